@@ -1,0 +1,232 @@
+import type { Address, QueueAddress, Source, SubscriptionAddress, TopicAddress } from "./address.ts";
+import type { Capabilities } from "./capabilities.ts";
+import type { Headers } from "./delivery.ts";
+import type { MessagingError } from "./errors.ts";
+
+/**
+ * What a broker has to offer to the engine: a small contract that deals in batches. Everything a user feels (batching,
+ * concurrency, retry, order, leases, dead letters, drain) is written once, above it.
+ *
+ * An adapter never retries a handler, never decodes a body and never decides a policy. It connects and reconnects by
+ * itself, maps names, batches on the wire, and tells the truth.
+ *
+ * `Native` is the type of the client library's own message, which a handler finds as `delivery.native`.
+ */
+export interface Adapter<Native = unknown> {
+  /** The broker's name in lower case, as messages to people and metrics say it: `rabbitmq`. */
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  readonly sendLimits: SendLimits;
+
+  /**
+   * The physical name of an address, injective within one namespace of the broker: two addresses with equal results are
+   * one and the same thing on the broker, and the engine refuses to start with both. Throws a `MessagingError` of code
+   * `invalid` for a name that the broker cannot carry.
+   */
+  physicalName(address: Address): string;
+
+  /**
+   * Connects, and keeps the connection up from then on, reporting through `signals`, until `close`. Resolves when
+   * connected; rejects (`unreachable`, `unauthorized`) when the first connection cannot be made. May be called again
+   * after `close`.
+   */
+  open(signals: AdapterSignals): Promise<void>;
+
+  /**
+   * Makes the broker hold the topology, or verifies that it does, as `topology.mode` says; with every queue and
+   * subscription come its dead letters and its suspects. Idempotent. Resolves with every problem found, empty if none;
+   * rejects only if it could not look. After a reconnect the adapter does it again by itself where the mode is `create`.
+   */
+  declare(topology: Topology): Promise<readonly MessagingError[]>;
+
+  /**
+   * Hands a batch for one address to the broker, in order. `report` is called exactly once for every index, at any time,
+   * possibly before `send` returns; the engine has a deadline of its own and ignores a report that comes too late.
+   * Never throws. While not connected every message is reported `unknown` at once.
+   */
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void;
+
+  /**
+   * Begins to take messages. The receiver lives until its `close`, over reconnects. Rejects (`not-found`,
+   * `unauthorized`, …) if the first subscription fails.
+   */
+  receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Native>): Promise<Receiver>;
+
+  /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
+  depth(of: Address): Promise<Depth>;
+
+  /** Closes every receiver and connection. Unsettled deliveries go back to the broker. A second call does nothing. */
+  close(): Promise<void>;
+}
+
+/** How the adapter wants its batches. */
+export interface SendLimits {
+  /** The most messages in one batch. */
+  readonly maxBatchMessages: number;
+  /** The most bytes of bodies and headers in one batch; a single larger message goes alone. */
+  readonly maxBatchBytes: number;
+  /** The most batches of one address that are in flight at once. */
+  readonly maxBatchesInFlight: number;
+}
+
+/** What an adapter tells the engine about its connection. */
+export interface AdapterSignals {
+  /** Connected again. Not called for the first connection, which `open` itself reports. */
+  up(): void;
+  /** The connection is gone, and the adapter is trying to get it back. */
+  down(cause: MessagingError): void;
+  /** The broker refuses to take messages for now (a memory or disk alarm). Consuming goes on. */
+  blocked(reason: string): void;
+  unblocked(): void;
+  /** Something that people should know and that needs no reaction: a queue made again, a consumer cancelled. */
+  notice(error: MessagingError): void;
+}
+
+/** What `start` may do to the broker: make what is missing, only look, or neither. */
+export type DeclareMode = "create" | "verify" | "none";
+
+/** Everything that must stand on the broker. */
+export interface Topology {
+  readonly mode: DeclareMode;
+  readonly queues: readonly QueueDeclaration[];
+  readonly topics: readonly TopicDeclaration[];
+  readonly subscriptions: readonly SubscriptionDeclaration[];
+}
+
+export interface QueueDeclaration {
+  readonly address: QueueAddress;
+  readonly ordered: boolean;
+  /** The number of priorities, 1 if the queue has none. */
+  readonly priorities: number;
+  /** Milliseconds after which a message is dead-lettered instead of delivered. */
+  readonly ttlMs?: number;
+}
+
+export interface TopicDeclaration {
+  readonly address: TopicAddress;
+  readonly ordered: boolean;
+}
+
+export interface SubscriptionDeclaration {
+  readonly address: SubscriptionAddress;
+  readonly ordered: boolean;
+  /** A pattern over routing keys: words between dots, `*` for one word, `#` for any number. */
+  readonly filter?: string;
+  /** Where a subscription that does not exist yet begins. */
+  readonly from: StartPosition;
+  readonly ttlMs?: number;
+}
+
+/** Where a new subscription begins: with what is published from now on, the oldest message kept, or a point in time. */
+export type StartPosition = "now" | "earliest" | Date;
+
+/** A message on its way to the broker. */
+export interface OutgoingMessage {
+  readonly id: string;
+  readonly key: string | undefined;
+  readonly routingKey: string | undefined;
+  /** The caller's headers and the engine's own, which begin with `anybroker-`. */
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+  readonly contentType: string;
+  /** The body and all headers, in bytes. */
+  readonly size: number;
+  /** 0 (lowest) and up. */
+  readonly priority: number;
+  /** Deliver this many milliseconds from now, never earlier. 0 is at once. At most `capabilities.delay.maxMs`. */
+  readonly delayMs: number;
+  /** Milliseconds from now after which the message need not be delivered; the engine checks at delivery as well. */
+  readonly ttlMs: number | undefined;
+}
+
+/**
+ * - `confirmed`: the broker has it, as safely as it ever will.
+ * - `rejected`: the broker does not have it, and trying again would not help.
+ * - `unknown`: anything else: it may or may not be stored. The engine sends it again under the same id.
+ */
+export type SendResult =
+  | { readonly status: "confirmed" }
+  | { readonly status: "rejected"; readonly error: MessagingError }
+  | { readonly status: "unknown"; readonly cause: unknown };
+
+export type SendReport = (index: number, result: SendResult) => void;
+
+export interface ReceiveOptions {
+  /** The most unsettled deliveries at first; see {@link Receiver.window}. */
+  readonly window: number;
+  /** Whether order per key was asked for: only one consumer of the source may be active for a key at a time. */
+  readonly ordered: boolean;
+  /** The filter and start position of a subscription, for brokers that apply them while reading. */
+  readonly subscription?: SubscriptionDeclaration;
+}
+
+/** What identifies a delivery to the adapter that made it. The engine never looks inside. */
+export type DeliveryToken = unknown;
+
+/** A message as it came from the broker. */
+export interface IncomingMessage<Native = unknown> {
+  readonly token: DeliveryToken;
+  /** The id given at publishing, or one that is stable over redeliveries for a message of another sender. */
+  readonly id: string;
+  readonly key: string | undefined;
+  readonly routingKey: string | undefined;
+  /** A fresh object of own string values without a prototype. */
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+  readonly contentType: string | undefined;
+  /**
+   * How many earlier deliveries of this message ended without being settled: the consumer died, or lost its connection
+   * or lease. Deliberate releases do not count where the broker can tell them apart.
+   */
+  readonly redeliveries: number;
+  readonly native: Native;
+}
+
+/** Where a receiver puts what it takes. No call throws. */
+export interface DeliverySink<Native = unknown> {
+  deliver(batch: readonly IncomingMessage<Native>[]): void;
+  /**
+   * These deliveries, or `all` still unsettled ones, are no longer ours: their connection or lease is gone and the
+   * broker will deliver them again. Settling them from now on is answered `fenced`.
+   */
+  lost(tokens: readonly DeliveryToken[] | "all", cause: MessagingError): void;
+  /** The receiver cannot take messages for now, and why; it goes on trying. Cleared by the next delivery. */
+  stalled(cause: MessagingError): void;
+}
+
+/** Done with a delivery: `ack` removes it, `release` gives it back to be delivered again as soon as possible. */
+export interface Settlement {
+  readonly token: DeliveryToken;
+  readonly action: "ack" | "release";
+}
+
+/**
+ * `settled`: the broker was told. `fenced`: the delivery was not ours any more, nothing was done, the message will come
+ * again or has been handled elsewhere.
+ */
+export type SettleResult = "settled" | "fenced";
+
+export interface Receiver {
+  /** How long a delivery is ours without being extended, in milliseconds; undefined where deliveries have no lease. */
+  readonly leaseMs: number | undefined;
+  /**
+   * Sets the most unsettled deliveries from now on. Deliveries already made stay; while there are as many or more, none
+   * are added. 0 takes nothing more, and keeps the connection and the membership.
+   */
+  window(count: number): void;
+  /** Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. */
+  settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>;
+  /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
+  extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;
+  /** Stops taking. What is unsettled goes back to the broker. A second call does nothing. */
+  close(): Promise<void>;
+}
+
+export interface Depth {
+  /** Messages that could be delivered now. */
+  readonly ready: number;
+  /** Messages delivered and not yet settled, where the broker tells. */
+  readonly unsettled: number | undefined;
+  /** Whether the numbers are exact at the moment of asking. */
+  readonly exact: boolean;
+}

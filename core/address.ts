@@ -1,0 +1,71 @@
+/**
+ * Where messages stand on a broker, in anybroker's own terms. Adapters map an address to a physical name; nothing else
+ * in the library knows physical names.
+ */
+export type Address = WorkAddress | TopicAddress | DeadLettersAddress | SuspectsAddress;
+
+/** A work queue. */
+export interface QueueAddress {
+  readonly kind: "queue";
+  readonly name: string;
+}
+
+/** A topic. Messages sent to it are copied to every subscription; none stay on it. */
+export interface TopicAddress {
+  readonly kind: "topic";
+  readonly name: string;
+}
+
+/** The queue of one named subscription of a topic. A retry copy is sent here, so that no other subscription sees it. */
+export interface SubscriptionAddress {
+  readonly kind: "subscription";
+  readonly topic: string;
+  readonly name: string;
+}
+
+/** What handlers consume from: a queue or a subscription. */
+export type WorkAddress = QueueAddress | SubscriptionAddress;
+
+/** Where the dead letters of a queue or subscription are kept. */
+export interface DeadLettersAddress {
+  readonly kind: "dead-letters";
+  readonly of: WorkAddress;
+}
+
+/**
+ * Where the messages of a queue or subscription wait whose consumers died again and again while holding them. They are
+ * taken one at a time, so that the one that kills its worker is told from those that merely stood beside it.
+ */
+export interface SuspectsAddress {
+  readonly kind: "suspects";
+  readonly of: WorkAddress;
+}
+
+/** What a receiver can take messages from. */
+export type Source = WorkAddress | DeadLettersAddress | SuspectsAddress;
+
+/**
+ * The name of an address as people read it: `orders`, `order.placed`, `order.placed.billing`, `orders.dlq`,
+ * `order.placed.billing.dlq`, `orders.suspects`.
+ */
+export function addressName(address: Address): string {
+  switch (address.kind) {
+    case "queue":
+    case "topic":
+      return address.name;
+    case "subscription":
+      return `${address.topic}.${address.name}`;
+    case "dead-letters":
+      return `${addressName(address.of)}.dlq`;
+    case "suspects":
+      return `${addressName(address.of)}.suspects`;
+  }
+}
+
+/** Kind and name, as error messages say them: `queue "orders"`. */
+export function describeAddress(address: Address): string {
+  if (address.kind === "subscription") return `subscription "${address.name}" of topic "${address.topic}"`;
+  if (address.kind === "dead-letters") return `dead letters of ${describeAddress(address.of)}`;
+  if (address.kind === "suspects") return `suspects of ${describeAddress(address.of)}`;
+  return `${address.kind} "${address.name}"`;
+}

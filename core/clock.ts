@@ -1,0 +1,65 @@
+import { randomFillSync } from "node:crypto";
+
+/** A timer that {@link Clock.cancel} takes back. */
+export type Timer = object;
+
+/** Where the engine takes its time from. A simulation gives its own. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Calls `run` once after `ms` milliseconds; never earlier. */
+  schedule(run: () => void, ms: number): Timer;
+  /** Takes a timer back; a second call, or one after it fired, does nothing. */
+  cancel(timer: Timer): void;
+}
+
+/** Where the engine takes its randomness from. A simulation gives a seeded one. */
+export interface Random {
+  /** A number from 0 up to, not including, 1. */
+  fraction(): number;
+  /** Fresh random bytes. The array may be used again by a later call. */
+  bytes(count: number): Uint8Array;
+}
+
+/** The longest time that `setTimeout` can wait; above it Node fires at once. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** The clock of the machine. Timers run on the monotonic clock, so that a corrected wall clock neither fires nor holds them. */
+export function systemClock(): Clock {
+  return {
+    now: Date.now,
+    schedule(run, ms) {
+      const timer: { handle: NodeJS.Timeout | undefined } = { handle: undefined };
+      const due = performance.now() + ms;
+      const wait = (): void => {
+        const left = due - performance.now();
+        if (left > 0) timer.handle = setTimeout(wait, Math.min(left, LONGEST_TIMEOUT_MS));
+        else run();
+      };
+      timer.handle = setTimeout(wait, Math.min(Math.max(ms, 0), LONGEST_TIMEOUT_MS));
+      return timer;
+    },
+    cancel(timer) {
+      clearTimeout((timer as { handle: NodeJS.Timeout | undefined }).handle);
+    },
+  };
+}
+
+const POOL_BYTES = 4096;
+
+/** Randomness from the operating system, drawn in pools so that an id costs no system call. */
+export function systemRandom(): Random {
+  const pool = new Uint8Array(POOL_BYTES);
+  let used = POOL_BYTES;
+  return {
+    fraction: Math.random,
+    bytes(count) {
+      if (used + count > POOL_BYTES) {
+        randomFillSync(pool);
+        used = 0;
+      }
+      used += count;
+      return pool.subarray(used - count, used);
+    },
+  };
+}

@@ -1,0 +1,21 @@
+/**
+ * Turns bodies into bytes and back. `decode` is given whatever stood on the broker, from any sender: it must be safe on
+ * hostile bytes, and throw on anything it cannot read; the message is then dead-lettered with reason `invalid`.
+ * Neither may put the body into an error.
+ */
+export interface Codec {
+  /** Written on every message, so that others can read it. */
+  readonly contentType: string;
+  encode(body: unknown): Uint8Array;
+  decode(bytes: Uint8Array): unknown;
+}
+
+/** Bodies that are bytes already, passed as they are. */
+export const bytesCodec: Codec = {
+  contentType: "application/octet-stream",
+  encode(body) {
+    if (body instanceof Uint8Array) return body;
+    throw new TypeError("the body must be a Uint8Array, because its destination has the bytes codec");
+  },
+  decode: (bytes) => bytes,
+};

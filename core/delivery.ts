@@ -1,0 +1,51 @@
+import type { Outcome } from "./outcome.ts";
+
+/** Header names and values. An object without a prototype, so that no name is special. */
+export type Headers = Readonly<Record<string, string>>;
+
+/**
+ * One delivery of one message to one handler. `Native` is the client library's own message.
+ */
+export interface Delivery<Native = unknown> {
+  /** The message's id: the same over retries, replays and moves between brokers. */
+  readonly id: string;
+  /** What order is kept by, if the message has a key. */
+  readonly key: string | undefined;
+  /** What subscriptions filter by, if it was published with one. */
+  readonly routingKey: string | undefined;
+  /** The publisher's headers. A copy of this delivery's own: changing it changes nothing elsewhere. */
+  readonly headers: Record<string, string>;
+  /** 1 for the first start of a handler on this message; one more for each later one. */
+  readonly attempt: number;
+  /** When the message was first handed to `send` or `publish`, over all retries and replays. */
+  readonly firstPublishedAt: Date;
+  /** The queue's name, or the topic's. */
+  readonly destination: string;
+  /** The subscription's name; undefined on a queue. */
+  readonly subscription: string | undefined;
+  /**
+   * Aborted when the handler's work is no longer wanted: its deadline passed, the delivery's lease or connection was
+   * lost (another consumer may have it already), or a stop reached its deadline. The reason is a `MessagingError`.
+   */
+  readonly signal: AbortSignal;
+  /** The client library's own message. Reading is safe; settling it is not. */
+  readonly native: Native;
+}
+
+/** What a handler may return: nothing for success, or an outcome from `retry()` or `deadLetter()`. */
+export type HandlerResult = void | undefined | Outcome;
+
+/**
+ * Handles one message. Returning means it is done and leaves the broker; throwing means it is tried again by the retry
+ * policy, then dead-lettered; `retry()` and `deadLetter()` choose explicitly.
+ */
+export type Handler<Body, Native = unknown> = (
+  body: Body,
+  delivery: Delivery<Native>,
+) => HandlerResult | Promise<HandlerResult>;
+
+/**
+ * Wraps a handler: `(next) => async (body, delivery) => { …; return next(body, delivery) }`. It must pass on what `next`
+ * returns or throws unless it means to change the outcome. The first in a list is the outermost.
+ */
+export type Middleware = (next: Handler<unknown>) => Handler<unknown>;

@@ -1,0 +1,83 @@
+import secureJson from "secure-json-parse";
+import type { Codec } from "./codec.ts";
+
+export interface JsonCodecOptions {
+  /** The deepest nesting of arrays and objects, written or read. Default 64. */
+  readonly maxDepth?: number;
+}
+
+const DEFAULT_DEPTH = 64;
+
+/**
+ * JSON in UTF-8, hardened: `__proto__` and `constructor.prototype` as keys are refused in both directions, and so is
+ * nesting deeper than `maxDepth`, before anything is built from the text. A body that JSON cannot carry (undefined, a
+ * function, a cycle, a BigInt) is refused when it is sent.
+ */
+export function jsonCodec(options: JsonCodecOptions = {}): Codec {
+  const maxDepth = options.maxDepth ?? DEFAULT_DEPTH;
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
+  return {
+    contentType: "application/json",
+    encode(body) {
+      const text = stringify(body);
+      const bytes = Buffer.from(text);
+      refuseDeep(bytes, maxDepth);
+      if (text.includes("__proto__") || text.includes('"constructor"')) parse(text);
+      return bytes;
+    },
+    decode(bytes) {
+      refuseDeep(bytes, maxDepth);
+      return parse(decoder.decode(bytes));
+    },
+  };
+}
+
+function stringify(body: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(body);
+  } catch {
+    // The engine's own message names the body's properties.
+    throw new TypeError("JSON cannot carry this body: it holds a cycle, a BigInt, or a toJSON that throws");
+  }
+  if (text === undefined) throw new TypeError(`JSON cannot carry a body of type ${typeof body}`);
+  return text;
+}
+
+function parse(text: string): unknown {
+  try {
+    return secureJson.parse(text);
+  } catch (error) {
+    // JSON.parse quotes the text in its message, and the text is somebody's data.
+    const forbidden = error instanceof SyntaxError && error.message.includes("forbidden prototype");
+    throw new SyntaxError(forbidden ? "the JSON holds a forbidden prototype key" : "the bytes are not valid JSON");
+  }
+}
+
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** Counts brackets outside strings; the text need not be valid. */
+function refuseDeep(bytes: Uint8Array, maxDepth: number): void {
+  // Below this length there is no room to open and close so many.
+  if (bytes.length <= maxDepth * 2) return;
+  let depth = 0;
+  let quoted = false;
+  for (let index = 0; index < bytes.length; index++) {
+    const byte = bytes[index];
+    if (quoted) {
+      if (byte === BACKSLASH) index++;
+      else if (byte === QUOTE) quoted = false;
+    } else if (byte === QUOTE) {
+      quoted = true;
+    } else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      if (++depth > maxDepth) throw new RangeError(`the JSON is nested deeper than ${maxDepth}`);
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) {
+      depth--;
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { MessagingError } from "./errors.ts";
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const LONGEST_NAME = 100;
+/** Endings that anybroker gives to what it derives from a destination. */
+const RESERVED_ENDINGS = [".dlq", ".suspects"];
+
+/**
+ * Refuses a name that not every broker could carry: letters, digits, `.`, `-` and `_`, starting with a letter or digit,
+ * 100 characters at most, not ending in what the library derives from names itself.
+ */
+export function checkName(what: string, name: unknown): asserts name is string {
+  if (typeof name !== "string" || name.length > LONGEST_NAME || !NAME.test(name)) {
+    const shown = typeof name === "string" ? `"${name.slice(0, LONGEST_NAME)}"` : String(name);
+    throw new MessagingError(
+      "invalid",
+      `${shown} is no name for a ${what}: use letters, digits, ".", "-" and "_", beginning with a letter or digit, ${LONGEST_NAME} characters at most`,
+    );
+  }
+  for (const ending of RESERVED_ENDINGS) {
+    if (name.endsWith(ending)) {
+      throw new MessagingError(
+        "invalid",
+        `"${name}" is no name for a ${what}: the ending "${ending}" is given by anybroker itself; choose another name`,
+      );
+    }
+  }
+}
+
+/** Refuses options that the library does not know, by name, so that a slip of the pen is no silent default. */
+export function checkOptions(where: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    throw new MessagingError("invalid", `${where} has no option "${name}"; it takes ${known.join(", ")}`);
+  }
+}
+
+/** Refuses a number that is not an integer within bounds. */
+export function checkInteger(where: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): void {
+  if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return;
+  const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} up` : `from ${least} to ${most}`;
+  throw new MessagingError("invalid", `${where} takes an integer ${range}, not ${String(value)}`);
+}
+
+const FILTER_WORD = /^(\*|#|[A-Za-z0-9_-]+)$/;
+const LONGEST_ROUTING_KEY = 100;
+
+/** Refuses a routing key that is not words of letters, digits, `-` and `_` between dots, 100 characters at most. */
+export function checkRoutingKey(where: string, routingKey: string): void {
+  const fits =
+    typeof routingKey === "string" &&
+    routingKey.length <= LONGEST_ROUTING_KEY &&
+    routingKey.split(".").every((word) => FILTER_WORD.test(word) && word !== "*" && word !== "#");
+  if (fits) return;
+  throw new MessagingError(
+    "invalid",
+    `${where}: a routing key is words of letters, digits, "-" and "_" between dots, ${LONGEST_ROUTING_KEY} characters at most`,
+  );
+}
+
+/** Refuses a filter that is not words, `*` (one word) and `#` (any number of words) between dots. */
+export function checkFilter(where: string, filter: string): void {
+  const fits =
+    typeof filter === "string" &&
+    filter.length <= LONGEST_ROUTING_KEY &&
+    filter.split(".").every((word) => FILTER_WORD.test(word));
+  if (fits) return;
+  throw new MessagingError(
+    "invalid",
+    `${where}: a filter is words, "*" (one word) and "#" (any number of words) between dots, as in "geo.us.*.#"`,
+  );
+}
