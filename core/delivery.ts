@@ -33,6 +33,7 @@ export interface Delivery<Native = unknown> {
 }
 
 /** What a handler may return: nothing for success, or an outcome from `retry()` or `deadLetter()`. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing has the return type void
 export type HandlerResult = void | undefined | Outcome;
 
 /**

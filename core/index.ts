@@ -1,8 +1,10 @@
 export * from "./adapter.ts";
 export * from "./address.ts";
+export type { Broker, BrokerStatus, Entry, Publisher, Receipt } from "./broker.ts";
 export * from "./capabilities.ts";
 export * from "./clock.ts";
 export * from "./codec.ts";
+export type { Consumer, ConsumerStatus } from "./consumer.ts";
 export * from "./delivery.ts";
 export {
   type Destination,
@@ -18,5 +20,7 @@ export {
   topic,
 } from "./destination.ts";
 export * from "./errors.ts";
+export * from "./events.ts";
 export * from "./json-codec.ts";
+export * from "./options.ts";
 export { deadLetter, type Outcome, retry } from "./outcome.ts";

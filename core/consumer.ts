@@ -1,0 +1,49 @@
+import type { MessagingError } from "./errors.ts";
+import type { StopOptions } from "./options.ts";
+
+/** Handles the messages of one queue or subscription. */
+export interface Consumer {
+  /** Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. */
+  pause(): void;
+  /** Goes on after {@link Consumer.pause}. */
+  resume(): void;
+  /** How many handlers run at once from now on, at most; more than that may still be finishing. */
+  setConcurrency(count: number): void;
+  /**
+   * Stops taking messages, lets running handlers finish and settles them; past the deadline their signals are aborted
+   * and their messages given back. A second call waits for the first. It does not start again with the broker.
+   */
+  stop(options?: StopOptions): Promise<void>;
+  status(): ConsumerStatus;
+}
+
+/** Counts are since the consumer was made. */
+export interface ConsumerStatus {
+  /** The queue's name, or `topic.subscription`. */
+  readonly source: string;
+  readonly state: "new" | "running" | "paused" | "stalled" | "stopping" | "stopped";
+  /** Why it is stalled. */
+  readonly error: MessagingError | undefined;
+  readonly concurrency: number;
+  /** The most unsettled deliveries at present. */
+  readonly window: number;
+  /** Handlers running. */
+  readonly running: number;
+  /** Deliveries waiting in memory for a handler or, failed and in order, for their next attempt. */
+  readonly waiting: number;
+  /** Deliveries not yet settled, those above and those whose copy or settlement is under way. */
+  readonly unsettled: number;
+  /** Handlers started. */
+  readonly started: number;
+  readonly succeeded: number;
+  /** Failed attempts. */
+  readonly failed: number;
+  readonly retried: number;
+  readonly deadLettered: number;
+  /** Deliveries given back without an attempt having failed. */
+  readonly released: number;
+  /** Settlements that came too late, twice, or after the delivery was lost: the message comes again or was handled. */
+  readonly fenced: number;
+  /** Handlers that overran their deadline, ignored their signal and are still running. */
+  readonly abandoned: number;
+}

@@ -1,0 +1,122 @@
+import type { DeclareMode } from "./adapter.ts";
+import type { CapabilityName } from "./capabilities.ts";
+import type { Clock, Random } from "./clock.ts";
+import type { Middleware } from "./delivery.ts";
+import type { Destination, SubscriptionOptions } from "./destination.ts";
+import type { BrokerEvent } from "./events.ts";
+
+/** How failed attempts are spaced. */
+export interface RetryDelay {
+  /** The delay after the first failed attempt, in milliseconds. Default 1,000. */
+  readonly firstMs?: number;
+  /** What each delay is multiplied by for the next. Default 2. */
+  readonly factor?: number;
+  /** The longest delay, in milliseconds. Default 60,000. */
+  readonly maxMs?: number;
+  /**
+   * How much of the delay is drawn at random, from 0 to 1, so that what failed together does not come back together.
+   * The delay is never shorter than it would be without. Default 0.2.
+   */
+  readonly jitter?: number;
+}
+
+export interface RetryPolicy {
+  /** How often a handler is started on a message before it is dead-lettered. 1 is: no retry. Default 5. */
+  readonly attempts?: number;
+  readonly delay?: RetryDelay;
+}
+
+/** What a consumer holds at most. */
+export interface WindowOptions {
+  /**
+   * The most unsettled deliveries, those running and those waiting in memory. The engine takes what the handlers' rate
+   * asks for, from `concurrency` up to this. Default 500, and never less than `concurrency`.
+   */
+  readonly messages?: number;
+  /** The most bytes of bodies of unsettled deliveries; a single larger one is taken alone. Default 64 MiB. */
+  readonly bytes?: number;
+}
+
+export interface ConsumeOptions {
+  /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
+  readonly concurrency?: number;
+  readonly retry?: RetryPolicy;
+  /**
+   * How long a handler may take, in milliseconds. Then its signal is aborted and the attempt has failed with `timeout`;
+   * a handler that ignores the signal goes on beside its retry and is counted in `ConsumerStatus.abandoned`. Default
+   * 300,000 (5 minutes).
+   */
+  readonly timeoutMs?: number;
+  readonly window?: WindowOptions;
+  /** Wraps the handler, inside the broker's own middleware. */
+  readonly use?: readonly Middleware[];
+}
+
+export interface SubscribeOptions extends ConsumeOptions, SubscriptionOptions {}
+
+export interface SendOptions {
+  /** The message's id. Default: a new UUIDv7. */
+  readonly id?: string;
+  /** What order is kept by. Default: what the destination's `key` gives. */
+  readonly key?: string;
+  /** Own string values; names beginning with `anybroker-` are the library's. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Deliver this many milliseconds from now, never earlier. Refused on ordered destinations. */
+  readonly delayMs?: number;
+  /** Dead-letter instead of delivering after this many milliseconds. Default: the destination's. */
+  readonly ttlMs?: number;
+  /** From 0 (lowest) to the queue's `priorities - 1`. Default 0. */
+  readonly priority?: number;
+  /** How long to try, in milliseconds. Default: the broker's `publish.timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+export interface PublishOptions extends Omit<SendOptions, "priority"> {
+  /** What subscriptions filter by, as in `geo.us.ny`. Default: what the topic's `routingKey` gives. */
+  readonly routingKey?: string;
+}
+
+export interface PublishingOptions {
+  /** The most messages accepted and not yet confirmed. Default 10,000. */
+  readonly maxMessages?: number;
+  /** The most bytes of them. Default 64 MiB. */
+  readonly maxBytes?: number;
+  /** When that much is waiting: `wait` for room, or `fail` at once with `overloaded`. Default `wait`. */
+  readonly whenFull?: "wait" | "fail";
+  /**
+   * How long one send may take in all, in milliseconds, waiting for room and trying again included. Default 30,000.
+   * Then it rejects: `timeout` if the message was never handed to the broker, else `unconfirmed`.
+   */
+  readonly timeoutMs?: number;
+}
+
+export interface BrokerOptions {
+  /** What is declared at start besides everything that is consumed from: what this process only sends to. */
+  readonly destinations?: readonly Destination[];
+  /**
+   * What `start` may do to the broker: `create` what is missing, `verify` that everything is there as declared, or
+   * `none`. Default `create`.
+   */
+  readonly declare?: DeclareMode;
+  /** Capabilities without which `start` refuses, besides those that destinations ask for. */
+  readonly require?: readonly CapabilityName[];
+  readonly publish?: PublishingOptions;
+  /** Defaults for every consumer. */
+  readonly consume?: ConsumeOptions;
+  /** Wraps every handler. The first is the outermost. */
+  readonly use?: readonly Middleware[];
+  /** Called with everything worth knowing. It must not throw; what it throws is ignored. */
+  readonly onEvent?: (event: BrokerEvent) => void;
+  /** Where the engine takes its time from. Default: the machine. */
+  readonly clock?: Clock;
+  /** Where the engine takes its randomness from. Default: the operating system. */
+  readonly random?: Random;
+}
+
+export interface StopOptions {
+  /**
+   * How long running handlers may go on, in milliseconds. Then their signals are aborted and their messages are given
+   * back. Default 30,000.
+   */
+  readonly timeoutMs?: number;
+}
