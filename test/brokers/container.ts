@@ -1,0 +1,88 @@
+import { randomUUID } from "node:crypto";
+import { GenericContainer, Wait } from "testcontainers";
+import { containerEngine, RUN_LABEL } from "./container-engine.ts";
+import type { BrokerControls } from "./contract.ts";
+import { freePort } from "./free-port.ts";
+import { type Guard, guard } from "./guard.ts";
+
+export interface ContainerOptions {
+  /** The public image with its exact tag. */
+  readonly image: string;
+  /** Ports of the container. Each gets a fixed port of the host, so that a restart keeps it. */
+  readonly ports: readonly number[];
+  /** The line that the broker logs when it is ready. */
+  readonly readyLine: RegExp;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface StartedContainer {
+  readonly id: string;
+  readonly host: string;
+  /** The host's port of each of `ports`, in their order. */
+  readonly hostPorts: readonly number[];
+  readonly guard: Guard;
+}
+
+/** Starts a container that ends with this process, whatever ends it. */
+export async function startContainer(options: ContainerOptions): Promise<StartedContainer> {
+  await containerEngine();
+  const runId = randomUUID();
+  const watch = guard({ kind: "containers", runId });
+  try {
+    for (let attempt = 1; ; attempt++) {
+      const hostPorts = await Promise.all(options.ports.map(freePort));
+      try {
+        const container = await new GenericContainer(options.image)
+          .withExposedPorts(...options.ports.map((port, index) => ({ container: port, host: hostPorts[index] ?? 0 })))
+          .withEnvironment({ ...options.environment })
+          .withLabels({ [RUN_LABEL]: runId })
+          .withWaitStrategy(Wait.forLogMessage(options.readyLine))
+          .withStartupTimeout(120_000)
+          // The guard does this, with no image of its own to fetch and no privileges.
+          .withAutoCleanup(false)
+          .start();
+        return { id: container.getId(), host: container.getHost(), hostPorts, guard: watch };
+      } catch (error) {
+        // Someone else may have taken the port in the meantime; anything else would fail again.
+        if (attempt === 3 || !/port is already allocated|address already in use/i.test(String(error))) throw error;
+      }
+    }
+  } catch (error) {
+    await watch.release();
+    throw error;
+  }
+}
+
+/** The controls of a container, for any process that can reach the engine. `ready` resolves when it takes connections. */
+export function containerControls(id: string, ready: () => Promise<unknown>): BrokerControls {
+  const container = async () => (await containerEngine()).container.getById(id);
+  return {
+    restart: async () => {
+      await (await container()).restart({ t: 30 });
+      await ready();
+    },
+    kill: async () => {
+      const target = await container();
+      await target.kill({ signal: "SIGKILL" });
+      await target.wait({ condition: "not-running" });
+    },
+    start: async () => {
+      await (await container()).start();
+      await ready();
+    },
+    pause: async () => {
+      await (await container()).pause();
+    },
+    resume: async () => {
+      await (await container()).unpause();
+    },
+  };
+}
+
+/** Runs a command in the container and returns what it printed; rejects if it fails. */
+export async function executeIn(id: string, command: readonly string[]): Promise<string> {
+  const engine = await containerEngine();
+  const result = await engine.container.exec(engine.container.getById(id), [...command]);
+  if (result.exitCode !== 0) throw new Error(`${command[0]} ended with ${result.exitCode}: ${result.output}`);
+  return result.output;
+}

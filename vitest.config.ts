@@ -1,0 +1,48 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+// Tests import the package by its public names and get the sources.
+const alias = [
+  { find: /^anybroker$/, replacement: source("core/index.ts") },
+  { find: /^anybroker\/memory$/, replacement: source("adapters/memory/index.ts") },
+  { find: /^anybroker\/rabbitmq$/, replacement: source("adapters/rabbitmq/index.ts") },
+  { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
+];
+
+// Whatever needs a real broker: the brokers themselves, the adapters of real brokers, and any test that says so by name.
+const brokerTests = [
+  "test/brokers/**/*.test.ts",
+  "test/adapters/{rabbitmq,kafka,sqs}{,.*,-*,/**/*}.test.ts",
+  "test/**/*.broker.test.ts",
+];
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./test/tools/count-reporter.ts"],
+    projects: [
+      {
+        resolve: { alias },
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: brokerTests,
+          testTimeout: 30_000,
+        },
+      },
+      {
+        resolve: { alias },
+        test: {
+          name: "brokers",
+          include: brokerTests,
+          globalSetup: "./test/brokers/global-setup.ts",
+          // One file at a time: fault cases stop the broker that all share.
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+        },
+      },
+    ],
+  },
+});
