@@ -67,6 +67,12 @@ export interface SendLimits {
   readonly maxBatchBytes: number;
   /** The most batches of one address that are in flight at once. */
   readonly maxBatchesInFlight: number;
+  /**
+   * Whether a batch is stored in order or not at all behind a failure: of its messages with one key, none is stored
+   * unless all before it are. Then the messages of a key may share a batch on an ordered destination; otherwise one at
+   * a time is in flight per key. Default false.
+   */
+  readonly storesInOrder?: boolean;
 }
 
 /** What an adapter tells the engine about its connection. */

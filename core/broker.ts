@@ -91,7 +91,8 @@ export interface Broker<Native = unknown> extends Publisher {
   start(): Promise<void>;
   /**
    * Stops taking messages, lets running handlers finish, settles them, waits for the confirms of what was sent, and
-   * closes. Sends made after the call are refused with `closed`. A second call waits for the first.
+   * closes. Handlers may send until they are done; after that sends are refused with `closed`. A second call waits for
+   * the first.
    */
   stop(options?: StopOptions): Promise<void>;
   /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found`. */

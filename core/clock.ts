@@ -7,6 +7,8 @@ export type Timer = object;
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number;
+  /** Milliseconds since some fixed moment; never goes back. Durations are measured with it. */
+  monotonic(): number;
   /** Calls `run` once after `ms` milliseconds; never earlier. */
   schedule(run: () => void, ms: number): Timer;
   /** Takes a timer back; a second call, or one after it fired, does nothing. */
@@ -28,6 +30,7 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 export function systemClock(): Clock {
   return {
     now: Date.now,
+    monotonic: () => performance.now(),
     schedule(run, ms) {
       const timer: { handle: NodeJS.Timeout | undefined } = { handle: undefined };
       const due = performance.now() + ms;

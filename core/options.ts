@@ -30,7 +30,7 @@ export interface RetryPolicy {
 export interface WindowOptions {
   /**
    * The most unsettled deliveries, those running and those waiting in memory. The engine takes what the handlers' rate
-   * asks for, from `concurrency` up to this. Default 500, and never less than `concurrency`.
+   * asks for, from `concurrency` up to this; a higher concurrency is not reached. Default 500.
    */
   readonly messages?: number;
   /** The most bytes of bodies of unsettled deliveries; a single larger one is taken alone. Default 64 MiB. */

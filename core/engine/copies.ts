@@ -1,0 +1,96 @@
+import type { OutgoingMessage } from "../adapter.ts";
+import { describeAddress, type WorkAddress } from "../address.ts";
+import type { DeadLetterReason } from "../events.ts";
+import { HEADER, headerBytes, numberHeader, withHeaders } from "../system-headers.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+
+const LONGEST_ERROR = 1024;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+const CONTROLS = /[\u0000-\u001f\u007f]+/g;
+
+type Changes = Readonly<Record<string, string | undefined>>;
+
+/** Everything about copying that does not change from message to message. */
+export interface CopyContext {
+  readonly now: number;
+  readonly maxDelayMs: number;
+}
+
+/** A copy under the same id, with body and headers kept, delivered after `delayMs`. */
+function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes: Changes): OutgoingMessage {
+  const { incoming } = held;
+  const { now, maxDelayMs } = context;
+  const headers = withHeaders(incoming.headers, {
+    ...changes,
+    [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + delayMs) : undefined,
+  });
+  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
+  return {
+    id: incoming.id,
+    key: incoming.key,
+    routingKey: incoming.routingKey,
+    headers,
+    body: incoming.body,
+    contentType: incoming.contentType ?? "application/octet-stream",
+    size: incoming.body.length + headerBytes(headers),
+    priority: 0,
+    delayMs: Math.min(delayMs, maxDelayMs),
+    ttlMs: expiresAt === 0 ? undefined : Math.max(expiresAt - now, 1),
+  };
+}
+
+/** The copy that is tried again. */
+export function retryCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(held, context, delayMs, {
+    [HEADER.attempts]: String(held.attempt),
+    [HEADER.firstFailedAt]: held.firstFailedAt,
+  });
+}
+
+/** The copy that waits for the rest of its delay. */
+export function hopCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(held, context, delayMs, {});
+}
+
+/** The copy that is set apart, with the deaths around it counted as attempts. */
+export function suspectCopy(held: HeldDelivery, context: CopyContext): OutgoingMessage {
+  return copy(held, context, 0, { [HEADER.attempts]: String(held.attempt - 1) });
+}
+
+/** The copy that stands in the dead letters and says why. */
+export function deadLetterCopy(
+  held: HeldDelivery,
+  context: CopyContext,
+  origin: WorkAddress,
+  reason: DeadLetterReason,
+  attempts: number,
+  error: unknown,
+): OutgoingMessage {
+  const now = new Date(context.now).toISOString();
+  return copy(held, context, 0, {
+    [HEADER.attempts]: undefined,
+    [HEADER.firstFailedAt]: undefined,
+    [HEADER.expiresAt]: undefined,
+    [HEADER.deadReason]: reason,
+    [HEADER.deadOrigin]: describeAddress(origin),
+    [HEADER.deadErrorClass]: errorClass(error),
+    [HEADER.deadError]: errorText(error),
+    [HEADER.deadAttempts]: String(attempts),
+    [HEADER.deadFirstAt]: held.firstFailedAt ?? now,
+    [HEADER.deadLastAt]: now,
+  });
+}
+
+function errorClass(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  return clean(error.name === "Error" ? error.constructor.name : error.name) || "Error";
+}
+
+function errorText(error: unknown): string {
+  return clean(error instanceof Error ? error.message : String(error));
+}
+
+/** Header values carry no control characters, lone surrogates or novels. */
+function clean(text: string): string {
+  return text.replace(CONTROLS, " ").slice(0, LONGEST_ERROR).toWellFormed();
+}

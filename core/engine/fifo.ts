@@ -1,0 +1,48 @@
+const COMPACT_AFTER = 1024;
+
+/** A first-in, first-out list whose ends cost nothing to work at. */
+export class Fifo<Item> {
+  #items: Item[] = [];
+  #head = 0;
+
+  get size(): number {
+    return this.#items.length - this.#head;
+  }
+
+  push(item: Item): void {
+    this.#items.push(item);
+  }
+
+  peek(): Item | undefined {
+    return this.#items[this.#head];
+  }
+
+  shift(): Item | undefined {
+    if (this.#head === this.#items.length) return undefined;
+    const item = this.#items[this.#head] as Item;
+    // The slot is freed at once, the array later: what was taken must not be kept alive.
+    this.#items[this.#head] = undefined as Item;
+    this.#head++;
+    if (this.#head === this.#items.length) this.clear();
+    else if (this.#head >= COMPACT_AFTER && this.#head * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
+
+  /** Puts items back before all others, keeping their order. */
+  putBack(items: readonly Item[]): void {
+    this.#items = [...items, ...this.#items.slice(this.#head)];
+    this.#head = 0;
+  }
+
+  clear(): void {
+    this.#items = [];
+    this.#head = 0;
+  }
+
+  *[Symbol.iterator](): Iterator<Item> {
+    for (let index = this.#head; index < this.#items.length; index++) yield this.#items[index] as Item;
+  }
+}

@@ -1,0 +1,127 @@
+import type { IncomingMessage } from "../adapter.ts";
+import type { Delivery } from "../delivery.ts";
+import type { MessagingError } from "../errors.ts";
+import { idTime } from "../message-ids.ts";
+import { HEADER, numberHeader, userHeaders } from "../system-headers.ts";
+import type { Deadline, Expiring } from "./deadlines.ts";
+
+/**
+ * Where a delivery stands:
+ * `waiting` for a handler; `running`; `resting` until its next attempt in place; `copying` until its copy (to retry, the
+ * suspects or the dead letters) is confirmed; `settling`; `settled`.
+ */
+export type HeldState = "waiting" | "running" | "resting" | "copying" | "settling" | "settled";
+
+/** A delivery that the engine holds, from the adapter's hand until it is settled or lost. */
+export class HeldDelivery implements Expiring {
+  deadline: Deadline | undefined = undefined;
+  readonly incoming: IncomingMessage;
+  /** The order of arrival in this consumer. */
+  readonly sequence: number;
+  /** Whether it was taken from the suspects. */
+  readonly suspect: boolean;
+  state: HeldState = "waiting";
+  /** 1 for the first start of a handler on this message. */
+  attempt: number;
+  /** ISO time of the first failed attempt known. */
+  firstFailedAt: string | undefined;
+  /** No longer ours: settling it would be answered `fenced`. */
+  lost = false;
+  /** The handler overran its deadline and was left behind. */
+  overran = false;
+  readonly #onExpire: (held: HeldDelivery) => void;
+  #controller: AbortController | undefined = undefined;
+  #abortReason: MessagingError | undefined = undefined;
+
+  constructor(
+    incoming: IncomingMessage,
+    sequence: number,
+    suspect: boolean,
+    onExpire: (held: HeldDelivery) => void,
+  ) {
+    this.incoming = incoming;
+    this.sequence = sequence;
+    this.suspect = suspect;
+    this.attempt = 1 + this.recorded + incoming.redeliveries;
+    this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
+    this.#onExpire = onExpire;
+  }
+
+  /** Attempts made on earlier copies. */
+  get recorded(): number {
+    return numberHeader(this.incoming.headers, HEADER.attempts, 0);
+  }
+
+  get bytes(): number {
+    return this.incoming.body.length;
+  }
+
+  /** Made when it is first asked for: most handlers never do. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    return this.#controller.signal;
+  }
+
+  get aborted(): boolean {
+    return this.#abortReason !== undefined;
+  }
+
+  abort(reason: MessagingError): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+
+  expire(): void {
+    this.#onExpire(this);
+  }
+}
+
+/** What a handler sees of a held delivery, during one attempt. */
+export class AttemptDelivery implements Delivery {
+  readonly attempt: number;
+  readonly destination: string;
+  readonly subscription: string | undefined;
+  readonly #held: HeldDelivery;
+  readonly #receivedAt: number;
+  #headers: Record<string, string> | undefined = undefined;
+
+  constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
+    this.#held = held;
+    this.attempt = held.attempt;
+    this.destination = destination;
+    this.subscription = subscription;
+    this.#receivedAt = receivedAt;
+  }
+
+  get id(): string {
+    return this.#held.incoming.id;
+  }
+
+  get key(): string | undefined {
+    return this.#held.incoming.key;
+  }
+
+  get routingKey(): string | undefined {
+    return this.#held.incoming.routingKey;
+  }
+
+  get headers(): Record<string, string> {
+    this.#headers ??= userHeaders(this.#held.incoming.headers);
+    return this.#headers;
+  }
+
+  get firstPublishedAt(): Date {
+    const { headers, id } = this.#held.incoming;
+    return new Date(numberHeader(headers, HEADER.publishedAt, idTime(id) ?? this.#receivedAt));
+  }
+
+  get signal(): AbortSignal {
+    return this.#held.signal;
+  }
+
+  get native(): unknown {
+    return this.#held.incoming.native;
+  }
+}

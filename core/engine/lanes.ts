@@ -1,0 +1,159 @@
+import { Fifo } from "./fifo.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+
+/** What waits for a handler, and which of it may start next. Deliveries that were lost are passed over. */
+export interface Lanes {
+  push(held: HeldDelivery): void;
+  /** The next that may start; it then occupies its lane, if it has one, until `leave`. */
+  take(): HeldDelivery | undefined;
+  /** The one that came first of all that may start. */
+  takeOldest(): HeldDelivery | undefined;
+  /** One that still occupies its lane may start again, before all others. */
+  again(held: HeldDelivery): void;
+  /** Frees the lane that one occupies. */
+  leave(held: HeldDelivery): void;
+  /** Empties the lanes of what waits; what occupies them stays. */
+  drain(): HeldDelivery[];
+}
+
+/** No order: each may start at once. */
+export class OpenLanes implements Lanes {
+  readonly #waiting = new Fifo<HeldDelivery>();
+
+  push(held: HeldDelivery): void {
+    this.#waiting.push(held);
+  }
+
+  take(): HeldDelivery | undefined {
+    return takeKept(this.#waiting);
+  }
+
+  takeOldest(): HeldDelivery | undefined {
+    return this.take();
+  }
+
+  again(held: HeldDelivery): void {
+    this.#waiting.putBack([held]);
+  }
+
+  leave(): void {}
+
+  drain(): HeldDelivery[] {
+    const drained = [...this.#waiting];
+    this.#waiting.clear();
+    return drained;
+  }
+}
+
+interface Lane {
+  readonly key: string;
+  readonly waiting: Fifo<HeldDelivery>;
+  occupant: HeldDelivery | undefined;
+}
+
+/**
+ * A lane per key: one at a time of each key, in the order of arrival, and other keys pass. A lane stays occupied by a
+ * delivery that was lost while its handler runs, so that its redelivery does not run beside it. Deliveries without a key
+ * have no order to keep.
+ */
+export class KeyedLanes implements Lanes {
+  readonly #lanes = new Map<string, Lane>();
+  /** Free lanes with something waiting, in the order they became so. */
+  readonly #ready = new Fifo<Lane>();
+  readonly #keyless = new Fifo<HeldDelivery>();
+  readonly #again = new Fifo<HeldDelivery>();
+
+  push(held: HeldDelivery): void {
+    const { key } = held.incoming;
+    if (key === undefined) {
+      this.#keyless.push(held);
+      return;
+    }
+    let lane = this.#lanes.get(key);
+    if (lane === undefined) {
+      lane = { key, waiting: new Fifo(), occupant: undefined };
+      this.#lanes.set(key, lane);
+    }
+    lane.waiting.push(held);
+    if (lane.occupant === undefined && lane.waiting.size === 1) this.#ready.push(lane);
+  }
+
+  take(): HeldDelivery | undefined {
+    const again = takeKept(this.#again);
+    if (again !== undefined) return again;
+    for (let lane = this.#ready.shift(); lane !== undefined; lane = this.#ready.shift()) {
+      const held = this.#occupy(lane);
+      if (held !== undefined) return held;
+    }
+    return takeKept(this.#keyless);
+  }
+
+  takeOldest(): HeldDelivery | undefined {
+    const again = takeKept(this.#again);
+    if (again !== undefined) return again;
+    let oldest: Lane | undefined;
+    for (const lane of this.#ready) {
+      dropLost(lane.waiting);
+      const first = lane.waiting.peek();
+      if (first === undefined) continue;
+      if (oldest === undefined || first.sequence < sequenceOf(oldest)) oldest = lane;
+    }
+    dropLost(this.#keyless);
+    const keyless = this.#keyless.peek();
+    if (keyless !== undefined && (oldest === undefined || keyless.sequence < sequenceOf(oldest))) {
+      return this.#keyless.shift();
+    }
+    if (oldest === undefined) return undefined;
+    const others = [...this.#ready].filter((lane) => lane !== oldest);
+    this.#ready.clear();
+    for (const lane of others) this.#ready.push(lane);
+    return this.#occupy(oldest);
+  }
+
+  #occupy(lane: Lane): HeldDelivery | undefined {
+    const held = takeKept(lane.waiting);
+    lane.occupant = held;
+    if (held === undefined) this.#lanes.delete(lane.key);
+    return held;
+  }
+
+  again(held: HeldDelivery): void {
+    this.#again.push(held);
+  }
+
+  leave(held: HeldDelivery): void {
+    const { key } = held.incoming;
+    const lane = key === undefined ? undefined : this.#lanes.get(key);
+    if (lane === undefined || lane.occupant !== held) return;
+    lane.occupant = undefined;
+    if (lane.waiting.size > 0) this.#ready.push(lane);
+    else this.#lanes.delete(lane.key);
+  }
+
+  drain(): HeldDelivery[] {
+    const drained = [...this.#again, ...this.#keyless];
+    this.#again.clear();
+    this.#keyless.clear();
+    this.#ready.clear();
+    for (const lane of this.#lanes.values()) {
+      drained.push(...lane.waiting);
+      lane.waiting.clear();
+      if (lane.occupant === undefined) this.#lanes.delete(lane.key);
+    }
+    for (const held of drained) this.leave(held);
+    return drained.sort((one, other) => one.sequence - other.sequence);
+  }
+}
+
+function sequenceOf(lane: Lane): number {
+  return lane.waiting.peek()?.sequence ?? Number.POSITIVE_INFINITY;
+}
+
+function takeKept(waiting: Fifo<HeldDelivery>): HeldDelivery | undefined {
+  dropLost(waiting);
+  return waiting.shift();
+}
+
+function dropLost(waiting: Fifo<HeldDelivery>): void {
+  while (waiting.peek()?.lost) waiting.shift();
+}

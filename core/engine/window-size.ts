@@ -1,0 +1,59 @@
+import type { Clock } from "../clock.ts";
+
+const MEASURE_MS = 100;
+/** How much work, in time, waits in memory beyond what runs: enough to cover a round trip to the broker. */
+const BUFFER_MS = 50;
+/** A larger change than this is worth telling the broker. */
+const GROW_BY = 1.5;
+const SHRINK_BY = 4;
+
+/**
+ * How many unsettled deliveries to ask for: what runs, plus what the handlers get through in a short time (Little's
+ * law), so that quick handlers never wait for the broker and slow ones do not hoard what other consumers could do.
+ */
+export class WindowSize {
+  readonly #clock: Clock;
+  readonly #most: number;
+  #wanted: number;
+  #finished = 0;
+  #since: number;
+  #bytesPerMessage = 0;
+  readonly #maxBytes: number;
+
+  constructor(clock: Clock, concurrency: number, most: number, maxBytes: number) {
+    this.#clock = clock;
+    this.#most = most;
+    this.#maxBytes = maxBytes;
+    this.#wanted = concurrency * 2;
+    this.#since = clock.monotonic();
+  }
+
+  /** Counts one delivery done with; returns whether the size may have changed. */
+  finished(concurrency: number): boolean {
+    this.#finished++;
+    const elapsed = this.#clock.monotonic() - this.#since;
+    if (elapsed < MEASURE_MS) return false;
+    const desired = concurrency + Math.ceil((this.#finished / elapsed) * BUFFER_MS);
+    this.#since += elapsed;
+    this.#finished = 0;
+    if (desired > this.#wanted * GROW_BY || desired * SHRINK_BY < this.#wanted) {
+      this.#wanted = desired;
+      return true;
+    }
+    return false;
+  }
+
+  /** Learns the size of a body. */
+  arrived(bytes: number): void {
+    this.#bytesPerMessage = this.#bytesPerMessage === 0 ? bytes : this.#bytesPerMessage * 0.9 + bytes * 0.1;
+  }
+
+  /** The window for this concurrency while so many bytes are held; 0 while they are over the limit. */
+  size(concurrency: number, heldBytes: number): number {
+    if (heldBytes >= this.#maxBytes) return 0;
+    const byCount = Math.min(Math.max(this.#wanted, concurrency), this.#most);
+    if (this.#bytesPerMessage * byCount <= this.#maxBytes) return byCount;
+    // A power of two, so that a drifting average does not tell the broker a new window with every message.
+    return Math.max(1, 2 ** Math.floor(Math.log2(this.#maxBytes / this.#bytesPerMessage)));
+  }
+}

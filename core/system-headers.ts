@@ -1,0 +1,67 @@
+import type { Headers } from "./delivery.ts";
+
+/** What the names of the engine's own headers begin with. */
+export const SYSTEM_PREFIX = "anybroker-";
+
+/**
+ * The engine's own headers. They travel as ordinary headers beside the publisher's, so that every broker carries them
+ * and every anybroker reads them; handlers do not see them.
+ */
+export const HEADER = Object.freeze({
+  /** Milliseconds since 1970 of the first publishing; absent where the id tells it. */
+  publishedAt: "anybroker-published-at",
+  /** How many attempts were made on earlier copies of the message. */
+  attempts: "anybroker-attempts",
+  /** ISO time of the first failed attempt. */
+  firstFailedAt: "anybroker-first-failed-at",
+  /** Milliseconds since 1970 before which the message is not to be handled; only on delays of several hops. */
+  dueAt: "anybroker-due-at",
+  /** Milliseconds since 1970 after which the message is not to be handled. */
+  expiresAt: "anybroker-expires-at",
+  deadReason: "anybroker-dead-reason",
+  /** Where it was to be handled, as in `queue "orders"`. */
+  deadOrigin: "anybroker-dead-origin",
+  deadErrorClass: "anybroker-dead-error-class",
+  /** The error's message, cut at 1,024 characters. */
+  deadError: "anybroker-dead-error",
+  deadAttempts: "anybroker-dead-attempts",
+  /** ISO time of the first failed attempt. */
+  deadFirstAt: "anybroker-dead-first-at",
+  /** ISO time of the failure that ended it. */
+  deadLastAt: "anybroker-dead-last-at",
+});
+
+/** A fresh copy without the engine's own headers. */
+export function userHeaders(headers: Headers): Record<string, string> {
+  const own: Record<string, string> = Object.create(null);
+  for (const name in headers) {
+    if (!name.startsWith(SYSTEM_PREFIX)) own[name] = headers[name] as string;
+  }
+  return own;
+}
+
+/** A fresh copy with some headers set, and removed where the value is undefined. */
+export function withHeaders(headers: Headers, changes: Readonly<Record<string, string | undefined>>): Headers {
+  const copy: Record<string, string> = Object.create(null);
+  for (const name in headers) copy[name] = headers[name] as string;
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) delete copy[name];
+    else copy[name] = value;
+  }
+  return copy;
+}
+
+/** The whole number in a header, or the fallback where there is none or it is none. */
+export function numberHeader(headers: Headers, name: string, fallback: number): number {
+  const text = headers[name];
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  return Number.isSafeInteger(value) && value >= 0 ? value : fallback;
+}
+
+/** The bytes of all names and values together, in UTF-8. */
+export function headerBytes(headers: Headers): number {
+  let bytes = 0;
+  for (const name in headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(headers[name] as string);
+  return bytes;
+}
