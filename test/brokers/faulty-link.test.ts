@@ -25,7 +25,7 @@ afterEach(async () => {
   await new Promise((resolve) => echo.close(resolve));
 });
 
-async function client(): Promise<{ socket: Socket; heard: () => string; ended: Promise<string> }> {
+function client(): { socket: Socket; heard: () => string; ended: Promise<string> } {
   const socket = connect(link.port, link.host);
   let heard = "";
   const ended = new Promise<string>((resolve) => {
@@ -35,12 +35,11 @@ async function client(): Promise<{ socket: Socket; heard: () => string; ended: P
   socket.on("data", (chunk) => {
     heard += chunk.toString();
   });
-  await once(socket, "connect");
   return { socket, heard: () => heard, ended };
 }
 
 test("a good link carries bytes both ways", async () => {
-  const { socket, heard } = await client();
+  const { socket, heard } = client();
   socket.write("one");
   await expect.poll(heard).toBe("one");
   expect(link.connections).toBe(1);
@@ -49,27 +48,27 @@ test("a good link carries bytes both ways", async () => {
 });
 
 test("cut resets what is open and takes new connections", async () => {
-  const first = await client();
+  const first = client();
   first.socket.write("one");
   await expect.poll(first.heard).toBe("one");
   link.cut();
   expect(await first.ended).toBe("ECONNRESET");
-  const second = await client();
+  const second = client();
   second.socket.write("two");
   await expect.poll(second.heard).toBe("two");
 });
 
 test("refuse resets new connections until restore", async () => {
   link.refuse();
-  expect(await (await client()).ended).toBe("ECONNRESET");
+  expect(await client().ended).toBe("ECONNRESET");
   link.restore();
-  const { socket, heard } = await client();
+  const { socket, heard } = client();
   socket.write("again");
   await expect.poll(heard).toBe("again");
 });
 
 test("silence holds bytes back without a word, and restore lets them arrive in order", async () => {
-  const quiet = await client();
+  const quiet = client();
   quiet.socket.write("a");
   await expect.poll(quiet.heard).toBe("a");
   link.silence();
@@ -87,7 +86,7 @@ test("silence holds bytes back without a word, and restore lets them arrive in o
 
 test("slow delays bytes and keeps their order", async () => {
   link.slow(20);
-  const { socket, heard } = await client();
+  const { socket, heard } = client();
   for (const letter of "abcdef") socket.write(letter);
   await expect.poll(heard).toBe("abcdef");
 });

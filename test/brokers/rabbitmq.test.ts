@@ -61,6 +61,7 @@ describeRabbitMQ("RabbitMQ to test against", (broker) => {
     if (fault === "restart") {
       await controls.restart();
     } else {
+      await broker.syncDeclarations?.();
       await controls.kill();
       await expect(connect(place.url, { timeout: 5_000 })).rejects.toThrow();
       await controls.start();

@@ -1,3 +1,8 @@
+import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { chmod, readFile, writeFile } from "node:fs/promises";
+import { basename, delimiter, dirname, join } from "node:path";
+import { debianPackages } from "../debian-packages.ts";
+
 /** Where the programs of a RabbitMQ are that can be started as they are. */
 export interface RabbitMQInstallation {
   readonly server: string;
@@ -8,6 +13,61 @@ export interface RabbitMQInstallation {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** The RabbitMQ on the PATH, or else Debian's packages unpacked into the cache. Installs nothing. */
 export async function findRabbitMQ(): Promise<RabbitMQInstallation> {
-  throw new Error("not yet");
+  return onPath() ?? (await unpacked());
+}
+
+function onPath(): RabbitMQInstallation | undefined {
+  const server = find("rabbitmq-server");
+  const epmd = find("epmd");
+  if (!server || !epmd) return undefined;
+  // Debian's wrapper insists on another user; the script that it wraps lies beside it.
+  const real = realpathSync(server);
+  const scripts = dirname(basename(real) === "rabbitmq-server" ? server : real);
+  const rabbitmqctl = join(scripts, "rabbitmqctl");
+  if (!existsSync(join(scripts, "rabbitmq-server")) || !existsSync(rabbitmqctl)) return undefined;
+  return { server: join(scripts, "rabbitmq-server"), rabbitmqctl, epmd, path: [], environment: {} };
+}
+
+function find(program: string): string | undefined {
+  // Debian puts the server where only root's PATH looks.
+  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
+  return folders.map((folder) => join(folder, program)).find((file) => existsSync(file));
+}
+
+async function unpacked(): Promise<RabbitMQInstallation> {
+  const root = await debianPackages({ name: "rabbitmq-server", families: /^erlang-/, adapt: rewriteErlangPaths });
+  const erlang = join(root, "usr/lib/erlang");
+  const servers = join(root, "usr/lib/rabbitmq/lib");
+  const [version] = readdirSync(servers);
+  const scripts = join(servers, version ?? "", "sbin");
+  return {
+    server: join(scripts, "rabbitmq-server"),
+    rabbitmqctl: join(scripts, "rabbitmqctl"),
+    epmd: join(erlang, "bin/epmd"),
+    path: [join(erlang, "bin")],
+    environment: { LD_LIBRARY_PATH: libraryFolders(root).join(delimiter) },
+  };
+}
+
+/** The launchers of Erlang hold the path of their installation. */
+async function rewriteErlangPaths(unpackedIn: string, root: string): Promise<void> {
+  const erlang = join(unpackedIn, "usr/lib/erlang");
+  for (const launcher of ["bin/erl", "bin/start"]) {
+    const file = join(erlang, launcher);
+    if (!existsSync(file)) continue;
+    const text = await readFile(file, "utf8");
+    await writeFile(file, text.replaceAll("/usr/lib/erlang", join(root, "usr/lib/erlang")));
+    await chmod(file, 0o755);
+  }
+}
+
+/** Where Debian's packages keep shared libraries: one folder per architecture, of which there is one here. */
+function libraryFolders(root: string): string[] {
+  return ["usr/lib", "lib"]
+    .map((folder) => join(root, folder))
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+    .filter((folder) => folder.endsWith("-linux-gnu") || folder.endsWith("-linux-gnueabihf"));
 }

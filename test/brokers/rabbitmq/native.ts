@@ -7,14 +7,7 @@ import { promisify } from "node:util";
 import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
-import {
-  endProcess,
-  isRunning,
-  lastLines,
-  type NativeProcess,
-  signalProcess,
-  startProcess,
-} from "../native-process.ts";
+import { endProcess, isRunning, lastLines, signalProcess, startProcess } from "../native-process.ts";
 import { awaitRabbitMQ, RABBITMQ_READY_MS } from "./await-rabbitmq.ts";
 import { findRabbitMQ, type RabbitMQInstallation } from "./installation.ts";
 import type { RabbitMQNative, StartedRabbitMQ } from "./record.ts";
