@@ -1,0 +1,189 @@
+import type { Topology } from "../../core/adapter.ts";
+import type { WorkAddress } from "../../core/address.ts";
+import { describeAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+import {
+  belowLevel,
+  DELIVERY_EXCHANGE,
+  LEVELS,
+  levelMs,
+  levelName,
+  levelPattern,
+  queueBinding,
+  topicBinding,
+  UNDELIVERED_EXCHANGE,
+  UNDELIVERED_QUEUE,
+} from "./delay-levels.ts";
+import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
+import type { Settings } from "./options.ts";
+import type { ServerVersion } from "./server-version.ts";
+import { LONGEST_TTL_MS } from "./wire.ts";
+
+export interface ExchangeBlueprint {
+  readonly name: string;
+  readonly type: "topic" | "fanout";
+  readonly alternate?: string;
+}
+
+export interface QueueBlueprint {
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, string | number | boolean>>;
+}
+
+export interface BindingBlueprint {
+  readonly from: string;
+  readonly to: string;
+  readonly toKind: "queue" | "exchange";
+  readonly pattern: string;
+}
+
+/** Everything that must stand on the broker, in RabbitMQ's terms, and what of the topology cannot be. */
+export interface Blueprint {
+  readonly exchanges: readonly ExchangeBlueprint[];
+  readonly queues: readonly QueueBlueprint[];
+  readonly bindings: readonly BindingBlueprint[];
+  readonly problems: readonly MessagingError[];
+}
+
+interface WorkQueue {
+  readonly address: WorkAddress;
+  readonly ordered: boolean;
+  readonly priorities: number;
+  readonly ttlMs: number | undefined;
+}
+
+export function blueprint(
+  topology: Topology,
+  version: ServerVersion,
+  settings: Pick<Settings, "deliveryLimit" | "queueArguments">,
+): Blueprint {
+  const exchanges = new Map<string, ExchangeBlueprint>();
+  const bindings: BindingBlueprint[] = [];
+  const problems: MessagingError[] = [];
+  const work: WorkQueue[] = [];
+  for (const { address, ordered, priorities, ttlMs } of topology.queues) {
+    work.push({ address, ordered, priorities, ttlMs });
+  }
+  for (const { address } of topology.topics) {
+    exchanges.set(address.name, { name: exchangeName(address.name), type: "topic" });
+  }
+  for (const { address, ordered, ttlMs, filter = "#" } of topology.subscriptions) {
+    const exchange = exchangeName(address.topic);
+    const to = queueName(address);
+    exchanges.set(address.topic, { name: exchange, type: "topic" });
+    work.push({ address, ordered, priorities: 1, ttlMs });
+    bindings.push({ from: exchange, to, toKind: "queue", pattern: filter });
+    bindings.push({ from: DELIVERY_EXCHANGE, to, toKind: "queue", pattern: topicBinding(exchange, filter) });
+  }
+  const queues: QueueBlueprint[] = [];
+  for (const queue of work) {
+    const problem = problemOf(queue, version);
+    if (problem !== undefined) {
+      problems.push(problem);
+      continue;
+    }
+    const family = familyOf(queue, version, settings);
+    queues.push(...family);
+    for (const { name } of family) {
+      bindings.push({ from: DELIVERY_EXCHANGE, to: name, toKind: "queue", pattern: queueBinding(name) });
+    }
+  }
+  const delays = delayBlueprint(version);
+  return {
+    exchanges: [...delays.exchanges, ...exchanges.values()],
+    queues: [...delays.queues, ...queues],
+    bindings: [...delays.bindings, ...bindings],
+    problems,
+  };
+}
+
+function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVersion): MessagingError | undefined {
+  const where = describeAddress(address);
+  if (priorities > 1 && !version.atLeast(4, 3)) {
+    return new MessagingError(
+      "unsupported",
+      `${where} asks for ${priorities} priorities, which quorum queues have from RabbitMQ 4.3, and this is ${version.text}; ` +
+        "upgrade the server, or use a queue per priority",
+    );
+  }
+  if (ttlMs !== undefined && ttlMs > LONGEST_TTL_MS) {
+    return new MessagingError(
+      "unsupported",
+      `${where} asks for a time to live of ${ttlMs} ms, over RabbitMQ's ${LONGEST_TTL_MS} ms; give a shorter one or none`,
+    );
+  }
+  return undefined;
+}
+
+/** A work queue with its dead letters and its suspects. */
+function familyOf(
+  { address, ordered, priorities, ttlMs }: WorkQueue,
+  version: ServerVersion,
+  { deliveryLimit, queueArguments }: Pick<Settings, "deliveryLimit" | "queueArguments">,
+): QueueBlueprint[] {
+  const deadLetters = deadLettersOf(address);
+  const kept = {
+    "x-queue-type": "quorum",
+    ...deadLetterArguments("", deadLetters),
+    "x-delivery-limit": deliveryLimit,
+  };
+  return [
+    {
+      name: queueName(address),
+      arguments: {
+        ...queueArguments,
+        ...kept,
+        ...(ordered ? { "x-single-active-consumer": true } : {}),
+        ...(priorities > 1 ? { "x-max-priority": priorities - 1 } : {}),
+        ...(ttlMs === undefined ? {} : { "x-message-ttl": ttlMs }),
+      },
+    },
+    { name: suspectsOf(address), arguments: kept },
+    { name: deadLetters, arguments: unlimited(version) },
+  ];
+}
+
+/** At least once: RabbitMQ keeps the message until its copy is confirmed, which wants `reject-publish` as overflow. */
+function deadLetterArguments(exchange: string, routingKey?: string): Record<string, string> {
+  return {
+    "x-dead-letter-exchange": exchange,
+    ...(routingKey === undefined ? {} : { "x-dead-letter-routing-key": routingKey }),
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+  };
+}
+
+/** A queue where looking at a message (a delivery and a requeue) any number of times must not drop it. */
+function unlimited(version: ServerVersion): Record<string, string | number> {
+  // Before 4.0 there is no limit unless one is given, and -1 is refused.
+  return { "x-queue-type": "quorum", ...(version.atLeast(4, 0) ? { "x-delivery-limit": -1 } : {}) };
+}
+
+/** The levels of the delays, once per virtual host. */
+function delayBlueprint(version: ServerVersion): Omit<Blueprint, "problems"> {
+  const exchanges: ExchangeBlueprint[] = [
+    { name: UNDELIVERED_EXCHANGE, type: "fanout" },
+    { name: DELIVERY_EXCHANGE, type: "topic", alternate: UNDELIVERED_EXCHANGE },
+  ];
+  const queues: QueueBlueprint[] = [{ name: UNDELIVERED_QUEUE, arguments: unlimited(version) }];
+  const bindings: BindingBlueprint[] = [
+    { from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" },
+  ];
+  for (let level = 0; level < LEVELS; level++) {
+    const name = levelName(level);
+    const below = belowLevel(level);
+    exchanges.push({ name, type: "topic" });
+    queues.push({
+      name,
+      arguments: {
+        "x-queue-type": "quorum",
+        ...deadLetterArguments(below),
+        "x-message-ttl": levelMs(level),
+        ...(version.atLeast(4, 0) ? { "x-delivery-limit": -1 } : {}),
+      },
+    });
+    bindings.push({ from: name, to: name, toKind: "queue", pattern: levelPattern(level, 1) });
+    bindings.push({ from: name, to: below, toKind: "exchange", pattern: levelPattern(level, 0) });
+  }
+  return { exchanges, queues, bindings };
+}

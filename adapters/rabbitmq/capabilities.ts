@@ -1,0 +1,40 @@
+import type { Capabilities } from "../../core/capabilities.ts";
+import { LONGEST_DELAY_MS } from "./delay-levels.ts";
+
+/** RabbitMQ's and amqplib's limit on one message; operators may set a lower one, which is then reported as `too-large`. */
+export const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** amqplib encodes all headers into 64 KiB; half of it is left to the engine's own. */
+export const MOST_HEADER_BYTES = 32 * 1024;
+export const MOST_HEADERS = 64;
+export const MOST_PRIORITIES = 32;
+
+export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
+  order: { support: "native", note: "single active consumer; order per key over all consumers" },
+  delay: {
+    support: "native",
+    note: "any delay, rounded up to 32 ms, by wait queues that RabbitMQ itself moves messages through",
+    maxMs: LONGEST_DELAY_MS,
+  },
+  priority: {
+    support: "native",
+    note: "RabbitMQ 4.3 or later: 32 strict priorities; refused when declared on an older server",
+    levels: MOST_PRIORITIES,
+  },
+  ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
+  replay: {
+    support: "unsupported",
+    note: "a queue holds what no consumer has settled; keep events elsewhere, or declare the subscription before",
+  },
+  fanOut: { support: "native", note: "a queue per subscription, bound to the topic's exchange" },
+  routingFilter: { support: "native", note: "topic exchange bindings" },
+  lease: {
+    support: "unsupported",
+    note: "a delivery is the consumer's while its connection lives, for 30 minutes unless the server says otherwise",
+  },
+  deduplication: { support: "unsupported", note: "use idempotent(store), which works on every broker" },
+  transactions: { support: "unsupported", note: "use an outbox and an inbox" },
+  durable: { support: "native", note: "quorum queues, persistent messages, publisher confirms" },
+  maxMessageBytes: MOST_MESSAGE_BYTES,
+  maxHeaders: MOST_HEADERS,
+  maxHeaderBytes: MOST_HEADER_BYTES,
+});

@@ -1,0 +1,93 @@
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { Settings } from "./options.ts";
+
+/** AMQP reply codes of a closed channel. */
+export const ACCESS_REFUSED = 403;
+export const NOT_FOUND = 404;
+export const RESOURCE_LOCKED = 405;
+export const PRECONDITION_FAILED = 406;
+
+/** The AMQP reply code of an error from amqplib, or undefined. */
+export function replyCode(error: unknown): number | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === "number" ? code : undefined;
+}
+
+/** The server's own words of an error from amqplib, such as `inequivalent arg 'x-max-priority' for queue 'orders' …`. */
+export function replyText(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return /with message "(?:[A-Z_]+ - )?(.*)"$/s.exec(message)?.[1] ?? message;
+}
+
+/** Why no connection could be made. The password stands nowhere in it. */
+export function connectError(error: unknown, settings: Settings): MessagingError {
+  if (isMessagingError(error) && error.code !== "timeout") return error;
+  const place = `RabbitMQ at ${settings.host}:${settings.port}`;
+  const text = error instanceof Error ? error.message : String(error);
+  if (/vhost \S+ not found/.test(text)) {
+    return new MessagingError(
+      "not-found",
+      `${place} has no virtual host "${settings.vhost}"; create it, or name another`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (/access to vhost/.test(text)) {
+    return new MessagingError(
+      "unauthorized",
+      `${place} refuses user "${settings.username}" the virtual host "${settings.vhost}"; grant it permissions there`,
+      { cause: error },
+    );
+  }
+  if (/ACCESS[_-]REFUSED|\b403\b/.test(text)) {
+    return new MessagingError(
+      "unauthorized",
+      `${place} refused the login of user "${settings.username}"; check username and password, and that a guest logs in from the server's own machine only`,
+      { cause: error },
+    );
+  }
+  const reason = (error as { code?: unknown } | null)?.code ?? text;
+  return new MessagingError(
+    "unreachable",
+    `${place} cannot be reached (${String(reason)}); check host, port, TLS and that the server runs`,
+    { cause: error },
+  );
+}
+
+/** Why a connection that stood is gone. */
+export function lostError(cause: unknown, settings: Settings): MessagingError {
+  const reason = cause === undefined ? "closed" : replyText(cause);
+  return new MessagingError(
+    "unreachable",
+    `the connection to RabbitMQ at ${settings.host}:${settings.port} is lost (${reason}); connecting again`,
+    { cause },
+  );
+}
+
+/** Whether what broke a connection was a frame that amqplib could not read, and not the network or the server. */
+export function isUnreadable(cause: unknown): boolean {
+  return (
+    cause instanceof RangeError ||
+    (cause instanceof Error && /^(Unexpected type tag|Invalid frame|Frame size)/.test(cause.message))
+  );
+}
+
+/** Why an operation on a channel failed. `what` completes "RabbitMQ refused to …"; `next` says what to do about a refusal. */
+export function operationError(error: unknown, what: string, next: string): MessagingError {
+  if (isMessagingError(error)) return error;
+  const text = replyText(error);
+  switch (replyCode(error)) {
+    case NOT_FOUND:
+      return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
+    case ACCESS_REFUSED:
+      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user that right`, {
+        cause: error,
+      });
+    case RESOURCE_LOCKED:
+    case PRECONDITION_FAILED:
+      return new MessagingError("conflict", `RabbitMQ refused to ${what}: ${text}; ${next}`, { cause: error });
+    default:
+      return new MessagingError("unreachable", `RabbitMQ could not ${what} (${text})`, { cause: error });
+  }
+}

@@ -1,0 +1,71 @@
+import { MessagingError } from "../../core/errors.ts";
+import { withChannel } from "./channels.ts";
+import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
+import type { Link } from "./link.ts";
+
+/** A queue or an exchange. */
+export type Thing = `queue ${string}` | `exchange ${string}`;
+
+/**
+ * What is known to stand on the broker. One publish to an exchange that does not exist closes the channel under every
+ * other publish on it, so that an exchange is looked for once, on a channel of its own, before anything goes there.
+ */
+export class KnownThings {
+  readonly #link: () => Link | undefined;
+  readonly #requestTimeoutMs: number;
+  readonly #standing = new Set<Thing>();
+  readonly #checks = new Map<Thing, Promise<void>>();
+
+  constructor(link: () => Link | undefined, requestTimeoutMs: number) {
+    this.#link = link;
+    this.#requestTimeoutMs = requestTimeoutMs;
+  }
+
+  has(thing: Thing): boolean {
+    return this.#standing.has(thing);
+  }
+
+  add(thing: Thing): void {
+    this.#standing.add(thing);
+  }
+
+  forget(thing: Thing): void {
+    this.#standing.delete(thing);
+  }
+
+  /** Looks for it unless it is known. Rejects with `not-found` if it is missing, with another code if nobody could look. */
+  check(thing: Thing): Promise<void> {
+    if (this.#standing.has(thing)) return Promise.resolve();
+    const running = this.#checks.get(thing);
+    if (running !== undefined) return running;
+    const check = this.#look(thing).finally(() => this.#checks.delete(thing));
+    this.#checks.set(thing, check);
+    return check;
+  }
+
+  async #look(thing: Thing): Promise<void> {
+    const link = this.#link();
+    if (link === undefined) throw new MessagingError("unreachable", "not connected to RabbitMQ at the moment");
+    const isQueue = thing.startsWith("queue ");
+    const name = thing.slice(thing.indexOf(" ") + 1);
+    try {
+      await withChannel(link, this.#requestTimeoutMs, `look for ${thing}`, (channel) =>
+        isQueue ? channel.checkQueue(name) : channel.checkExchange(name).then(() => undefined),
+      );
+    } catch (error) {
+      if (replyCode(error) === NOT_FOUND) throw missing(thing, error);
+      throw operationError(error, `look for ${thing}`, "try again");
+    }
+    this.#standing.add(thing);
+  }
+}
+
+/** A destination that does not stand on the broker. */
+export function missing(thing: Thing, cause?: unknown): MessagingError {
+  const [kind, name] = thing.split(" ");
+  return new MessagingError(
+    "not-found",
+    `RabbitMQ has no ${kind} "${name}"; declare it by starting with declare "create" and the rights to configure`,
+    { cause },
+  );
+}

@@ -1,0 +1,156 @@
+import type { ConnectionOptions } from "node:tls";
+import { type ChannelModel, connect, type SocketOptions } from "amqplib";
+import { MessagingError } from "../../core/errors.ts";
+import { within } from "./deadline.ts";
+import { connectError, lostError } from "./errors.ts";
+import type { Settings } from "./options.ts";
+
+/** One connection as long as it stands. */
+export interface Link {
+  readonly model: ChannelModel;
+  /** Cuts the connection at once; for when it does not answer. */
+  cut(): void;
+}
+
+export interface LinkEvents {
+  /** A connection stands. Until this resolves it is not used; if it rejects, the connection is cut and made anew. */
+  prepare(link: Link): Promise<void>;
+  /** A connection that had been prepared is gone; another is being made. */
+  lost(cause: MessagingError): void;
+  /** A connection was made again. */
+  restored(): void;
+  /** An attempt to make it again failed for a reason that time alone does not mend. */
+  refused(error: MessagingError): void;
+}
+
+const CLOSE_MS = 5_000;
+
+/**
+ * A connection that is made again for as long as it is wanted, with growing waits between attempts. amqplib's own
+ * recovery is not used: it leaves channels dead and retries refused credentials.
+ */
+export class SupervisedLink {
+  readonly #settings: Settings;
+  readonly #role: string;
+  readonly #events: LinkEvents;
+  readonly #ended = new AbortController();
+  #link: Link | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #attempts = 0;
+
+  constructor(settings: Settings, role: string, events: LinkEvents) {
+    this.#settings = settings;
+    this.#role = role;
+    this.#events = events;
+  }
+
+  /** The connection, while it stands and is prepared. */
+  get current(): Link | undefined {
+    return this.#link;
+  }
+
+  /** Makes the first connection; rejects if that fails, and is then of no further use. */
+  async open(): Promise<void> {
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.#ended.abort();
+      throw error;
+    }
+  }
+
+  /** Ends the connection and every attempt at one, in bounded time. A second call does nothing. */
+  async close(): Promise<void> {
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
+    clearTimeout(this.#retry);
+    const link = this.#link;
+    this.#link = undefined;
+    if (link === undefined) return;
+    // Closing fails where the connection is gone already, which is what was wanted.
+    await within(CLOSE_MS, "close the connection", link.model.close()).catch(() => {});
+    link.cut();
+  }
+
+  async #connect(): Promise<void> {
+    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, ...place } = this.#settings;
+    const cutter = new AbortController();
+    const cut = (): void => cutter.abort();
+    this.#ended.signal.addEventListener("abort", cut, { once: true });
+    let link: Link | undefined;
+    let cause: unknown;
+    try {
+      const model = await within(
+        connectTimeoutMs,
+        `connect to ${place.host}:${place.port}`,
+        connect(
+          {
+            protocol: tls === undefined ? "amqp" : "amqps",
+            hostname: place.host,
+            port: place.port,
+            username: place.username,
+            password: place.password,
+            vhost: encodeURIComponent(vhost),
+            heartbeat: heartbeatSeconds,
+          },
+          socketOptions(tls, `${connectionName} ${this.#role}`, cutter.signal),
+        ),
+      );
+      this.#ended.signal.removeEventListener("abort", cut);
+      link = { model, cut };
+      const closed = new Promise<never>((_resolve, reject) => {
+        model.on("error", (error) => {
+          cause = error;
+        });
+        model.on("close", (error) => {
+          const lost = lostError(cause ?? error, this.#settings);
+          reject(lost);
+          if (this.#link === link) this.#onLost(lost);
+          // The peer of a half-open connection never ends its side.
+          cut();
+        });
+      });
+      closed.catch(() => {});
+      await Promise.race([closed, within(connectTimeoutMs, "prepare the connection", this.#events.prepare(link))]);
+      if (this.#ended.signal.aborted) throw new MessagingError("closed", "the adapter was closed while it connected");
+      this.#link = link;
+      this.#attempts = 0;
+    } catch (error) {
+      cut();
+      throw connectError(cause ?? error, this.#settings);
+    }
+  }
+
+  #onLost(cause: MessagingError): void {
+    this.#link = undefined;
+    if (this.#ended.signal.aborted) return;
+    this.#events.lost(cause);
+    this.#reconnectLater();
+  }
+
+  #reconnectLater(): void {
+    const { reconnectFirstMs, reconnectMaxMs } = this.#settings;
+    const longest = Math.min(reconnectMaxMs, reconnectFirstMs * 2 ** Math.min(this.#attempts++, 30));
+    // Between half and all of it, so that many clients of one broker do not come back in step.
+    this.#retry = setTimeout(() => void this.#reconnect(), longest * (0.5 + Math.random() / 2));
+  }
+
+  async #reconnect(): Promise<void> {
+    try {
+      await this.#connect();
+    } catch (error) {
+      if (this.#ended.signal.aborted) return;
+      const refusal = connectError(error, this.#settings);
+      if (refusal.code !== "unreachable" && refusal.code !== "timeout") this.#events.refused(refusal);
+      this.#reconnectLater();
+      return;
+    }
+    this.#events.restored();
+  }
+}
+
+/** `signal` is Node's own way to destroy a socket; amqplib only ever asks it to end. */
+function socketOptions(tls: ConnectionOptions | undefined, connectionName: string, signal: AbortSignal): SocketOptions {
+  const options = { ...tls, signal, clientProperties: { connection_name: connectionName } };
+  return options as SocketOptions;
+}

@@ -1,0 +1,220 @@
+import type { ConnectionOptions } from "node:tls";
+import { MessagingError } from "../../core/errors.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
+
+/** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */
+export interface RabbitMQOptions {
+  /**
+   * `amqp://user:password@host:5672/vhost`, or `amqps:`. Everything else about the place may stand in `host`, `port`,
+   * `username`, `password` and `vhost` instead; one given there comes before the URL's. Query parameters are refused.
+   */
+  readonly url?: string;
+  /** Default `localhost`. */
+  readonly host?: string;
+  /** Default 5672, with TLS 5671. */
+  readonly port?: number;
+  /** Required unless the host is this machine, where it defaults to RabbitMQ's `guest`. */
+  readonly username?: string;
+  readonly password?: string;
+  /** Default `/`. */
+  readonly vhost?: string;
+  /**
+   * Given (if only as `{}`), the connection is encrypted. Passed to Node's `tls.connect`: `ca`, `cert`, `key`,
+   * `servername` and so on. The server's certificate is always verified: `rejectUnauthorized: false` is refused.
+   */
+  readonly tls?: ConnectionOptions;
+  /** Seconds between heartbeats; a peer silent for two to three of them counts as dead. 1 to 60. Default 10. */
+  readonly heartbeatSeconds?: number;
+  /** Milliseconds that one attempt to connect may take, handshake included. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+  /**
+   * Milliseconds that the broker may take to answer a declaration, a subscription or a question; after that the
+   * connection counts as dead and is made anew. Default 30,000.
+   */
+  readonly requestTimeoutMs?: number;
+  /**
+   * Milliseconds between attempts to reconnect: the first wait, doubled up to the longest, each with random jitter.
+   * Attempts never end. Default 100 and 10,000.
+   */
+  readonly reconnect?: { readonly firstMs?: number; readonly maxMs?: number };
+  /**
+   * How often RabbitMQ itself redelivers a message of a queue declared here before moving it to the dead letters. A net
+   * under the retry policy, for what kills a consumer before the policy can see it. Default 100.
+   */
+  readonly deliveryLimit?: number;
+  /**
+   * More arguments for the work queues declared here, as in `{ "x-quorum-initial-group-size": 5 }`. Those that
+   * anybroker sets itself are refused. Part of a queue for good: a changed value is a `conflict` at the next start, so
+   * prefer RabbitMQ's policies.
+   */
+  readonly queueArguments?: Readonly<Record<string, string | number | boolean>>;
+  /** What the management UI shows for the connections, followed by `publish` or `consume`. Default `anybroker`. */
+  readonly connectionName?: string;
+}
+
+/** The options, checked and with their defaults. */
+export interface Settings {
+  readonly host: string;
+  readonly port: number;
+  readonly username: string;
+  readonly password: string;
+  readonly vhost: string;
+  readonly tls: ConnectionOptions | undefined;
+  readonly heartbeatSeconds: number;
+  readonly connectTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly reconnectFirstMs: number;
+  readonly reconnectMaxMs: number;
+  readonly deliveryLimit: number;
+  readonly queueArguments: Readonly<Record<string, string | number | boolean>>;
+  readonly connectionName: string;
+}
+
+const WHERE = "rabbitmq()";
+const OPTIONS = [
+  "url",
+  "host",
+  "port",
+  "username",
+  "password",
+  "vhost",
+  "tls",
+  "heartbeatSeconds",
+  "connectTimeoutMs",
+  "requestTimeoutMs",
+  "reconnect",
+  "deliveryLimit",
+  "queueArguments",
+  "connectionName",
+];
+const OWN_ARGUMENTS = [
+  "x-queue-type",
+  "x-dead-letter-exchange",
+  "x-dead-letter-routing-key",
+  "x-dead-letter-strategy",
+  "x-overflow",
+  "x-delivery-limit",
+  "x-single-active-consumer",
+  "x-max-priority",
+  "x-message-ttl",
+  "x-expires",
+];
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Checks the options and fills in what is missing. Throws `invalid`; the error never holds the password. */
+export function resolveOptions(options: RabbitMQOptions): Settings {
+  checkOptions(WHERE, options, OPTIONS);
+  const place = options.url === undefined ? undefined : parseUrl(options.url);
+  const tls = checkTls(options.tls) ?? (place?.encrypted ? {} : undefined);
+  if (place?.encrypted === false && options.tls !== undefined) {
+    throw invalid("got tls options with an amqp: URL; write amqps: to encrypt, or leave the tls options out");
+  }
+  const host = text("host", options.host) ?? place?.host ?? "localhost";
+  const port = options.port ?? place?.port ?? (tls === undefined ? 5672 : 5671);
+  checkInteger(`${WHERE} { port }`, port, 1, 65_535);
+  const { reconnect = {} } = options;
+  checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
+  const settings = {
+    host,
+    port,
+    ...credentials(host, text("username", options.username) ?? place?.username, options.password ?? place?.password),
+    vhost: text("vhost", options.vhost) ?? place?.vhost ?? "/",
+    tls,
+    heartbeatSeconds: options.heartbeatSeconds ?? 10,
+    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
+    reconnectFirstMs: reconnect.firstMs ?? 100,
+    reconnectMaxMs: reconnect.maxMs ?? Math.max(10_000, reconnect.firstMs ?? 0),
+    deliveryLimit: options.deliveryLimit ?? 100,
+    queueArguments: checkArguments(options.queueArguments ?? {}),
+    connectionName: text("connectionName", options.connectionName) ?? "anybroker",
+  };
+  checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
+  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { deliveryLimit }`, settings.deliveryLimit, 1);
+  return settings;
+}
+
+interface Place {
+  readonly encrypted: boolean;
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly vhost: string | undefined;
+}
+
+/** The errors quote nothing of the URL, because any part of a malformed one may hold the password. */
+function parseUrl(url: string): Place {
+  const parts = typeof url === "string" && URL.canParse(url) ? new URL(url) : undefined;
+  if (parts === undefined || (parts.protocol !== "amqp:" && parts.protocol !== "amqps:")) {
+    throw invalid("takes a url such as amqp://user:password@host:5672/vhost or amqps://…; special characters encoded");
+  }
+  if (parts.search !== "" || parts.hash !== "") {
+    throw invalid("takes no parameters in its url; give heartbeatSeconds, connectTimeoutMs and the like as options");
+  }
+  try {
+    return {
+      encrypted: parts.protocol === "amqps:",
+      host: parts.hostname.replace(/^\[|\]$/g, "") || undefined,
+      port: parts.port === "" ? undefined : Number(parts.port),
+      username: decodeURIComponent(parts.username) || undefined,
+      password: parts.password === "" ? undefined : decodeURIComponent(parts.password),
+      vhost: decodeURIComponent(parts.pathname.slice(1)) || undefined,
+    };
+  } catch {
+    throw invalid("got a url with a malformed percent code; encode special characters with encodeURIComponent");
+  }
+}
+
+function credentials(
+  host: string,
+  username: string | undefined,
+  password: string | undefined,
+): { username: string; password: string } {
+  if (password !== undefined && typeof password !== "string") throw invalid("takes a text as password");
+  if (username !== undefined && password !== undefined) return { username, password };
+  if (username !== undefined || password !== undefined) {
+    throw invalid("needs both username and password, in the url or as options");
+  }
+  if (LOOPBACK.test(host)) return { username: "guest", password: "guest" };
+  throw invalid(
+    `needs credentials for host "${host}": give username and password, in the url or as options; ` +
+      "the guest account is assumed on this machine alone",
+  );
+}
+
+function checkTls(tls: ConnectionOptions | undefined): ConnectionOptions | undefined {
+  if (tls === undefined) return undefined;
+  if (typeof tls !== "object" || tls === null) throw invalid("takes an object as tls");
+  if (tls.rejectUnauthorized === false) {
+    throw invalid("always verifies the server's certificate; give the authority that signed it as tls.ca");
+  }
+  return tls;
+}
+
+function checkArguments(
+  given: Readonly<Record<string, string | number | boolean>>,
+): Readonly<Record<string, string | number | boolean>> {
+  for (const [name, value] of Object.entries(given)) {
+    if (OWN_ARGUMENTS.includes(name)) throw invalid(`sets the queue argument ${name} itself; leave it out`);
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+      throw invalid(`takes texts, numbers and booleans as queue arguments; ${name} is none`);
+    }
+  }
+  return { ...given };
+}
+
+function text(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
+  return value;
+}
+
+function invalid(problem: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${problem}`);
+}

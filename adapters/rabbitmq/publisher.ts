@@ -1,0 +1,252 @@
+import type { ConfirmChannel, Message } from "amqplib";
+import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
+import { type Address, describeAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { answered } from "./channels.ts";
+import { delayedRoute, queueTarget, topicTarget } from "./delay-levels.ts";
+import { type KnownThings, missing, type Thing } from "./known.ts";
+import type { Link } from "./link.ts";
+import { exchangeName, queueName } from "./names.ts";
+import { Refusals } from "./refusals.ts";
+import { asBuffer, publishOptions } from "./wire.ts";
+
+/** A message that the broker has not answered for yet. */
+interface Pending {
+  readonly to: Address;
+  /** Bytes of the body. */
+  readonly size: number;
+  readonly index: number;
+  readonly report: SendReport;
+  returned: boolean;
+}
+
+/** Where a batch goes. */
+interface Route {
+  readonly to: Address;
+  readonly isTopic: boolean;
+  readonly thing: Thing;
+  readonly name: string;
+}
+
+const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
+const NOTHING: ReadonlyMap<Thing, MessagingError> = new Map();
+/** Past these, what the socket does not take is no longer piled up: a net under the engine's own bounds. */
+const MOST_PENDING = 65_536;
+const MOST_PENDING_BYTES = 64 * 1024 * 1024;
+
+/** Publishes on one confirm channel, made again whenever the server closes it, and tells how each message ended. */
+export class Publisher {
+  readonly #known: KnownThings;
+  readonly #requestTimeoutMs: number;
+  readonly #refusals = new Refusals();
+  readonly #pending = new Map<string, Pending>();
+  /** Batches that wait until it is known that their destination stands, in order. */
+  readonly #waiting = new Map<Thing, Promise<void>>();
+  #channel: ConfirmChannel | undefined;
+  #pendingBytes = 0;
+  #twins = 0;
+
+  constructor(known: KnownThings, requestTimeoutMs: number) {
+    this.#known = known;
+    this.#requestTimeoutMs = requestTimeoutMs;
+  }
+
+  /** Opens the channel on a new connection. */
+  prepare(link: Link): Promise<void> {
+    this.#refusals.clear();
+    return this.#open(link);
+  }
+
+  async #open(link: Link): Promise<void> {
+    const channel = await answered(
+      link,
+      this.#requestTimeoutMs,
+      "open a channel for publishing",
+      link.model.createConfirmChannel(),
+    );
+    channel.on("return", (message) => this.#onReturn(message));
+    // Comes before `close`, and so before the end of every message pending on the channel.
+    channel.on("error", (error) => this.#onRefused(error));
+    channel.on("close", () => {
+      if (this.#channel !== channel) return;
+      this.#channel = undefined;
+      // Fails at once if the connection is gone, which then prepares a new channel itself.
+      this.#open(link).catch(() => link.cut());
+    });
+    this.#channel = channel;
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    const isTopic = to.kind === "topic";
+    const name = isTopic ? exchangeName(to.name) : queueName(to);
+    const route: Route = { to, isTopic, name, thing: isTopic ? `exchange ${name}` : `queue ${name}` };
+    const waiting = this.#waiting.get(route.thing);
+    const unknown = this.#unknownThings(route, batch);
+    if (waiting === undefined && unknown.length === 0) {
+      this.#publishAll(route, batch, report, NOTHING);
+      return;
+    }
+    const turn = (waiting ?? Promise.resolve())
+      .then(() => this.#check(unknown))
+      .then((problems) => this.#publishAll(route, batch, report, problems))
+      .finally(() => {
+        if (this.#waiting.get(route.thing) === turn) this.#waiting.delete(route.thing);
+      });
+    this.#waiting.set(route.thing, turn);
+  }
+
+  /** What must stand for this batch and is not known to. The default exchange always stands, and returns the rest. */
+  #unknownThings(route: Route, batch: readonly OutgoingMessage[]): Thing[] {
+    const unknown: Thing[] = [];
+    if (route.isTopic && !this.#known.has(route.thing)) unknown.push(route.thing);
+    for (const { delayMs } of batch) {
+      if (delayMs <= 0) continue;
+      const level: Thing = `exchange ${delayedRoute(delayMs, "").exchange}`;
+      if (!this.#known.has(level) && !unknown.includes(level)) unknown.push(level);
+      if (!this.#known.has(route.thing) && !unknown.includes(route.thing)) unknown.push(route.thing);
+    }
+    return unknown;
+  }
+
+  async #check(things: readonly Thing[]): Promise<ReadonlyMap<Thing, MessagingError>> {
+    const problems = new Map<Thing, MessagingError>();
+    const check = (thing: Thing): Promise<void> =>
+      this.#known.check(thing).catch((error: MessagingError) => void problems.set(thing, error));
+    await Promise.all(things.map(check));
+    return problems;
+  }
+
+  #publishAll(
+    route: Route,
+    batch: readonly OutgoingMessage[],
+    report: SendReport,
+    problems: ReadonlyMap<Thing, MessagingError>,
+  ): void {
+    for (let index = 0; index < batch.length; index++) {
+      const message = batch[index];
+      if (message !== undefined) this.#publish(route, message, index, report, problems);
+    }
+  }
+
+  #publish(
+    route: Route,
+    message: OutgoingMessage,
+    index: number,
+    report: SendReport,
+    problems: ReadonlyMap<Thing, MessagingError>,
+  ): void {
+    const channel = this.#channel;
+    if (channel === undefined) {
+      report(index, { status: "unknown", cause: new MessagingError("unreachable", "not connected to RabbitMQ") });
+      return;
+    }
+    const { to, isTopic, name } = route;
+    const routingKey = message.routingKey ?? "";
+    const path =
+      message.delayMs > 0
+        ? delayedRoute(message.delayMs, isTopic ? topicTarget(name, routingKey) : queueTarget(name))
+        : isTopic
+          ? { exchange: name, routingKey }
+          : { exchange: "", routingKey: name };
+    const problem =
+      this.#refusals.of(path.exchange, message.body.length) ??
+      (problems.size === 0
+        ? undefined
+        : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.thing) : undefined)));
+    if (problem !== undefined) {
+      const isFinal = problem.code !== "unreachable" && problem.code !== "timeout";
+      report(index, isFinal ? { status: "rejected", error: problem } : { status: "unknown", cause: problem });
+      return;
+    }
+    if (this.#pending.size >= MOST_PENDING || (this.#pendingBytes >= MOST_PENDING_BYTES && this.#pending.size > 0)) {
+      const cause = new MessagingError(
+        "overloaded",
+        `RabbitMQ owes answers for ${this.#pending.size} messages already`,
+      );
+      report(index, { status: "unknown", cause });
+      return;
+    }
+    this.#write(channel, path, message, isTopic, { to, size: message.body.length, index, report, returned: false });
+  }
+
+  #write(
+    channel: ConfirmChannel,
+    path: { readonly exchange: string; readonly routingKey: string },
+    message: OutgoingMessage,
+    isTopic: boolean,
+    pending: Pending,
+  ): void {
+    let handle = message.id;
+    try {
+      const options = publishOptions(message, isTopic);
+      if (this.#pending.has(handle)) {
+        // Sent again while the first is unanswered: a mark tells which of the two a return is about.
+        options.correlationId = String(++this.#twins);
+        handle = twinHandle(handle, options.correlationId);
+      }
+      channel.publish(path.exchange, path.routingKey, asBuffer(message.body), options, (error: unknown) => {
+        this.#pending.delete(handle);
+        this.#pendingBytes -= pending.size;
+        pending.report(pending.index, this.#resultOf(pending, error));
+      });
+      this.#pending.set(handle, pending);
+      this.#pendingBytes += pending.size;
+    } catch (error) {
+      pending.report(pending.index, unsendable(pending.to, error));
+    }
+  }
+
+  #resultOf(pending: Pending, error: unknown): SendResult {
+    if (pending.returned) return { status: "rejected", error: returnedError(pending.to) };
+    if (error === null || error === undefined) return CONFIRMED;
+    const refusal = this.#refusals.ofSize(pending.size);
+    if (refusal !== undefined) return { status: "rejected", error: refusal };
+    // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
+    // the message where another was full.
+    return { status: "unknown", cause: error };
+  }
+
+  #onReturn(message: Message): void {
+    const { messageId, correlationId } = message.properties;
+    const pending = this.#pending.get(correlationId === undefined ? messageId : twinHandle(messageId, correlationId));
+    if (pending === undefined) return;
+    pending.returned = true;
+    if (pending.to.kind !== "topic") this.#known.forget(`queue ${queueName(pending.to)}`);
+  }
+
+  #onRefused(error: unknown): void {
+    const missingExchange = this.#refusals.learn(error);
+    if (missingExchange !== undefined) this.#known.forget(`exchange ${missingExchange}`);
+  }
+}
+
+function twinHandle(id: string, twin: string): string {
+  return `${id} ${twin}`;
+}
+
+function returnedError(to: Address): MessagingError {
+  if (to.kind !== "topic") return missing(`queue ${queueName(to)}`);
+  return new MessagingError(
+    "unroutable",
+    `no subscription of ${describeAddress(to)} takes this event; declare a subscription whose filter matches, or let it go with whenUnroutable: "discard"`,
+  );
+}
+
+/** What amqplib throws before it writes anything. */
+function unsendable(to: Address, error: unknown): SendResult {
+  if (error instanceof RangeError) {
+    const what = `the headers of a message for ${describeAddress(to)} are over the limits of AMQP`;
+    return {
+      status: "rejected",
+      error: new MessagingError("too-large", `${what} (${error.message}); send fewer or shorter ones`, {
+        cause: error,
+      }),
+    };
+  }
+  if (error instanceof TypeError) {
+    const what = `AMQP cannot carry the properties of a message for ${describeAddress(to)}`;
+    const next = "an id, content type and routing key have 255 bytes at most";
+    return { status: "rejected", error: new MessagingError("invalid", `${what}: ${next}`, { cause: error }) };
+  }
+  return { status: "unknown", cause: error };
+}

@@ -1,0 +1,191 @@
+import type { ConsumeMessage } from "amqplib";
+import type {
+  AdapterSignals,
+  DeliverySink,
+  Depth,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  Topology,
+} from "../../core/adapter.ts";
+import type { Address, Source } from "../../core/address.ts";
+import { describeAddress } from "../../core/address.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { withChannel } from "./channels.ts";
+import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
+import { KnownThings, missing } from "./known.ts";
+import { type Link, SupervisedLink } from "./link.ts";
+import { queueName } from "./names.ts";
+import type { Settings } from "./options.ts";
+import { Publisher } from "./publisher.ts";
+import { QueueReceiver } from "./receiver.ts";
+import { establish } from "./topology.ts";
+
+/**
+ * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
+ * an alarm is on, and acknowledgements must not wait behind that.
+ */
+export class Session {
+  readonly #settings: Settings;
+  readonly #signals: AdapterSignals;
+  readonly #known: KnownThings;
+  readonly #publisher: Publisher;
+  readonly #publishing: SupervisedLink;
+  readonly #consuming: SupervisedLink;
+  readonly #receivers = new Set<QueueReceiver>();
+  #topology: Topology | undefined;
+  #redeclaring: Promise<void> | undefined;
+  #isUp = true;
+  #isBlocked = false;
+  #isClosed = false;
+
+  constructor(settings: Settings, signals: AdapterSignals) {
+    this.#settings = settings;
+    this.#signals = signals;
+    this.#known = new KnownThings(() => this.#consuming.current, settings.requestTimeoutMs);
+    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs);
+    const events = {
+      lost: (cause: MessagingError) => this.#onLost(cause),
+      restored: () => void this.#onRestored(),
+      refused: (error: MessagingError) => this.#signals.notice(error),
+    };
+    this.#publishing = new SupervisedLink(settings, "publish", {
+      ...events,
+      prepare: (link) => {
+        link.model.on("blocked", (reason) => this.#setBlocked(reason));
+        link.model.on("unblocked", () => this.#setUnblocked());
+        return this.#publisher.prepare(link);
+      },
+    });
+    this.#consuming = new SupervisedLink(settings, "consume", { ...events, prepare: () => Promise.resolve() });
+  }
+
+  async open(): Promise<void> {
+    const results = await Promise.allSettled([this.#publishing.open(), this.#consuming.open()]);
+    for (const result of results) {
+      if (result.status === "fulfilled") continue;
+      await this.close();
+      throw result.reason;
+    }
+  }
+
+  async declare(topology: Topology): Promise<readonly MessagingError[]> {
+    const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
+    if (topology.mode === "create") this.#topology = topology;
+    return problems;
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    this.#publisher.send(to, batch, report);
+  }
+
+  async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
+    const receiver = new QueueReceiver(
+      {
+        requestTimeoutMs: this.#settings.requestTimeoutMs,
+        link: () => this.#consuming.current,
+        notice: (error) => this.#signals.notice(error),
+        restore: () => this.#restore(),
+        closed: (closed) => void this.#receivers.delete(closed),
+      },
+      queueName(from),
+      options,
+      sink,
+    );
+    await receiver.open(this.#linkOrThrow());
+    this.#receivers.add(receiver);
+    return receiver;
+  }
+
+  async depth(of: Address): Promise<Depth> {
+    if (of.kind === "topic") {
+      await this.#known.check(`exchange ${of.name}`);
+      // Nothing ever stays on an exchange.
+      return { ready: 0, unsettled: undefined, exact: true };
+    }
+    const name = queueName(of);
+    const what = `count the messages of ${describeAddress(of)}`;
+    try {
+      const { messageCount } = await withChannel(
+        this.#linkOrThrow(),
+        this.#settings.requestTimeoutMs,
+        what,
+        (channel) => channel.checkQueue(name),
+      );
+      return { ready: messageCount, unsettled: undefined, exact: false };
+    } catch (error) {
+      if (replyCode(error) === NOT_FOUND) throw missing(`queue ${name}`, error);
+      throw operationError(error, what, "try again");
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    await Promise.all([this.#publishing.close(), this.#consuming.close()]);
+  }
+
+  #linkOrThrow(): Link {
+    const link = this.#consuming.current;
+    if (link !== undefined) return link;
+    throw new MessagingError(
+      "unreachable",
+      `not connected to RabbitMQ at ${this.#settings.host}:${this.#settings.port} at the moment; connecting again`,
+    );
+  }
+
+  #onLost(cause: MessagingError): void {
+    if (this.#isClosed || !this.#isUp) return;
+    this.#isUp = false;
+    this.#signals.down(cause);
+  }
+
+  async #onRestored(): Promise<void> {
+    if (this.#publishing.current === undefined) return;
+    const link = this.#consuming.current;
+    if (link === undefined) return;
+    await this.#restore();
+    // Lost again meanwhile: the next restoration goes on from here.
+    if (this.#isClosed || this.#isUp || this.#consuming.current !== link || this.#publishing.current === undefined)
+      return;
+    this.#isUp = true;
+    this.#setUnblocked();
+    for (const receiver of this.#receivers) receiver.resume();
+    this.#signals.up();
+  }
+
+  /** Declares everything again where that is allowed, once for all who ask meanwhile. */
+  #restore(): Promise<void> {
+    this.#redeclaring ??= this.#redeclare().finally(() => {
+      this.#redeclaring = undefined;
+    });
+    return this.#redeclaring;
+  }
+
+  async #redeclare(): Promise<void> {
+    const link = this.#consuming.current;
+    if (this.#topology === undefined || link === undefined) return;
+    try {
+      const problems = await establish(link, this.#topology, this.#settings, this.#known);
+      for (const problem of problems) this.#signals.notice(problem);
+    } catch (error) {
+      if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
+      // Whatever could not be asked on a connection that stands shows that it does not.
+      link.cut();
+    }
+  }
+
+  #setBlocked(reason: string): void {
+    if (this.#isBlocked || this.#isClosed) return;
+    this.#isBlocked = true;
+    this.#signals.blocked(reason);
+  }
+
+  #setUnblocked(): void {
+    if (!this.#isBlocked || this.#isClosed) return;
+    this.#isBlocked = false;
+    this.#signals.unblocked();
+  }
+}

@@ -1,0 +1,146 @@
+import type { Channel } from "amqplib";
+import type { Topology } from "../../core/adapter.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { type Blueprint, blueprint } from "./blueprint.ts";
+import { answered, openChannel } from "./channels.ts";
+import {
+  ACCESS_REFUSED,
+  NOT_FOUND,
+  operationError,
+  PRECONDITION_FAILED,
+  RESOURCE_LOCKED,
+  replyCode,
+} from "./errors.ts";
+import { type KnownThings, missing, type Thing } from "./known.ts";
+import type { Link } from "./link.ts";
+import type { Settings } from "./options.ts";
+import { serverVersion } from "./server-version.ts";
+
+/** One request to the broker. */
+interface Step {
+  readonly what: string;
+  /** What stands for sure once it succeeded. */
+  readonly thing?: Thing;
+  run(channel: Channel): Promise<unknown>;
+}
+
+/** Requests on one channel wait for each other, so several channels share the work. */
+const LANES = 8;
+const REFUSALS: readonly (number | undefined)[] = [ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED];
+
+/**
+ * Makes or verifies everything. Resolves with every problem found; rejects if the connection went away meanwhile or did
+ * not answer. What stands afterwards is `known`.
+ */
+export async function establish(
+  link: Link,
+  topology: Topology,
+  settings: Settings,
+  known: KnownThings,
+): Promise<readonly MessagingError[]> {
+  if (topology.mode === "none") return [];
+  const version = serverVersion(link.model.connection.serverProperties.version);
+  const plan = blueprint(topology, version, settings);
+  const problems = [...plan.problems];
+  const phases = topology.mode === "create" ? creation(plan) : verification(plan);
+  for (const phase of phases) {
+    // What is bound to something that could not be made would only repeat its problem.
+    if (problems.length > plan.problems.length) break;
+    problems.push(...(await runAll(link, settings.requestTimeoutMs, phase, known)));
+  }
+  return problems;
+}
+
+function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
+  const makeExchanges = exchanges.map(
+    ({ name, type, alternate }): Step => ({
+      what: `declare exchange "${name}"`,
+      thing: `exchange ${name}`,
+      run: (channel) =>
+        channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate }),
+    }),
+  );
+  const makeQueues = queues.map(
+    ({ name, arguments: given }): Step => ({
+      what: `declare queue "${name}"`,
+      thing: `queue ${name}`,
+      run: (channel) => channel.assertQueue(name, { durable: true, arguments: given }),
+    }),
+  );
+  const bind = bindings.map(
+    ({ from, to, toKind, pattern }): Step => ({
+      what: `bind ${toKind} "${to}" to exchange "${from}"`,
+      run: (channel) =>
+        toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
+    }),
+  );
+  return [[...makeExchanges, ...makeQueues], bind];
+}
+
+/** AMQP tells whether something stands, not with which bindings. */
+function verification({ exchanges, queues }: Blueprint): Step[][] {
+  return [
+    [
+      ...exchanges.map(
+        ({ name }): Step => ({
+          what: `look for exchange "${name}"`,
+          thing: `exchange ${name}`,
+          run: (channel) => channel.checkExchange(name),
+        }),
+      ),
+      ...queues.map(
+        ({ name }): Step => ({
+          what: `look for queue "${name}"`,
+          thing: `queue ${name}`,
+          run: (channel) => channel.checkQueue(name),
+        }),
+      ),
+    ],
+  ];
+}
+
+async function runAll(
+  link: Link,
+  requestTimeoutMs: number,
+  steps: readonly Step[],
+  known: KnownThings,
+): Promise<MessagingError[]> {
+  const problems: MessagingError[] = [];
+  const queue = steps.values();
+  const lane = async (): Promise<void> => {
+    let channel: Channel | undefined;
+    for (const step of queue) {
+      channel ??= await openChannel(link, requestTimeoutMs);
+      try {
+        await answered(link, requestTimeoutMs, step.what, step.run(channel));
+        if (step.thing !== undefined) known.add(step.thing);
+      } catch (error) {
+        if (isMessagingError(error) || !REFUSALS.includes(replyCode(error))) throw broken(step, error);
+        // The refusal closed the channel.
+        channel = undefined;
+        if (step.thing !== undefined) known.forget(step.thing);
+        problems.push(problemOf(step, error));
+      }
+    }
+    channel?.close().catch(() => {});
+  };
+  await Promise.all(Array.from({ length: Math.min(LANES, steps.length) }, lane));
+  return problems;
+}
+
+function problemOf(step: Step, error: unknown): MessagingError {
+  if (replyCode(error) === NOT_FOUND && step.thing !== undefined) return missing(step.thing, error);
+  return operationError(
+    error,
+    step.what,
+    "it stands there with other properties: give the same ones here, or drain and delete it so that it is declared anew",
+  );
+}
+
+function broken(step: Step, error: unknown): MessagingError {
+  return isMessagingError(error)
+    ? error
+    : new MessagingError("unreachable", `the connection to RabbitMQ broke while it was to ${step.what}`, {
+        cause: error,
+      });
+}

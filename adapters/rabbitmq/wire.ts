@@ -1,0 +1,84 @@
+import { createHash } from "node:crypto";
+import type { ConsumeMessage, MessageProperties, Options } from "amqplib";
+import type { DeliveryToken, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import { routingKeyBeforeDelay } from "./delay-levels.ts";
+import { fromWire, toWire } from "./headers.ts";
+import { OWN_PREFIX } from "./names.ts";
+
+/** RabbitMQ takes no longer time to live; a longer one is left to the check at delivery. */
+export const LONGEST_TTL_MS = 2 ** 32 - 1;
+
+/**
+ * AMQP properties of a message. `toTopic` tells that AMQP's routing key is the message's own; elsewhere it goes in a
+ * header. Throws a RangeError for what AMQP cannot carry.
+ */
+export function publishOptions(message: OutgoingMessage, toTopic: boolean): Options.Publish {
+  const { ttlMs } = message;
+  const options: Options.Publish = {
+    mandatory: true,
+    persistent: true,
+    messageId: message.id,
+    contentType: message.contentType,
+    headers: toWire(message.headers, message.key, toTopic ? undefined : message.routingKey),
+  };
+  if (message.priority > 0) options.priority = message.priority;
+  // Dead-lettering out of a wait queue removes it, so a delayed message's time to live is the engine's to check.
+  if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= LONGEST_TTL_MS) options.expiration = Math.ceil(ttlMs);
+  return options;
+}
+
+/** The body as amqplib wants it, without a copy. */
+export function asBuffer(body: Uint8Array): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+}
+
+/** A delivery in anybroker's terms. */
+export function incoming(message: ConsumeMessage, token: DeliveryToken): IncomingMessage<ConsumeMessage> {
+  const { fields, properties } = message;
+  const wire = properties.headers as Record<string, unknown> | undefined;
+  const { headers, key, routingKey } = fromWire(wire);
+  return {
+    token,
+    id:
+      typeof properties.messageId === "string" && properties.messageId !== ""
+        ? properties.messageId
+        : foreignId(message),
+    key,
+    routingKey: routingKey ?? publishedRoutingKey(fields.exchange, fields.routingKey),
+    headers,
+    body: message.content,
+    contentType: properties.contentType as string | undefined,
+    redeliveries: redeliveries(wire, fields.redelivered),
+    native: message,
+  };
+}
+
+function publishedRoutingKey(exchange: string, routingKey: string): string | undefined {
+  if (exchange === "") return undefined;
+  // Of the level it expired in, or of the delivery exchange.
+  const published = exchange.startsWith(OWN_PREFIX) ? routingKeyBeforeDelay(routingKey) : routingKey;
+  return published === "" ? undefined : published;
+}
+
+/** Quorum queues count; where RabbitMQ counts acquisitions too (from 4.3), a missing count is no failed delivery at all. */
+function redeliveries(wire: Record<string, unknown> | undefined, redelivered: boolean): number {
+  const count = wire?.["x-delivery-count"];
+  if (typeof count === "number") return count;
+  return redelivered && wire?.["x-acquired-count"] === undefined ? 1 : 0;
+}
+
+const NAMED: readonly (keyof MessageProperties)[] = ["timestamp", "correlationId", "type", "appId", "replyTo"];
+
+/**
+ * The id of a message that came without one. RabbitMQ keeps nothing of its own about a message over redeliveries, so it
+ * is made of what the sender gave: two messages without an id that are equal in everything have equal ids.
+ */
+function foreignId(message: ConsumeMessage): string {
+  const hash = createHash("sha256");
+  const { properties } = message;
+  hash.update(JSON.stringify([message.fields.routingKey, NAMED.map((name) => properties[name] ?? null)]));
+  const { headers } = fromWire(properties.headers as Record<string, unknown> | undefined);
+  hash.update(JSON.stringify(headers));
+  hash.update(message.content);
+  return `sha256-${hash.digest("hex").slice(0, 40)}`;
+}
