@@ -1,0 +1,42 @@
+import { existsSync, readFileSync } from "node:fs";
+import type { BrokerReport } from "../brokers/run-report.ts";
+
+/** What one run of vitest came to, as the count reporter wrote it. */
+export interface TestCounts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly notRun: readonly { readonly test: string; readonly reason: string }[];
+}
+
+/** Everything that one part of the whole set left behind. */
+export interface PartResult {
+  readonly name: string;
+  readonly exitCode: number;
+  /** Undefined for a part that has no tests of its own, or that ended before it could count. */
+  readonly counts: TestCounts | undefined;
+  readonly brokers: readonly BrokerReport[];
+}
+
+/** Reads the report of one part. */
+export function readPart(name: string, exitCode: number, file: string): PartResult {
+  let counts: TestCounts | undefined;
+  const brokers: BrokerReport[] = [];
+  for (const entry of readJsonLines(file)) {
+    if (isKind<TestCounts>(entry, "tests")) counts = entry;
+    if (isKind<BrokerReport>(entry, "broker")) brokers.push(entry);
+  }
+  return { name, exitCode, counts, brokers };
+}
+
+/** The values of a file of JSON lines; none if there is no such file. */
+export function readJsonLines(file: string): unknown[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line): unknown => JSON.parse(line));
+}
+
+function isKind<T>(entry: unknown, kind: string): entry is T {
+  return typeof entry === "object" && entry !== null && "kind" in entry && entry.kind === kind;
+}

@@ -1,0 +1,53 @@
+import { expect, test } from "vitest";
+import type { PartResult } from "./report.ts";
+import { summarize } from "./summary.ts";
+
+const good: PartResult = {
+  name: "unit",
+  exitCode: 0,
+  counts: { passed: 3, failed: 0, notRun: [] },
+  brokers: [{ name: "rabbitmq", status: "running", how: "docker", version: "4.3.0" }],
+};
+const withoutBroker: PartResult = {
+  ...good,
+  name: "brokers",
+  counts: { passed: 1, failed: 0, notRun: [{ test: "a.test.ts > needs RabbitMQ", reason: "NOT RUN: no engine" }] },
+  brokers: [{ name: "rabbitmq", status: "not-run", reason: "no engine" }],
+};
+const lastLine = (text: string) => text.split("\n").at(-1);
+
+test("adds up every part in one last line", () => {
+  const { text, exitCode } = summarize(
+    [good, { ...good, counts: { passed: 4, failed: 2, notRun: [] }, exitCode: 1 }],
+    false,
+  );
+  expect(lastLine(text)).toBe("7 passed, 2 failed");
+  expect(text.match(/^\d+ passed, \d+ failed$/gm)).toHaveLength(1);
+  expect(text).toContain("against rabbitmq 4.3.0 (docker)");
+  expect(exitCode).toBe(1);
+});
+
+test("a part that ends badly without a failed test is a failure", () => {
+  const lint: PartResult = { name: "lint", exitCode: 1, counts: undefined, brokers: [] };
+  const crashed: PartResult = { ...good, exitCode: 137, counts: undefined };
+  const { text, exitCode } = summarize([lint, crashed, { ...good, exitCode: 1 }], false);
+  expect(lastLine(text)).toBe("3 passed, 3 failed");
+  expect(text).toContain("FAILED   lint: ended with code 1");
+  expect(exitCode).toBe(1);
+});
+
+test("a broker that is not there is said loudly, and fails the run only with CI=true", () => {
+  const local = summarize([good, withoutBroker], false);
+  expect(local.text).toContain("NOT RUN  rabbitmq: no engine");
+  expect(local.text).toContain("NOT RUN  a.test.ts > needs RabbitMQ: no engine");
+  expect(lastLine(local.text)).toBe("4 passed, 0 failed");
+  expect(local.exitCode).toBe(0);
+  const ci = summarize([good, withoutBroker], true);
+  expect(lastLine(ci.text)).toBe("4 passed, 1 failed");
+  expect(ci.exitCode).toBe(1);
+});
+
+test("with CI=true a part in which nothing ran is a failure", () => {
+  const empty: PartResult = { ...good, counts: { passed: 0, failed: 0, notRun: [] } };
+  expect(summarize([empty], true).exitCode).toBe(1);
+});

@@ -1,0 +1,54 @@
+import type { PartResult } from "./report.ts";
+
+export interface Summary {
+  /** What to print; the last line is `N passed, N failed`. */
+  readonly text: string;
+  readonly exitCode: 0 | 1;
+}
+
+/**
+ * Adds up all parts. A part that ended badly without a failed test counts as one failure, so that the closing line and
+ * the exit code never disagree; with `ci`, so do a broker that was not run, and a part with tests in which none ran.
+ */
+export function summarize(parts: readonly PartResult[], ci: boolean): Summary {
+  let passed = 0;
+  let failed = 0;
+  const lines: string[] = [];
+  const loud: string[] = [];
+  for (const part of parts) {
+    const { counts, name, exitCode } = part;
+    passed += counts?.passed ?? 0;
+    failed += counts?.failed ?? 0;
+    const numbers = counts ? `${counts.passed} passed, ${counts.failed} failed` : exitCode === 0 ? "passed" : "failed";
+    lines.push(`  ${name}: ${numbers}`);
+    if (exitCode !== 0 && (counts?.failed ?? 0) === 0) {
+      failed++;
+      loud.push(`FAILED   ${name}: ended with code ${exitCode}${counts ? ", though no test of it failed" : ""}`);
+    } else if (ci && counts && counts.passed + counts.failed === 0) {
+      failed++;
+      loud.push(`FAILED   ${name}: nothing ran`);
+    }
+    for (const broker of part.brokers) {
+      if (broker.status === "running") {
+        lines.push(`    against ${broker.name} ${broker.version} (${broker.how})`);
+        continue;
+      }
+      loud.push(`NOT RUN  ${broker.name}: ${broker.reason}`);
+      if (ci) {
+        failed++;
+        loud.push(`FAILED   ${broker.name}: with CI=true every broker has to be there`);
+      }
+    }
+    for (const { test, reason } of counts?.notRun ?? []) {
+      loud.push(`NOT RUN  ${test}: ${reason.replace(/^NOT RUN: /, "")}`);
+    }
+  }
+  const text = ["Summary", ...lines, ...framed(loud), `${passed} passed, ${failed} failed`].join("\n");
+  return { text, exitCode: failed === 0 ? 0 : 1 };
+}
+
+function framed(loud: readonly string[]): string[] {
+  if (loud.length === 0) return [];
+  const line = "!".repeat(80);
+  return [line, ...loud, line];
+}
