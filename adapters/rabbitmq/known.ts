@@ -1,4 +1,4 @@
-import { MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { withChannel } from "./channels.ts";
 import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { Link } from "./link.ts";
@@ -13,11 +13,16 @@ export type Thing = `queue ${string}` | `exchange ${string}`;
 export class KnownThings {
   readonly #link: () => Link | undefined;
   readonly #requestTimeoutMs: number;
+  readonly #restore: () => Promise<void>;
   readonly #standing = new Set<Thing>();
+  /** What this adapter declared, and may make again. */
+  readonly #declared = new Set<Thing>();
   readonly #checks = new Map<Thing, Promise<void>>();
 
-  constructor(link: () => Link | undefined, requestTimeoutMs: number) {
+  /** `restore` declares everything again that was declared; it never rejects. */
+  constructor(link: () => Link | undefined, restore: () => Promise<void>, requestTimeoutMs: number) {
     this.#link = link;
+    this.#restore = restore;
     this.#requestTimeoutMs = requestTimeoutMs;
   }
 
@@ -29,18 +34,46 @@ export class KnownThings {
     this.#standing.add(thing);
   }
 
+  /** Stands because it was declared, and is to be declared again if it ever does not. */
+  declared(thing: Thing): void {
+    this.#standing.add(thing);
+    this.#declared.add(thing);
+  }
+
+  isDeclared(thing: Thing): boolean {
+    return this.#declared.has(thing);
+  }
+
   forget(thing: Thing): void {
     this.#standing.delete(thing);
   }
 
-  /** Looks for it unless it is known. Rejects with `not-found` if it is missing, with another code if nobody could look. */
+  /** The connection was lost: whatever stands has to be seen anew. */
+  forgetAll(): void {
+    this.#standing.clear();
+  }
+
+  /**
+   * Looks for it unless it is known, and makes it again if it was declared here. Rejects with `not-found` if it is
+   * missing all the same, with another code if nobody could look.
+   */
   check(thing: Thing): Promise<void> {
     if (this.#standing.has(thing)) return Promise.resolve();
     const running = this.#checks.get(thing);
     if (running !== undefined) return running;
-    const check = this.#look(thing).finally(() => this.#checks.delete(thing));
+    const check = this.#lookOrRestore(thing).finally(() => this.#checks.delete(thing));
     this.#checks.set(thing, check);
     return check;
+  }
+
+  async #lookOrRestore(thing: Thing): Promise<void> {
+    try {
+      await this.#look(thing);
+    } catch (error) {
+      if (!isMessagingError(error, "not-found") || !this.#declared.has(thing)) throw error;
+      await this.#restore();
+      if (!this.#standing.has(thing)) throw error;
+    }
   }
 
   async #look(thing: Thing): Promise<void> {

@@ -59,6 +59,11 @@ export class SupervisedLink {
     }
   }
 
+  /** Begins to make the connection, and reports `restored` when it stands. */
+  start(): void {
+    this.#reconnectLater();
+  }
+
   /** Ends the connection and every attempt at one, in bounded time. A second call does nothing. */
   async close(): Promise<void> {
     if (this.#ended.signal.aborted) return;

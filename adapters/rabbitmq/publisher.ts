@@ -3,7 +3,7 @@ import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { answered } from "./channels.ts";
-import { delayedRoute, queueTarget, topicTarget } from "./delay-levels.ts";
+import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
 import { exchangeName, queueName } from "./names.ts";
@@ -100,7 +100,7 @@ export class Publisher {
     const unknown: Thing[] = [];
     if (route.isTopic && !this.#known.has(route.thing)) unknown.push(route.thing);
     for (const { delayMs } of batch) {
-      if (delayMs <= 0) continue;
+      if (delayMs <= 0 || delayMs > LONGEST_DELAY_MS) continue;
       const level: Thing = `exchange ${delayedRoute(delayMs, "").exchange}`;
       if (!this.#known.has(level) && !unknown.includes(level)) unknown.push(level);
       if (!this.#known.has(route.thing) && !unknown.includes(route.thing)) unknown.push(route.thing);
@@ -141,6 +141,10 @@ export class Publisher {
       return;
     }
     const { to, isTopic, name } = route;
+    if (message.delayMs > LONGEST_DELAY_MS) {
+      report(index, { status: "rejected", error: tooLate(to, message.delayMs) });
+      return;
+    }
     const routingKey = message.routingKey ?? "";
     const path =
       message.delayMs > 0
@@ -154,8 +158,7 @@ export class Publisher {
         ? undefined
         : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.thing) : undefined)));
     if (problem !== undefined) {
-      const isFinal = problem.code !== "unreachable" && problem.code !== "timeout";
-      report(index, isFinal ? { status: "rejected", error: problem } : { status: "unknown", cause: problem });
+      report(index, asResult(problem));
       return;
     }
     if (this.#pending.size >= MOST_PENDING || (this.#pendingBytes >= MOST_PENDING_BYTES && this.#pending.size > 0)) {
@@ -187,7 +190,8 @@ export class Publisher {
       channel.publish(path.exchange, path.routingKey, asBuffer(message.body), options, (error: unknown) => {
         this.#pending.delete(handle);
         this.#pendingBytes -= pending.size;
-        pending.report(pending.index, this.#resultOf(pending, error));
+        if (pending.returned) this.#reportReturned(pending);
+        else pending.report(pending.index, this.#resultOf(pending, error));
       });
       this.#pending.set(handle, pending);
       this.#pendingBytes += pending.size;
@@ -197,13 +201,29 @@ export class Publisher {
   }
 
   #resultOf(pending: Pending, error: unknown): SendResult {
-    if (pending.returned) return { status: "rejected", error: returnedError(pending.to) };
     if (error === null || error === undefined) return CONFIRMED;
     const refusal = this.#refusals.ofSize(pending.size);
     if (refusal !== undefined) return { status: "rejected", error: refusal };
     // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
     // the message where another was full.
     return { status: "unknown", cause: error };
+  }
+
+  /** The broker had nowhere to put it. A queue that was declared here is made again, for the engine to send again. */
+  #reportReturned({ to, index, report }: Pending): void {
+    if (to.kind === "topic") {
+      report(index, { status: "rejected", error: unroutable(to) });
+      return;
+    }
+    const thing: Thing = `queue ${queueName(to)}`;
+    if (!this.#known.isDeclared(thing)) {
+      report(index, { status: "rejected", error: missing(thing) });
+      return;
+    }
+    this.#known.check(thing).then(
+      () => report(index, { status: "unknown", cause: missing(thing) }),
+      (error: MessagingError) => report(index, asResult(error)),
+    );
   }
 
   #onReturn(message: Message): void {
@@ -220,12 +240,25 @@ export class Publisher {
   }
 }
 
+function tooLate(to: Address, delayMs: number): MessagingError {
+  const where = describeAddress(to);
+  return new MessagingError(
+    "invalid",
+    `a delay of ${delayMs} ms for ${where} is over ${LONGEST_DELAY_MS} ms; send it in several hops`,
+  );
+}
+
 function twinHandle(id: string, twin: string): string {
   return `${id} ${twin}`;
 }
 
-function returnedError(to: Address): MessagingError {
-  if (to.kind !== "topic") return missing(`queue ${queueName(to)}`);
+/** What a check that failed means for the message that waited for it. */
+function asResult(problem: MessagingError): SendResult {
+  const isFinal = problem.code !== "unreachable" && problem.code !== "timeout";
+  return isFinal ? { status: "rejected", error: problem } : { status: "unknown", cause: problem };
+}
+
+function unroutable(to: Address): MessagingError {
   return new MessagingError(
     "unroutable",
     `no subscription of ${describeAddress(to)} takes this event; declare a subscription whose filter matches, or let it go with whenUnroutable: "discard"`,

@@ -1,17 +1,16 @@
 import type { ConsumeMessage } from "amqplib";
 import type { DeliverySink, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
-import { isMessagingError, type MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
 import { operationError } from "./errors.ts";
 import type { Link } from "./link.ts";
-import { ReceivingChannel } from "./receiving-channel.ts";
+import type { ReceiverLink } from "./receiver-link.ts";
+import { ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
 
 /** What a receiver needs of the adapter around it. */
 export interface ReceiverHost {
   readonly requestTimeoutMs: number;
-  /** The connection to consume on, while one stands. */
-  link(): Link | undefined;
   notice(error: MessagingError): void;
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
   restore(): Promise<void>;
@@ -26,26 +25,29 @@ const CLOSE_MS = 5_000;
 export class QueueReceiver implements Receiver {
   readonly leaseMs = undefined;
   readonly #host: ReceiverHost;
-  readonly #queue: string;
-  readonly #ordered: boolean;
+  readonly #link: ReceiverLink;
+  readonly #source: ReceivingSource;
   readonly #sink: DeliverySink<ConsumeMessage>;
   #window: number;
   #channel: ReceivingChannel | undefined;
   #retry: NodeJS.Timeout | undefined;
   #subscribing = false;
   #failures = 0;
+  /** How many more deliveries are taken one at a time, to find the one that breaks the connection. */
+  #probation = 0;
   #isClosed = false;
 
   constructor(
     host: ReceiverHost,
-    queue: string,
-    options: { readonly ordered: boolean; readonly window: number },
+    link: ReceiverLink,
+    source: ReceivingSource,
+    window: number,
     sink: DeliverySink<ConsumeMessage>,
   ) {
     this.#host = host;
-    this.#queue = queue;
-    this.#ordered = options.ordered;
-    this.#window = options.window;
+    this.#link = link;
+    this.#source = source;
+    this.#window = window;
     this.#sink = sink;
   }
 
@@ -67,9 +69,24 @@ export class QueueReceiver implements Receiver {
     if (this.#channel === undefined) this.#retryAfter(0);
   }
 
+  /**
+   * The shared connection broke on a message that amqplib cannot read, perhaps one of this queue. Each time that this
+   * happens its delivery count rises, until RabbitMQ moves it to the dead letters; taken alone, it takes no others along.
+   */
+  separate(cause: MessagingError): void {
+    if (this.#isClosed) return;
+    this.#probation = this.#window * 2;
+    this.#link.separate({
+      restored: () => this.resume(),
+      unreadable: (repeated) => this.#onUnreadable(repeated),
+      notice: (error) => this.#host.notice(error),
+    });
+    this.#sink.stalled(cause);
+  }
+
   window(count: number): void {
     this.#window = count;
-    this.#channel?.window(count);
+    this.#channel?.window(this.#allowed());
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
@@ -89,11 +106,13 @@ export class QueueReceiver implements Receiver {
     this.#host.closed(this);
     // It fails where the channel is gone already, which is what was wanted.
     if (channel !== undefined) await within(CLOSE_MS, "close the channel", channel.close()).catch(() => {});
+    await this.#link.close();
   }
 
   async #subscribe(link: Link): Promise<void> {
-    const channel = await openChannel(link, this.#host.requestTimeoutMs);
-    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#queue, this.#ordered, this.#window, {
+    const { requestTimeoutMs } = this.#host;
+    const channel = await openChannel(link, requestTimeoutMs);
+    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#source, this.#allowed(), {
       deliver: (batch) => this.#sink.deliver(batch),
       ended: (cause) => {
         if (this.#channel === receiving) this.#onEnded(cause, link);
@@ -103,33 +122,53 @@ export class QueueReceiver implements Receiver {
         this.#channel = undefined;
         this.#retryAfter(0);
       },
-      progressed: () => {
-        this.#failures = 0;
-      },
+      progressed: (count) => this.#onProgress(count),
     });
     // Before it starts, for the first deliveries may come with the answer.
     this.#channel = receiving;
     try {
-      await answered(link, this.#host.requestTimeoutMs, `consume from queue "${this.#queue}"`, receiving.start());
+      await answered(link, requestTimeoutMs, `consume from queue "${this.#source.queue}"`, receiving.start());
     } catch (error) {
       if (this.#channel === receiving) this.#channel = undefined;
       receiving.close().catch(() => {});
       throw error;
     }
-    // A window set meanwhile.
-    if (this.#channel === receiving) receiving.window(this.#window);
+    // Set or closed meanwhile.
     if (this.#isClosed) await receiving.close().catch(() => {});
+    else receiving.window(this.#allowed());
+  }
+
+  #allowed(): number {
+    return this.#probation > 0 ? Math.min(1, this.#window) : this.#window;
+  }
+
+  #onProgress(count: number): void {
+    this.#failures = 0;
+    if (this.#probation === 0) return;
+    this.#probation = Math.max(0, this.#probation - count);
+    if (this.#probation === 0) this.#channel?.window(this.#window);
   }
 
   #onEnded(cause: MessagingError, link: Link): void {
     this.#channel = undefined;
     this.#sink.lost("all", cause);
     if (this.#isClosed || this.#subscribing) return;
-    // With the connection itself, the adapter reports its loss.
-    if (this.#host.link() === link) {
-      this.#host.notice(cause);
-      this.#retryLater();
-    }
+    // Where the connection itself is gone, `resume` follows.
+    if (this.#link.current !== link) return;
+    this.#host.notice(cause);
+    this.#retryLater();
+  }
+
+  #onUnreadable(cause: MessagingError): void {
+    this.#probation = Math.max(this.#probation, this.#window * 2);
+    const { queue } = this.#source;
+    const error = new MessagingError(
+      "invalid",
+      `queue "${queue}" holds a message that the client cannot read, which breaks the connection at each delivery; it is taken alone until RabbitMQ's delivery limit moves it to the dead letters`,
+      { cause },
+    );
+    this.#host.notice(error);
+    this.#sink.stalled(error);
   }
 
   #retryLater(): void {
@@ -145,7 +184,7 @@ export class QueueReceiver implements Receiver {
 
   async #resubscribe(): Promise<void> {
     if (this.#subscribing || this.#channel !== undefined || this.#isClosed) return;
-    const link = this.#host.link();
+    const link = this.#link.current;
     // Without one, `resume` calls again.
     if (link === undefined) return;
     this.#subscribing = true;
@@ -165,7 +204,7 @@ export class QueueReceiver implements Receiver {
     if (isMessagingError(error)) return error;
     return operationError(
       error,
-      `consume from queue "${this.#queue}"`,
+      `consume from queue "${this.#source.queue}"`,
       'declare it by starting with declare "create", or have it declared',
     );
   }

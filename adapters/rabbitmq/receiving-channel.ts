@@ -1,9 +1,8 @@
 import type { Channel, ConsumeMessage } from "amqplib";
-import type { IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
+import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { replyText } from "./errors.ts";
 import { Unsettled } from "./unsettled.ts";
-import { incoming } from "./wire.ts";
 
 /** One consumer on the channel. RabbitMQ sets a prefetch when a consumer begins, for good. */
 interface Slot {
@@ -20,33 +19,46 @@ interface Token {
   readonly tag: number;
 }
 
+/** Turns a delivery into anybroker's terms. */
+export type MessageReader = (message: ConsumeMessage, token: DeliveryToken) => IncomingMessage<ConsumeMessage>;
+
+/** What is taken from, and how. */
+export interface ReceivingSource {
+  readonly queue: string;
+  readonly ordered: boolean;
+  readonly read: MessageReader;
+}
+
 export interface ReceivingEvents {
   deliver(batch: readonly IncomingMessage<ConsumeMessage>[]): void;
   /** The channel is gone or useless, and every unsettled delivery with it. Called once. */
   ended(cause: MessagingError): void;
-  /** Nothing is unsettled, and a wider window needs a new channel. Called once, instead of `ended`. */
+  /** Nothing is unsettled, and a wider window wants a new channel. Called once, instead of `ended`. */
   renew(): void;
-  /** A delivery was settled: the channel works. */
-  progressed(): void;
+  /** Deliveries were settled: the channel works. */
+  progressed(count: number): void;
 }
 
 /** AMQP writes a prefetch in 16 bits. */
 const WIDEST = 65_535;
 /** With so many consumers on one channel they are replaced by one. */
 const MOST_SLOTS = 8;
+/** The least prefetch of an ordered queue's one consumer: what the window may grow to without a new channel. */
+const ORDERED_PREFETCH = 64;
 
 /**
  * Takes messages of one queue on one channel, never more unsettled than the window allows, until the channel ends.
  *
  * The window is widened by one more consumer with the difference as prefetch, and narrowed by cancelling all and starting
  * one with what is free. An ordered queue serves one consumer at a time, and would turn to another process on a cancel
- * while this one still holds messages; so there the one consumer stays, what comes over the window is held back here, and
- * a window wider than its prefetch takes a new channel as soon as nothing is unsettled.
+ * while this one still holds messages. So there the one consumer stays, what comes over the window is held back here, and
+ * a window wider than its prefetch waits for a moment with nothing unsettled, to take a new channel.
  */
 export class ReceivingChannel {
   readonly #channel: Channel;
   readonly #queue: string;
   readonly #ordered: boolean;
+  readonly #read: MessageReader;
   readonly #events: ReceivingEvents;
   readonly #unsettled: Unsettled<Slot>;
   #slots: Slot[] = [];
@@ -57,10 +69,12 @@ export class ReceivingChannel {
   #gathered: IncomingMessage<ConsumeMessage>[] = [];
   #heldBack: ConsumeMessage[] = [];
 
-  constructor(channel: Channel, queue: string, ordered: boolean, window: number, events: ReceivingEvents) {
+  constructor(channel: Channel, from: ReceivingSource, window: number, events: ReceivingEvents) {
+    const { queue } = from;
     this.#channel = channel;
     this.#queue = queue;
-    this.#ordered = ordered;
+    this.#ordered = from.ordered;
+    this.#read = from.read;
     this.#window = Math.min(window, WIDEST);
     this.#events = events;
     this.#unsettled = new Unsettled(channel);
@@ -73,13 +87,13 @@ export class ReceivingChannel {
 
   /** Begins to take. Rejects if the broker refuses. */
   async start(): Promise<void> {
-    if (this.#window > 0) await this.#addSlot(this.#window);
+    if (this.#window > 0) await this.#addSlot(this.#firstPrefetch());
   }
 
   window(count: number): void {
     this.#window = Math.min(count, WIDEST);
     this.#passOn();
-    void this.#adjust();
+    if (this.#nextChange() !== undefined) void this.#adjust();
   }
 
   settle(batch: readonly Settlement[]): readonly SettleResult[] {
@@ -105,9 +119,9 @@ export class ReceivingChannel {
       // The channel is closing: the broker takes all of them back.
       return results.map(() => "fenced");
     }
-    this.#events.progressed();
+    this.#events.progressed(acks.length + releases.length);
     this.#passOn();
-    void this.#adjust();
+    if (this.#nextChange() !== undefined) void this.#adjust();
     return results;
   }
 
@@ -128,11 +142,10 @@ export class ReceivingChannel {
 
   /** Brings the consumers in line with the window, one change at a time. */
   async #adjust(): Promise<void> {
-    if (this.#adjusting || this.#over) return;
+    if (this.#adjusting) return;
     this.#adjusting = true;
     try {
-      if (this.#ordered) await this.#adjustOrdered();
-      else while (!this.#over && (await this.#adjustOnce()));
+      for (let change = this.#nextChange(); change !== undefined; change = this.#nextChange()) await change();
     } catch {
       // The broker refused or the connection broke: the channel's end, which is reported by its events.
     } finally {
@@ -140,30 +153,35 @@ export class ReceivingChannel {
     }
   }
 
-  async #adjustOnce(): Promise<boolean> {
-    const granted = this.#slots.reduce((sum, slot) => sum + slot.prefetch, 0);
-    const free = this.#window - granted - this.#orphans;
-    if (granted > 0 && (granted > this.#window || free < 0)) {
-      await this.#cancelAll();
-      return true;
-    }
-    // Not for every single delivery settled: each step costs two requests and a consumer.
-    if (free <= 0 || (granted > 0 && free < Math.max(1, this.#window >> 3))) return false;
-    if (this.#slots.length >= MOST_SLOTS) await this.#cancelAll();
-    else await this.#addSlot(free);
-    return true;
+  #nextChange(): (() => Promise<void>) | undefined {
+    if (this.#over) return undefined;
+    return this.#ordered ? this.#nextOrderedChange() : this.#nextUnorderedChange();
   }
 
-  async #adjustOrdered(): Promise<void> {
+  #nextUnorderedChange(): (() => Promise<void>) | undefined {
+    let granted = 0;
+    for (const slot of this.#slots) granted += slot.prefetch;
+    const free = this.#window - granted - this.#orphans;
+    if (granted > 0 && free < 0) return () => this.#cancelAll();
+    if (free <= 0) return undefined;
+    // What cancelled consumers held comes free one by one; a quarter of the window is worth a new consumer.
+    if (granted > 0 && this.#orphans > 0 && free < this.#window >> 2) return undefined;
+    return this.#slots.length < MOST_SLOTS ? () => this.#addSlot(free) : () => this.#cancelAll();
+  }
+
+  #nextOrderedChange(): (() => Promise<void>) | undefined {
     const [slot] = this.#slots;
-    if (slot === undefined) {
-      if (this.#window > 0) await this.#addSlot(this.#window);
-    } else if (slot.prefetch < this.#window && this.#unsettled.size === this.#heldBack.length) {
-      this.#over = true;
-      this.#heldBack = [];
-      await this.#channel.close();
-      this.#events.renew();
-    }
+    if (slot === undefined) return this.#window > 0 ? () => this.#addSlot(this.#firstPrefetch()) : undefined;
+    return slot.prefetch < this.#window && this.#unsettled.size === 0 ? () => this.#renew() : undefined;
+  }
+
+  async #renew(): Promise<void> {
+    await this.close();
+    this.#events.renew();
+  }
+
+  #firstPrefetch(): number {
+    return this.#ordered ? Math.max(this.#window, ORDERED_PREFETCH) : this.#window;
   }
 
   async #addSlot(prefetch: number): Promise<void> {
@@ -193,23 +211,14 @@ export class ReceivingChannel {
     }
     slot.unsettled++;
     this.#unsettled.add(message.fields.deliveryTag, slot);
-    if (this.#ordered && this.#mustHoldBack()) this.#heldBack.push(message);
+    // Over the window, or behind one that is.
+    const tooMany = this.#heldBack.length > 0 || this.#unsettled.size > this.#window;
+    if (this.#ordered && tooMany) this.#heldBack.push(message);
     else this.#gather(message);
   }
 
-  /** Whether an ordered delivery that was just counted is one too many, or behind one that is. */
-  #mustHoldBack(): boolean {
-    return this.#heldBack.length > 0 || this.#unsettled.size > this.#room();
-  }
-
-  /** On an ordered queue the window, or 0 until a wider one has its new channel. */
-  #room(): number {
-    const [slot] = this.#slots;
-    return slot !== undefined && slot.prefetch < this.#window ? 0 : this.#window;
-  }
-
   #passOn(): void {
-    while (this.#heldBack.length > 0 && this.#unsettled.size - this.#heldBack.length < this.#room()) {
+    while (this.#heldBack.length > 0 && this.#unsettled.size - this.#heldBack.length < this.#window) {
       this.#gather(this.#heldBack.shift() as ConsumeMessage);
     }
   }
@@ -218,7 +227,7 @@ export class ReceivingChannel {
   #gather(message: ConsumeMessage): void {
     if (this.#gathered.length === 0) queueMicrotask(() => this.#flush());
     const token: Token = { channel: this, tag: message.fields.deliveryTag };
-    this.#gathered.push(incoming(message, token));
+    this.#gathered.push(this.#read(message, token));
   }
 
   #flush(): void {

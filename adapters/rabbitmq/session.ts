@@ -12,15 +12,19 @@ import type {
 import type { Address, Source } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
-import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
+import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import { KnownThings, missing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
 import { queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueReceiver } from "./receiver.ts";
+import { ReceiverLink } from "./receiver-link.ts";
+import type { MessageReader } from "./receiving-channel.ts";
 import { establish } from "./topology.ts";
+import { incoming } from "./wire.ts";
 
 /**
  * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
@@ -34,7 +38,8 @@ export class Session {
   readonly #publishing: SupervisedLink;
   readonly #consuming: SupervisedLink;
   readonly #receivers = new Set<QueueReceiver>();
-  #topology: Topology | undefined;
+  /** What was declared and is declared again after a loss; once each. */
+  readonly #topologies = new Map<string, Topology>();
   #redeclaring: Promise<void> | undefined;
   #isUp = true;
   #isBlocked = false;
@@ -43,22 +48,37 @@ export class Session {
   constructor(settings: Settings, signals: AdapterSignals) {
     this.#settings = settings;
     this.#signals = signals;
-    this.#known = new KnownThings(() => this.#consuming.current, settings.requestTimeoutMs);
+    this.#known = new KnownThings(
+      () => this.#consuming.current,
+      () => this.#restore(),
+      settings.requestTimeoutMs,
+    );
     this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs);
     const events = {
-      lost: (cause: MessagingError) => this.#onLost(cause),
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
     };
     this.#publishing = new SupervisedLink(settings, "publish", {
       ...events,
+      lost: (cause) => {
+        this.#setUnblocked();
+        this.#onLost(cause);
+      },
       prepare: (link) => {
         link.model.on("blocked", (reason) => this.#setBlocked(reason));
         link.model.on("unblocked", () => this.#setUnblocked());
         return this.#publisher.prepare(link);
       },
     });
-    this.#consuming = new SupervisedLink(settings, "consume", { ...events, prepare: () => Promise.resolve() });
+    this.#consuming = new SupervisedLink(settings, "consume", {
+      ...events,
+      lost: (cause) => {
+        this.#known.forgetAll();
+        if (isUnreadable(cause.cause)) for (const receiver of this.#receivers) receiver.separate(cause);
+        this.#onLost(cause);
+      },
+      prepare: () => Promise.resolve(),
+    });
   }
 
   async open(): Promise<void> {
@@ -72,7 +92,7 @@ export class Session {
 
   async declare(topology: Topology): Promise<readonly MessagingError[]> {
     const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
-    if (topology.mode === "create") this.#topology = topology;
+    if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
     return problems;
   }
 
@@ -81,20 +101,31 @@ export class Session {
   }
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
+    const read: MessageReader =
+      from.kind === "dead-letters"
+        ? (message, token) => incomingDeadLetter(from.of, message, token)
+        : (message, token) => incoming(message, token);
     const receiver = new QueueReceiver(
       {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
-        link: () => this.#consuming.current,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
         closed: (closed) => void this.#receivers.delete(closed),
       },
-      queueName(from),
-      options,
+      new ReceiverLink(this.#settings, () => this.#consuming.current),
+      { queue: queueName(from), ordered: options.ordered, read },
+      options.window,
       sink,
     );
-    await receiver.open(this.#linkOrThrow());
     this.#receivers.add(receiver);
+    try {
+      await receiver.open(this.#linkOrThrow());
+    } catch (error) {
+      this.#receivers.delete(receiver);
+      throw error;
+    }
+    // Lost while it subscribed, and perhaps restored before that was seen.
+    receiver.resume();
     return receiver;
   }
 
@@ -151,7 +182,6 @@ export class Session {
     if (this.#isClosed || this.#isUp || this.#consuming.current !== link || this.#publishing.current === undefined)
       return;
     this.#isUp = true;
-    this.#setUnblocked();
     for (const receiver of this.#receivers) receiver.resume();
     this.#signals.up();
   }
@@ -166,10 +196,12 @@ export class Session {
 
   async #redeclare(): Promise<void> {
     const link = this.#consuming.current;
-    if (this.#topology === undefined || link === undefined) return;
+    if (link === undefined) return;
     try {
-      const problems = await establish(link, this.#topology, this.#settings, this.#known);
-      for (const problem of problems) this.#signals.notice(problem);
+      for (const topology of this.#topologies.values()) {
+        const problems = await establish(link, topology, this.#settings, this.#known);
+        for (const problem of problems) this.#signals.notice(problem);
+      }
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
       // Whatever could not be asked on a connection that stands shows that it does not.

@@ -21,6 +21,7 @@ interface Step {
   readonly what: string;
   /** What stands for sure once it succeeded. */
   readonly thing?: Thing;
+  readonly makes?: boolean;
   run(channel: Channel): Promise<unknown>;
 }
 
@@ -56,6 +57,7 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
     ({ name, type, alternate }): Step => ({
       what: `declare exchange "${name}"`,
       thing: `exchange ${name}`,
+      makes: true,
       run: (channel) =>
         channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate }),
     }),
@@ -64,6 +66,7 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
     ({ name, arguments: given }): Step => ({
       what: `declare queue "${name}"`,
       thing: `queue ${name}`,
+      makes: true,
       run: (channel) => channel.assertQueue(name, { durable: true, arguments: given }),
     }),
   );
@@ -113,7 +116,10 @@ async function runAll(
       channel ??= await openChannel(link, requestTimeoutMs);
       try {
         await answered(link, requestTimeoutMs, step.what, step.run(channel));
-        if (step.thing !== undefined) known.add(step.thing);
+        if (step.thing !== undefined) {
+          if (step.makes) known.declared(step.thing);
+          else known.add(step.thing);
+        }
       } catch (error) {
         if (isMessagingError(error) || !REFUSALS.includes(replyCode(error))) throw broken(step, error);
         // The refusal closed the channel.

@@ -49,6 +49,7 @@ export function incoming(message: ConsumeMessage, token: DeliveryToken): Incomin
     body: message.content,
     contentType: properties.contentType as string | undefined,
     redeliveries: redeliveries(wire, fields.redelivered),
+    ...(typeof properties.priority === "number" ? { priority: properties.priority } : undefined),
     native: message,
   };
 }
