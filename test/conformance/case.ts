@@ -1,0 +1,30 @@
+import type { CaseContext } from "./context.ts";
+
+/** A promise of the library, put to the test on one adapter. */
+export interface ConformanceCase {
+  /** As in the list of cases: `16`; parts of one case that end on their own have letters: `10a`. */
+  readonly number: string;
+  readonly title: string;
+  /** How long all of it may take, in milliseconds. Default 120,000. */
+  readonly timeoutMs?: number;
+  /** Throws if the promise is not kept. Says through the context if it could not be tried or was refused as declared. */
+  run(context: CaseContext): Promise<void>;
+}
+
+/**
+ * - `passed`: the promise was tried and kept.
+ * - `refused`: the adapter declares that it cannot do it, and was seen to refuse it by name.
+ * - `failed`: the promise was broken.
+ * - `not-run`: the harness has no means to try it. This is a hole in the proof, not a pass.
+ */
+export type CaseResult = "passed" | "refused" | "failed" | "not-run";
+
+/** How a case ended on an adapter. */
+export interface CaseReport {
+  readonly adapter: string;
+  readonly case: string;
+  readonly title: string;
+  readonly result: CaseResult;
+  /** Why it was refused or not run, or under which conditions it passed. */
+  readonly note?: string;
+}

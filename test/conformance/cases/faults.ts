@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import type { ConformanceCase } from "../case.ts";
+import type { CaseContext } from "../context.ts";
+import { watch } from "../decorators/watch.ts";
+import { allEffected, drained, judge } from "../judge.ts";
+import { processesOrEnd } from "../processes.ts";
+import { callers, send, sendAll } from "../publishing.ts";
+import { supports } from "../refusals.ts";
+import { WorkerProcess } from "../workers/worker-process.ts";
+import { works } from "./works.ts";
+
+const MESSAGES = 10_000;
+const PUBLISHERS = 100;
+/** How long everything may take to come back after a restart. */
+const RECOVERY_MS = 180_000;
+
+async function brokerRestarts(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "durable"))) return;
+  const { restart, kill } = context.harness;
+  if (restart === undefined) return context.notRun("the harness cannot restart the broker");
+  const orders = context.queue("orders");
+  const watched = watch(context.harness.adapter());
+  const options = { concurrency: 50, window: { messages: 200 } };
+  const consuming = await context.started({}, (one) => one.consume(orders, () => {}, options), watched.adapter);
+  const publisher = await context.started({ destinations: [orders], publish: { timeoutMs: 60_000 } });
+  const load = callers(MESSAGES, PUBLISHERS, (n) => send(context, publisher, orders, { n }));
+  const { ledger } = context;
+  await context.until("a quarter to be confirmed", () => ledger.outcomes("confirmed") >= MESSAGES / 4);
+  await restart();
+  await context.until("work to resume", () => ledger.outcomes("confirmed") >= MESSAGES / 2, RECOVERY_MS);
+  // The second time without warning, where the harness can.
+  await (kill ?? restart)();
+  await context.until("every publish to end", () => ledger.outcomes("pending") === 0, RECOVERY_MS);
+  await load;
+  await context.until(
+    "work to resume",
+    () => consuming.status().connected && publisher.status().connected,
+    RECOVERY_MS,
+  );
+  // Sent and handled by the same two brokers, which nobody has touched.
+  await sendAll(context, publisher, orders, works(100));
+  await allEffected(context, RECOVERY_MS);
+  await drained(context, publisher, orders);
+  const refused = ledger.outcomes("refused");
+  const unknown = ledger.outcomes("unknown");
+  const { recovered, duplicates } = ledger.verdict();
+  context.note(
+    `${ledger.outcomes("confirmed")} confirmed, ${refused} refused, ${unknown} unknown, ${recovered.length} recovered, ${duplicates.length} duplicates`,
+  );
+  // Sent again under its id where no answer came, delivered again where the connection was lost: never without a reason.
+  const lost = watched.traffic(orders.name).lost.length;
+  judge(context, { duplicates: 2 * PUBLISHERS + lost });
+  assert.ok(ledger.outcomes("confirmed") >= MESSAGES / 2, "most publishes failed, where work should have resumed");
+}
+
+async function killedMidHandler(context: CaseContext): Promise<void> {
+  const processes = await processesOrEnd(context);
+  if (processes === undefined) return;
+  const orders = context.queue("orders");
+  const window = 10;
+  const publisher = await context.started({ destinations: [orders] });
+  const order = { queue: orders.name, window, concurrency: 5 };
+  const busy = await WorkerProcess.consume(context, processes, order);
+  const held = await WorkerProcess.consume(context, processes, { ...order, behaviour: "gate" });
+  const load = sendAll(context, publisher, orders, works(1_000));
+  await context.until("one to be mid-handler and the other mid-stream", () => held.starts === 5 && busy.effects >= 50);
+  await Promise.all([busy.kill(), held.kill()]);
+  await load;
+  publisher.consume(orders, () => {});
+  await allEffected(context);
+  await drained(context, publisher, orders);
+  assert.equal(held.effects, 0);
+  for (const [id] of held.attempts) assert.equal(context.ledger.effects(orders.name, id), 1, `${id} did not come back`);
+  judge(context, { duplicates: window });
+}
+
+export const faults: readonly ConformanceCase[] = [
+  {
+    number: "31",
+    title: "10,000 messages, 100 publishers, the broker restarted twice: nothing confirmed is lost",
+    timeoutMs: 600_000,
+    run: brokerRestarts,
+  },
+  {
+    number: "32",
+    title: "SIGKILL a consumer mid-handler: all come back; duplicates ≤ in flight",
+    run: killedMidHandler,
+  },
+];

@@ -1,0 +1,21 @@
+import type { Adapter } from "../../../core/index.ts";
+
+/** An adapter that passes every call on to another, except what is given here instead. */
+export function delegate<Native>(
+  inner: Adapter<Native>,
+  instead: Partial<Pick<Adapter<Native>, "send" | "receive" | "declare" | "open" | "close">> = {},
+): Adapter<Native> {
+  return {
+    name: inner.name,
+    capabilities: inner.capabilities,
+    sendLimits: inner.sendLimits,
+    physicalName: (address) => inner.physicalName(address),
+    open: (signals) => inner.open(signals),
+    declare: (topology) => inner.declare(topology),
+    send: (to, batch, report) => inner.send(to, batch, report),
+    receive: (from, options, sink) => inner.receive(from, options, sink),
+    depth: (of) => inner.depth(of),
+    close: () => inner.close(),
+    ...instead,
+  };
+}

@@ -1,0 +1,39 @@
+import type { Adapter } from "../../core/index.ts";
+
+/** How another process makes an adapter onto the same broker. */
+export interface ProcessAdapter {
+  /** The URL of a module that exports `createAdapter(options): Adapter`. */
+  readonly module: string;
+  /** What it is called with; travels as JSON. */
+  readonly options: unknown;
+}
+
+/**
+ * What the suite needs to know of an adapter and its broker. What is left out makes the cases that need it `not-run`,
+ * which is said loudly; nothing is passed over in silence.
+ */
+export interface Harness {
+  /** The adapter's name in the table of results. */
+  readonly name: string;
+  /** A fresh adapter object, not opened, onto the one broker under test. Each stands for a process of its own. */
+  adapter(): Adapter;
+  /** What the names of all queues and topics begin with, where the broker is shared. Default: nothing. */
+  readonly namePrefix?: string;
+  /** For cases that need processes which can be killed. */
+  readonly processes?: ProcessAdapter;
+  /** Stops the broker in good order and starts it again, its data kept; resolves when it takes connections. */
+  readonly restart?: () => Promise<void>;
+  /** Ends the broker as a power cut would and starts it again; resolves when it takes connections. */
+  readonly kill?: () => Promise<void>;
+  /** Which emulator stands in for the broker, if one does; the results name it. */
+  readonly emulator?: string;
+  /**
+   * How long the broker waits for a sign of life before it takes a consumer for dead, in milliseconds, where it does so
+   * at all: a handler must be able to run longer than this.
+   */
+  readonly sessionMs?: number;
+  /** Why an event that no subscription takes is kept or confirmed, where the broker cannot tell. */
+  readonly cannotTellUnroutable?: string;
+  /** How long any one condition is waited for, in milliseconds. Default 30,000. */
+  readonly patienceMs?: number;
+}

@@ -1,0 +1,49 @@
+import { appendFileSync } from "node:fs";
+import type { CaseReport, CaseResult } from "./case.ts";
+
+const SHOWN: Readonly<Record<CaseResult, string>> = {
+  passed: "passed",
+  refused: "refused as declared",
+  failed: "FAILED",
+  "not-run": "NOT RUN",
+};
+
+/** Appends a report to the file named by `CONFORMANCE_RESULTS`, a line of JSON each, for a table over all adapters. */
+export function appendReport(report: CaseReport, file: string | undefined): void {
+  if (file !== undefined && file !== "") appendFileSync(file, `${JSON.stringify(report)}\n`);
+}
+
+/** The reports as a table of cases × adapters, with a line of totals for each adapter. */
+export function formatReports(reports: readonly CaseReport[]): string {
+  const adapters = [...new Set(reports.map((report) => report.adapter))];
+  const cases = new Map(reports.map((report) => [report.case, report.title]));
+  const rows = [["case", ...adapters]];
+  for (const [number, title] of cases) {
+    const results = adapters.map((adapter) => {
+      const report = reports.find((one) => one.adapter === adapter && one.case === number);
+      return report === undefined ? SHOWN["not-run"] : SHOWN[report.result];
+    });
+    rows.push([`${number} ${title}`, ...results]);
+  }
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+  return [...lines, "", ...adapters.map((adapter) => totals(adapter, reports)), ...notes(reports)].join("\n");
+}
+
+function totals(adapter: string, reports: readonly CaseReport[]): string {
+  const count = (result: CaseResult): number =>
+    reports.filter((report) => report.adapter === adapter && report.result === result).length;
+  const parts = (Object.keys(SHOWN) as CaseResult[]).filter((result) => count(result) > 0);
+  return `${adapter}: ${parts.map((result) => `${count(result)} ${SHOWN[result]}`).join(", ")}`;
+}
+
+function notes(reports: readonly CaseReport[]): string[] {
+  return reports
+    .filter((report) => report.note !== undefined)
+    .map((report) => `${report.adapter} ${report.case}: ${SHOWN[report.result]}: ${report.note}`);
+}

@@ -1,0 +1,48 @@
+import type { ProcessAdapter } from "../harness.ts";
+
+/**
+ * What a worker's handler does with a message:
+ * - `effect`: books the effect and returns.
+ * - `gate`: waits until it is told to go on, then the same.
+ * - `throw`: throws.
+ * - `throw-poison`: throws on a body with `poison`; otherwise `effect`.
+ * - `kill-self-on-poison`: kills its own process on a body with `poison`; otherwise `effect`.
+ */
+export type Behaviour = "effect" | "gate" | "throw" | "throw-poison" | "kill-self-on-poison";
+
+/** Consume a queue until told to end. */
+export interface ConsumeOrder {
+  readonly type: "consume";
+  readonly adapter: ProcessAdapter;
+  /** The file that reports are appended to. */
+  readonly log: string;
+  readonly queue: string;
+  readonly behaviour: Behaviour;
+  readonly concurrency: number;
+  readonly window: number;
+  readonly attempts: number;
+  readonly retryMs: number;
+}
+
+/** Send messages to a queue from several callers, and die right after so many confirms. */
+export interface PublishOrder {
+  readonly type: "publish";
+  readonly adapter: ProcessAdapter;
+  readonly log: string;
+  readonly queue: string;
+  readonly ids: readonly string[];
+  readonly callers: number;
+  readonly dieAfter: number;
+}
+
+export type WorkerOrder = ConsumeOrder | PublishOrder | { readonly type: "open-gate" };
+
+/** A line of a worker's log. */
+export type WorkerReport =
+  | { readonly type: "ready" }
+  | { readonly type: "broken"; readonly message: string }
+  | { readonly type: "start"; readonly id: string; readonly attempt: number; readonly print: string | undefined }
+  | { readonly type: "effect"; readonly id: string }
+  | { readonly type: "acked"; readonly id: string }
+  | { readonly type: "attempted"; readonly id: string; readonly print: string | undefined }
+  | { readonly type: "confirmed"; readonly id: string };
