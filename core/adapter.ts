@@ -185,6 +185,8 @@ export interface IncomingMessage<Native = unknown> {
    * or lease. Deliberate releases do not count where the broker can tell them apart.
    */
   readonly redeliveries: number;
+  /** The priority it was sent with, where the broker tells; a copy keeps it. */
+  readonly priority?: number;
   readonly native: Native;
 }
 

@@ -5,6 +5,7 @@ export * from "./capabilities.ts";
 export * from "./clock.ts";
 export * from "./codec.ts";
 export type { Consumer, ConsumerStatus } from "./consumer.ts";
+export { createBroker } from "./create-broker.ts";
 export * from "./delivery.ts";
 export {
   type Destination,
@@ -24,3 +25,4 @@ export * from "./events.ts";
 export * from "./json-codec.ts";
 export * from "./options.ts";
 export { deadLetter, type Outcome, retry } from "./outcome.ts";
+export { HEADER, SYSTEM_PREFIX } from "./system-headers.ts";

@@ -33,7 +33,7 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
     body: incoming.body,
     contentType: incoming.contentType ?? "application/octet-stream",
     size: incoming.body.length + headerBytes(headers),
-    priority: 0,
+    priority: incoming.priority ?? 0,
     delayMs: Math.min(delayMs, maxDelayMs),
     ttlMs: expiresAt === 0 ? undefined : Math.max(expiresAt - now, 1),
   };

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "../adapter.ts";
+import type { Timer } from "../clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
 import { idTime } from "../message-ids.ts";
@@ -27,21 +28,25 @@ export class HeldDelivery implements Expiring {
   firstFailedAt: string | undefined;
   /** No longer ours: settling it would be answered `fenced`. */
   lost = false;
-  /** The handler overran its deadline and was left behind. */
-  overran = false;
+  /** Whether nothing else was held when it arrived: then it stands first in what is not settled. */
+  readonly first: boolean;
+  /** The attempt under way. */
+  current: AttemptDelivery | undefined = undefined;
+  /** Wakes it for its next attempt in place. */
+  rest: Timer | undefined = undefined;
   readonly #onExpire: (held: HeldDelivery) => void;
-  #controller: AbortController | undefined = undefined;
-  #abortReason: MessagingError | undefined = undefined;
 
   constructor(
     incoming: IncomingMessage,
     sequence: number,
     suspect: boolean,
+    first: boolean,
     onExpire: (held: HeldDelivery) => void,
   ) {
     this.incoming = incoming;
     this.sequence = sequence;
     this.suspect = suspect;
+    this.first = first;
     this.attempt = 1 + this.recorded + incoming.redeliveries;
     this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
     this.#onExpire = onExpire;
@@ -56,21 +61,9 @@ export class HeldDelivery implements Expiring {
     return this.incoming.body.length;
   }
 
-  /** Made when it is first asked for: most handlers never do. */
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
-    return this.#controller.signal;
-  }
-
-  get aborted(): boolean {
-    return this.#abortReason !== undefined;
-  }
-
+  /** Aborts the attempt under way, if there is one. */
   abort(reason: MessagingError): void {
-    if (this.#abortReason !== undefined) return;
-    this.#abortReason = reason;
-    this.#controller?.abort(reason);
+    this.current?.abort(reason);
   }
 
   expire(): void {
@@ -78,14 +71,18 @@ export class HeldDelivery implements Expiring {
   }
 }
 
-/** What a handler sees of a held delivery, during one attempt. */
+/** What a handler sees of a held delivery, during one attempt; and what the engine keeps of the attempt. */
 export class AttemptDelivery implements Delivery {
   readonly attempt: number;
   readonly destination: string;
   readonly subscription: string | undefined;
+  /** The engine has left the handler behind: what it still does or says changes nothing. */
+  abandoned = false;
   readonly #held: HeldDelivery;
   readonly #receivedAt: number;
   #headers: Record<string, string> | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #abortReason: MessagingError | undefined = undefined;
 
   constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
     this.#held = held;
@@ -117,8 +114,21 @@ export class AttemptDelivery implements Delivery {
     return new Date(numberHeader(headers, HEADER.publishedAt, idTime(id) ?? this.#receivedAt));
   }
 
+  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    return this.#held.signal;
+    this.#controller ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    return this.#controller.signal;
+  }
+
+  get aborted(): boolean {
+    return this.#abortReason !== undefined;
+  }
+
+  abort(reason: MessagingError): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
   }
 
   get native(): unknown {

@@ -143,7 +143,10 @@ function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string
       );
     }
     if (name.startsWith(SYSTEM_PREFIX)) {
-      throw new MessagingError("invalid", `${where}: header names that begin with "${SYSTEM_PREFIX}" are anybroker's own`);
+      throw new MessagingError(
+        "invalid",
+        `${where}: header names that begin with "${SYSTEM_PREFIX}" are anybroker's own`,
+      );
     }
     own[name] = value;
   }
@@ -162,7 +165,10 @@ function checkSendOptions(context: Outgoing, options: Options): void {
   checkOptions(where, options, destination.kind === "queue" ? SEND_OPTIONS : PUBLISH_OPTIONS);
   const { id, delayMs, ttlMs, priority, timeoutMs } = options;
   if (id !== undefined && (typeof id !== "string" || id === "" || id.length > LONGEST_ID || CONTROL.test(id))) {
-    throw new MessagingError("invalid", `${where}: an id is a text of 1 to ${LONGEST_ID} characters without control characters`);
+    throw new MessagingError(
+      "invalid",
+      `${where}: an id is a text of 1 to ${LONGEST_ID} characters without control characters`,
+    );
   }
   if (timeoutMs !== undefined) checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
   if (delayMs !== undefined && delayMs !== 0) {

@@ -22,7 +22,12 @@ export function retryPolicy(where: string, policy: RetryPolicy, random: Random):
   const { attempts = DEFAULT_ATTEMPTS, delay = {} } = policy;
   checkInteger(`${where} { retry.attempts }`, attempts, 1);
   checkOptions(`${where} { retry.delay }`, delay, ["firstMs", "factor", "maxMs", "jitter"]);
-  const { firstMs = DEFAULT_FIRST_MS, factor = DEFAULT_FACTOR, maxMs = DEFAULT_MAX_MS, jitter = DEFAULT_JITTER } = delay;
+  const {
+    firstMs = DEFAULT_FIRST_MS,
+    factor = DEFAULT_FACTOR,
+    maxMs = DEFAULT_MAX_MS,
+    jitter = DEFAULT_JITTER,
+  } = delay;
   checkInteger(`${where} { retry.delay.firstMs }`, firstMs, 0);
   checkInteger(`${where} { retry.delay.maxMs }`, maxMs, 0);
   if (!(Number.isFinite(factor) && factor >= 1)) {

@@ -28,19 +28,15 @@ export class WindowSize {
     this.#since = clock.monotonic();
   }
 
-  /** Counts one delivery done with; returns whether the size may have changed. */
-  finished(concurrency: number): boolean {
+  /** Counts one delivery done with. */
+  finished(concurrency: number): void {
     this.#finished++;
     const elapsed = this.#clock.monotonic() - this.#since;
-    if (elapsed < MEASURE_MS) return false;
+    if (elapsed < MEASURE_MS) return;
     const desired = concurrency + Math.ceil((this.#finished / elapsed) * BUFFER_MS);
     this.#since += elapsed;
     this.#finished = 0;
-    if (desired > this.#wanted * GROW_BY || desired * SHRINK_BY < this.#wanted) {
-      this.#wanted = desired;
-      return true;
-    }
-    return false;
+    if (desired > this.#wanted * GROW_BY || desired * SHRINK_BY < this.#wanted) this.#wanted = desired;
   }
 
   /** Learns the size of a body. */

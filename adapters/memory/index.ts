@@ -1,0 +1,52 @@
+import { type Clock, systemClock } from "../../core/index.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
+import { MemoryAdapter } from "./memory-adapter.ts";
+import { MemorySpace } from "./memory-space.ts";
+
+export interface MemorySpaceOptions {
+  /**
+   * The most messages on one queue or subscription, unsettled ones included; a send to a full one waits for room until
+   * its deadline. What consumers send on (retries, dead letters), delayed messages and the copies of events are always
+   * taken. Default: no limit.
+   */
+  readonly maxMessages?: number;
+  /** Where delays take their time from. Default: the machine. */
+  readonly clock?: Clock;
+}
+
+export interface MemoryOptions extends MemorySpaceOptions {
+  /** A space shared with other brokers of this process. Default: one of its own. */
+  readonly space?: MemorySpace;
+  /**
+   * Makes each delivery a lease of so many milliseconds, which the engine extends while the handler runs. Default: no
+   * leases; a delivery is the consumer's until it settles it or closes.
+   */
+  readonly leaseMs?: number;
+}
+
+/**
+ * A space for the messages of in-process brokers; see {@link MemoryOptions.space}. Throws `invalid` for wrong options.
+ */
+export function memorySpace(options: MemorySpaceOptions = {}): MemorySpace {
+  checkOptions("memorySpace", options, ["maxMessages", "clock"]);
+  const { maxMessages = Number.POSITIVE_INFINITY, clock = systemClock() } = options;
+  if (options.maxMessages !== undefined) checkInteger("memorySpace { maxMessages }", maxMessages, 1);
+  return new MemorySpace(clock, maxMessages);
+}
+
+/**
+ * The in-process adapter: the embedded default, with the semantics of the real brokers. At least once: what a consumer
+ * did not settle is delivered again. Messages live as long as the space does and are gone with the process. Throws
+ * `invalid` for wrong options.
+ */
+export function memory(options: MemoryOptions = {}): MemoryAdapter {
+  checkOptions("memory", options, ["space", "leaseMs", "maxMessages", "clock"]);
+  const { space, leaseMs, clock, maxMessages } = options;
+  if (leaseMs !== undefined) checkInteger("memory { leaseMs }", leaseMs, 1);
+  const ownSpace = (): MemorySpace =>
+    memorySpace({ ...(clock === undefined ? {} : { clock }), ...(maxMessages === undefined ? {} : { maxMessages }) });
+  return new MemoryAdapter(space ?? ownSpace(), leaseMs, clock ?? systemClock());
+}
+
+export type { MemoryAdapter } from "./memory-adapter.ts";
+export type { MemorySpace } from "./memory-space.ts";

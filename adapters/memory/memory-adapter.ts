@@ -1,0 +1,134 @@
+import { Deadlines } from "../../core/engine/deadlines.ts";
+import {
+  type Adapter,
+  type Address,
+  addressName,
+  type Capabilities,
+  type Clock,
+  type DeliverySink,
+  type Depth,
+  describeAddress,
+  MessagingError,
+  type OutgoingMessage,
+  type ReceiveOptions,
+  type Receiver,
+  type SendLimits,
+  type SendReport,
+  type SendResult,
+  type Source,
+  type Topology,
+} from "../../core/index.ts";
+import { memoryCapabilities } from "./capabilities.ts";
+import { MemoryReceiver } from "./memory-receiver.ts";
+import { type MemorySpace, spaceName } from "./memory-space.ts";
+
+const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
+
+/** The in-process broker. Confirms at once; everything else is as on a broker of its own. */
+export class MemoryAdapter implements Adapter<undefined> {
+  readonly name = "memory";
+  readonly capabilities: Capabilities;
+  readonly sendLimits: SendLimits = {
+    maxBatchMessages: 1_000,
+    maxBatchBytes: 16 * 1024 * 1024,
+    maxBatchesInFlight: 1_000,
+    storesInOrder: true,
+  };
+  /** Where its messages stand. */
+  readonly space: MemorySpace;
+  readonly #leaseMs: number | undefined;
+  readonly #leases: Deadlines;
+  readonly #receivers = new Set<MemoryReceiver>();
+  #open = false;
+
+  constructor(space: MemorySpace, leaseMs: number | undefined, clock: Clock) {
+    this.space = space;
+    this.capabilities = memoryCapabilities(leaseMs);
+    this.#leaseMs = leaseMs;
+    this.#leases = new Deadlines(clock);
+  }
+
+  physicalName(address: Address): string {
+    return spaceName(address);
+  }
+
+  async open(): Promise<void> {
+    if (this.#open) return;
+    this.#open = true;
+    this.space.opened();
+  }
+
+  async declare(topology: Topology): Promise<readonly MessagingError[]> {
+    const { mode, queues, topics, subscriptions } = topology;
+    if (mode === "none") return [];
+    if (mode === "verify") {
+      const missing = [...queues, ...topics, ...subscriptions].filter(({ address }) => !this.space.has(address));
+      return missing.map(({ address }) => notFound(address));
+    }
+    for (const { address } of queues) this.space.declareQueue(address);
+    for (const { address } of topics) this.space.declareTopic(address.name);
+    for (const subscription of subscriptions) this.space.declareSubscription(subscription);
+    return [];
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    batch.forEach((message, index) => {
+      if (!this.#open) report(index, { status: "unknown", cause: new MessagingError("closed", "memory is closed") });
+      else if (to.kind === "topic") this.#publish(to, message, index, report);
+      else this.#send(to, message, index, report);
+    });
+  }
+
+  #send(to: Address, message: OutgoingMessage, index: number, report: SendReport): void {
+    const queue = this.space.queue(to);
+    if (queue === undefined) report(index, { status: "rejected", error: notFound(to) });
+    else queue.offer(message, index, report);
+  }
+
+  #publish(to: Address & { kind: "topic" }, message: OutgoingMessage, index: number, report: SendReport): void {
+    const queues = this.space.subscribers(to.name, message.routingKey);
+    if (queues === undefined) {
+      report(index, { status: "rejected", error: notFound(to) });
+      return;
+    }
+    if (queues.length === 0) {
+      const what = `no subscription of topic "${to.name}" takes the message with the routing key "${message.routingKey ?? ""}"`;
+      const next = `declare one, or allow it with whenUnroutable: "discard"`;
+      report(index, { status: "rejected", error: new MessagingError("unroutable", `${what}; ${next}`) });
+      return;
+    }
+    for (const queue of queues) queue.put(message);
+    report(index, CONFIRMED);
+  }
+
+  async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<undefined>): Promise<Receiver> {
+    const queue = this.space.queue(from);
+    if (queue === undefined) throw notFound(from);
+    const receiver = new MemoryReceiver(queue, sink, options.window, options.ordered, this.#leaseMs, this.#leases);
+    this.#receivers.add(receiver);
+    queue.attach(receiver);
+    return receiver;
+  }
+
+  async depth(of: Address): Promise<Depth> {
+    const queue = this.space.queue(of);
+    if (queue === undefined) throw notFound(of);
+    return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    this.#receivers.clear();
+    this.#leases.clear();
+    this.space.closed();
+  }
+}
+
+function notFound(address: Address): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `there is no ${describeAddress(address)} (${addressName(address)}) in this process; declare it with the destinations of a broker on the same space`,
+  );
+}

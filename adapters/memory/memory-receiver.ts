@@ -1,0 +1,125 @@
+import type { Deadline, Deadlines, Expiring } from "../../core/engine/deadlines.ts";
+import {
+  type DeliverySink,
+  type DeliveryToken,
+  type IncomingMessage,
+  MessagingError,
+  type Receiver,
+  type Settlement,
+  type SettleResult,
+} from "../../core/index.ts";
+import type { MemoryQueue } from "./memory-queue.ts";
+import type { StoredMessage } from "./message-store.ts";
+
+/** One delivery: the adapter's token for it, and its lease where there are leases. */
+class MemoryDelivery implements Expiring {
+  deadline: Deadline | undefined = undefined;
+  readonly stored: StoredMessage;
+  readonly #lapse: (delivery: MemoryDelivery) => void;
+
+  constructor(stored: StoredMessage, lapse: (delivery: MemoryDelivery) => void) {
+    this.stored = stored;
+    this.#lapse = lapse;
+  }
+
+  expire(): void {
+    this.#lapse(this);
+  }
+}
+
+/** One consumer of a queue of the process. */
+export class MemoryReceiver implements Receiver {
+  readonly leaseMs: number | undefined;
+  readonly ordered: boolean;
+  readonly #queue: MemoryQueue;
+  readonly #sink: DeliverySink<undefined>;
+  readonly #leases: Deadlines;
+  readonly #unsettled = new Set<MemoryDelivery>();
+  #window: number;
+  #closed = false;
+
+  constructor(
+    queue: MemoryQueue,
+    sink: DeliverySink<undefined>,
+    window: number,
+    ordered: boolean,
+    leaseMs: number | undefined,
+    leases: Deadlines,
+  ) {
+    this.#queue = queue;
+    this.#sink = sink;
+    this.#window = window;
+    this.ordered = ordered;
+    this.leaseMs = leaseMs;
+    this.#leases = leases;
+  }
+
+  /** How many more deliveries it may have. */
+  get room(): number {
+    return this.#closed ? 0 : Math.max(this.#window - this.#unsettled.size, 0);
+  }
+
+  deliver(batch: readonly StoredMessage[]): void {
+    this.#sink.deliver(batch.map((stored) => this.#incoming(stored)));
+  }
+
+  #incoming(stored: StoredMessage): IncomingMessage<undefined> {
+    const token = new MemoryDelivery(stored, (delivery) => this.#lapse(delivery));
+    this.#unsettled.add(token);
+    if (this.leaseMs !== undefined) this.#leases.set(token, this.leaseMs);
+    const { message, redeliveries } = stored;
+    const { id, key, routingKey, body, contentType, priority } = message;
+    const headers = Object.assign(Object.create(null), message.headers);
+    return { token, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
+  }
+
+  #lapse(delivery: MemoryDelivery): void {
+    this.#giveBack(delivery, true);
+    this.#sink.lost([delivery], new MessagingError("timeout", `the lease of ${this.leaseMs} ms ran out`));
+  }
+
+  #giveBack(delivery: MemoryDelivery, counted: boolean): void {
+    this.#unsettled.delete(delivery);
+    this.#leases.lift(delivery);
+    if (counted) delivery.stored.redeliveries++;
+    this.#queue.returned(delivery.stored);
+  }
+
+  window(count: number): void {
+    this.#window = count;
+    this.#queue.schedule();
+  }
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    return batch.map(({ token, action }) => {
+      const delivery = token as MemoryDelivery;
+      if (!this.#unsettled.has(delivery)) return "fenced";
+      if (action === "release") {
+        this.#giveBack(delivery, false);
+      } else {
+        this.#unsettled.delete(delivery);
+        this.#leases.lift(delivery);
+        this.#queue.removed();
+        this.#queue.schedule();
+      }
+      return "settled";
+    });
+  }
+
+  async extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]> {
+    return batch.map((token) => {
+      const delivery = token as MemoryDelivery;
+      if (!this.#unsettled.has(delivery) || this.leaseMs === undefined) return false;
+      this.#leases.lift(delivery);
+      this.#leases.set(delivery, this.leaseMs);
+      return true;
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue.detach(this);
+    for (const delivery of this.#unsettled) this.#giveBack(delivery, true);
+  }
+}

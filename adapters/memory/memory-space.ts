@@ -1,0 +1,93 @@
+import { type Address, addressName, type Clock, type SubscriptionDeclaration } from "../../core/index.ts";
+import { MemoryQueue } from "./memory-queue.ts";
+import { routingMatches } from "./routing.ts";
+
+interface Binding {
+  readonly queue: MemoryQueue;
+  readonly filter: string;
+}
+
+/**
+ * Where the messages of in-process brokers stand. Brokers on one space share queues, topics and subscriptions, as
+ * processes share a broker; the messages stay while no broker is open, and are gone with the space.
+ */
+export class MemorySpace {
+  readonly #clock: Clock;
+  readonly #maxMessages: number;
+  readonly #queues = new Map<string, MemoryQueue>();
+  readonly #topics = new Map<string, Map<string, Binding>>();
+  #open = 0;
+
+  constructor(clock: Clock, maxMessages: number) {
+    this.#clock = clock;
+    this.#maxMessages = maxMessages;
+  }
+
+  /** An adapter has opened: delays run. */
+  opened(): void {
+    this.#open++;
+    for (const queue of this.#queues.values()) queue.wake();
+  }
+
+  /** An adapter has closed; with the last one, nothing keeps the process alive. */
+  closed(): void {
+    this.#open--;
+    if (this.#open === 0) for (const queue of this.#queues.values()) queue.sleep();
+  }
+
+  /** A queue with its dead letters and suspects. */
+  declareQueue(address: Address & { readonly kind: "queue" | "subscription" }): MemoryQueue {
+    this.#declare({ kind: "dead-letters", of: address });
+    this.#declare({ kind: "suspects", of: address });
+    return this.#declare(address);
+  }
+
+  declareTopic(name: string): void {
+    if (!this.#topics.has(name)) this.#topics.set(name, new Map());
+  }
+
+  declareSubscription(declaration: SubscriptionDeclaration): void {
+    const { address, filter = "#" } = declaration;
+    this.declareTopic(address.topic);
+    this.#topics.get(address.topic)?.set(address.name, { queue: this.declareQueue(address), filter });
+  }
+
+  #declare(address: Address): MemoryQueue {
+    const name = spaceName(address);
+    let queue = this.#queues.get(name);
+    if (queue === undefined) {
+      // Dead letters are never refused for want of room.
+      queue = new MemoryQueue(
+        this.#clock,
+        address.kind === "dead-letters" ? Number.POSITIVE_INFINITY : this.#maxMessages,
+      );
+      if (this.#open > 0) queue.wake();
+      this.#queues.set(name, queue);
+    }
+    return queue;
+  }
+
+  has(address: Address): boolean {
+    return address.kind === "topic" ? this.#topics.has(address.name) : this.#queues.has(spaceName(address));
+  }
+
+  queue(address: Address): MemoryQueue | undefined {
+    return this.#queues.get(spaceName(address));
+  }
+
+  /** The queues of the subscriptions that take a routing key; undefined for a topic that does not exist. */
+  subscribers(topic: string, routingKey: string | undefined): readonly MemoryQueue[] | undefined {
+    const bindings = this.#topics.get(topic);
+    if (bindings === undefined) return undefined;
+    const queues: MemoryQueue[] = [];
+    for (const { queue, filter } of bindings.values()) {
+      if (filter === "#" || routingMatches(filter, routingKey)) queues.push(queue);
+    }
+    return queues;
+  }
+}
+
+/** Topics and queues are kept apart; a queue and a subscription of one name are the same thing, as on real brokers. */
+export function spaceName(address: Address): string {
+  return `${address.kind === "topic" ? "topic" : "queue"} ${addressName(address)}`;
+}

@@ -1,0 +1,373 @@
+import type { Adapter, AdapterSignals, Depth, SubscriptionDeclaration } from "./adapter.ts";
+import { addressName, type WorkAddress } from "./address.ts";
+import type { Broker, BrokerStatus, Entry, Receipt } from "./broker.ts";
+import { CAPABILITY_NAMES } from "./capabilities.ts";
+import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import type { Consumer } from "./consumer.ts";
+import type { Handler } from "./delivery.ts";
+import { checkSubscription, type Queue, type Topic } from "./destination.ts";
+import type { ConsumerContext } from "./engine/consumer-context.ts";
+import { CONSUME_OPTIONS, consumerOptions } from "./engine/consumer-options.ts";
+import { Consuming, DEFAULT_STOP_MS } from "./engine/consuming.ts";
+import { Declarations } from "./engine/declarations.ts";
+import { KeepStarting } from "./engine/keep-starting.ts";
+import { Publishing } from "./engine/publishing.ts";
+import { retryPolicy } from "./engine/retry-policy.ts";
+import { Sending } from "./engine/sending.ts";
+import { isMessagingError, MessagingError } from "./errors.ts";
+import type { BrokerEvent } from "./events.ts";
+import { jsonCodec } from "./json-codec.ts";
+import { checkInteger, checkName, checkOptions } from "./names.ts";
+import type {
+  BrokerOptions,
+  ConsumeOptions,
+  PublishOptions,
+  SendOptions,
+  StopOptions,
+  SubscribeOptions,
+} from "./options.ts";
+
+const BROKER_OPTIONS = [
+  "destinations",
+  "declare",
+  "require",
+  "publish",
+  "consume",
+  "use",
+  "onEvent",
+  "clock",
+  "random",
+];
+const PUBLISHING_OPTIONS = ["maxMessages", "maxBytes", "whenFull", "timeoutMs"];
+const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
+
+/**
+ * Makes a broker object on an adapter. Nothing is connected before `start`. Throws `invalid` for wrong options, and
+ * `conflict` for destinations that contradict each other. An adapter object serves one broker object.
+ */
+export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOptions = {}): Broker<Native> {
+  checkBrokerOptions(options);
+  return new AdapterBroker(adapter, options);
+}
+
+function checkBrokerOptions(options: BrokerOptions): void {
+  const where = "createBroker";
+  checkOptions(where, options, BROKER_OPTIONS);
+  const { declare = "create", publish = {}, consume = {}, require = [] } = options;
+  if (!["create", "verify", "none"].includes(declare)) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { declare } takes "create", "verify" or "none", not ${String(declare)}`,
+    );
+  }
+  checkOptions(`${where} { publish }`, publish, PUBLISHING_OPTIONS);
+  for (const name of ["maxMessages", "maxBytes", "timeoutMs"] as const) {
+    if (publish[name] !== undefined) checkInteger(`${where} { publish.${name} }`, publish[name], 1);
+  }
+  if (publish.whenFull !== undefined && publish.whenFull !== "wait" && publish.whenFull !== "fail") {
+    throw new MessagingError(
+      "invalid",
+      `${where} { publish.whenFull } takes "wait" or "fail", not ${String(publish.whenFull)}`,
+    );
+  }
+  checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
+  consumerOptions(`${where} { consume }`, {}, consume);
+  for (const capability of require) {
+    if (CAPABILITY_NAMES.includes(capability)) continue;
+    throw new MessagingError(
+      "invalid",
+      `${where} { require } knows ${CAPABILITY_NAMES.join(", ")}, not ${String(capability)}`,
+    );
+  }
+}
+
+/** What `consume` and `subscribe` settle before the rest is known. */
+type ConsumerParts = Pick<
+  ConsumerContext,
+  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "handler" | "retry"
+>;
+
+/** The broker object over any adapter: what users hold. */
+class AdapterBroker<Native> implements Broker<Native> {
+  readonly #adapter: Adapter<Native>;
+  readonly #options: BrokerOptions;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #declarations = new Declarations();
+  readonly #publishing: Publishing;
+  readonly #sending: Sending;
+  readonly #consumers: Consuming[] = [];
+  readonly #json = jsonCodec();
+  #keepers: KeepStarting[] = [];
+  #state: BrokerStatus["state"] = "new";
+  #connected = false;
+  #blocked: string | undefined;
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(adapter: Adapter<Native>, options: BrokerOptions) {
+    this.#adapter = adapter;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock();
+    this.#random = options.random ?? systemRandom();
+    this.#publishing = new Publishing(adapter, options.publish ?? {}, this.#clock, this.#random);
+    this.#sending = new Sending(adapter, this.#publishing, this.#clock, this.#random);
+    for (const destination of options.destinations ?? []) {
+      if (destination.kind === "queue") this.#declarations.addQueue(destination);
+      else if (destination.kind === "topic") this.#declarations.addTopic(destination);
+      else this.#declarations.addSubscription(destination.topic, destination.name, destination.options);
+    }
+  }
+
+  send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt> {
+    return this.#sending.send(queue, body, options);
+  }
+
+  publish<Input, Output>(topic: Topic<Input, Output>, body: Input, options?: PublishOptions): Promise<Receipt> {
+    return this.#sending.publish(topic, body, options);
+  }
+
+  sendMany<Input, Output>(
+    queue: Queue<Input, Output>,
+    entries: readonly Entry<Input, SendOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return this.#sending.sendMany(queue, entries);
+  }
+
+  publishMany<Input, Output>(
+    topic: Topic<Input, Output>,
+    entries: readonly Entry<Input, PublishOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return this.#sending.publishMany(topic, entries);
+  }
+
+  consume<Input, Output>(
+    queue: Queue<Input, Output>,
+    handler: Handler<Output, Native>,
+    options: ConsumeOptions = {},
+  ): Consumer {
+    checkKind("consume", "queue", queue);
+    const where = `consume(queue "${queue.name}")`;
+    checkOptions(where, options, CONSUME_OPTIONS);
+    const parts = this.#consumerParts(where, handler as Handler<never>, options);
+    const { address, ordered } = this.#declarations.addQueue(queue);
+    return this.#consume(address, ordered, undefined, queue, parts);
+  }
+
+  subscribe<Input, Output>(
+    topic: Topic<Input, Output>,
+    subscription: string,
+    handler: Handler<Output, Native>,
+    options: SubscribeOptions = {},
+  ): Consumer {
+    checkKind("subscribe", "topic", topic);
+    const where = `subscribe(topic "${topic.name}", "${subscription}")`;
+    checkName("subscription", subscription);
+    checkOptions(where, options, SUBSCRIBE_OPTIONS);
+    checkSubscription(where, options);
+    const parts = this.#consumerParts(where, handler as Handler<never>, options);
+    const declaration = this.#declarations.addSubscription(topic, subscription, options);
+    return this.#consume(declaration.address, declaration.ordered, declaration, topic, parts);
+  }
+
+  #consumerParts(where: string, handler: Handler<never>, options: ConsumeOptions): ConsumerParts {
+    if (typeof handler !== "function") {
+      throw new MessagingError("invalid", `${where} takes a handler: a function of the body and the delivery`);
+    }
+    const { retry, use, ...settings } = consumerOptions(where, options, this.#options.consume ?? {});
+    // The first in a list is the outermost, and the broker's are outside the consumer's.
+    const wrapped = [...(this.#options.use ?? []), ...use].reduceRight(
+      (next, middleware) => middleware(next),
+      handler as Handler<unknown>,
+    );
+    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, this.#random) };
+  }
+
+  #consume(
+    source: WorkAddress,
+    ordered: boolean,
+    subscription: SubscriptionDeclaration | undefined,
+    destination: Queue<never, unknown> | Topic<never, unknown>,
+    parts: ConsumerParts,
+  ): Consumer {
+    const { delay } = this.#adapter.capabilities;
+    const publishing = this.#publishing;
+    const consumer = new Consuming({
+      ...parts,
+      adapter: this.#adapter,
+      publishing,
+      clock: this.#clock,
+      random: this.#random,
+      emit: (event) => this.#emit(event),
+      source,
+      sourceName: addressName(source),
+      destination: destination.name,
+      subscription,
+      ordered,
+      codec: destination.options.codec ?? this.#json,
+      schema: destination.schema,
+      maxDelayMs: delay.support === "unsupported" ? 0 : delay.maxMs,
+      retries: publishing.route(source, ordered),
+      suspects: publishing.route({ kind: "suspects", of: source }, false),
+      deadLetters: publishing.route({ kind: "dead-letters", of: source }, false),
+    });
+    this.#consumers.push(consumer);
+    if (this.#state === "started") this.#startLate(consumer);
+    return consumer;
+  }
+
+  /** A consumer made while everything runs: it is declared first, and everything is tried again until it works. */
+  #startLate(consumer: Consuming): void {
+    const keeper = new KeepStarting(consumer, this.#clock, () => this.#declare());
+    this.#keepers.push(keeper);
+    keeper.begin();
+  }
+
+  async #declare(): Promise<void> {
+    const problems = [...this.#declarations.problems(this.#adapter, this.#options.require ?? [])];
+    if (problems.length === 0) {
+      problems.push(...(await this.#adapter.declare(this.#declarations.topology(this.#options.declare ?? "create"))));
+    }
+    if (problems.length > 0) throw startFailed(problems);
+  }
+
+  async start(): Promise<void> {
+    await this.#stopping;
+    if (this.#state === "started") return;
+    this.#starting ??= this.#start().finally(() => {
+      this.#starting = undefined;
+    });
+    await this.#starting;
+  }
+
+  async #start(): Promise<void> {
+    this.#state = "starting";
+    try {
+      const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
+      if (problems.length > 0) throw startFailed(problems);
+      await this.#adapter.open(this.#signals());
+      this.#connected = true;
+      await this.#declare();
+      this.#publishing.connected(true);
+      this.#sending.open();
+      await this.#startConsumers();
+      this.#state = "started";
+    } catch (error) {
+      await this.#closeAll("it could not be started");
+      this.#state = "stopped";
+      throw isMessagingError(error, "start-failed") ? error : startFailed([asProblem(error)]);
+    }
+  }
+
+  async #startConsumers(): Promise<void> {
+    const consumers = this.#consumers.filter((consumer) => !consumer.ended);
+    const ends = await Promise.allSettled(consumers.map((consumer) => consumer.start()));
+    const failures = ends.flatMap((end) => (end.status === "rejected" ? [asProblem(end.reason)] : []));
+    if (failures.length === 0) return;
+    await Promise.all(consumers.map((consumer) => consumer.halt(DEFAULT_STOP_MS)));
+    throw startFailed(failures);
+  }
+
+  #signals(): AdapterSignals {
+    return {
+      up: () => {
+        this.#connected = true;
+        this.#publishing.connected(true);
+        this.#emit({ type: "up" });
+      },
+      down: (error) => {
+        this.#connected = false;
+        this.#blocked = undefined;
+        this.#publishing.connected(false);
+        this.#emit({ type: "down", error });
+      },
+      blocked: (reason) => {
+        this.#blocked = reason;
+        this.#publishing.blocked(true);
+        this.#emit({ type: "blocked", reason });
+      },
+      unblocked: () => {
+        this.#blocked = undefined;
+        this.#publishing.blocked(false);
+        this.#emit({ type: "unblocked" });
+      },
+      notice: (error) => this.#emit({ type: "notice", error }),
+    };
+  }
+
+  #emit(event: BrokerEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch {
+      // An observer that fails must not disturb what it observes.
+    }
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    checkOptions("stop", options, ["timeoutMs"]);
+    this.#stopping ??= this.#stop(options.timeoutMs ?? DEFAULT_STOP_MS).finally(() => {
+      this.#stopping = undefined;
+    });
+    return this.#stopping;
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    await this.#starting?.catch(() => {});
+    if (this.#state !== "started") {
+      this.#state = "stopped";
+      return;
+    }
+    this.#state = "stopping";
+    for (const keeper of this.#keepers.splice(0)) keeper.stop();
+    const deadline = this.#clock.monotonic() + timeoutMs;
+    await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
+    this.#sending.close("it was stopped");
+    await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
+    await this.#closeAll("it was stopped");
+    this.#state = "stopped";
+  }
+
+  async #closeAll(why: string): Promise<void> {
+    this.#sending.close(why);
+    await this.#adapter.close().catch(() => {});
+    this.#publishing.close();
+    this.#connected = false;
+    this.#blocked = undefined;
+  }
+
+  async depth(destination: Queue<never, unknown> | Topic<never, unknown>, subscription?: string): Promise<Depth> {
+    if (destination.kind === "queue") return this.#adapter.depth({ kind: "queue", name: destination.name });
+    checkName("subscription", subscription);
+    return this.#adapter.depth({ kind: "subscription", topic: destination.name, name: subscription });
+  }
+
+  status(): BrokerStatus {
+    const { messages, bytes, waiting } = this.#publishing;
+    return {
+      state: this.#state,
+      connected: this.#connected,
+      blocked: this.#blocked,
+      publishing: { messages, bytes, waiting },
+      consumers: this.#consumers.map((consumer) => consumer.status()),
+    };
+  }
+}
+
+function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
+  if (destination?.kind === kind) return;
+  throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
+}
+
+function asProblem(error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
+}
+
+function startFailed(problems: readonly MessagingError[]): MessagingError {
+  const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
+  const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
+  const many = all.length === 1 ? "a problem" : `${all.length} problems`;
+  return new MessagingError("start-failed", `start found ${many}, and nothing was left open:${lines.join("")}`, {
+    problems: all,
+  });
+}

@@ -1,0 +1,109 @@
+import type { DeadLetterReason } from "../events.ts";
+import type { Verdict } from "./attempt.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
+import { Copier } from "./copier.ts";
+import { deadLetterCopy, hopCopy, retryCopy, suspectCopy } from "./copies.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+
+/** What a consumer counts, since it was made. */
+export interface Counts {
+  started: number;
+  succeeded: number;
+  failed: number;
+  retried: number;
+  deadLettered: number;
+  released: number;
+  fenced: number;
+  abandoned: number;
+}
+
+/** How a delivery goes on after an attempt, apart from copies. */
+export interface AftermathOwner {
+  /** Done with, here: the broker may forget it. */
+  ack(held: HeldDelivery): void;
+  /** Keep it, and its lane, and try it again here after a while. */
+  rest(held: HeldDelivery, delayMs: number): void;
+  /** It was lost before its copy stood; there is nothing left to settle. */
+  dropped(held: HeldDelivery): void;
+}
+
+/** Turns verdicts into acks, retries and dead letters. */
+export class Aftermath {
+  readonly #context: ConsumerContext;
+  readonly #copier: Copier;
+  readonly #counts: Counts;
+  readonly #owner: AftermathOwner;
+
+  constructor(context: ConsumerContext, counts: Counts, owner: AftermathOwner) {
+    this.#context = context;
+    this.#copier = new Copier(context, (held) => owner.dropped(held));
+    this.#counts = counts;
+    this.#owner = owner;
+  }
+
+  start(): void {
+    this.#copier.start();
+  }
+
+  /** No further tries at copies that failed. */
+  stop(): void {
+    this.#copier.stop();
+  }
+
+  apply(held: HeldDelivery, verdict: Verdict): void {
+    const { retries, suspects } = this.#context;
+    switch (verdict.kind) {
+      case "done":
+        this.#counts.succeeded++;
+        this.#owner.ack(held);
+        break;
+      case "failed":
+        this.#counts.failed++;
+        this.#fail(held, verdict.error, verdict.afterMs);
+        break;
+      case "dead":
+        if (verdict.reason === "rejected") this.#counts.failed++;
+        this.#deadLetter(held, verdict.reason, verdict.error);
+        break;
+      case "early":
+        this.#copier.copy(held, retries, (context) => hopCopy(held, context, verdict.delayMs), this.#ack);
+        break;
+      case "suspect":
+        this.#copier.copy(held, suspects, (context) => suspectCopy(held, context), this.#ack);
+        break;
+    }
+  }
+
+  readonly #ack = (held: HeldDelivery): void => this.#owner.ack(held);
+
+  #fail(held: HeldDelivery, error: unknown, afterMs: number | undefined): void {
+    const { retry, clock, ordered, maxDelayMs, retries, emit, sourceName } = this.#context;
+    held.firstFailedAt ??= new Date(clock.now()).toISOString();
+    if (held.attempt >= retry.attempts) {
+      this.#deadLetter(held, "attempts", error);
+      return;
+    }
+    const delayMs = afterMs ?? retry.delayMs(held.attempt);
+    this.#counts.retried++;
+    emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
+    if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs);
+    else this.#copier.copy(held, retries, (context) => retryCopy(held, context, delayMs), this.#ack);
+  }
+
+  #deadLetter(held: HeldDelivery, reason: DeadLetterReason, error: unknown): void {
+    const { source, deadLetters, emit, sourceName } = this.#context;
+    // What was not started this time counts the attempts before.
+    const started = reason === "attempts" || reason === "rejected";
+    const attempts = started ? held.attempt : held.attempt - 1;
+    this.#copier.copy(
+      held,
+      deadLetters,
+      (context) => deadLetterCopy(held, context, source, reason, attempts, error),
+      () => {
+        this.#counts.deadLettered++;
+        emit({ type: "dead-lettered", source: sourceName, id: held.incoming.id, reason, error });
+        this.#owner.ack(held);
+      },
+    );
+  }
+}

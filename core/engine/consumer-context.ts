@@ -1,0 +1,38 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { Adapter, SubscriptionDeclaration } from "../adapter.ts";
+import type { WorkAddress } from "../address.ts";
+import type { Clock, Random } from "../clock.ts";
+import type { Codec } from "../codec.ts";
+import type { Handler } from "../delivery.ts";
+import type { BrokerEvent } from "../events.ts";
+import type { Publishing, Route } from "./publishing.ts";
+import type { Retry } from "./retry-policy.ts";
+
+/** Everything a consumer works with that does not change while it works. */
+export interface ConsumerContext {
+  readonly adapter: Adapter;
+  readonly publishing: Publishing;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly emit: (event: BrokerEvent) => void;
+  readonly source: WorkAddress;
+  /** As people read it: `orders`, `order.placed.billing`. */
+  readonly sourceName: string;
+  readonly destination: string;
+  readonly subscription: SubscriptionDeclaration | undefined;
+  readonly ordered: boolean;
+  readonly codec: Codec;
+  readonly schema: StandardSchemaV1 | undefined;
+  /** The handler inside all its middleware. */
+  readonly handler: Handler<unknown>;
+  readonly retry: Retry;
+  readonly timeoutMs: number;
+  readonly concurrency: number;
+  readonly windowMessages: number;
+  readonly windowBytes: number;
+  /** The longest delay in one hop; 0 where the adapter has no delay. */
+  readonly maxDelayMs: number;
+  readonly retries: Route;
+  readonly suspects: Route;
+  readonly deadLetters: Route;
+}

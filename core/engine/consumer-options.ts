@@ -1,0 +1,30 @@
+import { MessagingError } from "../errors.ts";
+import { checkInteger, checkOptions } from "../names.ts";
+import type { ConsumeOptions } from "../options.ts";
+
+const DEFAULT_CONCURRENCY = 10;
+const DEFAULT_TIMEOUT_MS = 300_000;
+const DEFAULT_WINDOW_MESSAGES = 500;
+const DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024;
+
+export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "use"];
+
+/** Fills in the defaults, the broker's before the library's; throws `invalid` for what makes no sense. */
+export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
+  const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
+  checkInteger(`${where} { concurrency }`, concurrency, 1);
+  const timeoutMs = given.timeoutMs ?? defaults.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
+  const window = { ...defaults.window, ...given.window };
+  checkOptions(`${where} { window }`, window, ["messages", "bytes"]);
+  const { messages = DEFAULT_WINDOW_MESSAGES, bytes = DEFAULT_WINDOW_BYTES } = window;
+  checkInteger(`${where} { window.messages }`, messages, 1);
+  checkInteger(`${where} { window.bytes }`, bytes, 1);
+  const use = [...(defaults.use ?? []), ...(given.use ?? [])];
+  if (!use.every((middleware) => typeof middleware === "function")) {
+    throw new MessagingError("invalid", `${where} { use } takes middleware: functions from handler to handler`);
+  }
+  const delay = { ...defaults.retry?.delay, ...given.retry?.delay };
+  const retry = { ...defaults.retry, ...given.retry, delay };
+  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, use, retry };
+}

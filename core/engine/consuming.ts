@@ -1,0 +1,432 @@
+import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
+import type { Consumer, ConsumerStatus } from "../consumer.ts";
+import { isMessagingError, MessagingError } from "../errors.ts";
+import { checkInteger } from "../names.ts";
+import type { StopOptions } from "../options.ts";
+import { Aftermath, type AftermathOwner, type Counts } from "./aftermath.ts";
+import {
+  type AttemptContext,
+  type CrashLimits,
+  crashLimits,
+  isSuspect,
+  obstacle,
+  runAttempt,
+  type Verdict,
+} from "./attempt.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Fifo } from "./fifo.ts";
+import { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
+import type { Intake, IntakeOwner } from "./intake.ts";
+import { type Intakes, openIntakes } from "./intakes.ts";
+import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
+import { Quiet } from "./quiet.ts";
+import { WindowSize } from "./window-size.ts";
+
+export const DEFAULT_STOP_MS = 30_000;
+/** How long aborted handlers have to come to an end before their messages are given back. */
+const ABORT_GRACE_MS = 1_000;
+/** How long the last settlements may take before the receivers are closed over them. */
+const SETTLE_GRACE_MS = 5_000;
+
+/** The consumer engine: everything between an adapter's deliveries and the handler. */
+export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
+  readonly #context: ConsumerContext;
+  readonly #limits: CrashLimits;
+  readonly #lanes: Lanes;
+  /** What came from the suspects starts at once, beside the concurrency: there is never more than one. */
+  readonly #suspects = new Fifo<HeldDelivery>();
+  readonly #held = new Set<HeldDelivery>();
+  readonly #deadlines: Deadlines;
+  readonly #aftermath: Aftermath;
+  readonly #attempts: AttemptContext;
+  readonly #size: WindowSize;
+  readonly #quiet: Quiet;
+  readonly #counts: Counts = {
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    retried: 0,
+    deadLettered: 0,
+    released: 0,
+    fenced: 0,
+    abandoned: 0,
+  };
+  #state: "new" | "running" | "stopping" | "stopped" = "new";
+  #paused = false;
+  #error: MessagingError | undefined;
+  #concurrency: number;
+  #intakes: Intakes | undefined;
+  #running = 0;
+  #suspectsRunning = 0;
+  #suspectsHeld = 0;
+  #heldBytes = 0;
+  #sequence = 0;
+  #pumping = false;
+  #opening: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+  #ended = false;
+
+  constructor(context: ConsumerContext) {
+    this.#context = context;
+    this.#limits = crashLimits(context.retry.attempts);
+    this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
+    this.#deadlines = new Deadlines(context.clock);
+    this.#aftermath = new Aftermath(context, this.#counts, this);
+    this.#attempts = { ...context, begin: (held, delivery) => this.#begin(held, delivery) };
+    this.#quiet = new Quiet(context.clock);
+    this.#concurrency = context.concurrency;
+    this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
+  }
+
+  /** Whether `stop` was called on the consumer itself. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Opens the receivers. Rejects if they cannot be opened, and leaves none open. */
+  start(): Promise<void> {
+    this.#state = "running";
+    this.#error = undefined;
+    this.#stopping = undefined;
+    this.#aftermath.start();
+    const opening = this.#open();
+    this.#opening = opening.catch(() => {});
+    return opening;
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const windows = { main: this.#window(), suspects: this.#paused ? 0 : 1 };
+      this.#intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
+      this.#pump();
+    } catch (error) {
+      for (const held of this.#held) this.#forget(held);
+      throw error;
+    }
+  }
+
+  /** Says that it cannot consume for now. */
+  stall(cause: unknown): void {
+    const { sourceName, emit } = this.#context;
+    this.#error = isMessagingError(cause)
+      ? cause
+      : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
+    emit({ type: "stalled", source: sourceName, error: this.#error });
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#applyWindow();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#pump();
+  }
+
+  setConcurrency(count: number): void {
+    checkInteger("setConcurrency(count)", count, 1);
+    this.#concurrency = count;
+    this.#pump();
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    this.#ended = true;
+    return this.halt(options.timeoutMs ?? DEFAULT_STOP_MS);
+  }
+
+  /** As `stop`, but it may be started again. */
+  halt(timeoutMs: number): Promise<void> {
+    if (this.#state === "new") this.#state = "stopped";
+    if (this.#state === "stopped") return Promise.resolve();
+    this.#stopping ??= this.#drain(timeoutMs);
+    return this.#stopping;
+  }
+
+  status(): ConsumerStatus {
+    let waiting = 0;
+    for (const held of this.#held) if (held.state === "waiting" || held.state === "resting") waiting++;
+    return {
+      source: this.#context.sourceName,
+      state: this.#visibleState(),
+      error: this.#error,
+      concurrency: this.#concurrency,
+      window: this.#intakes?.main.window ?? 0,
+      running: this.#running,
+      waiting,
+      unsettled: this.#held.size,
+      ...this.#counts,
+    };
+  }
+
+  #visibleState(): ConsumerStatus["state"] {
+    if (this.#state !== "running") return this.#state;
+    if (this.#error !== undefined) return "stalled";
+    return this.#paused ? "paused" : "running";
+  }
+
+  // Deliveries come in.
+
+  #sink(suspect: boolean): DeliverySink {
+    return {
+      deliver: (batch) => this.#deliver(batch, suspect),
+      lost: (tokens, cause) => this.#lose(tokens, cause, suspect),
+      stalled: (cause) => this.stall(cause),
+    };
+  }
+
+  #deliver(batch: readonly IncomingMessage[], suspect: boolean): void {
+    this.#error = undefined;
+    for (const incoming of batch) {
+      const first = this.#held.size === 0;
+      const held = new HeldDelivery(incoming, this.#sequence++, suspect, first, this.#overrun);
+      this.#held.add(held);
+      this.#heldBytes += held.bytes;
+      this.#size.arrived(held.bytes);
+      if (!suspect && isSuspect(held, this.#limits)) this.#suspectsHeld++;
+      if (suspect) this.#suspects.push(held);
+      else this.#lanes.push(held);
+    }
+    if (this.#state === "stopping") this.#releaseWaiting();
+    else this.#pump();
+  }
+
+  #lose(tokens: readonly unknown[] | "all", cause: MessagingError, suspect: boolean): void {
+    const chosen = tokens === "all" ? undefined : new Set(tokens);
+    for (const held of this.#held) {
+      if (held.suspect !== suspect) continue;
+      if (chosen === undefined || chosen.has(held.incoming.token)) this.#loseOne(held, cause);
+    }
+    this.#pump();
+  }
+
+  #loseOne(held: HeldDelivery, cause: MessagingError): void {
+    if (held.lost) return;
+    held.lost = true;
+    held.abort(cause);
+    const resting = held.rest !== undefined;
+    this.#cancelRest(held);
+    // A handler, a copy or a settlement under way comes to its own end.
+    if (held.state === "waiting" || resting) this.dropped(held);
+  }
+
+  leaseLost(held: HeldDelivery): void {
+    if (held.state === "settled") return;
+    const what = `the lease on message ${held.incoming.id} of ${this.#context.sourceName} was lost`;
+    this.#loseOne(held, new MessagingError("timeout", `${what}; it will be delivered again`));
+    this.#pump();
+  }
+
+  // Handlers start.
+
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#state === "running" && !this.#paused && this.#intakes !== undefined) {
+      const held = this.#next();
+      if (held === undefined) break;
+      this.#start(held);
+    }
+    this.#pumping = false;
+    this.#applyWindow();
+    this.#quiet.check();
+  }
+
+  #next(): HeldDelivery | undefined {
+    for (let suspect = this.#suspects.shift(); suspect !== undefined; suspect = this.#suspects.shift()) {
+      if (!suspect.lost) return suspect;
+    }
+    // In order nothing can be set apart: one at a time while a suspect is held, so that it is known which one ran.
+    const serial = this.#context.ordered && this.#suspectsHeld > 0;
+    if (this.#running - this.#suspectsRunning >= (serial ? 1 : this.#concurrency)) return undefined;
+    return serial ? this.#lanes.takeOldest() : this.#lanes.take();
+  }
+
+  #start(held: HeldDelivery): void {
+    const { clock, destination, ordered, subscription, timeoutMs } = this.#context;
+    const now = clock.now();
+    held.state = "running";
+    this.#running++;
+    if (held.suspect) this.#suspectsRunning++;
+    const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
+    held.current = delivery;
+    const verdict = obstacle(held, now, this.#limits, ordered);
+    if (verdict !== undefined) {
+      this.#finish(held, delivery, verdict);
+      return;
+    }
+    this.#deadlines.set(held, timeoutMs);
+    runAttempt(held, delivery, this.#attempts, (end) => this.#finish(held, delivery, end));
+  }
+
+  #begin(held: HeldDelivery, delivery: AttemptDelivery): boolean {
+    if (delivery.abandoned || held.lost) return false;
+    this.#counts.started++;
+    return true;
+  }
+
+  readonly #overrun = (held: HeldDelivery): void => {
+    const delivery = held.current;
+    if (delivery === undefined) return;
+    const { sourceName, timeoutMs } = this.#context;
+    const what = `the handler of ${sourceName} took longer than ${timeoutMs} ms`;
+    const error = new MessagingError("timeout", `${what}; raise timeoutMs, or let the handler heed delivery.signal`);
+    delivery.abort(error);
+    this.#finish(held, delivery, { kind: "failed", error, afterMs: undefined });
+    this.#abandon(delivery);
+  };
+
+  #abandon(delivery: AttemptDelivery): void {
+    delivery.abandoned = true;
+    this.#counts.abandoned++;
+  }
+
+  #finish(held: HeldDelivery, delivery: AttemptDelivery, verdict: Verdict): void {
+    if (delivery.abandoned) {
+      this.#counts.abandoned--;
+      return;
+    }
+    this.#deadlines.lift(held);
+    held.current = undefined;
+    this.#running--;
+    if (held.suspect) this.#suspectsRunning--;
+    if (held.lost) {
+      this.#counts.fenced++;
+      this.dropped(held);
+    } else if (this.#state === "stopping" && delivery.aborted && verdict.kind === "failed") {
+      this.#release(held);
+    } else {
+      this.#aftermath.apply(held, verdict);
+    }
+    this.#pump();
+  }
+
+  rest(held: HeldDelivery, delayMs: number): void {
+    held.state = "resting";
+    held.rest = this.#context.clock.schedule(() => {
+      held.rest = undefined;
+      held.attempt++;
+      held.state = "waiting";
+      this.#lanes.again(held);
+      this.#pump();
+    }, delayMs);
+  }
+
+  #cancelRest(held: HeldDelivery): void {
+    if (held.rest === undefined) return;
+    this.#context.clock.cancel(held.rest);
+    held.rest = undefined;
+  }
+
+  // Deliveries leave.
+
+  ack(held: HeldDelivery): void {
+    // A copy that was confirmed after its original had been given back.
+    if (held.state === "settling" || held.state === "settled") return;
+    if (held.lost) {
+      this.#counts.fenced++;
+      this.dropped(held);
+    } else {
+      this.#lanes.leave(held);
+      this.#intakes?.of(held).settle(held, "ack");
+    }
+    this.#pump();
+  }
+
+  #release(held: HeldDelivery): void {
+    this.#cancelRest(held);
+    if (held.lost) {
+      this.dropped(held);
+      return;
+    }
+    this.#lanes.leave(held);
+    this.#intakes?.of(held).settle(held, "release");
+  }
+
+  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void {
+    if (result === "fenced") this.#counts.fenced++;
+    else if (action === "release") this.#counts.released++;
+    this.#forget(held);
+    this.#applyWindow();
+    this.#quiet.check();
+  }
+
+  dropped(held: HeldDelivery): void {
+    this.#lanes.leave(held);
+    this.#forget(held);
+  }
+
+  #forget(held: HeldDelivery): void {
+    if (!this.#held.delete(held)) return;
+    held.state = "settled";
+    this.#heldBytes -= held.bytes;
+    if (!held.suspect && isSuspect(held, this.#limits)) this.#suspectsHeld--;
+    this.#size.finished(this.#concurrency);
+  }
+
+  leased(intake: Intake): readonly HeldDelivery[] {
+    const leased: HeldDelivery[] = [];
+    for (const held of this.#held) {
+      if (this.#intakes?.of(held) === intake && held.state !== "settling" && !held.lost) leased.push(held);
+    }
+    return leased;
+  }
+
+  #window(): number {
+    return this.#paused ? 0 : this.#size.size(this.#concurrency, this.#heldBytes);
+  }
+
+  #applyWindow(): void {
+    if (this.#state !== "running") return;
+    this.#intakes?.main.setWindow(this.#window());
+    this.#intakes?.suspects?.setWindow(this.#paused ? 0 : 1);
+  }
+
+  // The end.
+
+  #releaseWaiting(): void {
+    this.#lanes.drain();
+    this.#suspects.clear();
+    for (const held of this.#held) if (held.state === "waiting" || held.state === "resting") this.#release(held);
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    this.#state = "stopping";
+    await this.#opening;
+    this.#intakes?.main.setWindow(0);
+    this.#intakes?.suspects?.setWindow(0);
+    this.#releaseWaiting();
+    await this.#quiet.until(() => !this.#busy(), timeoutMs);
+    this.#aftermath.stop();
+    const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
+    for (const held of this.#held) held.abort(reason);
+    await this.#quiet.until(() => this.#running === 0, ABORT_GRACE_MS);
+    for (const held of this.#held) this.#leaveBehind(held);
+    await this.#quiet.until(() => this.#held.size === 0, SETTLE_GRACE_MS);
+    await this.#intakes?.close();
+    this.#intakes = undefined;
+    for (const held of this.#held) this.#forget(held);
+    this.#deadlines.clear();
+    this.#state = "stopped";
+  }
+
+  /** Gives back what a handler or a copy would not let go of in time. */
+  #leaveBehind(held: HeldDelivery): void {
+    if (held.current !== undefined) {
+      this.#deadlines.lift(held);
+      this.#abandon(held.current);
+      held.current = undefined;
+      this.#running--;
+      if (held.suspect) this.#suspectsRunning--;
+    }
+    if (held.state === "running" || held.state === "copying") this.#release(held);
+  }
+
+  /** Whether a handler runs or a copy is on its way. */
+  #busy(): boolean {
+    if (this.#running > 0) return true;
+    for (const held of this.#held) if (held.state === "copying") return true;
+    return false;
+  }
+}

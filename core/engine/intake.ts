@@ -1,0 +1,92 @@
+import type { Adapter, DeliverySink, ReceiveOptions, Receiver, Settlement, SettleResult } from "../adapter.ts";
+import type { Source } from "../address.ts";
+import type { Clock, Timer } from "../clock.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+import { Settler } from "./settler.ts";
+
+/** Leases are renewed when a third of them has passed, so that one failed renewal loses none. */
+const RENEWALS_PER_LEASE = 3;
+
+/** What an intake asks of its consumer. */
+export interface IntakeOwner {
+  /** The deliveries of this intake whose lease is to be kept. */
+  leased(intake: Intake): readonly HeldDelivery[];
+  leaseLost(held: HeldDelivery): void;
+  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void;
+}
+
+/** One receiver of the adapter, its settlements, its leases and its window. */
+export class Intake {
+  readonly #receiver: Receiver;
+  readonly #settler: Settler;
+  readonly #owner: IntakeOwner;
+  readonly #clock: Clock;
+  #window: number;
+  #renewal: Timer | undefined;
+  #closed = false;
+
+  private constructor(receiver: Receiver, window: number, owner: IntakeOwner, clock: Clock) {
+    this.#receiver = receiver;
+    this.#window = window;
+    this.#owner = owner;
+    this.#clock = clock;
+    this.#settler = new Settler(receiver, (held, action, result) => owner.settled(held, action, result));
+    this.#renewLater();
+  }
+
+  /** Rejects as the adapter's `receive` does. Deliveries made before it resolves are kept until then. */
+  static async open(
+    adapter: Adapter,
+    source: Source,
+    options: ReceiveOptions,
+    sink: DeliverySink,
+    owner: IntakeOwner,
+    clock: Clock,
+  ): Promise<Intake> {
+    const receiver = await adapter.receive(source, options, sink);
+    return new Intake(receiver, options.window, owner, clock);
+  }
+
+  get window(): number {
+    return this.#window;
+  }
+
+  setWindow(count: number): void {
+    if (count === this.#window || this.#closed) return;
+    this.#window = count;
+    this.#receiver.window(count);
+  }
+
+  settle(held: HeldDelivery, action: Settlement["action"]): void {
+    held.state = "settling";
+    this.#settler.settle(held, action);
+  }
+
+  /** Resolves when every settlement was answered. */
+  idle(): Promise<void> {
+    return this.#settler.idle();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#renewal !== undefined) this.#clock.cancel(this.#renewal);
+    await this.#receiver.close();
+  }
+
+  #renewLater(): void {
+    const { leaseMs } = this.#receiver;
+    if (leaseMs === undefined || this.#closed) return;
+    this.#renewal = this.#clock.schedule(() => {
+      this.#renew().then(() => this.#renewLater());
+    }, leaseMs / RENEWALS_PER_LEASE);
+  }
+
+  async #renew(): Promise<void> {
+    const leased = this.#owner.leased(this);
+    if (leased.length === 0) return;
+    const kept = await this.#settler.extend(leased);
+    leased.forEach((held, index) => {
+      if (kept[index] === false) this.#owner.leaseLost(held);
+    });
+  }
+}

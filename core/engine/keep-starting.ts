@@ -1,0 +1,45 @@
+import type { Clock, Timer } from "../clock.ts";
+import type { Consuming } from "./consuming.ts";
+
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 10_000;
+
+/** Starts a consumer, and tries again with growing pauses, until it runs or is stopped. */
+export class KeepStarting {
+  readonly #consumer: Consuming;
+  readonly #clock: Clock;
+  readonly #prepare: () => Promise<void>;
+  #timer: Timer | undefined;
+  #stopped = false;
+
+  /** `prepare` is done before each try. */
+  constructor(consumer: Consuming, clock: Clock, prepare: () => Promise<void>) {
+    this.#consumer = consumer;
+    this.#clock = clock;
+    this.#prepare = prepare;
+  }
+
+  begin(pauseMs = FIRST_PAUSE_MS): void {
+    this.#try().catch((error: unknown) => {
+      if (this.#over()) return;
+      this.#consumer.stall(error);
+      const longer = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+      this.#timer = this.#clock.schedule(() => this.begin(longer), pauseMs);
+    });
+  }
+
+  async #try(): Promise<void> {
+    if (this.#over()) return;
+    await this.#prepare();
+    if (!this.#over()) await this.#consumer.start();
+  }
+
+  #over(): boolean {
+    return this.#stopped || this.#consumer.ended;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+  }
+}

@@ -1,0 +1,148 @@
+import type { Adapter, OutgoingMessage } from "../adapter.ts";
+import { describeAddress } from "../address.ts";
+import type { Entry, Publisher, Receipt } from "../broker.ts";
+import type { CapabilityName } from "../capabilities.ts";
+import type { Clock, Random } from "../clock.ts";
+import type { Queue, Topic } from "../destination.ts";
+import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
+import { jsonCodec } from "../json-codec.ts";
+import { messageIds } from "../message-ids.ts";
+import type { PublishOptions, SendOptions } from "../options.ts";
+import { type Outgoing, outgoing } from "./outgoing.ts";
+import type { Publishing, Route } from "./publishing.ts";
+
+type Destination = Queue<never, unknown> | Topic<never, unknown>;
+
+/** A destination as messages are made for it and sent to it. */
+interface Target extends Outgoing {
+  readonly route: Route;
+  readonly discardUnroutable: boolean;
+}
+
+/** The publisher's side of a broker object: checks, encodes, and hands over to the publisher engine. */
+export class Sending implements Publisher {
+  readonly #adapter: Adapter;
+  readonly #publishing: Publishing;
+  readonly #clock: Clock;
+  readonly #makeId: () => string;
+  readonly #targets = new WeakMap<Destination, Target>();
+  readonly #json = jsonCodec();
+  /** Why nothing can be sent now; undefined while it can. */
+  #closed: string | undefined = "it is not started: call start() first";
+
+  constructor(adapter: Adapter, publishing: Publishing, clock: Clock, random: Random) {
+    this.#adapter = adapter;
+    this.#publishing = publishing;
+    this.#clock = clock;
+    this.#makeId = messageIds(clock, random);
+  }
+
+  open(): void {
+    this.#closed = undefined;
+  }
+
+  close(why: string): void {
+    this.#closed = why;
+  }
+
+  send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt> {
+    return this.#send(queue, body, options, "queue");
+  }
+
+  publish<Input, Output>(topic: Topic<Input, Output>, body: Input, options?: PublishOptions): Promise<Receipt> {
+    return this.#send(topic, body, options, "topic");
+  }
+
+  sendMany<Input, Output>(
+    queue: Queue<Input, Output>,
+    entries: readonly Entry<Input, SendOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return all(entries.map(({ body, options }) => this.send(queue, body, options)));
+  }
+
+  publishMany<Input, Output>(
+    topic: Topic<Input, Output>,
+    entries: readonly Entry<Input, PublishOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return all(entries.map(({ body, options }) => this.publish(topic, body, options)));
+  }
+
+  #send(
+    destination: Destination,
+    body: unknown,
+    options: (SendOptions & PublishOptions) | undefined,
+    kind: Destination["kind"],
+  ): Promise<Receipt> {
+    try {
+      if (this.#closed !== undefined)
+        throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
+      const target = this.#targets.get(destination) ?? this.#target(destination, kind);
+      const message = outgoing(target, body, options);
+      if (message instanceof Promise) return message.then((made) => this.#hand(target, made, options?.timeoutMs));
+      return this.#hand(target, message, options?.timeoutMs);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #hand(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
+    const sent = this.#publishing.send(target.route, message, timeoutMs);
+    if (!target.discardUnroutable) return sent;
+    return sent.catch((error: unknown) => {
+      if (isMessagingError(error, "unroutable")) return { id: message.id };
+      throw error;
+    });
+  }
+
+  #target(destination: Destination, kind: Destination["kind"]): Target {
+    if (destination?.kind !== kind) {
+      const use =
+        kind === "queue"
+          ? "send takes a queue; use publish for a topic"
+          : "publish takes a topic; use send for a queue";
+      throw new MessagingError("invalid", `${use}, made by queue() or topic()`);
+    }
+    const { name, options } = destination;
+    const address = { kind, name };
+    const where = describeAddress(address);
+    const { capabilities, name: adapterName } = this.#adapter;
+    const refuse = (capability: CapabilityName): void => {
+      if (capabilities[capability].support !== "unsupported") return;
+      const what = `${where} asks for ${capability}, and ${adapterName} cannot give it`;
+      throw new MessagingError("unsupported", `${what}: ${capabilities[capability].note}`);
+    };
+    if (options.ordered) refuse("order");
+    if (options.durable) refuse("durable");
+    if (options.ttlMs !== undefined) refuse("ttl");
+    if (kind === "topic") refuse("fanOut");
+    const target: Target = {
+      destination,
+      where,
+      codec: options.codec ?? this.#json,
+      capabilities,
+      adapterName,
+      clock: this.#clock,
+      makeId: this.#makeId,
+      route: this.#publishing.route(address, options.ordered === true),
+      discardUnroutable: destination.kind === "topic" && destination.options.whenUnroutable === "discard",
+    };
+    this.#targets.set(destination, target);
+    return target;
+  }
+}
+
+async function all(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {
+  const ends = await Promise.allSettled(sends);
+  const receipts = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
+  if (receipts.length === ends.length) return receipts;
+  const outcomes = ends.map((end): SendOutcome => {
+    if (end.status === "fulfilled") return { status: "confirmed", id: end.value.id };
+    return { status: "failed", error: end.reason as MessagingError };
+  });
+  const failed = ends.length - receipts.length;
+  throw new MessagingError(
+    "partly-failed",
+    `${failed} of ${ends.length} messages failed; error.outcomes has the end of each, in order`,
+    { outcomes },
+  );
+}
