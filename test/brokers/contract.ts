@@ -37,9 +37,16 @@ export interface RunningBroker {
   stop(): Promise<void>;
 }
 
-/** A broker that can be had neither by URL, nor by Docker, nor natively; `message` gives the reason of each. */
+/** A broker that can be had in none of the ways that were allowed. */
 export class BrokerUnavailable extends Error {
   override readonly name = "BrokerUnavailable";
+  /** Each way that was tried, and why it failed. */
+  readonly reasons: string;
+
+  constructor(broker: string, reasons: string) {
+    super(`${broker} is not available. ${reasons}`);
+    this.reasons = reasons;
+  }
 }
 
 /** What the global set-up hands to the test processes: the record of a running broker, or why there is none. */

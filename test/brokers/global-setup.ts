@@ -32,7 +32,7 @@ async function provided<Record>(
     // Anything else is a fault of the set-up itself, and fails the run.
     if (!(error instanceof BrokerUnavailable)) throw error;
     console.error(`NOT RUN: ${error.message}`);
-    recordBroker({ name, status: "not-run", reason: error.message });
+    recordBroker({ name, status: "not-run", reason: error.reasons });
     return { status: "not-run", reason: error.message };
   }
 }

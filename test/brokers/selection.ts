@@ -10,8 +10,8 @@ export interface BrokerSources<Record> {
   native(): Promise<Record>;
 }
 
-/** Reads `BROKERS`; throws for a value that it does not know, since guessing would test something else than was asked. */
-export function brokerMode(value: string | undefined = process.env.BROKERS): BrokerMode {
+/** Reads the value of `BROKERS`; throws for a value that it does not know, since guessing would test something else than was asked. */
+export function brokerMode(value: string | undefined): BrokerMode {
   if (value === undefined || value === "" || value === "auto") return "auto";
   if (value === "docker" || value === "native") return value;
   throw new Error(`BROKERS is ${JSON.stringify(value)}: use auto, docker or native`);
@@ -42,5 +42,5 @@ export async function selectBroker<Record>(
       reasons.push(`${way}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  throw new BrokerUnavailable(`${sources.name} is not available. ${reasons.join(" | ")}`);
+  throw new BrokerUnavailable(sources.name, reasons.join(" | "));
 }
