@@ -19,5 +19,7 @@ if (action !== "up" && action !== "down") {
   // Compose v1 has no --wait: it returns as soon as the containers are started.
   const up = program === "docker" ? ["up", "--detach", "--wait"] : ["up", "--detach"];
   const args = action === "up" ? up : ["down", "--volumes"];
-  process.exitCode = spawnSync(program, [...first, ...args], { stdio: "inherit" }).status ?? 1;
+  // A project name of our own, since Compose would take the folder's, and v1 cannot read one from the file.
+  const project = ["--project-name", "anybroker"];
+  process.exitCode = spawnSync(program, [...first, ...project, ...args], { stdio: "inherit" }).status ?? 1;
 }
