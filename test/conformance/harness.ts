@@ -34,6 +34,8 @@ export interface Harness {
   readonly sessionMs?: number;
   /** Why an event that no subscription takes is kept or confirmed, where the broker cannot tell. */
   readonly cannotTellUnroutable?: string;
+  /** Why there is no native message, where the adapter stands on no client library. */
+  readonly noNative?: string;
   /** How long any one condition is waited for, in milliseconds. Default 30,000. */
   readonly patienceMs?: number;
 }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { CAPABILITY_NAMES, type Delivery, type Destination, subscription } from "../../../core/index.ts";
-import { HEADER } from "../../../core/system-headers.ts";
+import { CAPABILITY_NAMES, type Delivery, type Destination, HEADER, subscription } from "../../../core/index.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { allEffected, drained, judge, judgeClean } from "../judge.ts";

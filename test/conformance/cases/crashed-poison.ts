@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { HEADER } from "../../../core/system-headers.ts";
+import { HEADER } from "../../../core/index.ts";
 import type { CaseContext } from "../context.ts";
 import { drained, judge } from "../judge.ts";
 import { processesOrEnd } from "../processes.ts";

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { type Delivery, deadLetter, type IncomingMessage } from "../../../core/index.ts";
-import { HEADER } from "../../../core/system-headers.ts";
+import { type Delivery, deadLetter, HEADER, type IncomingMessage } from "../../../core/index.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { allEffected, drained, judge } from "../judge.ts";
 import { callers, mustSucceed, publish, send, sendAll } from "../publishing.ts";
