@@ -97,6 +97,7 @@ export function blueprint(
   };
 }
 
+/** Priorities need no argument: from 4.3 on every quorum queue has 0 to 31, and refuses `x-max-priority`. */
 function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVersion): MessagingError | undefined {
   const where = describeAddress(address);
   if (priorities > 1 && !version.atLeast(4, 3)) {
@@ -117,7 +118,7 @@ function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVer
 
 /** A work queue with its dead letters and its suspects. */
 function familyOf(
-  { address, ordered, priorities, ttlMs }: WorkQueue,
+  { address, ordered, ttlMs }: WorkQueue,
   version: ServerVersion,
   { deliveryLimit, queueArguments }: Pick<Settings, "deliveryLimit" | "queueArguments">,
 ): QueueBlueprint[] {
@@ -134,7 +135,6 @@ function familyOf(
         ...queueArguments,
         ...kept,
         ...(ordered ? { "x-single-active-consumer": true } : {}),
-        ...(priorities > 1 ? { "x-max-priority": priorities - 1 } : {}),
         ...(ttlMs === undefined ? {} : { "x-message-ttl": ttlMs }),
       },
     },

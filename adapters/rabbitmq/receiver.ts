@@ -35,6 +35,8 @@ export class QueueReceiver implements Receiver {
   #failures = 0;
   /** How many more deliveries are taken one at a time, to find the one that breaks the connection. */
   #probation = 0;
+  /** How often its own connection broke on one, since all was well. */
+  #unreadable = 0;
   #isClosed = false;
 
   constructor(
@@ -146,20 +148,26 @@ export class QueueReceiver implements Receiver {
     this.#failures = 0;
     if (this.#probation === 0) return;
     this.#probation = Math.max(0, this.#probation - count);
-    if (this.#probation === 0) this.#channel?.window(this.#window);
+    if (this.#probation > 0) return;
+    this.#unreadable = 0;
+    this.#channel?.window(this.#window);
   }
 
   #onEnded(cause: MessagingError, link: Link): void {
     this.#channel = undefined;
     this.#sink.lost("all", cause);
-    if (this.#isClosed || this.#subscribing) return;
-    // Where the connection itself is gone, `resume` follows.
-    if (this.#link.current !== link) return;
-    this.#host.notice(cause);
-    this.#retryLater();
+    // The end of a connection is told to its channels first.
+    queueMicrotask(() => {
+      if (this.#isClosed || this.#subscribing || this.#channel !== undefined) return;
+      // Where the connection itself is gone, `resume` follows.
+      if (this.#link.current !== link) return;
+      this.#host.notice(cause);
+      this.#retryLater();
+    });
   }
 
   #onUnreadable(cause: MessagingError): void {
+    const isFirst = this.#unreadable++ === 0;
     this.#probation = Math.max(this.#probation, this.#window * 2);
     const { queue } = this.#source;
     const error = new MessagingError(
@@ -167,7 +175,7 @@ export class QueueReceiver implements Receiver {
       `queue "${queue}" holds a message that the client cannot read, which breaks the connection at each delivery; it is taken alone until RabbitMQ's delivery limit moves it to the dead letters`,
       { cause },
     );
-    this.#host.notice(error);
+    if (isFirst) this.#host.notice(error);
     this.#sink.stalled(error);
   }
 

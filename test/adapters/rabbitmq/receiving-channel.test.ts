@@ -1,0 +1,169 @@
+import { EventEmitter } from "node:events";
+import type { Channel, ConsumeMessage } from "amqplib";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
+import { incoming } from "../../../adapters/rabbitmq/wire.ts";
+import type { IncomingMessage } from "../../../core/adapter.ts";
+
+interface FakeConsumer {
+  readonly prefetch: number;
+  readonly onMessage: (message: ConsumeMessage | null) => void;
+  readonly held: Set<number>;
+  active: boolean;
+}
+
+/** A broker with a full queue: every consumer is given at once as much as its prefetch allows. */
+class FakeChannel extends EventEmitter {
+  readonly consumers = new Map<string, FakeConsumer>();
+  #prefetch = 0;
+  #tag = 0;
+
+  async prefetch(count: number): Promise<void> {
+    if (count === 0) throw new Error("a prefetch of 0 is no limit at all");
+    this.#prefetch = count;
+  }
+
+  async consume(_queue: string, onMessage: (message: ConsumeMessage | null) => void): Promise<{ consumerTag: string }> {
+    const consumer = { prefetch: this.#prefetch, onMessage, held: new Set<number>(), active: true };
+    const consumerTag = `consumer-${this.consumers.size}`;
+    this.consumers.set(consumerTag, consumer);
+    this.#fill(consumer);
+    return { consumerTag };
+  }
+
+  async cancel(consumerTag: string): Promise<void> {
+    const consumer = this.consumers.get(consumerTag);
+    if (consumer !== undefined) consumer.active = false;
+  }
+
+  ack(message: { fields: { deliveryTag: number } }, multiple = false): void {
+    for (const consumer of this.consumers.values()) {
+      for (const tag of consumer.held) {
+        if (tag === message.fields.deliveryTag || (multiple && tag < message.fields.deliveryTag))
+          consumer.held.delete(tag);
+      }
+      this.#fill(consumer);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.emit("close");
+  }
+
+  get unsettled(): number {
+    return [...this.consumers.values()].reduce((sum, { held }) => sum + held.size, 0);
+  }
+
+  get activeCount(): number {
+    return [...this.consumers.values()].filter(({ active }) => active).length;
+  }
+
+  #fill(consumer: FakeConsumer): void {
+    while (consumer.active && consumer.held.size < consumer.prefetch) {
+      consumer.held.add(++this.#tag);
+      consumer.onMessage({
+        fields: { deliveryTag: this.#tag, redelivered: false, exchange: "", routingKey: "q", consumerTag: "" },
+        properties: { headers: {}, messageId: `m-${this.#tag}` },
+        content: Buffer.alloc(0),
+      } as unknown as ConsumeMessage);
+    }
+  }
+}
+
+function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
+  const passed: IncomingMessage[] = [];
+  const state = { passed, renewed: 0, ended: 0 };
+  const receiving = new ReceivingChannel(fake as unknown as Channel, { queue: "q", ordered, read: incoming }, window, {
+    deliver: (batch) => passed.push(...batch),
+    ended: () => void state.ended++,
+    renew: () => void state.renewed++,
+    progressed: () => {},
+  });
+  return { receiving, state };
+}
+
+/** Everything that was set going, promises on promises, has come to rest. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+const change = fc.oneof(
+  fc.record({ window: fc.integer({ min: 0, max: 40 }) }),
+  fc.record({ settle: fc.integer({ min: 1, max: 40 }) }),
+);
+
+test.each([false, true])(
+  "the engine never holds more than the window over what it held before (ordered: %s)",
+  async (ordered) => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 0, max: 40 }), fc.array(change, { maxLength: 30 }), async (first, changes) => {
+        const fake = new FakeChannel();
+        const { receiving, state } = receivingFrom(fake, ordered, first);
+        await receiving.start();
+        await settled();
+        let window = first;
+        let held = state.passed.splice(0);
+        expect(held.length).toBe(first);
+        for (const step of changes) {
+          if ("window" in step) {
+            window = step.window;
+            receiving.window(window);
+          } else {
+            const batch = held.splice(0, step.settle).map(({ token }) => ({ token, action: "ack" as const }));
+            expect(receiving.settle(batch)).toEqual(batch.map(() => "settled"));
+            expect(receiving.settle(batch)).toEqual(batch.map(() => "fenced"));
+          }
+          const before = held.length;
+          await settled();
+          held = [...held, ...state.passed.splice(0)];
+          expect(held.length).toBeLessThanOrEqual(Math.max(window, before));
+          if (!ordered) {
+            expect(fake.unsettled).toBe(held.length);
+            expect(fake.activeCount).toBeLessThanOrEqual(8);
+            // Never starved: with the window free, at least three quarters of it are used.
+            expect(held.length).toBeGreaterThanOrEqual(Math.min(window, Math.ceil(window * 0.75)));
+          } else {
+            expect(fake.activeCount).toBeLessThanOrEqual(1);
+          }
+        }
+      }),
+    );
+  },
+);
+
+test("an ordered queue's wider window waits for a moment with nothing unsettled", async () => {
+  const fake = new FakeChannel();
+  const { receiving, state } = receivingFrom(fake, true, 2);
+  await receiving.start();
+  receiving.window(1_000);
+  await settled();
+  expect(state.renewed).toBe(0);
+  for (const consumer of fake.consumers.values()) consumer.active = false;
+  const batch = state.passed.splice(0).map(({ token }) => ({ token, action: "ack" as const }));
+  expect(batch).toHaveLength(64);
+  receiving.settle(batch);
+  await settled();
+  expect([state.renewed, state.ended]).toEqual([1, 0]);
+});
+
+test("a cancel by the broker ends the channel, and fences what it delivered", async () => {
+  const fake = new FakeChannel();
+  const { receiving, state } = receivingFrom(fake, false, 3);
+  await receiving.start();
+  await settled();
+  for (const { onMessage } of fake.consumers.values()) onMessage(null);
+  await settled();
+  expect(state.ended).toBe(1);
+  const [first] = state.passed;
+  expect(receiving.settle([{ token: first?.token, action: "ack" }])).toEqual(["fenced"]);
+});
+
+test("a delivery of another channel is fenced", async () => {
+  const one = receivingFrom(new FakeChannel(), false, 1);
+  const other = receivingFrom(new FakeChannel(), false, 1);
+  await one.receiving.start();
+  await other.receiving.start();
+  await settled();
+  const [delivery] = one.state.passed;
+  expect(other.receiving.settle([{ token: delivery?.token, action: "ack" }])).toEqual(["fenced"]);
+  expect(one.receiving.settle([{ token: delivery?.token, action: "ack" }])).toEqual(["settled"]);
+});
