@@ -48,14 +48,16 @@ export async function crashedPoison(context: CaseContext): Promise<void> {
   for (const worker of workers) await worker.kill();
   const found = await graves.all();
   assert.deepEqual(
-    found.map((message) => message.id),
+    [...new Set(found.map((message) => message.id))],
     [id],
-    "the poison, and nothing else, is dead-lettered, once",
+    "the poison, and nothing else, is dead-lettered",
   );
-  assert.equal(found[0]?.headers[HEADER.deadReason], "crashed");
+  // A death between a copy and its ack leaves the message twice, under its id.
+  assert.ok(found.length <= deaths, `the poison is dead-lettered ${found.length} times after ${deaths} deaths`);
+  for (const message of found) assert.equal(message.headers[HEADER.deadReason], "crashed");
   const starts = context.ledger.starts(orders.name, id);
   assert.ok(starts <= ATTEMPTS + WINDOW, `the poison was started ${starts} times`);
-  context.note(`${starts} starts`);
+  context.note(`${starts} starts, ${found.length} dead letters`);
   // Each death may have taken with it what was done and not yet acked.
   judge(context, { duplicates: deaths * WINDOW });
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { type Delivery, type QueueAddress, queue } from "../../../core/index.ts";
+import { type Delivery, HEADER, type QueueAddress, queue } from "../../../core/index.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { watch } from "../decorators/watch.ts";

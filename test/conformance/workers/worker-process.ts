@@ -82,9 +82,10 @@ export class WorkerProcess {
     });
     worker.#child.send(given);
     await context.until("a worker process to be ready", () => {
-      // One that was ready and is gone already was killed by what it was given to do.
-      if (!worker.#running && !worker.#ready) throw new Error(`a worker process ended at once\n${worker.#errors}`);
-      return worker.#ready;
+      if (worker.#running) return worker.#ready;
+      // What it was given to do may have killed it before it could say that it was ready.
+      if (worker.#child.signalCode === "SIGKILL") return true;
+      throw new Error(`a worker process ended at once\n${worker.#errors}`);
     });
     return worker;
   }
