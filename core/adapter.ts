@@ -176,7 +176,7 @@ export interface IncomingMessage<Native = unknown> {
   readonly id: string;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
-  /** A fresh object of own string values without a prototype. */
+  /** Own string values on an object without a prototype. The engine does not change it. */
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly contentType: string | undefined;

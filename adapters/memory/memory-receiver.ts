@@ -69,7 +69,8 @@ export class MemoryReceiver implements Receiver {
     if (this.leaseMs !== undefined) this.#leases.set(token, this.leaseMs);
     const { message, redeliveries } = stored;
     const { id, key, routingKey, body, contentType, priority } = message;
-    const headers = Object.assign(Object.create(null), message.headers);
+    // The engine made these headers, without a prototype, and changes none.
+    const { headers } = message;
     return { token, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
   }
 
