@@ -1,0 +1,15 @@
+import { queue } from "anybroker";
+
+/** About 512 bytes as JSON. */
+export interface Order {
+  readonly id: string;
+  readonly total: number;
+  readonly note: string;
+}
+
+export const ORDER: Order = { id: "o-1", total: 12, note: "x".repeat(475) };
+
+/** A queue of its own for each run, so that no figure starts with what another left. */
+export function freshQueue(what: string) {
+  return queue<Order>(`bench.${what}.${process.pid}.${Math.random().toString(36).slice(2)}`);
+}

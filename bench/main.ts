@@ -1,0 +1,34 @@
+import { parseArgs } from "node:util";
+import { startRabbitMQ } from "../test/brokers/rabbitmq.ts";
+import { flatMemory } from "./flat-memory.ts";
+import { inProcess } from "./in-process.ts";
+import { type Comparison, compare, type Result, report } from "./measure.ts";
+import { besideAmqplib } from "./rabbitmq.ts";
+
+// npm run bench [-- memory in-process rabbitmq]: everything, or only what is named. Ratios, measured in one run.
+const { positionals } = parseArgs({ allowPositionals: true });
+const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
+const results: Result[] = [];
+
+async function runAll(comparisons: readonly Comparison[]): Promise<void> {
+  for (const comparison of comparisons) {
+    console.error(`… ${comparison.title}`);
+    results.push(await compare(comparison));
+  }
+}
+
+if (wanted("in-process")) await runAll(inProcess());
+if (wanted("rabbitmq")) {
+  const broker = await startRabbitMQ();
+  try {
+    await runAll(besideAmqplib(broker.url));
+    console.log(`RabbitMQ ${broker.version} (${broker.how})`);
+  } finally {
+    await broker.stop();
+  }
+}
+if (results.length > 0) console.log(report(results));
+if (wanted("memory")) {
+  const heaps = await flatMemory();
+  console.log(`heap in MiB after each 100,000 messages: ${heaps.map((heap) => heap.toFixed(1)).join(" ")}`);
+}
