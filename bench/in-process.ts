@@ -3,7 +3,7 @@ import { createBroker } from "anybroker";
 import { memory } from "anybroker/memory";
 import PQueue from "p-queue";
 import { freshQueue, ORDER, type Order } from "./body.ts";
-import { callsPerSecond, type Comparison, countdown } from "./measure.ts";
+import { type Comparison, callsPerSecond, countdown } from "./measure.ts";
 
 const MESSAGES = 100_000;
 const CONCURRENCY = 10;

@@ -3,7 +3,7 @@ import { connect } from "amqplib";
 import { createBroker, type Queue } from "anybroker";
 import { rabbitmq } from "anybroker/rabbitmq";
 import { freshQueue, ORDER, type Order } from "./body.ts";
-import { callsPerSecond, type Comparison, countdown, quantile } from "./measure.ts";
+import { type Comparison, callsPerSecond, countdown, quantile } from "./measure.ts";
 
 const PREFETCH = 500;
 const LATENCY_SAMPLES = 250;

@@ -22,7 +22,7 @@ export function jsonCodec(options: JsonCodecOptions = {}): Codec {
       const text = stringify(body);
       const bytes = Buffer.from(text);
       refuseDeep(bytes, maxDepth);
-      if (text.includes("__proto__") || text.includes('"constructor"')) parse(text);
+      if (mayHoldForbiddenKey(text)) parse(text);
       return bytes;
     },
     decode(bytes) {
@@ -46,12 +46,17 @@ function stringify(body: unknown): string {
 
 function parse(text: string): unknown {
   try {
-    return secureJson.parse(text);
+    return mayHoldForbiddenKey(text) ? secureJson.parse(text) : JSON.parse(text);
   } catch (error) {
     // JSON.parse quotes the text in its message, and the text is somebody's data.
     const forbidden = error instanceof SyntaxError && error.message.includes("forbidden prototype");
     throw new SyntaxError(forbidden ? "the JSON holds a forbidden prototype key" : "the bytes are not valid JSON");
   }
+}
+
+/** A forbidden key stands in the text as it is, or with escapes; most texts hold neither, and are spared the search. */
+function mayHoldForbiddenKey(text: string): boolean {
+  return text.includes("__proto__") || text.includes("constructor") || text.includes("\\u");
 }
 
 const OPEN_ARRAY = 0x5b;
@@ -61,10 +66,9 @@ const CLOSE_OBJECT = 0x7d;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Counts brackets outside strings; the text need not be valid. */
+/** Counts the depth of brackets outside strings; the text need not be valid. */
 function refuseDeep(bytes: Uint8Array, maxDepth: number): void {
-  // Below this length there is no room to open and close so many.
-  if (bytes.length <= maxDepth * 2) return;
+  if (!opensMoreThan(bytes, maxDepth)) return;
   let depth = 0;
   let quoted = false;
   for (let index = 0; index < bytes.length; index++) {
@@ -80,4 +84,15 @@ function refuseDeep(bytes: Uint8Array, maxDepth: number): void {
       depth--;
     }
   }
+}
+
+/** Whether there are more opening brackets than so many, inside strings or not: few texts have, and few are searched. */
+function opensMoreThan(bytes: Uint8Array, most: number): boolean {
+  let opened = 0;
+  for (const bracket of [OPEN_OBJECT, OPEN_ARRAY]) {
+    for (let at = bytes.indexOf(bracket); at !== -1; at = bytes.indexOf(bracket, at + 1)) {
+      if (++opened > most) return true;
+    }
+  }
+  return false;
 }
