@@ -47,7 +47,7 @@ export function connectError(error: unknown, settings: Settings): MessagingError
       { cause: error },
     );
   }
-  const reason = (error as { code?: unknown } | null)?.code ?? text;
+  const reason = isMessagingError(error) ? text : ((error as { code?: unknown } | null)?.code ?? text);
   return new MessagingError(
     "unreachable",
     `${place} cannot be reached (${String(reason)}); check host, port, TLS and that the server runs`,

@@ -20,8 +20,9 @@ export function publishOptions(message: OutgoingMessage, toTopic: boolean): Opti
     messageId: message.id,
     contentType: message.contentType,
     headers: toWire(message.headers, message.key, toTopic ? undefined : message.routingKey),
+    // Written even if 0: RabbitMQ 4 takes a message without a priority for one of 4.
+    priority: message.priority,
   };
-  if (message.priority > 0) options.priority = message.priority;
   // Dead-lettering out of a wait queue removes it, so a delayed message's time to live is the engine's to check.
   if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= LONGEST_TTL_MS) options.expiration = Math.ceil(ttlMs);
   return options;

@@ -1,6 +1,6 @@
 import { connect } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DELIVERY_EXCHANGE, UNDELIVERED_QUEUE } from "../../../adapters/rabbitmq/delay-levels.ts";
+import { UNDELIVERED_QUEUE } from "../../../adapters/rabbitmq/delay-levels.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
@@ -27,6 +27,16 @@ describeRabbitMQ("publishing to RabbitMQ", (broker) => {
     await session?.adapter.close();
     await place?.remove();
   });
+
+  async function undelivered(): Promise<number> {
+    const connection = await connect(place.url);
+    try {
+      const channel = await connection.createChannel();
+      return (await channel.checkQueue(UNDELIVERED_QUEUE)).messageCount;
+    } finally {
+      await connection.close();
+    }
+  }
 
   test("a missing exchange is not found, and takes no other publish with it", async () => {
     const nowhere = { kind: "topic", name: `${place.namePrefix}nowhere` } as const;
@@ -94,6 +104,7 @@ describeRabbitMQ("publishing to RabbitMQ", (broker) => {
   });
 
   test("delays through several levels come out at the right place, never early, and are counted as no death", async () => {
+    const strays = await undelivered();
     const { kept, sink } = keepingSink();
     const events = keepingSink();
     const arrivals = new Map<string, number>();
@@ -130,17 +141,7 @@ describeRabbitMQ("publishing to RabbitMQ", (broker) => {
     }
     expect(events.kept.find(({ id }) => id === "event")?.routingKey).toBe("geo.us.sf");
     // What nobody takes when its time has come is kept, and holds up nobody.
-    await until("the stray event", 60_000, async () => {
-      const connection = await connect(place.url);
-      try {
-        const channel = await connection.createChannel();
-        const { messageCount } = await channel.checkQueue(UNDELIVERED_QUEUE);
-        await channel.checkExchange(DELIVERY_EXCHANGE);
-        expect(messageCount).toBe(1);
-      } finally {
-        await connection.close();
-      }
-    });
+    await until("the stray event", 60_000, async () => expect(await undelivered()).toBeGreaterThan(strays));
     await drained.close();
     await subscribed.close();
   });
