@@ -1,0 +1,29 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
+import { expectNothingLost, startFlashSale } from "./run-flash-sale.ts";
+
+let built: BuiltPackage;
+
+beforeAll(async () => {
+  built = await buildPackage(["examples"]);
+});
+
+afterAll(() => built.remove());
+
+test("the flash sale in process loses nothing", { timeout: 120_000 }, async () => {
+  const { code, output } = await startFlashSale(built.folder, {}).ended();
+  expectNothingLost(output, 20_000);
+  expect(output).toMatch(/[1-9]\d* customers wait for room/);
+  expect(output).toMatch(/in-process worker \d+ was killed/);
+  expect(output).toMatch(/in-process worker \d+ takes its place/);
+  expect(output).toContain("dead letters of the queue, as memory counts them: 1\n");
+  expect(code).toBe(0);
+});
+
+test("an unknown broker is refused, and its password is not repeated", async () => {
+  const run = startFlashSale(built.folder, { BROKER_URL: "smtp://me:canary-password@localhost" });
+  const { code, output } = await run.ended();
+  expect(code).toBe(1);
+  expect(output).toContain("BROKER_URL begins with amqp: or amqps:");
+  expect(output).not.toContain("canary-password");
+});
