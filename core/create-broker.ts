@@ -87,6 +87,12 @@ type ConsumerParts = Pick<
   "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "handler" | "retry"
 >;
 
+/** A start or a stop that was asked for last. */
+interface Turn {
+  readonly kind: "start" | "stop";
+  readonly done: Promise<void>;
+}
+
 /** The broker object over any adapter: what users hold. */
 class AdapterBroker<Native> implements Broker<Native> {
   readonly #adapter: Adapter<Native>;
@@ -102,8 +108,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   #state: BrokerStatus["state"] = "new";
   #connected = false;
   #blocked: string | undefined;
-  #starting: Promise<void> | undefined;
-  #stopping: Promise<void> | undefined;
+  #turn: Turn | undefined;
 
   constructor(adapter: Adapter<Native>, options: BrokerOptions) {
     this.#adapter = adapter;
@@ -231,16 +236,33 @@ class AdapterBroker<Native> implements Broker<Native> {
     if (problems.length > 0) throw startFailed(problems);
   }
 
-  async start(): Promise<void> {
-    await this.#stopping;
-    if (this.#state === "started") return;
-    this.#starting ??= this.#start().finally(() => {
-      this.#starting = undefined;
-    });
-    await this.#starting;
+  start(): Promise<void> {
+    return this.#inTurn("start", () => this.#start());
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    checkOptions("stop", options, ["timeoutMs"]);
+    const { timeoutMs = DEFAULT_STOP_MS } = options;
+    checkInteger("stop { timeoutMs }", timeoutMs, 0);
+    return this.#inTurn("stop", () => this.#stop(timeoutMs));
+  }
+
+  /** One after another; a call while the last one asked for is of its kind shares it. */
+  #inTurn(kind: Turn["kind"], run: () => Promise<void>): Promise<void> {
+    const last = this.#turn;
+    if (last?.kind === kind) return last.done;
+    const before = last?.done.catch(() => {}) ?? Promise.resolve();
+    const turn: Turn = { kind, done: before.then(run) };
+    this.#turn = turn;
+    const over = (): void => {
+      if (this.#turn === turn) this.#turn = undefined;
+    };
+    turn.done.then(over, over);
+    return turn.done;
   }
 
   async #start(): Promise<void> {
+    if (this.#state === "started") return;
     this.#state = "starting";
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
@@ -303,16 +325,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     }
   }
 
-  stop(options: StopOptions = {}): Promise<void> {
-    checkOptions("stop", options, ["timeoutMs"]);
-    this.#stopping ??= this.#stop(options.timeoutMs ?? DEFAULT_STOP_MS).finally(() => {
-      this.#stopping = undefined;
-    });
-    return this.#stopping;
-  }
-
   async #stop(timeoutMs: number): Promise<void> {
-    await this.#starting?.catch(() => {});
     if (this.#state !== "started") {
       this.#state = "stopped";
       return;

@@ -229,8 +229,15 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       this.#start(held);
     }
     this.#pumping = false;
+    if (this.#isStarved()) this.#size.starved();
     this.#applyWindow();
     this.#quiet.check();
+  }
+
+  /** Whether handlers are free while keys that wait for their turn fill the window. */
+  #isStarved(): boolean {
+    if (!this.#context.ordered || this.#suspectsHeld > 0 || this.#running >= this.#concurrency) return false;
+    return this.#intakes !== undefined && this.#held.size >= this.#intakes.main.window;
   }
 
   #next(): HeldDelivery | undefined {

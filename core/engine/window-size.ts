@@ -16,6 +16,7 @@ export class WindowSize {
   readonly #most: number;
   #wanted: number;
   #finished = 0;
+  #starved = false;
   #since: number;
   #bytesPerMessage = 0;
   readonly #maxBytes: number;
@@ -36,7 +37,18 @@ export class WindowSize {
     const desired = concurrency + Math.ceil((this.#finished / elapsed) * BUFFER_MS);
     this.#since += elapsed;
     this.#finished = 0;
-    if (desired > this.#wanted * GROW_BY || desired * SHRINK_BY < this.#wanted) this.#wanted = desired;
+    const shrinks = desired * SHRINK_BY < this.#wanted && !this.#starved;
+    if (desired > this.#wanted * GROW_BY || shrinks) this.#wanted = desired;
+    this.#starved = false;
+  }
+
+  /**
+   * Handlers are free, and all that is held waits for its turn: a few keys fill the window, and what the others could
+   * do stands behind it.
+   */
+  starved(): void {
+    this.#starved = true;
+    this.#wanted = Math.min(this.#wanted * 2, this.#most);
   }
 
   /** Learns the size of a body. */
