@@ -38,4 +38,6 @@ export interface Harness {
   readonly noNative?: string;
   /** How long any one condition is waited for, in milliseconds. Default 30,000. */
   readonly patienceMs?: number;
+  /** How long everything may take to come back after a restart of the broker, in milliseconds. Default 180,000. */
+  readonly recoveryMs?: number;
 }

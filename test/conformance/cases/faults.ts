@@ -11,12 +11,11 @@ import { works } from "./works.ts";
 const MESSAGES = 10_000;
 const PUBLISHERS = 100;
 const WINDOW = 200;
-/** How long everything may take to come back after a restart. */
 const RECOVERY_MS = 180_000;
 
 async function brokerRestarts(context: CaseContext): Promise<void> {
   if (!(await supports(context, "durable"))) return;
-  const { restart, kill } = context.harness;
+  const { restart, kill, recoveryMs = RECOVERY_MS } = context.harness;
   if (restart === undefined) return context.notRun("the harness cannot restart the broker");
   const orders = context.queue("orders");
   const options = { concurrency: 50, window: { messages: WINDOW } };
@@ -26,10 +25,10 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   const { ledger } = context;
   await context.until("a quarter to be confirmed", () => ledger.outcomes("confirmed") >= MESSAGES / 4);
   await restart();
-  await context.until("work to resume", () => ledger.outcomes("confirmed") >= MESSAGES / 2, RECOVERY_MS);
+  await context.until("work to resume", () => ledger.outcomes("confirmed") >= MESSAGES / 2, recoveryMs);
   // The second time without warning, where the harness can.
   await (kill ?? restart)();
-  await context.until("every publish to end", () => ledger.outcomes("pending") === 0, RECOVERY_MS);
+  await context.until("every publish to end", () => ledger.outcomes("pending") === 0, recoveryMs);
   await load;
   await context.until(
     "work to resume",
@@ -38,7 +37,7 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   );
   // Sent and handled by the same two brokers, which nobody has touched.
   await sendAll(context, publisher, orders, works(100));
-  await allEffected(context, RECOVERY_MS);
+  await allEffected(context, recoveryMs);
   await drained(context, publisher, orders);
   const refused = ledger.outcomes("refused");
   const unknown = ledger.outcomes("unknown");

@@ -1,0 +1,230 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type Adapter,
+  type DeliverySink,
+  HEADER,
+  type IncomingMessage,
+  MessagingError,
+  type OutgoingMessage,
+  type Receiver,
+  type Settlement,
+  SYSTEM_PREFIX,
+} from "../../../core/index.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
+
+/** Breaks one promise of an adapter. */
+export type Breakage = (inner: Adapter) => Adapter;
+
+const CONFIRMED = { status: "confirmed" } as const;
+
+/** Confirms every tenth message to a queue or topic without storing it. */
+export const losesMessages: Breakage = (inner) => {
+  let sent = 0;
+  return delegate(inner, {
+    send(to, batch, report) {
+      for (const [index, message] of batch.entries()) {
+        if (++sent % 10 === 0) report(index, CONFIRMED);
+        else inner.send(to, [message], (_, result) => report(index, result));
+      }
+    },
+  });
+};
+
+export const losesDeadLetters: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      if (to.kind !== "dead-letters") return inner.send(to, batch, report);
+      for (const index of batch.keys()) report(index, CONFIRMED);
+    },
+  });
+
+export const confirmsBeforeStoring: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      for (const index of batch.keys()) report(index, CONFIRMED);
+      setTimeout(() => inner.send(to, batch, () => {}), 30);
+    },
+  });
+
+export const confirmsTheUnroutable: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      inner.send(to, batch, (index, result) => report(index, result.status === "rejected" ? CONFIRMED : result));
+    },
+  });
+
+/** Stores every message twice. */
+export const storesTwice: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      inner.send(to, batch, () => {});
+      inner.send(to, batch, report);
+    },
+  });
+
+export const reversesBatches: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      const last = batch.length - 1;
+      inner.send(to, [...batch].reverse(), (index, result) => report(last - index, result));
+    },
+  });
+
+/** Halves delays. */
+export const delaysTooShort: Breakage = (inner) =>
+  changesSent(inner, (message) => ({ ...message, delayMs: Math.floor(message.delayMs / 2) }));
+
+export const forgetsPriorities: Breakage = (inner) => changesSent(inner, (message) => ({ ...message, priority: 0 }));
+
+export const forgetsKeys: Breakage = (inner) => changesDelivered(inner, (message) => ({ ...message, key: undefined }));
+
+export const forgetsHeaders: Breakage = (inner) => keepsHeaders(inner, (name) => name.startsWith(SYSTEM_PREFIX));
+
+export const forgetsAttempts: Breakage = (inner) => keepsHeaders(inner, (name) => name !== HEADER.attempts);
+
+/** Sets headers on a plain object by assignment, as a careless client does. */
+export const fallsIntoHeaderTraps: Breakage = (inner) =>
+  changesDelivered(inner, (message) => {
+    const headers: Record<string, string> = {};
+    for (const name in message.headers) headers[name] = message.headers[name] as string;
+    return { ...message, headers };
+  });
+
+export const truncatesBodies: Breakage = (inner) =>
+  changesDelivered(inner, (message) => ({ ...message, body: message.body.subarray(0, 100_000) }));
+
+/** Ids of its own at each delivery. */
+export const forgetsIds: Breakage = (inner) => {
+  let next = 0;
+  return changesDelivered(inner, (message) => ({ ...message, id: `made-up-${next++}` }));
+};
+
+export const exceedsTheWindow: Breakage = (inner) =>
+  delegate(inner, {
+    async receive(from, options, sink) {
+      const receiver = await inner.receive(from, { ...options, window: options.window + 3 }, sink);
+      return changedReceiver(receiver, { window: (count) => receiver.window(count + 3) });
+    },
+  });
+
+/** Takes a message off the broker as it hands it over, as consumers do that ack automatically. */
+export const acksOnDelivery: Breakage = (inner) =>
+  delegate(inner, {
+    async receive(from, options, sink) {
+      let receiver: Receiver | undefined;
+      const early: Settlement[] = [];
+      const ack = (batch: readonly IncomingMessage[]): void => {
+        const settlements = batch.map(({ token }) => ({ token, action: "ack" }) as const);
+        if (receiver === undefined) early.push(...settlements);
+        else void receiver.settle(settlements);
+      };
+      const acking: DeliverySink = {
+        deliver(batch) {
+          sink.deliver(batch);
+          ack(batch);
+        },
+        lost: () => {},
+        stalled: (cause) => sink.stalled(cause),
+      };
+      receiver = await inner.receive(from, options, acking);
+      void receiver.settle(early);
+      return changedReceiver(receiver, { settle: async (batch) => batch.map(() => "settled" as const) });
+    },
+  });
+
+/** Says that an ack was taken and keeps the message. */
+export const neverAcks: Breakage = (inner) =>
+  changesReceivers(inner, () => ({ settle: async (batch) => batch.map(() => "settled" as const) }));
+
+/** Gives back what it should forget: a duplicate for ever. */
+export const releasesInsteadOfAcking: Breakage = (inner) =>
+  changesReceivers(inner, (receiver) => ({
+    async settle(batch) {
+      await sleep(1);
+      return receiver.settle(batch.map(({ token }) => ({ token, action: "release" })));
+    },
+  }));
+
+export const saysSettledAlways: Breakage = (inner) =>
+  changesReceivers(inner, (receiver) => ({
+    async settle(batch) {
+      await receiver.settle(batch);
+      return batch.map(() => "settled" as const);
+    },
+  }));
+
+export const extendsNothing: Breakage = (inner) =>
+  changesReceivers(inner, () => ({ extend: async (batch) => batch.map(() => true) }));
+
+export const ignoresFilters: Breakage = (inner) =>
+  delegate(inner, {
+    declare: (topology) =>
+      inner.declare({
+        ...topology,
+        subscriptions: topology.subscriptions.map(({ filter: _, ...subscription }) => subscription),
+      }),
+  });
+
+/** Creates what is sent to. */
+export const createsWhatIsMissing: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      const queues = to.kind === "queue" ? [{ address: to, ordered: false, priorities: 1 }] : [];
+      const topology = { mode: "create", queues, topics: [], subscriptions: [] } as const;
+      void inner.declare(topology).then(() => inner.send(to, batch, report));
+    },
+  });
+
+/** Never answers for what it cannot deliver. */
+export const swallowsRefusals: Breakage = (inner) =>
+  delegate(inner, {
+    send(to, batch, report) {
+      inner.send(to, batch, (index, result) => {
+        const cause = new MessagingError("unreachable", "no answer");
+        report(index, result.status === "rejected" ? { status: "unknown", cause } : result);
+      });
+    },
+  });
+
+function changesSent(inner: Adapter, change: (message: OutgoingMessage) => OutgoingMessage): Adapter {
+  return delegate(inner, { send: (to, batch, report) => inner.send(to, batch.map(change), report) });
+}
+
+function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => IncomingMessage): Adapter {
+  return delegate(inner, {
+    receive: (from, options, sink) =>
+      inner.receive(from, options, {
+        deliver: (batch) => sink.deliver(batch.map(change)),
+        lost: (tokens, cause) => sink.lost(tokens, cause),
+        stalled: (cause) => sink.stalled(cause),
+      }),
+  });
+}
+
+function keepsHeaders(inner: Adapter, keep: (name: string) => boolean): Adapter {
+  return changesDelivered(inner, (message) => {
+    const headers: Record<string, string> = Object.create(null);
+    for (const name in message.headers) if (keep(name)) headers[name] = message.headers[name] as string;
+    return { ...message, headers };
+  });
+}
+
+function changesReceivers(inner: Adapter, change: (receiver: Receiver) => Partial<Receiver>): Adapter {
+  return delegate(inner, {
+    async receive(from, options, sink) {
+      const receiver = await inner.receive(from, options, sink);
+      return changedReceiver(receiver, change(receiver));
+    },
+  });
+}
+
+function changedReceiver(inner: Receiver, change: Partial<Receiver>): Receiver {
+  return {
+    leaseMs: inner.leaseMs,
+    window: (count) => inner.window(count),
+    settle: (batch) => inner.settle(batch),
+    extend: (batch) => inner.extend(batch),
+    close: () => inner.close(),
+    ...change,
+  };
+}

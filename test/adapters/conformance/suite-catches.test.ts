@@ -1,0 +1,150 @@
+// The suite's own proof: it passes a sound adapter and fails each of these, for the reason given.
+import { describe, expect, test } from "vitest";
+import { memory, memorySpace } from "../../../adapters/memory/index.ts";
+import type { Adapter } from "../../../core/index.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
+import { type ConformanceCase, type Harness, runCase, SECTIONS } from "../../conformance/index.ts";
+import {
+  acksOnDelivery,
+  type Breakage,
+  confirmsBeforeStoring,
+  confirmsTheUnroutable,
+  createsWhatIsMissing,
+  delaysTooShort,
+  exceedsTheWindow,
+  extendsNothing,
+  fallsIntoHeaderTraps,
+  forgetsAttempts,
+  forgetsHeaders,
+  forgetsIds,
+  forgetsKeys,
+  forgetsPriorities,
+  ignoresFilters,
+  losesDeadLetters,
+  losesMessages,
+  neverAcks,
+  releasesInsteadOfAcking,
+  reversesBatches,
+  saysSettledAlways,
+  storesTwice,
+  swallowsRefusals,
+  truncatesBodies,
+} from "./broken-adapters.ts";
+
+const SEED = 1;
+const sound: Breakage = (adapter) => adapter;
+
+const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: RegExp])[] = [
+  [losesMessages, "6", /every confirmed message to be handled[\s\S]*lost: 30/],
+  [losesMessages, "7", /every confirmed message to be handled[\s\S]*lost: /],
+  [losesDeadLetters, "15", /7 dead letters/],
+  [losesDeadLetters, "27", /2 dead letters/],
+  [losesDeadLetters, "K6", /10 dead letters/],
+  [confirmsBeforeStoring, "4a", /1 messages are confirmed and 0 stand on the queue/],
+  [confirmsTheUnroutable, "4b", /an event that nobody takes: confirmed/],
+  [storesTwice, "6", /duplicates where 0 are allowed/],
+  [reversesBatches, "16", /began where/],
+  [forgetsKeys, "16", /began (where|while)/],
+  [delaysTooShort, "K4", /before they were due/],
+  [delaysTooShort, "26b", /before they were due/],
+  [forgetsPriorities, "K5", /a lower priority was handled before a higher one/],
+  [forgetsKeys, "1", /the key of/],
+  [forgetsHeaders, "1", /the headers of/],
+  [forgetsHeaders, "5b", /the headers of/],
+  [forgetsAttempts, "26c", /the restart lost count/],
+  [fallsIntoHeaderTraps, "1", /the headers of/],
+  [truncatesBodies, "1", /the bytes of/],
+  [forgetsIds, "11a", /every confirmed message to be handled/],
+  [exceedsTheWindow, "19", /unsettled deliveries in a window|13 !== 10/],
+  [acksOnDelivery, "13", /every confirmed message to be handled/],
+  [acksOnDelivery, "23b", /every confirmed message to be handled/],
+  [acksOnDelivery, "25", /every confirmed message to be handled/],
+  [acksOnDelivery, "29", /copies to the dead letters to be refused/],
+  [neverAcks, "6", /every confirmed message to be handled/],
+  [neverAcks, "11a", /is not empty: 0 ready, [1-9]/],
+  [releasesInsteadOfAcking, "1", /is not empty/],
+  [releasesInsteadOfAcking, "23a", /is not empty|duplicates where/],
+  [saysSettledAlways, "11b", /a second ack/],
+  [extendsNothing, "14", /duplicates where|was started again/],
+  [ignoresFilters, "10a", /handled and never published there/],
+  [createsWhatIsMissing, "3", /sending ended as confirmed/],
+  [swallowsRefusals, "3", /sending ended as unconfirmed/],
+];
+
+function caseOf(number: string): ConformanceCase {
+  const found = SECTIONS.flatMap(({ cases }) => cases).find((one) => one.number === number);
+  if (found === undefined) throw new Error(`there is no case ${number}`);
+  return found;
+}
+
+/** A sound or broken in-process broker. Leases only where they are what is tried: they need a machine that keeps up. */
+function harness(breakage: Breakage, number: string): Harness {
+  const space = memorySpace();
+  const leases = number === "14" ? { leaseMs: 300 } : {};
+  // Case 29 waits through pauses of the engine between the tries at a copy.
+  const patienceMs = number === "29" ? 10_000 : 2_000;
+  return { name: breakage.name, adapter: () => breakage(memory({ space, ...leases })), patienceMs };
+}
+
+describe("a sound adapter passes", () => {
+  for (const number of new Set(CATCHES.map(([, number]) => number))) {
+    test(`case ${number}`, async () => {
+      const { report, error } = await runCase(harness(sound, number), caseOf(number), SEED);
+      expect(error).toBeUndefined();
+      expect(report.result).toBe("passed");
+    });
+  }
+});
+
+describe("a broken adapter fails", () => {
+  for (const [breakage, number, reason] of CATCHES) {
+    test(`case ${number}: ${breakage.name}`, async () => {
+      const { report, error } = await runCase(harness(breakage, number), caseOf(number), SEED);
+      expect(report.result).toBe("failed");
+      expect(error?.message).toMatch(reason);
+      expect(error?.message).toContain(`CONFORMANCE_SEED=${SEED}`);
+    });
+  }
+
+  test("case 31: a broker that loses what it confirmed while it restarts", async () => {
+    const space = memorySpace();
+    let restarting = false;
+    let lost = 0;
+    const adapter = (): Adapter => {
+      const inner = memory({ space });
+      const losing = delegate(inner, {
+        send(to, batch, report) {
+          // No faster than a broker that is elsewhere, so that there is something under way when it restarts.
+          if (!restarting) return void setTimeout(() => inner.send(to, batch, report), 1);
+          lost += batch.length;
+          for (const index of batch.keys()) report(index, { status: "confirmed" });
+        },
+      });
+      return { ...losing, capabilities: { ...inner.capabilities, durable: { support: "native", note: "it says" } } };
+    };
+    const restart = async (): Promise<void> => {
+      restarting = true;
+      await expect.poll(() => lost).toBeGreaterThan(0);
+      restarting = false;
+    };
+    const harness = { name: "forgetful", adapter, restart, patienceMs: 5_000, recoveryMs: 5_000 };
+    const { report, error } = await runCase(harness, caseOf("31"), SEED);
+    expect(report.result).toBe("failed");
+    expect(error?.message).toMatch(/every confirmed message to be handled[\s\S]*lost: /);
+  });
+});
+
+describe("what could not be tried is no pass", () => {
+  test("a durable adapter without processes or restart", async () => {
+    const durable = (): Adapter => {
+      const inner = memory();
+      const capabilities = { ...inner.capabilities, durable: { support: "native", note: "it says" } as const };
+      return { ...delegate(inner), capabilities };
+    };
+    for (const number of ["28", "31", "32"]) {
+      const { report } = await runCase({ name: "durable", adapter: durable }, caseOf(number), SEED);
+      expect(report.result).toBe("not-run");
+      expect(report.note).toMatch(/the harness/);
+    }
+  });
+});
