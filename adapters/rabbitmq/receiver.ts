@@ -6,7 +6,7 @@ import { within } from "./deadline.ts";
 import { operationError } from "./errors.ts";
 import type { Link } from "./link.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
-import { ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
+import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
 
 /** What a receiver needs of the adapter around it. */
 export interface ReceiverHost {
@@ -15,6 +15,13 @@ export interface ReceiverHost {
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
   restore(): Promise<void>;
   closed(receiver: QueueReceiver): void;
+}
+
+/** What a receiver takes from, and how. */
+export interface ReceiverSource {
+  readonly queue: string;
+  readonly ordered: boolean;
+  readonly read: MessageReader;
 }
 
 const FIRST_RETRY_MS = 100;
@@ -26,9 +33,10 @@ export class QueueReceiver implements Receiver {
   readonly leaseMs = undefined;
   readonly #host: ReceiverHost;
   readonly #link: ReceiverLink;
-  readonly #source: ReceivingSource;
+  readonly #source: ReceiverSource;
   readonly #sink: DeliverySink<ConsumeMessage>;
   #window: number;
+  #orderedPrefetch = ORDERED_PREFETCH;
   #channel: ReceivingChannel | undefined;
   #retry: NodeJS.Timeout | undefined;
   #subscribing = false;
@@ -42,7 +50,7 @@ export class QueueReceiver implements Receiver {
   constructor(
     host: ReceiverHost,
     link: ReceiverLink,
-    source: ReceivingSource,
+    source: ReceiverSource,
     window: number,
     sink: DeliverySink<ConsumeMessage>,
   ) {
@@ -114,7 +122,7 @@ export class QueueReceiver implements Receiver {
   async #subscribe(link: Link): Promise<void> {
     const { requestTimeoutMs } = this.#host;
     const channel = await openChannel(link, requestTimeoutMs);
-    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#source, this.#allowed(), {
+    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#from(), this.#allowed(), {
       deliver: (batch) => this.#sink.deliver(batch),
       ended: (cause) => {
         if (this.#channel === receiving) this.#onEnded(cause, link);
@@ -123,6 +131,9 @@ export class QueueReceiver implements Receiver {
         if (this.#channel !== receiving) return;
         this.#channel = undefined;
         this.#retryAfter(0);
+      },
+      heldBackTooMuch: (orderedPrefetch) => {
+        this.#orderedPrefetch = orderedPrefetch;
       },
       progressed: (count) => this.#onProgress(count),
     });
@@ -138,6 +149,11 @@ export class QueueReceiver implements Receiver {
     // Set or closed meanwhile.
     if (this.#isClosed) await receiving.close().catch(() => {});
     else receiving.window(this.#allowed());
+  }
+
+  #from(): ReceivingSource {
+    // While one message is sought that breaks the connection, none may stand beside it.
+    return { ...this.#source, orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch };
   }
 
   #allowed(): number {

@@ -26,6 +26,8 @@ export type MessageReader = (message: ConsumeMessage, token: DeliveryToken) => I
 export interface ReceivingSource {
   readonly queue: string;
   readonly ordered: boolean;
+  /** The least prefetch where it is ordered. */
+  readonly orderedPrefetch: number;
   readonly read: MessageReader;
 }
 
@@ -35,6 +37,11 @@ export interface ReceivingEvents {
   ended(cause: MessagingError): void;
   /** Nothing is unsettled, and a wider window wants a new channel. Called once, instead of `ended`. */
   renew(): void;
+  /**
+   * An ordered queue's messages are so large that fewer may be held back. Called once, before `ended`; the next channel is
+   * to have this least prefetch.
+   */
+  heldBackTooMuch(orderedPrefetch: number): void;
   /** Deliveries were settled: the channel works. */
   progressed(count: number): void;
 }
@@ -44,7 +51,9 @@ const WIDEST = 65_535;
 /** With so many consumers on one channel they are replaced by one. */
 const MOST_SLOTS = 8;
 /** The least prefetch of an ordered queue's one consumer: what the window may grow to without a new channel. */
-const ORDERED_PREFETCH = 64;
+export const ORDERED_PREFETCH = 256;
+/** The most bytes held back over the window of an ordered queue. */
+const MOST_HELD_BACK_BYTES = 32 * 1024 * 1024;
 
 /**
  * Takes messages of one queue on one channel, never more unsettled than the window allows, until the channel ends.
@@ -58,6 +67,7 @@ export class ReceivingChannel {
   readonly #channel: Channel;
   readonly #queue: string;
   readonly #ordered: boolean;
+  readonly #orderedPrefetch: number;
   readonly #read: MessageReader;
   readonly #events: ReceivingEvents;
   readonly #unsettled: Unsettled<Slot>;
@@ -68,12 +78,14 @@ export class ReceivingChannel {
   #over = false;
   #gathered: IncomingMessage<ConsumeMessage>[] = [];
   #heldBack: ConsumeMessage[] = [];
+  #heldBackBytes = 0;
 
   constructor(channel: Channel, from: ReceivingSource, window: number, events: ReceivingEvents) {
     const { queue } = from;
     this.#channel = channel;
     this.#queue = queue;
     this.#ordered = from.ordered;
+    this.#orderedPrefetch = from.orderedPrefetch;
     this.#read = from.read;
     this.#window = Math.min(window, WIDEST);
     this.#events = events;
@@ -181,7 +193,7 @@ export class ReceivingChannel {
   }
 
   #firstPrefetch(): number {
-    return this.#ordered ? Math.max(this.#window, ORDERED_PREFETCH) : this.#window;
+    return this.#ordered ? Math.max(this.#window, this.#orderedPrefetch) : this.#window;
   }
 
   async #addSlot(prefetch: number): Promise<void> {
@@ -213,13 +225,24 @@ export class ReceivingChannel {
     this.#unsettled.add(message.fields.deliveryTag, slot);
     // Over the window, or behind one that is.
     const tooMany = this.#heldBack.length > 0 || this.#unsettled.size > this.#window;
-    if (this.#ordered && tooMany) this.#heldBack.push(message);
+    if (this.#ordered && tooMany) this.#holdBack(message);
     else this.#gather(message);
+  }
+
+  #holdBack(message: ConsumeMessage): void {
+    this.#heldBack.push(message);
+    this.#heldBackBytes += message.content.length;
+    if (this.#heldBackBytes <= MOST_HELD_BACK_BYTES) return;
+    // A cancel would let another process go on while this one holds messages; the end of the channel gives back all.
+    this.#events.heldBackTooMuch(this.#heldBack.length >> 1);
+    this.#end(tooMuchError(this.#queue));
   }
 
   #passOn(): void {
     while (this.#heldBack.length > 0 && this.#unsettled.size - this.#heldBack.length < this.#window) {
-      this.#gather(this.#heldBack.shift() as ConsumeMessage);
+      const message = this.#heldBack.shift() as ConsumeMessage;
+      this.#heldBackBytes -= message.content.length;
+      this.#gather(message);
     }
   }
 
@@ -246,6 +269,13 @@ function closedError(queue: string, cause: unknown): MessagingError {
     {
       cause,
     },
+  );
+}
+
+function tooMuchError(queue: string): MessagingError {
+  return new MessagingError(
+    "overloaded",
+    `the ordered queue "${queue}" has messages so large that its consumer begins anew with fewer in memory`,
   );
 }
 

@@ -16,8 +16,14 @@ interface FakeConsumer {
 /** A broker with a full queue: every consumer is given at once as much as its prefetch allows. */
 class FakeChannel extends EventEmitter {
   readonly consumers = new Map<string, FakeConsumer>();
+  readonly #bodyBytes: number;
   #prefetch = 0;
   #tag = 0;
+
+  constructor(bodyBytes = 0) {
+    super();
+    this.#bodyBytes = bodyBytes;
+  }
 
   async prefetch(count: number): Promise<void> {
     if (count === 0) throw new Error("a prefetch of 0 is no limit at all");
@@ -65,7 +71,7 @@ class FakeChannel extends EventEmitter {
       consumer.onMessage({
         fields: { deliveryTag: this.#tag, redelivered: false, exchange: "", routingKey: "q", consumerTag: "" },
         properties: { headers: {}, messageId: `m-${this.#tag}` },
-        content: Buffer.alloc(0),
+        content: Buffer.alloc(this.#bodyBytes),
       } as unknown as ConsumeMessage);
     }
   }
@@ -73,13 +79,19 @@ class FakeChannel extends EventEmitter {
 
 function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
   const passed: IncomingMessage[] = [];
-  const state = { passed, renewed: 0, ended: 0 };
-  const receiving = new ReceivingChannel(fake as unknown as Channel, { queue: "q", ordered, read: incoming }, window, {
-    deliver: (batch) => passed.push(...batch),
-    ended: () => void state.ended++,
-    renew: () => void state.renewed++,
-    progressed: () => {},
-  });
+  const state = { passed, renewed: 0, ended: 0, tooMuch: [] as number[] };
+  const receiving = new ReceivingChannel(
+    fake as unknown as Channel,
+    { queue: "q", ordered, orderedPrefetch: 64, read: incoming },
+    window,
+    {
+      deliver: (batch) => passed.push(...batch),
+      ended: () => void state.ended++,
+      renew: () => void state.renewed++,
+      heldBackTooMuch: (prefetch) => void state.tooMuch.push(prefetch),
+      progressed: () => {},
+    },
+  );
   return { receiving, state };
 }
 
@@ -155,6 +167,17 @@ test("a cancel by the broker ends the channel, and fences what it delivered", as
   expect(state.ended).toBe(1);
   const [first] = state.passed;
   expect(receiving.settle([{ token: first?.token, action: "ack" }])).toEqual(["fenced"]);
+});
+
+test("what is held back over an ordered queue's window is bounded in bytes: the channel ends, for one that holds less", async () => {
+  const fake = new FakeChannel(1024 * 1024);
+  const { receiving, state } = receivingFrom(fake, true, 2);
+  await receiving.start();
+  await settled();
+  expect(state.ended).toBe(1);
+  const [prefetch = 0] = state.tooMuch;
+  expect(prefetch).toBeGreaterThan(0);
+  expect(prefetch).toBeLessThan(32);
 });
 
 test("a delivery of another channel is fenced", async () => {
