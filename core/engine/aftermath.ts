@@ -17,6 +17,19 @@ export interface Counts {
   abandoned: number;
 }
 
+export function noCounts(): Counts {
+  return {
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    retried: 0,
+    deadLettered: 0,
+    released: 0,
+    fenced: 0,
+    abandoned: 0,
+  };
+}
+
 /** How a delivery goes on after an attempt, apart from copies. */
 export interface AftermathOwner {
   /** Done with, here: the broker may forget it. */

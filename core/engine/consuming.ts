@@ -3,27 +3,21 @@ import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { StopOptions } from "../options.ts";
-import { Aftermath, type AftermathOwner, type Counts } from "./aftermath.ts";
-import {
-  type AttemptContext,
-  type CrashLimits,
-  crashLimits,
-  isSuspect,
-  obstacle,
-  runAttempt,
-  type Verdict,
-} from "./attempt.ts";
+import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
+import { type AttemptContext, type CrashLimits, crashLimits, obstacle, runAttempt, type Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Fifo } from "./fifo.ts";
-import { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
+import { AttemptDelivery, type HeldDelivery } from "./held-delivery.ts";
+import { Holding } from "./holding.ts";
 import type { Intake, IntakeOwner } from "./intake.ts";
 import { type Intakes, openIntakes } from "./intakes.ts";
 import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
 import { Quiet } from "./quiet.ts";
-import { WindowSize } from "./window-size.ts";
 
 export const DEFAULT_STOP_MS = 30_000;
+/** How long a suspect waits before it starts. */
+const BREATH_MS = 100;
 /** How long aborted handlers have to come to an end before their messages are given back. */
 const ABORT_GRACE_MS = 1_000;
 /** How long the last settlements may take before the receivers are closed over them. */
@@ -36,22 +30,12 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   readonly #lanes: Lanes;
   /** What came from the suspects starts at once, beside the concurrency: there is never more than one. */
   readonly #suspects = new Fifo<HeldDelivery>();
-  readonly #held = new Set<HeldDelivery>();
+  readonly #held: Holding;
   readonly #deadlines: Deadlines;
   readonly #aftermath: Aftermath;
   readonly #attempts: AttemptContext;
-  readonly #size: WindowSize;
   readonly #quiet: Quiet;
-  readonly #counts: Counts = {
-    started: 0,
-    succeeded: 0,
-    failed: 0,
-    retried: 0,
-    deadLettered: 0,
-    released: 0,
-    fenced: 0,
-    abandoned: 0,
-  };
+  readonly #counts: Counts = noCounts();
   #state: "new" | "running" | "stopping" | "stopped" = "new";
   #paused = false;
   #error: MessagingError | undefined;
@@ -59,9 +43,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #intakes: Intakes | undefined;
   #running = 0;
   #suspectsRunning = 0;
-  #suspectsHeld = 0;
-  #heldBytes = 0;
-  #sequence = 0;
   #pumping = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -70,13 +51,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   constructor(context: ConsumerContext) {
     this.#context = context;
     this.#limits = crashLimits(context.retry.attempts);
+    this.#held = new Holding(context, this.#limits, (held) => this.#overrun(held));
     this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
     this.#deadlines = new Deadlines(context.clock);
     this.#aftermath = new Aftermath(context, this.#counts, this);
     this.#attempts = { ...context, begin: (held, delivery) => this.#begin(held, delivery) };
     this.#quiet = new Quiet(context.clock);
     this.#concurrency = context.concurrency;
-    this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
   }
 
   /** Whether `stop` was called on the consumer itself. */
@@ -145,8 +126,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   status(): ConsumerStatus {
-    let waiting = 0;
-    for (const held of this.#held) if (held.state === "waiting" || held.state === "resting") waiting++;
     return {
       source: this.#context.sourceName,
       state: this.#visibleState(),
@@ -154,7 +133,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       concurrency: this.#concurrency,
       window: this.#intakes?.main.window ?? 0,
       running: this.#running,
-      waiting,
+      waiting: this.#held.waiting(),
       unsettled: this.#held.size,
       ...this.#counts,
     };
@@ -179,17 +158,20 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #deliver(batch: readonly IncomingMessage[], suspect: boolean): void {
     this.#error = undefined;
     for (const incoming of batch) {
-      const first = this.#held.size === 0;
-      const held = new HeldDelivery(incoming, this.#sequence++, suspect, first, this.#overrun);
-      this.#held.add(held);
-      this.#heldBytes += held.bytes;
-      this.#size.arrived(held.bytes);
-      if (!suspect && isSuspect(held, this.#limits)) this.#suspectsHeld++;
-      if (suspect) this.#suspects.push(held);
+      const held = this.#held.add(incoming, suspect);
+      if (suspect) this.#breathe(held);
       else this.#lanes.push(held);
     }
     if (this.#state === "stopping") this.#releaseWaiting();
     else this.#pump();
+  }
+
+  /**
+   * A suspect may be the end of this process, and would take with it the acks that are still on their way out, its own
+   * original's among them. They are given time to leave.
+   */
+  #breathe(held: HeldDelivery): void {
+    this.#later(held, BREATH_MS, () => this.#suspects.push(held));
   }
 
   #lose(tokens: readonly unknown[] | "all", cause: MessagingError, suspect: boolean): void {
@@ -206,7 +188,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     held.lost = true;
     held.abort(cause);
     const resting = held.rest !== undefined;
-    this.#cancelRest(held);
+    held.cancelRest(this.#context.clock);
     // A handler, a copy or a settlement under way comes to its own end.
     if (held.state === "waiting" || resting) this.dropped(held);
   }
@@ -229,14 +211,14 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       this.#start(held);
     }
     this.#pumping = false;
-    if (this.#isStarved()) this.#size.starved();
+    if (this.#isStarved()) this.#held.starved();
     this.#applyWindow();
     this.#quiet.check();
   }
 
   /** Whether handlers are free while keys that wait for their turn fill the window. */
   #isStarved(): boolean {
-    if (!this.#context.ordered || this.#suspectsHeld > 0 || this.#running >= this.#concurrency) return false;
+    if (!this.#context.ordered || this.#held.suspicious || this.#running >= this.#concurrency) return false;
     return this.#intakes !== undefined && this.#held.size >= this.#intakes.main.window;
   }
 
@@ -245,7 +227,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       if (!suspect.lost) return suspect;
     }
     // In order nothing can be set apart: one at a time while a suspect is held, so that it is known which one ran.
-    const serial = this.#context.ordered && this.#suspectsHeld > 0;
+    const serial = this.#context.ordered && this.#held.suspicious;
     if (this.#running - this.#suspectsRunning >= (serial ? 1 : this.#concurrency)) return undefined;
     return serial ? this.#lanes.takeOldest() : this.#lanes.take();
   }
@@ -273,7 +255,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     return true;
   }
 
-  readonly #overrun = (held: HeldDelivery): void => {
+  #overrun(held: HeldDelivery): void {
     const delivery = held.current;
     if (delivery === undefined) return;
     const { sourceName, timeoutMs } = this.#context;
@@ -282,7 +264,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     delivery.abort(error);
     this.#finish(held, delivery, { kind: "failed", error, afterMs: undefined });
     this.#abandon(delivery);
-  };
+  }
 
   #abandon(delivery: AttemptDelivery): void {
     delivery.abandoned = true;
@@ -310,20 +292,20 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   rest(held: HeldDelivery, delayMs: number): void {
+    this.#later(held, delayMs, () => {
+      held.attempt++;
+      this.#lanes.again(held);
+    });
+  }
+
+  #later(held: HeldDelivery, ms: number, wake: () => void): void {
     held.state = "resting";
     held.rest = this.#context.clock.schedule(() => {
       held.rest = undefined;
-      held.attempt++;
       held.state = "waiting";
-      this.#lanes.again(held);
+      wake();
       this.#pump();
-    }, delayMs);
-  }
-
-  #cancelRest(held: HeldDelivery): void {
-    if (held.rest === undefined) return;
-    this.#context.clock.cancel(held.rest);
-    held.rest = undefined;
+    }, ms);
   }
 
   // Deliveries leave.
@@ -342,7 +324,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #release(held: HeldDelivery): void {
-    this.#cancelRest(held);
+    held.cancelRest(this.#context.clock);
     if (held.lost) {
       this.dropped(held);
       return;
@@ -365,23 +347,15 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #forget(held: HeldDelivery): void {
-    if (!this.#held.delete(held)) return;
-    held.state = "settled";
-    this.#heldBytes -= held.bytes;
-    if (!held.suspect && isSuspect(held, this.#limits)) this.#suspectsHeld--;
-    this.#size.finished(this.#concurrency);
+    this.#held.remove(held, this.#concurrency);
   }
 
   leased(intake: Intake): readonly HeldDelivery[] {
-    const leased: HeldDelivery[] = [];
-    for (const held of this.#held) {
-      if (this.#intakes?.of(held) === intake && held.state !== "settling" && !held.lost) leased.push(held);
-    }
-    return leased;
+    return this.#held.owned((held) => this.#intakes?.of(held) === intake);
   }
 
   #window(): number {
-    return this.#paused ? 0 : this.#size.size(this.#concurrency, this.#heldBytes);
+    return this.#paused ? 0 : this.#held.window(this.#concurrency);
   }
 
   #applyWindow(): void {
@@ -404,7 +378,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#intakes?.main.setWindow(0);
     this.#intakes?.suspects?.setWindow(0);
     this.#releaseWaiting();
-    await this.#quiet.until(() => !this.#busy(), timeoutMs);
+    await this.#quiet.until(() => this.#running === 0 && !this.#held.copying(), timeoutMs);
     this.#aftermath.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
     for (const held of this.#held) held.abort(reason);
@@ -428,12 +402,5 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       if (held.suspect) this.#suspectsRunning--;
     }
     if (held.state === "running" || held.state === "copying") this.#release(held);
-  }
-
-  /** Whether a handler runs or a copy is on its way. */
-  #busy(): boolean {
-    if (this.#running > 0) return true;
-    for (const held of this.#held) if (held.state === "copying") return true;
-    return false;
   }
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "../adapter.ts";
-import type { Timer } from "../clock.ts";
+import type { Clock, Timer } from "../clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
 import { idTime } from "../message-ids.ts";
@@ -64,6 +64,12 @@ export class HeldDelivery implements Expiring {
   /** Aborts the attempt under way, if there is one. */
   abort(reason: MessagingError): void {
     this.current?.abort(reason);
+  }
+
+  /** Takes back the timer of a rest, if it rests. */
+  cancelRest(clock: Clock): void {
+    if (this.rest !== undefined) clock.cancel(this.rest);
+    this.rest = undefined;
   }
 
   expire(): void {
