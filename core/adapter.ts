@@ -99,6 +99,7 @@ export interface Topology {
   readonly subscriptions: readonly SubscriptionDeclaration[];
 }
 
+/** A work queue that must stand on the broker, with its dead letters and its suspects. */
 export interface QueueDeclaration {
   readonly address: QueueAddress;
   readonly ordered: boolean;
@@ -108,11 +109,13 @@ export interface QueueDeclaration {
   readonly ttlMs?: number;
 }
 
+/** A topic that must stand on the broker. */
 export interface TopicDeclaration {
   readonly address: TopicAddress;
   readonly ordered: boolean;
 }
 
+/** A subscription that must stand on the broker, with its dead letters and its suspects. */
 export interface SubscriptionDeclaration {
   readonly address: SubscriptionAddress;
   readonly ordered: boolean;
@@ -155,8 +158,10 @@ export type SendResult =
   | { readonly status: "rejected"; readonly error: MessagingError }
   | { readonly status: "unknown"; readonly cause: unknown };
 
+/** How an adapter says what became of the message at an index of a batch; see {@link Adapter.send}. */
 export type SendReport = (index: number, result: SendResult) => void;
 
+/** How a receiver is to take messages. */
 export interface ReceiveOptions {
   /** The most unsettled deliveries at first; see {@link Receiver.window}. */
   readonly window: number;
@@ -214,6 +219,7 @@ export interface Settlement {
  */
 export type SettleResult = "settled" | "fenced";
 
+/** The way to take messages from one source and to settle them; made by {@link Adapter.receive}. */
 export interface Receiver {
   /** How long a delivery is ours without being extended, in milliseconds; undefined where deliveries have no lease. */
   readonly leaseMs: number | undefined;
@@ -230,6 +236,7 @@ export interface Receiver {
   close(): Promise<void>;
 }
 
+/** How much stands at an address. */
 export interface Depth {
   /** Messages that could be delivered now. */
   readonly ready: number;

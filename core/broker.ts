@@ -43,6 +43,7 @@ export interface Publisher {
   ): Promise<readonly Receipt[]>;
 }
 
+/** A snapshot of a broker object; see {@link Broker.status}. */
 export interface BrokerStatus {
   readonly state: "new" | "starting" | "started" | "stopping" | "stopped";
   /** Whether the adapter has its connection. */

@@ -1,6 +1,7 @@
 /** Whether the broker does it itself, anybroker does it on top, or it cannot be had and is refused. */
 export type Support = "native" | "emulated" | "unsupported";
 
+/** One thing that can be asked of a broker: whether it can be had, and how. */
 export interface Capability {
   readonly support: Support;
   /** One line for people: how it is done, up to which limit, or what to do instead. */
@@ -21,6 +22,7 @@ export type CapabilityName =
   | "transactions"
   | "durable";
 
+/** Every {@link CapabilityName}, in the order in which tables show them. */
 export const CAPABILITY_NAMES: readonly CapabilityName[] = [
   "order",
   "delay",

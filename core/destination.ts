@@ -28,11 +28,13 @@ export interface DestinationOptions<Body> {
   readonly ttlMs?: number;
 }
 
+/** The options of {@link queue}. `Body` is what is sent. */
 export interface QueueOptions<Body> extends DestinationOptions<Body> {
   /** How many priorities the queue has; messages are sent with 0 (lowest) to `priorities - 1`. Default 1: none. */
   readonly priorities?: number;
 }
 
+/** The options of {@link topic}. `Body` is what is published. */
 export interface TopicOptions<Body> extends DestinationOptions<Body> {
   /** What subscriptions filter by, as in `geo.us.ny`. A routing key given at publishing comes before it. */
   readonly routingKey?: (body: Body) => string | undefined;

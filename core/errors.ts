@@ -39,6 +39,7 @@ export type SendOutcome =
   | { readonly status: "confirmed"; readonly id: string }
   | { readonly status: "failed"; readonly error: MessagingError };
 
+/** What a {@link MessagingError} may carry besides code and message. */
 export interface MessagingErrorOptions {
   /** The error of the client library, or whatever else led here. */
   readonly cause?: unknown;

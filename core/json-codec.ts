@@ -1,6 +1,7 @@
 import secureJson from "secure-json-parse";
 import type { Codec } from "./codec.ts";
 
+/** The options of {@link jsonCodec}. */
 export interface JsonCodecOptions {
   /** The deepest nesting of arrays and objects, written or read. Default 64. */
   readonly maxDepth?: number;

@@ -20,6 +20,7 @@ export interface RetryDelay {
   readonly jitter?: number;
 }
 
+/** How often a failing message is tried, and when. Retries count over restarts of the process and of the broker. */
 export interface RetryPolicy {
   /** How often a handler is started on a message before it is dead-lettered. 1 is: no retry. Default 5. */
   readonly attempts?: number;
@@ -37,6 +38,7 @@ export interface WindowOptions {
   readonly bytes?: number;
 }
 
+/** The options of `consume`, and as `BrokerOptions.consume` the defaults for every consumer. */
 export interface ConsumeOptions {
   /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
   readonly concurrency?: number;
@@ -52,8 +54,10 @@ export interface ConsumeOptions {
   readonly use?: readonly Middleware[];
 }
 
+/** The options of `subscribe`: those of a consumer, and what the subscription is. */
 export interface SubscribeOptions extends ConsumeOptions, SubscriptionOptions {}
 
+/** The options of one `send`. */
 export interface SendOptions {
   /** The message's id. Default: a new UUIDv7. */
   readonly id?: string;
@@ -71,11 +75,13 @@ export interface SendOptions {
   readonly timeoutMs?: number;
 }
 
+/** The options of one `publish`. */
 export interface PublishOptions extends Omit<SendOptions, "priority"> {
   /** What subscriptions filter by, as in `geo.us.ny`. Default: what the topic's `routingKey` gives. */
   readonly routingKey?: string;
 }
 
+/** The bounds of a broker object's publish buffer, and how long sends may take. */
 export interface PublishingOptions {
   /** The most messages accepted and not yet confirmed. Default 10,000. */
   readonly maxMessages?: number;
@@ -90,6 +96,7 @@ export interface PublishingOptions {
   readonly timeoutMs?: number;
 }
 
+/** The options of `createBroker`. */
 export interface BrokerOptions {
   /** What is declared at start besides everything that is consumed from: what this process only sends to. */
   readonly destinations?: readonly Destination[];
@@ -113,6 +120,7 @@ export interface BrokerOptions {
   readonly random?: Random;
 }
 
+/** The options of `stop`, of a broker or of a consumer. */
 export interface StopOptions {
   /**
    * How long running handlers may go on, in milliseconds. Then their signals are aborted and their messages are given

@@ -3,6 +3,7 @@ import { checkInteger, checkOptions } from "../../core/names.ts";
 import { MemoryAdapter } from "./memory-adapter.ts";
 import { MemorySpace } from "./memory-space.ts";
 
+/** The options of {@link memorySpace}. */
 export interface MemorySpaceOptions {
   /**
    * The most messages on one queue or subscription, unsettled ones included; a send to a full one waits for room until
@@ -14,6 +15,7 @@ export interface MemorySpaceOptions {
   readonly clock?: Clock;
 }
 
+/** The options of {@link memory}; those of the space count only without `space`. */
 export interface MemoryOptions extends MemorySpaceOptions {
   /** A space shared with other brokers of this process. Default: one of its own. */
   readonly space?: MemorySpace;
