@@ -1,0 +1,79 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
+import { undocumented } from "./docstrings.ts";
+import { ROOT, sourcesIn } from "./sources.ts";
+
+interface Manifest {
+  readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional?: boolean }>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+}
+
+const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Manifest;
+const entries = Object.entries(manifest.exports).flatMap(([name, targets]) =>
+  typeof targets === "string" ? [] : [{ name, ...targets }],
+);
+const sourceOf = (target: string): string => target.replace(/^\.\/dist\//, "").replace(/\.js$/, ".ts");
+
+function foldersWithIndex(parent: string): string[] {
+  const folder = join(ROOT, parent);
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).filter((name) => existsSync(join(folder, name, "index.ts")));
+}
+
+describe("the entry points", () => {
+  let built: BuiltPackage;
+
+  beforeAll(async () => {
+    built = await buildPackage();
+  });
+
+  afterAll(() => built.remove());
+
+  test("each adapter and pattern has one, and each is of a source", () => {
+    const folders = ["adapters", "patterns"].flatMap((parent) => foldersWithIndex(parent).map((name) => `./${name}`));
+    expect(entries.map(({ name }) => name).sort()).toEqual([".", "./conformance", ...folders].sort());
+    for (const entry of entries) {
+      expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);
+      expect(entry.types).toBe(entry.default.replace(/\.js$/, ".d.ts"));
+    }
+    expect(manifest.exports["./package.json"]).toBe("./package.json");
+  });
+
+  test("are all there after the build, and can be imported", async () => {
+    for (const entry of entries) {
+      expect(existsSync(join(built.folder, entry.types)), entry.types).toBe(true);
+      const module = (await import(join(built.folder, entry.default))) as object;
+      expect(Object.keys(module), entry.name).not.toEqual([]);
+    }
+  });
+
+  test.for(entries)("$name says what each exported symbol is", (entry) => {
+    expect(undocumented(sourceOf(entry.default))).toEqual([]);
+  });
+});
+
+test("clients are optional peers, and every dependency is used", () => {
+  const imported = sourcesIn("core", "adapters", "patterns").map(({ text }) => text);
+  for (const name of [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies)]) {
+    expect(
+      imported.some((text) => text.includes(`from "${name}`)),
+      name,
+    ).toBe(true);
+  }
+  for (const [name, range] of Object.entries(manifest.peerDependencies)) {
+    expect(manifest.peerDependenciesMeta[name], name).toEqual({ optional: true });
+    expect(manifest.devDependencies[name], name).toBe(range);
+  }
+});
+
+test("an undocumented symbol is found", () => {
+  expect(undocumented("test/house/fixtures/entry.ts").sort()).toEqual([
+    "test/house/fixtures/symbols.ts: Bare",
+    "test/house/fixtures/symbols.ts: bare",
+  ]);
+});

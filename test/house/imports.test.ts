@@ -1,0 +1,82 @@
+import { expect, test } from "vitest";
+import { type Import, importsOf, type Source, sourcesIn } from "./sources.ts";
+
+const CORE_PACKAGES = ["uuid", "secure-json-parse"];
+const CORE_TYPES = ["@standard-schema/spec"];
+/** The client libraries of each adapter; nobody else knows them. */
+const CLIENTS: Readonly<Record<string, readonly string[]>> = {
+  memory: [],
+  rabbitmq: ["amqplib"],
+};
+
+function offences(sources: readonly Source[], allowed: (wanted: Import, source: Source) => boolean): string[] {
+  return sources.flatMap((source) =>
+    importsOf(source)
+      .filter((wanted) => !wanted.specifier.startsWith("node:") && !allowed(wanted, source))
+      .map(({ specifier }) => `${source.path} imports ${specifier}`),
+  );
+}
+
+const within = (folder: string, { target }: Import): boolean => target?.startsWith(`${folder}/`) === true;
+const folderOf = ({ path }: Source): string => path.split("/").slice(0, 2).join("/");
+
+test("imports are found, whatever they look like", () => {
+  const text = `
+import a from "a";
+import type { B } from "b";
+import {
+  c,
+} from "../c.ts";
+export * from "./d.ts";
+import "e";
+// import "not";
+/* import "nor"; */
+const f = await import("f");
+const text = 'from "nowhere"';
+`;
+  const found = importsOf({ path: "core/engine/x.ts", text });
+  expect(found.map(({ specifier }) => specifier)).toEqual(["a", "b", "../c.ts", "./d.ts", "e", "f"]);
+  expect(found[1]?.typeOnly).toBe(true);
+  expect(found[2]?.target).toBe("core/c.ts");
+});
+
+test("core imports itself and its few dependencies", () => {
+  const sources = sourcesIn("core");
+  expect(sources.length).toBeGreaterThan(20);
+  const allowed = (wanted: Import): boolean =>
+    within("core", wanted) ||
+    CORE_PACKAGES.includes(wanted.specifier) ||
+    (wanted.typeOnly && CORE_TYPES.includes(wanted.specifier));
+  expect(offences(sources, allowed)).toEqual([]);
+});
+
+test("an adapter imports core, itself and its own client", () => {
+  const sources = sourcesIn("adapters");
+  expect([...new Set(sources.map((source) => folderOf(source).split("/")[1]))].sort()).toEqual(
+    Object.keys(CLIENTS).sort(),
+  );
+  const allowed = (wanted: Import, source: Source): boolean =>
+    within("core", wanted) ||
+    within(folderOf(source), wanted) ||
+    (CLIENTS[folderOf(source).split("/")[1] ?? ""] ?? []).includes(wanted.specifier);
+  expect(offences(sources, allowed)).toEqual([]);
+});
+
+test("a pattern imports core and itself", () => {
+  const allowed = (wanted: Import, source: Source): boolean =>
+    within("core", wanted) || within(folderOf(source), wanted);
+  expect(offences(sourcesIn("patterns"), allowed)).toEqual([]);
+});
+
+test("examples import the package by its name, as users do", () => {
+  const allowed = (wanted: Import, source: Source): boolean =>
+    within(folderOf(source), wanted) || /^(anybroker(\/.+)?|zod)$/.test(wanted.specifier);
+  const sources = sourcesIn("examples");
+  expect(sources).not.toEqual([]);
+  expect(offences(sources, allowed)).toEqual([]);
+});
+
+test("nothing that is shipped imports the tests or the benchmarks", () => {
+  const shipped = sourcesIn("core", "adapters", "patterns");
+  expect(offences(shipped, (wanted) => !within("test", wanted) && !within("bench", wanted))).toEqual([]);
+});

@@ -1,0 +1,59 @@
+import { basename } from "node:path";
+import { expect, test } from "vitest";
+import { codeOf, type Source, sourcesIn } from "./sources.ts";
+
+const MOST_LINES = 400;
+const shipped = sourcesIn("core", "adapters", "patterns");
+const all = [...shipped, ...sourcesIn("examples", "test", "bench", "integrations", "cli")];
+
+/** Every line of code that matches, as `path:line: text`. */
+function found(sources: readonly Source[], pattern: RegExp): string[] {
+  return sources.flatMap(({ path, text }) =>
+    codeOf(text)
+      .split("\n")
+      .flatMap((line, index) => (pattern.test(line) ? [`${path}:${index + 1}: ${line.trim()}`] : [])),
+  );
+}
+
+test("comments and strings are no code", () => {
+  const text = 'const a = "any"; // any\n/* any\nany */ let b: any;\n';
+  expect(codeOf(text)).toBe('const a = ""; \n\n let b: any;\n');
+  expect(found([{ path: "x.ts", text }], /\bany\b/)).toEqual(["x.ts:3: let b: any;"]);
+});
+
+test(`no file is over ${MOST_LINES} lines`, () => {
+  const long = all.filter(({ text }) => text.trimEnd().split("\n").length > MOST_LINES);
+  expect(long.map(({ path, text }) => `${path}: ${text.trimEnd().split("\n").length} lines`)).toEqual([]);
+});
+
+test("files are named in kebab-case", () => {
+  const odd = all.filter(({ path }) => !/^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9-]+)*\.ts$/.test(basename(path)));
+  expect(odd.map(({ path }) => path)).toEqual([]);
+});
+
+test("no module holds state", () => {
+  expect(found(shipped, /^(export\s+)?(let|var)\s/)).toEqual([]);
+  // A table that is written down is no state; something empty is there to be filled, unless its type forbids it.
+  const empty = /^(export\s+)?const\s+\w+(?!.*\bReadonly).*=\s*new\s+(Map|Set|WeakMap|WeakSet|Array)(<.*>)?\(\)/;
+  expect(found(shipped, empty)).toEqual([]);
+});
+
+test("nothing is of type any", () => {
+  expect(found(all, /(:|<|\bas|\||&|,|=>)\s*any\b|\bany\[\]/)).toEqual([]);
+});
+
+test("no test is left out or singled out", () => {
+  expect(found(all, /\b(test|it|describe|suite)\.(only|todo|fails|skip(?!\?\.\(`NOT RUN))\b/)).toEqual([]);
+});
+
+test("only errors are extended", () => {
+  expect(found(shipped, /\bclass\s+\w+(<[^{]*>)?\s+extends\s+(?!Error\b)/)).toEqual([]);
+});
+
+test("members are private by #, and nothing is left for later", () => {
+  expect(found(shipped, /^\s*(private|protected|public)\s(?!constructor\b)/)).toEqual([]);
+  const marks = all.filter(
+    ({ path, text }) => !path.startsWith("test/house/") && /\b(TODO|FIXME|XXX|HACK)\b/.test(text),
+  );
+  expect(marks.map(({ path }) => path)).toEqual([]);
+});
