@@ -1,0 +1,206 @@
+import {
+  type DeliverySink,
+  type DeliveryToken,
+  type IncomingMessage,
+  MessagingError,
+  type Receiver,
+  type Settlement,
+  type SettleResult,
+} from "../../core/index.ts";
+import type { Place, SimulatedBroker, Standing, Taker } from "./simulated-broker.ts";
+
+/** What a receiver needs of its adapter. */
+export interface Link {
+  /** Changes with each connection; undefined while there is none. */
+  readonly connection: object | undefined;
+  /** The process was killed: nothing reaches it any more. */
+  readonly dead: boolean;
+  latency(): number;
+  /** Whether an extension is to be late or lost. */
+  extensionFails(): boolean;
+}
+
+export interface ReceiverOptions {
+  readonly leaseMs: number | undefined;
+  readonly lapsesTold: boolean;
+  readonly acksUnanswered: boolean;
+  readonly closeCounts: boolean;
+}
+
+interface Holding {
+  readonly standing: Standing;
+  readonly connection: object | undefined;
+  leaseUntil: number;
+  settled: boolean;
+}
+
+/** One consumer of a place, over all its reconnects. */
+export class SimulatedReceiver implements Receiver, Taker {
+  readonly leaseMs: number | undefined;
+  readonly place: Place;
+  readonly #broker: SimulatedBroker;
+  readonly #link: Link;
+  readonly #options: ReceiverOptions;
+  readonly #sink: DeliverySink;
+  readonly #unsettled = new Set<Holding>();
+  #window: number;
+  #closed = false;
+
+  constructor(
+    broker: SimulatedBroker,
+    place: Place,
+    window: number,
+    link: Link,
+    sink: DeliverySink,
+    options: ReceiverOptions,
+  ) {
+    this.#broker = broker;
+    this.place = place;
+    this.#window = window;
+    this.#link = link;
+    this.#sink = sink;
+    this.#options = options;
+    this.leaseMs = options.leaseMs;
+  }
+
+  get room(): number {
+    return Math.max(this.#window - this.#unsettled.size, 0);
+  }
+
+  get asked(): number {
+    return this.#window;
+  }
+
+  attach(): void {
+    if (this.#closed || this.place.takers.includes(this)) return;
+    this.place.takers.push(this);
+    this.#broker.stir(this.place);
+  }
+
+  /** The broker no longer knows this consumer: everything it held comes back, counted if so said. */
+  detach(counted: boolean): void {
+    const index = this.place.takers.indexOf(this);
+    if (index >= 0) this.place.takers.splice(index, 1);
+    for (const holding of this.#unsettled) this.#takeBack(holding, counted);
+    this.#broker.stir(this.place);
+  }
+
+  /** Tells the engine that what it holds is gone. */
+  lost(cause: MessagingError): void {
+    if (!this.#closed) this.#sink.lost("all", cause);
+  }
+
+  #takeBack(holding: Holding, counted: boolean): void {
+    this.#unsettled.delete(holding);
+    holding.settled = true;
+    this.#broker.giveBack(holding.standing, counted);
+  }
+
+  take(batch: readonly Standing[]): void {
+    const incoming = batch.map((standing) => this.#incoming(standing));
+    // A broker that has not noticed yet that nobody is there delivers into the void.
+    if (!this.#link.dead && this.#link.connection !== undefined) this.#sink.deliver(incoming);
+  }
+
+  #incoming(standing: Standing): IncomingMessage {
+    const { connection } = this.#link;
+    const holding: Holding = { standing, connection, leaseUntil: Number.POSITIVE_INFINITY, settled: false };
+    this.#unsettled.add(holding);
+    if (this.leaseMs !== undefined) this.#lease(holding, this.leaseMs);
+    const { id, key, routingKey, headers, body, contentType, priority } = standing.message;
+    const { redeliveries } = standing;
+    return { token: holding, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
+  }
+
+  #lease(holding: Holding, leaseMs: number): void {
+    const { time } = this.#broker;
+    holding.leaseUntil = time.now + leaseMs;
+    time.schedule(() => {
+      if (!holding.settled && time.now >= holding.leaseUntil) this.#lapse(holding);
+    }, leaseMs);
+  }
+
+  #lapse(holding: Holding): void {
+    this.#takeBack(holding, true);
+    if (!this.#options.lapsesTold || this.#link.dead) return;
+    this.#sink.lost([holding], new MessagingError("unreachable", "the lease ran out"));
+  }
+
+  /** Lets the lease of one delivery lapse. Returns whether there was one. */
+  lapseOne(choose: (count: number) => number): boolean {
+    const held = [...this.#unsettled];
+    const holding = held[choose(held.length)];
+    if (holding === undefined) return false;
+    this.#lapse(holding);
+    return true;
+  }
+
+  window(count: number): void {
+    this.#window = count;
+    if (!this.#link.dead) this.#broker.stir(this.place);
+  }
+
+  settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    return new Promise((resolve) => {
+      if (this.#link.dead) return;
+      const { connection } = this.#link;
+      const written = batch.map(({ token }): SettleResult => {
+        const holding = token as Holding;
+        return holding.settled || holding.connection !== connection ? "fenced" : "settled";
+      });
+      if (this.#options.acksUnanswered) resolve(written);
+      this.#broker.time.schedule(() => {
+        // What was written before the process died arrives; what was cut off does not.
+        const arrives = this.#link.dead || this.#link.connection === connection;
+        const results = batch.map((settlement): SettleResult => (arrives ? this.#settle(settlement) : "fenced"));
+        if (!this.#link.dead) resolve(results);
+      }, this.#link.latency());
+    });
+  }
+
+  #settle({ token, action }: Settlement): SettleResult {
+    const holding = token as Holding;
+    if (holding.settled) return "fenced";
+    if (action === "release") {
+      this.#takeBack(holding, false);
+    } else {
+      this.#unsettled.delete(holding);
+      holding.settled = true;
+      this.#broker.remove(holding.standing);
+    }
+    return "settled";
+  }
+
+  extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]> {
+    return new Promise((resolve) => {
+      if (this.#link.dead) return;
+      const fails = this.#link.extensionFails();
+      this.#broker.time.schedule(
+        () => {
+          if (this.#link.dead) return;
+          resolve(
+            batch.map((token) => {
+              const holding = token as Holding;
+              if (holding.settled) return false;
+              if (!fails && this.leaseMs !== undefined) this.#lease(holding, this.leaseMs);
+              return true;
+            }),
+          );
+        },
+        this.#link.latency() * (fails ? 10 : 1),
+      );
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#link.dead) return;
+      this.#closed = true;
+      this.#broker.time.schedule(() => {
+        if (this.#link.dead) return;
+        this.detach(this.#options.closeCounts);
+        resolve();
+      }, this.#link.latency());
+    });
+  }
+}
