@@ -26,7 +26,6 @@ const SETTLE_GRACE_MS = 5_000;
 /** The consumer engine: everything between an adapter's deliveries and the handler. */
 export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   readonly #context: ConsumerContext;
-  readonly #limits: CrashLimits;
   readonly #lanes: Lanes;
   /** What came from the suspects starts at once, beside the concurrency: there is never more than one. */
   readonly #suspects = new Fifo<HeldDelivery>();
@@ -50,8 +49,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   constructor(context: ConsumerContext) {
     this.#context = context;
-    this.#limits = crashLimits(context.retry.attempts);
-    this.#held = new Holding(context, this.#limits, (held) => this.#overrun(held));
+    this.#held = new Holding(context, (held) => this.#overrun(held));
     this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
     this.#deadlines = new Deadlines(context.clock);
     this.#aftermath = new Aftermath(context, this.#counts, this);
@@ -240,7 +238,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     if (held.suspect) this.#suspectsRunning++;
     const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
     held.current = delivery;
-    const verdict = obstacle(held, now, this.#limits, ordered);
+    const verdict = obstacle(held, now, this.#held.limits, ordered);
     if (verdict !== undefined) {
       this.#finish(held, delivery, verdict);
       return;

@@ -1,13 +1,14 @@
 import type { IncomingMessage } from "../adapter.ts";
-import { type CrashLimits, isSuspect } from "./attempt.ts";
+import { type CrashLimits, crashLimits, isSuspect } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { HeldDelivery } from "./held-delivery.ts";
 import { WindowSize } from "./window-size.ts";
 
 /** Every delivery that a consumer holds, and the window that follows from them. */
 export class Holding {
+  /** How deaths around what is held are judged. */
+  readonly limits: CrashLimits;
   readonly #held = new Set<HeldDelivery>();
-  readonly #limits: CrashLimits;
   readonly #size: WindowSize;
   readonly #onExpire: (held: HeldDelivery) => void;
   #bytes = 0;
@@ -15,8 +16,8 @@ export class Holding {
   #sequence = 0;
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
-  constructor(context: ConsumerContext, limits: CrashLimits, onExpire: (held: HeldDelivery) => void) {
-    this.#limits = limits;
+  constructor(context: ConsumerContext, onExpire: (held: HeldDelivery) => void) {
+    this.limits = crashLimits(context.retry.attempts);
     this.#onExpire = onExpire;
     this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
   }
@@ -59,7 +60,7 @@ export class Holding {
     this.#held.add(held);
     this.#bytes += held.bytes;
     this.#size.arrived(held.bytes);
-    if (!suspect && isSuspect(held, this.#limits)) this.#suspects++;
+    if (!suspect && isSuspect(held, this.limits)) this.#suspects++;
     return held;
   }
 
@@ -68,7 +69,7 @@ export class Holding {
     if (!this.#held.delete(held)) return;
     held.state = "settled";
     this.#bytes -= held.bytes;
-    if (!held.suspect && isSuspect(held, this.#limits)) this.#suspects--;
+    if (!held.suspect && isSuspect(held, this.limits)) this.#suspects--;
     this.#size.finished(concurrency);
   }
 
