@@ -4,7 +4,7 @@ import { isMessagingError, MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
-import { type AttemptContext, type CrashLimits, crashLimits, obstacle, runAttempt, type Verdict } from "./attempt.ts";
+import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Fifo } from "./fifo.ts";
@@ -53,7 +53,12 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
     this.#deadlines = new Deadlines(context.clock);
     this.#aftermath = new Aftermath(context, this.#counts, this);
-    this.#attempts = { ...context, begin: (held, delivery) => this.#begin(held, delivery) };
+    const begin = (held: HeldDelivery, delivery: AttemptDelivery): boolean => {
+      const wanted = !delivery.abandoned && !held.lost;
+      if (wanted) this.#counts.started++;
+      return wanted;
+    };
+    this.#attempts = { ...context, begin };
     this.#quiet = new Quiet(context.clock);
     this.#concurrency = context.concurrency;
   }
@@ -247,12 +252,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     runAttempt(held, delivery, this.#attempts, (end) => this.#finish(held, delivery, end));
   }
 
-  #begin(held: HeldDelivery, delivery: AttemptDelivery): boolean {
-    if (delivery.abandoned || held.lost) return false;
-    this.#counts.started++;
-    return true;
-  }
-
   #overrun(held: HeldDelivery): void {
     const delivery = held.current;
     if (delivery === undefined) return;
@@ -352,17 +351,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     return this.#held.owned((held) => this.#intakes?.of(held) === intake);
   }
 
-  #window(): number {
-    return this.#paused ? 0 : this.#held.window(this.#concurrency);
-  }
+  #window = (): number => (this.#paused ? 0 : this.#held.window(this.#concurrency));
 
   #applyWindow(): void {
     if (this.#state !== "running") return;
     this.#intakes?.main.setWindow(this.#window());
     this.#intakes?.suspects?.setWindow(this.#paused ? 0 : 1);
   }
-
-  // The end.
 
   #releaseWaiting(): void {
     this.#lanes.drain();
