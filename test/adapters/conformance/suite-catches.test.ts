@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
 import type { Adapter } from "../../../core/index.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
-import { type ConformanceCase, type Harness, runCase, SECTIONS } from "../../conformance/index.ts";
+import { type Harness, runCase } from "../../conformance/index.ts";
 import {
   acksOnDelivery,
   type Breakage,
@@ -30,6 +30,7 @@ import {
   swallowsRefusals,
   truncatesBodies,
 } from "./broken-adapters.ts";
+import { caseOf } from "./case-of.ts";
 
 const SEED = 1;
 const sound: Breakage = (adapter) => adapter;
@@ -70,12 +71,6 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [createsWhatIsMissing, "3", /sending ended as confirmed/],
   [swallowsRefusals, "3", /sending ended as unconfirmed/],
 ];
-
-function caseOf(number: string): ConformanceCase {
-  const found = SECTIONS.flatMap(({ cases }) => cases).find((one) => one.number === number);
-  if (found === undefined) throw new Error(`there is no case ${number}`);
-  return found;
-}
 
 /** A sound or broken in-process broker. Leases only where they are what is tried: they need a machine that keeps up. */
 function harness(breakage: Breakage, number: string): Harness {

@@ -8,7 +8,7 @@ import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, send, sendAll } from "../publishing.ts";
 import { supports } from "../refusals.ts";
 import { type Inbox, outgoing, Seam } from "../seam.ts";
-import { WorkerProcess } from "../workers/worker-process.ts";
+import { failedBeforeAcked } from "./crash-before-ack.ts";
 import { works } from "./works.ts";
 
 const AT_ONCE = { attempts: 5, delay: { firstMs: 0 } };
@@ -111,60 +111,6 @@ async function noLeak(context: CaseContext): Promise<void> {
   await judgeClean(context, broker, ...queues);
   assert.equal(seen.length, 3 * queues.length);
   for (const one of seen) assert.deepEqual(one, [{ n: 1, list: [1, 2, 3] }, headers]);
-}
-
-async function failedBeforeAcked(context: CaseContext): Promise<void> {
-  await crashWhileRunning(context);
-  const orders = context.queue("failing");
-  const publisher = await context.started({ destinations: [orders] });
-  const [failing, next] = [context.id(), context.id()];
-  mustSucceed(await send(context, publisher, orders, { n: 0, poison: true }, { id: failing }));
-  mustSucceed(await send(context, publisher, orders, { n: 1 }, { id: next }));
-  const { processes } = context.harness;
-  if (processes === undefined) {
-    context.note("the crash is an adapter closed under its engine: the harness has no processes");
-    const watched = watch(context.harness.adapter());
-    const handler = (body: Work): void => {
-      if (body.poison) throw new Error("poison");
-    };
-    const retry = { attempts: 1_000, delay: { firstMs: 100, factor: 1 } };
-    await context.started({}, (one) => one.consume(orders, handler, { retry }), watched.adapter);
-    const acked = watched.traffic(orders.name).acked;
-    await context.until("M to fail and M+1 to be acked", () => {
-      return context.ledger.starts(orders.name, failing) > 0 && acked.includes(next);
-    });
-    await watched.adapter.close();
-  } else {
-    const order = { queue: orders.name, behaviour: "throw-poison", attempts: 1_000, retryMs: 100 } as const;
-    const worker = await WorkerProcess.consume(context, processes, order);
-    await context.until("M to fail and M+1 to be acked", () => {
-      return worker.attempts.has(failing) && worker.acked.has(next);
-    });
-    await worker.kill();
-  }
-  const survivor = await context.started({}, (one) => one.consume(orders, () => {}));
-  await allEffected(context);
-  await drained(context, survivor, orders);
-  // A crash between the copy of M and its ack leaves M twice, under one id.
-  judge(context, { duplicates: 1 });
-  assert.equal(context.ledger.effects(orders.name, next), 1, "M+1 was acked and came back");
-}
-
-/** M is still with its handler when M+1 is acked and the connection ends. */
-async function crashWhileRunning(context: CaseContext): Promise<void> {
-  const orders = context.queue("running");
-  const watched = watch(context.harness.adapter());
-  const handler = (body: Work): Promise<void> | void => (body.n === 0 ? new Promise(() => {}) : undefined);
-  const broker = await context.started({}, (one) => one.consume(orders, handler), watched.adapter);
-  const [running, next] = [context.id(), context.id()];
-  mustSucceed(await send(context, broker, orders, { n: 0 }, { id: running }));
-  mustSucceed(await send(context, broker, orders, { n: 1 }, { id: next }));
-  const traffic = watched.traffic(orders.name);
-  const started = (): boolean => context.ledger.starts(orders.name, running) === 1;
-  await context.until("M to run and M+1 to be acked", () => started() && traffic.acked.includes(next));
-  await watched.adapter.close();
-  const survivor = await context.started({}, (one) => one.consume(orders, () => {}));
-  await judgeClean(context, survivor, orders);
 }
 
 async function keepsItsLease(context: CaseContext): Promise<void> {

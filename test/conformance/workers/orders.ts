@@ -4,11 +4,12 @@ import type { ProcessAdapter } from "../harness.ts";
  * What a worker's handler does with a message:
  * - `effect`: books the effect and returns.
  * - `gate`: waits until it is told to go on, then the same.
+ * - `gate-poison`: the same on a body with `poison`; otherwise `effect`.
  * - `throw`: throws.
  * - `throw-poison`: throws on a body with `poison`; otherwise `effect`.
  * - `kill-self-on-poison`: kills its own process on a body with `poison`; otherwise `effect`.
  */
-export type Behaviour = "effect" | "gate" | "throw" | "throw-poison" | "kill-self-on-poison";
+export type Behaviour = "effect" | "gate" | "gate-poison" | "throw" | "throw-poison" | "kill-self-on-poison";
 
 /** Consume a queue until told to end. */
 export interface ConsumeOrder {

@@ -30,7 +30,7 @@ function handler(order: ConsumeOrder, report: Report): Handler<Body> {
     if (body.poison && order.behaviour === "kill-self-on-poison") await die();
     if (body.poison && order.behaviour === "throw-poison") throw new Error("poison");
     if (order.behaviour === "throw") throw new Error("as ordered");
-    if (order.behaviour === "gate") await gate.promise;
+    if (order.behaviour === "gate" || (body.poison && order.behaviour === "gate-poison")) await gate.promise;
     report({ type: "effect", id });
   };
 }

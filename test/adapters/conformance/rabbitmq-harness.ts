@@ -1,0 +1,28 @@
+import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
+import type { Harness } from "../../conformance/index.ts";
+
+/** RabbitMQ under the conformance suite, in a virtual host that is there by the time the first case runs. */
+export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost): Harness {
+  const options = (): RabbitMQOptions => ({ url: host().url, reconnect: { firstMs: 50, maxMs: 500 } });
+  const { controls } = broker;
+  return {
+    name: "rabbitmq",
+    adapter: () => rabbitmq(options()),
+    get namePrefix() {
+      return host().namePrefix;
+    },
+    get processes() {
+      return { module: new URL("rabbitmq-process.ts", import.meta.url).href, options: { rabbitmq: options() } };
+    },
+    ...(controls === undefined
+      ? {}
+      : {
+          restart: () => controls.restart(),
+          kill: async () => {
+            await controls.kill();
+            await controls.start();
+          },
+        }),
+  };
+}

@@ -1,0 +1,35 @@
+// The proof of those cases that need worker processes: they fail where the workers' adapters are broken.
+import { expect, test } from "vitest";
+import { describeRabbitMQ } from "../../brokers/suite.ts";
+import { type Harness, runCase } from "../../conformance/index.ts";
+import { caseOf } from "./case-of.ts";
+import { rabbitMQHarness } from "./rabbitmq-harness.ts";
+import type { ProcessOptions } from "./rabbitmq-process.ts";
+import { useVirtualHost } from "./virtual-host.ts";
+
+const CATCHES = [
+  ["acksOnDelivery", "13", /every confirmed message to be handled/],
+  ["acksOnDelivery", "28", /killed|every confirmed|to be buried/],
+  ["acksOnDelivery", "32", /every confirmed message to be handled/],
+  ["confirmsBeforeStoring", "4a", /every confirmed message to be handled/],
+] as const;
+
+describeRabbitMQ("workers with a broken adapter fail", (broker) => {
+  const host = useVirtualHost(broker);
+  for (const [broken, number, reason] of CATCHES) {
+    test(`case ${number}: ${broken}`, async () => {
+      const sound = rabbitMQHarness(broker, host);
+      const options: ProcessOptions = { ...(sound.processes?.options as ProcessOptions), broken };
+      const module = sound.processes?.module ?? "";
+      const harness: Harness = {
+        name: broken,
+        adapter: sound.adapter,
+        processes: { module, options },
+        patienceMs: 5_000,
+      };
+      const { report, error } = await runCase(harness, caseOf(number), 1);
+      expect(report.result).toBe("failed");
+      expect(error?.message).toMatch(reason);
+    });
+  }
+});
