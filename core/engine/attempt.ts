@@ -23,25 +23,29 @@ const SUSPECT: Verdict = Object.freeze({ kind: "suspect" });
 
 /** How deaths around a message are judged, by the number of attempts it may have. */
 export interface CrashLimits {
-  /** From so many attempts on, deaths among them, it is set apart. */
+  /** From so many deaths on it is set apart. */
   readonly suspectFrom: number;
-  /** From so many on it is dead-lettered without another start. */
+  /** From so many more, apart, it is dead-lettered without another start. */
+  readonly deadFromApart: number;
+  /** From so many in all, where nothing can be set apart, what stands first is dead-lettered. */
   readonly deadFrom: number;
 }
 
 /**
  * A broker counts every delivery that ended in a death, also those that merely waited in the same window. So nothing is
  * dead-lettered on that count alone: some attempts before the last, a message is set apart, where it is the only one
- * held; from then on its count is its own. Two deaths apart are asked for where the policy allows as many.
+ * held; from then on its count is its own. Two deaths apart are asked for where the policy allows as many. Failed attempts
+ * do not count here: a message that fails now and then would be set apart too early, and be blamed for its neighbour.
  */
 export function crashLimits(attempts: number): CrashLimits {
   const deadFrom = Math.max(attempts, 2);
-  return { suspectFrom: Math.max(1, deadFrom - 2), deadFrom };
+  const suspectFrom = Math.max(1, deadFrom - 2);
+  return { suspectFrom, deadFromApart: deadFrom - suspectFrom, deadFrom };
 }
 
 /** Whether so many deaths lie behind a delivery that it may not run beside others. */
 export function isSuspect(held: HeldDelivery, limits: CrashLimits): boolean {
-  return held.incoming.redeliveries > 0 && held.attempt - 1 >= limits.suspectFrom;
+  return held.incoming.redeliveries >= limits.suspectFrom;
 }
 
 /** Why a delivery is not given to the handler, if it is not. */
@@ -54,9 +58,11 @@ export function obstacle(held: HeldDelivery, now: number, limits: CrashLimits, o
   }
   const dueAt = numberHeader(headers, HEADER.dueAt, 0);
   if (now < dueAt) return { kind: "early", delayMs: dueAt - now };
-  if (redeliveries === 0) return undefined;
   // In order nothing can be set apart; there the first that is not settled is the one that ran.
-  if (held.attempt - 1 >= limits.deadFrom && (held.suspect || (ordered && held.first))) {
+  const own = held.suspect
+    ? redeliveries >= limits.deadFromApart
+    : ordered && held.first && redeliveries >= limits.deadFrom;
+  if (own) {
     const error = new MessagingError("rejected", `its consumer died ${redeliveries} times while handling it`);
     return { kind: "dead", reason: "crashed", error };
   }

@@ -85,6 +85,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       this.#intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
       this.#pump();
     } catch (error) {
+      this.#lanes.drain();
       for (const held of this.#held) this.#forget(held);
       throw error;
     }
@@ -181,7 +182,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     const chosen = tokens === "all" ? undefined : new Set(tokens);
     for (const held of this.#held) {
       if (held.suspect !== suspect) continue;
-      if (chosen === undefined || chosen.has(held.incoming.token)) this.#loseOne(held, cause);
+      if (chosen !== undefined && !chosen.has(held.incoming.token)) continue;
+      this.#loseOne(held, cause);
+      if (chosen !== undefined) this.#releaseBehind(held);
     }
     this.#pump();
   }
@@ -193,13 +196,23 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     const resting = held.rest !== undefined;
     held.cancelRest(this.#context.clock);
     // A handler, a copy or a settlement under way comes to its own end.
-    if (held.state === "waiting" || resting) this.dropped(held);
+    if (held.state === "waiting" || resting) this.#drop(held);
+  }
+
+  /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
+  #releaseBehind(lost: HeldDelivery): void {
+    const { key } = lost.incoming;
+    if (!this.#context.ordered || key === undefined) return;
+    for (const held of this.#held) {
+      if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence) this.#release(held);
+    }
   }
 
   leaseLost(held: HeldDelivery): void {
     if (held.state === "settled") return;
     const what = `the lease on message ${held.incoming.id} of ${this.#context.sourceName} was lost`;
     this.#loseOne(held, new MessagingError("timeout", `${what}; it will be delivered again`));
+    this.#releaseBehind(held);
     this.#pump();
   }
 
@@ -229,10 +242,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     for (let suspect = this.#suspects.shift(); suspect !== undefined; suspect = this.#suspects.shift()) {
       if (!suspect.lost) return suspect;
     }
-    // In order nothing can be set apart: one at a time while a suspect is held, so that it is known which one ran.
-    const serial = this.#context.ordered && this.#held.suspicious;
-    if (this.#running - this.#suspectsRunning >= (serial ? 1 : this.#concurrency)) return undefined;
-    return serial ? this.#lanes.takeOldest() : this.#lanes.take();
+    if (this.#context.ordered && this.#held.suspicious) {
+      // In order nothing can be set apart: one at a time while a suspect is held, each settled before the next starts.
+      // Then what stands first after a death is what ran; otherwise one that is long done would be blamed for the next.
+      return this.#held.oldest?.state === "waiting" ? this.#lanes.takeOldest() : undefined;
+    }
+    if (this.#running - this.#suspectsRunning >= this.#concurrency) return undefined;
+    return this.#lanes.take();
   }
 
   #start(held: HeldDelivery): void {
@@ -279,7 +295,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     if (held.suspect) this.#suspectsRunning--;
     if (held.lost) {
       this.#counts.fenced++;
-      this.dropped(held);
+      this.#drop(held);
     } else if (this.#state === "stopping" && delivery.aborted && verdict.kind === "failed") {
       this.#release(held);
     } else {
@@ -289,6 +305,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   rest(held: HeldDelivery, delayMs: number): void {
+    if (this.#state !== "running") {
+      this.#release(held);
+      return;
+    }
     this.#later(held, delayMs, () => {
       held.attempt++;
       this.#lanes.again(held);
@@ -312,7 +332,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     if (held.state === "settling" || held.state === "settled") return;
     if (held.lost) {
       this.#counts.fenced++;
-      this.dropped(held);
+      this.#drop(held);
     } else {
       this.#lanes.leave(held);
       this.#intakes?.of(held).settle(held, "ack");
@@ -323,7 +343,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #release(held: HeldDelivery): void {
     held.cancelRest(this.#context.clock);
     if (held.lost) {
-      this.dropped(held);
+      this.#drop(held);
       return;
     }
     this.#lanes.leave(held);
@@ -334,16 +354,21 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     if (result === "fenced") this.#counts.fenced++;
     else if (action === "release") this.#counts.released++;
     this.#forget(held);
-    this.#applyWindow();
-    this.#quiet.check();
+    this.#pump();
   }
 
   dropped(held: HeldDelivery): void {
+    this.#drop(held);
+    this.#pump();
+  }
+
+  #drop(held: HeldDelivery): void {
     this.#lanes.leave(held);
     this.#forget(held);
   }
 
   #forget(held: HeldDelivery): void {
+    held.cancelRest(this.#context.clock);
     this.#held.remove(held, this.#concurrency);
   }
 

@@ -31,6 +31,12 @@ export class Holding {
     return this.#suspects > 0;
   }
 
+  /** The one that came first of all that are held. */
+  get oldest(): HeldDelivery | undefined {
+    const [oldest] = this.#held;
+    return oldest;
+  }
+
   [Symbol.iterator](): Iterator<HeldDelivery> {
     return this.#held[Symbol.iterator]();
   }

@@ -1,7 +1,7 @@
 import { Fifo } from "./fifo.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
-/** What waits for a handler, and which of it may start next. Deliveries that were lost are passed over. */
+/** What waits for a handler, and which of it may start next. Deliveries that were lost or given back are passed over. */
 export interface Lanes {
   push(held: HeldDelivery): void;
   /** The next that may start; it then occupies its lane, if it has one, until `leave`. */
@@ -89,17 +89,29 @@ export class KeyedLanes implements Lanes {
   }
 
   takeOldest(): HeldDelivery | undefined {
-    const again = takeKept(this.#again);
-    if (again !== undefined) return again;
+    let again: HeldDelivery | undefined;
+    for (const held of this.#again) {
+      if (held.state === "waiting" && (again === undefined || held.sequence < again.sequence)) again = held;
+    }
     let oldest: Lane | undefined;
     for (const lane of this.#ready) {
-      dropLost(lane.waiting);
+      dropGone(lane.waiting);
       const first = lane.waiting.peek();
       if (first === undefined) continue;
       if (oldest === undefined || first.sequence < sequenceOf(oldest)) oldest = lane;
     }
-    dropLost(this.#keyless);
+    dropGone(this.#keyless);
     const keyless = this.#keyless.peek();
+    const other = Math.min(
+      keyless?.sequence ?? Number.POSITIVE_INFINITY,
+      oldest === undefined ? Number.POSITIVE_INFINITY : sequenceOf(oldest),
+    );
+    if (again !== undefined && again.sequence < other) {
+      const others = [...this.#again].filter((held) => held !== again);
+      this.#again.clear();
+      this.#again.putBack(others);
+      return again;
+    }
     if (keyless !== undefined && (oldest === undefined || keyless.sequence < sequenceOf(oldest))) {
       return this.#keyless.shift();
     }
@@ -150,10 +162,12 @@ function sequenceOf(lane: Lane): number {
 }
 
 function takeKept(waiting: Fifo<HeldDelivery>): HeldDelivery | undefined {
-  dropLost(waiting);
+  dropGone(waiting);
   return waiting.shift();
 }
 
-function dropLost(waiting: Fifo<HeldDelivery>): void {
-  while (waiting.peek()?.lost) waiting.shift();
+function dropGone(waiting: Fifo<HeldDelivery>): void {
+  for (let first = waiting.peek(); first !== undefined && first.state !== "waiting"; first = waiting.peek()) {
+    waiting.shift();
+  }
 }
