@@ -13,6 +13,7 @@ import {
 } from "./errors.ts";
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
+import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { serverVersion } from "./server-version.ts";
 
@@ -108,7 +109,7 @@ async function runAll(
   steps: readonly Step[],
   known: KnownThings,
 ): Promise<MessagingError[]> {
-  const problems: MessagingError[] = [];
+  const problems: { readonly step: Step; readonly error: MessagingError }[] = [];
   const queue = steps.values();
   const lane = async (): Promise<void> => {
     let channel: Channel | undefined;
@@ -125,13 +126,27 @@ async function runAll(
         // The refusal closed the channel.
         channel = undefined;
         if (step.thing !== undefined) known.forget(step.thing);
-        problems.push(problemOf(step, error));
+        problems.push({ step, error: problemOf(step, error) });
       }
     }
     channel?.close().catch(() => {});
   };
   await Promise.all(Array.from({ length: Math.min(LANES, steps.length) }, lane));
-  return problems;
+  const isOwn = ({ step }: { readonly step: Step }): boolean => step.what.includes(`"${OWN_PREFIX}`);
+  return [
+    ...problems.filter((problem) => !isOwn(problem)).map(({ error }) => error),
+    ...inOne(problems.filter(isOwn).map(({ error }) => error)),
+  ];
+}
+
+/** The delays have dozens of parts, which fail alike: one problem of each kind speaks for them. */
+function inOne(problems: readonly MessagingError[]): MessagingError[] {
+  const kinds = Map.groupBy(problems, ({ code }) => code);
+  return [...kinds.values()].flatMap(([first, ...rest]) => {
+    if (first === undefined || rest.length === 0) return first ?? [];
+    const text = `${first.message} (and so for ${rest.length} more parts of the delays, which are named ${OWN_PREFIX}…)`;
+    return new MessagingError(first.code, text, { cause: first.cause });
+  });
 }
 
 function problemOf(step: Step, error: unknown): MessagingError {
