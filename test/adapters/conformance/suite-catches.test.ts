@@ -129,6 +129,43 @@ describe("a broken adapter fails", () => {
   });
 });
 
+describe("what is declared unsupported is refused, and reported so", () => {
+  const adapter = (): Adapter => {
+    const inner = memory();
+    const none = { support: "unsupported", note: "not here" } as const;
+    const { delay, priority } = inner.capabilities;
+    const capabilities = {
+      ...inner.capabilities,
+      ...{
+        order: none,
+        ttl: none,
+        routingFilter: none,
+        delay: { ...delay, ...none },
+        priority: { ...priority, ...none },
+      },
+    };
+    return { ...delegate(inner), capabilities };
+  };
+  for (const number of ["K2", "K3", "K4", "K5", "K6", "10a", "16", "17", "18"]) {
+    test(`case ${number}`, async () => {
+      const { report, error } = await runCase({ name: "poor", adapter }, caseOf(number), SEED);
+      expect(error).toBeUndefined();
+      expect(report.result).toBe("refused");
+    });
+  }
+
+  test("case K1 fails where an adapter cannot say why", async () => {
+    const mute = (): Adapter => {
+      const inner = memory();
+      const capabilities = { ...inner.capabilities, replay: { support: "unsupported", note: "" } as const };
+      return { ...delegate(inner), capabilities };
+    };
+    const { report, error } = await runCase({ name: "mute", adapter: mute }, caseOf("K1"), SEED);
+    expect(report.result).toBe("failed");
+    expect(error?.message).toMatch(/replay has no note/);
+  });
+});
+
 describe("what could not be tried is no pass", () => {
   test("a durable adapter without processes or restart", async () => {
     const durable = (): Adapter => {
