@@ -96,7 +96,8 @@ export class Aftermath {
       this.#deadLetter(held, "attempts", error);
       return;
     }
-    const delayMs = afterMs ?? retry.delayMs(held.attempt);
+    // Whole milliseconds, rounded up: a header that carries a time carries no fractions.
+    const delayMs = afterMs === undefined ? retry.delayMs(held.attempt) : Math.ceil(afterMs);
     this.#counts.retried++;
     emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
     if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs);
