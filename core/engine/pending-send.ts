@@ -32,6 +32,8 @@ export class PendingSend implements Expiring {
   readonly #reject: (error: MessagingError) => void;
   /** Whether the adapter ever had it: from then on, silence means unconfirmed. */
   #handedOver = false;
+  /** Whether an earlier try ended without an answer: from then on, not even a refusal says that nothing is stored. */
+  #unknown = false;
   #cause: unknown = undefined;
 
   constructor(
@@ -60,14 +62,24 @@ export class PendingSend implements Expiring {
     this.inFlight = false;
     if (this.answered) return false;
     if (result.status === "unknown") {
+      this.#unknown = true;
       this.#cause = result.cause;
       return true;
     }
     this.answered = true;
     this.#deadlines.lift(this);
     if (result.status === "confirmed") this.#resolve({ id: this.message.id });
-    else this.#reject(result.error);
+    else this.#reject(this.#unknown ? this.#refusedAgain(result.error) : result.error);
     return false;
+  }
+
+  #refusedAgain(cause: MessagingError): MessagingError {
+    const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
+    return new MessagingError(
+      "unconfirmed",
+      `${what}: an earlier try went unanswered and a later one was refused (${cause.code}); it may or may not be stored. See the cause, and send it again with the same id once that is mended`,
+      { cause },
+    );
   }
 
   expire(): void {
