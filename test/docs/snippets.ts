@@ -1,0 +1,52 @@
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "../package/built-package.ts";
+
+/**
+ * A TypeScript block of the documentation. What follows `ts` on its first line says what is done with it:
+ * - nothing: a complete program that ends by itself; it is compiled and run.
+ * - `rabbitmq`: the same, run where there is a RabbitMQ; its URL takes the place of `amqp://guest:guest@localhost:5672`.
+ *
+ * If a `text` block follows directly, it is what the program has to print. A block that imports `../…` is a part of this
+ * repository's own tests, and is compiled only; one that imports `./…` is a sketch of a program with files of the
+ * reader's, and only its syntax is checked.
+ */
+export interface Snippet {
+  readonly file: string;
+  readonly line: number;
+  readonly kind: "run" | "rabbitmq" | "compile" | "sketch";
+  readonly code: string;
+  readonly output: string | undefined;
+}
+
+const FENCE = /^```ts(?: (\S+))?\n([\s\S]*?)^```$(?:\n+```text\n([\s\S]*?)^```$)?/gm;
+
+export const DOCUMENTS: readonly string[] = [
+  "README.md",
+  ...globSync(["docs/**/*.md", "examples/**/*.md"], { cwd: ROOT }).sort(),
+];
+
+/** The snippets of a text. Throws for a word behind `ts` that means nothing. */
+export function snippetsOf(file: string, text: string): Snippet[] {
+  return [...text.matchAll(FENCE)].map(([, word, code = "", output]) => {
+    const line = text.slice(0, text.indexOf(code)).split("\n").length;
+    if (word !== undefined && word !== "rabbitmq") throw new Error(`${file}: "ts ${word}" is not known`);
+    return { file, line, kind: kindOf(word, code), code, output };
+  });
+}
+
+function kindOf(word: "rabbitmq" | undefined, code: string): Snippet["kind"] {
+  if (/\sfrom "\.\//.test(code)) return "sketch";
+  if (/\sfrom "\.\.\//.test(code)) return "compile";
+  return word ?? "run";
+}
+
+/** All snippets of the documentation. */
+export function allSnippets(): Snippet[] {
+  return DOCUMENTS.flatMap((file) => snippetsOf(file, readFileSync(join(ROOT, file), "utf8")));
+}
+
+/** The name that a snippet's program has in the folder where it is compiled. */
+export function programName({ file, line }: Snippet): string {
+  return `${file.replace(/\.md$/, "").replaceAll("/", "-").toLowerCase()}-${line}.ts`;
+}
