@@ -8,13 +8,18 @@ export interface Backlog {
   take(maxMessages: number, maxBytes: number): PendingSend[];
   /** A batch has come back: `again` are those of it to be handed over again, before anything later. */
   finish(batch: readonly PendingSend[], again: readonly PendingSend[]): void;
-  /** Drops what was answered while it waited, as far as it stands first. */
+  /** One was answered while it waited. It is dropped sooner or later, together with others. */
   prune(): void;
 }
+
+/** So many answered ones may stay before the whole backlog is gone through. */
+const SPARE = 64;
 
 /** First come, first served. */
 export class PlainBacklog implements Backlog {
   readonly #waiting = new Fifo<PendingSend>();
+  #answered = 0;
+  #most = SPARE;
 
   push(send: PendingSend): void {
     this.#waiting.push(send);
@@ -30,6 +35,10 @@ export class PlainBacklog implements Backlog {
 
   prune(): void {
     dropAnswered(this.#waiting);
+    if (++this.#answered < this.#most) return;
+    dropAllAnswered(this.#waiting);
+    this.#answered = 0;
+    this.#most = Math.max(SPARE, this.#waiting.size);
   }
 }
 
@@ -43,6 +52,8 @@ export class OrderedBacklog implements Backlog {
   readonly #ready = new Set<string | undefined>();
   readonly #busy = new Set<string>();
   readonly #maxPerKey: number;
+  #answered = 0;
+  #most = SPARE;
 
   constructor(storesInOrder: boolean) {
     this.#maxPerKey = storesInOrder ? Number.POSITIVE_INFINITY : 1;
@@ -88,12 +99,17 @@ export class OrderedBacklog implements Backlog {
   }
 
   prune(): void {
+    if (++this.#answered < this.#most) return;
+    let left = 0;
     for (const [key, waiting] of this.#byKey) {
-      dropAnswered(waiting);
+      dropAllAnswered(waiting);
+      left += waiting.size;
       if (waiting.size > 0) continue;
       this.#byKey.delete(key);
       this.#ready.delete(key);
     }
+    this.#answered = 0;
+    this.#most = Math.max(SPARE, left);
   }
 
   #of(key: string | undefined): Fifo<PendingSend> {
@@ -129,4 +145,11 @@ function takeFrom(
 
 function dropAnswered(waiting: Fifo<PendingSend>): void {
   while (waiting.peek()?.answered) waiting.shift();
+}
+
+function dropAllAnswered(waiting: Fifo<PendingSend>): void {
+  const kept = [...waiting].filter((send) => !send.answered);
+  if (kept.length === waiting.size) return;
+  waiting.clear();
+  waiting.putBack(kept);
 }

@@ -1,5 +1,5 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
-import { type Address, addressName, describeAddress } from "../address.ts";
+import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
 import type { Clock, Random } from "../clock.ts";
 import { MessagingError } from "../errors.ts";
@@ -12,6 +12,8 @@ import { PendingSend, type SendObserver } from "./pending-send.ts";
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** So many answered callers may stay in the list beyond those that wait. */
+const SPARE = 64;
 
 /** The way to one address; kept by callers so that sending looks nothing up. */
 export class Route {
@@ -98,7 +100,7 @@ export class Publishing implements SendObserver, Gate {
 
   /** The one way to an address. */
   route(address: Address, ordered: boolean): Route {
-    const name = `${address.kind} ${addressName(address)}`;
+    const name = describeAddress(address);
     let route = this.#routes.get(name);
     if (route === undefined) {
       route = new Route(address, ordered);
@@ -182,6 +184,12 @@ export class Publishing implements SendObserver, Gate {
     }
     this.#waiters--;
     while (this.#waiting.peek()?.answered) this.#waiting.shift();
+    // Behind one that waits long, many that gave up soon must not pile up.
+    if (this.#waiting.size > 2 * this.#waiters + SPARE) {
+      const kept = [...this.#waiting].filter((other) => !other.answered);
+      this.#waiting.clear();
+      this.#waiting.putBack(kept);
+    }
     if (this.#messages === 0 && this.#waiters === 0) this.#becomeIdle();
   }
 
@@ -213,6 +221,8 @@ export class Publishing implements SendObserver, Gate {
   /** Answers everything that is left with what is known of it, and lets go of every timer. */
   close(): void {
     this.#connected = false;
+    // The next connection is a new one: it says by itself if it is blocked.
+    this.#blocked = false;
     for (const send of this.#deadlines.items()) (send as PendingSend).giveUp("the broker was stopped", "closed");
     this.#deadlines.clear();
     this.#life++;
