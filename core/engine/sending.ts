@@ -74,15 +74,25 @@ export class Sending implements Publisher {
     kind: Destination["kind"],
   ): Promise<Receipt> {
     try {
-      if (this.#closed !== undefined)
-        throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
+      this.#refuseIfClosed();
       const target = this.#targets.get(destination) ?? this.#target(destination, kind);
       const message = outgoing(target, body, options);
-      if (message instanceof Promise) return message.then((made) => this.#hand(target, made, options?.timeoutMs));
+      if (message instanceof Promise) {
+        return message.then((made) => {
+          // It may have been closed while the schema took its time.
+          this.#refuseIfClosed();
+          return this.#hand(target, made, options?.timeoutMs);
+        });
+      }
       return this.#hand(target, message, options?.timeoutMs);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed === undefined) return;
+    throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
   }
 
   #hand(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
