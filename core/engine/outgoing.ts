@@ -109,7 +109,8 @@ function build(context: Outgoing, body: unknown, options: Options | undefined): 
     size: headers === NO_HEADERS ? bytes.length : bytes.length + headerBytes(headers),
     priority: options?.priority ?? 0,
     delayMs: Math.min(delayMs, capabilities.delay.maxMs),
-    ttlMs,
+    // The time to live begins when the delay is over.
+    ttlMs: ttlMs === undefined ? undefined : delayMs + ttlMs,
   };
 }
 
