@@ -102,7 +102,9 @@ export function runAttempt(
       fail(error);
       return;
     }
-    if (isThenable(result)) result.then((value) => finish(verdictOf(value)), fail);
+    // A thenable that is no promise may answer twice, or throw from its then.
+    const promise = result instanceof Promise ? result : isThenable(result) ? Promise.resolve(result) : undefined;
+    if (promise !== undefined) promise.then((value) => finish(verdictOf(value)), fail);
     else finish(verdictOf(result));
   };
   let body: ReturnType<typeof readBody>;
