@@ -39,7 +39,8 @@ export function retryPolicy(where: string, policy: RetryPolicy, random: Random):
   return {
     attempts,
     delayMs(attempt) {
-      const delayMs = Math.min(firstMs * factor ** (attempt - 1), maxMs);
+      // The power is infinite one day, and zero times infinity is no number.
+      const delayMs = firstMs === 0 ? 0 : Math.min(firstMs * factor ** (attempt - 1), maxMs);
       return Math.ceil(delayMs * (1 + jitter * random.fraction()));
     },
   };
