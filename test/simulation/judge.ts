@@ -2,9 +2,12 @@ import { describeAddress, HEADER, type OutgoingMessage } from "../../core/index.
 import { type Entry, type Ledger, nameOf, sourceOf } from "./ledger.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";
 import type { Variant } from "./variant.ts";
+import { SOURCES } from "./work.ts";
 
 /** Errors that promise that nothing was stored. */
 const NOT_STORED = ["timeout", "overloaded", "closed", "invalid", "too-large", "rejected", "unsupported"];
+/** Where poison is sent to. */
+const POISONED = SOURCES.queue[0];
 const KNOWN = [...NOT_STORED, "confirmed", "unconfirmed", "died"];
 
 /** What the books must show once everything has come to rest. Adds what is wrong to the ledger's violations. */
@@ -15,7 +18,8 @@ export function judge(ledger: Ledger, broker: SimulatedBroker, variant: Variant)
     for (const source of sources) {
       const { stored, effects, dead } = ledger.entry(source, id);
       if (outcome === "confirmed" && stored === 0) ledger.violated(`send ${number} was confirmed and never stored`);
-      if (NOT_STORED.includes(outcome ?? "") && stored > 0) ledger.violated(`send ${number} was ${outcome} and is stored`);
+      if (NOT_STORED.includes(outcome ?? "") && stored > 0)
+        ledger.violated(`send ${number} was ${outcome} and is stored`);
       if (outcome === "confirmed" && effects + dead === 0) ledger.violated(`send ${number} is lost at ${source}`);
     }
   }
@@ -37,12 +41,14 @@ function judgeEntry(ledger: Ledger, entry: Entry, variant: Variant): void {
   const { plan } = sent;
   const most = Math.max(variant.attempts, 2);
   if (plan.kind === "poison") {
-    if (variant.profile === "poison" && starts > most) ledger.violated(`${name} killed ${starts} processes, not ${most}`);
+    if (variant.profile === "poison" && starts > most)
+      ledger.violated(`${name} killed ${starts} processes, not ${most}`);
     return;
   }
   // Each return and each copy of unknown end may begin the count anew, or fork it.
   const forks = 1 + returns + (disturbed ? 4 : 0);
-  if (failures > variant.attempts * forks) ledger.violated(`${name} failed ${failures} times, ${redeliveries} returned`);
+  if (failures > variant.attempts * forks)
+    ledger.violated(`${name} failed ${failures} times, ${redeliveries} returned`);
   if (disturbed || sent.ttlMs !== undefined) return;
   const fails = plan.kind === "ok" ? 0 : plan.times;
   const expected = plan.kind === "dead-letter" ? 1 : Math.min(fails + 1, variant.attempts);
@@ -80,14 +86,16 @@ function judgeDeadLetter(
   }
   if (key !== sent.key) ledger.violated(`${name} has another key`);
   if (!reasons(entry, variant).includes(reason)) {
-    ledger.violated(`${name} is there for ${reason}, after ${entry.starts} starts and ${entry.redeliveries} redeliveries`);
+    ledger.violated(
+      `${name} is there for ${reason}, after ${entry.starts} starts and ${entry.redeliveries} redeliveries`,
+    );
   }
   const attempts = Number(headers[HEADER.deadAttempts]);
   if (!entry.disturbed && attempts !== entry.starts) ledger.violated(`${name} tells of ${attempts} attempts`);
 }
 
 /** For which reasons this message may be dead. */
-function reasons({ sent, redeliveries, failures }: Entry, { profile, attempts }: Variant): readonly string[] {
+function reasons({ source, sent, redeliveries, failures }: Entry, { profile, attempts }: Variant): readonly string[] {
   if (sent === undefined) return ["invalid"];
   const { plan, ttlMs } = sent;
   const reasons: string[] = [];
@@ -95,8 +103,10 @@ function reasons({ sent, redeliveries, failures }: Entry, { profile, attempts }:
   if (plan.kind === "dead-letter") reasons.push("rejected");
   // Deaths around a message count as its attempts; without a failure of its own it is not dead-lettered for them.
   if (failures > 0 && (failures >= attempts || redeliveries > 0)) reasons.push("attempts");
-  // Several poisons, cuts and lapses look like deaths of its own; a single poison does not.
+  // Several poisons, cuts and lapses look like deaths of its own, and so does a poison of another source that the same
+  // process consumes; a single poison of its own source does not.
   const own = plan.kind === "poison" && plan.times > 1;
-  if (own || (profile !== "poison" && redeliveries >= 2)) reasons.push("crashed");
+  const beside = profile !== "poison" || source !== POISONED;
+  if (own || (beside && redeliveries >= 2)) reasons.push("crashed");
   return reasons;
 }

@@ -1,4 +1,10 @@
-import { type Address, MessagingError, type OutgoingMessage, type SendReport, type SendResult } from "../../core/index.ts";
+import {
+  type Address,
+  MessagingError,
+  type OutgoingMessage,
+  type SendReport,
+  type SendResult,
+} from "../../core/index.ts";
 import type { Faults } from "./faults.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";
 

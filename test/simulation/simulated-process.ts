@@ -36,7 +36,8 @@ export class SimulatedProcess {
   readonly #running = new Map<string, number>();
   #wanted = false;
   #stopped = false;
-  #stopping = 0;
+  /** How often a start or a stop was asked for: only the last one's end tells how things are. */
+  #turn = 0;
 
   constructor(
     name: string,
@@ -89,6 +90,7 @@ export class SimulatedProcess {
   start(): void {
     this.#wanted = true;
     this.#stopped = false;
+    this.#turn++;
     this.broker.start().then(
       () => this.#ledger.log(`${this.name} started`),
       (error: unknown) => {
@@ -103,15 +105,16 @@ export class SimulatedProcess {
 
   async stop(timeoutMs: number): Promise<void> {
     this.#wanted = false;
-    this.#stopping++;
+    const turn = ++this.#turn;
     const by = this.#time.now + timeoutMs + STOP_GRACE_MS;
     await this.broker.stop({ timeoutMs });
-    this.#stopping--;
     this.#ledger.log(`${this.name} stopped`);
-    if (this.#wanted) return;
+    if (turn !== this.#turn) return;
     this.#stopped = true;
-    if (this.#time.now > by) this.#ledger.violated(`the stop of ${this.name} took until ${this.#time.now - by} ms late`);
-    if (this.#clock.pending > 0) this.#ledger.violated(`${this.name} was stopped and left ${this.#clock.pending} timers`);
+    if (this.#time.now > by)
+      this.#ledger.violated(`the stop of ${this.name} took until ${this.#time.now - by} ms late`);
+    if (this.#clock.pending > 0)
+      this.#ledger.violated(`${this.name} was stopped and left ${this.#clock.pending} timers`);
     const { publishing, consumers, connected } = this.broker.status();
     const left = publishing.messages + publishing.bytes + publishing.waiting;
     if (left > 0) this.#ledger.violated(`${this.name} was stopped and its buffer held ${JSON.stringify(publishing)}`);
@@ -147,7 +150,9 @@ export class SimulatedProcess {
     const { publishing, consumers } = this.broker.status();
     for (const { source, running, waiting, unsettled } of consumers) {
       if (running < 0 || waiting > windowMessages + 1 || unsettled < waiting) {
-        this.#ledger.violated(`${this.name}: ${source} has ${running} running, ${waiting} waiting, ${unsettled} unsettled`);
+        this.#ledger.violated(
+          `${this.name}: ${source} has ${running} running, ${waiting} waiting, ${unsettled} unsettled`,
+        );
       }
     }
     // Copies of what the consumers hold do not wait for room.
@@ -227,10 +232,10 @@ export class SimulatedProcess {
       over = true;
       this.#running.set(lane, (this.#running.get(lane) ?? 1) - 1);
     };
+    // From its deadline or a stop's on, the engine has left the handler behind. What was lost keeps its lane until then.
+    this.#handlerClock.schedule(leave, this.#variant.handlerTimeoutMs);
     delivery.signal.addEventListener("abort", () => {
-      // From its deadline or a stop's on, the engine has left the handler behind. What was lost keeps its lane.
-      const { reason } = delivery.signal;
-      if (isMessagingError(reason, "closed") || isMessagingError(reason, "timeout")) leave();
+      if (isMessagingError(delivery.signal.reason, "closed")) leave();
     });
     try {
       return await work;

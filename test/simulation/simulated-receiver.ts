@@ -109,7 +109,18 @@ export class SimulatedReceiver implements Receiver, Taker {
     if (this.leaseMs !== undefined) this.#lease(holding, this.leaseMs);
     const { id, key, routingKey, headers, body, contentType, priority } = standing.message;
     const { redeliveries } = standing;
-    return { token: holding, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
+    return {
+      token: holding,
+      id,
+      key,
+      routingKey,
+      headers,
+      body,
+      contentType,
+      priority,
+      redeliveries,
+      native: undefined,
+    };
   }
 
   #lease(holding: Holding, leaseMs: number): void {

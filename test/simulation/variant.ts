@@ -38,7 +38,16 @@ export interface Variant {
 
 export function variantOf(seed: number): Variant {
   const prng = new Prng(`${seed}`).fork("variant");
-  const profile = prng.pick<Variant["profile"]>(["calm", "network", "network", "poison", "poisons", "churn", "everything", "everything"]);
+  const profile = prng.pick<Variant["profile"]>([
+    "calm",
+    "network",
+    "network",
+    "poison",
+    "poisons",
+    "churn",
+    "everything",
+    "everything",
+  ]);
   return {
     profile,
     processes: prng.between(1, 3),

@@ -30,10 +30,7 @@ export class World {
   constructor(seed: number, variant: Variant, mutation: Mutation | undefined) {
     this.variant = variant;
     this.#prng = new Prng(`${seed}`).fork("world");
-    const ordered = [
-      ...(variant.queueOrdered ? SOURCES.queue : []),
-      ...(variant.topicOrdered ? SOURCES.topic : []),
-    ];
+    const ordered = [...(variant.queueOrdered ? SOURCES.queue : []), ...(variant.topicOrdered ? SOURCES.topic : [])];
     this.ledger = new Ledger(new Set(ordered), () => this.time.now);
     this.broker = new SimulatedBroker(this.time, this.#prng.fork("broker"), this.ledger, mutation);
     this.#faults = new Faults(this.#prng.fork("faults"), variant);
@@ -141,9 +138,12 @@ export class World {
         break;
       case "refuse copies":
         this.#faults.refusesCopies = true;
-        this.time.schedule(() => {
-          this.#faults.refusesCopies = false;
-        }, this.#prng.between(100, 10_000));
+        this.time.schedule(
+          () => {
+            this.#faults.refusesCopies = false;
+          },
+          this.#prng.between(100, 10_000),
+        );
         break;
       case "lapse": {
         const receivers = process.adapter.receivers.filter(({ leaseMs }) => leaseMs !== undefined);
@@ -152,9 +152,12 @@ export class World {
       }
       case "stop":
         process.stop(this.#prng.pick([0, 300, 10_000]));
-        this.time.schedule(() => {
-          if (!process.dead) process.start();
-        }, this.#prng.pick([0, 20, 1_000, 9_000]));
+        this.time.schedule(
+          () => {
+            if (!process.dead) process.start();
+          },
+          this.#prng.pick([0, 20, 1_000, 9_000]),
+        );
         break;
       case "kill":
         this.#kill(slot, process);
@@ -233,7 +236,8 @@ export class World {
     const end = (outcome: string): void => {
       if (process.dead) return;
       this.#open--;
-      if (!valid && outcome !== "invalid" && outcome !== "closed") this.ledger.violated(`send ${number} was ${outcome}`);
+      if (!valid && outcome !== "invalid" && outcome !== "closed")
+        this.ledger.violated(`send ${number} was ${outcome}`);
       this.ledger.ended(sent, outcome, deadline);
     };
     sending.then(
