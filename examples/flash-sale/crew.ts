@@ -21,6 +21,7 @@ type Hire = (role: Role) => Promise<Worker>;
 
 const PROGRAM = fileURLToPath(new URL("worker-process.ts", import.meta.url));
 const HIRE_AGAIN_MS = 500;
+const HIRE_WITHIN_MS = 120_000;
 
 /** Hires workers that are processes of their own. */
 export function processes(job: Omit<Job, "role">): Hire {
@@ -84,10 +85,10 @@ export class Crew {
     this.#say = say;
   }
 
-  /** Hires so many, and replaces those that end. Resolves when all of them work. */
+  /** Hires so many, and replaces those that end. Resolves when all of them work; rejects if that cannot be had. */
   async start(role: Role, count: number): Promise<void> {
-    const workers = await Promise.all(Array.from({ length: count }, () => this.#hire(role)));
-    for (const worker of workers) this.#posts.push(this.#keep(role, worker));
+    const workers = await Promise.all(Array.from({ length: count }, () => this.#hireAnyhow(role)));
+    for (const worker of workers) if (worker !== undefined) this.#posts.push(this.#keep(role, worker));
   }
 
   async #keep(role: Role, first: Worker): Promise<void> {
@@ -96,19 +97,22 @@ export class Crew {
       this.#workers.set(worker, role);
       await worker.ended;
       this.#workers.delete(worker);
-      const next = await this.#replacement(role);
+      if (this.#closing) return;
+      const next = await this.#hireAnyhow(role);
       if (next === undefined) return;
       this.#say(`${role}: ${worker.name} is gone, ${next.name} takes its place`);
       worker = next;
     }
   }
 
-  async #replacement(role: Role): Promise<Worker | undefined> {
+  /** Tries again for a while, because the broker may be away just now. Undefined if there is nothing more to do. */
+  async #hireAnyhow(role: Role): Promise<Worker | undefined> {
+    const deadline = performance.now() + HIRE_WITHIN_MS;
     while (!this.#closing) {
       try {
         return await this.#hire(role);
-      } catch {
-        // The broker may be away just now.
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
         await sleep(HIRE_AGAIN_MS);
       }
     }

@@ -12,7 +12,7 @@ import { type Account, Ledger } from "./ledger.ts";
 import { customerOrders, type Order, SUBSCRIPTIONS, sale } from "./orders.ts";
 import { Progress } from "./progress.ts";
 
-const ORDERS = Number(process.env.ORDERS ?? 20_000);
+const ORDERS = Number(process.env.ORDERS || 20_000);
 /** Sends that wait for their confirm at once; the other customers wait for room. */
 const PUBLISH_BUFFER = 2_000;
 /** In process the queue itself is bounded as well; RabbitMQ's is on its disk. */
@@ -43,6 +43,9 @@ const shop = createBroker(adapter, {
 
 try {
   await run();
+} catch (error) {
+  say(String(error));
+  process.exitCode = 1;
 } finally {
   ledger.close();
   rmSync(folder, { recursive: true, force: true });

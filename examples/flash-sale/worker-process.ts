@@ -7,7 +7,11 @@ const job = JSON.parse(process.argv[2] ?? "") as Job;
 // Whoever started it is gone.
 process.once("disconnect", () => process.exit(1));
 
-const broker = await startWorker(await adapterFromUrl(process.env.BROKER_URL, memorySpace()), job);
+const adapter = await adapterFromUrl(process.env.BROKER_URL, memorySpace());
+const broker = await startWorker(adapter, job).catch((error: unknown) => {
+  console.error(`${job.role}: a worker could not start, another one will. ${error}`);
+  process.exit(1);
+});
 process.once("message", async () => {
   await broker.stop();
   process.exit(0);
