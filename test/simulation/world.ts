@@ -68,6 +68,7 @@ export class World {
     for (let number = 0; number < messages; number++) {
       this.time.schedule(() => this.#send(), this.#prng.between(0, chaosMs * 0.8));
     }
+    this.time.schedule(() => this.#sendForeign(), this.#prng.between(chaosMs * 0.5, chaosMs * 0.8));
     const actions = this.#actions();
     if (actions.length > 0) {
       for (let count = this.#prng.between(3, 25); count > 0; count--) {
@@ -171,6 +172,27 @@ export class World {
       case "concurrency":
         consumer.setConcurrency(this.#prng.between(1, 30));
         break;
+    }
+  }
+
+  /** Another sender, with other libraries and other ideas of what a body is. */
+  #sendForeign(): void {
+    for (const [number, body] of ["{", '{"number":"one"}', '{"__proto__":1}'].entries()) {
+      const bytes = Buffer.from(body);
+      const place = this.broker.place({ kind: "queue", name: SOURCES.queue[0] });
+      if (place === undefined) return;
+      this.broker.store(place.address, {
+        id: `foreign-${number}`,
+        key: undefined,
+        routingKey: undefined,
+        headers: Object.create(null),
+        body: bytes,
+        contentType: "application/json",
+        size: bytes.length,
+        priority: 0,
+        delayMs: 0,
+        ttlMs: undefined,
+      });
     }
   }
 

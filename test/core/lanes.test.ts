@@ -1,0 +1,116 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { HeldDelivery } from "../../core/engine/held-delivery.ts";
+import { KeyedLanes, OpenLanes } from "../../core/engine/lanes.ts";
+import { incoming } from "./recording-adapter.ts";
+
+function held(sequence: number, key: string | undefined): HeldDelivery {
+  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, false, false, () => {});
+}
+
+const key = fc.constantFrom(undefined, "a", "b", "c");
+const step = fc.oneof(
+  fc.record({ kind: fc.constant("push" as const), key }),
+  fc.record({ kind: fc.constant("take" as const), oldest: fc.boolean() }),
+  fc.record({ kind: fc.constant("leave" as const), which: fc.nat() }),
+  fc.record({ kind: fc.constant("again" as const), which: fc.nat() }),
+  fc.record({ kind: fc.constant("lose" as const), which: fc.nat() }),
+  fc.record({ kind: fc.constant("drain" as const) }),
+);
+
+describe("KeyedLanes", () => {
+  it("runs a key one at a time and in order, lets others pass, and forgets nothing", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const lanes = new KeyedLanes();
+        const waiting: HeldDelivery[] = [];
+        const occupying: HeldDelivery[] = [];
+        const again = new Set<HeldDelivery>();
+        let sequence = 0;
+        const choose = (list: readonly HeldDelivery[], which: number) => list[which % Math.max(list.length, 1)];
+        const startable = (): HeldDelivery[] => [
+          ...again,
+          ...waiting.filter((one, index) => {
+            const { key } = one.incoming;
+            if (key === undefined) return true;
+            const first = waiting.findIndex((other) => other.incoming.key === key);
+            return first === index && !occupying.some((other) => other.incoming.key === key);
+          }),
+        ];
+        for (const step of steps) {
+          if (step.kind === "push") {
+            const one = held(sequence++, step.key);
+            waiting.push(one);
+            lanes.push(one);
+          } else if (step.kind === "take") {
+            const may = startable();
+            const taken = step.oldest ? lanes.takeOldest() : lanes.take();
+            if (may.length === 0) expect(taken).toBeUndefined();
+            else expect(may).toContain(taken);
+            if (taken === undefined) continue;
+            if (step.oldest) expect(taken.sequence).toBe(Math.min(...may.map((one) => one.sequence)));
+            taken.state = "running";
+            if (again.delete(taken)) continue;
+            waiting.splice(waiting.indexOf(taken), 1);
+            occupying.push(taken);
+          } else if (step.kind === "leave") {
+            const one = choose(occupying, step.which);
+            if (one === undefined) continue;
+            occupying.splice(occupying.indexOf(one), 1);
+            again.delete(one);
+            one.state = "settled";
+            lanes.leave(one);
+          } else if (step.kind === "again") {
+            const one = choose(
+              occupying.filter((other) => !again.has(other)),
+              step.which,
+            );
+            if (one === undefined) continue;
+            one.state = "waiting";
+            again.add(one);
+            lanes.again(one);
+          } else if (step.kind === "lose") {
+            const one = choose(waiting, step.which);
+            if (one === undefined) continue;
+            one.state = "settled";
+            waiting.splice(waiting.indexOf(one), 1);
+            lanes.leave(one);
+          } else {
+            const drained = lanes.drain().filter(({ state }) => state === "waiting");
+            expect(drained).toEqual([...waiting, ...again].sort((one, other) => one.sequence - other.sequence));
+            waiting.length = 0;
+            for (const one of again) occupying.splice(occupying.indexOf(one), 1);
+            again.clear();
+          }
+        }
+        // Once everything leaves, everything else comes, each key in its order.
+        for (const one of occupying) lanes.leave(one);
+        const rest: HeldDelivery[] = [];
+        for (let one = lanes.take(); one !== undefined; one = lanes.take()) {
+          rest.push(one);
+          lanes.leave(one);
+        }
+        expect(new Set(rest)).toEqual(new Set([...waiting, ...again]));
+        for (const name of ["a", "b", "c"]) {
+          const ofKey = rest.filter((one) => one.incoming.key === name).map((one) => one.sequence);
+          expect(ofKey).toEqual([...ofKey].sort((one, other) => one - other));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe("OpenLanes", () => {
+  it("is first come, first served, what starts again before all others", () => {
+    const lanes = new OpenLanes();
+    const [one, two, three] = [held(1, "a"), held(2, "a"), held(3, undefined)];
+    lanes.push(one);
+    lanes.push(two);
+    lanes.push(three);
+    expect(lanes.take()).toBe(one);
+    lanes.again(one);
+    two.state = "settled";
+    expect([lanes.take(), lanes.take(), lanes.take()]).toEqual([one, three, undefined]);
+  });
+});

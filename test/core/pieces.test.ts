@@ -1,0 +1,209 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Deadlines, type Expiring } from "../../core/engine/deadlines.ts";
+import { Fifo } from "../../core/engine/fifo.ts";
+import { retryPolicy } from "../../core/engine/retry-policy.ts";
+import { WindowSize } from "../../core/engine/window-size.ts";
+import { idTime, messageIds } from "../../core/message-ids.ts";
+import { Prng } from "../simulation/prng.ts";
+import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
+
+describe("Fifo", () => {
+  it("behaves as an array does", () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant("push" as const), items: fc.array(fc.nat(), { minLength: 1, maxLength: 3_000 }) }),
+      fc.record({ kind: fc.constant("shift" as const), count: fc.nat({ max: 3_000 }) }),
+      fc.record({ kind: fc.constant("back" as const), items: fc.array(fc.nat(), { maxLength: 3 }) }),
+      fc.record({ kind: fc.constant("clear" as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
+        const fifo = new Fifo<number>();
+        let model: number[] = [];
+        for (const step of steps) {
+          if (step.kind === "push") {
+            for (const item of step.items) fifo.push(item);
+            model.push(...step.items);
+          } else if (step.kind === "shift") {
+            for (let count = 0; count < step.count; count++) expect(fifo.shift()).toBe(model.shift());
+          } else if (step.kind === "back") {
+            fifo.putBack(step.items);
+            model.unshift(...step.items);
+          } else {
+            fifo.clear();
+            model = [];
+          }
+          expect(fifo.size).toBe(model.length);
+          expect(fifo.peek()).toBe(model[0]);
+          expect([...fifo]).toEqual(model);
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+});
+
+describe("Deadlines", () => {
+  it("expires exactly what was not lifted, when it is due and never before", async () => {
+    const entry = fc.record({
+      at: fc.nat({ max: 50 }),
+      ms: fc.constantFrom(0, 5, 20),
+      liftedAfter: fc.option(fc.nat({ max: 40 }), { nil: undefined }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(entry, { maxLength: 30 }), async (entries) => {
+        const time = new VirtualTime();
+        const deadlines = new Deadlines(new ProcessClock(time));
+        const expired = new Map<number, number>();
+        for (const [index, { at, ms, liftedAfter }] of entries.entries()) {
+          const item: Expiring = {
+            deadline: undefined,
+            expire: () => {
+              expect(expired.has(index)).toBe(false);
+              expired.set(index, time.now);
+            },
+          };
+          time.schedule(() => deadlines.set(item, ms), at);
+          // Half a millisecond apart, so that nothing is lifted and due at once.
+          if (liftedAfter !== undefined) time.schedule(() => deadlines.lift(item), at + liftedAfter + 0.5);
+        }
+        await time.until(() => false, 1_000);
+        for (const [index, { at, ms, liftedAfter }] of entries.entries()) {
+          const lifted = liftedAfter !== undefined && liftedAfter < ms;
+          expect(expired.get(index)).toBe(lifted ? undefined : at + ms);
+        }
+        expect(deadlines.items()).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("leaves no timer when it is cleared, not even by what expires", async () => {
+    const time = new VirtualTime();
+    const clock = new ProcessClock(time);
+    const deadlines = new Deadlines(clock);
+    const expired: string[] = [];
+    const item = (name: string, then = () => {}): Expiring => ({
+      deadline: undefined,
+      expire: () => {
+        expired.push(name);
+        then();
+      },
+    });
+    deadlines.set(
+      item("first", () => deadlines.clear()),
+      10,
+    );
+    deadlines.set(item("same"), 10);
+    deadlines.set(item("later"), 20);
+    await time.until(() => false, 100);
+    expect(expired).toEqual(["first"]);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe("retryPolicy", () => {
+  it("never waits less than the plain delay, nor more than the longest with all its jitter", () => {
+    const policy = fc.record({
+      firstMs: fc.nat({ max: 100_000 }),
+      factor: fc.double({ min: 1, max: 10, noNaN: true }),
+      maxMs: fc.nat({ max: 1_000_000 }),
+      jitter: fc.double({ min: 0, max: 1, noNaN: true }),
+    });
+    fc.assert(
+      fc.property(policy, fc.integer({ min: 1, max: 100_000 }), fc.string(), (delay, attempt, seed) => {
+        const { delayMs } = retryPolicy("here", { delay }, new Prng(seed));
+        const plain = delay.firstMs === 0 ? 0 : Math.min(delay.firstMs * delay.factor ** (attempt - 1), delay.maxMs);
+        const drawn = delayMs(attempt);
+        expect(Number.isInteger(drawn)).toBe(true);
+        expect(drawn).toBeGreaterThanOrEqual(plain);
+        expect(drawn).toBeLessThanOrEqual(Math.ceil(plain * (1 + delay.jitter)));
+      }),
+    );
+  });
+
+  it("stays immediate after as many attempts as one likes", () => {
+    const { delayMs } = retryPolicy("here", { attempts: 1e9, delay: { firstMs: 0 } }, new Prng("a"));
+    expect(delayMs(5_000)).toBe(0);
+  });
+
+  it("refuses what makes no sense", () => {
+    const wrong = [
+      { attempts: 0 },
+      { attempts: 1.5 },
+      { delay: { firstMs: -1 } },
+      { delay: { factor: 0.5 } },
+      { delay: { factor: Number.POSITIVE_INFINITY } },
+      { delay: { jitter: 1.1 } },
+      { delay: { jitter: Number.NaN } },
+      { tries: 5 },
+      { delay: { first: 5 } },
+    ];
+    for (const policy of wrong) {
+      expect(() => retryPolicy("here", policy, new Prng("a")), JSON.stringify(policy)).toThrow(
+        expect.objectContaining({ code: "invalid" }),
+      );
+    }
+  });
+});
+
+describe("messageIds", () => {
+  const V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+  it("makes valid UUIDv7 that ascend, whatever the clock does", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: -5_000, max: 5_000 }), { minLength: 1 }), fc.string(), (moves, seed) => {
+        let now = Date.UTC(2030, 0, 1);
+        const clock = { now: () => now, monotonic: () => 0, schedule: () => ({}), cancel: () => {} };
+        const make = messageIds(clock, new Prng(seed));
+        let last = "";
+        let latest = 0;
+        for (const move of moves) {
+          now += move;
+          latest = Math.max(latest, now);
+          const id = make();
+          expect(id).toMatch(V7);
+          expect(id > last).toBe(true);
+          expect(idTime(id)).toBe(latest);
+          last = id;
+        }
+      }),
+    );
+  });
+
+  it("tells no time of an id of another kind", () => {
+    expect(idTime("o-1")).toBeUndefined();
+    expect(idTime("9b2d7e0c-8f0a-4c1e-9d5b-1f2e3d4c5b6a")).toBeUndefined();
+  });
+});
+
+describe("WindowSize", () => {
+  it("asks for at least one and never for more than is allowed, in messages and in bytes", () => {
+    const step = fc.record({
+      concurrency: fc.integer({ min: 1, max: 200 }),
+      bytes: fc.nat({ max: 5_000 }),
+      passed: fc.nat({ max: 300 }),
+      finished: fc.nat({ max: 50 }),
+      starved: fc.boolean(),
+    });
+    const most = fc.integer({ min: 1, max: 500 });
+    fc.assert(
+      fc.property(most, fc.integer({ min: 1, max: 10_000 }), fc.array(step), (messages, bytes, steps) => {
+        let now = 0;
+        const clock = { now: () => now, monotonic: () => now, schedule: () => ({}), cancel: () => {} };
+        const size = new WindowSize(clock, 10, messages, bytes);
+        for (const step of steps) {
+          now += step.passed;
+          size.arrived(step.bytes);
+          for (let count = 0; count < step.finished; count++) size.finished(step.concurrency);
+          if (step.starved) size.starved();
+          const window = size.size(step.concurrency, 0);
+          expect(Number.isInteger(window)).toBe(true);
+          expect(window).toBeGreaterThanOrEqual(1);
+          expect(window).toBeLessThanOrEqual(messages);
+          expect(size.size(step.concurrency, bytes)).toBe(0);
+        }
+      }),
+    );
+  });
+});
