@@ -22,14 +22,14 @@ const LOOK_EVERY_MS = 100;
 
 const url = process.env.BROKER_URL;
 const saleName = `flash-sale.${Date.now().toString(36)}`;
-const folder = mkdtempSync(join(tmpdir(), "flash-sale-"));
-const ledger = new Ledger(join(folder, "ledger"));
 const progress = new Progress();
 const say = (line: string): void => progress.say(line);
 
 const { orders, placed } = sale(saleName);
 const space = memorySpace({ maxMessages: QUEUE_BOUND });
 const adapter = await adapterFromUrl(url, space);
+const folder = mkdtempSync(join(tmpdir(), "flash-sale-"));
+const ledger = new Ledger(join(folder, "ledger"));
 const shop = createBroker(adapter, {
   // Declared before anything is sent, so that nothing is published past a subscription.
   destinations: [orders, ...SUBSCRIPTIONS.map((name) => subscription(placed, name))],
