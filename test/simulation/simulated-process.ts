@@ -163,8 +163,8 @@ export class SimulatedProcess {
         );
       }
     }
-    // Copies of what the consumers hold do not wait for room.
-    const most = bufferMessages + consumers.length * (windowMessages + 1 + concurrency);
+    // Copies of what the consumers hold do not wait for room, and those of what was lost meanwhile are still on their way.
+    const most = bufferMessages + consumers.length * 3 * (windowMessages + 1 + concurrency);
     if (publishing.messages < 0 || publishing.bytes < 0 || publishing.waiting < 0 || publishing.messages > most) {
       this.#ledger.violated(`${this.name}: its buffer holds ${JSON.stringify(publishing)}`);
     }

@@ -1,0 +1,143 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Publishing } from "../../core/engine/publishing.ts";
+import { Prng } from "../simulation/prng.ts";
+import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
+import { outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
+
+const ADDRESS = { kind: "queue", name: "work" } as const;
+const WIDE = { maxBatchMessages: 1, maxBatchBytes: 1_000, maxBatchesInFlight: 1_000 };
+
+describe("the publish buffer", () => {
+  it("holds no more than it may, and lets callers in one after another", async () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(
+        sizes,
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 100 }),
+        async (sizes, most, bytes) => {
+          const adapter = new RecordingAdapter(WIDE);
+          adapter.holds = true;
+          const options = { maxMessages: most, maxBytes: bytes };
+          const publishing = new Publishing(adapter, options, new ProcessClock(new VirtualTime()), new Prng("buffer"));
+          publishing.connected(true);
+          const route = publishing.route(ADDRESS, false);
+          const sends = sizes.map((size, index) => publishing.send(route, outgoingMessage(`${index}`, { size })));
+          for (let confirmed = 0; confirmed < sizes.length; confirmed++) {
+            await settled();
+            expect(publishing.messages).toBeLessThanOrEqual(most);
+            expect(publishing.messages === 1 || publishing.bytes <= bytes).toBe(true);
+            expect(publishing.messages + publishing.waiting).toBe(sizes.length - confirmed);
+            // First come, first served: what was handed over is a beginning of what was sent.
+            expect(adapter.handed.map(({ batch }) => batch[0]?.id)).toEqual(
+              adapter.handed.map((_, index) => `${index}`),
+            );
+            adapter.handed[confirmed]?.report(0, { status: "confirmed" });
+          }
+          await Promise.all(sends);
+          expect([publishing.messages, publishing.bytes, publishing.waiting]).toEqual([0, 0, 0]);
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it("fails at once when it is full and told to, and hands nothing of it over", async () => {
+    const adapter = new RecordingAdapter(WIDE);
+    adapter.holds = true;
+    const clock = new ProcessClock(new VirtualTime());
+    const publishing = new Publishing(adapter, { maxMessages: 2, whenFull: "fail" }, clock, new Prng("buffer"));
+    publishing.connected(true);
+    const route = publishing.route(ADDRESS, false);
+    publishing.send(route, outgoingMessage("1"));
+    publishing.send(route, outgoingMessage("2"));
+    await expect(publishing.send(route, outgoingMessage("3"))).rejects.toMatchObject({ code: "overloaded" });
+    expect(adapter.handed.map(({ batch }) => batch[0]?.id)).toEqual(["1", "2"]);
+    adapter.handed[0]?.report(0, { status: "confirmed" });
+    publishing.send(route, outgoingMessage("4"));
+    await settled();
+    expect(adapter.handed).toHaveLength(3);
+  });
+
+  it("times out what waits for room, and counts what the adapter still has", async () => {
+    const time = new VirtualTime();
+    const adapter = new RecordingAdapter(WIDE);
+    adapter.holds = true;
+    const publishing = new Publishing(adapter, { maxMessages: 1 }, new ProcessClock(time), new Prng("buffer"));
+    publishing.connected(true);
+    const route = publishing.route(ADDRESS, false);
+    const codes: string[] = [];
+    for (const id of ["1", "2"]) publishing.send(route, outgoingMessage(id), 100).catch(({ code }) => codes.push(code));
+    await time.until(() => codes.length === 2, 1_000);
+    expect(codes).toEqual(["unconfirmed", "timeout"]);
+    expect([publishing.messages, publishing.waiting]).toEqual([1, 0]);
+    adapter.handed[0]?.report(0, { status: "unknown", cause: undefined });
+    expect(publishing.messages).toBe(0);
+    await settled();
+    expect(adapter.handed).toHaveLength(1);
+  });
+
+  for (const ordered of [false, true]) {
+    it(`keeps nothing of what gave up behind one that waits long${ordered ? ", in order" : ""}`, async () => {
+      const time = new VirtualTime();
+      const publishing = new Publishing(new RecordingAdapter(), {}, new ProcessClock(time), new Prng("buffer"));
+      const route = publishing.route(ADDRESS, ordered);
+      publishing.send(route, outgoingMessage("first", { key: "k" }), 1_000_000).catch(() => {});
+      const kept: WeakRef<object>[] = [];
+      for (let round = 0; round < 20; round++) {
+        let left = 100;
+        for (let count = 0; count < 100; count++) {
+          const message = outgoingMessage(`${round}.${count}`, { key: "k" });
+          kept.push(new WeakRef(message));
+          publishing.send(route, message, 10).catch(() => left--);
+        }
+        await time.until(() => left === 0, time.now + 100);
+      }
+      expect(publishing.messages).toBe(1);
+      const { gc } = globalThis as { gc?: () => void };
+      const collect = gc ?? (await collector());
+      await settled();
+      collect();
+      expect(kept.filter((reference) => reference.deref() !== undefined).length).toBeLessThan(300);
+    });
+  }
+
+  it("opens its gate after a stop in a blocked state", async () => {
+    const adapter = new RecordingAdapter();
+    const publishing = new Publishing(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("buffer"));
+    publishing.connected(true);
+    publishing.blocked(true);
+    publishing.close();
+    publishing.connected(true);
+    await publishing.send(publishing.route(ADDRESS, false), outgoingMessage("1"));
+    expect(adapter.handed).toHaveLength(1);
+  });
+
+  it("tells routes apart that read alike", () => {
+    const publishing = new Publishing(
+      new RecordingAdapter(),
+      {},
+      new ProcessClock(new VirtualTime()),
+      new Prng("buffer"),
+    );
+    const one = { kind: "subscription", topic: "a", name: "b.c" } as const;
+    const other = { kind: "subscription", topic: "a.b", name: "c" } as const;
+    const queue = { kind: "queue", name: "a.b.c" } as const;
+    const routes = [one, other, queue].flatMap((of) => [
+      publishing.route(of, false),
+      publishing.route({ kind: "dead-letters", of }, false),
+      publishing.route({ kind: "suspects", of }, false),
+    ]);
+    expect(new Set(routes).size).toBe(9);
+    expect(publishing.route({ kind: "dead-letters", of: { ...one } }, false)).toBe(routes[1]);
+  });
+});
+
+/** The collector of garbage, without a flag on the command line. */
+async function collector(): Promise<() => void> {
+  const { setFlagsFromString } = await import("node:v8");
+  const { runInNewContext } = await import("node:vm");
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
+}
