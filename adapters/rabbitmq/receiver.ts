@@ -38,6 +38,7 @@ export class QueueReceiver implements Receiver {
   #window: number;
   #orderedPrefetch = ORDERED_PREFETCH;
   #channel: ReceivingChannel | undefined;
+  #writing: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #subscribing = false;
   #failures = 0;
@@ -100,7 +101,9 @@ export class QueueReceiver implements Receiver {
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    return Promise.resolve(this.#channel?.settle(batch) ?? batch.map(() => "fenced" as const));
+    const results = this.#channel?.settle(batch);
+    if (results === undefined) return Promise.resolve(batch.map(() => "fenced" as const));
+    return this.#written().then(() => results);
   }
 
   extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
@@ -117,6 +120,19 @@ export class QueueReceiver implements Receiver {
     // It fails where the channel is gone already, which is what was wanted.
     if (channel !== undefined) await within(CLOSE_MS, "close the channel", channel.close()).catch(() => {});
     await this.#link.close();
+  }
+
+  /** What was settled in this turn is with the socket: amqplib hands it over in an immediate that a tick schedules. */
+  #written(): Promise<void> {
+    this.#writing ??= new Promise((resolve) => {
+      process.nextTick(() =>
+        setImmediate(() => {
+          this.#writing = undefined;
+          resolve();
+        }),
+      );
+    });
+    return this.#writing;
   }
 
   async #subscribe(link: Link): Promise<void> {
