@@ -10,12 +10,13 @@ export interface Codec {
   decode(bytes: Uint8Array): unknown;
 }
 
-/** Bodies that are bytes already, passed as they are. */
+/** Bodies that are bytes already. Each handler gets a copy of its own. */
 export const bytesCodec: Codec = {
   contentType: "application/octet-stream",
   encode(body) {
     if (body instanceof Uint8Array) return body;
     throw new TypeError("the body must be a Uint8Array, because its destination has the bytes codec");
   },
-  decode: (bytes) => bytes,
+  // What a handler writes into its body must not reach the retry, nor another subscription's copy.
+  decode: (bytes) => new Uint8Array(bytes),
 };
