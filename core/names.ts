@@ -29,6 +29,9 @@ export function checkName(what: string, name: unknown): asserts name is string {
 
 /** Refuses options that the library does not know, by name, so that a slip of the pen is no silent default. */
 export function checkOptions(where: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    throw new MessagingError("invalid", `${where} takes its options as an object, or none`);
+  }
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     throw new MessagingError("invalid", `${where} has no option "${name}"; it takes ${known.join(", ")}`);
@@ -39,8 +42,12 @@ export function checkOptions(where: string, options: object, known: readonly str
 export function checkInteger(where: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): void {
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return;
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} up` : `from ${least} to ${most}`;
-  throw new MessagingError("invalid", `${where} takes an integer ${range}, not ${String(value)}`);
+  const shown = typeof value === "object" && value !== null ? "an object" : String(value);
+  throw new MessagingError("invalid", `${where} takes an integer ${range}, not ${shown}`);
 }
+
+/** The longest delay or time to live, a hundred years: added to the time of day it is still a whole number. */
+export const LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000;
 
 const FILTER_WORD = /^(\*|#|[A-Za-z0-9_-]+)$/;
 const LONGEST_ROUTING_KEY = 100;

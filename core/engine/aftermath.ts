@@ -1,4 +1,5 @@
 import type { DeadLetterReason } from "../events.ts";
+import { LONGEST_MS } from "../names.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Copier } from "./copier.ts";
@@ -97,7 +98,7 @@ export class Aftermath {
       return;
     }
     // Whole milliseconds, rounded up: a header that carries a time carries no fractions.
-    const delayMs = afterMs === undefined ? retry.delayMs(held.attempt) : Math.ceil(afterMs);
+    const delayMs = Math.min(afterMs === undefined ? retry.delayMs(held.attempt) : Math.ceil(afterMs), LONGEST_MS);
     this.#counts.retried++;
     emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
     if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs);

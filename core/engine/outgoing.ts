@@ -6,7 +6,7 @@ import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { MessagingError } from "../errors.ts";
-import { checkInteger, checkOptions, checkRoutingKey } from "../names.ts";
+import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
 
@@ -18,6 +18,11 @@ const NO_HEADERS: Headers = Object.freeze(Object.create(null));
 /** No control characters: some brokers refuse them, and refuse the whole batch with them. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/;
+
+/** Whether every broker carries the text as it is. Half a surrogate pair would come back as another character. */
+function isPlain(text: string): boolean {
+  return !CONTROL.test(text) && text.isWellFormed();
+}
 
 /** What a destination's messages are made with. */
 export interface Outgoing {
@@ -124,23 +129,26 @@ function encode(codec: Codec, body: unknown, where: string): Uint8Array {
 }
 
 function checkKey(where: string, key: unknown): void {
-  if (typeof key === "string" && key !== "" && key.length <= LONGEST_KEY && !CONTROL.test(key)) return;
+  if (typeof key === "string" && key !== "" && key.length <= LONGEST_KEY && isPlain(key)) return;
   throw new MessagingError(
     "invalid",
-    `${where}: a key is a text of 1 to ${LONGEST_KEY} characters without control characters, or undefined for none`,
+    `${where}: a key is a well-formed text of 1 to ${LONGEST_KEY} characters without control characters, or undefined for none`,
   );
 }
 
 function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string>>): Headers {
   const { where, capabilities } = context;
+  if (typeof headers !== "object" || headers === null) {
+    throw new MessagingError("invalid", `${where} { headers } takes an object of texts`);
+  }
   const own: Record<string, string> = Object.create(null);
   const names = Object.keys(headers);
   for (const name of names) {
     const value = headers[name];
-    if (typeof value !== "string" || CONTROL.test(value) || name === "" || CONTROL.test(name)) {
+    if (typeof value !== "string" || !isPlain(value) || name === "" || !isPlain(name)) {
       throw new MessagingError(
         "invalid",
-        `${where}: the header "${name}" must be a text without control characters, under a name of at least one character`,
+        `${where}: the header "${name.toWellFormed()}" must be a well-formed text without control characters, under a name of at least one character`,
       );
     }
     if (name.startsWith(SYSTEM_PREFIX)) {
@@ -165,15 +173,15 @@ function checkSendOptions(context: Outgoing, options: Options): void {
   const { where, destination, capabilities } = context;
   checkOptions(where, options, destination.kind === "queue" ? SEND_OPTIONS : PUBLISH_OPTIONS);
   const { id, delayMs, ttlMs, priority, timeoutMs } = options;
-  if (id !== undefined && (typeof id !== "string" || id === "" || id.length > LONGEST_ID || CONTROL.test(id))) {
+  if (id !== undefined && (typeof id !== "string" || id === "" || id.length > LONGEST_ID || !isPlain(id))) {
     throw new MessagingError(
       "invalid",
-      `${where}: an id is a text of 1 to ${LONGEST_ID} characters without control characters`,
+      `${where}: an id is a well-formed text of 1 to ${LONGEST_ID} characters without control characters`,
     );
   }
   if (timeoutMs !== undefined) checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
   if (delayMs !== undefined && delayMs !== 0) {
-    checkInteger(`${where} { delayMs }`, delayMs, 0);
+    checkInteger(`${where} { delayMs }`, delayMs, 0, LONGEST_MS);
     if (capabilities.delay.support === "unsupported") throw unsupported(context, "delay");
     if (destination.options.ordered) {
       throw new MessagingError(
@@ -183,7 +191,7 @@ function checkSendOptions(context: Outgoing, options: Options): void {
     }
   }
   if (ttlMs !== undefined) {
-    checkInteger(`${where} { ttlMs }`, ttlMs, 1);
+    checkInteger(`${where} { ttlMs }`, ttlMs, 1, LONGEST_MS);
     if (capabilities.ttl.support === "unsupported") throw unsupported(context, "ttl");
   }
   if (priority !== undefined && priority !== 0) {

@@ -75,10 +75,12 @@ export class Sending implements Publisher {
   ): Promise<Receipt> {
     try {
       this.#refuseIfClosed();
-      const target = this.#targets.get(destination) ?? this.#target(destination, kind);
+      // One that is known may have been sent to by the other verb.
+      const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
+      const target = known ?? this.#target(destination, kind);
       const message = outgoing(target, body, options);
       if (message instanceof Promise) {
-        return message.then((made) => {
+        return message.catch(rethrowAsInvalid).then((made) => {
           // It may have been closed while the schema took its time.
           this.#refuseIfClosed();
           return this.#hand(target, made, options?.timeoutMs);
@@ -86,7 +88,7 @@ export class Sending implements Publisher {
       }
       return this.#hand(target, message, options?.timeoutMs);
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(asInvalid(error));
     }
   }
 
@@ -139,6 +141,17 @@ export class Sending implements Publisher {
     this.#targets.set(destination, target);
     return target;
   }
+}
+
+/** What a schema, a key function or a codec threw, as an error of ours. */
+function asInvalid(error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  const what = "a message could not be made: its schema, key or routing key function threw";
+  return new MessagingError("invalid", `${what}. Nothing was sent; see the cause`, { cause: error });
+}
+
+function rethrowAsInvalid(error: unknown): never {
+  throw asInvalid(error);
 }
 
 async function all(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {
