@@ -267,13 +267,17 @@ class AdapterBroker<Native> implements Broker<Native> {
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
       if (problems.length > 0) throw startFailed(problems);
-      await this.#adapter.open(this.#signals());
+      // Known from now on, so that a connection that is lost while the rest starts is not taken for one that stands.
       this.#connected = true;
+      await this.#adapter.open(this.#signals());
+      const consumers = [...this.#consumers];
       await this.#declare();
-      this.#publishing.connected(true);
+      this.#publishing.connected(this.#connected);
       this.#sending.open();
-      await this.#startConsumers();
+      await this.#startConsumers(consumers.filter((consumer) => !consumer.ended));
       this.#state = "started";
+      // Those that were made meanwhile.
+      for (const consumer of this.#consumers) if (!consumers.includes(consumer)) this.#startLate(consumer);
     } catch (error) {
       await this.#closeAll("it could not be started");
       this.#state = "stopped";
@@ -281,8 +285,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     }
   }
 
-  async #startConsumers(): Promise<void> {
-    const consumers = this.#consumers.filter((consumer) => !consumer.ended);
+  async #startConsumers(consumers: readonly Consuming[]): Promise<void> {
     const ends = await Promise.allSettled(consumers.map((consumer) => consumer.start()));
     const failures = ends.flatMap((end) => (end.status === "rejected" ? [asProblem(end.reason)] : []));
     if (failures.length === 0) return;
