@@ -25,21 +25,21 @@ export interface Entry<Body, Options> {
  */
 export interface Publisher {
   /** Puts work on a queue. */
-  send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt>;
+  send<Input, Output>(queue: Queue<Input, Output>, body: NoInfer<Input>, options?: SendOptions): Promise<Receipt>;
   /** Publishes an event to a topic. */
-  publish<Input, Output>(topic: Topic<Input, Output>, body: Input, options?: PublishOptions): Promise<Receipt>;
+  publish<Input, Output>(topic: Topic<Input, Output>, body: NoInfer<Input>, options?: PublishOptions): Promise<Receipt>;
   /**
    * Sends each on its own; one that fails does not fail the others. Resolves with the receipts in order if all are
    * confirmed, else rejects with `partly-failed`, whose `outcomes` has the end of each in order.
    */
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly Entry<NoInfer<Input>, SendOptions>[],
   ): Promise<readonly Receipt[]>;
   /** As {@link Publisher.sendMany}, for events. */
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly Entry<NoInfer<Input>, PublishOptions>[],
   ): Promise<readonly Receipt[]>;
 }
 
@@ -96,7 +96,7 @@ export interface Broker<Native = unknown> extends Publisher {
    * the first.
    */
   stop(options?: StopOptions): Promise<void>;
-  /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found`. */
+  /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found` or, while not started, `closed`. */
   depth<Input, Output>(queue: Queue<Input, Output>): Promise<Depth>;
   depth<Input, Output>(topic: Topic<Input, Output>, subscription: string): Promise<Depth>;
   status(): BrokerStatus;

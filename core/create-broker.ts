@@ -352,6 +352,9 @@ class AdapterBroker<Native> implements Broker<Native> {
   }
 
   async depth(destination: Queue<never, unknown> | Topic<never, unknown>, subscription?: string): Promise<Depth> {
+    if (this.#state !== "started") {
+      throw new MessagingError("closed", `the depth of ${destination.name} cannot be asked: call start() first`);
+    }
     if (destination.kind === "queue") return this.#adapter.depth({ kind: "queue", name: destination.name });
     checkName("subscription", subscription);
     return this.#adapter.depth({ kind: "subscription", topic: destination.name, name: subscription });

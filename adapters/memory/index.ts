@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "../../core/index.ts";
+import { type Clock, MessagingError, systemClock } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { MemoryAdapter } from "./memory-adapter.ts";
 import { MemorySpace } from "./memory-space.ts";
@@ -45,6 +45,12 @@ export function memory(options: MemoryOptions = {}): MemoryAdapter {
   checkOptions("memory", options, ["space", "leaseMs", "maxMessages", "clock"]);
   const { space, leaseMs, clock, maxMessages } = options;
   if (leaseMs !== undefined) checkInteger("memory { leaseMs }", leaseMs, 1);
+  if (space !== undefined && maxMessages !== undefined) {
+    throw new MessagingError(
+      "invalid",
+      "memory takes either a space or maxMessages: the bound of a shared space is memorySpace({ maxMessages })",
+    );
+  }
   const ownSpace = (): MemorySpace =>
     memorySpace({ ...(clock === undefined ? {} : { clock }), ...(maxMessages === undefined ? {} : { maxMessages }) });
   return new MemoryAdapter(space ?? ownSpace(), leaseMs, clock ?? systemClock());

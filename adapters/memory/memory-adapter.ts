@@ -53,7 +53,12 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   async open(): Promise<void> {
-    if (this.#open) return;
+    if (this.#open) {
+      throw new MessagingError(
+        "invalid",
+        "this memory adapter is open already; give each broker an adapter of its own",
+      );
+    }
     this.#open = true;
     this.space.opened();
   }
@@ -129,6 +134,6 @@ export class MemoryAdapter implements Adapter<undefined> {
 function notFound(address: Address): MessagingError {
   return new MessagingError(
     "not-found",
-    `there is no ${describeAddress(address)} (${addressName(address)}) in this process; declare it with the destinations of a broker on the same space`,
+    `there is no ${describeAddress(address)} (${addressName(address)}) in this process; declare it with createBroker(adapter, { destinations: […] }), or by consuming from it`,
   );
 }

@@ -31,8 +31,11 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     support: "unsupported",
     note: "a delivery is the consumer's while its connection lives, for 30 minutes unless the server says otherwise",
   },
-  deduplication: { support: "unsupported", note: "use idempotent(store), which works on every broker" },
-  transactions: { support: "unsupported", note: "use an outbox and an inbox" },
+  deduplication: { support: "unsupported", note: "every message sent is kept; make the consumer idempotent instead" },
+  transactions: {
+    support: "unsupported",
+    note: "sending and settling are two steps; make the consumer idempotent instead",
+  },
   durable: { support: "native", note: "quorum queues, persistent messages, publisher confirms" },
   maxMessageBytes: MOST_MESSAGE_BYTES,
   maxHeaders: MOST_HEADERS,

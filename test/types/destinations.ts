@@ -53,6 +53,10 @@ export function bodiesAreChecked(): void {
   broker.send(orders, { id: "o-1" });
   // @ts-expect-error a property is of another type
   broker.send(orders, { id: "o-1", total: "12" });
+  // @ts-expect-error a property that no order has
+  broker.send(orders, { id: "o-1", total: 12, colour: "red" });
+  // @ts-expect-error a property that no order has
+  broker.sendMany(orders, [{ body: { id: "o-1", total: 12, colour: "red" } }]);
   // @ts-expect-error the body is missing
   broker.send(orders);
   // @ts-expect-error an event of another topic
