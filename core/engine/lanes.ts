@@ -49,6 +49,8 @@ interface Lane {
   readonly key: string;
   readonly waiting: Fifo<HeldDelivery>;
   occupant: HeldDelivery | undefined;
+  /** Whether it stands among the free ones: what waits there may have been lost, all of it. */
+  ready: boolean;
 }
 
 /**
@@ -71,11 +73,17 @@ export class KeyedLanes implements Lanes {
     }
     let lane = this.#lanes.get(key);
     if (lane === undefined) {
-      lane = { key, waiting: new Fifo(), occupant: undefined };
+      lane = { key, waiting: new Fifo(), occupant: undefined, ready: false };
       this.#lanes.set(key, lane);
     }
     lane.waiting.push(held);
-    if (lane.occupant === undefined && lane.waiting.size === 1) this.#ready.push(lane);
+    if (lane.occupant === undefined) this.#free(lane);
+  }
+
+  #free(lane: Lane): void {
+    if (lane.ready) return;
+    lane.ready = true;
+    this.#ready.push(lane);
   }
 
   take(): HeldDelivery | undefined {
@@ -124,6 +132,7 @@ export class KeyedLanes implements Lanes {
 
   #occupy(lane: Lane): HeldDelivery | undefined {
     const held = takeKept(lane.waiting);
+    lane.ready = false;
     lane.occupant = held;
     if (held === undefined) this.#lanes.delete(lane.key);
     return held;
@@ -138,7 +147,7 @@ export class KeyedLanes implements Lanes {
     const lane = key === undefined ? undefined : this.#lanes.get(key);
     if (lane === undefined || lane.occupant !== held) return;
     lane.occupant = undefined;
-    if (lane.waiting.size > 0) this.#ready.push(lane);
+    if (lane.waiting.size > 0) this.#free(lane);
     else this.#lanes.delete(lane.key);
   }
 
@@ -150,6 +159,7 @@ export class KeyedLanes implements Lanes {
     for (const lane of this.#lanes.values()) {
       drained.push(...lane.waiting);
       lane.waiting.clear();
+      lane.ready = false;
       if (lane.occupant === undefined) this.#lanes.delete(lane.key);
     }
     for (const held of drained) this.leave(held);

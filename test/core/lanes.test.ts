@@ -99,6 +99,18 @@ describe("KeyedLanes", () => {
       { numRuns: 500 },
     );
   });
+
+  it("frees a lane once, though everything that waited there was lost", () => {
+    const lanes = new KeyedLanes();
+    const [lost, one, two] = [held(0, "a"), held(1, "a"), held(2, "a")];
+    lanes.push(lost);
+    lost.state = "settled";
+    expect(lanes.takeOldest()).toBeUndefined();
+    lanes.push(one);
+    lanes.push(two);
+    expect(lanes.take()).toBe(one);
+    expect(lanes.take()).toBeUndefined();
+  });
 });
 
 describe("OpenLanes", () => {
