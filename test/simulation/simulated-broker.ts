@@ -49,12 +49,20 @@ export class SimulatedBroker {
   readonly observer: BrokerObserver;
   readonly #places = new Map<string, Place>();
   readonly #topics = new Map<string, Place[]>();
+  readonly #leases: boolean;
   readonly #mutation: Mutation | undefined;
   #mutated = false;
   #position = 0;
 
-  constructor(time: VirtualTime, prng: Prng, observer: BrokerObserver, mutation: Mutation | undefined) {
+  constructor(
+    time: VirtualTime,
+    prng: Prng,
+    observer: BrokerObserver,
+    leases: boolean,
+    mutation: Mutation | undefined,
+  ) {
     this.time = time;
+    this.#leases = leases;
     this.#prng = prng;
     this.observer = observer;
     this.#mutation = mutation;
@@ -149,12 +157,21 @@ export class SimulatedBroker {
     );
   }
 
+  /** Where single deliveries can come back, a broker that keeps order delivers nothing of a key that is in flight. */
+  #blockedKeys({ ordered, standing }: Place): ReadonlySet<string | undefined> {
+    if (!ordered || !this.#leases) return new Set();
+    const inFlight = standing.filter(({ holder, message }) => holder !== undefined && message.key !== undefined);
+    return new Set(inFlight.map(({ message }) => message.key));
+  }
+
   #deliver(place: Place): void {
     // In order a single consumer is active: the first that came.
     const takers = place.ordered ? place.takers.slice(0, 1) : [...place.takers];
+    const blocked = this.#blockedKeys(place);
     const batches = new Map(takers.map((taker) => [taker, [] as Standing[]]));
     for (const standing of place.standing) {
       if (standing.holder !== undefined || standing.availableAt > this.time.now) continue;
+      if (blocked.has(standing.message.key)) continue;
       const free = takers.filter((taker) => taker.room > (batches.get(taker)?.length ?? 0));
       if (free.length === 0) break;
       const taker = this.#prng.pick(free);

@@ -38,6 +38,7 @@ export class SimulatedProcess {
   #stopped = false;
   /** How often a start or a stop was asked for: only the last one's end tells how things are. */
   #turn = 0;
+  #turnsOpen = 0;
 
   constructor(
     name: string,
@@ -95,9 +96,14 @@ export class SimulatedProcess {
     this.#wanted = true;
     this.#stopped = false;
     this.#turn++;
+    this.#turnsOpen++;
     this.broker.start().then(
-      () => this.#ledger.log(`${this.name} started`),
+      () => {
+        this.#turnsOpen--;
+        this.#ledger.log(`${this.name} started`);
+      },
       (error: unknown) => {
+        this.#turnsOpen--;
         this.#ledger.log(`${this.name} did not start`);
         if (!isMessagingError(error, "start-failed")) this.#ledger.violated(`start failed with ${String(error)}`);
         this.#time.schedule(() => {
@@ -110,8 +116,10 @@ export class SimulatedProcess {
   async stop(timeoutMs: number): Promise<void> {
     this.#wanted = false;
     const turn = ++this.#turn;
-    const by = this.#time.now + timeoutMs + STOP_GRACE_MS;
+    // Starts and stops that were asked for before come first.
+    const by = this.#turnsOpen++ > 0 ? Number.POSITIVE_INFINITY : this.#time.now + timeoutMs + STOP_GRACE_MS;
     await this.broker.stop({ timeoutMs });
+    this.#turnsOpen--;
     // Whatever still runs has been left behind.
     this.#running = new Map();
     this.#ledger.log(`${this.name} stopped`);

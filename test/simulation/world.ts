@@ -32,7 +32,13 @@ export class World {
     this.#prng = new Prng(`${seed}`).fork("world");
     const ordered = [...(variant.queueOrdered ? SOURCES.queue : []), ...(variant.topicOrdered ? SOURCES.topic : [])];
     this.ledger = new Ledger(new Set(ordered), () => this.time.now);
-    this.broker = new SimulatedBroker(this.time, this.#prng.fork("broker"), this.ledger, mutation);
+    this.broker = new SimulatedBroker(
+      this.time,
+      this.#prng.fork("broker"),
+      this.ledger,
+      variant.leaseMs !== undefined,
+      mutation,
+    );
     this.#faults = new Faults(this.#prng.fork("faults"), variant);
     this.#destinations = destinationsOf(variant);
     for (let slot = 0; slot < variant.processes; slot++) this.#spawn(slot);
