@@ -114,7 +114,17 @@ export class Declarations {
         ),
       );
     }
-    return [...problems, ...this.#collisions(adapter)];
+    return [...problems, ...this.#tooManyPriorities(adapter), ...this.#collisions(adapter)];
+  }
+
+  #tooManyPriorities(adapter: Adapter): readonly MessagingError[] {
+    const { levels, support } = adapter.capabilities.priority;
+    if (support === "unsupported") return [];
+    const over = [...this.#queues.values()].filter(({ priorities }) => priorities > levels);
+    return over.map(({ address, priorities }) => {
+      const what = `${describeAddress(address)} asks for ${priorities} priorities, and ${adapter.name} has ${levels}`;
+      return new MessagingError("unsupported", `${what}. Declare fewer`);
+    });
   }
 
   #collisions(adapter: Adapter): readonly MessagingError[] {

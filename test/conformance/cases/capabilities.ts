@@ -4,7 +4,7 @@ import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, send, sendAll } from "../publishing.ts";
-import { refusesAtStart } from "../refusals.ts";
+import { failureOf, refusesAtStart } from "../refusals.ts";
 import { works } from "./works.ts";
 
 async function required(context: CaseContext): Promise<void> {
@@ -94,7 +94,12 @@ async function priorities(context: CaseContext): Promise<void> {
   if (priority.support === "unsupported") return context.refused(`priority: ${priority.note} (tried in K2)`);
   const levels = Math.min(priority.levels, 3);
   const orders = context.queue("orders", { priorities: levels });
-  const broker = await context.started({ destinations: [orders] });
+  const broker = context.broker({ destinations: [orders] });
+  const failure = await failureOf(broker.start());
+  // What a broker can do may depend on the version of its server, which an adapter learns when it connects.
+  const tooOld = failure?.problems.find(({ code, message }) => code === "unsupported" && /priorit/i.test(message));
+  if (tooOld !== undefined) return context.refused(`priority: ${tooOld.message}`);
+  if (failure !== undefined) throw failure;
   const handled: number[] = [];
   const gate = Promise.withResolvers<void>();
   const handler = async ({ n }: Work): Promise<void> => {
