@@ -1,0 +1,257 @@
+import { describe, expect, it } from "vitest";
+import { type BrokerOptions, createBroker, queue, topic } from "../../core/index.ts";
+import { Prng } from "../simulation/prng.ts";
+import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
+import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
+
+const work = queue<unknown>("work");
+const inOrder = queue<unknown>("in-order", { ordered: true });
+const never = (): Promise<void> => new Promise(() => {});
+
+function world(options: BrokerOptions = {}) {
+  const time = new VirtualTime();
+  const clock = new ProcessClock(time);
+  const adapter = new RecordingAdapter();
+  const broker = createBroker(adapter, { clock, random: new Prng("lifecycle"), ...options });
+  const main = () => {
+    const opened = adapter.opened.findLast(({ from }) => from.kind === "queue");
+    if (opened === undefined) throw new Error("nothing was opened");
+    return opened;
+  };
+  const finish = async (promise: Promise<unknown>): Promise<void> => {
+    let done = false;
+    promise.finally(() => {
+      done = true;
+    });
+    expect(await time.until(() => done, time.now + 60_000)).toBe(true);
+    await promise;
+  };
+  return { time, clock, adapter, broker, main, finish };
+}
+
+describe("starting and stopping", () => {
+  it("ends stopped when stop was called last, and started when start was", async () => {
+    const { broker, finish } = world();
+    await finish(Promise.all([broker.start(), broker.stop()]));
+    expect(broker.status().state).toBe("stopped");
+    await finish(Promise.all([broker.start(), broker.stop(), broker.start()]));
+    expect(broker.status().state).toBe("started");
+    await finish(Promise.all([broker.stop(), broker.start(), broker.stop()]));
+    expect(broker.status()).toMatchObject({ state: "stopped", connected: false });
+  });
+
+  it("begins a consumer that was made while it started", async () => {
+    const { broker, adapter, finish, time } = world();
+    const { open } = adapter;
+    adapter.open = async (signals) => {
+      await open.call(adapter, signals);
+      time.schedule(() => {}, 0);
+    };
+    const { receive } = adapter;
+    broker.consume(queue("early"), never);
+    adapter.receive = (from, options, sink) => {
+      adapter.receive = receive;
+      broker.consume(work, never);
+      return receive.call(adapter, from, options, sink);
+    };
+    await finish(broker.start());
+    expect(
+      await time.until(() => adapter.opened.some(({ from }) => "name" in from && from.name === "work"), 60_000),
+    ).toBe(true);
+    await finish(broker.stop());
+  });
+
+  it("knows of a connection that was lost while it started", async () => {
+    const { broker, adapter, finish } = world();
+    adapter.declare = async () => {
+      adapter.signals?.down({ code: "unreachable" } as never);
+      return [];
+    };
+    await finish(broker.start());
+    expect(broker.status().connected).toBe(false);
+    adapter.signals?.up();
+    expect(broker.status().connected).toBe(true);
+    await finish(broker.send(work, {}));
+    await finish(broker.stop());
+  });
+
+  it("refuses what a slow schema lets through after the stop, and keeps no timer for it", async () => {
+    let answer = (): void => {};
+    const slow = queue("slow", {
+      schema: {
+        "~standard": {
+          version: 1,
+          vendor: "test",
+          validate: (value) => new Promise((resolve) => (answer = () => resolve({ value }))),
+        },
+      },
+    });
+    const { broker, adapter, clock, finish } = world();
+    await finish(broker.start());
+    const sending = broker.send(slow, {});
+    const refused = expect(sending).rejects.toMatchObject({ code: "closed" });
+    await finish(broker.stop());
+    answer();
+    await refused;
+    expect(adapter.handed).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe("a consumer that stops", () => {
+  it("gives back at once what begins to wait for its next attempt in place", async () => {
+    const { broker, main, time, clock, finish } = world();
+    let fail = (): void => {};
+    let starts = 0;
+    broker.consume(inOrder, () => {
+      starts++;
+      return new Promise((_, reject) => (fail = () => reject(new Error("no"))));
+    });
+    await finish(broker.start());
+    const before = main();
+    before.sink.deliver([incoming("1", { key: "a" })]);
+    const stopping = broker.stop({ timeoutMs: 10_000 });
+    await settled();
+    fail();
+    await finish(stopping);
+    expect(before.settled).toEqual([{ token: "1", action: "release" }]);
+    expect(time.now).toBe(0);
+    expect(clock.pending).toBe(0);
+    await finish(broker.start());
+    await time.until(() => false, 100_000);
+    expect(starts).toBe(1);
+    await finish(broker.stop());
+  });
+
+  it("does not start later what came while it could not be opened", async () => {
+    const { broker, adapter, time, finish } = world();
+    const started: string[] = [];
+    await finish(broker.start());
+    adapter.refuses = (from) => {
+      if (from.kind !== "suspects") return false;
+      adapter.opened[0]?.sink.deliver([incoming("stale")]);
+      adapter.refuses = undefined;
+      return true;
+    };
+    broker.consume(work, (_, { id }) => void started.push(id));
+    expect(await time.until(() => adapter.opened.some(({ from }) => from.kind === "suspects"), 60_000)).toBe(true);
+    adapter.opened.findLast(({ from }) => from.kind === "queue")?.sink.deliver([incoming("fresh")]);
+    await settled();
+    expect(started).toEqual(["fresh"]);
+    await finish(broker.stop());
+  });
+});
+
+describe("a handler's result", () => {
+  it("is heard once, whatever a thenable does", async () => {
+    const { broker, main, finish } = world();
+    const answersTwice = (done: () => void, failed: (error: Error) => void): void => {
+      done();
+      failed(new Error("no"));
+    };
+    const throws = (): void => {
+      throw new Error("no");
+    };
+    // biome-ignore lint/suspicious/noThenProperty: the point of it
+    const consumer = broker.consume(work, (_, { id }) => ({ then: id === "twice" ? answersTwice : throws }) as never);
+    await finish(broker.start());
+    main().sink.deliver([incoming("twice"), incoming("throws")]);
+    await settled();
+    expect(consumer.status()).toMatchObject({ running: 0, started: 2, succeeded: 1, failed: 1 });
+    await finish(broker.stop());
+  });
+});
+
+describe("order", () => {
+  it("goes on in a key when the copy of one that was lost cannot be made", async () => {
+    const { broker, adapter, main, time, finish } = world({ publish: { timeoutMs: 100 } });
+    const started: string[] = [];
+    broker.consume(
+      inOrder,
+      (_, { id }) => {
+        started.push(id);
+        if (id === "1" && started.length === 1) throw new Error("no");
+      },
+      { retry: { attempts: 1 } },
+    );
+    await finish(broker.start());
+    adapter.holds = true;
+    main().sink.deliver([incoming("1", { key: "a" })]);
+    await settled();
+    main().sink.lost("all", { code: "unreachable" } as never);
+    main().sink.deliver([incoming("1", { key: "a", token: "again" })]);
+    expect(await time.until(() => started.length === 2, 10_000)).toBe(true);
+    await finish(broker.stop());
+  });
+
+  it("gives back what waits behind a delivery that was lost alone", async () => {
+    const { broker, main, finish } = world();
+    broker.consume(inOrder, never);
+    await finish(broker.start());
+    main().sink.deliver([incoming("1", { key: "a" }), incoming("2", { key: "a" }), incoming("3", { key: "b" })]);
+    main().sink.lost(["1"], { code: "unreachable" } as never);
+    await settled();
+    expect(main().settled).toEqual([{ token: "2", action: "release" }]);
+    await finish(broker.stop());
+  });
+
+  it("starts nothing beside a suspect, nor before what stood ahead of it is settled", async () => {
+    const { broker, main, finish } = world();
+    const started: string[] = [];
+    const done = new Map<string, () => void>();
+    broker.consume(inOrder, (_, { id }) => {
+      started.push(id);
+      return new Promise((resolve) => done.set(id, resolve));
+    });
+    await finish(broker.start());
+    const settling: (() => void)[] = [];
+    main().sink.deliver([incoming("1", { key: "a", redeliveries: 3 }), incoming("2", { key: "b", redeliveries: 3 })]);
+    expect(started).toEqual(["1"]);
+    main().settled.push = (...items) => {
+      expect(started).toEqual(["1"]);
+      settling.push(() => {});
+      return items.length;
+    };
+    done.get("1")?.();
+    await settled();
+    expect(settling).toHaveLength(1);
+    expect(started).toEqual(["1", "2"]);
+    await finish(broker.stop({ timeoutMs: 0 }));
+  });
+});
+
+describe("deaths", () => {
+  it("are not counted together with failed attempts", async () => {
+    const { broker, adapter, main, time, finish } = world();
+    const started: string[] = [];
+    broker.consume(work, (_, { id }) => void started.push(id));
+    await finish(broker.start());
+    const headers = Object.assign(Object.create(null), { "anybroker-attempts": "4" });
+    main().sink.deliver([incoming("failing", { headers, redeliveries: 1 }), incoming("deadly", { redeliveries: 3 })]);
+    await settled();
+    expect(started).toEqual(["failing"]);
+    expect(adapter.handed.map(({ to, batch }) => [to.kind, batch[0]?.id])).toEqual([["suspects", "deadly"]]);
+    const apart = adapter.opened.find(({ from }) => from.kind === "suspects");
+    apart?.sink.deliver([incoming("deadly", { redeliveries: 1 })]);
+    expect(await time.until(() => started.includes("deadly"), 10_000)).toBe(true);
+    apart?.sink.deliver([incoming("deadlier", { redeliveries: 2 })]);
+    expect(await time.until(() => adapter.handed.length === 2, 10_000)).toBe(true);
+    expect(adapter.handed[1]).toMatchObject({
+      to: { kind: "dead-letters" },
+      batch: [{ id: "deadlier", headers: { "anybroker-dead-reason": "crashed" } }],
+    });
+    await finish(broker.stop());
+  });
+});
+
+describe("a publisher's verbs", () => {
+  it("are each for their own kind, also when the destination is known", async () => {
+    const { broker, adapter, finish } = world();
+    const events = topic<unknown>("events");
+    await finish(broker.start());
+    await finish(broker.publish(events, {}));
+    await expect(broker.send(events as never, {} as never)).rejects.toMatchObject({ code: "invalid" });
+    expect(adapter.handed).toHaveLength(1);
+    await finish(broker.stop());
+  });
+});
