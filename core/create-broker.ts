@@ -71,7 +71,8 @@ function checkBrokerOptions(options: BrokerOptions): void {
     );
   }
   checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
-  consumerOptions(`${where} { consume }`, {}, consume);
+  const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
+  retryPolicy(`${where} { consume }`, retry, options.random ?? systemRandom());
   for (const capability of require) {
     if (CAPABILITY_NAMES.includes(capability)) continue;
     throw new MessagingError(
