@@ -1,4 +1,4 @@
-import type { ConsumeMessage } from "amqplib";
+import type { ChannelModel, ConsumeMessage } from "amqplib";
 import type {
   Adapter,
   AdapterSignals,
@@ -24,6 +24,12 @@ const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchesInFlight: 1024,
 });
 
+/** The client library's connections of one adapter; undefined while one is down. */
+export interface RabbitMQConnections {
+  readonly publishing: ChannelModel | undefined;
+  readonly consuming: ChannelModel | undefined;
+}
+
 /** anybroker's side of RabbitMQ, over AMQP 0-9-1. Made by {@link rabbitmq}. */
 export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   readonly name = "rabbitmq";
@@ -34,6 +40,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   constructor(options: RabbitMQOptions) {
     this.#settings = resolveOptions(options);
+  }
+
+  /**
+   * amqplib's own connections while they stand, for what anybroker does not offer: make a channel of your own on them.
+   * After a loss they are others, so ask again instead of keeping one. Closing one is mended like any loss.
+   */
+  get connections(): RabbitMQConnections {
+    return this.#session?.connections ?? { publishing: undefined, consuming: undefined };
   }
 
   physicalName(address: Address): string {

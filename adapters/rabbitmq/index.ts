@@ -1,7 +1,7 @@
 import { RabbitMQAdapter } from "./adapter.ts";
 import type { RabbitMQOptions } from "./options.ts";
 
-export type { RabbitMQAdapter } from "./adapter.ts";
+export type { RabbitMQAdapter, RabbitMQConnections } from "./adapter.ts";
 export type { RabbitMQOptions } from "./options.ts";
 
 /**

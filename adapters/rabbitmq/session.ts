@@ -1,4 +1,4 @@
-import type { ConsumeMessage } from "amqplib";
+import type { ChannelModel, ConsumeMessage } from "amqplib";
 import type {
   AdapterSignals,
   DeliverySink,
@@ -79,6 +79,10 @@ export class Session {
       },
       prepare: () => Promise.resolve(),
     });
+  }
+
+  get connections(): { readonly publishing: ChannelModel | undefined; readonly consuming: ChannelModel | undefined } {
+    return { publishing: this.#publishing.current?.model, consuming: this.#consuming.current?.model };
   }
 
   async open(): Promise<void> {

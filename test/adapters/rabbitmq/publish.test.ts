@@ -50,6 +50,17 @@ describeRabbitMQ("publishing to RabbitMQ", (broker) => {
     await expect(session.adapter.depth(nowhere)).rejects.toMatchObject({ code: "not-found" });
   });
 
+  test("the client's own connections are within reach while they stand", async () => {
+    const { publishing, consuming } = session.adapter.connections;
+    expect(publishing).not.toBe(consuming);
+    const channel = await consuming?.createChannel();
+    expect((await channel?.checkQueue(orders.name))?.queue).toBe(orders.name);
+    await channel?.close();
+    const other = await openAdapter({ url: place.url });
+    await other.adapter.close();
+    expect(other.adapter.connections).toEqual({ publishing: undefined, consuming: undefined });
+  });
+
   test("a missing queue is not found, with and without a delay", async () => {
     const nowhere = { kind: "queue", name: `${place.namePrefix}nowhere` } as const;
     const results = await session.send(nowhere, message("now"), message("later", { delayMs: 50 }));
