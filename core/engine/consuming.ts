@@ -4,11 +4,11 @@ import { isMessagingError, MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
-import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
+import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import { Deadlines } from "./deadlines.ts";
 import { Fifo } from "./fifo.ts";
-import { AttemptDelivery, type HeldDelivery } from "./held-delivery.ts";
+import { Handlers } from "./handlers.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
 import { Holding } from "./holding.ts";
 import type { Intake, IntakeOwner } from "./intake.ts";
 import { type Intakes, openIntakes } from "./intakes.ts";
@@ -30,9 +30,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   /** What came from the suspects starts at once, beside the concurrency: there is never more than one. */
   readonly #suspects = new Fifo<HeldDelivery>();
   readonly #held: Holding;
-  readonly #deadlines: Deadlines;
+  readonly #handlers: Handlers;
   readonly #aftermath: Aftermath;
-  readonly #attempts: AttemptContext;
   readonly #quiet: Quiet;
   readonly #counts: Counts = noCounts();
   #state: "new" | "running" | "stopping" | "stopped" = "new";
@@ -40,8 +39,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #error: MessagingError | undefined;
   #concurrency: number;
   #intakes: Intakes | undefined;
-  #running = 0;
-  #suspectsRunning = 0;
   #pumping = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -49,16 +46,12 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   constructor(context: ConsumerContext) {
     this.#context = context;
-    this.#held = new Holding(context, (held) => this.#overrun(held));
+    this.#held = new Holding(context, (held) => this.#handlers.overrun(held));
     this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
-    this.#deadlines = new Deadlines(context.clock);
+    this.#handlers = new Handlers(context, this.#counts, (held, verdict, aborted) =>
+      this.#over(held, verdict, aborted),
+    );
     this.#aftermath = new Aftermath(context, this.#counts, this);
-    const begin = (held: HeldDelivery, delivery: AttemptDelivery): boolean => {
-      const wanted = !delivery.abandoned && !held.lost;
-      if (wanted) this.#counts.started++;
-      return wanted;
-    };
-    this.#attempts = { ...context, begin };
     this.#quiet = new Quiet(context.clock);
     this.#concurrency = context.concurrency;
   }
@@ -136,7 +129,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       error: this.#error,
       concurrency: this.#concurrency,
       window: this.#intakes?.main.window ?? 0,
-      running: this.#running,
+      running: this.#handlers.running,
       waiting: this.#held.waiting(),
       unsettled: this.#held.size,
       ...this.#counts,
@@ -224,7 +217,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     while (this.#state === "running" && !this.#paused && this.#intakes !== undefined) {
       const held = this.#next();
       if (held === undefined) break;
-      this.#start(held);
+      this.#handlers.start(held, this.#held.limits);
     }
     this.#pumping = false;
     if (this.#isStarved()) this.#held.starved();
@@ -234,7 +227,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   /** Whether handlers are free while keys that wait for their turn fill the window. */
   #isStarved(): boolean {
-    if (!this.#context.ordered || this.#held.suspicious || this.#running >= this.#concurrency) return false;
+    if (!this.#context.ordered || this.#held.suspicious || this.#handlers.running >= this.#concurrency) return false;
     return this.#intakes !== undefined && this.#held.size >= this.#intakes.main.window;
   }
 
@@ -247,56 +240,15 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       // Then what stands first after a death is what ran; otherwise one that is long done would be blamed for the next.
       return this.#held.oldest?.state === "waiting" ? this.#lanes.takeOldest() : undefined;
     }
-    if (this.#running - this.#suspectsRunning >= this.#concurrency) return undefined;
+    if (this.#handlers.concurrent >= this.#concurrency) return undefined;
     return this.#lanes.take();
   }
 
-  #start(held: HeldDelivery): void {
-    const { clock, destination, ordered, subscription, timeoutMs } = this.#context;
-    const now = clock.now();
-    held.state = "running";
-    this.#running++;
-    if (held.suspect) this.#suspectsRunning++;
-    const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
-    held.current = delivery;
-    const verdict = obstacle(held, now, this.#held.limits, ordered);
-    if (verdict !== undefined) {
-      this.#finish(held, delivery, verdict);
-      return;
-    }
-    this.#deadlines.set(held, timeoutMs);
-    runAttempt(held, delivery, this.#attempts, (end) => this.#finish(held, delivery, end));
-  }
-
-  #overrun(held: HeldDelivery): void {
-    const delivery = held.current;
-    if (delivery === undefined) return;
-    const { sourceName, timeoutMs } = this.#context;
-    const what = `the handler of ${sourceName} took longer than ${timeoutMs} ms`;
-    const error = new MessagingError("timeout", `${what}; raise timeoutMs, or let the handler heed delivery.signal`);
-    delivery.abort(error);
-    this.#finish(held, delivery, { kind: "failed", error, afterMs: undefined });
-    this.#abandon(delivery);
-  }
-
-  #abandon(delivery: AttemptDelivery): void {
-    delivery.abandoned = true;
-    this.#counts.abandoned++;
-  }
-
-  #finish(held: HeldDelivery, delivery: AttemptDelivery, verdict: Verdict): void {
-    if (delivery.abandoned) {
-      this.#counts.abandoned--;
-      return;
-    }
-    this.#deadlines.lift(held);
-    held.current = undefined;
-    this.#running--;
-    if (held.suspect) this.#suspectsRunning--;
+  #over(held: HeldDelivery, verdict: Verdict, aborted: boolean): void {
     if (held.lost) {
       this.#counts.fenced++;
       this.#drop(held);
-    } else if (this.#state === "stopping" && delivery.aborted && verdict.kind === "failed") {
+    } else if (this.#state === "stopping" && aborted && verdict.kind === "failed") {
       this.#release(held);
     } else {
       this.#aftermath.apply(held, verdict);
@@ -396,29 +348,23 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#intakes?.main.setWindow(0);
     this.#intakes?.suspects?.setWindow(0);
     this.#releaseWaiting();
-    await this.#quiet.until(() => this.#running === 0 && !this.#held.copying(), timeoutMs);
+    await this.#quiet.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
     this.#aftermath.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
     for (const held of this.#held) held.abort(reason);
-    await this.#quiet.until(() => this.#running === 0, ABORT_GRACE_MS);
+    await this.#quiet.until(() => this.#handlers.running === 0, ABORT_GRACE_MS);
     for (const held of this.#held) this.#leaveBehind(held);
     await this.#quiet.until(() => this.#held.size === 0, SETTLE_GRACE_MS);
     await this.#intakes?.close();
     this.#intakes = undefined;
     for (const held of this.#held) this.#forget(held);
-    this.#deadlines.clear();
+    this.#handlers.clear();
     this.#state = "stopped";
   }
 
   /** Gives back what a handler or a copy would not let go of in time. */
   #leaveBehind(held: HeldDelivery): void {
-    if (held.current !== undefined) {
-      this.#deadlines.lift(held);
-      this.#abandon(held.current);
-      held.current = undefined;
-      this.#running--;
-      if (held.suspect) this.#suspectsRunning--;
-    }
+    this.#handlers.leaveBehind(held);
     if (held.state === "running" || held.state === "copying") this.#release(held);
   }
 }
