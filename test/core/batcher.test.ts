@@ -5,7 +5,7 @@ import type { SendResult } from "../../core/index.ts";
 import { MessagingError } from "../../core/index.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
-import { outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
+import { LIMITS, outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
 
 const ADDRESS = { kind: "queue", name: "work" } as const;
 const UNKNOWN: SendResult = { status: "unknown", cause: new Error("no answer") };
@@ -21,10 +21,10 @@ const run = fc.record({
   }),
   messages: fc.array(
     fc.record({
-      key: fc.constantFrom(undefined, "a", "b", "c"),
-      size: fc.integer({ min: 1, max: 20 }),
+      key: fc.constantFrom(undefined, "a", "a", "b", "c"),
+      size: fc.integer({ min: 1, max: 10 }),
       timeoutMs: fc.constantFrom(100, 1_000, 60_000),
-      at: fc.nat({ max: 500 }),
+      at: fc.constantFrom(0, 0, 0, 50, 300),
     }),
     { minLength: 1, maxLength: 25 },
   ),
@@ -137,6 +137,23 @@ describe("Publishing and its batchers", () => {
     await Promise.all(all);
     expect(adapter.handed.map(({ batch }) => batch.length)).toEqual([1, 9]);
   });
+
+  for (const ordered of [false, true]) {
+    it(`hands over again in order what came back in any${ordered ? ", on an ordered queue" : ""}`, async () => {
+      const time = new VirtualTime();
+      const adapter = new RecordingAdapter({ ...LIMITS, storesInOrder: true });
+      adapter.holds = true;
+      const publishing = new Publishing(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+      publishing.connected(true);
+      const route = publishing.route(ADDRESS, ordered);
+      for (const id of ["1", "2", "3"]) publishing.send(route, outgoingMessage(id, { key: "k" }));
+      await settled();
+      for (const index of [1, 2, 0]) adapter.handed[0]?.report(index, UNKNOWN);
+      publishing.send(route, outgoingMessage("4", { key: "k" }));
+      await time.until(() => adapter.handed.length === 2, 5_000);
+      expect(adapter.handed[1]?.batch.map(({ id }) => id)).toEqual(["1", "2", "3", "4"]);
+    });
+  }
 
   it("calls a refusal after an unanswered try unconfirmed, and keeps the refusal as its cause", async () => {
     const time = new VirtualTime();
