@@ -141,7 +141,7 @@ export class Declarations {
       }
       const owner = owners.get(name);
       if (owner === undefined) owners.set(name, address);
-      else {
+      else if (!isDerived(address) || !isDerived(owner)) {
         problems.push(
           new MessagingError(
             "conflict",
@@ -162,6 +162,11 @@ export class Declarations {
       yield { kind: "suspects", of };
     }
   }
+}
+
+/** Whether it follows from another address, whose collision says it all. */
+function isDerived(address: Address): boolean {
+  return address.kind === "dead-letters" || address.kind === "suspects";
 }
 
 function withoutAddress(declaration: { readonly address: Address }): object {
