@@ -201,8 +201,9 @@ export class ReceivingChannel {
     this.#slots.push(slot);
     const prefetched = this.#channel.prefetch(prefetch, false);
     const consuming = this.#channel.consume(this.#queue, (message) => this.#onMessage(slot, message));
-    await prefetched;
-    slot.consumerTag = (await consuming).consumerTag;
+    // Both at once: where the connection breaks both reject, and either alone would be nobody's.
+    const [, { consumerTag }] = await Promise.all([prefetched, consuming]);
+    slot.consumerTag = consumerTag;
   }
 
   async #cancelAll(): Promise<void> {

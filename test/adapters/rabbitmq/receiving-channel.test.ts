@@ -190,3 +190,26 @@ test("a delivery of another channel is fenced", async () => {
   expect(other.receiving.settle([{ token: delivery?.token, action: "ack" }])).toEqual(["fenced"]);
   expect(one.receiving.settle([{ token: delivery?.token, action: "ack" }])).toEqual(["settled"]);
 });
+
+test("a connection that breaks while subscribing rejects, and leaves no rejection unheard", async () => {
+  class BrokenChannel extends FakeChannel {
+    override async prefetch(): Promise<void> {
+      throw new Error("Channel ended, no reply will be forthcoming");
+    }
+    override async consume(): Promise<{ consumerTag: string }> {
+      throw new Error("Channel ended, no reply will be forthcoming");
+    }
+  }
+  const unheard: unknown[] = [];
+  const listen = (reason: unknown): void => void unheard.push(reason);
+  process.on("unhandledRejection", listen);
+  try {
+    const { receiving } = receivingFrom(new BrokenChannel(), false, 1);
+    await expect(receiving.start()).rejects.toThrow("Channel ended");
+    // Node tells of unheard rejections after the turn in which they happened.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(unheard).toEqual([]);
+  } finally {
+    process.off("unhandledRejection", listen);
+  }
+});
