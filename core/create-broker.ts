@@ -103,7 +103,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #declarations = new Declarations();
   readonly #publishing: Publishing;
   readonly #sending: Sending;
-  readonly #consumers: Consuming[] = [];
+  #consumers: Consuming[] = [];
   readonly #json = jsonCodec();
   #keepers: KeepStarting[] = [];
   #state: BrokerStatus["state"] = "new";
@@ -217,7 +217,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       suspects: publishing.route({ kind: "suspects", of: source }, false),
       deadLetters: publishing.route({ kind: "dead-letters", of: source }, false),
     });
-    this.#consumers.push(consumer);
+    this.#consumers = [...this.#consumers.filter(({ gone }) => !gone), consumer];
     if (this.#state === "started") this.#startLate(consumer);
     return consumer;
   }

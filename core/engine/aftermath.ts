@@ -80,6 +80,12 @@ export class Aftermath {
         this.#deadLetter(held, verdict.reason, verdict.error);
         break;
       case "early":
+        if (this.#context.ordered || this.#context.maxDelayMs === 0) {
+          // The rest counts one more attempt, and this was none.
+          held.attempt--;
+          this.#owner.rest(held, verdict.delayMs);
+          break;
+        }
         this.#copier.copy(held, retries, (context) => hopCopy(held, context, verdict.delayMs), this.#ack);
         break;
       case "suspect":

@@ -56,6 +56,11 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#concurrency = context.concurrency;
   }
 
+  /** Whether nothing will ever come of it again. */
+  get gone(): boolean {
+    return this.#ended && this.#state === "stopped";
+  }
+
   /** Whether `stop` was called on the consumer itself. */
   get ended(): boolean {
     return this.#ended;
@@ -75,11 +80,16 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   async #open(): Promise<void> {
     try {
       const windows = { main: this.#window(), suspects: this.#paused ? 0 : 1 };
-      this.#intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
+      const intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
+      if (this.#state === "stopped") {
+        await intakes.close();
+        this.#forgetAll();
+        return;
+      }
+      this.#intakes = intakes;
       this.#pump();
     } catch (error) {
-      this.#lanes.drain();
-      for (const held of this.#held) this.#forget(held);
+      this.#forgetAll();
       throw error;
     }
   }
@@ -324,6 +334,11 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#held.remove(held, this.#concurrency);
   }
 
+  #forgetAll(): void {
+    this.#lanes.drain();
+    for (const held of this.#held) this.#forget(held);
+  }
+
   leased(intake: Intake): readonly HeldDelivery[] {
     return this.#held.owned((held) => this.#intakes?.of(held) === intake);
   }
@@ -344,7 +359,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#state = "stopping";
-    await this.#opening;
+    await this.#quiet.settled(this.#opening, timeoutMs);
     this.#intakes?.main.setWindow(0);
     this.#intakes?.suspects?.setWindow(0);
     this.#releaseWaiting();
@@ -357,7 +372,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     await this.#quiet.until(() => this.#held.size === 0, SETTLE_GRACE_MS);
     await this.#intakes?.close();
     this.#intakes = undefined;
-    for (const held of this.#held) this.#forget(held);
+    this.#forgetAll();
     this.#handlers.clear();
     this.#state = "stopped";
   }

@@ -29,4 +29,15 @@ export class Quiet {
       this.#waits.push(wait);
     });
   }
+
+  /** Resolves when the work has settled, or after `timeoutMs`. */
+  async settled(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+    let over = false;
+    const finish = (): void => {
+      over = true;
+      this.check();
+    };
+    work.then(finish, finish);
+    await this.until(() => over, timeoutMs);
+  }
 }
