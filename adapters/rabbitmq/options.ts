@@ -34,7 +34,7 @@ export interface RabbitMQOptions {
   readonly requestTimeoutMs?: number;
   /**
    * Milliseconds between attempts to reconnect: the first wait, doubled up to the longest, each with random jitter.
-   * Attempts never end. Default 100 and 10,000.
+   * Attempts never end. Default 100 and 3,000.
    */
   readonly reconnect?: { readonly firstMs?: number; readonly maxMs?: number };
   /**
@@ -125,7 +125,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
     requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
     reconnectFirstMs: reconnect.firstMs ?? 100,
-    reconnectMaxMs: reconnect.maxMs ?? Math.max(10_000, reconnect.firstMs ?? 0),
+    reconnectMaxMs: reconnect.maxMs ?? Math.max(3_000, reconnect.firstMs ?? 0),
     deliveryLimit: options.deliveryLimit ?? 100,
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: text("connectionName", options.connectionName) ?? "anybroker",
