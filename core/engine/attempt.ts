@@ -37,10 +37,12 @@ export interface CrashLimits {
  * held; from then on its count is its own. Two deaths apart are asked for where the policy allows as many. Failed attempts
  * do not count here: a message that fails now and then would be set apart too early, and be blamed for its neighbour.
  */
-export function crashLimits(attempts: number): CrashLimits {
-  const deadFrom = Math.max(attempts, 2);
-  const suspectFrom = Math.max(1, deadFrom - 2);
-  return { suspectFrom, deadFromApart: deadFrom - suspectFrom, deadFrom };
+export function crashLimits(attempts: number, leased: boolean): CrashLimits {
+  const apart = Math.max(attempts, 2);
+  const suspectFrom = Math.max(1, apart - 2);
+  // In order the first that is not settled is taken for the one that ran. Where leases run out the order of arrival may
+  // turn, and a neighbour would be blamed: there two deaths one at a time are asked for, whatever the policy.
+  return { suspectFrom, deadFromApart: apart - suspectFrom, deadFrom: Math.max(attempts, leased ? 3 : 2) };
 }
 
 /** Whether so many deaths lie behind a delivery that it may not run beside others. */

@@ -17,7 +17,7 @@ export class Holding {
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
   constructor(context: ConsumerContext, onExpire: (held: HeldDelivery) => void) {
-    this.limits = crashLimits(context.retry.attempts);
+    this.limits = crashLimits(context.retry.attempts, context.adapter.capabilities.lease.support !== "unsupported");
     this.#onExpire = onExpire;
     this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
   }
