@@ -117,7 +117,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#clock = options.clock ?? systemClock();
     this.#random = options.random ?? systemRandom();
     this.#publishing = new Publishing(adapter, options.publish ?? {}, this.#clock, this.#random);
-    this.#sending = new Sending(adapter, this.#publishing, this.#clock, this.#random);
+    this.#sending = new Sending(adapter, this.#publishing, this.#clock, this.#random, this.#json);
     for (const destination of options.destinations ?? []) {
       if (destination.kind === "queue") this.#declarations.addQueue(destination);
       else if (destination.kind === "topic") this.#declarations.addTopic(destination);

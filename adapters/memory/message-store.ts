@@ -1,3 +1,4 @@
+import { Fifo } from "../../core/engine/fifo.ts";
 import type { Clock, OutgoingMessage, Timer } from "../../core/index.ts";
 
 /** A message as it stands on a queue of the process. */
@@ -8,34 +9,23 @@ export interface StoredMessage {
   redeliveries: number;
 }
 
-const COMPACT_AFTER = 1024;
-
 /** The messages of one priority: gives its first quickly, and takes a message back at the place it had. */
 class Shelf {
-  #messages: (StoredMessage | undefined)[] = [];
-  #head = 0;
+  readonly #fresh = new Fifo<StoredMessage>();
+  /** In order. What was taken once stood before everything that was not. */
+  readonly #returned: StoredMessage[] = [];
 
   push(message: StoredMessage): void {
-    this.#messages.push(message);
+    this.#fresh.push(message);
   }
 
   shift(): StoredMessage | undefined {
-    const message = this.#messages[this.#head];
-    if (message === undefined) return undefined;
-    this.#messages[this.#head] = undefined;
-    this.#head++;
-    if (this.#head >= COMPACT_AFTER && this.#head * 2 >= this.#messages.length) {
-      this.#messages = this.#messages.slice(this.#head);
-      this.#head = 0;
-    }
-    return message;
+    return this.#returned.shift() ?? this.#fresh.shift();
   }
 
   putBack(message: StoredMessage): void {
-    let at = this.#head;
-    while (at < this.#messages.length && (this.#messages[at]?.sequence ?? 0) < message.sequence) at++;
-    if (at === this.#head && this.#head > 0) this.#messages[--this.#head] = message;
-    else this.#messages.splice(at, 0, message);
+    const before = this.#returned.findLastIndex(({ sequence }) => sequence < message.sequence);
+    this.#returned.splice(before + 1, 0, message);
   }
 }
 

@@ -10,6 +10,7 @@ import { type Address, describeAddress, type WorkAddress } from "../address.ts";
 import type { CapabilityName } from "../capabilities.ts";
 import type { Queue, SubscriptionOptions, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
+import { refusal } from "./refusal.ts";
 
 type AnyQueue = Queue<never, unknown>;
 type AnyTopic = Topic<never, unknown>;
@@ -102,18 +103,8 @@ export class Declarations {
 
   /** Everything that keeps this adapter from carrying what was declared and required. */
   problems(adapter: Adapter, required: readonly CapabilityName[]): readonly MessagingError[] {
-    const problems: MessagingError[] = [];
     const asked = [...required.map((capability) => ({ where: "the option `require`", capability })), ...this.#asked];
-    for (const { where, capability } of asked) {
-      const { support, note } = adapter.capabilities[capability];
-      if (support !== "unsupported") continue;
-      problems.push(
-        new MessagingError(
-          "unsupported",
-          `${where} asks for ${capability}, and ${adapter.name} cannot give it: ${note}`,
-        ),
-      );
-    }
+    const problems = asked.flatMap(({ where, capability }) => refusal(where, adapter, capability) ?? []);
     return [...problems, ...this.#tooManyPriorities(adapter), ...this.#collisions(adapter)];
   }
 

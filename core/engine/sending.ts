@@ -3,13 +3,14 @@ import { describeAddress } from "../address.ts";
 import type { Entry, Publisher, Receipt } from "../broker.ts";
 import type { CapabilityName } from "../capabilities.ts";
 import type { Clock, Random } from "../clock.ts";
+import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
-import { jsonCodec } from "../json-codec.ts";
 import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { type Outgoing, outgoing } from "./outgoing.ts";
 import type { Publishing, Route } from "./publishing.ts";
+import { refusal } from "./refusal.ts";
 
 type Destination = Queue<never, unknown> | Topic<never, unknown>;
 
@@ -26,14 +27,15 @@ export class Sending implements Publisher {
   readonly #clock: Clock;
   readonly #makeId: () => string;
   readonly #targets = new WeakMap<Destination, Target>();
-  readonly #json = jsonCodec();
+  readonly #json: Codec;
   /** Why nothing can be sent now; undefined while it can. */
   #closed: string | undefined = "it is not started: call start() first";
 
-  constructor(adapter: Adapter, publishing: Publishing, clock: Clock, random: Random) {
+  constructor(adapter: Adapter, publishing: Publishing, clock: Clock, random: Random, json: Codec) {
     this.#adapter = adapter;
     this.#publishing = publishing;
     this.#clock = clock;
+    this.#json = json;
     this.#makeId = messageIds(clock, random);
   }
 
@@ -119,9 +121,8 @@ export class Sending implements Publisher {
     const where = describeAddress(address);
     const { capabilities, name: adapterName } = this.#adapter;
     const refuse = (capability: CapabilityName): void => {
-      if (capabilities[capability].support !== "unsupported") return;
-      const what = `${where} asks for ${capability}, and ${adapterName} cannot give it`;
-      throw new MessagingError("unsupported", `${what}: ${capabilities[capability].note}`);
+      const refused = refusal(where, this.#adapter, capability);
+      if (refused !== undefined) throw refused;
     };
     if (options.ordered) refuse("order");
     if (options.durable) refuse("durable");
