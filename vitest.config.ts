@@ -8,6 +8,7 @@ const alias = [
   { find: /^anybroker$/, replacement: source("core/index.ts") },
   { find: /^anybroker\/memory$/, replacement: source("adapters/memory/index.ts") },
   { find: /^anybroker\/rabbitmq$/, replacement: source("adapters/rabbitmq/index.ts") },
+  { find: /^anybroker\/kafka$/, replacement: source("adapters/kafka/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

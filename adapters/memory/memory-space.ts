@@ -1,6 +1,6 @@
 import { type Address, addressName, type Clock, type SubscriptionDeclaration } from "../../core/index.ts";
+import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./memory-queue.ts";
-import { routingMatches } from "./routing.ts";
 
 interface Binding {
   readonly queue: MemoryQueue;

@@ -1,0 +1,43 @@
+import type { Receiver } from "../../../core/adapter.ts";
+import type { MessagingError } from "../../../core/errors.ts";
+import type { TopicPartition } from "../port.ts";
+import type { LogRecord } from "../records/contract.ts";
+
+/** What a consumer reads, and how. */
+export interface ConsumerOptions {
+  readonly group: string;
+  /** Every topic that the group reads; all members must say the same. */
+  readonly topics: readonly string[];
+  /** The most unsettled records at first: of the consumer in all, or of each partition. */
+  readonly window: number;
+  readonly windowPer: "consumer" | "partition";
+  /**
+   * Whether records around which a consumer died come one at a time, nothing else being held: where their order is kept
+   * and they cannot be set apart.
+   */
+  readonly singly: boolean;
+  /** Records that are none of ours are passed over: they count as finished without being delivered. */
+  readonly wanted?: (record: LogRecord) => boolean;
+}
+
+/** A record that is ours until it is settled; it is its own delivery token. */
+export interface HeldRecord extends TopicPartition {
+  readonly record: LogRecord;
+  /** How many consumers died while it was, or may have been, in their hands. */
+  readonly deaths: number;
+}
+
+/** Where a consumer puts what it reads. No call throws. */
+export interface RecordSink {
+  deliver(records: readonly HeldRecord[]): void;
+  /** These are asked back: those not begun should be released soon, the others settled as they end. */
+  recall(records: readonly HeldRecord[]): void;
+  /** No longer ours. */
+  lost(records: readonly HeldRecord[], cause: MessagingError): void;
+  stalled(cause: MessagingError): void;
+  /** Something that people should know: an offset out of range, a topic that is gone. */
+  notice(error: MessagingError): void;
+}
+
+/** Reads partitions as a member of a group. Tokens of `settle` and `extend` are the held records. */
+export type RecordConsumer = Receiver;

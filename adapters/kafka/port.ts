@@ -1,0 +1,199 @@
+/**
+ * What the adapter needs of a Kafka client: requests of the protocol, one call each, with the outcome of every partition
+ * told apart. Everything else (batches, sequences, membership, offsets, retries) is written above it, so that another
+ * client can be put beneath.
+ *
+ * No call tries again by itself. Errors that Kafka answers with are data: their protocol name, as in
+ * `NOT_LEADER_FOR_PARTITION`. A call rejects with a `MessagingError` if there is no answer: `unreachable` (no connection,
+ * or it broke: what was asked may have been done), `timeout` (likewise), `unauthorized` (refused credentials),
+ * `unsupported` (the server does not speak this request).
+ */
+export interface KafkaClient {
+  /** A set of sockets of its own, not yet open. Requests to one node are answered in order, fetches beside the others. */
+  connection(): KafkaConnection;
+}
+
+/** The name of a protocol error, as in `NOT_LEADER_FOR_PARTITION`; undefined where it went well. */
+export type ErrorName = string | undefined;
+
+/** A partition of a topic. */
+export interface TopicPartition {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+/** Sockets onto a cluster. They are opened as needed, and again after they broke. */
+export interface KafkaConnection {
+  /** Resolves when one broker answers. Rejects with `unreachable` or `unauthorized`. */
+  connect(): Promise<void>;
+  /** Ends every socket; requests under way reject. A second call does nothing. */
+  close(): Promise<void>;
+
+  /** Asks the cluster anew. Topics that do not exist are in the answer with an error; none is ever created by asking. */
+  metadata(topics: readonly string[]): Promise<ClusterMetadata>;
+  createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]>;
+  /** The values of the configurations asked for, of topics that exist. */
+  topicConfigurations(topics: readonly string[], names: readonly string[]): Promise<readonly TopicConfiguration[]>;
+
+  /** An identity for idempotent producing. */
+  producerIdentity(): Promise<ProducerIdentity>;
+  /** With acks=all. One record batch per partition. */
+  produce(node: number, batches: readonly PartitionBatch[], timeoutMs: number): Promise<readonly ProduceOutcome[]>;
+  fetch(node: number, request: FetchRequest): Promise<readonly FetchedPartition[]>;
+  /** The first offset at or after a time, or of either end of the log. */
+  listOffsets(node: number, wanted: readonly WantedOffset[]): Promise<readonly ListedOffset[]>;
+  /** Removes every record before an offset. */
+  deleteRecords(node: number, before: readonly PartitionOffset[]): Promise<readonly PartitionOutcome[]>;
+
+  /** The node that coordinates a group. */
+  coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }>;
+  joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome>;
+  syncGroup(node: number, request: SyncRequest): Promise<{ readonly error: ErrorName; readonly assignment: Buffer }>;
+  heartbeat(node: number, member: Membership): Promise<ErrorName>;
+  leaveGroup(node: number, member: Pick<Membership, "group" | "memberId">): Promise<ErrorName>;
+  commitOffsets(node: number, commit: OffsetCommit): Promise<readonly PartitionOutcome[]>;
+  fetchOffsets(
+    node: number,
+    group: string,
+    partitions: readonly TopicPartition[],
+  ): Promise<{ readonly error: ErrorName; readonly offsets: readonly CommittedOffset[] }>;
+  /** The state of a group (`Stable`, `Empty`, `Dead`, …) and how many members it has. */
+  describeGroup(
+    node: number,
+    group: string,
+  ): Promise<{ readonly error: ErrorName; readonly state: string; readonly members: number }>;
+}
+
+/** The brokers, and where the partitions of the topics asked for are led. */
+export interface ClusterMetadata {
+  readonly brokers: number;
+  readonly topics: readonly TopicMetadata[];
+}
+
+export interface TopicMetadata {
+  readonly topic: string;
+  readonly error: ErrorName;
+  readonly partitions: readonly PartitionMetadata[];
+}
+
+export interface PartitionMetadata {
+  readonly partition: number;
+  readonly error: ErrorName;
+  /** -1 while there is none. */
+  readonly leader: number;
+  readonly replicas: number;
+}
+
+export interface TopicSpecification {
+  readonly topic: string;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  readonly configuration: Readonly<Record<string, string>>;
+}
+
+export interface TopicOutcome {
+  readonly topic: string;
+  readonly error: ErrorName;
+  /** What the server says about it. */
+  readonly message: string | undefined;
+}
+
+export interface TopicConfiguration {
+  readonly topic: string;
+  readonly error: ErrorName;
+  readonly values: ReadonlyMap<string, string>;
+}
+
+export interface ProducerIdentity {
+  readonly error: ErrorName;
+  readonly producerId: bigint;
+  readonly epoch: number;
+}
+
+/** An encoded record batch for a partition. */
+export interface PartitionBatch extends TopicPartition {
+  readonly batch: Uint8Array;
+}
+
+export interface PartitionOutcome extends TopicPartition {
+  readonly error: ErrorName;
+}
+
+export interface ProduceOutcome extends PartitionOutcome {
+  readonly baseOffset: number;
+}
+
+export interface PartitionOffset extends TopicPartition {
+  readonly offset: number;
+}
+
+/** A long poll. Reads what was committed by transactions, and tells which were aborted. */
+export interface FetchRequest {
+  readonly maxWaitMs: number;
+  readonly minBytes: number;
+  readonly maxBytes: number;
+  readonly partitions: readonly (PartitionOffset & { readonly maxBytes: number })[];
+}
+
+export interface FetchedPartition extends PartitionOutcome {
+  readonly highWatermark: number;
+  /** Where reading ends while a transaction is open. */
+  readonly lastStableOffset: number;
+  readonly logStartOffset: number;
+  readonly abortedTransactions: readonly { readonly producerId: bigint; readonly firstOffset: number }[];
+  /** Encoded record batches, the last possibly cut off. */
+  readonly records: Buffer;
+}
+
+export interface WantedOffset extends TopicPartition {
+  /** Milliseconds since 1970. `latest` is the offset that the next record gets. */
+  readonly at: "earliest" | "latest" | number;
+}
+
+export interface ListedOffset extends PartitionOutcome {
+  /** -1 where no record is as late as the time asked for. */
+  readonly offset: number;
+}
+
+/** A member of a group in one of its generations. */
+export interface Membership {
+  readonly group: string;
+  readonly memberId: string;
+  readonly generation: number;
+}
+
+export interface JoinRequest {
+  readonly group: string;
+  /** Empty for a new member. */
+  readonly memberId: string;
+  readonly sessionTimeoutMs: number;
+  readonly rebalanceTimeoutMs: number;
+  readonly protocol: string;
+  readonly metadata: Buffer;
+}
+
+export interface JoinOutcome {
+  readonly error: ErrorName;
+  readonly generation: number;
+  readonly leader: string;
+  /** With `MEMBER_ID_REQUIRED` the one to join with. */
+  readonly memberId: string;
+  /** For the leader: everybody. */
+  readonly members: readonly { readonly memberId: string; readonly metadata: Buffer }[];
+}
+
+export interface SyncRequest extends Membership {
+  /** From the leader: what each member is assigned. */
+  readonly assignments: readonly { readonly memberId: string; readonly assignment: Buffer }[];
+}
+
+/** Offsets with metadata. A generation of -1 and an empty member id commit to a group without members. */
+export interface OffsetCommit extends Membership {
+  readonly offsets: readonly (PartitionOffset & { readonly metadata: string })[];
+}
+
+export interface CommittedOffset extends PartitionOutcome {
+  /** -1 where none was committed. */
+  readonly offset: number;
+  readonly metadata: string;
+}
