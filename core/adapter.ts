@@ -55,6 +55,12 @@ export interface Adapter<Native = unknown> {
   /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
   depth(of: Address): Promise<Depth>;
 
+  /**
+   * Moves a subscription that stands to another position; there where `capabilities.replay` is not `unsupported`. Rejects
+   * with `conflict` while anybody consumes from it, and with `not-found` if there is no such subscription.
+   */
+  rewind?(of: SubscriptionAddress, to: StartPosition): Promise<void>;
+
   /** Closes every receiver and connection. Unsettled deliveries go back to the broker. A second call does nothing. */
   close(): Promise<void>;
 }
@@ -126,8 +132,17 @@ export interface SubscriptionDeclaration {
   readonly ttlMs?: number;
 }
 
-/** Where a new subscription begins: with what is published from now on, the oldest message kept, or a point in time. */
-export type StartPosition = "now" | "earliest" | Date;
+/**
+ * Where a subscription begins: with what is published from now on, the oldest message kept, a point in time, or, where
+ * the broker keeps numbered logs, offsets in them; a log that is not named then begins at the oldest message kept.
+ */
+export type StartPosition = "now" | "earliest" | Date | { readonly offsets: readonly StartOffset[] };
+
+/** The first message to take from one partition of a topic. */
+export interface StartOffset {
+  readonly partition: number;
+  readonly offset: number;
+}
 
 /** A message on its way to the broker. */
 export interface OutgoingMessage {
@@ -203,6 +218,11 @@ export interface DeliverySink<Native = unknown> {
    * broker will deliver them again. Settling them from now on is answered `fenced`.
    */
   lost(tokens: readonly DeliveryToken[] | "all", cause: MessagingError): void;
+  /**
+   * Others are to have these deliveries soon: those that no handler was started for are released, and the others settled
+   * when they end. They stay ours until they are settled or lost.
+   */
+  recall(tokens: readonly DeliveryToken[]): void;
   /** The receiver cannot take messages for now, and why; it goes on trying. Cleared by the next delivery. */
   stalled(cause: MessagingError): void;
 }

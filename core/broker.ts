@@ -1,4 +1,4 @@
-import type { Depth } from "./adapter.ts";
+import type { Depth, StartPosition } from "./adapter.ts";
 import type { Consumer, ConsumerStatus } from "./consumer.ts";
 import type { Handler } from "./delivery.ts";
 import type { Queue, Topic } from "./destination.ts";
@@ -99,5 +99,12 @@ export interface Broker<Native = unknown> extends Publisher {
   /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found` or, while not started, `closed`. */
   depth<Input, Output>(queue: Queue<Input, Output>): Promise<Depth>;
   depth<Input, Output>(topic: Topic<Input, Output>, subscription: string): Promise<Depth>;
+  /**
+   * Moves a subscription that exists to another position, so that its events are handled again, or some are passed over.
+   * Stop its consumers first, in every process: with `Consumer.stop`, or the whole broker object. Rejects with
+   * `unsupported` on a broker without `replay`, `conflict` while anybody consumes from it, `not-found`, and `closed`
+   * while not started.
+   */
+  rewind<Input, Output>(topic: Topic<Input, Output>, subscription: string, to: StartPosition): Promise<void>;
   status(): BrokerStatus;
 }

@@ -1,19 +1,21 @@
-import type { Adapter, AdapterSignals, Depth, SubscriptionDeclaration } from "./adapter.ts";
+import type { Adapter, AdapterSignals, Depth, StartPosition, SubscriptionDeclaration } from "./adapter.ts";
 import { addressName, type WorkAddress } from "./address.ts";
 import type { Broker, BrokerStatus, Entry, Receipt } from "./broker.ts";
-import { CAPABILITY_NAMES } from "./capabilities.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
 import type { Consumer } from "./consumer.ts";
 import type { Handler } from "./delivery.ts";
-import { checkSubscription, type Queue, type Topic } from "./destination.ts";
+import { checkPosition, checkSubscription, type Queue, type Topic } from "./destination.ts";
+import { checkBrokerOptions } from "./engine/broker-options.ts";
 import type { ConsumerContext } from "./engine/consumer-context.ts";
 import { CONSUME_OPTIONS, consumerOptions } from "./engine/consumer-options.ts";
 import { Consuming, DEFAULT_STOP_MS } from "./engine/consuming.ts";
 import { Declarations } from "./engine/declarations.ts";
 import { KeepStarting } from "./engine/keep-starting.ts";
 import { Publishing } from "./engine/publishing.ts";
+import { refusal } from "./engine/refusal.ts";
 import { retryPolicy } from "./engine/retry-policy.ts";
 import { Sending } from "./engine/sending.ts";
+import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { jsonCodec } from "./json-codec.ts";
@@ -27,18 +29,6 @@ import type {
   SubscribeOptions,
 } from "./options.ts";
 
-const BROKER_OPTIONS = [
-  "destinations",
-  "declare",
-  "require",
-  "publish",
-  "consume",
-  "use",
-  "onEvent",
-  "clock",
-  "random",
-];
-const PUBLISHING_OPTIONS = ["maxMessages", "maxBytes", "whenFull", "timeoutMs"];
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 
 /**
@@ -48,38 +38,6 @@ const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOptions = {}): Broker<Native> {
   checkBrokerOptions(options);
   return new AdapterBroker(adapter, options);
-}
-
-function checkBrokerOptions(options: BrokerOptions): void {
-  const where = "createBroker";
-  checkOptions(where, options, BROKER_OPTIONS);
-  const { declare = "create", publish = {}, consume = {}, require = [] } = options;
-  if (!["create", "verify", "none"].includes(declare)) {
-    throw new MessagingError(
-      "invalid",
-      `${where} { declare } takes "create", "verify" or "none", not ${String(declare)}`,
-    );
-  }
-  checkOptions(`${where} { publish }`, publish, PUBLISHING_OPTIONS);
-  for (const name of ["maxMessages", "maxBytes", "timeoutMs"] as const) {
-    if (publish[name] !== undefined) checkInteger(`${where} { publish.${name} }`, publish[name], 1);
-  }
-  if (publish.whenFull !== undefined && publish.whenFull !== "wait" && publish.whenFull !== "fail") {
-    throw new MessagingError(
-      "invalid",
-      `${where} { publish.whenFull } takes "wait" or "fail", not ${String(publish.whenFull)}`,
-    );
-  }
-  checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
-  const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
-  retryPolicy(`${where} { consume }`, retry, options.random ?? systemRandom());
-  for (const capability of require) {
-    if (CAPABILITY_NAMES.includes(capability)) continue;
-    throw new MessagingError(
-      "invalid",
-      `${where} { require } knows ${CAPABILITY_NAMES.join(", ")}, not ${String(capability)}`,
-    );
-  }
 }
 
 /** What `consume` and `subscribe` settle before the rest is known. */
@@ -361,6 +319,17 @@ class AdapterBroker<Native> implements Broker<Native> {
     return this.#adapter.depth({ kind: "subscription", topic: destination.name, name: subscription });
   }
 
+  async rewind(topic: Topic<never, unknown>, subscription: string, to: StartPosition): Promise<void> {
+    checkKind("rewind", "topic", topic);
+    checkName("subscription", subscription);
+    const where = `rewind(topic "${topic.name}", "${subscription}")`;
+    checkPosition(where, to);
+    const refused = refusal(where, this.#adapter, "replay");
+    if (refused !== undefined) throw refused;
+    if (this.#state !== "started") throw new MessagingError("closed", `${where} cannot be done: call start() first`);
+    await this.#adapter.rewind?.({ kind: "subscription", topic: topic.name, name: subscription }, to);
+  }
+
   status(): BrokerStatus {
     const { messages, bytes, waiting } = this.#publishing;
     return {
@@ -376,18 +345,4 @@ class AdapterBroker<Native> implements Broker<Native> {
 function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
   if (destination?.kind === kind) return;
   throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
-}
-
-function asProblem(error: unknown): MessagingError {
-  if (isMessagingError(error)) return error;
-  return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
-}
-
-function startFailed(problems: readonly MessagingError[]): MessagingError {
-  const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
-  const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
-  const many = all.length === 1 ? "a problem" : `${all.length} problems`;
-  return new MessagingError("start-failed", `start found ${many}, and nothing was left open:${lines.join("")}`, {
-    problems: all,
-  });
 }

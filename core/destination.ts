@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { StartPosition } from "./adapter.ts";
+import type { StartOffset, StartPosition } from "./adapter.ts";
 import type { Codec } from "./codec.ts";
 import { MessagingError } from "./errors.ts";
 import { checkFilter, checkInteger, checkName, checkOptions } from "./names.ts";
@@ -79,7 +79,8 @@ export interface SubscriptionOptions {
   readonly filter?: string;
   /**
    * Where the subscription begins if it does not exist yet: with what is published from now on, the oldest event kept,
-   * or a point in time. Default `now`; the others are refused on a broker without `replay`.
+   * a point in time, or offsets. Default `now`; the others are refused on a broker without `replay`. One that exists is
+   * moved by `Broker.rewind`.
    */
   readonly from?: StartPosition;
 }
@@ -170,14 +171,24 @@ export function subscription<Input, Output>(
 /** Refuses the options of a subscription that are wrong in themselves. */
 export function checkSubscription(where: string, options: SubscriptionOptions): void {
   if (options.filter !== undefined) checkFilter(`${where} { filter }`, options.filter);
-  const { from } = options;
-  const fits =
-    from === undefined ||
-    from === "now" ||
-    from === "earliest" ||
-    (from instanceof Date && !Number.isNaN(from.getTime()));
-  if (!fits) {
-    throw new MessagingError("invalid", `${where} { from } takes "now", "earliest" or a valid Date`);
+  if (options.from !== undefined) checkPosition(`${where} { from }`, options.from);
+}
+
+/** Refuses what is no position in a subscription. */
+export function checkPosition(where: string, position: StartPosition): void {
+  if (position === "now" || position === "earliest") return;
+  if (position instanceof Date && !Number.isNaN(position.getTime())) return;
+  const given = position as { readonly offsets?: readonly StartOffset[] } | null | undefined;
+  if (!Array.isArray(given?.offsets) || given.offsets.length === 0) {
+    throw new MessagingError("invalid", `${where} takes "now", "earliest", a valid Date or { offsets }`);
+  }
+  const partitions = new Set<number>();
+  for (const start of given.offsets as readonly (StartOffset | null | undefined)[]) {
+    const partition = start?.partition ?? Number.NaN;
+    checkInteger(`${where} { offsets: [{ partition }] }`, partition, 0);
+    checkInteger(`${where} { offsets: [{ offset }] }`, start?.offset ?? Number.NaN, 0);
+    if (partitions.has(partition)) throw new MessagingError("invalid", `${where} names partition ${partition} twice`);
+    partitions.add(partition);
   }
 }
 

@@ -158,6 +158,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     return {
       deliver: (batch) => this.#deliver(batch, suspect),
       lost: (tokens, cause) => this.#lose(tokens, cause, suspect),
+      recall: (tokens) => this.#recall(tokens, suspect),
       stalled: (cause) => this.stall(cause),
     };
   }
@@ -188,6 +189,16 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       if (chosen !== undefined && !chosen.has(held.incoming.token)) continue;
       this.#loseOne(held, cause);
       if (chosen !== undefined) this.#releaseBehind(held);
+    }
+    this.#pump();
+  }
+
+  #recall(tokens: readonly unknown[], suspect: boolean): void {
+    const chosen = new Set(tokens);
+    for (const held of this.#held) {
+      if (held.suspect !== suspect || held.lost || !chosen.has(held.incoming.token)) continue;
+      held.recalled = true;
+      if (held.state === "waiting" || held.state === "resting") this.#release(held);
     }
     this.#pump();
   }
@@ -267,7 +278,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   rest(held: HeldDelivery, delayMs: number): void {
-    if (this.#state !== "running") {
+    if (this.#state !== "running" || held.recalled) {
       this.#release(held);
       return;
     }

@@ -28,6 +28,8 @@ export class HeldDelivery implements Expiring {
   firstFailedAt: string | undefined;
   /** No longer ours: settling it would be answered `fenced`. */
   lost = false;
+  /** Asked back: it is not to wait here for another attempt. */
+  recalled = false;
   /** Whether nothing else was held when it arrived: then it stands first in what is not settled. */
   readonly first: boolean;
   /** The attempt under way. */

@@ -102,6 +102,10 @@ export class Inbox implements DeliverySink {
     for (const token of gone) this.#unsettled.delete(token);
   }
 
+  recall(): void {
+    // Cases settle when it suits them; what they are too late with is lost.
+  }
+
   stalled(_cause: MessagingError): void {
     // The receiver goes on trying; what the case waits for then comes or does not.
   }

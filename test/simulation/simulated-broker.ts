@@ -27,6 +27,8 @@ export interface Place {
   /** By position. */
   readonly standing: Standing[];
   readonly takers: Taker[];
+  /** How many takers have still to give back what others are to have; meanwhile nothing is delivered. */
+  handingOver: number;
   scheduled: boolean;
 }
 
@@ -88,7 +90,7 @@ export class SimulatedBroker {
   #add(address: Address, ordered: boolean): Place | undefined {
     const name = addressName(address);
     if (this.#places.has(name)) return undefined;
-    const place: Place = { name, address, ordered, standing: [], takers: [], scheduled: false };
+    const place: Place = { name, address, ordered, standing: [], takers: [], handingOver: 0, scheduled: false };
     this.#places.set(name, place);
     if (address.kind === "queue" || address.kind === "subscription") {
       this.#add({ kind: "dead-letters", of: address }, false);
@@ -146,12 +148,12 @@ export class SimulatedBroker {
 
   /** Looks soon for what can be delivered. */
   stir(place: Place): void {
-    if (place.scheduled || place.takers.length === 0) return;
+    if (place.scheduled || place.takers.length === 0 || place.handingOver > 0) return;
     place.scheduled = true;
     this.time.schedule(
       () => {
         place.scheduled = false;
-        this.#deliver(place);
+        if (place.handingOver === 0) this.#deliver(place);
       },
       this.#prng.between(0, 3),
     );

@@ -45,6 +45,8 @@ export class SimulatedReceiver implements Receiver, Taker {
   readonly #unsettled = new Set<Holding>();
   #window: number;
   #closed = false;
+  /** Ends a hand-over that is under way. */
+  #handedOver: (() => void) | undefined;
 
   constructor(
     broker: SimulatedBroker,
@@ -82,12 +84,39 @@ export class SimulatedReceiver implements Receiver, Taker {
     const index = this.place.takers.indexOf(this);
     if (index >= 0) this.place.takers.splice(index, 1);
     for (const holding of this.#unsettled) this.#takeBack(holding, counted);
+    this.#handedOver?.();
     this.#broker.stir(this.place);
   }
 
   /** Tells the engine that what it holds is gone. */
   lost(cause: MessagingError): void {
     if (!this.#closed) this.#sink.lost("all", cause);
+  }
+
+  /** Asks for everything back, for others to have it; what has not come by then is taken. */
+  handOver(withinMs: number): void {
+    const { place } = this;
+    const index = place.takers.indexOf(this);
+    if (index < 0 || this.#handedOver !== undefined || this.#link.connection === undefined) return;
+    place.takers.splice(index, 1);
+    place.handingOver++;
+    const { time } = this.#broker;
+    const over = (): void => {
+      if (this.#handedOver !== over) return;
+      this.#handedOver = undefined;
+      place.handingOver--;
+      const late = [...this.#unsettled];
+      for (const holding of late) this.#takeBack(holding, false);
+      const cause = new MessagingError("unreachable", "others have it now");
+      if (late.length > 0 && !this.#closed && !this.#link.dead) this.#sink.lost(late, cause);
+      this.#broker.stir(place);
+      time.schedule(() => {
+        if (!this.#link.dead && this.#link.connection !== undefined) this.attach();
+      }, 10);
+    };
+    this.#handedOver = over;
+    if (!this.#link.dead) this.#sink.recall([...this.#unsettled]);
+    time.schedule(over, this.#unsettled.size === 0 ? 0 : withinMs);
   }
 
   #takeBack(holding: Holding, counted: boolean): void {
@@ -179,6 +208,7 @@ export class SimulatedReceiver implements Receiver, Taker {
       holding.settled = true;
       this.#broker.remove(holding.standing);
     }
+    if (this.#unsettled.size === 0) this.#handedOver?.();
     return "settled";
   }
 

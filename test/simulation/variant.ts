@@ -34,6 +34,8 @@ export interface Variant {
   /** Whether a closed receiver's unsettled messages come back with their count raised. */
   readonly closeCounts: boolean;
   readonly asyncSchema: boolean;
+  /** Whether the broker hands what a consumer holds to others while it lives, as logs with consumer groups do. */
+  readonly handsOver: boolean;
 }
 
 export function variantOf(seed: number): Variant {
@@ -76,5 +78,7 @@ export function variantOf(seed: number): Variant {
     acksUnanswered: prng.chance(0.5),
     closeCounts: prng.chance(0.5),
     asyncSchema: prng.chance(0.3),
+    // Drawn apart, so that seeds which once failed go on to mean what they meant.
+    handsOver: new Prng(`${seed}`).fork("hands over").chance(0.3),
   };
 }

@@ -113,8 +113,9 @@ export class World {
   }
 
   #actions(): readonly string[] {
-    const network = ["cut", "cut", "block", "refuse copies", "lapse", "lapse"];
-    const churn = ["stop", "stop", "pause", "resume", "concurrency"];
+    const handOver = this.variant.handsOver ? ["hand over", "hand over", "hand over"] : [];
+    const network = ["cut", "cut", "block", "refuse copies", "lapse", "lapse", ...handOver];
+    const churn = ["stop", "stop", "pause", "resume", "concurrency", ...handOver];
     switch (this.variant.profile) {
       case "network":
         return [...network, "pause", "resume", "concurrency"];
@@ -157,6 +158,9 @@ export class World {
         if (receivers.length > 0) this.#prng.pick(receivers).lapseOne((count) => this.#prng.between(0, count - 1));
         break;
       }
+      case "hand over":
+        for (const receiver of process.adapter.receivers) receiver.handOver(this.#prng.pick([50, 3_000, 20_000]));
+        break;
       case "stop":
         process.stop(this.#prng.pick([0, 300, 10_000]));
         this.time.schedule(

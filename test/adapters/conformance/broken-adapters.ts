@@ -124,6 +124,7 @@ export const acksOnDelivery: Breakage = (inner) =>
           ack(batch);
         },
         lost: () => {},
+        recall: () => {},
         stalled: (cause) => sink.stalled(cause),
       };
       receiver = await inner.receive(from, options, acking);
@@ -196,6 +197,7 @@ function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => 
       inner.receive(from, options, {
         deliver: (batch) => sink.deliver(batch.map(change)),
         lost: (tokens, cause) => sink.lost(tokens, cause),
+        recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
       }),
   });

@@ -47,6 +47,7 @@ export function keepingSink() {
   const sink: DeliverySink<ConsumeMessage> = {
     deliver: (batch) => void kept.push(...batch),
     lost: (_tokens, cause) => void lost.push(cause),
+    recall: () => undefined,
     stalled: (cause) => void stalled.push(cause),
   };
   return { kept, lost, stalled, sink };

@@ -86,6 +86,7 @@ function watchSink<Native>(sink: DeliverySink<Native>, traffic: Traffic): Delive
       }
       sink.lost(tokens, cause);
     },
+    recall: (tokens) => sink.recall(tokens),
     stalled: (cause) => sink.stalled(cause),
   };
 }

@@ -1,0 +1,17 @@
+import { isMessagingError, MessagingError } from "../errors.ts";
+
+/** What keeps a broker object from starting, as an error of ours. */
+export function asProblem(error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
+}
+
+/** Every problem in one error. */
+export function startFailed(problems: readonly MessagingError[]): MessagingError {
+  const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
+  const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
+  const many = all.length === 1 ? "a problem" : `${all.length} problems`;
+  return new MessagingError("start-failed", `start found ${many}, and nothing was left open:${lines.join("")}`, {
+    problems: all,
+  });
+}
