@@ -10,9 +10,10 @@ export interface ContainerOptions {
   readonly image: string;
   /** Ports of the container. Each gets a fixed port of the host, so that a restart keeps it. */
   readonly ports: readonly number[];
-  /** The line that the broker logs when it is ready. */
-  readonly readyLine: RegExp;
-  readonly environment?: Readonly<Record<string, string>>;
+  /** The line that the broker logs when it is ready, where there is one to wait for. */
+  readonly readyLine?: RegExp;
+  /** Its variables, given the host and the host's ports, in the order of `ports`, at which the container will be reached. */
+  readonly environment?: (host: string, hostPorts: readonly number[]) => Readonly<Record<string, string>>;
 }
 
 export interface StartedContainer {
@@ -25,7 +26,7 @@ export interface StartedContainer {
 
 /** Starts a container that ends with this process, whatever ends it. */
 export async function startContainer(options: ContainerOptions): Promise<StartedContainer> {
-  await containerEngine();
+  const { host } = (await containerEngine()).info.containerRuntime;
   const runId = randomUUID();
   const watch = guard({ kind: "containers", runId });
   try {
@@ -34,14 +35,14 @@ export async function startContainer(options: ContainerOptions): Promise<Started
       try {
         const container = await new GenericContainer(options.image)
           .withExposedPorts(...options.ports.map((port, index) => ({ container: port, host: hostPorts[index] ?? 0 })))
-          .withEnvironment({ ...options.environment })
+          .withEnvironment({ ...options.environment?.(host, hostPorts) })
           .withLabels({ [RUN_LABEL]: runId })
-          .withWaitStrategy(Wait.forLogMessage(options.readyLine))
+          .withWaitStrategy(options.readyLine ? Wait.forLogMessage(options.readyLine) : Wait.forAll([]))
           .withStartupTimeout(120_000)
           // The guard does this, with no image of its own to fetch and no privileges.
           .withAutoCleanup(false)
           .start();
-        return { id: container.getId(), host: container.getHost(), hostPorts, guard: watch };
+        return { id: container.getId(), host, hostPorts, guard: watch };
       } catch (error) {
         // Someone else may have taken the port in the meantime; anything else would fail again.
         if (attempt === 3 || !/port is already allocated|address already in use/i.test(String(error))) throw error;
@@ -77,6 +78,13 @@ export function containerControls(id: string, ready: () => Promise<unknown>): Br
       await (await container()).unpause();
     },
   };
+}
+
+/** The last lines that the container printed, for the message of an error. */
+export async function lastLogLines(id: string, count = 15): Promise<string> {
+  const { container } = await containerEngine();
+  const log = await container.getById(id).logs({ stdout: true, stderr: true, tail: count });
+  return log.toString("utf8");
 }
 
 /** Runs a command in the container and returns what it printed; rejects if it fails. */

@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cacheFolder } from "./cache.ts";
 
 const execute = promisify(execFile);
 
@@ -24,8 +24,7 @@ export async function debianPackages(wanted: PackageSet): Promise<string> {
   if (!(await has("apt-get")) || !(await has("dpkg-deb"))) {
     throw new Error(`${wanted.name} is not on the PATH, and this system has no Debian packages to fetch`);
   }
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "anybroker");
-  await mkdir(cache, { recursive: true });
+  const cache = await cacheFolder();
   const key = await systemKey();
   const root = join(cache, `${wanted.name}-${key}`);
   if (existsSync(root)) return root;

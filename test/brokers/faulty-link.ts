@@ -37,8 +37,13 @@ type Weather =
   | { readonly kind: "silent"; readonly over: Promise<void>; readonly end: () => void }
   | { readonly kind: "slow"; readonly delayMs: number };
 
+export interface FaultyLinkOptions {
+  /** Where it listens. Default: a port that is free. */
+  readonly port?: number;
+}
+
 /** Starts a link to the target: a URL with host and port, or a port of this machine. */
-export async function faultyLink(target: string | number): Promise<FaultyLink> {
+export async function faultyLink(target: string | number, options: FaultyLinkOptions = {}): Promise<FaultyLink> {
   const { host, port } = endpoint(target);
   const open = new Set<Socket>();
   let weather: Weather = { kind: "good" };
@@ -75,7 +80,7 @@ export async function faultyLink(target: string | number): Promise<FaultyLink> {
       socket.once("close", () => open.delete(socket));
     }
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address() as AddressInfo;
   let closed: Promise<void> | undefined;

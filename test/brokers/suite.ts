@@ -1,20 +1,35 @@
 import { describe, inject, type TestContext, test } from "vitest";
+import { askBrokerDesk, type BrokerRecords } from "./broker-desk.ts";
 import type { BrokerControls, RunningBroker } from "./contract.ts";
 // Types of what the global set-up provides.
 import type {} from "./global-setup.ts";
+import { kafkaFrom, type RunningKafka } from "./kafka.ts";
 import { type RunningRabbitMQ, rabbitMQFrom } from "./rabbitmq.ts";
 
 /** A suite that needs RabbitMQ. Where there is none, its one test is reported as NOT RUN, with the reason. */
 export function describeRabbitMQ(title: string, suite: (broker: RunningRabbitMQ) => void): void {
-  const provided = inject("rabbitmq");
-  describe(title, () => {
-    if (provided.status === "running") suite(rabbitMQFrom(provided.record));
-    else test("needs RabbitMQ", (context) => context.skip(`NOT RUN: ${provided.reason}`));
-  });
+  describeBroker("rabbitmq", title, (record) => suite(rabbitMQFrom(record)));
+}
+
+/** A suite that needs Kafka. Where there is none, its one test is reported as NOT RUN, with the reason. */
+export function describeKafka(title: string, suite: (broker: RunningKafka) => void): void {
+  describeBroker("kafka", title, (record) => suite(kafkaFrom(record)));
 }
 
 /** The controls that a fault case needs; without them (a broker given by URL) the case is reported as NOT RUN. */
 export function controlsOrNotRun(broker: RunningBroker, context: TestContext): BrokerControls {
   if (broker.controls) return broker.controls;
   return context.skip(`NOT RUN: ${broker.name} was given by URL, so it cannot be stopped, killed or frozen`);
+}
+
+function describeBroker<Name extends keyof BrokerRecords>(
+  name: Name,
+  title: string,
+  suite: (record: BrokerRecords[Name]) => void,
+): void {
+  describe(title, async () => {
+    const broker = await askBrokerDesk(inject("brokerDesk"), name);
+    if (broker.status === "running") suite(broker.record);
+    else test(`needs ${name}`, (context) => context.skip(`NOT RUN: ${broker.reason}`));
+  });
 }

@@ -1,0 +1,90 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { BrokerUnavailable, type ProvidedBroker, type RunningBroker } from "./contract.ts";
+import type { KafkaRecord } from "./kafka.ts";
+import type { RabbitMQRecord } from "./rabbitmq.ts";
+import { recordBroker } from "./run-report.ts";
+
+/** The record of each broker that a suite may ask for, by the broker's name. */
+export interface BrokerRecords {
+  readonly rabbitmq: RabbitMQRecord;
+  readonly kafka: KafkaRecord;
+}
+
+/** How each of them is started. */
+export type BrokerStarts = {
+  readonly [Name in keyof BrokerRecords]: () => Promise<RunningBroker & { readonly record: BrokerRecords[Name] }>;
+};
+
+/** Where the test processes of a run ask for brokers, on loopback. */
+export interface BrokerDesk {
+  readonly url: string;
+  /** Ends every broker that was started. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the desk. A broker is started when it is asked for the first time, so that a run of a few files starts only what
+ * they need. Whoever asks again gets the same answer.
+ */
+export async function openBrokerDesk(starts: BrokerStarts): Promise<BrokerDesk> {
+  const running: RunningBroker[] = [];
+  const answers = new Map<string, Promise<ProvidedBroker<unknown>>>();
+  const server = createServer((request, response) => {
+    const name = request.url?.slice(1) ?? "";
+    const start = Object.entries(starts).find(([known]) => known === name)?.[1];
+    const answer = answers.get(name) ?? (start ? provided(name, start, running) : unknown(name));
+    answers.set(name, answer);
+    answer.then(
+      (broker) => response.end(JSON.stringify(broker)),
+      (error: unknown) => response.writeHead(500).end(String(error)),
+    );
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close: async () => {
+      server.close();
+      server.closeAllConnections();
+      await Promise.allSettled(answers.values());
+      await Promise.all(running.map((broker) => broker.stop()));
+    },
+  };
+}
+
+/** Asks for a broker; resolves when it runs, or when it is known that there is none. */
+export async function askBrokerDesk<Name extends keyof BrokerRecords>(
+  url: string,
+  name: Name,
+): Promise<ProvidedBroker<BrokerRecords[Name]>> {
+  const response = await fetch(`${url}/${name}`);
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${name} could not be started: ${text}`);
+  return JSON.parse(text) as ProvidedBroker<BrokerRecords[Name]>;
+}
+
+async function provided(
+  name: string,
+  start: () => Promise<RunningBroker & { readonly record: unknown }>,
+  running: RunningBroker[],
+): Promise<ProvidedBroker<unknown>> {
+  try {
+    const broker = await start();
+    running.push(broker);
+    recordBroker({ name, status: "running", how: broker.how, version: broker.version });
+    return { status: "running", record: broker.record };
+  } catch (error) {
+    // Anything else is a fault of the set-up itself, and fails the suite.
+    if (!(error instanceof BrokerUnavailable)) throw error;
+    console.error(`NOT RUN: ${error.message}`);
+    recordBroker({ name, status: "not-run", reason: error.reasons });
+    return { status: "not-run", reason: error.message };
+  }
+}
+
+async function unknown(name: string): Promise<never> {
+  throw new Error(`there is no broker of the name ${JSON.stringify(name)}`);
+}
