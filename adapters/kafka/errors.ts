@@ -1,0 +1,78 @@
+import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import type { ErrorName } from "./port.ts";
+
+/** What a partition or a group answers while leadership moves or the cluster starts: asking again helps. */
+const PASSING: ReadonlySet<string> = new Set([
+  "LEADER_NOT_AVAILABLE",
+  "NOT_LEADER_FOR_PARTITION",
+  "NOT_LEADER_OR_FOLLOWER",
+  "FENCED_LEADER_EPOCH",
+  "UNKNOWN_LEADER_EPOCH",
+  "OFFSET_NOT_AVAILABLE",
+  "KAFKA_STORAGE_ERROR",
+  "REQUEST_TIMED_OUT",
+  "NETWORK_EXCEPTION",
+  "REPLICA_NOT_AVAILABLE",
+  "BROKER_NOT_AVAILABLE",
+  "NOT_CONTROLLER",
+  "NOT_ENOUGH_REPLICAS",
+  "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+  "GROUP_LOAD_IN_PROGRESS",
+  "COORDINATOR_LOAD_IN_PROGRESS",
+  "GROUP_COORDINATOR_NOT_AVAILABLE",
+  "COORDINATOR_NOT_AVAILABLE",
+  "NOT_COORDINATOR_FOR_GROUP",
+  "NOT_COORDINATOR",
+  "UNSTABLE_OFFSET_COMMIT",
+  "THROTTLING_QUOTA_EXCEEDED",
+]);
+
+/** Whether asking again, of whoever answers for it then, may go well. */
+export function isPassing(error: ErrorName): boolean {
+  return error !== undefined && PASSING.has(error);
+}
+
+/** Whether a topic or a partition is not there, or not yet known to the broker that was asked. */
+export function isMissing(error: ErrorName): boolean {
+  return error === "UNKNOWN_TOPIC_OR_PARTITION" || error === "UNKNOWN_TOPIC_ID";
+}
+
+/**
+ * Why Kafka did not do what it was asked. `what` completes "Kafka refused to …" and names topic or group; `next` is the
+ * advice where the error itself has none.
+ */
+export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
+  const reason = said === undefined || said === "" ? error : `${error}: ${said}`;
+  if (isMissing(error)) {
+    const advice = 'declare it by starting with declare "create", or have it declared';
+    return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${advice}`);
+  }
+  if (error.endsWith("_AUTHORIZATION_FAILED") || error.endsWith("_AUTHENTICATION_FAILED")) {
+    return new MessagingError("unauthorized", `Kafka refused to ${what} (${reason}); grant the user that right`);
+  }
+  return new MessagingError(codeOf(error), `Kafka could not ${what} (${reason}); ${next}`);
+}
+
+function codeOf(error: string): MessagingErrorCode {
+  switch (error) {
+    case "INVALID_TOPIC_EXCEPTION":
+    case "INVALID_TOPIC":
+    case "INVALID_REPLICATION_FACTOR":
+    case "INVALID_PARTITIONS":
+    case "INVALID_CONFIG":
+    case "INVALID_REPLICA_ASSIGNMENT":
+    case "POLICY_VIOLATION":
+    case "NON_EMPTY_GROUP":
+    case "UNKNOWN_MEMBER_ID":
+    case "REBALANCE_IN_PROGRESS":
+    case "ILLEGAL_GENERATION":
+      return "conflict";
+    case "MESSAGE_TOO_LARGE":
+    case "RECORD_LIST_TOO_LARGE":
+      return "too-large";
+    case "UNSUPPORTED_VERSION":
+      return "unsupported";
+    default:
+      return isPassing(error) ? "unreachable" : "rejected";
+  }
+}

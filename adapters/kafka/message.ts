@@ -1,0 +1,117 @@
+import { isUtf8 } from "node:buffer";
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
+import type { HeldRecord } from "./consuming/contract.ts";
+import type { TopicPartition } from "./port.ts";
+import type { RecordToSend } from "./producing/contract.ts";
+import type { LogRecord, RecordToWrite } from "./records/contract.ts";
+
+/**
+ * What Kafka has no place for goes in headers of the adapter's own, which are part of no message's headers. No publisher's
+ * header begins like them.
+ */
+export const WIRE_HEADER = Object.freeze({
+  id: "anybroker-id",
+  contentType: "anybroker-content-type",
+  routingKey: "anybroker-routing-key",
+  /** The message's key, where the record's is another. */
+  key: "anybroker-key",
+});
+
+/** On a message whose headers were over the limits of a reader: why there are none. */
+const UNREAD_HEADERS = `${SYSTEM_PREFIX}headers-not-read`;
+
+const OWN_HEADERS: ReadonlySet<string> = new Set(Object.values(WIRE_HEADER));
+
+/** A record as it stands in the log of a partition: what a handler finds as `delivery.native`. */
+export interface KafkaRecord extends TopicPartition {
+  readonly offset: number;
+  /** Milliseconds since 1970: the broker's clock on topics made by anybroker, else as the topic says. */
+  readonly timestamp: number;
+  readonly key: Buffer | undefined;
+  /** Undefined for a tombstone. */
+  readonly value: Buffer | undefined;
+  /** Own values on an object without a prototype; of several with one name the last. */
+  readonly headers: Readonly<Record<string, Buffer>>;
+}
+
+type WireHeaders = [name: string, value: string][];
+
+/** A message as a record. Its key decides over its partition. */
+export function toRecord(message: OutgoingMessage): RecordToSend {
+  return {
+    key: message.key === undefined ? undefined : Buffer.from(message.key),
+    value: message.body,
+    headers: wireHeaders(message),
+  };
+}
+
+/** A message as a record under another key. */
+export function toRecordUnder(key: Uint8Array, message: OutgoingMessage): RecordToWrite {
+  const headers = wireHeaders(message);
+  if (message.key !== undefined) headers.push([WIRE_HEADER.key, message.key]);
+  return { key, value: message.body, headers };
+}
+
+function wireHeaders(message: OutgoingMessage): WireHeaders {
+  const wire: WireHeaders = [
+    [WIRE_HEADER.id, message.id],
+    [WIRE_HEADER.contentType, message.contentType],
+  ];
+  if (message.routingKey !== undefined) wire.push([WIRE_HEADER.routingKey, message.routingKey]);
+  const { headers } = message;
+  for (const name in headers) {
+    const value = headers[name];
+    if (value !== undefined) wire.push([name, value]);
+  }
+  return wire;
+}
+
+/** A held record in anybroker's terms; it is its own token. */
+export function incoming(held: HeldRecord): IncomingMessage<KafkaRecord> {
+  return incomingRecord(held, held.record, held, held.deaths);
+}
+
+/**
+ * A record in anybroker's terms. One that another sender wrote has the id `<topic>-<partition>-<offset>`, the same at each
+ * delivery. Bytes that are no UTF-8, in its key or headers, become base64; a tombstone has an empty body.
+ */
+export function incomingRecord(
+  { topic, partition }: TopicPartition,
+  record: LogRecord,
+  token: unknown,
+  redeliveries: number,
+): IncomingMessage<KafkaRecord> {
+  const { offset, timestamp, key, value, headers: wire } = record;
+  const headers = Object.create(null) as Record<string, string>;
+  for (const name in wire) {
+    if (!OWN_HEADERS.has(name)) headers[name] = asText(wire[name] as Buffer);
+  }
+  if (record.problem !== undefined) headers[UNREAD_HEADERS] = record.problem.message;
+  const id = own(wire, WIRE_HEADER.id);
+  return {
+    token,
+    id: id === undefined || id === "" ? `${topic}-${partition}-${offset}` : id,
+    key: own(wire, WIRE_HEADER.key) ?? (key === undefined ? undefined : asText(key)),
+    routingKey: routingKeyOf(record),
+    headers,
+    body: value ?? Buffer.alloc(0),
+    contentType: own(wire, WIRE_HEADER.contentType),
+    redeliveries,
+    native: { topic, partition, offset, timestamp, key, value, headers: wire },
+  };
+}
+
+/** What subscriptions filter by. */
+export function routingKeyOf({ headers }: Pick<LogRecord, "headers">): string | undefined {
+  return own(headers, WIRE_HEADER.routingKey);
+}
+
+function own(wire: Readonly<Record<string, Buffer>>, name: string): string | undefined {
+  const value = wire[name];
+  return value === undefined ? undefined : asText(value);
+}
+
+function asText(bytes: Buffer): string {
+  return isUtf8(bytes) ? bytes.toString("utf8") : bytes.toString("base64");
+}

@@ -1,0 +1,75 @@
+import {
+  type Address,
+  addressName,
+  describeAddress,
+  type QueueAddress,
+  type Source,
+  type SubscriptionAddress,
+  type TopicAddress,
+} from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+
+/** What can be sent to with a delay. */
+export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress;
+
+/** Kafka's limit. */
+const LONGEST_NAME = 249;
+const DELAYS_ENDING = ".delays";
+/** Endings of what is derived from a destination; a destination's own name must have none. */
+const DERIVED_ENDINGS = [".dlq", ".suspects", DELAYS_ENDING];
+
+/**
+ * The Kafka topic that stands for an address: `orders`, `order.placed`, `order.placed.billing` (what belongs to
+ * subscription `billing` of topic `order.placed` alone), and either work's with `.dlq` or `.suspects` after it.
+ */
+export function topicName(address: Address): string {
+  return addressName(address);
+}
+
+/** The topic in which messages for an address wait for their time. */
+export function delaysTopic(address: DelayableAddress): string {
+  return topicName(address) + DELAYS_ENDING;
+}
+
+/** The consumer group of a source. */
+export function groupName(source: Source): string {
+  return addressName(source);
+}
+
+/** The consumer group of those who send delayed messages on. */
+export function delaysGroup(address: DelayableAddress): string {
+  return delaysTopic(address);
+}
+
+/** The topics that a source is read from. */
+export function topicsOf(source: Source): readonly string[] {
+  return source.kind === "subscription" ? [source.topic, topicName(source)] : [topicName(source)];
+}
+
+/**
+ * The physical name, as in `topic orders`. Everything is a Kafka topic, so that a queue and a topic of one name collide.
+ * Throws `invalid` for a name that is kept for what is derived from destinations, or longer than Kafka's 249 characters.
+ */
+export function physicalName(address: Address): string {
+  const name = topicName(address);
+  const base = topicName(address.kind === "dead-letters" || address.kind === "suspects" ? address.of : address);
+  const reserved = DERIVED_ENDINGS.find((ending) => base.endsWith(ending));
+  if (reserved !== undefined) {
+    throw new MessagingError(
+      "invalid",
+      `${describeAddress(address)} cannot be on Kafka: it would be the topic "${name}", and the ending "${reserved}" is anybroker's own; choose another name`,
+    );
+  }
+  if (name.length > LONGEST_NAME) {
+    throw new MessagingError(
+      "invalid",
+      `${describeAddress(address)} cannot be on Kafka: "${name}" is over ${LONGEST_NAME} characters; choose a shorter name`,
+    );
+  }
+  return `topic ${name}`;
+}
+
+/** Equal for two names that cannot both be topics: in the names of metrics Kafka takes `.` for `_`. */
+export function collisionName(topic: string): string {
+  return topic.replaceAll(".", "_");
+}

@@ -1,0 +1,230 @@
+import type { ConnectionOptions } from "node:tls";
+import { MessagingError } from "../../core/errors.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
+import { parseBrokers } from "./bootstrap.ts";
+import type { Compression } from "./records/contract.ts";
+import { type KafkaSasl, resolveSasl } from "./sasl.ts";
+
+/** How to reach Kafka and what to ask of it. Everything but `brokers` has a default. */
+export interface KafkaOptions {
+  /**
+   * Where to begin: `["a:9092", "b:9092"]` or `"a:9092,b:9092"`, port 9092 where none is given. Some of the cluster's
+   * brokers are enough; the others are asked for there.
+   */
+  readonly brokers: string | readonly string[];
+  /** What the brokers' logs and quotas know this process by. Default `anybroker`. */
+  readonly clientId?: string;
+  /**
+   * `true` or Node's `tls.connect` options (`ca`, `cert`, `key`, `servername` and so on): the connections are encrypted.
+   * The brokers' certificates are always verified: `rejectUnauthorized: false` is refused. Default: not encrypted.
+   */
+  readonly ssl?: boolean | ConnectionOptions;
+  /** How to log in. Default: not at all. */
+  readonly sasl?: KafkaSasl;
+  /** Milliseconds that one attempt to connect may take, login included. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+  /**
+   * Milliseconds that a broker may take to answer a request; after that its connection counts as dead and is made anew.
+   * Default 30,000.
+   */
+  readonly requestTimeoutMs?: number;
+  /**
+   * Milliseconds between attempts to reach the cluster again: the first wait, doubled up to the longest, each with
+   * random jitter. Attempts never end. Default 100 and 3,000.
+   */
+  readonly reconnect?: { readonly firstMs?: number; readonly maxMs?: number };
+  /**
+   * Milliseconds without a sign of life after which Kafka takes a consumer for dead and gives its partitions to others.
+   * Heartbeats do not depend on handlers. The broker bounds it (6,000 to 1,800,000 unless told otherwise). Default 30,000.
+   */
+  readonly sessionTimeoutMs?: number;
+  /**
+   * Milliseconds that a consumer has, when its partitions are to go to others, to finish what its handlers are at. What
+   * runs longer is aborted, and starts again elsewhere. Default 60,000.
+   */
+  readonly drainTimeoutMs?: number;
+  /**
+   * The number of partitions that a work or event topic is made with: how many processes can share one ordered
+   * destination. An existing topic with fewer is a `conflict` where it is given. Default 4.
+   */
+  readonly partitions?: number;
+  /**
+   * On how many brokers each partition is made to stand. Default: 3, or as many as the cluster has. Of 3 or more, two must
+   * have a message before it counts as confirmed.
+   */
+  readonly replicationFactor?: number;
+  /**
+   * Milliseconds for which the topics of events keep them, consumed or not; -1 for ever. Queues keep what is not handled
+   * for ever in any case. Default 7 days. A subscription that lags behind by more loses events, and says so.
+   */
+  readonly retentionMs?: number;
+  /**
+   * More configuration for the topics made here, as in `{ "segment.bytes": "104857600" }`. What anybroker's guarantees
+   * rest on is refused.
+   */
+  readonly topicConfiguration?: Readonly<Record<string, string>>;
+  /**
+   * Whether the records of queues that are handled and behind everything else are deleted from the log, about once a
+   * minute. Without it they stay for ever: Kafka must not delete by age what may not be handled yet. Default true.
+   */
+  readonly trim?: boolean;
+  /**
+   * How record batches are compressed. `snappy` and `lz4` need a codec registered with kafkajs' `CompressionCodecs`.
+   * All are read. Default `none`.
+   */
+  readonly compression?: KafkaCompression;
+  /**
+   * The largest body, in bytes. Topics are made to take it with its headers; an existing one that does not is a
+   * `conflict`. Default 917,504 (896 KiB), which is what fits where Kafka's own limit was left alone.
+   */
+  readonly maxMessageBytes?: number;
+}
+
+/** How record batches can be compressed. */
+export type KafkaCompression = Compression;
+
+/** The options, checked and with their defaults. */
+export interface Settings {
+  readonly brokers: readonly string[];
+  readonly clientId: string;
+  readonly ssl: ConnectionOptions | undefined;
+  readonly sasl: KafkaSasl | undefined;
+  readonly connectTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly reconnectFirstMs: number;
+  readonly reconnectMaxMs: number;
+  readonly sessionTimeoutMs: number;
+  readonly drainTimeoutMs: number;
+  readonly partitions: number;
+  /** Whether existing topics must have as many. */
+  readonly partitionsGiven: boolean;
+  /** Undefined for as many as the cluster allows, up to 3. */
+  readonly replicationFactor: number | undefined;
+  readonly retentionMs: number;
+  readonly topicConfiguration: Readonly<Record<string, string>>;
+  readonly trim: boolean;
+  readonly compression: KafkaCompression;
+  readonly maxMessageBytes: number;
+}
+
+const WHERE = "kafka()";
+const OPTIONS = [
+  "brokers",
+  "clientId",
+  "ssl",
+  "sasl",
+  "connectTimeoutMs",
+  "requestTimeoutMs",
+  "reconnect",
+  "sessionTimeoutMs",
+  "drainTimeoutMs",
+  "partitions",
+  "replicationFactor",
+  "retentionMs",
+  "topicConfiguration",
+  "trim",
+  "compression",
+  "maxMessageBytes",
+];
+const COMPRESSIONS: readonly string[] = ["none", "gzip", "snappy", "lz4", "zstd"] satisfies KafkaCompression[];
+/** Set by anybroker itself, or by an option. */
+const OWN_CONFIGURATION = [
+  "cleanup.policy",
+  "retention.ms",
+  "retention.bytes",
+  "max.message.bytes",
+  "min.insync.replicas",
+  "unclean.leader.election.enable",
+  "compression.type",
+];
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const MOST_MESSAGE_BYTES = 64 * 1024 * 1024;
+const DEFAULT_MESSAGE_BYTES = 896 * 1024;
+/** For key, headers and what the format adds, so that the default with it is 1 MiB, just under Kafka's own limit. */
+const BESIDE_THE_BODY_BYTES = 128 * 1024;
+
+/** The `max.message.bytes` that a topic needs, which also bounds a batch of several messages. */
+export function mostBatchBytes({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): number {
+  return maxMessageBytes + BESIDE_THE_BODY_BYTES;
+}
+
+/** Checks the options and fills in what is missing. Throws `invalid`; the error never holds a secret. */
+export function resolveOptions(options: KafkaOptions): Settings {
+  checkOptions(WHERE, options, OPTIONS);
+  const { reconnect = {} } = options;
+  checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
+  const settings: Settings = {
+    brokers: parseBrokers(options.brokers),
+    clientId: text("clientId", options.clientId) ?? "anybroker",
+    ssl: resolveTls(options.ssl),
+    sasl: resolveSasl(options.sasl),
+    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
+    reconnectFirstMs: reconnect.firstMs ?? 100,
+    reconnectMaxMs: reconnect.maxMs ?? Math.max(3_000, reconnect.firstMs ?? 0),
+    sessionTimeoutMs: options.sessionTimeoutMs ?? 30_000,
+    drainTimeoutMs: options.drainTimeoutMs ?? 60_000,
+    partitions: options.partitions ?? 4,
+    partitionsGiven: options.partitions !== undefined,
+    replicationFactor: options.replicationFactor,
+    retentionMs: options.retentionMs ?? 7 * DAY_MS,
+    topicConfiguration: checkConfiguration(options.topicConfiguration ?? {}),
+    trim: options.trim ?? true,
+    compression: options.compression ?? "none",
+    maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MESSAGE_BYTES,
+  };
+  checkNumbers(settings);
+  if (typeof settings.trim !== "boolean") throw invalid("takes true or false as trim");
+  if (!COMPRESSIONS.includes(settings.compression)) {
+    throw invalid(`takes ${COMPRESSIONS.map((name) => `"${name}"`).join(", ")} as compression`);
+  }
+  return settings;
+}
+
+function checkNumbers(settings: Settings): void {
+  const bounds: readonly [name: string, value: number | undefined, least: number, most: number][] = [
+    ["connectTimeoutMs", settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS],
+    ["requestTimeoutMs", settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS],
+    ["reconnect.firstMs", settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS],
+    ["reconnect.maxMs", settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS],
+    ["sessionTimeoutMs", settings.sessionTimeoutMs, 1, LONGEST_TIMEOUT_MS],
+    ["drainTimeoutMs", settings.drainTimeoutMs, 1, LONGEST_TIMEOUT_MS],
+    ["partitions", settings.partitions, 1, 10_000],
+    ["replicationFactor", settings.replicationFactor ?? 1, 1, 2 ** 15 - 1],
+    ["retentionMs", settings.retentionMs === -1 ? 1 : settings.retentionMs, 1, Number.MAX_SAFE_INTEGER],
+    ["maxMessageBytes", settings.maxMessageBytes, 1, MOST_MESSAGE_BYTES],
+  ];
+  for (const [name, value, least, most] of bounds) checkInteger(`${WHERE} { ${name} }`, value, least, most);
+}
+
+function resolveTls(ssl: boolean | ConnectionOptions | undefined): ConnectionOptions | undefined {
+  if (ssl === undefined || ssl === false) return undefined;
+  if (ssl === true) return {};
+  if (typeof ssl !== "object" || ssl === null) throw invalid("takes true or an object of TLS options as ssl");
+  if (ssl.rejectUnauthorized === false) {
+    throw invalid("always verifies the brokers' certificates; give the authority that signed them as ssl.ca");
+  }
+  return { ...ssl };
+}
+
+function checkConfiguration(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  if (typeof given !== "object" || given === null) throw invalid("takes an object of texts as topicConfiguration");
+  for (const [name, value] of Object.entries(given)) {
+    if (OWN_CONFIGURATION.includes(name)) {
+      throw invalid(`sets the topic configuration ${name} itself; leave it out, or use an option`);
+    }
+    if (typeof value !== "string") throw invalid(`takes texts as topicConfiguration; ${name} is none`);
+  }
+  return { ...given };
+}
+
+function text(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
+  return value;
+}
+
+function invalid(problem: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${problem}`);
+}
