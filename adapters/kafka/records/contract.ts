@@ -1,3 +1,5 @@
+import type { MessagingError } from "../../../core/errors.ts";
+
 /** A record on its way into a log. */
 export interface RecordToWrite {
   readonly key: Uint8Array | undefined;
@@ -16,12 +18,31 @@ export interface LogRecord {
   readonly value: Buffer | undefined;
   /** Own values on an object without a prototype; of several with one name the last. */
   readonly headers: Readonly<Record<string, Buffer>>;
+  /** Why its headers were not read, if they are over the limits; then there are none here. */
+  readonly problem?: MessagingError | undefined;
 }
 
 /** What stands in a fetched piece of a log. */
 export interface DecodedRecords {
   /** In the order of offsets; without control records, those of aborted transactions, and those before the offset asked for. */
   readonly records: readonly LogRecord[];
-  /** Where to read on: behind the last complete batch, also where none of its records is for the reader. */
+  /**
+   * Where to read on: behind the last complete batch, also where none of its records is for the reader; before that only
+   * where a limit ended the reading, or where it cannot go on.
+   */
   readonly nextOffset: number;
+  /** What stands at `nextOffset`, if it cannot be read. */
+  readonly unreadable: UnreadableBatch | undefined;
 }
+
+/** A batch that cannot be read, or not to its end. */
+export interface UnreadableBatch {
+  readonly offset: number;
+  /** `invalid` if it is damaged, `too-large` if it inflates over the limit, `unsupported` for its format or compression. */
+  readonly error: MessagingError;
+  /** The offset behind it; undefined where it cannot be told, or where another reader, or another try, may read it. */
+  readonly resumeAt: number | undefined;
+}
+
+/** How the records of a batch are compressed. */
+export type Compression = "none" | "gzip" | "snappy" | "lz4" | "zstd";

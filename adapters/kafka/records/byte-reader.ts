@@ -1,0 +1,64 @@
+/** Bytes that are not what the format says. Never leaves this folder. */
+export class Malformed extends Error {
+  override readonly name = "Malformed";
+}
+
+/** Reads what a record is made of, and never behind the end: throws {@link Malformed} instead. */
+export class ByteReader {
+  readonly bytes: Buffer;
+  readonly end: number;
+  at: number;
+
+  constructor(bytes: Buffer, at: number, end: number) {
+    this.bytes = bytes;
+    this.at = at;
+    this.end = end;
+  }
+
+  /** A whole number of 32 bits, written zigzag. */
+  varint(): number {
+    const first = this.byte();
+    if (first < 0x80) return (first >>> 1) ^ -(first & 1);
+    let value = first & 0x7f;
+    for (let shift = 7; shift < 35; shift += 7) {
+      const byte = this.byte();
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return (value >>> 1) ^ -(value & 1);
+    }
+    throw new Malformed("a number is longer than 32 bits");
+  }
+
+  /** A whole number of 64 bits, written zigzag; exact up to 2^53. */
+  varlong(): number {
+    const first = this.byte();
+    if (first < 0x80) return (first >>> 1) ^ -(first & 1);
+    let value = first & 0x7f;
+    for (let factor = 2 ** 7; factor < 2 ** 70; factor *= 2 ** 7) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return (first & 1) === 0 ? value / 2 : -(value + 1) / 2;
+    }
+    throw new Malformed("a number is longer than 64 bits");
+  }
+
+  byte(): number {
+    if (this.at >= this.end) throw new Malformed("it ends in the middle of a record");
+    return this.bytes[this.at++] as number;
+  }
+
+  /** A length, and the position behind as many bytes from here; -1 for nothing. */
+  length(): number {
+    const length = this.varint();
+    if (length < -1 || length > this.end - this.at) throw new Malformed("a length is wrong");
+    return length;
+  }
+
+  /** Bytes with their length before them. Shares the memory. */
+  sized(): Buffer | undefined {
+    const length = this.length();
+    if (length < 0) return undefined;
+    const start = this.at;
+    this.at += length;
+    return this.bytes.subarray(start, this.at);
+  }
+}
