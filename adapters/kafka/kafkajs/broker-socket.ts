@@ -1,0 +1,236 @@
+import type { Socket } from "node:net";
+import type { ConnectionOptions } from "node:tls";
+import type { SASLOptions } from "kafkajs";
+import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/connection.js";
+import createSocketFactory from "kafkajs/src/network/socketFactory.js";
+import Decoder from "kafkajs/src/protocol/decoder.js";
+import Encoder from "kafkajs/src/protocol/encoder.js";
+import { MessagingError } from "../../../core/errors.ts";
+import { apiVersions } from "./cluster-exchanges.ts";
+import { type Address, brokenError, connectError, loginError, placeOf } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** How sockets are opened and how long anything may take. */
+export interface SocketSettings {
+  readonly clientId: string;
+  readonly tls: ConnectionOptions | undefined;
+  readonly sasl: SASLOptions | undefined;
+  readonly connectionTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+}
+
+const SASL_AUTHENTICATE = 36;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * One socket to one broker, from its opening to its end: kafkajs' connection for frames, TLS and SASL, with deadlines of
+ * our own. Once it broke, or an answer did not come in time, it is of no more use; whatever was under way has been
+ * rejected then.
+ */
+export class BrokerSocket {
+  readonly #settings: SocketSettings;
+  readonly #opened: Promise<Opened>;
+  readonly #underWay = new Set<(error: MessagingError) => void>();
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #onEnd: () => void;
+  #isOpen = false;
+  #ended: MessagingError | undefined;
+  #socket: Socket | undefined;
+
+  /** Opens it. `locate` says where; `onEnd` is called once, when it is of no more use. */
+  constructor(settings: SocketSettings, locate: () => Promise<Address>, onEnd: () => void) {
+    this.#settings = settings;
+    this.#onEnd = onEnd;
+    this.#opened = this.#open(locate);
+    // Whoever waits hears of it.
+    this.#opened.catch(() => undefined);
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen && this.#ended === undefined;
+  }
+
+  /** Resolves when the broker has answered and let us in. */
+  async opened(): Promise<void> {
+    await this.#opened;
+  }
+
+  /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
+  async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
+    const { address, connection, versions } = await this.#opened;
+    const spoken = versions[exchange.key];
+    if (spoken === undefined || exchange.version < spoken.minVersion || exchange.version > spoken.maxVersion) {
+      throw unspoken(exchange, address, spoken);
+    }
+    return this.#send(exchange, address, connection);
+  }
+
+  /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
+  async end(error: MessagingError): Promise<void> {
+    this.#end(error);
+    await this.#closed.promise;
+  }
+
+  #end(error: MessagingError): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = error;
+    for (const reject of this.#underWay) reject(error);
+    this.#underWay.clear();
+    // With an error kafkajs hears of it, and takes down its timer.
+    if (this.#socket === undefined) this.#closed.resolve();
+    else this.#socket.destroy(new Error("closed by the client"));
+    this.#onEnd();
+  }
+
+  async #open(locate: () => Promise<Address>): Promise<Opened> {
+    try {
+      const address = await this.#unlessEnded(locate());
+      const late = new MessagingError(
+        "unreachable",
+        `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms; check that it runs and is not overloaded`,
+      );
+      const timer = setTimeout(() => this.#end(late), this.#settings.connectionTimeoutMs);
+      try {
+        return await this.#unlessEnded(this.#handshake(address));
+      } finally {
+        clearTimeout(timer);
+      }
+    } catch (error) {
+      const failed = error as MessagingError;
+      this.#end(failed);
+      throw this.#ended ?? failed;
+    }
+  }
+
+  async #handshake(address: Address): Promise<Opened> {
+    if (this.#ended !== undefined) throw this.#ended;
+    const { sasl } = this.#settings;
+    const connection = this.#connectionTo(address);
+    await connection.connect().catch((error: unknown) => {
+      throw connectError(error, address);
+    });
+    const { error, versions } = await this.#send(apiVersions(), address, connection);
+    if (error !== undefined) throw unspoken(apiVersions(), address, undefined);
+    connection.setVersions(versions);
+    connection.setSupportAuthenticationProtocol(versions[SASL_AUTHENTICATE] !== undefined);
+    if (sasl !== undefined) {
+      await connection.authenticate().catch((error: unknown) => {
+        throw loginError(error, address, sasl);
+      });
+    }
+    this.#isOpen = true;
+    return { address, connection, versions };
+  }
+
+  #connectionTo(address: Address): Connection {
+    const { clientId, tls, sasl, connectionTimeoutMs, requestTimeoutMs } = this.#settings;
+    const openSocket = createSocketFactory();
+    const connection = new Connection({
+      ...address,
+      clientId,
+      logger: SILENT,
+      ssl: tls,
+      // kafkajs keeps its provider of credentials in it.
+      sasl: sasl === undefined ? undefined : { ...sasl },
+      connectionTimeout: connectionTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      // The deadlines are ours: kafkajs' leave the socket open, and report a login that is late as one that was refused.
+      enforceRequestTimeout: false,
+      socketFactory: (request) => {
+        const socket = openSocket(request);
+        this.#socket = socket;
+        socket.setNoDelay(true);
+        const broke = (reason: unknown): void =>
+          this.#end(this.#isOpen ? brokenError(address, reason) : connectError(reason, address));
+        socket.once("error", broke);
+        socket.once("end", () => broke(new Error("the broker closed the connection")));
+        socket.once("close", () => {
+          broke(new Error("the connection was closed"));
+          this.#closed.resolve();
+        });
+        return socket;
+      },
+    });
+    // Its timer is for requests that wait their turn. None does, as there is no limit to those in flight and the broker
+    // does the throttling; and with a negative time it makes Node print a warning.
+    connection.requestQueue.scheduleCheckPendingRequests = () => undefined;
+    return connection;
+  }
+
+  #send<Answer>(exchange: Exchange<Answer>, address: Address, connection: Connection): Promise<Answer> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const { name, key, version, waitMs = 0, size } = exchange;
+    const body = new Encoder(size);
+    exchange.write(body);
+    const ms = Math.min(waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
+    const timeout = (): void => {
+      this.#end(
+        new MessagingError(
+          "timeout",
+          `${placeOf(address)} did not answer ${name} within ${ms} ms; it may have been done; the connection is made anew`,
+        ),
+      );
+    };
+    const timer = setTimeout(timeout, ms);
+    const answer = connection.send({
+      request: { apiKey: key, apiVersion: version, apiName: name, encode: () => body },
+      response: { decode: (payload) => payload, parse: (payload) => payload },
+    });
+    const read = answer.then(
+      (payload) => exchange.read(new Decoder(payload)),
+      (error: unknown) => Promise.reject(this.#sendError(error, address)),
+    );
+    return this.#unlessEnded(read)
+      .catch((error: unknown) => {
+        // An answer that cannot be read leaves nothing to go on with.
+        this.#end(error instanceof MessagingError ? error : brokenError(address, error));
+        throw this.#ended ?? error;
+      })
+      .finally(() => clearTimeout(timer));
+  }
+
+  /** kafkajs logs in again before a session ends, within whatever request comes then. */
+  #sendError(error: unknown, address: Address): MessagingError {
+    const { sasl } = this.#settings;
+    const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
+    if (sasl === undefined || isOfConnection) return brokenError(address, error);
+    return loginError(error, address, sasl);
+  }
+
+  /** Settles as `work` does, or rejects as soon as the socket has ended. */
+  #unlessEnded<Result>(work: Promise<Result>): Promise<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    if (this.#ended !== undefined) reject(this.#ended);
+    this.#underWay.add(reject);
+    work.then(resolve, reject).finally(() => this.#underWay.delete(reject));
+    return promise;
+  }
+}
+
+/** What an open socket goes on with. */
+interface Opened {
+  readonly address: Address;
+  readonly connection: Connection;
+  readonly versions: ApiVersions;
+}
+
+// kafkajs' own logger takes its level from the environment.
+const SILENT: Logger = {
+  namespace: () => SILENT,
+  error: () => undefined,
+  warn: () => undefined,
+  info: () => undefined,
+  debug: () => undefined,
+};
+
+function unspoken(
+  { name, version }: Exchange<unknown>,
+  address: Address,
+  spoken: { readonly minVersion: number; readonly maxVersion: number } | undefined,
+): MessagingError {
+  const range = spoken === undefined ? "not at all" : `in versions ${spoken.minVersion} to ${spoken.maxVersion}`;
+  return new MessagingError(
+    "unsupported",
+    `${placeOf(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.0 or later`,
+  );
+}

@@ -1,0 +1,97 @@
+import type Decoder from "kafkajs/src/protocol/decoder.js";
+import type Encoder from "kafkajs/src/protocol/encoder.js";
+import type { TopicPartition } from "../port.ts";
+
+/**
+ * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
+ * whatever it holds back (a long poll, a join until all have joined) stands in the way of everything behind it.
+ */
+export type Lane = "ordinary" | "fetch" | "membership";
+
+/**
+ * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.0 to 4.3
+ * speaks too.
+ */
+export interface Exchange<Answer> {
+  readonly name: string;
+  readonly key: number;
+  readonly version: number;
+  /** Default `ordinary`. */
+  readonly lane?: Lane;
+  /** For how many milliseconds the server may hold the answer back, as asked for in the request. Default 0. */
+  readonly waitMs?: number;
+  /** About how many bytes are written. Default 511. */
+  readonly size?: number;
+  /** Throws before anything is sent if a value cannot be written. */
+  write(to: Encoder): void;
+  read(from: Decoder): Answer;
+}
+
+/** Writes partitions by their topics, as most requests have them. */
+export function writeByTopic<Item extends TopicPartition>(
+  to: Encoder,
+  items: readonly Item[],
+  write: (item: Item) => void,
+): void {
+  const byTopic = Map.groupBy(items, ({ topic }) => topic);
+  to.writeInt32(byTopic.size);
+  for (const [topic, partitions] of byTopic) {
+    to.writeString(topic).writeInt32(partitions.length);
+    for (const item of partitions) {
+      to.writeInt32(item.partition);
+      write(item);
+    }
+  }
+}
+
+/** Reads what {@link writeByTopic} writes, and answers alike. They come in any order. */
+export function readByTopic<Item>(from: Decoder, read: (topic: string, partition: number) => Item): readonly Item[] {
+  return from
+    .readArray(() => {
+      const topic = readText(from);
+      return from.readArray(() => read(topic, from.readInt32()));
+    })
+    .flat();
+}
+
+/**
+ * The outcomes in the order of what was asked. Throws if one is missing, so that nobody takes a partition of which nothing
+ * was said for one where all went well.
+ */
+export function inOrder<Outcome extends TopicPartition>(
+  asked: readonly TopicPartition[],
+  outcomes: readonly Outcome[],
+): readonly Outcome[] {
+  const byPlace = new Map(outcomes.map((outcome) => [`${outcome.topic}/${outcome.partition}`, outcome]));
+  return asked.map(({ topic, partition }) => {
+    const outcome = byPlace.get(`${topic}/${partition}`);
+    if (outcome === undefined) throw new RangeError(`nothing is said of partition ${partition} of ${topic}`);
+    return outcome;
+  });
+}
+
+/** Writes an offset or a time. kafkajs would write 0 for what is no number. */
+export function writeInteger(to: Encoder, value: number): void {
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is no offset and no time`);
+  to.writeInt64(value);
+}
+
+/** Reads an offset or a time. */
+export function readInteger(from: Decoder): number {
+  const value = Number(from.readInt64());
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is beyond the integers that a number holds`);
+  return value;
+}
+
+export function readText(from: Decoder): string {
+  return from.readString() ?? "";
+}
+
+export function readBuffer(from: Decoder): Buffer {
+  return from.readBytes() ?? Buffer.alloc(0);
+}
+
+/** The time that the server has slowed the client down for; it does so itself, by answering later. */
+export function skipThrottleTime(from: Decoder): void {
+  from.readInt32();
+}

@@ -1,0 +1,67 @@
+import { type ConnectionOptions, createSecureContext } from "node:tls";
+import type { SASLOptions } from "kafkajs";
+import { MessagingError } from "../../../core/errors.ts";
+import { checkInteger } from "../../../core/names.ts";
+import type { KafkaClient } from "../port.ts";
+import { ClusterConnection } from "./cluster-connection.ts";
+import type { Address } from "./errors.ts";
+
+/** Where the brokers are and how to talk to them. */
+export interface KafkaJsConfiguration {
+  /** Some of the brokers, as `host:port` or `[::1]:port`; asked in turn until one answers with all the others. */
+  readonly brokers: readonly string[];
+  /** What the brokers' logs and quotas know us by. */
+  readonly clientId: string;
+  /** `true`, or what Node's `tls.connect` takes, to encrypt. */
+  readonly ssl?: boolean | ConnectionOptions;
+  /** Credentials, as kafkajs takes them. */
+  readonly sasl?: SASLOptions;
+  /** Milliseconds that opening a socket may take, TLS and login included. */
+  readonly connectionTimeoutMs: number;
+  /** Milliseconds that an answer may take, beside the time that the server was asked to wait. */
+  readonly requestTimeoutMs: number;
+}
+
+const BROKER = /^(?:\[(?<literal>[0-9A-Fa-f:.]+)\]|(?<name>[A-Za-z0-9._-]+)):(?<port>\d{1,5})$/;
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Kafka by the connections of kafkajs. Throws `invalid`; nothing is opened yet. */
+export function kafkaJsClient(configuration: KafkaJsConfiguration): KafkaClient {
+  const { brokers, clientId, ssl, sasl, connectionTimeoutMs, requestTimeoutMs } = configuration;
+  if (!Array.isArray(brokers) || brokers.length === 0) throw invalid("takes one broker or more");
+  const seeds = brokers.map(parseBroker);
+  if (typeof clientId !== "string" || clientId.length > 1_000) throw invalid("takes a short text as clientId");
+  checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  const settings = { clientId, tls: secured(ssl), sasl, connectionTimeoutMs, requestTimeoutMs };
+  return { connection: () => new ClusterConnection(settings, seeds) };
+}
+
+/** The error quotes nothing of it: whatever it is, it may hold a password. */
+function parseBroker(broker: unknown, index: number): Address {
+  const { literal, name, port } = (typeof broker === "string" ? BROKER.exec(broker)?.groups : undefined) ?? {};
+  const host = literal ?? name;
+  if (host === undefined || Number(port) < 1 || Number(port) > 65_535) {
+    throw invalid(`takes each broker as host:port or [::1]:port, which number ${index + 1} is not`);
+  }
+  return { host, port: Number(port) };
+}
+
+/** Keys and certificates are read once, here, where it can be told that they are wrong. */
+function secured(ssl: boolean | ConnectionOptions | undefined): ConnectionOptions | undefined {
+  if (ssl === undefined || ssl === false) return undefined;
+  const options = ssl === true ? {} : ssl;
+  try {
+    return { ...options, secureContext: options.secureContext ?? createSecureContext(options) };
+  } catch (error) {
+    // Not as the cause: Node quotes what it was given.
+    const { code = "unknown" } = error as { readonly code?: string };
+    throw invalid(
+      `cannot use the TLS key, certificate or passphrase given (${code}); check that they are PEM and match`,
+    );
+  }
+}
+
+function invalid(message: string): MessagingError {
+  return new MessagingError("invalid", `Kafka ${message}`);
+}
