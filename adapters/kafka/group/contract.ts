@@ -7,12 +7,13 @@ export interface MemberOwner {
   assigned(partitions: readonly TopicPartition[]): void;
   /**
    * Others are to have these. Resolves when nothing of them is under way any more and what was finished is committed; only
-   * then the group hands them on. They are ours until then.
+   * then the group hands them on. They are ours until then. Past the rebalance timeout they are lost. Called for others
+   * while it is under way for some. If the group changed its mind they come back by `assigned` right after it resolved.
    */
   revoke(partitions: readonly TopicPartition[]): Promise<void>;
-  /** These are not ours any more, and others may have them already. */
+  /** These are not ours any more, and others may have them already; also while they are being revoked. */
   lost(partitions: readonly TopicPartition[], cause: MessagingError): void;
-  /** There is no membership for now, and why; it goes on trying. */
+  /** There is no membership for now, or a topic cannot be read, and why; it goes on trying. Called for each attempt. */
   failed(cause: MessagingError): void;
 }
 
@@ -21,10 +22,18 @@ export type CommitOutcome = "committed" | "fenced" | "failed";
 
 /** A member of a consumer group, which stays one until it is closed: over rebalances, restarts and lost sessions. */
 export interface GroupMember {
-  /** Commits for partitions that are ours, in one request; one outcome each, in order. Never rejects. */
+  /**
+   * Commits for partitions that are ours, in one request; one outcome each, in order. Tries for up to 10 s, over
+   * rebalances. Never rejects.
+   */
   commit(offsets: readonly (PartitionOffset & { readonly metadata: string })[]): Promise<readonly CommitOutcome[]>;
-  /** What stands committed, asked of the coordinator; tries until it answers or the member is closed. */
+  /**
+   * What stands committed, asked of the coordinator, in order and without errors; tries until it answers. Rejects with
+   * `closed` once the member is closed.
+   */
   committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]>;
+  /** The topics may have changed: a partition or a topic is missing, or there are more. Looks now instead of soon. */
+  refresh(): void;
   /** Leaves the group at once, without asking its owner for anything. A second call waits for the first. */
   close(): Promise<void>;
 }

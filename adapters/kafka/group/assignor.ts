@@ -1,0 +1,107 @@
+import type { TopicPartition } from "../port.ts";
+import { keyOf } from "./partitions.ts";
+import type { Assignment, Subscription, TopicView } from "./protocol.ts";
+
+/** A member as the leader sees it. */
+export interface Claimant extends Subscription {
+  readonly memberId: string;
+}
+
+/** What one member has, and is to have. */
+interface Share {
+  readonly claimant: Claimant;
+  readonly assigned: TopicPartition[];
+  readonly taken: TopicPartition[];
+  /** How many partitions it is to have in the end. */
+  total: number;
+}
+
+/** A partition in the hands of a member; of nobody whom it could stay with, if members contradict each other. */
+interface Claim {
+  readonly by: Share | undefined;
+  readonly generation: number;
+  readonly leaving: boolean;
+}
+
+/**
+ * Who gets what, for each member: every topic spread to within one partition over those who read it, and all together
+ * likewise where all read the same. Whoever has a partition keeps it unless it has too many; what it has too many goes to
+ * nobody for now, so that it can be given up first. What nobody has is given out at once.
+ */
+export function assign(claimants: readonly Claimant[], topics: readonly TopicView[]): ReadonlyMap<string, Assignment> {
+  const shares = claimants
+    .map((claimant): Share => ({ claimant, assigned: [], taken: [], total: 0 }))
+    .sort((one, other) => (one.claimant.memberId < other.claimant.memberId ? -1 : 1));
+  const problems = new Set(topics.filter(({ problem }) => problem !== "").map(({ topic }) => topic));
+  const claims = settleClaims(shares, problems);
+  for (const view of [...topics].sort((one, other) => (one.topic < other.topic ? -1 : 1))) {
+    const readers = shares.filter(({ claimant }) => claimant.topics.includes(view.topic));
+    if (readers.length > 0) spread(view, readers, claims);
+  }
+  return new Map(shares.map(({ claimant, assigned, taken }) => [claimant.memberId, { assigned, taken, topics }]));
+}
+
+/** The one claim on each partition that holds. Two of one generation contradict each other: then neither does. */
+function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claim> {
+  const settled = new Map<string, Claim>();
+  for (const by of shares) {
+    const { generation, held, leaving } = by.claimant;
+    for (const partition of [...held, ...leaving]) {
+      const key = keyOf(partition);
+      const rival = settled.get(key);
+      if (problems.has(partition.topic) || (rival !== undefined && rival.generation > generation)) {
+        by.taken.push(partition);
+        continue;
+      }
+      const claim = { by, generation, leaving: leaving.includes(partition) };
+      rival?.by?.taken.push(partition);
+      const contradiction = rival?.generation === generation;
+      if (contradiction) by.taken.push(partition);
+      settled.set(key, contradiction ? { ...claim, by: undefined } : claim);
+    }
+  }
+  return settled;
+}
+
+function spread({ topic, partitions }: TopicView, readers: readonly Share[], claims: ReadonlyMap<string, Claim>): void {
+  const free: number[] = [];
+  const staying = new Map<Share | undefined, number[]>();
+  const leaving = new Map<Share | undefined, number[]>();
+  for (let partition = 0; partition < partitions; partition++) {
+    const claim = claims.get(keyOf({ topic, partition }));
+    if (claim === undefined) {
+      free.push(partition);
+      continue;
+    }
+    const list = claim.leaving ? leaving : staying;
+    list.set(claim.by, [...(list.get(claim.by) ?? []), partition]);
+  }
+
+  const least = Math.floor(partitions / readers.length);
+  const ranked = readers.map((share) => {
+    const goesOn = staying.get(share) ?? [];
+    const kept = [...goesOn, ...(leaving.get(share) ?? [])];
+    const spared = goesOn.length > least ? 2 : kept.length > least ? 1 : 0;
+    return { share, kept, spared, room: 0 };
+  });
+  // One more than the others for those who are to have the least so far; of those for whom it spares a move; then for
+  // those who have the least now, and would need more anyway.
+  ranked.sort(
+    (one, other) =>
+      one.share.total - other.share.total ||
+      other.spared - one.spared ||
+      one.share.claimant.held.length - other.share.claimant.held.length,
+  );
+  for (const [rank, place] of ranked.entries()) {
+    const quota = least + (rank < partitions % readers.length ? 1 : 0);
+    place.share.total += quota;
+    place.room = Math.max(quota - place.kept.length, 0);
+    for (const partition of place.kept.slice(0, quota)) place.share.assigned.push({ topic, partition });
+  }
+  for (const partition of free) {
+    const neediest = ranked.reduce((one, other) => (other.room > one.room ? other : one));
+    if (neediest.room === 0) break;
+    neediest.room--;
+    neediest.share.assigned.push({ topic, partition });
+  }
+}

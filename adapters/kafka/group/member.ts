@@ -1,0 +1,357 @@
+import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import type { CommittedOffset, JoinOutcome, KafkaClient, Membership, SyncRequest, TopicPartition } from "../port.ts";
+import { assign } from "./assignor.ts";
+import { Bell } from "./bell.ts";
+import { type Commit, Commits } from "./commits.ts";
+import type { CommitOutcome, GroupMember, MemberOwner } from "./contract.ts";
+import { CoordinatorLink } from "./coordinator-link.ts";
+import { within } from "./deadline.ts";
+import { answerError, isFenced, isRefusal, requestError } from "./errors.ts";
+import { Heartbeats } from "./heartbeats.ts";
+import { Holdings } from "./holdings.ts";
+import {
+  type Assignment,
+  decodeAssignment,
+  decodeSubscription,
+  encodeAssignment,
+  encodeSubscription,
+  PROTOCOL,
+  type TopicView,
+} from "./protocol.ts";
+import { Session } from "./session.ts";
+import { sameView, TopicDirectory } from "./topic-directory.ts";
+
+/** How to be a member of a group. */
+export interface MemberOptions {
+  readonly client: KafkaClient;
+  readonly group: string;
+  /** What to read. Members may differ in it for a while, as when a new version is rolled out. */
+  readonly topics: readonly string[];
+  /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
+  readonly sessionTimeoutMs?: number;
+  /** How long others wait for a member to join again, and how long its owner may take to let partitions go. */
+  readonly rebalanceTimeoutMs: number;
+  /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
+  readonly heartbeatMs?: number;
+  readonly owner: MemberOwner;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const SESSION_TIMEOUT_MS = 30_000;
+const HEARTBEAT_MS = 1_000;
+const FIRST_BACKOFF_MS = 200;
+const LONGEST_BACKOFF_MS = 5_000;
+const LONGEST_COMMIT_MS = 10_000;
+/** How much longer than the group itself waits we wait for its answer. */
+const NETWORK_MS = 5_000;
+const CLOSE_MS = 2_000;
+const CHECK_TOPICS_MS = 30_000;
+const CHECK_MISSING_TOPICS_MS = 2_000;
+const SOONEST_CHECK_MS = 1_000;
+
+/** Begins to join a group, and stays in it until closed. Calls its owner only after it returned. */
+export function openMember(options: MemberOptions): GroupMember {
+  return new Member(options);
+}
+
+class Member implements GroupMember {
+  readonly #options: MemberOptions;
+  readonly #owner: MemberOwner;
+  readonly #clock: Clock;
+  readonly #sessionTimeoutMs: number;
+  readonly #link: CoordinatorLink;
+  readonly #session: Session;
+  readonly #heartbeats: Heartbeats;
+  readonly #holdings: Holdings;
+  readonly #commits: Commits;
+  readonly #directory: TopicDirectory;
+  /** Rung when commits may go on. */
+  readonly #changed: Bell;
+  /** Rung when the group is to be joined again. */
+  readonly #wanted: Bell;
+  readonly #ended: Bell;
+  #isJoining = false;
+  #isJoinWanted = true;
+  #isLeader = false;
+  #topics: readonly TopicView[] = [];
+  #check: Timer | undefined;
+  #checked = Number.NEGATIVE_INFINITY;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: MemberOptions) {
+    const { client, group, clock, rebalanceTimeoutMs, sessionTimeoutMs = SESSION_TIMEOUT_MS } = options;
+    this.#options = options;
+    this.#clock = clock;
+    this.#sessionTimeoutMs = sessionTimeoutMs;
+    this.#owner = whileOpen(options.owner, () => this.#closing === undefined);
+    this.#changed = new Bell(clock);
+    this.#wanted = new Bell(clock);
+    this.#ended = new Bell(clock);
+    this.#link = new CoordinatorLink(client, group, clock, sessionTimeoutMs / 3);
+    this.#session = new Session(group, clock, sessionTimeoutMs, () => this.#expired());
+    this.#heartbeats = new Heartbeats(
+      clock,
+      Math.min(options.heartbeatMs ?? HEARTBEAT_MS, sessionTimeoutMs / 3),
+      this.#link,
+      this.#session,
+      {
+        rebalancing: ({ generation }) => {
+          if (!this.#isJoining && generation === this.#session.membership?.generation) this.#joinAgain();
+        },
+        fenced: (membership, name) => this.#fenced(membership, name),
+      },
+    );
+    this.#holdings = new Holdings(
+      this.#owner,
+      { commitsEnded: () => this.#commits.ended(), gaveUp: () => this.#joinAgain() },
+      clock,
+      rebalanceTimeoutMs,
+    );
+    this.#commits = new Commits(
+      group,
+      this.#link,
+      {
+        isClosed: () => this.#closing !== undefined,
+        membership: () => {
+          this.#session.check();
+          return this.#session.assigned;
+        },
+        holdOf: (partition) => this.#holdings.of(partition),
+        fenced: (membership, name) => this.#fenced(membership, name),
+        renewGeneration: () => this.#joinAgain(),
+        report: (cause) => this.#owner.failed(cause),
+        backoffMs: (attempt) => this.#backoffMs(attempt),
+      },
+      clock,
+      Math.min(LONGEST_COMMIT_MS, sessionTimeoutMs),
+      this.#changed,
+    );
+    this.#directory = new TopicDirectory(clock, async (topics) => (await this.#link.metadata(topics)).topics);
+    this.#heartbeats.start();
+    void this.#stay();
+  }
+
+  commit(offsets: readonly Commit[]): Promise<readonly CommitOutcome[]> {
+    return this.#commits.commit(offsets);
+  }
+
+  committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
+    return this.#commits.committed(partitions);
+  }
+
+  refresh(): void {
+    if (this.#clock.monotonic() - this.#checked >= SOONEST_CHECK_MS) void this.#checkTopics();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { memberId } = this.#session;
+    const { group } = this.#options;
+    this.#heartbeats.stop();
+    this.#session.end("nothing");
+    this.#holdings.end();
+    this.#scheduleCheck(undefined);
+    // Once `close` has returned, so that those who wake see it closed.
+    await Promise.resolve();
+    for (const bell of [this.#changed, this.#wanted, this.#ended]) bell.ring();
+    if (memberId !== "") {
+      const leave = this.#link.ask("let a member go", (connection, node) =>
+        connection.leaveGroup(node, { group, memberId }),
+      );
+      // Whoever cannot leave is missed when the session has run out.
+      await within(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
+    }
+    await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
+  }
+
+  async #stay(): Promise<void> {
+    // Not before the caller has the member.
+    await Promise.resolve();
+    for (let failures = 0; this.#closing === undefined; ) {
+      this.#isJoining = true;
+      this.#isJoinWanted = false;
+      const result = await this.#join().catch((error) => requestError(error, `join group ${this.#options.group}`));
+      this.#isJoining = false;
+      this.#changed.ring();
+      if (this.#closing !== undefined) return;
+      if (result === "joined") {
+        failures = 0;
+        while (!this.#isJoinWanted && this.#closing === undefined) await this.#wanted.wait();
+      } else if (result === "again") {
+        await this.#ended.wait(this.#backoffMs(1));
+      } else {
+        if (++failures > 1 || isRefusal(result)) this.#owner.failed(result);
+        await this.#ended.wait(this.#backoffMs(isRefusal(result) ? Number.POSITIVE_INFINITY : failures));
+      }
+    }
+  }
+
+  /** Joins the group, and does what it says. */
+  async #join(): Promise<"joined" | "again" | MessagingError> {
+    const session = this.#session;
+    const { term } = session;
+    const joinAsked = session.moment();
+    const invited = session.memberId !== "";
+    const joined = await this.#link.join(this.#what, this.#longestJoinMs, (connection, node) =>
+      connection.joinGroup(node, this.#joinRequest()),
+    );
+    if (term !== session.term) return "again";
+    if (joined.error === "MEMBER_ID_REQUIRED") {
+      session.invited(joined.memberId);
+      return invited ? "again" : await this.#join();
+    }
+    if (joined.error !== undefined) return this.#refused(joined.error);
+    session.joined(joined.memberId, joined.generation, joinAsked);
+    this.#isLeader = joined.leader === joined.memberId;
+    const assignments = this.#isLeader ? await this.#divide(joined) : [];
+
+    const membership = session.membership;
+    if (term !== session.term || membership === undefined) return "again";
+    const syncAsked = session.moment();
+    const synced = await this.#link.join(this.#what, this.#longestJoinMs, (connection, node) =>
+      connection.syncGroup(node, { ...membership, assignments }),
+    );
+    if (term !== session.term) return "again";
+    if (synced.error !== undefined) return this.#refused(synced.error);
+    session.gotAssignment(syncAsked);
+    session.check();
+    if (term !== session.term) return "again";
+    this.#adopt(decodeAssignment(synced.assignment));
+    return "joined";
+  }
+
+  get #what(): string {
+    return `take a member into group ${this.#options.group}`;
+  }
+
+  get #longestJoinMs(): number {
+    return Math.max(this.#options.rebalanceTimeoutMs, this.#sessionTimeoutMs) + NETWORK_MS;
+  }
+
+  #joinRequest() {
+    const { group, topics, rebalanceTimeoutMs } = this.#options;
+    const { staying: held, leaving } = this.#holdings;
+    return {
+      group,
+      memberId: this.#session.memberId,
+      sessionTimeoutMs: this.#sessionTimeoutMs,
+      rebalanceTimeoutMs,
+      protocol: PROTOCOL,
+      metadata: encodeSubscription({ topics, generation: this.#session.assignedGeneration, held, leaving }),
+    };
+  }
+
+  /** The leader's part: who gets what. */
+  async #divide({ members }: JoinOutcome): Promise<SyncRequest["assignments"]> {
+    const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
+    for (const { held, leaving } of claimants) this.#directory.learn([...held, ...leaving]);
+    const topics = [...new Set(claimants.flatMap((claimant) => claimant.topics))].sort();
+    this.#checked = this.#clock.monotonic();
+    const views = await this.#directory.look(topics);
+    return [...assign(claimants, views)].map(([memberId, assignment]) => ({
+      memberId,
+      assignment: encodeAssignment(assignment),
+    }));
+  }
+
+  #refused(name: string): "again" | MessagingError {
+    if (name === "REBALANCE_IN_PROGRESS") return "again";
+    const error = answerError(name, `take a member into group ${this.#options.group}`);
+    if (isFenced(name)) this.#end(name === "ILLEGAL_GENERATION" ? "member-id" : "nothing", error);
+    else this.#link.forget();
+    return error;
+  }
+
+  #adopt(assignment: Assignment): void {
+    this.#topics = assignment.topics;
+    this.#holdings.adopt(assignment);
+    this.#reportProblems();
+    const every = this.#directory.isUncertain ? CHECK_MISSING_TOPICS_MS : CHECK_TOPICS_MS;
+    this.#scheduleCheck(this.#isLeader ? every : undefined);
+  }
+
+  #reportProblems(): void {
+    for (const { topic, problem } of this.#topics) {
+      if (problem !== "" && this.#options.topics.includes(topic)) {
+        this.#owner.failed(answerError(problem, `read topic ${topic}`));
+      }
+    }
+  }
+
+  #scheduleCheck(ms: number | undefined): void {
+    if (this.#check !== undefined) this.#clock.cancel(this.#check);
+    this.#check = ms === undefined ? undefined : this.#clock.schedule(() => void this.#checkTopics(), ms);
+  }
+
+  /** Has the group divide anew what it did not know of. */
+  async #checkTopics(): Promise<void> {
+    this.#checked = this.#clock.monotonic();
+    const before = this.#topics;
+    try {
+      const views = await this.#directory.look(before.map(({ topic }) => topic));
+      if (this.#closing !== undefined || before !== this.#topics) return;
+      if (sameView(views, before)) this.#reportProblems();
+      else this.#joinAgain();
+    } catch {
+      // Asked again later. That the cluster does not answer is noticed by others.
+    }
+    if (this.#closing !== undefined || !this.#isLeader) return;
+    this.#scheduleCheck(this.#directory.isUncertain ? CHECK_MISSING_TOPICS_MS : CHECK_TOPICS_MS);
+  }
+
+  #joinAgain(): void {
+    this.#isJoinWanted = true;
+    this.#wanted.ring();
+  }
+
+  /** An answer of the coordinator to what was asked as `membership`. */
+  #fenced(membership: Membership, name: string): void {
+    const current = this.#session.membership;
+    if (current === undefined || current.memberId !== membership.memberId) return;
+    const illegal = name === "ILLEGAL_GENERATION";
+    // While we join, the group may be a generation ahead of what we know.
+    if (illegal && (this.#isJoining || current.generation !== membership.generation)) return;
+    this.#end(illegal ? "member-id" : "nothing", answerError(name, `keep a member of group ${this.#options.group}`));
+  }
+
+  #expired(): void {
+    const { group } = this.#options;
+    const text = `no answer of the coordinator of group ${group} for ${this.#sessionTimeoutMs} ms, the session timeout: partitions may be with others; joining again`;
+    this.#end("member-id", new MessagingError("timeout", text));
+    this.#link.renew();
+  }
+
+  /** Nothing is ours any more. */
+  #end(keep: "member-id" | "nothing", cause: MessagingError): void {
+    this.#session.end(keep);
+    this.#holdings.loseAll(cause);
+    this.#joinAgain();
+  }
+
+  #backoffMs(attempt: number): number {
+    const longest = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
+    // Between half and all of it, so that many members do not come back in step.
+    return longest * (0.5 + this.#options.random.fraction() / 2);
+  }
+}
+
+function whileOpen(owner: MemberOwner, isOpen: () => boolean): MemberOwner {
+  return {
+    assigned: (partitions) => {
+      if (isOpen()) owner.assigned(partitions);
+    },
+    revoke: (partitions) => (isOpen() ? owner.revoke(partitions) : Promise.resolve()),
+    lost: (partitions, cause) => {
+      if (isOpen()) owner.lost(partitions, cause);
+    },
+    failed: (cause) => {
+      if (isOpen()) owner.failed(cause);
+    },
+  };
+}

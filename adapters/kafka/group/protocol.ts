@@ -1,0 +1,85 @@
+import type { TopicPartition } from "../port.ts";
+import { Reader, Writer } from "./wire.ts";
+
+/** The name that members agree on; a group with members of another is not joined. */
+export const PROTOCOL = "anybroker-cooperative";
+
+/** The version of Kafka's own envelope, which its tools read. */
+const ENVELOPE = 0;
+/** The version of what is ours in it. Later ones may only add at the end. */
+const CONTENT = 1;
+
+/** What a member says of itself when it joins. */
+export interface Subscription {
+  readonly topics: readonly string[];
+  /** The last generation whose assignment the member had; of two who claim a partition the later is right. */
+  readonly generation: number;
+  /** What it goes on with, unless told otherwise. */
+  readonly held: readonly TopicPartition[];
+  /** What it was told to give up, and still holds. */
+  readonly leaving: readonly TopicPartition[];
+}
+
+/** What the leader knows of a topic. */
+export interface TopicView {
+  readonly topic: string;
+  /** 0 where there is a problem. */
+  readonly partitions: number;
+  /** The name of the error; empty where there is none. */
+  readonly problem: string;
+}
+
+/** What a member is told. */
+export interface Assignment {
+  readonly assigned: readonly TopicPartition[];
+  /** What it claims wrongly: another has it, or it is gone. */
+  readonly taken: readonly TopicPartition[];
+  readonly topics: readonly TopicView[];
+}
+
+export function encodeSubscription({ topics, generation, held, leaving }: Subscription): Buffer {
+  const content = new Writer().int16(CONTENT).int32(generation).partitions(held).partitions(leaving).end();
+  const writer = new Writer().int16(ENVELOPE);
+  return writer
+    .array(topics, (topic) => writer.string(topic))
+    .bytes(content)
+    .end();
+}
+
+/** Of what cannot be read nothing is known: such a member is given nothing. */
+export function decodeSubscription(metadata: Buffer): Subscription {
+  try {
+    const reader = new Reader(metadata);
+    reader.int16();
+    const topics = reader.array(() => reader.string());
+    const content = new Reader(reader.bytes());
+    content.int16();
+    return { topics, generation: content.int32(), held: content.partitions(), leaving: content.partitions() };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { topics: [], generation: -1, held: [], leaving: [] };
+  }
+}
+
+export function encodeAssignment({ assigned, taken, topics }: Assignment): Buffer {
+  const content = new Writer().int16(CONTENT).partitions(taken);
+  content.array(topics, ({ topic, partitions, problem }) => content.string(topic).int32(partitions).string(problem));
+  return new Writer().int16(ENVELOPE).partitions(assigned).bytes(content.end()).end();
+}
+
+/** A member that the leader left out gets nothing at all. */
+export function decodeAssignment(assignment: Buffer): Assignment {
+  if (assignment.length === 0) return { assigned: [], taken: [], topics: [] };
+  const reader = new Reader(assignment);
+  reader.int16();
+  const assigned = reader.partitions();
+  const content = new Reader(reader.bytes());
+  content.int16();
+  const taken = content.partitions();
+  const topics = content.array(() => ({
+    topic: content.string(),
+    partitions: content.int32(),
+    problem: content.string(),
+  }));
+  return { assigned, taken, topics };
+}

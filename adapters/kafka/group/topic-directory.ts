@@ -1,0 +1,59 @@
+import type { Clock } from "../../../core/clock.ts";
+import type { TopicMetadata, TopicPartition } from "../port.ts";
+import type { TopicView } from "./protocol.ts";
+
+/** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
+const GONE_AFTER_MS = 10_000;
+
+/** What is known of the topics of a group. */
+export class TopicDirectory {
+  readonly #clock: Clock;
+  readonly #ask: (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
+  readonly #known = new Map<string, number>();
+  readonly #missingSince = new Map<string, number>();
+
+  constructor(clock: Clock, ask: (topics: readonly string[]) => Promise<readonly TopicMetadata[]>) {
+    this.#clock = clock;
+    this.#ask = ask;
+  }
+
+  /** Whether a topic is missing, or was when last asked. */
+  get isUncertain(): boolean {
+    return this.#missingSince.size > 0;
+  }
+
+  /** That these exist is known from elsewhere. */
+  learn(partitions: readonly TopicPartition[]): void {
+    for (const { topic, partition } of partitions) {
+      if (!this.#missingSince.has(topic)) this.#known.set(topic, Math.max(this.#known.get(topic) ?? 0, partition + 1));
+    }
+  }
+
+  /** Asks the cluster. Rejects if it does not answer. */
+  async look(topics: readonly string[]): Promise<readonly TopicView[]> {
+    const answers = new Map((await this.#ask(topics)).map((topic) => [topic.topic, topic]));
+    return topics.map((topic) => this.#view(topic, answers.get(topic)));
+  }
+
+  #view(topic: string, answer: TopicMetadata | undefined): TopicView {
+    const partitions = answer?.partitions.length ?? 0;
+    if (partitions > 0) {
+      this.#missingSince.delete(topic);
+      this.#known.set(topic, partitions);
+      return { topic, partitions, problem: "" };
+    }
+    const since = this.#missingSince.get(topic) ?? this.#clock.monotonic();
+    this.#missingSince.set(topic, since);
+    const known = this.#known.get(topic);
+    if (known !== undefined && this.#clock.monotonic() - since < GONE_AFTER_MS) {
+      return { topic, partitions: known, problem: "" };
+    }
+    this.#known.delete(topic);
+    return { topic, partitions: 0, problem: answer?.error ?? "UNKNOWN_TOPIC_OR_PARTITION" };
+  }
+}
+
+/** Whether two views are the same, of the same topics in the same order. */
+export function sameView(one: readonly TopicView[], other: readonly TopicView[]): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
