@@ -1,0 +1,293 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { isMissing, isPassing, operationError } from "./errors.ts";
+import type {
+  ClusterMetadata,
+  CommittedOffset,
+  ErrorName,
+  KafkaConnection,
+  PartitionOffset,
+  TopicMetadata,
+  TopicOutcome,
+  TopicPartition,
+  TopicSpecification,
+  WantedOffset,
+} from "./port.ts";
+
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1_000;
+
+/** What one try came to: a result, or the error for which it is worth another. */
+type Try<Result> = { readonly result: Result } | { readonly again: MessagingError };
+
+/**
+ * Questions to a cluster, each put to whoever answers for it: the leaders of partitions, the coordinator of a group.
+ * They are asked again while leadership moves, until `requestTimeoutMs` are over; then they reject with the last error.
+ */
+export class Cluster {
+  readonly #connection: KafkaConnection;
+  readonly #requestTimeoutMs: number;
+  readonly #ended: AbortSignal;
+
+  /** When `ended` aborts, whatever is being asked rejects with `closed`. */
+  constructor(connection: KafkaConnection, requestTimeoutMs: number, ended: AbortSignal) {
+    this.#connection = connection;
+    this.#requestTimeoutMs = requestTimeoutMs;
+    this.#ended = ended;
+  }
+
+  metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+    return this.#until(async () => ({ result: await this.#connection.metadata(topics) }));
+  }
+
+  /** Topics that exist, with their leaders. Rejects with `not-found` if one does not. */
+  topics(names: readonly string[]): Promise<readonly TopicMetadata[]> {
+    return this.#until(async () => {
+      const { topics } = await this.#connection.metadata(names);
+      const waiting = topics.find(({ error, partitions }) => isPassing(error) || partitions.some(isLeaderless));
+      for (const { topic, error } of topics) if (error !== undefined && !isPassing(error)) throw refused(error, topic);
+      return waiting === undefined ? { result: topics } : { again: leaderless(waiting.topic) };
+    });
+  }
+
+  /** As {@link topics}, of some that were just made: not every broker knows them at once. */
+  newTopics(names: readonly string[]): Promise<readonly TopicMetadata[]> {
+    return this.#until(async () => {
+      const { topics } = await this.#connection.metadata(names);
+      const waiting = topics.find(({ error, partitions }) => error !== undefined || partitions.some(isLeaderless));
+      if (waiting === undefined) return { result: topics };
+      const { error, topic } = waiting;
+      if (error !== undefined && !isPassing(error) && !isMissing(error)) throw refused(error, topic);
+      return { again: leaderless(topic) };
+    });
+  }
+
+  /** The configurations of topics that exist, by topic; an error where they may not be seen. */
+  async configurations(
+    topics: readonly string[],
+    names: readonly string[],
+  ): Promise<ReadonlyMap<string, ReadonlyMap<string, string> | MessagingError>> {
+    const found = new Map<string, ReadonlyMap<string, string> | MessagingError>();
+    await this.#until(async () => {
+      const pending = topics.filter((topic) => !found.has(topic));
+      let again: MessagingError | undefined;
+      for (const { topic, error, values } of await this.#connection.topicConfigurations(pending, names)) {
+        if (error === undefined) found.set(topic, values);
+        else {
+          const failure = operationError(error, `describe the configuration of topic "${topic}"`, "try again");
+          // Right after its creation not every broker knows a topic.
+          if (isPassing(error) || isMissing(error)) again = failure;
+          else found.set(topic, failure);
+        }
+      }
+      return again === undefined ? { result: undefined } : { again };
+    });
+    return found;
+  }
+
+  /** What became of each topic; those that exist already are no error here. */
+  async createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]> {
+    const outcomes = new Map<string, TopicOutcome>();
+    await this.#until(async () => {
+      const pending = topics.filter(({ topic }) => !outcomes.has(topic));
+      let again: MessagingError | undefined;
+      for (const outcome of pending.length === 0 ? [] : await this.#connection.createTopics(pending)) {
+        const { topic, error, message } = outcome;
+        if (error === "TOPIC_ALREADY_EXISTS") outcomes.set(topic, { topic, error: undefined, message: undefined });
+        else if (isPassing(error))
+          again = operationError(String(error), `create topic "${topic}"`, "try again", message);
+        else outcomes.set(topic, outcome);
+      }
+      return again === undefined ? { result: undefined } : { again };
+    });
+    return [...outcomes.values()];
+  }
+
+  /** One offset per question, in order; -1 where no record is as late as the time asked for. */
+  async listOffsets(wanted: readonly WantedOffset[]): Promise<readonly number[]> {
+    const found = new Map<WantedOffset, number>();
+    await this.#atLeaders(
+      wanted,
+      (question) => found.has(question),
+      async (node, questions) => {
+        const outcomes = await this.#connection.listOffsets(node, questions);
+        return questions.map((question) => {
+          const outcome = outcomes.find((one) => isSame(one, question));
+          if (outcome?.error === undefined && outcome !== undefined) found.set(question, outcome.offset);
+          return outcome === undefined ? "REQUEST_TIMED_OUT" : outcome.error;
+        });
+      },
+      "list the offsets",
+    );
+    return wanted.map((question) => found.get(question) as number);
+  }
+
+  /** Deletes all records before each offset. */
+  async deleteRecords(before: readonly PartitionOffset[]): Promise<void> {
+    const done = new Set<PartitionOffset>();
+    await this.#atLeaders(
+      before,
+      (one) => done.has(one),
+      async (node, some) => {
+        const outcomes = await this.#connection.deleteRecords(node, some);
+        return some.map((one) => {
+          const outcome = outcomes.find((other) => isSame(other, one));
+          const error = outcome === undefined ? "REQUEST_TIMED_OUT" : outcome.error;
+          // Below what is left already.
+          if (error === undefined || error === "OFFSET_OUT_OF_RANGE") done.add(one);
+          return error === "OFFSET_OUT_OF_RANGE" ? undefined : error;
+        });
+      },
+      "delete records",
+    );
+  }
+
+  /** What a group has committed, in the order asked; offset -1 where nothing. */
+  committed(group: string, partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
+    const what = `fetch the offsets of group "${group}"`;
+    return this.#atCoordinator(group, what, async (node) => {
+      const { error, offsets } = await this.#connection.fetchOffsets(node, group, partitions);
+      if (error !== undefined) return { error };
+      const failed = offsets.find((offset) => offset.error !== undefined);
+      if (failed !== undefined) return { error: failed.error };
+      const none = (partition: TopicPartition): CommittedOffset => ({
+        ...partition,
+        error: undefined,
+        offset: -1,
+        metadata: "",
+      });
+      return { result: partitions.map((one) => offsets.find((other) => isSame(other, one)) ?? none(one)) };
+    });
+  }
+
+  /**
+   * Commits for a group without members, clean: nothing finished above, nothing in doubt. Resolves with false if the group
+   * has members.
+   */
+  commitForEmptyGroup(group: string, offsets: readonly PartitionOffset[]): Promise<boolean> {
+    const what = `commit offsets for group "${group}"`;
+    return this.#atCoordinator(group, what, async (node) => {
+      const outcomes = await this.#connection.commitOffsets(node, {
+        group,
+        memberId: "",
+        generation: -1,
+        offsets: offsets.map((offset) => ({ ...offset, metadata: "" })),
+      });
+      const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
+      if (error !== undefined && HAS_MEMBERS.includes(error)) return { result: false };
+      return error === undefined ? { result: true } : { error };
+    });
+  }
+
+  /** How many members a group has; 0 for one that does not exist. */
+  members(group: string): Promise<number> {
+    return this.#atCoordinator(group, `describe group "${group}"`, async (node) => {
+      const { error, members } = await this.#connection.describeGroup(node, group);
+      if (error === "GROUP_ID_NOT_FOUND") return { result: 0 };
+      return error === undefined ? { result: members } : { error };
+    });
+  }
+
+  async #atCoordinator<Result>(
+    group: string,
+    what: string,
+    ask: (node: number) => Promise<{ readonly result: Result } | { readonly error: ErrorName }>,
+  ): Promise<Result> {
+    return this.#until(async () => {
+      const { error, node } = await this.#connection.coordinator(group);
+      const answer = error === undefined ? await ask(node) : { error };
+      if ("result" in answer) return answer;
+      const failure = operationError(String(answer.error), what, "try again");
+      // A topic that was just made may not be known to the coordinator yet.
+      if (isPassing(answer.error) || isMissing(answer.error)) return { again: failure };
+      throw failure;
+    });
+  }
+
+  /** Asks the leader of each item; `ask` answers with one error or none per item. */
+  async #atLeaders<Item extends TopicPartition>(
+    items: readonly Item[],
+    isDone: (item: Item) => boolean,
+    ask: (node: number, items: readonly Item[]) => Promise<readonly ErrorName[]>,
+    what: string,
+  ): Promise<void> {
+    await this.#until(async () => {
+      const pending = items.filter((item) => !isDone(item));
+      if (pending.length === 0) return { result: undefined };
+      const topics = await this.topics([...new Set(pending.map(({ topic }) => topic))]);
+      let again: MessagingError | undefined;
+      const byLeader = Map.groupBy(pending, (item) => leaderOf(topics, item));
+      const asked = [...byLeader].map(async ([node, some]) => {
+        const errors = await ask(node, some);
+        some.forEach(({ topic, partition }, index) => {
+          const error = errors[index];
+          if (error === undefined) return;
+          const failure = operationError(error, `${what} of partition ${partition} of topic "${topic}"`, "try again");
+          if (!isPassing(error) && !isMissing(error)) throw failure;
+          again = failure;
+        });
+      });
+      for (const end of await Promise.allSettled(asked)) {
+        if (end.status === "fulfilled") continue;
+        if (!isTransport(end.reason)) throw end.reason;
+        again = end.reason;
+      }
+      return again === undefined ? { result: undefined } : { again };
+    });
+  }
+
+  /** Tries until it has a result, fails for good, or the time is over. */
+  async #until<Result>(attempt: () => Promise<Try<Result>>): Promise<Result> {
+    const deadline = performance.now() + this.#requestTimeoutMs;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      if (this.#ended.aborted) throw new MessagingError("closed", "the Kafka adapter was closed meanwhile");
+      let end: Try<Result>;
+      try {
+        end = await attempt();
+      } catch (error) {
+        if (!isTransport(error)) throw error;
+        end = { again: error };
+      }
+      if ("result" in end) return end.result;
+      if (performance.now() + pauseMs > deadline) throw end.again;
+      await wait(pauseMs, undefined, { signal: this.#ended }).catch(() => {});
+    }
+  }
+}
+
+const HAS_MEMBERS: readonly string[] = [
+  "UNKNOWN_MEMBER_ID",
+  "ILLEGAL_GENERATION",
+  "REBALANCE_IN_PROGRESS",
+  "NON_EMPTY_GROUP",
+];
+
+/** Whether nobody answered, so that another may. */
+function isTransport(error: unknown): error is MessagingError {
+  return isMessagingError(error, "unreachable") || isMessagingError(error, "timeout");
+}
+
+function isSame(one: TopicPartition, other: TopicPartition): boolean {
+  return one.partition === other.partition && one.topic === other.topic;
+}
+
+function isLeaderless({ leader, error }: { readonly leader: number; readonly error: ErrorName }): boolean {
+  return leader < 0 || error === "LEADER_NOT_AVAILABLE";
+}
+
+function leaderOf(topics: readonly TopicMetadata[], { topic, partition }: TopicPartition): number {
+  const found = topics.find((one) => one.topic === topic)?.partitions.find((one) => one.partition === partition);
+  if (found !== undefined) return found.leader;
+  throw new MessagingError("not-found", `topic "${topic}" on Kafka has no partition ${partition}`);
+}
+
+function refused(error: string, topic: string): MessagingError {
+  return operationError(error, `find topic "${topic}"`, "look at the brokers' logs");
+}
+
+function leaderless(topic: string): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `topic "${topic}" on Kafka has partitions without a leader; see that its brokers run`,
+  );
+}

@@ -1,0 +1,158 @@
+import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
+import { describeAddress } from "../../../core/address.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { Cluster } from "../cluster.ts";
+import { isMissing, operationError } from "../errors.ts";
+import { topicName } from "../names.ts";
+import type { Settings } from "../options.ts";
+import type { TopicMetadata } from "../port.ts";
+import { INSPECTED, inspect } from "./inspect.ts";
+import { type Plan, type PlannedTopic, planOf } from "./plan.ts";
+import { begin, mend } from "./positions.ts";
+import { specificationOf } from "./specification.ts";
+
+/** What {@link establish} tells beside problems. */
+export interface EstablishEvents {
+  /** These were made. */
+  made(topics: readonly string[]): void;
+  /** Something that people should know. */
+  notice(error: MessagingError): void;
+}
+
+/** Makes or verifies everything. Resolves with every problem found; rejects if it could not look. */
+export async function establish(
+  cluster: Cluster,
+  topology: Topology,
+  settings: Settings,
+  events: EstablishEvents,
+): Promise<readonly MessagingError[]> {
+  if (topology.mode === "none") return [];
+  const work = new Establishing(cluster, planOf(topology, settings), settings, events);
+  if (topology.mode === "create") await work.create();
+  await work.verify();
+  return work.problems;
+}
+
+class Establishing {
+  readonly problems: MessagingError[];
+  readonly #cluster: Cluster;
+  readonly #plan: Plan;
+  readonly #settings: Settings;
+  readonly #events: EstablishEvents;
+  /** Topics made here, as they were seen by then: not every broker knows them at once. */
+  readonly #made = new Map<string, TopicMetadata>();
+  /** Topics with a problem that says it all. */
+  readonly #failed = new Set<string>();
+
+  constructor(cluster: Cluster, plan: Plan, settings: Settings, events: EstablishEvents) {
+    this.#cluster = cluster;
+    this.#plan = plan;
+    this.#settings = settings;
+    this.#events = events;
+    this.problems = [...plan.problems];
+  }
+
+  /**
+   * What a subscription has of its own is made after it was given its position: so where that stands and no position
+   * does, the position was lost, and nothing is passed over.
+   */
+  async create(): Promise<void> {
+    const { topics, subscriptions } = this.#plan;
+    const { brokers, topics: found } = await this.#cluster.metadata(topics.map(({ name }) => name));
+    const missing = new Set(found.filter(({ error }) => isMissing(error)).map(({ topic }) => topic));
+    const isNew = ({ address }: SubscriptionDeclaration): boolean => missing.has(topicName(address));
+    const owned = new Set(subscriptions.map(({ address }) => topicName(address)));
+    const wanted = topics.filter(({ name }) => missing.has(name));
+    await this.#make(
+      wanted.filter(({ name }) => !owned.has(name)),
+      brokers,
+    );
+    await each(subscriptions, async (subscription) => {
+      if (this.#failed.has(subscription.address.topic)) this.#failed.add(topicName(subscription.address));
+      else await this.#position(subscription, isNew(subscription));
+    });
+    await this.#make(
+      wanted.filter(({ name }) => owned.has(name) && !this.#failed.has(name)),
+      brokers,
+    );
+  }
+
+  /** Looks at everything that has no problem yet. */
+  async verify(): Promise<void> {
+    const topics = this.#plan.topics.filter(({ name }) => !this.#failed.has(name));
+    const older = topics.filter(({ name }) => !this.#made.has(name));
+    const { topics: found } = await this.#cluster.metadata(older.map(({ name }) => name));
+    const standing = new Map<PlannedTopic, TopicMetadata>();
+    for (const planned of topics) {
+      const metadata = this.#made.get(planned.name) ?? found.find(({ topic }) => topic === planned.name);
+      const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
+      if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
+      else this.#fail(planned.name, operationError(String(error), `find ${describe(planned)}`, "try again"));
+    }
+    const names = [...standing.keys()].map(({ name }) => name);
+    if (names.length === 0) return;
+    const configurations = await this.#cluster.configurations(names, INSPECTED);
+    for (const [planned, metadata] of standing) {
+      const configuration = configurations.get(planned.name);
+      if (isMessagingError(configuration)) this.#fail(planned.name, configuration);
+      else if (configuration !== undefined) {
+        this.problems.push(...inspect(planned, metadata, configuration, this.#settings));
+      }
+    }
+  }
+
+  async #make(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
+    if (topics.length === 0) return;
+    const specifications = topics.map((topic) => specificationOf(topic, brokers, this.#settings));
+    const outcomes = await this.#cluster.createTopics(specifications);
+    for (const { topic, error, message } of outcomes) {
+      if (error === undefined) continue;
+      const planned = topics.find(({ name }) => name === topic);
+      const what = `create ${planned === undefined ? `topic "${topic}"` : describe(planned)}`;
+      this.#fail(topic, operationError(error, what, "change what it refuses, or create the topic yourself", message));
+    }
+    const made = outcomes.filter(({ error }) => error === undefined).map(({ topic }) => topic);
+    if (made.length === 0) return;
+    for (const metadata of await this.#cluster.newTopics(made)) this.#made.set(metadata.topic, metadata);
+    this.#events.made(made);
+  }
+
+  async #position({ address, from }: SubscriptionDeclaration, isNew: boolean): Promise<void> {
+    try {
+      if (isNew) await begin(this.#cluster, address, from);
+      else if (await mend(this.#cluster, address)) this.#events.notice(positionLost(describeAddress(address)));
+    } catch (error) {
+      if (!isMessagingError(error) || UNANSWERED.includes(error.code)) throw error;
+      this.#fail(topicName(address), error);
+    }
+  }
+
+  #fail(topic: string, problem: MessagingError): void {
+    this.#failed.add(topic);
+    this.problems.push(problem);
+  }
+}
+
+/** Nobody could look; everything else is the problem of one subscription. */
+const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
+/** Requests of one connection wait for each other, and a position takes several. */
+const AT_ONCE = 8;
+
+async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const lane = async (): Promise<void> => {
+    for (const item of queue) await run(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, lane));
+}
+
+function describe({ name, what }: PlannedTopic): string {
+  return `topic "${name}" (${what})`;
+}
+
+function positionLost(subscription: string): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
+  );
+}

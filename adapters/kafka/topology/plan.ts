@@ -1,0 +1,106 @@
+import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
+import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { LEVELS } from "../delays/index.ts";
+import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
+import type { Settings } from "../options.ts";
+
+/**
+ * What a topic is for, which decides how it is kept: `events` for a time, `entries` (dead letters) each until it is
+ * removed, `work` until it is handled.
+ */
+export type TopicRole = "events" | "work" | "entries";
+
+/** A topic that must stand on the cluster. */
+export interface PlannedTopic {
+  readonly name: string;
+  readonly role: TopicRole;
+  /** What it is to people, as in `dead letters of queue "orders"`. */
+  readonly what: string;
+  /** How many partitions it is made with. */
+  readonly partitions: number;
+  /** How many an existing one must have. */
+  readonly leastPartitions: number;
+  /** Whether it must have no more either. */
+  readonly exactly: boolean;
+  /** Whether what comes here came from elsewhere and got headers on the way, so that it may be larger than there. */
+  readonly derived: boolean;
+}
+
+/** Everything that must stand on the cluster, in Kafka's terms, and what of the topology cannot be. */
+export interface Plan {
+  readonly topics: readonly PlannedTopic[];
+  readonly subscriptions: readonly SubscriptionDeclaration[];
+  readonly problems: readonly MessagingError[];
+}
+
+type PlanSettings = Pick<Settings, "partitions" | "partitionsGiven">;
+
+/** Works out what must stand; asks nobody. */
+export function planOf(topology: Topology, settings: PlanSettings): Plan {
+  const topics = new Map<string, PlannedTopic>();
+  const add = (topic: PlannedTopic): void => {
+    if (!topics.has(topic.name)) topics.set(topic.name, topic);
+  };
+  const addEvents = (name: string): void => {
+    const address = { kind: "topic", name } as const;
+    add(spread(address, "events", settings));
+    add(delays(address));
+  };
+  for (const { address } of topology.topics) addEvents(address.name);
+  for (const { address } of topology.queues) family(address, settings).forEach(add);
+  for (const { address } of topology.subscriptions) {
+    addEvents(address.topic);
+    family(address, settings).forEach(add);
+  }
+  const { kept, problems } = withoutCollisions([...topics.values()]);
+  return { topics: kept, subscriptions: topology.subscriptions, problems };
+}
+
+/** What a queue or a subscription has of its own. */
+function family(of: WorkAddress, settings: PlanSettings): PlannedTopic[] {
+  return [
+    spread(of, "work", settings),
+    single({ kind: "dead-letters", of }, "entries"),
+    single({ kind: "suspects", of }, "work"),
+    delays(of),
+  ];
+}
+
+function spread(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
+  const leastPartitions = partitionsGiven ? partitions : 1;
+  const [name, what] = [topicName(address), describeAddress(address)];
+  const derived = address.kind === "subscription";
+  return { name, role, what, partitions, leastPartitions, exactly: false, derived };
+}
+
+/** Of these, an order over all is asked for. */
+function single(address: Address, role: TopicRole): PlannedTopic {
+  const [name, what] = [topicName(address), describeAddress(address)];
+  return { name, role, what, partitions: 1, leastPartitions: 1, exactly: true, derived: true };
+}
+
+function delays(of: DelayableAddress): PlannedTopic {
+  const [name, what] = [delaysTopic(of), `delayed messages for ${describeAddress(of)}`];
+  return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived: true };
+}
+
+/** Kafka would make the first that comes and refuse the other. */
+function withoutCollisions(topics: readonly PlannedTopic[]): { kept: PlannedTopic[]; problems: MessagingError[] } {
+  const kept: PlannedTopic[] = [];
+  const problems: MessagingError[] = [];
+  for (const same of Map.groupBy(topics, ({ name }) => collisionName(name)).values()) {
+    const [first, second] = same;
+    if (first === undefined || second === undefined) {
+      kept.push(...same);
+      continue;
+    }
+    problems.push(
+      new MessagingError(
+        "conflict",
+        `${first.what} and ${second.what} cannot both be on Kafka: it takes "." for "_" in the names of metrics, so the topics "${first.name}" and "${second.name}" collide. Rename one of them`,
+      ),
+    );
+  }
+  return { kept, problems };
+}

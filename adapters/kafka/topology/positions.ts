@@ -1,0 +1,109 @@
+import type { StartPosition } from "../../../core/adapter.ts";
+import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { Cluster } from "../cluster.ts";
+import { groupName, topicName } from "../names.ts";
+import type { PartitionOffset, TopicPartition } from "../port.ts";
+
+/**
+ * Gives a new subscription its position. Two processes may do so at once, and one may consume already: the ends of the
+ * logs are asked for before it is looked whether a position stands, so that whoever comes second may set it earlier than
+ * the first did, but never behind an event that was published after the first was done.
+ */
+export async function begin(cluster: Cluster, of: SubscriptionAddress, from: StartPosition): Promise<void> {
+  const group = groupName(of);
+  const offsets = await offsetsAt(cluster, of, from);
+  const missing = await without(cluster, group, offsets);
+  if (missing.length === 0 || (await cluster.commitForEmptyGroup(group, missing))) return;
+  // Somebody consumes already, and begins at the earliest event where there is no position.
+}
+
+/**
+ * Gives a subscription that exists a position where it has none: at the earliest event kept, for nobody knows how far it
+ * was. Resolves with whether it had none at all, though there are events.
+ */
+export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
+  const group = groupName(of);
+  const earliest = await offsetsAt(cluster, of, "earliest");
+  const missing = await without(cluster, group, earliest);
+  if (missing.length === 0) return false;
+  const committed = await cluster.commitForEmptyGroup(group, missing);
+  if (!committed || missing.length < earliest.length) return false;
+  const ends = await cluster.listOffsets(earliest.map(({ topic, partition }) => ({ topic, partition, at: "latest" })));
+  return ends.some((end, index) => end > (earliest[index]?.offset ?? 0));
+}
+
+/** Moves a subscription that nobody consumes from. Rejects with `conflict` while somebody does, `not-found`, `invalid`. */
+export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: StartPosition): Promise<void> {
+  const group = groupName(of);
+  await cluster.topics([of.topic, topicName(of)]).catch((error: unknown) => {
+    if (!isMessagingError(error, "not-found")) throw error;
+    throw new MessagingError(
+      "not-found",
+      `Kafka has no ${describeAddress(of)}; declare it by starting with declare "create", or have it declared`,
+      { cause: error },
+    );
+  });
+  const members = await cluster.members(group);
+  if (members > 0) throw stillConsumed(of, `${members} consumers are`);
+  const offsets = await offsetsAt(cluster, of, to);
+  if (!(await cluster.commitForEmptyGroup(group, offsets))) throw stillConsumed(of, "a consumer is");
+}
+
+function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `${describeAddress(of)} cannot be rewound while ${who} in group "${groupName(of)}": stop its consumers in every process first`,
+  );
+}
+
+/** Those for which nothing is committed. */
+async function without(
+  cluster: Cluster,
+  group: string,
+  offsets: readonly PartitionOffset[],
+): Promise<readonly PartitionOffset[]> {
+  const committed = await cluster.committed(group, offsets);
+  return offsets.filter((_, index) => (committed[index]?.offset ?? -1) < 0);
+}
+
+async function offsetsAt(
+  cluster: Cluster,
+  of: SubscriptionAddress,
+  position: StartPosition,
+): Promise<readonly PartitionOffset[]> {
+  const { topic } = of;
+  const [metadata] = await cluster.topics([topic]);
+  const partitions = (metadata?.partitions ?? []).map(({ partition }): TopicPartition => ({ topic, partition }));
+  const list = (at: "earliest" | "latest" | number): Promise<readonly number[]> =>
+    cluster.listOffsets(partitions.map((partition) => ({ ...partition, at })));
+  const place = (offsets: readonly number[]): readonly PartitionOffset[] =>
+    partitions.map((partition, index) => ({ ...partition, offset: offsets[index] as number }));
+  if (position === "earliest") return place(await list("earliest"));
+  const ends = await list("latest");
+  if (position === "now") return place(ends);
+  if (position instanceof Date) {
+    const found = await list(position.getTime());
+    // Nothing is as late as that: what comes next is. The end as it was before, for some may have come meanwhile.
+    return place(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
+  }
+  const starts = await list("earliest");
+  const offsets = [...starts];
+  for (const { partition, offset } of position.offsets) {
+    const index = partitions.findIndex((one) => one.partition === partition);
+    const [start, end] = [starts[index], ends[index]];
+    if (start === undefined || end === undefined) throw outside(of, `has no partition ${partition}`);
+    if (offset < start || offset > end) {
+      throw outside(of, `keeps offsets ${start} to ${end} in partition ${partition}, not ${offset}`);
+    }
+    offsets[index] = offset;
+  }
+  return place(offsets);
+}
+
+function outside(of: SubscriptionAddress, why: string): MessagingError {
+  return new MessagingError(
+    "invalid",
+    `${describeAddress(of)} cannot begin there: topic "${of.topic}" on Kafka ${why}; give offsets that are kept`,
+  );
+}

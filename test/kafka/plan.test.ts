@@ -1,0 +1,191 @@
+import { describe, expect, test } from "vitest";
+import { resolveOptions } from "../../adapters/kafka/options.ts";
+import { inspect } from "../../adapters/kafka/topology/inspect.ts";
+import { type PlannedTopic, planOf } from "../../adapters/kafka/topology/plan.ts";
+import { specificationOf } from "../../adapters/kafka/topology/specification.ts";
+import type { QueueDeclaration, SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
+
+const SETTINGS = resolveOptions({ brokers: "localhost" });
+
+function queue(name: string): QueueDeclaration {
+  return { address: { kind: "queue", name }, ordered: false, priorities: 1 };
+}
+
+function subscription(topic: string, name: string): SubscriptionDeclaration {
+  return { address: { kind: "subscription", topic, name }, ordered: false, from: "now" };
+}
+
+function topology(given: Partial<Topology>): Topology {
+  return { mode: "create", queues: [], topics: [], subscriptions: [], ...given };
+}
+
+function planned(name: string, given: Partial<Topology>, settings = SETTINGS): PlannedTopic {
+  const found = planOf(topology(given), settings).topics.find((topic) => topic.name === name);
+  if (found === undefined) throw new Error(`no topic "${name}" is planned`);
+  return found;
+}
+
+describe("a plan", () => {
+  test("of a queue has its dead letters, suspects and delays", () => {
+    const { topics, problems } = planOf(topology({ queues: [queue("orders")] }), SETTINGS);
+    expect(problems).toEqual([]);
+    expect(topics.map(({ name, role, partitions }) => [name, role, partitions])).toEqual([
+      ["orders", "work", 4],
+      ["orders.dlq", "entries", 1],
+      ["orders.suspects", "work", 1],
+      ["orders.delays", "work", 8],
+    ]);
+  });
+
+  test("of subscriptions has their topic once", () => {
+    const subscriptions = [subscription("placed", "billing"), subscription("placed", "mail")];
+    const topics = [{ address: { kind: "topic", name: "placed" }, ordered: false } as const];
+    const names = planOf(topology({ topics, subscriptions }), SETTINGS).topics.map(({ name }) => name);
+    const own = (name: string) => ["", ".dlq", ".suspects", ".delays"].map((ending) => `placed.${name}${ending}`);
+    expect(names).toEqual(["placed", "placed.delays", ...own("billing"), ...own("mail")]);
+  });
+
+  test("refuses names that Kafka takes for one, and leaves the others", () => {
+    const { topics, problems } = planOf(topology({ queues: [queue("a.b"), queue("a_b"), queue("c")] }), SETTINGS);
+    expect(problems).toHaveLength(4);
+    expect(problems[0]).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
+    expect(topics.map(({ name }) => name)).toEqual(["c", "c.dlq", "c.suspects", "c.delays"]);
+  });
+});
+
+describe("a topic is made", () => {
+  const configured = (name: string, brokers: number, settings = SETTINGS) =>
+    specificationOf(
+      planned(name, { queues: [queue("orders")], subscriptions: [subscription("placed", "mail")] }, settings),
+      brokers,
+      settings,
+    );
+
+  test("to keep work until it is handled, and events for a time", () => {
+    expect(configured("orders", 1).configuration).toMatchObject({
+      "cleanup.policy": "delete",
+      "retention.ms": "-1",
+      "retention.bytes": "-1",
+    });
+    expect(configured("placed", 1).configuration).toMatchObject({
+      "cleanup.policy": "delete",
+      "retention.ms": "604800000",
+    });
+    expect(configured("orders.dlq", 1).configuration).toMatchObject({ "cleanup.policy": "compact" });
+  });
+
+  test.each([
+    [1, 1, "1"],
+    [2, 2, "1"],
+    [3, 3, "2"],
+    [9, 3, "2"],
+  ])("on a cluster of %i with %i replicas, of which %s confirm", (brokers, replicationFactor, inSync) => {
+    const made = configured("orders", brokers);
+    expect(made.replicationFactor).toBe(replicationFactor);
+    expect(made.configuration["min.insync.replicas"]).toBe(inSync);
+  });
+
+  test("as the options say, but for what is anybroker's own", () => {
+    const settings = resolveOptions({
+      brokers: "localhost",
+      partitions: 12,
+      replicationFactor: 5,
+      retentionMs: 1_000,
+      maxMessageBytes: 4_000_000,
+      topicConfiguration: { "segment.ms": "60000", "message.timestamp.type": "CreateTime" },
+    });
+    expect(configured("placed", 9, settings)).toEqual({
+      topic: "placed",
+      partitions: 12,
+      replicationFactor: 5,
+      configuration: {
+        "message.timestamp.type": "CreateTime",
+        "segment.ms": "60000",
+        "cleanup.policy": "delete",
+        "retention.ms": "1000",
+        "max.message.bytes": String(4_000_000 + 128 * 1024),
+        "min.insync.replicas": "2",
+      },
+    });
+  });
+
+  test("with room for a copy of the largest message that another may hold", () => {
+    const bytes = (name: string) => Number(configured(name, 1).configuration["max.message.bytes"]);
+    for (const name of ["orders.dlq", "orders.suspects", "orders.delays"]) {
+      expect(bytes(name)).toBeGreaterThan(bytes("orders"));
+    }
+    expect(bytes("placed.mail")).toBeGreaterThan(bytes("placed"));
+  });
+});
+
+describe("a topic that stands", () => {
+  const given = { queues: [queue("orders")], subscriptions: [subscription("placed", "mail")] };
+  const faults = (
+    name: string,
+    configuration: Readonly<Record<string, string>>,
+    { partitions = 4, replicas = 1, settings = SETTINGS } = {},
+  ): string[] => {
+    const places = Array.from({ length: partitions }, (_, partition) => ({
+      partition,
+      error: undefined,
+      leader: 1,
+      replicas,
+    }));
+    const found = inspect(
+      planned(name, given, settings),
+      { partitions: places },
+      new Map(Object.entries(configuration)),
+      settings,
+    );
+    return found.map(({ code, message }) => {
+      expect(code).toBe("conflict");
+      return message;
+    });
+  };
+
+  test("is well where it is as it would be made", () => {
+    for (const { name, partitions } of planOf(topology(given), SETTINGS).topics) {
+      const made = specificationOf(planned(name, given), 3, SETTINGS);
+      expect(faults(name, made.configuration, { partitions, replicas: 3 })).toEqual([]);
+    }
+  });
+
+  test("is well with Kafka's own defaults, for events", () => {
+    const defaults = { "cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "1048588" };
+    expect(faults("placed", defaults)).toEqual([]);
+  });
+
+  test.each<[string, string, Readonly<Record<string, string>>, object?]>([
+    ["is compacted, and holds events", "placed", { "cleanup.policy": "compact" }],
+    ["forgets work after a time", "orders", { "retention.ms": "604800000" }],
+    ["forgets work over a size", "orders.delays", { "retention.bytes": "1000000" }, { partitions: 8 }],
+    ["forgets dead letters", "orders.dlq", { "cleanup.policy": "compact,delete" }, { partitions: 1 }],
+    ["takes only small messages", "orders", { "max.message.bytes": "1000000" }],
+    ["can never be written to", "orders", { "min.insync.replicas": "2" }],
+    ["confirms what one broker alone has", "orders", { "min.insync.replicas": "1" }, { replicas: 3 }],
+    ["elects leaders that know less", "orders", { "unclean.leader.election.enable": "true" }],
+    ["has too few partitions for its delays", "orders.delays", {}, { partitions: 4 }],
+    ["has several partitions of dead letters", "orders.dlq", {}, { partitions: 4 }],
+    [
+      "has fewer partitions than were asked for",
+      "orders",
+      {},
+      { settings: resolveOptions({ brokers: "localhost", partitions: 5 }) },
+    ],
+  ])("%s: refused", (_what, name, configuration, place) => {
+    const found = faults(name, configuration, place);
+    expect(found).toHaveLength(1);
+    expect(found[0]).toContain(`topic "${name}"`);
+    for (const [setting, value] of Object.entries(configuration)) expect(found[0]).toContain(`${setting}=${value}`);
+  });
+
+  test("may have fewer partitions than would be made, and more", () => {
+    expect(faults("orders", {}, { partitions: 1 })).toEqual([]);
+    expect(faults("orders", {}, { partitions: 40 })).toEqual([]);
+  });
+
+  test("has all its faults named at once", () => {
+    const configuration = { "cleanup.policy": "compact", "retention.ms": "1", "max.message.bytes": "1" };
+    expect(faults("orders", configuration)).toHaveLength(3);
+  });
+});
