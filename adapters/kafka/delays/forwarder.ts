@@ -1,0 +1,242 @@
+import type { SendResult } from "../../../core/adapter.ts";
+import type { Timer } from "../../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { HeldRecord, RecordConsumer, RecordSink } from "../consuming/contract.ts";
+import type { RecordToSend } from "../producing/contract.ts";
+import { Agenda } from "./agenda.ts";
+import { backoffMs } from "./backoff.ts";
+import type { DelayedDestination, ForwarderHost } from "./contract.ts";
+import { type Delay, delayedRecord, delayOf, undelayedRecord } from "./delayed-record.ts";
+import { leavesAt } from "./levels.ts";
+import { Notices } from "./notices.ts";
+import { Opening } from "./opening.ts";
+import { ReadAhead } from "./read-ahead.ts";
+import { Settling } from "./settling.ts";
+
+interface Waiting {
+  readonly held: HeldRecord;
+  /** Undefined for what somebody else wrote. */
+  readonly delay: Delay | undefined;
+  /** When it leaves its level, as time of day. */
+  readonly leavesAt: number;
+  failures: number;
+  /** On the monotonic clock: no further try before. */
+  notBefore: number;
+  at: number;
+  isSending: boolean;
+  isRecalled: boolean;
+}
+
+/** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
+const LONGEST_SLEEP_MS = 10_000;
+const CLOSE_MS = 5_000;
+
+/**
+ * Sends delayed messages on: to a lower level while a second or more remains, and when they are due to their destination.
+ * Settled is only what was confirmed there, so that a crash may send a message twice and never loses one. A message that
+ * cannot be sent on is tried again for as long as it takes, and reported.
+ *
+ * Never early by the clocks of the hosts: when it is due was said by the sender's, and it is compared with this one's. So
+ * hosts have to keep the time (NTP); a message comes early by no more than their clocks differ.
+ */
+export class DelayForwarder {
+  readonly #host: ForwarderHost;
+  readonly #of: DelayedDestination;
+  readonly #agenda: Agenda<Waiting>;
+  readonly #notices: Notices;
+  readonly #settling = new Settling();
+  readonly #readAhead = new ReadAhead();
+  readonly #waiting = new Map<HeldRecord, Waiting>();
+  readonly #opening: Opening<RecordConsumer>;
+  readonly #ready: Promise<void>;
+  #consumer: RecordConsumer | undefined;
+  #window: number;
+  #closing: Promise<void> | undefined;
+
+  /** Begins to read, and tries until it can or is closed. */
+  constructor(host: ForwarderHost, of: DelayedDestination) {
+    this.#host = host;
+    this.#of = of;
+    this.#agenda = new Agenda(host.clock, (items) => this.#onTime(items));
+    this.#notices = new Notices(host.clock, (error) => host.notice(error));
+    this.#window = this.#readAhead.window;
+    const { clock, random } = host;
+    this.#opening = new Opening(
+      clock,
+      random,
+      () => this.#open(),
+      (cause) => this.#cannotRead(cause),
+    );
+    this.#ready = this.#opening.opened.then((consumer) => this.#opened(consumer));
+  }
+
+  /** Stops reading. What is being sent on is waited for, 5 s at most; the rest waits on the broker. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { clock } = this.#host;
+    this.#opening.stop();
+    this.#agenda.retain(() => false);
+    await this.#ready;
+    for (const [held, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(held);
+    this.#consumer?.window(0);
+    let timer: Timer | undefined;
+    const tooLong = new Promise<void>((resolve) => {
+      timer = clock.schedule(resolve, CLOSE_MS);
+    });
+    await Promise.race([this.#settling.idle(() => this.#waiting.size === 0), tooLong]);
+    if (timer !== undefined) clock.cancel(timer);
+    this.#waiting.clear();
+    await this.#consumer?.close();
+  }
+
+  #open(): Promise<RecordConsumer> {
+    const { group, delays } = this.#of;
+    const sink: RecordSink = {
+      deliver: (records) => this.#deliver(records),
+      recall: (records) => this.#recall(records),
+      lost: (records) => this.#lost(records),
+      stalled: (cause) => this.#cannotRead(cause),
+      notice: (error) => this.#host.notice(error),
+    };
+    const window = this.#readAhead.window;
+    const options = { group, topics: [delays], window, windowPer: "partition", singly: false } as const;
+    return this.#host.openConsumer(options, sink);
+  }
+
+  #opened(consumer: RecordConsumer | undefined): void {
+    if (consumer === undefined) return;
+    this.#consumer = consumer;
+    this.#settling.open(consumer);
+    // Records may have come before.
+    consumer.window(this.#closing === undefined ? this.#window : 0);
+  }
+
+  #cannotRead(cause: unknown): void {
+    const { topic, delays } = this.#of;
+    const text = `delayed messages for "${topic}" wait longer than asked for: "${delays}" cannot be read; it is tried again`;
+    this.#notices.tell("reading", because(text, cause));
+  }
+
+  #deliver(records: readonly HeldRecord[]): void {
+    if (this.#closing !== undefined) return;
+    const receivedAt = this.#host.clock.now();
+    for (const held of records) {
+      const { record, partition } = held;
+      const delay = delayOf(record);
+      if (delay === undefined) this.#tellForeign(held);
+      const waiting: Waiting = {
+        held,
+        delay,
+        leavesAt: delay === undefined ? 0 : leavesAt({ ...delay, level: partition, receivedAt }),
+        failures: 0,
+        notBefore: 0,
+        at: 0,
+        isSending: false,
+        isRecalled: false,
+      };
+      this.#waiting.set(held, waiting);
+      this.#put(waiting);
+      this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
+    }
+    this.#agenda.arm();
+    if (this.#readAhead.window === this.#window) return;
+    this.#window = this.#readAhead.window;
+    this.#consumer?.window(this.#window);
+  }
+
+  #tellForeign({ record, partition }: HeldRecord): void {
+    const { topic, delays } = this.#of;
+    const text = `offset ${record.offset} of "${delays}", partition ${partition}, says no time at which it is due, so somebody else wrote it; it goes to "${topic}" at once`;
+    this.#notices.tell("foreign", new MessagingError("invalid", text));
+  }
+
+  #put(waiting: Waiting): void {
+    const { clock } = this.#host;
+    const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), LONGEST_SLEEP_MS);
+    waiting.at = Math.max(waiting.notBefore, clock.monotonic() + sleepMs);
+    this.#agenda.add(waiting);
+  }
+
+  #onTime(items: readonly Waiting[]): void {
+    const now = this.#host.clock.now();
+    const due: Waiting[] = [];
+    const further: Waiting[] = [];
+    for (const waiting of items) {
+      if (now < waiting.leavesAt) this.#put(waiting);
+      else if (waiting.delay === undefined || waiting.delay.dueAt <= now) due.push(waiting);
+      else further.push(waiting);
+    }
+    due.sort((one, other) => one.leavesAt - other.leavesAt || one.held.record.offset - other.held.record.offset);
+    const { topic, delays } = this.#of;
+    this.#send(topic, due, ({ held, delay }) => undelayedRecord(held.record, delay?.partition));
+    this.#send(delays, further, ({ held, delay }) => {
+      const record = undelayedRecord(held.record, delay?.partition);
+      return delayedRecord(record, delay?.dueAt ?? now, now);
+    });
+  }
+
+  #send(topic: string, items: readonly Waiting[], make: (waiting: Waiting) => RecordToSend): void {
+    if (items.length === 0) return;
+    for (const waiting of items) waiting.isSending = true;
+    this.#host.producer.send(topic, items.map(make), (index, result) =>
+      this.#sent(topic, items[index] as Waiting, result),
+    );
+  }
+
+  #sent(topic: string, waiting: Waiting, result: SendResult): void {
+    const { held } = waiting;
+    waiting.isSending = false;
+    // Lost meanwhile: whoever has it now sends it again.
+    if (this.#waiting.get(held) !== waiting) return;
+    if (result.status === "confirmed") {
+      this.#finish(held, "ack");
+      return;
+    }
+    this.#tellUnsent(topic, result);
+    if (this.#closing !== undefined || waiting.isRecalled) {
+      this.#finish(held, "release");
+      return;
+    }
+    const { clock, random } = this.#host;
+    waiting.failures++;
+    waiting.notBefore = clock.monotonic() + backoffMs(waiting.failures, random.fraction());
+    this.#put(waiting);
+    this.#agenda.arm();
+  }
+
+  #tellUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
+    const { topic: destination, delays } = this.#of;
+    const what = result.status === "rejected" ? "was refused" : "was not confirmed";
+    const text = `a delayed message for "${destination}" ${what} by "${topic}"; it stays in "${delays}" and is tried again`;
+    this.#notices.tell(topic, because(text, result.status === "rejected" ? result.error : result.cause));
+  }
+
+  #finish(held: HeldRecord, action: "ack" | "release"): void {
+    this.#waiting.delete(held);
+    this.#settling.settle(held, action);
+  }
+
+  #recall(records: readonly HeldRecord[]): void {
+    for (const held of records) {
+      const waiting = this.#waiting.get(held);
+      if (waiting === undefined) continue;
+      waiting.isRecalled = true;
+      if (!waiting.isSending) this.#finish(held, "release");
+    }
+    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+  }
+
+  #lost(records: readonly HeldRecord[]): void {
+    for (const held of records) this.#waiting.delete(held);
+    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+    this.#settling.check();
+  }
+}
+
+function because(text: string, cause: unknown): MessagingError {
+  return new MessagingError(isMessagingError(cause) ? cause.code : "unconfirmed", text, { cause });
+}
