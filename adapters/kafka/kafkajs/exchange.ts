@@ -27,7 +27,7 @@ export interface Exchange<Answer> {
   read(from: Decoder): Answer;
 }
 
-/** Writes partitions by their topics, as most requests have them. */
+/** Writes partitions by their topics, as most requests have them. Each may be there once, or answers could not be told apart. */
 export function writeByTopic<Item extends TopicPartition>(
   to: Encoder,
   items: readonly Item[],
@@ -36,6 +36,9 @@ export function writeByTopic<Item extends TopicPartition>(
   const byTopic = Map.groupBy(items, ({ topic }) => topic);
   to.writeInt32(byTopic.size);
   for (const [topic, partitions] of byTopic) {
+    if (new Set(partitions.map(({ partition }) => partition)).size < partitions.length) {
+      throw new RangeError(`a partition of ${topic} is asked for twice`);
+    }
     to.writeString(topic).writeInt32(partitions.length);
     for (const item of partitions) {
       to.writeInt32(item.partition);
