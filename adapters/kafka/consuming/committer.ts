@@ -1,0 +1,150 @@
+import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import type { CommitOutcome, GroupMember } from "../group/contract.ts";
+import type { PartitionOffset } from "../port.ts";
+import { backoffMs, type RetryTimes } from "./backoff.ts";
+import type { OwnedPartition } from "./owned-partition.ts";
+import type { OwnedPartitions } from "./owned-partitions.ts";
+import { encodeProgress } from "./progress.ts";
+
+/** What committing needs beside the partitions. */
+export interface CommitterHost {
+  /** How far records may be handed out after the next commit. */
+  reachOf(partition: OwnedPartition): number;
+  /** An answer came, whatever it was. */
+  answered(): void;
+  /** A partition is not ours, says the coordinator. */
+  fenced(partition: OwnedPartition): void;
+  /** So many commits in a row failed for a partition. */
+  failing(partition: OwnedPartition, failures: number): void;
+  /** Everything before the offset is finished, and committed to be. */
+  progressed(at: PartitionOffset): void;
+}
+
+interface Sent {
+  readonly partition: OwnedPartition;
+  readonly offset: number;
+  readonly reach: number;
+  readonly finished: number;
+  readonly clean: boolean;
+}
+
+/**
+ * Commits progress: one commit under way, and the next takes everything that came meanwhile, so that their number follows
+ * the round trip and their size the load.
+ */
+export class Committer {
+  readonly #member: GroupMember;
+  readonly #partitions: OwnedPartitions;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #retry: RetryTimes;
+  readonly #host: CommitterHost;
+  #scheduled = false;
+  #underWay = false;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(
+    member: GroupMember,
+    partitions: OwnedPartitions,
+    parts: { readonly clock: Clock; readonly random: Random; readonly retry: RetryTimes },
+    host: CommitterHost,
+  ) {
+    this.#member = member;
+    this.#partitions = partitions;
+    this.#clock = parts.clock;
+    this.#random = parts.random;
+    this.#retry = parts.retry;
+    this.#host = host;
+  }
+
+  /** Commits soon what is urgent, and everything else with it. */
+  commit(): void {
+    if (this.#scheduled || this.#underWay || this.#closed) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      void this.#commit();
+    });
+  }
+
+  /** No further commit. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelTimer();
+  }
+
+  async #commit(): Promise<void> {
+    if (this.#underWay || this.#closed) return;
+    const now = this.#clock.monotonic();
+    const ready = this.#partitions.all.filter(
+      ({ ledger, suspended, commitNotBefore }) => ledger.begun && !suspended && commitNotBefore <= now,
+    );
+    if (!ready.some(({ urgent }) => urgent)) {
+      this.#commitLater(now);
+      return;
+    }
+    this.#underWay = true;
+    const chosen = ready.filter(({ urgent, ledger, committedOffset }) => urgent || committedOffset !== ledger.prefix);
+    const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
+    const sent = chosen.map((partition): Sent => {
+      const progress = partition.ledger.progress(this.#host.reachOf(partition));
+      const { topic, partition: number, ledger } = partition;
+      const { offset, reach } = progress;
+      offsets.push({ topic, partition: number, offset, metadata: encodeProgress(progress) });
+      partition.urgent = false;
+      partition.settlements.send();
+      partition.reach.asked(reach);
+      const clean = partition.closing && ledger.inHands === 0;
+      return { partition, offset, reach, finished: ledger.unconfirmed, clean };
+    });
+    const outcomes = await this.#member.commit(offsets);
+    this.#underWay = false;
+    for (const [index, commit] of sent.entries()) this.#end(commit, outcomes[index] ?? "failed");
+    this.#host.answered();
+    this.commit();
+  }
+
+  #end(commit: Sent, outcome: CommitOutcome): void {
+    const { partition, offset, reach, finished, clean } = commit;
+    if (partition.gone) return;
+    if (outcome === "fenced") {
+      this.#host.fenced(partition);
+    } else if (outcome === "failed") {
+      partition.settlements.fail();
+      partition.urgent = true;
+      partition.commitFailures++;
+      partition.commitNotBefore =
+        this.#clock.monotonic() + backoffMs(partition.commitFailures, this.#retry, this.#random);
+      this.#host.failing(partition, partition.commitFailures);
+    } else {
+      partition.commitFailures = 0;
+      partition.ledger.confirm(finished);
+      partition.reach.confirmed(reach);
+      partition.clean = clean;
+      const progressed = partition.committedOffset !== offset;
+      partition.committedOffset = offset;
+      partition.settlements.confirm();
+      if (progressed) this.#host.progressed({ topic: partition.topic, partition: partition.partition, offset });
+    }
+  }
+
+  /** What is urgent and failed waits for its time. */
+  #commitLater(now: number): void {
+    this.#cancelTimer();
+    let due = Number.POSITIVE_INFINITY;
+    for (const { urgent, suspended, ledger, commitNotBefore } of this.#partitions.all) {
+      if (urgent && !suspended && ledger.begun) due = Math.min(due, commitNotBefore);
+    }
+    if (due === Number.POSITIVE_INFINITY) return;
+    this.#timer = this.#clock.schedule(() => {
+      this.#timer = undefined;
+      void this.#commit();
+    }, due - now);
+  }
+
+  #cancelTimer(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,18 @@
+import type { GroupMember, MemberOwner } from "../group/contract.ts";
+import type { PartitionOffset } from "../port.ts";
+import type { FetcherParts } from "./fetcher-parts.ts";
+
+/** Joins a group, as a member that reads these topics. Rejects if that cannot be done at all. */
+export type OpenMember = (
+  subscription: { readonly group: string; readonly topics: readonly string[] },
+  owner: MemberOwner,
+) => Promise<GroupMember>;
+
+/** What a consumer is made of. */
+export interface ConsumerParts extends Omit<FetcherParts, "wanted"> {
+  readonly openMember: OpenMember;
+  /** Milliseconds that what is out may take to be settled when others are to have its partition. */
+  readonly drainMs: number;
+  /** Everything before the offset is finished and committed to be: it may be deleted. */
+  readonly progressed?: ((at: PartitionOffset) => void) | undefined;
+}

@@ -1,0 +1,174 @@
+import type { ConsumerOptions, HeldRecord } from "./contract.ts";
+import type { OwnedPartition } from "./owned-partition.ts";
+import type { OwnedPartitions } from "./owned-partitions.ts";
+
+/** What dealing needs beside the partitions. */
+export interface DealerHost {
+  deliver(records: readonly HeldRecord[]): void;
+  /** A commit is waited for. */
+  commit(): void;
+}
+
+/**
+ * Hands records out: never more than the window, fair over the partitions, and none before the reach that covers it is
+ * committed. Whatever is to be handed out by itself waits until nothing else is out, and until it is certain that nothing
+ * else would be blamed if we died.
+ */
+export class Dealer {
+  readonly #partitions: OwnedPartitions;
+  readonly #perPartition: boolean;
+  readonly #singly: boolean;
+  readonly #host: DealerHost;
+  #window: number;
+  #turn = 0;
+  #dealing = false;
+  #again = false;
+  /** Nothing is handed out beside what is out. */
+  #alone = false;
+  /** Where something is out around which a consumer died. */
+  #suspectOut: OwnedPartition | undefined;
+
+  constructor(
+    partitions: OwnedPartitions,
+    { window, windowPer, singly }: Pick<ConsumerOptions, "window" | "windowPer" | "singly">,
+    host: DealerHost,
+  ) {
+    this.#partitions = partitions;
+    this.#perPartition = windowPer === "partition";
+    this.#singly = singly;
+    this.#window = window;
+    this.#host = host;
+  }
+
+  get window(): number {
+    return this.#window;
+  }
+
+  set window(count: number) {
+    this.#window = count;
+    this.deal();
+  }
+
+  /** Hands out what may be handed out by now, and asks for the commits that the rest waits for. */
+  deal(): void {
+    this.#again = true;
+    if (this.#dealing) return;
+    this.#dealing = true;
+    while (this.#again) {
+      this.#again = false;
+      const batch: HeldRecord[] = [];
+      this.#fill(batch);
+      if (batch.length > 0) this.#host.deliver(batch);
+    }
+    this.#dealing = false;
+  }
+
+  /** How far records may be handed out after the next commit. */
+  reachOf(partition: OwnedPartition): number {
+    const { closing, ledger, single, reach } = partition;
+    // In the end nothing is in our hands, and what we leave unfinished was not our death.
+    if (closing) return ledger.exactReach();
+    if (this.#alone || this.#window <= 1) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
+    return ledger.handedOutTo + reach.ahead(this.#window);
+  }
+
+  #fill(batch: HeldRecord[]): void {
+    const { all } = this.#partitions;
+    if (this.#suspectOut?.gone || this.#suspectOut?.unsettled === 0) this.#suspectOut = undefined;
+    const open = all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
+    const suspects = this.#singly ? open.filter(isSuspect) : [];
+    this.#alone = suspects.length > 0 || this.#suspectOut !== undefined;
+    if (this.#window === 0 || open.length === 0) return;
+    if (this.#alone) this.#dealAlone(suspects, batch);
+    else if (this.#window > 1) this.#dealMany(open, batch);
+    else if (this.#perPartition) for (const partition of open) this.#dealExactly(partition, [], batch);
+    else this.#dealAlone(open, batch);
+  }
+
+  /** One of these, with nothing else out. */
+  #dealAlone(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
+    const { all } = this.#partitions;
+    if (all.some(({ unsettled }) => unsettled > 0)) return;
+    const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
+    if (chosen === undefined) return;
+    const others = all.filter((other) => other !== chosen);
+    for (const other of others) other.single = undefined;
+    if (!this.#dealExactly(chosen, others, batch)) return;
+    if (this.#singly && batch.some(({ deaths }) => deaths > 0)) {
+      this.#suspectOut = chosen;
+      this.#alone = true;
+    }
+  }
+
+  /** The next of a partition, once it is all that these partitions would be blamed for. */
+  #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): boolean {
+    const { ledger, reach } = partition;
+    const next = ledger.next;
+    if (next === undefined || partition.unsettled > 0) return false;
+    const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
+    for (const other of inexact) other.urgent = true;
+    const ready = reach.allows(next.offset) && reach.endsBy(next.offset + 1);
+    if (!ready) {
+      partition.single = next.offset;
+      partition.urgent = true;
+    }
+    if (!ready || inexact.length > 0) {
+      this.#host.commit();
+      return false;
+    }
+    partition.single = undefined;
+    this.#take(partition, batch);
+    return true;
+  }
+
+  #dealMany(open: readonly OwnedPartition[], batch: HeldRecord[]): void {
+    let room = Number.POSITIVE_INFINITY;
+    if (!this.#perPartition) {
+      room = this.#window;
+      for (const { unsettled } of this.#partitions.all) room -= unsettled;
+    }
+    const first = this.#turn++ % open.length;
+    let hungry = [...open.slice(first), ...open.slice(0, first)];
+    while (room > 0 && hungry.length > 0) {
+      const share = Math.ceil(Math.min(room, this.#window * hungry.length) / hungry.length);
+      hungry = hungry.filter((partition) => {
+        const own = this.#perPartition ? this.#window - partition.unsettled : room;
+        const most = Math.min(share, own, room);
+        const taken = this.#takeMany(partition, most, batch);
+        room -= taken;
+        return taken === share;
+      });
+    }
+  }
+
+  #takeMany(partition: OwnedPartition, most: number, batch: HeldRecord[]): number {
+    const { ledger, reach } = partition;
+    for (let taken = 0; taken < most; taken++) {
+      const next = ledger.next;
+      if (next === undefined) return taken;
+      if (!reach.allows(next.offset)) {
+        reach.want();
+        partition.urgent = true;
+        this.#host.commit();
+        return taken;
+      }
+      this.#take(partition, batch);
+    }
+    return Math.max(most, 0);
+  }
+
+  #take(partition: OwnedPartition, batch: HeldRecord[]): void {
+    const entry = partition.ledger.take();
+    if (entry === undefined) return;
+    partition.reach.handedOut();
+    batch.push(entry);
+  }
+}
+
+function isSuspect({ ledger }: OwnedPartition): boolean {
+  return ledger.next !== undefined && ledger.deathsOf(ledger.next.offset) > 0;
+}
+
+function isChosen({ ledger, single }: OwnedPartition): boolean {
+  return single !== undefined && single === ledger.next?.offset;
+}

@@ -1,0 +1,39 @@
+import type { Clock, Random } from "../../../core/clock.ts";
+import type { MessagingError } from "../../../core/errors.ts";
+import type { FetchedPartition, KafkaClient, TopicPartition } from "../port.ts";
+import type { DecodedRecords, LogRecord } from "../records/contract.ts";
+import type { RetryTimes } from "./backoff.ts";
+import type { OwnedPartition } from "./owned-partition.ts";
+
+/** Reads a fetched piece of a log. Never throws or rejects: what cannot be read is in the result. */
+export type RecordDecoder = (
+  bytes: Buffer,
+  options: TopicPartition & {
+    readonly from: number;
+    readonly abortedTransactions: FetchedPartition["abortedTransactions"];
+  },
+) => DecodedRecords | Promise<DecodedRecords>;
+
+/** What fetching is made of. */
+export interface FetcherParts {
+  readonly client: KafkaClient;
+  readonly decode: RecordDecoder;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly retry: RetryTimes;
+  /** The most bytes that all buffers take, roughly. */
+  readonly maxBufferBytes: number;
+  readonly wanted: ((record: LogRecord) => boolean) | undefined;
+}
+
+/** What fetching tells. */
+export interface FetcherHost {
+  /** There may be more to hand out. */
+  fetched(): void;
+  stalled(cause: MessagingError): void;
+  notice(error: MessagingError): void;
+  /** Nothing was committed for a partition whose log does not begin with its first record. */
+  uncommitted(partition: OwnedPartition, earliest: number): void;
+  /** The log of a partition ends before the position: it is another log, or was cut. */
+  beyond(partition: OwnedPartition, end: number, earliest: number): void;
+}

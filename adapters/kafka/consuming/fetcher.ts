@@ -1,0 +1,331 @@
+import type { Timer } from "../../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { FetchedPartition, KafkaConnection } from "../port.ts";
+import type { DecodedRecords } from "../records/contract.ts";
+import { backoffMs } from "./backoff.ts";
+import { Cursor } from "./cursor.ts";
+import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
+import { type OwnedPartition, partitionKey } from "./owned-partition.ts";
+import { place } from "./placing.ts";
+import { goneNotice, missingNotice, refusedError, unreachableError, unreadableError } from "./stalls.ts";
+import { silence } from "./watchdog.ts";
+
+/** How long a broker may hold back an empty answer. */
+const LONG_POLL_MS = 250;
+/** The same while a partition is left out, so that it need not wait long when it may be read again. */
+const SHORT_POLL_MS = 40;
+const MIB = 1024 * 1024;
+/** The most bytes of one answer. */
+const ANSWER_BYTES = 8 * MIB;
+const MOST_PIECE_BYTES = MIB;
+const LEAST_PIECE_BYTES = MIB / 16;
+/** How often a piece that held no whole batch is doubled. */
+const MOST_ENLARGED = 128;
+/** The first failures of a partition are nobody's business: leaders move, brokers restart. */
+const TOLD_FROM = 3;
+const TOLD_EVERY_MS = 30_000;
+
+/**
+ * Reads ahead in every partition that is ours, as far as its buffer goes: one long poll per node, about all partitions
+ * that it leads and that have room. What fails in one partition stays there.
+ */
+export class Fetcher {
+  readonly #parts: FetcherParts;
+  readonly #host: FetcherHost;
+  readonly #cursors = new Map<OwnedPartition, Cursor>();
+  #connection: KafkaConnection;
+  /** The nodes with a poll under way. */
+  readonly #polling = new Set<number>();
+  #locating = false;
+  #turn = 0;
+  #wake: Timer | undefined;
+  #closed = false;
+
+  constructor(parts: FetcherParts, host: FetcherHost) {
+    this.#parts = parts;
+    this.#host = host;
+    this.#connection = parts.client.connection();
+  }
+
+  get connection(): KafkaConnection {
+    return this.#connection;
+  }
+
+  /** Begins to read a partition, one without a position at the earliest record. */
+  add(partition: OwnedPartition, uncommitted: boolean): void {
+    const cursor = new Cursor(partition, uncommitted ? "uncommitted" : undefined, this.#parts.clock.monotonic());
+    this.#cursors.set(partition, cursor);
+  }
+
+  remove(partition: OwnedPartition): void {
+    this.#cursors.delete(partition);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelWake();
+    this.#cursors.clear();
+    await this.#connection.close().catch(() => {});
+  }
+
+  /** Asks for whatever there is room for. */
+  pump(): void {
+    if (this.#closed) return;
+    const now = this.#parts.clock.monotonic();
+    const polls = new Map<number, { readonly cursors: Cursor[]; partial: boolean }>();
+    const lost: Cursor[] = [];
+    const placing = new Map<number, Cursor[]>();
+    let wakeAt = Number.POSITIVE_INFINITY;
+    for (const cursor of this.#cursors.values()) {
+      const { leader } = cursor;
+      const idle = cursor.busyOn !== this.#connection;
+      const waits = cursor.notBefore > now;
+      if (waits) wakeAt = Math.min(wakeAt, cursor.notBefore);
+      if (leader === undefined) {
+        if (idle && !waits) lost.push(cursor);
+      } else if (cursor.placing !== undefined && idle && !waits) {
+        placing.set(leader, [...(placing.get(leader) ?? []), cursor]);
+      } else {
+        const poll = polls.get(leader) ?? { cursors: [], partial: false };
+        polls.set(leader, poll);
+        if (idle && !waits && this.#hasRoom(cursor)) poll.cursors.push(cursor);
+        else poll.partial = true;
+      }
+    }
+    if (lost.length > 0 && !this.#locating) void this.#locate(lost);
+    for (const [node, cursors] of placing) void this.#place(node, cursors);
+    for (const [node, { cursors, partial }] of polls) {
+      if (cursors.length === 0 || this.#polling.has(node)) continue;
+      void this.#poll(node, cursors, partial || placing.has(node) ? SHORT_POLL_MS : LONG_POLL_MS);
+    }
+    this.#wakeAt(wakeAt, now);
+  }
+
+  /** Tells of partitions that nothing is heard of, and connects anew if that may help. */
+  check(): void {
+    const now = this.#parts.clock.monotonic();
+    let reconnect = false;
+    for (const cursor of this.#cursors.values()) {
+      const found = silence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
+      if (found === undefined) continue;
+      this.#host.stalled(found.cause);
+      reconnect ||= found.reconnect;
+    }
+    if (reconnect) this.#reconnect();
+  }
+
+  #reconnect(): void {
+    const before = this.#connection;
+    this.#connection = this.#parts.client.connection();
+    this.#polling.clear();
+    this.#locating = false;
+    for (const cursor of this.#cursors.values()) cursor.leader = undefined;
+    before.close().catch(() => {});
+    this.pump();
+  }
+
+  /** How much may be buffered of each partition. */
+  get #limit(): number {
+    const share = this.#parts.maxBufferBytes / Math.max(this.#cursors.size, 1);
+    return 2 * Math.min(Math.max(share / 2, LEAST_PIECE_BYTES), MOST_PIECE_BYTES);
+  }
+
+  /** While half of the buffer is left the next piece is under way. */
+  #hasRoom({ partition }: Cursor): boolean {
+    return partition.ledger.bufferedBytes * 2 <= this.#limit;
+  }
+
+  async #locate(lost: readonly Cursor[]): Promise<void> {
+    this.#locating = true;
+    const connection = this.#begin(lost);
+    try {
+      const { topics } = await connection.metadata([...new Set(lost.map(({ partition }) => partition.topic))]);
+      for (const cursor of this.#end(connection, lost)) {
+        const { topic, partition } = cursor.partition;
+        const found = topics.find((candidate) => candidate.topic === topic);
+        const place = found?.partitions.find((candidate) => candidate.partition === partition);
+        if (place !== undefined && place.leader >= 0) cursor.leader = place.leader;
+        else this.#refuse(cursor, place?.error ?? found?.error ?? "UNKNOWN_TOPIC_OR_PARTITION");
+      }
+    } catch (error) {
+      this.#failAll(connection, lost, error);
+    }
+    if (connection !== this.#connection) return;
+    this.#locating = false;
+    this.pump();
+  }
+
+  async #place(node: number, cursors: readonly Cursor[]): Promise<void> {
+    const connection = this.#begin(cursors);
+    try {
+      const places = await place(connection, node, cursors);
+      for (const cursor of this.#end(connection, cursors)) {
+        const found = places.get(cursor);
+        if (found?.error !== undefined) this.#refuse(cursor, found.error);
+        else if (found !== undefined) this.#placed(cursor, found.earliest, found.latest);
+      }
+    } catch (error) {
+      this.#failAll(connection, cursors, error);
+    }
+    this.#host.fetched();
+    this.pump();
+  }
+
+  #placed(cursor: Cursor, earliest: number, latest: number): void {
+    const { partition, placing } = cursor;
+    const { position } = partition.ledger;
+    if (placing === "uncommitted") {
+      if (earliest > 0) this.#host.uncommitted(partition, earliest);
+      partition.ledger.skipTo(earliest);
+    } else if (position < earliest) {
+      this.#host.notice(missingNotice(partition, position, earliest));
+      partition.ledger.skipTo(earliest);
+    } else if (position > latest) {
+      // One that does not know yet that it leads no more may say so, too; what is there would be done all over again.
+      if (++cursor.beyond >= TOLD_FROM) this.#host.beyond(partition, latest, earliest);
+      else this.#fail(cursor, refusedError("OFFSET_OUT_OF_RANGE", partition, position), false);
+      return;
+    }
+    cursor.placing = undefined;
+    cursor.succeeded(this.#parts.clock.monotonic());
+  }
+
+  async #poll(node: number, cursors: Cursor[], maxWaitMs: number): Promise<void> {
+    this.#polling.add(node);
+    const connection = this.#begin(cursors);
+    cursors.sort((one, other) => one.turn - other.turn);
+    const piece = this.#limit / 2;
+    const partitions = cursors.map((cursor) => {
+      cursor.turn = ++this.#turn;
+      const { topic, partition, ledger } = cursor.partition;
+      return { topic, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
+    });
+    // The first of the request gets a batch that is larger than that, whatever its size.
+    const maxBytes = Math.max(ANSWER_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
+    try {
+      const answer = await connection.fetch(node, { maxWaitMs, minBytes: 1, maxBytes, partitions });
+      const pieces = new Map(answer.map((fetched) => [partitionKey(fetched), fetched]));
+      for (const cursor of this.#end(connection, cursors)) {
+        const fetched = pieces.get(partitionKey(cursor.partition));
+        if (fetched?.error !== undefined) this.#refuse(cursor, fetched.error);
+        else if (fetched !== undefined) this.#read(cursor, fetched, connection);
+      }
+    } catch (error) {
+      this.#failAll(connection, cursors, error);
+    }
+    if (connection !== this.#connection) return;
+    this.#polling.delete(node);
+    this.#host.fetched();
+    this.pump();
+  }
+
+  #begin(cursors: readonly Cursor[]): KafkaConnection {
+    for (const cursor of cursors) cursor.busyOn = this.#connection;
+    return this.#connection;
+  }
+
+  /** Those that an answer still concerns. */
+  #end(connection: KafkaConnection, cursors: readonly Cursor[]): readonly Cursor[] {
+    if (connection !== this.#connection || this.#closed) return [];
+    for (const cursor of cursors) cursor.busyOn = undefined;
+    return cursors.filter((cursor) => this.#cursors.get(cursor.partition) === cursor);
+  }
+
+  #read(cursor: Cursor, fetched: FetchedPartition, connection: KafkaConnection): void {
+    const { topic, partition, ledger } = cursor.partition;
+    const { abortedTransactions, records } = fetched;
+    const decoded = this.#parts.decode(records, { topic, partition, from: ledger.position, abortedTransactions });
+    if (!(decoded instanceof Promise)) {
+      this.#take(cursor, fetched, decoded);
+      return;
+    }
+    this.#begin([cursor]);
+    const end = (use: () => void): void => {
+      if (this.#end(connection, [cursor]).length === 0) return;
+      use();
+      this.#host.fetched();
+      this.pump();
+    };
+    decoded.then(
+      (result) => end(() => this.#take(cursor, fetched, result)),
+      (error: unknown) => end(() => this.#fail(cursor, asError(error), true)),
+    );
+  }
+
+  #take(cursor: Cursor, fetched: FetchedPartition, { records, nextOffset, unreadable }: DecodedRecords): void {
+    const now = this.#parts.clock.monotonic();
+    const { partition } = cursor;
+    const { ledger } = partition;
+    const { position } = ledger;
+    const first = records[0]?.offset ?? nextOffset;
+    if (fetched.logStartOffset > position && first >= fetched.logStartOffset) {
+      this.#host.notice(missingNotice(partition, position, fetched.logStartOffset));
+    }
+    ledger.takeOver(fetched.highWatermark);
+    ledger.append(records, nextOffset, this.#parts.wanted);
+    cursor.heardAt = now;
+    cursor.behind = fetched.highWatermark - ledger.position;
+    cursor.readable = fetched.lastStableOffset - ledger.position;
+    const moved = ledger.position > position;
+    if (moved || cursor.behind <= 0) cursor.movedAt = now;
+    if (moved) cursor.enlarged = 1;
+    if (unreadable !== undefined && !moved) {
+      this.#fail(cursor, unreadableError(unreadable.error, partition, unreadable.offset), true);
+      return;
+    }
+    // Cut off before the end of its first batch.
+    if (!moved && fetched.records.length > 0) cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
+    cursor.succeeded(now);
+  }
+
+  #refuse(cursor: Cursor, error: string): void {
+    const { partition } = cursor;
+    cursor.heardAt = this.#parts.clock.monotonic();
+    if (error === "OFFSET_OUT_OF_RANGE" && cursor.placing === undefined) {
+      cursor.placing = "out-of-range";
+      return;
+    }
+    const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
+    this.#fail(cursor, refusedError(error, partition, partition.ledger.position), unauthorized);
+    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || cursor.goneTold) return;
+    cursor.goneTold = true;
+    this.#host.notice(goneNotice(partition));
+  }
+
+  #failAll(connection: KafkaConnection, cursors: readonly Cursor[], error: unknown): void {
+    const cause = asError(error);
+    for (const cursor of this.#end(connection, cursors)) {
+      this.#fail(cursor, unreachableError(cause, cursor.partition), cause.code === "unauthorized");
+    }
+  }
+
+  #fail(cursor: Cursor, cause: MessagingError, atOnce: boolean): void {
+    const { clock, random, retry } = this.#parts;
+    const now = clock.monotonic();
+    cursor.failures++;
+    cursor.leader = undefined;
+    cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
+    if ((!atOnce && cursor.failures < TOLD_FROM) || now - cursor.toldAt < TOLD_EVERY_MS) return;
+    cursor.toldAt = now;
+    this.#host.stalled(cause);
+  }
+
+  #wakeAt(at: number, now: number): void {
+    this.#cancelWake();
+    if (at === Number.POSITIVE_INFINITY) return;
+    this.#wake = this.#parts.clock.schedule(() => {
+      this.#wake = undefined;
+      this.pump();
+    }, at - now);
+  }
+
+  #cancelWake(): void {
+    if (this.#wake !== undefined) this.#parts.clock.cancel(this.#wake);
+    this.#wake = undefined;
+  }
+}
+
+function asError(error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  return new MessagingError("unreachable", "the client failed; see the cause", { cause: error });
+}

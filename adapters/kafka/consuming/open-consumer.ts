@@ -1,0 +1,69 @@
+import type { Clock, Random } from "../../../core/clock.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import type { KafkaConnection } from "../port.ts";
+import { backoffMs, DEFAULT_RETRY, type RetryTimes } from "./backoff.ts";
+import { PartitionConsumer } from "./consumer.ts";
+import type { ConsumerParts } from "./consumer-parts.ts";
+import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts";
+
+/** What a consumer is made of; see {@link ConsumerParts}. */
+export interface OpenConsumerParts extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs"> {
+  /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
+  readonly retry?: RetryTimes | undefined;
+  /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
+  readonly maxBufferBytes?: number | undefined;
+  /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
+  readonly drainMs?: number | undefined;
+}
+
+const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
+const DEFAULT_DRAIN_MS = 60_000;
+/** A topic that was made just now may not be known everywhere. */
+const ATTEMPTS_TO_FIND = 5;
+
+/**
+ * Joins a group and consumes what it is assigned. Resolves when the membership is under way; rejects with `not-found` for
+ * a topic that does not exist, `unauthorized`, or `unreachable`.
+ */
+export async function openConsumer(
+  parts: OpenConsumerParts,
+  options: ConsumerOptions,
+  sink: RecordSink,
+): Promise<RecordConsumer> {
+  const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = parts;
+  const consumer = new PartitionConsumer({ ...parts, retry, maxBufferBytes, drainMs }, options, sink);
+  try {
+    await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
+    const { group, topics } = options;
+    consumer.start(await parts.openMember({ group, topics }, consumer));
+  } catch (error) {
+    await consumer.close();
+    throw error;
+  }
+  return consumer;
+}
+
+async function findTopics(
+  connection: KafkaConnection,
+  topics: readonly string[],
+  { clock, random, retry }: { readonly clock: Clock; readonly random: Random; readonly retry: RetryTimes },
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const found = await connection.metadata(topics);
+    const refused = found.topics.find(({ error }) => error === "TOPIC_AUTHORIZATION_FAILED");
+    if (refused !== undefined) {
+      throw new MessagingError("unauthorized", `topic "${refused.topic}" cannot be read: grant the user READ on it`);
+    }
+    const missing = topics.find(
+      (wanted) => !found.topics.some(({ topic, error }) => topic === wanted && error === undefined),
+    );
+    if (missing === undefined) return;
+    if (attempt === ATTEMPTS_TO_FIND) {
+      throw new MessagingError(
+        "not-found",
+        `topic "${missing}" does not exist; declare it by starting with declare "create", or have it made`,
+      );
+    }
+    await new Promise<void>((resolve) => clock.schedule(resolve, backoffMs(attempt, retry, random)));
+  }
+}

@@ -1,0 +1,237 @@
+import type { TopicPartition } from "../port.ts";
+import type { LogRecord } from "../records/contract.ts";
+import { HeldEntry } from "./held-entry.ts";
+import { add, OffsetSet, remove } from "./offset-set.ts";
+import { MOST_AHEAD, type Progress, withDeath } from "./progress.ts";
+import { RecordBuffer } from "./record-buffer.ts";
+
+const COMPACT_AFTER = 1024;
+
+/**
+ * What is known of a partition while it is ours: what was fetched, handed out, given back and finished. Records are handed
+ * out in the order of their offsets, one that was given back before all that follow it.
+ */
+export class PartitionLedger {
+  readonly topic: string;
+  readonly partition: number;
+  readonly #buffer = new RecordBuffer();
+  /**
+   * Everything handed out from the first unfinished on: its offset, and its latest delivery until it is finished. A slot
+   * is an index into both, counted from the very first.
+   */
+  #offsets: number[] = [];
+  #entries: (HeldEntry | undefined)[] = [];
+  #head = 0;
+  #dropped = 0;
+  /** Given back, in descending order while `#releasedInOrder`. */
+  #released: HeldEntry[] = [];
+  #releasedInOrder = true;
+  #position: number;
+  /** Behind the highest offset ever handed out. */
+  #handedOutTo: number;
+  #inHands = 0;
+  #unconfirmed = 0;
+  /** What others finished before it was ours. */
+  #finishedBefore: OffsetSet;
+  #deaths: readonly number[];
+  /** How far the hands of the one before us may have reached, until it is known how far the log went. */
+  #inDoubtTo: number | undefined;
+
+  constructor(at: TopicPartition, progress: Progress) {
+    this.topic = at.topic;
+    this.partition = at.partition;
+    this.#position = progress.offset;
+    this.#handedOutTo = progress.offset;
+    this.#finishedBefore = progress.finished;
+    this.#deaths = progress.deaths;
+    this.#inDoubtTo = progress.reach;
+  }
+
+  /** Where to fetch on. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Every record before it is finished, or does not exist. */
+  get prefix(): number {
+    return this.#offsets[this.#head] ?? this.#buffer.first?.offset ?? this.#position;
+  }
+
+  /** Nothing at or above it was ever handed out. */
+  get handedOutTo(): number {
+    return Math.max(this.#handedOutTo, this.prefix);
+  }
+
+  get buffered(): number {
+    return this.#buffer.size;
+  }
+
+  /** What is buffered takes so much memory, roughly. */
+  get bufferedBytes(): number {
+    return this.#buffer.bytes;
+  }
+
+  /** How many are to be settled yet. */
+  get inHands(): number {
+    return this.#inHands;
+  }
+
+  /** How many are finished without that being confirmed. */
+  get unconfirmed(): number {
+    return this.#unconfirmed;
+  }
+
+  /** Whether {@link takeOver} was called. */
+  get begun(): boolean {
+    return this.#inDoubtTo === undefined;
+  }
+
+  /**
+   * Learns where the log ended after it became ours. If the one before us did not leave in order, everything that it may
+   * have held has one death more. A second call does nothing.
+   */
+  takeOver(logEnd: number): void {
+    if (this.#inDoubtTo === undefined) return;
+    const reached = Math.min(this.#inDoubtTo, logEnd);
+    this.#inDoubtTo = undefined;
+    if (reached > this.prefix) this.#deaths = withDeath(this.#deaths, reached);
+  }
+
+  /** Adds what was fetched at the position. What is finished, or not wanted, is passed over. */
+  append(records: readonly LogRecord[], nextOffset: number, wanted?: (record: LogRecord) => boolean): void {
+    const finished = this.#finishedBefore;
+    const first = records[0]?.offset ?? Number.POSITIVE_INFINITY;
+    const all = wanted === undefined && first >= finished.end;
+    this.#buffer.push(
+      all ? records : records.filter((record) => !finished.has(record.offset) && (wanted?.(record) ?? true)),
+    );
+    this.#position = Math.max(this.#position, nextOffset);
+  }
+
+  /** There is nothing from the position up to an offset. */
+  skipTo(offset: number): void {
+    this.#position = Math.max(this.#position, offset);
+  }
+
+  /** The record to be handed out next; none while it is too far above the first unfinished one. */
+  get next(): LogRecord | undefined {
+    const record = this.#peekReleased()?.record ?? this.#buffer.first;
+    return record === undefined || record.offset - this.prefix >= MOST_AHEAD ? undefined : record;
+  }
+
+  /** How many consumers died while a record was, or may have been, in their hands. */
+  deathsOf(offset: number): number {
+    let deaths = 0;
+    for (const reach of this.#deaths) if (reach > offset) deaths++;
+    return deaths;
+  }
+
+  /** Hands out {@link next}. */
+  take(): HeldEntry | undefined {
+    if (this.next === undefined) return undefined;
+    this.#inHands++;
+    const released = this.#peekReleased();
+    if (released !== undefined) {
+      this.#released.pop();
+      const again = new HeldEntry(released.record, released.deaths, this, released.slot);
+      this.#entries[released.slot - this.#dropped] = again;
+      return again;
+    }
+    const record = this.#buffer.shift() as LogRecord;
+    const entry = new HeldEntry(record, this.deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
+    this.#offsets.push(record.offset);
+    this.#entries.push(entry);
+    this.#handedOutTo = record.offset + 1;
+    return entry;
+  }
+
+  /** False if it is not in anybody's hands. */
+  finish(entry: HeldEntry): boolean {
+    if (!entry.held) return false;
+    entry.held = false;
+    this.#inHands--;
+    this.#unconfirmed++;
+    // The record is let go at once: those behind a slow one may be many.
+    this.#entries[entry.slot - this.#dropped] = undefined;
+    while (this.#head < this.#entries.length && this.#entries[this.#head] === undefined) this.#head++;
+    if (this.#head >= COMPACT_AFTER && this.#head * 2 >= this.#offsets.length) {
+      this.#offsets = this.#offsets.slice(this.#head);
+      this.#entries = this.#entries.slice(this.#head);
+      this.#dropped += this.#head;
+      this.#head = 0;
+    }
+    return true;
+  }
+
+  /** Takes a record back, to be handed out again. False if it is not in anybody's hands. */
+  release(entry: HeldEntry): boolean {
+    if (!entry.held) return false;
+    entry.held = false;
+    this.#inHands--;
+    this.#released.push(entry);
+    this.#releasedInOrder = false;
+    return true;
+  }
+
+  #peekReleased(): HeldEntry | undefined {
+    if (!this.#releasedInOrder) {
+      this.#released.sort((one, other) => other.slot - one.slot);
+      this.#releasedInOrder = true;
+    }
+    return this.#released[this.#released.length - 1];
+  }
+
+  /** What is in somebody's hands, in the order of offsets. */
+  held(): HeldEntry[] {
+    const held: HeldEntry[] = [];
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      const entry = this.#entries[index];
+      if (entry?.held) held.push(entry);
+    }
+    return held;
+  }
+
+  /** Whatever is in somebody's hands cannot be settled any more; it stays unfinished. */
+  abandon(): HeldEntry[] {
+    const held = this.held();
+    for (const entry of held) entry.held = false;
+    this.#inHands = 0;
+    return held;
+  }
+
+  /** The lowest reach that covers everything in somebody's hands. */
+  exactReach(): number {
+    for (let index = this.#entries.length - 1; index >= this.#head; index--) {
+      if (this.#entries[index]?.held) return (this.#offsets[index] as number) + 1;
+    }
+    return this.prefix;
+  }
+
+  /** So many that were finished are confirmed to be. */
+  confirm(count: number): void {
+    this.#unconfirmed -= count;
+  }
+
+  /** The progress to commit. `reach` must cover everything in somebody's hands. */
+  progress(reach: number): Progress {
+    const { prefix } = this;
+    this.#deaths = this.#deaths.filter((reached) => reached > prefix);
+    return { offset: prefix, reach: Math.max(reach, prefix), deaths: this.#deaths, finished: this.#finished(prefix) };
+  }
+
+  #finished(prefix: number): OffsetSet {
+    const restored = this.#finishedBefore;
+    const handedOut = Math.max(this.#handedOutTo - prefix, 0);
+    const bits = new Uint8Array(Math.ceil(Math.max(handedOut, restored.end - prefix, 0) / 8));
+    // Of what was handed out, everything that is not unfinished.
+    bits.fill(0xff, 0, handedOut >> 3);
+    for (let index = handedOut & ~7; index < handedOut; index++) add(bits, index);
+    for (let index = this.#head; index < this.#entries.length; index++) {
+      if (this.#entries[index] !== undefined) remove(bits, (this.#offsets[index] as number) - prefix);
+    }
+    for (let offset = prefix + handedOut; offset < restored.end; offset++) {
+      if (restored.has(offset)) add(bits, offset - prefix);
+    }
+    return new OffsetSet(prefix, bits);
+  }
+}

@@ -1,0 +1,32 @@
+import type { MessagingError } from "../../../core/errors.ts";
+import type { Cursor } from "./cursor.ts";
+import { silentError, transactionError } from "./stalls.ts";
+
+/** How long nothing may be heard of a partition that could be read. */
+const SILENT_MS = 30_000;
+
+/**
+ * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
+ * anew may help, except where others keep a transaction open.
+ */
+export function silence(
+  cursor: Cursor,
+  now: number,
+  readable: boolean,
+): { readonly cause: MessagingError; readonly reconnect: boolean } | undefined {
+  if (!readable) {
+    cursor.heardAt = now;
+    cursor.movedAt = now;
+    return undefined;
+  }
+  const silentMs = now - cursor.heardAt;
+  const stuckMs = now - cursor.movedAt;
+  if (silentMs < SILENT_MS && (stuckMs < SILENT_MS || cursor.behind <= 0)) return undefined;
+  // Told again after as long a time.
+  cursor.heardAt = now;
+  cursor.movedAt = now;
+  if (silentMs < SILENT_MS && cursor.readable <= 0) {
+    return { cause: transactionError(cursor.partition, stuckMs, cursor.behind), reconnect: false };
+  }
+  return { cause: silentError(cursor.partition, Math.max(silentMs, stuckMs), cursor.behind), reconnect: true };
+}
