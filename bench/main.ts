@@ -1,11 +1,13 @@
 import { parseArgs } from "node:util";
+import { startKafka } from "../test/brokers/kafka.ts";
 import { startRabbitMQ } from "../test/brokers/rabbitmq.ts";
 import { flatMemory } from "./flat-memory.ts";
 import { inProcess } from "./in-process.ts";
+import { besideKafkajs } from "./kafka.ts";
 import { type Comparison, compare, type Result, report } from "./measure.ts";
 import { besideAmqplib } from "./rabbitmq.ts";
 
-// npm run bench [-- memory in-process rabbitmq]: everything, or only what is named. Ratios, measured in one run.
+// npm run bench [-- memory in-process rabbitmq kafka]: everything, or only what is named. Ratios, measured in one run.
 const { positionals } = parseArgs({ allowPositionals: true });
 const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
 const results: Result[] = [];
@@ -23,6 +25,15 @@ if (wanted("rabbitmq")) {
   try {
     await runAll(besideAmqplib(broker.url));
     console.log(`RabbitMQ ${broker.version} (${broker.how})`);
+  } finally {
+    await broker.stop();
+  }
+}
+if (wanted("kafka")) {
+  const broker = await startKafka();
+  try {
+    await runAll(await besideKafkajs(broker.brokers.join(",")));
+    console.log(`Kafka ${broker.version} (${broker.how})`);
   } finally {
     await broker.stop();
   }
