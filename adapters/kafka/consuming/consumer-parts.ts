@@ -2,11 +2,11 @@ import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { FetcherParts } from "./fetcher-parts.ts";
 
-/** Joins a group, as a member that reads these topics. Rejects if that cannot be done at all. */
+/** Begins to join a group, as a member that reads these topics. */
 export type OpenMember = (
   subscription: { readonly group: string; readonly topics: readonly string[] },
   owner: MemberOwner,
-) => Promise<GroupMember>;
+) => GroupMember;
 
 /** What a consumer is made of. */
 export interface ConsumerParts extends Omit<FetcherParts, "wanted"> {

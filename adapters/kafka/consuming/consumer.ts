@@ -16,7 +16,7 @@ import { describePartition, OwnedPartition } from "./owned-partition.ts";
 import { OwnedPartitions } from "./owned-partitions.ts";
 import { beginning } from "./progress.ts";
 import { SettleAnswer } from "./settlements.ts";
-import { beyondNotice, commitError, uncommittedNotice } from "./stalls.ts";
+import { beyondNotice, commitError, madeAgainNotice, uncommittedNotice } from "./stalls.ts";
 
 /** How often it looks after itself. */
 const CHECK_MS = 1_000;
@@ -187,7 +187,8 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
     }
     this.#committer?.commit();
     // Where nothing was read yet nothing was touched either: what is committed still stands.
-    const over = ({ gone, clean, ledger }: OwnedPartition): boolean => gone || clean || !ledger.begun;
+    const over = ({ gone, clean, suspended, ledger }: OwnedPartition): boolean =>
+      gone || clean || suspended || !ledger.begun;
     await this.#quiet.until(() => partitions.every(over), LAST_COMMIT_MS);
   }
 
@@ -237,6 +238,12 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
       notice: (error) => this.#sink.notice(error),
       uncommitted: (partition, earliest) =>
         this.#sink.notice(uncommittedNotice(partition, this.#options.group, earliest)),
+      vanished: (partition) => {
+        partition.suspended = true;
+        this.#member?.refresh();
+        this.#quiet.check();
+      },
+      returned: (partition) => void this.#returned(partition),
       beyond: (partition, end, earliest) => {
         const cause = beyondNotice(partition, partition.ledger.position, end, earliest);
         this.#sink.notice(cause);
@@ -244,6 +251,22 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
         this.#begin(new OwnedPartition(partition, beginning(earliest)), false);
       },
     };
+  }
+
+  /** A topic that is deleted takes its committed offsets along; if they stand, it is the one we know. */
+  async #returned(partition: OwnedPartition): Promise<void> {
+    const found = await this.#member?.committed([partition]).catch(() => undefined);
+    if (partition.gone || !partition.suspended || found === undefined) return;
+    if ((found[0]?.offset ?? -1) < 0) {
+      const cause = madeAgainNotice(partition, this.#options.group);
+      this.#sink.notice(cause);
+      this.#lose(partition, cause);
+      this.#begin(new OwnedPartition(partition, beginning(0)), true);
+      return;
+    }
+    partition.suspended = false;
+    this.#committer?.commit();
+    this.#deal();
   }
 
   #overdueError(left: readonly HeldRecord[]): MessagingError {

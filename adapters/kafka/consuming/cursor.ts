@@ -20,7 +20,9 @@ export class Cursor {
   notBefore = Number.NEGATIVE_INFINITY;
   /** When a failure was last told. */
   toldAt = Number.NEGATIVE_INFINITY;
-  /** Whether it was told that the topic is gone. */
+  /** The cluster did not know it when last asked. */
+  vanished = false;
+  /** Whether that was told. */
   goneTold = false;
   /** When an answer about it came. */
   heardAt: number;

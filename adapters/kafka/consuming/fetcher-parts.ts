@@ -34,6 +34,10 @@ export interface FetcherHost {
   notice(error: MessagingError): void;
   /** Nothing was committed for a partition whose log does not begin with its first record. */
   uncommitted(partition: OwnedPartition, earliest: number): void;
+  /** The cluster does not know a partition; told each time that it is asked. */
+  vanished(partition: OwnedPartition): void;
+  /** The cluster knows it again, perhaps as another log. */
+  returned(partition: OwnedPartition): void;
   /** The log of a partition ends before the position: it is another log, or was cut. */
   beyond(partition: OwnedPartition, end: number, earliest: number): void;
 }

@@ -1,15 +1,16 @@
 import type { Timer } from "../../../core/clock.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
-import { backoffMs } from "./backoff.ts";
 import { Cursor } from "./cursor.ts";
+import { FetchFailures } from "./fetch-failures.ts";
 import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
 import { type OwnedPartition, partitionKey } from "./owned-partition.ts";
 import { place } from "./placing.ts";
-import { goneNotice, missingNotice, refusedError, unreachableError, unreadableError } from "./stalls.ts";
+import { missingNotice, unreadableError } from "./stalls.ts";
 import { silence } from "./watchdog.ts";
 
+const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
+const NO_LEADER = "LEADER_NOT_AVAILABLE";
 /** How long a broker may hold back an empty answer. */
 const LONG_POLL_MS = 250;
 /** The same while a partition is left out, so that it need not wait long when it may be read again. */
@@ -21,9 +22,6 @@ const MOST_PIECE_BYTES = MIB;
 const LEAST_PIECE_BYTES = MIB / 16;
 /** How often a piece that held no whole batch is doubled. */
 const MOST_ENLARGED = 128;
-/** The first failures of a partition are nobody's business: leaders move, brokers restart. */
-const TOLD_FROM = 3;
-const TOLD_EVERY_MS = 30_000;
 
 /**
  * Reads ahead in every partition that is ours, as far as its buffer goes: one long poll per node, about all partitions
@@ -32,6 +30,7 @@ const TOLD_EVERY_MS = 30_000;
 export class Fetcher {
   readonly #parts: FetcherParts;
   readonly #host: FetcherHost;
+  readonly #failures: FetchFailures;
   readonly #cursors = new Map<OwnedPartition, Cursor>();
   #connection: KafkaConnection;
   /** The nodes with a poll under way. */
@@ -44,6 +43,7 @@ export class Fetcher {
   constructor(parts: FetcherParts, host: FetcherHost) {
     this.#parts = parts;
     this.#host = host;
+    this.#failures = new FetchFailures(parts, host);
     this.#connection = parts.client.connection();
   }
 
@@ -144,15 +144,25 @@ export class Fetcher {
         const { topic, partition } = cursor.partition;
         const found = topics.find((candidate) => candidate.topic === topic);
         const place = found?.partitions.find((candidate) => candidate.partition === partition);
-        if (place !== undefined && place.leader >= 0) cursor.leader = place.leader;
-        else this.#refuse(cursor, place?.error ?? found?.error ?? "UNKNOWN_TOPIC_OR_PARTITION");
+        const error = found?.error ?? place?.error;
+        if (place !== undefined && place.leader >= 0) this.#located(cursor, place.leader);
+        else if (place !== undefined || (error ?? UNKNOWN) !== UNKNOWN)
+          this.#failures.refused(cursor, error ?? NO_LEADER);
+        else this.#failures.unknown(cursor);
       }
     } catch (error) {
-      this.#failAll(connection, lost, error);
+      this.#failures.unanswered(this.#end(connection, lost), error);
     }
     if (connection !== this.#connection) return;
     this.#locating = false;
     this.pump();
+  }
+
+  #located(cursor: Cursor, leader: number): void {
+    cursor.leader = leader;
+    if (!cursor.vanished) return;
+    cursor.vanished = false;
+    this.#host.returned(cursor.partition);
   }
 
   async #place(node: number, cursors: readonly Cursor[]): Promise<void> {
@@ -161,11 +171,11 @@ export class Fetcher {
       const places = await place(connection, node, cursors);
       for (const cursor of this.#end(connection, cursors)) {
         const found = places.get(cursor);
-        if (found?.error !== undefined) this.#refuse(cursor, found.error);
+        if (found?.error !== undefined) this.#failures.refused(cursor, found.error);
         else if (found !== undefined) this.#placed(cursor, found.earliest, found.latest);
       }
     } catch (error) {
-      this.#failAll(connection, cursors, error);
+      this.#failures.unanswered(this.#end(connection, cursors), error);
     }
     this.#host.fetched();
     this.pump();
@@ -181,9 +191,7 @@ export class Fetcher {
       this.#host.notice(missingNotice(partition, position, earliest));
       partition.ledger.skipTo(earliest);
     } else if (position > latest) {
-      // One that does not know yet that it leads no more may say so, too; what is there would be done all over again.
-      if (++cursor.beyond >= TOLD_FROM) this.#host.beyond(partition, latest, earliest);
-      else this.#fail(cursor, refusedError("OFFSET_OUT_OF_RANGE", partition, position), false);
+      if (this.#failures.beyond(cursor)) this.#host.beyond(partition, latest, earliest);
       return;
     }
     cursor.placing = undefined;
@@ -207,11 +215,11 @@ export class Fetcher {
       const pieces = new Map(answer.map((fetched) => [partitionKey(fetched), fetched]));
       for (const cursor of this.#end(connection, cursors)) {
         const fetched = pieces.get(partitionKey(cursor.partition));
-        if (fetched?.error !== undefined) this.#refuse(cursor, fetched.error);
+        if (fetched?.error !== undefined) this.#failures.refused(cursor, fetched.error);
         else if (fetched !== undefined) this.#read(cursor, fetched, connection);
       }
     } catch (error) {
-      this.#failAll(connection, cursors, error);
+      this.#failures.unanswered(this.#end(connection, cursors), error);
     }
     if (connection !== this.#connection) return;
     this.#polling.delete(node);
@@ -248,7 +256,7 @@ export class Fetcher {
     };
     decoded.then(
       (result) => end(() => this.#take(cursor, fetched, result)),
-      (error: unknown) => end(() => this.#fail(cursor, asError(error), true)),
+      (error: unknown) => end(() => this.#failures.unanswered([cursor], error)),
     );
   }
 
@@ -270,44 +278,12 @@ export class Fetcher {
     if (moved || cursor.behind <= 0) cursor.movedAt = now;
     if (moved) cursor.enlarged = 1;
     if (unreadable !== undefined && !moved) {
-      this.#fail(cursor, unreadableError(unreadable.error, partition, unreadable.offset), true);
+      this.#failures.failed(cursor, unreadableError(unreadable.error, partition, unreadable.offset), true);
       return;
     }
     // Cut off before the end of its first batch.
     if (!moved && fetched.records.length > 0) cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
     cursor.succeeded(now);
-  }
-
-  #refuse(cursor: Cursor, error: string): void {
-    const { partition } = cursor;
-    cursor.heardAt = this.#parts.clock.monotonic();
-    if (error === "OFFSET_OUT_OF_RANGE" && cursor.placing === undefined) {
-      cursor.placing = "out-of-range";
-      return;
-    }
-    const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
-    this.#fail(cursor, refusedError(error, partition, partition.ledger.position), unauthorized);
-    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || cursor.goneTold) return;
-    cursor.goneTold = true;
-    this.#host.notice(goneNotice(partition));
-  }
-
-  #failAll(connection: KafkaConnection, cursors: readonly Cursor[], error: unknown): void {
-    const cause = asError(error);
-    for (const cursor of this.#end(connection, cursors)) {
-      this.#fail(cursor, unreachableError(cause, cursor.partition), cause.code === "unauthorized");
-    }
-  }
-
-  #fail(cursor: Cursor, cause: MessagingError, atOnce: boolean): void {
-    const { clock, random, retry } = this.#parts;
-    const now = clock.monotonic();
-    cursor.failures++;
-    cursor.leader = undefined;
-    cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
-    if ((!atOnce && cursor.failures < TOLD_FROM) || now - cursor.toldAt < TOLD_EVERY_MS) return;
-    cursor.toldAt = now;
-    this.#host.stalled(cause);
   }
 
   #wakeAt(at: number, now: number): void {
@@ -323,9 +299,4 @@ export class Fetcher {
     if (this.#wake !== undefined) this.#parts.clock.cancel(this.#wake);
     this.#wake = undefined;
   }
-}
-
-function asError(error: unknown): MessagingError {
-  if (isMessagingError(error)) return error;
-  return new MessagingError("unreachable", "the client failed; see the cause", { cause: error });
 }

@@ -24,7 +24,7 @@ export class OwnedPartition implements TopicPartition {
   closing = false;
   /** It is not ours any more. */
   gone = false;
-  /** Nothing is committed for now: whether its log is still the one we know is in doubt. */
+  /** Nothing is handed out or committed for now: whether its log is still the one we know is in doubt. */
   suspended = false;
   /** The record that is to be handed out by itself, once the reach says so exactly. */
   single: number | undefined;

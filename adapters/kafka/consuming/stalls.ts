@@ -68,6 +68,14 @@ export function beyondNotice(at: TopicPartition, position: number, end: number, 
   );
 }
 
+/** A topic was away, and came back without its group's offsets. */
+export function madeAgainNotice(at: TopicPartition, group: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `${describePartition(at)} was away, and is back without the offset of group "${group}": the topic was made again; it is consumed from its beginning`,
+  );
+}
+
 /** Nothing came, though there is something. */
 export function silentError(at: TopicPartition, forMs: number, behind: number): MessagingError {
   const much = behind > 0 ? `, though there are ${behind} offsets to read` : "";
