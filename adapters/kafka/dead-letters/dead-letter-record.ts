@@ -1,0 +1,31 @@
+import type { OutgoingMessage } from "../../../core/adapter.ts";
+import type { Random } from "../../../core/clock.ts";
+import { toRecordUnder } from "../message.ts";
+import type { RecordToSend } from "../producing/contract.ts";
+import type { LogRecord } from "../records/contract.ts";
+import { asBytes, asText, entryKey, isEntryKey } from "./entry-key.ts";
+
+/** The one partition of a topic of dead letters. */
+export const PARTITION = 0;
+
+/** A message as a dead letter, under a fresh key of its own; the message's key goes in a header. */
+export function deadLetterRecord(message: OutgoingMessage, random: Pick<Random, "bytes">): RecordToSend {
+  return { ...toRecordUnder(asBytes(entryKey(message, random)), message), partition: PARTITION };
+}
+
+/** What removes the record of a key. */
+export function tombstone(key: string): RecordToSend {
+  return { key: asBytes(key), value: undefined, headers: [], partition: PARTITION };
+}
+
+/**
+ * A dead letter as the record that its message was: without the entry's key. Its bytes are its own: those of a piece of a
+ * log share its memory, so that a window of such would hold a piece each.
+ */
+export function restoredRecord(record: LogRecord): LogRecord {
+  const headers: Record<string, Buffer> = Object.create(null);
+  for (const name in record.headers) headers[name] = Buffer.from(record.headers[name] as Buffer);
+  const { key, value } = record;
+  const isOurs = key !== undefined && isEntryKey(asText(key));
+  return { ...record, key: isOurs ? undefined : key && Buffer.from(key), value: value && Buffer.from(value), headers };
+}

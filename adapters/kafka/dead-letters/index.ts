@@ -1,0 +1,20 @@
+/*
+ * For the adapter around it:
+ *
+ * - What is sent to the dead letters of W goes to `W.dlq` as `deadLetterRecord(message, random)`.
+ * - `W.dlq` has one partition and DEAD_LETTERS_CONFIGURATION; never trimmed. To verify: cleanup.policy is `compact` alone,
+ *   delete.retention.ms at least TOMBSTONE_RETENTION_MS.
+ * - receive({ kind: "dead-letters" }) is `receiveDeadLetters(host, window, sink)`, with `openLog: () => new
+ *   PartitionLog({ topic: "W.dlq", partition: PARTITION }, { connection: client.connection(), … })` and `join: (owner) =>
+ *   openMember({ group: "W.dlq", topics: ["W.dlq"], owner, … })`. Its tokens are the held records.
+ * - depth({ kind: "dead-letters" }) is `{ ready: await countDeadLetters(openLog()), unsettled: undefined, exact: true }`.
+ * - To list, look at and remove single entries without receiving: `DeadLettersScan.of(log)`, `entries(behind)`, and
+ *   `new Remover(…).remove(scan.keysOf(entry.key))`.
+ */
+export type { DeadLettersHost, Log, Piece } from "./contract.ts";
+export { deadLetterRecord, PARTITION } from "./dead-letter-record.ts";
+export { PartitionLog, type PartitionLogParts } from "./partition-log.ts";
+export { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "./reading.ts";
+export { receiveDeadLetters } from "./receiver.ts";
+export { Remover, type RemoverParts } from "./remover.ts";
+export { countDeadLetters, type DeadLetterEntry, DeadLettersScan } from "./scan.ts";
