@@ -9,6 +9,7 @@ import { MessagingError } from "../../../core/errors.ts";
 import { apiVersions } from "./cluster-exchanges.ts";
 import { type Address, brokenError, connectError, loginError, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { credentials } from "./oauth-bearer.ts";
 
 /** How sockets are opened and how long anything may take. */
 export interface SocketSettings {
@@ -130,8 +131,7 @@ export class BrokerSocket {
       clientId,
       logger: SILENT,
       ssl: tls,
-      // kafkajs keeps its provider of credentials in it.
-      sasl: sasl === undefined ? undefined : { ...sasl },
+      sasl: sasl && credentials(sasl),
       connectionTimeout: connectionTimeoutMs,
       requestTimeout: requestTimeoutMs,
       // The deadlines are ours: kafkajs' leave the socket open, and report a login that is late as one that was refused.

@@ -11,6 +11,7 @@ declare module "kafkajs/src/protocol/encoder.js" {
     writeBoolean(value: boolean): this;
     writeString(value: string | null): this;
     writeBytes(value: Buffer): this;
+    readonly buffer: Buffer;
   }
 }
 
@@ -31,6 +32,19 @@ declare module "kafkajs/src/protocol/decoder.js" {
 declare module "kafkajs/src/protocol/error.js" {
   const errors: { readonly errorCodes: readonly { readonly type: string; readonly code: number }[] };
   export default errors;
+}
+
+declare module "kafkajs/src/broker/saslAuthenticator/oauthBearer.js" {
+  import type { SASLOptions } from "kafkajs";
+
+  export interface SaslExchange {
+    readonly request: object;
+    readonly response?: { readonly decode: (answer: Buffer) => Buffer; readonly parse: (answer: Buffer) => void };
+  }
+  export type AuthenticationProvider = (given: {
+    readonly saslAuthenticate: (exchange: SaslExchange) => Promise<void>;
+  }) => { authenticate(): Promise<void> };
+  export default function createOAuthBearer(sasl: SASLOptions): AuthenticationProvider;
 }
 
 declare module "kafkajs/src/network/socketFactory.js" {

@@ -1,0 +1,25 @@
+import type { SASLOptions } from "kafkajs";
+import createOAuthBearer, { type AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
+
+/**
+ * The credentials as a connection of kafkajs takes them; a copy, since it keeps things there. For OAUTHBEARER with a look at
+ * what the server says: kafkajs takes a token as accepted if there is any answer, but a server refuses one by a challenge.
+ */
+export function credentials(
+  sasl: SASLOptions,
+): SASLOptions & { readonly authenticationProvider?: AuthenticationProvider } {
+  if (!("oauthBearerProvider" in sasl)) return { ...sasl };
+  const withoutLook = createOAuthBearer(sasl);
+  const authenticationProvider: AuthenticationProvider = ({ saslAuthenticate, ...given }) =>
+    withoutLook({
+      ...given,
+      saslAuthenticate: ({ request }) =>
+        saslAuthenticate({ request, response: { decode: (answer) => answer, parse: refuseChallenge } }),
+    });
+  return { ...sasl, authenticationProvider };
+}
+
+/** kafkajs puts the length before what the server said. */
+function refuseChallenge(answer: Buffer): void {
+  if (answer.length > 4) throw new Error("the server refused the token");
+}
