@@ -47,9 +47,13 @@ describe("a plan", () => {
 
   test("refuses names that Kafka takes for one, and leaves the others", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("a.b"), queue("a_b"), queue("c")] }), SETTINGS);
-    expect(problems).toHaveLength(4);
+    expect(problems).toHaveLength(1);
     expect(problems[0]).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
     expect(topics.map(({ name }) => name)).toEqual(["c", "c.dlq", "c.suspects", "c.delays"]);
+    const derived = planOf(topology({ queues: [queue("orders"), queue("orders_dlq")] }), SETTINGS);
+    expect(derived.problems.map(({ message }) => message)).toEqual([
+      expect.stringContaining('dead letters of queue "orders" and queue "orders_dlq"'),
+    ]);
   });
 });
 
@@ -160,6 +164,7 @@ describe("a topic that stands", () => {
     ["forgets work after a time", "orders", { "retention.ms": "604800000" }],
     ["forgets work over a size", "orders.delays", { "retention.bytes": "1000000" }, { partitions: 8 }],
     ["forgets dead letters", "orders.dlq", { "cleanup.policy": "compact,delete" }, { partitions: 1 }],
+    ["forgets removals too soon", "orders.dlq", { "delete.retention.ms": "1000" }, { partitions: 1 }],
     ["takes only small messages", "orders", { "max.message.bytes": "1000000" }],
     ["can never be written to", "orders", { "min.insync.replicas": "2" }],
     ["confirms what one broker alone has", "orders", { "min.insync.replicas": "1" }, { replicas: 3 }],

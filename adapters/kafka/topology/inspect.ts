@@ -1,4 +1,5 @@
 import { MessagingError } from "../../../core/errors.ts";
+import { TOMBSTONE_RETENTION_MS } from "../dead-letters/index.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
 import type { PlannedTopic } from "./plan.ts";
@@ -9,6 +10,7 @@ export const INSPECTED = [
   "cleanup.policy",
   "retention.ms",
   "retention.bytes",
+  "delete.retention.ms",
   "max.message.bytes",
   "min.insync.replicas",
   "unclean.leader.election.enable",
@@ -45,6 +47,10 @@ function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => stri
   const policy = value("cleanup.policy") ?? wanted;
   if (policy !== wanted) {
     yield `has cleanup.policy=${policy}, which would delete messages that nobody handled: set it to ${wanted}`;
+  }
+  const removed = Number(value("delete.retention.ms") ?? TOMBSTONE_RETENTION_MS);
+  if (role === "entries" && removed < TOMBSTONE_RETENTION_MS) {
+    yield `has delete.retention.ms=${removed}, so that a reader may take a removed entry for one that stands: set it to ${TOMBSTONE_RETENTION_MS} or more`;
   }
   if (role !== "work") return;
   for (const name of ["retention.ms", "retention.bytes"] as const) {

@@ -85,7 +85,10 @@ function delays(of: DelayableAddress): PlannedTopic {
   return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived: true };
 }
 
-/** Kafka would make the first that comes and refuse the other. */
+/**
+ * Kafka would make the first that comes and refuse the other. Where destinations collide, what is derived from them does
+ * so too, and need not be told.
+ */
 function withoutCollisions(topics: readonly PlannedTopic[]): { kept: PlannedTopic[]; problems: MessagingError[] } {
   const kept: PlannedTopic[] = [];
   const problems: MessagingError[] = [];
@@ -95,6 +98,7 @@ function withoutCollisions(topics: readonly PlannedTopic[]): { kept: PlannedTopi
       kept.push(...same);
       continue;
     }
+    if (same.every(({ exactly }) => exactly)) continue;
     problems.push(
       new MessagingError(
         "conflict",

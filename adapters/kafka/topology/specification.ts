@@ -1,3 +1,4 @@
+import { DEAD_LETTERS_CONFIGURATION } from "../dead-letters/index.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
 import type { TopicSpecification } from "../port.ts";
 import type { PlannedTopic, TopicRole } from "./plan.ts";
@@ -47,6 +48,6 @@ function keeping(role: TopicRole, retentionMs: number): Readonly<Record<string, 
       // Kafka cannot tell what was handled; what was is deleted by offset.
       return { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
     case "entries":
-      return { "cleanup.policy": "compact" };
+      return DEAD_LETTERS_CONFIGURATION;
   }
 }

@@ -2,90 +2,104 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import type { PartitionOffset, TopicPartition } from "../port.ts";
 
-/** A topic that holds work, and the group that handles it. */
-export interface Trimmable {
-  readonly topic: string;
-  readonly group: string;
+/** How often to trim. */
+export interface TrimTimes {
+  /** Milliseconds that handled records stay at most. Default 60,000. */
+  readonly everyMs?: number;
+  /** So many handled records of one partition are not waited with. Default 10,000. */
+  readonly many?: number;
 }
 
 const EVERY_MS = 60_000;
+const MANY = 10_000;
+/** However many are handled. */
+const LEAST_PAUSE_MS = 1_000;
+
+interface Grown extends TopicPartition {
+  readonly group: string;
+  /** Where it was trimmed last, or was when it was first heard of. */
+  readonly from: number;
+}
 
 /**
  * Deletes what is handled from the topics that hold work: everything before the offsets committed. Each process does so
- * for what it consumes from, about once a minute; nobody waits for it, and it only ever lags behind.
+ * for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
  */
 export class Trimmer {
   readonly #cluster: Cluster;
   readonly #notice: (error: MessagingError) => void;
   readonly #everyMs: number;
-  /** With the number of those who asked. */
-  readonly #watched = new Map<string, { readonly of: Trimmable; count: number }>();
-  /** Up to where each partition was trimmed by this process. */
-  readonly #trimmed = new Map<string, number>();
-  /** Where the right is missing. */
+  readonly #many: number;
+  /** By partition, where something was handled since. */
+  readonly #grown = new Map<string, Grown>();
+  /** Topics where the right is missing. */
   readonly #refused = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
-  #closed = false;
+  #trimmedAt = performance.now();
+  #isHurried = false;
+  #isTrimming = false;
+  #isClosed = false;
 
-  constructor(cluster: Cluster, notice: (error: MessagingError) => void, everyMs = EVERY_MS) {
+  constructor(cluster: Cluster, notice: (error: MessagingError) => void, times: TrimTimes = {}) {
     this.#cluster = cluster;
     this.#notice = notice;
-    this.#everyMs = everyMs;
+    this.#everyMs = times.everyMs ?? EVERY_MS;
+    this.#many = times.many ?? MANY;
   }
 
-  /** Trims it from now on, until the function that it returns is called as often as this. */
-  watch(of: Trimmable): () => void {
-    const watched = this.#watched.get(of.topic) ?? { of, count: 0 };
-    watched.count++;
-    this.#watched.set(of.topic, watched);
-    this.#schedule();
-    return () => {
-      if (--watched.count === 0) this.#watched.delete(of.topic);
-    };
+  /** Everything before this offset is handled and committed by the group. */
+  progressed(group: string, { topic, partition, offset }: PartitionOffset): void {
+    if (this.#isClosed || this.#refused.has(topic)) return;
+    const place = `${topic} ${partition}`;
+    const grown = this.#grown.get(place);
+    if (grown === undefined) {
+      this.#grown.set(place, { topic, partition, group, from: offset });
+      this.#schedule(this.#everyMs);
+    } else if (!this.#isHurried && offset - grown.from >= this.#many) {
+      this.#isHurried = true;
+      this.#schedule(Math.max(0, this.#trimmedAt + LEAST_PAUSE_MS - performance.now()));
+    }
   }
 
   /** Ends it; a deletion under way is left to itself. A second call does nothing. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     clearTimeout(this.#timer);
   }
 
-  #schedule(): void {
-    if (this.#timer !== undefined || this.#closed) return;
-    // Between half and all of it, so that many processes do not ask in step.
-    this.#timer = setTimeout(() => void this.#run(), this.#everyMs * (0.5 + Math.random() / 2)).unref();
+  #schedule(ms: number): void {
+    if (this.#isTrimming || this.#isClosed || (this.#timer !== undefined && !this.#isHurried)) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#trimAll(), ms).unref();
   }
 
-  async #run(): Promise<void> {
-    for (const { of } of [...this.#watched.values()]) {
-      if (this.#closed || this.#refused.has(of.topic)) continue;
-      try {
-        await this.#trim(of);
-      } catch (error) {
-        if (this.#closed) return;
-        if (isMessagingError(error, "unauthorized")) this.#giveUp(of, error);
-        // Anything else may go well next time.
-      }
-    }
+  async #trimAll(): Promise<void> {
     this.#timer = undefined;
-    if (this.#watched.size > 0) this.#schedule();
+    this.#isTrimming = true;
+    this.#isHurried = false;
+    const byGroup = Map.groupBy(this.#grown.values(), ({ group }) => group);
+    this.#grown.clear();
+    for (const [group, places] of byGroup) {
+      for (const [topic, some] of Map.groupBy(places, (place) => place.topic)) await this.#trim(group, topic, some);
+    }
+    this.#trimmedAt = performance.now();
+    this.#isTrimming = false;
+    if (this.#grown.size > 0) this.#schedule(this.#everyMs);
   }
 
-  async #trim({ topic, group }: Trimmable): Promise<void> {
-    const [metadata] = await this.#cluster.topics([topic]);
-    const partitions = (metadata?.partitions ?? []).map(({ partition }): TopicPartition => ({ topic, partition }));
-    // Asked anew each time: of a topic that was deleted and made again, nothing that was committed before counts.
-    const committed = await this.#cluster.committed(group, partitions);
-    const finished = committed.flatMap(({ partition, offset }): PartitionOffset[] => {
-      const isNew = offset > 0 && offset !== this.#trimmed.get(`${topic} ${partition}`);
-      return isNew ? [{ topic, partition, offset }] : [];
-    });
-    if (finished.length === 0 || this.#closed) return;
-    await this.#cluster.deleteRecords(finished);
-    for (const { partition, offset } of finished) this.#trimmed.set(`${topic} ${partition}`, offset);
+  async #trim(group: string, topic: string, places: readonly TopicPartition[]): Promise<void> {
+    try {
+      // Asked anew: of a topic that was deleted and made again, nothing that was handled before counts.
+      const committed = await this.#cluster.committed(group, places);
+      const handled = committed.filter(({ offset }) => offset > 0);
+      if (handled.length > 0 && !this.#isClosed) await this.#cluster.deleteRecords(handled);
+    } catch (error) {
+      // Anything else may go well when more is handled.
+      if (!this.#isClosed && isMessagingError(error, "unauthorized")) this.#giveUp(topic, error);
+    }
   }
 
-  #giveUp({ topic }: Trimmable, cause: MessagingError): void {
+  #giveUp(topic: string, cause: MessagingError): void {
     this.#refused.add(topic);
     this.#notice(
       new MessagingError(

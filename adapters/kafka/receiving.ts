@@ -1,0 +1,110 @@
+import type { DeliverySink, ReceiveOptions, Receiver } from "../../core/adapter.ts";
+import type { Source } from "../../core/address.ts";
+import type { Clock, Random } from "../../core/clock.ts";
+import { isMessagingError, type MessagingError } from "../../core/errors.ts";
+import { routingMatches } from "../../core/routing.ts";
+import type { ConsumerOptions, RecordSink } from "./consuming/contract.ts";
+import { receiveDeadLetters } from "./dead-letters/index.ts";
+import type { Forwarders } from "./forwarders.ts";
+import { incoming, type KafkaRecord, routingKeyOf } from "./message.ts";
+import { groupName, topicName, topicsOf } from "./names.ts";
+import type { Openings } from "./openings.ts";
+import type { Producer } from "./producing/contract.ts";
+
+/** What receiving takes of the adapter around it. */
+export interface ReceivingHost {
+  readonly openings: Openings;
+  readonly forwarders: Forwarders;
+  readonly producer: Producer;
+  readonly clock: Clock;
+  readonly random: Random;
+  notice(error: MessagingError): void;
+  /** A topic is gone: makes it again if that is allowed. */
+  restore(): void;
+  closed(receiver: Receiver): void;
+}
+
+/** Begins to take messages. Rejects if the first subscription fails. */
+export async function openReceiver(
+  host: ReceivingHost,
+  from: Source,
+  options: ReceiveOptions,
+  sink: DeliverySink<KafkaRecord>,
+): Promise<Receiver> {
+  const records = recordSink(host, sink);
+  if (from.kind === "dead-letters") {
+    const { openings, producer, clock, random } = host;
+    const topic = topicName(from);
+    const openLog = () => openings.deadLetters(topic);
+    const join = openings.member.bind(openings, groupName(from), [topic]);
+    return new OpenReceiver(
+      host,
+      await receiveDeadLetters({ producer, clock, random, openLog, join }, options.window, records),
+    );
+  }
+  const consumer = await host.openings.consumer(consumerOptions(from, options), records);
+  return new OpenReceiver(host, consumer, host.forwarders.run(from));
+}
+
+function consumerOptions(from: Source, { window, ordered, subscription }: ReceiveOptions): ConsumerOptions {
+  const filter = subscription?.filter;
+  const every = {
+    group: groupName(from),
+    topics: topicsOf(from),
+    window,
+    windowPer: "consumer",
+    singly: ordered,
+  } as const;
+  if (filter === undefined || filter === "#") return every;
+  return { ...every, wanted: (record) => routingMatches(filter, routingKeyOf(record)) };
+}
+
+function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {
+  const restoreIfGone = (error: MessagingError): void => {
+    if (isMessagingError(error, "not-found")) host.restore();
+  };
+  return {
+    deliver: (records) => sink.deliver(records.map(incoming)),
+    recall: (records) => sink.recall(records),
+    lost: (records, cause) => sink.lost(records, cause),
+    stalled: (cause) => {
+      restoreIfGone(cause);
+      sink.stalled(cause);
+    },
+    notice: (error) => {
+      restoreIfGone(error);
+      host.notice(error);
+    },
+  };
+}
+
+/** A receiver, and what has to end with it. */
+class OpenReceiver implements Receiver {
+  readonly leaseMs = undefined;
+  readonly #host: Pick<ReceivingHost, "closed">;
+  readonly #inner: Receiver;
+  readonly #end: (() => Promise<void>) | undefined;
+
+  constructor(host: Pick<ReceivingHost, "closed">, inner: Receiver, end?: () => Promise<void>) {
+    this.#host = host;
+    this.#inner = inner;
+    this.#end = end;
+  }
+
+  window(count: number): void {
+    this.#inner.window(count);
+  }
+
+  settle(batch: Parameters<Receiver["settle"]>[0]): ReturnType<Receiver["settle"]> {
+    return this.#inner.settle(batch);
+  }
+
+  extend(batch: Parameters<Receiver["extend"]>[0]): ReturnType<Receiver["extend"]> {
+    return this.#inner.extend(batch);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#inner.close(), this.#end?.()]);
+    this.#host.closed(this);
+  }
+}

@@ -1,0 +1,74 @@
+import type { OutgoingMessage, SendReport } from "../../core/adapter.ts";
+import { type Address, describeAddress } from "../../core/address.ts";
+import type { Random } from "../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { deadLetterRecord } from "./dead-letters/index.ts";
+import { delayedRecord, dueAfter } from "./delays/index.ts";
+import { toRecord } from "./message.ts";
+import { delaysTopic, topicName } from "./names.ts";
+import type { Producer, RecordToSend } from "./producing/contract.ts";
+
+/** What a sender works with. */
+export interface SenderHost {
+  readonly producer: Producer;
+  readonly random: Random;
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** A topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  restore(topic: string): Promise<boolean>;
+}
+
+/** Puts messages where they belong: at their address, or with those that wait for their time. */
+export class Sender {
+  readonly #host: SenderHost;
+
+  constructor(host: SenderHost) {
+    this.#host = host;
+  }
+
+  /** See `Adapter.send`. */
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    if (to.kind === "dead-letters") {
+      const records = batch.map((message) => deadLetterRecord(message, this.#host.random));
+      this.#produce(topicName(to), records, report);
+    } else if (batch.every(({ delayMs }) => delayMs === 0)) {
+      this.#produce(topicName(to), batch.map(toRecord), report);
+    } else {
+      this.#sendMixed(to, batch, report);
+    }
+  }
+
+  #sendMixed(to: Exclude<Address, { kind: "dead-letters" }>, batch: readonly OutgoingMessage[], report: SendReport) {
+    const [now, later]: [number[], number[]] = [[], []];
+    for (const [index, { delayMs }] of batch.entries()) (delayMs === 0 ? now : later).push(index);
+    const at = (indexes: readonly number[]): SendReport => {
+      return (index, result) => report(indexes[index] as number, result);
+    };
+    const messages = (indexes: readonly number[]) => indexes.map((index) => batch[index] as OutgoingMessage);
+    this.#produce(topicName(to), messages(now).map(toRecord), at(now));
+    if (to.kind === "suspects") {
+      const error = new MessagingError("unsupported", `${describeAddress(to)} take no delayed messages`);
+      for (const index of later) report(index, { status: "rejected", error });
+      return;
+    }
+    const time = this.#host.now();
+    const delayed = messages(later).map((message) =>
+      delayedRecord(toRecord(message), dueAfter(time, message.delayMs), time),
+    );
+    this.#produce(delaysTopic(to), delayed, at(later));
+  }
+
+  #produce(topic: string, records: readonly RecordToSend[], report: SendReport): void {
+    if (records.length === 0) return;
+    this.#host.producer.send(topic, records, (index, result) => {
+      if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
+        void this.#host.restore(topic).then((stands) => {
+          // Where it stands again, sending once more under the same id will do.
+          report(index, stands ? { status: "unknown", cause: result.error } : result);
+        });
+      } else {
+        report(index, result);
+      }
+    });
+  }
+}

@@ -1,0 +1,164 @@
+import type {
+  AdapterSignals,
+  DeliverySink,
+  Depth,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  StartPosition,
+  Topology,
+} from "../../core/adapter.ts";
+import type { Address, Source, SubscriptionAddress } from "../../core/address.ts";
+import { systemClock, systemRandom } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { Cluster } from "./cluster.ts";
+import { countDeadLetters } from "./dead-letters/index.ts";
+import { Forwarders } from "./forwarders.ts";
+import type { KafkaRecord } from "./message.ts";
+import { topicName } from "./names.ts";
+import { Openings } from "./openings.ts";
+import type { Settings } from "./options.ts";
+import type { KafkaClient, KafkaConnection } from "./port.ts";
+import { createProducer, type KafkaProducer } from "./producing/producer.ts";
+import { openReceiver, type ReceivingHost } from "./receiving.ts";
+import { Restoring } from "./restoring.ts";
+import { Sender } from "./sender.ts";
+import { lag } from "./topology/depth.ts";
+import { rewind } from "./topology/positions.ts";
+import { Trimmer } from "./topology/trimmer.ts";
+
+/** Everything between one `open` and its `close`. */
+export class Session {
+  readonly #signals: AdapterSignals;
+  readonly #ended = new AbortController();
+  readonly #connections: readonly KafkaConnection[];
+  readonly #cluster: Cluster;
+  readonly #producer: KafkaProducer;
+  readonly #restoring: Restoring;
+  readonly #sender: Sender;
+  readonly #trimmer: Trimmer;
+  readonly #receiving: ReceivingHost;
+  readonly #receivers = new Set<Receiver>();
+  #closing: Promise<void> | undefined;
+
+  constructor(client: KafkaClient, settings: Settings, signals: AdapterSignals) {
+    const { requestTimeoutMs, compression } = settings;
+    const [clock, random] = [systemClock(), systemRandom()];
+    const [asking, producing] = [client.connection(), client.connection()];
+    const notice = (error: MessagingError): void => this.#notice(error);
+    this.#signals = signals;
+    this.#connections = [asking, producing];
+    this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
+    this.#restoring = new Restoring(this.#cluster, settings, notice);
+    this.#trimmer = new Trimmer(this.#cluster, notice);
+    const trimmer = settings.trim ? this.#trimmer : undefined;
+    const openings = new Openings(client, settings, clock, random, trimmer);
+    const producer = createProducer({
+      connection: producing,
+      compression,
+      requestTimeoutMs,
+      clock,
+      random,
+      signals: { up: () => void this.#onRestored(), down: (cause) => this.#onLost(cause) },
+    });
+    this.#producer = producer;
+    this.#sender = new Sender({
+      producer,
+      random,
+      now: () => clock.now(),
+      restore: (topic) => this.#restoring.restore(topic),
+    });
+    this.#receiving = {
+      openings,
+      forwarders: new Forwarders({
+        producer,
+        clock,
+        random,
+        openConsumer: (options, sink) => openings.consumer(options, sink),
+        notice,
+      }),
+      producer,
+      clock,
+      random,
+      notice,
+      restore: () => void this.#restoring.restoreAll(),
+      closed: (receiver) => void this.#receivers.delete(receiver),
+    };
+  }
+
+  async open(): Promise<void> {
+    try {
+      for (const connection of this.#connections) await connection.connect();
+      await this.#producer.open();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  declare(topology: Topology): Promise<readonly MessagingError[]> {
+    return this.#restoring.declare(topology);
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    this.#sender.send(to, batch, report);
+  }
+
+  async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<KafkaRecord>): Promise<Receiver> {
+    const receiver = await openReceiver(this.#receiving, from, options, sink);
+    if (this.#closing !== undefined) {
+      await receiver.close();
+      throw new MessagingError("closed", "the Kafka adapter was closed while a receiver was opened");
+    }
+    this.#receivers.add(receiver);
+    return receiver;
+  }
+
+  async depth(of: Address): Promise<Depth> {
+    switch (of.kind) {
+      case "topic":
+        await this.#cluster.topics([of.name]);
+        // What a subscription has not handled is its own.
+        return { ready: 0, unsettled: undefined, exact: true };
+      case "dead-letters": {
+        const ready = await countDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+        return { ready, unsettled: undefined, exact: true };
+      }
+      default:
+        return lag(this.#cluster, of);
+    }
+  }
+
+  rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
+    return rewind(this.#cluster, of, to);
+  }
+
+  /** A second call waits for the first. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    this.#trimmer.close();
+    this.#ended.abort();
+    this.#producer.close();
+    await Promise.all(this.#connections.map((connection) => connection.close()));
+  }
+
+  #notice(error: MessagingError): void {
+    if (this.#closing === undefined) this.#signals.notice(error);
+  }
+
+  #onLost(cause: MessagingError): void {
+    if (this.#closing === undefined) this.#signals.down(cause);
+  }
+
+  async #onRestored(): Promise<void> {
+    await this.#restoring.restoreAll();
+    // Lost again meanwhile: the next restoration goes on from here.
+    if (this.#closing === undefined && this.#producer.isConnected) this.#signals.up();
+  }
+}
