@@ -1,0 +1,158 @@
+import type { SendReport } from "../../../core/adapter.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { isMissing, isPassing } from "../errors.ts";
+import type { TopicMetadata } from "../port.ts";
+import { recordSize } from "../records/record-writer.ts";
+import { Answers } from "./answers.ts";
+import type { RecordToSend } from "./contract.ts";
+import { Directory } from "./directory.ts";
+import { LaneSender } from "./lane-sender.ts";
+import type { PendingRecord } from "./pending-record.ts";
+import type { KafkaProducer } from "./producer.ts";
+import type { ProducerSettings } from "./settings.ts";
+import { TopicLanes } from "./topic-lanes.ts";
+import { missingPartition, missingTopic, topicRefusal } from "./verdict.ts";
+
+/** Milliseconds after which it is asked again about a topic that something waits for. */
+const ASK_AGAIN_MS = 150;
+/** Past this, what the cluster does not take is no longer piled up: a net under the engine's own bounds. */
+const MOST_HELD_BYTES = 64 * 1024 * 1024;
+
+/** Gives records to the lanes of their partitions, and holds those whose topic is not known yet. */
+export class IdempotentProducer implements KafkaProducer {
+  readonly #settings: ProducerSettings;
+  readonly #answers = new Answers();
+  readonly #topics = new Map<string, TopicLanes>();
+  readonly #directory: Directory;
+  readonly #sender: LaneSender;
+  #isOpen = false;
+  #isClosed = false;
+
+  constructor(settings: ProducerSettings) {
+    this.#settings = settings;
+    this.#directory = new Directory(settings, {
+      learned: (topic) => this.#learned(topic),
+      up: () => {
+        for (const { lanes } of this.#topics.values()) for (const lane of lanes.values()) this.#sender.wake(lane);
+        settings.signals.up();
+      },
+      down: (cause) => settings.signals.down(cause),
+    });
+    this.#sender = new LaneSender(settings, this.#answers, {
+      leaderOf: ({ topic, partition }) =>
+        this.#directory.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
+      want: (topic) => this.#directory.want(topic),
+    });
+  }
+
+  get isConnected(): boolean {
+    return this.#isOpen && !this.#isClosed && !this.#directory.isDown;
+  }
+
+  async open(): Promise<void> {
+    await this.#sender.open();
+    if (this.#isClosed) return;
+    this.#isOpen = true;
+    this.#directory.open();
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#directory.close();
+    this.#sender.close();
+    const cause = new MessagingError("closed", "the Kafka producer was closed before Kafka had answered");
+    for (const topic of this.#topics.values()) {
+      if (topic.timer !== undefined) this.#settings.clock.cancel(topic.timer);
+      this.#answers.unknown(topic.takeWaiting(), cause);
+      for (const lane of topic.lanes.values()) this.#sender.giveUp(lane, cause);
+    }
+    this.#answers.report();
+  }
+
+  send(topic: string, records: readonly RecordToSend[], report: SendReport): void {
+    const obstacle = this.#obstacle();
+    if (obstacle !== undefined) {
+      for (let index = 0; index < records.length; index++) report(index, { status: "unknown", cause: obstacle });
+      return;
+    }
+    const deadline = this.#settings.clock.monotonic() + this.#settings.deliveryTimeoutMs;
+    const pending = records.map((record, index): PendingRecord => {
+      const one = { record, size: recordSize(record, 0), index, report, deadline };
+      this.#answers.owe(one);
+      return one;
+    });
+    this.#place(this.#topic(topic), pending);
+  }
+
+  /** Why nothing is taken now. */
+  #obstacle(): MessagingError | undefined {
+    if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
+    const { heldBytes } = this.#answers;
+    if (heldBytes <= MOST_HELD_BYTES) return undefined;
+    return new MessagingError("overloaded", `Kafka owes answers for ${heldBytes} bytes of messages already`);
+  }
+
+  #topic(name: string): TopicLanes {
+    const known = this.#topics.get(name);
+    if (known !== undefined) return known;
+    const topic = new TopicLanes(name, this.#settings);
+    this.#topics.set(name, topic);
+    return topic;
+  }
+
+  #place(topic: TopicLanes, records: readonly PendingRecord[]): void {
+    for (const lane of topic.place(records)) this.#sender.ready(lane);
+    if (topic.hasWaiting) this.#askAbout(topic);
+  }
+
+  /** Asks now, and again after a while as long as something waits. */
+  #askAbout(topic: TopicLanes): void {
+    if (topic.timer !== undefined) return;
+    const { clock } = this.#settings;
+    topic.timer = clock.schedule(() => {
+      topic.timer = undefined;
+      this.#answers.unknown(topic.takeOverdue(clock.monotonic()), unknownTopic(topic.topic));
+      this.#answers.report();
+      if (topic.hasWaiting) this.#askAbout(topic);
+    }, ASK_AGAIN_MS);
+    this.#directory.want(topic.topic);
+  }
+
+  #learned(metadata: TopicMetadata): void {
+    const topic = this.#topics.get(metadata.topic);
+    if (topic === undefined) return;
+    const { error } = metadata;
+    if (error === undefined || (isPassing(error) && metadata.partitions.length > 0)) {
+      topic.learn(metadata);
+      for (const lane of topic.lanes.values()) this.#sender.found(lane, topic.leaderOf(lane.partition));
+      this.#place(topic, topic.takeWaiting());
+      if (this.#isMissingTooLong(topic, topic.hasWaiting)) {
+        this.#answers.rejected(topic.takeWaiting(), missingPartition(topic.topic));
+      }
+    } else if (isMissing(error)) {
+      if (this.#isMissingTooLong(topic, topic.isBusy)) this.#refuse(topic, missingTopic(topic.topic));
+    } else if (!isPassing(error)) {
+      this.#refuse(topic, topicRefusal(error, topic.topic));
+    }
+    this.#sender.flush();
+  }
+
+  /** Whether what something waits for has been missing for longer than it takes every broker to hear of a new topic. */
+  #isMissingTooLong(topic: TopicLanes, isMissed: boolean): boolean {
+    const now = this.#settings.clock.monotonic();
+    topic.missingSince = isMissed ? (topic.missingSince ?? now) : undefined;
+    if (topic.missingSince === undefined || now - topic.missingSince < this.#settings.missingTopicGraceMs) return false;
+    topic.missingSince = undefined;
+    return true;
+  }
+
+  #refuse(topic: TopicLanes, error: MessagingError): void {
+    this.#answers.rejected(topic.takeWaiting(), error);
+    for (const lane of topic.lanes.values()) this.#sender.refuseAll(lane, error);
+  }
+}
+
+function unknownTopic(topic: string): MessagingError {
+  return new MessagingError("unreachable", `Kafka does not say where the partitions of topic "${topic}" are`);
+}

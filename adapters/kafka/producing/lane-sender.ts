@@ -1,0 +1,288 @@
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { ErrorName, PartitionBatch, ProduceOutcome } from "../port.ts";
+import type { Answers } from "./answers.ts";
+import { backoffMs } from "./backoff.ts";
+import { Identities } from "./identities.ts";
+import type { Lane } from "./lane.ts";
+import type { PendingRecord } from "./pending-record.ts";
+import type { ProducerSettings } from "./settings.ts";
+import { doubt, isOfSize, refusal, verdictOf } from "./verdict.ts";
+
+/** The most bytes of one request, as far as whole batches allow. */
+const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
+
+/** What is known of the cluster. */
+export interface ClusterView {
+  /** The node to write to; undefined while there is none, or nobody answers. */
+  leaderOf(lane: Lane): number | undefined;
+  /** Asks anew about a topic. */
+  want(topic: string): void;
+}
+
+/** A lane whose batch is in a request, or is to be. */
+interface Sending {
+  readonly lane: Lane;
+  readonly batch: PartitionBatch;
+}
+
+/**
+ * Sends what stands in lanes: to each leader whatever is ready for it in one request, from each lane one batch at a time.
+ * A batch whose fate is not clear goes again, until it is clear or the time is up.
+ */
+export class LaneSender {
+  readonly #settings: ProducerSettings;
+  readonly #answers: Answers;
+  readonly #view: ClusterView;
+  readonly #identities: Identities;
+  /** Lanes with something to send, as far as is known. */
+  readonly #ready = new Set<Lane>();
+  readonly #unidentified = new Set<Lane>();
+  #isFlushing = false;
+  #isClosed = false;
+
+  constructor(settings: ProducerSettings, answers: Answers, view: ClusterView) {
+    this.#settings = settings;
+    this.#answers = answers;
+    this.#view = view;
+    this.#identities = new Identities(settings, {
+      identified: () => this.#identified(),
+      refused: (error) => {
+        for (const lane of this.#unidentified) this.refuseAll(lane, error);
+        this.#unidentified.clear();
+        this.flush();
+      },
+    });
+  }
+
+  /** Gets an identity. Rejects if there is none. */
+  open(): Promise<void> {
+    return this.#identities.open();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#ready.clear();
+    this.#identities.close();
+  }
+
+  /** Notes that a lane has something to send, to go at the end of this turn, when all callers have been heard. */
+  ready(lane: Lane): void {
+    this.#ready.add(lane);
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    queueMicrotask(() => {
+      this.#isFlushing = false;
+      this.flush();
+    });
+  }
+
+  /** Ends a lane's pause, if the node to go to now is worth a try before its time. */
+  found(lane: Lane, node: number | undefined): void {
+    // The first failure is mostly of a leader that moved or a socket that broke, and over with a new answer.
+    if (lane.isLost && node !== undefined && (lane.attempts <= 1 || node !== lane.node)) this.wake(lane);
+  }
+
+  /** Ends a lane's pause. */
+  wake(lane: Lane): void {
+    if (lane.pause === undefined) return;
+    this.#settings.clock.cancel(lane.pause);
+    lane.pause = undefined;
+    this.ready(lane);
+  }
+
+  /** Sends what can go, and then tells what is to be told. */
+  flush(): void {
+    const byNode = Map.groupBy(this.#ready, (lane) => this.#nodeFor(lane));
+    this.#ready.clear();
+    for (const [node, lanes] of byNode) if (node !== undefined) void this.#send(node, lanes);
+    this.#answers.report();
+  }
+
+  /** Gives up everything in a lane for good, unless its batch is under way. */
+  refuseAll(lane: Lane, error: MessagingError): void {
+    if (lane.isInFlight) return;
+    this.#refuse(lane, error);
+    this.#answers.rejected(lane.dropQueue(), error);
+  }
+
+  /** Gives up everything in a lane without saying that it is not stored. */
+  giveUp(lane: Lane, cause: unknown): void {
+    if (lane.pause !== undefined) this.#settings.clock.cancel(lane.pause);
+    lane.pause = undefined;
+    this.#answers.unknown([...lane.drop(), ...lane.dropQueue()], cause);
+  }
+
+  /** Where the lane's next batch is to go now; undefined if nowhere for now. */
+  #nodeFor(lane: Lane): number | undefined {
+    if (lane.isInFlight || lane.pause !== undefined || lane.isIdle || this.#isClosed) return undefined;
+    const node = this.#view.leaderOf(lane);
+    if (node === undefined) {
+      lane.cause ??= leaderless(lane);
+      this.#rest(lane, true);
+      return undefined;
+    }
+    if (!lane.needsIdentity) return node;
+    const identity = this.#identities.newerThan(lane.identity);
+    if (identity !== undefined) {
+      lane.identify(identity);
+      return node;
+    }
+    lane.cause ??= new MessagingError("unreachable", "Kafka has given no identity for producing yet");
+    this.#unidentified.add(lane);
+    this.#rest(lane, false);
+    return undefined;
+  }
+
+  #identified(): void {
+    for (const lane of this.#unidentified) this.wake(lane);
+    this.#unidentified.clear();
+  }
+
+  /** Sends the lanes' batches to a node, in as few requests as may be. */
+  async #send(node: number, lanes: readonly Lane[]): Promise<void> {
+    for (const lane of lanes) {
+      lane.isInFlight = true;
+      lane.node = node;
+    }
+    const encoding = this.#encode(lanes);
+    const sendings = encoding instanceof Promise ? await encoding : encoding;
+    if (this.#isClosed) return;
+    let request: Sending[] = [];
+    let size = 0;
+    for (const sending of sendings) {
+      if (request.length > 0 && size + sending.batch.batch.length > MOST_REQUEST_BYTES) {
+        void this.#request(node, request);
+        request = [];
+        size = 0;
+      }
+      request.push(sending);
+      size += sending.batch.batch.length;
+    }
+    if (request.length > 0) void this.#request(node, request);
+  }
+
+  /** The batches, at once where nothing has to be compressed. */
+  #encode(lanes: readonly Lane[]): Sending[] | Promise<Sending[]> {
+    const { clock, compression } = this.#settings;
+    const encodings = lanes.map((lane) => ({ lane, encoded: lane.encode(clock.now(), compression) }));
+    const asSending = (lane: Lane, batch: Buffer): Sending => ({
+      lane,
+      batch: { topic: lane.topic, partition: lane.partition, batch },
+    });
+    if (compression === "none") {
+      return encodings.map(({ lane, encoded }) => asSending(lane, encoded as Buffer));
+    }
+    const compressing = encodings.map(async ({ lane, encoded }) => {
+      try {
+        return asSending(lane, await encoded);
+      } catch (error) {
+        this.#ended(lane);
+        this.#refuse(lane, uncompressed(lane, error));
+        this.flush();
+        return undefined;
+      }
+    });
+    return Promise.all(compressing).then((sendings) => sendings.filter((sending) => sending !== undefined));
+  }
+
+  async #request(node: number, sendings: readonly Sending[]): Promise<void> {
+    const { connection, requestTimeoutMs } = this.#settings;
+    const batches = sendings.map(({ batch }) => batch);
+    let answered: (lane: Lane) => void;
+    try {
+      const outcomes = await connection.produce(node, batches, Math.ceil(requestTimeoutMs / 2));
+      answered = (lane) => this.#answered(lane, outcomeOf(outcomes, lane));
+    } catch (error) {
+      answered = (lane) => this.#unanswered(lane, error);
+    }
+    if (this.#isClosed) return;
+    for (const { lane } of sendings) {
+      this.#ended(lane);
+      answered(lane);
+    }
+    this.flush();
+  }
+
+  #ended(lane: Lane): void {
+    lane.isInFlight = false;
+    this.#ready.add(lane);
+  }
+
+  #unanswered(lane: Lane, error: unknown): void {
+    if (isMessagingError(error, "unsupported")) {
+      this.#refuse(lane, error);
+      return;
+    }
+    lane.tried(error, true);
+    this.#rest(lane, true);
+  }
+
+  #answered(lane: Lane, error: ErrorName): void {
+    switch (verdictOf(error)) {
+      case "stored":
+        this.#answers.confirmed(lane.stored());
+        return;
+      case "unrecognised":
+        lane.tried(doubt(error as string, lane), false);
+        lane.forgetIdentity();
+        if (lane.attempts > 1) this.#rest(lane, false);
+        return;
+      case "divisible":
+        if (lane.divide(isOfSize(error))) return;
+        this.#refuse(lane, refusal(error as string, lane));
+        return;
+      case "refused":
+        this.#refuse(lane, refusal(error as string, lane));
+        return;
+      case "missing":
+        lane.tried(doubt(error as string, lane), false);
+        this.#rest(lane, true);
+        return;
+      case "doubtful":
+        lane.tried(doubt(error as string, lane), true);
+        this.#rest(lane, true);
+    }
+  }
+
+  /** Has a lane wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
+  #rest(lane: Lane, isLost: boolean): void {
+    const { clock, random } = this.#settings;
+    const left = lane.deadline - clock.monotonic();
+    if (left <= 0) {
+      this.giveUp(lane, lane.cause);
+      return;
+    }
+    const ms = Math.min(left, backoffMs(++lane.rests, random));
+    lane.isLost = isLost;
+    lane.pause = clock.schedule(() => {
+      lane.pause = undefined;
+      this.ready(lane);
+    }, ms);
+    if (isLost) this.#view.want(lane.topic);
+  }
+
+  /** Gives up the batch: `rejected` only if no earlier try may have stored it. */
+  #refuse(lane: Lane, error: MessagingError): void {
+    const { isDoubtful } = lane;
+    const records: readonly PendingRecord[] = lane.drop();
+    if (isDoubtful) this.#answers.unknown(records, error);
+    else this.#answers.rejected(records, error);
+  }
+}
+
+function outcomeOf(outcomes: readonly ProduceOutcome[], { topic, partition }: Lane): ErrorName {
+  const outcome = outcomes.find((one) => one.partition === partition && one.topic === topic);
+  return outcome === undefined ? "NO_ANSWER" : outcome.error;
+}
+
+function leaderless({ topic, partition }: Lane): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `partition ${partition} of topic "${topic}" on Kafka has no leader; see that its brokers run`,
+  );
+}
+
+function uncompressed(lane: Lane, error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  return new MessagingError("invalid", `a batch for topic "${lane.topic}" could not be compressed`, { cause: error });
+}
