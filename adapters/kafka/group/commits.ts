@@ -98,7 +98,8 @@ export class Commits {
       const open = pending.filter(({ outcome }) => outcome === undefined);
       const left = end - this.#clock.monotonic();
       if (open.length === 0 || left <= 0) return;
-      if (membership !== undefined && membership.generation !== this.#doubtful) await this.#send(open, membership);
+      if (membership?.generation === this.#doubtful) this.#host.renewGeneration();
+      else if (membership !== undefined) await this.#send(open, membership);
       if (open.every(({ outcome }) => outcome !== undefined)) return;
       await this.#changed.wait(Math.min(left, this.#host.backoffMs(attempt)));
     }
@@ -121,9 +122,7 @@ export class Commits {
         if (errors.has(key)) this.#judge(item, errors.get(key), membership, what);
       }
     } catch (error) {
-      if (!isMessagingError(error, "timeout")) return;
-      this.#doubtful = membership.generation;
-      this.#host.renewGeneration();
+      if (isMessagingError(error, "timeout")) this.#doubtful = membership.generation;
     }
   }
 

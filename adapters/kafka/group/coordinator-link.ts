@@ -7,6 +7,9 @@ import { answerError, requestError } from "./errors.ts";
 /** A request to the node that coordinates the group. */
 export type Request<Result> = (connection: KafkaConnection, node: number) => Promise<Result>;
 
+/** A new group waits for its first members for 3 s by default. */
+const SHORTEST_JOIN_PATIENCE_MS = 5_000;
+
 /**
  * The ways to a group's coordinator. Two connections: a join is answered when everybody has joined, and holds up whatever
  * comes after it on its own.
@@ -30,9 +33,12 @@ export class CoordinatorLink {
     this.#connections = { joining: client.connection(), asking: client.connection() };
   }
 
-  /** A request that waits for other members, up to `ms` milliseconds. Rejects with a `MessagingError`. */
-  join<Result>(what: string, ms: number, request: Request<Result>): Promise<Result> {
-    return this.#ask("joining", what, ms, request);
+  /**
+   * A request that waits for other members. Rejects with a `MessagingError`: with `timeout` long before the others may be
+   * ready, since nothing else tells of a connection that is open on one side only. Asking again takes the place.
+   */
+  join<Result>(what: string, request: Request<Result>): Promise<Result> {
+    return this.#ask("joining", what, Math.max(this.#patienceMs, SHORTEST_JOIN_PATIENCE_MS), request);
   }
 
   /** A request that is answered at once. Rejects with a `MessagingError`; with `timeout` if it may yet be carried out. */

@@ -1,7 +1,6 @@
-import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import type { Clock, Random } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import type { CommittedOffset, JoinOutcome, KafkaClient, Membership, SyncRequest, TopicPartition } from "../port.ts";
-import { assign } from "./assignor.ts";
+import type { CommittedOffset, JoinRequest, KafkaClient, Membership, TopicPartition } from "../port.ts";
 import { Bell } from "./bell.ts";
 import { type Commit, Commits } from "./commits.ts";
 import type { CommitOutcome, GroupMember, MemberOwner } from "./contract.ts";
@@ -10,17 +9,9 @@ import { within } from "./deadline.ts";
 import { answerError, isFenced, isRefusal, requestError } from "./errors.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { Holdings } from "./holdings.ts";
-import {
-  type Assignment,
-  decodeAssignment,
-  decodeSubscription,
-  encodeAssignment,
-  encodeSubscription,
-  PROTOCOL,
-  type TopicView,
-} from "./protocol.ts";
+import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
 import { Session } from "./session.ts";
-import { sameView, TopicDirectory } from "./topic-directory.ts";
+import { TopicWatch } from "./topic-watch.ts";
 
 /** How to be a member of a group. */
 export interface MemberOptions {
@@ -44,12 +35,7 @@ const HEARTBEAT_MS = 1_000;
 const FIRST_BACKOFF_MS = 200;
 const LONGEST_BACKOFF_MS = 5_000;
 const LONGEST_COMMIT_MS = 10_000;
-/** How much longer than the group itself waits we wait for its answer. */
-const NETWORK_MS = 5_000;
 const CLOSE_MS = 2_000;
-const CHECK_TOPICS_MS = 30_000;
-const CHECK_MISSING_TOPICS_MS = 2_000;
-const SOONEST_CHECK_MS = 1_000;
 
 /** Begins to join a group, and stays in it until closed. Calls its owner only after it returned. */
 export function openMember(options: MemberOptions): GroupMember {
@@ -66,18 +52,17 @@ class Member implements GroupMember {
   readonly #heartbeats: Heartbeats;
   readonly #holdings: Holdings;
   readonly #commits: Commits;
-  readonly #directory: TopicDirectory;
+  readonly #topics: TopicWatch;
   /** Rung when commits may go on. */
   readonly #changed: Bell;
   /** Rung when the group is to be joined again. */
   readonly #wanted: Bell;
   readonly #ended: Bell;
+  /** From when a join is begun until one went well. */
   #isJoining = false;
   #isJoinWanted = true;
-  #isLeader = false;
-  #topics: readonly TopicView[] = [];
-  #check: Timer | undefined;
-  #checked = Number.NEGATIVE_INFINITY;
+  /** What was asked of the group in one generation may yet be done in it; only the next one rules that out. */
+  #wish = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: MemberOptions) {
@@ -120,7 +105,10 @@ class Member implements GroupMember {
         },
         holdOf: (partition) => this.#holdings.of(partition),
         fenced: (membership, name) => this.#fenced(membership, name),
-        renewGeneration: () => this.#joinAgain(),
+        renewGeneration: () => {
+          this.#wish++;
+          this.#joinAgain();
+        },
         report: (cause) => this.#owner.failed(cause),
         backoffMs: (attempt) => this.#backoffMs(attempt),
       },
@@ -128,7 +116,10 @@ class Member implements GroupMember {
       Math.min(LONGEST_COMMIT_MS, sessionTimeoutMs),
       this.#changed,
     );
-    this.#directory = new TopicDirectory(clock, async (topics) => (await this.#link.metadata(topics)).topics);
+    this.#topics = new TopicWatch(clock, async (topics) => (await this.#link.metadata(topics)).topics, {
+      changed: () => this.#joinAgain(),
+      unchanged: (topics) => this.#reportProblems(topics),
+    });
     this.#heartbeats.start();
     void this.#stay();
   }
@@ -142,7 +133,7 @@ class Member implements GroupMember {
   }
 
   refresh(): void {
-    if (this.#clock.monotonic() - this.#checked >= SOONEST_CHECK_MS) void this.#checkTopics();
+    this.#topics.refresh();
   }
 
   close(): Promise<void> {
@@ -156,7 +147,7 @@ class Member implements GroupMember {
     this.#heartbeats.stop();
     this.#session.end("nothing");
     this.#holdings.end();
-    this.#scheduleCheck(undefined);
+    this.#topics.stop();
     // Once `close` has returned, so that those who wake see it closed.
     await Promise.resolve();
     for (const bell of [this.#changed, this.#wanted, this.#ended]) bell.ring();
@@ -176,12 +167,12 @@ class Member implements GroupMember {
     for (let failures = 0; this.#closing === undefined; ) {
       this.#isJoining = true;
       this.#isJoinWanted = false;
-      const result = await this.#join().catch((error) => requestError(error, `join group ${this.#options.group}`));
-      this.#isJoining = false;
-      this.#changed.ring();
+      const result = await this.#join().catch((error) => this.#failed(requestError(error, this.#what)));
       if (this.#closing !== undefined) return;
       if (result === "joined") {
         failures = 0;
+        this.#isJoining = false;
+        this.#changed.ring();
         while (!this.#isJoinWanted && this.#closing === undefined) await this.#wanted.wait();
       } else if (result === "again") {
         await this.#ended.wait(this.#backoffMs(1));
@@ -198,7 +189,7 @@ class Member implements GroupMember {
     const { term } = session;
     const joinAsked = session.moment();
     const invited = session.memberId !== "";
-    const joined = await this.#link.join(this.#what, this.#longestJoinMs, (connection, node) =>
+    const joined = await this.#link.join(this.#what, (connection, node) =>
       connection.joinGroup(node, this.#joinRequest()),
     );
     if (term !== session.term) return "again";
@@ -208,13 +199,13 @@ class Member implements GroupMember {
     }
     if (joined.error !== undefined) return this.#refused(joined.error);
     session.joined(joined.memberId, joined.generation, joinAsked);
-    this.#isLeader = joined.leader === joined.memberId;
-    const assignments = this.#isLeader ? await this.#divide(joined) : [];
+    const isLeader = joined.leader === joined.memberId;
+    const assignments = isLeader ? await this.#topics.divide(joined) : [];
 
     const membership = session.membership;
     if (term !== session.term || membership === undefined) return "again";
     const syncAsked = session.moment();
-    const synced = await this.#link.join(this.#what, this.#longestJoinMs, (connection, node) =>
+    const synced = await this.#link.join(this.#what, (connection, node) =>
       connection.syncGroup(node, { ...membership, assignments }),
     );
     if (term !== session.term) return "again";
@@ -222,7 +213,7 @@ class Member implements GroupMember {
     session.gotAssignment(syncAsked);
     session.check();
     if (term !== session.term) return "again";
-    this.#adopt(decodeAssignment(synced.assignment));
+    this.#adopt(decodeAssignment(synced.assignment), isLeader);
     return "joined";
   }
 
@@ -230,11 +221,7 @@ class Member implements GroupMember {
     return `take a member into group ${this.#options.group}`;
   }
 
-  get #longestJoinMs(): number {
-    return Math.max(this.#options.rebalanceTimeoutMs, this.#sessionTimeoutMs) + NETWORK_MS;
-  }
-
-  #joinRequest() {
+  #joinRequest(): JoinRequest {
     const { group, topics, rebalanceTimeoutMs } = this.#options;
     const { staying: held, leaving } = this.#holdings;
     return {
@@ -243,21 +230,19 @@ class Member implements GroupMember {
       sessionTimeoutMs: this.#sessionTimeoutMs,
       rebalanceTimeoutMs,
       protocol: PROTOCOL,
-      metadata: encodeSubscription({ topics, generation: this.#session.assignedGeneration, held, leaving }),
+      metadata: encodeSubscription({
+        topics,
+        wish: this.#wish,
+        generation: this.#session.assignedGeneration,
+        held,
+        leaving,
+      }),
     };
   }
 
-  /** The leader's part: who gets what. */
-  async #divide({ members }: JoinOutcome): Promise<SyncRequest["assignments"]> {
-    const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
-    for (const { held, leaving } of claimants) this.#directory.learn([...held, ...leaving]);
-    const topics = [...new Set(claimants.flatMap((claimant) => claimant.topics))].sort();
-    this.#checked = this.#clock.monotonic();
-    const views = await this.#directory.look(topics);
-    return [...assign(claimants, views)].map(([memberId, assignment]) => ({
-      memberId,
-      assignment: encodeAssignment(assignment),
-    }));
+  #failed(error: MessagingError): "again" | MessagingError {
+    // The group waits for others, or does not answer at all: heartbeats find out which.
+    return error.code === "timeout" && this.#session.membership !== undefined ? "again" : error;
   }
 
   #refused(name: string): "again" | MessagingError {
@@ -268,41 +253,18 @@ class Member implements GroupMember {
     return error;
   }
 
-  #adopt(assignment: Assignment): void {
-    this.#topics = assignment.topics;
+  #adopt(assignment: Assignment, isLeader: boolean): void {
     this.#holdings.adopt(assignment);
-    this.#reportProblems();
-    const every = this.#directory.isUncertain ? CHECK_MISSING_TOPICS_MS : CHECK_TOPICS_MS;
-    this.#scheduleCheck(this.#isLeader ? every : undefined);
+    this.#reportProblems(assignment.topics);
+    this.#topics.begin(assignment.topics, isLeader);
   }
 
-  #reportProblems(): void {
-    for (const { topic, problem } of this.#topics) {
+  #reportProblems(topics: readonly TopicView[]): void {
+    for (const { topic, problem } of topics) {
       if (problem !== "" && this.#options.topics.includes(topic)) {
         this.#owner.failed(answerError(problem, `read topic ${topic}`));
       }
     }
-  }
-
-  #scheduleCheck(ms: number | undefined): void {
-    if (this.#check !== undefined) this.#clock.cancel(this.#check);
-    this.#check = ms === undefined ? undefined : this.#clock.schedule(() => void this.#checkTopics(), ms);
-  }
-
-  /** Has the group divide anew what it did not know of. */
-  async #checkTopics(): Promise<void> {
-    this.#checked = this.#clock.monotonic();
-    const before = this.#topics;
-    try {
-      const views = await this.#directory.look(before.map(({ topic }) => topic));
-      if (this.#closing !== undefined || before !== this.#topics) return;
-      if (sameView(views, before)) this.#reportProblems();
-      else this.#joinAgain();
-    } catch {
-      // Asked again later. That the cluster does not answer is noticed by others.
-    }
-    if (this.#closing !== undefined || !this.#isLeader) return;
-    this.#scheduleCheck(this.#directory.isUncertain ? CHECK_MISSING_TOPICS_MS : CHECK_TOPICS_MS);
   }
 
   #joinAgain(): void {
@@ -330,6 +292,7 @@ class Member implements GroupMember {
   /** Nothing is ours any more. */
   #end(keep: "member-id" | "nothing", cause: MessagingError): void {
     this.#session.end(keep);
+    this.#wish++;
     this.#holdings.loseAll(cause);
     this.#joinAgain();
   }

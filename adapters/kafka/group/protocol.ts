@@ -12,6 +12,8 @@ const CONTENT = 1;
 /** What a member says of itself when it joins. */
 export interface Subscription {
   readonly topics: readonly string[];
+  /** Another one whenever a new generation is wanted: the same words again may be answered with the old one. */
+  readonly wish: number;
   /** The last generation whose assignment the member had; of two who claim a partition the later is right. */
   readonly generation: number;
   /** What it goes on with, unless told otherwise. */
@@ -37,8 +39,8 @@ export interface Assignment {
   readonly topics: readonly TopicView[];
 }
 
-export function encodeSubscription({ topics, generation, held, leaving }: Subscription): Buffer {
-  const content = new Writer().int16(CONTENT).int32(generation).partitions(held).partitions(leaving).end();
+export function encodeSubscription({ topics, wish, generation, held, leaving }: Subscription): Buffer {
+  const content = new Writer().int16(CONTENT).int32(wish).int32(generation).partitions(held).partitions(leaving).end();
   const writer = new Writer().int16(ENVELOPE);
   return writer
     .array(topics, (topic) => writer.string(topic))
@@ -54,10 +56,11 @@ export function decodeSubscription(metadata: Buffer): Subscription {
     const topics = reader.array(() => reader.string());
     const content = new Reader(reader.bytes());
     content.int16();
-    return { topics, generation: content.int32(), held: content.partitions(), leaving: content.partitions() };
+    const [wish, generation] = [content.int32(), content.int32()];
+    return { topics, wish, generation, held: content.partitions(), leaving: content.partitions() };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return { topics: [], generation: -1, held: [], leaving: [] };
+    return { topics: [], wish: 0, generation: -1, held: [], leaving: [] };
   }
 }
 

@@ -5,14 +5,17 @@ import type { TopicView } from "./protocol.ts";
 /** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
 const GONE_AFTER_MS = 10_000;
 
+/** Asks the cluster about topics. */
+export type AskTopics = (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
+
 /** What is known of the topics of a group. */
 export class TopicDirectory {
   readonly #clock: Clock;
-  readonly #ask: (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
+  readonly #ask: AskTopics;
   readonly #known = new Map<string, number>();
   readonly #missingSince = new Map<string, number>();
 
-  constructor(clock: Clock, ask: (topics: readonly string[]) => Promise<readonly TopicMetadata[]>) {
+  constructor(clock: Clock, ask: AskTopics) {
     this.#clock = clock;
     this.#ask = ask;
   }
@@ -51,9 +54,4 @@ export class TopicDirectory {
     this.#known.delete(topic);
     return { topic, partitions: 0, problem: answer?.error ?? "UNKNOWN_TOPIC_OR_PARTITION" };
   }
-}
-
-/** Whether two views are the same, of the same topics in the same order. */
-export function sameView(one: readonly TopicView[], other: readonly TopicView[]): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
 }

@@ -1,0 +1,91 @@
+import type { Clock, Timer } from "../../../core/clock.ts";
+import type { JoinOutcome, SyncRequest } from "../port.ts";
+import { assign } from "./assignor.ts";
+import { decodeSubscription, encodeAssignment, type TopicView } from "./protocol.ts";
+import { type AskTopics, TopicDirectory } from "./topic-directory.ts";
+
+/** Who wants to hear what is found. */
+export interface TopicWatchEvents {
+  /** The topics are not what the partitions were divided by. */
+  changed(): void;
+  /** They are still what they were; some may be missing. */
+  unchanged(topics: readonly TopicView[]): void;
+}
+
+const EVERY_MS = 30_000;
+/** While a topic is missing. */
+const SOON_MS = 2_000;
+const SOONEST_MS = 1_000;
+
+/** The leader's work: to divide the partitions of the topics, and to see when they have to be divided anew. */
+export class TopicWatch {
+  readonly #clock: Clock;
+  readonly #directory: TopicDirectory;
+  readonly #events: TopicWatchEvents;
+  /** What the partitions were divided by. */
+  #topics: readonly TopicView[] = [];
+  #isLeader = false;
+  #looked = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock, ask: AskTopics, events: TopicWatchEvents) {
+    this.#clock = clock;
+    this.#directory = new TopicDirectory(clock, ask);
+    this.#events = events;
+  }
+
+  /** Who gets what. Rejects if the cluster does not tell about the topics. */
+  async divide({ members }: JoinOutcome): Promise<SyncRequest["assignments"]> {
+    const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
+    for (const { held, leaving } of claimants) this.#directory.learn([...held, ...leaving]);
+    const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
+    const views = await this.#look([...topics].sort());
+    return [...assign(claimants, views)].map(([memberId, assignment]) => ({
+      memberId,
+      assignment: encodeAssignment(assignment),
+    }));
+  }
+
+  /** A generation has begun. Its leader looks from time to time. */
+  begin(topics: readonly TopicView[], isLeader: boolean): void {
+    this.#topics = topics;
+    this.#isLeader = isLeader;
+    this.#schedule();
+  }
+
+  /** Looks now, and not more than once a second. */
+  refresh(): void {
+    if (this.#clock.monotonic() - this.#looked >= SOONEST_MS) void this.#compare();
+  }
+
+  stop(): void {
+    this.#isLeader = false;
+    this.#topics = [];
+    this.#schedule();
+  }
+
+  #look(topics: readonly string[]): Promise<readonly TopicView[]> {
+    this.#looked = this.#clock.monotonic();
+    return this.#directory.look(topics);
+  }
+
+  async #compare(): Promise<void> {
+    const before = this.#topics;
+    try {
+      const now = await this.#look(before.map(({ topic }) => topic));
+      if (before !== this.#topics) return;
+      // Of the same topics in the same order.
+      if (JSON.stringify(now) === JSON.stringify(before)) this.#events.unchanged(before);
+      else this.#events.changed();
+    } catch {
+      // That the cluster does not answer is told by others.
+    }
+    if (before === this.#topics) this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    const ms = this.#directory.isUncertain ? SOON_MS : EVERY_MS;
+    this.#timer = this.#isLeader ? this.#clock.schedule(() => void this.#compare(), ms) : undefined;
+  }
+}

@@ -1,0 +1,226 @@
+import type {
+  ErrorName,
+  JoinOutcome,
+  JoinRequest,
+  KafkaClient,
+  KafkaConnection,
+  Membership,
+  OffsetCommit,
+  PartitionOutcome,
+  SyncRequest,
+  TopicMetadata,
+  TopicPartition,
+} from "../../../adapters/kafka/port.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import type { Prng } from "../../simulation/prng.ts";
+import type { VirtualTime } from "../../simulation/virtual-time.ts";
+import type { FakeCoordinator, FetchedOffsets, SyncOutcome } from "./fake-coordinator.ts";
+
+/** The way between a process and the cluster. */
+export interface Line {
+  /** `silent`: bytes wait, in both directions, and nobody is told. `refused`: no connection can be made. */
+  weather: "good" | "silent" | "refused";
+  /** How long a request, or its answer, takes on the way. */
+  readonly latencyMs: () => number;
+  /** Whether what was on its way when a connection broke arrives all the same. */
+  readonly arrives: () => boolean;
+  /** Runs what the process does with an answer, when it can. */
+  readonly process: (run: () => void) => void;
+  readonly connections: Set<FakeConnection>;
+  readonly held: (() => void)[];
+}
+
+/** Makes a line that is good. */
+export function goodLine(random: Prng, process: (run: () => void) => void = (run) => run()): Line {
+  return {
+    weather: "good",
+    latencyMs: () => random.between(1, 15),
+    arrives: () => random.chance(0.5),
+    process,
+    connections: new Set(),
+    held: [],
+  };
+}
+
+/** What was held back in silence goes on. */
+export function restore(line: Line): void {
+  line.weather = "good";
+  for (const run of line.held.splice(0)) run();
+}
+
+/** Breaks every connection of a line. */
+export function cut(line: Line): void {
+  for (const connection of [...line.connections]) connection.break("the connection broke");
+}
+
+/** Brokers with one group, one of them its coordinator. */
+export class FakeCluster {
+  readonly time: VirtualTime;
+  readonly coordinator: FakeCoordinator;
+  /** Partitions by topic. */
+  readonly topics: Map<string, number>;
+  readonly lines = new Set<Line>();
+  /** Errors to answer with instead, by the name of a request. */
+  readonly errors = new Map<string, string>();
+  node = 1;
+  isUp = true;
+
+  constructor(time: VirtualTime, coordinator: FakeCoordinator, topics: Readonly<Record<string, number>>) {
+    this.time = time;
+    this.coordinator = coordinator;
+    this.topics = new Map(Object.entries(topics));
+  }
+
+  client(line: Line): KafkaClient {
+    this.lines.add(line);
+    return { connection: () => new FakeConnection(this, line) as unknown as KafkaConnection };
+  }
+
+  /** The coordinator's broker dies; the group is at another one after a while, and is read there for a while. */
+  failOver(downMs: number, loadMs: number): void {
+    this.isUp = false;
+    this.coordinator.fail();
+    for (const line of this.lines) cut(line);
+    this.time.schedule(() => {
+      this.node = 3 - this.node;
+      this.isUp = true;
+    }, downMs);
+    this.time.schedule(() => this.coordinator.load(), downMs + loadMs);
+  }
+
+  metadata(names: readonly string[]): readonly TopicMetadata[] {
+    return names.map((topic) => {
+      const count = this.topics.get(topic) ?? 0;
+      const partitions = Array.from({ length: count }, (_, partition) => ({
+        partition,
+        error: undefined,
+        leader: 1,
+        replicas: 1,
+      }));
+      return { topic, error: count === 0 ? "UNKNOWN_TOPIC_OR_PARTITION" : undefined, partitions };
+    });
+  }
+}
+
+type Answer = { readonly error: ErrorName };
+
+/** Answers what a member of a group asks, one request after the other. */
+export class FakeConnection {
+  readonly #cluster: FakeCluster;
+  readonly #line: Line;
+  readonly #waiting = new Set<(error: MessagingError) => void>();
+  #queue: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(cluster: FakeCluster, line: Line) {
+    this.#cluster = cluster;
+    this.#line = line;
+    line.connections.add(this);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.break("this connection was closed");
+    this.#line.connections.delete(this);
+  }
+
+  /** Whatever is under way rejects. It is good for further requests. */
+  break(why: string): void {
+    this.#queue = Promise.resolve();
+    for (const reject of [...this.#waiting]) reject(new MessagingError("unreachable", why));
+  }
+
+  metadata(names: readonly string[]): Promise<unknown> {
+    return this.#ask(async () => ({ brokers: 2, topics: this.#cluster.metadata(names) }));
+  }
+
+  coordinator(): Promise<unknown> {
+    return this.#ask(async () => ({ error: undefined, node: this.#cluster.node }));
+  }
+
+  joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome> {
+    const refusal = { generation: -1, leader: "", memberId: request.memberId, members: [] };
+    return this.#askCoordinator("joinGroup", node, refusal, async (group) => group.joinGroup(request));
+  }
+
+  syncGroup(node: number, request: SyncRequest): Promise<SyncOutcome> {
+    const refusal = { assignment: Buffer.alloc(0) };
+    return this.#askCoordinator("syncGroup", node, refusal, async (group) => group.syncGroup(request));
+  }
+
+  async heartbeat(node: number, member: Membership): Promise<ErrorName> {
+    const serve = async (group: FakeCoordinator): Promise<Answer> => ({ error: group.heartbeat(member) });
+    return (await this.#askCoordinator("heartbeat", node, {}, serve)).error;
+  }
+
+  async leaveGroup(node: number, { memberId }: Pick<Membership, "memberId">): Promise<ErrorName> {
+    const serve = async (group: FakeCoordinator): Promise<Answer> => ({ error: group.leaveGroup(memberId) });
+    return (await this.#askCoordinator("leaveGroup", node, {}, serve)).error;
+  }
+
+  async commitOffsets(node: number, commit: OffsetCommit): Promise<readonly PartitionOutcome[]> {
+    const refusal: { readonly outcomes?: readonly PartitionOutcome[] } = {};
+    const { error, outcomes } = await this.#askCoordinator<Answer & typeof refusal>(
+      "commitOffsets",
+      node,
+      refusal,
+      async (group) => ({ error: undefined, outcomes: group.commitOffsets(commit) }),
+    );
+    return outcomes ?? commit.offsets.map(({ topic, partition }) => ({ topic, partition, error }));
+  }
+
+  fetchOffsets(node: number, _group: string, partitions: readonly TopicPartition[]): Promise<FetchedOffsets> {
+    const serve = async (group: FakeCoordinator) => group.fetchOffsets(partitions);
+    return this.#askCoordinator("fetchOffsets", node, { offsets: [] }, serve);
+  }
+
+  #askCoordinator<Result extends Answer>(
+    name: string,
+    node: number,
+    refusal: Omit<Result, "error">,
+    serve: (group: FakeCoordinator) => Promise<Result>,
+  ): Promise<Result> {
+    return this.#ask(async () => {
+      const moved = node === this.#cluster.node ? undefined : "NOT_COORDINATOR_FOR_GROUP";
+      const error = this.#cluster.errors.get(name) ?? moved;
+      return error === undefined ? await serve(this.#cluster.coordinator) : ({ ...refusal, error } as Result);
+    });
+  }
+
+  /** There, when it is its turn, and back. */
+  #ask<Result>(serve: () => Promise<Result>): Promise<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    const line = this.#line;
+    const fail = (error: MessagingError): void => {
+      if (this.#waiting.delete(fail)) line.process(() => reject(error));
+    };
+    this.#waiting.add(fail);
+    if (this.#isClosed) fail(new MessagingError("unreachable", "this connection is closed"));
+    const turn = this.#queue;
+    const served = new Promise<void>((done) => {
+      this.#travel(async () => {
+        if (!this.#waiting.has(fail) && !line.arrives()) return;
+        await turn;
+        if (line.weather === "refused" || !this.#cluster.isUp) {
+          fail(new MessagingError("unreachable", "no connection can be made"));
+          return;
+        }
+        const result = await serve();
+        done();
+        this.#travel(() => {
+          if (this.#waiting.delete(fail)) line.process(() => resolve(result));
+        });
+      });
+    });
+    // A join holds up what comes after it; once the connection broke it holds up nothing.
+    this.#queue = turn.then(() => Promise.race([served, promise.catch(() => undefined)]));
+    return promise;
+  }
+
+  #travel(arrive: () => void): void {
+    this.#cluster.time.schedule(() => {
+      if (this.#line.weather === "silent") this.#line.held.push(arrive);
+      else arrive();
+    }, this.#line.latencyMs());
+  }
+}
