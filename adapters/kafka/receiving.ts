@@ -46,6 +46,7 @@ export async function openReceiver(
   return new OpenReceiver(host, consumer, host.forwarders.run(from));
 }
 
+/** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
 function consumerOptions(from: Source, { window, ordered, subscription }: ReceiveOptions): ConsumerOptions {
   const filter = subscription?.filter;
   const every = {
@@ -56,7 +57,8 @@ function consumerOptions(from: Source, { window, ordered, subscription }: Receiv
     singly: ordered,
   } as const;
   if (filter === undefined || filter === "#") return every;
-  return { ...every, wanted: (record) => routingMatches(filter, routingKeyOf(record)) };
+  const own = topicName(from);
+  return { ...every, wanted: (record, topic) => topic === own || routingMatches(filter, routingKeyOf(record)) };
 }
 
 function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {

@@ -16,8 +16,8 @@ export interface ConsumerOptions {
    * and they cannot be set apart.
    */
   readonly singly: boolean;
-  /** Records that are none of ours are passed over: they count as finished without being delivered. */
-  readonly wanted?: (record: LogRecord) => boolean;
+  /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
+  readonly wanted?: (record: LogRecord, topic: string) => boolean;
 }
 
 /** A record that is ours until it is settled; it is its own delivery token. */

@@ -1,8 +1,9 @@
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, KafkaClient, TopicPartition } from "../port.ts";
-import type { DecodedRecords, LogRecord } from "../records/contract.ts";
+import type { DecodedRecords } from "../records/contract.ts";
 import type { RetryTimes } from "./backoff.ts";
+import type { ConsumerOptions } from "./contract.ts";
 import type { OwnedPartition } from "./owned-partition.ts";
 
 /** Reads a fetched piece of a log. Never throws or rejects: what cannot be read is in the result. */
@@ -23,7 +24,7 @@ export interface FetcherParts {
   readonly retry: RetryTimes;
   /** The most bytes that all buffers take, roughly. */
   readonly maxBufferBytes: number;
-  readonly wanted: ((record: LogRecord) => boolean) | undefined;
+  readonly wanted: ConsumerOptions["wanted"] | undefined;
 }
 
 /** What fetching tells. */

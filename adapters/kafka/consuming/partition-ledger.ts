@@ -98,12 +98,18 @@ export class PartitionLedger {
   }
 
   /** Adds what was fetched at the position. What is finished, or not wanted, is passed over. */
-  append(records: readonly LogRecord[], nextOffset: number, wanted?: (record: LogRecord) => boolean): void {
+  append(
+    records: readonly LogRecord[],
+    nextOffset: number,
+    wanted?: (record: LogRecord, topic: string) => boolean,
+  ): void {
     const finished = this.#finishedBefore;
     const first = records[0]?.offset ?? Number.POSITIVE_INFINITY;
     const all = wanted === undefined && first >= finished.end;
     this.#buffer.push(
-      all ? records : records.filter((record) => !finished.has(record.offset) && (wanted?.(record) ?? true)),
+      all
+        ? records
+        : records.filter((record) => !finished.has(record.offset) && (wanted?.(record, this.topic) ?? true)),
     );
     this.#position = Math.max(this.#position, nextOffset);
   }
