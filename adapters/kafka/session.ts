@@ -58,6 +58,7 @@ export class Session {
       connection: producing,
       compression,
       requestTimeoutMs,
+      reconnect: { firstMs: settings.reconnectFirstMs, maxMs: settings.reconnectMaxMs },
       clock,
       random,
       signals: { up: () => void this.#onRestored(), down: (cause) => this.#onLost(cause) },

@@ -1,10 +1,15 @@
 import type { Random } from "../../../core/clock.ts";
 
-const FIRST_MS = 50;
-const LONGEST_MS = 1_000;
+/** How long to wait between attempts: the first wait, doubled up to the longest. */
+export interface BackoffTimes {
+  readonly firstMs: number;
+  readonly maxMs: number;
+}
 
-/** Milliseconds to wait after so many failures in a row: twice as long each time up to a second, up to half of it left to chance. */
-export function backoffMs(failures: number, random: Random): number {
-  const longest = Math.min(FIRST_MS * 2 ** Math.min(failures - 1, 10), LONGEST_MS);
+const TIMES: BackoffTimes = Object.freeze({ firstMs: 50, maxMs: 1_000 });
+
+/** Milliseconds to wait after so many failures in a row: twice as long each time, up to half of it left to chance. */
+export function backoffMs(failures: number, random: Random, { firstMs, maxMs }: BackoffTimes = TIMES): number {
+  const longest = Math.min(firstMs * 2 ** Math.min(failures - 1, 30), maxMs);
   return longest * (0.5 + random.fraction() / 2);
 }

@@ -60,7 +60,7 @@ export class Directory {
   async #ask(): Promise<void> {
     if (this.#isAsking || this.#isClosed) return;
     this.#isAsking = true;
-    const { connection, refreshMs, random } = this.#settings;
+    const { connection, refreshMs, reconnect, random } = this.#settings;
     const asked = this.#failures === 0 && this.#wanted.size > 0 ? this.#wanted : this.#known;
     const asking = connection.metadata([...asked]);
     this.#wanted.clear();
@@ -73,7 +73,7 @@ export class Directory {
     this.#isAsking = false;
     if (this.#isClosed) return;
     if (this.#failures === 0 ? this.#isWanted : !this.#isDown) void this.#ask();
-    else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, random));
+    else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, random, reconnect));
   }
 
   #answered(topics: readonly TopicMetadata[]): void {

@@ -29,6 +29,7 @@ export function createProducer(options: ProducerOptions): KafkaProducer {
     maxBatchBytes: 1_000_000,
     refreshMs: 15_000,
     missingTopicGraceMs: 1_500,
+    reconnect: { firstMs: 50, maxMs: 1_000 },
     clock: systemClock(),
     random: systemRandom(),
     ...options,

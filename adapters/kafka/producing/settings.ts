@@ -2,6 +2,7 @@ import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { KafkaConnection } from "../port.ts";
 import type { Compression } from "../records/contract.ts";
+import type { BackoffTimes } from "./backoff.ts";
 
 /** What a producer works with. */
 export interface ProducerOptions {
@@ -20,6 +21,8 @@ export interface ProducerOptions {
   readonly refreshMs?: number;
   /** Milliseconds for which a topic may be unknown to the cluster, as right after its creation. Default 1,500. */
   readonly missingTopicGraceMs?: number;
+  /** Milliseconds between looks at a cluster of which nobody answers. Default: 50, doubled up to 1,000. */
+  readonly reconnect?: BackoffTimes;
   readonly clock?: Clock;
   readonly random?: Random;
 }
