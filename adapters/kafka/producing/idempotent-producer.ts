@@ -89,8 +89,10 @@ export class IdempotentProducer implements KafkaProducer {
   #obstacle(): MessagingError | undefined {
     if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
     const { heldBytes } = this.#answers;
-    if (heldBytes <= MOST_HELD_BYTES) return undefined;
-    return new MessagingError("overloaded", `Kafka owes answers for ${heldBytes} bytes of messages already`);
+    if (heldBytes > MOST_HELD_BYTES) {
+      return new MessagingError("overloaded", `Kafka owes answers for ${heldBytes} bytes of messages already`);
+    }
+    return undefined;
   }
 
   #topic(name: string): TopicLanes {

@@ -1,15 +1,13 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { ErrorName, PartitionBatch, ProduceOutcome } from "../port.ts";
+import type { ErrorName } from "../port.ts";
 import type { Answers } from "./answers.ts";
 import { backoffMs } from "./backoff.ts";
 import { Identities } from "./identities.ts";
 import type { Lane } from "./lane.ts";
 import type { PendingRecord } from "./pending-record.ts";
+import { inRequests, outcomeFor, type Sending, sendingOf } from "./requests.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { doubt, isOfSize, refusal, verdictOf } from "./verdict.ts";
-
-/** The most bytes of one request, as far as whole batches allow. */
-const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
 
 /** What is known of the cluster. */
 export interface ClusterView {
@@ -17,12 +15,6 @@ export interface ClusterView {
   leaderOf(lane: Lane): number | undefined;
   /** Asks anew about a topic. */
   want(topic: string): void;
-}
-
-/** A lane whose batch is in a request, or is to be. */
-interface Sending {
-  readonly lane: Lane;
-  readonly batch: PartitionBatch;
 }
 
 /**
@@ -84,10 +76,7 @@ export class LaneSender {
 
   /** Ends a lane's pause. */
   wake(lane: Lane): void {
-    if (lane.pause === undefined) return;
-    this.#settings.clock.cancel(lane.pause);
-    lane.pause = undefined;
-    this.ready(lane);
+    if (this.#endPause(lane)) this.ready(lane);
   }
 
   /** Sends what can go, and then tells what is to be told. */
@@ -101,14 +90,14 @@ export class LaneSender {
   /** Gives up everything in a lane for good, unless its batch is under way. */
   refuseAll(lane: Lane, error: MessagingError): void {
     if (lane.isInFlight) return;
+    this.#endPause(lane);
     this.#refuse(lane, error);
     this.#answers.rejected(lane.dropQueue(), error);
   }
 
   /** Gives up everything in a lane without saying that it is not stored. */
   giveUp(lane: Lane, cause: unknown): void {
-    if (lane.pause !== undefined) this.#settings.clock.cancel(lane.pause);
-    lane.pause = undefined;
+    this.#endPause(lane);
     this.#answers.unknown([...lane.drop(), ...lane.dropQueue()], cause);
   }
 
@@ -138,74 +127,53 @@ export class LaneSender {
     this.#unidentified.clear();
   }
 
-  /** Sends the lanes' batches to a node, in as few requests as may be. */
   async #send(node: number, lanes: readonly Lane[]): Promise<void> {
     for (const lane of lanes) {
       lane.isInFlight = true;
       lane.node = node;
     }
-    const encoding = this.#encode(lanes);
-    const sendings = encoding instanceof Promise ? await encoding : encoding;
+    const encodings = lanes.map((lane) => this.#encode(lane));
+    // Without a turn in between where nothing is compressed.
+    const encoded = encodings.some((one) => one instanceof Promise) ? await Promise.all(encodings) : encodings;
     if (this.#isClosed) return;
-    let request: Sending[] = [];
-    let size = 0;
-    for (const sending of sendings) {
-      if (request.length > 0 && size + sending.batch.batch.length > MOST_REQUEST_BYTES) {
-        void this.#request(node, request);
-        request = [];
-        size = 0;
-      }
-      request.push(sending);
-      size += sending.batch.batch.length;
-    }
-    if (request.length > 0) void this.#request(node, request);
+    const sendings = (encoded as (Sending | undefined)[]).filter((sending) => sending !== undefined);
+    for (const request of inRequests(sendings)) void this.#request(node, request);
   }
 
-  /** The batches, at once where nothing has to be compressed. */
-  #encode(lanes: readonly Lane[]): Sending[] | Promise<Sending[]> {
+  /** The batch to go out, at once where nothing is compressed; undefined if it could not be made and was refused. */
+  #encode(lane: Lane): Sending | Promise<Sending | undefined> | undefined {
     const { clock, compression } = this.#settings;
-    const encodings = lanes.map((lane) => ({ lane, encoded: lane.encode(clock.now(), compression) }));
-    const asSending = (lane: Lane, batch: Buffer): Sending => ({
-      lane,
-      batch: { topic: lane.topic, partition: lane.partition, batch },
-    });
-    if (compression === "none") {
-      return encodings.map(({ lane, encoded }) => asSending(lane, encoded as Buffer));
+    const refuse = (error: unknown): undefined => {
+      lane.isInFlight = false;
+      this.#refuse(lane, unencodable(lane, error));
+      this.ready(lane);
+    };
+    try {
+      const encoded = lane.encode(clock.now(), compression);
+      if (!(encoded instanceof Promise)) return sendingOf(lane, encoded);
+      return encoded.then((batch) => sendingOf(lane, batch), refuse);
+    } catch (error) {
+      return refuse(error);
     }
-    const compressing = encodings.map(async ({ lane, encoded }) => {
-      try {
-        return asSending(lane, await encoded);
-      } catch (error) {
-        this.#ended(lane);
-        this.#refuse(lane, uncompressed(lane, error));
-        this.flush();
-        return undefined;
-      }
-    });
-    return Promise.all(compressing).then((sendings) => sendings.filter((sending) => sending !== undefined));
   }
 
   async #request(node: number, sendings: readonly Sending[]): Promise<void> {
     const { connection, requestTimeoutMs } = this.#settings;
     const batches = sendings.map(({ batch }) => batch);
-    let answered: (lane: Lane) => void;
+    let conclude: (lane: Lane) => void;
     try {
       const outcomes = await connection.produce(node, batches, Math.ceil(requestTimeoutMs / 2));
-      answered = (lane) => this.#answered(lane, outcomeOf(outcomes, lane));
+      conclude = (lane) => this.#answered(lane, outcomeFor(lane, outcomes));
     } catch (error) {
-      answered = (lane) => this.#unanswered(lane, error);
+      conclude = (lane) => this.#unanswered(lane, error);
     }
     if (this.#isClosed) return;
     for (const { lane } of sendings) {
-      this.#ended(lane);
-      answered(lane);
+      lane.isInFlight = false;
+      this.#ready.add(lane);
+      conclude(lane);
     }
     this.flush();
-  }
-
-  #ended(lane: Lane): void {
-    lane.isInFlight = false;
-    this.#ready.add(lane);
   }
 
   #unanswered(lane: Lane, error: unknown): void {
@@ -261,6 +229,13 @@ export class LaneSender {
     if (isLost) this.#view.want(lane.topic);
   }
 
+  #endPause(lane: Lane): boolean {
+    if (lane.pause === undefined) return false;
+    this.#settings.clock.cancel(lane.pause);
+    lane.pause = undefined;
+    return true;
+  }
+
   /** Gives up the batch: `rejected` only if no earlier try may have stored it. */
   #refuse(lane: Lane, error: MessagingError): void {
     const { isDoubtful } = lane;
@@ -270,11 +245,6 @@ export class LaneSender {
   }
 }
 
-function outcomeOf(outcomes: readonly ProduceOutcome[], { topic, partition }: Lane): ErrorName {
-  const outcome = outcomes.find((one) => one.partition === partition && one.topic === topic);
-  return outcome === undefined ? "NO_ANSWER" : outcome.error;
-}
-
 function leaderless({ topic, partition }: Lane): MessagingError {
   return new MessagingError(
     "unreachable",
@@ -282,7 +252,7 @@ function leaderless({ topic, partition }: Lane): MessagingError {
   );
 }
 
-function uncompressed(lane: Lane, error: unknown): MessagingError {
+function unencodable({ topic }: Lane, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
-  return new MessagingError("invalid", `a batch for topic "${lane.topic}" could not be compressed`, { cause: error });
+  return new MessagingError("invalid", `messages for topic "${topic}" cannot be made into a batch`, { cause: error });
 }

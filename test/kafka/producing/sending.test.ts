@@ -1,5 +1,9 @@
 import { expect, test } from "vitest";
+import type { PartitionBatch } from "../../../adapters/kafka/port.ts";
 import { partitionOfKey } from "../../../adapters/kafka/producing/partitioner.ts";
+import type { SendResult } from "../../../core/adapter.ts";
+import { decode, valuesOf } from "../records/batches.ts";
+import { withTurningCodec } from "../records/turning-codec.ts";
 import { numbered, openHarness } from "./harness.ts";
 
 /** A harness with a topic that is known already. */
@@ -125,6 +129,43 @@ test("a record for a partition that the topic has not is rejected, others go", a
   await settled(["nowhere", "here"]);
   expect(outcomes(["nowhere", "here"])).toEqual(["rejected not-found", "confirmed"]);
   expect(results.get("nowhere")).toMatchObject({ error: { message: expect.stringContaining('"t"') } });
+});
+
+test("compressed batches go in one request as well, and again as the same bytes", async () => {
+  await withTurningCodec(async () => {
+    const requests: PartitionBatch[][] = [];
+    const { cluster, send, settled, outcomes } = await openHarness({
+      compression: "snappy",
+      connection: (own) => ({
+        ...own,
+        produce: async (_node, batches) => {
+          requests.push([...batches]);
+          const error = requests.length === 1 ? "REQUEST_TIMED_OUT" : undefined;
+          return batches.map(({ topic, partition }) => ({ topic, partition, error, baseOffset: 0 }));
+        },
+      }),
+    });
+    cluster.createTopic("t", 2, () => 0);
+    for (const [partition, value] of ["a", "b"].entries()) send("t", [value], { partition });
+    await settled(["a", "b"]);
+    expect(outcomes(["a", "b"])).toEqual(["confirmed", "confirmed"]);
+    expect(requests.map((batches) => batches.length)).toEqual([2, 2]);
+    expect(requests[1]?.map(({ batch }) => batch)).toEqual(requests[0]?.map(({ batch }) => batch));
+    const stored = await Promise.all((requests[0] ?? []).map(({ batch }) => decode(Buffer.from(batch))));
+    expect(stored.map(({ records }) => valuesOf(records))).toEqual([["a"], ["b"]]);
+  });
+});
+
+test("what cannot be made into a batch is rejected, and the lane goes on", async () => {
+  const { producer, send, settled, outcomes, topic } = await openWarm(1);
+  const odd = Promise.withResolvers<SendResult>();
+  const headers = [["a header", 5]] as unknown as [string, string][];
+  producer.send("t", [{ key: undefined, value: undefined, headers }], (_, result) => odd.resolve(result));
+  expect(await odd.promise).toMatchObject({ status: "rejected", error: { code: "invalid" } });
+  send("t", ["a"]);
+  await settled(["a"]);
+  expect(outcomes(["a"])).toEqual(["confirmed"]);
+  expect(topic.partitions[0]?.values).toEqual(["a"]);
 });
 
 test("a compression that nothing here knows is refused when the producer is made", async () => {
