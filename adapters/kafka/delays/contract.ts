@@ -11,7 +11,10 @@ export interface ForwarderHost {
   readonly random: Pick<Random, "fraction">;
   /** Begins to read. Rejects if the first try to subscribe fails. */
   openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer>;
-  /** Something that people should know: messages that are due and cannot be sent on. At most every 30 s per trouble. */
+  /**
+   * Something that people should know: messages that are due and cannot be sent on, once that lasted 10 s or at once if
+   * they were refused; each trouble every 30 s at most.
+   */
   notice(error: MessagingError): void;
 }
 

@@ -4,7 +4,7 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { HeldRecord, RecordConsumer, RecordSink } from "../consuming/contract.ts";
 import type { RecordToSend } from "../producing/contract.ts";
 import { Agenda } from "./agenda.ts";
-import { backoffMs } from "./backoff.ts";
+import { backoffMs, LONG_MS } from "./backoff.ts";
 import type { DelayedDestination, ForwarderHost } from "./contract.ts";
 import { type Delay, delayedRecord, delayOf, undelayedRecord } from "./delayed-record.ts";
 import { leavesAt } from "./levels.ts";
@@ -30,6 +30,8 @@ interface Waiting {
 /** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
 const LONGEST_SLEEP_MS = 10_000;
 const CLOSE_MS = 5_000;
+/** What is over sooner is not told: a broker that restarts, a group that is formed. */
+const PATIENCE_MS = 10_000;
 
 /**
  * Sends delayed messages on: to a lower level while a second or more remains, and when they are due to their destination.
@@ -118,11 +120,12 @@ export class DelayForwarder {
   #cannotRead(cause: unknown): void {
     const { topic, delays } = this.#of;
     const text = `delayed messages for "${topic}" wait longer than asked for: "${delays}" cannot be read; it is tried again`;
-    this.#notices.tell("reading", because(text, cause));
+    this.#notices.tell("reading", because(text, cause), PATIENCE_MS);
   }
 
   #deliver(records: readonly HeldRecord[]): void {
     if (this.#closing !== undefined) return;
+    this.#notices.over("reading");
     const receivedAt = this.#host.clock.now();
     for (const held of records) {
       const { record, partition } = held;
@@ -193,6 +196,7 @@ export class DelayForwarder {
     // Lost meanwhile: whoever has it now sends it again.
     if (this.#waiting.get(held) !== waiting) return;
     if (result.status === "confirmed") {
+      this.#notices.over(topic);
       this.#finish(held, "ack");
       return;
     }
@@ -202,17 +206,23 @@ export class DelayForwarder {
       return;
     }
     const { clock, random } = this.#host;
-    waiting.failures++;
-    waiting.notBefore = clock.monotonic() + backoffMs(waiting.failures, random.fraction());
+    const longestMs = result.status === "rejected" ? LONG_MS : undefined;
+    waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, random.fraction(), longestMs);
     this.#put(waiting);
     this.#agenda.arm();
   }
 
   #tellUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
     const { topic: destination, delays } = this.#of;
-    const what = result.status === "rejected" ? "was refused" : "was not confirmed";
-    const text = `a delayed message for "${destination}" ${what} by "${topic}"; it stays in "${delays}" and is tried again`;
-    this.#notices.tell(topic, because(text, result.status === "rejected" ? result.error : result.cause));
+    const stays = `it stays in "${delays}" and is tried again`;
+    const what = `a delayed message for "${destination}" was`;
+    if (result.status === "rejected") {
+      const text = `${what} refused by "${topic}"; ${stays}`;
+      this.#notices.tell(`${topic} refuses`, because(text, result.error));
+    } else {
+      const text = `${what} not confirmed by "${topic}"; ${stays}`;
+      this.#notices.tell(topic, because(text, result.cause), PATIENCE_MS);
+    }
   }
 
   #finish(held: HeldRecord, action: "ack" | "release"): void {

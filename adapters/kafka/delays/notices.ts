@@ -3,22 +3,36 @@ import type { MessagingError } from "../../../core/errors.ts";
 
 const EVERY_MS = 30_000;
 
-/** Tells people about troubles that repeat: each kind at once, and then every 30 s for as long as it lasts. */
+interface Trouble {
+  since: number;
+  toldAt: number;
+}
+
+/** Tells people about troubles that repeat: each kind every 30 s at most, for as long as it lasts. */
 export class Notices {
   readonly #clock: Clock;
   readonly #notice: (error: MessagingError) => void;
-  readonly #told = new Map<string, number>();
+  readonly #troubles = new Map<string, Trouble>();
 
   constructor(clock: Clock, notice: (error: MessagingError) => void) {
     this.#clock = clock;
     this.#notice = notice;
   }
 
-  tell(kind: string, error: MessagingError): void {
+  /** There is trouble. With patience it is told if it lasted for so many milliseconds. */
+  tell(kind: string, error: MessagingError, patienceMs = 0): void {
     const now = this.#clock.monotonic();
-    const last = this.#told.get(kind);
-    if (last !== undefined && now - last < EVERY_MS) return;
-    this.#told.set(kind, now);
+    const trouble = this.#troubles.get(kind) ?? { since: now, toldAt: Number.NEGATIVE_INFINITY };
+    this.#troubles.set(kind, trouble);
+    trouble.since = Math.min(trouble.since, now);
+    if (now - trouble.since < patienceMs || now - trouble.toldAt < EVERY_MS) return;
+    trouble.toldAt = now;
     this.#notice(error);
+  }
+
+  /** That trouble is over; patience begins anew. */
+  over(kind: string): void {
+    const trouble = this.#troubles.get(kind);
+    if (trouble !== undefined) trouble.since = Number.POSITIVE_INFINITY;
   }
 }

@@ -264,9 +264,26 @@ test("large messages are read ahead singly", async () => {
   expect(consumers[0]?.windows.at(-1)).toBe(1);
 });
 
-test("it tries to read until it can, and says so", async () => {
+test("a send that is not confirmed is told when it lasts", async () => {
+  const { time, topics, forward, send, ids, notices } = world();
+  forward();
+  const began = time.now;
+  topics.answer = () =>
+    time.now - began < 5_000 ? { status: "unknown", cause: new Error("no") } : { status: "confirmed" };
+  send("a", 10);
+  expect(await time.until(() => ids().length > 0 && time.now > 5_000, HOUR)).toBe(true);
+  expect(notices).toEqual([]);
+  const again = time.now;
+  topics.answer = () =>
+    time.now - again < 25_000 ? { status: "unknown", cause: new Error("no") } : { status: "confirmed" };
+  send("b", 10);
+  expect(await time.until(() => ids().includes("b") && time.now > again + 25_000, HOUR)).toBe(true);
+  expect(notices.map(({ code }) => code)).toEqual(["unconfirmed"]);
+});
+
+test("it tries to read until it can, and says so when that takes long", async () => {
   const { time, topics, progress, forward, send, ids, notices } = world();
-  let refusals = 3;
+  let refusals = 10;
   forward({
     openConsumer: async (options, sink) => {
       if (refusals-- > 0) throw new MessagingError("not-found", "no such topic");
