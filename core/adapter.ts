@@ -223,8 +223,13 @@ export interface DeliverySink<Native = unknown> {
    * when they end. They stay ours until they are settled or lost.
    */
   recall(tokens: readonly DeliveryToken[]): void;
-  /** The receiver cannot take messages for now, and why; it goes on trying. Cleared by the next delivery. */
+  /**
+   * The receiver cannot take messages for now, and why; it goes on trying. For what does not mend itself within a moment.
+   * Cleared by the next delivery or by `flowing`.
+   */
   stalled(cause: MessagingError): void;
+  /** The receiver takes messages again, though none may have come. Does nothing unless it was stalled. */
+  flowing(): void;
 }
 
 /** Done with a delivery: `ack` removes it, `release` gives it back to be delivered again as soon as possible. */

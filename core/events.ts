@@ -20,7 +20,14 @@ export type BrokerEvent =
   | { readonly type: "blocked"; readonly reason: string }
   | { readonly type: "unblocked" }
   | { readonly type: "notice"; readonly error: MessagingError }
-  | { readonly type: "stalled"; readonly source: string; readonly error: MessagingError }
+  | {
+      /** A consumer cannot take messages for now; it goes on trying. */
+      readonly type: "stalled";
+      readonly source: string;
+      readonly error: MessagingError;
+    }
+  /** A consumer that was stalled takes messages again. */
+  | { readonly type: "flowing"; readonly source: string }
   | {
       /** A handler failed and the message will be tried again. */
       readonly type: "retried";

@@ -230,6 +230,8 @@ export class QueueReceiver implements Receiver {
     this.#subscribing = true;
     try {
       await this.#subscribe(link);
+      // After a message that breaks the connection only the next delivery tells that it is past.
+      if (this.#unreadable === 0 && this.#channel !== undefined) this.#sink.flowing();
     } catch (error) {
       const refusal = this.#refusal(error);
       if (!this.#isClosed) this.#sink.stalled(refusal);

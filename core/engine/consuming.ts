@@ -1,12 +1,13 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
-import { isMessagingError, MessagingError } from "../errors.ts";
+import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Fifo } from "./fifo.ts";
+import { Flow } from "./flow.ts";
 import { Handlers } from "./handlers.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 import { Holding } from "./holding.ts";
@@ -36,7 +37,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   readonly #counts: Counts = noCounts();
   #state: "new" | "running" | "stopping" | "stopped" = "new";
   #paused = false;
-  #error: MessagingError | undefined;
+  readonly #flow: Flow;
   #concurrency: number;
   #intakes: Intakes | undefined;
   #pumping = false;
@@ -53,6 +54,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     );
     this.#aftermath = new Aftermath(context, this.#counts, this);
     this.#quiet = new Quiet(context.clock);
+    this.#flow = new Flow(context);
     this.#concurrency = context.concurrency;
   }
 
@@ -69,7 +71,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   /** Opens the receivers. Rejects if they cannot be opened, and leaves none open. */
   start(): Promise<void> {
     this.#state = "running";
-    this.#error = undefined;
+    this.#flow.flowing();
     this.#stopping = undefined;
     this.#aftermath.start();
     const opening = this.#open();
@@ -96,11 +98,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   /** Says that it cannot consume for now. */
   stall(cause: unknown): void {
-    const { sourceName, emit } = this.#context;
-    this.#error = isMessagingError(cause)
-      ? cause
-      : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
-    emit({ type: "stalled", source: sourceName, error: this.#error });
+    this.#flow.stalled(cause);
   }
 
   pause(): void {
@@ -136,7 +134,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     return {
       source: this.#context.sourceName,
       state: this.#visibleState(),
-      error: this.#error,
+      error: this.#flow.error,
       concurrency: this.#concurrency,
       window: this.#intakes?.main.window ?? 0,
       running: this.#handlers.running,
@@ -148,7 +146,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   #visibleState(): ConsumerStatus["state"] {
     if (this.#state !== "running") return this.#state;
-    if (this.#error !== undefined) return "stalled";
+    if (this.#flow.error !== undefined) return "stalled";
     return this.#paused ? "paused" : "running";
   }
 
@@ -159,12 +157,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       deliver: (batch) => this.#deliver(batch, suspect),
       lost: (tokens, cause) => this.#lose(tokens, cause, suspect),
       recall: (tokens) => this.#recall(tokens, suspect),
-      stalled: (cause) => this.stall(cause),
+      stalled: (cause) => this.#flow.stalled(cause),
+      flowing: () => this.#flow.flowing(),
     };
   }
 
   #deliver(batch: readonly IncomingMessage[], suspect: boolean): void {
-    this.#error = undefined;
+    this.#flow.flowing();
     for (const incoming of batch) {
       const held = this.#held.add(incoming, suspect);
       if (suspect) this.#breathe(held);

@@ -106,6 +106,8 @@ export class Inbox implements DeliverySink {
     // Cases settle when it suits them; what they are too late with is lost.
   }
 
+  flowing(): void {}
+
   stalled(_cause: MessagingError): void {
     // The receiver goes on trying; what the case waits for then comes or does not.
   }

@@ -126,6 +126,7 @@ export const acksOnDelivery: Breakage = (inner) =>
         lost: () => {},
         recall: () => {},
         stalled: (cause) => sink.stalled(cause),
+        flowing: () => sink.flowing(),
       };
       receiver = await inner.receive(from, options, acking);
       void receiver.settle(early);
@@ -199,6 +200,7 @@ function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => 
         lost: (tokens, cause) => sink.lost(tokens, cause),
         recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
+        flowing: () => sink.flowing(),
       }),
   });
 }

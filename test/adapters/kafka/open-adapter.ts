@@ -41,6 +41,7 @@ export function keepingSink() {
     deliver: (batch) => void kept.push(...batch),
     recall: () => {},
     lost: (_tokens, cause) => void lost.push(cause),
+    flowing: () => undefined,
     stalled: (cause) => void stalled.push(cause),
   };
   return { kept, lost, stalled, sink, ids: () => kept.map(({ id }) => id) };

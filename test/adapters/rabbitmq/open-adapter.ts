@@ -49,6 +49,7 @@ export function keepingSink() {
     lost: (_tokens, cause) => void lost.push(cause),
     recall: () => undefined,
     stalled: (cause) => void stalled.push(cause),
+    flowing: () => undefined,
   };
   return { kept, lost, stalled, sink };
 }
