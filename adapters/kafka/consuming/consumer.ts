@@ -100,7 +100,7 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
       }
     }
     this.#committer?.commit();
-    if (released) this.#deal();
+    if (released || this.#dealer.exact) this.#deal();
     this.#quiet.check();
     return answer.results;
   }
@@ -132,7 +132,10 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
   // The member's partitions.
 
   assigned(partitions: readonly TopicPartition[]): void {
-    if (this.#closing === undefined) this.#assignments.add(partitions);
+    if (this.#closing !== undefined) return;
+    // If one was ours already, its former life has ended.
+    for (const partition of this.#owned(partitions)) this.#lose(partition, this.#notOurs(partition));
+    this.#assignments.add(partitions);
   }
 
   async revoke(partitions: readonly TopicPartition[]): Promise<void> {
@@ -166,8 +169,6 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
   }
 
   #begin(partition: OwnedPartition, uncommitted: boolean): void {
-    const before = this.#partitions.get(partition);
-    if (before !== undefined) this.#drop(before);
     this.#partitions.add(partition);
     this.fetcher.add(partition, uncommitted);
     this.fetcher.pump();
@@ -221,9 +222,13 @@ export class PartitionConsumer implements RecordConsumer, MemberOwner {
 
   /** The member may not know it yet, or be told otherwise by now: if it does not take the partition away it begins anew. */
   #fenced(partition: OwnedPartition): void {
-    const what = `${describePartition(partition)} is not group "${this.#options.group}"'s member's any more`;
-    this.#lose(partition, new MessagingError("unreachable", `${what}; what was out is delivered again`));
+    this.#lose(partition, this.#notOurs(partition));
     this.#assignments.again(partition);
+  }
+
+  #notOurs(partition: OwnedPartition): MessagingError {
+    const what = `${describePartition(partition)} went to another member of group "${this.#options.group}"`;
+    return new MessagingError("unreachable", `${what}; what was out is delivered again`);
   }
 
   #failing(partition: OwnedPartition, failures: number): void {

@@ -63,12 +63,17 @@ export class Dealer {
     this.#dealing = false;
   }
 
+  /** Whether what is handed out next waits for what was finished, and not for the window. */
+  get exact(): boolean {
+    return this.#alone || this.#window <= 1;
+  }
+
   /** How far records may be handed out after the next commit. */
   reachOf(partition: OwnedPartition): number {
     const { closing, ledger, single, reach } = partition;
     // In the end nothing is in our hands, and what we leave unfinished was not our death.
     if (closing) return ledger.exactReach();
-    if (this.#alone || this.#window <= 1) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
+    if (this.exact) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
     return ledger.handedOutTo + reach.ahead(this.#window);
   }
 
@@ -88,7 +93,7 @@ export class Dealer {
   /** One of these, with nothing else out. */
   #dealAlone(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
     const { all } = this.#partitions;
-    if (all.some(({ unsettled }) => unsettled > 0)) return;
+    if (all.some(({ ledger }) => ledger.inHands > 0)) return;
     const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
     if (chosen === undefined) return;
     const others = all.filter((other) => other !== chosen);
@@ -104,10 +109,11 @@ export class Dealer {
   #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): boolean {
     const { ledger, reach } = partition;
     const next = ledger.next;
-    if (next === undefined || partition.unsettled > 0) return false;
+    if (next === undefined || ledger.inHands > 0) return false;
     const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
     for (const other of inexact) other.urgent = true;
-    const ready = reach.allows(next.offset) && reach.endsBy(next.offset + 1);
+    // The commit that confirms the one before goes as far as this one.
+    const ready = ledger.unconfirmed === 0 && reach.allows(next.offset) && reach.endsBy(next.offset + 1);
     if (!ready) {
       partition.single = next.offset;
       partition.urgent = true;

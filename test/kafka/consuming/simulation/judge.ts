@@ -1,0 +1,89 @@
+import { decodeProgress, type Progress } from "../../../../adapters/kafka/consuming/progress.ts";
+import type { CommittedOffset, PartitionOffset } from "../../../../adapters/kafka/port.ts";
+import { keyOf, type SimulatedLog } from "./simulated-log.ts";
+
+/** What is known to be true of a record, whatever the consumers believe. */
+export class Fate {
+  /** Somebody's handler ended well. */
+  acked = false;
+  /** A consumer was told that it is settled. */
+  settled = false;
+  delivered = false;
+  deleted = false;
+  poisonous = false;
+  /** How many consumers died, or lost the partition, with it in their hands. */
+  deaths = 0;
+  /** How many did so with nothing else in their hands. */
+  deathsAlone = 0;
+}
+
+/** Remembers everything, and says what must never have happened. */
+export class Judge {
+  readonly violations: string[] = [];
+  readonly #fates = new Map<string, Fate[]>();
+  /** By partition: how often it changed hands with something left in doubt, and not just one record. */
+  readonly #disorderly = new Map<string, number>();
+  /** By partition: the record alone in the hands of who left it last. */
+  readonly #alone = new Map<string, Fate | undefined>();
+
+  violate(text: string): void {
+    if (this.violations.length < 10) this.violations.push(text);
+  }
+
+  fate(key: string, offset: number): Fate {
+    const fates = this.#fates.get(key) ?? [];
+    this.#fates.set(key, fates);
+    fates[offset] ??= new Fate();
+    return fates[offset] as Fate;
+  }
+
+  /** Somebody's hold on a partition ends, after commits of theirs came through. */
+  ended(key: string, alone: Fate | undefined): void {
+    this.#alone.set(key, alone);
+  }
+
+  /** Somebody begins where the last commit was. */
+  takenOver(key: string, committed: Pick<CommittedOffset, "offset" | "metadata">): void {
+    const { offset, reach } = decodeProgress(committed.offset, committed.metadata);
+    if (reach <= offset) return;
+    const alone = this.#alone.get(key);
+    if (alone === undefined) this.#disorderly.set(key, (this.#disorderly.get(key) ?? 0) + 1);
+    else alone.deathsAlone++;
+  }
+
+  delivered(key: string, offset: number, deaths: number): void {
+    const fate = this.fate(key, offset);
+    const where = `${key}@${offset}`;
+    if (fate.settled) this.violate(`${where} was delivered again though it was settled`);
+    if (deaths < fate.deaths) this.violate(`${where} had ${fate.deaths} deaths and came with ${deaths}`);
+    const most = (this.#disorderly.get(key) ?? 0) + fate.deathsAlone;
+    if (deaths > most) this.violate(`${where} can have had ${most} deaths and came with ${deaths}`);
+  }
+
+  /** What is committed claims to be finished must have been. */
+  committed(commit: PartitionOffset & { readonly metadata: string }, before: number, log: SimulatedLog): void {
+    const key = keyOf(commit);
+    const bytes = Buffer.byteLength(commit.metadata);
+    if (bytes > 4096) this.violate(`the metadata of ${key} took ${bytes} bytes`);
+    if (commit.offset < before) this.violate(`${key} went back from ${before} to ${commit.offset}`);
+    const progress: Progress = decodeProgress(commit.offset, commit.metadata);
+    for (const { offset } of log.records) {
+      if (offset >= progress.finished.end && offset >= commit.offset) break;
+      const claimed = offset < commit.offset || progress.finished.has(offset);
+      const fate = this.fate(key, offset);
+      if (claimed && !fate.acked && !fate.deleted) this.violate(`${key}@${offset} was never handled, and committed`);
+    }
+  }
+
+  /** Once all is calm. */
+  atRest(log: SimulatedLog, committed: number | undefined): boolean {
+    const key = keyOf(log);
+    return (
+      committed === log.end &&
+      log.records.every(({ offset }) => {
+        const { settled, acked, deleted } = this.fate(key, offset);
+        return settled || acked || deleted;
+      })
+    );
+  }
+}
