@@ -15,7 +15,7 @@ import { Progress } from "./progress.ts";
 const ORDERS = Number(process.env.ORDERS || 20_000);
 /** Sends that wait for their confirm at once; the other customers wait for room. */
 const PUBLISH_BUFFER = 2_000;
-/** In process the queue itself is bounded as well; RabbitMQ's is on its disk. */
+/** In process the queue itself is bounded as well; a broker's is on its disk. */
 const QUEUE_BOUND = 15_000;
 const DEADLINE_MS = 180_000;
 const LOOK_EVERY_MS = 100;

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Adapter, CAPABILITY_NAMES, type CapabilityName, type Support } from "anybroker";
+import { kafka } from "anybroker/kafka";
 import { memory } from "anybroker/memory";
 import { rabbitmq } from "anybroker/rabbitmq";
 import { ROOT } from "../package/built-package.ts";
@@ -23,7 +24,9 @@ const ASKED: Readonly<Record<CapabilityName, string>> = {
 const SUPPORT: Readonly<Record<Support, string>> = { native: "yes", emulated: "by anybroker", unsupported: "**no**" };
 
 /** The table of what each broker can do, made from the adapters' capabilities. */
-export function guaranteesTable(adapters: readonly Adapter[] = [memory(), rabbitmq()]): string {
+export function guaranteesTable(
+  adapters: readonly Adapter[] = [memory(), rabbitmq(), kafka({ brokers: "localhost:9092" })],
+): string {
   const row = (...cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   const sizes = (title: string, size: (adapter: Adapter) => number): string =>
     row(title, ...adapters.map((adapter) => count(size(adapter))));

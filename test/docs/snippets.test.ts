@@ -14,10 +14,11 @@ afterAll(() => programs.remove());
 
 test("snippets are found with their kind and what they print", () => {
   const fence = "```";
-  const text = `a\n${fence}ts\none\n${fence}\n\n${fence}text\nprinted\n${fence}\n${fence}ts rabbitmq\ntwo\n${fence}\n${fence}sh\nno\n${fence}\n`;
+  const text = `a\n${fence}ts\none\n${fence}\n\n${fence}text\nprinted\n${fence}\n${fence}ts rabbitmq\ntwo\n${fence}\n${fence}ts kafka\nthree\n${fence}\n${fence}sh\nno\n${fence}\n`;
   expect(snippetsOf("x.md", text)).toEqual([
     { file: "x.md", line: 3, kind: "run", code: "one\n", output: "printed\n" },
     { file: "x.md", line: 10, kind: "rabbitmq", code: "two\n", output: undefined },
+    { file: "x.md", line: 13, kind: "kafka", code: "three\n", output: undefined },
   ]);
   expect(() => snippetsOf("x.md", `${fence}ts norun\n${fence}\n`)).toThrow('x.md: "ts norun" is not known');
 });

@@ -6,6 +6,7 @@ import { ROOT } from "../package/built-package.ts";
  * A TypeScript block of the documentation. What follows `ts` on its first line says what is done with it:
  * - nothing: a complete program that ends by itself; it is compiled and run.
  * - `rabbitmq`: the same, run where there is a RabbitMQ; its URL takes the place of `amqp://guest:guest@localhost:5672`.
+ * - `kafka`: the same, run where there is a Kafka; it takes the place of `localhost:9092`.
  *
  * If a `text` block follows directly, it is what the program has to print. A block that imports `../…` is a part of this
  * repository's own tests, and is compiled only; one that imports `./…` is a sketch of a program with files of the
@@ -14,10 +15,15 @@ import { ROOT } from "../package/built-package.ts";
 export interface Snippet {
   readonly file: string;
   readonly line: number;
-  readonly kind: "run" | "rabbitmq" | "compile" | "sketch";
+  readonly kind: "run" | BrokerWord | "compile" | "sketch";
   readonly code: string;
   readonly output: string | undefined;
 }
+
+/** The brokers that a block can ask for. */
+const BROKER_WORDS = ["rabbitmq", "kafka"] as const;
+
+type BrokerWord = (typeof BROKER_WORDS)[number];
 
 const FENCE = /^```ts(?: (\S+))?\n([\s\S]*?)^```$(?:\n+```text\n([\s\S]*?)^```$)?/gm;
 
@@ -30,12 +36,13 @@ export const DOCUMENTS: readonly string[] = [
 export function snippetsOf(file: string, text: string): Snippet[] {
   return [...text.matchAll(FENCE)].map(([, word, code = "", output]) => {
     const line = text.slice(0, text.indexOf(code)).split("\n").length;
-    if (word !== undefined && word !== "rabbitmq") throw new Error(`${file}: "ts ${word}" is not known`);
-    return { file, line, kind: kindOf(word, code), code, output };
+    const broker = BROKER_WORDS.find((known) => known === word);
+    if (word !== broker) throw new Error(`${file}: "ts ${word}" is not known`);
+    return { file, line, kind: kindOf(broker, code), code, output };
   });
 }
 
-function kindOf(word: "rabbitmq" | undefined, code: string): Snippet["kind"] {
+function kindOf(word: BrokerWord | undefined, code: string): Snippet["kind"] {
   if (/\sfrom "\.\//.test(code)) return "sketch";
   if (/\sfrom "\.\.\//.test(code)) return "compile";
   return word ?? "run";

@@ -1,45 +1,51 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { VirtualHost } from "../brokers/rabbitmq.ts";
-import { controlsOrNotRun, describeRabbitMQ } from "../brokers/suite.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { useVirtualHost } from "../adapters/conformance/virtual-host.ts";
+import type { RunningBroker } from "../brokers/contract.ts";
+import { controlsOrNotRun, describeKafka, describeRabbitMQ } from "../brokers/suite.ts";
 import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
 import { expectNothingLost, startFlashSale } from "./run-flash-sale.ts";
 
 const ORDERS = 20_000;
 
-describeRabbitMQ("the flash sale on RabbitMQ", (broker) => {
+describe("the flash sale", () => {
   let built: BuiltPackage;
-  let place: VirtualHost;
 
   beforeAll(async () => {
     built = await buildPackage(["examples"]);
-    place = await broker.newVirtualHost();
   });
 
-  afterAll(async () => {
-    built.remove();
-    await place.remove();
+  afterAll(() => built.remove());
+
+  describeRabbitMQ("on RabbitMQ", (broker) => {
+    const place = useVirtualHost(broker);
+    testSales(broker, () => place().url);
   });
 
-  test("a killed worker is replaced and nothing is lost", { timeout: 300_000 }, async () => {
-    const { code, output } = await startFlashSale(built.folder, { BROKER_URL: place.url }).ended();
-    expectNothingLost(output, ORDERS);
-    expect(output).toMatch(/process \d+ was killed \(SIGKILL/);
-    expect(output).toMatch(/process \d+ takes its place/);
-    expect(code).toBe(0);
-  });
+  // Its names are its own, and new with every run.
+  describeKafka("on Kafka", (broker) => testSales(broker, () => broker.url));
 
-  // One restart while orders are being accepted, one while they are being handled.
-  test.for([
-    { when: "in the burst", sign: /customers wait for room/ },
-    { when: "in mid-run", sign: /takes its place/ },
-  ])("a restart of the broker $when loses nothing", { timeout: 300_000 }, async ({ sign }, context) => {
-    const controls = controlsOrNotRun(broker, context);
-    const run = startFlashSale(built.folder, { BROKER_URL: place.url });
-    await run.printed(sign);
-    await controls.restart();
-    const { code, output } = await run.ended();
-    expectNothingLost(output, ORDERS);
-    expect(output).toContain("shop: connected again");
-    expect(code).toBe(0);
-  });
+  function testSales(broker: RunningBroker, url: () => string): void {
+    test("a killed worker is replaced and nothing is lost", { timeout: 300_000 }, async () => {
+      const { code, output } = await startFlashSale(built.folder, { BROKER_URL: url() }).ended();
+      expectNothingLost(output, ORDERS);
+      expect(output).toMatch(/process \d+ was killed \(SIGKILL/);
+      expect(output).toMatch(/process \d+ takes its place/);
+      expect(code).toBe(0);
+    });
+
+    // One restart while orders are being accepted, one while they are being handled.
+    test.for([
+      { when: "in the burst", sign: /customers wait for room/ },
+      { when: "in mid-run", sign: /takes its place/ },
+    ])("a restart of the broker $when loses nothing", { timeout: 300_000 }, async ({ sign }, context) => {
+      const controls = controlsOrNotRun(broker, context);
+      const run = startFlashSale(built.folder, { BROKER_URL: url() });
+      await run.printed(sign);
+      await controls.restart();
+      const { code, output } = await run.ended();
+      expectNothingLost(output, ORDERS);
+      expect(output).toContain("shop: connected again");
+      expect(code).toBe(0);
+    });
+  }
 });

@@ -1,0 +1,33 @@
+import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
+import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
+import type { Harness } from "../../conformance/index.ts";
+
+/** The least that Kafka takes unless told otherwise. */
+const SESSION_MS = 6_000;
+
+/** Kafka under the conformance suite, with names of its own. */
+export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): Harness {
+  const options: KafkaOptions = {
+    brokers: broker.brokers,
+    sessionTimeoutMs: SESSION_MS,
+    reconnect: { firstMs: 50, maxMs: 500 },
+  };
+  const { controls } = broker;
+  return {
+    name: "kafka",
+    adapter: () => kafka(options),
+    namePrefix,
+    processes: { module: new URL("kafka-process.ts", import.meta.url).href, options: { kafka: options } },
+    sessionMs: SESSION_MS,
+    cannotTellUnroutable: "an event is kept whether or not anybody reads it, for those who will",
+    ...(controls === undefined
+      ? {}
+      : {
+          restart: () => controls.restart(),
+          kill: async () => {
+            await controls.kill();
+            await controls.start();
+          },
+        }),
+  };
+}
