@@ -282,7 +282,7 @@ function leaderOf(topics: readonly TopicMetadata[], { topic, partition }: TopicP
 }
 
 function refused(error: string, topic: string): MessagingError {
-  return operationError(error, `find topic "${topic}"`, "look at the brokers' logs");
+  return operationError(error, `look at topic "${topic}"`, "look at the brokers' logs");
 }
 
 function leaderless(topic: string): MessagingError {

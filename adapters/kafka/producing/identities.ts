@@ -20,6 +20,8 @@ export class Identities {
   readonly #owner: IdentityOwner;
   #current: ProducerIdentity | undefined;
   #isAsking = false;
+  /** That we may write nowhere, as Kafka answered last. */
+  #forbidden: MessagingError | undefined;
   #failures = 0;
   #pause: Timer | undefined;
   #isClosed = false;
@@ -29,13 +31,16 @@ export class Identities {
     this.#owner = owner;
   }
 
-  /** Gets the first. Rejects if there is none within the time of a request. */
+  /**
+   * Gets the first. Rejects if there is none within the time of a request. Resolves without one where it is refused for
+   * lack of rights: who may write nowhere may still read, and hears of it when something is to be written.
+   */
   async open(): Promise<void> {
     const { clock, requestTimeoutMs } = this.#settings;
     const deadline = clock.monotonic() + requestTimeoutMs;
     for (let failures = 1; ; failures++) {
       const error = await this.#ask();
-      if (error === undefined) return;
+      if (error === undefined || error === this.#forbidden) return;
       const pauseMs = backoffMs(failures, this.#settings.random);
       if (this.#isClosed || !isMessagingError(error, "unreachable") || clock.monotonic() + pauseMs > deadline)
         throw error;
@@ -78,7 +83,11 @@ export class Identities {
   async #ask(): Promise<MessagingError | undefined> {
     try {
       const identity = await this.#settings.connection.producerIdentity();
-      if (identity.error !== undefined) return operationError(identity.error, WHAT, "try again");
+      if (identity.error !== undefined) {
+        const error = operationError(identity.error, WHAT, "try again");
+        if (error.code === "unauthorized") this.#forbidden = error;
+        return error;
+      }
       this.#current = identity;
       return undefined;
     } catch (error) {

@@ -46,7 +46,7 @@ export class LaneSender {
     });
   }
 
-  /** Gets an identity. Rejects if there is none. */
+  /** Gets an identity, where there may be one. Rejects if nobody answers. */
   open(): Promise<void> {
     return this.#identities.open();
   }

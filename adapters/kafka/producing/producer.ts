@@ -8,7 +8,7 @@ import type { ProducerOptions } from "./settings.ts";
 export interface KafkaProducer extends Producer {
   /** Whether any broker answers, as far as is known. While none does, `send` reports every record `unknown` at once. */
   readonly isConnected: boolean;
-  /** Prepares for sending. Rejects with `unreachable`, `timeout` or `unauthorized`. */
+  /** Prepares for sending. Rejects with `unreachable`, `timeout` or, if the login is refused, `unauthorized`. */
   open(): Promise<void>;
   /** Ends at once: whatever is under way is reported `unknown`. A second call does nothing. */
   close(): void;

@@ -87,7 +87,7 @@ class Establishing {
       const metadata = this.#made.get(planned.name) ?? found.find(({ topic }) => topic === planned.name);
       const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
       if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
-      else this.#fail(planned.name, operationError(String(error), `find ${describe(planned)}`, "try again"));
+      else this.#fail(planned.name, operationError(String(error), `look at ${describe(planned)}`, "try again"));
     }
     const names = [...standing.keys()].map(({ name }) => name);
     if (names.length === 0) return;
@@ -147,7 +147,8 @@ async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<v
 }
 
 function describe({ name, what }: PlannedTopic): string {
-  return `topic "${name}" (${what})`;
+  const topic = `topic "${name}"`;
+  return what === topic ? topic : `${topic} (${what})`;
 }
 
 function positionLost(subscription: string): MessagingError {

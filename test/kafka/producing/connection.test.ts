@@ -1,19 +1,28 @@
 import { expect, test } from "vitest";
 import { numbered, openHarness } from "./harness.ts";
 
-test("opening rejects if nobody answers, or nothing may be written", async () => {
+test("opening rejects if nobody answers", async () => {
   const silent = openHarness({
     prepare: (cluster) => {
       cluster.isReachable = false;
     },
   });
   await expect(silent).rejects.toMatchObject({ code: "unreachable" });
-  const forbidding = openHarness({
+});
+
+test("without the right to write anywhere it opens, and says so when something is to be written", async () => {
+  const { cluster, send, settled, outcomes } = await openHarness({
     prepare: (cluster) => {
       cluster.identityError = "CLUSTER_AUTHORIZATION_FAILED";
     },
   });
-  await expect(forbidding).rejects.toMatchObject({ code: "unauthorized" });
+  cluster.createTopic("t", 1);
+  send("t", ["refused"]);
+  await settled(["refused"]);
+  cluster.identityError = undefined;
+  send("t", ["granted meanwhile"]);
+  await settled(["granted meanwhile"]);
+  expect(outcomes(["refused", "granted meanwhile"])).toEqual(["rejected unauthorized", "confirmed"]);
 });
 
 test("while no broker answers, new sends are unknown at once, and those handed over are kept", async () => {
