@@ -154,12 +154,11 @@ export class ReadingSession {
 
   #take(from: number, piece: Piece | "out-of-range"): void {
     const { log, sink, startOver } = this.#parts;
-    const { topic } = log;
     const now = this.#now();
     const silentMs = Math.max(now.at - this.#fresh.at, now.monotonic - this.#fresh.monotonic);
     if (piece === "out-of-range" || silentMs > STALE_AFTER_MS) {
       const why = piece === "out-of-range" ? "its log was made anew or cut" : "nothing could be read for too long";
-      startOver(new MessagingError("conflict", `"${topic}" is read from its beginning again: ${why}`));
+      startOver(new MessagingError("conflict", `"${log.topic}" is read from its beginning again: ${why}`));
       return;
     }
     const { records, nextOffset, end, unreadable } = piece;

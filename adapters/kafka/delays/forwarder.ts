@@ -62,10 +62,9 @@ export class DelayForwarder {
     this.#agenda = new Agenda(host.clock, (items) => this.#onTime(items));
     this.#notices = new Notices(host.clock, (error) => host.notice(error));
     this.#window = this.#readAhead.window;
-    const { clock, random } = host;
     this.#opening = new Opening(
-      clock,
-      random,
+      host.clock,
+      host.random,
       () => this.#open(),
       (cause) => this.#cannotRead(cause),
     );
@@ -146,15 +145,14 @@ export class DelayForwarder {
       this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
     }
     this.#agenda.arm();
-    if (this.#readAhead.window === this.#window) return;
+    if (this.#readAhead.window !== this.#window) this.#consumer?.window(this.#readAhead.window);
     this.#window = this.#readAhead.window;
-    this.#consumer?.window(this.#window);
   }
 
   #tellForeign({ record, partition }: HeldRecord): void {
     const { topic, delays } = this.#of;
     const text = `offset ${record.offset} of "${delays}", partition ${partition}, says no time at which it is due, so somebody else wrote it; it goes to "${topic}" at once`;
-    this.#notices.tell("foreign", new MessagingError("invalid", text));
+    this.#notices.tell("foreign", new MessagingError("invalid", text, { cause: record.problem }));
   }
 
   #put(waiting: Waiting): void {

@@ -1,4 +1,4 @@
-const MOST_RECORDS = 512;
+const MOST_RECORDS = 2_048;
 const MOST_BYTES = 8 * 1024 * 1024;
 
 /** How many waiting records of a level are held: enough to send them on in batches, few where they are large. */

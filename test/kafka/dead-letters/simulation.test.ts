@@ -5,7 +5,8 @@ import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/de
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
-import { bodyOf, FakeDeadLetters, Inbox } from "./fake-dead-letters.ts";
+import { FakeDeadLetters } from "./fake-dead-letters.ts";
+import { bodyOf, Inbox } from "./inbox.ts";
 
 const SEEDS = 60;
 
