@@ -1,10 +1,11 @@
 import type { DeliverySink, ReceiveOptions, Receiver } from "../../core/adapter.ts";
 import type { Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
-import { isMessagingError, type MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
-import type { ConsumerOptions, RecordSink } from "./consuming/contract.ts";
+import type { ConsumerOptions, HeldRecord, RecordSink } from "./consuming/contract.ts";
 import { receiveDeadLetters } from "./dead-letters/index.ts";
+import { Notices } from "./delays/notices.ts";
 import type { Forwarders } from "./forwarders.ts";
 import { incoming, type KafkaRecord, routingKeyOf } from "./message.ts";
 import { groupName, topicName, topicsOf } from "./names.ts";
@@ -65,8 +66,17 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
   const restoreIfGone = (error: MessagingError): void => {
     if (isMessagingError(error, "not-found")) host.restore();
   };
+  const notices = new Notices(host.clock, (error) => host.notice(error));
+  const tellUnread = ({ topic, partition, record }: HeldRecord, cause: MessagingError): void => {
+    const where = `offset ${record.offset} of topic "${topic}", partition ${partition},`;
+    const text = `${where} is delivered without its headers, which are over the limits: ${cause.message}`;
+    notices.tell(topic, new MessagingError(cause.code, text, { cause }));
+  };
   return {
-    deliver: (records) => sink.deliver(records.map(incoming)),
+    deliver: (records) => {
+      for (const held of records) if (held.record.problem !== undefined) tellUnread(held, held.record.problem);
+      sink.deliver(records.map(incoming));
+    },
     recall: (records) => sink.recall(records),
     lost: (records, cause) => sink.lost(records, cause),
     stalled: (cause) => {

@@ -1,21 +1,28 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { VirtualHost } from "../brokers/rabbitmq.ts";
-import { describeRabbitMQ } from "../brokers/suite.ts";
+import { describeKafka, describeRabbitMQ } from "../brokers/suite.ts";
 import { SnippetPrograms } from "./snippet-programs.ts";
-import { allSnippets } from "./snippets.ts";
+import { allSnippets, type Snippet } from "./snippets.ts";
 
-const snippets = allSnippets().filter(({ kind }) => kind === "rabbitmq");
+/** Names that the programs have for themselves on a broker. */
+interface Place {
+  readonly namePrefix: string;
+  remove(): Promise<void>;
+}
 
-describeRabbitMQ("the documentation's programs on RabbitMQ", (broker) => {
-  let place: VirtualHost;
+/** Runs the programs, with another word for where the broker is, and destinations of their own. */
+function runAll<Own extends Place>(
+  kind: Snippet["kind"],
+  newPlace: () => Own | Promise<Own>,
+  located: (code: string, place: Own) => string,
+): void {
+  const snippets = allSnippets().filter((snippet) => snippet.kind === kind);
+  let place: Own;
   let programs: SnippetPrograms;
 
   beforeAll(async () => {
-    place = await broker.newVirtualHost();
+    place = await newPlace();
     programs = await SnippetPrograms.of(snippets, (code) =>
-      code
-        .replaceAll("amqp://guest:guest@localhost:5672", place.url)
-        .replaceAll(/\b(queue|topic)((?:<[^>]*>)?)\("/g, `$1$2("${place.namePrefix}`),
+      located(code, place).replaceAll(/\b(queue|topic)((?:<[^>]*>)?)\("/g, `$1$2("${place.namePrefix}`),
     );
   });
 
@@ -28,4 +35,20 @@ describeRabbitMQ("the documentation's programs on RabbitMQ", (broker) => {
     const printed = await programs.run(snippet);
     if (snippet.output !== undefined) expect(printed).toBe(snippet.output);
   });
+}
+
+describeRabbitMQ("the documentation's programs on RabbitMQ", (broker) => {
+  runAll(
+    "rabbitmq",
+    () => broker.newVirtualHost(),
+    (code, { url }) => code.replaceAll("amqp://guest:guest@localhost:5672", url),
+  );
+});
+
+describeKafka("the documentation's programs on Kafka", (broker) => {
+  runAll(
+    "kafka",
+    () => broker.newNamespace(),
+    (code) => code.replaceAll("localhost:9092", broker.brokers.join(",")),
+  );
 });
