@@ -83,6 +83,7 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
       restoreIfGone(cause);
       sink.stalled(cause);
     },
+    flowing: () => sink.flowing(),
     notice: (error) => {
       restoreIfGone(error);
       host.notice(error);

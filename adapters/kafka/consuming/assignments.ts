@@ -5,13 +5,12 @@ import type { CommittedOffset, TopicPartition } from "../port.ts";
 import { backoffMs } from "./backoff.ts";
 import type { FetcherParts } from "./fetcher-parts.ts";
 import { OwnedPartition, partitionKey } from "./owned-partition.ts";
-import { beginning, decodeProgress, isOurs, isReadable } from "./progress.ts";
+import { isOurs, isReadable } from "./progress.ts";
 import { metadataNotice, refusedError } from "./stalls.ts";
 
 /** What is done with a partition whose progress is known. */
 export interface AssignmentsHost {
-  /** `uncommitted` if there is no progress yet. */
-  begin(partition: OwnedPartition, uncommitted: boolean): void;
+  begin(partition: OwnedPartition): void;
   stalled(cause: MessagingError): void;
   notice(error: MessagingError): void;
 }
@@ -53,6 +52,12 @@ export class Assignments {
 
   remove(partitions: readonly TopicPartition[]): void {
     for (const at of partitions) this.#assigned.delete(partitionKey(at));
+  }
+
+  /** Whether any waits for its progress. */
+  get failing(): boolean {
+    for (const { failures } of this.#assigned.values()) if (failures > 0) return true;
+    return false;
   }
 
   /** Begins with a partition again, unless it is taken away by then. */
@@ -101,16 +106,12 @@ export class Assignments {
     }
   }
 
-  #begin(committed: CommittedOffset): void {
-    const { offset, metadata } = committed;
-    if (offset < 0) {
-      this.#host.begin(new OwnedPartition(committed, beginning(0)), true);
-      return;
+  #begin(found: CommittedOffset): void {
+    const { offset, metadata } = found;
+    if (offset >= 0 && isOurs(metadata) && !isReadable(metadata)) {
+      this.#host.notice(metadataNotice(found, this.#group, offset));
     }
-    if (isOurs(metadata) && !isReadable(metadata)) {
-      this.#host.notice(metadataNotice(committed, this.#group, offset));
-    }
-    this.#host.begin(new OwnedPartition(committed, decodeProgress(offset, metadata)), false);
+    this.#host.begin(OwnedPartition.from(found));
   }
 
   #retry(assignment: Assignment): void {

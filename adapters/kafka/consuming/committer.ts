@@ -2,7 +2,7 @@ import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import type { CommitOutcome, GroupMember } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
 import { backoffMs, type RetryTimes } from "./backoff.ts";
-import type { OwnedPartition } from "./owned-partition.ts";
+import type { OwnedPartition, Standing } from "./owned-partition.ts";
 import type { OwnedPartitions } from "./owned-partitions.ts";
 import { encodeProgress } from "./progress.ts";
 
@@ -22,7 +22,7 @@ export interface CommitterHost {
 
 interface Sent {
   readonly partition: OwnedPartition;
-  readonly offset: number;
+  readonly standing: Standing;
   readonly reach: number;
   readonly finished: number;
   readonly clean: boolean;
@@ -85,18 +85,19 @@ export class Committer {
       return;
     }
     this.#underWay = true;
-    const chosen = ready.filter(({ urgent, ledger, committedOffset }) => urgent || committedOffset !== ledger.prefix);
+    const chosen = ready.filter(({ urgent, behind }) => urgent || behind);
     const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
     const sent = chosen.map((partition): Sent => {
       const progress = partition.ledger.progress(this.#host.reachOf(partition));
       const { topic, partition: number, ledger } = partition;
       const { offset, reach } = progress;
-      offsets.push({ topic, partition: number, offset, metadata: encodeProgress(progress) });
+      const metadata = encodeProgress(progress);
+      offsets.push({ topic, partition: number, offset, metadata });
       partition.urgent = false;
       partition.settlements.send();
       partition.reach.asked(reach);
       const clean = partition.closing && ledger.inHands === 0;
-      return { partition, offset, reach, finished: ledger.unconfirmed, clean };
+      return { partition, standing: { offset, metadata }, reach, finished: ledger.unconfirmed, clean };
     });
     const outcomes = await this.#member.commit(offsets);
     this.#underWay = false;
@@ -106,7 +107,7 @@ export class Committer {
   }
 
   #end(commit: Sent, outcome: CommitOutcome): void {
-    const { partition, offset, reach, finished, clean } = commit;
+    const { partition, standing, reach, finished, clean } = commit;
     if (partition.gone) return;
     if (outcome === "fenced") {
       this.#host.fenced(partition);
@@ -122,8 +123,10 @@ export class Committer {
       partition.ledger.confirm(finished);
       partition.reach.confirmed(reach);
       partition.clean = clean;
-      const progressed = partition.committedOffset !== offset;
-      partition.committedOffset = offset;
+      const { offset } = standing;
+      const progressed = partition.standing?.offset !== offset;
+      partition.standing = standing;
+      partition.committed = true;
       partition.settlements.confirm();
       if (progressed) this.#host.progressed({ topic: partition.topic, partition: partition.partition, offset });
     }

@@ -35,6 +35,8 @@ export interface RecordSink {
   /** No longer ours. */
   lost(records: readonly HeldRecord[], cause: MessagingError): void;
   stalled(cause: MessagingError): void;
+  /** What stalled is over. Not called where a delivery says so. */
+  flowing?(): void;
   /** Something that people should know: an offset out of range, a topic that is gone. */
   notice(error: MessagingError): void;
 }

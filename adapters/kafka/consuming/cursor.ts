@@ -32,9 +32,12 @@ export class Cursor {
   behind = 0;
   readable = 0;
 
-  constructor(partition: OwnedPartition, placing: Cursor["placing"], now: number) {
+  /** Whether it was told that nothing is heard of it. */
+  silent = false;
+
+  constructor(partition: OwnedPartition, now: number) {
     this.partition = partition;
-    this.placing = placing;
+    this.placing = partition.standing === undefined ? "uncommitted" : undefined;
     this.heardAt = now;
     this.movedAt = now;
   }

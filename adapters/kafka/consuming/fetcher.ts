@@ -6,6 +6,7 @@ import { FetchFailures } from "./fetch-failures.ts";
 import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
 import { type OwnedPartition, partitionKey } from "./owned-partition.ts";
 import { place } from "./placing.ts";
+import { planPolls } from "./poll-plan.ts";
 import { missingNotice, unreadableError } from "./stalls.ts";
 import { silence } from "./watchdog.ts";
 
@@ -51,10 +52,17 @@ export class Fetcher {
     return this.#connection;
   }
 
-  /** Begins to read a partition, one without a position at the earliest record. */
-  add(partition: OwnedPartition, uncommitted: boolean): void {
-    const cursor = new Cursor(partition, uncommitted ? "uncommitted" : undefined, this.#parts.clock.monotonic());
-    this.#cursors.set(partition, cursor);
+  /** Begins to read a partition, one without a standing commit at the earliest record. */
+  add(partition: OwnedPartition): void {
+    this.#cursors.set(partition, new Cursor(partition, this.#parts.clock.monotonic()));
+    // Several come together, and are asked about together.
+    queueMicrotask(() => this.pump());
+  }
+
+  /** Whether some partition cannot be read for now. */
+  get failing(): boolean {
+    for (const { failures, silent } of this.#cursors.values()) if (failures > 0 || silent) return true;
+    return false;
   }
 
   remove(partition: OwnedPartition): void {
@@ -72,31 +80,13 @@ export class Fetcher {
   pump(): void {
     if (this.#closed) return;
     const now = this.#parts.clock.monotonic();
-    const polls = new Map<number, { readonly cursors: Cursor[]; partial: boolean }>();
-    const lost: Cursor[] = [];
-    const placing = new Map<number, Cursor[]>();
-    let wakeAt = Number.POSITIVE_INFINITY;
-    for (const cursor of this.#cursors.values()) {
-      const { leader } = cursor;
-      const idle = cursor.busyOn !== this.#connection;
-      const waits = cursor.notBefore > now;
-      if (waits) wakeAt = Math.min(wakeAt, cursor.notBefore);
-      if (leader === undefined) {
-        if (idle && !waits) lost.push(cursor);
-      } else if (cursor.placing !== undefined && idle && !waits) {
-        placing.set(leader, [...(placing.get(leader) ?? []), cursor]);
-      } else {
-        const poll = polls.get(leader) ?? { cursors: [], partial: false };
-        polls.set(leader, poll);
-        if (idle && !waits && this.#hasRoom(cursor)) poll.cursors.push(cursor);
-        else poll.partial = true;
-      }
-    }
+    const hasRoom = (cursor: Cursor): boolean => this.#hasRoom(cursor);
+    const { lost, placing, polls, wakeAt } = planPolls(this.#cursors.values(), now, this.#connection, hasRoom);
     if (lost.length > 0 && !this.#locating) void this.#locate(lost);
     for (const [node, cursors] of placing) void this.#place(node, cursors);
     for (const [node, { cursors, partial }] of polls) {
       if (cursors.length === 0 || this.#polling.has(node)) continue;
-      void this.#poll(node, cursors, partial || placing.has(node) ? SHORT_POLL_MS : LONG_POLL_MS);
+      void this.#poll(node, cursors, partial ? SHORT_POLL_MS : LONG_POLL_MS);
     }
     this.#wakeAt(wakeAt, now);
   }
@@ -108,6 +98,7 @@ export class Fetcher {
     for (const cursor of this.#cursors.values()) {
       const found = silence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
       if (found === undefined) continue;
+      cursor.silent = true;
       this.#host.stalled(found.cause);
       reconnect ||= found.reconnect;
     }
@@ -275,7 +266,10 @@ export class Fetcher {
     cursor.behind = fetched.highWatermark - ledger.position;
     cursor.readable = fetched.lastStableOffset - ledger.position;
     const moved = ledger.position > position;
-    if (moved || cursor.behind <= 0) cursor.movedAt = now;
+    if (moved || cursor.behind <= 0) {
+      cursor.movedAt = now;
+      cursor.silent = false;
+    }
     if (moved) cursor.enlarged = 1;
     if (unreadable !== undefined && !moved) {
       this.#failures.failed(cursor, unreadableError(unreadable.error, partition, unreadable.offset), true);

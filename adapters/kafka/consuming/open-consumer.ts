@@ -35,7 +35,7 @@ export async function openConsumer(
   try {
     await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
     const { group, topics } = options;
-    consumer.start(parts.openMember({ group, topics }, consumer));
+    consumer.start(parts.openMember({ group, topics }, consumer.owner));
   } catch (error) {
     await consumer.close();
     throw error;

@@ -1,6 +1,6 @@
-import type { TopicPartition } from "../port.ts";
+import type { CommittedOffset, TopicPartition } from "../port.ts";
 import { PartitionLedger } from "./partition-ledger.ts";
-import type { Progress } from "./progress.ts";
+import { beginning, decodeProgress, type Progress } from "./progress.ts";
 import { Reach } from "./reach.ts";
 import { Settlements } from "./settlements.ts";
 
@@ -12,6 +12,9 @@ export function partitionKey({ topic, partition }: TopicPartition): string {
 export function describePartition({ topic, partition }: TopicPartition): string {
   return `partition ${partition} of topic "${topic}"`;
 }
+
+/** A commit as it stands. */
+export type Standing = Pick<CommittedOffset, "offset" | "metadata">;
 
 /** A partition from where it became ours to where it is not any more; if it comes back it is another. */
 export class OwnedPartition implements TopicPartition {
@@ -30,19 +33,35 @@ export class OwnedPartition implements TopicPartition {
   single: number | undefined;
   /** A commit is waited for. */
   urgent = false;
-  /** Where records before it are committed as finished; undefined as long as we have not committed. */
-  committedOffset: number | undefined;
+  /** What stands committed, as far as we know; undefined for nothing. */
+  standing: Standing | undefined;
+  /** Whether that is ours. */
+  committed = false;
   /** Whether what stands committed leaves nothing in doubt, and nothing out. */
   clean = false;
   commitFailures = 0;
   /** No commit before then, after one that failed. */
   commitNotBefore = Number.NEGATIVE_INFINITY;
 
-  constructor(at: TopicPartition, progress: Progress) {
+  /** Begins where the progress is; without a standing commit at an offset that is to be found out. */
+  constructor(at: TopicPartition, standing: Standing | undefined, progress: Progress) {
     this.topic = at.topic;
     this.partition = at.partition;
+    this.standing = standing;
     this.ledger = new PartitionLedger(at, progress);
     this.reach = new Reach(progress.reach);
+  }
+
+  /** Begins where a group's commit says, or at the beginning if there is none. */
+  static from(found: CommittedOffset): OwnedPartition {
+    const { offset, metadata } = found;
+    if (offset < 0) return new OwnedPartition(found, undefined, beginning(0));
+    return new OwnedPartition(found, { offset, metadata }, decodeProgress(offset, metadata));
+  }
+
+  /** Whether something is finished that is not known to be committed. */
+  get behind(): boolean {
+    return !this.committed || this.standing?.offset !== this.ledger.prefix;
   }
 
   /** Whether its records may be handed out. */

@@ -47,7 +47,7 @@ export function goneNotice(at: TopicPartition): MessagingError {
 /** Records were deleted before they were read. */
 export function missingNotice(at: TopicPartition, from: number, to: number): MessagingError {
   return new MessagingError(
-    "not-found",
+    "conflict",
     `${describePartition(at)} was to be read from offset ${from} and begins at ${to}: ${to - from} offsets were deleted before they were read; consuming goes on at ${to}. Raise the topic's retention, or consume faster`,
   );
 }
@@ -55,7 +55,7 @@ export function missingNotice(at: TopicPartition, from: number, to: number): Mes
 /** There was no offset for a partition that already lost records. */
 export function uncommittedNotice(at: TopicPartition, group: string, earliest: number): MessagingError {
   return new MessagingError(
-    "not-found",
+    "conflict",
     `group "${group}" has no offset for ${describePartition(at)}, which begins at ${earliest}; it is consumed from there, the earliest that is kept`,
   );
 }
