@@ -2,6 +2,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { BrokerUnavailable, type ProvidedBroker, type RunningBroker } from "./contract.ts";
+import type { ElasticMQRecord } from "./elasticmq.ts";
+import type { FauxqsRecord } from "./fauxqs.ts";
 import type { KafkaRecord } from "./kafka.ts";
 import type { RabbitMQRecord } from "./rabbitmq.ts";
 import { recordBroker } from "./run-report.ts";
@@ -10,6 +12,8 @@ import { recordBroker } from "./run-report.ts";
 export interface BrokerRecords {
   readonly rabbitmq: RabbitMQRecord;
   readonly kafka: KafkaRecord;
+  readonly elasticmq: ElasticMQRecord;
+  readonly fauxqs: FauxqsRecord;
 }
 
 /** How each of them is started. */
@@ -28,7 +32,7 @@ export interface BrokerDesk {
  * Opens the desk. A broker is started when it is asked for the first time, so that a run of a few files starts only what
  * they need. Whoever asks again gets the same answer.
  */
-export async function openBrokerDesk(starts: BrokerStarts): Promise<BrokerDesk> {
+export async function openBrokerDesk(starts: Partial<BrokerStarts>): Promise<BrokerDesk> {
   const running: RunningBroker[] = [];
   const answers = new Map<string, Promise<ProvidedBroker<unknown>>>();
   const server = createServer((request, response) => {

@@ -12,9 +12,17 @@ export async function containerEngine(): Promise<ContainerRuntimeClient> {
   }
 }
 
+/** The volume that the containers of a run share, if they were given one. */
+export function volumeName(runId: string): string {
+  return `anybroker-test-${runId}`;
+}
+
 /** Removes the containers of a run with their volumes. */
 export async function removeContainers(runId: string): Promise<void> {
   const { dockerode } = (await containerEngine()).container;
   const found = await dockerode.listContainers({ all: true, filters: { label: [`${RUN_LABEL}=${runId}`] } });
   await Promise.all(found.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true })));
+  // The engine takes only nameless ones with the container.
+  const named = await dockerode.listVolumes({ filters: { name: [volumeName(runId)] } });
+  await Promise.all(named.Volumes.map(({ Name }) => dockerode.getVolume(Name).remove({ force: true })));
 }

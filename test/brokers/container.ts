@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { GenericContainer, Wait } from "testcontainers";
-import { containerEngine, RUN_LABEL } from "./container-engine.ts";
+import { containerEngine, RUN_LABEL, volumeName } from "./container-engine.ts";
 import type { BrokerControls } from "./contract.ts";
 import { freePort } from "./free-port.ts";
 import { type Guard, guard } from "./guard.ts";
@@ -10,6 +10,10 @@ export interface ContainerOptions {
   readonly image: string;
   /** Ports of the container. Each gets a fixed port of the host, so that a restart keeps it. */
   readonly ports: readonly number[];
+  /** Files that it finds at these paths, whatever the image has there. */
+  readonly files?: readonly { readonly path: string; readonly content: string | Buffer }[];
+  /** A folder of it that is a volume, which ends with the container: some images keep data only there. */
+  readonly volume?: string;
   /** The line that the broker logs when it is ready, where there is one to wait for. */
   readonly readyLine?: RegExp;
   /** Its variables, given the host and the host's ports, in the order of `ports`, at which the container will be reached. */
@@ -36,6 +40,8 @@ export async function startContainer(options: ContainerOptions): Promise<Started
         const container = await new GenericContainer(options.image)
           .withExposedPorts(...options.ports.map((port, index) => ({ container: port, host: hostPorts[index] ?? 0 })))
           .withEnvironment({ ...options.environment?.(host, hostPorts) })
+          .withCopyContentToContainer((options.files ?? []).map(({ path, content }) => ({ target: path, content })))
+          .withBindMounts(options.volume ? [{ source: volumeName(runId), target: options.volume }] : [])
           .withLabels({ [RUN_LABEL]: runId })
           .withWaitStrategy(options.readyLine ? Wait.forLogMessage(options.readyLine) : Wait.forAll([]))
           .withStartupTimeout(120_000)
@@ -54,12 +60,15 @@ export async function startContainer(options: ContainerOptions): Promise<Started
   }
 }
 
-/** The controls of a container, for any process that can reach the engine. `ready` resolves when it takes connections. */
-export function containerControls(id: string, ready: () => Promise<unknown>): BrokerControls {
+/**
+ * The controls of a container, for any process that can reach the engine. `ready` resolves when it takes connections. A
+ * restart gives it so many seconds to stop in good order, and then ends it.
+ */
+export function containerControls(id: string, ready: () => Promise<unknown>, stopSeconds = 30): BrokerControls {
   const container = async () => (await containerEngine()).container.getById(id);
   return {
     restart: async () => {
-      await (await container()).restart({ t: 30 });
+      await (await container()).restart({ t: stopSeconds });
       await ready();
     },
     kill: async () => {

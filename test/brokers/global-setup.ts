@@ -1,5 +1,7 @@
 import type { TestProject } from "vitest/node";
 import { type BrokerStarts, openBrokerDesk } from "./broker-desk.ts";
+import { startElasticMQ } from "./elasticmq.ts";
+import { startFauxqs } from "./fauxqs.ts";
 import { startKafka } from "./kafka.ts";
 import { startRabbitMQ } from "./rabbitmq.ts";
 
@@ -11,7 +13,12 @@ declare module "vitest" {
 
 /** Starts each broker when the first suite asks for it, once per run, and ends them with the run. */
 export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
-  const starts: BrokerStarts = { rabbitmq: startRabbitMQ, kafka: startKafka };
+  const starts: BrokerStarts = {
+    rabbitmq: startRabbitMQ,
+    kafka: startKafka,
+    elasticmq: startElasticMQ,
+    fauxqs: startFauxqs,
+  };
   const desk = await openBrokerDesk(starts);
   provide("brokerDesk", desk.url);
   return desk.close;

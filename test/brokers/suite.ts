@@ -1,6 +1,8 @@
 import { describe, inject, type TestContext, test } from "vitest";
 import { askBrokerDesk, type BrokerRecords } from "./broker-desk.ts";
 import type { BrokerControls, RunningBroker } from "./contract.ts";
+import { elasticMQFrom, type RunningElasticMQ } from "./elasticmq.ts";
+import { fauxqsFrom, type RunningFauxqs } from "./fauxqs.ts";
 // Types of what the global set-up provides.
 import type {} from "./global-setup.ts";
 import { kafkaFrom, type RunningKafka } from "./kafka.ts";
@@ -14,6 +16,16 @@ export function describeRabbitMQ(title: string, suite: (broker: RunningRabbitMQ)
 /** A suite that needs Kafka. Where there is none, its one test is reported as NOT RUN, with the reason. */
 export function describeKafka(title: string, suite: (broker: RunningKafka) => void): void {
   describeBroker("kafka", title, (record) => suite(kafkaFrom(record)));
+}
+
+/** A suite that needs SQS. Where there is no ElasticMQ, its one test is reported as NOT RUN, with the reason. */
+export function describeElasticMQ(title: string, suite: (broker: RunningElasticMQ) => void): void {
+  describeBroker("elasticmq", title, (record) => suite(elasticMQFrom(record)));
+}
+
+/** A suite that needs SQS and SNS. Where there is no fauxqs, its one test is reported as NOT RUN, with the reason. */
+export function describeFauxqs(title: string, suite: (broker: RunningFauxqs) => void): void {
+  describeBroker("fauxqs", title, (record) => suite(fauxqsFrom(record)));
 }
 
 /** The controls that a fault case needs; without them (a broker given by URL) the case is reported as NOT RUN. */

@@ -7,7 +7,8 @@ import { promisify } from "node:util";
 import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
-import { endProcess, isRunning, lastLines, signalProcess, startProcess } from "../native-process.ts";
+import { startProcess } from "../native-process.ts";
+import { processControls, whileItLives } from "../process-controls.ts";
 import { awaitKafka, KAFKA_READY_MS } from "./await-kafka.ts";
 import { findKafka, type KafkaInstallation } from "./installation.ts";
 import type { KafkaNative, StartedKafka } from "./record.ts";
@@ -23,7 +24,7 @@ export async function startNative(): Promise<StartedKafka> {
   try {
     const record = await prepare(installation, folder);
     startProcess(record.server);
-    await awaitServer(record);
+    await whileItLives("Kafka", record.server, (signal) => awaitKafka(record.brokers, KAFKA_READY_MS, signal));
     return { record, guard: watch };
   } catch (error) {
     await watch.release();
@@ -32,25 +33,7 @@ export async function startNative(): Promise<StartedKafka> {
 }
 
 export function nativeControls(record: KafkaNative, ready: () => Promise<unknown>): BrokerControls {
-  const start = async () => {
-    if (isRunning(record.server)) return;
-    startProcess(record.server);
-    await ready();
-  };
-  return {
-    restart: async () => {
-      await endProcess(record.server, "SIGTERM", 30_000);
-      await start();
-    },
-    kill: () => endProcess(record.server, "SIGKILL", 10_000),
-    start,
-    pause: async () => {
-      signalProcess(record.server, "SIGSTOP");
-    },
-    resume: async () => {
-      signalProcess(record.server, "SIGCONT");
-    },
-  };
+  return processControls(record.server, ready);
 }
 
 /** Writes the configuration and formats the data folder. */
@@ -88,17 +71,4 @@ async function prepare({ java, jars }: KafkaInstallation, folder: string): Promi
       environment: { HOME: folder, LANG: "C.UTF-8" },
     },
   };
-}
-
-/** Waits until the server serves, and no longer than it lives. */
-async function awaitServer({ brokers, server }: KafkaNative): Promise<void> {
-  const ended = new AbortController();
-  const watch = setInterval(() => {
-    if (!isRunning(server)) ended.abort(new Error(`Kafka ended while it was starting:\n${lastLines(server)}`));
-  }, 100);
-  try {
-    await awaitKafka(brokers, KAFKA_READY_MS, ended.signal);
-  } finally {
-    clearInterval(watch);
-  }
 }

@@ -1,0 +1,42 @@
+import type { BrokerControls } from "./contract.ts";
+import { endProcess, isRunning, lastLines, type NativeProcess, signalProcess, startProcess } from "./native-process.ts";
+
+/** The controls of a broker that is one process. `ready` resolves when it takes connections. */
+export function processControls(server: NativeProcess, ready: () => Promise<unknown>): BrokerControls {
+  const start = async () => {
+    if (isRunning(server)) return;
+    startProcess(server);
+    await ready();
+  };
+  return {
+    restart: async () => {
+      await endProcess(server, "SIGTERM", 30_000);
+      await start();
+    },
+    kill: () => endProcess(server, "SIGKILL", 10_000),
+    start,
+    pause: async () => {
+      signalProcess(server, "SIGSTOP");
+    },
+    resume: async () => {
+      signalProcess(server, "SIGCONT");
+    },
+  };
+}
+
+/** Waits for a server that was just started, and no longer than it lives: its end aborts the signal with its last lines. */
+export async function whileItLives<T>(
+  broker: string,
+  server: NativeProcess,
+  ready: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const ended = new AbortController();
+  const watch = setInterval(() => {
+    if (!isRunning(server)) ended.abort(new Error(`${broker} ended while it was starting:\n${lastLines(server)}`));
+  }, 100);
+  try {
+    return await ready(ended.signal);
+  } finally {
+    clearInterval(watch);
+  }
+}
