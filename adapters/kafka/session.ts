@@ -61,7 +61,7 @@ export class Session {
       reconnect: { firstMs: settings.reconnectFirstMs, maxMs: settings.reconnectMaxMs },
       clock,
       random,
-      signals: { up: () => void this.#onRestored(), down: (cause) => this.#onLost(cause) },
+      signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause) },
     });
     this.#producer = producer;
     this.#sender = new Sender({
@@ -157,9 +157,10 @@ export class Session {
     if (this.#closing === undefined) this.#signals.down(cause);
   }
 
-  async #onRestored(): Promise<void> {
-    await this.#restoring.restoreAll();
-    // Lost again meanwhile: the next restoration goes on from here.
-    if (this.#closing === undefined && this.#producer.isConnected) this.#signals.up();
+  #onRestored(): void {
+    if (this.#closing !== undefined) return;
+    this.#signals.up();
+    // Nobody waits for this: a topic that is missing shows itself, and is asked for again.
+    void this.#restoring.restoreAll();
   }
 }

@@ -102,7 +102,12 @@ class Establishing {
   }
 
   async #make(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
-    if (topics.length === 0) return;
+    for (let from = 0; from < topics.length; from += MOST_IN_A_REQUEST) {
+      await this.#makeSome(topics.slice(from, from + MOST_IN_A_REQUEST), brokers);
+    }
+  }
+
+  async #makeSome(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
     const specifications = topics.map((topic) => specificationOf(topic, brokers, this.#settings));
     const outcomes = await this.#cluster.createTopics(specifications);
     for (const { topic, error, message } of outcomes) {
@@ -135,6 +140,8 @@ class Establishing {
 
 /** Nobody could look; everything else is the problem of one subscription. */
 const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
+/** A server has to make them all before it answers. */
+const MOST_IN_A_REQUEST = 50;
 /** Requests of one connection wait for each other, and a position takes several. */
 const AT_ONCE = 8;
 

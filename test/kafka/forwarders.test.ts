@@ -1,0 +1,62 @@
+import { expect, test } from "vitest";
+import { Forwarders } from "../../adapters/kafka/forwarders.ts";
+import type { Source } from "../../core/address.ts";
+import { systemClock, systemRandom } from "../../core/clock.ts";
+
+const ORDERS: Source = { kind: "queue", name: "orders" };
+const BILLING: Source = { kind: "subscription", topic: "placed", name: "billing" };
+const MAIL: Source = { kind: "subscription", topic: "placed", name: "mail" };
+
+/** Forwarders over consumers that read nothing, and which of their topics are open. */
+function forwarders() {
+  const open: string[] = [];
+  const subject = new Forwarders({
+    producer: { send: () => {} },
+    clock: systemClock(),
+    random: systemRandom(),
+    notice: () => {},
+    openConsumer: async ({ topics: [topic = ""], group }) => {
+      expect(group).toBe(topic);
+      open.push(topic);
+      return {
+        leaseMs: undefined,
+        window: () => {},
+        settle: async () => [],
+        extend: async () => [],
+        close: async () => void open.splice(open.indexOf(topic), 1),
+      };
+    },
+  });
+  return { subject, open: () => [...open].sort() };
+}
+
+test("one destination has one, however many receive from it, until the last has ended", async () => {
+  const { subject, open } = forwarders();
+  const [first, second] = [subject.run(ORDERS), subject.run(ORDERS)];
+  expect(open()).toEqual(["orders.delays"]);
+  await first();
+  await first();
+  expect(open()).toEqual(["orders.delays"]);
+  await second();
+  expect(open()).toEqual([]);
+  const again = subject.run(ORDERS);
+  expect(open()).toEqual(["orders.delays"]);
+  await again();
+});
+
+test("subscriptions have one for their topic together, and one each", async () => {
+  const { subject, open } = forwarders();
+  const [billing, mail] = [subject.run(BILLING), subject.run(MAIL)];
+  expect(open()).toEqual(["placed.billing.delays", "placed.delays", "placed.mail.delays"]);
+  await billing();
+  expect(open()).toEqual(["placed.delays", "placed.mail.delays"]);
+  await mail();
+  expect(open()).toEqual([]);
+});
+
+test("dead letters and suspects have none", async () => {
+  const { subject, open } = forwarders();
+  const ends = [subject.run({ kind: "dead-letters", of: BILLING }), subject.run({ kind: "suspects", of: BILLING })];
+  expect(open()).toEqual([]);
+  for (const end of ends) await end();
+});
