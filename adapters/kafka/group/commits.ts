@@ -1,5 +1,5 @@
 import type { Clock } from "../../../core/clock.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import type { CommittedOffset, Membership, PartitionOffset, TopicPartition } from "../port.ts";
 import type { Bell } from "./bell.ts";
 import type { CommitOutcome } from "./contract.ts";
@@ -43,7 +43,7 @@ export class Commits {
   /** Rung when the membership changed, and at the end. */
   readonly #changed: Bell;
   readonly #underWay = new Set<Promise<unknown>>();
-  /** In this generation a commit may yet come that was given up. */
+  /** In this generation a commit may yet be done that was not answered. */
   #doubtful = -1;
 
   constructor(group: string, link: CoordinatorLink, host: CommitsHost, clock: Clock, longestMs: number, changed: Bell) {
@@ -121,8 +121,9 @@ export class Commits {
         const key = keyOf(item.commit);
         if (errors.has(key)) this.#judge(item, errors.get(key), membership, what);
       }
-    } catch (error) {
-      if (isMessagingError(error, "timeout")) this.#doubtful = membership.generation;
+    } catch {
+      // The server may get to it later, and even after another that was sent later.
+      this.#doubtful = membership.generation;
     }
   }
 

@@ -41,7 +41,7 @@ export class CoordinatorLink {
     return this.#ask("joining", what, Math.max(this.#patienceMs, SHORTEST_JOIN_PATIENCE_MS), request);
   }
 
-  /** A request that is answered at once. Rejects with a `MessagingError`; with `timeout` if it may yet be carried out. */
+  /** A request that is answered at once. Rejects with a `MessagingError`; it may be carried out all the same, and late. */
   ask<Result>(what: string, request: Request<Result>): Promise<Result> {
     return this.#ask("asking", what, this.#patienceMs, request);
   }
@@ -53,12 +53,6 @@ export class CoordinatorLink {
   /** The coordinator is to be looked up anew. */
   forget(): void {
     this.#node = undefined;
-  }
-
-  /** Gives up every request under way, and the connections, which may be open on one side only. */
-  renew(): void {
-    this.#replace("joining");
-    this.#replace("asking");
   }
 
   async close(): Promise<void> {
@@ -89,11 +83,11 @@ export class CoordinatorLink {
     try {
       return await within(this.#clock, ms, what, request(connection));
     } catch (error) {
-      const replaced = this.#connections[role] !== connection;
-      if (!replaced && isMessagingError(error, "timeout")) this.#replace(role);
-      // Given up by us, so that the server may still get to it.
-      if (replaced)
-        throw new MessagingError("timeout", `gave up to ask Kafka to ${what}; trying again`, { cause: error });
+      if (this.#connections[role] === connection && isMessagingError(error, "timeout")) {
+        this.#replace(role);
+        // Where what is answered at once has no answer, a join has none either.
+        if (role === "asking") this.#replace("joining");
+      }
       throw requestError(error, what);
     }
   }

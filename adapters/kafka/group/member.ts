@@ -21,7 +21,10 @@ export interface MemberOptions {
   readonly topics: readonly string[];
   /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
   readonly sessionTimeoutMs?: number;
-  /** How long others wait for a member to join again, and how long its owner may take to let partitions go. */
+  /**
+   * How long its owner may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
+   * member to join again, and at least for its session timeout: a member that is out of the group has to know.
+   */
   readonly rebalanceTimeoutMs: number;
   /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
   readonly heartbeatMs?: number;
@@ -106,6 +109,7 @@ class Member implements GroupMember {
         holdOf: (partition) => this.#holdings.of(partition),
         fenced: (membership, name) => this.#fenced(membership, name),
         renewGeneration: () => {
+          if (this.#isJoining) return;
           this.#wish++;
           this.#joinAgain();
         },
@@ -222,13 +226,13 @@ class Member implements GroupMember {
   }
 
   #joinRequest(): JoinRequest {
-    const { group, topics, rebalanceTimeoutMs } = this.#options;
+    const { group, topics } = this.#options;
     const { staying: held, leaving } = this.#holdings;
     return {
       group,
       memberId: this.#session.memberId,
       sessionTimeoutMs: this.#sessionTimeoutMs,
-      rebalanceTimeoutMs,
+      rebalanceTimeoutMs: Math.max(this.#options.rebalanceTimeoutMs, this.#sessionTimeoutMs),
       protocol: PROTOCOL,
       metadata: encodeSubscription({
         topics,
@@ -286,7 +290,6 @@ class Member implements GroupMember {
     const { group } = this.#options;
     const text = `no answer of the coordinator of group ${group} for ${this.#sessionTimeoutMs} ms, the session timeout: partitions may be with others; joining again`;
     this.#end("member-id", new MessagingError("timeout", text));
-    this.#link.renew();
   }
 
   /** Nothing is ours any more. */

@@ -27,7 +27,8 @@ export interface Line {
   /** Runs what the process does with an answer, when it can. */
   readonly process: (run: () => void) => void;
   readonly connections: Set<FakeConnection>;
-  readonly held: (() => void)[];
+  /** What waits, of each connection in order. */
+  readonly held: Map<FakeConnection, (() => void)[]>;
 }
 
 /** Makes a line that is good. */
@@ -38,19 +39,26 @@ export function goodLine(random: Prng, process: (run: () => void) => void = (run
     arrives: () => random.chance(0.5),
     process,
     connections: new Set(),
-    held: [],
+    held: new Map(),
   };
 }
 
-/** What was held back in silence goes on. */
+/** What was held back in silence goes on. Of two connections a server may read the younger first. */
 export function restore(line: Line): void {
   line.weather = "good";
-  for (const run of line.held.splice(0)) run();
+  const held = [...line.held.values()].reverse();
+  line.held.clear();
+  for (const run of held.flat()) run();
 }
 
 /** Breaks every connection of a line. */
 export function cut(line: Line): void {
   for (const connection of [...line.connections]) connection.break("the connection broke");
+}
+
+/** Every connection of a line is open on this side only from now on, without a sign of it; new ones are good. */
+export function deaden(line: Line): void {
+  for (const connection of line.connections) connection.isDead = true;
 }
 
 /** Brokers with one group, one of them its coordinator. */
@@ -64,6 +72,9 @@ export class FakeCluster {
   readonly errors = new Map<string, string>();
   node = 1;
   isUp = true;
+  /** Whether the other node, the coordinator of before, can be connected to. */
+  isOtherUp = true;
+  #frozen: (() => void)[] | undefined;
 
   constructor(time: VirtualTime, coordinator: FakeCoordinator, topics: Readonly<Record<string, number>>) {
     this.time = time;
@@ -86,6 +97,26 @@ export class FakeCluster {
       this.isUp = true;
     }, downMs);
     this.time.schedule(() => this.coordinator.load(), downMs + loadMs);
+  }
+
+  /** The coordinator's broker stands still: it takes what comes and answers nothing. */
+  freeze(ms: number): void {
+    if (this.#frozen !== undefined) return;
+    this.#frozen = [];
+    this.coordinator.clock.pause();
+    this.time.schedule(() => {
+      const frozen = this.#frozen ?? [];
+      this.#frozen = undefined;
+      this.coordinator.clock.resume();
+      // Of two connections it may read the younger first.
+      for (const thaw of frozen.reverse()) thaw();
+    }, ms);
+  }
+
+  /** Resolves when the coordinator's broker does not stand still. */
+  thawed(): Promise<void> | undefined {
+    const frozen = this.#frozen;
+    return frozen && new Promise((resolve) => void frozen.push(resolve));
   }
 
   metadata(names: readonly string[]): readonly TopicMetadata[] {
@@ -111,6 +142,7 @@ export class FakeConnection {
   readonly #waiting = new Set<(error: MessagingError) => void>();
   #queue: Promise<unknown> = Promise.resolve();
   #isClosed = false;
+  isDead = false;
 
   constructor(cluster: FakeCluster, line: Line) {
     this.#cluster = cluster;
@@ -127,6 +159,7 @@ export class FakeConnection {
   /** Whatever is under way rejects. It is good for further requests. */
   break(why: string): void {
     this.#queue = Promise.resolve();
+    this.isDead = false;
     for (const reject of [...this.#waiting]) reject(new MessagingError("unreachable", why));
   }
 
@@ -181,6 +214,9 @@ export class FakeConnection {
     serve: (group: FakeCoordinator) => Promise<Result>,
   ): Promise<Result> {
     return this.#ask(async () => {
+      if (node !== this.#cluster.node && !this.#cluster.isOtherUp)
+        throw new MessagingError("unreachable", "it is down");
+      if (node === this.#cluster.node) await this.#cluster.thawed();
       const moved = node === this.#cluster.node ? undefined : "NOT_COORDINATOR_FOR_GROUP";
       const error = this.#cluster.errors.get(name) ?? moved;
       return error === undefined ? await serve(this.#cluster.coordinator) : ({ ...refusal, error } as Result);
@@ -205,10 +241,13 @@ export class FakeConnection {
           fail(new MessagingError("unreachable", "no connection can be made"));
           return;
         }
-        const result = await serve();
+        const answer = await serve().then(
+          (result) => () => resolve(result),
+          (error: unknown) => () => reject(error),
+        );
         done();
         this.#travel(() => {
-          if (this.#waiting.delete(fail)) line.process(() => resolve(result));
+          if (this.#waiting.delete(fail)) line.process(answer);
         });
       });
     });
@@ -219,7 +258,9 @@ export class FakeConnection {
 
   #travel(arrive: () => void): void {
     this.#cluster.time.schedule(() => {
-      if (this.#line.weather === "silent") this.#line.held.push(arrive);
+      if (this.isDead) return;
+      const { weather, held } = this.#line;
+      if (weather === "silent") held.set(this, [...(held.get(this) ?? []), arrive]);
       else arrive();
     }, this.#line.latencyMs());
   }

@@ -9,7 +9,8 @@ import type {
   SyncRequest,
   TopicPartition,
 } from "../../../adapters/kafka/port.ts";
-import type { Clock, Timer } from "../../../core/clock.ts";
+import type { Timer } from "../../../core/clock.ts";
+import type { PausableClock } from "./pausable-clock.ts";
 
 type State = "Empty" | "PreparingRebalance" | "CompletingRebalance" | "Stable";
 type Reply<Answer> = (answer: Answer) => void;
@@ -51,14 +52,14 @@ const NOTHING = Buffer.alloc(0);
 
 /** The coordinator of one group, as Kafka's classic protocol has it. */
 export class FakeCoordinator {
-  readonly #clock: Clock;
+  readonly clock: PausableClock;
   readonly #events: CoordinatorEvents;
   readonly #initialDelayMs: number;
   readonly offsets = new Map<string, Stored>();
   state: State = "Empty";
   generation = 0;
-  /** How many rounds were completed. */
-  rounds = 0;
+  /** When the last generation began. */
+  begun = 0;
   isLoading = false;
   #leader = "";
   #seats = new Map<string, Seat>();
@@ -69,8 +70,8 @@ export class FakeCoordinator {
   #snapshot: Snapshot = { generation: 0, leader: "", seats: [] };
   #ids = 0;
 
-  constructor(clock: Clock, events: CoordinatorEvents, initialDelayMs = 0) {
-    this.#clock = clock;
+  constructor(clock: PausableClock, events: CoordinatorEvents, initialDelayMs = 0) {
+    this.clock = clock;
     this.#events = events;
     this.#initialDelayMs = initialDelayMs;
   }
@@ -245,7 +246,7 @@ export class FakeCoordinator {
       this.#events.log(`${seat.memberId} did not join in time`);
     }
     this.generation++;
-    this.rounds++;
+    this.begun = this.clock.monotonic();
     if (this.#seats.size === 0) {
       this.state = "Empty";
       this.#save();
@@ -295,21 +296,21 @@ export class FakeCoordinator {
   #renew(seat: Seat): void {
     this.#cancel(seat);
     if (seat.joining !== undefined || seat.syncing !== undefined) return;
-    seat.expiry = this.#clock.schedule(() => this.#remove(seat.memberId, "expired"), seat.sessionTimeoutMs);
+    seat.expiry = this.clock.schedule(() => this.#remove(seat.memberId, "expired"), seat.sessionTimeoutMs);
   }
 
   #cancel(seat: Seat): void {
-    if (seat.expiry !== undefined) this.#clock.cancel(seat.expiry);
+    if (seat.expiry !== undefined) this.clock.cancel(seat.expiry);
     seat.expiry = undefined;
   }
 
   #startRound(end: () => void, ms: number): void {
     this.#stopRound();
-    this.#round = this.#clock.schedule(end, ms);
+    this.#round = this.clock.schedule(end, ms);
   }
 
   #stopRound(): void {
-    if (this.#round !== undefined) this.#clock.cancel(this.#round);
+    if (this.#round !== undefined) this.clock.cancel(this.#round);
     this.#round = undefined;
   }
 

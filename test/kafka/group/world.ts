@@ -1,9 +1,10 @@
 import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
 import { Prng } from "../../simulation/prng.ts";
-import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
+import { VirtualTime } from "../../simulation/virtual-time.ts";
 import { FakeCluster } from "./fake-cluster.ts";
 import { type ConsumerTimes, FakeConsumer } from "./fake-consumer.ts";
 import { FakeCoordinator } from "./fake-coordinator.ts";
+import { PausableClock } from "./pausable-clock.ts";
 
 const TIMES: ConsumerTimes = {
   sessionTimeoutMs: 10_000,
@@ -26,7 +27,7 @@ export class World {
     this.random = new Prng(`${seed}`);
     const log = (text: string): void => this.say(text);
     this.coordinator = new FakeCoordinator(
-      new ProcessClock(this.time),
+      new PausableClock(this.time),
       { log, committed: (memberId, offset) => this.#onCommitted(memberId, offset) },
       initialDelayMs,
     );
@@ -83,14 +84,9 @@ export class World {
 
   /** Balanced, and the coordinator sees the same members. */
   isCalm(): boolean {
-    const { state, memberIds, isLoading } = this.coordinator;
-    return (
-      this.cluster.isUp &&
-      !isLoading &&
-      state === "Stable" &&
-      memberIds.length === this.running.length &&
-      this.isBalanced()
-    );
+    const { state, memberIds, isLoading, clock } = this.coordinator;
+    const isServing = this.cluster.isUp && !isLoading && !clock.isPaused;
+    return isServing && state === "Stable" && memberIds.length === this.running.length && this.isBalanced();
   }
 
   /** Who has what, by name. */
