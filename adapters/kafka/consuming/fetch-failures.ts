@@ -7,6 +7,8 @@ import { goneNotice, refusedError, unreachableError } from "./stalls.ts";
 /** The first failures of a partition are nobody's business: leaders move, brokers restart. */
 const TOLD_FROM = 3;
 const TOLD_EVERY_MS = 30_000;
+/** So many answers in a row must say that a log is shorter than it was: starting over does everything again. */
+const CERTAIN_AFTER = 5;
 
 /** What is done where a partition cannot be read: wait, ask for its leader again, and tell if it lasts. */
 export class FetchFailures {
@@ -45,7 +47,7 @@ export class FetchFailures {
 
   /** The log ends before the position. True once it is certain: a broker that is behind may say so, too. */
   beyond(cursor: Cursor): boolean {
-    if (++cursor.beyond >= TOLD_FROM) return true;
+    if (++cursor.beyond >= CERTAIN_AFTER) return true;
     const { partition } = cursor;
     this.failed(cursor, refusedError("OFFSET_OUT_OF_RANGE", partition, partition.ledger.position), false);
     return false;

@@ -1,0 +1,296 @@
+import { describe, expect, it } from "vitest";
+import { beginning, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
+import type { FetchedPartition } from "../../../adapters/kafka/port.ts";
+import { MessagingError } from "../../../core/index.ts";
+import { openScripted } from "./open-scripted.ts";
+
+const refused = (error: string) => (fetched: FetchedPartition) => ({ ...fetched, error, records: Buffer.alloc(0) });
+
+describe("reading partitions", () => {
+  it("stops before what cannot be read, says where, and goes on elsewhere", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 100 });
+    scripted.script.misread = (decoded, { partition, from }) => {
+      if (partition !== 0) return decoded;
+      const records = decoded.records.filter(({ offset }) => offset < 7);
+      const error = new MessagingError("invalid", "its checksum is wrong");
+      return {
+        records,
+        nextOffset: Math.max(from, Math.min(7, decoded.nextOffset)),
+        unreadable: { offset: 7, error, resumeAt: 9 },
+      };
+    };
+    expect(await scripted.until(() => scripted.stalls.length > 0 && scripted.offsets(1).length === 100)).toBe(true);
+    expect(scripted.offsets(0)).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect(scripted.stalls[0]?.code).toBe("invalid");
+    expect(scripted.stalls[0]?.message).toContain('partition 0 of topic "orders" stops at offset 7');
+    const before = scripted.asked.length;
+    await scripted.pass(60_000);
+    const tries = scripted.asked
+      .slice(before)
+      .filter(({ partitions }) => partitions.some((one) => one.partition === 0));
+    expect(tries.length).toBeLessThan(60);
+    expect(scripted.stalls.length).toBeLessThan(5);
+    expect(scripted.counts.flowing).toBe(0);
+    scripted.script.misread = (decoded) => decoded;
+    expect(await scripted.until(() => scripted.offsets(0).length === 100)).toBe(true);
+  });
+
+  it("tells a missing right at once, and again when it lasts", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 3 });
+    scripted.script.tamper = (_, answer) => answer.map(refused("TOPIC_AUTHORIZATION_FAILED"));
+    expect(await scripted.until(() => scripted.stalls.length === 1, 2_000)).toBe(true);
+    expect(scripted.stalls[0]?.code).toBe("unauthorized");
+    expect(await scripted.until(() => scripted.stalls.length === 2, 60_000)).toBe(true);
+    scripted.script.tamper = (_, answer) => answer;
+    expect(await scripted.until(() => scripted.held.length === 3)).toBe(true);
+  });
+
+  it("does not mention a leader that moved", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 3 });
+    await scripted.until(() => scripted.held.length === 3);
+    (scripted.logs[0] as { leader: number }).leader = 2;
+    scripted.logs[0]?.append({ chance: () => false } as never);
+    expect(await scripted.until(() => scripted.held.length === 4, 5_000)).toBe(true);
+    expect(scripted.stalls).toEqual([]);
+  });
+
+  it("says that it flows again when nothing has come yet", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 0 });
+    scripted.script.tamper = (_, answer) => answer.map(refused("KAFKA_STORAGE_ERROR"));
+    expect(await scripted.until(() => scripted.stalls.length > 0)).toBe(true);
+    scripted.script.tamper = (_, answer) => answer;
+    expect(await scripted.until(() => scripted.counts.flowing === 1, 10_000)).toBe(true);
+    await scripted.pass(10_000);
+    expect(scripted.counts.flowing).toBe(1);
+  });
+
+  it("connects anew where nothing is heard any more, and says so", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 5 });
+    await scripted.until(() => scripted.held.length === 10);
+    scripted.script.tamper = () => undefined;
+    const { connections } = scripted.counts;
+    expect(await scripted.until(() => scripted.stalls.length > 0, 40_000)).toBe(true);
+    expect(scripted.stalls[0]?.message).toContain("nothing was heard of partition");
+    expect(scripted.counts.connections).toBe(connections + 1);
+    scripted.script.tamper = (_, answer) => answer;
+    for (const log of scripted.logs) log.append({ chance: () => false } as never);
+    expect(await scripted.until(() => scripted.held.length === 12, 40_000)).toBe(true);
+  });
+
+  it("connects anew where there is something and nothing comes", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 5 });
+    scripted.script.tamper = (_, answer) => answer.map((one) => ({ ...one, records: Buffer.alloc(0) }));
+    const { connections } = scripted.counts;
+    expect(await scripted.until(() => scripted.counts.connections > connections, 40_000)).toBe(true);
+    expect(scripted.stalls.map(({ message }) => message)).toEqual([expect.stringContaining("5 offsets to read")]);
+  });
+
+  it("names an open transaction that holds everything back", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 5 });
+    scripted.script.tamper = (_, answer) =>
+      answer.map((one) => ({ ...one, lastStableOffset: 0, records: Buffer.alloc(0) }));
+    const { connections } = scripted.counts;
+    expect(await scripted.until(() => scripted.stalls.length > 0, 40_000)).toBe(true);
+    expect(scripted.stalls[0]?.message).toContain("a transaction of another producer is open");
+    expect(scripted.counts.connections).toBe(connections);
+  });
+
+  it("says that a topic is gone, once, and goes on when it is back", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 3 });
+    await scripted.until(() => scripted.held.length === 3);
+    expect(await scripted.until(() => scripted.stored.size === 1)).toBe(true);
+    const [log] = scripted.logs;
+    scripted.cluster.logs.clear();
+    expect(await scripted.until(() => scripted.notices.length > 0)).toBe(true);
+    expect(scripted.notices.map(({ code }) => code)).toEqual(["not-found"]);
+    expect(scripted.counts.refreshed).toBeGreaterThan(0);
+    const { commits } = scripted.counts;
+    const settled = scripted.settle(scripted.held);
+    await scripted.pass(30_000);
+    expect(scripted.counts.commits).toBe(commits);
+    expect(scripted.notices).toHaveLength(1);
+    if (log !== undefined) scripted.cluster.logs.set("orders/0", log);
+    let results: readonly string[] = [];
+    void settled.then((found) => {
+      results = found;
+    });
+    expect(await scripted.until(() => results.length === 3)).toBe(true);
+    expect(results).toEqual(["settled", "settled", "settled"]);
+    expect(scripted.lost).toEqual([]);
+  });
+
+  it("begins anew with a topic that came back without its commits", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 3 });
+    await scripted.until(() => scripted.held.length === 3 && scripted.stored.size === 1);
+    const [log] = scripted.logs;
+    scripted.cluster.logs.clear();
+    await scripted.until(() => scripted.notices.length > 0);
+    scripted.stored.clear();
+    // As long as before, and with other records.
+    if (log !== undefined) scripted.cluster.logs.set("orders/0", log);
+    expect(await scripted.until(() => scripted.held.length === 6)).toBe(true);
+    expect(scripted.lost).toHaveLength(3);
+    expect(scripted.notices.map(({ code }) => code)).toEqual(["not-found", "conflict"]);
+    expect(scripted.offsets()).toEqual([0, 1, 2, 0, 1, 2]);
+  });
+
+  it("takes a log for shorter than it was only when it is told so again and again", async () => {
+    const committed = new Map([[0, { offset: 50, metadata: "" }]]);
+    const scripted = await openScripted({ partitions: 1, records: 40, committed });
+    const [log] = scripted.logs;
+    await scripted.until(() => scripted.asked.length === 1);
+    await scripted.pass(300);
+    if (log === undefined) throw new Error("no log");
+    // The next leader knows better.
+    for (let more = 0; more < 11; more++) log.append({ chance: () => false } as never);
+    expect(await scripted.until(() => scripted.held.length === 1)).toBe(true);
+    expect(scripted.offsets()).toEqual([50]);
+    expect(scripted.notices).toEqual([]);
+
+    const shorter = await openScripted({ partitions: 1, records: 40, committed });
+    expect(await shorter.until(() => shorter.held.length === 40)).toBe(true);
+    expect(shorter.notices.map(({ code }) => code)).toEqual(["conflict"]);
+  });
+
+  it("says how many records were deleted before they were read", async () => {
+    const committed = new Map([
+      [0, { offset: 5, metadata: encodeProgress({ ...beginning(5), reach: 20, deaths: [9] }) }],
+    ]);
+    const scripted = await openScripted({ partitions: 1, records: 40, committed });
+    scripted.logs[0]?.deleteBefore(30);
+    expect(await scripted.until(() => scripted.held.length === 10)).toBe(true);
+    expect(scripted.notices.map(({ message }) => message)).toEqual([
+      expect.stringContaining("25 offsets were deleted before they were read"),
+    ]);
+    expect(scripted.held.every(({ deaths }) => deaths === 0)).toBe(true);
+  });
+
+  it("says so as well where the broker only hints at it", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 40 });
+    scripted.script.tamper = (_, answer) => answer.map((one) => ({ ...one, logStartOffset: 12 }));
+    scripted.script.misread = (decoded) => ({
+      ...decoded,
+      records: decoded.records.filter(({ offset }) => offset >= 12),
+    });
+    expect(await scripted.until(() => scripted.held.length === 28)).toBe(true);
+    expect(scripted.notices[0]?.message).toContain("12 offsets were deleted");
+  });
+
+  it("begins a partition without a commit at the earliest that is kept", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 10 });
+    scripted.logs[1]?.deleteBefore(4);
+    expect(await scripted.until(() => scripted.held.length === 16)).toBe(true);
+    expect(scripted.notices.map(({ message }) => message)).toEqual([
+      expect.stringContaining("has no offset for partition 1"),
+    ]);
+    expect(scripted.offsets(1)).toEqual([4, 5, 6, 7, 8, 9]);
+  });
+
+  it("reads ahead only as far as its buffers go", async () => {
+    const maxBufferBytes = 2 * 1024 * 1024;
+    const scripted = await openScripted({ partitions: 4, records: 20_000, options: { window: 1 }, maxBufferBytes });
+    const read = new Map<number, number>();
+    scripted.script.misread = (decoded, { partition }) => {
+      read.set(partition, (read.get(partition) ?? 0) + decoded.records.length);
+      return decoded;
+    };
+    await scripted.pass(120_000);
+    expect(scripted.held).toHaveLength(1);
+    // A record takes some 200 bytes beside its own.
+    for (const count of read.values()) {
+      expect(count).toBeGreaterThan(100);
+      expect(count * 200).toBeLessThan(maxBufferBytes / 2);
+    }
+  });
+
+  it("does not wait long for others while a full one may have room again", async () => {
+    const scripted = await openScripted({
+      partitions: 2,
+      records: 5_000,
+      options: { window: 1_000, windowPer: "partition" },
+      maxBufferBytes: 1024 * 1024,
+    });
+    await scripted.until(() => scripted.offsets(0).length === 1_000 && scripted.offsets(1).length === 1_000);
+    await scripted.pass(5_000);
+    const [full] = scripted.asked.slice(-1);
+    expect(full?.partitions.length).toBeLessThan(2);
+    if (full !== undefined && full.partitions.length === 1) expect(full.maxWaitMs).toBeLessThanOrEqual(50);
+  });
+});
+
+describe("committing", () => {
+  it("tries again for one partition while others go on, and tells when it lasts", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 5 });
+    await scripted.until(() => scripted.held.length === 10);
+    scripted.script.commit = (key) => (key === "orders/0" ? "failed" : "committed");
+    const results = new Map<number, string>();
+    for (const held of scripted.held) {
+      void scripted
+        .settle([held])
+        .then(([result]) => results.set(held.partition * 100 + held.record.offset, String(result)));
+    }
+    expect(await scripted.until(() => results.size === 5, 1_000)).toBe(true);
+    const { commits } = scripted.counts;
+    await scripted.pass(60_000);
+    expect(scripted.counts.commits - commits).toBeLessThan(80);
+    expect(scripted.stalls[0]?.message).toContain("commits of group");
+    expect(results.size).toBe(5);
+    scripted.script.commit = () => "committed";
+    expect(await scripted.until(() => results.size === 10, 10_000)).toBe(true);
+    expect(new Set(results.values())).toEqual(new Set(["settled"]));
+    expect(await scripted.until(() => scripted.counts.flowing === 1, 10_000)).toBe(true);
+  });
+
+  it("begins anew with a partition that was refused and not taken away", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 5 });
+    await scripted.until(() => scripted.held.length === 5);
+    scripted.script.commit = () => "fenced";
+    let results: readonly string[] = [];
+    void scripted.settle(scripted.held.slice(0, 2)).then((found) => {
+      results = found;
+    });
+    expect(await scripted.until(() => results.length === 2)).toBe(true);
+    expect(results).toEqual(["fenced", "fenced"]);
+    expect(scripted.lost).toHaveLength(3);
+    scripted.script.commit = () => "committed";
+    expect(await scripted.until(() => scripted.held.length === 10, 10_000)).toBe(true);
+    expect(scripted.held.slice(5).every(({ deaths }) => deaths === 1)).toBe(true);
+  });
+
+  it("gives up on what is out too long when others are to have its partition", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 5 });
+    await scripted.until(() => scripted.held.length === 10);
+    let isRevoked = false;
+    void scripted.owner.revoke([{ topic: "orders", partition: 0 }]).then(() => {
+      isRevoked = true;
+    });
+    const done = scripted.held.filter(({ partition, record }) => partition === 0 && record.offset > 2);
+    const settled = scripted.settle(done);
+    expect(await scripted.until(() => isRevoked)).toBe(true);
+    expect(await settled).toEqual(["settled", "settled"]);
+    expect(scripted.lost.map(({ partition, record }) => [partition, record.offset])).toEqual([
+      [0, 0],
+      [0, 1],
+      [0, 2],
+    ]);
+    const { offset, metadata } = scripted.stored.get("orders/0") ?? { offset: -1, metadata: "" };
+    expect(offset).toBe(0);
+    expect(metadata).toMatch(/^anybroker:1:0:/);
+    expect(await scripted.settle(scripted.lost)).toEqual(["fenced", "fenced", "fenced"]);
+  });
+
+  it("lets little be blamed on it while nothing comes", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 2_000 });
+    await scripted.until(() => scripted.held.length === 1_000);
+    for (let from = 0; from < 2_000; from += 500) {
+      await scripted.until(() => scripted.held.length >= from + 500);
+      void scripted.settle(scripted.held.slice(from, from + 500));
+    }
+    const reach = () => Number.parseInt(scripted.stored.get("orders/0")?.metadata.split(":")[2] ?? "", 36);
+    expect(await scripted.until(() => scripted.stored.get("orders/0")?.offset === 2_000)).toBe(true);
+    expect(await scripted.until(() => reach() <= 16, 10_000)).toBe(true);
+    const { commits } = scripted.counts;
+    await scripted.pass(60_000);
+    expect(scripted.counts.commits).toBeLessThanOrEqual(commits + 1);
+  });
+});
