@@ -2,6 +2,7 @@ import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/con
 import { openMember } from "../../../adapters/kafka/group/member.ts";
 import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
+import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { Prng } from "../../simulation/prng.ts";
 import type { FakeCluster, Line } from "./fake-cluster.ts";
@@ -47,6 +48,7 @@ export class FakeConsumer implements MemberOwner {
   readonly #events: ConsumerEvents;
   readonly #random: Prng;
   #committing: Promise<unknown> | undefined;
+  #timer: Timer | undefined;
 
   constructor(
     name: string,
@@ -82,6 +84,7 @@ export class FakeConsumer implements MemberOwner {
   async close(): Promise<void> {
     this.isClosed = true;
     this.works.clear();
+    if (this.#timer !== undefined) this.clock.cancel(this.#timer);
     await this.member.close();
     this.isDead = true;
   }
@@ -147,7 +150,7 @@ export class FakeConsumer implements MemberOwner {
 
   #workLater(): void {
     if (this.isClosed) return;
-    this.clock.schedule(
+    this.#timer = this.clock.schedule(
       () => {
         for (const work of this.works.values()) if (!work.isRecalled && work.position !== undefined) work.position++;
         this.#committing ??= this.#commit([...this.works.values()]).finally(() => {

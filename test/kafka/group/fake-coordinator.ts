@@ -165,6 +165,11 @@ export class FakeCoordinator {
     return { error: undefined, offsets };
   }
 
+  /** Somebody removes a member by hand. */
+  evict(memberId: string): void {
+    this.#remove(memberId, "was removed");
+  }
+
   /** Dies, and knows afterwards what was stable at last. Members whose answers were outstanding never hear of them. */
   fail(): void {
     this.#isWaiting = false;
