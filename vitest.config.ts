@@ -9,6 +9,7 @@ const alias = [
   { find: /^anybroker\/memory$/, replacement: source("adapters/memory/index.ts") },
   { find: /^anybroker\/rabbitmq$/, replacement: source("adapters/rabbitmq/index.ts") },
   { find: /^anybroker\/kafka$/, replacement: source("adapters/kafka/index.ts") },
+  { find: /^anybroker\/sqs$/, replacement: source("adapters/sqs/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

@@ -8,6 +8,7 @@ const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   memory: [],
   rabbitmq: ["amqplib"],
   kafka: ["kafkajs"],
+  sqs: ["@aws-sdk/client-sns", "@aws-sdk/client-sqs"],
 };
 
 function offences(sources: readonly Source[], allowed: (wanted: Import, source: Source) => boolean): string[] {

@@ -1,0 +1,228 @@
+import { isUtf8 } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Message, MessageAttributeValue } from "@aws-sdk/client-sqs";
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import type { Headers } from "../../core/delivery.ts";
+import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
+
+/** The attribute that holds what the others cannot: id, key, content type, the engine's headers, and what did not fit. */
+const PACKED = "anybroker";
+/** A routing key has an attribute of its own, because filter policies look at it. */
+export const ROUTING_KEY = "anybroker-routing-key";
+/** SQS takes ten attributes; with more SNS drops the message on its way to a queue. */
+const MOST_HEADERS_APART = 8;
+const ATTRIBUTE_NAME = /^(?!AWS\.|Amazon\.)(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)$/i;
+/** What SQS refuses in a body or a value. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that it refuses.
+const REFUSED = /[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
+const JSON_TYPE = "application/json";
+/** SQS refuses a body of no characters. */
+const EMPTY = "-";
+
+/** What travels of a message, in the form of both SQS and SNS. */
+export interface WireMessage {
+  readonly body: string;
+  readonly attributes: Record<string, MessageAttributeValue>;
+  /** As SQS counts: the body, and the names, types and values of the attributes. */
+  readonly bytes: number;
+}
+
+interface Packed {
+  readonly id: string;
+  readonly key?: string;
+  readonly type?: string;
+  /** How the body is written, where it is not text that SQS takes. */
+  readonly body?: "base64" | "empty";
+  readonly headers?: Headers;
+}
+
+/** Writes a message; `dueAt` (milliseconds since 1970) is added where the broker cannot delay it. */
+export function encodeMessage(message: OutgoingMessage, dueAt?: number): WireMessage {
+  const attributes: Record<string, MessageAttributeValue> = {};
+  const packed: Record<string, string> = Object.create(null);
+  let apart = 0;
+  let left = 0;
+  for (const name in message.headers) {
+    const value = message.headers[name] as string;
+    if (apart < MOST_HEADERS_APART && travelsApart(name, value)) {
+      attributes[name] = { DataType: "String", StringValue: value };
+      apart++;
+    } else {
+      packed[name] = value;
+      left++;
+    }
+  }
+  if (dueAt !== undefined) {
+    packed[HEADER.dueAt] = String(dueAt);
+    left++;
+  }
+  const { text, form } = encodeBody(message.body);
+  const own: Packed = {
+    id: message.id,
+    ...(message.key === undefined ? {} : { key: message.key }),
+    ...(message.contentType === JSON_TYPE ? {} : { type: message.contentType }),
+    ...(form === undefined ? {} : { body: form }),
+    ...(left === 0 ? {} : { headers: packed }),
+  };
+  attributes[PACKED] = { DataType: "String", StringValue: escapeRefused(JSON.stringify(own)) };
+  if (message.routingKey !== undefined) {
+    attributes[ROUTING_KEY] = { DataType: "String", StringValue: message.routingKey };
+  }
+  return { body: text, attributes, bytes: bytesOf(text, attributes) };
+}
+
+function travelsApart(name: string, value: string): boolean {
+  return (
+    value !== "" &&
+    name !== PACKED &&
+    !name.startsWith(SYSTEM_PREFIX) &&
+    ATTRIBUTE_NAME.test(name) &&
+    !REFUSED.test(value)
+  );
+}
+
+function encodeBody(body: Uint8Array): { readonly text: string; readonly form: Packed["body"] } {
+  if (body.length === 0) return { text: EMPTY, form: "empty" };
+  const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (isUtf8(buffer)) {
+    const text = buffer.toString();
+    if (!REFUSED.test(text)) return { text, form: undefined };
+  }
+  return { text: buffer.toString("base64"), form: "base64" };
+}
+
+/** JSON may hold characters that SQS refuses only within texts, where they can be escaped. */
+function escapeRefused(json: string): string {
+  return REFUSED.test(json)
+    ? json.replaceAll(new RegExp(REFUSED, "gu"), (character) => {
+        return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+      })
+    : json;
+}
+
+function bytesOf(body: string, attributes: Record<string, MessageAttributeValue>): number {
+  let bytes = Buffer.byteLength(body);
+  for (const name in attributes) {
+    bytes += Buffer.byteLength(name) + "String".length + Buffer.byteLength(attributes[name]?.StringValue ?? "");
+  }
+  return bytes;
+}
+
+const PLAIN = /^[A-Za-z0-9!"#$%&'()*+,\-./:;<=>?@[\\\]^_`{|}~]{1,128}$/;
+
+/** The message group of an ordered message: its key, or a digest of it where SQS would refuse it. */
+export function messageGroup(message: OutgoingMessage): string {
+  return plain(message.key ?? message.id);
+}
+
+/**
+ * What SQS drops a second message by, within five minutes: the id, and for a copy also what makes it another message than
+ * its original, so that a retry or a replay is not taken for the send that it comes from.
+ */
+export function deduplicationId(message: OutgoingMessage): string {
+  let copy = "";
+  for (const name in message.headers) {
+    if (name.startsWith(SYSTEM_PREFIX) && !SENT_WITH.includes(name)) copy += `${name}=${message.headers[name]}\n`;
+  }
+  return copy === "" ? plain(message.id) : digest(`${message.id}\n${copy}`);
+}
+
+const SENT_WITH: readonly string[] = [HEADER.publishedAt, HEADER.expiresAt, HEADER.dueAt];
+
+function plain(text: string): string {
+  return PLAIN.test(text) ? text : digest(text);
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** Reads a message of ours, of another sender to SQS, or of SNS without raw delivery. */
+export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, "token"> {
+  const receives = Number(message.Attributes?.ApproximateReceiveCount ?? 1);
+  const common = { redeliveries: Math.max(receives - 1, 0), native: message };
+  const text = message.Body ?? "";
+  const envelope = message.MessageAttributes?.[PACKED] === undefined ? envelopeOf(text) : undefined;
+  const attributes = envelope?.attributes ?? attributesOf(message);
+  const body = envelope?.body ?? text;
+  const packed = readPacked(attributes.get(PACKED));
+  const headers: Record<string, string> = Object.create(null);
+  for (const [name, value] of attributes) {
+    if (name !== PACKED && name !== ROUTING_KEY) headers[name] = value;
+  }
+  for (const name of Object.keys(packed?.headers ?? {})) headers[name] = packed?.headers?.[name] as string;
+  const group = message.Attributes?.MessageGroupId;
+  return {
+    ...common,
+    id: packed?.id ?? envelope?.id ?? message.MessageId ?? "",
+    key: packed === undefined ? group : packed.key,
+    routingKey: attributes.get(ROUTING_KEY),
+    headers,
+    body: decodeBody(body, packed?.body),
+    contentType: packed === undefined ? undefined : (packed.type ?? JSON_TYPE),
+  };
+}
+
+function decodeBody(text: string, form: Packed["body"]): Uint8Array {
+  if (form === "empty") return new Uint8Array();
+  return Buffer.from(text, form === "base64" ? "base64" : "utf8");
+}
+
+function attributesOf({ MessageAttributes = {} }: Message): Map<string, string> {
+  const attributes = new Map<string, string>();
+  for (const name of Object.keys(MessageAttributes)) {
+    const { StringValue, BinaryValue } = MessageAttributes[name] ?? {};
+    attributes.set(name, StringValue ?? Buffer.from(BinaryValue ?? []).toString("base64"));
+  }
+  return attributes;
+}
+
+function readPacked(json: string | undefined): Packed | undefined {
+  const value = json === undefined ? undefined : parse(json);
+  if (!isRecord(value) || typeof value.id !== "string") return undefined;
+  const { id, key, type, body } = value;
+  const headers: Record<string, string> = Object.create(null);
+  if (isRecord(value.headers)) {
+    for (const name of Object.keys(value.headers)) headers[name] = String(value.headers[name]);
+  }
+  return {
+    id,
+    headers,
+    ...(typeof key === "string" ? { key } : {}),
+    ...(typeof type === "string" ? { type } : {}),
+    ...(body === "base64" || body === "empty" ? { body } : {}),
+  };
+}
+
+interface Envelope {
+  readonly id: string;
+  readonly body: string;
+  readonly attributes: Map<string, string>;
+}
+
+/** What SNS wraps an event in for a subscription without raw delivery. */
+function envelopeOf(text: string): Envelope | undefined {
+  if (!text.startsWith("{") || !text.includes('"TopicArn"')) return undefined;
+  const value = parse(text);
+  if (!isRecord(value) || value.Type !== "Notification" || typeof value.TopicArn !== "string") return undefined;
+  if (typeof value.Message !== "string" || typeof value.MessageId !== "string") return undefined;
+  const attributes = new Map<string, string>();
+  const given = isRecord(value.MessageAttributes) ? value.MessageAttributes : {};
+  for (const name of Object.keys(given)) {
+    const attribute = given[name];
+    if (isRecord(attribute)) attributes.set(name, String(attribute.Value));
+  }
+  return { id: value.MessageId, body: value.Message, attributes };
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

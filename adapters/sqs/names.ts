@@ -1,0 +1,27 @@
+import { type Address, addressName, describeAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+
+export const FIFO = ".fifo";
+const LONGEST_NAME = { queue: 80, topic: 256 };
+
+/**
+ * The name of the SQS queue or SNS topic that stands for an address, without `.fifo`: SQS knows letters, digits, `-` and
+ * `_`, so `.` is written `_-` and `_` is written `__`. No two names become one. Throws `invalid` for a name that is too
+ * long then.
+ */
+export function awsName(address: Address, prefix: string): string {
+  const name = prefix + addressName(address).replaceAll("_", "__").replaceAll(".", "_-");
+  const most = LONGEST_NAME[address.kind === "topic" ? "topic" : "queue"];
+  if (name.length + FIFO.length > most) {
+    throw new MessagingError(
+      "invalid",
+      `${describeAddress(address)} would be "${name}" on SQS, and names have ${most - FIFO.length} characters at most there, without "${FIFO}"; choose a shorter one ("." and "_" count twice)`,
+    );
+  }
+  return name;
+}
+
+/** The physical name with its namespace: a queue and a topic of one name do not collide. */
+export function physicalName(address: Address, prefix: string): string {
+  return `${address.kind === "topic" ? "topic" : "queue"} ${awsName(address, prefix)}`;
+}

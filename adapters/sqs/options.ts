@@ -1,0 +1,160 @@
+import type { SQSClientConfig } from "@aws-sdk/client-sqs";
+import { MessagingError } from "../../core/errors.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
+
+/** How to reach SQS and SNS and what to ask of them. Everything has a default. */
+export interface SqsOptions {
+  /** As in `eu-central-1`. Default: from the AWS SDK's own chain (environment, shared configuration). */
+  readonly region?: string;
+  /** The URL of SQS, for an emulator or a VPC endpoint. Default: AWS's own for the region. */
+  readonly endpoint?: string;
+  /** The URL of SNS. Default: `endpoint` if that is given, otherwise AWS's own for the region. */
+  readonly snsEndpoint?: string;
+  /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
+  readonly credentials?: SQSClientConfig["credentials"];
+  /** What the names of all queues and topics begin with: letters, digits, `-`. Default: nothing. */
+  readonly namePrefix?: string;
+  /**
+   * Milliseconds, in whole seconds, for which a message is a consumer's until that is extended, which the engine does
+   * while it holds the message. 1 s to 12 h. Default 30,000.
+   */
+  readonly visibilityTimeoutMs?: number;
+  /**
+   * Seconds that a poll waits for messages. Stopping a consumer waits for its polls, because a message that is handed to
+   * an abandoned one is nobody's until its visibility timeout. 1 to 20. Default 5.
+   */
+  readonly waitSeconds?: number;
+  /** The most polls of one consumer at once. Default 10. */
+  readonly maxPolls?: number;
+  /**
+   * How often SQS itself hands out a message of a queue declared here before it moves it to the dead letters. A net under
+   * the retry policy, for what kills a consumer before the policy can see it. 1 to 1,000. Default 100.
+   */
+  readonly maxReceives?: number;
+  /** Seconds for which queues declared here keep a message at most. 60 to 1,209,600. Default 1,209,600: 14 days. */
+  readonly retentionSeconds?: number;
+  /** More attributes for the queues declared here, as in `{ KmsMasterKeyId: "alias/orders" }`. */
+  readonly queueAttributes?: Readonly<Record<string, string>>;
+  /** More attributes for the topics declared here. */
+  readonly topicAttributes?: Readonly<Record<string, string>>;
+  /** Milliseconds that a connection may take to be made. Default 3,000. */
+  readonly connectTimeoutMs?: number;
+  /** Milliseconds that a request may take to be answered, beside what a poll waits. Default 10,000. */
+  readonly requestTimeoutMs?: number;
+}
+
+/** The options, checked and with their defaults. */
+export interface Settings {
+  readonly region: string | undefined;
+  readonly endpoint: string | undefined;
+  readonly snsEndpoint: string | undefined;
+  readonly credentials: SQSClientConfig["credentials"];
+  readonly namePrefix: string;
+  readonly leaseMs: number;
+  readonly waitSeconds: number;
+  readonly maxPolls: number;
+  readonly maxReceives: number;
+  readonly retentionSeconds: number;
+  readonly queueAttributes: Readonly<Record<string, string>>;
+  readonly topicAttributes: Readonly<Record<string, string>>;
+  readonly connectTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+}
+
+const WHERE = "sqs()";
+const OPTIONS = [
+  "region",
+  "endpoint",
+  "snsEndpoint",
+  "credentials",
+  "namePrefix",
+  "visibilityTimeoutMs",
+  "waitSeconds",
+  "maxPolls",
+  "maxReceives",
+  "retentionSeconds",
+  "queueAttributes",
+  "topicAttributes",
+  "connectTimeoutMs",
+  "requestTimeoutMs",
+];
+const OWN_QUEUE_ATTRIBUTES = [
+  "FifoQueue",
+  "ContentBasedDeduplication",
+  "RedrivePolicy",
+  "RedriveAllowPolicy",
+  "Policy",
+  "MessageRetentionPeriod",
+  "VisibilityTimeout",
+  "MaximumMessageSize",
+  "DelaySeconds",
+];
+const OWN_TOPIC_ATTRIBUTES = ["FifoTopic", "ContentBasedDeduplication"];
+const LONGEST_VISIBILITY_MS = 12 * 60 * 60 * 1_000;
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Checks the options and fills in what is missing. Throws `invalid`; the error never holds a credential. */
+export function resolveOptions(options: SqsOptions): Settings {
+  checkOptions(WHERE, options, OPTIONS);
+  const { endpoint, namePrefix = "" } = options;
+  const settings: Settings = {
+    region: text("region", options.region),
+    endpoint: checkEndpoint("endpoint", endpoint),
+    snsEndpoint: checkEndpoint("snsEndpoint", options.snsEndpoint ?? endpoint),
+    credentials: options.credentials,
+    namePrefix,
+    leaseMs: options.visibilityTimeoutMs ?? 30_000,
+    waitSeconds: options.waitSeconds ?? 5,
+    maxPolls: options.maxPolls ?? 10,
+    maxReceives: options.maxReceives ?? 100,
+    retentionSeconds: options.retentionSeconds ?? 1_209_600,
+    queueAttributes: checkAttributes("queueAttributes", options.queueAttributes ?? {}, OWN_QUEUE_ATTRIBUTES),
+    topicAttributes: checkAttributes("topicAttributes", options.topicAttributes ?? {}, OWN_TOPIC_ATTRIBUTES),
+    connectTimeoutMs: options.connectTimeoutMs ?? 3_000,
+    requestTimeoutMs: options.requestTimeoutMs ?? 10_000,
+  };
+  if (typeof namePrefix !== "string" || !/^[A-Za-z0-9-]*$/.test(namePrefix)) {
+    throw invalid('takes letters, digits and "-" as namePrefix');
+  }
+  checkInteger(`${WHERE} { visibilityTimeoutMs }`, settings.leaseMs, 1_000, LONGEST_VISIBILITY_MS);
+  if (settings.leaseMs % 1_000 !== 0) throw invalid("takes whole seconds as visibilityTimeoutMs");
+  checkInteger(`${WHERE} { waitSeconds }`, settings.waitSeconds, 1, 20);
+  checkInteger(`${WHERE} { maxPolls }`, settings.maxPolls, 1, 1_000);
+  checkInteger(`${WHERE} { maxReceives }`, settings.maxReceives, 1, 1_000);
+  checkInteger(`${WHERE} { retentionSeconds }`, settings.retentionSeconds, 60, 1_209_600);
+  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  return settings;
+}
+
+/** The error quotes nothing of the URL, because any part of a malformed one may hold a secret. */
+function checkEndpoint(name: string, url: string | undefined): string | undefined {
+  if (url === undefined) return undefined;
+  const parts = typeof url === "string" && URL.canParse(url) ? new URL(url) : undefined;
+  if (parts === undefined || !/^https?:$/.test(parts.protocol) || parts.username !== "" || parts.password !== "") {
+    throw invalid(`takes a URL such as https://sqs.eu-central-1.amazonaws.com as ${name}, without credentials in it`);
+  }
+  return url;
+}
+
+function checkAttributes(
+  name: string,
+  given: Readonly<Record<string, string>>,
+  own: readonly string[],
+): Readonly<Record<string, string>> {
+  for (const [attribute, value] of Object.entries(given)) {
+    if (own.includes(attribute)) throw invalid(`sets the attribute ${attribute} itself; leave it out of ${name}`);
+    if (typeof value !== "string") throw invalid(`takes texts as ${name}; ${attribute} is none`);
+  }
+  return { ...given };
+}
+
+function text(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
+  return value;
+}
+
+function invalid(problem: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${problem}`);
+}

@@ -1,0 +1,118 @@
+import { paginateListTopics } from "@aws-sdk/client-sns";
+import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
+import type { Address } from "../../core/address.ts";
+import { describeAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { Clients } from "./clients.ts";
+import { asMessagingError, isMissing } from "./errors.ts";
+import { awsName, FIFO } from "./names.ts";
+
+/** Where an address stands on AWS. */
+export interface Place {
+  readonly kind: "queue" | "topic";
+  /** The URL of a queue, the ARN of a topic. */
+  readonly locator: string;
+  readonly fifo: boolean;
+}
+
+/** Finds queues and topics by name, and remembers them. */
+export class Registry {
+  readonly #clients: Clients;
+  readonly #prefix: string;
+  readonly #known = new Map<string, Place>();
+  readonly #asked = new Map<string, Promise<Place>>();
+
+  constructor(clients: Clients, prefix: string) {
+    this.#clients = clients;
+    this.#prefix = prefix;
+  }
+
+  name(address: Address): string {
+    return awsName(address, this.#prefix);
+  }
+
+  /** What is known without asking. */
+  known(address: Address): Place | undefined {
+    return this.#known.get(keyOf(address, this.name(address)));
+  }
+
+  learn(address: Address, place: Place): void {
+    this.#known.set(keyOf(address, this.name(address)), place);
+  }
+
+  forget(address: Address): void {
+    this.#known.delete(keyOf(address, this.name(address)));
+  }
+
+  /** Rejects with `not-found` if neither the plain one nor the FIFO one stands, with `conflict` if both do. */
+  find(address: Address): Promise<Place> {
+    const key = keyOf(address, this.name(address));
+    const known = this.#known.get(key);
+    if (known !== undefined) return Promise.resolve(known);
+    let asked = this.#asked.get(key);
+    if (asked === undefined) {
+      asked = this.#look(address).finally(() => this.#asked.delete(key));
+      this.#asked.set(key, asked);
+    }
+    return asked;
+  }
+
+  async #look(address: Address): Promise<Place> {
+    const name = this.name(address);
+    const places = address.kind === "topic" ? await this.#topics(name) : await this.#queues(address, name);
+    const [place, other] = places;
+    if (other !== undefined) {
+      throw new MessagingError(
+        "conflict",
+        `${describeAddress(address)} stands twice on AWS, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
+      );
+    }
+    if (place === undefined) {
+      throw new MessagingError(
+        "not-found",
+        `${describeAddress(address)} does not exist on AWS, neither as "${name}" nor as "${name}${FIFO}"; declare it, or check the region`,
+      );
+    }
+    this.learn(address, place);
+    return place;
+  }
+
+  async #queues(address: Address, name: string): Promise<readonly Place[]> {
+    const look = async (fifo: boolean): Promise<readonly Place[]> => {
+      const url = await this.queueUrl(address, fifo ? name + FIFO : name);
+      return url === undefined ? [] : [{ kind: "queue", locator: url, fifo }];
+    };
+    return [...(await look(false)), ...(await look(true))];
+  }
+
+  /** The URL of a queue by its full name; undefined if there is none. */
+  async queueUrl(address: Address, name: string): Promise<string | undefined> {
+    try {
+      const { QueueUrl } = await this.#clients.sqs.send(new GetQueueUrlCommand({ QueueName: name }));
+      return QueueUrl;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw asMessagingError(`looking for ${describeAddress(address)}`, error);
+    }
+  }
+
+  async #topics(name: string): Promise<readonly Place[]> {
+    const places: Place[] = [];
+    try {
+      for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.sns }, {})) {
+        for (const { TopicArn = "" } of Topics) {
+          const topic = TopicArn.slice(TopicArn.lastIndexOf(":") + 1);
+          if (topic === name) places.push({ kind: "topic", locator: TopicArn, fifo: false });
+          if (topic === name + FIFO) places.push({ kind: "topic", locator: TopicArn, fifo: true });
+        }
+      }
+    } catch (error) {
+      throw asMessagingError(`looking for topic "${name}"`, error);
+    }
+    return places;
+  }
+}
+
+function keyOf(address: Address, name: string): string {
+  return `${address.kind === "topic" ? "topic" : "queue"} ${name}`;
+}

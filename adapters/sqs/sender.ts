@@ -1,0 +1,157 @@
+import { PublishBatchCommand } from "@aws-sdk/client-sns";
+import { SendMessageBatchCommand } from "@aws-sdk/client-sqs";
+import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
+import { type Address, describeAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
+import type { Clients } from "./clients.ts";
+import { asMessagingError, entryResult, isMissing, requestResult } from "./errors.ts";
+import { deduplicationId, encodeMessage, messageGroup, type WireMessage } from "./message.ts";
+import type { Place, Registry } from "./registry.ts";
+
+/** The most entries that AWS takes in one request. */
+export const MOST_ENTRIES = 10;
+
+interface Entry {
+  readonly index: number;
+  readonly message: OutgoingMessage;
+  readonly wire: WireMessage;
+}
+
+interface Failed {
+  readonly Id?: string | undefined;
+  readonly Code?: string | undefined;
+  readonly SenderFault?: boolean | undefined;
+  readonly Message?: string | undefined;
+}
+
+/** Sends batches, and says of every message what became of it. */
+export class Sender {
+  readonly #clients: Clients;
+  readonly #registry: Registry;
+  readonly #unanswered: (cause: unknown) => void;
+
+  /** `unanswered` is told of requests that AWS gave no answer to. */
+  constructor(clients: Clients, registry: Registry, unanswered: (cause: unknown) => void) {
+    this.#clients = clients;
+    this.#registry = registry;
+    this.#unanswered = unanswered;
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    const known = this.#registry.known(to);
+    if (known !== undefined) {
+      this.#sendTo(to, known, batch, report);
+      return;
+    }
+    this.#registry.find(to).then(
+      (place) => this.#sendTo(to, place, batch, report),
+      (error: unknown) => {
+        const where = `sending to ${describeAddress(to)}`;
+        const failure = asMessagingError(where, error);
+        const result: SendResult =
+          failure.code === "unreachable" ? { status: "unknown", cause: error } : { status: "rejected", error: failure };
+        for (const index of batch.keys()) report(index, result);
+      },
+    );
+  }
+
+  #sendTo(to: Address, place: Place, batch: readonly OutgoingMessage[], report: SendReport): void {
+    const most = place.kind === "topic" ? MOST_TOPIC_BYTES : MOST_QUEUE_BYTES;
+    let entries: Entry[] = [];
+    let bytes = 0;
+    const flush = (): void => {
+      if (entries.length > 0) void this.#request(to, place, entries, report);
+      entries = [];
+      bytes = 0;
+    };
+    for (const [index, message] of batch.entries()) {
+      const dueAt = place.kind === "topic" && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
+      const wire = encodeMessage(message, dueAt);
+      if (wire.bytes > most) {
+        report(index, { status: "rejected", error: tooLarge(to, wire.bytes, most) });
+        continue;
+      }
+      if (entries.length === MOST_ENTRIES || bytes + wire.bytes > most) flush();
+      entries.push({ index, message, wire });
+      bytes += wire.bytes;
+    }
+    flush();
+  }
+
+  async #request(to: Address, place: Place, entries: readonly Entry[], report: SendReport): Promise<void> {
+    const where = `sending to ${describeAddress(to)}`;
+    let failed: readonly Failed[];
+    try {
+      failed = place.kind === "topic" ? await this.#publish(place, entries) : await this.#enqueue(to, place, entries);
+    } catch (error) {
+      if (isMissing(error)) this.#registry.forget(to);
+      const result = requestResult(where, error, entries.length);
+      if (result === undefined) {
+        // One of them is at fault, and AWS does not say which.
+        for (const entry of entries) void this.#request(to, place, [entry], report);
+        return;
+      }
+      if (result.status === "unknown") this.#unanswered(error);
+      for (const { index } of entries) report(index, result);
+      return;
+    }
+    const failures = new Map(failed.map((failure) => [failure.Id, failure]));
+    for (const [position, { index }] of entries.entries()) {
+      const failure = failures.get(String(position));
+      if (failure === undefined) report(index, { status: "confirmed" });
+      else {
+        const { Code = "", SenderFault = false, Message = "" } = failure;
+        report(index, entryResult(where, Code, SenderFault, Message));
+      }
+    }
+  }
+
+  async #enqueue(to: Address, { locator, fifo }: Place, entries: readonly Entry[]): Promise<readonly Failed[]> {
+    const { Failed = [] } = await this.#clients.sqs.send(
+      new SendMessageBatchCommand({
+        QueueUrl: locator,
+        Entries: entries.map(({ message, wire }, position) => ({
+          Id: String(position),
+          MessageBody: wire.body,
+          MessageAttributes: wire.attributes,
+          ...(message.delayMs > 0 ? { DelaySeconds: Math.ceil(message.delayMs / 1_000) } : {}),
+          ...(fifo ? fifoFields(to, message) : {}),
+        })),
+      }),
+    );
+    return Failed;
+  }
+
+  async #publish({ locator, fifo }: Place, entries: readonly Entry[]): Promise<readonly Failed[]> {
+    const { Failed = [] } = await this.#clients.sns.send(
+      new PublishBatchCommand({
+        TopicArn: locator,
+        PublishBatchRequestEntries: entries.map(({ message, wire }, position) => ({
+          Id: String(position),
+          Message: wire.body,
+          MessageAttributes: wire.attributes,
+          ...(fifo ? fifoFields(undefined, message) : {}),
+        })),
+      }),
+    );
+    return Failed;
+  }
+}
+
+function fifoFields(
+  to: Address | undefined,
+  message: OutgoingMessage,
+): { MessageGroupId: string; MessageDeduplicationId: string } {
+  const deduplication = deduplicationId(message);
+  // Dead letters have no order to keep, and one that is being looked at is not to hide the others of its key.
+  const group = to?.kind === "dead-letters" ? deduplication : messageGroup(message);
+  return { MessageGroupId: group, MessageDeduplicationId: deduplication };
+}
+
+function tooLarge(to: Address, bytes: number, most: number): MessagingError {
+  return new MessagingError(
+    "too-large",
+    `a message to ${describeAddress(to)} has ${bytes} bytes as SQS and SNS count, encoded and with its attributes, and may have ${most}; send a reference to the data instead`,
+  );
+}

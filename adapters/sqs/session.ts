@@ -1,0 +1,205 @@
+import { GetQueueAttributesCommand, ListQueuesCommand, type Message } from "@aws-sdk/client-sqs";
+import type {
+  AdapterSignals,
+  DeliverySink,
+  Depth,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  Topology,
+} from "../../core/adapter.ts";
+import { type Address, describeAddress, type Source } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { routingMatches } from "../../core/routing.ts";
+import { type Clients, destroyClients, makeClients } from "./clients.ts";
+import { asMessagingError, isAnswer } from "./errors.ts";
+import type { Settings } from "./options.ts";
+import { SqsReceiver } from "./receiver.ts";
+import { Registry } from "./registry.ts";
+import { Sender } from "./sender.ts";
+import { Settling } from "./settling.ts";
+import { TopologyKeeper } from "./topology.ts";
+
+const PROBE_MS = 500;
+const CONGESTION_CHECK_MS = 30_000;
+/** From so many messages in flight on SQS hands out no more of a queue, and says nothing to a long poll. */
+const MOST_IN_FLIGHT = 120_000;
+
+/** The adapter between `open` and `close`. */
+export class Session {
+  readonly clients: Clients;
+  readonly #settings: Settings;
+  readonly #signals: AdapterSignals;
+  readonly #registry: Registry;
+  readonly #sender: Sender;
+  readonly #keeper: TopologyKeeper;
+  readonly #receivers = new Set<SqsReceiver>();
+  #topology: Topology | undefined;
+  #down = false;
+  #closed = false;
+  #probe: NodeJS.Timeout | undefined;
+
+  constructor(settings: Settings, signals: AdapterSignals) {
+    this.#settings = settings;
+    this.#signals = signals;
+    this.clients = makeClients(settings);
+    this.#registry = new Registry(this.clients, settings.namePrefix);
+    this.#sender = new Sender(this.clients, this.#registry, (cause) => this.#unanswered(cause));
+    this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings);
+  }
+
+  async open(): Promise<void> {
+    try {
+      await this.#ask();
+    } catch (error) {
+      await this.close();
+      throw asMessagingError("connecting to SQS", error);
+    }
+  }
+
+  /** Any answer will do, but one that refuses the credentials. */
+  async #ask(): Promise<void> {
+    try {
+      await this.clients.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
+    } catch (error) {
+      const { code } = asMessagingError("asking SQS", error);
+      const denied = (error as { name?: string }).name?.startsWith("AccessDenied") === true;
+      // A role may well not be allowed to list.
+      if (!isAnswer(error) || (code === "unauthorized" && !denied)) throw error;
+    }
+  }
+
+  #unanswered(cause: unknown): void {
+    if (this.#down || this.#closed) return;
+    this.#down = true;
+    this.#signals.down(asMessagingError("SQS cannot be reached, and is tried again", cause));
+    this.#probeLater();
+  }
+
+  #probeLater(): void {
+    if (this.#closed) return;
+    this.#probe = setTimeout(() => {
+      this.#ask().then(
+        () => this.#up(),
+        () => this.#probeLater(),
+      );
+    }, PROBE_MS);
+  }
+
+  #up(): void {
+    if (this.#closed) return;
+    this.#down = false;
+    this.#signals.up();
+  }
+
+  declare(topology: Topology): Promise<readonly MessagingError[]> {
+    this.#topology = topology;
+    return this.#keeper.declare(topology);
+  }
+
+  send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
+    if (this.#down) {
+      const cause = new MessagingError("unreachable", "SQS cannot be reached");
+      for (const index of batch.keys()) report(index, { status: "unknown", cause });
+      return;
+    }
+    this.#sender.send(to, batch, report);
+  }
+
+  async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
+    const { locator: url } = await this.#registry.find(from);
+    const { leaseMs, waitSeconds, maxPolls } = this.#settings;
+    const filter = options.subscription?.filter;
+    const receiver = new SqsReceiver(
+      {
+        where: describeAddress(from),
+        url,
+        polling: this.clients.polling,
+        settling: new Settling(this.clients.sqs, url),
+        leaseMs,
+        waitSeconds,
+        maxPolls,
+        window: options.window,
+        // A copy that was sent to the subscription itself has been chosen before.
+        ...(filter === undefined ? {} : { wanted: ({ routingKey }) => routingMatches(filter, routingKey) }),
+        missing: () => this.#missing(from),
+        unanswered: (cause) => this.#unanswered(cause),
+        congested: this.#congestion(from, url),
+      },
+      sink,
+    );
+    this.#receivers.add(receiver);
+    return {
+      leaseMs,
+      window: (count) => receiver.window(count),
+      settle: (batch) => receiver.settle(batch),
+      extend: (batch) => receiver.extend(batch),
+      close: async () => {
+        await receiver.close();
+        this.#receivers.delete(receiver);
+      },
+    };
+  }
+
+  /** A queue was deleted while it was in use: made again where that is ours to do. */
+  async #missing(address: Address): Promise<void> {
+    const topology = this.#topology;
+    if (topology?.mode !== "create" || this.#closed) return;
+    try {
+      const problems = await this.#keeper.declare(topology);
+      const what = `${describeAddress(address)} was gone, and was declared again`;
+      this.#signals.notice(problems[0] ?? new MessagingError("not-found", what));
+    } catch (error) {
+      this.#unanswered(error);
+    }
+  }
+
+  #congestion(from: Address, url: string): () => Promise<MessagingError | undefined> {
+    let next = performance.now() + CONGESTION_CHECK_MS;
+    return async () => {
+      if (performance.now() < next) return undefined;
+      next = performance.now() + CONGESTION_CHECK_MS;
+      try {
+        const { ready, unsettled = 0 } = await this.#depthOf(from, url);
+        if (ready === 0 || unsettled < MOST_IN_FLIGHT) return undefined;
+        return new MessagingError(
+          "overloaded",
+          `${describeAddress(from)} has ${unsettled} messages in flight, which is the most that SQS allows: it hands out no more until some are settled`,
+        );
+      } catch {
+        return undefined;
+      }
+    };
+  }
+
+  async depth(of: Address): Promise<Depth> {
+    const { kind, locator } = await this.#registry.find(of);
+    if (kind === "topic") return { ready: 0, unsettled: 0, exact: true };
+    try {
+      return await this.#depthOf(of, locator);
+    } catch (error) {
+      this.#registry.forget(of);
+      throw asMessagingError(`asking for the depth of ${describeAddress(of)}`, error);
+    }
+  }
+
+  async #depthOf(of: Address, url: string): Promise<Depth> {
+    const { Attributes = {} } = await this.clients.sqs.send(
+      new GetQueueAttributesCommand({
+        QueueUrl: url,
+        AttributeNames: ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+      }),
+    );
+    const { ApproximateNumberOfMessages: ready, ApproximateNumberOfMessagesNotVisible: unsettled } = Attributes;
+    if (ready === undefined) throw new MessagingError("not-found", `${describeAddress(of)} does not exist on SQS`);
+    return { ready: Number(ready), unsettled: Number(unsettled ?? 0), exact: false };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#probe);
+    await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    destroyClients(this.clients);
+  }
+}
