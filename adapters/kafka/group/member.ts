@@ -47,7 +47,6 @@ export function openMember(options: MemberOptions): GroupMember {
 
 class Member implements GroupMember {
   readonly #options: MemberOptions;
-  readonly #owner: MemberOwner;
   readonly #clock: Clock;
   readonly #sessionTimeoutMs: number;
   readonly #link: CoordinatorLink;
@@ -73,11 +72,10 @@ class Member implements GroupMember {
     this.#options = options;
     this.#clock = clock;
     this.#sessionTimeoutMs = sessionTimeoutMs;
-    this.#owner = whileOpen(options.owner, () => this.#closing === undefined);
     this.#changed = new Bell(clock);
     this.#wanted = new Bell(clock);
     this.#ended = new Bell(clock);
-    this.#link = new CoordinatorLink(client, group, clock, sessionTimeoutMs / 3);
+    this.#link = new CoordinatorLink(client, group, clock, Math.ceil(sessionTimeoutMs / 3));
     this.#session = new Session(group, clock, sessionTimeoutMs, () => this.#expired());
     this.#heartbeats = new Heartbeats(
       clock,
@@ -92,7 +90,7 @@ class Member implements GroupMember {
       },
     );
     this.#holdings = new Holdings(
-      this.#owner,
+      options.owner,
       { commitsEnded: () => this.#commits.ended(), gaveUp: () => this.#joinAgain() },
       clock,
       rebalanceTimeoutMs,
@@ -113,7 +111,7 @@ class Member implements GroupMember {
           this.#wish++;
           this.#joinAgain();
         },
-        report: (cause) => this.#owner.failed(cause),
+        report: (cause) => this.#report(cause),
         backoffMs: (attempt) => this.#backoffMs(attempt),
       },
       clock,
@@ -181,7 +179,7 @@ class Member implements GroupMember {
       } else if (result === "again") {
         await this.#ended.wait(this.#backoffMs(1));
       } else {
-        if (++failures > 1 || isRefusal(result)) this.#owner.failed(result);
+        if (++failures > 1 || isRefusal(result)) this.#report(result);
         await this.#ended.wait(this.#backoffMs(isRefusal(result) ? Number.POSITIVE_INFINITY : failures));
       }
     }
@@ -266,7 +264,7 @@ class Member implements GroupMember {
   #reportProblems(topics: readonly TopicView[]): void {
     for (const { topic, problem } of topics) {
       if (problem !== "" && this.#options.topics.includes(topic)) {
-        this.#owner.failed(answerError(problem, `read topic ${topic}`));
+        this.#report(answerError(problem, `read topic ${topic}`));
       }
     }
   }
@@ -300,24 +298,13 @@ class Member implements GroupMember {
     this.#joinAgain();
   }
 
+  #report(cause: MessagingError): void {
+    if (this.#closing === undefined) this.#options.owner.failed(cause);
+  }
+
   #backoffMs(attempt: number): number {
     const longest = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
     // Between half and all of it, so that many members do not come back in step.
     return longest * (0.5 + this.#options.random.fraction() / 2);
   }
-}
-
-function whileOpen(owner: MemberOwner, isOpen: () => boolean): MemberOwner {
-  return {
-    assigned: (partitions) => {
-      if (isOpen()) owner.assigned(partitions);
-    },
-    revoke: (partitions) => (isOpen() ? owner.revoke(partitions) : Promise.resolve()),
-    lost: (partitions, cause) => {
-      if (isOpen()) owner.lost(partitions, cause);
-    },
-    failed: (cause) => {
-      if (isOpen()) owner.failed(cause);
-    },
-  };
 }

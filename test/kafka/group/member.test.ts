@@ -42,6 +42,7 @@ function only(consumers: readonly FakeConsumer[], index = 0): FakeConsumer {
   return consumer;
 }
 
+/** Commits only what a test commits. */
 const quiet = { commitEveryMs: 1e9 };
 
 test("members that join and leave disturb nobody: what moves is let go first, and goes to those who join", async () => {
@@ -76,7 +77,7 @@ test("a member that dies without a word is missed after its session", async () =
 });
 
 test("whoever is removed by others hears of it with the next heartbeat, and comes back", async () => {
-  const world = await settled(2);
+  const world = await settled(2, ORDERS, quiet);
   world.coordinator.evict(world.coordinator.memberIds[0] ?? "");
   await reached(world, () => world.consumers.some(({ lostKeys }) => lostKeys.length === 4), 2_000);
   await reached(world, () => world.isCalm());
@@ -193,6 +194,26 @@ test("a commit without an answer is tried again in the next generation, and cann
   expect(world.violations).toEqual([]);
 });
 
+test("whoever comes back after it lost everything begins in a new generation, so that nothing of before is done in it", async () => {
+  const world = new World("back", ORDERS, 1_000);
+  // Both in the first round, so that it joined once, with nothing in its hands.
+  world.join(quiet);
+  await world.pass(200);
+  const follower = world.join(quiet);
+  await reached(world, () => world.isCalm());
+  const { generation } = world.coordinator;
+  follower.line.weather = "silent";
+  // The next coordinator takes everybody for alive once more.
+  await world.pass(8_500);
+  world.cluster.failOver(500, 500);
+  await reached(world, () => follower.lostKeys.length === 4);
+  await world.pass(500);
+  restore(follower.line);
+  await reached(world, () => world.isCalm());
+  expect(world.coordinator.memberIds).toHaveLength(2);
+  expect(world.coordinator.generation).toBeGreaterThan(generation);
+});
+
 test("connections that are open on this side only are given up in time", async () => {
   const world = await settled(2, ORDERS, { sessionTimeoutMs: 30_000 });
   for (const { line } of world.consumers) deaden(line);
@@ -301,6 +322,16 @@ test("closing takes no longer where nobody answers, and leaves no timer", async 
   expect(await resultOf(world, failure)).toBe("closed");
   expect(new Set(await resultOf(world, committing))).toEqual(new Set(["fenced"]));
   for (const { clock, callsAfterClose } of world.consumers) expect([clock.pending, callsAfterClose]).toEqual([0, 0]);
+});
+
+test("an answer that comes after it was closed is told to nobody", async () => {
+  const world = await settled(1, ORDERS, quiet);
+  const consumer = only(world.consumers);
+  const commit = consumer.member.commit([at(0, 1, "x".repeat(5_000))]);
+  void consumer.close();
+  await resultOf(world, commit);
+  await reached(world, () => consumer.isDead);
+  expect(consumer.callsAfterClose).toBe(0);
 });
 
 test("a second close waits for the first", async () => {
