@@ -3,6 +3,7 @@ import type { Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
+import type { Cluster } from "./cluster.ts";
 import type { ConsumerOptions, HeldRecord, RecordSink } from "./consuming/contract.ts";
 import { receiveDeadLetters } from "./dead-letters/index.ts";
 import { Notices } from "./delays/notices.ts";
@@ -14,6 +15,7 @@ import type { Producer } from "./producing/contract.ts";
 
 /** What receiving takes of the adapter around it. */
 export interface ReceivingHost {
+  readonly cluster: Cluster;
   readonly openings: Openings;
   readonly forwarders: Forwarders;
   readonly producer: Producer;
@@ -33,6 +35,8 @@ export async function openReceiver(
   sink: DeliverySink<KafkaRecord>,
 ): Promise<Receiver> {
   const records = recordSink(host, sink);
+  // A membership begins in the background; a missing right is told now.
+  await host.cluster.committed(groupName(from), []);
   if (from.kind === "dead-letters") {
     const { openings, producer, clock, random } = host;
     const topic = topicName(from);

@@ -71,6 +71,7 @@ export class Session {
       restore: (topic) => this.#restoring.restore(topic),
     });
     this.#receiving = {
+      cluster: this.#cluster,
       openings,
       forwarders: new Forwarders({
         producer,

@@ -1,0 +1,139 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Topology } from "../../../core/adapter.ts";
+import type { Address, Source } from "../../../core/address.ts";
+import type { MessagingError } from "../../../core/errors.ts";
+import { describeKafka } from "../../brokers/suite.ts";
+import { until } from "../../brokers/until.ts";
+import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { type SecuredKafka, startSecuredKafka } from "./secured-kafka.ts";
+
+const ORDERS = workQueue("orders");
+const BILLING = subscriptionOf("placed", "billing");
+const PLACED: Address = { kind: "topic", name: "placed" };
+const ALL = { queues: [ORDERS], subscriptions: [BILLING] };
+const WORKS = ["orders", "placed.billing"];
+const DERIVED = WORKS.flatMap((name) => [`${name}.dlq`, `${name}.suspects`, `${name}.delays`]);
+const TOPICS = [...WORKS, ...DERIVED, "placed", "placed.delays"];
+
+function each<Value>(names: readonly string[], value: Value): Record<string, Value> {
+  return Object.fromEntries(names.map((name) => [name, value]));
+}
+
+describeKafka("the rights that roles need on Kafka, as they are documented", (broker) => {
+  if (broker.how !== "docker") {
+    test("needs a server with logins, in a container", (context) => context.skip("NOT RUN: there is no container"));
+    return;
+  }
+  let secured: SecuredKafka;
+  const work = ["orders", "orders.suspects", "orders.delays"];
+  const own = ["placed.billing", "placed.billing.suspects", "placed.billing.delays", "placed.delays"];
+
+  beforeAll(async () => {
+    secured = await startSecuredKafka(["operator", "verifier", "publisher", "delayer", "consumer", "biller", "heir"]);
+    await secured.grant("operator", {
+      topics: {
+        ...each(TOPICS, ["Create", "Describe", "DescribeConfigs"]),
+        placed: ["Create", "DescribeConfigs", "Read"],
+      },
+      groups: { "placed.billing": ["Read"] },
+    });
+    await secured.grant("verifier", { topics: each(TOPICS, ["Describe", "DescribeConfigs"]) });
+    await secured.grant("publisher", { topics: each(["orders", "placed"], ["Write"]) });
+    await secured.grant("delayer", { topics: each(["orders.delays", "placed.delays"], ["Write"]) });
+    await secured.grant("consumer", {
+      topics: { ...each(work, ["Read", "Write", "Delete"]), "orders.dlq": ["Write"] },
+      groups: each(work, ["Read"]),
+    });
+    await secured.grant("biller", {
+      topics: {
+        placed: ["Read", "Write"],
+        ...each(own, ["Read", "Write", "Delete"]),
+        "placed.billing.dlq": ["Write"],
+      },
+      groups: each(own, ["Read"]),
+    });
+    await secured.grant("heir", { topics: { "orders.dlq": ["Read", "Write"] }, groups: { "orders.dlq": ["Read"] } });
+  });
+
+  afterAll(() => secured?.stop());
+
+  const opened = async (username: string) => openAdapter(secured.as(username));
+
+  const problems = async (username: string, given: Partial<Topology>): Promise<readonly MessagingError[]> => {
+    const { adapter } = await opened(username);
+    return adapter.declare(topology(given)).finally(() => adapter.close());
+  };
+
+  /** Sends one message each, and says how it went. */
+  const outcomes = async (username: string, delayMs: number, ...to: readonly Address[]): Promise<string[]> => {
+    const { adapter, send } = await opened(username);
+    const results = to.map(async (address) => codeOf((await send(address, message("m", { delayMs })))[0]));
+    return Promise.all(results).finally(() => adapter.close());
+  };
+
+  /** Takes and settles one message that is in the ids. */
+  const taken = async (username: string, from: Source, id: string): Promise<void> => {
+    const { adapter, notices } = await opened(username);
+    const { kept, sink, ids } = keepingSink();
+    const receiver = await adapter.receive(from, { window: 10, ordered: false }, sink);
+    await until(`"${id}"`, 30_000, () => expect(ids()).toContain(id));
+    const results = await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
+    await adapter.close();
+    expect(results).toEqual(kept.map(() => "settled"));
+    expect(notices).toEqual([]);
+  };
+
+  test("an operator declares, a verifier finds it well, and others may do neither", async () => {
+    const refused = await problems("publisher", ALL);
+    expect(refused.map(({ code }) => code)).toEqual(refused.map(() => "unauthorized"));
+    expect(refused).toHaveLength(TOPICS.length - 1);
+    expect(await problems("operator", ALL)).toEqual([]);
+    expect(await problems("verifier", { ...ALL, mode: "verify" })).toEqual([]);
+    const unseen = await problems("publisher", { ...ALL, mode: "verify" });
+    expect(unseen.map(({ code }) => code)).toEqual(TOPICS.map(() => "unauthorized"));
+  });
+
+  test("a publisher publishes, and delays only with the right to", async () => {
+    expect(await outcomes("publisher", 0, ORDERS.address, PLACED)).toEqual(["confirmed", "confirmed"]);
+    expect(await outcomes("publisher", 5, ORDERS.address, PLACED)).toEqual(["unauthorized", "unauthorized"]);
+    expect(await outcomes("delayer", 5, ORDERS.address, PLACED)).toEqual(["confirmed", "confirmed"]);
+    expect(await outcomes("verifier", 0, ORDERS.address)).toEqual(["unauthorized"]);
+  });
+
+  test("a consumer takes, retries with a delay and buries", async () => {
+    await taken("consumer", ORDERS.address, "m");
+    const grave: Address = { kind: "dead-letters", of: ORDERS.address };
+    const suspects = { kind: "suspects", of: ORDERS.address } as const;
+    expect(await outcomes("consumer", 0, suspects, grave)).toEqual(["confirmed", "confirmed"]);
+    await taken("consumer", suspects, "m");
+    expect(await outcomes("consumer", 20, ORDERS.address)).toEqual(["confirmed"]);
+    await taken("consumer", ORDERS.address, "m");
+    await taken("heir", grave, "m");
+  });
+
+  test("a consumer of a subscription does so, and rewinds", async () => {
+    await taken("biller", BILLING.address, "m");
+    expect(await outcomes("biller", 20, BILLING.address)).toEqual(["confirmed"]);
+    await taken("biller", BILLING.address, "m");
+    const { adapter } = await opened("biller");
+    await adapter.rewind(BILLING.address, "earliest");
+    expect(await adapter.depth(BILLING.address)).not.toMatchObject({ ready: 0 });
+    await adapter.close();
+  });
+
+  test("who may not is told so, without a secret", async () => {
+    const { adapter } = await opened("publisher");
+    const { sink } = keepingSink();
+    const ends = await Promise.allSettled([
+      adapter.receive(ORDERS.address, { window: 1, ordered: false }, sink),
+      adapter.depth(ORDERS.address),
+      adapter.rewind(BILLING.address, "now"),
+    ]);
+    await adapter.close();
+    for (const end of ends) {
+      const error = end.status === "rejected" ? (end.reason as MessagingError) : undefined;
+      expect(error).toMatchObject({ code: "unauthorized" });
+      expect(`${error?.message} ${error?.stack} ${String(error?.cause)}`).not.toContain("canary");
+    }
+  });
+});
