@@ -10,8 +10,8 @@ import { encodeProgress } from "./progress.ts";
 export interface CommitterHost {
   /** How far records may be handed out after the next commit. */
   reachOf(partition: OwnedPartition): number;
-  /** An answer came, whatever it was. */
-  answered(): void;
+  /** An answer came; whether anything was committed by it. */
+  answered(committed: boolean): void;
   /** A partition is not ours, says the coordinator. */
   fenced(partition: OwnedPartition): void;
   /** So many commits in a row failed for a partition. */
@@ -102,7 +102,7 @@ export class Committer {
     const outcomes = await this.#member.commit(offsets);
     this.#underWay = false;
     for (const [index, commit] of sent.entries()) this.#end(commit, outcomes[index] ?? "failed");
-    this.#host.answered();
+    this.#host.answered(outcomes.includes("committed"));
     this.commit();
   }
 

@@ -47,7 +47,10 @@ export class PartitionConsumer implements RecordConsumer {
       commit: () => this.#committer?.commit(),
     });
     this.#ownership = new Ownership(group, this.#partitions, parts, sink, {
-      read: (partition) => this.fetcher.add(partition),
+      read: (partition) => {
+        this.#health.answered();
+        this.fetcher.add(partition);
+      },
       unread: (partition) => this.fetcher.remove(partition),
       commit: () => this.#committer?.commit(),
       deal: () => this.#deal(),
@@ -78,7 +81,8 @@ export class PartitionConsumer implements RecordConsumer {
     this.#member = member;
     this.#committer = new Committer(member, this.#partitions, this.#parts, {
       reachOf: (partition) => this.#dealer.reachOf(partition),
-      answered: () => {
+      answered: (committed) => {
+        if (committed) this.#health.answered();
         this.#deal();
         this.#ownership.check();
       },

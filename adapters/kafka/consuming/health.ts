@@ -28,6 +28,11 @@ export class Health {
     this.stalled(cause);
   }
 
+  /** The coordinator did something for the member. */
+  answered(): void {
+    this.#failedAt = Number.NEGATIVE_INFINITY;
+  }
+
   /** Records were handed out, which says all. */
   delivered(): void {
     this.#stalled = false;

@@ -279,6 +279,35 @@ describe("committing", () => {
     expect(await scripted.settle(scripted.lost)).toEqual(["fenced", "fenced", "fenced"]);
   });
 
+  it("hands out nothing more of what others are to have", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 9, options: { window: 2 } });
+    await scripted.until(() => scripted.held.length === 2);
+    let isRevoked = false;
+    void scripted.owner.revoke(scripted.logs).then(() => {
+      isRevoked = true;
+    });
+    const settled = scripted.settle(scripted.held);
+    expect(await scripted.until(() => isRevoked, 500)).toBe(true);
+    expect(await settled).toEqual(["settled", "settled"]);
+    expect(scripted.offsets()).toEqual([0, 1]);
+    expect(scripted.lost).toEqual([]);
+    expect(scripted.stored.get("orders/0")).toMatchObject({ offset: 2, metadata: "anybroker:1:0::" });
+  });
+
+  it("blames nobody's death on what came after it", async () => {
+    const metadata = encodeProgress({ ...beginning(1), reach: 900 });
+    const scripted = await openScripted({
+      partitions: 1,
+      records: 3,
+      committed: new Map([[0, { offset: 1, metadata }]]),
+    });
+    await scripted.until(() => scripted.held.length === 2);
+    for (let more = 0; more < 5; more++) scripted.logs[0]?.append({ chance: () => false } as never);
+    scripted.cluster.stir();
+    expect(await scripted.until(() => scripted.held.length === 7)).toBe(true);
+    expect(scripted.held.map(({ deaths }) => deaths)).toEqual([1, 1, 0, 0, 0, 0, 0]);
+  });
+
   it("lets little be blamed on it while nothing comes", async () => {
     const scripted = await openScripted({ partitions: 1, records: 2_000 });
     await scripted.until(() => scripted.held.length === 1_000);

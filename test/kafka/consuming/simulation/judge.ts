@@ -20,7 +20,7 @@ export class Fate {
 /** Remembers everything, and says what must never have happened. */
 export class Judge {
   readonly violations: string[] = [];
-  readonly #fates = new Map<string, Fate[]>();
+  readonly #fates = new Map<string, Map<number, Fate>>();
   /** By partition: how often it changed hands with something left in doubt, and not just one record. */
   readonly #disorderly = new Map<string, number>();
   /** By partition: the record alone in the hands of who left it last. */
@@ -31,10 +31,11 @@ export class Judge {
   }
 
   fate(key: string, offset: number): Fate {
-    const fates = this.#fates.get(key) ?? [];
+    const fates = this.#fates.get(key) ?? new Map<number, Fate>();
     this.#fates.set(key, fates);
-    fates[offset] ??= new Fate();
-    return fates[offset] as Fate;
+    const fate = fates.get(offset) ?? new Fate();
+    fates.set(offset, fate);
+    return fate;
   }
 
   /** Somebody's hold on a partition ends, after commits of theirs came through. */
@@ -67,23 +68,12 @@ export class Judge {
     if (bytes > 4096) this.violate(`the metadata of ${key} took ${bytes} bytes`);
     if (commit.offset < before) this.violate(`${key} went back from ${before} to ${commit.offset}`);
     const progress: Progress = decodeProgress(commit.offset, commit.metadata);
-    for (const { offset } of log.records) {
+    // What was committed before was looked at then.
+    for (const { offset } of log.from(before)) {
       if (offset >= progress.finished.end && offset >= commit.offset) break;
       const claimed = offset < commit.offset || progress.finished.has(offset);
       const fate = this.fate(key, offset);
       if (claimed && !fate.acked && !fate.deleted) this.violate(`${key}@${offset} was never handled, and committed`);
     }
-  }
-
-  /** Once all is calm. */
-  atRest(log: SimulatedLog, committed: number | undefined): boolean {
-    const key = keyOf(log);
-    return (
-      committed === log.end &&
-      log.records.every(({ offset }) => {
-        const { settled, acked, deleted } = this.fate(key, offset);
-        return settled || acked || deleted;
-      })
-    );
   }
 }

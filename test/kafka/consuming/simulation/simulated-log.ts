@@ -43,12 +43,13 @@ export class SimulatedLog {
     const error = from < start || from > end ? "OFFSET_OUT_OF_RANGE" : undefined;
     if (error !== undefined) return { ...answer, error, logStartOffset: -1, records: Buffer.alloc(0) };
     const most = Math.min(Math.max(1, Math.floor(maxBytes / RECORD_BYTES)), prng.between(1, 40));
-    const records = this.#from(from, most);
+    const records = this.from(from, most);
     const nextOffset = records.length < most ? end : (records[most - 1] as LogRecord).offset + 1;
     return { ...answer, error, logStartOffset: start, records: pieces.encode({ records, nextOffset }) };
   }
 
-  #from(offset: number, most: number): LogRecord[] {
+  /** The records from an offset on. */
+  from(offset: number, most = Number.POSITIVE_INFINITY): LogRecord[] {
     let low = 0;
     let high = this.records.length;
     while (low < high) {
