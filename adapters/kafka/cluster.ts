@@ -36,8 +36,15 @@ export class Cluster {
     this.#ended = ended;
   }
 
+  /** The brokers, and topics with the errors that will not pass. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata> {
-    return this.#until(async () => ({ result: await this.#connection.metadata(topics) }));
+    return this.#until(async () => {
+      const found = await this.#connection.metadata(topics);
+      const passing = found.topics.find(({ error }) => isPassing(error));
+      if (passing !== undefined) return { again: leaderless(passing.topic) };
+      // One that has just started may not know the others yet, nor itself.
+      return found.brokers === 0 ? { again: brokerless() } : { result: found };
+    });
   }
 
   /** Topics that exist, with their leaders. Rejects with `not-found` if one does not. */
@@ -283,6 +290,10 @@ function leaderOf(topics: readonly TopicMetadata[], { topic, partition }: TopicP
 
 function refused(error: string, topic: string): MessagingError {
   return operationError(error, `look at topic "${topic}"`, "look at the brokers' logs");
+}
+
+function brokerless(): MessagingError {
+  return new MessagingError("unreachable", "Kafka has no broker that serves yet; see that it runs");
 }
 
 function leaderless(topic: string): MessagingError {

@@ -49,8 +49,9 @@ export interface KafkaOptions {
    */
   readonly partitions?: number;
   /**
-   * On how many brokers each partition is made to stand. Default: 3, or as many as the cluster has. Of 3 or more, two must
-   * have a message before it counts as confirmed.
+   * On how many brokers each partition is made to stand. An existing topic with fewer is a `conflict` where it is given.
+   * Default: 3, or as many brokers as run when the topic is made. Of 3 or more, two must have a message before it counts
+   * as confirmed.
    */
   readonly replicationFactor?: number;
   /**
@@ -135,7 +136,6 @@ const OWN_CONFIGURATION = [
   "max.message.bytes",
   "min.insync.replicas",
   "unclean.leader.election.enable",
-  "compression.type",
 ];
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 const DAY_MS = 24 * 60 * 60 * 1000;

@@ -157,6 +157,20 @@ describe("topics are made", () => {
   });
 });
 
+test("a cluster that has just started is asked until it knows its brokers and topics", async () => {
+  const { cluster: subject } = cluster({
+    metadata: answering([
+      { brokers: 0, topics: [] },
+      { brokers: 3, topics: [topic("orders", [], "LEADER_NOT_AVAILABLE")] },
+      { brokers: 3, topics: [topic("orders", [], "UNKNOWN_TOPIC_OR_PARTITION")] },
+    ]),
+  });
+  expect(await subject.metadata(["orders"])).toMatchObject({
+    brokers: 3,
+    topics: [{ error: "UNKNOWN_TOPIC_OR_PARTITION" }],
+  });
+});
+
 test("records are deleted, and what is gone already is no error", async () => {
   const { cluster: subject } = cluster({
     metadata: metadata(topic("orders", [1])),

@@ -177,6 +177,12 @@ describe("a topic that stands", () => {
       {},
       { settings: resolveOptions({ brokers: "localhost", partitions: 5 }) },
     ],
+    [
+      "has fewer replicas than were asked for",
+      "orders",
+      {},
+      { settings: resolveOptions({ brokers: "localhost", replicationFactor: 2 }) },
+    ],
   ])("%s: refused", (_what, name, configuration, place) => {
     const found = faults(name, configuration, place);
     expect(found).toHaveLength(1);

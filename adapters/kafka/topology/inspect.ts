@@ -16,6 +16,7 @@ export const INSPECTED = [
   "unclean.leader.election.enable",
 ] as const;
 
+type InspectSettings = Pick<Settings, "maxMessageBytes" | "replicationFactor">;
 type Inspected = (typeof INSPECTED)[number];
 
 /** Everything about a topic that stands which would lose messages, or keep them from being sent. */
@@ -23,7 +24,7 @@ export function inspect(
   planned: PlannedTopic,
   { partitions }: Pick<TopicMetadata, "partitions">,
   configuration: ReadonlyMap<string, string>,
-  settings: Pick<Settings, "maxMessageBytes">,
+  settings: InspectSettings,
 ): readonly MessagingError[] {
   const replicas = Math.min(...partitions.map((partition) => partition.replicas));
   const faults = [
@@ -61,13 +62,17 @@ function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => stri
 
 function* safetyFaults(
   replicas: number,
-  settings: Pick<Settings, "maxMessageBytes">,
+  settings: InspectSettings,
   value: (name: Inspected) => string | undefined,
 ): Iterable<string> {
   const needed = mostBatchBytes(settings);
   const most = Number(value("max.message.bytes") ?? needed);
   if (most < needed) {
     yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
+  }
+  const { replicationFactor = replicas } = settings;
+  if (replicas < replicationFactor) {
+    yield `has ${replicas} replicas and ${replicationFactor} are asked for: ask for fewer, or add some with kafka-reassign-partitions`;
   }
   const inSync = Number(value("min.insync.replicas") ?? replicas);
   if (inSync > replicas) {
