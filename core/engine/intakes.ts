@@ -22,24 +22,18 @@ export async function openIntakes(
   const { adapter, source, subscription, ordered, clock } = context;
   const declared = subscription === undefined ? {} : { subscription };
   const options = { window: windows.main, ordered, ...declared };
-  const main = await Intake.open(adapter, source, options, sink(false), owner, clock);
-  let suspects: Intake | undefined;
-  if (!ordered) {
-    try {
-      const from = { kind: "suspects", of: source } as const;
-      suspects = await Intake.open(
-        adapter,
-        from,
-        { window: windows.suspects, ordered: false },
-        sink(true),
-        owner,
-        clock,
-      );
-    } catch (error) {
-      await main.close();
-      throw error;
-    }
+  const from = { kind: "suspects", of: source } as const;
+  const apart = { window: windows.suspects, ordered: false };
+  // Side by side: where groups are joined each may take seconds.
+  const [first, second] = await Promise.allSettled([
+    Intake.open(adapter, source, options, sink(false), owner, clock),
+    ordered ? undefined : Intake.open(adapter, from, apart, sink(true), owner, clock),
+  ]);
+  if (first.status === "rejected" || second.status === "rejected") {
+    for (const end of [first, second]) if (end.status === "fulfilled") await end.value?.close();
+    throw first.status === "rejected" ? first.reason : (second as PromiseRejectedResult).reason;
   }
+  const [main, suspects] = [first.value, second.value];
   return {
     main,
     suspects,

@@ -18,11 +18,14 @@ export interface OpenConsumerParts extends Omit<ConsumerParts, "retry" | "maxBuf
 
 const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
+/** How long the first assignment is waited for; a group that begins deals out nothing for some seconds. */
+const FIRST_ASSIGNMENT_MS = 10_000;
 /** A topic that was made just now may not be known everywhere. */
 const ATTEMPTS_TO_FIND = 5;
 
 /**
- * Joins a group and consumes what it is assigned. Resolves when the membership is under way; rejects with `not-found` for
+ * Joins a group and consumes what it is assigned. Resolves when it has its share of the partitions, or if that
+ * does not come about within 10 s, which `stalled` explains; rejects with `not-found` for
  * a topic that does not exist, `unauthorized`, or `unreachable`.
  */
 export async function openConsumer(
@@ -35,7 +38,9 @@ export async function openConsumer(
   try {
     await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
     const { group, topics } = options;
-    consumer.start(parts.openMember({ group, topics }, consumer.owner));
+    const member = parts.openMember({ group, topics }, consumer.owner);
+    consumer.start(member);
+    await atMost(parts.clock, FIRST_ASSIGNMENT_MS, member.complete);
   } catch (error) {
     await consumer.close();
     throw error;
@@ -66,4 +71,14 @@ async function findTopics(
     }
     await new Promise<void>((resolve) => clock.schedule(resolve, backoffMs(attempt, retry, random)));
   }
+}
+
+function atMost(clock: Clock, ms: number, promise: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.schedule(resolve, ms);
+    promise.then(() => {
+      clock.cancel(timer);
+      resolve();
+    });
+  });
 }

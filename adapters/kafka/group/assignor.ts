@@ -14,6 +14,8 @@ interface Share {
   readonly taken: TopicPartition[];
   /** How many partitions it is to have in the end. */
   total: number;
+  /** How many of them are still with others. */
+  awaited: number;
 }
 
 /** A partition in the hands of a member; of nobody whom it could stay with, if members contradict each other. */
@@ -30,7 +32,7 @@ interface Claim {
  */
 export function assign(claimants: readonly Claimant[], topics: readonly TopicView[]): ReadonlyMap<string, Assignment> {
   const shares = claimants
-    .map((claimant): Share => ({ claimant, assigned: [], taken: [], total: 0 }))
+    .map((claimant): Share => ({ claimant, assigned: [], taken: [], total: 0, awaited: 0 }))
     .sort((one, other) => (one.claimant.memberId < other.claimant.memberId ? -1 : 1));
   const problems = new Set(topics.filter(({ problem }) => problem !== "").map(({ topic }) => topic));
   const claims = settleClaims(shares, problems);
@@ -38,7 +40,9 @@ export function assign(claimants: readonly Claimant[], topics: readonly TopicVie
     const readers = shares.filter(({ claimant }) => claimant.topics.includes(view.topic));
     if (readers.length > 0) spread(view, readers, claims);
   }
-  return new Map(shares.map(({ claimant, assigned, taken }) => [claimant.memberId, { assigned, taken, topics }]));
+  return new Map(
+    shares.map(({ claimant, assigned, taken, awaited }) => [claimant.memberId, { assigned, taken, awaited, topics }]),
+  );
 }
 
 /** The one claim on each partition that holds. Two of one generation contradict each other: then neither does. */
@@ -104,4 +108,5 @@ function spread({ topic, partitions }: TopicView, readers: readonly Share[], cla
     neediest.room--;
     neediest.share.assigned.push({ topic, partition });
   }
+  for (const { share, room } of ranked) share.awaited += room;
 }

@@ -23,6 +23,11 @@ export type CommitOutcome = "committed" | "fenced" | "failed";
 /** A member of a consumer group, which stays one until it is closed: over rebalances, restarts and lost sessions. */
 export interface GroupMember {
   /**
+   * Resolves when the group has given this member, for the first time, all that it is to have at present: others may have
+   * had to give it up first. Never rejects; stays open if that does not come about.
+   */
+  readonly complete: Promise<void>;
+  /**
    * Commits for partitions that are ours, in one request; one outcome each, in order. Tries for up to 10 s, over
    * rebalances. Never rejects.
    */

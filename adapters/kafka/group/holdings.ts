@@ -18,6 +18,8 @@ export interface HoldingsHost {
   commitsEnded(): Promise<void>;
   /** What is held is less than the group believes. */
   gaveUp(): void;
+  /** What is held is all that the group has for us at present. */
+  complete(): void;
 }
 
 /** Which partitions are ours, and the giving up of those that others are to have. */
@@ -51,7 +53,7 @@ export class Holdings {
   }
 
   /** Does as the group says. */
-  adopt({ assigned, taken, topics }: Assignment): void {
+  adopt({ assigned, taken, awaited, topics }: Assignment): void {
     const problems = new Map(topics.map(({ topic, problem }) => [topic, problem]));
     this.#assigned = new Set(assigned.map(keyOf));
     for (const [topic, partitions] of Map.groupBy(taken, ({ topic }) => topic)) {
@@ -62,8 +64,10 @@ export class Holdings {
       }
     }
     const unwanted = [...this.#holds.values()].filter((hold) => !hold.leaving && !this.#assigned.has(keyOf(hold)));
-    if (unwanted.length > 0) void this.#giveUp(unwanted);
+    // Each by itself: one in which a handler takes its time holds up no other.
+    for (const hold of unwanted) void this.#giveUp(hold);
     this.#take(assigned);
+    if (awaited === 0) this.#host.complete();
   }
 
   /** Gives partitions up at once, if they are ours. Returns whether any was. */
@@ -91,20 +95,19 @@ export class Holdings {
     if (added.length > 0) this.#owner.assigned(added);
   }
 
-  async #giveUp(holds: readonly Hold[]): Promise<void> {
-    for (const hold of holds) hold.leaving = true;
-    const inTime = await this.#drained(holds);
-    const left = holds.filter((hold) => this.of(hold) === hold);
-    if (inTime) for (const hold of left) this.#holds.delete(keyOf(hold));
-    else this.lose(left, this.#overdue());
-    // Meanwhile the group may have left some with us after all. They begin anew.
-    const regained = left.filter((hold) => this.#assigned.has(keyOf(hold)));
-    this.#take(regained);
-    if (regained.length < left.length) this.#host.gaveUp();
+  async #giveUp(hold: Hold): Promise<void> {
+    hold.leaving = true;
+    const inTime = await this.#drained(hold);
+    if (this.of(hold) !== hold) return;
+    if (inTime) this.#holds.delete(keyOf(hold));
+    else this.lose([hold], this.#overdue(hold));
+    // Meanwhile the group may have left it with us after all. Then it begins anew.
+    if (this.#assigned.has(keyOf(hold))) this.#take([hold]);
+    else this.#host.gaveUp();
   }
 
   /** Resolves with whether the owner let go in time. */
-  #drained(holds: readonly Hold[]): Promise<boolean> {
+  #drained(hold: Hold): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = this.#clock.schedule(() => {
         this.#drains.delete(timer);
@@ -117,14 +120,14 @@ export class Holdings {
         this.#drains.delete(timer);
         resolve(true);
       };
-      this.#owner.revoke(holds.map(plain)).then(end, end);
+      this.#owner.revoke([plain(hold)]).then(end, end);
     });
   }
 
-  #overdue(): MessagingError {
+  #overdue({ topic, partition }: Hold): MessagingError {
     return new MessagingError(
       "timeout",
-      `partitions that others are to have were not let go within ${this.#longestDrainMs} ms; let handlers end sooner, or raise the rebalance timeout`,
+      `"${topic}", partition ${partition}, which others are to have, was not let go within ${this.#longestDrainMs} ms; let handlers end sooner, or raise the rebalance timeout`,
     );
   }
 }

@@ -65,6 +65,7 @@ class Member implements GroupMember {
   #isJoinWanted = true;
   /** What was asked of the group in one generation may yet be done in it; only the next one rules that out. */
   #wish = 0;
+  readonly #complete = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
 
   constructor(options: MemberOptions) {
@@ -91,7 +92,11 @@ class Member implements GroupMember {
     );
     this.#holdings = new Holdings(
       options.owner,
-      { commitsEnded: () => this.#commits.ended(), gaveUp: () => this.#joinAgain() },
+      {
+        commitsEnded: () => this.#commits.ended(),
+        gaveUp: () => this.#joinAgain(),
+        complete: () => this.#complete.resolve(),
+      },
       clock,
       rebalanceTimeoutMs,
     );
@@ -124,6 +129,10 @@ class Member implements GroupMember {
     });
     this.#heartbeats.start();
     void this.#stay();
+  }
+
+  get complete(): Promise<void> {
+    return this.#complete.promise;
   }
 
   commit(offsets: readonly Commit[]): Promise<readonly CommitOutcome[]> {

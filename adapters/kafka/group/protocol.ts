@@ -36,6 +36,8 @@ export interface Assignment {
   readonly assigned: readonly TopicPartition[];
   /** What it claims wrongly: another has it, or it is gone. */
   readonly taken: readonly TopicPartition[];
+  /** How many partitions it is to have yet, once others have given them up. */
+  readonly awaited: number;
   readonly topics: readonly TopicView[];
 }
 
@@ -64,25 +66,26 @@ export function decodeSubscription(metadata: Buffer): Subscription {
   }
 }
 
-export function encodeAssignment({ assigned, taken, topics }: Assignment): Buffer {
-  const content = new Writer().int16(CONTENT).partitions(taken);
+export function encodeAssignment({ assigned, taken, awaited, topics }: Assignment): Buffer {
+  const content = new Writer().int16(CONTENT).partitions(taken).int32(awaited);
   content.array(topics, ({ topic, partitions, problem }) => content.string(topic).int32(partitions).string(problem));
   return new Writer().int16(ENVELOPE).partitions(assigned).bytes(content.end()).end();
 }
 
 /** A member that the leader left out gets nothing at all. */
 export function decodeAssignment(assignment: Buffer): Assignment {
-  if (assignment.length === 0) return { assigned: [], taken: [], topics: [] };
+  if (assignment.length === 0) return { assigned: [], taken: [], awaited: 0, topics: [] };
   const reader = new Reader(assignment);
   reader.int16();
   const assigned = reader.partitions();
   const content = new Reader(reader.bytes());
   content.int16();
   const taken = content.partitions();
+  const awaited = content.int32();
   const topics = content.array(() => ({
     topic: content.string(),
     partitions: content.int32(),
     problem: content.string(),
   }));
-  return { assigned, taken, topics };
+  return { assigned, taken, awaited, topics };
 }

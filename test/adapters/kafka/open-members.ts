@@ -110,6 +110,7 @@ export class OpenMembers {
 
 function bound(member: GroupMember): GroupMember {
   return {
+    complete: member.complete,
     commit: (offsets) => member.commit(offsets),
     committed: (partitions) => member.committed(partitions),
     refresh: () => member.refresh(),

@@ -70,6 +70,7 @@ export async function openScripted({ partitions, records, committed, options = {
   };
   let owner: MemberOwner | undefined;
   const member: GroupMember = {
+    complete: Promise.resolve(),
     commit: async (offsets) => {
       counts.commits++;
       await new Promise<void>((resolve) => time.schedule(resolve, 1));

@@ -197,6 +197,7 @@ export class FakeDeadLetters {
 }
 
 export class FakeMember implements GroupMember {
+  readonly complete = Promise.resolve();
   readonly owner: MemberOwner;
   readonly #group: FakeDeadLetters;
   isOwner = false;

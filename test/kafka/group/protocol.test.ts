@@ -24,6 +24,7 @@ const ASSIGNMENT = {
     { topic: "order.placed.billing", partition: 1 },
   ],
   taken: [{ topic: "order.placed", partition: 7 }],
+  awaited: 3,
   topics: [
     { topic: "order.placed", partitions: 8, problem: "" },
     { topic: "order.placed.billing", partitions: 0, problem: "UNKNOWN_TOPIC_OR_PARTITION" },
@@ -59,7 +60,7 @@ test("of a member that cannot be read nothing is known, wherever it breaks off",
 });
 
 test("a member that was left out is told nothing", () => {
-  expect(decodeAssignment(Buffer.alloc(0))).toEqual({ assigned: [], taken: [], topics: [] });
+  expect(decodeAssignment(Buffer.alloc(0))).toEqual({ assigned: [], taken: [], awaited: 0, topics: [] });
 });
 
 test("what a later version adds at the end is passed over", () => {

@@ -157,6 +157,7 @@ export class SimulatedGroup {
 
 /** A member as its process sees it. */
 export class SimulatedMember implements GroupMember {
+  readonly complete = Promise.resolve();
   readonly process: SimulatedProcess;
   readonly #group: SimulatedGroup;
   readonly #owner: MemberOwner;
