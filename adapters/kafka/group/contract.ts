@@ -29,7 +29,7 @@ export interface GroupMember {
   readonly complete: Promise<void>;
   /**
    * Commits for partitions that are ours, in one request; one outcome each, in order. Tries for up to 10 s, over
-   * rebalances. Never rejects.
+   * rebalances. A commit of a partition is to wait for the one before it. Never rejects.
    */
   commit(offsets: readonly (PartitionOffset & { readonly metadata: string })[]): Promise<readonly CommitOutcome[]>;
   /**

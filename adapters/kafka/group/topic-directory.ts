@@ -1,5 +1,5 @@
 import type { Clock } from "../../../core/clock.ts";
-import type { TopicMetadata, TopicPartition } from "../port.ts";
+import type { TopicMetadata } from "../port.ts";
 import type { TopicView } from "./protocol.ts";
 
 /** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
@@ -25,11 +25,10 @@ export class TopicDirectory {
     return this.#missingSince.size > 0;
   }
 
-  /** That these exist is known from elsewhere. */
-  learn(partitions: readonly TopicPartition[]): void {
-    for (const { topic, partition } of partitions) {
-      if (!this.#missingSince.has(topic)) this.#known.set(topic, Math.max(this.#known.get(topic) ?? 0, partition + 1));
-    }
+  /** That it has at least so many partitions is known from elsewhere. */
+  learn(topic: string, partitions: number): void {
+    if (partitions === 0 || this.#missingSince.has(topic)) return;
+    this.#known.set(topic, Math.max(this.#known.get(topic) ?? 0, partitions));
   }
 
   /** Asks the cluster. Rejects if it does not answer. */

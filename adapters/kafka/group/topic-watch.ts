@@ -37,7 +37,9 @@ export class TopicWatch {
   /** Who gets what. Rejects if the cluster does not tell about the topics. */
   async divide({ members }: JoinOutcome): Promise<SyncRequest["assignments"]> {
     const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
-    for (const { held, leaving } of claimants) this.#directory.learn([...held, ...leaving]);
+    for (const { held, leaving } of claimants) {
+      for (const { topic, partition } of [...held, ...leaving]) this.#directory.learn(topic, partition + 1);
+    }
     const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
     const views = await this.#look([...topics].sort());
     return [...assign(claimants, views)].map(([memberId, assignment]) => ({
@@ -50,6 +52,7 @@ export class TopicWatch {
   begin(topics: readonly TopicView[], isLeader: boolean): void {
     this.#topics = topics;
     this.#isLeader = isLeader;
+    for (const { topic, partitions } of topics) this.#directory.learn(topic, partitions);
     this.#schedule();
   }
 

@@ -74,6 +74,8 @@ export class FakeCluster {
   isUp = true;
   /** Whether the other node, the coordinator of before, can be connected to. */
   isOtherUp = true;
+  /** Whether no topic is known, as by a server that has just started. */
+  isForgetful = false;
   #frozen: (() => void)[] | undefined;
 
   constructor(time: VirtualTime, coordinator: FakeCoordinator, topics: Readonly<Record<string, number>>) {
@@ -121,7 +123,7 @@ export class FakeCluster {
 
   metadata(names: readonly string[]): readonly TopicMetadata[] {
     return names.map((topic) => {
-      const count = this.topics.get(topic) ?? 0;
+      const count = this.isForgetful ? 0 : (this.topics.get(topic) ?? 0);
       const partitions = Array.from({ length: count }, (_, partition) => ({
         partition,
         error: undefined,

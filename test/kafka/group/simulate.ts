@@ -97,6 +97,20 @@ function happen(world: World, consumer: FakeConsumer, join: () => void): void {
       deaden(line);
     },
     () => {
+      const topic = random.pick([...cluster.topics.keys()]);
+      cluster.topics.set(topic, (cluster.topics.get(topic) ?? 0) + random.between(1, 2));
+      world.say(`${topic} has ${cluster.topics.get(topic)} partitions`);
+      random.pick(world.running).member.refresh();
+    },
+    () => {
+      world.say(`the topics are not known for ${ms.toFixed(0)} ms`);
+      cluster.isForgetful = true;
+      time.schedule(() => {
+        cluster.isForgetful = false;
+      }, ms);
+      random.pick(world.running).member.refresh();
+    },
+    () => {
       world.say(`the coordinator stands still for ${ms.toFixed(0)} ms`);
       cluster.freeze(ms);
     },
