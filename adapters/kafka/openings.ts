@@ -41,7 +41,7 @@ export class Openings {
   }
 
   consumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer> {
-    const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs } = this.#settings;
+    const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs, sessionTimeoutMs } = this.#settings;
     return openConsumer(
       {
         client: this.#client,
@@ -50,6 +50,7 @@ export class Openings {
         random: this.#random,
         retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
         drainMs: drainTimeoutMs,
+        sessionTimeoutMs,
         openMember: ({ group, topics }, owner) => this.member(group, topics, owner),
         progressed: (at) => {
           // The topic of events is that of other subscriptions too.

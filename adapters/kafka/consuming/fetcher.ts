@@ -10,6 +10,8 @@ import { planPolls } from "./poll-plan.ts";
 import { missingNotice, unreadableError } from "./stalls.ts";
 import { silence } from "./watchdog.ts";
 
+/** The longest time between two signs of life, and what the clocks of brokers and consumers may differ by. */
+const LONGEST_SILENCE_MS = 2_000;
 const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
 const NO_LEADER = "LEADER_NOT_AVAILABLE";
 /** How long a broker may hold back an empty answer. */
@@ -260,7 +262,9 @@ export class Fetcher {
     if (fetched.logStartOffset > position && first >= fetched.logStartOffset) {
       this.#host.notice(missingNotice(partition, position, fetched.logStartOffset));
     }
-    ledger.takeOver(fetched.highWatermark);
+    const { clock, sessionTimeoutMs } = this.#parts;
+    // Whoever had it before gave its last sign of life at least a session timeout ago, and died until the next was due.
+    ledger.takeOver(fetched.highWatermark, clock.now() - sessionTimeoutMs + LONGEST_SILENCE_MS);
     ledger.append(records, nextOffset, this.#parts.wanted);
     cursor.heardAt = now;
     cursor.behind = fetched.highWatermark - ledger.position;

@@ -7,17 +7,21 @@ import type { ConsumerParts } from "./consumer-parts.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts";
 
 /** What a consumer is made of; see {@link ConsumerParts}. */
-export interface OpenConsumerParts extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs"> {
+export interface OpenConsumerParts
+  extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs"> {
   /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
   readonly retry?: RetryTimes | undefined;
   /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
   readonly maxBufferBytes?: number | undefined;
   /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
   readonly drainMs?: number | undefined;
+  /** The session timeout of the group's members, in milliseconds. Default 30,000. */
+  readonly sessionTimeoutMs?: number | undefined;
 }
 
 const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
+const DEFAULT_SESSION_MS = 30_000;
 /** How long the first assignment is waited for; a group that begins deals out nothing for some seconds. */
 const FIRST_ASSIGNMENT_MS = 10_000;
 /** A topic that was made just now may not be known everywhere. */
@@ -34,7 +38,8 @@ export async function openConsumer(
   sink: RecordSink,
 ): Promise<RecordConsumer> {
   const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = parts;
-  const consumer = new PartitionConsumer({ ...parts, retry, maxBufferBytes, drainMs }, options, sink);
+  const { sessionTimeoutMs = DEFAULT_SESSION_MS } = parts;
+  const consumer = new PartitionConsumer({ ...parts, retry, maxBufferBytes, drainMs, sessionTimeoutMs }, options, sink);
   try {
     await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
     const { group, topics } = options;

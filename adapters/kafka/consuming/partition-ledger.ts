@@ -36,6 +36,8 @@ export class PartitionLedger {
   #deaths: readonly number[];
   /** How far the hands of the one before us may have reached, until it is known how far the log went. */
   #inDoubtTo: number | undefined;
+  /** The death that was counted last, until it is known what was appended after it. */
+  #inquest: { readonly reached: number; readonly diedBefore: number } | undefined;
 
   constructor(at: TopicPartition, progress: Progress) {
     this.topic = at.topic;
@@ -88,13 +90,16 @@ export class PartitionLedger {
 
   /**
    * Learns where the log ended after it became ours. If the one before us did not leave in order, everything that it may
-   * have held has one death more. A second call does nothing.
+   * have held has one death more; not what the broker appended later than `diedBefore` (milliseconds since 1970). A second
+   * call does nothing.
    */
-  takeOver(logEnd: number): void {
+  takeOver(logEnd: number, diedBefore = Number.POSITIVE_INFINITY): void {
     if (this.#inDoubtTo === undefined) return;
     const reached = Math.min(this.#inDoubtTo, logEnd);
     this.#inDoubtTo = undefined;
-    if (reached > this.prefix) this.#deaths = withDeath(this.#deaths, reached);
+    if (reached <= this.prefix) return;
+    this.#deaths = withDeath(this.#deaths, reached);
+    this.#inquest = { reached, diedBefore };
   }
 
   /** Adds what was fetched at the position. What is finished, or not wanted, is passed over. */
@@ -103,6 +108,7 @@ export class PartitionLedger {
     nextOffset: number,
     wanted?: (record: LogRecord, topic: string) => boolean,
   ): void {
+    if (this.#inquest !== undefined) this.#acquit(records, this.#inquest);
     const finished = this.#finishedBefore;
     const first = records[0]?.offset ?? Number.POSITIVE_INFINITY;
     const all = wanted === undefined && first >= finished.end;
@@ -112,6 +118,19 @@ export class PartitionLedger {
         : records.filter((record) => !finished.has(record.offset) && (wanted?.(record, this.topic) ?? true)),
     );
     this.#position = Math.max(this.#position, nextOffset);
+  }
+
+  /** What was appended when its consumer was dead already was not in its hands. */
+  #acquit(records: readonly LogRecord[], { reached, diedBefore }: { reached: number; diedBefore: number }): void {
+    const later = records.find(
+      ({ offset, appendTime, timestamp }) => offset >= reached || (appendTime === true && timestamp >= diedBefore),
+    );
+    if (later === undefined) return;
+    this.#inquest = undefined;
+    if (later.offset >= reached) return;
+    const index = this.#deaths.lastIndexOf(reached);
+    const others = this.#deaths.filter((_, position) => position !== index);
+    this.#deaths = later.offset > this.prefix ? withDeath(others, later.offset) : others;
   }
 
   /** There is nothing from the position up to an offset. */

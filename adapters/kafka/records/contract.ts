@@ -13,6 +13,8 @@ export interface LogRecord {
   readonly offset: number;
   /** Milliseconds since 1970: the producer's clock or the broker's, as the topic says. */
   readonly timestamp: number;
+  /** Whether the time is the broker's own, taken as it appended the record. */
+  readonly appendTime?: boolean;
   readonly key: Buffer | undefined;
   /** Undefined for a tombstone. */
   readonly value: Buffer | undefined;

@@ -72,6 +72,7 @@ export class RecordReader {
     this.records.push({
       offset,
       timestamp: batch.appendedAt ?? timestamp,
+      appendTime: batch.appendedAt !== undefined,
       key,
       value,
       headers: typeof headers === "string" ? NO_HEADERS : headers,

@@ -91,6 +91,30 @@ describe("a partition's ledger", () => {
     expect(ledger.progress(0).deaths).toEqual([12, 13]);
   });
 
+  it("counts none for what the broker appended when the one before was dead", () => {
+    const appended = (offset: number, timestamp: number) => ({ ...record(offset), timestamp, appendTime: true });
+    const ledger = new PartitionLedger(AT, { ...beginning(10), reach: 16, deaths: [16] });
+    ledger.takeOver(16, 5_000);
+    ledger.append([appended(10, 1_000), appended(11, 4_999)], 12);
+    expect(ledger.progress(0).deaths).toEqual([16, 16]);
+    ledger.append([appended(12, 5_000), appended(13, 6_000)], 14);
+    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([2, 2, 1, 1]);
+    expect(ledger.progress(0).deaths).toEqual([12, 16]);
+  });
+
+  it("does not believe the clocks of producers", () => {
+    const ledger = new PartitionLedger(AT, { ...beginning(10), reach: 12 });
+    ledger.takeOver(12, 5_000);
+    ledger.append(
+      [
+        { ...record(10), timestamp: 9_000 },
+        { ...record(11), timestamp: 9_000 },
+      ],
+      12,
+    );
+    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([1, 1]);
+  });
+
   it("counts none where the one before left in order", () => {
     const ledger = ledgerOf(beginning(10), 10, 11);
     expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([0, 0]);

@@ -116,6 +116,20 @@ test("a member that is never done letting go loses what it was to let go, and no
   expect(world.violations).toEqual([]);
 });
 
+test("a member that joins is complete when it has its share, and at once if there is none for it", async () => {
+  const world = await settled(1, { orders: 2 }, { drainMs: 8_000 });
+  const second = world.join();
+  let sizeThen: number | undefined;
+  void second.member.complete.then(() => {
+    sizeThen = second.works.size;
+  });
+  await reached(world, () => sizeThen !== undefined);
+  expect(sizeThen).toBe(1);
+  await reached(world, () => world.isCalm());
+  await resultOf(world, world.join().member.complete);
+  expect(world.violations).toEqual([]);
+});
+
 test("a rebalance waits for no drain: others come and go meanwhile", async () => {
   const world = await settled(1, ORDERS, { drainMs: "never", rebalanceTimeoutMs: 1e7 });
   world.join();

@@ -30,6 +30,7 @@ function expected({ key, value, headers }: RecordToWrite): Omit<LogRecord, "offs
     key: key === undefined ? undefined : Buffer.from(key),
     value: value === undefined ? undefined : Buffer.from(value),
     headers: own,
+    appendTime: false,
     problem: undefined,
   };
 }
