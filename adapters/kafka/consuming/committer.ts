@@ -12,6 +12,8 @@ export interface CommitterHost {
   reachOf(partition: OwnedPartition): number;
   /** An answer came; whether anything was committed by it. */
   answered(committed: boolean): void;
+  /** Whether somebody waits for the next commit. */
+  isPressing(): boolean;
   /** A partition is not ours, says the coordinator. */
   fenced(partition: OwnedPartition): void;
   /** So many commits in a row failed for a partition. */
@@ -19,6 +21,9 @@ export interface CommitterHost {
   /** Everything before the offset is finished, and committed to be. */
   progressed(at: PartitionOffset): void;
 }
+
+/** How long what nobody waits for gathers, so that many small commits do not keep the broker busy. */
+const GATHERING_MS = 5;
 
 interface Sent {
   readonly partition: OwnedPartition;
@@ -41,6 +46,7 @@ export class Committer {
   readonly #host: CommitterHost;
   #scheduled = false;
   #underWay = false;
+  #begunAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -80,11 +86,17 @@ export class Committer {
     const ready = this.#partitions.all.filter(
       ({ ledger, suspended, commitNotBefore }) => ledger.begun && !suspended && commitNotBefore <= now,
     );
+    const early = this.#begunAt + GATHERING_MS - now;
     if (!ready.some(({ urgent }) => urgent)) {
       this.#commitLater(now);
       return;
     }
+    if (early > 0 && !this.#host.isPressing()) {
+      this.#wakeIn(early);
+      return;
+    }
     this.#underWay = true;
+    this.#begunAt = now;
     const chosen = ready.filter(({ urgent, behind }) => urgent || behind);
     const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
     const sent = chosen.map((partition): Sent => {
@@ -134,16 +146,20 @@ export class Committer {
 
   /** What is urgent and failed waits for its time. */
   #commitLater(now: number): void {
-    this.#cancelTimer();
     let due = Number.POSITIVE_INFINITY;
     for (const { urgent, suspended, ledger, commitNotBefore } of this.#partitions.all) {
       if (urgent && !suspended && ledger.begun) due = Math.min(due, commitNotBefore);
     }
-    if (due === Number.POSITIVE_INFINITY) return;
+    if (due === Number.POSITIVE_INFINITY) this.#cancelTimer();
+    else this.#wakeIn(due - now);
+  }
+
+  #wakeIn(ms: number): void {
+    this.#cancelTimer();
     this.#timer = this.#clock.schedule(() => {
       this.#timer = undefined;
       void this.#commit();
-    }, due - now);
+    }, ms);
   }
 
   #cancelTimer(): void {

@@ -81,6 +81,7 @@ export class PartitionConsumer implements RecordConsumer {
     this.#member = member;
     this.#committer = new Committer(member, this.#partitions, this.#parts, {
       reachOf: (partition) => this.#dealer.reachOf(partition),
+      isPressing: () => this.#dealer.isPressing,
       answered: (committed) => {
         if (committed) this.#health.answered();
         this.#deal();

@@ -68,6 +68,17 @@ export class Dealer {
     return this.#alone || this.#window <= 1;
   }
 
+  /** Whether handing out waits for the next commit, or is about to. */
+  get isPressing(): boolean {
+    if (this.exact) return true;
+    let unsettled = 0;
+    for (const partition of this.#partitions.all) {
+      if (partition.closing || partition.reach.isWanted) return true;
+      unsettled = this.#perPartition ? Math.max(unsettled, partition.unsettled) : unsettled + partition.unsettled;
+    }
+    return unsettled * 2 >= this.#window;
+  }
+
   /** How far records may be handed out after the next commit. */
   reachOf(partition: OwnedPartition): number {
     const { closing, ledger, single, reach } = partition;

@@ -28,6 +28,11 @@ export class Reach {
     return this.#high <= offset;
   }
 
+  /** Whether {@link want} was called since a commit was last asked for. */
+  get isWanted(): boolean {
+    return this.#wanting;
+  }
+
   handedOut(): void {
     this.#handedOut++;
   }
