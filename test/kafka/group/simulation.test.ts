@@ -24,4 +24,9 @@ describe("simulated groups", () => {
       expect(failures.length, `\n${failures.map(describeReport).join("\n\n")}\n`).toBe(0);
     });
   }
+
+  test("a seed repeats exactly", async () => {
+    for (const seed of [3, 42, 295]) expect((await simulate(seed)).log).toEqual((await simulate(seed)).log);
+    expect((await simulate(3)).log).not.toEqual((await simulate(4)).log);
+  });
 });
