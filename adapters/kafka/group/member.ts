@@ -1,37 +1,18 @@
-import type { Clock, Random } from "../../../core/clock.ts";
+import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import type { CommittedOffset, JoinRequest, KafkaClient, Membership, TopicPartition } from "../port.ts";
+import type { CommittedOffset, JoinRequest, Membership, TopicPartition } from "../port.ts";
 import { Bell } from "./bell.ts";
 import { type Commit, Commits } from "./commits.ts";
-import type { CommitOutcome, GroupMember, MemberOwner } from "./contract.ts";
+import type { CommitOutcome, GroupMember } from "./contract.ts";
 import { CoordinatorLink } from "./coordinator-link.ts";
 import { within } from "./deadline.ts";
 import { answerError, isFenced, isRefusal, requestError } from "./errors.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { Holdings } from "./holdings.ts";
+import type { MemberOptions } from "./member-options.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
 import { Session } from "./session.ts";
 import { TopicWatch } from "./topic-watch.ts";
-
-/** How to be a member of a group. */
-export interface MemberOptions {
-  readonly client: KafkaClient;
-  readonly group: string;
-  /** What to read. Members may differ in it for a while, as when a new version is rolled out. */
-  readonly topics: readonly string[];
-  /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
-  readonly sessionTimeoutMs?: number;
-  /**
-   * How long its owner may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
-   * member to join again, and at least for its session timeout: a member that is out of the group has to know.
-   */
-  readonly rebalanceTimeoutMs: number;
-  /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
-  readonly heartbeatMs?: number;
-  readonly owner: MemberOwner;
-  readonly clock: Clock;
-  readonly random: Random;
-}
 
 const SESSION_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 1_000;
