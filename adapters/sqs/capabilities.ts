@@ -4,8 +4,10 @@ import type { Capabilities } from "../../core/capabilities.ts";
 export const MOST_QUEUE_BYTES = 1_048_576;
 /** SNS's limit on an event, and on a batch of them. */
 export const MOST_TOPIC_BYTES = 262_144;
-/** What is left to the names of attributes and the engine's own headers. */
-const RESERVE_BYTES = 16 * 1024;
+/** The most bytes of a caller's headers. Written as JSON within an attribute they may take twice as many. */
+const HEADER_BYTES = 16 * 1024;
+/** What a body leaves to the headers, to the names of attributes, and to the engine's own headers on a dead letter. */
+const RESERVE_BYTES = 2 * HEADER_BYTES + 16 * 1024;
 const LONGEST_DELAY_MS = 900_000;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
@@ -21,7 +23,10 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     support: "unsupported",
     note: "a queue holds what no consumer has settled; keep events elsewhere, such as on Kafka",
   },
-  fanOut: { support: "native", note: "an SNS topic, and an SQS queue for each subscription" },
+  fanOut: {
+    support: "native",
+    note: "an SNS topic, and an SQS queue for each subscription; an event has 256 KiB at most",
+  },
   routingFilter: {
     support: "native",
     note: "SNS filter policies up to the first wildcard, and the rest while reading",
@@ -36,7 +41,8 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     note: "sending and settling are two steps; make the consumer idempotent instead",
   },
   durable: { support: "native", note: "for 14 days at most, in which a message must be handled" },
-  maxMessageBytes: MOST_QUEUE_BYTES - 2 * RESERVE_BYTES,
+  // For a queue, and for any bytes: those that are no text travel as base64, four characters for three. Events have less.
+  maxMessageBytes: Math.floor(((MOST_QUEUE_BYTES - RESERVE_BYTES) * 3) / 4),
   maxHeaders: 64,
-  maxHeaderBytes: RESERVE_BYTES,
+  maxHeaderBytes: HEADER_BYTES,
 });

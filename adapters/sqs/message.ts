@@ -75,6 +75,8 @@ function travelsApart(name: string, value: string): boolean {
   return (
     value !== "" &&
     name !== PACKED &&
+    // Assigned to an object, this one would be its prototype.
+    name !== "__proto__" &&
     !name.startsWith(SYSTEM_PREFIX) &&
     ATTRIBUTE_NAME.test(name) &&
     !REFUSED.test(value)

@@ -7,6 +7,8 @@ export interface ConformanceCase {
   readonly title: string;
   /** How long all of it may take, in milliseconds. Default 120,000. */
   readonly timeoutMs?: number;
+  /** Whether it is about topics from beginning to end, so that nothing can be tried where there are none. */
+  readonly needsTopics?: boolean;
   /** Throws if the promise is not kept. Says through the context if it could not be tried or was refused as declared. */
   run(context: CaseContext): Promise<void>;
 }

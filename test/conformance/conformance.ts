@@ -39,7 +39,8 @@ const CASE_TIMEOUT_MS = 120_000;
 /**
  * Registers every case with the runner, to be run one after another on the harness's broker. A case that fails fails its
  * test, with the seed that repeats it. At the end the table of results is printed; with `CONFORMANCE_RESULTS` every
- * result is also appended to the file of that name as a line of JSON. With `CI=true` a case that could not be tried fails.
+ * result is also appended to the file of that name as a line of JSON. With `CI=true` a case that could not be tried fails,
+ * unless the harness names what its emulator lacks for it.
  */
 export function conformance(harness: Harness, runner: Runner): void {
   const seed = chooseSeed(process.env.CONFORMANCE_SEED);
@@ -54,7 +55,8 @@ export function conformance(harness: Harness, runner: Runner): void {
             appendReport(report, process.env.CONFORMANCE_RESULTS);
             if (error !== undefined) throw error;
             if (report.result !== "not-run") return;
-            if (process.env.CI === "true") throw new Error(`NOT RUN: ${report.note}`);
+            const known = one.needsTopics === true && harness.withoutTopics !== undefined;
+            if (process.env.CI === "true" && !known) throw new Error(`NOT RUN: ${report.note}`);
             test.skip?.(`NOT RUN: ${report.note}`);
           };
           runner.test(`${one.number} ${one.title}`, body, one.timeoutMs ?? CASE_TIMEOUT_MS);

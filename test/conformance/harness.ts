@@ -32,6 +32,15 @@ export interface Harness {
    * at all: a handler must be able to run longer than this.
    */
   readonly sessionMs?: number;
+  /**
+   * For how long the broker may hand messages to a consumer that died without a word, and count that against them, in
+   * milliseconds, where it does so at all.
+   */
+  readonly abandonedMs?: number;
+  /** Why there are no topics, where an emulator lacks them; the cases that are about them are NOT RUN on it. */
+  readonly withoutTopics?: string;
+  /** Why no body may hold characters beyond U+FFFF, where an emulator refuses them. */
+  readonly withoutSupplementaryCharacters?: string;
   /** Why an event that no subscription takes is kept or confirmed, where the broker cannot tell. */
   readonly cannotTellUnroutable?: string;
   /** Why there is no native message, where the adapter stands on no client library. */

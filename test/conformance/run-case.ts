@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import type { CaseReport, ConformanceCase } from "./case.ts";
 import { CaseContext } from "./context.ts";
 import type { Harness } from "./harness.ts";
+import { failureOf } from "./refusals.ts";
 
 /** A report, and for a failed case the error that tells why. */
 export interface RunCase {
@@ -14,7 +15,9 @@ export async function runCase(harness: Harness, one: ConformanceCase, seed: numb
   const context = new CaseContext(harness, one.number, seed);
   const failures: unknown[] = [];
   try {
-    await one.run(context);
+    if (one.needsTopics === true && harness.withoutTopics !== undefined)
+      await withoutTopics(context, harness.withoutTopics);
+    else await one.run(context);
   } catch (failure) {
     failures.push(failure);
   }
@@ -33,6 +36,15 @@ export async function runCase(harness: Harness, one: ConformanceCase, seed: numb
     },
     error: failure === undefined ? undefined : explain(harness, one, seed, failure),
   };
+}
+
+/** The case cannot be tried; but that there are no topics has to be seen. */
+async function withoutTopics(context: CaseContext, reason: string): Promise<void> {
+  const broker = context.broker({ destinations: [context.topic("any")] });
+  const failure = await failureOf(broker.start());
+  if (failure?.code !== "start-failed")
+    throw new Error("a topic was declared, though the harness says that there are none");
+  context.notRun(`topics: ${reason} (seen: declaring one fails)`);
 }
 
 function explain(harness: Harness, one: ConformanceCase, seed: number, failure: unknown): Error {

@@ -1,0 +1,43 @@
+import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
+import type { Namespace } from "../../brokers/sqs/namespace.ts";
+import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
+import type { Harness } from "../../conformance/index.ts";
+
+const LEASE_MS = 10_000;
+const WAIT_SECONDS = 1;
+
+/** What an emulator of SQS has not or does otherwise than SQS; each is shown in `test/adapters/sqs/emulators.test.ts`. */
+export type Shortcomings = Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters">;
+
+/** SQS and SNS under the conformance suite, with names of its own. */
+export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace, shortcomings: Shortcomings): Harness {
+  const options: SqsOptions = {
+    endpoint: broker.url,
+    region: broker.region,
+    credentials: broker.credentials,
+    namePrefix,
+    visibilityTimeoutMs: LEASE_MS,
+    waitSeconds: WAIT_SECONDS,
+  };
+  const { controls } = broker;
+  return {
+    name: `sqs on ${broker.name}`,
+    emulator: `${broker.name} ${broker.version}`,
+    adapter: () => sqs(options),
+    processes: { module: new URL("sqs-process.ts", import.meta.url).href, options: { sqs: options } },
+    sessionMs: LEASE_MS,
+    // A poll that nobody waits for any more takes messages until its time is over, on both emulators.
+    abandonedMs: WAIT_SECONDS * 1_000,
+    cannotTellUnroutable: "SNS confirms an event that no subscription takes",
+    ...shortcomings,
+    ...(controls === undefined
+      ? {}
+      : {
+          restart: () => controls.restart(),
+          kill: async () => {
+            await controls.kill();
+            await controls.start();
+          },
+        }),
+  };
+}
