@@ -217,7 +217,8 @@ describeKafka("consuming from Kafka", (broker) => {
     await produce(1, ...values("b", 20));
     const first = await consume();
     await came(first, 40);
-    const second = await consume();
+    // Resolves when it has its share.
+    const joining = consume();
     await until("a recall", WAIT_MS, () => {
       if (first.recalled.length === 0) throw new Error("nothing was asked back");
     });
@@ -226,6 +227,7 @@ describeKafka("consuming from Kafka", (broker) => {
     const [kept, released] = [recalled.slice(0, 5), recalled.slice(5)];
     await first.settle(released, "release");
     expect(new Set(await first.settle(kept))).toEqual(new Set(["settled"]));
+    const second = await joining;
     await came(second, 15);
     expect(second.held.map(({ partition }) => partition)).toEqual(second.held.map(() => moved));
     expect(second.held.map((held) => held.record.offset)).toEqual(released.map((held) => held.record.offset));
