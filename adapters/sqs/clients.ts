@@ -1,47 +1,57 @@
 import { SNSClient } from "@aws-sdk/client-sns";
-import { SQSClient } from "@aws-sdk/client-sqs";
+import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import type { Settings } from "./options.ts";
 
 const SOCKETS = 100;
 
-/** The SDK's clients of one adapter, each with sockets of its own, so that waiting polls hold up nobody. */
+/** The SDK's clients of one adapter. */
 export interface Clients {
-  /** For everything but polls. */
+  /** For what carries and settles messages. They try once: the engine tries again, in order, and says so meanwhile. */
   readonly sqs: SQSClient;
-  /** For long polls. */
-  readonly polling: SQSClient;
   readonly sns: SNSClient;
+  /** For long polls, with sockets of its own, so that those that wait hold up nobody. */
+  readonly polling: SQSClient;
+  /** For everything else. They try again as the SDK does of itself. */
+  readonly control: { readonly sqs: SQSClient; readonly sns: SNSClient };
 }
 
 export function makeClients(settings: Settings): Clients {
-  const { region, endpoint, snsEndpoint, credentials, connectTimeoutMs, requestTimeoutMs, waitSeconds } = settings;
-  const common = {
-    ...(region === undefined ? {} : { region }),
-    ...(credentials === undefined ? {} : { credentials }),
-  };
-  const handler = (sockets: number, waitMs: number) => ({
+  const { region, endpoint, snsEndpoint, connectTimeoutMs, requestTimeoutMs, waitSeconds } = settings;
+  const handler = (sockets: number, waitMs = 0) => ({
     connectionTimeout: connectTimeoutMs,
     requestTimeout: requestTimeoutMs + waitMs,
     throwOnRequestTimeout: true,
     httpAgent: { keepAlive: true, maxSockets: sockets },
     httpsAgent: { keepAlive: true, maxSockets: sockets },
   });
+  const make = (
+    credentials: SQSClientConfig["credentials"],
+    requestHandler: ReturnType<typeof handler>,
+    once: boolean,
+  ) => ({
+    ...(region === undefined ? {} : { region }),
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(once ? { maxAttempts: 1 } : {}),
+    requestHandler,
+  });
   const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
+  const control = new SQSClient({ ...make(settings.credentials, handler(SOCKETS), false), ...at(endpoint) });
+  // What the first one found, kept and renewed there, is good for all of them.
+  const { credentials } = control.config;
   return {
-    sqs: new SQSClient({ ...common, ...at(endpoint), requestHandler: handler(SOCKETS, 0) }),
+    sqs: new SQSClient({ ...make(credentials, handler(SOCKETS), true), ...at(endpoint) }),
+    sns: new SNSClient({ ...make(credentials, handler(SOCKETS), true), ...at(snsEndpoint) }),
     polling: new SQSClient({
-      ...common,
+      ...make(credentials, handler(Number.POSITIVE_INFINITY, waitSeconds * 1_000), true),
       ...at(endpoint),
-      // A poll that failed is simply made again, by the receiver, which says so.
-      maxAttempts: 1,
-      requestHandler: handler(Number.POSITIVE_INFINITY, waitSeconds * 1_000),
     }),
-    sns: new SNSClient({ ...common, ...at(snsEndpoint), requestHandler: handler(SOCKETS, 0) }),
+    control: {
+      sqs: control,
+      sns: new SNSClient({ ...make(credentials, handler(SOCKETS), false), ...at(snsEndpoint) }),
+    },
   };
 }
 
-export function destroyClients({ sqs, polling, sns }: Clients): void {
-  sqs.destroy();
-  polling.destroy();
-  sns.destroy();
+export function destroyClients({ sqs, sns, polling, control }: Clients): void {
+  for (const client of [sqs, sns, polling, control.sqs, control.sns]) client.destroy();
 }

@@ -5,12 +5,12 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 interface AwsError {
   readonly name?: string;
   readonly message?: string;
-  readonly $fault?: string;
   readonly $metadata?: { readonly httpStatusCode?: number };
   readonly $retryable?: { readonly throttling?: boolean };
 }
 
-const MISSING = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException"];
+const MISSING = ["QueueDoesNotExist", "NonExistentQueue", "NotFound", "NotFoundException"];
+/** What no message can be sent with, whichever it is, until somebody does something about it. */
 const UNAUTHORIZED = [
   "AccessDenied",
   "AccessDeniedException",
@@ -20,22 +20,37 @@ const UNAUTHORIZED = [
   "ExpiredToken",
   "ExpiredTokenException",
   "IncompleteSignature",
+  "InvalidAccessKeyId",
   "InvalidClientTokenId",
   "InvalidSecurity",
   "InvalidSignatureException",
+  "KMSAccessDeniedException",
+  "KMSDisabledException",
+  "KMSNotFoundException",
+  "KMSOptInRequired",
   "KmsAccessDenied",
+  "KmsDisabled",
+  "KmsNotFound",
+  "KmsOptInRequired",
   "MissingAuthenticationToken",
   "OptInRequired",
   "SignatureDoesNotMatch",
   "UnrecognizedClientException",
 ];
 const TOO_LARGE = ["BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"];
-const THROTTLED = /throttl|TooManyRequests|SlowDown|RequestLimitExceeded|OverLimit|LimitExceeded/i;
+const TOO_LARGE_TEXT = /must be shorter than|too long/i;
+const THROTTLED = /throttl|TooManyRequests|SlowDown|RequestLimitExceeded|OverLimit/i;
 /** What SQS answers to a receipt handle that is not, or no longer, in our hands. */
 const NOT_OURS = /ReceiptHandleIsInvalid|MessageNotInflight|InvalidParameterValue|InvalidIdFormat/;
+const OLD_PREFIX = "AWS.SimpleQueueService.";
 
+/** The service's name of an error. The query protocol of old had a prefix before some of them. */
 export function errorName(error: unknown): string {
-  return String((error as AwsError | null)?.name ?? "");
+  return plainCode(String((error as AwsError | null)?.name ?? ""));
+}
+
+function plainCode(code: string): string {
+  return code.startsWith(OLD_PREFIX) ? code.slice(OLD_PREFIX.length) : code;
 }
 
 export function isMissing(error: unknown): boolean {
@@ -43,8 +58,8 @@ export function isMissing(error: unknown): boolean {
 }
 
 export function isThrottled(error: unknown): boolean {
-  const { $retryable, $metadata } = (error ?? {}) as AwsError;
-  return $retryable?.throttling === true || $metadata?.httpStatusCode === 429 || THROTTLED.test(errorName(error));
+  const { $retryable } = (error ?? {}) as AwsError;
+  return $retryable?.throttling === true || statusOf(error) === 429 || THROTTLED.test(errorName(error));
 }
 
 export function isNotOurs(code: string): boolean {
@@ -53,13 +68,24 @@ export function isNotOurs(code: string): boolean {
 
 /** Whether AWS answered at all. */
 export function isAnswer(error: unknown): boolean {
-  return (error as AwsError | null)?.$metadata?.httpStatusCode !== undefined;
+  return statusOf(error) !== undefined;
+}
+
+/** Whether the answer is a refusal that the same request would get again. */
+export function isRefusal(error: unknown): boolean {
+  const status = statusOf(error) ?? 0;
+  return status >= 400 && status < 500 && !isThrottled(error);
+}
+
+function statusOf(error: unknown): number | undefined {
+  return (error as AwsError | null)?.$metadata?.httpStatusCode;
 }
 
 /** An error of the AWS SDK as one of ours. Its message names the service's own, which holds no body and no secret. */
 export function asMessagingError(what: string, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   const name = errorName(error);
+  const text = String((error as AwsError | null)?.message ?? "");
   const options = { cause: error };
   if (MISSING.includes(name)) {
     return new MessagingError("not-found", `${what}: it does not exist; declare it, or check region and name`, options);
@@ -68,32 +94,37 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
     const help = "check the credentials and the policy of the role";
     return new MessagingError("unauthorized", `${what}: AWS refused it as ${name}; ${help}`, options);
   }
-  if (TOO_LARGE.includes(name)) {
+  if (TOO_LARGE.includes(name) || (isRefusal(error) && TOO_LARGE_TEXT.test(text))) {
     return new MessagingError("too-large", `${what}: AWS says ${name}; send a reference to the data instead`, options);
+  }
+  if (isThrottled(error)) {
+    return new MessagingError("overloaded", `${what}: AWS says ${name}, and is asked again later`, options);
+  }
+  if (/region is missing/i.test(text)) {
+    return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
   }
   if (!isAnswer(error)) {
     return new MessagingError("unreachable", `${what}: no answer (${name || "unknown error"})`, options);
+  }
+  if (!isRefusal(error)) {
+    return new MessagingError("unreachable", `${what}: AWS failed (${name}, status ${statusOf(error)})`, options);
   }
   return new MessagingError("rejected", `${what}: AWS refused it as ${name}; see the cause`, options);
 }
 
 /** What a failed request says of every message in it; undefined if that may differ from message to message. */
 export function requestResult(where: string, error: unknown, count: number): SendResult | undefined {
-  const status = (error as AwsError | null)?.$metadata?.httpStatusCode;
-  if (status === undefined) {
-    return errorName(error) === "CredentialsProviderError"
-      ? { status: "rejected", error: asMessagingError(where, error) }
-      : { status: "unknown", cause: error };
-  }
-  if (status >= 500 || isThrottled(error)) return { status: "unknown", cause: error };
   const known = isMissing(error) || UNAUTHORIZED.includes(errorName(error));
-  if (count > 1 && !known) return undefined;
+  if (!known) {
+    if (!isRefusal(error)) return { status: "unknown", cause: error };
+    if (count > 1) return undefined;
+  }
   return { status: "rejected", error: asMessagingError(where, error) };
 }
 
 /** What a failed entry of a batch says of its message. */
 export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
-  const cause = Object.assign(new Error(message), { name: code });
+  const cause = Object.assign(new Error(message), { name: plainCode(code) });
   if (!senderFault || THROTTLED.test(code)) return { status: "unknown", cause };
   const error = Object.assign(cause, { $metadata: { httpStatusCode: 400 } });
   return { status: "rejected", error: asMessagingError(where, error) };

@@ -15,6 +15,11 @@ const ATTRIBUTE_NAME = /^(?!AWS\.|Amazon\.)(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}
 /** What SQS refuses in a body or a value. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that it refuses.
 const REFUSED = /[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
+/** Whether a text can travel as it is. */
+export function isCarried(text: string): boolean {
+  return !REFUSED.test(text);
+}
+
 const JSON_TYPE = "application/json";
 /** SQS refuses a body of no characters. */
 const EMPTY = "-";
@@ -79,7 +84,7 @@ function travelsApart(name: string, value: string): boolean {
     name !== "__proto__" &&
     !name.startsWith(SYSTEM_PREFIX) &&
     ATTRIBUTE_NAME.test(name) &&
-    !REFUSED.test(value)
+    isCarried(value)
   );
 }
 
@@ -88,18 +93,16 @@ function encodeBody(body: Uint8Array): { readonly text: string; readonly form: P
   const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   if (isUtf8(buffer)) {
     const text = buffer.toString();
-    if (!REFUSED.test(text)) return { text, form: undefined };
+    if (isCarried(text)) return { text, form: undefined };
   }
   return { text: buffer.toString("base64"), form: "base64" };
 }
 
 /** JSON may hold characters that SQS refuses only within texts, where they can be escaped. */
 function escapeRefused(json: string): string {
-  return REFUSED.test(json)
-    ? json.replaceAll(new RegExp(REFUSED, "gu"), (character) => {
-        return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-      })
-    : json;
+  if (isCarried(json)) return json;
+  const written = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return json.replaceAll(new RegExp(REFUSED, "gu"), written);
 }
 
 function bytesOf(body: string, attributes: Record<string, MessageAttributeValue>): number {

@@ -3,6 +3,7 @@ import type { DeliverySink, IncomingMessage, Receiver, Settlement, SettleResult 
 import type { MessagingError } from "../../core/errors.ts";
 import { asMessagingError, isAnswer, isMissing } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
+import type { Releases } from "./releases.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 import type { Change, Settling } from "./settling.ts";
 
@@ -14,7 +15,10 @@ const LONGEST_RETRY_MS = 5_000;
 /** A delivery as the receiver knows it. */
 interface Held {
   readonly receipt: string;
+  readonly messageId: string;
   readonly receivedAt: number;
+  /** When its lease ends, as far as SQS has told. */
+  until: number;
   settled: boolean;
 }
 
@@ -25,14 +29,17 @@ export interface ReceiverParts {
   readonly url: string;
   readonly polling: SQSClient;
   readonly settling: Settling;
+  readonly releases: Releases;
   readonly leaseMs: number;
   readonly waitSeconds: number;
   readonly maxPolls: number;
   readonly window: number;
+  /** Reads a message; by default as {@link decodeMessage}. */
+  readonly decode?: (message: Message) => Omit<IncomingMessage<Message>, "token">;
   /** Whether a message is one that the subscription asked for. */
   readonly wanted?: (message: IncomingMessage<Message>) => boolean;
   /** The queue is gone. Resolves when it stands again, or was looked for in vain. */
-  missing(): Promise<void>;
+  missing(): Promise<unknown>;
   unanswered(cause: unknown): void;
   /** Why nothing may come although much stands there; undefined if nothing is known. */
   congested(): Promise<MessagingError | undefined>;
@@ -51,6 +58,7 @@ export class SqsReceiver implements Receiver {
   /** How many polls are worth having: as many as came back full. */
   #wanted = 1;
   #failures = 0;
+  #stalled = false;
   #retry: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
@@ -98,43 +106,67 @@ export class SqsReceiver implements Receiver {
         }),
       );
       messages = Messages;
-      this.#failures = 0;
     } catch (error) {
       this.#awaited -= most;
       await this.#failed(error);
       return;
     }
     this.#awaited -= most;
+    this.#failures = 0;
     if (messages.length === most) this.#wanted = Math.min(this.#wanted * 2, this.#parts.maxPolls);
     else if (messages.length === 0) this.#wanted = 1;
     if (messages.length > 0) await this.#arrived(messages);
-    else await this.#sayIfCongested();
+    else await this.#nothingCame();
   }
 
   async #arrived(messages: readonly Message[]): Promise<void> {
     const room = this.#closing === undefined ? Math.max(this.#window - this.#unsettled.size, 0) : 0;
-    const late = messages.slice(room);
+    const now = Date.now();
     const unwanted: Change[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
-    for (const message of messages.slice(0, room)) {
-      const held: Held = { receipt: message.ReceiptHandle ?? "", receivedAt: Date.now(), settled: false };
-      const incoming = { token: held, ...decodeMessage(message) };
-      if (this.#parts.wanted?.(incoming) === false) {
-        unwanted.push({ receipt: held.receipt });
-        continue;
+    const late: Held[] = [];
+    for (const [index, message] of messages.entries()) {
+      const held: Held = {
+        receipt: message.ReceiptHandle ?? "",
+        messageId: message.MessageId ?? "",
+        receivedAt: now,
+        until: now + this.leaseMs,
+        settled: false,
+      };
+      if (index >= room) late.push(held);
+      else {
+        const incoming = this.#read(held, message);
+        if (this.#parts.wanted?.(incoming) === false) unwanted.push({ receipt: held.receipt });
+        else {
+          this.#unsettled.add(held);
+          deliveries.push(incoming);
+        }
       }
-      this.#unsettled.add(held);
-      deliveries.push(incoming);
     }
-    if (deliveries.length > 0) this.#sink.deliver(deliveries);
+    if (deliveries.length > 0) {
+      this.#stalled = false;
+      this.#sink.deliver(deliveries);
+    }
     // What came after it was asked for goes back at once.
-    const back = late.map(({ ReceiptHandle = "" }) => ({ receipt: ReceiptHandle, visibilitySeconds: 0 }));
-    if (back.length + unwanted.length > 0) await this.#parts.settling.apply([...back, ...unwanted]);
+    if (late.length + unwanted.length > 0) await this.#parts.settling.apply([...this.#givingBack(late), ...unwanted]);
+  }
+
+  #read(token: Held, message: Message): IncomingMessage<Message> {
+    const incoming = (this.#parts.decode ?? decodeMessage)(message);
+    const redeliveries = Math.max(incoming.redeliveries - this.#parts.releases.count(token.messageId), 0);
+    return { token, ...incoming, redeliveries };
+  }
+
+  #givingBack(all: readonly Held[]): readonly Change[] {
+    return all.map(({ receipt, messageId }) => {
+      this.#parts.releases.released(messageId);
+      return { receipt, visibilitySeconds: 0 };
+    });
   }
 
   async #failed(error: unknown): Promise<void> {
     if (this.#closing !== undefined) return;
-    this.#sink.stalled(asMessagingError(`taking messages from ${this.#parts.where}`, error));
+    this.#stall(asMessagingError(`taking messages from ${this.#parts.where}`, error));
     if (!isAnswer(error)) this.#parts.unanswered(error);
     const wait = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LONGEST_RETRY_MS) * (0.5 + Math.random() / 2);
     this.#failures++;
@@ -147,26 +179,37 @@ export class SqsReceiver implements Receiver {
     }, wait);
   }
 
-  async #sayIfCongested(): Promise<void> {
+  #stall(cause: MessagingError): void {
+    this.#stalled = true;
+    this.#sink.stalled(cause);
+  }
+
+  async #nothingCame(): Promise<void> {
     const cause = await this.#parts.congested();
-    if (cause !== undefined && this.#closing === undefined) this.#sink.stalled(cause);
+    if (this.#closing !== undefined) return;
+    if (cause !== undefined) this.#stall(cause);
+    else if (this.#stalled) {
+      this.#stalled = false;
+      this.#sink.flowing();
+    }
   }
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const results: SettleResult[] = new Array(batch.length).fill("fenced");
     const changes: Change[] = [];
-    const positions: number[] = [];
+    const chosen: { readonly position: number; readonly held: Held }[] = [];
     for (const [position, { token, action }] of batch.entries()) {
       const held = token as Held;
       if (held.settled) continue;
       held.settled = true;
-      changes.push({ receipt: held.receipt, ...(action === "ack" ? {} : { visibilitySeconds: 0 }) });
-      positions.push(position);
+      changes.push(...(action === "ack" ? [{ receipt: held.receipt }] : this.#givingBack([held])));
+      chosen.push({ position, held });
     }
     const done = await this.#parts.settling.apply(changes);
-    for (const [index, position] of positions.entries()) {
-      if (done[index]) results[position] = "settled";
-      this.#unsettled.delete(batch[position]?.token as Held);
+    for (const [index, { position, held }] of chosen.entries()) {
+      if (done[index] === "done") results[position] = "settled";
+      if (batch[position]?.action === "ack") this.#parts.releases.forget(held.messageId);
+      this.#unsettled.delete(held);
     }
     this.#pump();
     return results;
@@ -174,25 +217,32 @@ export class SqsReceiver implements Receiver {
 
   async extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
     const now = Date.now();
-    const changes = batch.map((token): Change | undefined => {
+    const extended: { readonly held: Held; readonly until: number; readonly change: Change }[] = [];
+    for (const token of batch) {
       const held = token as Held;
-      const left = Math.min(this.leaseMs, held.receivedAt + LONGEST_HOLD_MS - now);
-      return held.settled || left < 1_000
-        ? undefined
-        : { receipt: held.receipt, visibilitySeconds: Math.floor(left / 1_000) };
-    });
-    const done = await this.#parts.settling.apply(changes.flatMap((change) => change ?? []));
-    let index = 0;
-    return changes.map((change, position) => {
-      const kept = change !== undefined && done[index++] === true;
-      if (!kept) this.#gone(batch[position] as Held);
+      const leftMs = Math.min(this.leaseMs, held.receivedAt + LONGEST_HOLD_MS - now);
+      if (held.settled || leftMs < 1_000) continue;
+      const visibilitySeconds = Math.floor(leftMs / 1_000);
+      const until = now + visibilitySeconds * 1_000;
+      extended.push({ held, until, change: { receipt: held.receipt, visibilitySeconds } });
+    }
+    const results = await this.#parts.settling.apply(extended.map(({ change }) => change));
+    for (const [index, { held, until }] of extended.entries()) {
+      if (results[index] === "done") held.until = until;
+      // What SQS did not answer for is ours for as long as it said before.
+      else if (results[index] === "refused") held.until = 0;
+    }
+    return batch.map((token) => {
+      const held = token as Held;
+      const kept = !held.settled && held.until > Date.now() && held.receivedAt + LONGEST_HOLD_MS - now >= 1_000;
+      if (!kept) this.#gone(held);
       return kept;
     });
   }
 
   #gone(held: Held): void {
     held.settled = true;
-    this.#unsettled.delete(held);
+    if (this.#unsettled.delete(held)) this.#pump();
   }
 
   close(): Promise<void> {
@@ -207,6 +257,6 @@ export class SqsReceiver implements Receiver {
     const left = [...this.#unsettled];
     this.#unsettled.clear();
     for (const held of left) held.settled = true;
-    await this.#parts.settling.apply(left.map(({ receipt }) => ({ receipt, visibilitySeconds: 0 })));
+    await this.#parts.settling.apply(this.#givingBack(left));
   }
 }

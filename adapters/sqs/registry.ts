@@ -88,7 +88,7 @@ export class Registry {
   /** The URL of a queue by its full name; undefined if there is none. */
   async queueUrl(address: Address, name: string): Promise<string | undefined> {
     try {
-      const { QueueUrl } = await this.#clients.sqs.send(new GetQueueUrlCommand({ QueueName: name }));
+      const { QueueUrl } = await this.#clients.control.sqs.send(new GetQueueUrlCommand({ QueueName: name }));
       return QueueUrl;
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -99,7 +99,7 @@ export class Registry {
   async #topics(name: string): Promise<readonly Place[]> {
     const places: Place[] = [];
     try {
-      for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.sns }, {})) {
+      for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.control.sns }, {})) {
         for (const { TopicArn = "" } of Topics) {
           const topic = TopicArn.slice(TopicArn.lastIndexOf(":") + 1);
           if (topic === name) places.push({ kind: "topic", locator: TopicArn, fifo: false });

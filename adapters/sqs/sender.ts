@@ -5,8 +5,8 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import type { Clients } from "./clients.ts";
-import { asMessagingError, entryResult, isMissing, requestResult } from "./errors.ts";
-import { deduplicationId, encodeMessage, messageGroup, type WireMessage } from "./message.ts";
+import { asMessagingError, entryResult, isAnswer, isMissing, requestResult } from "./errors.ts";
+import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message.ts";
 import type { Place, Registry } from "./registry.ts";
 
 /** The most entries that AWS takes in one request. */
@@ -25,17 +25,30 @@ interface Failed {
   readonly Message?: string | undefined;
 }
 
+/** What AWS says of the entries of a batch. An entry that it does not mention may be stored or not. */
+interface Answer {
+  readonly Successful?: readonly { readonly Id?: string | undefined }[] | undefined;
+  readonly Failed?: readonly Failed[] | undefined;
+}
+
+/** What a sender tells of its requests. */
+export interface SenderEvents {
+  /** AWS gave no answer. */
+  unanswered(cause: unknown): void;
+  /** What was sent to is gone. Resolves with whether it stands again. */
+  missing(address: Address): Promise<boolean>;
+}
+
 /** Sends batches, and says of every message what became of it. */
 export class Sender {
   readonly #clients: Clients;
   readonly #registry: Registry;
-  readonly #unanswered: (cause: unknown) => void;
+  readonly #events: SenderEvents;
 
-  /** `unanswered` is told of requests that AWS gave no answer to. */
-  constructor(clients: Clients, registry: Registry, unanswered: (cause: unknown) => void) {
+  constructor(clients: Clients, registry: Registry, events: SenderEvents) {
     this.#clients = clients;
     this.#registry = registry;
-    this.#unanswered = unanswered;
+    this.#events = events;
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
@@ -68,8 +81,9 @@ export class Sender {
     for (const [index, message] of batch.entries()) {
       const dueAt = place.kind === "topic" && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
       const wire = encodeMessage(message, dueAt);
-      if (wire.bytes > most) {
-        report(index, { status: "rejected", error: tooLarge(to, wire.bytes, most) });
+      const error = wire.bytes > most ? tooLarge(to, wire.bytes, most) : refusedRoute(to, message);
+      if (error !== undefined) {
+        report(index, { status: "rejected", error });
         continue;
       }
       if (entries.length === MOST_ENTRIES || bytes + wire.bytes > most) flush();
@@ -81,34 +95,48 @@ export class Sender {
 
   async #request(to: Address, place: Place, entries: readonly Entry[], report: SendReport): Promise<void> {
     const where = `sending to ${describeAddress(to)}`;
-    let failed: readonly Failed[];
+    let answer: Answer;
     try {
-      failed = place.kind === "topic" ? await this.#publish(place, entries) : await this.#enqueue(to, place, entries);
+      answer = place.kind === "topic" ? await this.#publish(place, entries) : await this.#enqueue(to, place, entries);
     } catch (error) {
-      if (isMissing(error)) this.#registry.forget(to);
-      const result = requestResult(where, error, entries.length);
-      if (result === undefined) {
-        // One of them is at fault, and AWS does not say which.
-        for (const entry of entries) void this.#request(to, place, [entry], report);
-        return;
-      }
-      if (result.status === "unknown") this.#unanswered(error);
-      for (const { index } of entries) report(index, result);
+      await this.#failed(to, place, entries, report, error);
       return;
     }
-    const failures = new Map(failed.map((failure) => [failure.Id, failure]));
+    const failures = new Map(answer.Failed?.map((failure) => [failure.Id, failure]));
+    const stored = new Set(answer.Successful?.map(({ Id }) => Id));
     for (const [position, { index }] of entries.entries()) {
       const failure = failures.get(String(position));
-      if (failure === undefined) report(index, { status: "confirmed" });
-      else {
+      if (failure !== undefined) {
         const { Code = "", SenderFault = false, Message = "" } = failure;
         report(index, entryResult(where, Code, SenderFault, Message));
-      }
+      } else if (stored.has(String(position))) report(index, { status: "confirmed" });
+      else report(index, { status: "unknown", cause: new Error(`${where}: AWS did not say what became of it`) });
     }
   }
 
-  async #enqueue(to: Address, { locator, fifo }: Place, entries: readonly Entry[]): Promise<readonly Failed[]> {
-    const { Failed = [] } = await this.#clients.sqs.send(
+  async #failed(
+    to: Address,
+    place: Place,
+    entries: readonly Entry[],
+    report: SendReport,
+    error: unknown,
+  ): Promise<void> {
+    if (isMissing(error)) this.#registry.forget(to);
+    const stands = isMissing(error) && (await this.#events.missing(to));
+    const result: SendResult | undefined = stands
+      ? { status: "unknown", cause: error }
+      : requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
+    if (result === undefined) {
+      // One of them is at fault, and AWS does not say which.
+      for (const entry of entries) void this.#request(to, place, [entry], report);
+      return;
+    }
+    if (!isAnswer(error) && result.status === "unknown") this.#events.unanswered(error);
+    for (const { index } of entries) report(index, result);
+  }
+
+  async #enqueue(to: Address, { locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {
+    return await this.#clients.sqs.send(
       new SendMessageBatchCommand({
         QueueUrl: locator,
         Entries: entries.map(({ message, wire }, position) => ({
@@ -120,11 +148,10 @@ export class Sender {
         })),
       }),
     );
-    return Failed;
   }
 
-  async #publish({ locator, fifo }: Place, entries: readonly Entry[]): Promise<readonly Failed[]> {
-    const { Failed = [] } = await this.#clients.sns.send(
+  async #publish({ locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {
+    return await this.#clients.sns.send(
       new PublishBatchCommand({
         TopicArn: locator,
         PublishBatchRequestEntries: entries.map(({ message, wire }, position) => ({
@@ -135,7 +162,6 @@ export class Sender {
         })),
       }),
     );
-    return Failed;
   }
 }
 
@@ -147,6 +173,15 @@ function fifoFields(
   // Dead letters have no order to keep, and one that is being looked at is not to hide the others of its key.
   const group = to?.kind === "dead-letters" ? deduplication : messageGroup(message);
   return { MessageGroupId: group, MessageDeduplicationId: deduplication };
+}
+
+/** Filters look at the routing key as it is, so it cannot be written in another way. */
+function refusedRoute(to: Address, { routingKey }: OutgoingMessage): MessagingError | undefined {
+  if (routingKey === undefined || isCarried(routingKey)) return undefined;
+  return new MessagingError(
+    "invalid",
+    `a message to ${describeAddress(to)} has a routing key with characters that SNS refuses; leave out U+FFFE and U+FFFF`,
+  );
 }
 
 function tooLarge(to: Address, bytes: number, most: number): MessagingError {

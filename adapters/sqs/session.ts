@@ -9,22 +9,24 @@ import type {
   SendReport,
   Topology,
 } from "../../core/adapter.ts";
-import { type Address, describeAddress, type Source } from "../../core/address.ts";
+import { type Address, addressName, describeAddress, type Source } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
+import { decodeDeadLetter } from "./redriven.ts";
 import { Registry } from "./registry.ts";
+import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
 import { Settling } from "./settling.ts";
 import { TopologyKeeper } from "./topology.ts";
 
 const PROBE_MS = 500;
 const CONGESTION_CHECK_MS = 30_000;
-/** From so many messages in flight on SQS hands out no more of a queue, and says nothing to a long poll. */
-const MOST_IN_FLIGHT = 120_000;
+/** From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. */
+const MOST_IN_FLIGHT = { standard: 120_000, fifo: 20_000 };
 
 /** The adapter between `open` and `close`. */
 export class Session {
@@ -35,7 +37,9 @@ export class Session {
   readonly #sender: Sender;
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Set<SqsReceiver>();
+  readonly #releases = new Releases();
   #topology: Topology | undefined;
+  #declaring: Promise<boolean> | undefined;
   #down = false;
   #closed = false;
   #probe: NodeJS.Timeout | undefined;
@@ -45,7 +49,10 @@ export class Session {
     this.#signals = signals;
     this.clients = makeClients(settings);
     this.#registry = new Registry(this.clients, settings.namePrefix);
-    this.#sender = new Sender(this.clients, this.#registry, (cause) => this.#unanswered(cause));
+    this.#sender = new Sender(this.clients, this.#registry, {
+      unanswered: (cause) => this.#unanswered(cause),
+      missing: (address) => this.#missing(address),
+    });
     this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings);
   }
 
@@ -61,7 +68,7 @@ export class Session {
   /** Any answer will do, but one that refuses the credentials. */
   async #ask(): Promise<void> {
     try {
-      await this.clients.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
+      await this.clients.control.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
     } catch (error) {
       const { code } = asMessagingError("asking SQS", error);
       const denied = (error as { name?: string }).name?.startsWith("AccessDenied") === true;
@@ -91,6 +98,8 @@ export class Session {
     if (this.#closed) return;
     this.#down = false;
     this.#signals.up();
+    // An emulator may have forgotten everything; AWS answers that it stands.
+    if (this.#topology?.mode === "create") void this.#declareAgain(this.#topology);
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
@@ -108,7 +117,7 @@ export class Session {
   }
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
-    const { locator: url } = await this.#registry.find(from);
+    const { locator: url, fifo } = await this.#registry.find(from);
     const { leaseMs, waitSeconds, maxPolls } = this.#settings;
     const filter = options.subscription?.filter;
     const receiver = new SqsReceiver(
@@ -116,16 +125,19 @@ export class Session {
         where: describeAddress(from),
         url,
         polling: this.clients.polling,
-        settling: new Settling(this.clients.sqs, url),
+        settling: new Settling(this.clients.sqs, url, (cause) => {
+          if (!isAnswer(cause)) this.#unanswered(cause);
+        }),
+        releases: this.#releases,
         leaseMs,
         waitSeconds,
         maxPolls,
         window: options.window,
-        // A copy that was sent to the subscription itself has been chosen before.
+        ...(from.kind === "dead-letters" ? { decode: (message: Message) => decodeDeadLetter(from.of, message) } : {}),
         ...(filter === undefined ? {} : { wanted: ({ routingKey }) => routingMatches(filter, routingKey) }),
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
-        congested: this.#congestion(from, url),
+        congested: this.#congestion(from, url, fifo),
       },
       sink,
     );
@@ -142,30 +154,46 @@ export class Session {
     };
   }
 
-  /** A queue was deleted while it was in use: made again where that is ours to do. */
-  async #missing(address: Address): Promise<void> {
+  /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it was. */
+  async #missing(address: Address): Promise<boolean> {
     const topology = this.#topology;
-    if (topology?.mode !== "create" || this.#closed) return;
-    try {
-      const problems = await this.#keeper.declare(topology);
-      const what = `${describeAddress(address)} was gone, and was declared again`;
-      this.#signals.notice(problems[0] ?? new MessagingError("not-found", what));
-    } catch (error) {
-      this.#unanswered(error);
-    }
+    if (topology?.mode !== "create" || this.#closed || !declares(topology, address)) return false;
+    const gone = `${describeAddress(address)} was gone from AWS, and is declared again`;
+    this.#signals.notice(new MessagingError("not-found", gone));
+    return this.#declareAgain(topology);
   }
 
-  #congestion(from: Address, url: string): () => Promise<MessagingError | undefined> {
+  /** Everything, once for all who ask meanwhile. Resolves with whether all of it stands. */
+  #declareAgain(topology: Topology): Promise<boolean> {
+    this.#declaring ??= this.#keeper
+      .declare(topology)
+      .then(
+        (problems) => {
+          for (const problem of problems) if (!this.#closed) this.#signals.notice(problem);
+          return problems.length === 0;
+        },
+        (error: unknown) => {
+          this.#unanswered(error);
+          return false;
+        },
+      )
+      .finally(() => {
+        this.#declaring = undefined;
+      });
+    return this.#declaring;
+  }
+
+  #congestion(from: Address, url: string, fifo: boolean): () => Promise<MessagingError | undefined> {
     let next = performance.now() + CONGESTION_CHECK_MS;
     return async () => {
       if (performance.now() < next) return undefined;
       next = performance.now() + CONGESTION_CHECK_MS;
       try {
         const { ready, unsettled = 0 } = await this.#depthOf(from, url);
-        if (ready === 0 || unsettled < MOST_IN_FLIGHT) return undefined;
+        if (ready === 0 || unsettled < MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]) return undefined;
         return new MessagingError(
           "overloaded",
-          `${describeAddress(from)} has ${unsettled} messages in flight, which is the most that SQS allows: it hands out no more until some are settled`,
+          `${describeAddress(from)} has ${unsettled} messages in flight, and SQS hands out no more at its quota: settle some, or use fewer consumers with smaller windows`,
         );
       } catch {
         return undefined;
@@ -185,7 +213,7 @@ export class Session {
   }
 
   async #depthOf(of: Address, url: string): Promise<Depth> {
-    const { Attributes = {} } = await this.clients.sqs.send(
+    const { Attributes = {} } = await this.clients.control.sqs.send(
       new GetQueueAttributesCommand({
         QueueUrl: url,
         AttributeNames: ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
@@ -202,4 +230,12 @@ export class Session {
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
     destroyClients(this.clients);
   }
+}
+
+function declares({ queues, topics, subscriptions }: Topology, address: Address): boolean {
+  const of = "of" in address ? address.of : address;
+  const name = addressName(of);
+  return [...queues, ...topics, ...subscriptions].some(
+    (declared) => declared.address.kind === of.kind && addressName(declared.address) === name,
+  );
 }

@@ -1,9 +1,9 @@
 import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import { isAnswer, isNotOurs } from "./errors.ts";
+import { isNotOurs, isRefusal } from "./errors.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 
-const MOST_TRIES = 4;
-const FIRST_WAIT_MS = 100;
+const MOST_TRIES = 5;
+const FIRST_WAIT_MS = 50;
 
 /** A receipt, and for how many seconds the message is to be invisible from now on; none to delete it. */
 export interface Change {
@@ -11,70 +11,70 @@ export interface Change {
   readonly visibilitySeconds?: number;
 }
 
+/**
+ * - `done`: SQS did it.
+ * - `refused`: SQS said no; the message is not ours any more.
+ * - `unknown`: SQS did not say, however often it was asked.
+ */
+export type Changed = "done" | "refused" | "unknown";
+
 /** Deletes and hides messages in batches of ten, every entry with an answer of its own. */
 export class Settling {
   readonly #client: SQSClient;
   readonly #url: string;
+  readonly #unanswered: (cause: unknown) => void;
 
-  constructor(client: SQSClient, url: string) {
+  /** `unanswered` is told of requests that SQS did not take. */
+  constructor(client: SQSClient, url: string, unanswered: (cause: unknown) => void) {
     this.#client = client;
     this.#url = url;
+    this.#unanswered = unanswered;
   }
 
-  /** Whether each was done. What fails without being refused is tried again a few times. */
-  async apply(changes: readonly Change[]): Promise<readonly boolean[]> {
-    const done: boolean[] = new Array(changes.length).fill(false);
+  /** What became of each, in order. What fails without being refused is tried again a few times. */
+  async apply(changes: readonly Change[]): Promise<readonly Changed[]> {
+    const results: Changed[] = new Array(changes.length).fill("unknown");
     const positions = [...changes.keys()];
     const deletes = positions.filter((position) => changes[position]?.visibilitySeconds === undefined);
     const others = positions.filter((position) => changes[position]?.visibilitySeconds !== undefined);
-    await Promise.all([...chunks(deletes), ...chunks(others)].map((chunk) => this.#chunk(changes, chunk, done)));
-    return done;
+    await Promise.all([...chunks(deletes), ...chunks(others)].map((chunk) => this.#chunk(changes, chunk, results)));
+    return results;
   }
 
-  async #chunk(changes: readonly Change[], chunk: readonly number[], done: boolean[]): Promise<void> {
+  async #chunk(changes: readonly Change[], chunk: readonly number[], results: Changed[]): Promise<void> {
     let left = chunk;
     for (let tries = 1; left.length > 0; tries++) {
-      const again: number[] = [];
-      try {
-        const failed = await this.#request(changes, left);
-        for (const position of left) {
-          const failure = failed.get(String(position));
-          if (failure === undefined) done[position] = true;
-          else if (!isNotOurs(failure.code) && !failure.senderFault) again.push(position);
-        }
-      } catch (error) {
-        const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
-        if (!isAnswer(error) || status >= 500 || status === 429) again.push(...left);
-      }
+      left = await this.#try(changes, left, results);
       if (tries === MOST_TRIES) return;
-      left = again;
       if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
     }
   }
 
-  async #request(
-    changes: readonly Change[],
-    chunk: readonly number[],
-  ): Promise<ReadonlyMap<string, { readonly code: string; readonly senderFault: boolean }>> {
-    const entry = (position: number) => ({
-      Id: String(position),
-      ReceiptHandle: changes[position]?.receipt ?? "",
-    });
-    const hides = changes[chunk[0] ?? 0]?.visibilitySeconds !== undefined;
-    const { Failed = [] } = hides
-      ? await this.#client.send(
-          new ChangeMessageVisibilityBatchCommand({
-            QueueUrl: this.#url,
-            Entries: chunk.map((position) => ({
-              ...entry(position),
-              VisibilityTimeout: changes[position]?.visibilitySeconds ?? 0,
-            })),
-          }),
-        )
-      : await this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries: chunk.map(entry) }));
-    return new Map(
-      Failed.map(({ Id = "", Code = "", SenderFault = false }) => [Id, { code: Code, senderFault: SenderFault }]),
-    );
+  /** The positions of which SQS said neither yes nor no. */
+  async #try(changes: readonly Change[], chunk: readonly number[], results: Changed[]): Promise<readonly number[]> {
+    try {
+      const { Successful = [], Failed = [] } = await this.#request(changes, chunk);
+      for (const { Id } of Successful) results[Number(Id)] = "done";
+      for (const { Id, Code = "", SenderFault = false } of Failed) {
+        if (SenderFault || isNotOurs(Code)) results[Number(Id)] = "refused";
+      }
+    } catch (error) {
+      if (isRefusal(error)) for (const position of chunk) results[position] = "refused";
+      else this.#unanswered(error);
+    }
+    return chunk.filter((position) => results[position] === "unknown");
+  }
+
+  #request(changes: readonly Change[], chunk: readonly number[]) {
+    const entry = (position: number) => ({ Id: String(position), ReceiptHandle: changes[position]?.receipt ?? "" });
+    if (changes[chunk[0] ?? 0]?.visibilitySeconds === undefined) {
+      return this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries: chunk.map(entry) }));
+    }
+    const Entries = chunk.map((position) => ({
+      ...entry(position),
+      VisibilityTimeout: changes[position]?.visibilitySeconds ?? 0,
+    }));
+    return this.#client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.#url, Entries }));
   }
 }
 

@@ -1,12 +1,20 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   CreateTopicCommand,
+  GetSubscriptionAttributesCommand,
   ListSubscriptionsByTopicCommand,
   SetSubscriptionAttributesCommand,
   SubscribeCommand,
 } from "@aws-sdk/client-sns";
 import { CreateQueueCommand, GetQueueAttributesCommand, SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import type { SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
-import { type Address, describeAddress, type TopicAddress, type WorkAddress } from "../../core/address.ts";
+import {
+  type Address,
+  describeAddress,
+  type SubscriptionAddress,
+  type TopicAddress,
+  type WorkAddress,
+} from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "./capabilities.ts";
 import type { Clients } from "./clients.ts";
@@ -79,29 +87,9 @@ export class TopologyKeeper {
   ): Promise<Standing> {
     const name = this.#registry.name(address) + (fifo ? FIFO : "");
     const where = `declaring ${describeAddress(address)}`;
-    let url = await this.#registry.queueUrl(address, name);
-    if (url === undefined && create) {
-      try {
-        const made = await this.#clients.sqs.send(
-          new CreateQueueCommand({
-            QueueName: name,
-            Attributes: {
-              MessageRetentionPeriod: String(this.#settings.retentionSeconds),
-              MaximumMessageSize: String(MOST_QUEUE_BYTES),
-              VisibilityTimeout: String(this.#settings.leaseMs / 1_000),
-              ...this.#settings.queueAttributes,
-              ...(fifo ? { FifoQueue: "true" } : {}),
-              ...attributes,
-            },
-          }),
-        );
-        url = made.QueueUrl;
-      } catch (error) {
-        // Another process may have made it meanwhile, with other attributes.
-        url = await this.#registry.queueUrl(address, name);
-        if (url === undefined) throw asMessagingError(where, error);
-      }
-    }
+    const url =
+      (await this.#registry.queueUrl(address, name)) ??
+      (create ? await this.#createQueue(where, address, name, fifo, attributes) : undefined);
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
@@ -113,9 +101,51 @@ export class TopologyKeeper {
     return { url, arn: QueueArn };
   }
 
+  async #createQueue(
+    where: string,
+    address: Address,
+    name: string,
+    fifo: boolean,
+    attributes: Readonly<Record<string, string>>,
+  ): Promise<string | undefined> {
+    await this.#checkOtherKind(address, fifo);
+    try {
+      const made = await this.#clients.control.sqs.send(
+        new CreateQueueCommand({
+          QueueName: name,
+          Attributes: {
+            MessageRetentionPeriod: String(this.#settings.retentionSeconds),
+            MaximumMessageSize: String(MOST_QUEUE_BYTES),
+            VisibilityTimeout: String(this.#settings.leaseMs / 1_000),
+            ...this.#settings.queueAttributes,
+            ...(fifo ? { FifoQueue: "true" } : {}),
+            ...attributes,
+          },
+        }),
+      );
+      return made.QueueUrl;
+    } catch (error) {
+      // Another process may have made it meanwhile, with other attributes.
+      const url = await this.#registry.queueUrl(address, name);
+      if (url === undefined) throw asMessagingError(where, error);
+      return url;
+    }
+  }
+
+  /** Beside a queue of the other kind a new one would be empty, and what waits in the other would be forgotten. */
+  async #checkOtherKind(address: Address, fifo: boolean): Promise<void> {
+    const other = this.#registry.name(address) + (fifo ? "" : FIFO);
+    if ((await this.#registry.queueUrl(address, other)) === undefined) return;
+    const [stands, asked] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
+    throw new MessagingError(
+      "conflict",
+      `${describeAddress(address)} stands on SQS as ${stands}, "${other}", and is declared ${asked}; empty and remove it, or declare it as it is`,
+    );
+  }
+
   async #attributes(where: string, url: string, names: readonly string[]): Promise<Partial<Record<string, string>>> {
     try {
-      const { Attributes = {} } = await this.#clients.sqs.send(
+      const { Attributes = {} } = await this.#clients.control.sqs.send(
         new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: names as ["QueueArn"] }),
       );
       return Attributes;
@@ -143,7 +173,7 @@ export class TopologyKeeper {
 
   async #setQueue(where: string, url: string, attributes: Record<string, string>): Promise<void> {
     try {
-      await this.#clients.sqs.send(new SetQueueAttributesCommand({ QueueUrl: url, Attributes: attributes }));
+      await this.#clients.control.sqs.send(new SetQueueAttributesCommand({ QueueUrl: url, Attributes: attributes }));
     } catch (error) {
       throw asMessagingError(where, error);
     }
@@ -152,7 +182,7 @@ export class TopologyKeeper {
   async #topic(address: TopicAddress, fifo: boolean, create: boolean): Promise<string> {
     if (!create) return (await this.#registry.find(address)).locator;
     try {
-      const { TopicArn = "" } = await this.#clients.sns.send(
+      const { TopicArn = "" } = await this.#clients.control.sns.send(
         new CreateTopicCommand({
           Name: this.#registry.name(address) + (fifo ? FIFO : ""),
           Attributes: { ...this.#settings.topicAttributes, ...(fifo ? { FifoTopic: "true" } : {}) },
@@ -168,44 +198,66 @@ export class TopologyKeeper {
   async #subscription({ address, ordered, filter }: SubscriptionDeclaration, create: boolean): Promise<void> {
     const where = `declaring ${describeAddress(address)}`;
     const topic = await this.#registry.find({ kind: "topic", name: address.topic });
+    if (ordered && !topic.fifo) {
+      const problem = "is ordered, and its topic stands on SNS without order; make the topic a FIFO topic";
+      throw new MessagingError("conflict", `${describeAddress(address)} ${problem}`);
+    }
     const queue = await this.#work(address, ordered, create);
-    if (create) await this.#allow(where, queue, topic.locator);
+    await this.#allow(where, queue, topic.locator, create);
     const policy = filterPolicy(filter);
-    const attributes: Record<string, string> = {
-      RawMessageDelivery: "true",
-      ...(policy === undefined ? {} : { FilterPolicy: policy, FilterPolicyScope: "MessageAttributes" }),
-    };
     const standing = await this.#find(where, topic.locator, queue.arn);
     try {
-      if (standing === undefined && !create) {
-        throw new MessagingError(
-          "not-found",
-          `${describeAddress(address)}: its queue is not subscribed to the topic; subscribe it with raw delivery`,
-        );
-      }
-      if (standing === undefined) {
-        await this.#clients.sns.send(
-          new SubscribeCommand({
-            TopicArn: topic.locator,
-            Protocol: "sqs",
-            Endpoint: queue.arn,
-            Attributes: attributes,
-            ReturnSubscriptionArn: true,
-          }),
-        );
-      } else if (create) {
-        for (const [name, value] of Object.entries({ FilterPolicy: "{}", ...attributes })) {
-          await this.#clients.sns.send(
-            new SetSubscriptionAttributesCommand({
-              SubscriptionArn: standing,
-              AttributeName: name,
-              AttributeValue: value,
-            }),
-          );
-        }
+      if (standing !== undefined) await this.#subscribed(address, standing, policy, create);
+      else if (create) await this.#subscribe(topic.locator, queue.arn, policy);
+      else {
+        const problem = "its queue is not subscribed to the topic; subscribe it with raw delivery";
+        throw new MessagingError("not-found", `${describeAddress(address)}: ${problem}`);
       }
     } catch (error) {
       throw asMessagingError(where, error);
+    }
+  }
+
+  async #subscribe(topic: string, queue: string, policy: string | undefined): Promise<void> {
+    await this.#clients.control.sns.send(
+      new SubscribeCommand({
+        TopicArn: topic,
+        Protocol: "sqs",
+        Endpoint: queue,
+        Attributes: {
+          RawMessageDelivery: "true",
+          ...(policy === undefined ? {} : { FilterPolicy: policy, FilterPolicyScope: "MessageAttributes" }),
+        },
+        ReturnSubscriptionArn: true,
+      }),
+    );
+  }
+
+  /** A filter policy of others may keep away what was asked for, so it is set, or found wrong. */
+  async #subscribed(
+    address: SubscriptionAddress,
+    subscription: string,
+    policy: string | undefined,
+    create: boolean,
+  ): Promise<void> {
+    const { Attributes = {} } = await this.#clients.control.sns.send(
+      new GetSubscriptionAttributesCommand({ SubscriptionArn: subscription }),
+    );
+    const wanted: [name: string, value: string][] = [["RawMessageDelivery", "true"]];
+    if (policy !== undefined) wanted.push(["FilterPolicyScope", "MessageAttributes"]);
+    wanted.push(["FilterPolicy", policy ?? "{}"]);
+    for (const [name, value] of wanted) {
+      const found = Attributes[name] ?? (name === "FilterPolicy" ? "{}" : undefined);
+      if (found !== undefined && sameJson(found, value)) continue;
+      if (create) {
+        const change = { SubscriptionArn: subscription, AttributeName: name, AttributeValue: value };
+        await this.#clients.control.sns.send(new SetSubscriptionAttributesCommand(change));
+      } else if (name === "FilterPolicy") {
+        throw new MessagingError(
+          "conflict",
+          `${describeAddress(address)} has another filter policy on SNS than its filter asks for; set it to ${value}`,
+        );
+      }
     }
   }
 
@@ -213,7 +265,7 @@ export class TopologyKeeper {
     try {
       let token: string | undefined;
       do {
-        const page = await this.#clients.sns.send(
+        const page = await this.#clients.control.sns.send(
           new ListSubscriptionsByTopicCommand({
             TopicArn: topic,
             ...(token === undefined ? {} : { NextToken: token }),
@@ -229,29 +281,42 @@ export class TopologyKeeper {
     }
   }
 
-  /** Lets that topic, and no other, put messages on the queue. */
-  async #allow(where: string, queue: Standing, topic: string): Promise<void> {
-    const policy = JSON.stringify({
-      Version: "2012-10-17",
-      Statement: [
-        {
-          Sid: "anybroker",
-          Effect: "Allow",
-          Principal: { Service: "sns.amazonaws.com" },
-          Action: "sqs:SendMessage",
-          Resource: queue.arn,
-          Condition: { ArnEquals: { "aws:SourceArn": topic } },
-        },
-      ],
-    });
+  /** Lets that topic, and no other, put messages on the queue; without that its events would be dropped in silence. */
+  async #allow(where: string, queue: Standing, topic: string, create: boolean): Promise<void> {
     const { Policy } = await this.#attributes(where, queue.url, ["Policy"]);
-    if (Policy === undefined) await this.#setQueue(where, queue.url, { Policy: policy });
-    else if (!Policy.includes(topic)) {
-      throw new MessagingError(
-        "conflict",
-        `${where}: the queue has a policy of its own that does not name ${topic}; allow that topic to send messages to it`,
-      );
+    if (Policy?.includes(JSON.stringify(topic))) return;
+    if (Policy === undefined && create) {
+      await this.#setQueue(where, queue.url, { Policy: queuePolicy(queue.arn, topic) });
+      return;
     }
+    const found =
+      Policy === undefined ? "the queue has no policy" : "the queue has a policy that does not name the topic";
+    throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
+  }
+}
+
+function queuePolicy(queue: string, topic: string): string {
+  return JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [
+      {
+        Sid: "anybroker",
+        Effect: "Allow",
+        Principal: { Service: "sns.amazonaws.com" },
+        Action: "sqs:SendMessage",
+        Resource: queue,
+        Condition: { ArnEquals: { "aws:SourceArn": topic } },
+      },
+    ],
+  });
+}
+
+/** AWS may write a policy in another way than it was given. */
+function sameJson(one: string, other: string): boolean {
+  try {
+    return isDeepStrictEqual(JSON.parse(one), JSON.parse(other));
+  } catch {
+    return one === other;
   }
 }
 

@@ -1,0 +1,43 @@
+import { expect, test } from "vitest";
+import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
+import { ROUTING_KEY } from "../../adapters/sqs/message.ts";
+import { routingMatches } from "../../core/routing.ts";
+
+const KEYS = [
+  "geo",
+  "geo.us",
+  "geo.us.ny",
+  "geo.us.ny.manhattan",
+  "geography",
+  "geography.us",
+  "a",
+  "GEO.us",
+  "geo.usa",
+];
+const FILTERS = ["#", "*", "geo", "geo.#", "geo.*", "geo.us.#", "geo.us.*.#", "*.us", "#.ny", "geo.us.ny", "geo.#.ny"];
+
+/** What SNS lets through, as its documentation has it. */
+function passes(policy: string | undefined, routingKey: string): boolean {
+  if (policy === undefined) return true;
+  const patterns: (string | { prefix: string })[] = JSON.parse(policy)[ROUTING_KEY];
+  return patterns.some((one) => (typeof one === "string" ? one === routingKey : routingKey.startsWith(one.prefix)));
+}
+
+test.for(FILTERS)("SNS keeps away nothing that %s asks for", (filter) => {
+  const policy = filterPolicy(filter);
+  for (const key of KEYS) if (routingMatches(filter, key)) expect(passes(policy, key), key).toBe(true);
+});
+
+test("SNS keeps away what it can", () => {
+  expect(KEYS.filter((key) => passes(filterPolicy("geo.us.ny"), key))).toEqual(["geo.us.ny"]);
+  expect(KEYS.filter((key) => passes(filterPolicy("geo.us.#"), key))).toEqual([
+    "geo.us",
+    "geo.us.ny",
+    "geo.us.ny.manhattan",
+  ]);
+  expect(KEYS.filter((key) => passes(filterPolicy("geo.*"), key))).not.toContain("geography.us");
+});
+
+test.for([undefined, "#", "#.ny", "*.us"])("everything may match %s", (filter) => {
+  expect(filterPolicy(filter)).toBeUndefined();
+});

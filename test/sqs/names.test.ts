@@ -1,0 +1,40 @@
+import { describe, expect, test } from "vitest";
+import { awsName, physicalName } from "../../adapters/sqs/names.ts";
+import type { Address } from "../../core/address.ts";
+
+const queue = (name: string): Address => ({ kind: "queue", name });
+
+describe("names on SQS and SNS", () => {
+  test("are what SQS takes, and no two are one", () => {
+    const names = ["a.b", "a_b", "a-b", "a__b", "a_-b", "a._b", "a_.b", "a.-b", "A.b", "a_-_b", "a._-b", "a-_b"];
+    const made = names.map((name) => awsName(queue(name), ""));
+    expect(new Set(made).size).toBe(names.length);
+    for (const name of made) expect(name).toMatch(/^[A-Za-z0-9_-]{1,75}$/);
+  });
+
+  test("of dead letters, suspects and subscriptions are apart from the queue's", () => {
+    const of = { kind: "queue", name: "orders" } as const;
+    const addresses: Address[] = [
+      of,
+      { kind: "dead-letters", of },
+      { kind: "suspects", of },
+      { kind: "subscription", topic: "orders", name: "billing" },
+    ];
+    expect(new Set(addresses.map((address) => awsName(address, ""))).size).toBe(4);
+  });
+
+  test("begin with the prefix", () => {
+    expect(awsName(queue("orders"), "prod-")).toBe("prod-orders");
+  });
+
+  test("too long for AWS are refused, with what to do", () => {
+    expect(awsName(queue("q".repeat(75)), "")).toHaveLength(75);
+    expect(() => awsName(queue("q".repeat(76)), "")).toThrow(/75 characters.*shorter/);
+    expect(() => awsName(queue(".".repeat(38)), "")).toThrow(expect.objectContaining({ code: "invalid" }));
+    expect(awsName({ kind: "topic", name: "t".repeat(200) }, "")).toHaveLength(200);
+  });
+
+  test("of a queue and a topic do not collide", () => {
+    expect(physicalName(queue("orders"), "")).not.toBe(physicalName({ kind: "topic", name: "orders" }, ""));
+  });
+});
