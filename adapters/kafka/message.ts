@@ -4,7 +4,8 @@ import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import type { HeldRecord } from "./consuming/contract.ts";
 import type { TopicPartition } from "./port.ts";
 import type { RecordToSend } from "./producing/contract.ts";
-import type { LogRecord, RecordToWrite } from "./records/contract.ts";
+import type { HeaderList, LogRecord, RecordToWrite } from "./records/contract.ts";
+import { ReadRecord } from "./records/read-record.ts";
 
 /**
  * What Kafka has no place for goes in headers of the adapter's own, which are part of no message's headers. No publisher's
@@ -22,6 +23,9 @@ export const WIRE_HEADER = Object.freeze({
 const UNREAD_HEADERS = `${SYSTEM_PREFIX}headers-not-read`;
 
 const OWN_HEADERS: ReadonlySet<string> = new Set(Object.values(WIRE_HEADER));
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
+const JSON_TYPE = "application/json";
+const JSON_BYTES = Buffer.from(JSON_TYPE);
 
 /** A record as it stands in the log of a partition: what a handler finds as `delivery.native`. */
 export interface KafkaRecord extends TopicPartition {
@@ -82,34 +86,67 @@ export function incomingRecord(
   token: unknown,
   redeliveries: number,
 ): IncomingMessage<KafkaRecord> {
-  const { offset, timestamp, key, value, headers: wire } = record;
-  const headers = Object.create(null) as Record<string, string>;
-  for (const name in wire) {
-    if (!OWN_HEADERS.has(name)) headers[name] = asText(wire[name] as Buffer);
-  }
-  if (record.problem !== undefined) headers[UNREAD_HEADERS] = record.problem.message;
+  const { offset, key, value, problem } = record;
+  const wire = headerList(record);
   const id = own(wire, WIRE_HEADER.id);
   return {
     token,
     id: id === undefined || id === "" ? `${topic}-${partition}-${offset}` : id,
     key: own(wire, WIRE_HEADER.key) ?? (key === undefined ? undefined : asText(key)),
-    routingKey: routingKeyOf(record),
-    headers,
+    routingKey: own(wire, WIRE_HEADER.routingKey),
+    headers: messageHeaders(wire, problem?.message),
     body: value ?? Buffer.alloc(0),
-    contentType: own(wire, WIRE_HEADER.contentType),
+    contentType: contentTypeOf(wire),
     redeliveries,
-    native: { topic, partition, offset, timestamp, key, value, headers: wire },
+    native: record instanceof ReadRecord ? record : nativeRecord(topic, partition, record),
   };
 }
 
 /** What subscriptions filter by. */
-export function routingKeyOf({ headers }: Pick<LogRecord, "headers">): string | undefined {
-  return own(headers, WIRE_HEADER.routingKey);
+export function routingKeyOf(record: LogRecord): string | undefined {
+  return own(headerList(record), WIRE_HEADER.routingKey);
 }
 
-function own(wire: Readonly<Record<string, Buffer>>, name: string): string | undefined {
-  const value = wire[name];
+function headerList(record: LogRecord): HeaderList {
+  return record.headerList ?? { names: Object.keys(record.headers), values: Object.values(record.headers) };
+}
+
+function messageHeaders({ names, values }: HeaderList, problem: string | undefined): Readonly<Record<string, string>> {
+  let headers: Record<string, string> | undefined;
+  for (let index = 0; index < names.length; index++) {
+    const name = names[index] as string;
+    if (OWN_HEADERS.has(name)) continue;
+    headers ??= Object.create(null) as Record<string, string>;
+    headers[name] = asText(values[index] as Buffer);
+  }
+  if (problem !== undefined) {
+    headers ??= Object.create(null) as Record<string, string>;
+    headers[UNREAD_HEADERS] = problem;
+  }
+  // Most messages have none, and share the object that says so.
+  return headers ?? NO_HEADERS;
+}
+
+function nativeRecord(topic: string, partition: number, record: LogRecord): KafkaRecord {
+  const { offset, timestamp, key, value, headers } = record;
+  return { topic, partition, offset, timestamp, key, value, headers };
+}
+
+/** The last of a name counts. */
+function bytesOf({ names, values }: HeaderList, name: string): Buffer | undefined {
+  const index = names.lastIndexOf(name);
+  return index < 0 ? undefined : values[index];
+}
+
+function own(wire: HeaderList, name: string): string | undefined {
+  const value = bytesOf(wire, name);
   return value === undefined ? undefined : asText(value);
+}
+
+function contentTypeOf(wire: HeaderList): string | undefined {
+  const value = bytesOf(wire, WIRE_HEADER.contentType);
+  if (value === undefined) return undefined;
+  return value.equals(JSON_BYTES) ? JSON_TYPE : asText(value);
 }
 
 function asText(bytes: Buffer): string {

@@ -27,5 +27,12 @@ export function restoredRecord(record: LogRecord): LogRecord {
   for (const name in record.headers) headers[name] = Buffer.from(record.headers[name] as Buffer);
   const { key, value } = record;
   const isOurs = key !== undefined && isEntryKey(asText(key));
-  return { ...record, key: isOurs ? undefined : key && Buffer.from(key), value: value && Buffer.from(value), headers };
+  return {
+    offset: record.offset,
+    timestamp: record.timestamp,
+    problem: record.problem,
+    key: isOurs ? undefined : key && Buffer.from(key),
+    value: value && Buffer.from(value),
+    headers,
+  };
 }

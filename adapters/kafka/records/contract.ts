@@ -20,8 +20,16 @@ export interface LogRecord {
   readonly value: Buffer | undefined;
   /** Own values on an object without a prototype; of several with one name the last. */
   readonly headers: Readonly<Record<string, Buffer>>;
+  /** The headers as they were written, where the record was read from a log: cheaper to go through than `headers`. */
+  readonly headerList?: HeaderList | undefined;
   /** Why its headers were not read, if they are over the limits; then there are none here. */
   readonly problem?: MessagingError | undefined;
+}
+
+/** Headers in the order in which they were written, the same name possibly several times. */
+export interface HeaderList {
+  readonly names: readonly string[];
+  readonly values: readonly Buffer[];
 }
 
 /** What stands in a fetched piece of a log. */

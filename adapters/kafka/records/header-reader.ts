@@ -1,19 +1,19 @@
 import { type ByteReader, Malformed } from "./byte-reader.ts";
-import type { LogRecord } from "./contract.ts";
-
-type Headers = LogRecord["headers"];
+import type { HeaderList } from "./contract.ts";
 
 const NO_BYTES = Buffer.alloc(0);
 
 /** Why the headers of a record are not read. */
 export type HeaderExcess = "count" | "bytes";
 
-/** Reads headers into objects without a prototype. */
+/** Reads headers as they were written. */
 export class HeaderReader {
   readonly #mostHeaders: number;
   readonly #mostBytes: number;
   /** The names at each place in the record before, which mostly are those of the next as well. */
-  readonly #names: { readonly bytes: Buffer; readonly name: string }[] = [];
+  readonly #known: { readonly bytes: Buffer; readonly name: string }[] = [];
+  /** The names of the record before: shared while they are the same. */
+  #names: readonly string[] = [];
 
   constructor(mostHeaders: number, mostBytes: number) {
     this.#mostHeaders = mostHeaders;
@@ -21,28 +21,32 @@ export class HeaderReader {
   }
 
   /** Reads from the count on to the end of the last header, which must be `end`. */
-  read(reader: ByteReader, end: number): Headers | HeaderExcess {
+  read(reader: ByteReader, end: number): HeaderList | HeaderExcess {
     const count = reader.varint();
     if (count < 0) throw new Malformed("a count of headers is negative");
-    const headers: Record<string, Buffer> = Object.create(null);
     if (count > this.#mostHeaders) return skipped(reader, end, "count");
     if (end - reader.at > this.#mostBytes) return skipped(reader, end, "bytes");
+    const values: Buffer[] = [];
+    let names = this.#names.length === count ? this.#names : [];
     for (let index = 0; index < count; index++) {
       const length = reader.length();
       if (length < 0) throw new Malformed("a header has no name");
       const start = reader.at;
       reader.at += length;
-      headers[this.#name(reader, index, start)] = reader.sized() ?? NO_BYTES;
+      const name = this.#name(reader, index, start);
+      if (names[index] !== name) names = [...names.slice(0, index), name];
+      values.push(reader.sized() ?? NO_BYTES);
     }
-    return headers;
+    this.#names = names;
+    return { names, values };
   }
 
   #name({ bytes, at }: ByteReader, place: number, start: number): string {
-    const known = this.#names[place];
+    const known = this.#known[place];
     if (known !== undefined && isSame(known.bytes, bytes, start, at)) return known.name;
     const own = bytes.subarray(start, at);
     const name = own.toString();
-    this.#names[place] = { bytes: own, name };
+    this.#known[place] = { bytes: own, name };
     return name;
   }
 }

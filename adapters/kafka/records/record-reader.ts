@@ -2,11 +2,12 @@ import { MessagingError } from "../../../core/errors.ts";
 import type { TopicPartition } from "../port.ts";
 import type { BatchHeader } from "./batch-header.ts";
 import { ByteReader, Malformed } from "./byte-reader.ts";
-import type { LogRecord } from "./contract.ts";
+import type { HeaderList, LogRecord } from "./contract.ts";
 import { type HeaderExcess, HeaderReader } from "./header-reader.ts";
 import type { DecodeLimits } from "./limits.ts";
+import { ReadRecord } from "./read-record.ts";
 
-const NO_HEADERS: LogRecord["headers"] = Object.freeze(Object.create(null));
+const NO_HEADERS: HeaderList = Object.freeze({ names: [], values: [] });
 
 /** Reads the records of batches, from an offset on, until there are as many as wanted. */
 export class RecordReader {
@@ -69,15 +70,12 @@ export class RecordReader {
     const headers = this.#headers.read(reader, end);
     if (reader.at !== end) throw new Malformed("a record is longer or shorter than it says");
     const excess = typeof headers === "string" ? this.#excess(offset, headers) : undefined;
-    this.records.push({
-      offset,
-      timestamp: batch.appendedAt ?? timestamp,
-      appendTime: batch.appendedAt !== undefined,
-      key,
-      value,
-      headers: typeof headers === "string" ? NO_HEADERS : headers,
-      problem: excess,
-    });
+    const { topic, partition } = this.#of;
+    const list = typeof headers === "string" ? NO_HEADERS : headers;
+    const { appendedAt } = batch;
+    const at = appendedAt ?? timestamp;
+    const record = new ReadRecord(topic, partition, offset, at, appendedAt !== undefined, key, value, list, excess);
+    this.records.push(record);
     this.#nextOffset = offset + 1;
     return offset;
   }
