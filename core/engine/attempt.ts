@@ -90,34 +90,53 @@ export function runAttempt(
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
 ): void {
-  const refuse = (error: unknown): void => finish({ kind: "dead", reason: "invalid", error });
-  const call = (body: { readonly value: unknown }): void => {
-    if (!context.begin(held, delivery)) {
-      finish(DONE);
-      return;
-    }
-    const fail = (error: unknown): void => finish({ kind: "failed", error, afterMs: undefined });
-    let result: HandlerResult | Promise<HandlerResult>;
-    try {
-      result = context.handler(body.value, delivery);
-    } catch (error) {
-      fail(error);
-      return;
-    }
-    // A thenable that is no promise may answer twice, or throw from its then.
-    const promise = result instanceof Promise ? result : isThenable(result) ? Promise.resolve(result) : undefined;
-    if (promise !== undefined) promise.then((value) => finish(verdictOf(value)), fail);
-    else finish(verdictOf(result));
-  };
   let body: ReturnType<typeof readBody>;
   try {
     body = readBody(held.incoming, context.codec, context.schema);
   } catch (error) {
-    refuse(error);
+    finish({ kind: "dead", reason: "invalid", error });
     return;
   }
-  if (body instanceof Promise) body.then(call, refuse);
-  else call(body);
+  if (body instanceof Promise) {
+    body.then(
+      ({ value }) => call(value, held, delivery, context, finish),
+      (error: unknown) => finish({ kind: "dead", reason: "invalid", error }),
+    );
+  } else {
+    call(body.value, held, delivery, context, finish);
+  }
+}
+
+function call(
+  body: unknown,
+  held: HeldDelivery,
+  delivery: AttemptDelivery,
+  context: AttemptContext,
+  finish: (verdict: Verdict) => void,
+): void {
+  if (!context.begin(held, delivery)) {
+    finish(DONE);
+    return;
+  }
+  let result: HandlerResult | Promise<HandlerResult>;
+  try {
+    result = context.handler(body, delivery);
+  } catch (error) {
+    finish(failed(error));
+    return;
+  }
+  // A thenable that is no promise may answer twice, or throw from its then.
+  const promise = result instanceof Promise ? result : isThenable(result) ? Promise.resolve(result) : undefined;
+  if (promise === undefined) finish(verdictOf(result));
+  else
+    promise.then(
+      (value) => finish(verdictOf(value)),
+      (error: unknown) => finish(failed(error)),
+    );
+}
+
+function failed(error: unknown): Verdict {
+  return { kind: "failed", error, afterMs: undefined };
 }
 
 function isThenable(value: unknown): value is Promise<HandlerResult> {

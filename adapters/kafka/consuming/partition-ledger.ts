@@ -199,6 +199,7 @@ export class PartitionLedger {
   }
 
   #peekReleased(): HeldEntry | undefined {
+    if (this.#released.length === 0) return undefined;
     if (!this.#releasedInOrder) {
       this.#released.sort((one, other) => other.slot - one.slot);
       this.#releasedInOrder = true;
