@@ -81,12 +81,25 @@ function statusOf(error: unknown): number | undefined {
   return (error as AwsError | null)?.$metadata?.httpStatusCode;
 }
 
+const RAW = ["$response", "$responseBodyText"];
+
+/**
+ * The SDK's error without its hidden fields. They hold the response as it came, with it the request, and in that the
+ * session's token, the signature and the bodies of messages.
+ */
+export function withoutResponse(error: unknown): unknown {
+  if (!(error instanceof Error) || !RAW.some((name) => Object.hasOwn(error, name))) return error;
+  const kept = Object.entries(Object.getOwnPropertyDescriptors(error)).filter(([name]) => !RAW.includes(name));
+  const copy = Object.setPrototypeOf(new Error(error.message), Object.getPrototypeOf(error));
+  return Object.defineProperties(copy, Object.fromEntries(kept));
+}
+
 /** An error of the AWS SDK as one of ours. Its message names the service's own, which holds no body and no secret. */
 export function asMessagingError(what: string, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   const name = errorName(error);
   const text = String((error as AwsError | null)?.message ?? "");
-  const options = { cause: error };
+  const options = { cause: withoutResponse(error) };
   if (MISSING.includes(name)) {
     return new MessagingError("not-found", `${what}: it does not exist; declare it, or check region and name`, options);
   }
@@ -116,7 +129,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
 export function requestResult(where: string, error: unknown, count: number): SendResult | undefined {
   const known = isMissing(error) || UNAUTHORIZED.includes(errorName(error));
   if (!known) {
-    if (!isRefusal(error)) return { status: "unknown", cause: error };
+    if (!isRefusal(error)) return { status: "unknown", cause: withoutResponse(error) };
     if (count > 1) return undefined;
   }
   return { status: "rejected", error: asMessagingError(where, error) };

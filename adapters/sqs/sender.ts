@@ -5,7 +5,7 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import type { Clients } from "./clients.ts";
-import { asMessagingError, entryResult, isAnswer, isMissing, requestResult } from "./errors.ts";
+import { asMessagingError, entryResult, isAnswer, isMissing, requestResult, withoutResponse } from "./errors.ts";
 import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message.ts";
 import type { Place, Registry } from "./registry.ts";
 
@@ -63,7 +63,9 @@ export class Sender {
         const where = `sending to ${describeAddress(to)}`;
         const failure = asMessagingError(where, error);
         const result: SendResult =
-          failure.code === "unreachable" ? { status: "unknown", cause: error } : { status: "rejected", error: failure };
+          failure.code === "unreachable" || failure.code === "overloaded"
+            ? { status: "unknown", cause: failure }
+            : { status: "rejected", error: failure };
         for (const index of batch.keys()) report(index, result);
       },
     );
@@ -124,7 +126,7 @@ export class Sender {
     if (isMissing(error)) this.#registry.forget(to);
     const stands = isMissing(error) && (await this.#events.missing(to));
     const result: SendResult | undefined = stands
-      ? { status: "unknown", cause: error }
+      ? { status: "unknown", cause: withoutResponse(error) }
       : requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
     if (result === undefined) {
       // One of them is at fault, and AWS does not say which.

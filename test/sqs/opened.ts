@@ -1,0 +1,118 @@
+import { onTestFinished } from "vitest";
+import { type SqsAdapter, type SqsOptions, sqs } from "../../adapters/sqs/index.ts";
+import type {
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  OutgoingMessage,
+  Receiver,
+  SendResult,
+} from "../../core/adapter.ts";
+import type { Address, QueueAddress } from "../../core/address.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import { ScriptedAws } from "./scripted-aws.ts";
+
+export const ORDERS: QueueAddress = { kind: "queue", name: "orders" };
+
+/** Credentials of which nothing may ever be seen. */
+export const CREDENTIALS = {
+  accessKeyId: "canary-access-key",
+  secretAccessKey: "canary-secret-key",
+  sessionToken: "canary-session-token",
+};
+
+/** An adapter onto a scripted AWS, and what it said of its connection; both end with the test. */
+export interface Opened {
+  readonly aws: ScriptedAws;
+  readonly adapter: SqsAdapter;
+  readonly signals: string[];
+  readonly errors: MessagingError[];
+}
+
+export async function opened(options: SqsOptions = {}): Promise<Opened> {
+  const aws = await ScriptedAws.start();
+  onTestFinished(() => aws.stop());
+  const adapter = sqs({
+    endpoint: aws.url,
+    region: "eu-central-1",
+    credentials: CREDENTIALS,
+    waitSeconds: 1,
+    ...options,
+  });
+  const signals: string[] = [];
+  const errors: MessagingError[] = [];
+  const note = (signal: string) => (error?: unknown) => {
+    signals.push(signal);
+    if (error !== undefined) errors.push(error as MessagingError);
+  };
+  await adapter.open({
+    up: note("up"),
+    down: note("down"),
+    blocked: note("blocked"),
+    unblocked: note("unblocked"),
+    notice: note("notice"),
+  });
+  onTestFinished(() => adapter.close());
+  return { aws, adapter, signals, errors };
+}
+
+/** Sends one batch; resolves when all of it is answered. */
+export function send(
+  adapter: SqsAdapter,
+  batch: readonly OutgoingMessage[],
+  to: Address = ORDERS,
+): Promise<readonly SendResult[]> {
+  return new Promise((resolve) => {
+    const results: SendResult[] = [];
+    let left = batch.length;
+    adapter.send(to, batch, (index, result) => {
+      results[index] = result;
+      if (--left === 0) resolve(results);
+    });
+  });
+}
+
+/** Keeps what a receiver says. */
+export class Inbox implements DeliverySink {
+  readonly messages: IncomingMessage[] = [];
+  readonly said: string[] = [];
+  readonly causes: MessagingError[] = [];
+
+  deliver(batch: readonly IncomingMessage[]): void {
+    this.messages.push(...batch);
+  }
+
+  lost(tokens: readonly DeliveryToken[] | "all"): void {
+    this.said.push(`lost ${tokens === "all" ? "all" : tokens.length}`);
+  }
+
+  recall(): void {
+    this.said.push("recall");
+  }
+
+  stalled(cause: MessagingError): void {
+    this.said.push("stalled");
+    this.causes.push(cause);
+  }
+
+  flowing(): void {
+    this.said.push("flowing");
+  }
+}
+
+export async function receiving(adapter: SqsAdapter, window = 10): Promise<{ inbox: Inbox; receiver: Receiver }> {
+  const inbox = new Inbox();
+  const receiver = await adapter.receive(ORDERS, { window, ordered: false }, inbox);
+  return { inbox, receiver };
+}
+
+/** What a poll brings: so many messages, each received so often. */
+export function brings(count: number, receives = 1): { readonly output: unknown } {
+  const Messages = Array.from({ length: count }, (_, index) => ({
+    MessageId: `id-${index}`,
+    ReceiptHandle: `receipt-${index}-${receives}`,
+    Body: "{}",
+    Attributes: { ApproximateReceiveCount: String(receives) },
+  }));
+  return { output: { Messages } };
+}

@@ -1,0 +1,221 @@
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
+import { brings, opened, receiving } from "./opened.ts";
+import { entriesOf } from "./scripted-aws.ts";
+
+const HOUR_MS = 60 * 60 * 1_000;
+
+const tokensOf = (messages: readonly IncomingMessage[]): DeliveryToken[] => messages.map(({ token }) => token);
+
+/** A receiver that holds what one poll brought. */
+async function holding(count: number) {
+  const { aws, adapter } = await opened();
+  aws.next("ReceiveMessage", brings(count));
+  const { inbox, receiver } = await receiving(adapter, count);
+  await vi.waitUntil(() => inbox.messages.length === count);
+  return { aws, adapter, inbox, receiver, tokens: tokensOf(inbox.messages) };
+}
+
+function clock(): void {
+  vi.useFakeTimers({ toFake: ["Date", "performance"], now: Date.now() });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+}
+
+describe("polls", () => {
+  test("ask for no more than the window has room for, and are as many as come back full", async () => {
+    const { aws, adapter } = await opened({ maxPolls: 3 });
+    let waiting = 0;
+    let most = 0;
+    let given = 0;
+    aws.on("ReceiveMessage", async ({ MaxNumberOfMessages }) => {
+      most = Math.max(most, ++waiting);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      waiting--;
+      const count = Math.min(Number(MaxNumberOfMessages), 95 - given);
+      given += count;
+      return brings(count);
+    });
+    const { inbox } = await receiving(adapter, 95);
+    await vi.waitUntil(() => inbox.messages.length === 95);
+    expect(most).toBe(3);
+    expect(aws.inputs("ReceiveMessage").reduce((sum, input) => sum + Number(input.MaxNumberOfMessages), 0)).toBe(95);
+    expect(aws.inputs("ReceiveMessage")[0]).toMatchObject({ WaitTimeSeconds: 1, VisibilityTimeout: 30 });
+  });
+
+  test("that bring what the window has no room for any more give it back", async () => {
+    const { aws, adapter } = await opened();
+    const gate = Promise.withResolvers<void>();
+    aws.next("ReceiveMessage", async () => {
+      await gate.promise;
+      return brings(10);
+    });
+    const { inbox, receiver } = await receiving(adapter);
+    await vi.waitUntil(() => aws.inputs("ReceiveMessage").length === 1);
+    receiver.window(4);
+    gate.resolve();
+    await vi.waitUntil(() => aws.entries("ChangeMessageVisibilityBatch").length === 6);
+    expect(inbox.messages).toHaveLength(4);
+    expect(aws.entries("ChangeMessageVisibilityBatch").map(({ VisibilityTimeout }) => VisibilityTimeout)).toEqual(
+      new Array(6).fill(0),
+    );
+  });
+
+  test("are waited for at the close, and what they bring is given back", async () => {
+    const { aws, adapter } = await opened();
+    const gate = Promise.withResolvers<void>();
+    aws.next("ReceiveMessage", async () => {
+      await gate.promise;
+      return brings(2);
+    });
+    const { inbox, receiver } = await receiving(adapter);
+    await vi.waitUntil(() => aws.inputs("ReceiveMessage").length === 1);
+    let closed = false;
+    const close = receiver.close().then(() => {
+      closed = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(closed).toBe(false);
+    gate.resolve();
+    await close;
+    expect(inbox.messages).toEqual([]);
+    expect(aws.entries("ChangeMessageVisibilityBatch")).toHaveLength(2);
+    await receiver.close();
+    expect(aws.inputs("ReceiveMessage")).toHaveLength(1);
+  });
+
+  test.for([
+    ["OverLimit", { error: "OverLimit", status: 403 }, "overloaded"],
+    ["throttling", { error: "RequestThrottled" }, "overloaded"],
+    ["no right", { error: "AccessDenied", status: 403 }, "unauthorized"],
+    ["a failure", { raw: "<html>", status: 503 }, "unreachable"],
+    ["no answer", "cut", "unreachable"],
+    ["a queue that is gone", { error: "QueueDoesNotExist" }, "not-found"],
+  ] as const)("stall at %s, and say so when they flow again", async ([, answer, code]) => {
+    const { aws, adapter } = await opened();
+    aws.next("ReceiveMessage", answer);
+    const { inbox } = await receiving(adapter);
+    await vi.waitUntil(() => inbox.said.includes("flowing"), 10_000);
+    expect(inbox.said).toEqual(["stalled", "flowing"]);
+    expect(inbox.causes[0]).toMatchObject({ code, message: expect.stringContaining('"orders"') });
+  });
+
+  test("that bring nothing of a queue at its quota in flight say so", async () => {
+    clock();
+    const { aws, adapter } = await opened();
+    const counts = { ApproximateNumberOfMessages: "5", ApproximateNumberOfMessagesNotVisible: "120000" };
+    aws.on("GetQueueAttributes", () => ({ output: { Attributes: counts } }));
+    const { inbox } = await receiving(adapter);
+    vi.setSystemTime(Date.now() + 60_000);
+    vi.advanceTimersByTime(60_000);
+    await vi.waitUntil(() => inbox.said.includes("stalled"));
+    expect(inbox.causes[0]).toMatchObject({
+      code: "overloaded",
+      message: expect.stringContaining("120000 messages in flight"),
+    });
+    counts.ApproximateNumberOfMessagesNotVisible = "10";
+    vi.advanceTimersByTime(60_000);
+    await vi.waitUntil(() => inbox.said.includes("flowing"));
+  });
+});
+
+describe("settling", () => {
+  test("has an answer for every delivery", async () => {
+    const { aws, receiver, tokens } = await holding(4);
+    aws.next(
+      "DeleteMessageBatch",
+      (input) => {
+        const [first, second, third] = entriesOf(input);
+        return {
+          output: {
+            Successful: [first],
+            Failed: [
+              { ...second, Code: "ReceiptHandleIsInvalid", SenderFault: true },
+              { ...third, Code: "InternalError", SenderFault: false },
+            ],
+          },
+        };
+      },
+      { error: "RequestThrottled" },
+    );
+    const results = await receiver.settle(tokens.map((token) => ({ token, action: "ack" as const })));
+    // The third failed for the moment, and the fourth was not mentioned: both are asked for again until there is an answer.
+    expect(results).toEqual(["settled", "fenced", "settled", "settled"]);
+    expect(aws.inputs("DeleteMessageBatch").map((input) => entriesOf(input).length)).toEqual([4, 2, 2]);
+  });
+
+  test("a second time does nothing", async () => {
+    const { aws, receiver, tokens } = await holding(1);
+    const settle = (action: "ack" | "release") => receiver.settle(tokens.map((token) => ({ token, action })));
+    expect(await settle("ack")).toEqual(["settled"]);
+    expect([...(await settle("ack")), ...(await settle("release"))]).toEqual(["fenced", "fenced"]);
+    expect(await receiver.extend(tokens)).toEqual([false]);
+    expect(aws.requests.filter(({ action }) => /Delete|Change/.test(action))).toHaveLength(1);
+  });
+
+  test("never rejects, and is not taken for done, while nothing answers", async () => {
+    const { aws, receiver, tokens } = await holding(1);
+    aws.on("DeleteMessageBatch", () => "cut");
+    expect(await receiver.settle(tokens.map((token) => ({ token, action: "ack" })))).toEqual(["fenced"]);
+  });
+
+  test("what was given back on purpose is not taken for a death", async () => {
+    const { aws, receiver, inbox, tokens } = await holding(1);
+    const release = (token: DeliveryToken) => receiver.settle([{ token, action: "release" }]);
+    aws.next("ReceiveMessage", brings(1, 2));
+    await release(tokens[0]);
+    await vi.waitUntil(() => inbox.messages.length === 2);
+    // The lease of this one was lost, elsewhere; that counts.
+    aws.next("ReceiveMessage", brings(1, 4));
+    await release(inbox.messages[1]?.token);
+    await vi.waitUntil(() => inbox.messages.length === 3);
+    expect(inbox.messages.map(({ redeliveries }) => redeliveries)).toEqual([0, 0, 1]);
+  });
+});
+
+describe("leases", () => {
+  test("are renewed for every delivery, in batches", async () => {
+    const { aws, receiver, tokens } = await holding(10);
+    expect(await receiver.extend(tokens)).toEqual(new Array(10).fill(true));
+    expect(aws.inputs("ChangeMessageVisibilityBatch")).toHaveLength(1);
+    expect(new Set(aws.entries("ChangeMessageVisibilityBatch").map((entry) => entry.VisibilityTimeout))).toEqual(
+      new Set([30]),
+    );
+  });
+
+  test("end 12 hours after the receive, whatever is asked for", async () => {
+    clock();
+    const { aws, receiver, tokens } = await holding(1);
+    const held = Date.now();
+    vi.setSystemTime(held + 12 * HOUR_MS - 7_500);
+    expect(await receiver.extend(tokens)).toEqual([true]);
+    expect(aws.entries("ChangeMessageVisibilityBatch").at(-1)?.VisibilityTimeout).toBe(7);
+    vi.setSystemTime(held + 12 * HOUR_MS - 500);
+    expect(await receiver.extend(tokens)).toEqual([false]);
+    expect(aws.entries("ChangeMessageVisibilityBatch")).toHaveLength(1);
+  });
+
+  test.for(["MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue"])(
+    "are lost when SQS says %s, and settling is fenced then",
+    async (Code) => {
+      const { aws, receiver, tokens } = await holding(2);
+      aws.next("ChangeMessageVisibilityBatch", (input) => {
+        const [first, second] = entriesOf(input);
+        return { output: { Successful: [first], Failed: [{ ...second, Code, SenderFault: true }] } };
+      });
+      expect(await receiver.extend(tokens)).toEqual([true, false]);
+      expect(await receiver.settle([{ token: tokens[1], action: "ack" }])).toEqual(["fenced"]);
+      expect(aws.inputs("DeleteMessageBatch")).toEqual([]);
+    },
+  );
+
+  test("stay ours without an answer for as long as SQS said before", async () => {
+    clock();
+    const { aws, receiver, tokens } = await holding(1);
+    aws.on("ChangeMessageVisibilityBatch", () => ({ error: "InternalFailure", status: 500 }));
+    expect(await receiver.extend(tokens)).toEqual([true]);
+    vi.setSystemTime(Date.now() + 30_000);
+    expect(await receiver.extend(tokens)).toEqual([false]);
+  });
+});

@@ -1,0 +1,100 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
+
+/** What the server is asked: the input of a command of SQS, as JSON has it. */
+export type Input = Record<string, unknown>;
+
+/** What it says: an output, an error of the service, an answer of whatever stands before it, or nothing at all. */
+export type Answer =
+  | { readonly output: unknown }
+  | { readonly error: string; readonly status?: number; readonly message?: string }
+  | { readonly raw: string; readonly status: number }
+  | "cut";
+
+/** Answers a request for an action. */
+export type Script = (input: Input) => Answer | Promise<Answer>;
+
+/** A server that speaks the JSON protocol of SQS and says what it is told to. */
+export class ScriptedAws {
+  readonly #server = createServer((request, response) => void this.#serve(request, response));
+  readonly #scripts = new Map<string, Script>();
+  /** Every request, in order. */
+  readonly requests: { readonly action: string; readonly input: Input }[] = [];
+
+  /** Starts it, with a queue that stands, is empty, and takes everything. */
+  static async start(): Promise<ScriptedAws> {
+    const aws = new ScriptedAws();
+    await new Promise<void>((resolve) => aws.#server.listen(0, "127.0.0.1", resolve));
+    aws.on("ListQueues", () => ({ output: {} }));
+    aws.on("GetQueueUrl", ({ QueueName }) => {
+      if (String(QueueName).endsWith(".fifo")) return { error: "QueueDoesNotExist" };
+      return { output: { QueueUrl: `${aws.url}/000000000000/${QueueName}` } };
+    });
+    for (const action of ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]) {
+      aws.on(action, ({ Entries }) => ({ output: { Successful: entriesOf({ Entries }), Failed: [] } }));
+    }
+    aws.on("ReceiveMessage", async () => {
+      // An empty queue keeps a poll waiting, though not for as long as a real one.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return { output: {} };
+    });
+    return aws;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** How it answers an action from now on. */
+  on(action: string, script: Script): void {
+    this.#scripts.set(action, script);
+  }
+
+  /** How it answers an action, one request after another, and then again as before. */
+  next(action: string, ...answers: readonly (Answer | Script)[]): void {
+    const before = this.#scripts.get(action);
+    const left = [...answers];
+    this.on(action, (input) => {
+      const answer = left.shift() ?? before;
+      if (answer === undefined) return { error: "InvalidAction" };
+      return typeof answer === "function" ? answer(input) : answer;
+    });
+  }
+
+  inputs(action: string): readonly Input[] {
+    return this.requests.filter((request) => request.action === action).map(({ input }) => input);
+  }
+
+  /** The entries of every batch of an action, one after another. */
+  entries(action: string): readonly Input[] {
+    return this.inputs(action).flatMap(entriesOf);
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const action = String(request.headers["x-amz-target"]).replace("AmazonSQS.", "");
+    const input = JSON.parse((await text(request)) || "{}") as Input;
+    this.requests.push({ action, input });
+    const answer = (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
+    if (answer === "cut") request.socket.destroy();
+    else if ("output" in answer) say(response, 200, answer.output);
+    else if ("raw" in answer) response.writeHead(answer.status).end(answer.raw);
+    else {
+      const { error, status = 400, message = "as scripted" } = answer;
+      say(response, status, { __type: `com.amazonaws.sqs#${error}`, message });
+    }
+  }
+}
+
+export function entriesOf({ Entries }: Input): readonly Input[] {
+  return Array.isArray(Entries) ? (Entries as Input[]) : [];
+}
+
+function say(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { "content-type": "application/x-amz-json-1.0" }).end(JSON.stringify(body));
+}
