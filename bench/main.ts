@@ -1,4 +1,6 @@
 import { parseArgs } from "node:util";
+import { startElasticMQ } from "../test/brokers/elasticmq.ts";
+import { startFauxqs } from "../test/brokers/fauxqs.ts";
 import { startKafka } from "../test/brokers/kafka.ts";
 import { startRabbitMQ } from "../test/brokers/rabbitmq.ts";
 import { flatMemory } from "./flat-memory.ts";
@@ -6,8 +8,9 @@ import { inProcess } from "./in-process.ts";
 import { besideKafkajs } from "./kafka.ts";
 import { type Comparison, compare, type Result, report } from "./measure.ts";
 import { besideAmqplib } from "./rabbitmq.ts";
+import { besideAwsSdk } from "./sqs.ts";
 
-// npm run bench [-- memory in-process rabbitmq kafka]: everything, or only what is named. Ratios, measured in one run.
+// npm run bench [-- memory in-process rabbitmq kafka sqs]: everything, or only what is named. Ratios, measured in one run.
 const { positionals } = parseArgs({ allowPositionals: true });
 const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
 const results: Result[] = [];
@@ -34,6 +37,17 @@ if (wanted("kafka")) {
   try {
     await runAll(await besideKafkajs(broker.brokers.join(",")));
     console.log(`Kafka ${broker.version} (${broker.how})`);
+  } finally {
+    await broker.stop();
+  }
+}
+if (wanted("sqs")) {
+  // A disk would hide what batches save. ElasticMQ on request: it is the slower one.
+  const start = process.env.BENCH_SQS === "elasticmq" ? startElasticMQ : startFauxqs;
+  const broker = await start(process.env, { durable: false });
+  try {
+    await runAll(besideAwsSdk({ endpoint: broker.url, region: broker.region, credentials: broker.credentials }));
+    console.log(`${broker.name} ${broker.version} (${broker.how})`);
   } finally {
     await broker.stop();
   }

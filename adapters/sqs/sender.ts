@@ -80,8 +80,10 @@ export class Sender {
       entries = [];
       bytes = 0;
     };
+    // SNS has no delays, and a FIFO queue none for a message alone: there the engine waits at the other end.
+    const delays = place.kind === "queue" && !place.fifo;
     for (const [index, message] of batch.entries()) {
-      const dueAt = place.kind === "topic" && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
+      const dueAt = !delays && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
       const wire = encodeMessage(message, dueAt);
       const error = wire.bytes > most ? tooLarge(to, wire.bytes, most) : refusedRoute(to, message);
       if (error !== undefined) {
@@ -145,8 +147,7 @@ export class Sender {
           Id: String(position),
           MessageBody: wire.body,
           MessageAttributes: wire.attributes,
-          ...(message.delayMs > 0 ? { DelaySeconds: Math.ceil(message.delayMs / 1_000) } : {}),
-          ...(fifo ? fifoFields(to, message) : {}),
+          ...(fifo ? fifoFields(to, message) : delayFields(message)),
         })),
       }),
     );
@@ -165,6 +166,10 @@ export class Sender {
       }),
     );
   }
+}
+
+function delayFields({ delayMs }: OutgoingMessage): { DelaySeconds?: number } {
+  return delayMs > 0 ? { DelaySeconds: Math.ceil(delayMs / 1_000) } : {};
 }
 
 function fifoFields(

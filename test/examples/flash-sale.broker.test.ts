@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { useVirtualHost } from "../adapters/conformance/virtual-host.ts";
 import type { RunningBroker } from "../brokers/contract.ts";
-import { controlsOrNotRun, describeKafka, describeRabbitMQ } from "../brokers/suite.ts";
+import { controlsOrNotRun, describeFauxqs, describeKafka, describeRabbitMQ } from "../brokers/suite.ts";
 import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
 import { expectNothingLost, startFlashSale } from "./run-flash-sale.ts";
 
@@ -18,15 +18,23 @@ describe("the flash sale", () => {
 
   describeRabbitMQ("on RabbitMQ", (broker) => {
     const place = useVirtualHost(broker);
-    testSales(broker, () => place().url);
+    testSales(broker, () => ({ BROKER_URL: place().url }));
   });
 
   // Its names are its own, and new with every run.
-  describeKafka("on Kafka", (broker) => testSales(broker, () => broker.url));
+  describeKafka("on Kafka", (broker) => testSales(broker, () => ({ BROKER_URL: broker.url })));
 
-  function testSales(broker: RunningBroker, url: () => string): void {
+  describeFauxqs("on SQS and SNS", (broker) =>
+    testSales(broker, () => ({
+      BROKER_URL: `sqs://${broker.region}?endpoint=${encodeURIComponent(broker.url)}`,
+      AWS_ACCESS_KEY_ID: broker.credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: broker.credentials.secretAccessKey,
+    })),
+  );
+
+  function testSales(broker: RunningBroker, environment: () => Readonly<Record<string, string>>): void {
     test("a killed worker is replaced and nothing is lost", { timeout: 300_000 }, async () => {
-      const { code, output } = await startFlashSale(built.folder, { BROKER_URL: url() }).ended();
+      const { code, output } = await startFlashSale(built.folder, environment()).ended();
       expectNothingLost(output, ORDERS);
       expect(output).toMatch(/process \d+ was killed \(SIGKILL/);
       expect(output).toMatch(/process \d+ takes its place/);
@@ -39,7 +47,7 @@ describe("the flash sale", () => {
       { when: "in mid-run", sign: /takes its place/ },
     ])("a restart of the broker $when loses nothing", { timeout: 300_000 }, async ({ sign }, context) => {
       const controls = controlsOrNotRun(broker, context);
-      const run = startFlashSale(built.folder, { BROKER_URL: url() });
+      const run = startFlashSale(built.folder, environment());
       await run.printed(sign);
       await controls.restart();
       const { code, output } = await run.ended();

@@ -1,6 +1,7 @@
 import { inspect } from "node:util";
 import { describe, expect, test, vi } from "vitest";
 import type { SendResult, Topology } from "../../core/adapter.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { CREDENTIALS, ORDERS, opened, send } from "./opened.ts";
 import { headersOf, outgoing } from "./outgoing.ts";
 import { entriesOf } from "./scripted-aws.ts";
@@ -116,7 +117,14 @@ describe("sending to SQS", () => {
         : { error: "QueueDoesNotExist" },
     );
     const to = { kind: "queue", name: "ordered" } as const;
-    await send(adapter, [outgoing({ id: "a", key: "k" }), outgoing({ id: "b", key: "k" })], to);
+    // FIFO queues refuse a delay of a message alone: it travels as the time at which it is due.
+    await send(adapter, [outgoing({ id: "a", key: "k" }), outgoing({ id: "b", key: "k", delayMs: 5_000 })], to);
+    const [plain, delayed] = aws
+      .entries("SendMessageBatch")
+      .slice(1)
+      .map((entry) => JSON.stringify(entry));
+    expect(`${plain}${delayed}`).not.toContain("DelaySeconds");
+    expect([plain, delayed].map((entry) => entry?.includes(HEADER.dueAt))).toEqual([false, true]);
     const dead = { kind: "dead-letters", of: to } as const;
     await send(adapter, [outgoing({ id: "c", key: "k" }), outgoing({ id: "d", key: "k" })], dead);
     const groups = aws.entries("SendMessageBatch").map((entry) => [entry.MessageGroupId, entry.MessageDeduplicationId]);
