@@ -24,6 +24,6 @@ test("an unknown broker is refused, and its password is not repeated", async () 
   const run = startFlashSale(built.folder, { BROKER_URL: "smtp://me:canary-password@localhost" });
   const { code, output } = await run.ended();
   expect(code).toBe(1);
-  expect(output).toContain("BROKER_URL begins with amqp:, amqps: or kafka://");
+  expect(output).toContain("BROKER_URL begins with amqp:, amqps:, kafka:// or sqs://");
   expect(output).not.toContain("canary-password");
 });
