@@ -9,7 +9,10 @@
  * `unsupported` (the server does not speak this request).
  */
 export interface KafkaClient {
-  /** A set of sockets of its own, not yet open. Requests to one node are answered in order, fetches beside the others. */
+  /**
+   * A set of sockets of its own, not yet open. A node answers requests in order, one after another; only fetches, and
+   * joining and syncing with a group, have sockets of their own beside the others.
+   */
   connection(): KafkaConnection;
 }
 
