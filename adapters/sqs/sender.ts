@@ -1,5 +1,5 @@
 import { PublishBatchCommand } from "@aws-sdk/client-sns";
-import { SendMessageBatchCommand } from "@aws-sdk/client-sqs";
+import { SendMessageBatchCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
@@ -30,6 +30,8 @@ interface Answer {
   readonly Successful?: readonly { readonly Id?: string | undefined }[] | undefined;
   readonly Failed?: readonly Failed[] | undefined;
 }
+
+const ALONE: Answer = Object.freeze({ Successful: [{ Id: "0" }] });
 
 /** What a sender tells of its requests. */
 export interface SenderEvents {
@@ -140,17 +142,19 @@ export class Sender {
   }
 
   async #enqueue(to: Address, { locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {
-    return await this.#clients.sqs.send(
-      new SendMessageBatchCommand({
-        QueueUrl: locator,
-        Entries: entries.map(({ message, wire }, position) => ({
-          Id: String(position),
-          MessageBody: wire.body,
-          MessageAttributes: wire.attributes,
-          ...(fifo ? fifoFields(to, message) : delayFields(message)),
-        })),
-      }),
-    );
+    const fields = ({ message, wire }: Entry) => ({
+      MessageBody: wire.body,
+      MessageAttributes: wire.attributes,
+      ...(fifo ? fifoFields(to, message) : delayFields(message)),
+    });
+    const [first] = entries;
+    if (first !== undefined && entries.length === 1) {
+      // What waits alone costs less this way. A failure is an error then, not an entry.
+      await this.#clients.sqs.send(new SendMessageCommand({ QueueUrl: locator, ...fields(first) }));
+      return ALONE;
+    }
+    const Entries = entries.map((entry, position) => ({ Id: String(position), ...fields(entry) }));
+    return await this.#clients.sqs.send(new SendMessageBatchCommand({ QueueUrl: locator, Entries }));
   }
 
   async #publish({ locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {

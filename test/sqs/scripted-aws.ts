@@ -34,6 +34,7 @@ export class ScriptedAws {
     for (const action of ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]) {
       aws.on(action, ({ Entries }) => ({ output: { Successful: entriesOf({ Entries }), Failed: [] } }));
     }
+    aws.on("SendMessage", () => ({ output: { MessageId: "aws-id" } }));
     aws.on("ReceiveMessage", async () => {
       // An empty queue keeps a poll waiting, though not for as long as a real one.
       await new Promise((resolve) => setTimeout(resolve, 20));
