@@ -24,6 +24,9 @@ import { Settling } from "./settling.ts";
 import { TopologyKeeper } from "./topology.ts";
 
 const PROBE_MS = 500;
+/** How often, and how long after each other, is looked for what is missing before it is made again. */
+const LOOKS = 6;
+const LOOK_AGAIN_MS = 500;
 const CONGESTION_CHECK_MS = 30_000;
 /** From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. */
 const MOST_IN_FLIGHT = { standard: 120_000, fifo: 20_000 };
@@ -98,8 +101,6 @@ export class Session {
     if (this.#closed) return;
     this.#down = false;
     this.#signals.up();
-    // An emulator may have forgotten everything; AWS answers that it stands.
-    if (this.#topology?.mode === "create") void this.#declareAgain(this.#topology);
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
@@ -154,33 +155,51 @@ export class Session {
     };
   }
 
-  /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it was. */
+  /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */
   async #missing(address: Address): Promise<boolean> {
     const topology = this.#topology;
     if (topology?.mode !== "create" || this.#closed || !declares(topology, address)) return false;
+    this.#declaring ??= this.#restore(topology, address).finally(() => {
+      this.#declaring = undefined;
+    });
+    return this.#declaring;
+  }
+
+  async #restore(topology: Topology, address: Address): Promise<boolean> {
+    if (await this.#reappears(address)) return true;
+    if (this.#closed) return false;
     const gone = `${describeAddress(address)} was gone from AWS, and is declared again`;
     this.#signals.notice(new MessagingError("not-found", gone));
     return this.#declareAgain(topology);
   }
 
-  /** Everything, once for all who ask meanwhile. Resolves with whether all of it stands. */
-  #declareAgain(topology: Topology): Promise<boolean> {
-    this.#declaring ??= this.#keeper
-      .declare(topology)
-      .then(
-        (problems) => {
-          for (const problem of problems) if (!this.#closed) this.#signals.notice(problem);
-          return problems.length === 0;
-        },
-        (error: unknown) => {
-          this.#unanswered(error);
-          return false;
-        },
-      )
-      .finally(() => {
-        this.#declaring = undefined;
-      });
-    return this.#declaring;
+  /**
+   * Whether it stands after all. AWS may say for a moment that there is no such queue, and so does a server that takes
+   * requests before it has its queues back: one made in that moment is replaced, with all that was sent to it.
+   */
+  async #reappears(address: Address): Promise<boolean> {
+    for (let look = 0; look < LOOKS && !this.#closed; look++) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      this.#registry.forget(address);
+      const stands = await this.#registry.find(address).then(
+        () => true,
+        () => false,
+      );
+      if (stands) return true;
+    }
+    return false;
+  }
+
+  /** Resolves with whether all of it stands. */
+  async #declareAgain(topology: Topology): Promise<boolean> {
+    try {
+      const problems = await this.#keeper.declare(topology);
+      for (const problem of problems) if (!this.#closed) this.#signals.notice(problem);
+      return problems.length === 0;
+    } catch (error) {
+      this.#unanswered(error);
+      return false;
+    }
   }
 
   #congestion(from: Address, url: string, fifo: boolean): () => Promise<MessagingError | undefined> {

@@ -68,6 +68,9 @@ describe("sending to SQS", () => {
       const bad = entriesOf(input).some(({ MessageBody }) => MessageBody === "bad");
       return bad ? { error: "InvalidMessageContents" } : { output: { Successful: entriesOf(input) } };
     });
+    aws.on("SendMessage", ({ MessageBody }) =>
+      MessageBody === "bad" ? { error: "InvalidMessageContents" } : { output: {} },
+    );
     const batch = [outgoing({ id: "a" }), outgoing({ id: "b", body: Buffer.from("bad") }), outgoing({ id: "c" })];
     expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "rejected", "confirmed"]);
   });
@@ -86,7 +89,9 @@ describe("sending to SQS", () => {
       adapter,
       Array.from({ length: 3 }, () => outgoing({ body: Buffer.alloc(500_000, "a") })),
     );
-    expect(sizes()).toEqual([10, 10, 5, 2, 1]);
+    expect(sizes()).toEqual([10, 10, 5, 2]);
+    // What is left alone goes without the cost of a batch.
+    expect(aws.inputs("SendMessage")).toHaveLength(1);
   });
 
   test("what is too large once it is encoded is refused before it is sent, alone", async () => {
@@ -122,15 +127,13 @@ describe("sending to SQS", () => {
     const to = { kind: "queue", name: "ordered" } as const;
     // FIFO queues refuse a delay of a message alone: it travels as the time at which it is due.
     await send(adapter, [outgoing({ id: "a", key: "k" }), outgoing({ id: "b", key: "k", delayMs: 5_000 })], to);
-    const [plain, delayed] = aws
-      .entries("SendMessageBatch")
-      .slice(1)
-      .map((entry) => JSON.stringify(entry));
+    const [plain, delayed] = aws.entries("SendMessageBatch").map((entry) => JSON.stringify(entry));
     expect(`${plain}${delayed}`).not.toContain("DelaySeconds");
     expect([plain, delayed].map((entry) => entry?.includes(HEADER.dueAt))).toEqual([false, true]);
     const dead = { kind: "dead-letters", of: to } as const;
     await send(adapter, [outgoing({ id: "c", key: "k" }), outgoing({ id: "d", key: "k" })], dead);
-    const groups = aws.entries("SendMessageBatch").map((entry) => [entry.MessageGroupId, entry.MessageDeduplicationId]);
+    const all = [...aws.inputs("SendMessage"), ...aws.entries("SendMessageBatch")];
+    const groups = all.map((entry) => [entry.MessageGroupId, entry.MessageDeduplicationId]);
     expect(groups).toEqual([
       [undefined, undefined],
       ["k", "a"],
@@ -168,11 +171,11 @@ describe("the connection to SQS", () => {
   test("is down when nothing answers, and up when something does", async () => {
     const { aws, adapter, signals } = await opened();
     aws.on("ListQueues", () => "cut");
-    aws.next("SendMessageBatch", "cut");
+    aws.next("SendMessage", "cut");
     await send(adapter, messages(1));
     expect(signals).toEqual(["down"]);
     expect(statuses(await send(adapter, messages(1)))).toEqual(["unknown"]);
-    expect(aws.inputs("SendMessageBatch")).toHaveLength(1);
+    expect(aws.inputs("SendMessage")).toHaveLength(1);
     aws.on("ListQueues", () => ({ output: {} }));
     await vi.waitUntil(() => signals.includes("up"), 10_000);
     expect(statuses(await send(adapter, messages(1)))).toEqual(["confirmed"]);
@@ -192,11 +195,11 @@ describe("the connection to SQS", () => {
       "InternalFailure",
       "QueueDoesNotExist",
     ]) {
-      aws.next("SendMessageBatch", { error }, { error });
+      aws.next("SendMessage", { error }, { error });
       seen.push(...(await send(adapter, [outgoing({ body, headers })])));
     }
     aws.on("ListQueues", () => ({ raw: "<html>", status: 403 }));
-    aws.next("SendMessageBatch", "cut");
+    aws.next("SendMessage", "cut");
     seen.push(...(await send(adapter, [outgoing({ body, headers })])), ...errors);
     expect(seen.length).toBeGreaterThan(7);
     const { accessKeyId, secretAccessKey, sessionToken } = CREDENTIALS;
