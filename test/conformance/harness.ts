@@ -37,6 +37,8 @@ export interface Harness {
    * milliseconds, where it does so at all.
    */
   readonly abandonedMs?: number;
+  /** Why a restart proves nothing, where an emulator itself loses messages in it. */
+  readonly losesInRestarts?: string;
   /** Why there are no topics, where an emulator lacks them; the cases that are about them are NOT RUN on it. */
   readonly withoutTopics?: string;
   /** Why no body may hold characters beyond U+FFFF, where an emulator refuses them. */

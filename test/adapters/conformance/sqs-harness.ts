@@ -6,8 +6,8 @@ import type { Harness } from "../../conformance/index.ts";
 const LEASE_MS = 10_000;
 const WAIT_SECONDS = 1;
 
-/** What an emulator of SQS has not or does otherwise than SQS; each is shown in `test/adapters/sqs/emulators.test.ts`. */
-export type Shortcomings = Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters">;
+/** What an emulator of SQS has not or does otherwise than SQS. */
+export type Shortcomings = Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters" | "losesInRestarts">;
 
 /** SQS and SNS under the conformance suite, with names of its own. */
 export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace, shortcomings: Shortcomings): Harness {

@@ -15,7 +15,8 @@ const RECOVERY_MS = 180_000;
 
 async function brokerRestarts(context: CaseContext): Promise<void> {
   if (!(await supports(context, "durable"))) return;
-  const { restart, kill, recoveryMs = RECOVERY_MS } = context.harness;
+  const { restart, kill, losesInRestarts, recoveryMs = RECOVERY_MS } = context.harness;
+  if (losesInRestarts !== undefined) return context.notRun(losesInRestarts, true);
   if (restart === undefined) return context.notRun("the harness cannot restart the broker");
   const orders = context.queue("orders");
   const options = { concurrency: 50, window: { messages: WINDOW } };
