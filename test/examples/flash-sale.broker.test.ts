@@ -60,7 +60,8 @@ describe("the flash sale", () => {
         await controls.restart();
         const { code, output } = await run.ended();
         expectNothingLost(output, orders);
-        expect(output).toContain("shop: connected again");
+        // A shop without a request under way notices nothing: on SQS there is no connection that could break.
+        if (broker.name === "kafka" || broker.name === "rabbitmq") expect(output).toContain("shop: connected again");
         expect(code).toBe(0);
       },
     );
