@@ -1,9 +1,14 @@
+import { setTimeout as pause } from "node:timers/promises";
 import type { StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import { groupName, topicName } from "../names.ts";
 import type { PartitionOffset, TopicPartition } from "../port.ts";
+
+/** Consumers that are just leaving are waited for, so often and so long in between. */
+const LOOKS = 12;
+const LOOK_AGAIN_MS = 250;
 
 /**
  * Gives a new subscription its position. Two processes may do so at once, and one may consume already: the ends of the
@@ -44,7 +49,11 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
       { cause: error },
     );
   });
-  const members = await cluster.members(group);
+  let members = await cluster.members(group);
+  for (let looks = 1; members > 0 && looks < LOOKS; looks++) {
+    await pause(LOOK_AGAIN_MS);
+    members = await cluster.members(group);
+  }
   if (members > 0) throw stillConsumed(of, `${members} consumers are`);
   const offsets = await offsetsAt(cluster, of, to);
   if (!(await cluster.commitForEmptyGroup(group, offsets))) throw stillConsumed(of, "a consumer is");
@@ -53,7 +62,7 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
 function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describeAddress(of)} cannot be rewound while ${who} in group "${groupName(of)}": stop its consumers in every process first`,
+    `${describeAddress(of)} cannot be rewound while ${who} in group "${groupName(of)}": stop its consumers in every process first; one that was killed is missed after its session timeout`,
   );
 }
 
