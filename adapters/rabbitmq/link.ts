@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { type ChannelModel, connect, type SocketOptions } from "amqplib";
+import { backoffMs } from "../../core/backoff.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import { connectError, lostError } from "./errors.ts";
@@ -134,10 +135,9 @@ export class SupervisedLink {
   }
 
   #reconnectLater(): void {
-    const { reconnectFirstMs, reconnectMaxMs } = this.#settings;
-    const longest = Math.min(reconnectMaxMs, reconnectFirstMs * 2 ** Math.min(this.#attempts++, 30));
-    // Between half and all of it, so that many clients of one broker do not come back in step.
-    this.#retry = setTimeout(() => void this.#reconnect(), longest * (0.5 + Math.random() / 2));
+    const { reconnectFirstMs: firstMs, reconnectMaxMs: maxMs } = this.#settings;
+    const waitMs = backoffMs(++this.#attempts, { firstMs, maxMs });
+    this.#retry = setTimeout(() => void this.#reconnect(), waitMs);
   }
 
   async #reconnect(): Promise<void> {

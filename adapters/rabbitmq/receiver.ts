@@ -1,5 +1,6 @@
 import type { ConsumeMessage } from "amqplib";
 import type { DeliverySink, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
+import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
@@ -24,8 +25,7 @@ export interface ReceiverSource {
   readonly read: MessageReader;
 }
 
-const FIRST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 10_000;
+const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 10_000 });
 const CLOSE_MS = 5_000;
 
 /** Takes messages of one queue for as long as it is not closed, over channels and connections. */
@@ -212,8 +212,7 @@ export class QueueReceiver implements Receiver {
   }
 
   #retryLater(): void {
-    const longest = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 20));
-    this.#retryAfter(longest * (0.5 + Math.random() / 2));
+    this.#retryAfter(backoffMs(++this.#failures, RETRY));
   }
 
   #retryAfter(ms: number): void {

@@ -1,5 +1,6 @@
 import { type Message, ReceiveMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import type { DeliverySink, IncomingMessage, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
+import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { asMessagingError, isAnswer, isMissing } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
@@ -9,8 +10,7 @@ import type { Change, Settling } from "./settling.ts";
 
 /** SQS takes a message back after so long, however often its visibility timeout was extended. */
 const LONGEST_HOLD_MS = 12 * 60 * 60 * 1_000;
-const FIRST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 5_000;
+const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 5_000 });
 
 /** A delivery as the receiver knows it. */
 interface Held {
@@ -168,8 +168,7 @@ export class SqsReceiver implements Receiver {
     if (this.#closing !== undefined) return;
     this.#stall(asMessagingError(`taking messages from ${this.#parts.where}`, error));
     if (!isAnswer(error)) this.#parts.unanswered(error);
-    const wait = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LONGEST_RETRY_MS) * (0.5 + Math.random() / 2);
-    this.#failures++;
+    const wait = backoffMs(++this.#failures, RETRY);
     this.#wanted = 1;
     if (isMissing(error)) await this.#parts.missing();
     if (this.#closing !== undefined || this.#retry !== undefined) return;

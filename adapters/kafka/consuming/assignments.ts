@@ -1,8 +1,8 @@
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { GroupMember } from "../group/contract.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
-import { backoffMs } from "./backoff.ts";
 import type { FetcherParts } from "./fetcher-parts.ts";
 import { OwnedPartition, partitionKey } from "./owned-partition.ts";
 import { isOurs, isReadable } from "./progress.ts";

@@ -1,7 +1,7 @@
+import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import type { CommitOutcome, GroupMember } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
-import { backoffMs, type RetryTimes } from "./backoff.ts";
 import type { OwnedPartition, Standing } from "./owned-partition.ts";
 import type { OwnedPartitions } from "./owned-partitions.ts";
 import { encodeProgress } from "./progress.ts";
@@ -42,7 +42,7 @@ export class Committer {
   readonly #partitions: OwnedPartitions;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #retry: RetryTimes;
+  readonly #retry: BackoffTimes;
   readonly #host: CommitterHost;
   #scheduled = false;
   #underWay = false;
@@ -53,7 +53,7 @@ export class Committer {
   constructor(
     member: GroupMember,
     partitions: OwnedPartitions,
-    parts: { readonly clock: Clock; readonly random: Random; readonly retry: RetryTimes },
+    parts: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
     host: CommitterHost,
   ) {
     this.#member = member;

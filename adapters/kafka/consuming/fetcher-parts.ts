@@ -1,8 +1,8 @@
+import type { BackoffTimes } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, KafkaClient, TopicPartition } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
-import type { RetryTimes } from "./backoff.ts";
 import type { ConsumerOptions } from "./contract.ts";
 import type { OwnedPartition } from "./owned-partition.ts";
 
@@ -21,7 +21,7 @@ export interface FetcherParts {
   readonly decode: RecordDecoder;
   readonly clock: Clock;
   readonly random: Random;
-  readonly retry: RetryTimes;
+  readonly retry: BackoffTimes;
   /** The most bytes that all buffers take, roughly. */
   readonly maxBufferBytes: number;
   readonly wanted: ConsumerOptions["wanted"] | undefined;

@@ -1,7 +1,7 @@
+import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { KafkaConnection } from "../port.ts";
-import { backoffMs, DEFAULT_RETRY, type RetryTimes } from "./backoff.ts";
 import { PartitionConsumer } from "./consumer.ts";
 import type { ConsumerParts } from "./consumer-parts.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts";
@@ -10,7 +10,7 @@ import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts"
 export interface OpenConsumerParts
   extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs"> {
   /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
-  readonly retry?: RetryTimes | undefined;
+  readonly retry?: BackoffTimes | undefined;
   /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
   readonly maxBufferBytes?: number | undefined;
   /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
@@ -19,6 +19,7 @@ export interface OpenConsumerParts
   readonly sessionTimeoutMs?: number | undefined;
 }
 
+const DEFAULT_RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 3_000 });
 const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
 const DEFAULT_SESSION_MS = 30_000;
@@ -56,7 +57,7 @@ export async function openConsumer(
 async function findTopics(
   connection: KafkaConnection,
   topics: readonly string[],
-  { clock, random, retry }: { readonly clock: Clock; readonly random: Random; readonly retry: RetryTimes },
+  { clock, random, retry }: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const found = await connection.metadata(topics);

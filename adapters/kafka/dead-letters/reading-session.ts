@@ -1,8 +1,9 @@
 import type { Settlement, SettleResult } from "../../../core/adapter.ts";
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
-import { backoffMs } from "../delays/backoff.ts";
+import { RETRY } from "../delays/backoff.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { Log, Piece } from "./contract.ts";
@@ -236,7 +237,7 @@ export class ReadingSession {
     const { random, sink, log } = this.#parts;
     const text = `the dead letters in "${log.topic}" cannot be read; it is tried again`;
     sink.stalled(isMessagingError(error) ? error : new MessagingError("unreachable", text, { cause: error }));
-    await this.#pauses.wait(backoffMs(failures, random.fraction()));
+    await this.#pauses.wait(backoffMs(failures, RETRY, random));
   }
 
   #now(): { readonly at: number; readonly monotonic: number } {

@@ -1,7 +1,8 @@
 import type { SendResult } from "../../../core/adapter.ts";
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { backoffMs } from "../delays/backoff.ts";
+import { RETRY } from "../delays/backoff.ts";
 import { Notices } from "../delays/notices.ts";
 import type { Producer } from "../producing/contract.ts";
 import { tombstone } from "./dead-letter-record.ts";
@@ -85,7 +86,7 @@ export class Remover {
         this.#timers.delete(timer);
         this.#write(removal);
       },
-      backoffMs(++removal.failures, random.fraction()),
+      backoffMs(++removal.failures, RETRY, random),
     );
     this.#timers.add(timer);
     const code = isMessagingError(cause) ? cause.code : "unconfirmed";

@@ -1,10 +1,11 @@
 import type { SendResult } from "../../../core/adapter.ts";
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { HeldRecord, RecordConsumer, RecordSink } from "../consuming/contract.ts";
 import type { RecordToSend } from "../producing/contract.ts";
 import { Agenda } from "./agenda.ts";
-import { backoffMs, LONG_MS } from "./backoff.ts";
+import { PATIENT_RETRY, RETRY } from "./backoff.ts";
 import type { DelayedDestination, ForwarderHost } from "./contract.ts";
 import { type Delay, delayedRecord, delayOf, undelayedRecord } from "./delayed-record.ts";
 import { leavesAt } from "./levels.ts";
@@ -204,8 +205,8 @@ export class DelayForwarder {
       return;
     }
     const { clock, random } = this.#host;
-    const longestMs = result.status === "rejected" ? LONG_MS : undefined;
-    waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, random.fraction(), longestMs);
+    const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;
+    waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, times, random);
     this.#put(waiting);
     this.#agenda.arm();
   }

@@ -1,5 +1,6 @@
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
-import { backoffMs } from "./backoff.ts";
+import { RETRY } from "./backoff.ts";
 
 /** Opens something, and tries until it can or is told to stop. */
 export class Opening<Opened> {
@@ -38,7 +39,7 @@ export class Opening<Opened> {
       }
       if (this.#isStopped) break;
       await new Promise<void>((end) => {
-        const timer = this.#clock.schedule(end, backoffMs(failures, this.#random.fraction()));
+        const timer = this.#clock.schedule(end, backoffMs(failures, RETRY, this.#random));
         this.#pause = { timer, end };
       });
       this.#pause = undefined;

@@ -1,3 +1,4 @@
+import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { CommittedOffset, JoinRequest, Membership, TopicPartition } from "../port.ts";
@@ -16,8 +17,7 @@ import { TopicWatch } from "./topic-watch.ts";
 
 const SESSION_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 1_000;
-const FIRST_BACKOFF_MS = 200;
-const LONGEST_BACKOFF_MS = 5_000;
+const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
 const LONGEST_COMMIT_MS = 10_000;
 const CLOSE_MS = 2_000;
 
@@ -293,8 +293,6 @@ class Member implements GroupMember {
   }
 
   #backoffMs(attempt: number): number {
-    const longest = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
-    // Between half and all of it, so that many members do not come back in step.
-    return longest * (0.5 + this.#options.random.fraction() / 2);
+    return backoffMs(attempt, RETRY, this.#options.random);
   }
 }

@@ -1,7 +1,7 @@
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { TopicMetadata } from "../port.ts";
-import { backoffMs } from "./backoff.ts";
 import type { ProducerSettings } from "./settings.ts";
 
 /** Whom a directory tells what it learns. */
@@ -73,7 +73,7 @@ export class Directory {
     this.#isAsking = false;
     if (this.#isClosed) return;
     if (this.#failures === 0 ? this.#isWanted : !this.#isDown) void this.#ask();
-    else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, random, reconnect));
+    else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, reconnect, random));
   }
 
   #answered(topics: readonly TopicMetadata[]): void {

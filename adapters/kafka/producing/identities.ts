@@ -1,9 +1,9 @@
+import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, type MessagingError } from "../../../core/errors.ts";
 import { operationError } from "../errors.ts";
 import type { ProducerIdentity } from "../port.ts";
-import { backoffMs } from "./backoff.ts";
-import type { ProducerSettings } from "./settings.ts";
+import { type ProducerSettings, RETRY } from "./settings.ts";
 
 const WHAT = "get an identity for producing";
 
@@ -41,7 +41,7 @@ export class Identities {
     for (let failures = 1; ; failures++) {
       const error = await this.#ask();
       if (error === undefined || error === this.#forbidden) return;
-      const pauseMs = backoffMs(failures, this.#settings.random);
+      const pauseMs = backoffMs(failures, RETRY, this.#settings.random);
       if (this.#isClosed || !isMessagingError(error, "unreachable") || clock.monotonic() + pauseMs > deadline)
         throw error;
       await new Promise<void>((resolve) => clock.schedule(resolve, pauseMs));
@@ -76,7 +76,7 @@ export class Identities {
       () => {
         this.#pause = undefined;
       },
-      backoffMs(++this.#failures, this.#settings.random),
+      backoffMs(++this.#failures, RETRY, this.#settings.random),
     );
   }
 

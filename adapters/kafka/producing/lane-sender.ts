@@ -1,12 +1,12 @@
+import { backoffMs } from "../../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 import type { Answers } from "./answers.ts";
-import { backoffMs } from "./backoff.ts";
 import { Identities } from "./identities.ts";
 import type { Lane } from "./lane.ts";
 import type { PendingRecord } from "./pending-record.ts";
 import { inRequests, outcomeFor, type Sending, sendingOf } from "./requests.ts";
-import type { ProducerSettings } from "./settings.ts";
+import { type ProducerSettings, RETRY } from "./settings.ts";
 import { doubt, isOfSize, refusal, verdictOf } from "./verdict.ts";
 
 /** What is known of the cluster. */
@@ -220,7 +220,7 @@ export class LaneSender {
       this.giveUp(lane, lane.cause);
       return;
     }
-    const ms = Math.min(left, backoffMs(++lane.rests, random));
+    const ms = Math.min(left, backoffMs(++lane.rests, RETRY, random));
     lane.isLost = isLost;
     lane.pause = clock.schedule(() => {
       lane.pause = undefined;

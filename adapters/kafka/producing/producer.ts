@@ -2,7 +2,7 @@ import { systemClock, systemRandom } from "../../../core/clock.ts";
 import { checkCompression } from "../records/compression.ts";
 import type { Producer } from "./contract.ts";
 import { IdempotentProducer } from "./idempotent-producer.ts";
-import type { ProducerOptions } from "./settings.ts";
+import { type ProducerOptions, RETRY } from "./settings.ts";
 
 /** A producer and its life. */
 export interface KafkaProducer extends Producer {
@@ -29,7 +29,7 @@ export function createProducer(options: ProducerOptions): KafkaProducer {
     maxBatchBytes: 1_000_000,
     refreshMs: 15_000,
     missingTopicGraceMs: 1_500,
-    reconnect: { firstMs: 50, maxMs: 1_000 },
+    reconnect: RETRY,
     clock: systemClock(),
     random: systemRandom(),
     ...options,

@@ -1,8 +1,11 @@
+import type { BackoffTimes } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { KafkaConnection } from "../port.ts";
 import type { Compression } from "../records/contract.ts";
-import type { BackoffTimes } from "./backoff.ts";
+
+/** Between tries at what brokers are asked to do. */
+export const RETRY: BackoffTimes = Object.freeze({ firstMs: 50, maxMs: 1_000 });
 
 /** What a producer works with. */
 export interface ProducerOptions {
