@@ -12,9 +12,10 @@ import type {
   StartPosition,
   Topology,
 } from "../../core/adapter.ts";
+import { CurrentSession } from "../../core/adapter-session.ts";
 import type { Address, Source, SubscriptionAddress } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
-import { MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
 import type { KafkaRecord } from "./message.ts";
@@ -38,7 +39,7 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   readonly sendLimits = SEND_LIMITS;
   readonly #settings: Settings;
   readonly #client: KafkaClient;
-  #session: Session | undefined;
+  readonly #session = new CurrentSession<Session>("Kafka");
 
   constructor(options: KafkaOptions) {
     this.#settings = resolveOptions(options);
@@ -74,55 +75,31 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
     return physicalName(address);
   }
 
-  async open(signals: AdapterSignals): Promise<void> {
-    if (this.#session !== undefined) throw new MessagingError("invalid", "the Kafka adapter is open already");
-    const session = new Session(this.#client, this.#settings, signals);
-    this.#session = session;
-    try {
-      await session.open();
-    } catch (error) {
-      if (this.#session === session) this.#session = undefined;
-      throw error;
-    }
+  open(signals: AdapterSignals): Promise<void> {
+    return this.#session.open(() => new Session(this.#client, this.#settings, signals));
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
-    return this.#opened((session) => session.declare(topology));
+    return this.#session.use((session) => session.declare(topology));
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
-    const session = this.#session;
-    if (session !== undefined) {
-      session.send(to, batch, report);
-      return;
-    }
-    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause: notOpen() });
+    this.#session.send(to, batch, report);
   }
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<KafkaRecord>): Promise<Receiver> {
-    return this.#opened((session) => session.receive(from, options, sink));
+    return this.#session.use((session) => session.receive(from, options, sink));
   }
 
   depth(of: Address): Promise<Depth> {
-    return this.#opened((session) => session.depth(of));
+    return this.#session.use((session) => session.depth(of));
   }
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
-    return this.#opened((session) => session.rewind(of, to));
+    return this.#session.use((session) => session.rewind(of, to));
   }
 
-  async close(): Promise<void> {
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.close();
+  close(): Promise<void> {
+    return this.#session.close();
   }
-
-  async #opened<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
-    if (this.#session === undefined) throw notOpen();
-    return await use(this.#session);
-  }
-}
-
-function notOpen(): MessagingError {
-  return new MessagingError("closed", "the Kafka adapter is not open; start the broker first");
 }

@@ -11,8 +11,9 @@ import type {
   SendReport,
   Topology,
 } from "../../core/adapter.ts";
+import { CurrentSession } from "../../core/adapter-session.ts";
 import type { Address, Source } from "../../core/address.ts";
-import { MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
 import { type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
@@ -36,7 +37,7 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   readonly capabilities = CAPABILITIES;
   readonly sendLimits = SEND_LIMITS;
   readonly #settings: Settings;
-  #session: Session | undefined;
+  readonly #session = new CurrentSession<Session>("RabbitMQ");
 
   constructor(options: RabbitMQOptions) {
     this.#settings = resolveOptions(options);
@@ -47,58 +48,34 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
    * After a loss they are others, so ask again instead of keeping one. Closing one is mended like any loss.
    */
   get connections(): RabbitMQConnections {
-    return this.#session?.connections ?? { publishing: undefined, consuming: undefined };
+    return this.#session.current?.connections ?? { publishing: undefined, consuming: undefined };
   }
 
   physicalName(address: Address): string {
     return physicalName(address);
   }
 
-  async open(signals: AdapterSignals): Promise<void> {
-    if (this.#session !== undefined) throw new MessagingError("invalid", "the RabbitMQ adapter is open already");
-    const session = new Session(this.#settings, signals);
-    this.#session = session;
-    try {
-      await session.open();
-    } catch (error) {
-      if (this.#session === session) this.#session = undefined;
-      throw error;
-    }
+  open(signals: AdapterSignals): Promise<void> {
+    return this.#session.open(() => new Session(this.#settings, signals));
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
-    return this.#opened((session) => session.declare(topology));
+    return this.#session.use((session) => session.declare(topology));
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
-    const session = this.#session;
-    if (session !== undefined) {
-      session.send(to, batch, report);
-      return;
-    }
-    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause: notOpen() });
+    this.#session.send(to, batch, report);
   }
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
-    return this.#opened((session) => session.receive(from, options, sink));
+    return this.#session.use((session) => session.receive(from, options, sink));
   }
 
   depth(of: Address): Promise<Depth> {
-    return this.#opened((session) => session.depth(of));
+    return this.#session.use((session) => session.depth(of));
   }
 
-  async close(): Promise<void> {
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.close();
+  close(): Promise<void> {
+    return this.#session.close();
   }
-
-  async #opened<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
-    if (this.#session === undefined) throw notOpen();
-    return await use(this.#session);
-  }
-}
-
-function notOpen(): MessagingError {
-  return new MessagingError("closed", "the RabbitMQ adapter is not open; start the broker first");
 }

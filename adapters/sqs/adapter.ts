@@ -12,8 +12,9 @@ import type {
   SendReport,
   Topology,
 } from "../../core/adapter.ts";
+import { CurrentSession } from "../../core/adapter-session.ts";
 import type { Address, Source } from "../../core/address.ts";
-import { MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
 import { resolveOptions, type Settings, type SqsOptions } from "./options.ts";
@@ -38,7 +39,7 @@ export class SqsAdapter implements Adapter<Message> {
   readonly capabilities = CAPABILITIES;
   readonly sendLimits = SEND_LIMITS;
   readonly #settings: Settings;
-  #session: Session | undefined;
+  readonly #session = new CurrentSession<Session>("SQS");
 
   constructor(options: SqsOptions) {
     this.#settings = resolveOptions(options);
@@ -46,58 +47,34 @@ export class SqsAdapter implements Adapter<Message> {
 
   /** The SDK's clients while the adapter is open, for what anybroker does not offer. Do not destroy them. */
   get clients(): SqsClients | undefined {
-    return this.#session?.clients;
+    return this.#session.current?.clients;
   }
 
   physicalName(address: Address): string {
     return physicalName(address, this.#settings.namePrefix);
   }
 
-  async open(signals: AdapterSignals): Promise<void> {
-    if (this.#session !== undefined) throw new MessagingError("invalid", "the SQS adapter is open already");
-    const session = new Session(this.#settings, signals);
-    this.#session = session;
-    try {
-      await session.open();
-    } catch (error) {
-      if (this.#session === session) this.#session = undefined;
-      throw error;
-    }
+  open(signals: AdapterSignals): Promise<void> {
+    return this.#session.open(() => new Session(this.#settings, signals));
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
-    return this.#opened((session) => session.declare(topology));
+    return this.#session.use((session) => session.declare(topology));
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
-    const session = this.#session;
-    if (session !== undefined) {
-      session.send(to, batch, report);
-      return;
-    }
-    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause: notOpen() });
+    this.#session.send(to, batch, report);
   }
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
-    return this.#opened((session) => session.receive(from, options, sink));
+    return this.#session.use((session) => session.receive(from, options, sink));
   }
 
   depth(of: Address): Promise<Depth> {
-    return this.#opened((session) => session.depth(of));
+    return this.#session.use((session) => session.depth(of));
   }
 
-  async close(): Promise<void> {
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.close();
+  close(): Promise<void> {
+    return this.#session.close();
   }
-
-  async #opened<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
-    if (this.#session === undefined) throw notOpen();
-    return await use(this.#session);
-  }
-}
-
-function notOpen(): MessagingError {
-  return new MessagingError("closed", "the SQS adapter is not open; start the broker first");
 }
