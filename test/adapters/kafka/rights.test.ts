@@ -65,21 +65,27 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   };
 
   /** Sends one message each, and says how it went. */
-  const outcomes = async (username: string, delayMs: number, ...to: readonly Address[]): Promise<string[]> => {
+  const outcomes = async (
+    username: string,
+    sent: { readonly id: string; readonly delayMs?: number },
+    ...to: readonly Address[]
+  ): Promise<string[]> => {
     const { adapter, send } = await opened(username);
-    const results = to.map(async (address) => codeOf((await send(address, message("m", { delayMs })))[0]));
+    const { id, delayMs = 0 } = sent;
+    const results = to.map(async (address) => codeOf((await send(address, message(id, { delayMs })))[0]));
     return Promise.all(results).finally(() => adapter.close());
   };
 
-  /** Takes and settles one message that is in the ids. */
+  /** Takes and settles until the message of that id is among what was taken. */
   const taken = async (username: string, from: Source, id: string): Promise<void> => {
     const { adapter, notices } = await opened(username);
     const { kept, sink, ids } = keepingSink();
     const receiver = await adapter.receive(from, { window: 10, ordered: false }, sink);
     await until(`"${id}"`, 30_000, () => expect(ids()).toContain(id));
-    const results = await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
+    const held = [...kept];
+    const results = await receiver.settle(held.map(({ token }) => ({ token, action: "ack" })));
     await adapter.close();
-    expect(results).toEqual(kept.map(() => "settled"));
+    expect(results).toEqual(held.map(() => "settled"));
     expect(notices).toEqual([]);
   };
 
@@ -94,27 +100,33 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   });
 
   test("a publisher publishes, and delays only with the right to", async () => {
-    expect(await outcomes("publisher", 0, ORDERS.address, PLACED)).toEqual(["confirmed", "confirmed"]);
-    expect(await outcomes("publisher", 5, ORDERS.address, PLACED)).toEqual(["unauthorized", "unauthorized"]);
-    expect(await outcomes("delayer", 5, ORDERS.address, PLACED)).toEqual(["confirmed", "confirmed"]);
-    expect(await outcomes("verifier", 0, ORDERS.address)).toEqual(["unauthorized"]);
+    expect(await outcomes("publisher", { id: "sent" }, ORDERS.address, PLACED)).toEqual(["confirmed", "confirmed"]);
+    expect(await outcomes("publisher", { id: "refused", delayMs: 5 }, ORDERS.address, PLACED)).toEqual([
+      "unauthorized",
+      "unauthorized",
+    ]);
+    expect(await outcomes("delayer", { id: "delayed", delayMs: 5 }, ORDERS.address, PLACED)).toEqual([
+      "confirmed",
+      "confirmed",
+    ]);
+    expect(await outcomes("verifier", { id: "refused" }, ORDERS.address)).toEqual(["unauthorized"]);
   });
 
   test("a consumer takes, retries with a delay and buries", async () => {
-    await taken("consumer", ORDERS.address, "m");
+    await taken("consumer", ORDERS.address, "sent");
     const grave: Address = { kind: "dead-letters", of: ORDERS.address };
     const suspects = { kind: "suspects", of: ORDERS.address } as const;
-    expect(await outcomes("consumer", 0, suspects, grave)).toEqual(["confirmed", "confirmed"]);
-    await taken("consumer", suspects, "m");
-    expect(await outcomes("consumer", 20, ORDERS.address)).toEqual(["confirmed"]);
-    await taken("consumer", ORDERS.address, "m");
-    await taken("heir", grave, "m");
+    expect(await outcomes("consumer", { id: "copied" }, suspects, grave)).toEqual(["confirmed", "confirmed"]);
+    await taken("consumer", suspects, "copied");
+    expect(await outcomes("consumer", { id: "again", delayMs: 20 }, ORDERS.address)).toEqual(["confirmed"]);
+    await taken("consumer", ORDERS.address, "again");
+    await taken("heir", grave, "copied");
   });
 
   test("a consumer of a subscription does so, and rewinds", async () => {
-    await taken("biller", BILLING.address, "m");
-    expect(await outcomes("biller", 20, BILLING.address)).toEqual(["confirmed"]);
-    await taken("biller", BILLING.address, "m");
+    await taken("biller", BILLING.address, "sent");
+    expect(await outcomes("biller", { id: "again", delayMs: 20 }, BILLING.address)).toEqual(["confirmed"]);
+    await taken("biller", BILLING.address, "again");
     const { adapter } = await opened("biller");
     await adapter.rewind(BILLING.address, "earliest");
     expect(await adapter.depth(BILLING.address)).not.toMatchObject({ ready: 0 });
