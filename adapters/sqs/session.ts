@@ -21,7 +21,7 @@ import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
 import { Settling } from "./settling.ts";
-import { TopologyKeeper } from "./topology.ts";
+import { TopologyKeeper } from "./topology/topology-keeper.ts";
 
 const PROBE_MS = 500;
 /** How often, and how long after each other, is looked for what is missing before it is made again. */
