@@ -39,6 +39,8 @@ export interface ConsumerStatus {
   /** Failed attempts. */
   readonly failed: number;
   readonly retried: number;
+  /** Times a handler returned `postpone()`. */
+  readonly postponed: number;
   readonly deadLettered: number;
   /** Deliveries given back without an attempt having failed. */
   readonly released: number;

@@ -32,13 +32,13 @@ export interface Delivery<Native = unknown> {
   readonly native: Native;
 }
 
-/** What a handler may return: nothing for success, or an outcome from `retry()` or `deadLetter()`. */
+/** What a handler may return: nothing for success, or an outcome from `retry()`, `postpone()` or `deadLetter()`. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing has the return type void
 export type HandlerResult = void | undefined | Outcome;
 
 /**
  * Handles one message. Returning means it is done and leaves the broker; throwing means it is tried again by the retry
- * policy, then dead-lettered; `retry()` and `deadLetter()` choose explicitly.
+ * policy, then dead-lettered; `retry()`, `postpone()` and `deadLetter()` choose explicitly.
  */
 export type Handler<Body, Native = unknown> = (
   body: Body,

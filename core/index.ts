@@ -24,5 +24,5 @@ export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./json-codec.ts";
 export * from "./options.ts";
-export { deadLetter, type Outcome, retry } from "./outcome.ts";
+export { deadLetter, type Outcome, postpone, retry } from "./outcome.ts";
 export { HEADER, SYSTEM_PREFIX } from "./system-headers.ts";

@@ -3,7 +3,7 @@ import { LONGEST_MS } from "../names.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Copier } from "./copier.ts";
-import { deadLetterCopy, hopCopy, retryCopy, suspectCopy } from "./copies.ts";
+import { deadLetterCopy, hopCopy, postponedCopy, retryCopy, suspectCopy } from "./copies.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
 /** What a consumer counts, since it was made. */
@@ -12,6 +12,7 @@ export interface Counts {
   succeeded: number;
   failed: number;
   retried: number;
+  postponed: number;
   deadLettered: number;
   released: number;
   fenced: number;
@@ -24,6 +25,7 @@ export function noCounts(): Counts {
     succeeded: 0,
     failed: 0,
     retried: 0,
+    postponed: 0,
     deadLettered: 0,
     released: 0,
     fenced: 0,
@@ -65,7 +67,7 @@ export class Aftermath {
   }
 
   apply(held: HeldDelivery, verdict: Verdict): void {
-    const { retries, suspects } = this.#context;
+    const { suspects } = this.#context;
     switch (verdict.kind) {
       case "done":
         this.#counts.succeeded++;
@@ -79,14 +81,12 @@ export class Aftermath {
         if (verdict.reason === "rejected") this.#counts.failed++;
         this.#deadLetter(held, verdict.reason, verdict.error);
         break;
+      case "postponed":
+        this.#counts.postponed++;
+        this.#defer(held, wholeMs(verdict.afterMs), postponedCopy);
+        break;
       case "early":
-        if (this.#context.ordered || this.#context.maxDelayMs === 0) {
-          // The rest counts one more attempt, and this was none.
-          held.attempt--;
-          this.#owner.rest(held, verdict.delayMs);
-          break;
-        }
-        this.#copier.copy(held, retries, (context) => hopCopy(held, context, verdict.delayMs), this.#ack);
+        this.#defer(held, verdict.delayMs, hopCopy);
         break;
       case "suspect":
         this.#copier.copy(held, suspects, (context) => suspectCopy(held, context), this.#ack);
@@ -96,6 +96,18 @@ export class Aftermath {
 
   readonly #ack = (held: HeldDelivery): void => this.#owner.ack(held);
 
+  /** Has it come again without a failure. */
+  #defer(held: HeldDelivery, delayMs: number, make: typeof hopCopy): void {
+    const { ordered, maxDelayMs, retries } = this.#context;
+    if (ordered || (maxDelayMs === 0 && delayMs > 0)) {
+      // The rest counts one more attempt, and this was none.
+      held.attempt--;
+      this.#owner.rest(held, delayMs);
+    } else {
+      this.#copier.copy(held, retries, (context) => make(held, context, delayMs), this.#ack);
+    }
+  }
+
   #fail(held: HeldDelivery, error: unknown, afterMs: number | undefined): void {
     const { retry, clock, ordered, maxDelayMs, retries, emit, sourceName } = this.#context;
     held.firstFailedAt ??= new Date(clock.now()).toISOString();
@@ -103,8 +115,7 @@ export class Aftermath {
       this.#deadLetter(held, "attempts", error);
       return;
     }
-    // Whole milliseconds, rounded up: a header that carries a time carries no fractions.
-    const delayMs = Math.min(afterMs === undefined ? retry.delayMs(held.attempt) : Math.ceil(afterMs), LONGEST_MS);
+    const delayMs = afterMs === undefined ? Math.min(retry.delayMs(held.attempt), LONGEST_MS) : wholeMs(afterMs);
     this.#counts.retried++;
     emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
     if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs);
@@ -127,4 +138,9 @@ export class Aftermath {
       },
     );
   }
+}
+
+/** Rounded up: a header that carries a time carries no fractions. */
+function wholeMs(afterMs: number): number {
+  return Math.min(Math.ceil(afterMs), LONGEST_MS);
 }

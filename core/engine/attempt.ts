@@ -13,6 +13,8 @@ export type Verdict =
   | { readonly kind: "done" }
   | { readonly kind: "failed"; readonly error: unknown; readonly afterMs: number | undefined }
   | { readonly kind: "dead"; readonly reason: DeadLetterReason; readonly error: unknown }
+  /** The handler would not try it now. */
+  | { readonly kind: "postponed"; readonly afterMs: number }
   /** It came before its time. */
   | { readonly kind: "early"; readonly delayMs: number }
   /** Its consumers died around it too often to run it beside others. */
@@ -150,6 +152,7 @@ function verdictOf(result: unknown): Verdict {
   if ("reason" in outcome) {
     return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", outcome.reason) };
   }
+  if (kind === "postpone") return { kind: "postponed", afterMs: outcome.afterMs ?? 0 };
   const error = new MessagingError("rejected", "the handler asked for a retry");
   return { kind: "failed", error, afterMs: outcome.afterMs };
 }

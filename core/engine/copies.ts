@@ -52,6 +52,14 @@ export function hopCopy(held: HeldDelivery, context: CopyContext, delayMs: numbe
   return copy(held, context, delayMs, {});
 }
 
+/** The copy that comes again as if it had not been tried; earlier attempts, and deaths around it, stay counted. */
+export function postponedCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(held, context, delayMs, {
+    [HEADER.attempts]: String(held.attempt - 1),
+    [HEADER.firstFailedAt]: held.firstFailedAt,
+  });
+}
+
 /** The copy that is set apart, with the deaths around it counted as attempts. */
 export function suspectCopy(held: HeldDelivery, context: CopyContext): OutgoingMessage {
   return copy(held, context, 0, { [HEADER.attempts]: String(held.attempt - 1) });

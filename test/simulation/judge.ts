@@ -53,8 +53,9 @@ function judgeEntry(ledger: Ledger, entry: Entry, variant: Variant): void {
     ledger.violated(`${name} failed ${failures} times, ${redeliveries} returned`);
   if (disturbed || sent.ttlMs !== undefined) return;
   const fails = plan.kind === "ok" ? 0 : plan.times;
-  const expected = plan.kind === "dead-letter" ? 1 : Math.min(fails + 1, variant.attempts);
-  const ends = plan.kind === "dead-letter" || fails >= variant.attempts ? "dead" : "handled";
+  const last = plan.kind === "postpone" ? Infinity : variant.attempts;
+  const expected = plan.kind === "dead-letter" ? 1 : Math.min(fails + 1, last);
+  const ends = plan.kind === "dead-letter" || fails >= last ? "dead" : "handled";
   if (starts !== expected) ledger.violated(`${name} was started ${starts} times, not ${expected}`);
   if (ends === "dead" ? dead !== 1 || effects !== 0 : dead !== 0 || effects !== 1) {
     ledger.violated(`${name} had ${effects} effects and ${dead} dead letters, and should be ${ends}`);
@@ -94,7 +95,7 @@ function judgeDeadLetter(
     );
   }
   const attempts = Number(headers[HEADER.deadAttempts]);
-  if (!entry.disturbed && attempts !== entry.starts) ledger.violated(`${name} tells of ${attempts} attempts`);
+  if (!entry.disturbed && attempts !== entry.starts - entry.postponed) ledger.violated(`${name} tells of ${attempts} attempts`);
 }
 
 /** For which reasons this message may be dead. */

@@ -29,6 +29,8 @@ export interface Entry {
   dead: number;
   starts: number;
   failures: number;
+  /** Starts that were no attempts. */
+  postponed: number;
   effects: number;
   /** Came back without being settled; of those, counted by the broker as redeliveries. */
   returns: number;
@@ -69,8 +71,9 @@ export class Ledger implements BrokerObserver {
     if (entry === undefined) {
       const sent = this.sent.get(id);
       const notBefore = sent === undefined ? 0 : sent.at + sent.delayMs;
-      const none = { stored: 0, standing: 0, dead: 0, starts: 0, failures: 0, effects: 0, returns: 0, redeliveries: 0 };
-      entry = { source, id, sent, ...none, disturbed: false, notBefore };
+      const none = { stored: 0, standing: 0, dead: 0, starts: 0, failures: 0, postponed: 0 };
+      const nothing = { effects: 0, returns: 0, redeliveries: 0 };
+      entry = { source, id, sent, ...none, ...nothing, disturbed: false, notBefore };
       this.entries.set(name, entry);
       if (sent !== undefined && !sent.sources.includes(source)) this.violated(`${name} was never sent there`);
     }
@@ -158,7 +161,7 @@ export class Ledger implements BrokerObserver {
     if (this.#now() < entry.notBefore && !entry.disturbed) {
       this.violated(`${source}/${nameOf(entry)} was started ${entry.notBefore - this.#now()} ms early`);
     }
-    if (!entry.disturbed && attempt !== entry.starts) {
+    if (!entry.disturbed && attempt !== entry.starts - entry.postponed) {
       this.violated(`${source}/${nameOf(entry)}: start ${entry.starts} was called attempt ${attempt}`);
     }
     if (entry.sent !== undefined && entry.starts === 1) {
@@ -181,6 +184,13 @@ export class Ledger implements BrokerObserver {
     entry.failures++;
     entry.notBefore = this.#now() + pauseMs;
     this.log(`failure ${source} ${nameOf(entry)}`);
+  }
+
+  postponed(source: string, id: string, pauseMs: number): void {
+    const entry = this.entry(source, id);
+    entry.postponed++;
+    entry.notBefore = this.#now() + pauseMs;
+    this.log(`postponed ${source} ${nameOf(entry)}`);
   }
 }
 

@@ -6,6 +6,7 @@ import {
   deadLetter,
   type HandlerResult,
   isMessagingError,
+  postpone,
   retry,
 } from "../../core/index.ts";
 import type { Ledger } from "./ledger.ts";
@@ -228,6 +229,10 @@ export class SimulatedProcess {
       return undefined;
     }
     if (plan.kind === "dead-letter") return deadLetter("the handler does not want it");
+    if (plan.kind === "postpone") {
+      this.#ledger.postponed(source, delivery.id, RETRY_AFTER_MS);
+      return postpone({ afterMs: RETRY_AFTER_MS });
+    }
     const pauseMs = plan.kind === "retry" ? RETRY_AFTER_MS : this.#plainDelay(delivery.attempt);
     this.#ledger.failed(source, delivery.id, pauseMs);
     if (plan.kind === "retry") return retry({ afterMs: RETRY_AFTER_MS });

@@ -4,7 +4,7 @@ import type { Variant } from "./variant.ts";
 
 /** What the handler of a message does, told by the message itself. */
 export interface Plan {
-  readonly kind: "ok" | "throw" | "reject" | "retry" | "dead-letter" | "hang" | "ignore" | "poison";
+  readonly kind: "ok" | "throw" | "reject" | "retry" | "postpone" | "dead-letter" | "hang" | "ignore" | "poison";
   /** On how many of its first starts; afterwards it succeeds. */
   readonly times: number;
   /** How long it works. */
@@ -25,7 +25,7 @@ export const SUBSCRIPTIONS = ["alpha", "beta"] as const;
 /** Where messages are handled: the queue and the two subscriptions of the topic. */
 export const SOURCES = { queue: ["work"], topic: ["events.alpha", "events.beta"] } as const;
 
-/** The delay that `retry({ afterMs })` asks for. */
+/** The delay that `retry({ afterMs })` and `postpone({ afterMs })` ask for. */
 export const RETRY_AFTER_MS = 1_234.5;
 
 export function destinationsOf(variant: Variant): Destinations {

@@ -214,7 +214,18 @@ export class World {
       this.#poisons++;
       return { kind: "poison", times: profile === "poison" ? ALWAYS : this.#prng.pick([1, ALWAYS]), workMs };
     }
-    const kind = this.#prng.pick(["ok", "ok", "ok", "ok", "throw", "reject", "retry", "dead-letter", "hang", "ignore"]);
+    const kind = this.#prng.pick([
+      "ok",
+      "ok",
+      "ok",
+      "postpone",
+      "throw",
+      "reject",
+      "retry",
+      "dead-letter",
+      "hang",
+      "ignore",
+    ]);
     const times = kind === "dead-letter" ? ALWAYS : this.#prng.between(1, attempts + 1);
     return { kind, times, workMs } as Plan;
   }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Broker, type Delivery, type Queue, retry as retryLater } from "../../../core/index.ts";
+import { type Broker, type Delivery, postpone, type Queue, retry as retryLater } from "../../../core/index.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { type RefusedSends, refuseSends } from "../decorators/refuse-sends.ts";
@@ -127,6 +127,37 @@ async function retryStaysHome(context: CaseContext): Promise<void> {
   assert.equal(context.ledger.starts(`${placed.name}.calm`), 20, "the retry of one subscription was seen by another");
 }
 
+async function postponed(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const lined = context.queue("lined", { ordered: true, key: ({ n }) => `key-${n % 3}` });
+  const due = new Map<string, number>();
+  const early: string[] = [];
+  const attempts = new Set<number>();
+  const starts = new Map<string, number>();
+  // More often than there are attempts.
+  const handler = (_: Work, { id, attempt }: Delivery): ReturnType<typeof postpone> | undefined => {
+    const earlyMs = (due.get(id) ?? 0) - performance.now();
+    if (earlyMs > 0) early.push(`${id} by ${earlyMs.toFixed(1)} ms`);
+    attempts.add(attempt);
+    const count = (starts.get(id) ?? 0) + 1;
+    starts.set(id, count);
+    if (count > 3) return undefined;
+    due.set(id, performance.now() + 120);
+    return postpone({ afterMs: 120 });
+  };
+  const queues = context.capabilities.order.support === "unsupported" ? [orders] : [orders, lined];
+  const broker = await context.started({}, (one) => {
+    for (const each of queues) one.consume(each, handler, { retry: { attempts: 2 } });
+  });
+  const graves = await Promise.all(queues.map((each) => context.deadLetters(each)));
+  for (const each of queues) await sendAll(context, broker, each, works(20));
+  await judgeClean(context, broker, ...queues);
+  assert.deepEqual(early, [], "postponed messages came before they were due");
+  assert.deepEqual([...attempts], [1], "to postpone a message used up an attempt");
+  for (const each of queues) assert.equal(context.ledger.starts(each.name), 80);
+  for (const reader of graves) assert.deepEqual(await reader.all(), [], "what was only postponed was dead-lettered");
+}
+
 interface Refused {
   readonly broker: Broker;
   readonly refusing: RefusedSends<unknown>;
@@ -190,6 +221,7 @@ export const retry: readonly ConformanceCase[] = [
   { number: "26b", title: "delayed retries are never early", run: neverEarly },
   { number: "26c", title: "a process restart in between keeps the count", run: countOverRestarts },
   { number: "26d", title: "the retry of one subscription is no other's", needsTopics: true, run: retryStaysHome },
+  { number: "26e", title: "what is postponed comes again, never early, and no attempt is used up", run: postponed },
   {
     number: "27",
     title: "poison: at most `attempts` starts, then dead-lettered with everything; others pass",
