@@ -19,6 +19,20 @@ const brokerTests = [
   "test/adapters/{rabbitmq,kafka,sqs}{,.*,-*,/**/*}.test.ts",
   "test/**/*.broker.test.ts",
 ];
+// Those of Kafka alone are about half of them by time, and can run beside the others.
+const kafkaTests = [
+  "test/brokers/kafka.test.ts",
+  "test/adapters/kafka{,.*,-*,/**/*}.test.ts",
+  "test/**/{kafka,*-kafka}.broker.test.ts",
+];
+
+const onBrokers = {
+  globalSetup: "./test/brokers/global-setup.ts",
+  // One file at a time: fault cases stop the broker that all share.
+  fileParallelism: false,
+  testTimeout: 120_000,
+  hookTimeout: 180_000,
+};
 
 export default defineConfig({
   test: {
@@ -36,13 +50,18 @@ export default defineConfig({
       {
         resolve: { alias },
         test: {
+          ...onBrokers,
           name: "brokers",
           include: brokerTests,
-          globalSetup: "./test/brokers/global-setup.ts",
-          // One file at a time: fault cases stop the broker that all share.
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
+          exclude: kafkaTests,
+        },
+      },
+      {
+        resolve: { alias },
+        test: {
+          ...onBrokers,
+          name: "kafka",
+          include: kafkaTests,
         },
       },
     ],

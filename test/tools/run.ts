@@ -1,6 +1,6 @@
 // `npm test`: every part of the set, also after one has failed, then the conformance table and the sum of all.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,20 +13,27 @@ const folder = mkdtempSync(join(tmpdir(), "anybroker-test-run-"));
 const conformance = process.env.CONFORMANCE_RESULTS || join(folder, "conformance.jsonl");
 const interrupted = new AbortController();
 
-const parts: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
-  ["lint", "biome", "check", "."],
-  ["types", "tsc", "-p", "tsconfig.json", "--noEmit"],
-  ["unit", "vitest", "run", "--project", "unit"],
-  ["brokers", "vitest", "run", "--project", "brokers"],
+interface Part {
+  readonly name: string;
+  readonly command: readonly [program: string, ...args: string[]];
+}
+
+const vitest = (project: string): Part => ({ name: project, command: ["vitest", "run", "--project", project] });
+
+/** One after the other; those of one step side by side. */
+const steps: readonly (readonly Part[])[] = [
+  [{ name: "lint", command: ["biome", "check", "."] }],
+  [{ name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] }],
+  [vitest("unit")],
+  // Tests against brokers mostly wait. Each run has brokers of its own, so what stops one of them disturbs only its own.
+  [vitest("brokers"), vitest("kafka")],
 ];
 
 try {
   const results: PartResult[] = [];
-  for (const [name, command, ...args] of parts) {
+  for (const step of steps) {
     if (interrupted.signal.aborted) break;
-    console.log(`\n=== ${name}`);
-    const report = join(folder, `${name}.jsonl`);
-    results.push(readPart(name, await run(command, args, report), report));
+    results.push(...(await Promise.all(step.map((part, index) => runPart(part, index === 0)))));
   }
   const table = conformanceTable(readJsonLines(conformance).filter(isConformanceResult));
   const summary = summarize(results, process.env.CI === "true");
@@ -37,13 +44,28 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
+/** Runs a part. Only the first of a step prints as it goes; what the others printed comes when they have ended. */
+async function runPart({ name, command }: Part, live: boolean): Promise<PartResult> {
+  const report = join(folder, `${name}.jsonl`);
+  const output = join(folder, `${name}.log`);
+  if (live) console.log(`\n=== ${name}`);
+  const file = live ? undefined : openSync(output, "w");
+  try {
+    const exitCode = await run(command, report, file ?? "inherit");
+    if (!live) console.log(`\n=== ${name}\n${readFileSync(output, "utf8")}`);
+    return readPart(name, exitCode, report);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
 /** Runs a program of node_modules on the Node.js of node_modules, and returns its exit code. */
-function run(command: string, args: readonly string[], report: string): Promise<number> {
+function run([program, ...args]: Part["command"], report: string, output: "inherit" | number): Promise<number> {
   const path = [join(root, "node_modules/.bin"), process.env.PATH ?? ""].join(delimiter);
-  const child = spawn(command, args, {
+  const child = spawn(program, args, {
     cwd: root,
     env: { ...process.env, PATH: path, RUN_REPORT: report, CONFORMANCE_RESULTS: conformance },
-    stdio: ["ignore", "inherit", "inherit"],
+    stdio: ["ignore", output, output],
   });
   // Ctrl-C reaches the part as well: it cleans up first, then the summary of what did run is printed.
   const forward = (signal: NodeJS.Signals) => {

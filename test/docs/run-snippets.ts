@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { describeKafka, describeRabbitMQ } from "../brokers/suite.ts";
 import { SnippetPrograms } from "./snippet-programs.ts";
 import { allSnippets, type Snippet } from "./snippets.ts";
 
@@ -10,7 +9,7 @@ interface Place {
 }
 
 /** Runs the programs, with another word for where the broker is, and destinations of their own. */
-function runAll<Own extends Place>(
+export function runSnippets<Own extends Place>(
   kind: Snippet["kind"],
   newPlace: () => Own | Promise<Own>,
   located: (code: string, place: Own) => string,
@@ -36,19 +35,3 @@ function runAll<Own extends Place>(
     if (snippet.output !== undefined) expect(printed).toBe(snippet.output);
   });
 }
-
-describeRabbitMQ("the documentation's programs on RabbitMQ", (broker) => {
-  runAll(
-    "rabbitmq",
-    () => broker.newVirtualHost(),
-    (code, { url }) => code.replaceAll("amqp://guest:guest@localhost:5672", url),
-  );
-});
-
-describeKafka("the documentation's programs on Kafka", (broker) => {
-  runAll(
-    "kafka",
-    () => broker.newNamespace(),
-    (code) => code.replaceAll("localhost:9092", broker.brokers.join(",")),
-  );
-});

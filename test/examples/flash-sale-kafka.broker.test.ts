@@ -1,0 +1,7 @@
+import { describeKafka } from "../brokers/suite.ts";
+import { testSales } from "./sell-on-broker.ts";
+
+describeKafka("the flash sale on Kafka", (broker) => {
+  // Its names are its own, and new with every run.
+  testSales(broker, { environment: () => ({ BROKER_URL: broker.url }) });
+});
