@@ -46,6 +46,13 @@ export function checkInteger(where: string, value: unknown, least: number, most 
   throw new MessagingError("invalid", `${where} takes an integer ${range}, not ${shown}`);
 }
 
+/** The text that an option was given, if it was given one. Refuses what is no text, or empty. */
+export function optionalText(where: string, name: string, value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value === "string" && value !== "") return value;
+  throw new MessagingError("invalid", `${where} takes a text that is not empty as ${name}`);
+}
+
 /** The longest delay or time to live, a hundred years: added to the time of day it is still a whole number. */
 export const LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000;
 

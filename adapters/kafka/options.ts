@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
+import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 import { parseBrokers } from "./bootstrap.ts";
 import type { Compression } from "./records/contract.ts";
 import { type KafkaSasl, resolveSasl } from "./sasl.ts";
@@ -156,7 +156,7 @@ export function resolveOptions(options: KafkaOptions): Settings {
   checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
   const settings: Settings = {
     brokers: parseBrokers(options.brokers),
-    clientId: text("clientId", options.clientId) ?? "anybroker",
+    clientId: optionalText(WHERE, "clientId", options.clientId) ?? "anybroker",
     ssl: resolveTls(options.ssl),
     sasl: resolveSasl(options.sasl),
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
@@ -217,12 +217,6 @@ function checkConfiguration(given: Readonly<Record<string, string>>): Readonly<R
     if (typeof value !== "string") throw invalid(`takes texts as topicConfiguration; ${name} is none`);
   }
   return { ...given };
-}
-
-function text(name: string, value: string | undefined): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
-  return value;
 }
 
 function invalid(problem: string): MessagingError {

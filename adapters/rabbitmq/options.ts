@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
+import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 
 /** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */
 export interface RabbitMQOptions {
@@ -110,7 +110,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   if (place?.encrypted === false && options.tls !== undefined) {
     throw invalid("got tls options with an amqp: URL; write amqps: to encrypt, or leave the tls options out");
   }
-  const host = text("host", options.host) ?? place?.host ?? "localhost";
+  const host = optionalText(WHERE, "host", options.host) ?? place?.host ?? "localhost";
   const port = options.port ?? place?.port ?? (tls === undefined ? 5672 : 5671);
   checkInteger(`${WHERE} { port }`, port, 1, 65_535);
   const { reconnect = {} } = options;
@@ -118,8 +118,12 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   const settings = {
     host,
     port,
-    ...credentials(host, text("username", options.username) ?? place?.username, options.password ?? place?.password),
-    vhost: text("vhost", options.vhost) ?? place?.vhost ?? "/",
+    ...credentials(
+      host,
+      optionalText(WHERE, "username", options.username) ?? place?.username,
+      options.password ?? place?.password,
+    ),
+    vhost: optionalText(WHERE, "vhost", options.vhost) ?? place?.vhost ?? "/",
     tls,
     heartbeatSeconds: options.heartbeatSeconds ?? 10,
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
@@ -128,7 +132,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     reconnectMaxMs: reconnect.maxMs ?? Math.max(3_000, reconnect.firstMs ?? 0),
     deliveryLimit: options.deliveryLimit ?? 100,
     queueArguments: checkArguments(options.queueArguments ?? {}),
-    connectionName: text("connectionName", options.connectionName) ?? "anybroker",
+    connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
@@ -207,12 +211,6 @@ function checkArguments(
     }
   }
   return { ...given };
-}
-
-function text(name: string, value: string | undefined): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
-  return value;
 }
 
 function invalid(problem: string): MessagingError {

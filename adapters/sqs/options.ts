@@ -1,6 +1,6 @@
 import type { SQSClientConfig } from "@aws-sdk/client-sqs";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
+import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 
 /** How to reach SQS and SNS and what to ask of them. Everything has a default. */
 export interface SqsOptions {
@@ -98,7 +98,7 @@ export function resolveOptions(options: SqsOptions): Settings {
   checkOptions(WHERE, options, OPTIONS);
   const { endpoint, namePrefix = "" } = options;
   const settings: Settings = {
-    region: text("region", options.region),
+    region: optionalText(WHERE, "region", options.region),
     endpoint: checkEndpoint("endpoint", endpoint),
     snsEndpoint: checkEndpoint("snsEndpoint", options.snsEndpoint ?? endpoint),
     credentials: options.credentials,
@@ -147,12 +147,6 @@ function checkAttributes(
     if (typeof value !== "string") throw invalid(`takes texts as ${name}; ${attribute} is none`);
   }
   return { ...given };
-}
-
-function text(name: string, value: string | undefined): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== "string" || value === "") throw invalid(`takes a text that is not empty as ${name}`);
-  return value;
 }
 
 function invalid(problem: string): MessagingError {
