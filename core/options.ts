@@ -11,11 +11,12 @@ export interface RetryDelay {
   readonly firstMs?: number;
   /** What each delay is multiplied by for the next. Default 2. */
   readonly factor?: number;
-  /** The longest delay, in milliseconds. Default 60,000. */
+  /** The longest delay, in milliseconds, before jitter. Default 60,000. */
   readonly maxMs?: number;
   /**
-   * How much of the delay is drawn at random, from 0 to 1, so that what failed together does not come back together.
-   * The delay is never shorter than it would be without. Default 0.2.
+   * How much is drawn at random on top, as a share of the delay from 0 to 1, so that what failed together does not come
+   * back together. The delay is never shorter than it would be without, and up to twice as long with 1. What
+   * `retry({ afterMs })` asks for gets none. Default 1.
    */
   readonly jitter?: number;
 }

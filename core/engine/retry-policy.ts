@@ -7,12 +7,17 @@ const DEFAULT_ATTEMPTS = 5;
 const DEFAULT_FIRST_MS = 1_000;
 const DEFAULT_FACTOR = 2;
 const DEFAULT_MAX_MS = 60_000;
-const DEFAULT_JITTER = 0.2;
+const DEFAULT_JITTER = 1;
 
 /** A retry policy with nothing left open. */
 export interface Retry {
   readonly attempts: number;
-  /** The delay after the given failed attempt, 1 for the first. */
+  /**
+   * The delay after the given failed attempt, 1 for the first: exponential, with jitter on top of it. By default as much
+   * time as the delay itself is drawn at random, the spread of "full jitter" (Marc Brooker, "Exponential Backoff and
+   * Jitter", AWS Architecture Blog, 2015). That draws from zero up; here the delay is a promise, never cut short, and what
+   * is drawn comes on top.
+   */
   delayMs(attempt: number): number;
 }
 

@@ -5,9 +5,10 @@ import type { CapabilityName } from "../capabilities.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
-import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
+import { isMessagingError, MessagingError } from "../errors.ts";
 import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
+import { gatherReceipts } from "./gather-receipts.ts";
 import { type Outgoing, outgoing } from "./outgoing.ts";
 import type { Publishing, Route } from "./publishing.ts";
 import { refusal } from "./refusal.ts";
@@ -59,14 +60,14 @@ export class Sending implements Publisher {
     queue: Queue<Input, Output>,
     entries: readonly Entry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
-    return all(entries.map(({ body, options }) => this.send(queue, body, options)));
+    return gatherReceipts(entries.map(({ body, options }) => this.send(queue, body, options)));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
     entries: readonly Entry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
-    return all(entries.map(({ body, options }) => this.publish(topic, body, options)));
+    return gatherReceipts(entries.map(({ body, options }) => this.publish(topic, body, options)));
   }
 
   #send(
@@ -153,20 +154,4 @@ function asInvalid(error: unknown): MessagingError {
 
 function rethrowAsInvalid(error: unknown): never {
   throw asInvalid(error);
-}
-
-async function all(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {
-  const ends = await Promise.allSettled(sends);
-  const receipts = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
-  if (receipts.length === ends.length) return receipts;
-  const outcomes = ends.map((end): SendOutcome => {
-    if (end.status === "fulfilled") return { status: "confirmed", id: end.value.id };
-    return { status: "failed", error: end.reason as MessagingError };
-  });
-  const failed = ends.length - receipts.length;
-  throw new MessagingError(
-    "partly-failed",
-    `${failed} of ${ends.length} messages failed; error.outcomes has the end of each, in order`,
-    { outcomes },
-  );
 }

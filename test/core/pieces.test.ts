@@ -122,6 +122,18 @@ describe("retryPolicy", () => {
     );
   });
 
+  it("spreads what failed together over as much time again as the delay, unless told otherwise", () => {
+    const { delayMs } = retryPolicy("here", {}, new Prng("herd"));
+    const drawn = Array.from({ length: 1_000 }, () => delayMs(3));
+    // The third delay is 4 s: chance adds up to 4 s, evenly.
+    const perSecond = [4_000, 5_000, 6_000, 7_000].map(
+      (from) => drawn.filter((ms) => ms >= from && ms < from + 1_000).length,
+    );
+    for (const count of perSecond) expect(count).toBeGreaterThan(150);
+    expect(Math.min(...drawn)).toBeGreaterThanOrEqual(4_000);
+    expect(Math.max(...drawn)).toBeLessThanOrEqual(8_000);
+  });
+
   it("stays immediate after as many attempts as one likes", () => {
     const { delayMs } = retryPolicy("here", { attempts: 1e9, delay: { firstMs: 0 } }, new Prng("a"));
     expect(delayMs(5_000)).toBe(0);
