@@ -5,8 +5,10 @@ import { BrokerUnavailable, type ProvidedBroker, type RunningBroker } from "./co
 import type { ElasticMQRecord } from "./elasticmq.ts";
 import type { FauxqsRecord } from "./fauxqs.ts";
 import type { KafkaRecord } from "./kafka.ts";
+import type { PostgresRecord } from "./postgres.ts";
 import type { RabbitMQRecord } from "./rabbitmq.ts";
 import { recordBroker } from "./run-report.ts";
+import type { ValkeyRecord } from "./valkey.ts";
 
 /** The record of each broker that a suite may ask for, by the broker's name. */
 export interface BrokerRecords {
@@ -14,6 +16,8 @@ export interface BrokerRecords {
   readonly kafka: KafkaRecord;
   readonly elasticmq: ElasticMQRecord;
   readonly fauxqs: FauxqsRecord;
+  readonly postgres: PostgresRecord;
+  readonly valkey: ValkeyRecord;
 }
 
 /** How each of them is started. */

@@ -12,6 +12,8 @@ export interface ContainerOptions {
   readonly ports: readonly number[];
   /** Files that it finds at these paths, whatever the image has there. */
   readonly files?: readonly { readonly path: string; readonly content: string | Buffer }[];
+  /** The command with its arguments, in place of the image's own. */
+  readonly command?: readonly string[];
   /** A folder of it that is a volume, which ends with the container: some images keep data only there. */
   readonly volume?: string;
   /** The line that the broker logs when it is ready, where there is one to wait for. */
@@ -42,6 +44,7 @@ export async function startContainer(options: ContainerOptions): Promise<Started
           .withEnvironment({ ...options.environment?.(host, hostPorts) })
           .withCopyContentToContainer((options.files ?? []).map(({ path, content }) => ({ target: path, content })))
           .withBindMounts(options.volume ? [{ source: volumeName(runId), target: options.volume }] : [])
+          .withCommand([...(options.command ?? [])])
           .withLabels({ [RUN_LABEL]: runId })
           .withWaitStrategy(options.readyLine ? Wait.forLogMessage(options.readyLine) : Wait.forAll([]))
           .withStartupTimeout(120_000)

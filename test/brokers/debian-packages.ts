@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -13,7 +13,7 @@ export interface PackageSet {
   /** Dependencies that are always unpacked, even if the system has them, since their files must lie together. */
   readonly families: RegExp;
   /** Changes files that hold absolute paths, for a tree that will be moved from `unpackedIn` to `root`. */
-  adapt(unpackedIn: string, root: string): Promise<void>;
+  adapt?(unpackedIn: string, root: string): Promise<void>;
 }
 
 /**
@@ -35,7 +35,7 @@ export async function debianPackages(wanted: PackageSet): Promise<string> {
     const tree = join(work, "tree");
     await mkdir(tree);
     for (const file of files) await execute("dpkg-deb", ["-x", file, tree]);
-    await wanted.adapt(tree, root);
+    await wanted.adapt?.(tree, root);
     await rename(tree, root).catch((error: unknown) => {
       // Another run was faster: its tree is as good.
       if (!existsSync(root)) throw error;
@@ -44,6 +44,23 @@ export async function debianPackages(wanted: PackageSet): Promise<string> {
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** Whether this system's lists have a package. */
+export async function hasDebianPackage(name: string): Promise<boolean> {
+  return execute("apt-cache", ["show", name], { maxBuffer: 16 << 20 }).then(
+    ({ stdout }) => stdout.trim() !== "",
+    () => false,
+  );
+}
+
+/** Where the packages of such a tree keep shared libraries: one folder per architecture, of which there is one here. */
+export function libraryFolders(root: string): string[] {
+  return ["usr/lib", "lib"]
+    .map((folder) => join(root, folder))
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+    .filter((folder) => folder.endsWith("-linux-gnu") || folder.endsWith("-linux-gnueabihf"));
 }
 
 /** Downloads by the system's package lists, or, where those are missing or out of date, by fresh lists of our own. */

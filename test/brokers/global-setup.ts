@@ -3,7 +3,9 @@ import { type BrokerStarts, openBrokerDesk } from "./broker-desk.ts";
 import { startElasticMQ } from "./elasticmq.ts";
 import { startFauxqs } from "./fauxqs.ts";
 import { startKafka } from "./kafka.ts";
+import { startPostgres } from "./postgres.ts";
 import { startRabbitMQ } from "./rabbitmq.ts";
+import { startValkey } from "./valkey.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -18,6 +20,8 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     kafka: startKafka,
     elasticmq: startElasticMQ,
     fauxqs: startFauxqs,
+    postgres: startPostgres,
+    valkey: startValkey,
   };
   const desk = await openBrokerDesk(starts);
   provide("brokerDesk", desk.url);

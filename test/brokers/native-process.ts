@@ -11,12 +11,23 @@ export interface NativeProcess {
   readonly command: string;
   readonly args: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Who it runs as, where it must not be root; otherwise as this process does. */
+  readonly user?: ProcessUser;
+  /** The signal by which it ends at once and leaves nothing of the system behind; SIGKILL if not given. */
+  readonly endSignal?: NodeJS.Signals;
+}
+
+/** The ids of a user of this system. */
+export interface ProcessUser {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 interface ProcessIdentity {
   readonly pid: number;
   /** When the system says that it started: a pid alone may mean another process by now. */
   readonly startedAt: string | undefined;
+  readonly endSignal?: NodeJS.Signals | undefined;
 }
 
 /** Starts it in a process group of its own, so that neither Ctrl-C nor the end of this process reaches it. */
@@ -27,11 +38,16 @@ export function startProcess(process_: NativeProcess): void {
       cwd: process_.folder,
       env: process_.environment,
       detached: true,
+      ...process_.user,
       stdio: ["ignore", log, log],
     });
     child.once("error", () => undefined);
     if (child.pid === undefined) throw new Error(`${process_.command} cannot be started`);
-    const identity: ProcessIdentity = { pid: child.pid, startedAt: startedAt(child.pid) };
+    const identity: ProcessIdentity = {
+      pid: child.pid,
+      startedAt: startedAt(child.pid),
+      endSignal: process_.endSignal,
+    };
     writeFileSync(pidFile(process_.folder, process_.name), JSON.stringify(identity));
     child.unref();
   } finally {
@@ -64,8 +80,16 @@ export async function endProcess(process_: NativeProcess, signal: NodeJS.Signals
 export async function endProcesses(folder: string): Promise<void> {
   if (!existsSync(folder)) return;
   const names = readdirSync(folder).flatMap((file) => (file.endsWith(".pid") ? [file.slice(0, -".pid".length)] : []));
-  for (const name of names) signalGroup(livingPid(folder, name), "SIGKILL");
-  for (const name of names) await gone(folder, name, 10_000);
+  for (const name of names) {
+    const pid = livingPid(folder, name);
+    signalGroup(pid, identityOf(folder, name)?.endSignal ?? "SIGKILL");
+    // It may have been frozen.
+    signalGroup(pid, "SIGCONT");
+  }
+  for (const name of names) {
+    await gone(folder, name, 10_000).catch(() => signalGroup(livingPid(folder, name), "SIGKILL"));
+    await gone(folder, name, 10_000);
+  }
 }
 
 /** The last lines that it logged, for the message of an error. */
@@ -80,18 +104,30 @@ async function gone(folder: string, name: string, deadlineMs: number): Promise<v
   });
 }
 
-function livingPid(folder: string, name: string): number | undefined {
-  const file = pidFile(folder, name);
-  if (!existsSync(file)) return undefined;
-  const identity: ProcessIdentity = JSON.parse(readFileSync(file, "utf8"));
+/** The process id of one that runs; undefined if it does not. */
+export function processId(process_: NativeProcess): number | undefined {
+  return livingPid(process_.folder, process_.name);
+}
+
+/** Whether a process of this id runs: one that has ended and was not reaped yet does not. */
+export function isAlive(pid: number): boolean {
   try {
-    process.kill(identity.pid, 0);
+    process.kill(pid, 0);
   } catch {
-    return undefined;
+    return false;
   }
-  if (!existsSync("/proc/self/stat")) return identity.pid;
-  const start = startedAt(identity.pid);
-  return start !== undefined && start === identity.startedAt ? identity.pid : undefined;
+  return !existsSync("/proc/self/stat") || startedAt(pid) !== undefined;
+}
+
+function livingPid(folder: string, name: string): number | undefined {
+  const identity = identityOf(folder, name);
+  if (!identity || !isAlive(identity.pid)) return undefined;
+  return startedAt(identity.pid) === identity.startedAt ? identity.pid : undefined;
+}
+
+function identityOf(folder: string, name: string): ProcessIdentity | undefined {
+  const file = pidFile(folder, name);
+  return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
 }
 
 /** The start time as /proc tells it; undefined without /proc, or for a process that has ended and was not yet reaped. */

@@ -1,8 +1,15 @@
 import type { BrokerControls } from "./contract.ts";
 import { endProcess, isRunning, lastLines, type NativeProcess, signalProcess, startProcess } from "./native-process.ts";
 
-/** The controls of a broker that is one process. `ready` resolves when it takes connections. */
-export function processControls(server: NativeProcess, ready: () => Promise<unknown>): BrokerControls {
+/**
+ * The controls of a broker that is one process. `ready` resolves when it takes connections; the signal stops it in good
+ * order.
+ */
+export function processControls(
+  server: NativeProcess,
+  ready: () => Promise<unknown>,
+  stopSignal: NodeJS.Signals = "SIGTERM",
+): BrokerControls {
   const start = async () => {
     if (isRunning(server)) return;
     startProcess(server);
@@ -10,7 +17,7 @@ export function processControls(server: NativeProcess, ready: () => Promise<unkn
   };
   return {
     restart: async () => {
-      await endProcess(server, "SIGTERM", 30_000);
+      await endProcess(server, stopSignal, 30_000);
       await start();
     },
     kill: () => endProcess(server, "SIGKILL", 10_000),

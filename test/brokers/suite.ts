@@ -6,7 +6,9 @@ import { fauxqsFrom, type RunningFauxqs } from "./fauxqs.ts";
 // Types of what the global set-up provides.
 import type {} from "./global-setup.ts";
 import { kafkaFrom, type RunningKafka } from "./kafka.ts";
+import { postgresFrom, type RunningPostgres } from "./postgres.ts";
 import { type RunningRabbitMQ, rabbitMQFrom } from "./rabbitmq.ts";
+import { type RunningValkey, valkeyFrom } from "./valkey.ts";
 
 /** A suite that needs RabbitMQ. Where there is none, its one test is reported as NOT RUN, with the reason. */
 export function describeRabbitMQ(title: string, suite: (broker: RunningRabbitMQ) => void): void {
@@ -26,6 +28,16 @@ export function describeElasticMQ(title: string, suite: (broker: RunningElasticM
 /** A suite that needs SQS and SNS. Where there is no fauxqs, its one test is reported as NOT RUN, with the reason. */
 export function describeFauxqs(title: string, suite: (broker: RunningFauxqs) => void): void {
   describeBroker("fauxqs", title, (record) => suite(fauxqsFrom(record)));
+}
+
+/** A suite that needs Postgres. Where there is none, its one test is reported as NOT RUN, with the reason. */
+export function describePostgres(title: string, suite: (broker: RunningPostgres) => void): void {
+  describeBroker("postgres", title, (record) => suite(postgresFrom(record)));
+}
+
+/** A suite that needs Valkey or Redis. Where there is none, its one test is reported as NOT RUN, with the reason. */
+export function describeValkey(title: string, suite: (broker: RunningValkey) => void): void {
+  describeBroker("valkey", title, (record) => suite(valkeyFrom(record)));
 }
 
 /** The controls that a fault case needs; without them (a broker given by URL) the case is reported as NOT RUN. */

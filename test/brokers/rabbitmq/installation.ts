@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, realpathSync } from "node:fs";
 import { chmod, readFile, writeFile } from "node:fs/promises";
 import { basename, delimiter, dirname, join } from "node:path";
-import { debianPackages } from "../debian-packages.ts";
+import { debianPackages, libraryFolders } from "../debian-packages.ts";
+import { findProgram } from "../find-program.ts";
 
 /** Where the programs of a RabbitMQ are that can be started as they are. */
 export interface RabbitMQInstallation {
@@ -19,8 +20,8 @@ export async function findRabbitMQ(): Promise<RabbitMQInstallation> {
 }
 
 function onPath(): RabbitMQInstallation | undefined {
-  const server = find("rabbitmq-server");
-  const epmd = find("epmd");
+  const server = findProgram("rabbitmq-server");
+  const epmd = findProgram("epmd");
   if (!server || !epmd) return undefined;
   // Debian's wrapper insists on another user; the script that it wraps lies beside it.
   const real = realpathSync(server);
@@ -28,12 +29,6 @@ function onPath(): RabbitMQInstallation | undefined {
   const rabbitmqctl = join(scripts, "rabbitmqctl");
   if (!existsSync(join(scripts, "rabbitmq-server")) || !existsSync(rabbitmqctl)) return undefined;
   return { server: join(scripts, "rabbitmq-server"), rabbitmqctl, epmd, path: [], environment: {} };
-}
-
-function find(program: string): string | undefined {
-  // Debian puts the server where only root's PATH looks.
-  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
-  return folders.map((folder) => join(folder, program)).find((file) => existsSync(file));
 }
 
 async function unpacked(): Promise<RabbitMQInstallation> {
@@ -61,13 +56,4 @@ async function rewriteErlangPaths(unpackedIn: string, root: string): Promise<voi
     await writeFile(file, text.replaceAll("/usr/lib/erlang", join(root, "usr/lib/erlang")));
     await chmod(file, 0o755);
   }
-}
-
-/** Where Debian's packages keep shared libraries: one folder per architecture, of which there is one here. */
-function libraryFolders(root: string): string[] {
-  return ["usr/lib", "lib"]
-    .map((folder) => join(root, folder))
-    .filter((folder) => existsSync(folder))
-    .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
-    .filter((folder) => folder.endsWith("-linux-gnu") || folder.endsWith("-linux-gnueabihf"));
 }
