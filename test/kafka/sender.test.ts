@@ -6,7 +6,7 @@ import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter
 import type { Address } from "../../core/address.ts";
 import { systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { codeOf, message } from "../adapters/rabbitmq/open-adapter.ts";
+import { codeOf, message } from "../adapters/seam-values.ts";
 
 const ORDERS = { kind: "queue", name: "orders" } as const;
 

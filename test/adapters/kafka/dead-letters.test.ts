@@ -14,7 +14,8 @@ import { addressName, type DeadLettersAddress } from "../../../core/address.ts";
 import { systemClock, systemRandom } from "../../../core/clock.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 const WAIT_MS = 30_000;
 

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Topology } from "../../../core/adapter.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 describeKafka("declaring on Kafka", (broker) => {
   const names = broker.newNamespace();

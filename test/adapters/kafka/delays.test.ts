@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { addressName, type QueueAddress, type WorkAddress } from "../../../core/address.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 const WAIT_MS = 60_000;
 

@@ -6,7 +6,8 @@ import { Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 const NO_SIGNALS = { up() {}, down() {}, blocked() {}, unblocked() {}, notice() {} };
 

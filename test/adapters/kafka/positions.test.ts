@@ -5,7 +5,8 @@ import type { StartPosition, SubscriptionDeclaration } from "../../../core/adapt
 import type { Address, SubscriptionAddress } from "../../../core/address.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 describeKafka("positions of subscriptions on Kafka", (broker) => {
   const names = broker.newNamespace();

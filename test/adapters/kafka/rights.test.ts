@@ -4,7 +4,8 @@ import type { Address, Source } from "../../../core/address.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 import { type SecuredKafka, startSecuredKafka } from "./secured-kafka.ts";
 
 const ORDERS = workQueue("orders");

@@ -5,7 +5,8 @@ import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 const NO_SIGNALS = { up() {}, down() {}, blocked() {}, unblocked() {}, notice() {} };
 

@@ -4,7 +4,8 @@ import { UNDELIVERED_QUEUE } from "../../../adapters/rabbitmq/delay-levels.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, subscriptionOf, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 describeRabbitMQ("publishing to RabbitMQ", (broker) => {
   let place: VirtualHost;

@@ -3,7 +3,8 @@ import { type FaultyLink, faultyLink } from "../../brokers/faulty-link.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { controlsOrNotRun, describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import { codeOf, keepingSink, message, openAdapter, topology, workQueue } from "./open-adapter.ts";
+import { codeOf, message, topology, workQueue } from "../seam-values.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 describeRabbitMQ("losing RabbitMQ and getting it back", (broker) => {
   let place: VirtualHost;
