@@ -1,8 +1,7 @@
 import { paginateListTopics } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
-import type { Address } from "../../core/address.ts";
-import { describeAddress } from "../../core/address.ts";
-import { MessagingError } from "../../core/errors.ts";
+import { type Address, describeAddress, type TopicAddress } from "../../core/address.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
 import { awsName, FIFO } from "./names.ts";
@@ -21,6 +20,8 @@ export class Registry {
   readonly #prefix: string;
   readonly #known = new Map<string, Place>();
   readonly #asked = new Map<string, Promise<Place>>();
+  /** The list of topics that is being fetched: one is enough for all who ask meanwhile. */
+  #listing: Promise<ReadonlyMap<string, string>> | undefined;
 
   constructor(clients: Clients, prefix: string) {
     this.#clients = clients;
@@ -59,7 +60,7 @@ export class Registry {
 
   async #look(address: Address): Promise<Place> {
     const name = this.name(address);
-    const places = address.kind === "topic" ? await this.#topics(name) : await this.#queues(address, name);
+    const places = address.kind === "topic" ? await this.topics(address) : await this.#queues(address, name);
     const [place, other] = places;
     if (other !== undefined) {
       throw new MessagingError(
@@ -67,22 +68,34 @@ export class Registry {
         `${describeAddress(address)} stands twice on AWS, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
       );
     }
-    if (place === undefined) {
-      throw new MessagingError(
-        "not-found",
-        `${describeAddress(address)} does not exist on AWS, neither as "${name}" nor as "${name}${FIFO}"; declare it, or check the region`,
-      );
-    }
+    if (place === undefined) throw this.notFound(address);
     this.learn(address, place);
     return place;
   }
 
+  notFound(address: Address): MessagingError {
+    const name = this.name(address);
+    return new MessagingError(
+      "not-found",
+      `${describeAddress(address)} does not exist on AWS, neither as "${name}" nor as "${name}${FIFO}"; declare it, or check the region`,
+    );
+  }
+
   async #queues(address: Address, name: string): Promise<readonly Place[]> {
-    const look = async (fifo: boolean): Promise<readonly Place[]> => {
-      const url = await this.queueUrl(address, fifo ? name + FIFO : name);
-      return url === undefined ? [] : [{ kind: "queue", locator: url, fifo }];
-    };
-    return [...(await look(false)), ...(await look(true))];
+    const places: Place[] = [];
+    let refused: unknown;
+    for (const fifo of [false, true]) {
+      try {
+        const url = await this.queueUrl(address, fifo ? name + FIFO : name);
+        if (url !== undefined) places.push({ kind: "queue", locator: url, fifo });
+      } catch (error) {
+        // The least right is for one of them. The other is then none of ours.
+        if (!isMessagingError(error) || error.code !== "unauthorized") throw error;
+        refused = error;
+      }
+    }
+    if (places.length === 0 && refused !== undefined) throw refused;
+    return places;
   }
 
   /** The URL of a queue by its full name; undefined if there is none. */
@@ -96,20 +109,30 @@ export class Registry {
     }
   }
 
-  async #topics(name: string): Promise<readonly Place[]> {
-    const places: Place[] = [];
+  /** Where a topic stands: as a standard one, as a FIFO one, as both or as neither. */
+  async topics(address: TopicAddress): Promise<readonly Place[]> {
+    const name = this.name(address);
+    this.#listing ??= this.#listTopics().finally(() => {
+      this.#listing = undefined;
+    });
     try {
-      for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.control.sns }, {})) {
-        for (const { TopicArn = "" } of Topics) {
-          const topic = TopicArn.slice(TopicArn.lastIndexOf(":") + 1);
-          if (topic === name) places.push({ kind: "topic", locator: TopicArn, fifo: false });
-          if (topic === name + FIFO) places.push({ kind: "topic", locator: TopicArn, fifo: true });
-        }
-      }
+      const standing = await this.#listing;
+      return [false, true].flatMap((fifo) => {
+        const locator = standing.get(fifo ? name + FIFO : name);
+        return locator === undefined ? [] : [{ kind: "topic", locator, fifo }];
+      });
     } catch (error) {
-      throw asMessagingError(`looking for topic "${name}"`, error);
+      throw asMessagingError(`looking for ${describeAddress(address)}`, error);
     }
-    return places;
+  }
+
+  /** The ARNs of all topics by their names: SNS does not tell the ARN of one. */
+  async #listTopics(): Promise<ReadonlyMap<string, string>> {
+    const standing = new Map<string, string>();
+    for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.control.sns }, {})) {
+      for (const { TopicArn = "" } of Topics) standing.set(TopicArn.slice(TopicArn.lastIndexOf(":") + 1), TopicArn);
+    }
+    return standing;
   }
 }
 

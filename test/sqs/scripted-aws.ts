@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
+import { readQuery, writeAnswer, writeError } from "./query-protocol.ts";
 
-/** What the server is asked: the input of a command of SQS, as JSON has it. */
+/** What the server is asked: the input of a command of SQS or SNS. */
 export type Input = Record<string, unknown>;
 
 /** What it says: an output, an error of the service, an answer of whatever stands before it, or nothing at all. */
@@ -15,14 +16,14 @@ export type Answer =
 /** Answers a request for an action. */
 export type Script = (input: Input) => Answer | Promise<Answer>;
 
-/** A server that speaks the JSON protocol of SQS and says what it is told to. */
+/** A server that speaks the JSON protocol of SQS and the query protocol of SNS, and says what it is told to. */
 export class ScriptedAws {
   readonly #server = createServer((request, response) => void this.#serve(request, response));
   readonly #scripts = new Map<string, Script>();
   /** Every request, in order. */
   readonly requests: { readonly action: string; readonly input: Input }[] = [];
 
-  /** Starts it, with a queue that stands, is empty, and takes everything. */
+  /** Starts it, with every queue that is asked for: it stands, is empty, and takes everything. No topic stands. */
   static async start(): Promise<ScriptedAws> {
     const aws = new ScriptedAws();
     await new Promise<void>((resolve) => aws.#server.listen(0, "127.0.0.1", resolve));
@@ -34,6 +35,7 @@ export class ScriptedAws {
     for (const action of ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]) {
       aws.on(action, ({ Entries }) => ({ output: { Successful: entriesOf({ Entries }), Failed: [] } }));
     }
+    aws.on("ListTopics", () => ({ output: {} }));
     aws.on("SendMessage", () => ({ output: { MessageId: "aws-id" } }));
     aws.on("ReceiveMessage", async () => {
       // An empty queue keeps a poll waiting, though not for as long as a real one.
@@ -78,24 +80,53 @@ export class ScriptedAws {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const action = String(request.headers["x-amz-target"]).replace("AmazonSQS.", "");
-    const input = JSON.parse((await text(request)) || "{}") as Input;
+    const { action, input, speaks } = await readRequest(request);
     this.requests.push({ action, input });
     const answer = (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
     if (answer === "cut") request.socket.destroy();
-    else if ("output" in answer) say(response, 200, answer.output);
+    else if ("output" in answer) speaks.output(response, answer.output, action);
     else if ("raw" in answer) response.writeHead(answer.status).end(answer.raw);
     else {
       const { error, status = 400, message = "as scripted" } = answer;
-      say(response, status, { __type: `com.amazonaws.sqs#${error}`, message });
+      speaks.error(response, status, error, message);
     }
   }
 }
 
-export function entriesOf({ Entries }: Input): readonly Input[] {
-  return Array.isArray(Entries) ? (Entries as Input[]) : [];
+/** How a service answers. */
+interface Speech {
+  output(response: ServerResponse, output: unknown, action: string): void;
+  error(response: ServerResponse, status: number, code: string, message: string): void;
 }
 
-function say(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { "content-type": "application/x-amz-json-1.0" }).end(JSON.stringify(body));
+const JSON_PROTOCOL: Speech = {
+  output: (response, output) => say(response, 200, "application/x-amz-json-1.0", JSON.stringify(output)),
+  error: (response, status, code, message) => {
+    const body = JSON.stringify({ __type: `com.amazonaws.sqs#${code}`, message });
+    say(response, status, "application/x-amz-json-1.0", body);
+  },
+};
+
+const QUERY_PROTOCOL: Speech = {
+  output: (response, output, action) => say(response, 200, "text/xml", writeAnswer(action, output)),
+  error: (response, status, code, message) => say(response, status, "text/xml", writeError(code, message)),
+};
+
+async function readRequest(
+  request: IncomingMessage,
+): Promise<{ readonly action: string; readonly input: Input; readonly speaks: Speech }> {
+  const body = await text(request);
+  const target = request.headers["x-amz-target"];
+  if (target === undefined) return { ...readQuery(body), speaks: QUERY_PROTOCOL };
+  const action = String(target).replace("AmazonSQS.", "");
+  return { action, input: JSON.parse(body || "{}") as Input, speaks: JSON_PROTOCOL };
+}
+
+/** The entries of a batch, of SQS or of SNS. */
+export function entriesOf({ Entries, PublishBatchRequestEntries = Entries }: Input): readonly Input[] {
+  return Array.isArray(PublishBatchRequestEntries) ? (PublishBatchRequestEntries as Input[]) : [];
+}
+
+function say(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { "content-type": type }).end(body);
 }

@@ -10,11 +10,11 @@ export async function allowTopic(
   create: boolean,
 ): Promise<void> {
   const { Policy } = await queues.attributes(where, queue.url, ["Policy"]);
-  if (Policy?.includes(JSON.stringify(topic))) return;
   if (Policy === undefined && create) {
     await queues.set(where, queue.url, { Policy: queuePolicy(queue.arn, topic) });
     return;
   }
+  if (Policy !== undefined && allows(Policy, topic)) return;
   const found =
     Policy === undefined ? "the queue has no policy" : "the queue has a policy that does not name the topic";
   throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
@@ -33,5 +33,50 @@ function queuePolicy(queue: string, topic: string): string {
         Condition: { ArnEquals: { "aws:SourceArn": topic } },
       },
     ],
+  });
+}
+
+/** Whether a statement that allows something has the topic in its condition, by its ARN or by a pattern for it. */
+export function allows(policy: string, topic: string): boolean {
+  const statements = [parsed(policy)?.Statement ?? []].flat();
+  return statements.some(
+    ({ Effect, Condition }) => Effect === "Allow" && texts(Condition).some((text) => matches(text, topic)),
+  );
+}
+
+interface Policy {
+  readonly Statement?: Statement | readonly Statement[];
+}
+
+interface Statement {
+  readonly Effect?: unknown;
+  readonly Condition?: unknown;
+}
+
+function parsed(policy: string): Policy | undefined {
+  try {
+    return JSON.parse(policy) as Policy;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Every text in a value, however deep. */
+function texts(value: unknown): readonly string[] {
+  if (typeof value === "string") return [value];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(texts) : [];
+}
+
+/** As IAM matches ARNs: part by part between colons, `*` for any characters and `?` for one. */
+function matches(pattern: string, arn: string): boolean {
+  const parts = arn.split(":");
+  const patterns = pattern.split(":");
+  if (!pattern.startsWith("arn:") || patterns.length !== parts.length) return false;
+  return patterns.every((part, index) => {
+    const expression = part
+      .replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")
+      .replaceAll("*", ".*")
+      .replaceAll("?", ".");
+    return new RegExp(`^${expression}$`, "s").test(parts[index] ?? "");
   });
 }

@@ -1,6 +1,6 @@
 import { CreateQueueCommand, GetQueueAttributesCommand, SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { type Address, describeAddress } from "../../../core/address.ts";
-import { MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../clients.ts";
 import { asMessagingError } from "../errors.ts";
@@ -35,9 +35,13 @@ export class Queues {
   ): Promise<StandingQueue> {
     const name = this.#registry.name(address) + (fifo ? FIFO : "");
     const where = `declaring ${describeAddress(address)}`;
-    const url =
-      (await this.#registry.queueUrl(address, name)) ??
-      (create ? await this.#create(where, address, name, fifo, attributes) : undefined);
+    let url = await this.#registry.queueUrl(address, name);
+    if (url === undefined) {
+      const other = this.checkOtherKind(address, fifo);
+      // Who only looks may have no right to look for what was not asked for.
+      await (create ? other : other.catch(unlessUnauthorized));
+      if (create) url = await this.#create(where, address, name, fifo, attributes);
+    }
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
@@ -47,6 +51,20 @@ export class Queues {
     this.#registry.learn(address, { kind: "queue", locator: url, fifo });
     const { QueueArn = "" } = await this.attributes(where, url, ["QueueArn"]);
     return { url, arn: QueueArn };
+  }
+
+  /**
+   * Rejects with `conflict` if a queue of the other kind stands: beside it a new one would be empty, and what waits in the
+   * other would be forgotten.
+   */
+  async checkOtherKind(address: Address, fifo: boolean): Promise<void> {
+    const other = this.#registry.name(address) + (fifo ? "" : FIFO);
+    if ((await this.#registry.queueUrl(address, other)) === undefined) return;
+    const [stands, asked] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
+    throw new MessagingError(
+      "conflict",
+      `${describeAddress(address)} stands on SQS as ${stands}, "${other}", and is declared ${asked}; empty and remove it, or declare it as it is`,
+    );
   }
 
   async attributes(where: string, url: string, names: readonly string[]): Promise<Partial<Record<string, string>>> {
@@ -75,7 +93,6 @@ export class Queues {
     fifo: boolean,
     attributes: Readonly<Record<string, string>>,
   ): Promise<string | undefined> {
-    await this.#checkOtherKind(address, fifo);
     try {
       const made = await this.#clients.control.sqs.send(
         new CreateQueueCommand({
@@ -98,15 +115,8 @@ export class Queues {
       return url;
     }
   }
+}
 
-  /** Beside a queue of the other kind a new one would be empty, and what waits in the other would be forgotten. */
-  async #checkOtherKind(address: Address, fifo: boolean): Promise<void> {
-    const other = this.#registry.name(address) + (fifo ? "" : FIFO);
-    if ((await this.#registry.queueUrl(address, other)) === undefined) return;
-    const [stands, asked] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
-    throw new MessagingError(
-      "conflict",
-      `${describeAddress(address)} stands on SQS as ${stands}, "${other}", and is declared ${asked}; empty and remove it, or declare it as it is`,
-    );
-  }
+function unlessUnauthorized(error: unknown): void {
+  if (!isMessagingError(error) || error.code !== "unauthorized") throw error;
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import {
   GetSubscriptionAttributesCommand,
-  ListSubscriptionsByTopicCommand,
+  paginateListSubscriptionsByTopic,
   SetSubscriptionAttributesCommand,
   SubscribeCommand,
 } from "@aws-sdk/client-sns";
@@ -11,10 +11,28 @@ import { MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../clients.ts";
 import { asMessagingError } from "../errors.ts";
 import { filterPolicy } from "../filter-policy.ts";
-import type { Registry } from "../registry.ts";
+import type { Place, Registry } from "../registry.ts";
+import type { Problems } from "./problems.ts";
 import { allowTopic } from "./queue-policy.ts";
 import type { Queues } from "./queues.ts";
 import type { WorkQueues } from "./work-queues.ts";
+
+interface SubscriptionAttribute {
+  readonly name: "RawMessageDelivery" | "FilterPolicyScope" | "FilterPolicy";
+  readonly value: string;
+}
+
+/** What an attribute that SNS does not mention stands at. */
+const DEFAULTS: Readonly<Record<SubscriptionAttribute["name"], string>> = {
+  RawMessageDelivery: "false",
+  FilterPolicyScope: "MessageAttributes",
+  FilterPolicy: "{}",
+};
+const FOUND: Readonly<Record<SubscriptionAttribute["name"], string>> = {
+  RawMessageDelivery: "has no raw delivery on SNS",
+  FilterPolicyScope: "filters by bodies on SNS, which keeps events away",
+  FilterPolicy: "has another filter policy on SNS than its filter asks for, which keeps events away",
+};
 
 /** Makes subscriptions with their queues, or looks whether they stand. */
 export class Subscriptions {
@@ -30,24 +48,47 @@ export class Subscriptions {
     this.#work = work;
   }
 
-  async declare({ address, ordered, filter }: SubscriptionDeclaration, create: boolean): Promise<void> {
+  /** A subscription that stands is made to be as declared, or found different; `problems` gets whatever is wrong. */
+  async declare(declaration: SubscriptionDeclaration, create: boolean, problems: Problems): Promise<void> {
+    const { address, ordered } = declaration;
     const where = `declaring ${describeAddress(address)}`;
+    const topic = await problems.collect(this.#topicOf(declaration));
+    // Nothing is made for a topic that is none, or of the other kind.
+    if (topic === undefined && create) return;
+    const queue = await this.#work.declare(address, ordered, create, problems);
+    if (topic === undefined || queue === undefined) return;
+    await problems.collect(allowTopic(this.#queues, where, queue, topic.locator, create));
+    await problems.collect(this.#declare(where, declaration, topic.locator, queue.arn, create, problems));
+  }
+
+  async #topicOf({ address, ordered }: SubscriptionDeclaration): Promise<Place> {
     const topic = await this.#registry.find({ kind: "topic", name: address.topic });
-    if (ordered && !topic.fifo) {
-      const problem = "is ordered, and its topic stands on SNS without order; make the topic a FIFO topic";
-      throw new MessagingError("conflict", `${describeAddress(address)} ${problem}`);
-    }
-    const queue = await this.#work.declare(address, ordered, create);
-    await allowTopic(this.#queues, where, queue, topic.locator, create);
+    if (!ordered || topic.fifo) return topic;
+    const problem = "is ordered, and its topic stands on SNS without order; make the topic a FIFO topic";
+    throw new MessagingError("conflict", `${describeAddress(address)} ${problem}`);
+  }
+
+  async #declare(
+    where: string,
+    { address, filter }: SubscriptionDeclaration,
+    topic: string,
+    queue: string,
+    create: boolean,
+    problems: Problems,
+  ): Promise<void> {
     const policy = filterPolicy(filter);
-    const standing = await this.#find(where, topic.locator, queue.arn);
     try {
-      if (standing !== undefined) await this.#check(address, standing, policy, create);
-      else if (create) await this.#subscribe(topic.locator, queue.arn, policy);
-      else {
+      const standing = await this.#find(topic, queue);
+      if (standing === undefined && !create) {
         const problem = "its queue is not subscribed to the topic; subscribe it with raw delivery";
         throw new MessagingError("not-found", `${describeAddress(address)}: ${problem}`);
       }
+      if (standing === undefined) await this.#subscribe(topic, queue, policy);
+      else if (create) await this.#mend(standing, policy);
+      else
+        for (const attribute of await this.#differences(standing, policy)) {
+          problems.add(different(address, attribute));
+        }
     } catch (error) {
       throw asMessagingError(where, error);
     }
@@ -68,53 +109,51 @@ export class Subscriptions {
     );
   }
 
-  /** A filter policy of others may keep away what was asked for, so it is set, or found wrong. */
-  async #check(
-    address: SubscriptionAddress,
-    subscription: string,
-    policy: string | undefined,
-    create: boolean,
-  ): Promise<void> {
+  /** What stands otherwise than wanted, in the order in which it can be set. */
+  async #differences(subscription: string, policy = "{}"): Promise<readonly SubscriptionAttribute[]> {
     const { Attributes = {} } = await this.#clients.control.sns.send(
       new GetSubscriptionAttributesCommand({ SubscriptionArn: subscription }),
     );
-    const wanted: [name: string, value: string][] = [["RawMessageDelivery", "true"]];
-    if (policy !== undefined) wanted.push(["FilterPolicyScope", "MessageAttributes"]);
-    wanted.push(["FilterPolicy", policy ?? "{}"]);
-    for (const [name, value] of wanted) {
-      const found = Attributes[name] ?? (name === "FilterPolicy" ? "{}" : undefined);
-      if (found !== undefined && sameJson(found, value)) continue;
-      if (create) {
-        const change = { SubscriptionArn: subscription, AttributeName: name, AttributeValue: value };
-        await this.#clients.control.sns.send(new SetSubscriptionAttributesCommand(change));
-      } else if (name === "FilterPolicy") {
-        throw new MessagingError(
-          "conflict",
-          `${describeAddress(address)} has another filter policy on SNS than its filter asks for; set it to ${value}`,
-        );
-      }
+    const wanted: SubscriptionAttribute[] = [{ name: "RawMessageDelivery", value: "true" }];
+    if (policy !== "{}") wanted.push({ name: "FilterPolicyScope", value: "MessageAttributes" });
+    wanted.push({ name: "FilterPolicy", value: policy });
+    return wanted.filter(({ name, value }) => !sameJson(Attributes[name] ?? DEFAULTS[name], value));
+  }
+
+  async #mend(subscription: string, policy: string | undefined): Promise<void> {
+    for (const { name, value } of await this.#differences(subscription, policy)) {
+      // SNS refuses a scope that the standing policy does not fit. Until it has its own, everything is let through, and
+      // looked at while reading.
+      if (name === "FilterPolicyScope") await this.#set(subscription, { name: "FilterPolicy", value: "{}" });
+      await this.#set(subscription, { name, value });
     }
   }
 
-  async #find(where: string, topic: string, queue: string): Promise<string | undefined> {
-    try {
-      let token: string | undefined;
-      do {
-        const page = await this.#clients.control.sns.send(
-          new ListSubscriptionsByTopicCommand({
-            TopicArn: topic,
-            ...(token === undefined ? {} : { NextToken: token }),
-          }),
-        );
-        const found = page.Subscriptions?.find(({ Endpoint }) => Endpoint === queue);
-        if (found !== undefined) return found.SubscriptionArn;
-        token = page.NextToken || undefined;
-      } while (token !== undefined);
-      return undefined;
-    } catch (error) {
-      throw asMessagingError(where, error);
-    }
+  async #set(subscription: string, { name, value }: SubscriptionAttribute): Promise<void> {
+    await this.#clients.control.sns.send(
+      new SetSubscriptionAttributesCommand({
+        SubscriptionArn: subscription,
+        AttributeName: name,
+        AttributeValue: value,
+      }),
+    );
   }
+
+  /** The ARN of the queue's subscription. One that waits for somebody to confirm it, or was removed just now, has none. */
+  async #find(topic: string, queue: string): Promise<string | undefined> {
+    const pages = paginateListSubscriptionsByTopic({ client: this.#clients.control.sns }, { TopicArn: topic });
+    for await (const { Subscriptions = [] } of pages) {
+      const found = Subscriptions.find(
+        ({ Endpoint, SubscriptionArn }) => Endpoint === queue && SubscriptionArn?.startsWith("arn:"),
+      );
+      if (found !== undefined) return found.SubscriptionArn;
+    }
+    return undefined;
+  }
+}
+
+function different(address: SubscriptionAddress, { name, value }: SubscriptionAttribute): MessagingError {
+  return new MessagingError("conflict", `${describeAddress(address)} ${FOUND[name]}; set its ${name} to ${value}`);
 }
 
 /** AWS may write a policy in another way than it was given. */

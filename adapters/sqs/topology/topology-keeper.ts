@@ -1,8 +1,9 @@
 import type { Topology } from "../../../core/adapter.ts";
-import { isMessagingError, type MessagingError } from "../../../core/errors.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../clients.ts";
 import type { Settings } from "../options.ts";
 import type { Registry } from "../registry.ts";
+import { Problems } from "./problems.ts";
 import { Queues } from "./queues.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { Topics } from "./topics.ts";
@@ -25,20 +26,12 @@ export class TopologyKeeper {
   async declare({ mode, queues, topics, subscriptions }: Topology): Promise<readonly MessagingError[]> {
     if (mode === "none") return [];
     const create = mode === "create";
-    const problems: MessagingError[] = [];
-    const collect = async (what: Promise<unknown>): Promise<void> => {
-      try {
-        await what;
-      } catch (error) {
-        if (!isMessagingError(error) || error.code === "unreachable") throw error;
-        problems.push(error);
-      }
-    };
+    const problems = new Problems();
     await Promise.all([
-      ...queues.map(({ address, ordered }) => collect(this.#work.declare(address, ordered, create))),
-      ...topics.map(({ address, ordered }) => collect(this.#topics.declare(address, ordered, create))),
+      ...queues.map(({ address, ordered }) => this.#work.declare(address, ordered, create, problems)),
+      ...topics.map(({ address, ordered }) => problems.collect(this.#topics.declare(address, ordered, create))),
     ]);
-    await Promise.all(subscriptions.map((subscription) => collect(this.#subscriptions.declare(subscription, create))));
-    return problems;
+    await Promise.all(subscriptions.map((subscription) => this.#subscriptions.declare(subscription, create, problems)));
+    return problems.all;
   }
 }

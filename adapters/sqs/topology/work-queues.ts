@@ -1,4 +1,5 @@
 import type { Address, WorkAddress } from "../../../core/address.ts";
+import type { Problems } from "./problems.ts";
 import type { Queues, StandingQueue } from "./queues.ts";
 import { checkRedrive, redrivePolicy } from "./redrive.ts";
 
@@ -12,15 +13,30 @@ export class WorkQueues {
     this.#maxReceives = maxReceives;
   }
 
-  async declare(of: WorkAddress, fifo: boolean, create: boolean): Promise<StandingQueue> {
+  /** The queue, if it stands; whatever is wrong with it and with what belongs to it is added to `problems`. */
+  async declare(
+    of: WorkAddress,
+    fifo: boolean,
+    create: boolean,
+    problems: Problems,
+  ): Promise<StandingQueue | undefined> {
+    const declare = (address: Address, attributes = {}) =>
+      problems.collect(this.#queues.declare(address, fifo, create, attributes));
+    const dead = await declare({ kind: "dead-letters", of });
+    if (dead === undefined && create) {
+      // Without its dead letters a queue is not made; what stands there is looked at.
+      await problems.collect(this.#queues.checkOtherKind(of, fifo));
+      return undefined;
+    }
+    const wanted = dead === undefined ? undefined : redrivePolicy(dead.arn, this.#maxReceives);
     const apart: Address[] = fifo ? [] : [{ kind: "suspects", of }];
-    const [dead] = await Promise.all([
-      this.#queues.declare({ kind: "dead-letters", of }, fifo, create),
-      ...apart.map((address) => this.#queues.declare(address, fifo, create)),
+    const [queue] = await Promise.all([
+      declare(of, wanted === undefined ? {} : { RedrivePolicy: wanted }),
+      ...apart.map((address) => declare(address)),
     ]);
-    const wanted = redrivePolicy(dead?.arn ?? "", this.#maxReceives);
-    const queue = await this.#queues.declare(of, fifo, create, { RedrivePolicy: wanted });
-    await checkRedrive(this.#queues, of, queue, wanted, create);
+    if (queue !== undefined && wanted !== undefined) {
+      await problems.collect(checkRedrive(this.#queues, of, queue, wanted, create));
+    }
     return queue;
   }
 }
