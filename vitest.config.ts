@@ -10,6 +10,9 @@ const alias = [
   { find: /^anybroker\/rabbitmq$/, replacement: source("adapters/rabbitmq/index.ts") },
   { find: /^anybroker\/kafka$/, replacement: source("adapters/kafka/index.ts") },
   { find: /^anybroker\/sqs$/, replacement: source("adapters/sqs/index.ts") },
+  { find: /^anybroker\/idempotency$/, replacement: source("patterns/idempotency/index.ts") },
+  { find: /^anybroker\/idempotency\/sqlite$/, replacement: source("patterns/idempotency/sqlite/index.ts") },
+  { find: /^anybroker\/idempotency\/conformance$/, replacement: source("test/conformance/idempotency/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

@@ -34,9 +34,14 @@ describe("the entry points", () => {
 
   afterAll(() => built.remove());
 
-  test("each adapter and pattern has one, and each is of a source", () => {
-    const folders = ["adapters", "patterns"].flatMap((parent) => foldersWithIndex(parent).map((name) => `./${name}`));
-    expect(entries.map(({ name }) => name).sort()).toEqual([".", "./conformance", ...folders].sort());
+  test("each adapter, pattern and suite has one, and each is of a source", () => {
+    const below = (parent: string, name: (folder: string) => string): string[] => foldersWithIndex(parent).map(name);
+    const folders = below("adapters", (adapter) => `./${adapter}`);
+    const suites = below("test/conformance", (pattern) => `./${pattern}/conformance`);
+    for (const pattern of below("patterns", (name) => name)) {
+      folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
+    }
+    expect(entries.map(({ name }) => name).sort()).toEqual([".", "./conformance", ...suites, ...folders].sort());
     for (const entry of entries) {
       expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);
       expect(entry.types).toBe(entry.default.replace(/\.js$/, ".d.ts"));
