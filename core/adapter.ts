@@ -1,4 +1,11 @@
-import type { Address, QueueAddress, Source, SubscriptionAddress, TopicAddress } from "./address.ts";
+import type {
+  Address,
+  DeadLettersAddress,
+  QueueAddress,
+  Source,
+  SubscriptionAddress,
+  TopicAddress,
+} from "./address.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { Headers } from "./delivery.ts";
 import type { MessagingError } from "./errors.ts";
@@ -51,6 +58,15 @@ export interface Adapter<Native = unknown> {
    * `unauthorized`, …) if the first subscription fails.
    */
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Native>): Promise<Receiver>;
+
+  /**
+   * Looks at the dead letters of a destination without taking them, those that a receiver holds included; there where the
+   * broker lets its content be read. They come in batches, oldest first, with what stood when the reading came by: what is
+   * added or removed meanwhile may or may not be among them. Tokens are undefined. Memory is bounded by a batch, and at
+   * most some bytes for each entry. Rejects with `not-found` if there is no such thing. An adapter that has this honours
+   * {@link ReceiveOptions.wanted}.
+   */
+  browse?(of: DeadLettersAddress): AsyncIterable<readonly IncomingMessage<Native>[]>;
 
   /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
   depth(of: Address): Promise<Depth>;
@@ -182,6 +198,12 @@ export interface ReceiveOptions {
   readonly window: number;
   /** Whether order per key was asked for: only one consumer of the source may be active for a key at a time. */
   readonly ordered: boolean;
+  /**
+   * For dead letters on an adapter with {@link Adapter.browse}: what it says no to is passed over, without a place in the
+   * window, and stands where it is. Others may have to wait for it until this receiver is closed. Asked once for each
+   * message that the receiver comes by; must not throw.
+   */
+  readonly wanted?: (message: IncomingMessage) => boolean;
   /** The filter and start position of a subscription, for brokers that apply them while reading. */
   readonly subscription?: SubscriptionDeclaration;
 }

@@ -1,6 +1,7 @@
 import type { Adapter, AdapterSignals, Depth, StartPosition, SubscriptionDeclaration } from "./adapter.ts";
 import { addressName, type WorkAddress } from "./address.ts";
 import type { Broker, BrokerStatus, Entry, Receipt } from "./broker.ts";
+import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
 import type { Consumer } from "./consumer.ts";
 import type { Handler } from "./delivery.ts";
@@ -19,6 +20,7 @@ import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { jsonCodec } from "./json-codec.ts";
+import { messageIds } from "./message-ids.ts";
 import { checkInteger, checkName, checkOptions } from "./names.ts";
 import type {
   BrokerOptions,
@@ -63,6 +65,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #sending: Sending;
   #consumers: Consuming[] = [];
   readonly #json = jsonCodec();
+  readonly [INTERNALS]: BrokerInternals;
   #keepers: KeepStarting[] = [];
   #state: BrokerStatus["state"] = "new";
   #connected = false;
@@ -81,6 +84,23 @@ class AdapterBroker<Native> implements Broker<Native> {
       else if (destination.kind === "topic") this.#declarations.addTopic(destination);
       else this.#declarations.addSubscription(destination.topic, destination.name, destination.options);
     }
+    this[INTERNALS] = this.#internals();
+  }
+
+  #internals(): BrokerInternals {
+    const publishing = this.#publishing;
+    return {
+      adapter: this.#adapter,
+      clock: this.#clock,
+      random: this.#random,
+      codec: this.#json,
+      emit: (event) => this.#emit(event),
+      makeId: messageIds(this.#clock, this.#random),
+      sendCopy: (to, ordered, message) => publishing.sendCopy(publishing.route(to, ordered), message),
+      requireStarted: (what) => {
+        if (this.#state !== "started") throw new MessagingError("closed", `${what} cannot be done: call start() first`);
+      },
+    };
   }
 
   send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt> {

@@ -46,6 +46,28 @@ export type BrokerEvent =
       readonly error: unknown;
     }
   | {
+      /** Somebody works on messages by hand; see the pattern that tells it. */
+      readonly type: "audit";
+      /** What is done, as in `replay`. */
+      readonly action: string;
+      /** Told before the first message is touched, and again with what became of it. */
+      readonly phase: "begun" | "ended";
+      /** Names the run over both phases, and over a resumption after a crash. */
+      readonly run: string;
+      /** Where the messages stand: `orders`, `order.placed.billing`. */
+      readonly source: string;
+      /** Who does it, as far as it was told. */
+      readonly by: string | undefined;
+      /** ISO time. */
+      readonly at: string;
+      /** What was asked for, in the words of the pattern. */
+      readonly filter: string;
+      /** How many messages are selected; at the end, how many it was done to. */
+      readonly count: number;
+      /** At the end: why it did not go through to its end, if it did not. */
+      readonly stopped?: string;
+    }
+  | {
       /** A copy (to retry, suspects or dead letters) could not be confirmed; the original stands and it is tried again. */
       readonly type: "copy-failed";
       readonly source: string;

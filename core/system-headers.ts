@@ -29,6 +29,12 @@ export const HEADER = Object.freeze({
   deadFirstAt: "anybroker-dead-first-at",
   /** ISO time of the failure that ended it. */
   deadLastAt: "anybroker-dead-last-at",
+  /** How often the message was sent back from the dead letters. */
+  replays: "anybroker-replays",
+  /** The run that sent it back last. */
+  replayRun: "anybroker-replay-run",
+  /** The id of the message that this is an edited copy of. */
+  editedFrom: "anybroker-edited-from",
 });
 
 /** A fresh copy without the engine's own headers. */

@@ -4,6 +4,7 @@ import type {
   AdapterSignals,
   DeliverySink,
   Depth,
+  IncomingMessage,
   OutgoingMessage,
   ReceiveOptions,
   Receiver,
@@ -13,7 +14,7 @@ import type {
   Topology,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, Source, SubscriptionAddress } from "../../core/address.ts";
+import type { Address, DeadLettersAddress, Source, SubscriptionAddress } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
@@ -89,6 +90,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<KafkaRecord>): Promise<Receiver> {
     return this.#session.use((session) => session.receive(from, options, sink));
+  }
+
+  async *browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
+    yield* await this.#session.use(async (session) => session.browse(of));
   }
 
   depth(of: Address): Promise<Depth> {

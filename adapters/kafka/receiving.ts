@@ -42,10 +42,10 @@ export async function openReceiver(
     const topic = topicName(from);
     const openLog = () => openings.deadLetters(topic);
     const join = openings.member.bind(openings, groupName(from), [topic]);
-    return new OpenReceiver(
-      host,
-      await receiveDeadLetters({ producer, clock, random, openLog, join }, options.window, records),
-    );
+    const { window, wanted } = options;
+    const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
+    const parts = { producer, clock, random, openLog, join, ...isWanted };
+    return new OpenReceiver(host, await receiveDeadLetters(parts, window, records));
   }
   const consumer = await host.openings.consumer(consumerOptions(from, options), records);
   return new OpenReceiver(host, consumer, host.forwarders.run(from));

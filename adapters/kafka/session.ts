@@ -2,6 +2,7 @@ import type {
   AdapterSignals,
   DeliverySink,
   Depth,
+  IncomingMessage,
   OutgoingMessage,
   ReceiveOptions,
   Receiver,
@@ -9,9 +10,10 @@ import type {
   StartPosition,
   Topology,
 } from "../../core/adapter.ts";
-import type { Address, Source, SubscriptionAddress } from "../../core/address.ts";
+import type { Address, DeadLettersAddress, Source, SubscriptionAddress } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { browseDeadLetters } from "./browsing.ts";
 import { Cluster } from "./cluster.ts";
 import { countDeadLetters } from "./dead-letters/index.ts";
 import { Forwarders } from "./forwarders.ts";
@@ -130,6 +132,10 @@ export class Session {
       default:
         return lag(this.#cluster, of);
     }
+  }
+
+  browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
+    return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
   }
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {

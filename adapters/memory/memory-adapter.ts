@@ -5,9 +5,11 @@ import {
   addressName,
   type Capabilities,
   type Clock,
+  type DeadLettersAddress,
   type DeliverySink,
   type Depth,
   describeAddress,
+  type IncomingMessage,
   MessagingError,
   type OutgoingMessage,
   type ReceiveOptions,
@@ -19,9 +21,10 @@ import {
   type Topology,
 } from "../../core/index.ts";
 import { memoryCapabilities } from "./capabilities.ts";
-import { MemoryReceiver } from "./memory-receiver.ts";
+import { incoming, MemoryReceiver } from "./memory-receiver.ts";
 import { type MemorySpace, spaceName } from "./memory-space.ts";
 
+const BROWSE_BATCH = 256;
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
 /** The in-process broker. Confirms at once; everything else is as on a broker of its own. */
@@ -109,10 +112,19 @@ export class MemoryAdapter implements Adapter<undefined> {
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<undefined>): Promise<Receiver> {
     const queue = this.space.queue(from);
     if (queue === undefined) throw notFound(from);
-    const receiver = new MemoryReceiver(queue, sink, options.window, options.ordered, this.#leaseMs, this.#leases);
+    const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases);
     this.#receivers.add(receiver);
     queue.attach(receiver);
     return receiver;
+  }
+
+  async *browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<undefined>[], void, undefined> {
+    const queue = this.space.queue(of);
+    if (queue === undefined) throw notFound(of);
+    const standing = queue.standing();
+    for (let from = 0; from < standing.length; from += BROWSE_BATCH) {
+      yield standing.slice(from, from + BROWSE_BATCH).map((stored) => incoming(stored, undefined));
+    }
   }
 
   async depth(of: Address): Promise<Depth> {

@@ -59,6 +59,12 @@ export class MemoryQueue {
     this.schedule();
   }
 
+  /** All that stands here at this moment, also in the hands of receivers, in the order of arrival. */
+  standing(): readonly StoredMessage[] {
+    const held = this.#receivers.flatMap((receiver) => [...receiver.held()]);
+    return [...this.#store.ready(), ...held].sort((one, other) => one.sequence - other.sequence);
+  }
+
   attach(receiver: MemoryReceiver): void {
     this.#receivers.push(receiver);
     this.schedule();

@@ -4,6 +4,7 @@ import {
   type DeliveryToken,
   type IncomingMessage,
   MessagingError,
+  type ReceiveOptions,
   type Receiver,
   type Settlement,
   type SettleResult,
@@ -34,15 +35,17 @@ export class MemoryReceiver implements Receiver {
   readonly #queue: MemoryQueue;
   readonly #sink: DeliverySink<undefined>;
   readonly #leases: Deadlines;
+  readonly #wanted: ReceiveOptions["wanted"];
   readonly #unsettled = new Set<MemoryDelivery>();
+  /** What was not wanted, until the end. */
+  readonly #passedOver: StoredMessage[] = [];
   #window: number;
   #closed = false;
 
   constructor(
     queue: MemoryQueue,
     sink: DeliverySink<undefined>,
-    window: number,
-    ordered: boolean,
+    { window, ordered, wanted }: ReceiveOptions,
     leaseMs: number | undefined,
     leases: Deadlines,
   ) {
@@ -50,6 +53,7 @@ export class MemoryReceiver implements Receiver {
     this.#sink = sink;
     this.#window = window;
     this.ordered = ordered;
+    this.#wanted = wanted;
     this.leaseMs = leaseMs;
     this.#leases = leases;
   }
@@ -60,18 +64,25 @@ export class MemoryReceiver implements Receiver {
   }
 
   deliver(batch: readonly StoredMessage[]): void {
-    this.#sink.deliver(batch.map((stored) => this.#incoming(stored)));
+    const wanted = batch.filter((stored) => {
+      if (this.#wanted?.(incoming(stored, undefined)) !== false) return true;
+      this.#passedOver.push(stored);
+      return false;
+    });
+    if (wanted.length > 0) this.#sink.deliver(wanted.map((stored) => this.#hold(stored)));
   }
 
-  #incoming(stored: StoredMessage): IncomingMessage<undefined> {
+  #hold(stored: StoredMessage): IncomingMessage<undefined> {
     const token = new MemoryDelivery(stored, (delivery) => this.#lapse(delivery));
     this.#unsettled.add(token);
     if (this.leaseMs !== undefined) this.#leases.set(token, this.leaseMs);
-    const { message, redeliveries } = stored;
-    const { id, key, routingKey, body, contentType, priority } = message;
-    // The engine made these headers, without a prototype, and changes none.
-    const { headers } = message;
-    return { token, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
+    return incoming(stored, token);
+  }
+
+  /** What it has, settled by nobody yet. */
+  *held(): Iterable<StoredMessage> {
+    yield* this.#passedOver;
+    for (const { stored } of this.#unsettled) yield stored;
   }
 
   #lapse(delivery: MemoryDelivery): void {
@@ -122,5 +133,14 @@ export class MemoryReceiver implements Receiver {
     this.#closed = true;
     this.#queue.detach(this);
     for (const delivery of this.#unsettled) this.#giveBack(delivery, true);
+    for (const stored of this.#passedOver.splice(0)) this.#queue.returned(stored);
   }
+}
+
+/** A stored message in the terms of the seam. */
+export function incoming({ message, redeliveries }: StoredMessage, token: DeliveryToken): IncomingMessage<undefined> {
+  const { id, key, routingKey, body, contentType, priority } = message;
+  // The engine made these headers, without a prototype, and changes none.
+  const { headers } = message;
+  return { token, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
 }

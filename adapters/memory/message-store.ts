@@ -13,7 +13,7 @@ export interface StoredMessage {
 class Shelf {
   readonly #fresh = new Fifo<StoredMessage>();
   /** In order. What was taken once stood before everything that was not. */
-  readonly #returned: StoredMessage[] = [];
+  readonly #returned = new Fifo<StoredMessage>();
 
   push(message: StoredMessage): void {
     this.#fresh.push(message);
@@ -24,8 +24,12 @@ class Shelf {
   }
 
   putBack(message: StoredMessage): void {
-    const before = this.#returned.findLastIndex(({ sequence }) => sequence < message.sequence);
-    this.#returned.splice(before + 1, 0, message);
+    this.#returned.insert(message, (other) => other.sequence < message.sequence);
+  }
+
+  *[Symbol.iterator](): Iterator<StoredMessage> {
+    yield* this.#returned;
+    yield* this.#fresh;
   }
 }
 
@@ -88,6 +92,11 @@ export class MessageStore {
       return message;
     }
     return undefined;
+  }
+
+  /** What could be delivered now, as it would be. */
+  ready(): StoredMessage[] {
+    return this.#shelves.toReversed().flatMap((shelf) => [...shelf]);
   }
 
   putBack(stored: StoredMessage): void {

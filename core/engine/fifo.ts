@@ -37,6 +37,13 @@ export class Fifo<Item> {
     this.#head = 0;
   }
 
+  /** Puts an item behind the last of those that `isBefore` says come before it; costs nothing at the end. */
+  insert(item: Item, isBefore: (other: Item) => boolean): void {
+    let at = this.#items.length;
+    while (at > this.#head && !isBefore(this.#items[at - 1] as Item)) at--;
+    this.#items.splice(at, 0, item);
+  }
+
   clear(): void {
     this.#items = [];
     this.#head = 0;

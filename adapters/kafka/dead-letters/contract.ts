@@ -1,4 +1,5 @@
 import type { Clock, Random } from "../../../core/clock.ts";
+import type { HeldRecord } from "../consuming/contract.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import type { TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/contract.ts";
@@ -37,4 +38,6 @@ export interface DeadLettersHost {
   openLog(): Log;
   /** Joins the group in which one member at a time has the dead letters. */
   join(owner: MemberOwner): GroupMember;
+  /** What it says no to is passed over, and stands as it is. */
+  readonly wanted?: (held: HeldRecord) => boolean;
 }

@@ -24,6 +24,8 @@ export interface SessionParts {
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
   readonly sink: RecordSink;
+  /** What it says no to stays in the hands of this session, without a place in the window, and is not delivered. */
+  readonly wanted?: (held: HeldRecord) => boolean;
   /** What was read is not to be trusted any more: ends this session and begins another. */
   startOver(cause: MessagingError): void;
 }
@@ -206,7 +208,7 @@ export class ReadingSession {
         if (this.#isEnded) break;
         // Meanwhile asked back, or the record was removed.
         if (this.#isPaused || lastOffset(entry) !== offset) this.#entries.giveBack(entry);
-        else if ("record" in found) batch.push(this.#hold(entry, found.record));
+        else if ("record" in found) batch.push(...this.#hold(entry, found.record));
         else {
           if (found.gone !== undefined) this.#parts.sink.notice(found.gone);
           // A tombstone follows, or somebody deleted it from the log.
@@ -225,11 +227,12 @@ export class ReadingSession {
     return !this.#isEnded && !this.#isPaused && this.#isAtEnd && this.#held.size + this.#removing < this.#window;
   }
 
-  #hold(entry: Entry, record: LogRecord): HeldRecord {
+  #hold(entry: Entry, record: LogRecord): readonly HeldRecord[] {
     const { topic, partition } = this.#parts.log;
     const held: HeldRecord = { topic, partition, record: restoredRecord(record), deaths: 0 };
+    if (this.#parts.wanted?.(held) === false) return [];
     this.#held.set(held, entry);
-    return held;
+    return [held];
   }
 
   async #failed(error: unknown, failures: number): Promise<void> {

@@ -91,7 +91,7 @@ class DeadLettersReceiver implements Receiver {
 
   #begin(): void {
     this.#session?.end();
-    const { producer, clock, random } = this.#host;
+    const { producer, clock, random, wanted } = this.#host;
     const failed = (cause: MessagingError): void => this.#sink.stalled(cause);
     const log = this.#host.openLog();
     const session = new ReadingSession(
@@ -102,6 +102,7 @@ class DeadLettersReceiver implements Receiver {
         clock,
         random,
         sink: this.#sink,
+        ...(wanted === undefined ? {} : { wanted }),
         startOver: (cause) => {
           this.#sink.notice(cause);
           this.#lose(cause);
