@@ -29,7 +29,8 @@ export interface Opened {
   readonly errors: MessagingError[];
 }
 
-export async function opened(options: SqsOptions = {}): Promise<Opened> {
+/** An adapter onto a scripted AWS, for a broker object to open; AWS ends with the test. */
+export async function unopened(options: SqsOptions = {}): Promise<Pick<Opened, "aws" | "adapter">> {
   const aws = await ScriptedAws.start();
   onTestFinished(() => aws.stop());
   const adapter = sqs({
@@ -39,6 +40,11 @@ export async function opened(options: SqsOptions = {}): Promise<Opened> {
     waitSeconds: 1,
     ...options,
   });
+  return { aws, adapter };
+}
+
+export async function opened(options: SqsOptions = {}): Promise<Opened> {
+  const { aws, adapter } = await unopened(options);
   const signals: string[] = [];
   const errors: MessagingError[] = [];
   const note = (signal: string) => (error?: unknown) => {
