@@ -22,7 +22,7 @@ async function taken(context: StoreContext, store: IdempotencyStore, key: string
     const result = await store.claim(key, LONG_MS);
     assert.notEqual(result.status, "done", "a key that nobody completed is done");
     if (result.status === "claimed") token = result.token;
-    else if (result.status === "busy") assert.ok(result.remainingMs >= 0 && result.remainingMs <= LONG_MS);
+    else if (result.status === "busy") assert.ok(result.remainingMs >= 0, "a claim is held for less than no time");
     return token !== "";
   });
   return token;

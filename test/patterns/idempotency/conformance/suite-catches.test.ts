@@ -1,0 +1,184 @@
+// The suite's own proof: it passes a sound store and fails each of these, for the reason given.
+import { afterAll, describe, expect, test } from "vitest";
+import { MessagingError } from "../../../../core/index.ts";
+import { type IdempotencyStore, memoryIdempotencyStore } from "../../../../patterns/idempotency/index.ts";
+import {
+  runStoreCase,
+  STORE_CASES,
+  type StoreCase,
+  type StoreHarness,
+} from "../../../conformance/idempotency/index.ts";
+import { newDatabase, openStore } from "../sqlite-database.ts";
+import type { BrokenProcess } from "./broken-process.ts";
+import {
+  type Breakage,
+  claimsWhatIsHeld,
+  cleansClaims,
+  cleansNothing,
+  cleansWithoutLimit,
+  completesForAnybody,
+  cutsKeys,
+  foldsCase,
+  forgetsCompletions,
+  forgetsEarly,
+  givesOneToken,
+  leasesEndEarly,
+  leasesNeverEnd,
+  looksThenClaims,
+  losesAtRenewal,
+  losesSecondCompletions,
+  marksDoneAtClaim,
+  neverForgets,
+  neverReleases,
+  releasesForAnybody,
+  releasesWhatIsDone,
+  renewsForAnybody,
+  renewsNothing,
+  saysBusyForEver,
+  saysBusyForNoTime,
+  trimsKeys,
+  usesTheWorkersClock,
+} from "./broken-stores.ts";
+
+const SEED = 1;
+const PATIENCE_MS = 2_000;
+
+const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: RegExp])[] = [
+  [forgetsCompletions, "I1", /'claimed'/],
+  [losesSecondCompletions, "I1", /a completion whose answer was lost/],
+  [releasesWhatIsDone, "I1", /'claimed'/],
+  [claimsWhatIsHeld, "I2", /a key that is held was claimed/],
+  [saysBusyForNoTime, "I2", /held for 0 ms/],
+  [saysBusyForEver, "I2", /held for Infinity ms/],
+  [marksDoneAtClaim, "I2", /a key that is held was done/],
+  [neverReleases, "I2", /a second release/],
+  [givesOneToken, "I2", /two claims have the same token/],
+  [looksThenClaims, "I3", /8 of 8 claims at once won/],
+  [looksThenClaims, "I4", /two held one key|what was done was claimed/],
+  [claimsWhatIsHeld, "I4", /two held one key/],
+  [foldsCase, "I5", /a free key was busy/],
+  [trimsKeys, "I5", /a free key was busy/],
+  [cutsKeys, "I5", /a free key was busy/],
+  [leasesNeverEnd, "I6", /in vain for a claim to end/],
+  [leasesEndEarly, "I6", /a lease of 300 ms was over after/],
+  [marksDoneAtClaim, "I6", /a key that nobody completed is done/],
+  [renewsNothing, "I7", /a renewed claim ended/],
+  [losesAtRenewal, "I7", /a lease of 300 ms was lost after/],
+  [renewsForAnybody, "I8", /renewed what another holds/],
+  [releasesForAnybody, "I8", /released what another holds/],
+  [completesForAnybody, "I8", /completed what another holds/],
+  [givesOneToken, "I8", /two claims have the same token/],
+  [usesTheWorkersClock, "I9", /a claim ended for a worker a day ahead/],
+  [forgetsEarly, "I10", /a retention of 300 ms was over after/],
+  [neverForgets, "I10", /in vain for a retention to be over/],
+  [cleansNothing, "I11", /of 12 records that have ended 0 were removed/],
+  [cleansWithoutLimit, "I11", /cleaning at most 5 removed 12/],
+  [cleansClaims, "I11", /a claim was cleaned away|removed/],
+];
+
+function caseOf(number: string): StoreCase {
+  const found = STORE_CASES.find((one) => one.number === number);
+  if (found === undefined) throw new Error(`there is no case ${number}`);
+  return found;
+}
+
+function harness(breakage: Breakage): StoreHarness {
+  const store = breakage(memoryIdempotencyStore());
+  return { name: breakage.name, open: () => ({ store, close: async () => {} }), patienceMs: PATIENCE_MS };
+}
+
+describe("a broken store fails", () => {
+  for (const [breakage, number, reason] of CATCHES) {
+    test(`case ${number}: ${breakage.name}`, async () => {
+      const { report, error } = await runStoreCase(harness(breakage), caseOf(number), SEED);
+      expect(report.result).toBe("failed");
+      expect(error?.message).toMatch(reason);
+      expect(error?.message).toContain(`CONFORMANCE_SEED=${SEED}`);
+    });
+  }
+});
+
+describe("a store whose processes do not agree fails", () => {
+  const { file, remove } = newDatabase();
+  afterAll(remove);
+
+  for (const [broken, number, reason] of [
+    ["keepsToItself", "I12", /3 of 3 processes hold/],
+    ["leasesNeverEnd", "I13", /in vain for the claim of a dead process to end/],
+  ] as const) {
+    test(`case ${number}: ${broken}`, async () => {
+      const options: BrokenProcess = { file, broken };
+      const processes = { module: new URL("broken-process.ts", import.meta.url).href, options };
+      const broker = { name: broken, open: () => openStore(file), processes, patienceMs: 10_000 };
+      const { report, error } = await runStoreCase(broker, caseOf(number), SEED);
+      expect(report.result).toBe("failed");
+      expect(error?.message).toMatch(reason);
+    });
+  }
+});
+
+type Call = (call: () => Promise<unknown>) => Promise<unknown>;
+
+/** A store in memory whose calls go through `whileDown` in an outage, and through `afterwards` after it. */
+function mortal(whileDown: Call, afterwards: Call = (call) => call()): StoreHarness {
+  const inner = memoryIdempotencyStore();
+  let through: Call = (call) => call();
+  const passing = <T>(call: () => Promise<T>): Promise<T> => through(call) as Promise<T>;
+  const store: IdempotencyStore = {
+    name: inner.name,
+    claim: (key, leaseMs) => passing(() => inner.claim(key, leaseMs)),
+    renew: (key, token, leaseMs) => passing(() => inner.renew(key, token, leaseMs)),
+    complete: (key, token, retentionMs) => passing(() => inner.complete(key, token, retentionMs)),
+    release: (key, token) => passing(() => inner.release(key, token)),
+    clean: (limit) => passing(() => inner.clean(limit)),
+  };
+  const outage = {
+    begin: async () => {
+      through = whileDown;
+    },
+    end: async () => {
+      through = afterwards;
+    },
+  };
+  return { name: "mortal", open: () => ({ store, close: async () => {} }), outage, patienceMs: PATIENCE_MS };
+}
+
+describe("an outage of the database", () => {
+  const refuse: Call = () => Promise.reject(new MessagingError("unreachable", "the database is down"));
+
+  test("passes where every call fails, and works again afterwards", async () => {
+    const { report, error } = await runStoreCase(mortal(refuse), caseOf("I14"), SEED);
+    expect(error).toBeUndefined();
+    expect(report.result).toBe("passed");
+  });
+
+  test.for<readonly [what: string, harness: StoreHarness, reason: RegExp]>([
+    ["is not noticed", mortal((call) => call()), /claim, while the database is down: .*claimed/],
+    [
+      "lets claims through",
+      mortal(async () => ({ status: "claimed", token: "t" })),
+      /claim, while the database is down/,
+    ],
+    [
+      "is never answered",
+      mortal(() => new Promise(() => {})),
+      /claim, while the database is down, did not answer within/,
+    ],
+    ["shows as the client's own error", mortal(() => Promise.reject(new Error("ECONNREFUSED"))), /ECONNREFUSED/],
+    ["is never mended", mortal(refuse, refuse), /in vain for the store to mend its connection/],
+  ])("fails where it %s", async ([, harness, reason]) => {
+    const { report, error } = await runStoreCase(harness, caseOf("I14"), SEED);
+    expect(report.result).toBe("failed");
+    expect(error?.message).toMatch(reason);
+  });
+});
+
+test("what a harness has no means for is not run, and says whether that is known", async () => {
+  const open = harness((inner) => inner).open;
+  for (const number of ["I12", "I14"]) {
+    const hole = await runStoreCase({ name: "poor", open }, caseOf(number), SEED);
+    expect(hole).toMatchObject({ report: { result: "not-run" }, known: false });
+    const known = { name: "poor", open, withoutProcesses: "none", withoutOutage: "none" };
+    expect(await runStoreCase(known, caseOf(number), SEED)).toMatchObject({ report: { note: "none" }, known: true });
+  }
+});
