@@ -13,6 +13,7 @@ const alias = [
   { find: /^anybroker\/idempotency$/, replacement: source("patterns/idempotency/index.ts") },
   { find: /^anybroker\/idempotency\/sqlite$/, replacement: source("patterns/idempotency/sqlite/index.ts") },
   { find: /^anybroker\/idempotency\/conformance$/, replacement: source("test/conformance/idempotency/index.ts") },
+  { find: /^anybroker\/backpressure$/, replacement: source("patterns/backpressure/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

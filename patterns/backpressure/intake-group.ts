@@ -1,0 +1,80 @@
+import type { Clock, Timer } from "../../core/index.ts";
+import type { Intake } from "./intake.ts";
+
+/** How often a held intake is looked at, to let go of the timer when its consumer stops. */
+const LOOK_MS = 500;
+
+/**
+ * The intakes that share one control. All are allowed the same. A hold with an end has a timer, which is let go of when
+ * no consumer of the group lives any more; a stopped one is left free, so that it is not held for ever if it starts
+ * again: the control sees its first message and decides anew.
+ */
+export class IntakeGroup {
+  readonly #clock: Clock;
+  readonly #intakes = new Set<Intake>();
+  #handlers: number | undefined;
+  #revision = 0;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  add(intake: Intake): void {
+    for (const other of this.#intakes) if (other.ended) this.#intakes.delete(other);
+    this.#intakes.add(intake);
+    intake.allow(this.#handlers);
+  }
+
+  /** How many handlers may run at once in each, until told otherwise. */
+  allow(handlers: number | undefined): void {
+    this.#cancel();
+    this.#set(handlers);
+  }
+
+  /** Starts nothing until `at`, in monotonic milliseconds; then calls `wake`, which says what holds from then on. */
+  holdUntil(at: number, wake: () => void): void {
+    this.#cancel();
+    this.#set(0);
+    this.#wait(at, wake);
+  }
+
+  #wait(at: number, wake: () => void): void {
+    const left = at - this.#clock.monotonic();
+    this.#timer = this.#clock.schedule(
+      () => {
+        this.#timer = undefined;
+        if (this.#clock.monotonic() >= at) wake();
+        else if (this.#freeStopped()) this.#wait(at, wake);
+        else this.#handlers = undefined;
+      },
+      Math.max(Math.min(left, LOOK_MS), 0),
+    );
+  }
+
+  /** Frees the intakes of consumers that stop; returns whether any lives. */
+  #freeStopped(): boolean {
+    let live = false;
+    for (const intake of this.#intakes) {
+      if (intake.live) live = true;
+      else intake.allow(undefined);
+      if (intake.ended) this.#intakes.delete(intake);
+    }
+    return live;
+  }
+
+  #set(handlers: number | undefined): void {
+    this.#handlers = handlers;
+    const revision = ++this.#revision;
+    for (const intake of this.#intakes) {
+      intake.allow(handlers);
+      // To allow may start a handler at once, and what it means to the control holds from then on.
+      if (this.#revision !== revision) return;
+    }
+  }
+
+  #cancel(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,103 @@
+import type { BacklogReading } from "./backlog-reading.ts";
+
+/** What an HTTP endpoint answers with; see {@link prometheusText}. */
+export interface PrometheusText {
+  /** The value of the header `Content-Type`. */
+  readonly contentType: string;
+  readonly body: string;
+}
+
+interface Metric {
+  readonly name: string;
+  readonly type: "counter" | "gauge";
+  readonly help: string;
+  readonly value: (reading: BacklogReading) => number | undefined;
+}
+
+const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+const seconds = (ms: number | undefined): number | undefined => (ms === undefined ? undefined : ms / 1_000);
+
+const METRICS: readonly Metric[] = [
+  {
+    name: "anybroker_backlog_depth",
+    type: "gauge",
+    help: "Messages that could be delivered, as the broker tells.",
+    value: ({ depth }) => depth,
+  },
+  {
+    name: "anybroker_backlog_unsettled",
+    type: "gauge",
+    help: "Messages delivered and not yet settled, where the broker tells.",
+    value: ({ unsettled }) => unsettled,
+  },
+  {
+    name: "anybroker_backlog_oldest_age_seconds",
+    type: "gauge",
+    help: "How old the oldest waiting message is at most.",
+    value: ({ oldestAgeMs }) => seconds(oldestAgeMs),
+  },
+  {
+    name: "anybroker_backlog_drained_total",
+    type: "counter",
+    help: "Messages that this process is done with.",
+    value: ({ drained }) => drained,
+  },
+  {
+    name: "anybroker_backlog_drain_per_second",
+    type: "gauge",
+    help: "Messages done with per second.",
+    value: ({ drainPerSecond }) => drainPerSecond,
+  },
+  {
+    name: "anybroker_backlog_arrival_per_second",
+    type: "gauge",
+    help: "Messages that came per second.",
+    value: ({ arrivalPerSecond }) => arrivalPerSecond,
+  },
+  {
+    name: "anybroker_backlog_handling_seconds",
+    type: "gauge",
+    help: "How long a handler takes on average.",
+    value: ({ handlingMs }) => seconds(handlingMs),
+  },
+  {
+    name: "anybroker_backlog_consumers_recommended",
+    type: "gauge",
+    help: "Processes like this one that keep up and hold the target delay.",
+    value: ({ consumersRecommended }) => consumersRecommended,
+  },
+];
+
+/**
+ * Readings in the text format of Prometheus, version 0.0.4, for an endpoint of your own HTTP server:
+ *
+ *     const { contentType, body } = prometheusText(await Promise.all(meters.map((meter) => meter.read())));
+ *
+ * One sample per metric and source, label `source`; what is not known is left out. Give one reading per source.
+ */
+export function prometheusText(readings: readonly BacklogReading[]): PrometheusText {
+  const blocks = METRICS.map((metric) => block(metric, readings)).filter((text) => text !== "");
+  return { contentType: CONTENT_TYPE, body: blocks.join("") };
+}
+
+function block({ name, type, help, value }: Metric, readings: readonly BacklogReading[]): string {
+  const samples = readings.flatMap((reading) => {
+    const known = value(reading);
+    return known === undefined ? [] : [`${name}{source="${escapeLabel(reading.source)}"} ${formatNumber(known)}\n`];
+  });
+  if (samples.length === 0) return "";
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join("")}`;
+}
+
+/** Backslash, double quote and line feed are the three characters that a label's value escapes. */
+function escapeLabel(text: string): string {
+  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+}
+
+/** As Go's `ParseFloat` reads it. */
+function formatNumber(value: number): string {
+  if (Number.isNaN(value)) return "NaN";
+  if (value === Number.POSITIVE_INFINITY) return "+Inf";
+  return value === Number.NEGATIVE_INFINITY ? "-Inf" : String(value);
+}
