@@ -58,7 +58,9 @@ export class SqsReceiver implements Receiver {
   /** How many polls are worth having: as many as came back full. */
   #wanted = 1;
   #failures = 0;
-  #stalled = false;
+  /** Why nothing is taken. */
+  #stalled: MessagingError | undefined;
+  #extending: Promise<unknown> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
@@ -144,7 +146,7 @@ export class SqsReceiver implements Receiver {
       }
     }
     if (deliveries.length > 0) {
-      this.#stalled = false;
+      this.#stalled = undefined;
       this.#sink.deliver(deliveries);
     }
     // What came after it was asked for goes back at once.
@@ -179,7 +181,8 @@ export class SqsReceiver implements Receiver {
   }
 
   #stall(cause: MessagingError): void {
-    this.#stalled = true;
+    if (this.#stalled === cause) return;
+    this.#stalled = cause;
     this.#sink.stalled(cause);
   }
 
@@ -187,8 +190,8 @@ export class SqsReceiver implements Receiver {
     const cause = await this.#parts.congested();
     if (this.#closing !== undefined) return;
     if (cause !== undefined) this.#stall(cause);
-    else if (this.#stalled) {
-      this.#stalled = false;
+    else if (this.#stalled !== undefined) {
+      this.#stalled = undefined;
       this.#sink.flowing();
     }
   }
@@ -225,7 +228,9 @@ export class SqsReceiver implements Receiver {
       const until = now + visibilitySeconds * 1_000;
       extended.push({ held, until, change: { receipt: held.receipt, visibilitySeconds } });
     }
-    const results = await this.#parts.settling.apply(extended.map(({ change }) => change));
+    const applying = this.#parts.settling.apply(extended.map(({ change }) => change));
+    this.#extending = Promise.all([this.#extending, applying]);
+    const results = await applying;
     for (const [index, { held, until }] of extended.entries()) {
       if (results[index] === "done") held.until = until;
       // What SQS did not answer for is ours for as long as it said before.
@@ -256,6 +261,8 @@ export class SqsReceiver implements Receiver {
     const left = [...this.#unsettled];
     this.#unsettled.clear();
     for (const held of left) held.settled = true;
+    // An extension that arrived after them would undo it.
+    await this.#extending;
     await this.#parts.settling.apply(this.#givingBack(left));
   }
 }

@@ -202,22 +202,25 @@ export class Session {
     }
   }
 
+  /** Looks now and then, and says until the next look what was seen at the last. */
   #congestion(from: Address, url: string, fifo: boolean): () => Promise<MessagingError | undefined> {
     let next = performance.now() + CONGESTION_CHECK_MS;
+    let seen: MessagingError | undefined;
     return async () => {
-      if (performance.now() < next) return undefined;
+      if (performance.now() < next) return seen;
       next = performance.now() + CONGESTION_CHECK_MS;
-      try {
-        const { ready, unsettled = 0 } = await this.#depthOf(from, url);
-        if (ready === 0 || unsettled < MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]) return undefined;
-        return new MessagingError(
-          "overloaded",
-          `${describeAddress(from)} has ${unsettled} messages in flight, and SQS hands out no more at its quota: settle some, or use fewer consumers with smaller windows`,
-        );
-      } catch {
-        return undefined;
-      }
+      seen = await this.#atQuota(from, url, MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]).catch(() => undefined);
+      return seen;
     };
+  }
+
+  async #atQuota(from: Address, url: string, quota: number): Promise<MessagingError | undefined> {
+    const { ready, unsettled = 0 } = await this.#depthOf(from, url);
+    if (ready === 0 || unsettled < quota) return undefined;
+    return new MessagingError(
+      "overloaded",
+      `${describeAddress(from)} has ${unsettled} messages in flight, and SQS hands out no more at its quota: settle some, or use fewer consumers with smaller windows`,
+    );
   }
 
   async depth(of: Address): Promise<Depth> {

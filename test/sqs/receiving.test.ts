@@ -210,6 +210,24 @@ describe("leases", () => {
     },
   );
 
+  test("are awaited by a close before what is held is given back, which they would undo", async () => {
+    const { aws, receiver, tokens } = await holding(1);
+    const gate = Promise.withResolvers<void>();
+    const answered: unknown[] = [];
+    aws.on("ChangeMessageVisibilityBatch", async (input) => {
+      const [{ VisibilityTimeout } = {}] = entriesOf(input);
+      if (VisibilityTimeout !== 0) await gate.promise;
+      answered.push(VisibilityTimeout);
+      return { output: { Successful: entriesOf(input) } };
+    });
+    const extended = receiver.extend(tokens);
+    await vi.waitUntil(() => aws.inputs("ChangeMessageVisibilityBatch").length === 1);
+    const closed = receiver.close();
+    setTimeout(() => gate.resolve(), 100);
+    await Promise.all([extended, closed]);
+    expect(answered).toEqual([30, 0]);
+  });
+
   test("stay ours without an answer for as long as SQS said before", async () => {
     clock();
     const { aws, receiver, tokens } = await holding(1);
