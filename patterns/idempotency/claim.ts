@@ -1,0 +1,113 @@
+import { backoffMs } from "../../core/backoff.ts";
+import { MessagingError, type Timer } from "../../core/index.ts";
+import type { ClaimedDelivery } from "./claimed-delivery.ts";
+import type { GuardedStore } from "./guarded-store.ts";
+import type { Settings } from "./options.ts";
+
+/** Parts of a lease: when it is renewed, and how soon again after a failure. */
+const RENEWAL = 1 / 3;
+const AGAIN = 1 / 10;
+
+/** A key that is ours: renewed while the handler runs, then completed or released. */
+export class Claim {
+  readonly #store: GuardedStore;
+  readonly #token: string;
+  readonly #settings: Settings;
+  readonly #delivery: ClaimedDelivery;
+  readonly #holdUntil: number;
+  /** By the clock of this process, from before the store was asked: never later than by the store's. */
+  #endsAt: number;
+  #timer: Timer | undefined = undefined;
+  #over = false;
+  #taken = false;
+  #isLostBlamelessly = false;
+
+  /** `askedAt`: when the store was asked for the claim, by the monotonic clock. */
+  constructor(store: GuardedStore, token: string, askedAt: number, settings: Settings, delivery: ClaimedDelivery) {
+    this.#store = store;
+    this.#token = token;
+    this.#settings = settings;
+    this.#delivery = delivery;
+    this.#holdUntil = askedAt + settings.holdMs;
+    this.#endsAt = askedAt + settings.leaseMs;
+    this.#renewIn(askedAt + settings.leaseMs * RENEWAL - settings.clock.monotonic());
+  }
+
+  /** Whether it was lost, though the handler did not take longer than it may. */
+  get isLostBlamelessly(): boolean {
+    return this.#isLostBlamelessly;
+  }
+
+  /** Gives the key back. If that fails, the lease ends by itself. */
+  async release(): Promise<void> {
+    this.#stop();
+    if (!this.#taken) await this.#store.release(this.#token);
+  }
+
+  /** Marks the key done, trying again until the lease is over. Resolves with whether that is recorded. */
+  async complete(): Promise<boolean> {
+    this.#stop();
+    const { clock, leaseMs } = this.#settings;
+    for (let failures = 1; ; failures++) {
+      const answer = await this.#store.complete(this.#token);
+      if ("value" in answer) return answer.value === "completed" || this.#completeAnew();
+      const left = this.#endsAt - clock.monotonic();
+      if (left <= 0) return false;
+      const ms = Math.min(left, backoffMs(failures, { firstMs: leaseMs / 100, maxMs: leaseMs * AGAIN }));
+      await new Promise<void>((resolve) => void clock.schedule(resolve, ms));
+    }
+  }
+
+  /** Another had the key since. What was done is done all the same, and the next duplicate is to know. */
+  async #completeAnew(): Promise<boolean> {
+    const answer = await this.#store.claim();
+    if (!("value" in answer)) return false;
+    if (answer.value.status !== "claimed") return answer.value.status === "done";
+    const completed = await this.#store.complete(answer.value.token);
+    return "value" in completed && completed.value === "completed";
+  }
+
+  #stop(): void {
+    this.#over = true;
+    if (this.#timer !== undefined) this.#settings.clock.cancel(this.#timer);
+  }
+
+  #renewIn(ms: number): void {
+    this.#timer = this.#settings.clock.schedule(() => void this.#renew(), Math.max(ms, 0));
+  }
+
+  async #renew(): Promise<void> {
+    const { clock, leaseMs, holdMs } = this.#settings;
+    const askedAt = clock.monotonic();
+    if (askedAt >= this.#holdUntil) {
+      this.#lose(`the handler took longer than holdMs, ${holdMs} ms; raise it, or let the handler heed its signal`);
+      return;
+    }
+    // Late, after a blocked event loop: it may be ours still, and only the store can tell.
+    const left = this.#endsAt - askedAt;
+    const answer = await this.#store.renew(this.#token, left > 0 ? left : leaseMs);
+    if (this.#over) return;
+    if (!("value" in answer)) {
+      const stillLeft = this.#endsAt - clock.monotonic();
+      this.#isLostBlamelessly = stillLeft <= 0;
+      if (stillLeft > 0) this.#renewIn(Math.min(stillLeft, leaseMs * AGAIN));
+      else this.#lose("the store did not answer until the lease was over");
+    } else if (answer.value === "lost") {
+      this.#taken = true;
+      this.#isLostBlamelessly = true;
+      this.#lose("it ended before it was renewed, and the key was claimed by another or cleaned away");
+    } else {
+      this.#endsAt = askedAt + leaseMs;
+      this.#renewIn(askedAt + leaseMs * RENEWAL - clock.monotonic());
+    }
+  }
+
+  #lose(why: string): void {
+    const { destination, id } = this.#delivery;
+    const what = `the claim on message ${id} of ${destination} was lost: ${why}`;
+    const error = new MessagingError("timeout", `${what}; another consumer may run it too`);
+    this.#over = true;
+    this.#delivery.lose(error);
+    this.#store.tell({ type: "claim-lost", error });
+  }
+}

@@ -1,0 +1,78 @@
+import type { Delivery } from "../../core/index.ts";
+import { type Answer, ask } from "./asking.ts";
+import type { IdempotencyEvent, StoreCall } from "./events.ts";
+import type { Settings } from "./options.ts";
+import type { ClaimResult, IdempotencyStore } from "./store.ts";
+
+type EventOf<Type extends IdempotencyEvent["type"]> = Extract<IdempotencyEvent, { readonly type: Type }>;
+
+/** What an event says besides its message. */
+export type Happening = {
+  [Type in IdempotencyEvent["type"]]: Omit<EventOf<Type>, "destination" | "subscription" | "id">;
+}[IdempotencyEvent["type"]];
+
+/** One key of a store on behalf of one message: no call rejects or takes longer than it may, and failures are told. */
+export class GuardedStore {
+  readonly #store: IdempotencyStore;
+  readonly #key: string;
+  readonly #settings: Settings;
+  readonly #delivery: Delivery;
+
+  constructor(store: IdempotencyStore, key: string, settings: Settings, delivery: Delivery) {
+    this.#store = store;
+    this.#key = key;
+    this.#settings = settings;
+    this.#delivery = delivery;
+  }
+
+  claim(): Promise<Answer<ClaimResult>> {
+    const { leaseMs } = this.#settings;
+    // A claim that was given up is not to hold the message until its lease ends.
+    const late = (result: ClaimResult): void => {
+      if (result.status === "claimed") void this.release(result.token);
+    };
+    return this.#ask("claim", () => this.#store.claim(this.#key, leaseMs), undefined, late);
+  }
+
+  renew(token: string, withinMs: number): Promise<Answer<"renewed" | "lost">> {
+    const { leaseMs } = this.#settings;
+    return this.#ask("renew", () => this.#store.renew(this.#key, token, leaseMs), withinMs);
+  }
+
+  complete(token: string): Promise<Answer<"completed" | "lost">> {
+    const { retentionMs } = this.#settings;
+    return this.#ask("complete", () => this.#store.complete(this.#key, token, retentionMs));
+  }
+
+  /** If it fails, the lease ends by itself. */
+  async release(token: string): Promise<void> {
+    await this.#ask("release", () => this.#store.release(this.#key, token));
+  }
+
+  clean(limit: number): Promise<Answer<number>> {
+    return this.#ask("clean", () => this.#store.clean(limit));
+  }
+
+  tell(happening: Happening): void {
+    const { onEvent } = this.#settings;
+    if (onEvent === undefined) return;
+    const { destination, subscription, id } = this.#delivery;
+    try {
+      onEvent({ destination, subscription, id, ...happening } as IdempotencyEvent);
+    } catch {
+      // An observer that fails must not disturb what it observes.
+    }
+  }
+
+  async #ask<T>(
+    call: StoreCall,
+    action: () => Promise<T>,
+    withinMs = Number.POSITIVE_INFINITY,
+    late?: (value: T) => void,
+  ): Promise<Answer<T>> {
+    const { clock, storeTimeoutMs } = this.#settings;
+    const answer = await ask(clock, Math.min(storeTimeoutMs, withinMs), action, late);
+    if ("error" in answer) this.tell({ type: "store-failed", call, error: answer.error });
+    return answer;
+  }
+}
