@@ -34,7 +34,10 @@ export interface CircuitBreakerOptions {
   readonly windowCalls?: number;
   /** Calls older than so many milliseconds do not count. Default 60,000. */
   readonly windowMs?: number;
-  /** Opens after so many failures in a row, whatever the share. Default: never. */
+  /**
+   * Opens after so many failures in a row, whatever the share. Choose no more than the consumer's `retry.attempts`: then
+   * a message that is alone on its queue, or in its lane, is not dead-lettered before it opens. Default 5, as there.
+   */
   readonly consecutiveFailures?: number;
   /**
    * How long it stays open the first time, in milliseconds; doubled with each probe that fails. Half of the time is
@@ -80,7 +83,7 @@ export function circuitSettings(options: CircuitBreakerOptions): CircuitSettings
     minimumCalls: options.minimumCalls ?? 10,
     windowCalls: options.windowCalls ?? Math.max(50, options.minimumCalls ?? 0),
     windowMs: options.windowMs ?? 60_000,
-    consecutiveFailures: options.consecutiveFailures ?? Number.POSITIVE_INFINITY,
+    consecutiveFailures: options.consecutiveFailures ?? 5,
     openMs: options.openMs ?? 5_000,
     maxOpenMs: options.maxOpenMs ?? Math.max(60_000, options.openMs ?? 0),
     probes: options.probes ?? 3,
@@ -94,9 +97,7 @@ export function circuitSettings(options: CircuitBreakerOptions): CircuitSettings
   checkInteger("circuitBreaker { windowCalls }", settings.windowCalls, 1);
   checkInteger("circuitBreaker { minimumCalls }", settings.minimumCalls, 1, settings.windowCalls);
   checkInteger("circuitBreaker { windowMs }", settings.windowMs, 1);
-  if (options.consecutiveFailures !== undefined) {
-    checkInteger("circuitBreaker { consecutiveFailures }", options.consecutiveFailures, 1);
-  }
+  checkInteger("circuitBreaker { consecutiveFailures }", settings.consecutiveFailures, 1);
   checkInteger("circuitBreaker { openMs }", settings.openMs, 1);
   checkInteger("circuitBreaker { maxOpenMs }", settings.maxOpenMs, settings.openMs);
   checkInteger("circuitBreaker { probes }", settings.probes, 1);

@@ -1,0 +1,128 @@
+import { describe, expect, it } from "vitest";
+import { queue } from "../../../core/index.ts";
+import { controlIntake, type Intake, type IntakeControl } from "../../../patterns/backpressure/index.ts";
+import { virtualWorld } from "./virtual.ts";
+
+const orders = queue<number>("orders");
+
+/** A control that the test holds in its hand, and that notes when handlers pass it. */
+function byHand(name: string, passed: string[]): IntakeControl & { readonly intakes: Intake[] } {
+  const intakes: Intake[] = [];
+  return {
+    intakes,
+    control(intake) {
+      intakes.push(intake);
+      return (next) => (body, delivery) => {
+        passed.push(name);
+        return next(body, delivery);
+      };
+    },
+  };
+}
+
+function controlled() {
+  const world = virtualWorld("controlled");
+  const passed: string[] = [];
+  const controls = [byHand("first", passed), byHand("second", passed)];
+  const done: number[] = [];
+  const consumer = controlIntake(controls, (use) =>
+    world.broker.consume(
+      orders,
+      async (n) => {
+        await world.sleep(100);
+        done.push(n);
+      },
+      { use, concurrency: 8 },
+    ),
+  );
+  const [first, second] = controls.map(({ intakes }) => intakes[0] as Intake) as [Intake, Intake];
+  return { ...world, consumer, first, second, done, passed };
+}
+
+describe("controlIntake", () => {
+  it("starts handlers only while no control and no one else holds them", async () => {
+    const { broker, consumer, first, second, done, finish, pass, until } = controlled();
+    await finish(broker.start());
+    first.allow(0);
+    second.allow(0);
+    consumer.pause();
+    await finish(broker.send(orders, 1));
+    const held = async (): Promise<void> => {
+      await pass(10_000);
+      expect(consumer.status()).toMatchObject({ state: "paused", started: 0, concurrency: 8 });
+    };
+    await held();
+    first.allow(undefined);
+    await held();
+    consumer.resume();
+    await held();
+    second.allow(5);
+    await until(() => done.length === 1);
+    consumer.pause();
+    expect(consumer.status().state).toBe("paused");
+    second.allow(undefined);
+    first.allow(0);
+    first.allow(undefined);
+    expect(consumer.status().state).toBe("paused");
+    consumer.resume();
+    expect(consumer.status().state).toBe("running");
+    await finish(broker.stop());
+  });
+
+  it("runs as many handlers at once as the strictest allows", async () => {
+    const { broker, consumer, first, second, done, finish, until } = controlled();
+    await finish(broker.start());
+    const concurrency = () => consumer.status().concurrency;
+    first.allow(3);
+    second.allow(2);
+    expect(concurrency()).toBe(2);
+    await finish(
+      broker.sendMany(
+        orders,
+        [1, 2, 3, 4, 5, 6].map((body) => ({ body })),
+      ),
+    );
+    await until(() => consumer.status().started > 0);
+    expect(consumer.status().running).toBe(2);
+    second.allow(undefined);
+    expect(concurrency()).toBe(3);
+    first.allow(0);
+    expect(concurrency()).toBe(8);
+    first.allow(undefined);
+    consumer.setConcurrency(4);
+    expect(concurrency()).toBe(4);
+    first.allow(20);
+    expect(concurrency()).toBe(4);
+    expect(() => consumer.setConcurrency(0)).toThrow(expect.objectContaining({ code: "invalid" }));
+    await until(() => done.length === 6);
+    await finish(broker.stop());
+  });
+
+  it("puts the first control outermost, and tells controls when the consumer ends", async () => {
+    const { broker, consumer, first, passed, done, finish, until } = controlled();
+    expect(first).toMatchObject({ live: true, ended: false });
+    await finish(broker.start());
+    await finish(broker.send(orders, 1));
+    await until(() => done.length === 1);
+    expect(passed).toEqual(["first", "second"]);
+    await finish(broker.stop());
+    expect(first).toMatchObject({ live: false, ended: false });
+    await finish(broker.start());
+    expect(first.live).toBe(true);
+    await finish(consumer.stop());
+    expect(first).toMatchObject({ live: false, ended: true });
+    await finish(broker.stop());
+  });
+
+  it("refuses what is no control, and leaves the consumer's own mistakes as they are", () => {
+    const { broker } = virtualWorld("wrong");
+    for (const wrong of [undefined, [{}], ["rate"]]) {
+      expect(() => controlIntake(wrong as never, () => broker.consume(orders, () => {}))).toThrow(
+        expect.objectContaining({ code: "invalid" }),
+      );
+    }
+    expect(() => controlIntake([], (use) => broker.consume(orders, () => {}, { use, concurrency: 0 }))).toThrow(
+      expect.objectContaining({ code: "invalid" }),
+    );
+  });
+});
