@@ -52,7 +52,7 @@ export class Claim {
       const answer = await this.#store.complete(this.#token);
       if ("value" in answer) return answer.value === "completed" || this.#completeAnew();
       const left = this.#endsAt - clock.monotonic();
-      if (left <= 0) return false;
+      if (left < 1) return false;
       const ms = Math.min(left, backoffMs(failures, { firstMs: leaseMs / 100, maxMs: leaseMs * AGAIN }));
       await new Promise<void>((resolve) => void clock.schedule(resolve, ms));
     }
@@ -89,8 +89,8 @@ export class Claim {
     if (this.#over) return;
     if (!("value" in answer)) {
       const stillLeft = this.#endsAt - clock.monotonic();
-      this.#isLostBlamelessly = stillLeft <= 0;
-      if (stillLeft > 0) this.#renewIn(Math.min(stillLeft, leaseMs * AGAIN));
+      this.#isLostBlamelessly = stillLeft < 1;
+      if (stillLeft >= 1) this.#renewIn(Math.min(stillLeft, leaseMs * AGAIN));
       else this.#lose("the store did not answer until the lease was over");
     } else if (answer.value === "lost") {
       this.#taken = true;

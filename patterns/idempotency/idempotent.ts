@@ -68,7 +68,7 @@ async function acquire(store: GuardedStore, settings: Settings, delivery: Delive
     if (result?.status === "claimed") return { token: result.token, askedAt };
     if (result?.status === "done") return "done";
     const left = waitMs - (clock.monotonic() - begin);
-    if (left <= 0) return result === undefined ? "store" : "busy";
+    if (left < 1) return result === undefined ? "store" : "busy";
     // A lease that ends sooner is looked at then; the next look may come before it, for the holder may be done.
     const remaining = result === undefined ? left : result.remainingMs + 1;
     await pause(clock, Math.min(left, remaining, backoffMs(looks, LOOKS)), delivery.signal);
