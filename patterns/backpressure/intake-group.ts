@@ -44,9 +44,9 @@ export class IntakeGroup {
     this.#timer = this.#clock.schedule(
       () => {
         this.#timer = undefined;
-        if (this.#clock.monotonic() >= at) wake();
-        else if (this.#freeStopped()) this.#wait(at, wake);
-        else this.#handlers = undefined;
+        if (!this.#freeStopped()) this.#handlers = undefined;
+        else if (this.#clock.monotonic() >= at) wake();
+        else this.#wait(at, wake);
       },
       Math.max(Math.min(left, LOOK_MS), 0),
     );

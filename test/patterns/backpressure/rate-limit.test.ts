@@ -1,3 +1,4 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Delivery, queue } from "../../../core/index.ts";
@@ -7,6 +8,11 @@ import { virtualWorld } from "./virtual.ts";
 
 const orders = queue<{ n: number }>("orders");
 const inOrder = queue<{ n: number }>("in-order", { ordered: true, key: ({ n }) => `key-${n % 3}` });
+
+/** A schema that answers later. */
+const unhurried: StandardSchemaV1<number> = {
+  "~standard": { version: 1, vendor: "test", validate: async (value) => ({ value: value as number }) },
+};
 
 /** The most starts in any time of `spanMs`. */
 function mostWithin(starts: readonly number[], spanMs: number): number {
@@ -91,9 +97,7 @@ describe("rateLimit", () => {
 
   it("keeps to it where a schema takes its time, and uses up no attempt", async () => {
     const { broker, clock, finish, until } = virtualWorld("schema");
-    const slow = queue<number, number>("slow", {
-      schema: { "~standard": { version: 1, vendor: "test", validate: async (value) => ({ value: value as number }) } },
-    });
+    const slow = queue("slow", { schema: unhurried });
     const starts: number[] = [];
     const attempts: number[] = [];
     const consumer = controlIntake([rateLimit({ perSecond: 0.5, clock })], (use) =>
