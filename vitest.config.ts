@@ -11,6 +11,8 @@ const alias = [
   { find: /^anybroker\/kafka$/, replacement: source("adapters/kafka/index.ts") },
   { find: /^anybroker\/sqs$/, replacement: source("adapters/sqs/index.ts") },
   { find: /^anybroker\/idempotency$/, replacement: source("patterns/idempotency/index.ts") },
+  { find: /^anybroker\/idempotency\/postgres$/, replacement: source("patterns/idempotency/postgres/index.ts") },
+  { find: /^anybroker\/idempotency\/redis$/, replacement: source("patterns/idempotency/redis/index.ts") },
   { find: /^anybroker\/idempotency\/sqlite$/, replacement: source("patterns/idempotency/sqlite/index.ts") },
   { find: /^anybroker\/idempotency\/conformance$/, replacement: source("test/conformance/idempotency/index.ts") },
   { find: /^anybroker\/backpressure$/, replacement: source("patterns/backpressure/index.ts") },

@@ -80,7 +80,8 @@ export function containerControls(id: string, ready: () => Promise<unknown>, sto
       await target.wait({ condition: "not-running" });
     },
     start: async () => {
-      await (await container()).start();
+      const target = await container();
+      if (!(await target.inspect()).State.Running) await target.start();
       await ready();
     },
     pause: async () => {

@@ -13,7 +13,7 @@ export interface BrokerControls {
   restart(): Promise<void>;
   /** Ends it as a power cut would (SIGKILL); resolves when it is gone. */
   kill(): Promise<void>;
-  /** Starts it after `kill`; resolves when it takes connections. */
+  /** Starts it after `kill`, if it does not run; resolves when it takes connections. */
   start(): Promise<void>;
   /** Freezes it: connections stay open and nothing answers. */
   pause(): Promise<void>;
