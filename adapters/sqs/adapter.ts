@@ -45,7 +45,10 @@ export class SqsAdapter implements Adapter<Message> {
     this.#settings = resolveOptions(options);
   }
 
-  /** The SDK's clients while the adapter is open, for what anybroker does not offer. Do not destroy them. */
+  /**
+   * The SDK's clients while the adapter is open, for what anybroker does not offer. Do not destroy them. They keep the
+   * middleware of a command once it was sent: what is added to their stacks later is not used for that command.
+   */
   get clients(): SqsClients | undefined {
     return this.#session.current?.clients;
   }

@@ -6,7 +6,10 @@ const SOCKETS = 100;
 
 /** The SDK's clients of one adapter. */
 export interface Clients {
-  /** For what carries and settles messages. They try once: the engine tries again, in order, and says so meanwhile. */
+  /**
+   * For what carries and settles messages. They try once: the engine tries again, in order, and says so meanwhile. They
+   * keep the middleware of a command once it was sent, and have none for a log, which nobody is given.
+   */
   readonly sqs: SQSClient;
   readonly sns: SNSClient;
   /** For long polls, with sockets of its own, so that those that wait hold up nobody. */
@@ -31,7 +34,7 @@ export function makeClients(settings: Settings): Clients {
   ) => ({
     ...(region === undefined ? {} : { region }),
     ...(credentials === undefined ? {} : { credentials }),
-    ...(once ? { maxAttempts: 1 } : {}),
+    ...(once ? { maxAttempts: 1, cacheMiddleware: true } : {}),
     // TLS sees to it that what arrives is what was sent. A process that keeps to FIPS has no MD5 at all.
     md5: false as const,
     requestHandler,
@@ -40,7 +43,7 @@ export function makeClients(settings: Settings): Clients {
   const control = new SQSClient({ ...make(settings.credentials, handler(SOCKETS), false), ...at(endpoint) });
   // What the first one found, kept and renewed there, is good for all of them.
   const { credentials } = control.config;
-  return {
+  const clients: Clients = {
     sqs: new SQSClient({ ...make(credentials, handler(SOCKETS), true), ...at(endpoint) }),
     sns: new SNSClient({ ...make(credentials, handler(SOCKETS), true), ...at(snsEndpoint) }),
     polling: new SQSClient({
@@ -52,6 +55,9 @@ export function makeClients(settings: Settings): Clients {
       sns: new SNSClient({ ...make(credentials, handler(SOCKETS), false), ...at(snsEndpoint) }),
     },
   };
+  for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
+    middlewareStack.remove("loggerMiddleware");
+  return clients;
 }
 
 export function destroyClients({ sqs, sns, polling, control }: Clients): void {
