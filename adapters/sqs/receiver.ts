@@ -229,7 +229,7 @@ export class SqsReceiver implements Receiver {
       extended.push({ held, until, change: { receipt: held.receipt, visibilitySeconds } });
     }
     const applying = this.#parts.settling.apply(extended.map(({ change }) => change));
-    this.#extending = Promise.all([this.#extending, applying]);
+    this.#extending = Promise.all([this.#extending, applying]).then(() => {});
     const results = await applying;
     for (const [index, { held, until }] of extended.entries()) {
       if (results[index] === "done") held.until = until;

@@ -18,11 +18,28 @@ export interface Change {
  */
 export type Changed = "done" | "refused" | "unknown";
 
-/** Deletes and hides messages in batches of ten, every entry with an answer of its own. */
+/** A change on its way, and where its answer goes. */
+interface Entry {
+  readonly change: Change;
+  readonly results: Changed[];
+  readonly position: number;
+  /** Told when there is an answer, or none is waited for any more. */
+  readonly over: () => void;
+}
+
+/**
+ * Deletes and hides messages in batches of ten, every entry with an answer of its own.
+ *
+ * What is to be hidden goes at once. So do ten deletes; fewer go at once while no delete is under way, and gather
+ * otherwise, until they are ten or what is under way has its answer. So a lone delete waits for nothing, and batches grow
+ * with the load.
+ */
 export class Settling {
   readonly #client: SQSClient;
   readonly #url: string;
   readonly #unanswered: (cause: unknown) => void;
+  #gathered: Entry[] = [];
+  #deleting = 0;
 
   /** `unanswered` is told of requests that SQS did not take. */
   constructor(client: SQSClient, url: string, unanswered: (cause: unknown) => void) {
@@ -32,55 +49,78 @@ export class Settling {
   }
 
   /** What became of each, in order. What fails without being refused is tried again a few times. */
-  async apply(changes: readonly Change[]): Promise<readonly Changed[]> {
+  apply(changes: readonly Change[]): Promise<readonly Changed[]> {
     const results: Changed[] = new Array(changes.length).fill("unknown");
-    const positions = [...changes.keys()];
-    const deletes = positions.filter((position) => changes[position]?.visibilitySeconds === undefined);
-    const others = positions.filter((position) => changes[position]?.visibilitySeconds !== undefined);
-    await Promise.all([...chunks(deletes), ...chunks(others)].map((chunk) => this.#chunk(changes, chunk, results)));
-    return results;
+    if (changes.length === 0) return Promise.resolve(results);
+    return new Promise((resolve) => {
+      let left = changes.length;
+      const over = (): void => {
+        if (--left === 0) resolve(results);
+      };
+      const hidden: Entry[] = [];
+      for (const [position, change] of changes.entries()) {
+        const kind = change.visibilitySeconds === undefined ? this.#gathered : hidden;
+        kind.push({ change, results, position, over });
+      }
+      while (hidden.length > 0) this.#finish(hidden.splice(0, MOST_ENTRIES), 0);
+      this.#delete();
+    });
   }
 
-  async #chunk(changes: readonly Change[], chunk: readonly number[], results: Changed[]): Promise<void> {
-    let left = chunk;
-    for (let tries = 1; left.length > 0; tries++) {
-      left = await this.#try(changes, left, results);
-      if (tries === MOST_TRIES) return;
-      if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
+  #delete(): void {
+    while (this.#gathered.length >= MOST_ENTRIES || (this.#gathered.length > 0 && this.#deleting === 0)) {
+      const batch = this.#gathered.splice(0, MOST_ENTRIES);
+      this.#deleting++;
+      this.#try(batch).then((left) => {
+        // What is tried again later keeps nobody waiting.
+        this.#deleting--;
+        this.#finish(left, 1);
+        this.#delete();
+      });
     }
   }
 
-  /** The positions of which SQS said neither yes nor no. */
-  async #try(changes: readonly Change[], chunk: readonly number[], results: Changed[]): Promise<readonly number[]> {
+  /** Tries what has had so many tries until SQS says yes or no, or has been asked often enough. */
+  async #finish(batch: readonly Entry[], made: number): Promise<void> {
+    let left = batch;
+    for (let tries = made; left.length > 0 && tries < MOST_TRIES; tries++) {
+      if (tries > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
+      left = await this.#try(left);
+    }
+    for (const { over } of left) over();
+  }
+
+  /** Those of which SQS said neither yes nor no. */
+  async #try(batch: readonly Entry[]): Promise<readonly Entry[]> {
+    const answers = new Map<string | undefined, Changed>();
     try {
-      const { Successful = [], Failed = [] } = await this.#request(changes, chunk);
-      for (const { Id } of Successful) results[Number(Id)] = "done";
+      const { Successful = [], Failed = [] } = await this.#request(batch);
+      for (const { Id } of Successful) answers.set(Id, "done");
       for (const { Id, Code = "", SenderFault = false } of Failed) {
-        if (SenderFault || isNotOurs(Code)) results[Number(Id)] = "refused";
+        if (SenderFault || isNotOurs(Code)) answers.set(Id, "refused");
       }
     } catch (error) {
-      if (isRefusal(error)) for (const position of chunk) results[position] = "refused";
+      if (isRefusal(error)) for (const index of batch.keys()) answers.set(String(index), "refused");
       else this.#unanswered(error);
     }
-    return chunk.filter((position) => results[position] === "unknown");
+    return batch.filter(({ results, position, over }, index) => {
+      const answer = answers.get(String(index));
+      if (answer === undefined) return true;
+      results[position] = answer;
+      over();
+      return false;
+    });
   }
 
-  #request(changes: readonly Change[], chunk: readonly number[]) {
-    const entry = (position: number) => ({ Id: String(position), ReceiptHandle: changes[position]?.receipt ?? "" });
-    if (changes[chunk[0] ?? 0]?.visibilitySeconds === undefined) {
-      return this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries: chunk.map(entry) }));
+  #request(batch: readonly Entry[]) {
+    const entry = ({ change }: Entry, index: number) => ({ Id: String(index), ReceiptHandle: change.receipt });
+    if (batch[0]?.change.visibilitySeconds === undefined) {
+      return this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries: batch.map(entry) }));
     }
-    const Entries = chunk.map((position) => ({
-      ...entry(position),
-      VisibilityTimeout: changes[position]?.visibilitySeconds ?? 0,
+    const Entries = batch.map((hidden, index) => ({
+      ...entry(hidden, index),
+      VisibilityTimeout: hidden.change.visibilitySeconds ?? 0,
     }));
     return this.#client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.#url, Entries }));
   }
-}
-
-function chunks(positions: readonly number[]): number[][] {
-  const made: number[][] = [];
-  for (let from = 0; from < positions.length; from += MOST_ENTRIES)
-    made.push(positions.slice(from, from + MOST_ENTRIES));
-  return made;
 }

@@ -160,6 +160,33 @@ describe("settling", () => {
     expect(await receiver.settle(tokens.map((token) => ({ token, action: "ack" })))).toEqual(["fenced"]);
   });
 
+  test("gathers deletes while one is under way, and lets ten go at once", async () => {
+    const { aws, receiver, tokens } = await holding(12);
+    const gate = Promise.withResolvers<void>();
+    const sizes: number[] = [];
+    aws.on("DeleteMessageBatch", async (input) => {
+      const Successful = entriesOf(input);
+      sizes.push(Successful.length);
+      if (sizes.length === 1) await gate.promise;
+      return { output: { Successful } };
+    });
+    const acks = tokens.map((token) => receiver.settle([{ token, action: "ack" }]));
+    await vi.waitUntil(() => sizes.length > 1);
+    expect(sizes).toEqual([1, 10]);
+    gate.resolve();
+    expect((await Promise.all(acks)).flat()).toEqual(new Array(12).fill("settled"));
+    expect(sizes).toEqual([1, 10, 1]);
+  });
+
+  test("keeps no delete waiting for one that is tried again later", async () => {
+    const { aws, receiver, tokens } = await holding(2);
+    aws.next("DeleteMessageBatch", { error: "InternalFailure", status: 500 });
+    const acks = tokens.map((token) => receiver.settle([{ token, action: "ack" }]));
+    expect((await Promise.all(acks)).flat()).toEqual(["settled", "settled"]);
+    const receipts = aws.entries("DeleteMessageBatch").map(({ ReceiptHandle }) => ReceiptHandle);
+    expect(receipts).toEqual(["receipt-0-1", "receipt-1-1", "receipt-0-1"]);
+  });
+
   test("what was given back on purpose is not taken for a death", async () => {
     const { aws, receiver, inbox, tokens } = await holding(1);
     const release = (token: DeliveryToken) => receiver.settle([{ token, action: "release" }]);
