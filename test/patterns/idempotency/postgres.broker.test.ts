@@ -10,6 +10,7 @@ import {
 import type { Database } from "../../brokers/postgres.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
 import { storeConformance } from "../../conformance/idempotency/index.ts";
+import { consumersInOutages } from "./outage.ts";
 import { openPool, openStore } from "./postgres-database.ts";
 
 const LONG_MS = 600_000;
@@ -47,6 +48,8 @@ describePostgres("the Postgres store", (broker) => {
     },
     { describe, test, afterAll },
   );
+
+  consumersInOutages(broker, () => openStore(place.url));
 
   async function claimed(store: ReturnType<typeof postgresIdempotencyStore>, key: string): Promise<string> {
     const result = await store.claim(key, LONG_MS);
@@ -108,7 +111,7 @@ describePostgres("the Postgres store", (broker) => {
     try {
       await expect(store.claim("late", LONG_MS)).rejects.toMatchObject({
         code: "unreachable",
-        cause: { name: "NoAnswer" },
+        cause: { code: "timeout" },
       });
     } finally {
       await controls.resume();

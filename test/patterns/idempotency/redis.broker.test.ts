@@ -5,6 +5,7 @@ import { controlsOrNotRun, describeValkey } from "../../brokers/suite.ts";
 import { withClient } from "../../brokers/valkey/await-valkey.ts";
 import type { Namespace } from "../../brokers/valkey.ts";
 import { type OpenStore, storeConformance } from "../../conformance/idempotency/index.ts";
+import { consumersInOutages } from "./outage.ts";
 import { openStore } from "./redis-clients.ts";
 
 const LONG_MS = 600_000;
@@ -44,6 +45,8 @@ describeValkey("the Redis store", (broker) => {
       { describe, test, afterAll },
     );
 
+    consumersInOutages(broker, () => openStore(options()));
+
     async function withStore(action: (store: OpenStore["store"]) => Promise<void>): Promise<void> {
       const { store, close } = openStore(options());
       try {
@@ -71,7 +74,7 @@ describeValkey("the Redis store", (broker) => {
         try {
           await expect(store.claim(key, LONG_MS)).rejects.toMatchObject({
             code: "unreachable",
-            cause: { name: "NoAnswer" },
+            cause: { code: "timeout" },
           });
         } finally {
           await resume();

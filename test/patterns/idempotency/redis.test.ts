@@ -21,7 +21,7 @@ test("a server that does not answer, or refuses, is a call that fails in its tim
     clientThat(() => new Promise(() => {})),
     { timeoutMs: 10 },
   );
-  await expect(silent.claim("key", 1)).rejects.toMatchObject({ code: "unreachable", cause: { name: "NoAnswer" } });
+  await expect(silent.claim("key", 1)).rejects.toMatchObject({ code: "unreachable", cause: { code: "timeout" } });
   const replies: [string, string][] = [
     ["READONLY You can't write against a read only replica.", "unreachable"],
     ["NOAUTH Authentication required.", "unauthorized"],

@@ -1,0 +1,104 @@
+import { expect, type TestContext, test } from "vitest";
+import { memory } from "../../../adapters/memory/index.ts";
+import { createBroker, queue } from "../../../core/index.ts";
+import { type IdempotencyEvent, idempotent } from "../../../patterns/idempotency/index.ts";
+import type { RunningBroker } from "../../brokers/contract.ts";
+import { controlsOrNotRun } from "../../brokers/suite.ts";
+import type { OpenStore } from "../../conformance/idempotency/index.ts";
+
+const MESSAGES = 60;
+const PATIENCE = { timeout: 60_000 };
+
+/** Consumers on the in-process broker, with a store whose server is taken away while they work. */
+export function consumersInOutages(server: RunningBroker, open: () => OpenStore): void {
+  async function consuming() {
+    const { store, close } = open();
+    const orders = queue<{ n: number }>("orders");
+    const broker = createBroker(memory());
+    const effects = new Map<string, number>();
+    const events: IdempotencyEvent[] = [];
+    const use = [
+      idempotent(store, {
+        leaseMs: 300_000,
+        storeTimeoutMs: 1_000,
+        waitMs: 100,
+        postponeMs: 500,
+        onEvent: (event) => events.push(event),
+      }),
+    ];
+    const consumer = broker.consume(
+      orders,
+      (_, { id }) => {
+        effects.set(id, (effects.get(id) ?? 0) + 1);
+      },
+      { retry: { attempts: 1 }, concurrency: 4, use },
+    );
+    await broker.start();
+    return {
+      effects,
+      consumer,
+      count: (wanted: (event: IdempotencyEvent) => boolean) => events.filter(wanted).length,
+      sendTwice: async (name: string) => {
+        const ids = Array.from({ length: MESSAGES }, (_, n) => `${name}-${n}`);
+        await Promise.all(ids.flatMap((id, n) => [0, 1].map(() => broker.send(orders, { n }, { id }))));
+        return ids;
+      },
+      stop: async () => {
+        await broker.stop();
+        await close();
+      },
+    };
+  }
+
+  const waitsForStore = (event: IdempotencyEvent) => event.type === "postponed" && event.because === "store";
+  const isDuplicate = ({ type }: IdempotencyEvent) => type === "duplicate";
+
+  async function withConsuming(run: (work: Awaited<ReturnType<typeof consuming>>) => Promise<void>): Promise<void> {
+    const work = await consuming();
+    try {
+      await run(work);
+    } finally {
+      await work.stop();
+    }
+  }
+
+  function faults(context: TestContext) {
+    const { kill, start, pause, resume } = controlsOrNotRun(server, context);
+    return { killed: { begin: kill, end: start }, frozen: { begin: pause, end: resume } };
+  }
+
+  test.for(["killed", "frozen"] as const)("what comes while the server is %s waits", async (fault, context) => {
+    const { begin, end } = faults(context)[fault];
+    await withConsuming(async ({ effects, consumer, count, sendTwice }) => {
+      await sendTwice(`${fault}-before`);
+      await expect.poll(() => count(isDuplicate), PATIENCE).toBe(MESSAGES);
+      await begin();
+      const ids = await sendTwice(`${fault}-during`);
+      try {
+        await expect.poll(() => count(waitsForStore), PATIENCE).toBeGreaterThanOrEqual(8);
+        expect(ids.filter((id) => effects.has(id))).toEqual([]);
+      } finally {
+        await end();
+      }
+      await expect.poll(() => count(isDuplicate), PATIENCE).toBe(2 * MESSAGES);
+      expect(ids.map((id) => effects.get(id))).toEqual(ids.map(() => 1));
+      expect(consumer.status()).toMatchObject({ failed: 0, deadLettered: 0 });
+    });
+  });
+
+  test.for(["killed", "frozen"] as const)(
+    "the server is %s in the middle: each has one effect",
+    async (fault, context) => {
+      const { begin, end } = faults(context)[fault];
+      await withConsuming(async ({ effects, consumer, count, sendTwice }) => {
+        const ids = await sendTwice(`${fault}-midway`);
+        await expect.poll(() => effects.size, { ...PATIENCE, interval: 1 }).toBeGreaterThan(0);
+        await begin();
+        await end();
+        await expect.poll(() => count(isDuplicate), PATIENCE).toBe(MESSAGES);
+        expect(ids.map((id) => effects.get(id))).toEqual(ids.map(() => 1));
+        expect(consumer.status()).toMatchObject({ failed: 0, deadLettered: 0 });
+      });
+    },
+  );
+}
