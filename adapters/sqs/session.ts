@@ -28,7 +28,10 @@ const PROBE_MS = 500;
 const LOOKS = 6;
 const LOOK_AGAIN_MS = 500;
 const CONGESTION_CHECK_MS = 30_000;
-/** From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. */
+/**
+ * From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. AWS documents
+ * 120,000 for FIFO queues too by now; 20,000 is what they had before, and may have wherever that has not been raised.
+ */
 const MOST_IN_FLIGHT = { standard: 120_000, fifo: 20_000 };
 
 /** The adapter between `open` and `close`. */
@@ -209,17 +212,18 @@ export class Session {
     return async () => {
       if (performance.now() < next) return seen;
       next = performance.now() + CONGESTION_CHECK_MS;
-      seen = await this.#atQuota(from, url, MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]).catch(() => undefined);
+      seen = await this.#atQuota(from, url, fifo).catch(() => undefined);
       return seen;
     };
   }
 
-  async #atQuota(from: Address, url: string, quota: number): Promise<MessagingError | undefined> {
+  async #atQuota(from: Address, url: string, fifo: boolean): Promise<MessagingError | undefined> {
     const { ready, unsettled = 0 } = await this.#depthOf(from, url);
-    if (ready === 0 || unsettled < quota) return undefined;
+    if (ready === 0 || unsettled < MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]) return undefined;
+    const quota = `SQS hands out no more at its quota${fifo ? ", and nothing of a group that is in flight" : ""}`;
     return new MessagingError(
       "overloaded",
-      `${describeAddress(from)} has ${unsettled} messages in flight, and SQS hands out no more at its quota: settle some, or use fewer consumers with smaller windows`,
+      `${describeAddress(from)} has ${unsettled} messages in flight and brings nothing: ${quota}; settle some, or use fewer consumers with smaller windows`,
     );
   }
 

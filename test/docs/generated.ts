@@ -4,6 +4,7 @@ import { type Adapter, CAPABILITY_NAMES, type CapabilityName, type Support } fro
 import { kafka } from "anybroker/kafka";
 import { memory } from "anybroker/memory";
 import { rabbitmq } from "anybroker/rabbitmq";
+import { sqs } from "anybroker/sqs";
 import { ROOT } from "../package/built-package.ts";
 
 /** What is asked of a broker, in the words of people. Exhaustive: a new capability does not compile without its words. */
@@ -25,7 +26,7 @@ const SUPPORT: Readonly<Record<Support, string>> = { native: "yes", emulated: "b
 
 /** The table of what each broker can do, made from the adapters' capabilities. */
 export function guaranteesTable(
-  adapters: readonly Adapter[] = [memory(), rabbitmq(), kafka({ brokers: "localhost:9092" })],
+  adapters: readonly Adapter[] = [memory(), rabbitmq(), kafka({ brokers: "localhost:9092" }), sqs()],
 ): string {
   const row = (...cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   const sizes = (title: string, size: (adapter: Adapter) => number): string =>
