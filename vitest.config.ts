@@ -10,6 +10,7 @@ const alias = [
   { find: /^anybroker\/rabbitmq$/, replacement: source("adapters/rabbitmq/index.ts") },
   { find: /^anybroker\/kafka$/, replacement: source("adapters/kafka/index.ts") },
   { find: /^anybroker\/sqs$/, replacement: source("adapters/sqs/index.ts") },
+  { find: /^anybroker\/dead-letters$/, replacement: source("patterns/dead-letters/index.ts") },
   { find: /^anybroker\/idempotency$/, replacement: source("patterns/idempotency/index.ts") },
   { find: /^anybroker\/idempotency\/postgres$/, replacement: source("patterns/idempotency/postgres/index.ts") },
   { find: /^anybroker\/idempotency\/redis$/, replacement: source("patterns/idempotency/redis/index.ts") },

@@ -1,0 +1,218 @@
+import type { Broker } from "../../core/broker.ts";
+import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
+import { Auditor } from "./audit.ts";
+import type {
+  Count,
+  DeadLetters,
+  DeadLettersOptions,
+  DiscardOptions,
+  Edited,
+  EditOptions,
+  FilterOrText,
+  GroupOptions,
+  Groups,
+  ListOptions,
+  Page,
+  PlannedRun,
+  ReadOptions,
+  ReplayOptions,
+  ResumeOptions,
+} from "./contract.ts";
+import type { DeadLetter } from "./dead-letter.ts";
+import { type Entry, entryOf } from "./entry.ts";
+import type { Filter } from "./filter.ts";
+import { filterOf } from "./filter-check.ts";
+import { matcher } from "./filter-match.ts";
+import { Grouping } from "./groups.ts";
+import { type Look, look, lookAtAll } from "./look.ts";
+import { comparePlaces, FirstOf, parsePlace, placeOf, printPlace } from "./page.ts";
+import type { Plan } from "./plan.ts";
+import { Planner } from "./planner.ts";
+import type { Edit } from "./replay.ts";
+import { type Source, sourceOf } from "./source.ts";
+
+const DEFAULT_PATIENCE_MS = 30_000;
+const DEFAULT_BODY_BYTES = 64 * 1024;
+const DEFAULT_PAGE = 50;
+const LARGEST_PAGE = 1_000;
+const DEFAULT_GROUPS = 1_000;
+const READ_OPTIONS = ["filter", "bodyBytes", "signal"];
+
+/**
+ * The dead letters of a queue, or of one subscription of a topic, to be looked at, sent back, edited and discarded; see
+ * {@link DeadLetters}. The broker object must have been made by `createBroker` and be started; its `destinations` should
+ * have the queue or subscription unless that is consumed from. Throws `invalid` for wrong options.
+ */
+export function deadLetters(broker: Broker, queue: Queue<never, unknown>, options?: DeadLettersOptions): DeadLetters;
+export function deadLetters(
+  broker: Broker,
+  topic: Topic<never, unknown>,
+  subscription: string,
+  options?: DeadLettersOptions,
+): DeadLetters;
+export function deadLetters(
+  broker: Broker,
+  destination: Queue<never, unknown> | Topic<never, unknown>,
+  second?: string | DeadLettersOptions,
+  third?: DeadLettersOptions,
+): DeadLetters {
+  const internals = internalsOf(broker, "deadLetters");
+  const subscription = typeof second === "string" ? second : undefined;
+  const options = (typeof second === "string" ? third : second) ?? {};
+  checkOptions("deadLetters", options, ["by", "audit", "patienceMs"]);
+  const { by, audit, patienceMs = DEFAULT_PATIENCE_MS } = options;
+  checkInteger("deadLetters { patienceMs }", patienceMs, 0);
+  if (by !== undefined && typeof by !== "string")
+    throw new MessagingError("invalid", "deadLetters { by } takes a text");
+  if (audit !== undefined && typeof audit !== "function") {
+    throw new MessagingError("invalid", "deadLetters { audit } takes a function");
+  }
+  const source = sourceOf(internals, destination, subscription);
+  return new SourceDeadLetters(internals, source, new Auditor(internals, by, audit), by, patienceMs);
+}
+
+class SourceDeadLetters implements DeadLetters {
+  readonly source: string;
+  readonly #internals: BrokerInternals;
+  readonly #source: Source;
+  readonly #planner: Planner;
+  readonly #patienceMs: number;
+
+  constructor(
+    internals: BrokerInternals,
+    source: Source,
+    auditor: Auditor,
+    by: string | undefined,
+    patienceMs: number,
+  ) {
+    this.source = source.name;
+    this.#internals = internals;
+    this.#source = source;
+    this.#patienceMs = patienceMs;
+    this.#planner = new Planner(internals, source, auditor, by, patienceMs);
+  }
+
+  async list(options: ListOptions = {}): Promise<Page> {
+    const where = this.#where("list");
+    checkOptions(where, options, [...READ_OPTIONS, "limit", "cursor"]);
+    const { limit = DEFAULT_PAGE, cursor } = options;
+    checkInteger(`${where} { limit }`, limit, 1, LARGEST_PAGE);
+    const bodyBytes = bodyBytesOf(where, options);
+    const behind = cursor === undefined ? undefined : parsePlace(cursor);
+    if (cursor !== undefined && behind === undefined) {
+      throw new MessagingError("invalid", `${where} { cursor } takes the \`next\` of the page before`);
+    }
+    const first = new FirstOf<Entry | Promise<Entry>>(limit);
+    const looked = await this.#look(where, options, (letter) => {
+      const place = placeOf(letter);
+      if (behind !== undefined && comparePlaces(place, behind) <= 0) return;
+      first.offer(place, () => entryOf(letter, this.#source, bodyBytes));
+    });
+    const entries = await Promise.all(first.kept.map(({ item }) => item));
+    const last = first.kept.at(-1);
+    return { entries, next: first.more && last !== undefined ? printPlace(last.place) : null, ...looked };
+  }
+
+  async *entries(options: ReadOptions = {}): AsyncGenerator<Entry, void, undefined> {
+    const where = this.#where("entries");
+    checkOptions(where, options, READ_OPTIONS);
+    const bodyBytes = bodyBytesOf(where, options);
+    const matches = this.#matcher(where, options.filter);
+    for await (const batch of look(this.#internals, this.#source, this.#lookOptions(options))) {
+      for (const letter of batch) if (matches(letter)) yield entryOf(letter, this.#source, bodyBytes);
+    }
+  }
+
+  async count(filter?: FilterOrText): Promise<Count> {
+    const where = this.#where("count");
+    const conditions = this.#filter(where, filter);
+    if (conditions.length === 0) {
+      this.#internals.requireStarted(where);
+      const { ready, unsettled = 0, exact } = await this.#internals.adapter.depth(this.#source.deadLetters);
+      return { count: ready + unsettled, held: false, complete: exact };
+    }
+    let count = 0;
+    const looked = await this.#look(where, { filter: conditions }, () => void count++);
+    return { count, ...looked };
+  }
+
+  async groups(options: GroupOptions = {}): Promise<Groups> {
+    const where = this.#where("groups");
+    checkOptions(where, options, [...READ_OPTIONS, "limit"]);
+    const { limit = DEFAULT_GROUPS } = options;
+    checkInteger(`${where} { limit }`, limit, 1);
+    const grouping = new Grouping(this.#source, bodyBytesOf(where, options), limit);
+    const looked = await this.#look(where, options, (letter) => grouping.add(letter));
+    return { groups: await grouping.groups(), others: grouping.others, ...looked };
+  }
+
+  async replay(filter: FilterOrText, options: ReplayOptions = {}): Promise<PlannedRun> {
+    const where = this.#where("replay");
+    return this.#planner.replay(where, filterOf(where, filter), options);
+  }
+
+  async discard(filter: FilterOrText, options: DiscardOptions): Promise<PlannedRun> {
+    const where = this.#where("discard");
+    return this.#planner.discard(where, filterOf(where, filter), options);
+  }
+
+  async resume(plan: Plan, options: ResumeOptions = {}): Promise<PlannedRun> {
+    return this.#planner.resume(this.#where("resume"), plan, options);
+  }
+
+  async edit(id: string, edit: Edit, options: EditOptions = {}): Promise<Edited> {
+    const where = this.#where("edit");
+    checkOptions(where, options, ["to", "maxReplays"]);
+    if (typeof id !== "string" || id === "") throw new MessagingError("invalid", `${where} takes the id of an entry`);
+    if (typeof edit !== "function") throw new MessagingError("invalid", `${where} takes a function of the body`);
+    const filter: Filter = [{ field: "id", is: "=", value: id }];
+    const planned = await this.#planner.replay(where, filter, { ...options, edit }, "edit");
+    const { count, refused } = planned.plan;
+    if (count > 1) {
+      throw new MessagingError("conflict", `${where}: ${count} entries are of message "${id}"; name one by its own id`);
+    }
+    if (refused[0] !== undefined)
+      throw new MessagingError("invalid", `${where}: entry "${id}" is left alone: ${refused[0].why}`);
+    if (count === 0) throw new MessagingError("not-found", `${where}: there is no entry "${id}"`);
+    const { edited, failures, error, missing } = await planned.run();
+    const [copy] = edited;
+    if (copy !== undefined) return { id: copy.id, editedFrom: copy.from };
+    const failure = error ?? failures[0]?.error;
+    if (failure !== undefined) throw failure;
+    const why =
+      missing > 0 ? "it was removed meanwhile, or is in the hands of somebody else" : "the edit left it as it was";
+    throw new MessagingError("not-found", `${where}: entry "${id}" was not edited: ${why}`);
+  }
+
+  #where(verb: string): string {
+    return `deadLetters(${this.source}).${verb}`;
+  }
+
+  #filter(where: string, filter: FilterOrText | undefined): Filter {
+    return filter === undefined ? [] : filterOf(where, filter);
+  }
+
+  #matcher(where: string, filter: FilterOrText | undefined): (letter: DeadLetter) => boolean {
+    this.#internals.requireStarted(where);
+    return matcher(this.#filter(where, filter), this.#internals.clock.now());
+  }
+
+  #lookOptions({ signal }: ReadOptions) {
+    return { patienceMs: this.#patienceMs, ...(signal === undefined ? {} : { signal }) };
+  }
+
+  #look(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<Look> {
+    const matches = this.#matcher(where, options.filter);
+    return lookAtAll(this.#internals, this.#source, this.#lookOptions(options), (letter) => {
+      if (matches(letter)) visit(letter);
+    });
+  }
+}
+
+function bodyBytesOf(where: string, { bodyBytes = DEFAULT_BODY_BYTES }: ReadOptions): number {
+  checkInteger(`${where} { bodyBytes }`, bodyBytes, 0);
+  return bodyBytes;
+}

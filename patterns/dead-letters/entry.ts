@@ -1,0 +1,144 @@
+import { isUtf8 } from "node:buffer";
+import { readBody } from "../../core/engine/incoming.ts";
+import { userHeaders } from "../../core/system-headers.ts";
+import type { DeadLetter } from "./dead-letter.ts";
+import type { Source } from "./source.ts";
+
+/** A body in JSON. */
+export interface EntryBody {
+  /** The text itself, or its bytes in base64; see {@link EntryBody.bodyEncoding}. */
+  readonly body: string;
+  /** `text` for UTF-8 without control characters (other than tab and line ends), else `base64`. */
+  readonly bodyEncoding: "text" | "base64";
+  /** Whether only the beginning of the body is here. */
+  readonly bodyCut: boolean;
+}
+
+/**
+ * A message in the dead letters. Plain JSON, the same on every broker; what is not known is null. Times are ISO 8601 in UTC.
+ */
+export interface Entry extends EntryBody {
+  /** Names this one entry, for filters: stable however often it is looked at, and another when the message fails again. */
+  readonly id: string;
+  /** The message's own id. */
+  readonly messageId: string;
+  /** Where it was to be handled: `orders`, `order.placed.billing`. */
+  readonly destination: string;
+  readonly key: string | null;
+  readonly routingKey: string | null;
+  /**
+   * `attempts` (the handler failed as often as it may), `invalid` (it did not decode, or the schema refused it), `rejected`
+   * (the handler said so), `crashed` (those who held it died), `expired`; `unknown` for what another sender put here.
+   */
+  readonly reason: string;
+  readonly errorClass: string | null;
+  readonly error: string | null;
+  /** How often a handler was started on it since it was sent, or sent back. */
+  readonly attempts: number | null;
+  readonly firstFailedAt: string | null;
+  readonly lastFailedAt: string | null;
+  readonly firstPublishedAt: string | null;
+  /** How often it was sent back from the dead letters before. */
+  readonly replays: number;
+  /** The run that sent it back last. */
+  readonly replayRun: string | null;
+  /** The id of the message that this is an edited copy of. */
+  readonly editedFrom: string | null;
+  /** The fingerprint of its failure, as `groups` has it. */
+  readonly group: string;
+  /** The publisher's headers. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly contentType: string | null;
+  /** Bytes of the body. */
+  readonly size: number;
+  /** Whether the destination's codec and schema take the body today. */
+  readonly valid: boolean;
+}
+
+/** An entry with so much of its body. A promise only where the schema is asynchronous. */
+export function entryOf(letter: DeadLetter, source: Source, bodyBytes: number): Entry | Promise<Entry> {
+  const { message } = letter;
+  const known = {
+    id: letter.id,
+    messageId: message.id,
+    destination: letter.destination,
+    key: message.key ?? null,
+    routingKey: message.routingKey ?? null,
+    reason: letter.reason,
+    errorClass: letter.errorClass ?? null,
+    error: letter.error ?? null,
+    attempts: letter.attempts ?? null,
+    firstFailedAt: isoTime(letter.firstFailedAt),
+    lastFailedAt: isoTime(letter.lastFailedAt),
+    firstPublishedAt: isoTime(letter.firstPublishedAt),
+    replays: letter.replays,
+    replayRun: letter.replayRun ?? null,
+    editedFrom: letter.editedFrom ?? null,
+    group: letter.group,
+    headers: userHeaders(message.headers),
+    contentType: message.contentType ?? null,
+    size: message.body.length,
+    ...entryBody(message.body, bodyBytes),
+  };
+  const valid = isValid(letter, source);
+  return typeof valid === "boolean" ? { ...known, valid } : valid.then((is) => ({ ...known, valid: is }));
+}
+
+/** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
+export function isValid(
+  { message }: DeadLetter,
+  { codec, schema }: Pick<Source, "codec" | "schema">,
+): boolean | Promise<boolean> {
+  try {
+    const read = readBody(message, codec, schema);
+    if (!(read instanceof Promise)) return true;
+    return read.then(
+      () => true,
+      () => false,
+    );
+  } catch {
+    return false;
+  }
+}
+
+const LARGEST_DATE = 8_640_000_000_000_000;
+
+function isoTime(milliseconds: number | undefined): string | null {
+  return milliseconds === undefined || milliseconds > LARGEST_DATE ? null : new Date(milliseconds).toISOString();
+}
+
+/** What a terminal might obey, or show as something else than it is: controls, line separators, marks of direction. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
+const ESCAPED = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+/** A body as text where it is plain text, else as base64; at most so many bytes of it. */
+export function entryBody(body: Uint8Array, mostBytes: number): EntryBody {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const isText = isUtf8(bytes);
+  const bodyCut = bytes.length > mostBytes;
+  const shown = bodyCut ? bytes.subarray(0, isText ? characterEnd(bytes, mostBytes) : mostBytes) : bytes;
+  if (isText) {
+    const text = shown.toString("utf8");
+    if (!UNPRINTABLE.test(text)) return { body: text, bodyEncoding: "text", bodyCut };
+  }
+  return { body: shown.toString("base64"), bodyEncoding: "base64", bodyCut };
+}
+
+/** The last end of a character at or before a place in UTF-8. */
+function characterEnd(bytes: Buffer, at: number): number {
+  let end = at;
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return end;
+}
+
+/**
+ * JSON on one line that is safe to print: what a terminal might obey is escaped, also in headers and errors. `JSON.parse`
+ * gives back the same.
+ */
+export function stringifyEntry(entry: object): string {
+  return JSON.stringify(entry).replace(
+    ESCAPED,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

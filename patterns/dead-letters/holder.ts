@@ -1,0 +1,292 @@
+import type { DeliverySink, DeliveryToken, IncomingMessage, Receiver, Settlement } from "../../core/adapter.ts";
+import type { DeadLettersAddress } from "../../core/address.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Timer } from "../../core/clock.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import { pause } from "./waiting.ts";
+
+/** The first window of a receiver, until something is known of the sizes of bodies. */
+const FIRST_WINDOW = 32;
+const WIDEST_WINDOW = 1_000;
+const NARROWEST_WINDOW = 4;
+/** The most bytes of bodies that are on their way or wait to be looked at. */
+const MOST_BYTES = 32 * 1024 * 1024;
+const SETTLED_AT_ONCE = 1_000;
+/** Leases are renewed three times before they end. */
+const RENEWALS = 3;
+
+/** A dead letter in our hands: nobody else has it until it is removed, given back or lost. */
+export interface Taken {
+  readonly message: IncomingMessage;
+  readonly from: OpenReceiver;
+}
+
+/**
+ * Takes dead letters, and keeps them from everybody else until its end. What was looked at and stays is kept as a token,
+ * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
+ * further receiver whenever one has its window full of what stays: so the bodies in memory are bounded, and what is held is
+ * not.
+ */
+export class Holder {
+  readonly #internals: BrokerInternals;
+  readonly #address: DeadLettersAddress;
+  readonly #wanted: ((message: IncomingMessage) => boolean) | undefined;
+  readonly #receivers: OpenReceiver[] = [];
+  #messages = 0;
+  #bytes = 0;
+  #stalled: MessagingError | undefined;
+  #arrived: (() => void) | undefined;
+
+  private constructor(
+    internals: BrokerInternals,
+    address: DeadLettersAddress,
+    wanted: ((message: IncomingMessage) => boolean) | undefined,
+  ) {
+    this.#internals = internals;
+    this.#address = address;
+    this.#wanted = internals.adapter.browse === undefined ? undefined : wanted;
+  }
+
+  /** Rejects as `Adapter.receive` does. Where `wanted` cannot be asked by the broker everything is taken. */
+  static async open(
+    internals: BrokerInternals,
+    address: DeadLettersAddress,
+    wanted?: (message: IncomingMessage) => boolean,
+  ): Promise<Holder> {
+    const holder = new Holder(internals, address, wanted);
+    await holder.#open();
+    return holder;
+  }
+
+  /** How many are in our hands. */
+  get held(): number {
+    let held = 0;
+    for (const receiver of this.#receivers) held += receiver.held;
+    return held;
+  }
+
+  /** Whether deliveries have leases, as on brokers that tell little about what stands. */
+  get leased(): boolean {
+    return this.#receivers.some(({ leased }) => leased);
+  }
+
+  /** Why nothing comes, as far as the broker says. */
+  get stalled(): MessagingError | undefined {
+    return this.#stalled;
+  }
+
+  /** What came, all of it that waits here; nothing after so many milliseconds without any, or an abort. */
+  async take(waitMs: number, signal?: AbortSignal): Promise<readonly Taken[]> {
+    if (!this.#receivers.some((receiver) => receiver.hasWaiting)) {
+      if (this.#receivers.at(-1)?.isFull === true) await this.#open();
+      await this.#arrival(waitMs, signal);
+    }
+    return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
+  }
+
+  /** It stays: it is kept in our hands until the end, without its body, or passed over from now on as not wanted. */
+  keep({ message, from }: Taken): void {
+    if (this.#wanted === undefined) from.keep(message.token);
+    else from.giveBack(message.token);
+  }
+
+  /** Removes it for good. Resolves with whether it is gone; false if it was lost before, and will come again. */
+  remove(taken: Taken): Promise<boolean> {
+    return taken.from.remove(taken.message.token);
+  }
+
+  /** Gives back everything. A second call does nothing. */
+  async close(): Promise<void> {
+    await Promise.all(this.#receivers.splice(0).map((receiver) => receiver.close()));
+  }
+
+  async #open(): Promise<void> {
+    const { adapter, clock } = this.#internals;
+    const receiver = new OpenReceiver(this.#messages === 0 ? FIRST_WINDOW : this.#window());
+    const sink: DeliverySink = {
+      deliver: (batch) => {
+        this.#stalled = undefined;
+        this.#messages += batch.length;
+        for (const { body } of batch) this.#bytes += body.length;
+        receiver.deliver(batch);
+        receiver.widen(this.#window());
+        this.#arrived?.();
+      },
+      lost: (tokens) => receiver.lost(tokens),
+      recall: (tokens) => receiver.recall(tokens),
+      stalled: (cause) => {
+        this.#stalled = cause;
+      },
+      flowing: () => {
+        this.#stalled = undefined;
+      },
+    };
+    const options = {
+      window: receiver.window,
+      ordered: false,
+      ...(this.#wanted === undefined ? {} : { wanted: this.#wanted }),
+    };
+    receiver.opened(await adapter.receive(this.#address, options, sink), clock);
+    this.#receivers.push(receiver);
+  }
+
+  #window(): number {
+    const average = Math.max(this.#bytes / Math.max(this.#messages, 1), 1);
+    return Math.min(Math.max(Math.floor(MOST_BYTES / average), NARROWEST_WINDOW), WIDEST_WINDOW);
+  }
+
+  async #arrival(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const ended = new AbortController();
+    this.#arrived = () => ended.abort();
+    const either = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
+    await pause(this.#internals.clock, waitMs, either);
+    this.#arrived = undefined;
+  }
+}
+
+/** One receiver of a holder, and what it has. */
+export class OpenReceiver {
+  window: number;
+  #receiver: Receiver | undefined;
+  /** Delivered and not looked at yet. */
+  #waiting = new Map<DeliveryToken, IncomingMessage>();
+  /** Looked at, and in work. */
+  readonly #working = new Set<DeliveryToken>();
+  /** Looked at, and to be given back. */
+  readonly #kept = new Set<DeliveryToken>();
+  #removals: { readonly token: DeliveryToken; readonly done: (removed: boolean) => void }[] = [];
+  #stopRenewing: (() => Promise<void>) | undefined;
+
+  constructor(window: number) {
+    this.window = window;
+  }
+
+  opened(receiver: Receiver, clock: BrokerInternals["clock"]): void {
+    this.#receiver = receiver;
+    receiver.window(this.window);
+    if (receiver.leaseMs !== undefined)
+      this.#stopRenewing = renewing(clock, receiver.leaseMs / RENEWALS, () => this.#renew());
+  }
+
+  get held(): number {
+    return this.#waiting.size + this.#working.size + this.#kept.size;
+  }
+
+  get leased(): boolean {
+    return this.#receiver?.leaseMs !== undefined;
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /** Whether nothing more comes because of what is kept. */
+  get isFull(): boolean {
+    return this.held >= this.window && this.#kept.size > 0;
+  }
+
+  widen(window: number): void {
+    if (window <= this.window) return;
+    this.window = window;
+    this.#receiver?.window(window);
+  }
+
+  deliver(batch: readonly IncomingMessage[]): void {
+    for (const message of batch) this.#waiting.set(message.token, message);
+  }
+
+  lost(tokens: readonly DeliveryToken[] | "all"): void {
+    const all = [this.#waiting, this.#working, this.#kept];
+    for (const holding of all) {
+      if (tokens === "all") holding.clear();
+      else for (const token of tokens) holding.delete(token);
+    }
+  }
+
+  /** Others are to have these: what is not in work goes back. */
+  recall(tokens: readonly DeliveryToken[]): void {
+    const idle = tokens.filter((token) => this.#waiting.delete(token) || this.#kept.delete(token));
+    void this.#release(idle);
+  }
+
+  takeWaiting(): Taken[] {
+    const waiting = this.#waiting;
+    if (waiting.size === 0) return [];
+    this.#waiting = new Map();
+    return [...waiting.values()].map((message) => {
+      this.#working.add(message.token);
+      return { message, from: this };
+    });
+  }
+
+  keep(token: DeliveryToken): void {
+    if (this.#working.delete(token)) this.#kept.add(token);
+  }
+
+  giveBack(token: DeliveryToken): void {
+    if (this.#working.delete(token)) void this.#release([token]);
+  }
+
+  /** What is removed within one turn is settled in one batch. */
+  remove(token: DeliveryToken): Promise<boolean> {
+    return new Promise((done) => {
+      this.#removals.push({ token, done });
+      if (this.#removals.length === 1) queueMicrotask(() => void this.#settleRemovals());
+    });
+  }
+
+  async #settleRemovals(): Promise<void> {
+    const removals = this.#removals;
+    this.#removals = [];
+    const batch = removals.map(({ token }): Settlement => ({ token, action: "ack" }));
+    const results = (await this.#receiver?.settle(batch)) ?? [];
+    for (const [index, { token, done }] of removals.entries()) {
+      this.#working.delete(token);
+      done(results[index] === "settled");
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const held = [...this.#waiting.keys(), ...this.#working, ...this.#kept];
+    for (let from = 0; from < held.length; from += SETTLED_AT_ONCE) {
+      const tokens = held.slice(from, from + SETTLED_AT_ONCE);
+      const kept = (await this.#receiver?.extend(tokens)) ?? [];
+      this.lost(tokens.filter((_, index) => kept[index] === false));
+    }
+  }
+
+  async #release(tokens: readonly DeliveryToken[]): Promise<void> {
+    for (let from = 0; from < tokens.length; from += SETTLED_AT_ONCE) {
+      const batch = tokens.slice(from, from + SETTLED_AT_ONCE);
+      await this.#receiver?.settle(batch.map((token) => ({ token, action: "release" })));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#receiver?.window(0);
+    // A lease that is renewed behind the release would keep the message from everybody.
+    await this.#stopRenewing?.();
+    const held = [...this.#waiting.keys(), ...this.#working, ...this.#kept];
+    this.lost("all");
+    await this.#release(held);
+    await this.#receiver?.close();
+  }
+}
+
+/** Calls again and again until it is stopped; resolves the stop when no call is under way. */
+function renewing(clock: BrokerInternals["clock"], everyMs: number, renew: () => Promise<void>): () => Promise<void> {
+  let timer: Timer;
+  let stopped = false;
+  let under: Promise<void> = Promise.resolve();
+  const again = (): void => {
+    under = renew().then(() => {
+      if (!stopped) timer = clock.schedule(again, everyMs);
+    });
+  };
+  timer = clock.schedule(again, everyMs);
+  return async () => {
+    stopped = true;
+    clock.cancel(timer);
+    await under;
+  };
+}

@@ -1,0 +1,113 @@
+import { MessagingError } from "../../core/errors.ts";
+import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
+import type { DeadLetter } from "./dead-letter.ts";
+import { isValid } from "./entry.ts";
+import type { Look } from "./look.ts";
+import { comparePlaces, type Place, placeOf } from "./page.ts";
+import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
+
+/** Entries that were asked for and are not in a plan. */
+export interface Refused {
+  readonly why: string;
+  readonly count: number;
+  /** The id of one of them. */
+  readonly example: string;
+}
+
+/**
+ * What a run is going to do: plain JSON, to be looked at, and to be kept (`JSON.stringify`) so that the run can be taken up
+ * again after a crash. It names every entry, by some 25 bytes each: what is dead-lettered later is in no plan.
+ */
+export interface Plan extends Look {
+  /** Names the run; it stands in a header of every message that the run sends back. */
+  readonly run: string;
+  readonly action: "replay" | "discard";
+  /** Whose dead letters: `orders`, `order.placed.billing`. */
+  readonly source: string;
+  /** What was asked for, as text. */
+  readonly filter: string;
+  /** ISO time; ages in the filter are counted up to it. */
+  readonly plannedAt: string;
+  /** How many entries are going to be sent back or discarded. */
+  readonly count: number;
+  /** Where to, and how many; for a discard where from. */
+  readonly destinations: readonly { readonly destination: string; readonly count: number }[];
+  /** What was asked for and is left alone, and why. */
+  readonly refused: readonly Refused[];
+  /** How many more were asked for than `limit` allows; they were dead-lettered last. */
+  readonly beyondLimit: number;
+  /** For a replay: where it sends to. */
+  readonly to: TargetAddress | null;
+  /** The ids of the entries, those that failed first before the others. */
+  readonly entries: readonly string[];
+}
+
+/** On a message whose headers were over the limits of a reader. Sent back, it would go without them. */
+const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
+
+/** Gathers what a run selects. */
+export class Selection {
+  readonly #places = new Map<string, Place>();
+  readonly #refused = new Map<string, { count: number; example: string }>();
+
+  add(letter: DeadLetter): void {
+    this.#places.set(letter.id, placeOf(letter));
+  }
+
+  refuse(letter: DeadLetter, why: string): void {
+    const known = this.#refused.get(why);
+    if (known === undefined) this.#refused.set(why, { count: 1, example: letter.id });
+    else known.count++;
+  }
+
+  get refused(): readonly Refused[] {
+    return [...this.#refused].map(([why, { count, example }]) => ({ why, count, example }));
+  }
+
+  /** The ids of the first so many. */
+  first(limit: number): { readonly entries: readonly string[]; readonly beyondLimit: number } {
+    const all = [...this.#places.values()].sort(comparePlaces);
+    const entries = all.slice(0, limit).map(({ id }) => id);
+    return { entries, beyondLimit: all.length - entries.length };
+  }
+}
+
+/** Why a dead letter is not to be sent back; undefined if nothing is against it. A promise only where the schema is asynchronous. */
+export function whyNotReplayed(
+  letter: DeadLetter,
+  target: Target,
+  { maxReplays, edited }: { readonly maxReplays: number; readonly edited: boolean },
+): string | undefined | Promise<string | undefined> {
+  if (letter.replays >= maxReplays) return `sent back ${maxReplays} times already (maxReplays)`;
+  if (letter.message.headers[HEADERS_NOT_READ] !== undefined) {
+    return "its headers are over the limits and were not read; sent back, it would go without them";
+  }
+  // What an edit makes of the body is checked when it is made.
+  if (edited) return undefined;
+  const refused = `the codec or the schema of ${target.name} does not take its body: it would fail again; edit or discard it`;
+  const valid = isValid(letter, target);
+  if (typeof valid === "boolean") return valid ? undefined : refused;
+  return valid.then((is) => (is ? undefined : refused));
+}
+
+/** A plan that was kept, read back. Throws `invalid` for what is none, or is another source's. */
+export function planOf(given: unknown, source: string): Plan {
+  const plan = (given ?? {}) as Partial<Plan>;
+  const { run, action, entries, to, filter } = plan;
+  const isPlan =
+    typeof run === "string" &&
+    run !== "" &&
+    (action === "discard" ? to === null : action === "replay" && isTargetAddress(to)) &&
+    Array.isArray(entries) &&
+    entries.every((entry) => typeof entry === "string") &&
+    typeof filter === "string";
+  if (!isPlan)
+    throw new MessagingError("invalid", "resume takes the plan of a replay or a discard, as it was kept in JSON");
+  if (plan.source !== source) {
+    throw new MessagingError(
+      "invalid",
+      `the plan is for the dead letters of ${plan.source}, and these are those of ${source}`,
+    );
+  }
+  return plan as Plan;
+}

@@ -1,0 +1,150 @@
+import { createHash } from "node:crypto";
+import type { OutgoingMessage } from "../../core/adapter.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Headers } from "../../core/delivery.ts";
+import { issuePath } from "../../core/engine/outgoing.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
+import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
+import type { DeadLetter } from "./dead-letter.ts";
+import { type Entry, entryOf } from "./entry.ts";
+import type { Source } from "./source.ts";
+import type { Target } from "./target.ts";
+
+/**
+ * Makes another body of a dead letter's: of what its codec read, not yet parsed by the schema, or undefined where the codec
+ * could not read it. Undefined leaves the message where it is.
+ */
+export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
+
+/** Sends dead letters back, each as a confirmed copy under its own id. */
+export class ReplayAction implements Action {
+  readonly batch = 1;
+  readonly concurrency = 256;
+  readonly #internals: BrokerInternals;
+  readonly #source: Source;
+  readonly #target: Target;
+  readonly #run: string;
+  readonly #edit: Edit | undefined;
+
+  constructor(internals: BrokerInternals, source: Source, target: Target, run: string, edit: Edit | undefined) {
+    this.#internals = internals;
+    this.#source = source;
+    this.#target = target;
+    this.#run = run;
+    this.#edit = edit;
+  }
+
+  async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
+    return Promise.all(letters.map((letter) => this.#replay(letter)));
+  }
+
+  async #replay(letter: DeadLetter): Promise<Outcome> {
+    const { address, ordered } = this.#target;
+    try {
+      // Without an edit the message is handed over in this turn, so that the order of the calls is kept.
+      const edit = this.#edit;
+      const message = edit === undefined ? copyOf(letter, this.#run) : await this.#edited(letter, edit);
+      if (message === undefined) return LEFT;
+      await this.#internals.sendCopy(address, ordered, message);
+      return message.id === letter.message.id ? DONE : { kind: "done", sent: message.id };
+    } catch (error) {
+      return { kind: "failed", error: asMessagingError(error) };
+    }
+  }
+
+  async #edited(letter: DeadLetter, edit: Edit): Promise<OutgoingMessage | undefined> {
+    const entry = await entryOf(letter, this.#source, Number.POSITIVE_INFINITY);
+    const changed = await edit(this.#bodyOf(letter), entry);
+    if (changed === undefined) return undefined;
+    const { schema, codec, name } = this.#target;
+    const result = await schema?.["~standard"].validate(changed);
+    if (result?.issues !== undefined) {
+      const shown = result.issues.slice(0, 5).map(issuePath);
+      throw new MessagingError("invalid", `the schema of ${name} refuses the edited body at ${shown.join(", ")}`);
+    }
+    const body = codec.encode(changed);
+    const { maxMessageBytes } = this.#internals.adapter.capabilities;
+    if (body.length > maxMessageBytes) {
+      const text = `the edited body has ${body.length} bytes, and ${this.#internals.adapter.name} takes ${maxMessageBytes}`;
+      throw new MessagingError("too-large", text);
+    }
+    return editedCopyOf(letter, this.#run, body, codec.contentType);
+  }
+
+  #bodyOf({ message }: DeadLetter): unknown {
+    try {
+      return this.#source.codec.decode(message.body);
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+function asMessagingError(cause: unknown): MessagingError {
+  if (isMessagingError(cause)) return cause;
+  return new MessagingError("invalid", "the edit threw, or what it made cannot be encoded; see the cause", { cause });
+}
+
+/** What is of the dead message's last life, and not of the message. */
+const LAST_LIFE: Readonly<Record<string, undefined>> = Object.freeze({
+  [HEADER.attempts]: undefined,
+  [HEADER.firstFailedAt]: undefined,
+  [HEADER.dueAt]: undefined,
+  [HEADER.expiresAt]: undefined,
+  [HEADER.deadReason]: undefined,
+  [HEADER.deadOrigin]: undefined,
+  [HEADER.deadErrorClass]: undefined,
+  [HEADER.deadError]: undefined,
+  [HEADER.deadAttempts]: undefined,
+  [HEADER.deadFirstAt]: undefined,
+  [HEADER.deadLastAt]: undefined,
+});
+
+/** The message as it was, with attempts and time to live beginning anew. */
+function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage {
+  const headers = withHeaders(message.headers, {
+    ...LAST_LIFE,
+    [HEADER.replays]: String(replays + 1),
+    [HEADER.replayRun]: run,
+  });
+  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = message;
+  return {
+    id,
+    key,
+    routingKey,
+    headers,
+    body,
+    contentType,
+    size: sizeOf(body, headers),
+    priority,
+    delayMs: 0,
+    ttlMs: undefined,
+  };
+}
+
+function editedCopyOf(letter: DeadLetter, run: string, body: Uint8Array, contentType: string): OutgoingMessage {
+  const copy = copyOf(letter, run);
+  const { firstPublishedAt } = letter;
+  const headers = withHeaders(copy.headers, {
+    [HEADER.editedFrom]: copy.id,
+    [HEADER.publishedAt]: firstPublishedAt === undefined ? undefined : String(firstPublishedAt),
+  });
+  return { ...copy, id: editedId(letter, body), body, contentType, headers, size: sizeOf(body, headers) };
+}
+
+function sizeOf(body: Uint8Array, headers: Headers): number {
+  return body.length + headerBytes(headers);
+}
+
+/**
+ * The id of an edited copy: a UUID of version 8 (RFC 9562) made of the entry and the new body, so that the same edit, made
+ * again after a crash, is a duplicate and no other message.
+ */
+function editedId({ id }: DeadLetter, body: Uint8Array): string {
+  const bytes = createHash("sha256").update(`${id}\n`).update(body).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = bytes.toString("hex");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -1,0 +1,247 @@
+import type { IncomingMessage } from "../../core/adapter.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { type Action, endsRun, type Outcome } from "./action.ts";
+import { DeadLetter } from "./dead-letter.ts";
+import { Holder, type Taken } from "./holder.ts";
+import type { Plan } from "./plan.ts";
+import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
+import { type RunResult, Tally } from "./run-result.ts";
+import type { Source } from "./source.ts";
+import { Standing } from "./standing.ts";
+import { Stillness } from "./stillness.ts";
+import { Pacer } from "./waiting.ts";
+
+/** What a run works with. */
+export interface RunParts {
+  readonly internals: BrokerInternals;
+  readonly source: Source;
+  readonly plan: Plan;
+  readonly action: Action;
+  /** How long to wait for what others hold, in milliseconds. */
+  readonly patienceMs: number;
+}
+
+interface Work {
+  readonly taken: Taken;
+  readonly letter: DeadLetter;
+}
+
+/** How long to watch at a time. */
+const GLANCE_MS = 250;
+
+/**
+ * Does what a plan says: takes each entry into its own hands, so that nobody else has it, makes it safe elsewhere, and
+ * removes it then. A crash in between leaves the entry where it is, to be done again under the same id.
+ */
+export class Run {
+  readonly #parts: RunParts;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onProgress: RunOptions["onProgress"];
+  readonly #ramp: Required<Ramp> | undefined;
+  readonly #pacer: Pacer;
+  readonly #tally: Tally;
+  readonly #selected: ReadonlySet<string>;
+  /** What is left of the plan. */
+  readonly #pending = new Set<string>();
+  /** How many more may be begun in this step. */
+  #quota = Number.POSITIVE_INFINITY;
+  /** Messages that are safe elsewhere: further copies of them are only removed. */
+  readonly #safe = new Set<string>();
+  /** Messages that are being made safe. */
+  readonly #making = new Map<string, Promise<Outcome>>();
+  readonly #underWay = new Set<Promise<void>>();
+
+  /** Throws `invalid` for wrong options. */
+  constructor(parts: RunParts, options: RunOptions) {
+    this.#parts = parts;
+    this.#ramp = checkRunOptions(`the run of a ${parts.plan.action}`, options);
+    this.#signal = options.signal;
+    this.#onProgress = options.onProgress;
+    this.#pacer = new Pacer(parts.internals.clock, options.rate);
+    this.#tally = new Tally(parts.plan);
+    this.#selected = new Set(parts.plan.entries);
+  }
+
+  /** Never rejects for what the broker or the archive does: that is in the result. */
+  async execute(): Promise<RunResult> {
+    for (const entry of this.#parts.plan.entries) this.#pending.add(entry);
+    try {
+      while (this.#pending.size > 0 && !this.#isOver) {
+        if (this.#ramp !== undefined) this.#quota = this.#ramp.first * this.#ramp.factor ** this.#tally.step;
+        this.#tally.step++;
+        await this.#step();
+      }
+    } catch (cause) {
+      const text = "the run failed; see the cause";
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("rejected", text, { cause }));
+    }
+    if (this.#signal?.aborted) this.#tally.stop("cancelled");
+    return this.#tally.result();
+  }
+
+  get #isOver(): boolean {
+    return this.#tally.stopped !== undefined || this.#signal?.aborted === true;
+  }
+
+  /** With a holder of its own: what an earlier step passed over is wanted now. */
+  async #step(): Promise<void> {
+    const { internals, source } = this.#parts;
+    const wanted = (message: IncomingMessage): boolean => this.#isWanted(new DeadLetter(message, source.name));
+    const holder = await Holder.open(internals, source.deadLetters, wanted);
+    try {
+      await this.#work(holder);
+      await Promise.all(this.#underWay);
+      if (this.#pending.size > 0 && !this.#isOver) await this.#observe(holder);
+    } finally {
+      await Promise.all(this.#underWay);
+      await holder.close();
+    }
+  }
+
+  #isWanted(letter: DeadLetter): boolean {
+    // It was sent back by this run, and failed again: not once more.
+    if (letter.replayRun === this.#parts.plan.run) {
+      this.#tally.sawAgain(letter);
+      return false;
+    }
+    if (this.#safe.has(letter.content)) return this.#selected.has(letter.id);
+    return this.#quota > 0 && this.#pending.has(letter.id);
+  }
+
+  async #work(holder: Holder): Promise<void> {
+    const { internals, source, patienceMs } = this.#parts;
+    const stillness = new Stillness(internals, source.deadLetters, holder, patienceMs);
+    const standing = new Standing(internals, source, patienceMs, this.#signal);
+    while (this.#pending.size > 0 && this.#quota > 0 && !this.#isOver) {
+      const batch = await holder.take(standing.waitMs ?? stillness.waitMs, this.#signal);
+      if (batch.length > 0) {
+        stillness.disturbed();
+        standing.disturbed();
+        await this.#begin(holder, batch);
+      } else if (this.#underWay.size > 0) {
+        await Promise.race(this.#underWay);
+      } else if (!this.#isOver && (await this.#nothingComes(stillness, standing))) {
+        return;
+      }
+    }
+  }
+
+  /** Begins with what is wanted of a batch; the rest stays. */
+  async #begin(holder: Holder, batch: readonly Taken[]): Promise<void> {
+    const { action, source } = this.#parts;
+    let gathered: Work[] = [];
+    const begin = async (): Promise<void> => {
+      const work = gathered;
+      gathered = [];
+      if (work.length === 0) return;
+      const under = this.#do(holder, work).finally(() => this.#underWay.delete(under));
+      this.#underWay.add(under);
+      while (this.#underWay.size >= action.concurrency) await Promise.race(this.#underWay);
+    };
+    for (const taken of batch) {
+      const letter = new DeadLetter(taken.message, source.name);
+      if (this.#isOver || !this.#isWanted(letter)) {
+        holder.keep(taken);
+        continue;
+      }
+      await this.#pacer.pass(this.#signal);
+      if (this.#isOver) {
+        holder.keep(taken);
+        continue;
+      }
+      this.#quota--;
+      gathered.push({ taken, letter });
+      if (gathered.length >= action.batch) await begin();
+    }
+    await begin();
+  }
+
+  /** Makes each safe elsewhere, once for all copies of a message, and removes it. */
+  async #do(holder: Holder, work: readonly Work[]): Promise<void> {
+    const outcomes = await this.#makeSafe(work);
+    await Promise.all(work.map((each, index) => this.#finish(holder, each, outcomes[index] as Outcome)));
+    this.#tell();
+  }
+
+  #makeSafe(work: readonly Work[]): Promise<readonly Outcome[]> {
+    const first = work.filter(({ letter }, index) => {
+      if (this.#safe.has(letter.content) || this.#making.has(letter.content)) return false;
+      return work.findIndex((other) => other.letter.content === letter.content) === index;
+    });
+    if (first.length > 0) {
+      const performed = this.#parts.action.perform(first.map(({ letter }) => letter));
+      for (const [index, { letter }] of first.entries()) {
+        const made = performed.then((outcomes) => {
+          const outcome = outcomes[index] as Outcome;
+          this.#making.delete(letter.content);
+          if (outcome.kind === "done") this.#safe.add(letter.content);
+          return outcome;
+        });
+        this.#making.set(letter.content, made);
+      }
+    }
+    return Promise.all(
+      work.map(({ letter }) => this.#making.get(letter.content) ?? Promise.resolve<Outcome>({ kind: "done" })),
+    );
+  }
+
+  async #finish(holder: Holder, { taken, letter }: Work, outcome: Outcome): Promise<void> {
+    const tally = this.#tally;
+    if (outcome.kind === "done") {
+      // One that was lost meanwhile comes again, and is only removed then.
+      if (!(await holder.remove(taken))) return;
+      if (this.#pending.delete(letter.id)) tally.done++;
+      if (outcome.sent !== undefined) tally.edit(letter, outcome.sent);
+      return;
+    }
+    if (this.#pending.delete(letter.id)) {
+      if (outcome.kind === "left") tally.left++;
+      else tally.failure(letter, outcome.error);
+    }
+    holder.keep(taken);
+    if (outcome.kind === "failed" && endsRun(outcome.error)) tally.stop("error", outcome.error);
+  }
+
+  #tell(): void {
+    try {
+      this.#onProgress?.(this.#tally.progress());
+    } catch {
+      // An observer that fails must not disturb what it observes.
+    }
+  }
+
+  /** Whether this step is at its end. */
+  async #nothingComes(stillness: Stillness, standing: Standing): Promise<boolean> {
+    if (standing.canLook) {
+      const end = await standing.look(this.#pending, (id) => {
+        this.#pending.delete(id);
+        this.#tally.missing++;
+      });
+      if (end === "held") this.#tally.stop("held");
+      return end === "held";
+    }
+    const end = await stillness.reached(true);
+    if (end === "others") this.#tally.stop("held");
+    if (end === "no" || end === "others") return false;
+    this.#tally.missing += this.#pending.size;
+    this.#pending.clear();
+    return true;
+  }
+
+  /** Watches for what comes back. */
+  async #observe(holder: Holder): Promise<void> {
+    const { clock } = this.#parts.internals;
+    const { observeMs, tolerate } = this.#ramp as Required<Ramp>;
+    const end = clock.monotonic() + observeMs;
+    for (let left = observeMs; left > 0 && !this.#isOver; left = end - clock.monotonic()) {
+      const batch = await holder.take(Math.min(left, GLANCE_MS), this.#signal);
+      for (const taken of batch) {
+        this.#isWanted(new DeadLetter(taken.message, this.#parts.source.name));
+        holder.keep(taken);
+      }
+      if (this.#tally.cameBack > tolerate) this.#tally.stop("failed-again");
+    }
+    this.#tell();
+  }
+}

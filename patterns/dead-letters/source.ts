@@ -1,0 +1,50 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { addressName, type DeadLettersAddress, type WorkAddress } from "../../core/address.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Codec } from "../../core/codec.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { checkName } from "../../core/names.ts";
+
+/** A queue or a subscription whose dead letters are worked on. */
+export interface Source {
+  readonly address: WorkAddress;
+  readonly deadLetters: DeadLettersAddress;
+  /** As people read it: `orders`, `order.placed.billing`. */
+  readonly name: string;
+  readonly ordered: boolean;
+  readonly schema: StandardSchemaV1 | undefined;
+  readonly codec: Codec;
+}
+
+/** Throws `invalid` for what is neither a queue nor a topic with the name of a subscription. */
+export function sourceOf(
+  internals: BrokerInternals,
+  destination: Queue<never, unknown> | Topic<never, unknown>,
+  subscription: string | undefined,
+): Source {
+  const address = addressOf(destination, subscription);
+  return {
+    address,
+    deadLetters: { kind: "dead-letters", of: address },
+    name: addressName(address),
+    ordered: destination.options.ordered === true,
+    schema: destination.schema,
+    codec: destination.options.codec ?? internals.codec,
+  };
+}
+
+function addressOf(
+  destination: Queue<never, unknown> | Topic<never, unknown> | null | undefined,
+  subscription: string | undefined,
+): WorkAddress {
+  if (destination?.kind === "queue" && subscription === undefined) return { kind: "queue", name: destination.name };
+  if (destination?.kind === "topic" && subscription !== undefined) {
+    checkName("subscription", subscription);
+    return { kind: "subscription", topic: destination.name, name: subscription };
+  }
+  throw new MessagingError(
+    "invalid",
+    "deadLetters(broker, …) takes a queue, or a topic and the name of its subscription: each has dead letters of its own",
+  );
+}
