@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBroker, isMessagingError, subscription } from "anybroker";
 import { memorySpace } from "anybroker/memory";
-import { adapterFromUrl } from "./broker-from-url.ts";
-import { Crew, inProcess, processes } from "./crew.ts";
-import { type Account, Ledger } from "./ledger.ts";
+import { adapterFromUrl } from "../shared/broker-from-url.ts";
+import { Crew } from "../shared/crew.ts";
+import { Progress } from "../shared/progress.ts";
+import { inProcess, processes } from "./hire.ts";
+import { type Account, Ledger, type Role } from "./ledger.ts";
 import { customerOrders, type Order, SUBSCRIPTIONS, sale } from "./orders.ts";
-import { Progress } from "./progress.ts";
 
 const ORDERS = Number(process.env.ORDERS || 20_000);
 /** Sends that wait for their confirm at once; the other customers wait for room. */
@@ -95,9 +96,9 @@ async function accept(order: Order): Promise<void> {
 }
 
 /** Shows how far the crew is, and kills one of it on the way. False if the deadline passed before everything was done. */
-async function follow(crew: Crew): Promise<boolean> {
+async function follow(crew: Crew<Role>): Promise<boolean> {
   const deadline = performance.now() + DEADLINE_MS;
-  let killed: Promise<void> | undefined;
+  let killed: Promise<unknown> | undefined;
   while (performance.now() < deadline) {
     ledger.read();
     const [ordered, ...events] = accounts();

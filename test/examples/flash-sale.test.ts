@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
-import { expectNothingLost, startFlashSale } from "./run-flash-sale.ts";
+import { expectNothingLost } from "./flash-sale-ledger.ts";
+import { startExample } from "./run-example.ts";
 
 let built: BuiltPackage;
 
@@ -11,7 +12,7 @@ beforeAll(async () => {
 afterAll(() => built.remove());
 
 test("the flash sale in process loses nothing", { timeout: 120_000 }, async () => {
-  const { code, output } = await startFlashSale(built.folder, {}).ended();
+  const { code, output } = await startExample(built.folder, "flash-sale", {}).ended();
   expectNothingLost(output, 20_000);
   expect(output).toMatch(/[1-9]\d* customers wait for room/);
   expect(output).toMatch(/in-process worker \d+ was killed/);
@@ -21,7 +22,7 @@ test("the flash sale in process loses nothing", { timeout: 120_000 }, async () =
 });
 
 test("an unknown broker is refused, and its password is not repeated", async () => {
-  const run = startFlashSale(built.folder, { BROKER_URL: "smtp://me:canary-password@localhost" });
+  const run = startExample(built.folder, "flash-sale", { BROKER_URL: "smtp://me:canary-password@localhost" });
   const { code, output } = await run.ended();
   expect(code).toBe(1);
   expect(output).toContain("BROKER_URL begins with amqp:, amqps:, kafka:// or sqs://");

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunningBroker } from "../brokers/contract.ts";
 import { controlsOrNotRun } from "../brokers/suite.ts";
 import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
-import { expectNothingLost, startFlashSale } from "./run-flash-sale.ts";
+import { expectNothingLost } from "./flash-sale-ledger.ts";
+import { startExample } from "./run-example.ts";
 
 const ORDERS = 20_000;
 
@@ -33,7 +34,7 @@ export function testSales(broker: RunningBroker, sale: SaleOnBroker): void {
   afterAll(() => built.remove());
 
   test("a killed worker is replaced and nothing is lost", { timeout: 300_000 }, async () => {
-    const { code, output } = await startFlashSale(built.folder, environment()).ended();
+    const { code, output } = await startExample(built.folder, "flash-sale", environment()).ended();
     expectNothingLost(output, orders);
     expect(output).toMatch(/process \d+ was killed \(SIGKILL/);
     expect(output).toMatch(/process \d+ takes its place/);
@@ -46,7 +47,7 @@ export function testSales(broker: RunningBroker, sale: SaleOnBroker): void {
     { timeout: 300_000 },
     async ({ sign }, context) => {
       const controls = controlsOrNotRun(broker, context);
-      const run = startFlashSale(built.folder, environment());
+      const run = startExample(built.folder, "flash-sale", environment());
       await run.printed(sign);
       await controls.restart();
       const { code, output } = await run.ended();

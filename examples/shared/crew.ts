@@ -1,10 +1,4 @@
-import { fork } from "node:child_process";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import type { Adapter } from "anybroker";
-import type { Role } from "./ledger.ts";
-import { type Job, startWorker } from "./worker.ts";
 
 export interface Worker {
   /** What the worker is, for people: `process 4711`. */
@@ -17,70 +11,21 @@ export interface Worker {
   readonly ended: Promise<unknown>;
 }
 
-type Hire = (role: Role) => Promise<Worker>;
+/** Gets a worker for a role; resolves when it works, rejects if it could not start. */
+export type Hire<Role extends string> = (role: Role) => Promise<Worker>;
 
-const PROGRAM = fileURLToPath(new URL("worker-process.ts", import.meta.url));
 const HIRE_AGAIN_MS = 500;
 const HIRE_WITHIN_MS = 120_000;
 
-/** Hires workers that are processes of their own. */
-export function processes(job: Omit<Job, "role">): Hire {
-  return async (role) => {
-    const child = fork(PROGRAM, [JSON.stringify({ ...job, role })]);
-    const ended = once(child, "exit");
-    const ready = once(child, "message");
-    await Promise.race([ready, ended.then(() => Promise.reject(new Error(`${role}: a worker could not start`)))]);
-    return {
-      name: `process ${child.pid}`,
-      ended,
-      async kill() {
-        child.kill("SIGKILL");
-        await ended;
-        return "SIGKILL, in the middle of its work";
-      },
-      async stop() {
-        if (child.connected) child.send("stop");
-        await ended;
-      },
-    };
-  };
-}
-
-/** Hires workers in this process, each with a broker object of its own on the space that they share. */
-export function inProcess(job: Omit<Job, "role">, newAdapter: () => Promise<Adapter>): Hire {
-  let hired = 0;
-  return async (role) => {
-    const adapter = await newAdapter();
-    const broker = await startWorker(adapter, { ...job, role });
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    return {
-      name: `in-process worker ${++hired}`,
-      ended,
-      async kill() {
-        // One process cannot kill a part of itself. This comes closest: the connection goes first, under the running
-        // handlers, so that nothing they still do is settled; then they are aborted.
-        await adapter.close();
-        await broker.stop({ timeoutMs: 0 });
-        end();
-        return "not a SIGKILL, which would end everything here: its connection was closed under its running handlers";
-      },
-      async stop() {
-        await broker.stop();
-        end();
-      },
-    };
-  };
-}
-
 /** Workers, each replaced by another when it ends before its time. */
-export class Crew {
-  readonly #hire: Hire;
+export class Crew<Role extends string> {
+  readonly #hire: Hire<Role>;
   readonly #say: (line: string) => void;
   readonly #workers = new Map<Worker, Role>();
   readonly #posts: Promise<void>[] = [];
   #closing = false;
 
-  constructor(hire: Hire, say: (line: string) => void) {
+  constructor(hire: Hire<Role>, say: (line: string) => void) {
     this.#hire = hire;
     this.#say = say;
   }
@@ -119,12 +64,13 @@ export class Crew {
     return undefined;
   }
 
-  /** Kills one worker of a role. */
-  async killOne(role: Role): Promise<void> {
+  /** Kills the worker of a role that has worked longest. Resolves with its name; undefined if there is none just now. */
+  async killOne(role: Role): Promise<string | undefined> {
     const [worker] = [...this.#workers].find(([, of]) => of === role) ?? [];
-    if (worker === undefined) return;
+    if (worker === undefined) return undefined;
     const what = await worker.kill();
     this.#say(`${role}: ${worker.name} was killed (${what})`);
+    return worker.name;
   }
 
   /** Lets all of them finish. */
