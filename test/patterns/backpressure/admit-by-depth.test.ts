@@ -134,7 +134,9 @@ describe("admitByDepth", () => {
     await pass(1_000);
     expect(admitting.status()[0]).toMatchObject({ depth: 51, full: true });
     depth.error = new MessagingError("not-found", "it is gone");
+    const gone = time.now;
     expect(await finish(end)).toEqual({ id: "5" });
+    expect(time.now - gone).toBeLessThanOrEqual(2_000);
     expect(await finish(admitting.send(orders, 6))).toEqual({ id: "6" });
   });
 

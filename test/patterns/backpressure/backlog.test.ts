@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { MessagingError, queue, topic } from "../../../core/index.ts";
+import { type Delivery, MessagingError, queue, topic } from "../../../core/index.ts";
+import { HandlingMeter } from "../../../patterns/backpressure/handling-meter.ts";
 import { type BacklogOptions, type BacklogReading, backlog } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";
 
@@ -110,7 +111,29 @@ describe("backlog", () => {
     expect(paused.oldestAgeMs).toBeGreaterThan(29_000);
     expect((longer.oldestAgeMs as number) - (paused.oldestAgeMs as number)).toBe(30_000);
     consumer.resume();
+    await pass(1_000);
+    // What was started last had waited long; now nothing waits.
+    expect(await finish(meter.read())).toMatchObject({ depth: 0, oldestAgeMs: 0 });
     await end();
+  });
+
+  it("takes no retry for a message that has waited", async () => {
+    const { clock, pass } = virtualWorld("meter");
+    const meter = new HandlingMeter(clock);
+    const handler = meter.middleware(() => {});
+    const start = (attempt: number, ageMs: number): void => {
+      void handler(undefined, { attempt, firstPublishedAt: new Date(clock.now() - ageMs) } as Delivery);
+    };
+    await pass(1_000);
+    start(1, 40);
+    start(1, 70);
+    start(1, 60);
+    start(2, 5_000);
+    expect(meter.takeOldestMs()).toBe(70);
+    expect(meter.takeOldestMs()).toBe(60);
+    // Another machine's clock is ahead.
+    start(1, -500);
+    expect(meter.takeOldestMs()).toBe(0);
   });
 
   it("is an iterator with its own pace, and ends with the signal or the loop, without a timer left", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { queue } from "../../../core/index.ts";
+import { type Delivery, queue } from "../../../core/index.ts";
 import { type RetryBudgetOptions, retryBudget } from "../../../patterns/backpressure/index.ts";
 import { WindowedSum } from "../../../patterns/backpressure/windowed-sum.ts";
 import { virtualWorld } from "./virtual.ts";
@@ -90,6 +90,23 @@ describe("retryBudget", () => {
     expect(consumer.status().deadLettered).toBe(0);
     expect(budget.status().postponed).toBeGreaterThan(0);
     await finish(broker.stop());
+  });
+
+  it("has retries come back one after the other, and none later than the longest wait", async () => {
+    const { budget, clock } = shop("spread", { ratio: 0, minPerSecond: 0.5, maxWaitMs: 30_000 });
+    const again = budget.middleware(() => {});
+    const waits: number[] = [];
+    while (waits.length < 100) {
+      const outcome = await again(undefined, { attempt: 2 } as Delivery);
+      if (outcome !== undefined && "afterMs" in outcome) waits.push(outcome.afterMs as number);
+    }
+    expect(clock.monotonic()).toBe(0);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(30_000);
+    // About two seconds apart until that is far, and anywhere in the later half from there on.
+    const near = waits.slice(0, 8);
+    expect(near).toEqual([...near].sort((a, b) => a - b));
+    expect(new Set(waits).size).toBeGreaterThan(90);
+    expect(Math.min(...waits.slice(20))).toBeGreaterThanOrEqual(15_000);
   });
 
   it("refuses what makes no sense", () => {

@@ -1,0 +1,47 @@
+import { afterAll, beforeAll } from "vitest";
+import { kafka } from "../../../adapters/kafka/index.ts";
+import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { sqs } from "../../../adapters/sqs/index.ts";
+import { useVirtualHost } from "../../adapters/conformance/virtual-host.ts";
+import { describeElasticMQ, describeKafka, describeRabbitMQ } from "../../brokers/suite.ts";
+import { backpressureCases } from "./cases.ts";
+
+interface OwnNames {
+  readonly namePrefix: string;
+  remove(): Promise<void>;
+}
+
+/** Names for the tests of the enclosing `describe`, removed after them. */
+function useNames(newNamespace: () => OwnNames): () => OwnNames {
+  let names: OwnNames | undefined;
+  beforeAll(() => {
+    names = newNamespace();
+  });
+  afterAll(() => names?.remove());
+  return () => {
+    if (names === undefined) throw new Error("the names are made before the first test, and not earlier");
+    return names;
+  };
+}
+
+describeRabbitMQ("backpressure on RabbitMQ", (broker) => {
+  const host = useVirtualHost(broker);
+  backpressureCases(() => ({ namePrefix: "", adapter: () => rabbitmq({ url: host().url }) }));
+});
+
+describeKafka("backpressure on Kafka", (broker) => {
+  const names = useNames(() => broker.newNamespace());
+  backpressureCases(() => ({
+    namePrefix: names().namePrefix,
+    adapter: () => kafka({ brokers: broker.brokers }),
+  }));
+});
+
+describeElasticMQ("backpressure on SQS", (broker) => {
+  const names = useNames(() => broker.newNamespace());
+  const { url: endpoint, region, credentials } = broker;
+  backpressureCases(() => ({
+    namePrefix: "",
+    adapter: () => sqs({ endpoint, region, credentials, namePrefix: names().namePrefix, waitSeconds: 1 }),
+  }));
+});
