@@ -129,15 +129,16 @@ describe("admitByDepth", () => {
     depth.silent = false;
     depth.ready = 50;
     await pass(10_000);
-    const late = admitting.send(orders, 5);
-    const end = late.catch((error: MessagingError) => error.code);
+    await finish(admitting.send(orders, 5));
+    await pass(1);
+    const late = admitting.send(orders, 6);
     await pass(1_000);
-    expect(admitting.status()[0]).toMatchObject({ depth: 51, full: true });
+    expect(admitting.status()[0]).toMatchObject({ depth: 51, full: true, waiting: 1 });
     depth.error = new MessagingError("not-found", "it is gone");
     const gone = time.now;
-    expect(await finish(end)).toEqual({ id: "5" });
+    expect(await finish(late)).toEqual({ id: "6" });
     expect(time.now - gone).toBeLessThanOrEqual(2_000);
-    expect(await finish(admitting.send(orders, 6))).toEqual({ id: "6" });
+    expect(await finish(admitting.send(orders, 7))).toEqual({ id: "7" });
   });
 
   it("limits what it is told to, and an event by the fullest of its subscriptions", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { queue } from "../../../core/index.ts";
 import { controlIntake, type Intake, type IntakeControl } from "../../../patterns/backpressure/index.ts";
+import { IntakeGroup } from "../../../patterns/backpressure/intake-group.ts";
 import { virtualWorld } from "./virtual.ts";
 
 const orders = queue<number>("orders");
@@ -38,6 +39,28 @@ function controlled() {
   const [first, second] = controls.map(({ intakes }) => intakes[0] as Intake) as [Intake, Intake];
   return { ...world, consumer, first, second, done, passed };
 }
+
+describe("IntakeGroup", () => {
+  it("goes by what was said last, also where letting one go on changes what holds for the others", () => {
+    const { clock } = virtualWorld("group");
+    const group = new IntakeGroup(clock);
+    const told: string[] = [];
+    const intake = (name: string): Intake => ({
+      live: true,
+      ended: false,
+      allow: (handlers) => {
+        told.push(`${name} ${handlers}`);
+        // As a consumer does that holds a message, whose control then holds all of them.
+        if (handlers === 1) group.allow(0);
+      },
+    });
+    group.add(intake("first"));
+    group.add(intake("second"));
+    told.length = 0;
+    group.allow(1);
+    expect(told).toEqual(["first 1", "first 0", "second 0"]);
+  });
+});
 
 describe("controlIntake", () => {
   it("starts handlers only while no control and no one else holds them", async () => {
