@@ -1,0 +1,57 @@
+import { expect, test } from "vitest";
+import { burials, Graveyard, type Grounds } from "../graveyard.ts";
+
+const RAMP = { observeMs: 4_000 };
+
+/** `replay` with its ramp. */
+export function rampCases(grounds: () => Grounds): void {
+  test("all of them, in steps, if none comes back", async () => {
+    const yard = await Graveyard.open(grounds());
+    await yard.bury(burials(13));
+    const handled = new Set<string>();
+    yard.broker.consume(yard.orders, (_, { id }) => void handled.add(id));
+    const { run } = await yard.dead.replay("all");
+    const steps = new Map<number, number>();
+    const result = await run({
+      ramp: { first: 1, factor: 3, observeMs: 300 },
+      onProgress: ({ step, done }) => void steps.set(step, done),
+    });
+    expect(result).toMatchObject({ done: 13, cameBack: 0, stopped: undefined });
+    expect([...steps]).toEqual([
+      [1, 1],
+      [2, 4],
+      [3, 13],
+    ]);
+    await yard.until("all to be handled", () => handled.size === 13);
+    await yard.stop();
+  });
+
+  test("few, if they come back; and those never again in this run", async () => {
+    const yard = await Graveyard.open(grounds());
+    await yard.bury(burials(40));
+    const started: string[] = [];
+    yard.broker.consume(
+      yard.orders,
+      (_, { id }) => {
+        started.push(id);
+        throw new Error("still broken");
+      },
+      { retry: { attempts: 1 } },
+    );
+    const { plan, run } = await yard.dead.replay("all", { maxReplays: 9 });
+    const result = await run({ ramp: RAMP });
+    expect(result).toMatchObject({ done: 1, cameBack: 1, stopped: "failed-again" });
+    expect(started).toHaveLength(1);
+    const [id] = started;
+    const { entries } = await yard.dead.list({ filter: "replays = 1" });
+    expect(entries).toMatchObject([
+      { messageId: id, replays: 1, replayRun: plan.run, reason: "attempts", attempts: 1 },
+    ]);
+    // Taken up again, it sends what it has not sent, and what came back stays.
+    const resumed = await (await yard.dead.resume(plan)).run({ ramp: { ...RAMP, first: 2 } });
+    expect(resumed).toMatchObject({ done: 2, stopped: "failed-again" });
+    expect(new Set(started).size).toBe(started.length);
+    await yard.until("everything to be dead again", async () => (await yard.dead.count()).count === 40);
+    await yard.stop();
+  });
+}
