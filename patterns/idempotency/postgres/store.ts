@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { type Clock, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { answerInTime } from "../answer-in-time.ts";
+import { ask } from "../asking.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { PostgresDatabase } from "./database.ts";
 import { failure } from "./failure.ts";
@@ -51,6 +52,7 @@ class PostgresStore implements PostgresIdempotencyStore {
   readonly #table: string;
   readonly #statements: Statements;
   readonly #timeoutMs: number;
+  readonly #clock: Clock = systemClock();
 
   constructor(database: PostgresDatabase, table: string, timeoutMs: number) {
     this.#database = database;
@@ -104,11 +106,9 @@ class PostgresStore implements PostgresIdempotencyStore {
     values?: unknown[],
     late?: (rows: readonly unknown[]) => void,
   ): Promise<readonly unknown[]> {
-    const ask = async () => (await this.#database.query(text, values)).rows;
-    try {
-      return await answerInTime(ask, this.#timeoutMs, late);
-    } catch (cause) {
-      throw failure(action, cause);
-    }
+    const call = async () => (await this.#database.query(text, values)).rows;
+    const answer = await ask(this.#clock, this.#timeoutMs, call, late);
+    if ("value" in answer) return answer.value;
+    throw failure(action, answer.error);
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { MessagingError } from "../../../core/index.ts";
+import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { answerInTime } from "../answer-in-time.ts";
+import { ask } from "../asking.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import { type IoredisClient, type NodeRedisClient, type RunScript, type Script, scriptRunner } from "./client.ts";
 import { failure } from "./failure.ts";
@@ -45,6 +45,7 @@ class RedisStore implements IdempotencyStore {
   readonly #run: RunScript;
   readonly #keyPrefix: string;
   readonly #timeoutMs: number;
+  readonly #clock: Clock = systemClock();
 
   constructor(run: RunScript, keyPrefix: string, timeoutMs: number) {
     this.#run = run;
@@ -87,12 +88,10 @@ class RedisStore implements IdempotencyStore {
     values: readonly string[],
     late?: (answer: number) => void,
   ): Promise<number> {
-    const ask = async () => Number(await this.#run(script, `${this.#keyPrefix}${key}`, values));
-    try {
-      return await answerInTime(ask, this.#timeoutMs, late);
-    } catch (cause) {
-      throw failure(action, cause);
-    }
+    const call = async () => Number(await this.#run(script, `${this.#keyPrefix}${key}`, values));
+    const answer = await ask(this.#clock, this.#timeoutMs, call, late);
+    if ("value" in answer) return answer.value;
+    throw failure(action, answer.error);
   }
 }
 

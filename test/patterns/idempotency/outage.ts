@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { expect, type TestContext, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
 import { createBroker, queue } from "../../../core/index.ts";
@@ -38,8 +39,8 @@ export function consumersInOutages(server: RunningBroker, open: () => OpenStore)
       effects,
       consumer,
       count: (wanted: (event: IdempotencyEvent) => boolean) => events.filter(wanted).length,
-      sendTwice: async (name: string) => {
-        const ids = Array.from({ length: MESSAGES }, (_, n) => `${name}-${n}`);
+      sendTwice: async () => {
+        const ids = Array.from({ length: MESSAGES }, () => randomUUID());
         await Promise.all(ids.flatMap((id, n) => [0, 1].map(() => broker.send(orders, { n }, { id }))));
         return ids;
       },
@@ -70,10 +71,10 @@ export function consumersInOutages(server: RunningBroker, open: () => OpenStore)
   test.for(["killed", "frozen"] as const)("what comes while the server is %s waits", async (fault, context) => {
     const { begin, end } = faults(context)[fault];
     await withConsuming(async ({ effects, consumer, count, sendTwice }) => {
-      await sendTwice(`${fault}-before`);
+      await sendTwice();
       await expect.poll(() => count(isDuplicate), PATIENCE).toBe(MESSAGES);
       await begin();
-      const ids = await sendTwice(`${fault}-during`);
+      const ids = await sendTwice();
       try {
         await expect.poll(() => count(waitsForStore), PATIENCE).toBeGreaterThanOrEqual(8);
         expect(ids.filter((id) => effects.has(id))).toEqual([]);
@@ -91,7 +92,7 @@ export function consumersInOutages(server: RunningBroker, open: () => OpenStore)
     async (fault, context) => {
       const { begin, end } = faults(context)[fault];
       await withConsuming(async ({ effects, consumer, count, sendTwice }) => {
-        const ids = await sendTwice(`${fault}-midway`);
+        const ids = await sendTwice();
         await expect.poll(() => effects.size, { ...PATIENCE, interval: 1 }).toBeGreaterThan(0);
         await begin();
         await end();
