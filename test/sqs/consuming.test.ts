@@ -12,7 +12,7 @@ import {
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { SqsOptions } from "../../adapters/sqs/index.ts";
 import { bringing, Feed, received } from "./feed.ts";
-import { unopened } from "./opened.ts";
+import { eventually, unopened } from "./opened.ts";
 import { headersOf } from "./outgoing.ts";
 import { ScriptedAccount, topicArn } from "./scripted-account.ts";
 import { entriesOf, type ScriptedAws } from "./scripted-aws.ts";
@@ -60,7 +60,7 @@ function fake(...toFake: ("Date" | "performance")[]): void {
 /** Resolves when some more polls came back. */
 async function polled(aws: ScriptedAws): Promise<void> {
   const polls = aws.inputs("ReceiveMessage").length;
-  await vi.waitUntil(() => aws.inputs("ReceiveMessage").length > polls + 6);
+  await eventually(() => aws.inputs("ReceiveMessage").length > polls + 6);
 }
 
 const receipts = (entries: readonly Record<string, unknown>[]) =>
@@ -78,14 +78,14 @@ describe("the quota of messages in flight", () => {
     const look = async () => {
       const looks = aws.inputs("GetQueueAttributes").length;
       vi.advanceTimersByTime(MINUTE_MS);
-      await vi.waitUntil(() => aws.inputs("GetQueueAttributes").length > looks);
+      await eventually(() => aws.inputs("GetQueueAttributes").length > looks);
     };
     await look();
     await polled(aws);
     expect(consumer.status()).toMatchObject({ state: "running", error: undefined });
     counts.ApproximateNumberOfMessagesNotVisible = String(quota);
     await look();
-    await vi.waitUntil(() => consumer.status().state === "stalled");
+    await eventually(() => consumer.status().state === "stalled");
     await polled(aws);
     const { state, error } = consumer.status();
     expect(state).toBe("stalled");
@@ -95,7 +95,7 @@ describe("the quota of messages in flight", () => {
     });
     counts.ApproximateNumberOfMessagesNotVisible = "0";
     await look();
-    await vi.waitUntil(() => consumer.status().state === "running");
+    await eventually(() => consumer.status().state === "running");
   });
 
   test("is not blamed for a queue that is empty", async () => {
@@ -104,7 +104,7 @@ describe("the quota of messages in flight", () => {
     const counts = { ApproximateNumberOfMessages: "0", ApproximateNumberOfMessagesNotVisible: "120000" };
     aws.on("GetQueueAttributes", () => ({ output: { Attributes: counts } }));
     vi.advanceTimersByTime(MINUTE_MS);
-    await vi.waitUntil(() => aws.inputs("GetQueueAttributes").length > 0);
+    await eventually(() => aws.inputs("GetQueueAttributes").length > 0);
     await polled(aws);
     expect(consumer.status().state).toBe("running");
   });
@@ -119,12 +119,12 @@ test("throttled polls wait longer each time, and say so in the status until they
   const { aws, feed, consumer } = await consuming({ from: ordered });
   const before = aws.inputs("ReceiveMessage").length;
   feed.give("orders.fifo", ...Array.from({ length: 4 }, () => ({ error: "RequestThrottled" })));
-  await vi.waitUntil(() => consumer.status().state === "stalled");
+  await eventually(() => consumer.status().state === "stalled");
   expect(consumer.status().error).toMatchObject({
     code: "overloaded",
     message: expect.stringMatching(/queue "orders".*RequestThrottled/),
   });
-  await vi.waitUntil(() => consumer.status().state === "running", 10_000);
+  await eventually(() => consumer.status().state === "running");
   expect(consumer.status().error).toBeUndefined();
   const backoffs = [50, 100, 200, 400];
   expect(timers.mock.calls.map(([, ms]) => ms).filter((ms) => backoffs.includes(ms ?? 0))).toEqual(backoffs);
@@ -137,20 +137,20 @@ describe("leases", () => {
     const done = Promise.withResolvers<void>();
     const { aws, feed, consumer } = await consuming({
       handler: () => done.promise,
-      sqs: { visibilityTimeoutMs: 1_000 },
+      sqs: { visibilityTimeoutMs: 3_000 },
     });
     aws.on("ChangeMessageVisibilityBatch", async (input) => {
       await gate.promise;
       return { output: { Successful: entriesOf(input) } };
     });
     feed.give("orders", bringing(received({ id: "a" })));
-    await vi.waitUntil(() => aws.inputs("ChangeMessageVisibilityBatch").length === 1);
+    await eventually(() => aws.inputs("ChangeMessageVisibilityBatch").length === 1);
     done.resolve();
-    await vi.waitUntil(() => consumer.status().succeeded === 1);
+    await eventually(() => consumer.status().succeeded === 1);
     await new Promise((resolve) => setImmediate(resolve));
     expect(aws.inputs("DeleteMessageBatch")).toEqual([]);
     gate.resolve();
-    await vi.waitUntil(() => aws.inputs("DeleteMessageBatch").length === 1);
+    await eventually(() => aws.inputs("DeleteMessageBatch").length === 1);
     expect(receipts(aws.entries("DeleteMessageBatch"))).toEqual(["receipt-a"]);
   });
 
@@ -168,11 +168,11 @@ describe("leases", () => {
       sqs: { visibilityTimeoutMs: 1_000 },
     });
     feed.give("orders", bringing(received({ id: "a" })));
-    await vi.waitUntil(() => aws.inputs("ChangeMessageVisibilityBatch").length > 0);
+    await eventually(() => aws.inputs("ChangeMessageVisibilityBatch").length > 0);
     expect(consumer.status().running).toBe(1);
     vi.setSystemTime(Date.now() + 12 * HOUR_MS);
     expect(await aborted.promise).toMatchObject({ name: "MessagingError" });
-    await vi.waitUntil(() => consumer.status().running === 0);
+    await eventually(() => consumer.status().running === 0);
     expect(aws.inputs("DeleteMessageBatch")).toEqual([]);
     expect(aws.entries("ChangeMessageVisibilityBatch").every(({ VisibilityTimeout }) => VisibilityTimeout === 1)).toBe(
       true,
@@ -209,7 +209,7 @@ describe("copies", () => {
     // What the original leaves of its fate decides: a copy that is not confirmed keeps it on the queue.
     aws.next("SendMessage", { error: "RequestThrottled" });
     feed.give("orders", bringing(received({ id: "a", headers: headersOf({ [HEADER.attempts]: "2" }) })));
-    await vi.waitUntil(() => aws.inputs("DeleteMessageBatch").length === 1);
+    await eventually(() => aws.inputs("DeleteMessageBatch").length === 1);
     const asked = aws.requests.map(({ action }) => action).filter((action) => /^(Send|Delete)/.test(action));
     expect(asked).toEqual(["SendMessage", "SendMessage", "DeleteMessageBatch"]);
     const [first, second] = aws.inputs("SendMessage");
@@ -236,7 +236,7 @@ describe("copies", () => {
       const message = { Body: MessageBody as string, MessageAttributes: MessageAttributes as Record<string, never> };
       const settled = aws.entries("DeleteMessageBatch").length;
       feed.give("orders", bringing({ ...received({ id: `hop-${hop}` }), ...message }));
-      await vi.waitUntil(() => aws.entries("DeleteMessageBatch").length > settled);
+      await eventually(() => aws.entries("DeleteMessageBatch").length > settled);
     }
     expect(handled).toEqual(["a"]);
     expect(delays.slice(0, 2)).toEqual([900, 900]);
@@ -298,7 +298,7 @@ describe("events", () => {
         wrapped("sns-2", '{"n":2}', { city: { DataType: "String", StringValue: "Bern" } }),
       ),
     );
-    await vi.waitUntil(() => aws.entries("DeleteMessageBatch").length === 2);
+    await eventually(() => aws.entries("DeleteMessageBatch").length === 2);
     expect(handled).toEqual([
       { body: { n: 1 }, id: "e-1", headers: { city: "Zürich" }, routingKey: "geo.us" },
       { body: { n: 2 }, id: "sns-2", headers: { city: "Bern" }, routingKey: undefined },
@@ -313,7 +313,7 @@ describe("events", () => {
       "placed_-billing",
       bringing(...keys.map((routingKey, index) => received({ id: `e-${index}`, routingKey, body }))),
     );
-    await vi.waitUntil(() => aws.entries("DeleteMessageBatch").length === 4);
+    await eventually(() => aws.entries("DeleteMessageBatch").length === 4);
     expect(handled).toMatchObject([{ id: "e-0" }]);
   });
 });

@@ -1,4 +1,4 @@
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { type SqsAdapter, type SqsOptions, sqs } from "../../adapters/sqs/index.ts";
 import type {
   DeliverySink,
@@ -121,4 +121,9 @@ export function brings(count: number, receives = 1): { readonly output: unknown 
     Attributes: { ApproximateReceiveCount: String(receives) },
   }));
   return { output: { Messages } };
+}
+
+/** Resolves when the condition holds; rejects when it does not for very long, on a slow machine too. */
+export async function eventually(condition: () => boolean): Promise<void> {
+  await vi.waitUntil(condition, 20_000);
 }

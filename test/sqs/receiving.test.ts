@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
-import { brings, opened, receiving } from "./opened.ts";
+import { brings, eventually, opened, receiving } from "./opened.ts";
 import { entriesOf } from "./scripted-aws.ts";
 
 const HOUR_MS = 60 * 60 * 1_000;
@@ -12,7 +12,7 @@ async function holding(count: number) {
   const { aws, adapter } = await opened();
   aws.next("ReceiveMessage", brings(count));
   const { inbox, receiver } = await receiving(adapter, count);
-  await vi.waitUntil(() => inbox.messages.length === count);
+  await eventually(() => inbox.messages.length === count);
   return { aws, adapter, inbox, receiver, tokens: tokensOf(inbox.messages) };
 }
 
@@ -38,7 +38,7 @@ describe("polls", () => {
       return brings(count);
     });
     const { inbox } = await receiving(adapter, 95);
-    await vi.waitUntil(() => inbox.messages.length === 95);
+    await eventually(() => inbox.messages.length === 95);
     expect(most).toBe(3);
     expect(aws.inputs("ReceiveMessage").reduce((sum, input) => sum + Number(input.MaxNumberOfMessages), 0)).toBe(95);
     expect(aws.inputs("ReceiveMessage")[0]).toMatchObject({ WaitTimeSeconds: 1, VisibilityTimeout: 30 });
@@ -52,10 +52,10 @@ describe("polls", () => {
       return brings(10);
     });
     const { inbox, receiver } = await receiving(adapter);
-    await vi.waitUntil(() => aws.inputs("ReceiveMessage").length === 1);
+    await eventually(() => aws.inputs("ReceiveMessage").length === 1);
     receiver.window(4);
     gate.resolve();
-    await vi.waitUntil(() => aws.entries("ChangeMessageVisibilityBatch").length === 6);
+    await eventually(() => aws.entries("ChangeMessageVisibilityBatch").length === 6);
     expect(inbox.messages).toHaveLength(4);
     expect(aws.entries("ChangeMessageVisibilityBatch").map(({ VisibilityTimeout }) => VisibilityTimeout)).toEqual(
       new Array(6).fill(0),
@@ -70,7 +70,7 @@ describe("polls", () => {
       return brings(2);
     });
     const { inbox, receiver } = await receiving(adapter);
-    await vi.waitUntil(() => aws.inputs("ReceiveMessage").length === 1);
+    await eventually(() => aws.inputs("ReceiveMessage").length === 1);
     let closed = false;
     const close = receiver.close().then(() => {
       closed = true;
@@ -96,7 +96,7 @@ describe("polls", () => {
     const { aws, adapter } = await opened();
     aws.next("ReceiveMessage", answer);
     const { inbox } = await receiving(adapter);
-    await vi.waitUntil(() => inbox.said.includes("flowing"), 10_000);
+    await eventually(() => inbox.said.includes("flowing"));
     expect(inbox.said).toEqual(["stalled", "flowing"]);
     expect(inbox.causes[0]).toMatchObject({ code, message: expect.stringContaining('"orders"') });
   });
@@ -109,14 +109,14 @@ describe("polls", () => {
     const { inbox } = await receiving(adapter);
     vi.setSystemTime(Date.now() + 60_000);
     vi.advanceTimersByTime(60_000);
-    await vi.waitUntil(() => inbox.said.includes("stalled"));
+    await eventually(() => inbox.said.includes("stalled"));
     expect(inbox.causes[0]).toMatchObject({
       code: "overloaded",
       message: expect.stringContaining("120000 messages in flight"),
     });
     counts.ApproximateNumberOfMessagesNotVisible = "10";
     vi.advanceTimersByTime(60_000);
-    await vi.waitUntil(() => inbox.said.includes("flowing"));
+    await eventually(() => inbox.said.includes("flowing"));
   });
 });
 
@@ -171,7 +171,7 @@ describe("settling", () => {
       return { output: { Successful } };
     });
     const acks = tokens.map((token) => receiver.settle([{ token, action: "ack" }]));
-    await vi.waitUntil(() => sizes.length > 1);
+    await eventually(() => sizes.length > 1);
     expect(sizes).toEqual([1, 10]);
     gate.resolve();
     expect((await Promise.all(acks)).flat()).toEqual(new Array(12).fill("settled"));
@@ -192,11 +192,11 @@ describe("settling", () => {
     const release = (token: DeliveryToken) => receiver.settle([{ token, action: "release" }]);
     aws.next("ReceiveMessage", brings(1, 2));
     await release(tokens[0]);
-    await vi.waitUntil(() => inbox.messages.length === 2);
+    await eventually(() => inbox.messages.length === 2);
     // The lease of this one was lost, elsewhere; that counts.
     aws.next("ReceiveMessage", brings(1, 4));
     await release(inbox.messages[1]?.token);
-    await vi.waitUntil(() => inbox.messages.length === 3);
+    await eventually(() => inbox.messages.length === 3);
     expect(inbox.messages.map(({ redeliveries }) => redeliveries)).toEqual([0, 0, 1]);
   });
 });
@@ -248,7 +248,7 @@ describe("leases", () => {
       return { output: { Successful: entriesOf(input) } };
     });
     const extended = receiver.extend(tokens);
-    await vi.waitUntil(() => aws.inputs("ChangeMessageVisibilityBatch").length === 1);
+    await eventually(() => aws.inputs("ChangeMessageVisibilityBatch").length === 1);
     const closed = receiver.close();
     setTimeout(() => gate.resolve(), 100);
     await Promise.all([extended, closed]);

@@ -1,7 +1,7 @@
 import { HEADER } from "anybroker";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { bringing, Feed, received } from "./feed.ts";
-import { Inbox, ORDERS, opened } from "./opened.ts";
+import { eventually, Inbox, ORDERS, opened } from "./opened.ts";
 import { headersOf } from "./outgoing.ts";
 import { queueArn } from "./scripted-account.ts";
 
@@ -37,7 +37,7 @@ test("what SQS moved to the dead letters by itself says that its consumers crash
   );
   const inbox = new Inbox();
   await adapter.receive({ kind: "dead-letters", of: ORDERS }, { window: 10, ordered: false }, inbox);
-  await vi.waitUntil(() => inbox.messages.length === 4);
+  await eventually(() => inbox.messages.length === 4);
   const [ours, other, told, sent] = inbox.messages;
   const crashed = {
     [HEADER.deadReason]: "crashed",

@@ -1,8 +1,8 @@
 import { inspect } from "node:util";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { SendResult, Topology } from "../../core/adapter.ts";
 import { HEADER } from "../../core/system-headers.ts";
-import { CREDENTIALS, ORDERS, opened, send } from "./opened.ts";
+import { CREDENTIALS, eventually, ORDERS, opened, send } from "./opened.ts";
 import { headersOf, outgoing } from "./outgoing.ts";
 import { entriesOf } from "./scripted-aws.ts";
 
@@ -177,7 +177,7 @@ describe("the connection to SQS", () => {
     expect(statuses(await send(adapter, messages(1)))).toEqual(["unknown"]);
     expect(aws.inputs("SendMessage")).toHaveLength(1);
     aws.on("ListQueues", () => ({ output: {} }));
-    await vi.waitUntil(() => signals.includes("up"), 10_000);
+    await eventually(() => signals.includes("up"));
     expect(statuses(await send(adapter, messages(1)))).toEqual(["confirmed"]);
   });
 
