@@ -20,14 +20,14 @@ export function openStore({ client, url, keyPrefix }: RedisStoreOptions): OpenSt
 }
 
 /** A client as its documentation makes it; it connects by itself. */
-function openIoredis(url: string) {
+export function openIoredis(url: string) {
   const client = new Redis(url);
   client.on("error", () => undefined);
   return { client, close: async () => client.disconnect() };
 }
 
 /** A client as its documentation makes it, which tries to connect until it is closed. */
-function openNodeRedis(url: string) {
+export function openNodeRedis(url: string) {
   const client = createClient({ url });
   client.on("error", () => undefined);
   client.connect().catch(() => undefined);

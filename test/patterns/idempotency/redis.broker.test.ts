@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { type NodeRedisClient, redisIdempotencyStore } from "../../../patterns/idempotency/redis/index.ts";
 import { controlsOrNotRun, describeValkey } from "../../brokers/suite.ts";
 import { withClient } from "../../brokers/valkey/await-valkey.ts";
 import type { Namespace } from "../../brokers/valkey.ts";
 import { type OpenStore, storeConformance } from "../../conformance/idempotency/index.ts";
 import { consumersInOutages } from "./outage.ts";
-import { openStore } from "./redis-clients.ts";
+import { openIoredis, openNodeRedis, openStore } from "./redis-clients.ts";
 
 const LONG_MS = 600_000;
 
@@ -55,6 +56,29 @@ describeValkey("the Redis store", (broker) => {
         await close();
       }
     }
+
+    it("answers a command that the client sends again by itself as the first time", async () => {
+      const { client: once, close } = client === "ioredis" ? openIoredis(broker.url) : openNodeRedis(broker.url);
+      const again: NodeRedisClient = {
+        evalSha: () => Promise.reject(new Error("NOSCRIPT")),
+        eval: async (script, { keys, arguments: values }) => {
+          const [key = ""] = keys;
+          const send = () =>
+            "evalSha" in once
+              ? once.eval(script, { keys, arguments: values })
+              : once.eval(script, keys.length, key, ...values);
+          await send();
+          return send();
+        },
+      };
+      const store = redisIdempotencyStore(again, { keyPrefix: place.keyPrefix });
+      const key = `${client}-again`;
+      const result = await store.claim(key, LONG_MS);
+      if (result.status !== "claimed") expect.fail(result.status);
+      expect(await store.renew(key, result.token, LONG_MS)).toBe("renewed");
+      expect(await store.complete(key, result.token, LONG_MS)).toBe("completed");
+      await close();
+    });
 
     it("goes on when the server has forgotten its scripts", () =>
       withStore(async (store) => {
