@@ -11,9 +11,9 @@ import type {
 } from "../../core/adapter.ts";
 import { type Address, addressName, describeAddress, type Source } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { routingMatches } from "../../core/routing.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
+import { isSurplus } from "./filter-policy.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
@@ -138,7 +138,7 @@ export class Session {
         maxPolls,
         window: options.window,
         ...(from.kind === "dead-letters" ? { decode: (message: Message) => decodeDeadLetter(from.of, message) } : {}),
-        ...(filter === undefined ? {} : { wanted: ({ routingKey }) => routingMatches(filter, routingKey) }),
+        ...(filter === undefined ? {} : { wanted: ({ routingKey }) => !isSurplus(filter, routingKey) }),
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
         congested: this.#congestion(from, url, fifo),

@@ -305,16 +305,28 @@ describe("events", () => {
     ]);
   });
 
-  test("that a filter does not ask for are deleted unhandled, whatever SNS let through", async () => {
+  test("that SNS could not keep away for a filter are deleted unhandled", async () => {
     const { feed, handled, aws } = await subscribed({ filter: "geo.*.ny" });
     const body = Buffer.from('{"n":1}');
-    const keys = ["geo.us.ny", "geo.us.la", "geo.us", undefined];
+    const keys = ["geo.us.ny", "geo.us.la", "geo.us"];
     feed.give(
       "placed_-billing",
       bringing(...keys.map((routingKey, index) => received({ id: `e-${index}`, routingKey, body }))),
     );
-    await eventually(() => aws.entries("DeleteMessageBatch").length === 4);
+    await eventually(() => aws.entries("DeleteMessageBatch").length === 3);
     expect(handled).toMatchObject([{ id: "e-0" }]);
+  });
+
+  test("that came by another filter, or from somebody who has none, are handled and not thrown away", async () => {
+    const { feed, handled, aws } = await subscribed({ filter: "geo.us" });
+    const body = Buffer.from('{"n":1}');
+    // The filter of a version that is being rolled out beside this one asks for Germany as well.
+    const messages = ["geo.us", "geo.de", undefined].map((routingKey, index) =>
+      received({ id: `e-${index}`, body, ...(routingKey === undefined ? {} : { routingKey }) }),
+    );
+    feed.give("placed_-billing", bringing(...messages));
+    await eventually(() => aws.entries("DeleteMessageBatch").length === 3);
+    expect(handled).toMatchObject([{ id: "e-0" }, { id: "e-1" }, { id: "e-2" }]);
   });
 });
 

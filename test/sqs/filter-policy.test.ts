@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
+import { filterPolicy, isSurplus } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message.ts";
 import { routingMatches } from "../../core/routing.ts";
 
@@ -40,4 +40,20 @@ test("SNS keeps away what it can", () => {
 
 test.for([undefined, "#", "#.ny", "*.us"])("everything may match %s", (filter) => {
   expect(filterPolicy(filter)).toBeUndefined();
+});
+
+test.for(FILTERS)("of what comes, %s throws away only what SNS could not keep away for it", (filter) => {
+  for (const key of KEYS) {
+    const surplus = passes(filterPolicy(filter), key) && !routingMatches(filter, key);
+    expect(isSurplus(filter, key), key).toBe(surplus);
+  }
+});
+
+test("what has no routing key is thrown away only where SNS lets everything through", () => {
+  expect(["geo.us", "geo.#", "*.us", "#.ny"].map((filter) => isSurplus(filter, undefined))).toEqual([
+    false,
+    false,
+    true,
+    true,
+  ]);
 });
