@@ -52,6 +52,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: brokerTests,
           testTimeout: 30_000,
+          // Some build the package first.
+          hookTimeout: 120_000,
         },
       },
       {

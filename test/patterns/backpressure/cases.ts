@@ -150,7 +150,7 @@ export function backpressureCases(place: () => Place): void {
   test("in a pipeline a slow last stage slows the first: queues stay bounded, nothing is lost", async () => {
     const [first, middle, last] = [work("first"), work("middle"), work("last")];
     const broker = newBroker(first, middle, last);
-    const count = 200;
+    const count = 120;
     const follow = (to: Queue<Work>, maxDepth: number) =>
       followDownstream(broker, { limits: [{ destination: to, maxDepth }], pollMs: 50 });
     controlIntake([follow(middle, 40)], (use) =>
