@@ -7,6 +7,8 @@ import { ROOT } from "../package/built-package.ts";
  * - nothing: a complete program that ends by itself; it is compiled and run.
  * - `rabbitmq`: the same, run where there is a RabbitMQ; its URL takes the place of `amqp://guest:guest@localhost:5672`.
  * - `kafka`: the same, run where there is a Kafka; it takes the place of `localhost:9092`.
+ * - `postgres`: the same, with a database in place of `postgres://user:password@localhost:5432/shop`.
+ * - `valkey`: the same, with a server in place of `redis://localhost:6379`.
  *
  * If a `text` block follows directly, it is what the program has to print. A block that imports `../…` is a part of this
  * repository's own tests, and is compiled only; one that imports `./…` is a sketch of a program with files of the
@@ -21,7 +23,7 @@ export interface Snippet {
 }
 
 /** The brokers that a block can ask for. */
-const BROKER_WORDS = ["rabbitmq", "kafka"] as const;
+const BROKER_WORDS = ["rabbitmq", "kafka", "postgres", "valkey"] as const;
 
 type BrokerWord = (typeof BROKER_WORDS)[number];
 
