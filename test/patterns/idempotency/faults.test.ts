@@ -160,6 +160,22 @@ describe("the lease", () => {
     expect(store.made("release")).toBe(0);
   });
 
+  it("that ended while the process stood still is renewed if nobody took the key", async () => {
+    const { begin, clock, sleep, until, types } = world({ leaseMs: 900, storeTimeoutMs: 100 });
+    const schedule = clock.schedule.bind(clock);
+    // The timer of the first renewal, after a third of the lease, fires long after the lease.
+    let late = 0;
+    clock.schedule = (run, ms) => schedule(run, ms === 300 && late++ === 0 ? 5_000 : ms);
+    const first = begin(sent("m-1"), async (_, { signal }) => {
+      await sleep(8_000);
+      signal.throwIfAborted();
+    });
+    await until(() => first.end !== undefined);
+    expect(first.end).toEqual(DONE);
+    expect(types()).toEqual([]);
+    expect(late).toBeGreaterThan(1);
+  });
+
   it("is not renewed for ever: a handler that takes longer than it may has failed", async () => {
     const { begin, handle, until, store, events } = world({ leaseMs: 900, holdMs: 5_000 });
     const first = begin(sent("m-1"), async (_, { signal }) => {
