@@ -146,6 +146,33 @@ describe("the lease", () => {
     }
   });
 
+  it("lost without the handler's knowledge excuses no failure of it", async () => {
+    const { begin, sleep, until, store, types } = world({ leaseMs: 900 });
+    const error = new Error("no");
+    store.moods = { renew: "down" };
+    const first = begin(sent("m-1"), async () => {
+      await sleep(2_000);
+      throw error;
+    });
+    await until(() => first.end !== undefined);
+    expect(first.end).toEqual({ threw: error });
+    expect(types()).toContain("claim-lost");
+  });
+
+  it("is nobody's concern when the handler ends while a renewal is on its way", async () => {
+    const { begin, sleep, until, store, events, clock } = world({ leaseMs: 900 });
+    const { renew } = store.inner;
+    store.inner.renew = async (key, token, leaseMs) => {
+      await sleep(200);
+      return renew.call(store.inner, key, token, leaseMs);
+    };
+    const first = begin(sent("m-1"), () => sleep(350));
+    await until(() => first.end !== undefined && clock.pending === 0);
+    expect(first.end).toEqual(DONE);
+    expect(store.made("renew")).toBe(1);
+    expect(events).toEqual([]);
+  });
+
   it("found taken at a renewal is lost at once", async () => {
     const { begin, until, store, events } = world({ leaseMs: 900 });
     const { renew } = store.inner;

@@ -171,6 +171,16 @@ describe("a duplicate of what is in flight", () => {
     expect(handler.runs).toBe(2);
   });
 
+  it("waits no longer than the lease of one that died", async () => {
+    const { handle, store, time } = world();
+    await store.inner.claim("orders:m-1", 3_000);
+    const handler = counting();
+    expect(await handle(sent("m-1"), handler)).toEqual(DONE);
+    expect(handler.runs).toBe(1);
+    expect(time.now).toBeGreaterThanOrEqual(3_000);
+    expect(time.now).toBeLessThan(3_002);
+  });
+
   it("is postponed when it has waited long enough, without end and without an attempt", async () => {
     const { begin, handle, sleep, events, until, time } = world({ leaseMs: 1_000, waitMs: 500, postponeMs: 800 });
     const handler = counting(() => sleep(20_000));

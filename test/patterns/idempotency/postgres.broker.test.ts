@@ -192,9 +192,9 @@ describePostgres("the Postgres store", (broker) => {
     url.password = canary;
     const theirs = openPool(url.href);
     try {
-      const store = postgresIdempotencyStore(theirs);
+      const schema = (await pool.query<{ s: string }>("SELECT current_schema() AS s")).rows[0]?.s ?? "";
+      const store = postgresIdempotencyStore(theirs, { schema });
       await expect(store.claim("rights", LONG_MS)).rejects.toMatchObject({ code: "unauthorized" });
-      const schema = (await pool.query<{ s: string }>("SELECT current_schema() AS s")).rows[0]?.s;
       await pool.query(`GRANT USAGE ON SCHEMA ${schema} TO ${role}`);
       await pool.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON anybroker_idempotency TO ${role}`);
       // The table is there already.
@@ -204,7 +204,7 @@ describePostgres("the Postgres store", (broker) => {
       expect(await store.release("rights", token)).toBe("released");
       expect(await store.complete("rights", await claimed(store, "rights"), LONG_MS)).toBe("completed");
       expect(await store.clean(1)).toBeLessThanOrEqual(1);
-      await expect(postgresIdempotencyStore(theirs, { table: "not_mine" }).migrate()).rejects.toMatchObject({
+      await expect(postgresIdempotencyStore(theirs, { schema, table: "not_mine" }).migrate()).rejects.toMatchObject({
         code: "unauthorized",
       });
     } finally {
