@@ -1,10 +1,14 @@
 import type { MessagingError } from "./errors.ts";
-import type { StopOptions } from "./options.ts";
+import type { PauseOptions, StopOptions } from "./options.ts";
 
 /** Handles the messages of one queue or subscription. */
 export interface Consumer {
-  /** Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. */
-  pause(): void;
+  /**
+   * Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. What waits
+   * in memory is kept too, unless `release` gives it back: do that when it lasts, since brokers take back what is held
+   * too long, and count that as a death. May be called again to give back.
+   */
+  pause(options?: PauseOptions): void;
   /** Goes on after {@link Consumer.pause}. */
   resume(): void;
   /** How many handlers run at once from now on, at most; more than that may still be finishing. */

@@ -121,6 +121,12 @@ export interface BrokerOptions {
   readonly random?: Random;
 }
 
+/** The options of a consumer's `pause`. */
+export interface PauseOptions {
+  /** Gives back what waits in memory, for others to handle; no attempt is used up. Default false. */
+  readonly release?: boolean;
+}
+
 /** The options of `stop`, of a broker or of a consumer. */
 export interface StopOptions {
   /**

@@ -2,7 +2,7 @@ import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "..
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
-import type { StopOptions } from "../options.ts";
+import type { PauseOptions, StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
@@ -101,9 +101,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#flow.stalled(cause);
   }
 
-  pause(): void {
+  pause({ release = false }: PauseOptions = {}): void {
     this.#paused = true;
     this.#applyWindow();
+    if (release) this.#giveBack();
   }
 
   resume(): void {
@@ -363,6 +364,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   #releaseWaiting(): void {
     this.#lanes.drain();
+    this.#giveBack();
+  }
+
+  #giveBack(): void {
     this.#suspects.clear();
     for (const held of this.#held) if (held.state === "waiting" || held.state === "resting") this.#release(held);
   }

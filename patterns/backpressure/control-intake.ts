@@ -1,4 +1,4 @@
-import type { Consumer, ConsumerStatus, Middleware, StopOptions } from "../../core/index.ts";
+import type { Consumer, ConsumerStatus, Middleware, PauseOptions, StopOptions } from "../../core/index.ts";
 import { MessagingError } from "../../core/index.ts";
 import { checkInteger } from "../../core/names.ts";
 import type { Intake } from "./intake.ts";
@@ -11,7 +11,8 @@ import type { IntakeControl } from "./intake-control.ts";
  *
  * What is returned is the consumer to work with: it takes messages while no control holds it and it is not paused, and
  * runs as many handlers at once as all of them allow. A held consumer keeps its connection, its membership and, renewed,
- * the leases of what waits in memory; what runs goes on; a stop waits for nothing held. The first control is the
+ * the leases of what waits in memory, which it gives back after ten minutes, before any broker takes it; what runs goes
+ * on; a stop waits for nothing held. The first control is the
  * outermost. Throws `invalid` for what is no control, and whatever `consume` throws.
  */
 export function controlIntake(
@@ -47,6 +48,7 @@ class ControlledConsumer implements Consumer {
     const isEnded = (): boolean => this.#ended;
     const intake: Intake = {
       allow: (handlers) => this.#allow(intake, handlers),
+      release: () => this.#release(),
       get live() {
         return isLive();
       },
@@ -64,9 +66,10 @@ class ControlledConsumer implements Consumer {
     this.#apply();
   }
 
-  pause(): void {
+  pause(options?: PauseOptions): void {
     this.#paused = true;
     this.#apply();
+    if (options?.release) this.#release();
   }
 
   resume(): void {
@@ -105,6 +108,10 @@ class ControlledConsumer implements Consumer {
     if (handlers === undefined) this.#limits.delete(intake);
     else this.#limits.set(intake, handlers);
     this.#apply();
+  }
+
+  #release(): void {
+    if (this.#held) this.#inner?.pause({ release: true });
   }
 
   /**

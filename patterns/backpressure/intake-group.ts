@@ -5,6 +5,12 @@ import type { Intake } from "./intake.ts";
 const LOOK_MS = 500;
 
 /**
+ * How long messages may wait in memory behind a hold. Then they are given back: RabbitMQ takes deliveries away after half
+ * an hour and SQS after twelve hours, and both count that as the death of a consumer.
+ */
+const LONGEST_HOLD_MS = 600_000;
+
+/**
  * The intakes that share one control. All are allowed the same. A hold with an end has a timer, which is let go of when
  * no consumer of the group lives any more; a stopped one is left free, so that it is not held for ever if it starts
  * again: the control sees its first message and decides anew.
@@ -15,6 +21,9 @@ export class IntakeGroup {
   #handlers: number | undefined;
   #revision = 0;
   #timer: Timer | undefined;
+  /** Since when what is in memory may have waited; a hold that is interrupted for a moment goes on. */
+  #heldSince = Number.NEGATIVE_INFINITY;
+  #freeSince = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -35,6 +44,8 @@ export class IntakeGroup {
   /** Starts nothing until `at`, in monotonic milliseconds; then calls `wake`, which says what holds from then on. */
   holdUntil(at: number, wake: () => void): void {
     this.#cancel();
+    const now = this.#clock.monotonic();
+    if (this.#handlers === undefined && now - this.#freeSince > LOOK_MS) this.#heldSince = now;
     this.#set(0);
     this.#wait(at, wake);
   }
@@ -44,12 +55,20 @@ export class IntakeGroup {
     this.#timer = this.#clock.schedule(
       () => {
         this.#timer = undefined;
+        this.#releaseInTime();
         if (!this.#freeStopped()) this.#handlers = undefined;
         else if (this.#clock.monotonic() >= at) wake();
         else this.#wait(at, wake);
       },
       Math.max(Math.min(left, LOOK_MS), 0),
     );
+  }
+
+  #releaseInTime(): void {
+    const now = this.#clock.monotonic();
+    if (now - this.#heldSince < LONGEST_HOLD_MS) return;
+    this.#heldSince = now;
+    for (const intake of this.#intakes) intake.release();
   }
 
   /** Frees the intakes of consumers that stop; returns whether any lives. */
@@ -64,6 +83,7 @@ export class IntakeGroup {
   }
 
   #set(handlers: number | undefined): void {
+    if (handlers === undefined && this.#handlers !== undefined) this.#freeSince = this.#clock.monotonic();
     this.#handlers = handlers;
     const revision = ++this.#revision;
     for (const intake of this.#intakes) {

@@ -5,6 +5,8 @@ export interface Intake {
    * controls' numbers, and the consumer's own concurrency, the least holds.
    */
   allow(handlers: number | undefined): void;
+  /** Gives back what waits in memory, if handlers are held: for a hold that lasts. */
+  release(): void;
   /** Whether it takes messages, or will: false from when the consumer, or its broker, begins to stop. */
   readonly live: boolean;
   /** Whether the consumer was stopped by itself: it does not start again. */

@@ -105,6 +105,24 @@ export function backpressureCases(place: () => Place): void {
     expect(most).toBeLessThanOrEqual(3);
   });
 
+  test("what a long hold gives back is handled by others, and has used up no attempt", async () => {
+    const orders = work("given-back");
+    const [first, second] = [newBroker(orders), newBroker(orders)];
+    const held = first.consume(orders, () => new Promise<void>(() => {}), { concurrency: 1 });
+    await first.start();
+    await sendAll(first, orders, 12);
+    await holds("some to wait behind one that runs", () =>
+      expect(held.status()).toMatchObject({ running: 1, waiting: expect.toSatisfy((count) => count > 0) }),
+    );
+    held.pause({ release: true });
+    await holds("what was given back", () => expect(held.status().unsettled).toBe(1));
+    const attempts = new Map<number, number>();
+    second.consume(orders, ({ n }, { attempt }) => void attempts.set(n, attempt));
+    await second.start();
+    await holds("the others", () => expect(attempts.size).toBe(11));
+    expect(new Set(attempts.values())).toEqual(new Set([1]));
+  });
+
   test("retries over budget wait, and are neither lost nor dead-lettered", async () => {
     const orders = work("budget");
     const broker = newBroker(orders);

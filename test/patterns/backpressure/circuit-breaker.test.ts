@@ -255,7 +255,12 @@ describe("circuitBreaker", () => {
   it("takes no delivery for a probe that was not wanted any more when it began", async () => {
     const { breaker, finish, pass } = shop("unwanted", { consecutiveFailures: 1, openMs: 1_000 });
     const allowed: (number | undefined)[] = [];
-    const intake = { live: true, ended: false, allow: (handlers: number | undefined) => void allowed.push(handlers) };
+    const intake = {
+      live: true,
+      ended: false,
+      release: () => {},
+      allow: (handlers: number | undefined) => void allowed.push(handlers),
+    };
     const delivery = (signal: AbortSignal) => ({ signal }) as Delivery;
     const use = breaker.control(intake);
     const call = async (next: Handler<unknown>, signal: AbortSignal) => use(next)(undefined, delivery(signal));
@@ -268,6 +273,40 @@ describe("circuitBreaker", () => {
     expect(allowed.at(-1)).toBe(1);
     await finish(call(fails, live));
     expect(breaker.status()).toMatchObject({ state: "open", openings: 2 });
+  });
+
+  it("gives back what waits in memory when it lasts, without an attempt, for others to handle", async () => {
+    const { broker, another, breaker, finish, pass, sleep, until, sendAll } = shop("long", { consecutiveFailures: 2 });
+    const consumer = controlIntake([breaker], (use) =>
+      broker.consume(
+        inOrder,
+        async () => {
+          await sleep(1_000);
+          throw DOWN;
+        },
+        { use, retry: { attempts: 3 } },
+      ),
+    );
+    await finish(broker.start());
+    await sendAll(inOrder, 15);
+    await pass(300_000);
+    expect(consumer.status()).toMatchObject({ released: 0, unsettled: 15 });
+    await pass(360_000);
+    expect(consumer.status().released).toBeGreaterThan(0);
+    const other = another();
+    const seen = new Set<number>();
+    let most = 0;
+    other.consume(inOrder, ({ n }, { attempt }) => {
+      most = Math.max(most, attempt);
+      seen.add(n);
+    });
+    await finish(other.start());
+    await pass(900_000);
+    await finish(broker.stop());
+    await until(() => seen.size === 15);
+    expect(most).toBeLessThanOrEqual(3);
+    expect(consumer.status()).toMatchObject({ deadLettered: 0, failed: 1 });
+    await finish(other.stop());
   });
 
   it("stays open over a stop of the broker, and goes on after the next start", async () => {

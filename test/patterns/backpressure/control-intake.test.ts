@@ -48,6 +48,7 @@ describe("IntakeGroup", () => {
     const intake = (name: string): Intake => ({
       live: true,
       ended: false,
+      release: () => {},
       allow: (handlers) => {
         told.push(`${name} ${handlers}`);
         // As a consumer does that holds a message, whose control then holds all of them.
@@ -59,6 +60,28 @@ describe("IntakeGroup", () => {
     told.length = 0;
     group.allow(1);
     expect(told).toEqual(["first 1", "first 0", "second 0"]);
+  });
+
+  it("has messages given back every ten minutes of holds that only moments interrupt, and of no others", async () => {
+    const { clock, pass } = virtualWorld("holds");
+    const releases: number[] = [];
+    const group = new IntakeGroup(clock);
+    const release = (): void => void releases.push(clock.monotonic());
+    group.add({ live: true, ended: false, allow: () => {}, release });
+    const hold = (ms: number): void => group.holdUntil(clock.monotonic() + ms, () => group.allow(undefined));
+    for (let minute = 0; minute < 25; minute++) {
+      hold(60_000);
+      await pass(60_000);
+    }
+    expect(releases.map((at) => Math.floor(at / 60_000))).toEqual([10, 20]);
+    for (let minute = 0; minute < 25; minute++) {
+      hold(30_000);
+      await pass(60_000);
+    }
+    expect(releases).toHaveLength(2);
+    hold(1_500_000);
+    await pass(1_500_000);
+    expect(releases).toHaveLength(4);
   });
 });
 
@@ -89,6 +112,32 @@ describe("controlIntake", () => {
     expect(consumer.status().state).toBe("paused");
     consumer.resume();
     expect(consumer.status().state).toBe("running");
+    await finish(broker.stop());
+  });
+
+  it("gives back what waits in memory when it is told to, also behind a control", async () => {
+    const { broker, another, consumer, first, finish, pass, until } = controlled();
+    await finish(broker.start());
+    await finish(
+      broker.sendMany(
+        orders,
+        Array.from({ length: 12 }, (_, body) => ({ body })),
+      ),
+    );
+    await until(() => consumer.status().running === 8);
+    first.allow(0);
+    await pass(1_000);
+    expect(consumer.status()).toMatchObject({ succeeded: 8, waiting: 4 });
+    consumer.pause({ release: true });
+    await until(() => consumer.status().released === 4);
+    expect(consumer.status()).toMatchObject({ unsettled: 0, state: "paused" });
+    const other = another();
+    const attempts: number[] = [];
+    other.consume(orders, (_, { attempt }) => void attempts.push(attempt));
+    await finish(other.start());
+    await until(() => attempts.length === 4);
+    expect(attempts).toEqual([1, 1, 1, 1]);
+    await finish(other.stop());
     await finish(broker.stop());
   });
 

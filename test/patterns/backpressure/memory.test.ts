@@ -1,7 +1,8 @@
 import { describe } from "vitest";
-import { memory } from "../../../adapters/memory/index.ts";
+import { memory, memorySpace } from "../../../adapters/memory/index.ts";
 import { backpressureCases } from "./cases.ts";
 
 describe("backpressure on the in-process broker", () => {
-  backpressureCases(() => ({ namePrefix: "", adapter: () => memory() }));
+  const space = memorySpace();
+  backpressureCases(() => ({ namePrefix: "", adapter: () => memory({ space }) }));
 });
