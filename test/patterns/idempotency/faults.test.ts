@@ -146,6 +146,34 @@ describe("the lease", () => {
     }
   });
 
+  it("that was renewed is told lost before it ends by the store", async () => {
+    const { begin, sleep, until, store, time } = world({ leaseMs: 3_000 });
+    let told = 0;
+    const first = begin(sent("m-1"), async (_, { signal }) => {
+      signal.addEventListener("abort", () => {
+        told = time.now;
+      });
+      await sleep(2_500);
+      // Renewed at 1,000 and 2,000.
+      store.moods = { renew: "down" };
+      await sleep(5_000);
+    });
+    await until(() => first.end !== undefined);
+    expect(told).toBeGreaterThan(4_000);
+    expect(told).toBeLessThanOrEqual(5_000);
+  });
+
+  it("is known to be lost by a handler that asks only then", async () => {
+    const { begin, sleep, until, store } = world({ leaseMs: 900 });
+    store.moods = { renew: "down" };
+    const first = begin(sent("m-1"), async (_, delivery) => {
+      await sleep(2_000);
+      expect(delivery.signal.reason).toMatchObject({ code: "timeout" });
+    });
+    await until(() => first.end !== undefined);
+    expect(first.end).toMatchObject(POSTPONED);
+  });
+
   it("lost without the handler's knowledge excuses no failure of it", async () => {
     const { begin, sleep, until, store, types } = world({ leaseMs: 900 });
     const error = new Error("no");
