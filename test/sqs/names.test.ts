@@ -1,6 +1,9 @@
-import { describe, expect, test } from "vitest";
+import { createBroker, queue as queueNamed, topic } from "anybroker";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { awsName, physicalName } from "../../adapters/sqs/names.ts";
 import type { Address } from "../../core/address.ts";
+import { unopened } from "./opened.ts";
+import { ScriptedAccount } from "./scripted-account.ts";
 
 const queue = (name: string): Address => ({ kind: "queue", name });
 
@@ -36,5 +39,27 @@ describe("names on SQS and SNS", () => {
 
   test("of a queue and a topic do not collide", () => {
     expect(physicalName(queue("orders"), "")).not.toBe(physicalName({ kind: "topic", name: "orders" }, ""));
+  });
+
+  test.for(["", "prefix-"])(
+    "that would be one on SQS are refused at start, before anything is made (prefix: %s)",
+    async (namePrefix) => {
+      const { aws, adapter } = await unopened({ namePrefix });
+      new ScriptedAccount(aws);
+      const broker = createBroker(adapter, { destinations: [queueNamed("a.b")] });
+      broker.subscribe(topic("a"), "b", () => {});
+      onTestFinished(() => broker.stop());
+      await expect(broker.start()).rejects.toThrow(`queue ${namePrefix}a_-b`);
+      expect(aws.requests.filter(({ action }) => action.startsWith("Create"))).toEqual([]);
+    },
+  );
+
+  test("of a queue and a topic may be one", async () => {
+    const { aws, adapter } = await unopened();
+    const account = new ScriptedAccount(aws);
+    const broker = createBroker(adapter, { destinations: [queueNamed("a"), topic("a")] });
+    onTestFinished(() => broker.stop());
+    await broker.start();
+    expect([account.queues.has("a"), account.topics.has("a")]).toEqual([true, true]);
   });
 });

@@ -1,0 +1,183 @@
+import { describe, expect, test } from "vitest";
+import { account, codes, made, said, wanted } from "./declared.ts";
+import { queueArn, topicArn } from "./scripted-account.ts";
+
+describe("create", () => {
+  test("makes all that is missing, with a redrive policy and a queue policy that are right from the first moment on", async () => {
+    const { standing } = await made(wanted(), {
+      queueAttributes: { KmsMasterKeyId: "alias/orders" },
+      topicAttributes: { DisplayName: "placed" },
+      retentionSeconds: 3_600,
+    });
+    const apart = ["", "_-dlq", "_-suspects"];
+    const names = ["orders", "placed_-billing"].flatMap((name) => apart.map((suffix) => name + suffix));
+    expect([...standing.queues.keys()].sort()).toEqual(names.sort());
+    for (const queue of standing.queues.values()) {
+      const attributes = {
+        KmsMasterKeyId: "alias/orders",
+        MessageRetentionPeriod: "3600",
+        MaximumMessageSize: "1048576",
+      };
+      expect(queue).toMatchObject(attributes);
+    }
+    const { RedrivePolicy = "", Policy } = standing.queues.get("placed_-billing") ?? {};
+    expect(JSON.parse(RedrivePolicy)).toEqual({
+      deadLetterTargetArn: queueArn("placed_-billing_-dlq"),
+      maxReceiveCount: 100,
+    });
+    expect(JSON.parse(Policy ?? "")).toMatchObject({
+      Statement: [
+        {
+          Effect: "Allow",
+          Principal: { Service: "sns.amazonaws.com" },
+          Action: "sqs:SendMessage",
+          Resource: queueArn("placed_-billing"),
+          Condition: { ArnEquals: { "aws:SourceArn": topicArn("placed") } },
+        },
+      ],
+    });
+    expect(standing.queues.get("orders")).not.toHaveProperty("Policy");
+    expect([...standing.topics]).toEqual([["placed", { DisplayName: "placed" }]]);
+    expect(standing.subscriptions).toMatchObject([
+      {
+        topic: "placed",
+        queue: "placed_-billing",
+        attributes: {
+          RawMessageDelivery: "true",
+          FilterPolicy: '{"anybroker-routing-key":["geo.us"]}',
+          FilterPolicyScope: "MessageAttributes",
+        },
+      },
+    ]);
+  });
+
+  test.for([false, true])("changes nothing a second time, and verify finds nothing (ordered: %s)", async (ordered) => {
+    const topology = wanted({ ordered });
+    const { declare, changes, standing } = await made(topology);
+    const names = [...standing.queues.keys(), ...standing.topics.keys()];
+    expect(names.every((name) => name.endsWith(".fifo") === ordered)).toBe(true);
+    // An ordered queue sets nothing apart.
+    expect(names.some((name) => name.includes("suspects"))).toBe(!ordered);
+    expect(await declare("create", topology)).toEqual([]);
+    expect(await declare("verify", topology)).toEqual([]);
+    expect(changes()).toEqual([]);
+  });
+
+  test("repairs a subscription that is gone, has no raw delivery, or filters otherwise", async () => {
+    const { declare, changes, standing, subscription } = await made();
+    const right = { ...subscription };
+    Object.assign(subscription, { RawMessageDelivery: "false", FilterPolicy: '{"anybroker-routing-key":["geo.de"]}' });
+    expect(await declare("create")).toEqual([]);
+    expect(changes()).toEqual(["SetSubscriptionAttributes", "SetSubscriptionAttributes"]);
+    expect(subscription).toEqual(right);
+    standing.subscriptions.length = 0;
+    expect(await declare("create")).toEqual([]);
+    expect(changes()).toEqual(["Subscribe"]);
+    expect(standing.subscriptions).toMatchObject([{ attributes: right }]);
+  });
+
+  test("a changed filter lets everything through before it lets through less", async () => {
+    const { aws, declare, subscription } = await made();
+    Object.assign(subscription, { FilterPolicyScope: "MessageBody", FilterPolicy: '{"total":[{"numeric":[">",5]}]}' });
+    expect(await declare("create", wanted({ filter: "geo.*" }))).toEqual([]);
+    const steps = aws
+      .inputs("SetSubscriptionAttributes")
+      .map(({ AttributeName, AttributeValue }) => [AttributeName, AttributeValue]);
+    expect(steps).toEqual([
+      ["FilterPolicy", "{}"],
+      ["FilterPolicyScope", "MessageAttributes"],
+      ["FilterPolicy", '{"anybroker-routing-key":[{"prefix":"geo."}]}'],
+    ]);
+    expect(await declare("create", wanted({ filter: "#" }))).toEqual([]);
+    expect(subscription.FilterPolicy).toBe("{}");
+  });
+
+  test("a filter policy that SNS writes in another way is left alone", async () => {
+    const { declare, changes, subscription } = await made();
+    subscription.FilterPolicy = '{ "anybroker-routing-key" : [ "geo.us" ] }';
+    expect(await declare("create")).toEqual([]);
+    expect(changes()).toEqual([]);
+  });
+
+  test("subscribes beside a subscription that nobody confirmed, and after many others", async () => {
+    const { declare, changes, standing } = await made();
+    standing.subscriptions.length = 0;
+    for (const queue of ["other", "another", "third"]) standing.subscribe("placed", queue, {});
+    standing.subscribe("placed", "placed_-billing", {}, false);
+    expect(await declare("create")).toEqual([]);
+    expect(changes()).toEqual(["Subscribe"]);
+    expect(await declare("create")).toEqual([]);
+    expect(changes()).toEqual([]);
+  });
+
+  test("gives a queue of others that has neither a redrive nor a queue policy what is missing, and no more", async () => {
+    const { declare, standing, changes } = await account();
+    standing.queues.set("orders", { VisibilityTimeout: "7" });
+    standing.queues.set("placed_-billing", {});
+    expect(await declare("create")).toEqual([]);
+    expect(standing.queues.get("orders")).toEqual({
+      VisibilityTimeout: "7",
+      RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("orders_-dlq"), maxReceiveCount: 100 }),
+    });
+    expect(standing.queues.get("placed_-billing")?.Policy).toContain(topicArn("placed"));
+    expect(changes().filter((action) => action === "SetQueueAttributes")).toHaveLength(3);
+  });
+
+  test("refuses what others have set otherwise, names all of it, and changes none of it", async () => {
+    const { declare, standing, changes } = await made();
+    const others = {
+      RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("elsewhere"), maxReceiveCount: 5 }),
+    };
+    const policy = JSON.stringify({
+      Statement: { Effect: "Allow", Condition: { ArnEquals: { "aws:SourceArn": topicArn("x") } } },
+    });
+    standing.queues.set("orders", { ...others });
+    standing.queues.set("placed_-billing", { ...others, Policy: policy });
+    const problems = await declare("create");
+    expect(codes(problems)).toEqual(["conflict", "conflict", "conflict"]);
+    expect(said(problems)).toMatch(/queue "orders" redrives to another queue; set its RedrivePolicy to .*orders_-dlq/);
+    expect(said(problems)).toMatch(/"placed" redrives to another queue; set its RedrivePolicy to .*billing_-dlq/);
+    expect(said(problems)).toMatch(/a policy that does not name the topic; allow .*:placed to send messages to it/);
+    expect(changes()).toEqual([]);
+  });
+
+  test.for([
+    [true, "a standard queue", "a standard topic"],
+    [false, "a FIFO queue", "a FIFO topic"],
+  ] as const)(
+    "refuses what stands as the other kind, and makes nothing (asked for order: %s)",
+    async ([ordered, queue, topic]) => {
+      const { declare, changes } = await made(wanted({ ordered: !ordered }));
+      for (const mode of ["create", "verify"] as const) {
+        const problems = await declare(mode, wanted({ ordered }));
+        // Suspects there are only without order.
+        expect(problems.every(({ code, message }) => code === "conflict" || message.includes("suspects"))).toBe(true);
+        expect(said(problems)).toContain(`queue "orders" stands on SQS as ${queue}`);
+        expect(said(problems)).toContain(`topic "placed" stands on SNS as ${topic}`);
+        expect(said(problems)).toContain(`dead letters of queue "orders" stands on SQS as ${queue}`);
+      }
+      expect(changes()).toEqual([]);
+    },
+  );
+
+  test("a queue that another process makes at the same moment is taken as it is", async () => {
+    const { aws, declare, standing } = await account();
+    aws.on("CreateQueue", ({ QueueName }) => {
+      standing.queues.set(String(QueueName), {});
+      return { error: "QueueNameExists" };
+    });
+    expect(await declare("create")).toEqual([]);
+    expect(standing.queues.get("orders")?.RedrivePolicy).toContain("orders_-dlq");
+  });
+
+  test("a right that is missing is named, with whatever else is wrong", async () => {
+    const { aws, declare } = await account();
+    aws.on("CreateTopic", () => ({ error: "AuthorizationError", status: 403 }));
+    aws.on("CreateQueue", () => ({ error: "AccessDenied", status: 403 }));
+    const problems = await declare("create");
+    expect(new Set(codes(problems))).toEqual(new Set(["unauthorized", "not-found"]));
+    for (const name of ['declaring topic "placed"', 'declaring dead letters of queue "orders"']) {
+      expect(said(problems)).toContain(name);
+    }
+  });
+});

@@ -1,0 +1,30 @@
+import { describe, expect, test } from "vitest";
+import { allows } from "../../adapters/sqs/topology/queue-policy.ts";
+import { topicArn } from "./scripted-account.ts";
+
+describe("a queue policy", () => {
+  const statement = (given: object) => JSON.stringify({ Statement: [{ Effect: "Allow", ...given }] });
+  const source = (arn: string, operator = "ArnLike") => ({ Condition: { [operator]: { "aws:SourceArn": arn } } });
+  const topic = topicArn("a_-b");
+
+  test.for([
+    ["exactly", statement(source(topic, "ArnEquals"))],
+    ["among others", statement({ Condition: { StringEquals: { "aws:SourceArn": [topicArn("x"), topic] } } })],
+    ["by a pattern", statement(source("arn:aws:sns:*:000000000000:a_-?"))],
+    ["in a statement that is no list", JSON.stringify({ Statement: { Effect: "Allow", ...source(topic) } })],
+  ])("allows a topic that it names %s", ([, policy]) => {
+    expect(allows(policy ?? "", topic)).toBe(true);
+  });
+
+  test.for([
+    ["another topic", statement(source(topicArn("a_-bc")))],
+    ["a pattern for others", statement(source("arn:aws:sns:*:000000000000:c*"))],
+    ["a pattern over the parts of an ARN", statement(source("arn:*"))],
+    ["a refusal", statement({ ...source(topic), Effect: "Deny" })],
+    ["the topic as a resource", statement({ Resource: topic })],
+    ["nothing", "{}"],
+    ["what is no JSON", topic],
+  ])("does not by %s", ([, policy]) => {
+    expect(allows(policy ?? "", topic)).toBe(false);
+  });
+});
