@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { deadLetter, MessagingError, postpone, retry } from "../../../core/index.ts";
 import { type IdempotentOptions, idempotent, LONGEST_KEY } from "../../../patterns/idempotency/index.ts";
@@ -89,6 +90,15 @@ describe("the key", () => {
     expect(store.keys.size).toBe(ids.length);
     for (const key of store.keys) expect(key).toMatch(/^[\x20-\x7e]+$/);
     expect(Math.max(...[...store.keys].map((key) => key.length))).toBeLessThanOrEqual(LONGEST_KEY);
+  });
+
+  it("is apart from a key that looks like what another was made to", async () => {
+    const { handle, store } = world();
+    const handler = counting();
+    await handle(sent("é"), handler);
+    const [made = ""] = store.keys;
+    await handle(sent(made.slice("orders:".length)), handler);
+    expect(handler.runs).toBe(2);
   });
 
   it("has to be a text", async () => {
@@ -200,6 +210,14 @@ describe("a duplicate of what is in flight", () => {
     expect(handler.runs).toBe(1);
   });
 
+  it("leaves nothing on the signal it waited with", async () => {
+    const { handle, store } = world();
+    const message = sent("m-1");
+    await store.inner.claim("orders:m-1", 3_000);
+    await handle(message, counting());
+    expect(getEventListeners(message.delivery.signal, "abort")).toEqual([]);
+  });
+
   it("is not held back from a stop", async () => {
     const { begin, handle, sleep, until } = world({ waitMs: 60_000 });
     const reason = new MessagingError("closed", "stopped");
@@ -255,6 +273,16 @@ describe("cleaning", () => {
     expect(store.made("clean") - first).toBeGreaterThanOrEqual(3);
     expect(store.made("clean") - first).toBeLessThanOrEqual(4);
     expect(await store.inner.clean(100)).toBeLessThan(4);
+  });
+
+  it("is one cleaning at a time, however slow", async () => {
+    const { begin, handle, store, sleep, until } = world({ clean: { everyMs: 1 } });
+    store.moods = { clean: "silent" };
+    await handle(sent("first"), () => sleep(2));
+    expect(store.made("clean")).toBe(1);
+    const after = ["m-1", "m-2", "m-3"].map((id) => begin(sent(id), () => sleep(10)));
+    await until(() => after.every(({ end }) => end !== undefined));
+    expect(store.made("clean")).toBe(1);
   });
 
   it("is left to others", async () => {

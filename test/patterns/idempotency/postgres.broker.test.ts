@@ -105,7 +105,15 @@ describePostgres("the Postgres store", (broker) => {
 
   it("answers within its time when the server is frozen, and gives a claim back whose answer came too late", async (context) => {
     const controls = controlsOrNotRun(broker, context);
-    const store = postgresIdempotencyStore(pool, { timeoutMs: 500 });
+    const answers: Promise<{ rows: unknown[] }>[] = [];
+    const watching: PostgresDatabase = {
+      query: (text, values) => {
+        const answer = pool.query(text, values);
+        answers.push(answer);
+        return answer;
+      },
+    };
+    const store = postgresIdempotencyStore(watching, { timeoutMs: 500 });
     await store.claim("warm", LONG_MS);
     await controls.pause();
     try {
@@ -116,7 +124,9 @@ describePostgres("the Postgres store", (broker) => {
     } finally {
       await controls.resume();
     }
-    await expect.poll(async () => (await store.claim("late", LONG_MS)).status, { timeout: 60_000 }).toBe("claimed");
+    expect((await answers[1])?.rows).toMatchObject([{ status: "claimed" }]);
+    const status = () => postgresIdempotencyStore(pool).claim("late", LONG_MS);
+    await expect.poll(status, { timeout: 60_000 }).toMatchObject({ status: "claimed" });
   });
 
   it("makes its table once, also if many do at once, in the schema and by the name it is told", async () => {
@@ -148,7 +158,7 @@ describePostgres("the Postgres store", (broker) => {
   it("finds what has ended by its index, however much is kept", async () => {
     await postgresIdempotencyStore(pool, { table: "many" }).migrate();
     await pool.query(`
-      INSERT INTO many SELECT i::text, gen_random_uuid(), true, now() + (i - 999.5) * interval '1 minute'
+      INSERT INTO many SELECT i::text, gen_random_uuid(), true, now() + (i - 18999.5) * interval '1 minute'
       FROM generate_series(1, 20000) AS i`);
     await pool.query("ANALYZE many");
     let text = "";
@@ -162,9 +172,9 @@ describePostgres("the Postgres store", (broker) => {
     expect(await store.clean(700)).toBe(700);
     const plan = JSON.stringify((await pool.query(`EXPLAIN (FORMAT JSON) ${text}`, [700])).rows);
     expect(plan).toContain('"many_ends_at_idx"');
-    expect(plan).not.toContain('"Seq Scan"');
-    expect(await store.clean(700)).toBe(299);
-    expect((await pool.query("SELECT count(*)::int AS n FROM many")).rows).toEqual([{ n: 19_001 }]);
+    expect(plan).not.toMatch(/"(Seq Scan|Sort)"/);
+    expect(await store.clean(20_000)).toBe(18_299);
+    expect((await pool.query("SELECT count(*)::int AS n FROM many")).rows).toEqual([{ n: 1_001 }]);
   });
 
   it("leaves to another cleaner what that one has", async () => {

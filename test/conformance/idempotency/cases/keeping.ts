@@ -15,8 +15,11 @@ export const keeping: readonly StoreCase[] = [
 const SHORT_MS = 300;
 const ROUNDING_MS = 2;
 
-async function completed(store: IdempotencyStore, key: string, retentionMs: number): Promise<void> {
-  assert.equal(await store.complete(key, await claimed(store, key), retentionMs), "completed");
+/** Claims and completes a key; resolves with the claim's token. */
+async function completed(store: IdempotencyStore, key: string, retentionMs: number): Promise<string> {
+  const token = await claimed(store, key);
+  assert.equal(await store.complete(key, token, retentionMs), "completed");
+  return token;
 }
 
 /** Waits until a key that was done can be claimed. */
@@ -33,11 +36,13 @@ async function isKept(context: StoreContext): Promise<void> {
   const [key, kept] = [context.key(), context.key()];
   await completed(store, kept, LONG_MS);
   const begin = performance.now();
-  await completed(store, key, SHORT_MS);
+  const token = await completed(store, key, SHORT_MS);
   await forgotten(context, store, key);
   const keptMs = performance.now() - begin;
   assert.ok(keptMs >= SHORT_MS - ROUNDING_MS, `a retention of ${SHORT_MS} ms was over after ${keptMs}`);
   assert.equal((await store.claim(kept, LONG_MS)).status, "done");
+  assert.equal(await store.complete(key, token, LONG_MS), "lost", "who completed it once completed it for another");
+  assert.equal((await store.claim(key, LONG_MS)).status, "busy", "the holder's claim is gone");
 }
 
 const ENDED = 12;

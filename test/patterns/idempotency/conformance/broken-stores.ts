@@ -139,6 +139,18 @@ export const neverReleases: Breakage = (inner) => changed(inner, { release: asyn
 export const forgetsEarly: Breakage = (inner) =>
   changed(inner, { complete: (key, token, retentionMs) => inner.complete(key, token, retentionMs / 2) });
 
+/** Whoever completed a key once may do so for ever. */
+export const completesWhatItForgot: Breakage = (inner) => {
+  const completed = new Set<string>();
+  return changed(inner, {
+    async complete(key, token, retentionMs) {
+      if (completed.has(token)) return "completed";
+      completed.add(token);
+      return inner.complete(key, token, retentionMs);
+    },
+  });
+};
+
 export const neverForgets: Breakage = (inner) =>
   changed(inner, { complete: (key, token) => inner.complete(key, token, LONG_MS) });
 
