@@ -36,6 +36,7 @@ export function closeBooks(given: readonly Charge[], ledger: readonly Entry[], j
       row("starts of the handler", journal.starts),
       row("  again, the worker of the start before was killed", journal.againAfterKill),
       row("  again, though it was not", journal.againWithoutKill),
+      row("claims lost while their handler ran", journal.lost),
       row("requests for a charge that the ledger had, known by their key", refused),
       row("dead letters", journal.deadLettered),
     ],

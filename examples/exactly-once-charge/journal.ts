@@ -25,6 +25,8 @@ export interface Journal {
   readonly againAfterKill: number;
   /** Starts after an earlier one of the same message whose worker lived. */
   readonly againWithoutKill: number;
+  /** Claims that were lost while the handler ran. */
+  readonly lost: number;
   readonly deadLettered: number;
   readonly killed: number;
 }
@@ -52,6 +54,7 @@ export function readJournal(file: string): Journal {
     starts: count.started,
     againAfterKill: again.afterKill,
     againWithoutKill: again.withoutKill,
+    lost: count.lost,
     deadLettered: count["dead-lettered"],
     killed: count.killed,
   };

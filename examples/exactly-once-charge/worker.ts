@@ -27,7 +27,7 @@ const FRAUD_CHECK_MS = 30;
 const RECEIPT_MS = 30;
 
 /** After a kill a message waits for the end of its claim: at most so long. */
-const LEASE_MS = 4_000;
+const LEASE_MS = 6_000;
 
 /** Starts a worker; it works until it is stopped, or its process ends. */
 export async function startWorker(adapter: Adapter, job: Job, name: string): Promise<ChargeWorker> {

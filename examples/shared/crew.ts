@@ -40,6 +40,8 @@ export class Crew<Role extends string> {
     let worker = first;
     for (;;) {
       this.#workers.set(worker, role);
+      // Hired while the others were told to stop.
+      if (this.#closing) await worker.stop();
       await worker.ended;
       this.#workers.delete(worker);
       if (this.#closing) return;

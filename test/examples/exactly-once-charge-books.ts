@@ -27,6 +27,6 @@ export function expectSecondCopiesKeptBack(output: string, cards: number): void 
   expect(starts, output).toBe(cards + afterKill + withoutKill);
   // Each of the two copies ended in one or the other.
   expect(starts + rowOf(output, "deliveries that the store kept"), output).toBeGreaterThanOrEqual(2 * cards);
-  // A claim can be lost where the machine is so busy that it is not renewed in time: some, never the second copies.
-  expect(withoutKill, output).toBeLessThan(cards / 10);
+  // On a very busy machine claims are lost, for they are not renewed in time. Without the middleware it would be all cards.
+  expect(withoutKill, output).toBeLessThan(cards / 2);
 }

@@ -15,6 +15,7 @@ const NOTHING: Journal = {
   starts: 0,
   againAfterKill: 0,
   againWithoutKill: 0,
+  lost: 0,
   deadLettered: 0,
   killed: 0,
 };
