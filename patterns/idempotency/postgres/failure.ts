@@ -16,7 +16,10 @@ const REASONS: Readonly<Record<string, Reason>> = {
     code: "unauthorized",
     advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the table; to migrate, CREATE",
   },
-  "42P01": { code: "not-found", advice: "make its table with migrate(), or name the one that there is" },
+  "42P01": {
+    code: "not-found",
+    advice: "make its table with migrate(), or name the one that there is; without USAGE on its schema it is not seen",
+  },
   "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "conflict", advice: "its table is another; give the store a table of its own" },
   "42P10": { code: "conflict", advice: "its table has no primary key on key; make it with migrate()" },

@@ -33,10 +33,11 @@ SELECT CASE WHEN done THEN 'done' ELSE 'busy' END, greatest(remaining, 0)::float
     renew: `UPDATE ${name} SET ends_at = ${later("$3")} WHERE key = $1 AND token = $2 AND NOT done RETURNING 1`,
     complete: `UPDATE ${name} SET done = true, ends_at = ${later("$3")} WHERE key = $1 AND token = $2 RETURNING 1`,
     release: `DELETE FROM ${name} WHERE key = $1 AND token = $2 AND NOT done RETURNING 1`,
-    // An array, so that the choice is made once. Rows that another cleaner or a claim holds are left to them.
+    // An array, so that the choice is made once. Rows that another cleaner or a claim holds are left to them; those that
+    // are locked here have ended in their latest version, and stay so until they are gone.
     clean: `
 WITH removed AS (
-  DELETE FROM ${name} WHERE ends_at < now() AND key = ANY (ARRAY(
+  DELETE FROM ${name} WHERE key = ANY (ARRAY(
     SELECT key FROM ${name} WHERE ends_at < now() ORDER BY ends_at LIMIT $1 FOR UPDATE SKIP LOCKED
   )) RETURNING 1
 )
