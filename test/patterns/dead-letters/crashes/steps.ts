@@ -63,7 +63,6 @@ export function mortal(inner: Adapter, death: Death): Adapter {
     },
     async receive(from, options, sink) {
       const receiver = await inner.receive(from, options, {
-        ...sink,
         deliver: (batch) => {
           if (batch.every(() => death.step("held"))) sink.deliver(batch);
         },
