@@ -1,17 +1,10 @@
-import { MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
-
-interface Reason {
-  readonly code: MessagingErrorCode;
-  readonly advice: string;
-}
-
-const UNREACHABLE: Reason = { code: "unreachable", advice: "see the cause; the call may be made again" };
-const LOGIN: Reason = { code: "unauthorized", advice: "check the user and password of the connection" };
+import type { MessagingError } from "../../../core/index.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../store-failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const REASONS: Readonly<Record<string, Reason>> = {
-  "28000": LOGIN,
-  "28P01": LOGIN,
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  "28000": LOGIN_REFUSED,
+  "28P01": LOGIN_REFUSED,
   "42501": {
     code: "unauthorized",
     advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the table; to migrate, CREATE",
@@ -29,6 +22,5 @@ const REASONS: Readonly<Record<string, Reason>> = {
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
 export function failure(action: string, cause: unknown): MessagingError {
   const state = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
-  const { code, advice } = REASONS[state] ?? UNREACHABLE;
-  return new MessagingError(code, `the idempotency store's Postgres did not ${action}: ${advice}`, { cause });
+  return storeFailure("Postgres", action, REASONS[state], cause);
 }

@@ -1,17 +1,10 @@
-import { MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
-
-interface Reason {
-  readonly code: MessagingErrorCode;
-  readonly advice: string;
-}
-
-const UNREACHABLE: Reason = { code: "unreachable", advice: "see the cause; the call may be made again" };
-const LOGIN: Reason = { code: "unauthorized", advice: "check the user and password of the connection" };
+import type { MessagingError } from "../../../core/index.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../store-failure.ts";
 
 /** By the first word of the server's error. */
-const REASONS: Readonly<Record<string, Reason>> = {
-  NOAUTH: LOGIN,
-  WRONGPASS: LOGIN,
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  NOAUTH: LOGIN_REFUSED,
+  WRONGPASS: LOGIN_REFUSED,
   NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
   WRONGTYPE: { code: "conflict", advice: "somebody else uses its keys; choose another keyPrefix" },
   READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
@@ -21,9 +14,7 @@ const REASONS: Readonly<Record<string, Reason>> = {
 /** Says of a failed question to the server what went wrong and what to do. */
 export function failure(action: string, cause: unknown): MessagingError {
   const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
-  const { code, advice } = REASONS[word] ?? UNREACHABLE;
-  const message = `the idempotency store's Redis did not ${action}: ${advice}`;
-  return new MessagingError(code, message, { cause: withoutLogin(cause) });
+  return storeFailure("Redis", action, REASONS[word], withoutLogin(cause));
 }
 
 /** ioredis fails what waits with the error of its login, which holds the password. */

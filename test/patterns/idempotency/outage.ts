@@ -11,9 +11,9 @@ const MESSAGES = 60;
 const PATIENCE = { timeout: 60_000 };
 
 /** Consumers on the in-process broker, with a store whose server is taken away while they work. */
-export function consumersInOutages(server: RunningBroker, open: () => OpenStore): void {
+export function consumersInOutages(server: RunningBroker, open: () => OpenStore | Promise<OpenStore>): void {
   async function consuming() {
-    const { store, close } = open();
+    const { store, close } = await open();
     const orders = queue<{ n: number }>("orders");
     const broker = createBroker(memory());
     const effects = new Map<string, number>();

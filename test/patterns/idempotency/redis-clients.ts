@@ -10,26 +10,23 @@ export interface RedisStoreOptions {
   readonly keyPrefix: string;
 }
 
-/** As short as a slow machine allows: a client that cannot connect keeps its calls for later. */
-const TIMEOUT_MS = 2_000;
-
 /** Opens the store of a server, with a connection of its own; a process of the conformance suite does it too. */
-export function openStore({ client, url, keyPrefix }: RedisStoreOptions): OpenStore {
-  const opened = client === "ioredis" ? openIoredis(url) : openNodeRedis(url);
-  return { store: redisIdempotencyStore(opened.client, { keyPrefix, timeoutMs: TIMEOUT_MS }), close: opened.close };
+export async function openStore({ client, url, keyPrefix }: RedisStoreOptions): Promise<OpenStore> {
+  const opened = client === "ioredis" ? openIoredis(url) : await openNodeRedis(url);
+  return { store: redisIdempotencyStore(opened.client, { keyPrefix }), close: opened.close };
 }
 
-/** A client as its documentation makes it; it connects by itself. */
+/** A client that connects by itself, and tells soon that it cannot. */
 export function openIoredis(url: string) {
-  const client = new Redis(url);
+  const client = new Redis(url, { maxRetriesPerRequest: 1, retryStrategy: () => 200 });
   client.on("error", () => undefined);
   return { client, close: async () => client.disconnect() };
 }
 
-/** A client as its documentation makes it, which tries to connect until it is closed. */
-export function openNodeRedis(url: string) {
-  const client = createClient({ url });
+/** A client that is connected, and tells at once when it is not. */
+export async function openNodeRedis(url: string) {
+  const client = createClient({ url, disableOfflineQueue: true });
   client.on("error", () => undefined);
-  client.connect().catch(() => undefined);
+  await client.connect();
   return { client, close: async () => client.destroy() };
 }

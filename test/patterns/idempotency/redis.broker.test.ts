@@ -49,7 +49,7 @@ describeValkey("the Redis store", (broker) => {
     consumersInOutages(broker, () => openStore(options()));
 
     async function withStore(action: (store: OpenStore["store"]) => Promise<void>): Promise<void> {
-      const { store, close } = openStore(options());
+      const { store, close } = await openStore(options());
       try {
         await action(store);
       } finally {
@@ -58,7 +58,7 @@ describeValkey("the Redis store", (broker) => {
     }
 
     it("answers a command that the client sends again by itself as the first time", async () => {
-      const { client: once, close } = client === "ioredis" ? openIoredis(broker.url) : openNodeRedis(broker.url);
+      const { client: once, close } = client === "ioredis" ? openIoredis(broker.url) : await openNodeRedis(broker.url);
       const again: NodeRedisClient = {
         evalSha: () => Promise.reject(new Error("NOSCRIPT")),
         eval: async (script, { keys, arguments: values }) => {
@@ -118,7 +118,7 @@ describeValkey("the Redis store", (broker) => {
       const key = `${client}-rights`;
       try {
         await setUser("on", ...login);
-        const opened = openStore({ ...options(), url: as(canary) });
+        const opened = await openStore({ ...options(), url: as(canary) });
         await expect(opened.store.claim(key, LONG_MS)).rejects.toMatchObject({ code: "unauthorized" });
         await setUser(...rights);
         for (const end of ["release", "complete"] as const) {
@@ -133,7 +133,7 @@ describeValkey("the Redis store", (broker) => {
       }
       // Only ioredis fails what waits with the reason why it cannot connect.
       if (client !== "ioredis") return;
-      const refused = openStore({ ...options(), url: as(canary) });
+      const refused = await openStore({ ...options(), url: as(canary) });
       const error: unknown = await refused.store.claim(key, LONG_MS).catch((reason) => reason);
       expect(error).toMatchObject({ code: "unauthorized" });
       expect(inspect(error, { depth: 10 })).not.toContain(canary);
