@@ -31,6 +31,8 @@ export interface ConsumerStatus {
   readonly concurrency: number;
   /** The most unsettled deliveries at present. */
   readonly window: number;
+  /** How long a delivery is ours unless it is renewed, in milliseconds; undefined where deliveries have no lease. */
+  readonly leaseMs: number | undefined;
   /** Handlers running. */
   readonly running: number;
   /** Deliveries waiting in memory for a handler or, failed and in order, for their next attempt. */

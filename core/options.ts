@@ -123,7 +123,10 @@ export interface BrokerOptions {
 
 /** The options of a consumer's `pause`. */
 export interface PauseOptions {
-  /** Gives back what waits in memory, for others to handle; no attempt is used up. Default false. */
+  /**
+   * Gives back what waits in memory. It comes again, here or elsewhere, and no attempt is used up where the broker can
+   * tell it from a death. Default false.
+   */
   readonly release?: boolean;
 }
 

@@ -96,7 +96,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     }
   }
 
-  /** Says that it cannot consume for now. */
   stall(cause: unknown): void {
     this.#flow.stalled(cause);
   }
@@ -138,6 +137,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       error: this.#flow.error,
       concurrency: this.#concurrency,
       window: this.#intakes?.main.window ?? 0,
+      leaseMs: this.#intakes?.main.leaseMs,
       running: this.#handlers.running,
       waiting: this.#held.waiting(),
       unsettled: this.#held.size,

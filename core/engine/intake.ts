@@ -47,6 +47,10 @@ export class Intake {
     return new Intake(receiver, options.window, owner, clock);
   }
 
+  get leaseMs(): number | undefined {
+    return this.#receiver.leaseMs;
+  }
+
   get window(): number {
     return this.#window;
   }

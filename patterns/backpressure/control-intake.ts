@@ -11,8 +11,8 @@ import type { IntakeControl } from "./intake-control.ts";
  *
  * What is returned is the consumer to work with: it takes messages while no control holds it and it is not paused, and
  * runs as many handlers at once as all of them allow. A held consumer keeps its connection, its membership and, renewed,
- * the leases of what waits in memory, which it gives back after ten minutes, before any broker takes it; what runs goes
- * on; a stop waits for nothing held. The first control is the
+ * the leases of what waits in memory, which it gives back before the broker would take it (after 25 minutes, where there
+ * are leases after 11 hours); what runs goes on; a stop waits for nothing held. The first control is the
  * outermost. Throws `invalid` for what is no control, and whatever `consume` throws.
  */
 export function controlIntake(
@@ -46,9 +46,13 @@ class ControlledConsumer implements Consumer {
   intake(): Intake {
     const isLive = (): boolean => this.#live;
     const isEnded = (): boolean => this.#ended;
+    const isLeased = (): boolean => this.#inner?.status().leaseMs !== undefined;
     const intake: Intake = {
       allow: (handlers) => this.#allow(intake, handlers),
       release: () => this.#release(),
+      get leased() {
+        return isLeased();
+      },
       get live() {
         return isLive();
       },

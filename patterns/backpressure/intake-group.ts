@@ -5,10 +5,12 @@ import type { Intake } from "./intake.ts";
 const LOOK_MS = 500;
 
 /**
- * How long messages may wait in memory behind a hold. Then they are given back: RabbitMQ takes deliveries away after half
- * an hour and SQS after twelve hours, and both count that as the death of a consumer.
+ * How long messages may wait in memory behind a hold before they are given back. RabbitMQ takes deliveries away after half
+ * an hour, and SQS renews no lease beyond twelve hours; both then count the death of a consumer. Not much sooner, since
+ * some brokers count what is given back as well.
  */
-const LONGEST_HOLD_MS = 600_000;
+const LONGEST_HOLD_MS = 25 * 60_000;
+const LONGEST_LEASED_HOLD_MS = 11 * 3_600_000;
 
 /**
  * The intakes that share one control. All are allowed the same. A hold with an end has a timer, which is let go of when
@@ -23,6 +25,7 @@ export class IntakeGroup {
   #timer: Timer | undefined;
   /** Since when what is in memory may have waited; a hold that is interrupted for a moment goes on. */
   #heldSince = Number.NEGATIVE_INFINITY;
+  readonly #releasedAt = new WeakMap<Intake, number>();
   #freeSince = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock) {
@@ -66,9 +69,13 @@ export class IntakeGroup {
 
   #releaseInTime(): void {
     const now = this.#clock.monotonic();
-    if (now - this.#heldSince < LONGEST_HOLD_MS) return;
-    this.#heldSince = now;
-    for (const intake of this.#intakes) intake.release();
+    for (const intake of this.#intakes) {
+      const longest = intake.leased ? LONGEST_LEASED_HOLD_MS : LONGEST_HOLD_MS;
+      const since = Math.max(this.#releasedAt.get(intake) ?? this.#heldSince, this.#heldSince);
+      if (now - since < longest) continue;
+      this.#releasedAt.set(intake, now);
+      intake.release();
+    }
   }
 
   /** Frees the intakes of consumers that stop; returns whether any lives. */

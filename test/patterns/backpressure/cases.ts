@@ -18,6 +18,8 @@ const LONG_MS = 60_000;
 /** A broker to try the patterns on, and what names on it must begin with. */
 export interface Place {
   readonly namePrefix: string;
+  /** Whether what is given back counts as delivered once more. */
+  readonly countsReleases?: boolean;
   adapter(): Adapter;
 }
 
@@ -105,22 +107,33 @@ export function backpressureCases(place: () => Place): void {
     expect(most).toBeLessThanOrEqual(3);
   });
 
-  test("what a long hold gives back is handled by others, and has used up no attempt", async () => {
+  test("what a long hold gives back comes again, and has used up no attempt", async () => {
     const orders = work("given-back");
-    const [first, second] = [newBroker(orders), newBroker(orders)];
-    const held = first.consume(orders, () => new Promise<void>(() => {}), { concurrency: 1 });
-    await first.start();
-    await sendAll(first, orders, 12);
-    await holds("some to wait behind one that runs", () =>
-      expect(held.status()).toMatchObject({ running: 1, waiting: expect.toSatisfy((count) => count > 0) }),
-    );
-    held.pause({ release: true });
-    await holds("what was given back", () => expect(held.status().unsettled).toBe(1));
+    const broker = newBroker(orders);
     const attempts = new Map<number, number>();
-    second.consume(orders, ({ n }, { attempt }) => void attempts.set(n, attempt));
-    await second.start();
+    let hangs = true;
+    const consumer = broker.consume(
+      orders,
+      ({ n }, { attempt }) => {
+        if (hangs) return new Promise<void>(() => {});
+        attempts.set(n, attempt);
+      },
+      { concurrency: 1 },
+    );
+    await broker.start();
+    await sendAll(broker, orders, 12);
+    await holds("some to wait behind one that runs", () => {
+      expect(consumer.status().running).toBe(1);
+      expect(consumer.status().waiting).toBeGreaterThan(0);
+    });
+    consumer.pause({ release: true });
+    await holds("all to be given back", () => expect(consumer.status().unsettled).toBe(1));
+    expect(consumer.status().released).toBeGreaterThan(0);
+    hangs = false;
+    consumer.setConcurrency(2);
+    consumer.resume();
     await holds("the others", () => expect(attempts.size).toBe(11));
-    expect(new Set(attempts.values())).toEqual(new Set([1]));
+    if (place().countsReleases !== true) expect(new Set(attempts.values())).toEqual(new Set([1]));
   });
 
   test("retries over budget wait, and are neither lost nor dead-lettered", async () => {

@@ -47,6 +47,7 @@ describe("IntakeGroup", () => {
     const told: string[] = [];
     const intake = (name: string): Intake => ({
       live: true,
+      leased: false,
       ended: false,
       release: () => {},
       allow: (handlers) => {
@@ -62,26 +63,29 @@ describe("IntakeGroup", () => {
     expect(told).toEqual(["first 1", "first 0", "second 0"]);
   });
 
-  it("has messages given back every ten minutes of holds that only moments interrupt, and of no others", async () => {
+  it("has messages given back in holds that last and that only moments interrupt, sooner where there are no leases", async () => {
     const { clock, pass } = virtualWorld("holds");
-    const releases: number[] = [];
+    const released: string[] = [];
     const group = new IntakeGroup(clock);
-    const release = (): void => void releases.push(clock.monotonic());
-    group.add({ live: true, ended: false, allow: () => {}, release });
+    for (const leased of [false, true]) {
+      const release = (): void => void released.push(`${leased} ${Math.floor(clock.monotonic() / 60_000)}`);
+      group.add({ live: true, leased, ended: false, allow: () => {}, release });
+    }
     const hold = (ms: number): void => group.holdUntil(clock.monotonic() + ms, () => group.allow(undefined));
-    for (let minute = 0; minute < 25; minute++) {
+    for (let minute = 0; minute < 60; minute++) {
       hold(60_000);
       await pass(60_000);
     }
-    expect(releases.map((at) => Math.floor(at / 60_000))).toEqual([10, 20]);
-    for (let minute = 0; minute < 25; minute++) {
+    expect(released).toEqual(["false 25", "false 50"]);
+    for (let minute = 0; minute < 60; minute++) {
       hold(30_000);
       await pass(60_000);
     }
-    expect(releases).toHaveLength(2);
-    hold(1_500_000);
-    await pass(1_500_000);
-    expect(releases).toHaveLength(4);
+    expect(released).toHaveLength(2);
+    hold(12 * 3_600_000);
+    await pass(12 * 3_600_000);
+    expect(released.filter((one) => one.startsWith("true"))).toEqual([`true ${120 + 11 * 60}`]);
+    expect(released.filter((one) => one.startsWith("false"))).toHaveLength(2 + 28);
   });
 });
 

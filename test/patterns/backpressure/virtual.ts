@@ -45,7 +45,7 @@ export function virtualWorld(seed: string, options: BrokerOptions = {}): Virtual
       clock.schedule(() => {
         over = true;
       }, ms);
-      await until(() => over);
+      expect(await time.until(() => over, time.now + ms + 1)).toBe(true);
     },
     async finish(promise) {
       let over = false;
