@@ -18,9 +18,10 @@ import { readJournal } from "./journal.ts";
 const CARDS = Number(process.env.CARDS || 1_000);
 const KILLS = Number(process.env.KILLS || 8);
 const GUARDED = process.env.MIDDLEWARE !== "off";
+const KEYED = process.env.KEYS !== "off";
 const WORKERS = 3;
 const DEADLINE_MS = 300_000;
-const LOOK_EVERY_MS = 100;
+const LOOK_EVERY_MS = 50;
 
 const run = Date.now().toString(36);
 const queue = chargesOf(run);
@@ -37,6 +38,7 @@ const job = {
   books: process.env.POSTGRES_URL || join(folder, "books.sqlite"),
   journalFile: join(folder, "journal"),
   guarded: GUARDED,
+  keyed: KEYED,
 };
 
 try {
@@ -55,7 +57,8 @@ async function main(): Promise<void> {
   const crew = new Crew(url ? processes(job) : inProcess(job, () => adapterFromUrl(undefined, space)), say);
   await crew.start("charges", WORKERS);
   say(`${CARDS} charges, each published twice, on ${adapter.name} (${queue.name}); ${WORKERS} workers, ${KILLS} kills`);
-  say(`books in ${books.claims.name}; ${GUARDED ? "idempotent(store) before the handler" : "no middleware"}`);
+  const guard = GUARDED ? "idempotent(store) before the handler" : "no middleware";
+  say(`books in ${books.claims.name}; ${guard}; ${KEYED ? "the message's id as key" : "no key"} in the ledger`);
 
   const charges = chargesFor(CARDS);
   await killAsTheyWork(charges, books, crew);

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Adapter, createBroker } from "anybroker";
 import { idempotent } from "anybroker/idempotency";
@@ -13,6 +14,8 @@ export interface Job {
   readonly journalFile: string;
   /** Whether the middleware stands before the handler. */
   readonly guarded: boolean;
+  /** Whether charges carry the message's id as their idempotency key. */
+  readonly keyed: boolean;
 }
 
 export interface ChargeWorker {
@@ -23,8 +26,8 @@ export interface ChargeWorker {
 }
 
 /** Milliseconds of pretended work before the charge, and after it. */
-const FRAUD_CHECK_MS = 30;
-const RECEIPT_MS = 30;
+const FRAUD_CHECK_MS = 50;
+const RECEIPT_MS = 50;
 
 /** After a kill a message waits for the end of its claim: at most so long. */
 const LEASE_MS = 6_000;
@@ -59,12 +62,12 @@ export async function startWorker(adapter: Adapter, job: Job, name: string): Pro
       await sleep(FRAUD_CHECK_MS, undefined, { signal });
       // The one thing that must not be done twice. It carries the message's id, because from here to the completion of
       // the claim, just after the handler, a crash lets the handler run again.
-      await books.charge(id, charge);
+      await books.charge(job.keyed ? id : randomUUID(), charge);
       await sleep(RECEIPT_MS);
       write("finished", id);
     },
     // Workers die often here, and each death counts as an attempt for what the worker held.
-    { concurrency: 20, retry: { attempts: 20 }, use: job.guarded ? [once] : [] },
+    { concurrency: 10, retry: { attempts: 20 }, use: job.guarded ? [once] : [] },
   );
 
   await broker.start();

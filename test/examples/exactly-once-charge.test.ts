@@ -34,8 +34,12 @@ describe("in process", () => {
     const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
     expectBooksToClose(output, 400);
     expectSecondCopiesKeptBack(output, 400);
-    expect(output).toContain("books in sqlite; idempotent(store) before the handler");
+    expect(output).toContain(
+      "books in sqlite; idempotent(store) before the handler; the message's id as key in the ledger",
+    );
     expect(rowOf(output, "workers killed")).toBe(4);
+    // What was running in them then; the killer looks in the same event loop, so that there was something.
+    expect(rowOf(output, "again, the worker of the start before was killed")).toBeGreaterThan(0);
     expect(output).toMatch(/in-process worker \d+ takes its place/);
     expect(code).toBe(0);
   });
@@ -44,11 +48,21 @@ describe("in process", () => {
     const more = { CARDS: "200", KILLS: "2", MIDDLEWARE: "off" };
     const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
     expectBooksToClose(output, 200);
-    expect(output).toContain("books in sqlite; no middleware");
+    expect(output).toContain("books in sqlite; no middleware; the message's id as key in the ledger");
     expect(rowOf(output, "deliveries that the store kept")).toBe(0);
     expect(rowOf(output, "starts of the handler")).toBeGreaterThanOrEqual(400);
     expect(rowOf(output, "requests for a charge that the ledger had")).toBeGreaterThanOrEqual(200);
     expect(code).toBe(0);
+  });
+
+  test("without the middleware and the key each card is charged twice, and it says so", {
+    timeout: 120_000,
+  }, async () => {
+    const more = { CARDS: "100", KILLS: "1", MIDDLEWARE: "off", KEYS: "off" };
+    const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
+    expect(rowOf(output, "charged more than once")).toBe(100);
+    expect(output).toContain("the books do not close\n");
+    expect(code).toBe(1);
   });
 });
 
