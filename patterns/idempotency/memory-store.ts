@@ -39,6 +39,8 @@ class MemoryIdempotencyStore implements IdempotencyStore {
   readonly #claims = new Map<string, Entry>();
   /** In the order of their completion. */
   readonly #done = new Map<string, Entry>();
+  /** Stands at the first that is done: a new one would have to pass the places of all that were forgotten before. */
+  #first: Iterator<string> | undefined = undefined;
 
   constructor(maxKeys: number, clock: Clock) {
     this.#maxKeys = maxKeys;
@@ -80,6 +82,8 @@ class MemoryIdempotencyStore implements IdempotencyStore {
 
   async clean(limit: number): Promise<number> {
     const now = this.#clock.monotonic();
+    // One that stands still for long would keep what the map was before it.
+    this.#first = undefined;
     let left = limit;
     for (const entries of [this.#done, this.#claims]) {
       for (const [key, { endsAt }] of entries) {
@@ -97,7 +101,9 @@ class MemoryIdempotencyStore implements IdempotencyStore {
   }
 
   #forgetFirst(): void {
-    const [first] = this.#done.keys();
-    if (first !== undefined) this.#done.delete(first);
+    this.#first ??= this.#done.keys();
+    const { value, done } = this.#first.next();
+    if (done === true) this.#first = undefined;
+    else this.#done.delete(value);
   }
 }
