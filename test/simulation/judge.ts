@@ -95,7 +95,8 @@ function judgeDeadLetter(
     );
   }
   const attempts = Number(headers[HEADER.deadAttempts]);
-  if (!entry.disturbed && attempts !== entry.starts - entry.postponed) ledger.violated(`${name} tells of ${attempts} attempts`);
+  if (!entry.disturbed && attempts !== entry.starts - entry.postponed)
+    ledger.violated(`${name} tells of ${attempts} attempts`);
 }
 
 /** For which reasons this message may be dead. */
