@@ -5,6 +5,6 @@ import { testCharges } from "./charge-on-broker.ts";
 describeRabbitMQ("the exactly-once charge on RabbitMQ", (broker) => {
   const place = useVirtualHost(broker);
   describePostgres("with its books in Postgres", (postgres) => {
-    testCharges(postgres, { environment: () => ({ BROKER_URL: place().url }), cards: 600, kills: 5 });
+    testCharges(postgres, { environment: () => ({ BROKER_URL: place().url }), cards: 400, kills: 4 });
   });
 });
