@@ -4,6 +4,8 @@ import { MOST_ENTRIES } from "./sender.ts";
 
 const MOST_TRIES = 5;
 const FIRST_WAIT_MS = 50;
+/** For so long others gather behind a delete at most: leases run on meanwhile. */
+const MOST_GATHERING_MS = 200;
 
 /** A receipt, and for how many seconds the message is to be invisible from now on; none to delete it. */
 export interface Change {
@@ -31,8 +33,8 @@ interface Entry {
  * Deletes and hides messages in batches of ten, every entry with an answer of its own.
  *
  * What is to be hidden goes at once. So do ten deletes; fewer go at once while no delete is under way, and gather
- * otherwise, until they are ten or what is under way has its answer. So a lone delete waits for nothing, and batches grow
- * with the load.
+ * otherwise, until they are ten or what is under way has its answer, a moment at most. So a lone delete waits for nothing,
+ * and batches grow with the load.
  */
 export class Settling {
   readonly #client: SQSClient;
@@ -69,15 +71,28 @@ export class Settling {
 
   #delete(): void {
     while (this.#gathered.length >= MOST_ENTRIES || (this.#gathered.length > 0 && this.#deleting === 0)) {
-      const batch = this.#gathered.splice(0, MOST_ENTRIES);
-      this.#deleting++;
-      this.#try(batch).then((left) => {
+      const over = this.#underWay();
+      this.#try(this.#gathered.splice(0, MOST_ENTRIES)).then((left) => {
         // What is tried again later keeps nobody waiting.
-        this.#deleting--;
+        over();
         this.#finish(left, 1);
-        this.#delete();
       });
     }
+  }
+
+  /** Counts a delete as under way until it is said to be over, or has taken too long for others to wait. */
+  #underWay(): () => void {
+    let counted = true;
+    this.#deleting++;
+    const over = (): void => {
+      clearTimeout(timer);
+      if (!counted) return;
+      counted = false;
+      this.#deleting--;
+      this.#delete();
+    };
+    const timer = setTimeout(over, MOST_GATHERING_MS);
+    return over;
   }
 
   /** Tries what has had so many tries until SQS says yes or no, or has been asked often enough. */
