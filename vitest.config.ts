@@ -37,7 +37,7 @@ const onBrokers = {
   globalSetup: "./test/brokers/global-setup.ts",
   // One file at a time: fault cases stop the broker that all share.
   fileParallelism: false,
-  testTimeout: 120_000,
+  testTimeout: 300_000,
   hookTimeout: 180_000,
 };
 

@@ -65,6 +65,16 @@ export function signalProcess(process_: NativeProcess, signal: NodeJS.Signals): 
   return signalGroup(livingPid(process_.folder, process_.name), signal);
 }
 
+/** Freezes the whole process group. Resolves when no thread of the process runs any more, where the system tells. */
+export async function freezeProcess(process_: NativeProcess): Promise<void> {
+  const pid = livingPid(process_.folder, process_.name);
+  if (!signalGroup(pid, "SIGSTOP")) return;
+  await until(`${process_.name} to stand still`, 10_000, () => {
+    const running = threadStates(pid).filter((state) => state !== "T");
+    if (running.length > 0) throw new Error(`${running.length} threads go on`);
+  });
+}
+
 /** Sends the signal and waits for the end; past the deadline (milliseconds) sends SIGKILL. */
 export async function endProcess(process_: NativeProcess, signal: NodeJS.Signals, deadlineMs: number): Promise<void> {
   signalProcess(process_, signal);
@@ -149,6 +159,16 @@ function signalGroup(pid: number | undefined, signal: NodeJS.Signals): boolean {
   } catch {
     return false;
   }
+}
+
+/** A letter for each thread, as Linux has them; none elsewhere. */
+function threadStates(pid: number | undefined): readonly string[] {
+  const folder = `/proc/${pid}/task`;
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).map((thread) => {
+    const stat = readFileSync(join(folder, thread, "stat"), "utf8");
+    return stat.charAt(stat.lastIndexOf(")") + 2);
+  });
 }
 
 function pidFile(folder: string, name: string): string {

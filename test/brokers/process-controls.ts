@@ -1,5 +1,13 @@
 import type { BrokerControls } from "./contract.ts";
-import { endProcess, isRunning, lastLines, type NativeProcess, signalProcess, startProcess } from "./native-process.ts";
+import {
+  endProcess,
+  freezeProcess,
+  isRunning,
+  lastLines,
+  type NativeProcess,
+  signalProcess,
+  startProcess,
+} from "./native-process.ts";
 
 /**
  * The controls of a broker that is one process. `ready` resolves when it takes connections; the signal stops it in good
@@ -22,9 +30,7 @@ export function processControls(
     },
     kill: () => endProcess(server, "SIGKILL", 10_000),
     start,
-    pause: async () => {
-      signalProcess(server, "SIGSTOP");
-    },
+    pause: () => freezeProcess(server),
     resume: async () => {
       signalProcess(server, "SIGCONT");
     },

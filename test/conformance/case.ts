@@ -5,7 +5,7 @@ export interface ConformanceCase {
   /** As in the list of cases: `16`; parts of one case that end on their own have letters: `10a`. */
   readonly number: string;
   readonly title: string;
-  /** How long all of it may take, in milliseconds. Default 120,000. */
+  /** How long all of it may take, in milliseconds. Default 300,000. */
   readonly timeoutMs?: number;
   /** Whether it is about topics from beginning to end, so that nothing can be tried where there are none. */
   readonly needsTopics?: boolean;

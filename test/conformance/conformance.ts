@@ -34,7 +34,7 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
   { title: "H faults", cases: faults },
 ];
 
-const CASE_TIMEOUT_MS = 120_000;
+const CASE_TIMEOUT_MS = 300_000;
 
 /**
  * Registers every case with the runner, to be run one after another on the harness's broker. A case that fails fails its

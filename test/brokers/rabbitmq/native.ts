@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
-import { endProcess, isRunning, lastLines, signalProcess, startProcess } from "../native-process.ts";
+import { endProcess, freezeProcess, isRunning, lastLines, signalProcess, startProcess } from "../native-process.ts";
 import { awaitRabbitMQ, RABBITMQ_READY_MS } from "./await-rabbitmq.ts";
 import { findRabbitMQ, type RabbitMQInstallation } from "./installation.ts";
 import type { RabbitMQNative, StartedRabbitMQ } from "./record.ts";
@@ -45,9 +45,7 @@ export function nativeControls(record: RabbitMQNative, ready: () => Promise<unkn
     },
     kill: () => endProcess(record.server, "SIGKILL", 10_000),
     start,
-    pause: async () => {
-      signalProcess(record.server, "SIGSTOP");
-    },
+    pause: () => freezeProcess(record.server),
     resume: async () => {
       signalProcess(record.server, "SIGCONT");
     },

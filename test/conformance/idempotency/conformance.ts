@@ -13,7 +13,7 @@ import { runStoreCase } from "./run-case.ts";
 /** The cases, in order. */
 export const STORE_CASES: readonly StoreCase[] = [...claiming, ...leasing, ...keeping, ...failing];
 
-const CASE_TIMEOUT_MS = 120_000;
+const CASE_TIMEOUT_MS = 300_000;
 
 /**
  * Registers every case with the runner, to be run one after another on the harness's database. A case that fails fails

@@ -14,7 +14,7 @@ test.for([
   ["mail to ann@example.com bounced", "mail to <address> bounced"],
   ["at 2026-11-02T11:00:00.123Z it was 0x7fff in deadbeef01", "at <time> it was <hex> in <hex>"],
   ["the face of a decade", "the face of a decade"],
-  ["-1.5e3 of 1,000,000", "<n> of <n>"],
+  ["-1.5e3 of 1,000,000 in o-7 and x9", "<n> of <n> in o-<n> and x<n>"],
   ["two\n  lines\tand   spaces ", "two lines and spaces"],
 ] as const)("%s", ([given, wanted]) => expect(normalisedError(given)).toBe(wanted));
 
