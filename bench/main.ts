@@ -1,8 +1,12 @@
 import { parseArgs } from "node:util";
+import { kafka } from "anybroker/kafka";
+import { memory } from "anybroker/memory";
+import { rabbitmq } from "anybroker/rabbitmq";
 import { startElasticMQ } from "../test/brokers/elasticmq.ts";
 import { startFauxqs } from "../test/brokers/fauxqs.ts";
 import { startKafka } from "../test/brokers/kafka.ts";
 import { startRabbitMQ } from "../test/brokers/rabbitmq.ts";
+import { deadLettersAt, printDeadLetters } from "./dead-letters.ts";
 import { flatMemory } from "./flat-memory.ts";
 import { idempotency } from "./idempotency.ts";
 import { inProcess } from "./in-process.ts";
@@ -11,7 +15,7 @@ import { type Comparison, compare, type Result, report } from "./measure.ts";
 import { besideAmqplib } from "./rabbitmq.ts";
 import { besideAwsSdk } from "./sqs.ts";
 
-// npm run bench [-- memory in-process idempotency rabbitmq kafka sqs]: everything, or only what is named. Ratios, measured in one run.
+// npm run bench [-- memory in-process idempotency dead-letters rabbitmq kafka sqs]: everything, or only what is named. Ratios, measured in one run.
 const { positionals } = parseArgs({ allowPositionals: true });
 const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
 const results: Result[] = [];
@@ -52,6 +56,19 @@ if (wanted("sqs")) {
     console.log(`${broker.name} ${broker.version} (${broker.how})`);
   } finally {
     await broker.stop();
+  }
+}
+if (wanted("dead-letters")) {
+  console.log(printDeadLetters("memory", await deadLettersAt(memory(), "bench.dead-letters")));
+  for (const start of [startRabbitMQ, startKafka]) {
+    const broker = await start();
+    try {
+      const adapter = "brokers" in broker ? kafka({ brokers: broker.brokers }) : rabbitmq({ url: broker.url });
+      const reports = await deadLettersAt(adapter, `bench.dead-letters.${process.pid}`);
+      console.log(printDeadLetters(`${broker.name} ${broker.version} (${broker.how})`, reports));
+    } finally {
+      await broker.stop();
+    }
   }
 }
 if (results.length > 0) console.log(report(results));

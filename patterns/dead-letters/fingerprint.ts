@@ -14,11 +14,11 @@ const VALUES: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b/gi, "<id>"],
   [/\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?/g, "<time>"],
   [/\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b/g, "<address>"],
-  [/\[?\b(?:[0-9a-f]{1,4}:){2,7}[0-9a-f]{0,4}\]?(?::\d+)?/gi, "<address>"],
+  [/(?<![\w:])\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:\]:\d+|\])?/gi, "<address>"],
   [/\b[\w-]+(?:\.[\w-]+)+:\d+\b|\blocalhost(?::\d+)?\b/gi, "<address>"],
   [/\b0x[0-9a-f]+\b/gi, "<hex>"],
   [/\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b/gi, "<hex>"],
-  [/[+-]?\d+(?:[.,_]\d+)*(?:e[+-]?\d+)?/gi, "<n>"],
+  [/(?:(?<!\w)[+-])?\d+(?:[.,_]\d+)*(?:e[+-]?\d+)?/gi, "<n>"],
 ];
 
 /** An error's message without what differs from one failure to the next; spaces run together, 1,024 characters at most. */

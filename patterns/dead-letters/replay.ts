@@ -20,7 +20,7 @@ export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
 /** Sends dead letters back, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {
   readonly batch = 1;
-  readonly concurrency = 256;
+  readonly concurrency = 1_000;
   readonly #internals: BrokerInternals;
   readonly #source: Source;
   readonly #target: Target;

@@ -1,4 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { addressName, type DeadLettersAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Codec } from "../../core/codec.ts";
@@ -13,7 +12,7 @@ export interface Source {
   /** As people read it: `orders`, `order.placed.billing`. */
   readonly name: string;
   readonly ordered: boolean;
-  readonly schema: StandardSchemaV1 | undefined;
+  readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
 }
 

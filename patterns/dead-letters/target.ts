@@ -1,4 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Codec } from "../../core/codec.ts";
@@ -15,7 +14,7 @@ export interface TargetAddress {
 /** A target, with what reads and writes its bodies where that is known. */
 export interface Target extends TargetAddress {
   readonly name: string;
-  readonly schema: StandardSchemaV1 | undefined;
+  readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
 }
 
