@@ -254,7 +254,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   #next(): HeldDelivery | undefined {
     for (let suspect = this.#suspects.shift(); suspect !== undefined; suspect = this.#suspects.shift()) {
-      if (!suspect.lost) return suspect;
+      if (suspect.state === "waiting" && !suspect.lost) return suspect;
     }
     if (this.#context.ordered && this.#held.suspicious) {
       // In order nothing can be set apart: one at a time while a suspect is held, each settled before the next starts.
