@@ -9,6 +9,8 @@ import { pause } from "./waiting.ts";
 const FIRST_WINDOW = 32;
 const WIDEST_WINDOW = 1_000;
 const NARROWEST_WINDOW = 4;
+/** So often a receiver's window is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
+const MOST_WIDENINGS = 8;
 /** The most bytes of bodies that are on their way or wait to be looked at. */
 const MOST_BYTES = 32 * 1024 * 1024;
 const SETTLED_AT_ONCE = 1_000;
@@ -24,8 +26,8 @@ export interface Taken {
 /**
  * Takes dead letters, and keeps them from everybody else until its end. What was looked at and stays is kept as a token,
  * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
- * further receiver whenever one has its window full of what stays: so the bodies in memory are bounded, and what is held is
- * not.
+ * wider window, or a further receiver, whenever a window is full of what stays: so the bodies in memory are bounded, and
+ * what is held is not.
  */
 export class Holder {
   readonly #internals: BrokerInternals;
@@ -35,6 +37,7 @@ export class Holder {
   #messages = 0;
   #bytes = 0;
   #stalled: MessagingError | undefined;
+  #hasLost = false;
   #arrived: (() => void) | undefined;
 
   private constructor(
@@ -70,6 +73,11 @@ export class Holder {
     return this.#receivers.some(({ leased }) => leased);
   }
 
+  /** Whether any were lost, as with a connection: they come again, also those that were kept. */
+  get hasLost(): boolean {
+    return this.#hasLost;
+  }
+
   /** Why nothing comes, as far as the broker says. */
   get stalled(): MessagingError | undefined {
     return this.#stalled;
@@ -78,7 +86,7 @@ export class Holder {
   /** What came, all of it that waits here; nothing after so many milliseconds without any, or an abort. */
   async take(waitMs: number, signal?: AbortSignal): Promise<readonly Taken[]> {
     if (!this.#receivers.some((receiver) => receiver.hasWaiting)) {
-      if (this.#receivers.at(-1)?.isFull === true) await this.#open();
+      await this.#makeRoom();
       await this.#arrival(waitMs, signal);
     }
     return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
@@ -100,6 +108,13 @@ export class Holder {
     await Promise.all(this.#receivers.splice(0).map((receiver) => receiver.close()));
   }
 
+  async #makeRoom(): Promise<void> {
+    const last = this.#receivers.at(-1);
+    if (last?.isFull !== true) return;
+    if (last.widenings < MOST_WIDENINGS) last.widen(this.#window());
+    else await this.#open();
+  }
+
   async #open(): Promise<void> {
     const { adapter, clock } = this.#internals;
     const receiver = new OpenReceiver(this.#messages === 0 ? FIRST_WINDOW : this.#window());
@@ -109,10 +124,14 @@ export class Holder {
         this.#messages += batch.length;
         for (const { body } of batch) this.#bytes += body.length;
         receiver.deliver(batch);
-        receiver.widen(this.#window());
+        // Now that something is known of them.
+        if (receiver.window === FIRST_WINDOW) receiver.widen(this.#window() - FIRST_WINDOW);
         this.#arrived?.();
       },
-      lost: (tokens) => receiver.lost(tokens),
+      lost: (tokens) => {
+        this.#hasLost = true;
+        receiver.lost(tokens);
+      },
       recall: (tokens) => receiver.recall(tokens),
       stalled: (cause) => {
         this.#stalled = cause;
@@ -147,6 +166,8 @@ export class Holder {
 /** One receiver of a holder, and what it has. */
 export class OpenReceiver {
   window: number;
+  /** How often the window was widened. */
+  widenings = 0;
   #receiver: Receiver | undefined;
   /** Delivered and not looked at yet. */
   #waiting = new Map<DeliveryToken, IncomingMessage>();
@@ -185,10 +206,12 @@ export class OpenReceiver {
     return this.held >= this.window && this.#kept.size > 0;
   }
 
-  widen(window: number): void {
-    if (window <= this.window) return;
-    this.window = window;
-    this.#receiver?.window(window);
+  /** By so many. */
+  widen(by: number): void {
+    if (by <= 0) return;
+    this.widenings++;
+    this.window += by;
+    this.#receiver?.window(this.window);
   }
 
   deliver(batch: readonly IncomingMessage[]): void {

@@ -12,7 +12,10 @@ export interface Look {
    * else could see them, and the broker counts a delivery of each.
    */
   readonly held: boolean;
-  /** Whether everything that stands was seen, as far as the broker tells; false while others hold some. */
+  /**
+   * Whether everything that stands was seen, and once, as far as the broker tells; false while others hold some, and where
+   * a connection or lease was lost on the way.
+   */
   readonly complete: boolean;
 }
 
@@ -61,7 +64,8 @@ async function* lookByHolding(
         continue;
       }
       const end = await stillness.reached();
-      if (end !== "no") return { held: true, complete: end === "all" };
+      // What was lost comes again, and may have been seen twice.
+      if (end !== "no") return { held: true, complete: end === "all" && !holder.hasLost };
     }
   } finally {
     await holder.close();
@@ -76,12 +80,17 @@ export async function lookAtAll(
   visit: (letter: DeadLetter) => void | Promise<void>,
 ): Promise<Look> {
   const looking = look(internals, source, options);
-  for (;;) {
-    const { done, value } = await looking.next();
-    if (done) return value;
-    for (const letter of value) {
-      const visited = visit(letter);
-      if (visited !== undefined) await visited;
+  try {
+    for (;;) {
+      const { done, value } = await looking.next();
+      if (done) return value;
+      for (const letter of value) {
+        const visited = visit(letter);
+        if (visited !== undefined) await visited;
+      }
     }
+  } finally {
+    // Where the visit threw, what is held is given back.
+    await looking.return({ held: false, complete: false });
   }
 }

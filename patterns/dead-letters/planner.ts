@@ -49,7 +49,7 @@ export class Planner {
     checkFunction(`${where} { edit }`, edit);
     const target = targetOf(this.#internals, this.#source, to);
     this.#internals.requireStarted(where);
-    await requireTarget(this.#internals, target);
+    if (to !== undefined) await requireTarget(this.#internals, target);
     const guards = { maxReplays, edited: edit !== undefined };
     const plan = await this.#plan("replay", filter, limit, where, target, (letter) =>
       whyNotReplayed(letter, target, guards),

@@ -1,0 +1,171 @@
+import { expect, test } from "vitest";
+import { memory, memorySpace } from "../../../adapters/memory/index.ts";
+import {
+  type Adapter,
+  type DeliverySink,
+  type DeliveryToken,
+  isMessagingError,
+  MessagingError,
+  type Receiver,
+} from "../../../core/index.ts";
+import { around, withoutBrowse } from "./adapters.ts";
+import { burials, Graveyard } from "./graveyard.ts";
+
+const SELECTED = burials(20);
+const ids = SELECTED.map(({ id }) => id);
+
+/** An adapter that loses all that a receiver of dead letters holds, once, when so many were delivered. */
+function losing(inner: Adapter, after: number): Adapter {
+  let delivered = 0;
+  return around(inner, {
+    async receive(from, options, sink) {
+      const held = new Set<DeliveryToken>();
+      let receiver: Receiver | undefined;
+      const told: DeliverySink = {
+        deliver: (batch) => {
+          for (const { token } of batch) held.add(token);
+          sink.deliver(batch);
+          delivered += batch.length;
+          if (delivered < after) return;
+          delivered = Number.NEGATIVE_INFINITY;
+          // After those who look have had their turn.
+          setImmediate(() => {
+            sink.lost("all", new MessagingError("unreachable", "as ordered"));
+            void receiver?.settle([...held].map((token) => ({ token, action: "release" })));
+          });
+        },
+        lost: (tokens, cause) => sink.lost(tokens, cause),
+        recall: (tokens) => sink.recall(tokens),
+        stalled: (cause) => sink.stalled(cause),
+        flowing: () => sink.flowing(),
+      };
+      receiver = await inner.receive(from, options, told);
+      return receiver;
+    },
+  });
+}
+
+test("a run whose deliveries are lost sends none twice, and removes all", async () => {
+  const space = memorySpace();
+  const yard = await Graveyard.open({ name: "memory", adapter: () => losing(memory({ space }), 20) });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  await expect(run({ rate: 200 })).resolves.toMatchObject({ done: 20, failed: 0, stopped: undefined });
+  expect(
+    yard
+      .sentBack()
+      .map(({ id }) => id)
+      .sort(),
+  ).toEqual(ids);
+  expect((await yard.dead.list()).entries).toEqual([]);
+  await yard.stop();
+});
+
+test("a look whose deliveries are lost says that it is not to be trusted; a page and a plan have each once all the same", async () => {
+  for (const verb of ["count", "list", "plan"] as const) {
+    const space = memorySpace();
+    const yard = await Graveyard.open({ name: "memory", adapter: () => withoutBrowse(losing(memory({ space }), 20)) });
+    await yard.bury(SELECTED);
+    if (verb === "count") {
+      expect(await yard.dead.count("reason = attempts")).toMatchObject({ complete: false, held: true });
+    } else if (verb === "list") {
+      const { entries, complete } = await yard.dead.list();
+      expect([entries.map(({ messageId }) => messageId), complete]).toEqual([ids, false]);
+    } else {
+      expect((await yard.dead.replay("all")).plan).toMatchObject({ count: 20, complete: false });
+    }
+    expect(await yard.dead.count("reason = attempts")).toMatchObject({ count: 20, complete: true });
+    await yard.stop();
+  }
+});
+
+test("what is looked at is given back when the look is broken off", async () => {
+  const space = memorySpace();
+  const yard = await Graveyard.open({ name: "memory", adapter: () => withoutBrowse(memory({ space })) });
+  await yard.bury(SELECTED);
+  for await (const { messageId } of yard.dead.entries()) {
+    expect(messageId).toBe(ids[0]);
+    break;
+  }
+  const reason = new Error("enough");
+  await expect(yard.dead.list({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect(await yard.dead.count("reason = attempts")).toMatchObject({ count: 20, complete: true });
+  await yard.stop();
+});
+
+test("what somebody else holds is waited for as long as there is patience, and then left", async () => {
+  const space = memorySpace();
+  const adapter = memory({ space });
+  const yard = await Graveyard.open({ name: "memory", adapter: () => adapter }, { dead: { patienceMs: 300 } });
+  await yard.bury(SELECTED);
+  const { plan, run } = await yard.dead.replay("all");
+  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {} };
+  const from = { kind: "dead-letters", of: yard.address } as const;
+  const other = await adapter.receive(from, { window: 5, ordered: false }, sink);
+  await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });
+  await other.close();
+  await expect((await yard.dead.resume(plan)).run()).resolves.toMatchObject({
+    done: 5,
+    missing: 15,
+    stopped: undefined,
+  });
+  expect(
+    yard
+      .sentBack()
+      .map(({ id }) => id)
+      .sort(),
+  ).toEqual(ids);
+  await yard.stop();
+});
+
+test("a broker that takes no more ends the run, with nothing lost", async () => {
+  const space = memorySpace();
+  let sends = 0;
+  const refusing = (inner: Adapter): Adapter =>
+    around(inner, {
+      send: (to, batch, report) => {
+        if (to.kind !== "queue" || ++sends < 3) return inner.send(to, batch, report);
+        const error = new MessagingError("unauthorized", "as ordered");
+        for (const index of batch.keys()) report(index, { status: "rejected", error });
+      },
+    });
+  const yard = await Graveyard.open({ name: "memory", adapter: () => refusing(memory({ space })) });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  const result = await run({ rate: 100 });
+  expect(result.stopped).toBe("error");
+  expect(isMessagingError(result.error, "unauthorized")).toBe(true);
+  expect(result.done).toBe(2);
+  expect((await yard.dead.list()).entries).toHaveLength(18);
+  await yard.stop();
+});
+
+test("messages that are refused one by one stand as before, and the others go", async () => {
+  const space = memorySpace();
+  const picky = (inner: Adapter): Adapter =>
+    around(inner, {
+      send: (to, batch, report) =>
+        inner.send(
+          to,
+          to.kind === "queue" ? batch.filter(({ id }) => !id.endsWith("7")) : batch,
+          to.kind === "queue" ? picked(batch, report) : report,
+        ),
+    });
+  const yard = await Graveyard.open({ name: "memory", adapter: () => picky(memory({ space })) });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  const result = await run();
+  expect(result).toMatchObject({ done: 18, failed: 2, stopped: undefined });
+  expect(result.failures.map(({ messageId }) => messageId).sort()).toEqual(["m-00007", "m-00017"]);
+  expect((await yard.dead.list()).entries.map(({ messageId }) => messageId)).toEqual(["m-00007", "m-00017"]);
+  await yard.stop();
+
+  function picked(batch: readonly { readonly id: string }[], report: Parameters<Adapter["send"]>[2]): typeof report {
+    const kept: number[] = [];
+    for (const [index, { id }] of batch.entries()) {
+      if (!id.endsWith("7")) kept.push(index);
+      else report(index, { status: "rejected", error: new MessagingError("too-large", "as ordered") });
+    }
+    return (index, result) => report(kept[index] as number, result);
+  }
+});
