@@ -76,6 +76,8 @@ export interface ReplayOptions {
   readonly maxReplays?: number;
   /** Sends an edited copy under an id of its own in the message's place. */
   readonly edit?: Edit;
+  /** Breaks the planning off; the run has a signal of its own. */
+  readonly signal?: AbortSignal;
 }
 
 /** The options of `discard`. */
@@ -83,6 +85,8 @@ export interface DiscardOptions {
   readonly archive: Archive;
   /** The most entries that are discarded: those that failed first. Default: all that are selected. */
   readonly limit?: number;
+  /** Breaks the planning off; the run has a signal of its own. */
+  readonly signal?: AbortSignal;
 }
 
 /** What has to be given again to take a run up, because a plan cannot keep it. */

@@ -43,15 +43,15 @@ export class Planner {
 
   /** `name` is what the audit calls it. */
   async replay(where: string, filter: Filter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
-    checkOptions(where, options, ["limit", "to", "maxReplays", "edit"]);
-    const { to, edit, limit, maxReplays = DEFAULT_MAX_REPLAYS } = options;
+    checkOptions(where, options, ["limit", "to", "maxReplays", "edit", "signal"]);
+    const { to, edit, maxReplays = DEFAULT_MAX_REPLAYS } = options;
     checkInteger(`${where} { maxReplays }`, maxReplays, 1);
     checkFunction(`${where} { edit }`, edit);
     const target = targetOf(this.#internals, this.#source, to);
     this.#internals.requireStarted(where);
     if (to !== undefined) await requireTarget(this.#internals, target);
     const guards = { maxReplays, edited: edit !== undefined };
-    const plan = await this.#plan("replay", filter, limit, where, target, (letter) =>
+    const plan = await this.#plan("replay", filter, options, where, target, (letter) =>
       whyNotReplayed(letter, target, guards),
     );
     const action = new ReplayAction(this.#internals, this.#source, target, plan.run, edit);
@@ -59,9 +59,9 @@ export class Planner {
   }
 
   async discard(where: string, filter: Filter, options: DiscardOptions): Promise<PlannedRun> {
-    checkOptions(where, options ?? {}, ["limit", "archive"]);
+    checkOptions(where, options ?? {}, ["limit", "archive", "signal"]);
     const archive = checkArchive(where, options?.archive);
-    const plan = await this.#plan("discard", filter, options.limit, where, undefined, () => undefined);
+    const plan = await this.#plan("discard", filter, options, where, undefined, () => undefined);
     return this.#planned(plan, this.#discarding(plan, archive), "discard");
   }
 
@@ -91,7 +91,7 @@ export class Planner {
   async #plan(
     action: Plan["action"],
     filter: Filter,
-    limit: number | undefined,
+    { limit, signal }: Pick<ReplayOptions, "limit" | "signal">,
     where: string,
     to: Target | undefined,
     whyNot: (letter: DeadLetter) => string | undefined | Promise<string | undefined>,
@@ -105,7 +105,8 @@ export class Planner {
       if (why === undefined) selection.add(letter);
       else selection.refuse(letter, why);
     };
-    const looked = await lookAtAll(this.#internals, this.#source, { patienceMs: this.#patienceMs }, (letter) => {
+    const options = { patienceMs: this.#patienceMs, ...(signal === undefined ? {} : { signal }) };
+    const looked = await lookAtAll(this.#internals, this.#source, options, (letter) => {
       if (!matches(letter)) return;
       const why = whyNot(letter);
       return why instanceof Promise ? why.then((because) => choose(letter, because)) : choose(letter, why);

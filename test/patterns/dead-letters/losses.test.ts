@@ -88,7 +88,9 @@ test("what is looked at is given back when the look is broken off", async () => 
     break;
   }
   const reason = new Error("enough");
-  await expect(yard.dead.list({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  const signal = AbortSignal.abort(reason);
+  await expect(yard.dead.list({ signal })).rejects.toBe(reason);
+  await expect(yard.dead.replay("all", { signal })).rejects.toBe(reason);
   expect(await yard.dead.count("reason = attempts")).toMatchObject({ count: 20, complete: true });
   await yard.stop();
 });

@@ -31,7 +31,11 @@ const file = fileArchive(order.archive);
 const isReplay = order.plan.action === "replay";
 const { run } = await dead.resume(order.plan, isReplay ? {} : { archive: mortalArchive(file, death) });
 death.begin();
-const { done, missing, failed, stopped, error } = await run({ onProgress: () => void death.step("progress") });
+const { done, missing, failed, stopped, error } = await run({
+  // One after another, so that each death takes a few with it and leaves the others.
+  ...(isReplay ? { rate: 100 } : {}),
+  onProgress: () => void death.step("progress"),
+});
 await file.close();
 await broker.stop();
 console.log(JSON.stringify({ done, missing, failed, stopped, error: error?.message }));
