@@ -1,0 +1,8 @@
+import { describeFauxqs } from "../brokers/suite.ts";
+import { testClinic } from "./dead-letter-clinic-on-broker.ts";
+import { fauxqsEnvironment } from "./fauxqs-environment.ts";
+
+describeFauxqs("the dead-letter clinic on SQS", (broker) => {
+  // An emulator is slow, and there has to be enough for each step of the ramp.
+  testClinic(() => fauxqsEnvironment(broker), 2_000);
+});
