@@ -60,7 +60,7 @@ export type BrokerEvent =
       readonly by: string | undefined;
       /** ISO time. */
       readonly at: string;
-      /** What was asked for, in the words of the pattern. */
+      /** What was asked for, in the words of whoever asked. */
       readonly filter: string;
       /** How many messages are selected; at the end, how many it was done to. */
       readonly count: number;

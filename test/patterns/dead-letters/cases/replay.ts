@@ -116,6 +116,20 @@ export function replayCases(grounds: () => Grounds): void {
     await yard.stop();
   });
 
+  test("with their keys, to an ordered destination", async () => {
+    const orders = queue<Order>(freshName(grounds(), "ordered"), { ordered: true, key: ({ n }) => `k${n % 2}` });
+    const yard = await Graveyard.open(grounds(), { orders });
+    await yard.bury([...burials(3, "a", { key: "k0" }), ...burials(3, "b", { key: "k1" })]);
+    const handled: string[] = [];
+    yard.broker.consume(orders, (_, { id, key }) => void handled.push(`${id} ${key}`));
+    const { run } = await yard.dead.replay("all");
+    await expect(run()).resolves.toMatchObject({ done: 6, stopped: undefined });
+    await yard.until("all of them", () => handled.length === 6);
+    const wanted = [0, 1, 2].flatMap((n) => [`a-0000${n} k0`, `b-0000${n} k1`]);
+    expect(handled.toSorted()).toEqual(wanted.toSorted());
+    await yard.stop();
+  });
+
   test("to another destination, which has to be there", async () => {
     const elsewhere = queue<Order>(freshName(grounds(), "elsewhere"));
     const yard = await Graveyard.open(grounds());
