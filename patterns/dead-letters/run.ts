@@ -46,6 +46,8 @@ export class Run {
   readonly #pending = new Set<string>();
   /** How many more may be begun in this step. */
   #quota = Number.POSITIVE_INFINITY;
+  /** The ids of messages that were begun with: known before they can come back. */
+  readonly #begun = new Set<string>();
   /** Messages that are safe elsewhere: further copies of them are only removed. */
   readonly #safe = new Set<string>();
   /** Messages that are being made safe. */
@@ -102,7 +104,8 @@ export class Run {
   #isWanted(letter: DeadLetter): boolean {
     // It was sent back by this run, and failed again: not once more.
     if (letter.replayRun === this.#parts.plan.run) {
-      this.#tally.sawAgain(letter);
+      // What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now.
+      if (this.#begun.has(letter.editedFrom ?? letter.message.id)) this.#tally.sawAgain(letter);
       return false;
     }
     if (this.#safe.has(letter.content)) return this.#selected.has(letter.id);
@@ -151,6 +154,7 @@ export class Run {
         continue;
       }
       this.#quota--;
+      this.#begun.add(letter.message.id);
       gathered.push({ taken, letter });
       if (gathered.length >= action.batch) await begin();
     }

@@ -30,11 +30,12 @@ export function rampCases(grounds: () => Grounds): void {
     const yard = await Graveyard.open(grounds());
     await yard.bury(burials(40));
     const started: string[] = [];
+    let broken = true;
     yard.broker.consume(
       yard.orders,
       (_, { id }) => {
         started.push(id);
-        throw new Error("still broken");
+        if (broken) throw new Error("still broken");
       },
       { retry: { attempts: 1 } },
     );
@@ -52,6 +53,13 @@ export function rampCases(grounds: () => Grounds): void {
     expect(resumed).toMatchObject({ done: 2, stopped: "failed-again" });
     expect(new Set(started).size).toBe(started.length);
     await yard.until("everything to be dead again", async () => (await yard.dead.count()).count === 40);
+    // What came back before does not stop it once that is mended.
+    broken = false;
+    const mended = await (await yard.dead.resume(plan)).run({ ramp: { first: 10, observeMs: 500 } });
+    expect(mended).toMatchObject({ done: 37, cameBack: 0, stopped: undefined });
+    expect((await yard.dead.list()).entries.map(({ replays }) => replays)).toEqual([1, 1, 1]);
+    await yard.until("all of them to be handled", () => started.length === 40);
+    expect(new Set(started).size).toBe(40);
     await yard.stop();
   });
 }
