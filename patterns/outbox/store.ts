@@ -2,7 +2,7 @@ import type { Headers, QueueAddress, TopicAddress } from "../../core/index.ts";
 
 /**
  * Where messages wait between the transaction that wrote them and the broker. `Transaction` is what a caller hands over
- * to write within its own transaction.
+ * to write within its own transaction; `OutboxStore` alone is any store, as a relay takes it.
  *
  * **What is never lost.** A row is there from the commit of the transaction that inserted it until it is settled as
  * `sent`, or discarded by name. Relays look at rows, never at a cursor over ids: a row that commits after rows with higher
@@ -27,7 +27,7 @@ import type { Headers, QueueAddress, TopicAddress } from "../../core/index.ts";
  * `MessagingError`, within a bounded time: `unreachable` where it may be made again, `unauthorized`, `not-found`,
  * `conflict`. Errors hold no body, header or key.
  */
-export interface OutboxStore<Transaction> {
+export interface OutboxStore<Transaction = never> {
   /** What the store is, in lower case, as messages to people say it: `postgres`. */
   readonly name: string;
 
