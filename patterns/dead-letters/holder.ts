@@ -17,6 +17,14 @@ const SETTLED_AT_ONCE = 1_000;
 /** Leases are renewed three times before they end. */
 const RENEWALS = 3;
 
+/** What a holder asks about what it comes by. Neither may throw. */
+export interface HolderQuestions {
+  /** Whether it is worth taking. Asked where the broker can pass over what is not; elsewhere everything is taken. */
+  wanted(message: IncomingMessage): boolean;
+  /** Told of everything that is taken, when it comes. */
+  seen(message: IncomingMessage): void;
+}
+
 /** A dead letter in our hands: nobody else has it until it is removed, given back or lost. */
 export interface Taken {
   readonly message: IncomingMessage;
@@ -32,7 +40,8 @@ export interface Taken {
 export class Holder {
   readonly #internals: BrokerInternals;
   readonly #address: DeadLettersAddress;
-  readonly #wanted: ((message: IncomingMessage) => boolean) | undefined;
+  readonly #questions: HolderQuestions | undefined;
+  readonly #passesOver: boolean;
   readonly #receivers: OpenReceiver[] = [];
   #messages = 0;
   #bytes = 0;
@@ -40,23 +49,20 @@ export class Holder {
   #hasLost = false;
   #arrived: (() => void) | undefined;
 
-  private constructor(
-    internals: BrokerInternals,
-    address: DeadLettersAddress,
-    wanted: ((message: IncomingMessage) => boolean) | undefined,
-  ) {
+  private constructor(internals: BrokerInternals, address: DeadLettersAddress, questions: HolderQuestions | undefined) {
     this.#internals = internals;
     this.#address = address;
-    this.#wanted = internals.adapter.browse === undefined ? undefined : wanted;
+    this.#questions = questions;
+    this.#passesOver = questions !== undefined && internals.adapter.browse !== undefined;
   }
 
-  /** Rejects as `Adapter.receive` does. Where `wanted` cannot be asked by the broker everything is taken. */
+  /** Rejects as `Adapter.receive` does. Without questions everything is taken. */
   static async open(
     internals: BrokerInternals,
     address: DeadLettersAddress,
-    wanted?: (message: IncomingMessage) => boolean,
+    questions?: HolderQuestions,
   ): Promise<Holder> {
-    const holder = new Holder(internals, address, wanted);
+    const holder = new Holder(internals, address, questions);
     await holder.#open();
     return holder;
   }
@@ -94,8 +100,8 @@ export class Holder {
 
   /** It stays: it is kept in our hands until the end, without its body, or passed over from now on as not wanted. */
   keep({ message, from }: Taken): void {
-    if (this.#wanted === undefined) from.keep(message.token);
-    else from.giveBack(message.token);
+    if (this.#passesOver) from.giveBack(message.token);
+    else from.keep(message.token);
   }
 
   /** Removes it for good. Resolves with whether it is gone; false if it was lost before, and will come again. */
@@ -122,7 +128,10 @@ export class Holder {
       deliver: (batch) => {
         this.#stalled = undefined;
         this.#messages += batch.length;
-        for (const { body } of batch) this.#bytes += body.length;
+        for (const message of batch) {
+          this.#bytes += message.body.length;
+          this.#questions?.seen(message);
+        }
         receiver.deliver(batch);
         // Now that something is known of them.
         if (receiver.window === FIRST_WINDOW) receiver.widen(this.#window() - FIRST_WINDOW);
@@ -140,11 +149,9 @@ export class Holder {
         this.#stalled = undefined;
       },
     };
-    const options = {
-      window: receiver.window,
-      ordered: false,
-      ...(this.#wanted === undefined ? {} : { wanted: this.#wanted }),
-    };
+    const questions = this.#passesOver ? this.#questions : undefined;
+    const wanted = questions === undefined ? {} : { wanted: (message: IncomingMessage) => questions.wanted(message) };
+    const options = { window: receiver.window, ordered: false, ...wanted };
     receiver.opened(await adapter.receive(this.#address, options, sink), clock);
     this.#receivers.push(receiver);
   }

@@ -12,7 +12,7 @@ export interface Ramp {
    * milliseconds: longer than the consumer's retries take in all. Default 30,000.
    */
   readonly observeMs?: number;
-  /** How many may come back before the run stops. Default 0. */
+  /** How many may come back before the run stops, also in the midst of a step where that is seen. Default 0. */
   readonly tolerate?: number;
 }
 

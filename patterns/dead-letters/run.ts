@@ -89,8 +89,11 @@ export class Run {
   /** With a holder of its own: what an earlier step passed over is wanted now. */
   async #step(): Promise<void> {
     const { internals, source } = this.#parts;
-    const wanted = (message: IncomingMessage): boolean => this.#isWanted(new DeadLetter(message, source.name));
-    const holder = await Holder.open(internals, source.deadLetters, wanted);
+    const letter = (message: IncomingMessage): DeadLetter => new DeadLetter(message, source.name);
+    const holder = await Holder.open(internals, source.deadLetters, {
+      wanted: (message) => this.#isWanted(letter(message)),
+      seen: (message) => this.#watch(letter(message)),
+    });
     try {
       await this.#work(holder);
       await Promise.all(this.#underWay);
@@ -102,14 +105,20 @@ export class Run {
   }
 
   #isWanted(letter: DeadLetter): boolean {
+    this.#watch(letter);
     // It was sent back by this run, and failed again: not once more.
-    if (letter.replayRun === this.#parts.plan.run) {
-      // What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now.
-      if (this.#begun.has(letter.editedFrom ?? letter.message.id)) this.#tally.sawAgain(letter);
-      return false;
-    }
+    if (letter.replayRun === this.#parts.plan.run) return false;
     if (this.#safe.has(letter.content)) return this.#selected.has(letter.id);
     return this.#quota > 0 && this.#pending.has(letter.id);
+  }
+
+  /** Notes what came back, and stops a run that is to look out for it. */
+  #watch(letter: DeadLetter): void {
+    if (letter.replayRun !== this.#parts.plan.run) return;
+    // What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now.
+    if (!this.#begun.has(letter.editedFrom ?? letter.message.id)) return;
+    this.#tally.sawAgain(letter);
+    if (this.#ramp !== undefined && this.#tally.cameBack > this.#ramp.tolerate) this.#tally.stop("failed-again");
   }
 
   async #work(holder: Holder): Promise<void> {
@@ -236,15 +245,10 @@ export class Run {
   /** Watches for what comes back. */
   async #observe(holder: Holder): Promise<void> {
     const { clock } = this.#parts.internals;
-    const { observeMs, tolerate } = this.#ramp as Required<Ramp>;
+    const observeMs = this.#ramp?.observeMs ?? 0;
     const end = clock.monotonic() + observeMs;
     for (let left = observeMs; left > 0 && !this.#isOver; left = end - clock.monotonic()) {
-      const batch = await holder.take(Math.min(left, GLANCE_MS), this.#signal);
-      for (const taken of batch) {
-        this.#isWanted(new DeadLetter(taken.message, this.#parts.source.name));
-        holder.keep(taken);
-      }
-      if (this.#tally.cameBack > tolerate) this.#tally.stop("failed-again");
+      for (const taken of await holder.take(Math.min(left, GLANCE_MS), this.#signal)) holder.keep(taken);
     }
     this.#tell();
   }

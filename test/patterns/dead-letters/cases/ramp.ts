@@ -26,6 +26,25 @@ export function rampCases(grounds: () => Grounds): void {
     await yard.stop();
   });
 
+  test("no more, when they come back in the midst of a step", async () => {
+    const yard = await Graveyard.open(grounds());
+    await yard.bury(burials(400));
+    let handled = 0;
+    yard.broker.consume(
+      yard.orders,
+      () => {
+        if (++handled > 5) throw new Error("broken again");
+      },
+      { retry: { attempts: 1 } },
+    );
+    const { run } = await yard.dead.replay("all");
+    const result = await run({ rate: 20, ramp: { first: 1, factor: 1_000, observeMs: 100, tolerate: 1 } });
+    expect(result.stopped).toBe("failed-again");
+    expect(result.cameBack).toBeGreaterThan(1);
+    expect(result.done).toBeLessThan(400);
+    await yard.stop();
+  });
+
   test("few, if they come back; and those never again in this run", async () => {
     const yard = await Graveyard.open(grounds());
     await yard.bury(burials(40));
