@@ -16,6 +16,8 @@ export interface Action {
   readonly batch: number;
   /** How many calls may be under way. */
   readonly concurrency: number;
+  /** What dead letters have in common of which one is enough to be made safe. */
+  sameness(letter: DeadLetter): string;
   /**
    * Makes them safe elsewhere. Resolves with what became of each, in order; `done` only for what the broker or the archive
    * has confirmed. Never rejects.

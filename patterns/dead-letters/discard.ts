@@ -29,6 +29,11 @@ export class DiscardAction implements Action {
     this.#clock = clock;
   }
 
+  /** Each failure is archived, also of one message. */
+  sameness({ id }: DeadLetter): string {
+    return id;
+  }
+
   async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
     try {
       await this.#archive.append(await Promise.all(letters.map((letter) => this.#archived(letter))));

@@ -98,6 +98,11 @@ export class Holder {
     return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
   }
 
+  /** Whether it is in our hands, as far as we were told. */
+  has({ message, from }: Taken): boolean {
+    return from.has(message.token);
+  }
+
   /** It stays: it is kept in our hands until the end, without its body, or passed over from now on as not wanted. */
   keep({ message, from }: Taken): void {
     if (this.#passesOver) from.giveBack(message.token);
@@ -247,6 +252,10 @@ export class OpenReceiver {
       this.#working.add(message.token);
       return { message, from: this };
     });
+  }
+
+  has(token: DeliveryToken): boolean {
+    return this.#working.has(token);
   }
 
   keep(token: DeliveryToken): void {

@@ -35,6 +35,11 @@ export class ReplayAction implements Action {
     this.#edit = edit;
   }
 
+  /** Copies of one message, which a crash between copy and ack leaves, are sent once. */
+  sameness({ content }: DeadLetter): string {
+    return content;
+  }
+
   async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
     return Promise.all(letters.map((letter) => this.#replay(letter)));
   }

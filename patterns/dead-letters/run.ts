@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { type Action, endsRun, type Outcome } from "./action.ts";
+import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { Holder, type Taken } from "./holder.ts";
 import type { Plan } from "./plan.ts";
@@ -48,9 +48,9 @@ export class Run {
   #quota = Number.POSITIVE_INFINITY;
   /** The ids of messages that were begun with: known before they can come back. */
   readonly #begun = new Set<string>();
-  /** Messages that are safe elsewhere: further copies of them are only removed. */
+  /** What is safe elsewhere, by the action's sameness: further copies are only removed. */
   readonly #safe = new Set<string>();
-  /** Messages that are being made safe. */
+  /** What is being made safe. */
   readonly #making = new Map<string, Promise<Outcome>>();
   readonly #underWay = new Set<Promise<void>>();
 
@@ -108,7 +108,7 @@ export class Run {
     this.#watch(letter);
     // It was sent back by this run, and failed again: not once more.
     if (letter.replayRun === this.#parts.plan.run) return false;
-    if (this.#safe.has(letter.content)) return this.#selected.has(letter.id);
+    if (this.#safe.has(this.#parts.action.sameness(letter))) return this.#selected.has(letter.id);
     return this.#quota > 0 && this.#pending.has(letter.id);
   }
 
@@ -158,6 +158,8 @@ export class Run {
         continue;
       }
       await this.#pacer.pass(this.#signal);
+      // One that was lost while it waited may be with another run by now; else it comes again.
+      if (!holder.has(taken)) continue;
       if (this.#isOver) {
         holder.keep(taken);
         continue;
@@ -178,25 +180,25 @@ export class Run {
   }
 
   #makeSafe(work: readonly Work[]): Promise<readonly Outcome[]> {
-    const first = work.filter(({ letter }, index) => {
-      if (this.#safe.has(letter.content) || this.#making.has(letter.content)) return false;
-      return work.findIndex((other) => other.letter.content === letter.content) === index;
-    });
-    if (first.length > 0) {
-      const performed = this.#parts.action.perform(first.map(({ letter }) => letter));
-      for (const [index, { letter }] of first.entries()) {
+    const { action } = this.#parts;
+    const first = new Map<string, DeadLetter>();
+    for (const { letter } of work) {
+      const same = action.sameness(letter);
+      if (!this.#safe.has(same) && !this.#making.has(same) && !first.has(same)) first.set(same, letter);
+    }
+    if (first.size > 0) {
+      const performed = action.perform([...first.values()]);
+      for (const [index, same] of [...first.keys()].entries()) {
         const made = performed.then((outcomes) => {
           const outcome = outcomes[index] as Outcome;
-          this.#making.delete(letter.content);
-          if (outcome.kind === "done") this.#safe.add(letter.content);
+          this.#making.delete(same);
+          if (outcome.kind === "done") this.#safe.add(same);
           return outcome;
         });
-        this.#making.set(letter.content, made);
+        this.#making.set(same, made);
       }
     }
-    return Promise.all(
-      work.map(({ letter }) => this.#making.get(letter.content) ?? Promise.resolve<Outcome>({ kind: "done" })),
-    );
+    return Promise.all(work.map(({ letter }) => this.#making.get(action.sameness(letter)) ?? DONE));
   }
 
   async #finish(holder: Holder, { taken, letter }: Work, outcome: Outcome): Promise<void> {

@@ -27,6 +27,22 @@ export function discardCases(grounds: () => Grounds): void {
     await yard.stop();
   });
 
+  test("each failure of one message by itself", async () => {
+    const yard = await Graveyard.open(grounds());
+    const [first] = burials(1);
+    if (first === undefined) throw new Error("nothing to bury");
+    await yard.bury([first]);
+    await yard.bury([{ ...first, error: "another failure", failedAt: Date.UTC(2026, 0, 2) }]);
+    const standing = (await yard.dead.list()).entries;
+    const archive = memoryArchive();
+    const { run } = await yard.dead.discard("all", { archive });
+    await expect(run()).resolves.toMatchObject({ done: standing.length, stopped: undefined });
+    const errors = (all: readonly { readonly error: string | null }[]) => all.map(({ error }) => error).sort();
+    expect(errors(archive.entries)).toEqual(errors(standing));
+    expect((await yard.dead.list()).entries).toEqual([]);
+    await yard.stop();
+  });
+
   test("and not when the archive fails; the next run does the rest", async () => {
     const yard = await Graveyard.open(grounds());
     await yard.bury(burials(5));
