@@ -1,0 +1,143 @@
+import { type Clock, systemClock } from "../../../core/index.ts";
+import { checkInteger, checkOptions } from "../../../core/names.ts";
+import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
+import { unlessAborted, within } from "../inbox-waiting.ts";
+import type { PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
+import { inboxFailure } from "./inbox-failure.ts";
+import { inboxMigration, inboxTable, type PostgresInboxTableOptions } from "./inbox-table.ts";
+import { PostgresInboxTransaction } from "./inbox-transaction.ts";
+
+/** The options of {@link postgresInbox}. */
+export interface PostgresInboxOptions extends PostgresInboxTableOptions {
+  /** Milliseconds after which a question to the server, or to the pool, counts as not answered. Default 5,000. */
+  readonly timeoutMs?: number;
+}
+
+/** An inbox in a Postgres database. `Client` is what handlers write with. */
+export interface PostgresInbox<Client> extends InboxStore<Client> {
+  /**
+   * Makes the table unless it is there, also if many do at once. Only the first time it needs the right to create in the
+   * schema. Rejects like the other calls, and with `not-found` if there is no such schema.
+   */
+  migrate(): Promise<void>;
+}
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+
+/**
+ * An inbox in a Postgres database, for `transactional`. A handler gets a connection of the pool with the transaction open.
+ *
+ * Each message that is being handled takes a connection, one that waits for another copy too: give the pool at least as
+ * many as the consumers' concurrency together, and other work a pool of its own. The inbox never ends the pool.
+ *
+ * The transaction is READ COMMITTED unless the connection's default is another: on a higher level a copy that comes at
+ * the same time is postponed instead of known at once. Throws `invalid` for wrong options.
+ */
+export function postgresInbox<Client extends PostgresInboxClient>(
+  pool: PostgresInboxPool<Client>,
+  options: PostgresInboxOptions = {},
+): PostgresInbox<Client> {
+  checkOptions("postgresInbox", options, ["table", "schema", "timeoutMs"]);
+  const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  checkInteger("postgresInbox { timeoutMs }", timeoutMs, 1, 2 ** 31 - 1);
+  return new PostgresInboxStore(pool, inboxTable("postgresInbox", options), timeoutMs);
+}
+
+class PostgresInboxStore<Client extends PostgresInboxClient> implements PostgresInbox<Client> {
+  readonly name = "postgres";
+  readonly #pool: PostgresInboxPool<Client>;
+  readonly #table: string;
+  readonly #insert: string;
+  readonly #remove: string;
+  readonly #timeoutMs: number;
+  readonly #clock: Clock = systemClock();
+
+  constructor(pool: PostgresInboxPool<Client>, table: string, timeoutMs: number) {
+    this.#pool = pool;
+    this.#table = table;
+    this.#timeoutMs = timeoutMs;
+    // What is returned is computed when the waiting is over: the handler's own waits are its own affair.
+    this.#insert = `
+INSERT INTO ${table} (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
+RETURNING pg_current_xact_id()::text AS xid, set_config('lock_timeout', $3, true)`;
+    // An array, so that the choice is made once. Rows that another cleaner holds are left to it.
+    this.#remove = `
+WITH removed AS (
+  DELETE FROM ${table} WHERE consumer = $1 AND message_id = ANY (ARRAY(
+    SELECT message_id FROM ${table}
+    WHERE consumer = $1 AND handled_at < now() - $2::float8 * interval '1 millisecond'
+    ORDER BY handled_at LIMIT $3 FOR UPDATE SKIP LOCKED
+  )) RETURNING 1
+)
+SELECT count(*)::int AS removed FROM removed`;
+  }
+
+  async migrate(): Promise<void> {
+    await this.#ask("make the table", inboxMigration(this.#table));
+  }
+
+  async handle(
+    message: InboxMessage,
+    work: (transaction: Client) => Promise<boolean>,
+    { waitMs, signal }: InboxHandleOptions,
+  ): Promise<InboxEnd> {
+    signal.throwIfAborted();
+    const client = await this.#connect();
+    const transaction = new PostgresInboxTransaction(client, this.#clock, this.#timeoutMs);
+    try {
+      const claim = await unlessAborted(signal, transaction.claim(this.#insert, message, waitMs));
+      const wanted =
+        claim === "claimed" && (await unlessAborted(signal, this.#worked(transaction, client, work, signal)));
+      if (wanted) await transaction.commit();
+      else await transaction.rollback();
+      if (claim !== "claimed") return claim;
+      return wanted ? "committed" : "rolled-back";
+    } finally {
+      transaction.close();
+    }
+  }
+
+  async clean(consumer: string, olderThanMs: number, limit: number): Promise<number> {
+    const result = await this.#ask("clean up", this.#remove, [consumer, olderThanMs, limit]);
+    return (result as { readonly rows: readonly { readonly removed: number }[] }).rows[0]?.removed ?? 0;
+  }
+
+  /** What the work throws goes on after the rollback. */
+  async #worked(
+    transaction: PostgresInboxTransaction,
+    client: Client,
+    work: (transaction: Client) => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    try {
+      return await work(client);
+    } catch (error) {
+      if (!signal.aborted) await transaction.rollback(error);
+      throw error;
+    }
+  }
+
+  async #connect(): Promise<Client> {
+    const late = (client: Client): void => client.release();
+    try {
+      return await within(this.#clock, this.#timeoutMs, "a connection of the inbox's pool", this.#pool.connect(), late);
+    } catch (error) {
+      throw inboxFailure("give a connection", error);
+    }
+  }
+
+  async #ask(action: string, text: string, values?: unknown[]): Promise<unknown> {
+    const client = await this.#connect();
+    const ignore = (): void => {};
+    client.on("error", ignore);
+    try {
+      const result = await within(this.#clock, this.#timeoutMs, "the inbox's Postgres", client.query(text, values));
+      client.off("error", ignore);
+      client.release();
+      return result;
+    } catch (error) {
+      client.release(true);
+      throw inboxFailure(action, error);
+    }
+  }
+}
