@@ -1,6 +1,15 @@
 import { readFileSync } from "node:fs";
-import type { Group, Progress, RunResult } from "anybroker/dead-letters";
-import { type ArchivedEntry, type DeadLetters, type Edit, type Edited, fileArchive } from "anybroker/dead-letters";
+import {
+  type ArchivedEntry,
+  type DeadLetters,
+  type Edit,
+  type Edited,
+  fileArchive,
+  type Group,
+  type Progress,
+  type RunResult,
+  type Stopped,
+} from "anybroker/dead-letters";
 import type { OldOrder } from "./orders.ts";
 
 /** The groups of dead letters that the bad deploy made, by what is done about them. */
@@ -51,8 +60,7 @@ export class Clinic {
     this.#say("\nA replay before the fix: 1, then 10, then 100, as long as none comes back");
     const replay = await this.#dead.replay(`group = ${group}`);
     const result = await replay.run({ ramp: { observeMs: FAIL_WITHIN_MS }, onProgress: this.#bySteps() });
-    this.#sayEnd("sent back", result);
-    if (result.stopped !== "failed-again") throw new Error("the replay did not notice that nothing is repaired");
+    this.#end("sent back", result, "failed-again");
   }
 
   /** Sends a group back. */
@@ -61,15 +69,14 @@ export class Clinic {
     const { count, destinations } = replay.plan;
     this.#say(`\nThe same replay after the fix: ${count} to ${destinations.map((to) => to.destination).join(", ")}`);
     const result = await replay.run({ ramp: { observeMs: OBSERVE_MS }, onProgress: this.#bySteps() });
-    this.#sayEnd("sent back", result);
+    this.#end("sent back", result);
   }
 
   /** Shows one order of a group, and why it cannot be sent back as it is; then sends an edited copy. */
   async editOne({ group, example }: Group): Promise<Edited> {
     const { refused } = (await this.#dead.replay(`group = ${group}`)).plan;
     this.#say(`\nThe renamed field: a replay would leave ${refused[0]?.count ?? 0} alone, for ${refused[0]?.why}`);
-    const { entries } = await this.#dead.list({ filter: `group = ${group} and id = ${example.id}` });
-    for (const { messageId, error, body } of entries) this.#say(`  ${messageId}, ${error}: ${body}`);
+    this.#say(`  ${example.messageId}, ${example.error}: ${example.body}`);
     const edited = await this.#dead.edit(example.id, rename);
     this.#say(`  edited: ${edited.id}, from ${edited.editedFrom}`);
     return edited;
@@ -82,7 +89,7 @@ export class Clinic {
       const replay = await this.#dead.replay(`group = ${group}`, { edit: rename, limit: EDITED_AT_ONCE });
       beyond = replay.plan.beyondLimit;
       const result = await replay.run();
-      this.#sayEnd("edited likewise", result);
+      this.#end("edited likewise", result);
       all.push(...result.edited.map(({ id, from }) => ({ id, editedFrom: from })));
     }
     return all;
@@ -95,7 +102,7 @@ export class Clinic {
     this.#say(`\nWhat nobody wants: ${discard.plan.count} into an archive`);
     const result = await discard.run();
     await archive.close();
-    this.#sayEnd("archived and removed", result);
+    this.#end("archived and removed", result);
     const lines = readFileSync(file, "utf8").trimEnd().split("\n");
     return lines.map((line) => JSON.parse(line) as ArchivedEntry);
   }
@@ -115,10 +122,11 @@ export class Clinic {
     };
   }
 
-  #sayEnd(what: string, { done, selected, cameBack, stopped, error }: RunResult): void {
+  /** Says how a run ended. Throws if that is not as it has to be. */
+  #end(what: string, { done, selected, cameBack, stopped, error }: RunResult, expected?: Stopped): void {
     const why = stopped === undefined ? "" : `, stopped: ${stopped}`;
     this.#say(`  ${what} ${done} of ${selected}, came back ${cameBack}${why}`);
-    if (error !== undefined) throw error;
+    if (stopped !== expected) throw error ?? new Error(`the run should have ended otherwise: ${expected ?? "done"}`);
   }
 }
 

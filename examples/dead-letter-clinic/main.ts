@@ -73,7 +73,8 @@ async function main(): Promise<void> {
   const archived = await clinic.discard(unwanted, process.env.ARCHIVE || join(folder, "archive.jsonl"));
   for (const { messageId } of archived) ledger.archived(messageId);
 
-  await until("every order had its end", () => ledger.open === 0);
+  // The ledger says which had none.
+  await until("every order had its end", () => ledger.open === 0).catch((error: Error) => say(error.message));
   close(await clinic.left());
 }
 

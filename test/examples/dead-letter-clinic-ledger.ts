@@ -17,11 +17,14 @@ export function expectClinicToSucceed(output: string, orders: number, archive: s
   // One was sent before the fix, failed again, and no other was sent.
   expectLine(`  sent back 1 of ${timedOut}, came back 1, stopped: failed-again`);
   expect(output).toContain(`a replay would leave ${renamed} alone, for the codec or the schema`);
-  expect(output).toMatch(/\n {2}order-000008, the schema .*"customer-7".*"zip":"10185"\}\n/);
-  expect(output).toMatch(/\n {2}edited: [0-9a-f-]{36}, from order-000008\n {2}handled\n/);
+  // Any of the group: which failed first differs.
+  expect(output).toMatch(
+    /\n {2}(order-\d+), the schema .*"postcode": \{"id":"\1",.*"zip":"\d+"\}\n {2}edited: [\da-f-]{36}, from \1\n {2}handled\n/,
+  );
   expectLine(`  edited likewise ${renamed - 1} of ${renamed - 1}, came back 0`);
   const after = output.slice(output.indexOf("The same replay after the fix"));
-  for (const [index, done] of [1, 11, 111, timedOut].entries()) {
+  const steps = [...[1, 11, 111].filter((done) => done < timedOut), timedOut];
+  for (const [index, done] of steps.entries()) {
     expect(after).toContain(`\n  step ${index + 1}: ${done} of ${timedOut}\n`);
   }
   expectLine(`  sent back ${timedOut} of ${timedOut}, came back 0`);

@@ -3,6 +3,6 @@ import { testClinic } from "./dead-letter-clinic-on-broker.ts";
 import { fauxqsEnvironment } from "./fauxqs-environment.ts";
 
 describeFauxqs("the dead-letter clinic on SQS", (broker) => {
-  // An emulator is slow, and there has to be enough for each step of the ramp.
-  testClinic(() => fauxqsEnvironment(broker), 2_000);
+  // An emulator is slow.
+  testClinic(() => fauxqsEnvironment(broker), 1_000);
 });
