@@ -1,7 +1,5 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
-import { describeAddress } from "../address.ts";
 import type { Entry, Publisher, Receipt } from "../broker.ts";
-import type { CapabilityName } from "../capabilities.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
@@ -10,8 +8,8 @@ import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { gatherReceipts } from "./gather-receipts.ts";
 import { type Outgoing, outgoing } from "./outgoing.ts";
+import { asInvalid, outgoingTo } from "./outgoing-to.ts";
 import type { Publishing, Route } from "./publishing.ts";
-import { refusal } from "./refusal.ts";
 
 type Destination = Queue<never, unknown> | Topic<never, unknown>;
 
@@ -110,46 +108,16 @@ export class Sending implements Publisher {
   }
 
   #target(destination: Destination, kind: Destination["kind"]): Target {
-    if (destination?.kind !== kind) {
-      const use =
-        kind === "queue"
-          ? "send takes a queue; use publish for a topic"
-          : "publish takes a topic; use send for a queue";
-      throw new MessagingError("invalid", `${use}, made by queue() or topic()`);
-    }
+    const made = outgoingTo(destination, kind, this.#adapter, this.#json, this.#clock, this.#makeId);
     const { name, options } = destination;
-    const address = { kind, name };
-    const where = describeAddress(address);
-    const { capabilities, name: adapterName } = this.#adapter;
-    const refuse = (capability: CapabilityName): void => {
-      const refused = refusal(where, this.#adapter, capability);
-      if (refused !== undefined) throw refused;
-    };
-    if (options.ordered) refuse("order");
-    if (options.durable) refuse("durable");
-    if (options.ttlMs !== undefined) refuse("ttl");
-    if (kind === "topic") refuse("fanOut");
     const target: Target = {
-      destination,
-      where,
-      codec: options.codec ?? this.#json,
-      capabilities,
-      adapterName,
-      clock: this.#clock,
-      makeId: this.#makeId,
-      route: this.#publishing.route(address, options.ordered === true),
+      ...made,
+      route: this.#publishing.route({ kind, name }, options.ordered === true),
       discardUnroutable: destination.kind === "topic" && destination.options.whenUnroutable === "discard",
     };
     this.#targets.set(destination, target);
     return target;
   }
-}
-
-/** What a schema, a key function or a codec threw, as an error of ours. */
-function asInvalid(error: unknown): MessagingError {
-  if (isMessagingError(error)) return error;
-  const what = "a message could not be made: its schema, key or routing key function threw";
-  return new MessagingError("invalid", `${what}. Nothing was sent; see the cause`, { cause: error });
 }
 
 function rethrowAsInvalid(error: unknown): never {
