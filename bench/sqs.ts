@@ -15,6 +15,7 @@ import { type Comparison, callsPerSecond, countdown } from "./measure.ts";
 
 const CALLERS = 100;
 const SENT = 10_000;
+const SENT_ALONE = 2_000;
 const CONSUMED = 10_000;
 const BATCH = 10;
 const POLLS = 10;
@@ -40,8 +41,8 @@ export function besideAwsSdk(place: SqsPlace): readonly Comparison[] {
       ...perSecond,
       title: "SQS, send, one caller",
       target: 0.9,
-      theirs: { ...byMessage, run: () => rawSend(place, 1, 500) },
-      ours: ours(() => sendOurs(place, 1, 500)),
+      theirs: { ...byMessage, run: () => rawSend(place, 1, SENT_ALONE) },
+      ours: ours(() => sendOurs(place, 1, SENT_ALONE)),
     },
     {
       ...perSecond,
