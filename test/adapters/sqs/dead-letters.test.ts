@@ -5,7 +5,8 @@ import type { QueueAddress } from "../../../core/address.ts";
 import { until } from "../../brokers/until.ts";
 import { send } from "../../sqs/opened.ts";
 import { headersOf, outgoing } from "../../sqs/outgoing.ts";
-import { describeSQS, openAdapter, optionsOf, taking, topology, workQueue } from "./open-adapter.ts";
+import { topology, workQueue } from "../seam-values.ts";
+import { describeSQS, openAdapter, optionsOf, taking } from "./open-adapter.ts";
 
 const WAIT_MS = 60_000;
 const ISO_TIME = /^\d{4}-\d\d-\d\dT/;
@@ -28,7 +29,7 @@ describeSQS("dead letters", (broker) => {
     async (ordered) => {
       const adapter = await opened();
       const of: QueueAddress = { kind: "queue", name: `killer-${ordered}` };
-      expect(await adapter.declare(topology({ queues: [workQueue(of.name, ordered)] }))).toEqual([]);
+      expect(await adapter.declare(topology({ queues: [workQueue(of.name, { ordered })] }))).toEqual([]);
       const headers = headersOf({ city: "Zürich" });
       const message = outgoing({ id: "poison", key: "k", headers, body: Buffer.from('{"n":1}') });
       const follower = outgoing({ id: "next", key: "k" });
@@ -66,7 +67,7 @@ describeSQS("dead letters", (broker) => {
     const adapter = await opened();
     const of: QueueAddress = { kind: "queue", name: "looked-at" };
     const from = { kind: "dead-letters", of } as const;
-    expect(await adapter.declare(topology({ queues: [workQueue(of.name, true)] }))).toEqual([]);
+    expect(await adapter.declare(topology({ queues: [workQueue(of.name, { ordered: true })] }))).toEqual([]);
     // One key: in the queue itself the first would hide the others.
     const letters = ["a", "b", "c"].map((id) => outgoing({ id, key: "k" }));
     expect(await send(adapter, letters, from)).toEqual(letters.map(() => ({ status: "confirmed" })));

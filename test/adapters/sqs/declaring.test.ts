@@ -5,30 +5,21 @@ import {
   type QueueAttributeName,
   SetQueueAttributesCommand,
 } from "@aws-sdk/client-sqs";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { SqsAdapter } from "../../../adapters/sqs/index.ts";
+import { afterAll, expect, test } from "vitest";
 import type { MessagingError } from "../../../core/errors.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
-import { describeSQS, openAdapter, optionsOf, topology, workQueue } from "./open-adapter.ts";
+import { topology, workQueue } from "../seam-values.ts";
+import { describeSQS, openAdapter, optionsOf, useAdapter } from "./open-adapter.ts";
 
 const said = (problems: readonly MessagingError[]) => problems.map(({ message }) => message).join("\n");
 const codes = (problems: readonly MessagingError[]) => [...new Set(problems.map(({ code }) => code))];
 
 describeSQS("declaring queues", (broker) => {
-  const place = broker.newNamespace();
+  const { place, adapter } = useAdapter(broker, { maxReceives: 7, visibilityTimeoutMs: 7_000 });
   const { namePrefix } = place;
   const client = clientOf(broker);
-  let adapter: SqsAdapter;
 
-  beforeAll(async () => {
-    adapter = await openAdapter(optionsOf(broker, place, { maxReceives: 7, visibilityTimeoutMs: 7_000 }));
-  });
-
-  afterAll(async () => {
-    await adapter?.close();
-    await place.remove();
-    client.destroy();
-  });
+  afterAll(() => client.destroy());
 
   const urlOf = async (name: string): Promise<string> => {
     const { QueueUrl = "" } = await client.send(new GetQueueUrlCommand({ QueueName: namePrefix + name }));
@@ -42,11 +33,11 @@ describeSQS("declaring queues", (broker) => {
   const redrive = async (name: string) => JSON.parse((await attributesOf(name, "RedrivePolicy")).RedrivePolicy ?? "{}");
 
   test("verify finds everything missing and makes nothing; create makes it; a second time changes nothing", async () => {
-    const queues = [workQueue("a.b"), workQueue("c_d", true)];
+    const queues = [workQueue("a.b"), workQueue("c_d", { ordered: true })];
     const names = ["a_-b", "a_-b_-dlq", "a_-b_-suspects", "c__d.fifo", "c__d_-dlq.fifo"].map(
       (name) => namePrefix + name,
     );
-    const missing = await adapter.declare(topology({ mode: "verify", queues }));
+    const missing = await adapter().declare(topology({ mode: "verify", queues }));
     expect(codes(missing)).toEqual(["not-found"]);
     for (const name of names) expect(said(missing)).toContain(`"${name}"`);
     const standing = async () => {
@@ -54,11 +45,11 @@ describeSQS("declaring queues", (broker) => {
       return QueueUrls.map((url) => url.split("/").at(-1)).sort();
     };
     expect(await standing()).toEqual([]);
-    expect(await adapter.declare(topology({ queues }))).toEqual([]);
+    expect(await adapter().declare(topology({ queues }))).toEqual([]);
     expect(await standing()).toEqual(names.sort());
     const before = await Promise.all(["a_-b", "c__d.fifo"].map((name) => attributesOf(name, "All")));
-    expect(await adapter.declare(topology({ queues }))).toEqual([]);
-    expect(await adapter.declare(topology({ mode: "verify", queues }))).toEqual([]);
+    expect(await adapter().declare(topology({ queues }))).toEqual([]);
+    expect(await adapter().declare(topology({ mode: "verify", queues }))).toEqual([]);
     expect(await Promise.all(["a_-b", "c__d.fifo"].map((name) => attributesOf(name, "All")))).toEqual(before);
     expect(await standing()).toEqual(names.sort());
     expect(await attributesOf("a_-b", "VisibilityTimeout")).toEqual({ VisibilityTimeout: "7" });
@@ -85,21 +76,21 @@ describeSQS("declaring queues", (broker) => {
 
   test.for([false, true])("a queue of the other kind is a conflict (asked for order: %s)", async (ordered) => {
     const name = `kind-${ordered}`;
-    expect(await adapter.declare(topology({ queues: [workQueue(name, !ordered)] }))).toEqual([]);
+    expect(await adapter().declare(topology({ queues: [workQueue(name, { ordered: !ordered })] }))).toEqual([]);
     for (const mode of ["create", "verify"] as const) {
-      const problems = await adapter.declare(topology({ mode, queues: [workQueue(name, ordered)] }));
+      const problems = await adapter().declare(topology({ mode, queues: [workQueue(name, { ordered })] }));
       expect(codes(problems)).toContain("conflict");
       expect(said(problems)).toContain(`queue "${name}" stands on SQS as ${ordered ? "a standard" : "a FIFO"} queue`);
     }
   });
 
   test("a redrive policy to another queue is a conflict, and stays", async () => {
-    expect(await adapter.declare(topology({ queues: [workQueue("mine"), workQueue("other")] }))).toEqual([]);
+    expect(await adapter().declare(topology({ queues: [workQueue("mine"), workQueue("other")] }))).toEqual([]);
     const { QueueArn } = await attributesOf("other", "QueueArn");
     const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: QueueArn, maxReceiveCount: 3 });
     await client.send(new SetQueueAttributesCommand({ QueueUrl: await urlOf("mine"), Attributes: { RedrivePolicy } }));
     for (const mode of ["create", "verify"] as const) {
-      const problems = await adapter.declare(topology({ mode, queues: [workQueue("mine"), workQueue("other")] }));
+      const problems = await adapter().declare(topology({ mode, queues: [workQueue("mine"), workQueue("other")] }));
       expect(codes(problems)).toEqual(["conflict"]);
       expect(said(problems)).toContain('queue "mine" redrives to another queue');
     }

@@ -5,7 +5,8 @@ import type { QueueAddress } from "../../../core/address.ts";
 import { until } from "../../brokers/until.ts";
 import { send } from "../../sqs/opened.ts";
 import { outgoing } from "../../sqs/outgoing.ts";
-import { describeSQS, openAdapter, optionsOf, taking, topology, workQueue } from "./open-adapter.ts";
+import { topology, workQueue } from "../seam-values.ts";
+import { describeSQS, openAdapter, optionsOf, taking } from "./open-adapter.ts";
 
 const WAIT_MS = 60_000;
 
@@ -56,7 +57,7 @@ describeSQS("message groups", (broker) => {
     onTestFinished(async () => {
       await Promise.all([first.close(), second.close()]);
     });
-    expect(await first.declare(topology({ queues: [workQueue(of.name, true)] }))).toEqual([]);
+    expect(await first.declare(topology({ queues: [workQueue(of.name, { ordered: true })] }))).toEqual([]);
     await send(first, [outgoing({ id: "a0", key: "a" })], of);
     const holder = await taking(first, of, 1);
     await until("the first", WAIT_MS, () => expect(holder.inbox.messages).toHaveLength(1));

@@ -1,35 +1,26 @@
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import { createBroker, type Delivery, HEADER, queue } from "anybroker";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { type SqsAdapter, sqs } from "../../../adapters/sqs/index.ts";
+import { afterAll, expect, onTestFinished, test } from "vitest";
+import { sqs } from "../../../adapters/sqs/index.ts";
 import type { QueueAddress } from "../../../core/address.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
 import { until } from "../../brokers/until.ts";
 import { send } from "../../sqs/opened.ts";
 import { headersOf, outgoing } from "../../sqs/outgoing.ts";
-import { describeSQS, openAdapter, optionsOf, taking, topology, workQueue } from "./open-adapter.ts";
+import { topology, workQueue } from "../seam-values.ts";
+import { describeSQS, openAdapter, taking, useAdapter } from "./open-adapter.ts";
 
 const WAIT_MS = 60_000;
 
 describeSQS("messages", (broker) => {
-  const place = broker.newNamespace();
-  const options = optionsOf(broker, place);
+  const { place, options, adapter } = useAdapter(broker);
   const client: SQSClient = clientOf(broker);
-  let adapter: SqsAdapter;
 
-  beforeAll(async () => {
-    adapter = await openAdapter(options);
-  });
-
-  afterAll(async () => {
-    await adapter?.close();
-    await place.remove();
-    client.destroy();
-  });
+  afterAll(() => client.destroy());
 
   async function declared(name: string, ordered = false): Promise<{ of: QueueAddress; url: string }> {
     const of: QueueAddress = { kind: "queue", name };
-    expect(await adapter.declare(topology({ queues: [workQueue(name, ordered)] }))).toEqual([]);
+    expect(await adapter().declare(topology({ queues: [workQueue(name, { ordered })] }))).toEqual([]);
     return { of, url: `${broker.url}/000000000000/${place.namePrefix}${name}${ordered ? ".fifo" : ""}` };
   }
 
@@ -87,7 +78,7 @@ describeSQS("messages", (broker) => {
     onTestFinished(() => shop.stop());
     const consumer = shop.consume(queue("malformed"), () => {});
     await shop.start();
-    const { inbox } = await taking(adapter, { kind: "dead-letters", of });
+    const { inbox } = await taking(adapter(), { kind: "dead-letters", of });
     await until("the dead letter", WAIT_MS, () => expect(inbox.messages).toHaveLength(1));
     expect(inbox.messages[0]?.headers[HEADER.deadReason]).toBe("invalid");
     expect(Buffer.from(inbox.messages[0]?.body ?? []).toString()).toBe("no JSON");
@@ -108,7 +99,7 @@ describeSQS("messages", (broker) => {
     const sent = outgoing({ id: "o-1", key: "k/ü", contentType: "application/octet-stream", headers, body });
     const bodiless = outgoing({ id: "o-2", body: new Uint8Array() });
     expect(await send(other, [sent, bodiless], of)).toEqual([{ status: "confirmed" }, { status: "confirmed" }]);
-    const { inbox } = await taking(adapter, of);
+    const { inbox } = await taking(adapter(), of);
     await until("both", WAIT_MS, () => expect(inbox.messages).toHaveLength(2));
     const [first, second] = [...inbox.messages].sort((one, two) => (one.id < two.id ? -1 : 1));
     expect(first).toMatchObject({ id: "o-1", key: "k/ü", contentType: "application/octet-stream" });
@@ -119,9 +110,9 @@ describeSQS("messages", (broker) => {
 
   test("of the largest size that is promised are taken, whatever their bytes are", async () => {
     const { of } = await declared("large");
-    const body = Buffer.alloc(adapter.capabilities.maxMessageBytes, 0xff);
-    expect(await send(adapter, [outgoing({ body, size: body.length })], of)).toEqual([{ status: "confirmed" }]);
-    const { inbox } = await taking(adapter, of);
+    const body = Buffer.alloc(adapter().capabilities.maxMessageBytes, 0xff);
+    expect(await send(adapter(), [outgoing({ body, size: body.length })], of)).toEqual([{ status: "confirmed" }]);
+    const { inbox } = await taking(adapter(), of);
     await until("the message", WAIT_MS, () => expect(inbox.messages).toHaveLength(1));
     expect(Buffer.from(inbox.messages[0]?.body ?? []).equals(body)).toBe(true);
   });

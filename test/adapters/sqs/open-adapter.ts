@@ -1,10 +1,12 @@
+import { afterAll, beforeAll } from "vitest";
 import { type SqsAdapter, type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
-import type { QueueDeclaration, Receiver, SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
+import type { Receiver } from "../../../core/adapter.ts";
 import type { Source } from "../../../core/address.ts";
 import type { Namespace } from "../../brokers/sqs/namespace.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
 import { describeElasticMQ, describeFauxqs } from "../../brokers/suite.ts";
 import { Inbox } from "../../sqs/opened.ts";
+import { opened } from "../opened.ts";
 
 /** A suite for every server of SQS that a run has. */
 export function describeSQS(title: string, suite: (broker: RunningSQS) => void): void {
@@ -20,10 +22,26 @@ export function optionsOf(broker: RunningSQS, { namePrefix }: Namespace, options
 
 /** An adapter, opened. */
 export async function openAdapter(options: SqsOptions): Promise<SqsAdapter> {
-  const adapter = sqs(options);
-  const nothing = () => undefined;
-  await adapter.open({ up: nothing, down: nothing, blocked: nothing, unblocked: nothing, notice: nothing });
-  return adapter;
+  return (await opened(sqs(options))).adapter;
+}
+
+/** An adapter that all tests of the enclosing `describe` share, with names that are removed after them. */
+export function useAdapter(broker: RunningSQS, given: SqsOptions = {}) {
+  const place = broker.newNamespace();
+  const options = optionsOf(broker, place, given);
+  let shared: SqsAdapter | undefined;
+  beforeAll(async () => {
+    shared = await openAdapter(options);
+  });
+  afterAll(async () => {
+    await shared?.close();
+    await place.remove();
+  });
+  const adapter = (): SqsAdapter => {
+    if (shared === undefined) throw new Error("the adapter is opened before the first test, and not earlier");
+    return shared;
+  };
+  return { place, options, adapter };
 }
 
 /** Takes messages from a source and settles none of them. */
@@ -35,22 +53,4 @@ export async function taking(
   const inbox = new Inbox();
   const receiver = await adapter.receive(from, { window, ordered: false }, inbox);
   return { inbox, receiver };
-}
-
-export function workQueue(name: string, ordered = false): QueueDeclaration {
-  return { address: { kind: "queue", name }, ordered, priorities: 1 };
-}
-
-export function subscriptionOf(topic: string, name: string, filter?: string): SubscriptionDeclaration {
-  return {
-    address: { kind: "subscription", topic, name },
-    ordered: false,
-    from: "now",
-    ...(filter === undefined ? {} : { filter }),
-  };
-}
-
-/** A topology to create, unless told otherwise. */
-export function topology(given: Partial<Topology>): Topology {
-  return { mode: "create", queues: [], topics: [], subscriptions: [], ...given };
 }

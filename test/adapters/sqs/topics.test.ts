@@ -9,8 +9,8 @@ import {
 } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand, SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { createBroker, topic } from "anybroker";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { type SqsAdapter, sqs } from "../../../adapters/sqs/index.ts";
+import { afterAll, expect, onTestFinished, test } from "vitest";
+import { sqs } from "../../../adapters/sqs/index.ts";
 import type { SubscriptionDeclaration, TopicDeclaration } from "../../../core/adapter.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
@@ -18,7 +18,8 @@ import { describeFauxqs } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { send } from "../../sqs/opened.ts";
 import { outgoing } from "../../sqs/outgoing.ts";
-import { openAdapter, optionsOf, subscriptionOf, taking, topology } from "./open-adapter.ts";
+import { subscriptionOf, topology } from "../seam-values.ts";
+import { taking, useAdapter } from "./open-adapter.ts";
 
 const WAIT_MS = 60_000;
 
@@ -27,20 +28,12 @@ const codes = (problems: readonly MessagingError[]) => [...new Set(problems.map(
 
 // ElasticMQ has no topics.
 describeFauxqs("topics on fauxqs", (broker) => {
-  const place = broker.newNamespace();
-  const options = optionsOf(broker, place);
+  const { place, options, adapter } = useAdapter(broker);
   const { url: endpoint, region, credentials } = broker;
   const sns = new SNSClient({ endpoint, region, credentials });
   const client = clientOf(broker);
-  let adapter: SqsAdapter;
 
-  beforeAll(async () => {
-    adapter = await openAdapter(options);
-  });
-
-  afterAll(async () => {
-    await adapter?.close();
-    await place.remove();
+  afterAll(() => {
     sns.destroy();
     client.destroy();
   });
@@ -65,7 +58,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
   async function declared(name: string, filter?: string) {
     const declare = (mode: "create" | "verify", asked = filter) => {
       const subscriptions: SubscriptionDeclaration[] = [subscriptionOf(name, "s", asked)];
-      return adapter.declare(topology({ mode, topics: [topicOf(name)], subscriptions }));
+      return adapter().declare(topology({ mode, topics: [topicOf(name)], subscriptions }));
     };
     expect(codes(await declare("verify"))).toEqual(["not-found"]);
     expect(await declare("create")).toEqual([]);
@@ -75,7 +68,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
 
   const publish = (name: string, ...routingKeys: readonly string[]) =>
     send(
-      adapter,
+      adapter(),
       routingKeys.map((routingKey) => outgoing({ id: `${routingKey} event`, routingKey })),
       { kind: "topic", name },
     );
@@ -102,11 +95,11 @@ describeFauxqs("topics on fauxqs", (broker) => {
     expect(await declare("create", "#")).toEqual([]);
     expect((await attributesOf(arn)).FilterPolicy ?? "{}").toBe("{}");
     await publish("changed", "weather.rain");
-    const { inbox } = await taking(adapter, subscriptionOf("changed", "s").address);
+    const { inbox } = await taking(adapter(), subscriptionOf("changed", "s").address);
     // The last was published last: what is not there by then was kept away.
     const wanted = ["geo.us", "geo", "geo.de.berlin", "weather.rain"].map((key) => `${key} event`).sort();
     await until("the last", WAIT_MS, () => expect(inbox.messages.map(({ id }) => id).sort()).toEqual(wanted));
-    expect((await adapter.depth(subscriptionOf("changed", "s").address)).ready).toBe(0);
+    expect((await adapter().depth(subscriptionOf("changed", "s").address)).ready).toBe(0);
   });
 
   test("a subscription without raw delivery is found by verify and mended by create; what came before is read all the same", async () => {
@@ -116,7 +109,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
     await publish("wrapped", "before");
     expect(await declare("create")).toEqual([]);
     await publish("wrapped", "after");
-    const { inbox } = await taking(adapter, subscriptionOf("wrapped", "s").address);
+    const { inbox } = await taking(adapter(), subscriptionOf("wrapped", "s").address);
     await until("both", WAIT_MS, () => {
       expect(inbox.messages.map(({ id, routingKey }) => `${id} by ${routingKey}`).sort()).toEqual([
         "after event by after",
@@ -156,7 +149,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
 
   test("a topic of the other kind is a conflict, and gets no second one beside it", async () => {
     await declared("kind");
-    const problems = await adapter.declare(topology({ topics: [{ ...topicOf("kind"), ordered: true }] }));
+    const problems = await adapter().declare(topology({ topics: [{ ...topicOf("kind"), ordered: true }] }));
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain('topic "kind" stands on SNS as a standard topic');
     expect(await arnOf("kind.fifo")).toBe("");
