@@ -1,5 +1,5 @@
+import { type Answer, ask } from "../../core/asking.ts";
 import type { Delivery } from "../../core/index.ts";
-import { type Answer, ask } from "./asking.ts";
 import type { IdempotencyEvent, StoreCall } from "./events.ts";
 import type { Settings } from "./options.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
@@ -71,7 +71,7 @@ export class GuardedStore {
     late?: (value: T) => void,
   ): Promise<Answer<T>> {
     const { clock, storeTimeoutMs } = this.#settings;
-    const answer = await ask(clock, Math.min(storeTimeoutMs, withinMs), action, late);
+    const answer = await ask("idempotency store", clock, Math.min(storeTimeoutMs, withinMs), action, late);
     if ("error" in answer) this.tell({ type: "store-failed", call, error: answer.error });
     return answer;
   }

@@ -1,12 +1,12 @@
 import { backoffMs } from "../../core/backoff.ts";
 import { type Delivery, type HandlerResult, type Middleware, type Outcome, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { pause } from "./asking.ts";
 import { Claim } from "./claim.ts";
 import { ClaimedDelivery } from "./claimed-delivery.ts";
 import { Cleaning } from "./cleaning.ts";
 import { GuardedStore } from "./guarded-store.ts";
 import { type IdempotentOptions, type Settings, settingsOf } from "./options.ts";
+import { pause } from "./pause.ts";
 import type { IdempotencyStore } from "./store.ts";
 import { storeKey } from "./store-key.ts";
 

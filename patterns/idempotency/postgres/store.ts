@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { ask } from "../../../core/asking.ts";
 import { type Clock, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { ask } from "../asking.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { PostgresDatabase } from "./database.ts";
 import { failure } from "./failure.ts";
@@ -107,7 +107,7 @@ class PostgresStore implements PostgresIdempotencyStore {
     late?: (rows: readonly unknown[]) => void,
   ): Promise<readonly unknown[]> {
     const call = async () => (await this.#database.query(text, values)).rows;
-    const answer = await ask(this.#clock, this.#timeoutMs, call, late);
+    const answer = await ask("idempotency store", this.#clock, this.#timeoutMs, call, late);
     if ("value" in answer) return answer.value;
     throw failure(action, answer.error);
   }

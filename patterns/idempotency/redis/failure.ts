@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../store-failure.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
 
 /** By the first word of the server's error. */
 const REASONS: Readonly<Record<string, FailureReason>> = {
@@ -14,7 +14,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
 /** Says of a failed question to the server what went wrong and what to do. */
 export function failure(action: string, cause: unknown): MessagingError {
   const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
-  return storeFailure("Redis", action, REASONS[word], withoutLogin(cause));
+  return storeFailure("idempotency store", "Redis", action, REASONS[word], withoutLogin(cause));
 }
 
 /** ioredis fails what waits with the error of its login, which holds the password. */

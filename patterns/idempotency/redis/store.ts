@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { ask } from "../../../core/asking.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { ask } from "../asking.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import { type IoredisClient, type NodeRedisClient, type RunScript, type Script, scriptRunner } from "./client.ts";
 import { failure } from "./failure.ts";
@@ -89,7 +89,7 @@ class RedisStore implements IdempotencyStore {
     late?: (answer: number) => void,
   ): Promise<number> {
     const call = async () => Number(await this.#run(script, `${this.#keyPrefix}${key}`, values));
-    const answer = await ask(this.#clock, this.#timeoutMs, call, late);
+    const answer = await ask("idempotency store", this.#clock, this.#timeoutMs, call, late);
     if ("value" in answer) return answer.value;
     throw failure(action, answer.error);
   }

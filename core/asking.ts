@@ -1,12 +1,15 @@
-import { type Clock, MessagingError } from "../../core/index.ts";
+import type { Clock } from "./clock.ts";
+import { MessagingError } from "./errors.ts";
 
 /** The answer of a store, or why there is none. */
 export type Answer<T> = { readonly value: T } | { readonly error: unknown };
 
 /**
- * Asks a store, for so long. Never rejects. An answer that comes too late goes to `late`.
+ * Asks a store, for so long. Never rejects. An answer that comes too late goes to `late`. `store` is what messages call
+ * it, as in `idempotency store`.
  */
 export function ask<T>(
+  store: string,
   clock: Clock,
   timeoutMs: number,
   call: () => Promise<T>,
@@ -16,7 +19,7 @@ export function ask<T>(
     let waiting = true;
     const timer = clock.schedule(() => {
       waiting = false;
-      resolve({ error: new MessagingError("timeout", `the idempotency store did not answer within ${timeoutMs} ms`) });
+      resolve({ error: new MessagingError("timeout", `the ${store} did not answer within ${timeoutMs} ms`) });
     }, timeoutMs);
     const end = (answer: Answer<T>): void => {
       if (!waiting) return;
@@ -33,18 +36,4 @@ export function ask<T>(
 /** What a call throws, it rejects with. */
 async function called<T>(call: () => Promise<T>): Promise<T> {
   return call();
-}
-
-/** Waits so long, or until the signal is aborted. */
-export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const over = (): void => {
-      signal.removeEventListener("abort", over);
-      clock.cancel(timer);
-      resolve();
-    };
-    const timer = clock.schedule(over, ms);
-    signal.addEventListener("abort", over);
-  });
 }

@@ -1,4 +1,4 @@
-import { MessagingError, type MessagingErrorCode } from "../../core/index.ts";
+import { MessagingError, type MessagingErrorCode } from "./errors.ts";
 
 /** What kind of failure it is, and what to do next. */
 export interface FailureReason {
@@ -13,13 +13,17 @@ export const LOGIN_REFUSED: FailureReason = {
 
 const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
 
-/** Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. */
+/**
+ * Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. `store` is
+ * what messages call it, as in `idempotency store`.
+ */
 export function storeFailure(
+  store: string,
   server: string,
   action: string,
   reason: FailureReason | undefined,
   cause: unknown,
 ): MessagingError {
   const { code, advice } = reason ?? UNREACHABLE;
-  return new MessagingError(code, `the idempotency store's ${server} did not ${action}: ${advice}`, { cause });
+  return new MessagingError(code, `the ${store}'s ${server} did not ${action}: ${advice}`, { cause });
 }
