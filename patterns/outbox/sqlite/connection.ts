@@ -1,0 +1,126 @@
+import { type Clock, MessagingError } from "../../../core/index.ts";
+import type { SqliteDatabase } from "./database.ts";
+import { isBusy, sqliteFailure } from "./failure.ts";
+
+/** How often a lock that somebody else holds is tried again, in milliseconds; half as often at most. */
+const AGAIN_MS = 10;
+
+/**
+ * A connection that is opened when it is needed, and opened anew after it was closed. One user at a time; the others wait
+ * in order.
+ */
+export class SqliteConnection<Database extends SqliteDatabase> {
+  readonly #open: () => Database;
+  readonly #clock: Clock;
+  #database: Database | undefined = undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(open: () => Database, clock: Clock) {
+    this.#open = open;
+    this.#clock = clock;
+  }
+
+  /**
+   * Runs an action in a transaction of its own that may write. Rejects with `unreachable` if it did not begin within `ms`
+   * milliseconds.
+   */
+  async write<T>(what: string, ms: number, action: (database: Database) => T): Promise<T> {
+    const result = await this.hold(what, ms, async (database) => {
+      try {
+        const value = action(database);
+        database.exec("COMMIT");
+        return { value };
+      } catch (error) {
+        if (database.isTransaction) database.exec("ROLLBACK");
+        throw sqliteFailure(what, error);
+      }
+    });
+    if (result !== undefined) return result.value;
+    throw new MessagingError(
+      "unreachable",
+      `the SQLite database did not ${what} within ${ms} ms: another connection holds its lock; the call may be made again`,
+    );
+  }
+
+  /**
+   * Begins a transaction that may write, and lets the action have the connection until it has settled, by when the
+   * transaction must have ended. Undefined if it did not begin within `ms` milliseconds, or before the signal was aborted.
+   */
+  async hold<T>(
+    what: string,
+    ms: number,
+    action: (database: Database) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T | undefined> {
+    const end = this.#clock.monotonic() + ms;
+    const before = this.#last;
+    const mine = Promise.withResolvers<void>();
+    this.#last = before.then(() => mine.promise);
+    try {
+      if (!(await this.#within(before, end, signal))) return undefined;
+      const database = await this.#begun(what, end, signal);
+      return database === undefined ? undefined : await action(database);
+    } finally {
+      mine.resolve();
+    }
+  }
+
+  /** Closes the connection, and whatever transaction is open on it is rolled back. It is opened anew when it is needed. */
+  discard(): void {
+    const database = this.#database;
+    this.#database = undefined;
+    try {
+      database?.close();
+    } catch {
+      // It was closed.
+    }
+  }
+
+  /** Closes the connection for good, after those that use it. A second call does nothing. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#last;
+    this.discard();
+  }
+
+  /** Whether a promise resolved in time. Waits for it all the same where nobody else may go before. */
+  #within(before: Promise<unknown>, end: number, signal: AbortSignal | undefined): Promise<boolean> {
+    return new Promise((resolve) => {
+      const over = (inTime: boolean): void => {
+        this.#clock.cancel(timer);
+        signal?.removeEventListener("abort", aborted);
+        resolve(inTime);
+      };
+      const aborted = (): void => over(false);
+      const timer = this.#clock.schedule(() => over(false), end - this.#clock.monotonic());
+      signal?.addEventListener("abort", aborted);
+      void before.then(() => over(signal?.aborted !== true));
+    });
+  }
+
+  /** Waits for the locks of others without standing in the way of the event loop: they may live in this very process. */
+  async #begun(what: string, end: number, signal: AbortSignal | undefined): Promise<Database | undefined> {
+    for (;;) {
+      if (signal?.aborted === true) return undefined;
+      try {
+        const database = this.#opened();
+        database.exec("BEGIN IMMEDIATE");
+        return database;
+      } catch (error) {
+        if (!isBusy(error)) {
+          this.discard();
+          throw sqliteFailure(what, error);
+        }
+      }
+      if (this.#clock.monotonic() >= end) return undefined;
+      await new Promise<void>((resolve) => void this.#clock.schedule(resolve, AGAIN_MS * (0.5 + Math.random() / 2)));
+    }
+  }
+
+  #opened(): Database {
+    if (this.#closed) throw new MessagingError("closed", "the SQLite store was closed; make another");
+    this.#database ??= this.#open();
+    return this.#database;
+  }
+}

@@ -1,0 +1,177 @@
+import { MessagingError, systemClock } from "../../../core/index.ts";
+import { checkInteger, checkOptions } from "../../../core/names.ts";
+import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
+import { unlessAborted } from "../inbox-waiting.ts";
+import { SqliteConnection } from "./connection.ts";
+import type { SqliteDatabase } from "./database.ts";
+import { isBreakdown, isConstraint, sqliteFailure } from "./failure.ts";
+import { migrate } from "./migrations.ts";
+import { DEFAULT_INBOX_TABLE, INBOX_MIGRATIONS } from "./schema.ts";
+import { checkTableName } from "./table-name.ts";
+
+/** The options of {@link sqliteInbox}. */
+export interface SqliteInboxOptions {
+  /** The table's name: letters, digits and `_`, no digit first, 63 at most. Default `anybroker_inbox`. */
+  readonly table?: string;
+  /** Milliseconds that cleaning and migrating wait for the locks of others. Default 5,000. */
+  readonly timeoutMs?: number;
+}
+
+/** An inbox in a SQLite database. `Database` is what handlers write with. */
+export interface SqliteInbox<Database> extends InboxStore<Database> {
+  /** Makes the table, or brings an older one up to date, unless it is so already; also if many processes do at once. */
+  migrate(): Promise<void>;
+  /** Closes the connection, after the transactions that run. A second call does nothing. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+/** SQLite's own time of day, in milliseconds. */
+const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
+/**
+ * An inbox in a SQLite database, for `transactional`, for the processes of one machine. `open` opens a connection to it,
+ * in WAL mode, with whatever settings handlers need: each of them gets it with the transaction open.
+ *
+ * One transaction at a time writes to a SQLite database: handlers go one after another, and a message whose turn does not
+ * come within `waitMs` is postponed. The connection is opened when it is needed, is the inbox's own, and is closed and
+ * opened anew when a handler was aborted. Leave its `timeout` at 0: the inbox waits for the locks of others itself,
+ * without standing in the way of the event loop. Throws `invalid` for wrong options.
+ */
+export function sqliteInbox<Database extends SqliteDatabase>(
+  open: () => Database,
+  options: SqliteInboxOptions = {},
+): SqliteInbox<Database> {
+  checkOptions("sqliteInbox", options, ["table", "timeoutMs"]);
+  if (typeof open !== "function") {
+    throw new MessagingError("invalid", "sqliteInbox takes a function that opens a connection, and options");
+  }
+  const { table = DEFAULT_INBOX_TABLE, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  checkTableName("sqliteInbox { table }", table);
+  checkInteger("sqliteInbox { timeoutMs }", timeoutMs, 1, 2 ** 31 - 1);
+  return new SqliteInboxStore(open, table, timeoutMs);
+}
+
+class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<Database> {
+  readonly name = "sqlite";
+  readonly #connection: SqliteConnection<Database>;
+  readonly #table: string;
+  readonly #timeoutMs: number;
+
+  constructor(open: () => Database, table: string, timeoutMs: number) {
+    this.#connection = new SqliteConnection(open, systemClock());
+    this.#table = table;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  async migrate(): Promise<void> {
+    await migrate(this.#connection, this.#timeoutMs, this.#table, INBOX_MIGRATIONS);
+  }
+
+  async handle(
+    message: InboxMessage,
+    work: (transaction: Database) => Promise<boolean>,
+    { waitMs, signal }: InboxHandleOptions,
+  ): Promise<InboxEnd> {
+    signal.throwIfAborted();
+    const begun = (database: Database): Promise<InboxEnd> => this.#begun(database, message, work, signal);
+    const end = await this.#connection.hold("begin a transaction", waitMs, begun, signal);
+    if (end !== undefined) return end;
+    signal.throwIfAborted();
+    return "busy";
+  }
+
+  async clean(consumer: string, olderThanMs: number, limit: number): Promise<number> {
+    return this.#connection.write("clean up", this.#timeoutMs, (database) => {
+      const remove = database.prepare(`
+        DELETE FROM "${this.#table}" WHERE (consumer, message_id) IN (
+          SELECT consumer, message_id FROM "${this.#table}" WHERE consumer = ? AND handled_at < ${NOW} - ?
+          ORDER BY handled_at LIMIT ?)`);
+      return Number(remove.run(consumer, olderThanMs, limit).changes);
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async #begun(
+    database: Database,
+    message: InboxMessage,
+    work: (transaction: Database) => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<InboxEnd> {
+    let ended = false;
+    try {
+      const isNew = this.#insert(database, message);
+      const wanted = isNew && (await unlessAborted(signal, this.#worked(database, work, signal)));
+      if (wanted) this.#commit(database);
+      else this.#rollback(database);
+      ended = true;
+      if (!isNew) return "duplicate";
+      return wanted ? "committed" : "rolled-back";
+    } finally {
+      // Whoever still holds it is not to get into the next transaction.
+      if (!ended && (signal.aborted || database.isTransaction)) this.#connection.discard();
+    }
+  }
+
+  #insert(database: Database, { consumer, id }: InboxMessage): boolean {
+    try {
+      const insert = database.prepare(
+        `INSERT INTO "${this.#table}" (consumer, message_id, handled_at) VALUES (?, ?, ${NOW}) ON CONFLICT DO NOTHING`,
+      );
+      return Number(insert.run(consumer, id).changes) > 0;
+    } catch (error) {
+      throw sqliteFailure("take the row of a message", error);
+    }
+  }
+
+  /** What the work throws goes on after the rollback. */
+  async #worked(
+    database: Database,
+    work: (transaction: Database) => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    try {
+      return await work(database);
+    } catch (error) {
+      if (!signal.aborted) this.#rollback(database, error);
+      throw error;
+    }
+  }
+
+  #commit(database: Database): void {
+    if (!database.isTransaction) throw ended();
+    try {
+      database.exec("COMMIT");
+    } catch (error) {
+      if (!isConstraint(error)) throw sqliteFailure("commit", error);
+      throw new MessagingError(
+        "rejected",
+        "the SQLite database refused to commit what the handler wrote, and nothing is kept: a constraint that was deferred fails; see the cause",
+        { cause: error },
+      );
+    }
+  }
+
+  #rollback(database: Database, cause?: unknown): void {
+    // Done by SQLite itself, at a failure or by ON CONFLICT ROLLBACK.
+    if (isBreakdown(cause)) throw sqliteFailure("do what the handler asked for", cause);
+    if (!database.isTransaction && isConstraint(cause)) return;
+    if (!database.isTransaction) throw ended(cause);
+    try {
+      database.exec("ROLLBACK");
+    } catch (error) {
+      throw sqliteFailure("roll back", cause ?? error);
+    }
+  }
+}
+
+function ended(cause?: unknown): MessagingError {
+  return new MessagingError(
+    "conflict",
+    "the inbox's transaction was ended before its time: leave BEGIN, COMMIT and ROLLBACK to the inbox",
+    { cause },
+  );
+}

@@ -1,0 +1,69 @@
+import { STATE } from "./schema.ts";
+
+/** SQLite's own time of day, in milliseconds; the same all through one statement. */
+export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
+const COUNTED = 1_000_000;
+
+/** The statements of the outbox, by what they are for. They run in transactions that exclude each other. */
+export type Statements = ReturnType<typeof statements>;
+
+/** The statements for a table, given its checked name. */
+export function statements(name: string) {
+  const table = `"${name}"`;
+  const { ready, claimed, waiting, holding, quarantined, sent } = STATE;
+  const mine = `WHERE position = ? AND token = ? AND state = ${claimed}`;
+  const failed = "attempts = attempts + 1, token = NULL, error_code = ?, error_message = ?";
+  const copied = `message_id, kind, destination, key, routing_key, headers, body, content_type, priority, ordered,
+    discard_unroutable, created_at, expires_at`;
+  return {
+    insert: `
+INSERT INTO ${table} (message_id, kind, destination, key, routing_key, headers, body, content_type, priority, ordered,
+  discard_unroutable, expires_at, created_at, due_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${NOW}, ${NOW} + ?, ?)`,
+    // A claim whose lease is over gives up all of its rows at once: whoever renews it then finds none.
+    expire: `UPDATE ${table} SET state = ${ready}, token = NULL WHERE token IN (
+  SELECT token FROM ${table} WHERE state = ${claimed} AND ends_at <= ${NOW})`,
+    fallDue: `UPDATE ${table} SET state = ${ready} WHERE position IN (
+  SELECT position FROM ${table} WHERE state = ${waiting} AND due_at <= ${NOW} ORDER BY due_at LIMIT ?)`,
+    claim: `
+UPDATE ${table} SET state = ${claimed}, token = ?, ends_at = ${NOW} + ? WHERE position IN (
+  SELECT position FROM ${table} AS row WHERE state = ${ready} AND (key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM ${table} AS other
+    WHERE other.key IS NOT NULL AND other.state IN (${claimed}, ${waiting}, ${holding})
+    AND other.destination = row.destination AND other.key = row.key AND other.kind = row.kind
+    AND (other.state = ${claimed} OR (other.ordered = 1 AND other.position < row.position))
+  )) ORDER BY position LIMIT ?
+) RETURNING *`,
+    renew: `UPDATE ${table} SET ends_at = ${NOW} + ? WHERE token = ? AND state = ${claimed}`,
+    remove: `DELETE FROM ${table} WHERE position = ? AND state <> ${sent}`,
+    keep: `UPDATE ${table} SET state = ${sent}, token = NULL, ends_at = ${NOW} + ? WHERE position = ? AND state <> ${sent}`,
+    release: `UPDATE ${table} SET state = ${ready}, token = NULL ${mine}`,
+    fail: `UPDATE ${table} SET state = ${waiting}, ${failed}, due_at = ${NOW} + ? ${mine}`,
+    // Of a quarantined row it is the time when it was quarantined that counts.
+    quarantine: `
+UPDATE ${table} SET state = iif(? = 1 AND ordered = 1, ${holding}, ${quarantined}), ${failed}, ends_at = ${NOW} ${mine}`,
+    list: `
+SELECT * FROM ${table} WHERE state IN (${holding}, ${quarantined}) AND position > ? ORDER BY position LIMIT ?`,
+    // Its place was kept.
+    retry: `
+UPDATE ${table} SET state = ${ready}, attempts = 0, due_at = ${NOW} WHERE position = ? AND state = ${holding}`,
+    // It is the last of its key now.
+    retryLast: `
+INSERT INTO ${table} (${copied}, due_at, state)
+SELECT ${copied}, ${NOW}, ${ready} FROM ${table} WHERE position = ? AND state = ${quarantined}`,
+    discard: `DELETE FROM ${table} WHERE position = ? AND state IN (${holding}, ${quarantined})`,
+    clean: `DELETE FROM ${table} WHERE position IN (
+  SELECT position FROM ${table} WHERE state = ${sent} AND ends_at <= ${NOW} ORDER BY ends_at LIMIT ?)`,
+    health: `
+SELECT
+  (SELECT count(*) FROM (SELECT 1 FROM ${table} WHERE state IN (${ready}, ${claimed}, ${waiting}) LIMIT ${COUNTED})) AS unsent,
+  (SELECT count(*) FROM (SELECT 1 FROM ${table} WHERE state IN (${holding}, ${quarantined}) LIMIT ${COUNTED})) AS quarantined,
+  max(0, ${NOW} - (SELECT min(due_at) FROM ${table} WHERE state IN (${ready}, ${claimed}, ${waiting}) AND due_at <= ${NOW}))
+    AS oldest,
+  ${NOW} - (SELECT min(ends_at) FROM ${table} WHERE state = ${claimed}) AS expired,
+  ${NOW} - (SELECT min(ends_at) FROM ${table} AS row WHERE state = ${holding} AND EXISTS (
+    SELECT 1 FROM ${table} AS other WHERE other.state = ${ready} AND other.destination = row.destination
+    AND other.key = row.key AND other.kind = row.kind AND other.position > row.position)) AS held`,
+  } as const;
+}
