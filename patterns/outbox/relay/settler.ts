@@ -1,0 +1,81 @@
+import { backoffMs } from "../../../core/backoff.ts";
+import type { Timer } from "../../../core/clock.ts";
+import type { RelaySettings } from "../relay-options.ts";
+import type { OutboxSettlement } from "../store.ts";
+import type { HeldClaim } from "./held-claim.ts";
+import type { StoreCalls } from "./store-calls.ts";
+
+const BACKOFF = { firstMs: 100, maxMs: 5_000 };
+
+/**
+ * Tells the store what became of the rows of a claim, in batches without a timer: what is known goes at once while no
+ * call is under way, and gathers otherwise. A call that fails is made again, before anything later.
+ */
+export class Settler {
+  readonly #claim: HeldClaim;
+  readonly #calls: StoreCalls;
+  readonly #settings: RelaySettings;
+  readonly #settled: (claim: HeldClaim) => void;
+  #waiting: OutboxSettlement[] = [];
+  #scheduled = false;
+  #calling = false;
+  #failures = 0;
+  #pause: Timer | undefined;
+  #closed = false;
+
+  /** `settled` is called after each batch. */
+  constructor(claim: HeldClaim, calls: StoreCalls, settings: RelaySettings, settled: (claim: HeldClaim) => void) {
+    this.#claim = claim;
+    this.#calls = calls;
+    this.#settings = settings;
+    this.#settled = settled;
+  }
+
+  settle(settlement: OutboxSettlement): void {
+    this.#waiting.push(settlement);
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    // As soon as all results of this turn have been heard.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      void this.#flush();
+    });
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#calling || this.#pause !== undefined || this.#closed || this.#waiting.length === 0) return;
+    this.#calling = true;
+    const batch = this.#waiting;
+    this.#waiting = [];
+    const answer = await this.#calls.settle(this.#claim.token, batch);
+    this.#calling = false;
+    if ("error" in answer) {
+      this.#waiting = [...batch, ...this.#waiting];
+      this.#rest();
+      return;
+    }
+    this.#failures = 0;
+    for (const { position } of batch) this.#claim.settled(position);
+    this.#settled(this.#claim);
+    await this.#flush();
+  }
+
+  #rest(): void {
+    if (this.#closed) return;
+    const { clock, random } = this.#settings.internals;
+    this.#pause = clock.schedule(
+      () => {
+        this.#pause = undefined;
+        void this.#flush();
+      },
+      backoffMs(++this.#failures, BACKOFF, random),
+    );
+  }
+
+  /** Makes no further calls. What was not told is sent again by others once the lease is over. */
+  close(): void {
+    this.#closed = true;
+    if (this.#pause !== undefined) this.#settings.internals.clock.cancel(this.#pause);
+    this.#pause = undefined;
+  }
+}

@@ -1,0 +1,68 @@
+import { MessagingError } from "../../../core/index.ts";
+import type { RelayStallCause } from "../relay-events.ts";
+import type { RelaySettings } from "../relay-options.ts";
+
+/** Why a relay sends nothing for now. */
+export interface RelayStall {
+  readonly cause: RelayStallCause;
+  /** For how long, in milliseconds. */
+  readonly ageMs: number;
+  readonly error: unknown;
+}
+
+/** Knows why nothing is sent, and tells it when that changes. */
+export class StallWatch {
+  readonly #settings: RelaySettings;
+  readonly #storeFailure: () => unknown;
+  #current: { readonly cause: RelayStallCause; readonly since: number; readonly error: unknown } | undefined;
+
+  constructor(settings: RelaySettings, storeFailure: () => unknown) {
+    this.#settings = settings;
+    this.#storeFailure = storeFailure;
+  }
+
+  get stall(): RelayStall | undefined {
+    if (this.#current === undefined) return undefined;
+    const { cause, since, error } = this.#current;
+    return { cause, ageMs: Math.floor(this.#settings.internals.clock.monotonic() - since), error };
+  }
+
+  /** Whether the broker takes messages, as far as it is known. */
+  get brokerTakes(): boolean {
+    return this.#brokerStall() === undefined;
+  }
+
+  /** Looks again. */
+  look(): void {
+    const failure = this.#storeFailure();
+    const found =
+      this.#brokerStall() ?? (failure === undefined ? undefined : { cause: "store-down" as const, error: failure });
+    if (found?.cause === this.#current?.cause) return;
+    const { internals, tell } = this.#settings;
+    this.#current = found === undefined ? undefined : { ...found, since: internals.clock.monotonic() };
+    tell(found === undefined ? { type: "flowing" } : { type: "stalled", ...found });
+  }
+
+  #brokerStall(): { readonly cause: RelayStallCause; readonly error: MessagingError } | undefined {
+    const { broker, internals } = this.#settings;
+    const { state, connected, blocked } = broker.status();
+    const { name } = internals.adapter;
+    if (state !== "started") {
+      return {
+        cause: "broker-closed",
+        error: new MessagingError("closed", `the broker object on ${name} is not started; call its start()`),
+      };
+    }
+    if (!connected) {
+      return {
+        cause: "broker-down",
+        error: new MessagingError("unreachable", `there is no connection to ${name}; the relay waits for it`),
+      };
+    }
+    if (blocked === undefined) return undefined;
+    return {
+      cause: "broker-blocked",
+      error: new MessagingError("overloaded", `${name} takes no messages for now: ${blocked}; the relay waits`),
+    };
+  }
+}
