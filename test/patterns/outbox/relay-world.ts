@@ -72,6 +72,8 @@ export class RelayWorld {
   judgeCall: (call: string) => Fault | "silent" = () => "none";
   /** Milliseconds that each way to the database or the broker takes. */
   latencyMs: () => number = () => 1;
+  /** How long a send may take, in milliseconds. */
+  publishMs = 30_000;
   /** Called at each step of each relay. */
   step: (process: RelayProcess, step: Step) => void = () => {};
 
@@ -137,6 +139,7 @@ export class RelayProcess {
     this.broker = createBroker(this.adapter, {
       clock: this.clock,
       random: world.random.fork(name),
+      publish: { timeoutMs: world.publishMs },
       destinations: [queue("orders", { ordered: true })],
     });
     this.relay = createRelay({
