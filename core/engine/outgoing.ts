@@ -72,7 +72,8 @@ function refuseIssues(where: string, result: StandardSchemaV1.Result<unknown>): 
 /** Where in the body, and not what the schema says of it: its messages may quote the value. */
 export function issuePath(issue: StandardSchemaV1.Issue): string {
   const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  return path === "" ? "its root" : `"${path}"`;
+  // Without quotes: what stands in quotes is left out where errors are grouped.
+  return path === "" ? "its root" : path;
 }
 
 function build(context: Outgoing, body: unknown, options: Options | undefined): OutgoingMessage {
