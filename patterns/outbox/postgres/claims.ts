@@ -1,0 +1,128 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../../core/index.ts";
+import type { OutboxClaim, OutboxClaimRequest, OutboxSettlement } from "../store.ts";
+import type { Asking } from "./asking.ts";
+import { HeldLanes } from "./held-lanes.ts";
+import { LANES_PER_CLAIM } from "./lanes.ts";
+import { outboxRow, type StoredRow } from "./rows.ts";
+import type { Statements } from "./statements.ts";
+
+interface Lane {
+  readonly lane: number;
+}
+
+/**
+ * Claims by lanes. A claim takes lanes with a lease, and then reads their rows: nothing is written to a row before its end,
+ * and no two claims ever look at one key. A lane is free again with the last of its rows in the claim.
+ */
+export class Claims {
+  readonly #asking: Asking;
+  readonly #statements: Statements;
+  readonly #clock: Clock;
+  readonly #held = new Map<string, HeldLanes>();
+
+  constructor(asking: Asking, statements: Statements, clock: Clock) {
+    this.#asking = asking;
+    this.#statements = statements;
+    this.#clock = clock;
+  }
+
+  async claim({ relay, limit, leaseMs }: OutboxClaimRequest): Promise<OutboxClaim | undefined> {
+    this.#forgetEnded();
+    const token = randomUUID();
+    const endsAt = this.#clock.monotonic() + leaseMs;
+    const lanes = await this.#takeLanes(token, relay, leaseMs, Math.min(limit, LANES_PER_CLAIM));
+    if (lanes.length === 0) return undefined;
+    let rows: readonly StoredRow[];
+    try {
+      const each = Math.max(Math.floor(limit / lanes.length), 1);
+      rows = await this.#asking.rows("read a claim", this.#statements.readLanes, [token, lanes, each]);
+    } catch (error) {
+      this.#free(token, lanes).catch(() => undefined);
+      throw error;
+    }
+    const held = new HeldLanes(rows, endsAt);
+    const taken = new Set(rows.map(({ lane }) => lane));
+    const empty = lanes.filter((lane) => !taken.has(lane));
+    // Somebody held back what there was since the lanes were chosen.
+    if (empty.length > 0) await this.#free(token, empty);
+    if (rows.length === 0) return undefined;
+    this.#held.set(token, held);
+    return { token, rows: rows.map(outboxRow) };
+  }
+
+  async #takeLanes(token: string, relay: string, leaseMs: number, most: number): Promise<readonly number[]> {
+    const late = (lanes: readonly Lane[]): void => {
+      this.#free(
+        token,
+        lanes.map(({ lane }) => lane),
+      ).catch(() => undefined);
+    };
+    const values = [token, relay, leaseMs, most];
+    const lanes = await this.#asking.rows<Lane>("take a claim", this.#statements.takeLanes, values, late);
+    return lanes.map(({ lane }) => lane);
+  }
+
+  async #free(token: string, lanes: readonly number[]): Promise<void> {
+    if (lanes.length > 0)
+      await this.#asking.rows("free a claim", this.#statements.settle, settleValues(token, [], lanes));
+  }
+
+  async renew(token: string, leaseMs: number): Promise<"renewed" | "lost"> {
+    const held = this.#held.get(token);
+    if (held === undefined) return "lost";
+    const endsAt = this.#clock.monotonic() + leaseMs;
+    const before = held.count;
+    const lanes = await this.#asking.rows<Lane>("renew a claim", this.#statements.renew, [token, leaseMs]);
+    held.endsAt = endsAt;
+    // Some may have been freed by a settlement meanwhile.
+    return lanes.length >= Math.min(before, held.count) ? "renewed" : "lost";
+  }
+
+  settle(token: string, settlements: readonly OutboxSettlement[]): Promise<readonly number[]> {
+    if (settlements.length === 0) return Promise.resolve([]);
+    const held = this.#held.get(token);
+    if (held === undefined) return this.#settle(token, settlements, undefined);
+    const settled = held.last.then(() => this.#settle(token, settlements, held));
+    held.last = settled.catch(() => undefined);
+    return settled;
+  }
+
+  async #settle(
+    token: string,
+    settlements: readonly OutboxSettlement[],
+    held: HeldLanes | undefined,
+  ): Promise<readonly number[]> {
+    const positions = settlements.map(({ position }) => position);
+    const values = settleValues(token, settlements, held?.freedBy(positions) ?? []);
+    const rows = await this.#asking.rows<{ readonly position: number }>("settle", this.#statements.settle, values);
+    held?.settled(positions);
+    if (held?.count === 0) this.#held.delete(token);
+    const changed = new Set(rows.map(({ position }) => position));
+    return settlements.flatMap(({ outcome, position }) =>
+      outcome === "released" || changed.has(position) ? [] : [position],
+    );
+  }
+
+  /** Claims that nobody ended, and whose lease is over. */
+  #forgetEnded(): void {
+    const now = this.#clock.monotonic();
+    for (const [token, { endsAt }] of this.#held) if (endsAt < now) this.#held.delete(token);
+  }
+}
+
+function settleValues(token: string, settlements: readonly OutboxSettlement[], lanes: readonly number[]): unknown[] {
+  const sent = settlements.filter(({ outcome }) => outcome === "sent").map(({ position }) => position);
+  const failed = settlements.filter((one) => one.outcome === "failed" || one.outcome === "quarantined");
+  return [
+    token,
+    sent,
+    failed.map(({ position }) => position),
+    failed.map((one) => (one.outcome === "failed" ? one.retryInMs : 0)),
+    failed.map(({ error }) => error.code),
+    failed.map(({ error }) => error.message),
+    failed.map(({ outcome }) => outcome === "quarantined"),
+    failed.map((one) => one.outcome === "failed" || one.holdsKey),
+    lanes,
+  ];
+}

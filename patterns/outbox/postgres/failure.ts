@@ -1,0 +1,40 @@
+import type { MessagingError } from "../../../core/index.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+
+/** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  "28000": LOGIN_REFUSED,
+  "28P01": LOGIN_REFUSED,
+  "42501": {
+    code: "unauthorized",
+    advice: "grant the role what docs/outbox.md lists for what it does: write, relay or migrate",
+  },
+  "42P01": {
+    code: "not-found",
+    advice:
+      "make its tables with migrate(), or name those that there are; without USAGE on their schema they are not seen",
+  },
+  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
+  "42703": { code: "conflict", advice: "its tables are others, or older: bring them up to date with migrate()" },
+  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
+  "25P02": { code: "conflict", advice: "the transaction has failed before: roll it back" },
+};
+
+/**
+ * Says of a failed question to the database what went wrong and what to do. The cause keeps the database's own error, and
+ * not what query builders wrap around it: that quotes the values, which are messages.
+ */
+export function outboxFailure(action: string, error: unknown): MessagingError {
+  const cause = databaseError(error) ?? error;
+  return storeFailure("outbox store", "Postgres", action, REASONS[stateOf(cause)], cause);
+}
+
+/** The first of an error and its causes that has a state. */
+function databaseError(error: unknown): unknown {
+  for (let one = error; one instanceof Error; one = one.cause) if (/^[0-9A-Z]{5}$/.test(stateOf(one))) return one;
+  return undefined;
+}
+
+function stateOf(error: unknown): string {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+}

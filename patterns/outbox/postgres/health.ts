@@ -1,0 +1,70 @@
+import type { OutboxHealth, OutboxStall } from "../store.ts";
+import type { Tables } from "./tables.ts";
+
+const MOST_COUNTED = 1_000_000;
+
+/** What the statement of {@link healthStatement} tells. */
+export interface StoredHealth {
+  readonly unsent: number;
+  readonly quarantined: number;
+  readonly oldest_ms: number | null;
+  readonly transaction_ms: number | null;
+  readonly held_keys: number;
+  readonly held_ms: number | null;
+  readonly expired_lanes: number;
+  readonly expired_ms: number | null;
+}
+
+/** One statement for all that is known. The oldest of each lane is the first of its index. */
+export function healthStatement({ outbox, lanes }: Tables): string {
+  const age = (time: string): string => `(extract(epoch FROM statement_timestamp() - ${time}) * 1000)::float8`;
+  const first = (column: string, condition: string, order: string): string =>
+    `(SELECT o.${column} FROM ${outbox} o WHERE o.lane = l.lane AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.lane, o.${order} LIMIT 1)`;
+  const atOnce = first("created_at", "o.due_at IS NULL", "position");
+  const timed = first("due_at", "o.due_at <= statement_timestamp()", "due_at");
+  return `
+SELECT
+  (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NULL LIMIT ${MOST_COUNTED}) counted) AS unsent,
+  (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NOT NULL LIMIT ${MOST_COUNTED}) counted) AS quarantined,
+  (SELECT ${age(`min(least(${atOnce}, ${timed}))`)} FROM ${lanes} l) AS oldest_ms,
+  (SELECT max(${age("xact_start")}) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS transaction_ms,
+  held.keys AS held_keys, held.ms AS held_ms, expired.lanes AS expired_lanes, expired.ms AS expired_ms
+FROM
+  (SELECT count(*)::float8 AS keys, ${age("min(quarantined_at)")} AS ms FROM ${outbox}
+    WHERE quarantined_at IS NOT NULL AND holds) held,
+  (SELECT count(*)::float8 AS lanes, ${age("min(ends_at)")} AS ms FROM ${lanes} l
+    WHERE token IS NOT NULL AND ends_at < statement_timestamp()
+      AND EXISTS (SELECT FROM ${outbox} o WHERE o.lane = l.lane AND o.quarantined_at IS NULL
+        AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired`;
+}
+
+/** What is under `stallAfterMs` old is no stall yet. */
+export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHealth {
+  const { transaction_ms: transaction, held_ms: held, expired_ms: expired } = stored;
+  const candidates: readonly (readonly [OutboxStall["cause"], number | null, string])[] = [
+    [
+      "open-transaction",
+      transaction,
+      "a transaction of this database is open: what it wrote cannot be sent, and what was removed since cannot be cleared away. Find it in pg_stat_activity by xact_start, and end it",
+    ],
+    [
+      "held-key",
+      held,
+      `${stored.held_keys} quarantined rows hold their keys: retry or discard them, see listQuarantined`,
+    ],
+    [
+      "expired-claim",
+      expired,
+      `the claims of ${stored.expired_lanes} lanes have ended and nobody took them over: start a relay`,
+    ],
+  ];
+  return {
+    unsent: stored.unsent,
+    oldestUnsentMs: Math.max(stored.oldest_ms ?? 0, 0),
+    quarantined: stored.quarantined,
+    stalls: candidates.flatMap(([cause, age, message]) =>
+      age !== null && age >= stallAfterMs ? [{ cause, ageMs: age, message }] : [],
+    ),
+  };
+}

@@ -1,0 +1,97 @@
+import type { Tables } from "./tables.ts";
+
+/** The statements of the store. Each is right at READ COMMITTED, Postgres' default, however many run at once. */
+export interface Statements {
+  readonly takeLanes: string;
+  readonly readLanes: string;
+  readonly renew: string;
+  readonly settle: string;
+  readonly listQuarantined: string;
+  readonly retryQuarantined: string;
+  readonly discardQuarantined: string;
+  readonly clean: string;
+}
+
+/** A later time, so many milliseconds from now. */
+const later = (value: string): string => `statement_timestamp() + ${value}::float8 * interval '1 millisecond'`;
+const milliseconds = (time: string): string => `(extract(epoch FROM ${time}) * 1000)::float8`;
+
+/** What a {@link OutboxRow} is made of, from a row called `o`. */
+const ROW = `o.position::float8 AS position, o.lane, o.id, o.kind, o.destination, o.key, o.routing_key,
+  o.headers, o.body, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
+  round(${milliseconds("o.expires_at")}) AS expires_at, ${milliseconds("o.created_at")} AS created_at`;
+
+const MOVED = `position, lane, id, kind, destination, key, routing_key, headers, body, content_type, priority, due_at,
+  expires_at, ordered, discard_unroutable, attempts, error_code, error, created_at`;
+
+/** The statements for tables, and whether what is sent is kept. */
+export function statements({ outbox, lanes, sent }: Tables, keep: boolean): Statements {
+  // Behind a row of its key that failed nothing goes that is later.
+  const free = `NOT (o.ordered AND EXISTS (SELECT FROM ${outbox} h
+    WHERE h.holds AND h.destination = o.destination AND h.key = o.key AND h.kind = o.kind AND h.position < o.position))`;
+  const atOnce = (lane: string): string =>
+    `o.lane = ${lane} AND o.due_at IS NULL AND o.quarantined_at IS NULL AND ${free}`;
+  const timed = (lane: string): string =>
+    `o.lane = ${lane} AND o.due_at <= statement_timestamp() AND o.quarantined_at IS NULL AND ${free}`;
+  return {
+    // Lanes that have something to claim and that nobody holds, those that were served longest ago first. The rows are read
+    // by a statement of its own: this one's snapshot may be older than the end of the claim before.
+    takeLanes: `
+WITH free AS (
+  SELECT l.lane FROM ${lanes} l
+  WHERE l.ends_at <= statement_timestamp()
+    AND (EXISTS (SELECT FROM ${outbox} o WHERE ${atOnce("l.lane")}) OR EXISTS (SELECT FROM ${outbox} o WHERE ${timed("l.lane")}))
+  ORDER BY l.served_at LIMIT $4::integer FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE ${lanes} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}, served_at = clock_timestamp()
+FROM free WHERE l.lane = free.lane
+RETURNING l.lane`,
+    // Of each lane up to $3, of which half may be what was delayed or failed before: neither waits for ever for the other.
+    readLanes: `
+SELECT ${ROW} FROM ${lanes} l CROSS JOIN LATERAL (
+  (SELECT o.* FROM ${outbox} o WHERE ${timed("l.lane")} ORDER BY o.due_at LIMIT ($3::integer + 1) / 2)
+  UNION ALL
+  (SELECT o.* FROM ${outbox} o WHERE ${atOnce("l.lane")} ORDER BY o.lane, o.position LIMIT $3::integer)
+  LIMIT $3::integer
+) o
+WHERE l.token = $1::uuid AND l.lane = ANY ($2::smallint[])
+ORDER BY o.position`,
+    renew: `UPDATE ${lanes} SET ends_at = ${later("$2")} WHERE token = $1::uuid RETURNING lane`,
+    // Locks the lanes before it changes rows, so that whoever takes them over sees them before or after, not in between.
+    settle: `
+WITH mine AS MATERIALIZED (
+  SELECT lane FROM ${lanes} WHERE token = $1::uuid FOR NO KEY UPDATE
+), gone AS (
+  DELETE FROM ${outbox} WHERE position = ANY ($2::bigint[]) RETURNING ${keep ? MOVED : "position"}
+)${keep ? `, kept AS (INSERT INTO ${sent} (${MOVED}) SELECT ${MOVED} FROM gone)` : ""}, failed AS (
+  UPDATE ${outbox} o SET attempts = o.attempts + 1, error_code = f.code, error = f.message,
+    due_at = CASE WHEN f.quarantined THEN NULL ELSE ${later("f.retry_ms")} END,
+    quarantined_at = CASE WHEN f.quarantined THEN clock_timestamp() END,
+    holds = o.ordered AND f.holds
+  FROM mine, unnest($3::bigint[], $4::float8[], $5::text[], $6::text[], $7::boolean[], $8::boolean[])
+    AS f (position, retry_ms, code, message, quarantined, holds)
+  WHERE o.position = f.position AND o.lane = mine.lane AND o.quarantined_at IS NULL
+  RETURNING o.position
+), freed AS (
+  UPDATE ${lanes} SET token = NULL, relay = NULL, ends_at = '-infinity'
+  WHERE token = $1::uuid AND lane = ANY ($9::smallint[])
+)
+SELECT position::float8 FROM gone UNION ALL SELECT position::float8 FROM failed`,
+    listQuarantined: `
+SELECT ${ROW}, o.error_code, o.error, o.holds, ${milliseconds("o.quarantined_at")} AS quarantined_at
+FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`,
+    retryQuarantined: `
+UPDATE ${outbox} SET quarantined_at = NULL, holds = false, attempts = 0, due_at = NULL, error_code = NULL, error = NULL
+WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::float8`,
+    discardQuarantined: `
+DELETE FROM ${outbox} WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::float8`,
+    // An array, so that the choice is made once. Rows that another cleaner has are left to it.
+    clean: `
+WITH removed AS (
+  DELETE FROM ${sent} WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM ${sent} WHERE sent_at < ${later("-1 * $2")} ORDER BY sent_at LIMIT $1::integer FOR UPDATE SKIP LOCKED
+  )) RETURNING 1
+)
+SELECT count(*)::float8 AS removed FROM removed`,
+  };
+}
