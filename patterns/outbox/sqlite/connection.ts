@@ -37,10 +37,7 @@ export class SqliteConnection<Database extends SqliteDatabase> {
       }
     });
     if (result !== undefined) return result.value;
-    throw new MessagingError(
-      "unreachable",
-      `the SQLite database did not ${what} within ${ms} ms: another connection holds its lock; the call may be made again`,
-    );
+    throw tooLate(what, ms);
   }
 
   /**
@@ -54,13 +51,35 @@ export class SqliteConnection<Database extends SqliteDatabase> {
     signal?: AbortSignal,
   ): Promise<T | undefined> {
     const end = this.#clock.monotonic() + ms;
+    return this.#inTurn(end, signal, async () => {
+      const database = await this.#begun(what, end, signal);
+      return database === undefined ? undefined : await action(database);
+    });
+  }
+
+  /** Runs an action that only reads, without a transaction of its own. Rejects as {@link write}. */
+  async read<T>(what: string, ms: number, action: (database: Database) => T): Promise<T> {
+    const result = await this.#inTurn(this.#clock.monotonic() + ms, undefined, async () => {
+      try {
+        return { value: action(this.#opened()) };
+      } catch (error) {
+        throw sqliteFailure(what, error);
+      }
+    });
+    if (result !== undefined) return result.value;
+    throw tooLate(what, ms);
+  }
+
+  async #inTurn<T>(
+    end: number,
+    signal: AbortSignal | undefined,
+    action: () => Promise<T | undefined>,
+  ): Promise<T | undefined> {
     const before = this.#last;
     const mine = Promise.withResolvers<void>();
     this.#last = before.then(() => mine.promise);
     try {
-      if (!(await this.#within(before, end, signal))) return undefined;
-      const database = await this.#begun(what, end, signal);
-      return database === undefined ? undefined : await action(database);
+      return (await this.#within(before, end, signal)) ? await action() : undefined;
     } finally {
       mine.resolve();
     }
@@ -123,4 +142,11 @@ export class SqliteConnection<Database extends SqliteDatabase> {
     this.#database ??= this.#open();
     return this.#database;
   }
+}
+
+function tooLate(what: string, ms: number): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `the SQLite database did not ${what} within ${ms} ms: another connection holds its lock; the call may be made again`,
+  );
 }

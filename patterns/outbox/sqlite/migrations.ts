@@ -29,6 +29,9 @@ export async function migrate(
   table: string,
   migrations: Migrations,
 ): Promise<void> {
+  // Most often there is nothing to do, and no lock to wait for.
+  if ((await connection.read("migrate", timeoutMs, (database) => versionOf(database, table))) === migrations.length)
+    return;
   await connection.write("migrate", timeoutMs, (database) => {
     const version = versionOf(database, table);
     if (version > migrations.length) {

@@ -134,7 +134,7 @@ class SqliteOutboxStore<Database extends SqliteDatabase> implements SqliteOutbox
   }
 
   async listQuarantined({ limit, after = 0 }: { limit: number; after?: number }): Promise<readonly QuarantinedRow[]> {
-    const rows = await this.#write("list quarantined rows", (run) => run("list").all(after, limit));
+    const rows = await this.#read("list quarantined rows", (run) => run("list").all(after, limit));
     return (rows as readonly SqliteRow[]).map(quarantinedRow);
   }
 
@@ -158,7 +158,7 @@ class SqliteOutboxStore<Database extends SqliteDatabase> implements SqliteOutbox
   }
 
   async health(): Promise<OutboxHealth> {
-    const found = (await this.#write("tell its health", (run) => run("health").get())) as Health;
+    const found = (await this.#read("tell its health", (run) => run("health").get())) as Health;
     return {
       unsent: found.unsent,
       oldestUnsentMs: found.oldest ?? 0,
@@ -191,6 +191,12 @@ class SqliteOutboxStore<Database extends SqliteDatabase> implements SqliteOutbox
 
   #write<T>(what: string, action: (run: Run) => T): Promise<T> {
     return this.#connection.write(what, this.#timeoutMs, (database) =>
+      action((name) => this.#statement(database, name)),
+    );
+  }
+
+  #read<T>(what: string, action: (run: Run) => T): Promise<T> {
+    return this.#connection.read(what, this.#timeoutMs, (database) =>
       action((name) => this.#statement(database, name)),
     );
   }

@@ -1,0 +1,58 @@
+// The program of a store process: does as it is told by messages, one after another.
+import { setInterval } from "node:timers";
+import type { OpenInbox, OpenOutbox } from "./harness.ts";
+import type { StoreAnswer, StoreOrder } from "./store-process.ts";
+
+interface Module {
+  openOutbox(options: unknown): Promise<OpenOutbox<unknown>>;
+  openInbox(options: unknown): Promise<OpenInbox<unknown>>;
+}
+
+const opened: { outbox?: OpenOutbox<unknown>; inbox?: OpenInbox<unknown> } = {};
+const signal = new AbortController().signal;
+const answer = (given: StoreAnswer): void => void process.send?.(given);
+// What stays where it is must not end for want of anything to wait for.
+setInterval(() => {}, 60_000);
+
+async function obey(order: StoreOrder): Promise<readonly string[] | undefined> {
+  if (order.type === "open") {
+    const module = (await import(order.from.module)) as Module;
+    if (order.what === "outbox") opened.outbox = await module.openOutbox(order.from.options);
+    else opened.inbox = await module.openInbox(order.from.options);
+    return [];
+  }
+  if (order.type === "handle") return handle(order);
+  const { outbox } = opened;
+  if (outbox === undefined) throw new Error("no outbox is open");
+  if (order.type === "claim") {
+    const claim = await outbox.store.claim({ relay: "process", limit: 100, leaseMs: order.leaseMs });
+    return (claim?.rows ?? []).map(({ id }) => id);
+  }
+  const { transaction } = await outbox.begin();
+  await outbox.store.insert(
+    transaction,
+    order.rows.map((row) => ({ ...row, body: Buffer.from(row.body) })),
+  );
+  return [];
+}
+
+async function handle(order: Extract<StoreOrder, { readonly type: "handle" }>): Promise<readonly string[] | undefined> {
+  const { inbox } = opened;
+  if (inbox === undefined) throw new Error("no inbox is open");
+  const work = async (transaction: unknown): Promise<boolean> => {
+    await inbox.write(transaction, order.message.id);
+    if (!order.stay) return true;
+    answer({ type: "answer", texts: ["working"] });
+    return new Promise(() => {});
+  };
+  return [await inbox.inbox.handle(order.message, work, { waitMs: 30_000, signal })];
+}
+
+process.on("message", (order) =>
+  obey(order as StoreOrder).then(
+    (texts) => texts !== undefined && answer({ type: "answer", texts }),
+    (error: unknown) => answer({ type: "failed", message: error instanceof Error ? error.message : String(error) }),
+  ),
+);
+// The one who gives the orders is gone.
+process.on("disconnect", () => process.exit(1));
