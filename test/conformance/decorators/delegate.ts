@@ -1,10 +1,8 @@
 import type { Adapter } from "../../../core/index.ts";
 
 /** An adapter that passes every call on to another, except what is given here instead. */
-export function delegate<Native>(
-  inner: Adapter<Native>,
-  instead: Partial<Pick<Adapter<Native>, "send" | "receive" | "declare" | "open" | "close">> = {},
-): Adapter<Native> {
+export function delegate<Native>(inner: Adapter<Native>, instead: Partial<Adapter<Native>> = {}): Adapter<Native> {
+  const { browse, rewind } = inner;
   return {
     name: inner.name,
     capabilities: inner.capabilities,
@@ -16,6 +14,8 @@ export function delegate<Native>(
     receive: (from, options, sink) => inner.receive(from, options, sink),
     depth: (of) => inner.depth(of),
     close: () => inner.close(),
+    ...(browse === undefined ? {} : { browse: browse.bind(inner) }),
+    ...(rewind === undefined ? {} : { rewind: rewind.bind(inner) }),
     ...instead,
   };
 }

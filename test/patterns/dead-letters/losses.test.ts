@@ -8,7 +8,8 @@ import {
   MessagingError,
   type Receiver,
 } from "../../../core/index.ts";
-import { around, withoutBrowse } from "./adapters.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
+import { withoutBrowse } from "./adapters.ts";
 import { burials, Graveyard } from "./graveyard.ts";
 
 const SELECTED = burials(20);
@@ -17,7 +18,7 @@ const ids = SELECTED.map(({ id }) => id);
 /** An adapter that loses all that a receiver of dead letters holds, once, when so many were delivered. */
 function losing(inner: Adapter, after: number): Adapter {
   let delivered = 0;
-  return around(inner, {
+  return delegate(inner, {
     async receive(from, options, sink) {
       const held = new Set<DeliveryToken>();
       let receiver: Receiver | undefined;
@@ -124,7 +125,7 @@ test("a broker that takes no more ends the run, with nothing lost", async () => 
   const space = memorySpace();
   let sends = 0;
   const refusing = (inner: Adapter): Adapter =>
-    around(inner, {
+    delegate(inner, {
       send: (to, batch, report) => {
         if (to.kind !== "queue" || ++sends < 3) return inner.send(to, batch, report);
         const error = new MessagingError("unauthorized", "as ordered");
@@ -145,7 +146,7 @@ test("a broker that takes no more ends the run, with nothing lost", async () => 
 test("messages that are refused one by one stand as before, and the others go", async () => {
   const space = memorySpace();
   const picky = (inner: Adapter): Adapter =>
-    around(inner, {
+    delegate(inner, {
       send: (to, batch, report) =>
         inner.send(
           to,

@@ -1,6 +1,6 @@
 import type { Archive } from "anybroker/dead-letters";
 import type { Adapter } from "../../../../core/index.ts";
-import { around } from "../adapters.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
 
 /** Between which of its steps a run is to die, in the order in which it takes them for one message. */
 export const STEPS = [
@@ -54,7 +54,7 @@ const never = (): Promise<never> => new Promise(() => {});
 
 /** An adapter that dies at a step. From then on nothing reaches the broker, and nothing is heard of it. */
 export function mortal(inner: Adapter, death: Death): Adapter {
-  return around(inner, {
+  return delegate(inner, {
     send(to, batch, report) {
       if (!batch.every(() => death.step("before sending"))) return;
       inner.send(to, batch, (index, result) => {
