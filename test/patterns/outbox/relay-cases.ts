@@ -1,0 +1,208 @@
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Pool } from "pg";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Adapter, type Broker, createBroker, type Queue, queue } from "../../../core/index.ts";
+import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
+import type { Outbox } from "../../../patterns/outbox/outbox.ts";
+import {
+  type PostgresOutbox,
+  type PostgresTransaction,
+  postgresOutbox,
+} from "../../../patterns/outbox/postgres/index.ts";
+import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
+import type { Database, RunningPostgres } from "../../brokers/postgres.ts";
+import { controlsOrNotRun } from "../../brokers/suite.ts";
+import { until } from "../../brokers/until.ts";
+import type { Harness } from "../../conformance/index.ts";
+import { openPool } from "../idempotency/postgres-database.ts";
+import { inTransaction } from "./postgres-outbox.ts";
+import type { RelayOrder } from "./relay-process.ts";
+import type { Step } from "./relay-world.ts";
+
+const PATIENCE_MS = 120_000;
+const LEASE_MS = 3_000;
+const KEYS = 8;
+const PROGRAM = fileURLToPath(new URL("relay-process.ts", import.meta.url));
+
+interface Body {
+  readonly n: number;
+}
+
+/** Each batch takes its time, so that there is something left to send when Postgres goes. */
+function slow(adapter: Adapter): Adapter {
+  const send = adapter.send.bind(adapter);
+  adapter.send = (...batch) => void setTimeout(() => send(...batch), 50);
+  return adapter;
+}
+
+/** Relays from Postgres to a broker: nothing lost, nothing foreign, and the order of each key, whatever dies. */
+export function relayCases(harness: Harness, postgres: RunningPostgres): void {
+  let place: Database;
+  let pool: Pool;
+  let store: PostgresOutbox;
+  let outbox: Outbox<PostgresTransaction>;
+  let orders: Queue<Body>;
+  let ends: (() => Promise<unknown>)[] = [];
+  let cases = 0;
+
+  beforeEach(async () => {
+    place = await postgres.newDatabase();
+    pool = openPool(place.url);
+    store = postgresOutbox(pool);
+    await store.migrate();
+    orders = queue<Body>(`${harness.namePrefix ?? ""}relayed-${cases++}`, { ordered: true });
+    outbox = createOutbox({ store, broker: createBroker(harness.adapter()) });
+  });
+
+  afterEach(async () => {
+    for (const end of ends.reverse()) await end();
+    ends = [];
+    await pool.end();
+    await place.remove();
+  });
+
+  async function started(adapter = harness.adapter()): Promise<Broker> {
+    const broker = createBroker(adapter, { destinations: [orders] });
+    await broker.start();
+    ends.push(() => broker.stop());
+    return broker;
+  }
+
+  async function relay(batchSize: number, adapter?: Adapter): Promise<Relay> {
+    const own = openPool(place.url);
+    ends.push(() => own.end());
+    const made = createRelay({
+      store: postgresOutbox(own, { timeoutMs: 1_000 }),
+      broker: await started(adapter),
+      leaseMs: LEASE_MS,
+      pollMs: 100,
+      batchSize,
+    });
+    await made.start();
+    ends.push(() => made.stop());
+    return made;
+  }
+
+  /** Rows of several keys and without one; in one transaction for each few. Returns ids by key, in order. */
+  async function insert(count: number): Promise<Map<string, string[]>> {
+    const written = new Map<string, string[]>();
+    for (let from = 0; from < count; from += 20) {
+      await inTransaction(pool, async (client) => {
+        for (let n = from; n < Math.min(from + 20, count); n++) {
+          const key = n % (KEYS + 1) === KEYS ? undefined : `key${n % (KEYS + 1)}`;
+          const { id } = await outbox.send(client, orders, { n }, key === undefined ? {} : { key });
+          written.set(key ?? "", [...(written.get(key ?? "") ?? []), id]);
+        }
+      });
+    }
+    return written;
+  }
+
+  /** What is handled, in order. */
+  async function handled(): Promise<{ readonly id: string; readonly key: string | undefined }[]> {
+    const seen: { readonly id: string; readonly key: string | undefined }[] = [];
+    const broker = await started();
+    broker.consume(orders, (_, { id, key }) => void seen.push({ id, key }), { concurrency: KEYS });
+    return seen;
+  }
+
+  /** Waits for all that was written, and judges. */
+  async function judge(
+    written: readonly ReadonlyMap<string, readonly string[]>[],
+    seen: readonly { readonly id: string; readonly key: string | undefined }[],
+  ): Promise<void> {
+    const ofKey = (key: string): string[] => written.flatMap((some) => some.get(key) ?? []);
+    const keys = [...new Set(written.flatMap((some) => [...some.keys()]))];
+    const all = new Set(keys.flatMap(ofKey));
+    await until("everything to be handled", PATIENCE_MS, () => {
+      const there = new Set(seen.map(({ id }) => id));
+      const missing = [...all].filter((id) => !there.has(id));
+      if (missing.length > 0) throw new Error(`${missing.length} of ${all.size} are missing`);
+    });
+    expect(new Set(seen.map(({ id }) => id))).toEqual(all);
+    const known = new Set<string>();
+    const firsts = seen.filter(({ id }) => !known.has(id) && known.add(id));
+    for (const key of keys.filter((name) => name !== "")) {
+      expect(firsts.filter((one) => one.key === key).map(({ id }) => id)).toEqual(ofKey(key));
+    }
+    await until("an empty outbox", PATIENCE_MS, async () => expect(await store.health()).toMatchObject({ unsent: 0 }));
+  }
+
+  test("four relays send everything, each key in order, and a lower row that commits late", async () => {
+    const seen = await handled();
+    const late = await pool.connect();
+    await late.query("BEGIN");
+    const { id } = await outbox.send(late, orders, { n: -1 }, { key: "late" });
+    const first = await insert(120);
+    const relays = [];
+    for (let n = 0; n < 4; n++) relays.push(await relay(30));
+    const second = await insert(80);
+    await judge([first, second, new Map()], seen).catch((error: unknown) => {
+      late.release(true);
+      throw error;
+    });
+    await late.query("COMMIT");
+    late.release();
+    await Promise.all(relays.map((each) => each.drain()));
+    await judge([first, second, new Map([["late", [id]]])], seen);
+    // With nothing dying there is nothing to send twice.
+    expect(seen).toHaveLength(201);
+  });
+
+  const NTH: Readonly<Record<Step, number>> = { claim: 1, claimed: 1, publish: 2, confirm: 5, mark: 2, marked: 1 };
+
+  // A broker in process does not outlive its process. Asked for by name: its options may not stand yet.
+  if ("processes" in harness) {
+    test("a relay killed between every two steps loses nothing and keeps the order of each key", async () => {
+      const { processes } = harness;
+      if (processes === undefined) throw new Error("the harness has no processes after all");
+      const seen = await handled();
+      const written: Map<string, string[]>[] = [];
+      const run = (dieAt: Step | undefined): Promise<NodeJS.Signals | undefined> => {
+        const order: RelayOrder = {
+          adapter: processes,
+          url: place.url,
+          queue: orders.name,
+          leaseMs: LEASE_MS,
+          dieAt,
+          nth: dieAt === undefined ? 1 : NTH[dieAt],
+        };
+        return new Promise((resolve, reject) => {
+          execFile(process.execPath, [PROGRAM, JSON.stringify(order)], { timeout: PATIENCE_MS }, (error, _, stderr) => {
+            if (error === null) resolve(undefined);
+            else if (error.signal === "SIGKILL") resolve("SIGKILL");
+            else reject(new Error(`the relay failed: ${stderr}`, { cause: error }));
+          });
+        });
+      };
+      for (const step of Object.keys(NTH) as Step[]) {
+        written.push(await insert(45));
+        expect(await run(step), step).toBe("SIGKILL");
+      }
+      expect(await run(undefined)).toBeUndefined();
+      await judge(written, seen);
+    });
+  }
+
+  test.for(["restart", "kill"] as const)(
+    "Postgres goes away mid-run (%s) and nothing is lost",
+    async (how, context) => {
+      const controls = controlsOrNotRun(postgres, context);
+      const seen = await handled();
+      const written = [await insert(400)];
+      await relay(10, slow(harness.adapter()));
+      await relay(10, slow(harness.adapter()));
+      await until("the first to be handled", PATIENCE_MS, () => expect(seen.length).toBeGreaterThan(20));
+      if (how === "restart") {
+        await controls.restart();
+      } else {
+        await controls.kill();
+        await controls.start();
+      }
+      await until("Postgres to be back", PATIENCE_MS, () => store.health());
+      written.push(await insert(20));
+      await judge(written, seen);
+    },
+  );
+}

@@ -1,0 +1,8 @@
+import { memory, memorySpace } from "../../../adapters/memory/index.ts";
+import { describePostgres } from "../../brokers/suite.ts";
+import { relayCases } from "./relay-cases.ts";
+
+describePostgres("relays from Postgres to the in-process broker", (postgres) => {
+  const space = memorySpace();
+  relayCases({ name: "memory", adapter: () => memory({ space }) }, postgres);
+});
