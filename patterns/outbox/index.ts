@@ -12,7 +12,7 @@ export {
 export type { OutboxHeaders } from "./messages.ts";
 export type { Outbox, OutboxPublishOptions, OutboxSendOptions } from "./outbox.ts";
 export { createRelay, type Relay, type RelayDrainOptions, type RelayStatus, type RelayStopOptions } from "./relay.ts";
-export type { RelayEvent, RelayRowEvent, RelayStallCause, RelayStoreCall } from "./relay-events.ts";
+export type { RelayEvent, RelayRowEvent, RelayStall, RelayStallCause, RelayStoreCall } from "./relay-events.ts";
 export type { RelayCleanOptions, RelayOptions } from "./relay-options.ts";
 export type {
   NewOutboxRow,

@@ -1,7 +1,21 @@
 import type { MessagingError } from "../../core/index.ts";
 
-/** Why a relay sends nothing for now; see {@link RelayStall}. */
+/**
+ * What keeps a relay from sending:
+ * - `broker-closed`: the broker object is not started.
+ * - `broker-down`: it has no connection.
+ * - `broker-blocked`: the broker refuses to take messages for now.
+ * - `store-down`: the store does not answer, or refuses to; `error` says which.
+ */
 export type RelayStallCause = "broker-closed" | "broker-down" | "broker-blocked" | "store-down";
+
+/** Why a relay sends nothing for now, and since when. */
+export interface RelayStall {
+  readonly cause: RelayStallCause;
+  /** For how long, in milliseconds. */
+  readonly ageMs: number;
+  readonly error: unknown;
+}
 
 /** The calls of an `OutboxStore` that a relay makes. */
 export type RelayStoreCall = "claim" | "renew" | "settle" | "clean" | "health" | "listen";

@@ -107,7 +107,7 @@ export function relaySettings(options: RelayOptions): RelaySettings {
   const { store, broker, onEvent, onQuarantine = "hold", retry = {} } = options;
   const internals = internalsOf(broker, `${WHERE} { broker }`);
   if (typeof (store as Partial<OutboxStore> | undefined)?.claim !== "function") {
-    throw new MessagingError("invalid", `${WHERE} { store } takes an outbox store, as postgresOutbox() makes one`);
+    throw new MessagingError("invalid", `${WHERE} { store } takes an outbox store, such as one on Postgres or SQLite`);
   }
   const { batchSize = 500, maxBytes = 64 * 1024 * 1024, pollMs = 1_000, leaseMs = 30_000 } = options;
   checkInteger(`${WHERE} { batchSize }`, batchSize, 1, 10_000);

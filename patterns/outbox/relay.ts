@@ -2,7 +2,7 @@ import { MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { Alarm } from "./relay/alarm.ts";
 import { type RelayCounts, RelayRun } from "./relay/run.ts";
-import type { RelayStall } from "./relay/stall-watch.ts";
+import type { RelayStall } from "./relay-events.ts";
 import { type RelayOptions, type RelaySettings, relaySettings } from "./relay-options.ts";
 import type { OutboxHealth } from "./store.ts";
 
@@ -62,9 +62,9 @@ export interface Relay {
    */
   stop(options?: RelayStopOptions): Promise<void>;
   /**
-   * Resolves when nothing is left to send: no row is due that anybody may send now. Rows not due, those waiting for
-   * their next attempt among them, quarantined ones and those that these hold are not waited for. Rejects with `closed` when the relay
-   * is not started, or stopped meanwhile.
+   * Resolves when no row is left that is due, with this relay or with others. What is not due yet and what is quarantined is
+   * not waited for; rows behind a quarantined one of their key are, until the store reports that key as held. Rejects with
+   * `closed` when the relay is not started, or stopped meanwhile.
    */
   drain(options?: RelayDrainOptions): Promise<void>;
   /**
@@ -132,6 +132,9 @@ class StoreRelay implements Relay {
     const run = this.#run;
     const alarm = new Alarm(this.#settings.internals.clock);
     while (run !== undefined && !run.stopping && signal?.aborted !== true) {
+      const before = await run.calls.health();
+      // Nothing at all: then it need not be tried, also while the broker is away.
+      if ("value" in before && before.value.unsent === 0 && run.held.rows === 0) return;
       await run.foundNothing();
       const answer = await run.calls.health();
       if (run.stopping) break;

@@ -49,11 +49,6 @@ export class HeldClaim {
     if (name !== undefined && lane !== undefined) this.#lanes.set(name, lane);
   }
 
-  /** Whether rows of other claims may wait for its end. */
-  get hasKeys(): boolean {
-    return this.#lanes.size > 0;
-  }
-
   /** How many rows are not settled. */
   get size(): number {
     return this.#unsettled.size;

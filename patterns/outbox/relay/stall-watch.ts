@@ -1,14 +1,6 @@
 import { MessagingError } from "../../../core/index.ts";
-import type { RelayStallCause } from "../relay-events.ts";
+import type { RelayStall, RelayStallCause } from "../relay-events.ts";
 import type { RelaySettings } from "../relay-options.ts";
-
-/** Why a relay sends nothing for now. */
-export interface RelayStall {
-  readonly cause: RelayStallCause;
-  /** For how long, in milliseconds. */
-  readonly ageMs: number;
-  readonly error: unknown;
-}
 
 /** Knows why nothing is sent, and tells it when that changes. */
 export class StallWatch {

@@ -220,6 +220,13 @@ test("draining waits for rows that others hold, ends by its signal, and is refus
   await expect(relay.drain()).rejects.toMatchObject({ code: "closed" });
 });
 
+test("an empty outbox is drained, also while the broker is away", async () => {
+  const world = new RelayWorld();
+  const process = await world.relay("a");
+  process.adapter.signals?.down(new MessagingError("unreachable", "gone"));
+  await world.finish(process.relay.drain());
+});
+
 test("what an observer throws is ignored", async () => {
   const world = new RelayWorld();
   world.judge = () => "refused";
