@@ -1,28 +1,25 @@
-import { MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
-
-type Reason = readonly [code: MessagingErrorCode, advice: string];
-
-const LOGIN: Reason = ["unauthorized", "check the user and password of the connection"];
+import type { MessagingError } from "../../../core/index.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+import { NEWER } from "./failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const REASONS: Readonly<Record<string, Reason>> = {
-  "28000": LOGIN,
-  "28P01": LOGIN,
-  "42501": [
-    "unauthorized",
-    "grant the role USAGE on the schema and SELECT, INSERT, DELETE on the table; to migrate, CREATE",
-  ],
-  "42P01": ["not-found", "make its table with migrate(), or name the one that there is"],
-  "3F000": ["not-found", "make the schema, or name the one that there is"],
-  "42703": ["unreachable", "its table is another; give the inbox a table of its own"],
-  "42P10": ["unreachable", "its table has no primary key on consumer and message_id; make it with migrate()"],
-  "25006": ["unreachable", "the server takes no writes: connect to the primary"],
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  "28000": LOGIN_REFUSED,
+  "28P01": LOGIN_REFUSED,
+  "42501": {
+    code: "unauthorized",
+    advice: "grant the role USAGE on the schema and SELECT, INSERT, DELETE on the table; to migrate, CREATE",
+  },
+  "42P01": { code: "not-found", advice: "make its table with migrate(), or name the one that there is" },
+  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
+  "42703": { code: "unreachable", advice: "its table is another; give the inbox a table of its own" },
+  [NEWER]: { code: "conflict", advice: "its table was made by a newer anybroker: install that one here too" },
+  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
 };
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
 export function inboxFailure(action: string, cause: unknown): MessagingError {
-  const [code, advice] = REASONS[sqlState(cause)] ?? ["unreachable", "see the cause; the call may be made again"];
-  return new MessagingError(code, `the inbox's Postgres did not ${action}: ${advice}`, { cause });
+  return storeFailure("inbox", "Postgres", action, REASONS[sqlState(cause)], cause);
 }
 
 /** The code that the server gave an error, or empty. */

@@ -1,54 +1,103 @@
 import { MessagingError } from "../../../core/index.ts";
-import { checkOptions } from "../../../core/names.ts";
+import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { NEWER } from "./failure.ts";
 
 /** Where the rows of handled messages are. */
 export interface PostgresInboxTableOptions {
-  /** The table's name: letters, digits and `_`, no digit first, 63 at most. Default `anybroker_inbox`. */
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_inbox`. */
   readonly table?: string;
-  /** The name of the schema it is in, of the same form. Default: whichever the connection's `search_path` leads to. */
+  /** The name of the schema it is in, of the same form, 63 at most. Default: whichever the connection's `search_path` leads to. */
   readonly schema?: string;
 }
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/;
+/** The quoted names of the tables. */
+export interface InboxTables {
+  readonly inbox: string;
+  /** The versions that were migrated to. */
+  readonly versions: string;
+}
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** The options of {@link postgresInboxSql}. */
+export interface PostgresInboxSqlOptions extends PostgresInboxTableOptions {
+  /** The version that the table has already; 0, the default, is none. */
+  readonly from?: number;
+}
 
 /**
- * The statements that make the table, for a team's own migration tool: each is to run once, by a role that may create in
- * the schema. The inbox's `migrate` runs the same. Throws `invalid` for wrong options.
+ * The statements that make the table, for a team's own migration tool: each to run once, in order, by a role that may
+ * create in the schema. The inbox's `migrate` runs the same, and knows of both which versions were reached. A version that
+ * was released is never changed; a new one comes with an entry in the change log. Throws `invalid` for wrong options.
  */
-export function postgresInboxSql(options: PostgresInboxTableOptions = {}): readonly string[] {
-  checkOptions("postgresInboxSql", options, ["table", "schema"]);
-  return tableSql(inboxTable("postgresInboxSql", options));
+export function postgresInboxSql(options: PostgresInboxSqlOptions = {}): readonly string[] {
+  checkOptions("postgresInboxSql", options, ["table", "schema", "from"]);
+  const { from = 0 } = options;
+  checkInteger("postgresInboxSql { from }", from, 0, VERSIONS.length);
+  return versions(inboxTables("postgresInboxSql", options)).slice(from).flat();
 }
 
-/** The quoted name of the table. */
-export function inboxTable(where: string, { schema, table = "anybroker_inbox" }: PostgresInboxTableOptions): string {
-  const quoted = (option: string, name: unknown): string => {
-    if (typeof name === "string" && NAME.test(name)) return `"${name}"`;
-    const form = "letters, digits and _, no digit first, 63 at most";
-    throw new MessagingError("invalid", `${where} { ${option} } takes ${form}`);
-  };
-  return schema === undefined ? quoted("table", table) : `${quoted("schema", schema)}.${quoted("table", table)}`;
+/** Checks the names and quotes them. Throws `invalid`. */
+export function inboxTables(
+  where: string,
+  { schema, table = "anybroker_inbox" }: PostgresInboxTableOptions,
+): InboxTables {
+  checkIdentifier(`${where} { table }`, table, 50);
+  if (schema !== undefined) checkIdentifier(`${where} { schema }`, schema, 63);
+  const prefix = schema === undefined ? "" : `"${schema}".`;
+  return { inbox: `${prefix}"${table}"`, versions: `${prefix}"${table}_versions"` };
 }
 
-function tableSql(name: string): readonly string[] {
+function checkIdentifier(where: string, name: unknown, longest: number): void {
+  if (typeof name === "string" && name.length <= longest && NAME.test(name)) return;
+  throw new MessagingError("invalid", `${where} takes letters, digits and _, no digit first, ${longest} at most`);
+}
+
+function first({ inbox, versions }: InboxTables): readonly string[] {
   return [
-    `CREATE TABLE ${name} (
+    `CREATE TABLE ${versions} (
+  version integer PRIMARY KEY,
+  reached_at timestamptz NOT NULL DEFAULT now()
+)`,
+    `CREATE TABLE ${inbox} (
   consumer text COLLATE "C" NOT NULL,
   message_id text COLLATE "C" NOT NULL,
   handled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (consumer, message_id)
 )`,
-    `CREATE INDEX ON ${name} (consumer, handled_at)`,
+    `CREATE INDEX ON ${inbox} (consumer, handled_at)`,
   ];
 }
 
-/** One statement that makes the table unless it is there; of several at once the later ones find it. */
-export function inboxMigration(name: string): string {
+/** The statements of each version; the first is of version 1. None of them ever changes. */
+const VERSIONS: readonly ((tables: InboxTables) => readonly string[])[] = [first];
+
+/** The statements of each version, with the note that it is reached. */
+function versions(tables: InboxTables): readonly (readonly string[])[] {
+  return VERSIONS.map((statements, index) => [
+    ...statements(tables),
+    `INSERT INTO ${tables.versions} (version) VALUES (${index + 1})`,
+  ]);
+}
+
+/** One statement that brings the table to the last version, whichever it has; of several at once the later ones find it. */
+export function inboxMigration(tables: InboxTables): string {
+  const steps = versions(tables).map(
+    (statements, index) => `
+  IF reached < ${index + 1} THEN
+    ${statements.join(";\n    ")};
+  END IF;`,
+  );
   return `
-DO $migration$ BEGIN
+DO $migration$
+DECLARE reached integer := 0;
+BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_inbox', 0));
-  IF to_regclass('${name}') IS NULL THEN
-    ${tableSql(name).join(";\n")};
+  IF to_regclass('${tables.versions}') IS NOT NULL THEN
+    SELECT coalesce(max(version), 0) INTO reached FROM ${tables.versions};
   END IF;
+  IF reached > ${VERSIONS.length} THEN
+    RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
+  END IF;${steps.join("")}
 END $migration$`;
 }

@@ -2,9 +2,9 @@ import { type Clock, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted, within } from "../inbox-waiting.ts";
-import type { PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
+import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
 import { inboxFailure } from "./inbox-failure.ts";
-import { inboxMigration, inboxTable, type PostgresInboxTableOptions } from "./inbox-table.ts";
+import { type InboxTables, inboxMigration, inboxTables, type PostgresInboxTableOptions } from "./inbox-table.ts";
 import { PostgresInboxTransaction } from "./inbox-transaction.ts";
 
 /** The options of {@link postgresInbox}. */
@@ -16,8 +16,9 @@ export interface PostgresInboxOptions extends PostgresInboxTableOptions {
 /** An inbox in a Postgres database. `Client` is what handlers write with. */
 export interface PostgresInbox<Client> extends InboxStore<Client> {
   /**
-   * Makes the table unless it is there, also if many do at once. Only the first time it needs the right to create in the
-   * schema. Rejects like the other calls, and with `not-found` if there is no such schema.
+   * Makes the table, or brings an older one up to date, unless it is so already; also if many do at once. Only where there
+   * is something to do it needs the right to create in the schema. Rejects like the other calls, and with `not-found` if
+   * there is no such schema.
    */
   migrate(): Promise<void>;
 }
@@ -34,27 +35,36 @@ const DEFAULT_TIMEOUT_MS = 5_000;
  * the same time is postponed instead of known at once. Throws `invalid` for wrong options.
  */
 export function postgresInbox<Client extends PostgresInboxClient>(
+  pool: CallbackPool<Client>,
+  options?: PostgresInboxOptions,
+): PostgresInbox<Client>;
+export function postgresInbox<Client extends PostgresInboxClient>(
+  pool: PostgresInboxPool<Client>,
+  options?: PostgresInboxOptions,
+): PostgresInbox<Client>;
+export function postgresInbox<Client extends PostgresInboxClient>(
   pool: PostgresInboxPool<Client>,
   options: PostgresInboxOptions = {},
 ): PostgresInbox<Client> {
   checkOptions("postgresInbox", options, ["table", "schema", "timeoutMs"]);
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   checkInteger("postgresInbox { timeoutMs }", timeoutMs, 1, 2 ** 31 - 1);
-  return new PostgresInboxStore(pool, inboxTable("postgresInbox", options), timeoutMs);
+  return new PostgresInboxStore(pool, inboxTables("postgresInbox", options), timeoutMs);
 }
 
 class PostgresInboxStore<Client extends PostgresInboxClient> implements PostgresInbox<Client> {
   readonly name = "postgres";
   readonly #pool: PostgresInboxPool<Client>;
-  readonly #table: string;
+  readonly #tables: InboxTables;
   readonly #insert: string;
   readonly #remove: string;
   readonly #timeoutMs: number;
   readonly #clock: Clock = systemClock();
 
-  constructor(pool: PostgresInboxPool<Client>, table: string, timeoutMs: number) {
+  constructor(pool: PostgresInboxPool<Client>, tables: InboxTables, timeoutMs: number) {
     this.#pool = pool;
-    this.#table = table;
+    this.#tables = tables;
+    const { inbox: table } = tables;
     this.#timeoutMs = timeoutMs;
     // What is returned is computed when the waiting is over: the handler's own waits are its own affair.
     this.#insert = `
@@ -73,7 +83,7 @@ SELECT count(*)::int AS removed FROM removed`;
   }
 
   async migrate(): Promise<void> {
-    await this.#ask("make the table", inboxMigration(this.#table));
+    await this.#ask("make the table", inboxMigration(this.#tables));
   }
 
   async handle(

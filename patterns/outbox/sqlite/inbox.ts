@@ -6,12 +6,12 @@ import { SqliteConnection } from "./connection.ts";
 import type { SqliteDatabase } from "./database.ts";
 import { isBreakdown, isConstraint, sqliteFailure } from "./failure.ts";
 import { migrate } from "./migrations.ts";
-import { DEFAULT_INBOX_TABLE, INBOX_MIGRATIONS } from "./schema.ts";
+import { DEFAULT_INBOX_TABLE, INBOX_VERSIONS } from "./schema.ts";
 import { checkTableName } from "./table-name.ts";
 
 /** The options of {@link sqliteInbox}. */
 export interface SqliteInboxOptions {
-  /** The table's name: letters, digits and `_`, no digit first, 63 at most. Default `anybroker_inbox`. */
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_inbox`. */
   readonly table?: string;
   /** Milliseconds that cleaning and migrating wait for the locks of others. Default 5,000. */
   readonly timeoutMs?: number;
@@ -65,7 +65,7 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
   }
 
   async migrate(): Promise<void> {
-    await migrate(this.#connection, this.#timeoutMs, this.#table, INBOX_MIGRATIONS);
+    await migrate(this.#connection, this.#timeoutMs, this.#table, INBOX_VERSIONS);
   }
 
   async handle(

@@ -3,51 +3,49 @@ import type { SqliteConnection } from "./connection.ts";
 import type { SqliteDatabase } from "./database.ts";
 
 /** The statements of each version, for a table's name; the first is of version 1. None of them ever changes. */
-export type Migrations = readonly ((table: string) => readonly string[])[];
+export type Versions = readonly ((table: string) => readonly string[])[];
 
-/** The statements that bring a database from a version to the newest, in order; 0 is an empty one. */
-export function migrationSql(table: string, migrations: Migrations, from: number): readonly string[] {
-  return [
-    `CREATE TABLE IF NOT EXISTS "${table}_versions" (
-  version INTEGER PRIMARY KEY,
-  made_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-) STRICT`,
-    ...migrations
-      .map((statements, index) => ({ version: index + 1, statements }))
-      .filter(({ version }) => version > from)
-      .flatMap(({ version, statements }) => [
-        ...statements(table),
-        `INSERT INTO "${table}_versions" (version) VALUES (${version})`,
-      ]),
-  ];
+/** The statements of the versions after one, each version with the note that it is reached. */
+export function versionsSql(table: string, versions: Versions, from: number): readonly string[] {
+  const steps = versions.map((statements, index) => [
+    ...statements(table),
+    `INSERT INTO "${table}_versions" (version) VALUES (${index + 1})`,
+  ]);
+  return [versionsTable(table), ...steps.flat()].slice(from === 0 ? 0 : 1 + steps.slice(0, from).flat().length);
 }
 
-/** Brings the database to the newest version. Of several at once the later ones find it done. */
+function versionsTable(table: string): string {
+  return `CREATE TABLE "${table}_versions" (
+  version INTEGER PRIMARY KEY,
+  reached_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+) STRICT`;
+}
+
+/** Brings the database to the last version. Of several at once the later ones find it done. */
 export async function migrate(
   connection: SqliteConnection<SqliteDatabase>,
   timeoutMs: number,
   table: string,
-  migrations: Migrations,
+  versions: Versions,
 ): Promise<void> {
+  const reached = (database: SqliteDatabase): number => versionOf(database, table, versions.length);
   // Most often there is nothing to do, and no lock to wait for.
-  if ((await connection.read("migrate", timeoutMs, (database) => versionOf(database, table))) === migrations.length)
-    return;
+  if ((await connection.read("migrate", timeoutMs, reached)) === versions.length) return;
   await connection.write("migrate", timeoutMs, (database) => {
-    const version = versionOf(database, table);
-    if (version > migrations.length) {
-      throw new MessagingError(
-        "conflict",
-        `the SQLite table "${table}" is of version ${version}, made by a newer anybroker; this one knows ${migrations.length}: install the newer one here`,
-      );
-    }
-    if (version === migrations.length) return;
-    for (const statement of migrationSql(table, migrations, version)) database.exec(statement);
+    const from = reached(database);
+    if (from === versions.length) return;
+    for (const statement of versionsSql(table, versions, from)) database.exec(statement);
   });
 }
 
-function versionOf(database: SqliteDatabase, table: string): number {
+function versionOf(database: SqliteDatabase, table: string, last: number): number {
   const known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?");
   if (known.get(`${table}_versions`) === undefined) return 0;
   const newest = database.prepare(`SELECT coalesce(max(version), 0) AS version FROM "${table}_versions"`).get();
-  return (newest as { readonly version: number }).version;
+  const { version } = newest as { readonly version: number };
+  if (version <= last) return version;
+  throw new MessagingError(
+    "conflict",
+    `the SQLite table "${table}" is of version ${version}, made by a newer anybroker, and this one knows ${last}: install the newer one here`,
+  );
 }

@@ -16,13 +16,13 @@ import type { SqliteDatabase, SqliteStatement } from "./database.ts";
 import { sqliteFailure } from "./failure.ts";
 import { migrate } from "./migrations.ts";
 import { outboxRow, quarantinedRow, type SqliteRow, valuesOf } from "./rows.ts";
-import { DEFAULT_OUTBOX_TABLE, OUTBOX_MIGRATIONS } from "./schema.ts";
+import { DEFAULT_OUTBOX_TABLE, OUTBOX_VERSIONS } from "./schema.ts";
 import { type Statements, statements } from "./statements.ts";
 import { checkTableName } from "./table-name.ts";
 
 /** The options of {@link sqliteOutbox}. */
 export interface SqliteOutboxOptions {
-  /** The table's name: letters, digits and `_`, no digit first, 63 at most. Default `anybroker_outbox`. */
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_outbox`. */
   readonly table?: string;
   /** How long rows that were sent are kept, in milliseconds. Default 0: they are removed at once. */
   readonly keepSentMs?: number;
@@ -60,13 +60,13 @@ export function sqliteOutbox<Database extends SqliteDatabase>(
   checkTableName("sqliteOutbox { table }", table);
   checkInteger("sqliteOutbox { keepSentMs }", keepSentMs, 0, LONGEST_MS);
   checkInteger("sqliteOutbox { timeoutMs }", timeoutMs, 1, 2 ** 31 - 1);
-  return new SqliteOutboxStore(open, table, keepSentMs, timeoutMs);
+  return new SqliteStore(open, table, keepSentMs, timeoutMs);
 }
 
 /** How many times what is asked for falls due in one claim at most, so that none takes long. */
 const FALL_DUE = 4;
 
-class SqliteOutboxStore<Database extends SqliteDatabase> implements SqliteOutbox<Database> {
+class SqliteStore<Database extends SqliteDatabase> implements SqliteOutbox<Database> {
   readonly name = "sqlite";
   readonly #connection: SqliteConnection<Database>;
   readonly #table: string;
@@ -85,7 +85,7 @@ class SqliteOutboxStore<Database extends SqliteDatabase> implements SqliteOutbox
   }
 
   async migrate(): Promise<void> {
-    await migrate(this.#connection, this.#timeoutMs, this.#table, OUTBOX_MIGRATIONS);
+    await migrate(this.#connection, this.#timeoutMs, this.#table, OUTBOX_VERSIONS);
   }
 
   close(): Promise<void> {

@@ -1,5 +1,5 @@
-import { checkOptions } from "../../../core/names.ts";
-import { type Migrations, migrationSql } from "./migrations.ts";
+import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { type Versions, versionsSql } from "./migrations.ts";
 import { checkTableName } from "./table-name.ts";
 
 /** What a row is doing. Rows that are due stand apart from those that are not, so that a claim need not pass the latter. */
@@ -18,9 +18,41 @@ export const STATE = Object.freeze({
   sent: 5,
 });
 
-/** The versions of the inbox's table. */
-export const INBOX_MIGRATIONS: Migrations = [
-  (table) => [
+export const DEFAULT_OUTBOX_TABLE = "anybroker_outbox";
+export const DEFAULT_INBOX_TABLE = "anybroker_inbox";
+
+/** The options of {@link sqliteOutboxSql} and {@link sqliteInboxSql}. */
+export interface SqliteSqlOptions {
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default as that of the store. */
+  readonly table?: string;
+  /** The version that the table has already; 0, the default, is none. */
+  readonly from?: number;
+}
+
+/**
+ * The statements that make the outbox's table, for a team's own migration tool: each to run once, in order. The store's
+ * `migrate` runs the same, and knows of both which versions were reached. A version that was released is never changed; a
+ * new one comes with an entry in the change log. Throws `invalid` for wrong options.
+ */
+export function sqliteOutboxSql(options: SqliteSqlOptions = {}): readonly string[] {
+  return sql("sqliteOutboxSql", DEFAULT_OUTBOX_TABLE, OUTBOX_VERSIONS, options);
+}
+
+/** As {@link sqliteOutboxSql}, for the inbox's table. */
+export function sqliteInboxSql(options: SqliteSqlOptions = {}): readonly string[] {
+  return sql("sqliteInboxSql", DEFAULT_INBOX_TABLE, INBOX_VERSIONS, options);
+}
+
+function sql(where: string, standard: string, versions: Versions, options: SqliteSqlOptions): readonly string[] {
+  checkOptions(where, options, ["table", "from"]);
+  const { table = standard, from = 0 } = options;
+  checkTableName(`${where} { table }`, table);
+  checkInteger(`${where} { from }`, from, 0, versions.length);
+  return versionsSql(table, versions, from);
+}
+
+function inboxFirst(table: string): readonly string[] {
+  return [
     `CREATE TABLE "${table}" (
   consumer TEXT NOT NULL,
   message_id TEXT NOT NULL,
@@ -28,12 +60,11 @@ export const INBOX_MIGRATIONS: Migrations = [
   PRIMARY KEY (consumer, message_id)
 ) STRICT, WITHOUT ROWID`,
     `CREATE INDEX "${table}_handled_at" ON "${table}" (consumer, handled_at)`,
-  ],
-];
+  ];
+}
 
-/** The versions of the outbox's table. */
-export const OUTBOX_MIGRATIONS: Migrations = [
-  (table) => [
+function outboxFirst(table: string): readonly string[] {
+  return [
     `CREATE TABLE "${table}" (
   position INTEGER PRIMARY KEY AUTOINCREMENT,
   state INTEGER NOT NULL,
@@ -64,33 +95,11 @@ export const OUTBOX_MIGRATIONS: Migrations = [
 WHERE key IS NOT NULL AND state IN (${STATE.claimed}, ${STATE.waiting}, ${STATE.holding})`,
     `CREATE INDEX "${table}_token" ON "${table}" (token) WHERE token IS NOT NULL`,
     `CREATE INDEX "${table}_sent" ON "${table}" (ends_at) WHERE state = ${STATE.sent}`,
-  ],
-];
-
-/** Where rows are. */
-export interface SqliteTableOptions {
-  /** The table's name: letters, digits and `_`, no digit first, 63 at most. Default as that of the store. */
-  readonly table?: string;
+  ];
 }
 
-/**
- * The statements that make the outbox's table, for a team's own migration tool: each is to run once, in order. The
- * store's `migrate` runs the same. Throws `invalid` for wrong options.
- */
-export function sqliteOutboxSql(options: SqliteTableOptions = {}): readonly string[] {
-  checkOptions("sqliteOutboxSql", options, ["table"]);
-  const { table = DEFAULT_OUTBOX_TABLE } = options;
-  checkTableName("sqliteOutboxSql { table }", table);
-  return migrationSql(table, OUTBOX_MIGRATIONS, 0);
-}
+/** The versions of the inbox's table. */
+export const INBOX_VERSIONS: Versions = [inboxFirst];
 
-/** As {@link sqliteOutboxSql}, for the inbox's table. */
-export function sqliteInboxSql(options: SqliteTableOptions = {}): readonly string[] {
-  checkOptions("sqliteInboxSql", options, ["table"]);
-  const { table = DEFAULT_INBOX_TABLE } = options;
-  checkTableName("sqliteInboxSql { table }", table);
-  return migrationSql(table, INBOX_MIGRATIONS, 0);
-}
-
-export const DEFAULT_OUTBOX_TABLE = "anybroker_outbox";
-export const DEFAULT_INBOX_TABLE = "anybroker_inbox";
+/** The versions of the outbox's table. */
+export const OUTBOX_VERSIONS: Versions = [outboxFirst];
