@@ -17,7 +17,7 @@ export interface RelayOptions {
   readonly name?: string;
   /**
    * The most rows that one claim takes. A relay holds four claims' worth at most, so that a key with many rows does not
-   * keep the others waiting. Default 500.
+   * keep the others waiting. Default 1,000.
    */
   readonly batchSize?: number;
   /**
@@ -109,7 +109,7 @@ export function relaySettings(options: RelayOptions): RelaySettings {
   if (typeof (store as Partial<OutboxStore> | undefined)?.claim !== "function") {
     throw new MessagingError("invalid", `${WHERE} { store } takes an outbox store, such as one on Postgres or SQLite`);
   }
-  const { batchSize = 500, maxBytes = 64 * 1024 * 1024, pollMs = 1_000, leaseMs = 30_000 } = options;
+  const { batchSize = 1_000, maxBytes = 64 * 1024 * 1024, pollMs = 1_000, leaseMs = 30_000 } = options;
   checkInteger(`${WHERE} { batchSize }`, batchSize, 1, 10_000);
   checkInteger(`${WHERE} { maxBytes }`, maxBytes, 1);
   checkInteger(`${WHERE} { pollMs }`, pollMs, 1, LONGEST_MS);

@@ -9,6 +9,10 @@ import { type SendCounts, Sender } from "./sender.ts";
 import { Settler } from "./settler.ts";
 import { StallWatch } from "./stall-watch.ts";
 import { StoreCalls } from "./store-calls.ts";
+import { Turns } from "./turns.ts";
+
+/** How many calls that settle are under way at once: while they are, more gathers for the next. */
+const SETTLING_AT_ONCE = 2;
 
 /** What a relay counted since it was made. */
 export interface RelayCounts extends SendCounts {
@@ -27,6 +31,7 @@ export class RelayRun {
   readonly #leases: Leases;
   readonly #cleaning: Cleaning;
   readonly #changed: Alarm;
+  readonly #turns = new Turns(SETTLING_AT_ONCE);
   readonly #loops: Promise<unknown>;
   #unlisten: Promise<(() => Promise<void>) | undefined> | undefined;
   #stopping = false;
@@ -110,7 +115,7 @@ export class RelayRun {
 
   #claimed(claim: OutboxClaim, askedAt: number): void {
     const held = new HeldClaim(claim, askedAt + this.#settings.leaseMs);
-    this.#claims.set(held, new Settler(held, this.calls, this.#settings, () => this.#progress(held)));
+    this.#claims.set(held, new Settler(held, this.calls, this.#settings, this.#turns, () => this.#progress(held)));
     this.#claiming.learn(held.size, held.bytes);
     if (this.#stopping) this.#sender.stop([held]);
     else this.#sender.send(held);

@@ -4,17 +4,19 @@ import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxSettlement } from "../store.ts";
 import type { HeldClaim } from "./held-claim.ts";
 import type { StoreCalls } from "./store-calls.ts";
+import type { Turns, Waiter } from "./turns.ts";
 
 const BACKOFF = { firstMs: 100, maxMs: 5_000 };
 
 /**
- * Tells the store what became of the rows of a claim, in batches without a timer: what is known goes at once while no
- * call is under way, and gathers otherwise. A call that fails is made again, before anything later.
+ * Tells the store what became of the rows of a claim, in batches without a timer: what is known goes as soon as there is a
+ * turn for it, and gathers otherwise. A call that fails is made again, before anything later.
  */
-export class Settler {
+export class Settler implements Waiter {
   readonly #claim: HeldClaim;
   readonly #calls: StoreCalls;
   readonly #settings: RelaySettings;
+  readonly #turns: Turns;
   readonly #settled: (claim: HeldClaim) => void;
   #waiting: OutboxSettlement[] = [];
   #scheduled = false;
@@ -23,27 +25,42 @@ export class Settler {
   #pause: Timer | undefined;
   #closed = false;
 
-  /** `settled` is called after each batch. */
-  constructor(claim: HeldClaim, calls: StoreCalls, settings: RelaySettings, settled: (claim: HeldClaim) => void) {
+  /** `turns` are shared by the claims of a relay. `settled` is called after each batch. */
+  constructor(
+    claim: HeldClaim,
+    calls: StoreCalls,
+    settings: RelaySettings,
+    turns: Turns,
+    settled: (claim: HeldClaim) => void,
+  ) {
     this.#claim = claim;
     this.#calls = calls;
     this.#settings = settings;
+    this.#turns = turns;
     this.#settled = settled;
+  }
+
+  get size(): number {
+    return this.#waiting.length;
   }
 
   settle(settlement: OutboxSettlement): void {
     this.#waiting.push(settlement);
-    if (this.#scheduled || this.#closed) return;
+    if (this.#scheduled) return;
     this.#scheduled = true;
-    // As soon as all results of this turn have been heard.
+    // As soon as all results of this turn of the event loop have been heard.
     queueMicrotask(() => {
       this.#scheduled = false;
-      void this.#flush();
+      this.#ask();
     });
   }
 
-  async #flush(): Promise<void> {
+  #ask(): void {
     if (this.#calling || this.#pause !== undefined || this.#closed || this.#waiting.length === 0) return;
+    this.#turns.ask(this);
+  }
+
+  async take(): Promise<void> {
     this.#calling = true;
     const batch = this.#waiting;
     this.#waiting = [];
@@ -57,7 +74,7 @@ export class Settler {
     this.#failures = 0;
     for (const { position } of batch) this.#claim.settled(position);
     this.#settled(this.#claim);
-    await this.#flush();
+    this.#ask();
   }
 
   #rest(): void {
@@ -66,7 +83,7 @@ export class Settler {
     this.#pause = clock.schedule(
       () => {
         this.#pause = undefined;
-        void this.#flush();
+        this.#ask();
       },
       backoffMs(++this.#failures, BACKOFF, random),
     );
@@ -75,6 +92,7 @@ export class Settler {
   /** Makes no further calls. What was not told is sent again by others once the lease is over. */
   close(): void {
     this.#closed = true;
+    this.#turns.leave(this);
     if (this.#pause !== undefined) this.#settings.internals.clock.cancel(this.#pause);
     this.#pause = undefined;
   }
