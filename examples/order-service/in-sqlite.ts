@@ -1,0 +1,65 @@
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sqliteInbox, sqliteOutbox } from "anybroker/outbox/sqlite";
+import type { Database } from "./database.ts";
+
+const BUSY = 5;
+const TRY_AGAIN_MS = 5;
+const BEGIN_WITHIN_MS = 10_000;
+
+/** The database of a run in a file, for processes of one machine. */
+export function openSqlite(file: string, run: string): Database<DatabaseSync> {
+  const open = (): DatabaseSync => {
+    const database = new DatabaseSync(file, { timeout: 0 });
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+    return database;
+  };
+  const outbox = sqliteOutbox(open, { table: `outbox_${run}` });
+  const inbox = sqliteInbox(open, { table: `inbox_${run}` });
+  const database = open();
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    outbox,
+    inbox,
+    async migrate() {
+      await outbox.migrate();
+      await inbox.migrate();
+    },
+    transaction(work) {
+      // One after another: all have this connection.
+      const mine = last.then(async () => {
+        await begin(database);
+        try {
+          const result = await work(database);
+          database.exec("COMMIT");
+          return result;
+        } catch (error) {
+          if (database.isOpen && database.isTransaction) database.exec("ROLLBACK");
+          throw error;
+        }
+      });
+      last = mine.catch(() => undefined);
+      return mine;
+    },
+    async ask(transaction, statement, values = []) {
+      const named = Object.fromEntries(values.map((value, index) => [`$${index + 1}`, value]));
+      return transaction.prepare(statement).all(named);
+    },
+    async close() {
+      await Promise.all([outbox.close(), inbox.close(), last]);
+      if (database.isOpen) database.close();
+    },
+  };
+}
+
+/** Waits for the lock without standing in the way of whoever holds it: it may be somebody in this process. */
+async function begin(database: DatabaseSync): Promise<void> {
+  for (const since = performance.now(); ; await sleep(TRY_AGAIN_MS)) {
+    try {
+      return database.exec("BEGIN IMMEDIATE");
+    } catch (error) {
+      const isBusy = (error as { readonly errcode?: unknown }).errcode === BUSY;
+      if (!isBusy || performance.now() - since > BEGIN_WITHIN_MS) throw error;
+    }
+  }
+}
