@@ -36,7 +36,7 @@ export function createOutbox<Transaction>(options: OutboxOptions<Transaction>): 
   checkOptions("createOutbox", options, ["store", "broker", "headers"]);
   const { store, broker, headers } = options;
   if (typeof store?.insert !== "function") {
-    throw new MessagingError("invalid", "createOutbox { store } takes a store, such as postgresOutboxStore(pool)");
+    throw new MessagingError("invalid", "createOutbox { store } takes a store, such as postgresOutbox(pool)");
   }
   if (headers !== undefined && typeof headers !== "function") {
     throw new MessagingError("invalid", "createOutbox { headers } takes a function that returns headers");

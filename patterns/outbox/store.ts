@@ -63,8 +63,8 @@ export interface OutboxStore<Transaction = never> {
   listQuarantined(request: { readonly limit: number; readonly after?: number }): Promise<readonly QuarantinedRow[]>;
 
   /**
-   * Makes quarantined rows claimable at once, with no attempts counted. A row that let the later rows of its key pass goes
-   * after those. Resolves with the positions that were quarantined and are no more.
+   * Makes quarantined rows claimable at once, with no attempts counted. An `ordered` row that let the later rows of its key
+   * pass goes last, under a new position. Resolves with the positions that were quarantined and are no more.
    */
   retryQuarantined(positions: readonly number[]): Promise<readonly number[]>;
 

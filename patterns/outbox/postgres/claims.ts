@@ -11,6 +11,11 @@ interface Lane {
   readonly lane: number;
 }
 
+/** A row that was the claim's to settle. */
+interface Settled {
+  readonly position: number;
+}
+
 /**
  * Claims by lanes. A claim takes lanes with a lease, and then reads their rows: nothing is written to a row before its end,
  * and no two claims ever look at one key. A lane is free again with the last of its rows in the claim.
@@ -93,15 +98,20 @@ export class Claims {
     settlements: readonly OutboxSettlement[],
     held: HeldLanes | undefined,
   ): Promise<readonly number[]> {
-    const positions = settlements.map(({ position }) => position);
-    const values = settleValues(token, settlements, held?.freedBy(positions) ?? []);
-    const rows = await this.#asking.rows<{ readonly position: number }>("settle", this.#statements.settle, values);
+    const settled = new Set<number>();
+    // Of each row the first that is said; that a row was sent counts also where it is not ours any more.
+    const known = settlements.filter(({ outcome, position }) => {
+      if (settled.has(position) || (outcome !== "sent" && held?.pending(position) === undefined)) return false;
+      settled.add(position);
+      return true;
+    });
+    const positions = [...settled];
+    const values = settleValues(token, known, held?.freedBy(positions) ?? [], held);
+    const rows = await this.#asking.rows<Settled>("settle", this.#statements.settle, values);
+    const changed = new Set(rows.map(({ position }) => position));
     held?.settled(positions);
     if (held?.count === 0) this.#held.delete(token);
-    const changed = new Set(rows.map(({ position }) => position));
-    return settlements.flatMap(({ outcome, position }) =>
-      outcome === "released" || changed.has(position) ? [] : [position],
-    );
+    return settlements.map(({ position }) => position).filter((position) => !changed.has(position));
   }
 
   /** Claims that nobody ended, and whose lease is over. */
@@ -111,12 +121,18 @@ export class Claims {
   }
 }
 
-function settleValues(token: string, settlements: readonly OutboxSettlement[], lanes: readonly number[]): unknown[] {
-  const sent = settlements.filter(({ outcome }) => outcome === "sent").map(({ position }) => position);
+function settleValues(
+  token: string,
+  settlements: readonly OutboxSettlement[],
+  lanes: readonly number[],
+  held?: HeldLanes,
+): unknown[] {
+  const positions = (wanted: OutboxSettlement["outcome"]): number[] =>
+    settlements.filter(({ outcome }) => outcome === wanted).map(({ position }) => position);
   const failed = settlements.filter((one) => one.outcome === "failed" || one.outcome === "quarantined");
   return [
     token,
-    sent,
+    positions("sent"),
     failed.map(({ position }) => position),
     failed.map((one) => (one.outcome === "failed" ? one.retryInMs : 0)),
     failed.map(({ error }) => error.code),
@@ -124,5 +140,7 @@ function settleValues(token: string, settlements: readonly OutboxSettlement[], l
     failed.map(({ outcome }) => outcome === "quarantined"),
     failed.map((one) => one.outcome === "failed" || one.holdsKey),
     lanes,
+    failed.map(({ position }) => held?.pending(position)?.attempts ?? 0),
+    positions("released"),
   ];
 }

@@ -1,6 +1,9 @@
 import type { MessagingError } from "../../../core/index.ts";
 import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
 
+/** What a migration raises if the tables are of a version that it does not know. */
+export const NEWER = "AB001";
+
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
   "28000": LOGIN_REFUSED,
@@ -16,6 +19,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   },
   "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "conflict", advice: "its tables are others, or older: bring them up to date with migrate()" },
+  [NEWER]: { code: "conflict", advice: "its tables were made by a newer anybroker: install that here too" },
   "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
   "25P02": { code: "conflict", advice: "the transaction has failed before: roll it back" },
 };

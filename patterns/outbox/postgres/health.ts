@@ -31,31 +31,41 @@ SELECT
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS transaction_ms,
   held.keys AS held_keys, held.ms AS held_ms, expired.lanes AS expired_lanes, expired.ms AS expired_ms
 FROM
-  (SELECT count(*)::float8 AS keys, ${age("min(quarantined_at)")} AS ms FROM ${outbox}
-    WHERE quarantined_at IS NOT NULL AND holds) held,
+  (SELECT count(*)::float8 AS keys, ${age("min(quarantined_at)")} AS ms FROM ${outbox} h
+    WHERE h.quarantined_at IS NOT NULL AND h.holds AND EXISTS (SELECT FROM ${outbox} o
+      WHERE o.lane = h.lane AND o.due_at IS NULL AND o.quarantined_at IS NULL AND o.position > h.position
+        AND o.destination = h.destination AND o.key = h.key AND o.kind = h.kind)) held,
   (SELECT count(*)::float8 AS lanes, ${age("min(ends_at)")} AS ms FROM ${lanes} l
     WHERE token IS NOT NULL AND ends_at < statement_timestamp()
       AND EXISTS (SELECT FROM ${outbox} o WHERE o.lane = l.lane AND o.quarantined_at IS NULL
         AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired`;
 }
 
-/** What is under `stallAfterMs` old is no stall yet. */
+/** An open transaction or an expired claim is no stall until it is `stallAfterMs` old. */
 export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHealth {
   const { transaction_ms: transaction, held_ms: held, expired_ms: expired } = stored;
-  const candidates: readonly (readonly [OutboxStall["cause"], number | null, string])[] = [
+  const candidates: readonly (readonly [
+    cause: OutboxStall["cause"],
+    age: number | null,
+    least: number,
+    message: string,
+  ])[] = [
     [
       "open-transaction",
       transaction,
+      stallAfterMs,
       "a transaction of this database is open: what it wrote cannot be sent, and what was removed since cannot be cleared away. Find it in pg_stat_activity by xact_start, and end it",
     ],
     [
       "held-key",
       held,
-      `${stored.held_keys} quarantined rows hold their keys: retry or discard them, see listQuarantined`,
+      0,
+      `${stored.held_keys} quarantined rows hold others of their keys: retry or discard them, see listQuarantined`,
     ],
     [
       "expired-claim",
       expired,
+      stallAfterMs,
       `the claims of ${stored.expired_lanes} lanes have ended and nobody took them over: start a relay`,
     ],
   ];
@@ -63,8 +73,8 @@ export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHeal
     unsent: stored.unsent,
     oldestUnsentMs: Math.max(stored.oldest_ms ?? 0, 0),
     quarantined: stored.quarantined,
-    stalls: candidates.flatMap(([cause, age, message]) =>
-      age !== null && age >= stallAfterMs ? [{ cause, ageMs: age, message }] : [],
+    stalls: candidates.flatMap(([cause, age, least, message]) =>
+      age !== null && age >= least ? [{ cause, ageMs: age, message }] : [],
     ),
   };
 }

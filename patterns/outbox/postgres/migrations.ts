@@ -1,23 +1,24 @@
-import { checkOptions } from "../../../core/names.ts";
+import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { NEWER } from "./failure.ts";
 import { LANES } from "./lanes.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
 
-/** One step from one version of the tables to the next. */
-export interface PostgresOutboxMigration {
-  /** From 1 up, without a gap. */
-  readonly version: number;
-  /** To run once, in order, in one transaction; the last one writes down that the version is reached. */
-  readonly statements: readonly string[];
+/** The options of {@link postgresOutboxSql}. */
+export interface PostgresOutboxSqlOptions extends PostgresOutboxTableOptions {
+  /** The version that the tables have already; 0, the default, is none. */
+  readonly from?: number;
 }
 
 /**
- * The statements that make the tables, version by version, for a team's own migration tool, by a role that may create in
- * the schema. The store's `migrate` runs the same, and leaves out the versions that were reached by either. A version that
- * was released is never changed. Throws `invalid` for wrong options.
+ * The statements that make the tables, for a team's own migration tool: each to run once, in order, by a role that may
+ * create in the schema. The store's `migrate` runs the same, and knows of both which versions were reached. A version that
+ * was released is never changed; a new one comes with an entry in the change log. Throws `invalid` for wrong options.
  */
-export function postgresOutboxMigrations(options: PostgresOutboxTableOptions = {}): readonly PostgresOutboxMigration[] {
-  checkOptions("postgresOutboxMigrations", options, ["table", "schema"]);
-  return migrations(tablesOf("postgresOutboxMigrations", options));
+export function postgresOutboxSql(options: PostgresOutboxSqlOptions = {}): readonly string[] {
+  checkOptions("postgresOutboxSql", options, ["table", "schema", "from"]);
+  const { from = 0 } = options;
+  checkInteger("postgresOutboxSql { from }", from, 0, VERSIONS.length);
+  return versions(tablesOf("postgresOutboxSql", options)).slice(from).flat();
 }
 
 /** What a row is in both tables. */
@@ -41,13 +42,6 @@ const COLUMNS = `
   error text,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()`;
 
-function migrations(tables: Tables): readonly PostgresOutboxMigration[] {
-  return [first(tables)].map((statements, index) => ({
-    version: index + 1,
-    statements: [...statements, `INSERT INTO ${tables.versions} (version) VALUES (${index + 1})`],
-  }));
-}
-
 // Only what is not sent is in the table that claims read; its indexes are partial, so that a row is in those that may find
 // it. `due_at` is null for what is due at once. `holds` is set on ordered rows that failed: nothing later of their key goes.
 function first({ outbox, lanes, sent, versions }: Tables): readonly string[] {
@@ -69,8 +63,7 @@ function first({ outbox, lanes, sent, versions }: Tables): readonly string[] {
   lane smallint PRIMARY KEY,
   token uuid,
   relay text,
-  ends_at timestamptz NOT NULL DEFAULT '-infinity',
-  served_at timestamptz NOT NULL DEFAULT '-infinity'
+  ends_at timestamptz NOT NULL DEFAULT '-infinity'
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)`,
     `INSERT INTO ${lanes} (lane) SELECT generate_series(0, ${LANES - 1})`,
     `CREATE TABLE ${sent} (
@@ -81,11 +74,22 @@ function first({ outbox, lanes, sent, versions }: Tables): readonly string[] {
   ];
 }
 
+/** The statements of each version; the first is of version 1. None of them ever changes. */
+const VERSIONS: readonly ((tables: Tables) => readonly string[])[] = [first];
+
+/** The statements of each version, with the note that it is reached. */
+function versions(tables: Tables): readonly (readonly string[])[] {
+  return VERSIONS.map((statements, index) => [
+    ...statements(tables),
+    `INSERT INTO ${tables.versions} (version) VALUES (${index + 1})`,
+  ]);
+}
+
 /** One statement that brings the tables to the last version, whichever they have; of several at once the later ones find it. */
 export function migration(tables: Tables): string {
-  const steps = migrations(tables).map(
-    ({ version, statements }) => `
-  IF reached < ${version} THEN
+  const steps = versions(tables).map(
+    (statements, index) => `
+  IF reached < ${index + 1} THEN
     ${statements.join(";\n    ")};
   END IF;`,
   );
@@ -96,6 +100,9 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_outbox', 0));
   IF to_regclass('${tables.versions}') IS NOT NULL THEN
     SELECT coalesce(max(version), 0) INTO reached FROM ${tables.versions};
+  END IF;
+  IF reached > ${VERSIONS.length} THEN
+    RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
   END IF;${steps.join("")}
 END $migration$`;
 }

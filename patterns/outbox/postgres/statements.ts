@@ -1,6 +1,9 @@
 import type { Tables } from "./tables.ts";
 
-/** The statements of the store. Each is right at READ COMMITTED, Postgres' default, however many run at once. */
+/**
+ * The statements of the store. Each is right at READ COMMITTED, Postgres' default, however many run at once. What is named
+ * within one begins with #, which no table's name has: it would hide a table that is called alike.
+ */
 export interface Statements {
   readonly takeLanes: string;
   readonly readLanes: string;
@@ -21,6 +24,9 @@ const ROW = `o.position::float8 AS position, o.lane, o.id, o.kind, o.destination
   o.headers, o.body, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
   round(${milliseconds("o.expires_at")}) AS expires_at, ${milliseconds("o.created_at")} AS created_at`;
 
+/** A row as it was when it was written. */
+const ANEW = "quarantined_at = NULL, holds = false, attempts = 0, due_at = NULL, error_code = NULL, error = NULL";
+
 const MOVED = `position, lane, id, kind, destination, key, routing_key, headers, body, content_type, priority, due_at,
   expires_at, ordered, discard_unroutable, attempts, error_code, error, created_at`;
 
@@ -34,17 +40,19 @@ export function statements({ outbox, lanes, sent }: Tables, keep: boolean): Stat
   const timed = (lane: string): string =>
     `o.lane = ${lane} AND o.due_at <= statement_timestamp() AND o.quarantined_at IS NULL AND ${free}`;
   return {
-    // Lanes that have something to claim and that nobody holds, those that were served longest ago first. The rows are read
-    // by a statement of its own: this one's snapshot may be older than the end of the claim before.
+    // Lanes that have something to claim and that nobody holds, those with the oldest first. The rows are read by a
+    // statement of its own: this one's snapshot may be older than the end of the claim before.
     takeLanes: `
-WITH free AS (
-  SELECT l.lane FROM ${lanes} l
-  WHERE l.ends_at <= statement_timestamp()
-    AND (EXISTS (SELECT FROM ${outbox} o WHERE ${atOnce("l.lane")}) OR EXISTS (SELECT FROM ${outbox} o WHERE ${timed("l.lane")}))
-  ORDER BY l.served_at LIMIT $4::integer FOR NO KEY UPDATE SKIP LOCKED
+WITH "#free" AS (
+  SELECT l.lane FROM ${lanes} l CROSS JOIN LATERAL (SELECT least(
+    (SELECT o.position FROM ${outbox} o WHERE ${timed("l.lane")} ORDER BY o.due_at LIMIT 1),
+    (SELECT o.position FROM ${outbox} o WHERE ${atOnce("l.lane")} ORDER BY o.lane, o.position LIMIT 1)
+  ) AS first) oldest
+  WHERE l.ends_at <= statement_timestamp() AND oldest.first IS NOT NULL
+  ORDER BY oldest.first LIMIT $4::integer FOR NO KEY UPDATE OF l SKIP LOCKED
 )
-UPDATE ${lanes} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}, served_at = clock_timestamp()
-FROM free WHERE l.lane = free.lane
+UPDATE ${lanes} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}
+FROM "#free" f WHERE l.lane = f.lane
 RETURNING l.lane`,
     // Of each lane up to $3, of which half may be what was delayed or failed before: neither waits for ever for the other.
     readLanes: `
@@ -58,40 +66,53 @@ WHERE l.token = $1::uuid AND l.lane = ANY ($2::smallint[])
 ORDER BY o.position`,
     renew: `UPDATE ${lanes} SET ends_at = ${later("$2")} WHERE token = $1::uuid RETURNING lane`,
     // Locks the lanes before it changes rows, so that whoever takes them over sees them before or after, not in between.
+    // Attempts are those of the claim, so that a failure whose answer was lost is not counted twice.
     settle: `
-WITH mine AS MATERIALIZED (
+WITH "#mine" AS MATERIALIZED (
   SELECT lane FROM ${lanes} WHERE token = $1::uuid FOR NO KEY UPDATE
-), gone AS (
+), "#gone" AS (
   DELETE FROM ${outbox} WHERE position = ANY ($2::bigint[]) RETURNING ${keep ? MOVED : "position"}
-)${keep ? `, kept AS (INSERT INTO ${sent} (${MOVED}) SELECT ${MOVED} FROM gone)` : ""}, failed AS (
+)${keep ? `, "#kept" AS (INSERT INTO ${sent} (${MOVED}) SELECT ${MOVED} FROM "#gone")` : ""}, "#failed" AS (
   UPDATE ${outbox} o SET attempts = o.attempts + 1, error_code = f.code, error = f.message,
     due_at = CASE WHEN f.quarantined THEN NULL ELSE ${later("f.retry_ms")} END,
     quarantined_at = CASE WHEN f.quarantined THEN clock_timestamp() END,
     holds = o.ordered AND f.holds
-  FROM mine, unnest($3::bigint[], $4::float8[], $5::text[], $6::text[], $7::boolean[], $8::boolean[])
-    AS f (position, retry_ms, code, message, quarantined, holds)
-  WHERE o.position = f.position AND o.lane = mine.lane AND o.quarantined_at IS NULL
+  FROM "#mine" m, unnest($3::bigint[], $4::float8[], $5::text[], $6::text[], $7::boolean[], $8::boolean[], $10::integer[])
+    AS f (position, retry_ms, code, message, quarantined, holds, attempts)
+  WHERE o.position = f.position AND o.lane = m.lane AND o.attempts = f.attempts AND o.quarantined_at IS NULL
   RETURNING o.position
-), freed AS (
+), "#freed" AS (
   UPDATE ${lanes} SET token = NULL, relay = NULL, ends_at = '-infinity'
   WHERE token = $1::uuid AND lane = ANY ($9::smallint[])
 )
-SELECT position::float8 FROM gone UNION ALL SELECT position::float8 FROM failed`,
+SELECT position::float8 FROM "#gone"
+UNION ALL SELECT position::float8 FROM "#failed"
+UNION ALL SELECT o.position::float8 FROM ${outbox} o JOIN "#mine" m ON m.lane = o.lane
+  WHERE o.position = ANY ($11::bigint[])`,
     listQuarantined: `
 SELECT ${ROW}, o.error_code, o.error, o.holds, ${milliseconds("o.quarantined_at")} AS quarantined_at
 FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`,
+    // What let its key pass goes last, so it is given a new position.
     retryQuarantined: `
-UPDATE ${outbox} SET quarantined_at = NULL, holds = false, attempts = 0, due_at = NULL, error_code = NULL, error = NULL
-WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::float8`,
+WITH "#chosen" AS MATERIALIZED (
+  SELECT position, ordered AND NOT holds AS passed FROM ${outbox}
+  WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL FOR UPDATE
+), "#first" AS (
+  UPDATE ${outbox} o SET ${ANEW} FROM "#chosen" c WHERE o.position = c.position AND NOT c.passed RETURNING c.position
+), "#last" AS (
+  UPDATE ${outbox} o SET ${ANEW}, position = DEFAULT FROM "#chosen" c WHERE o.position = c.position AND c.passed
+  RETURNING c.position
+)
+SELECT position::float8 FROM "#first" UNION ALL SELECT position::float8 FROM "#last"`,
     discardQuarantined: `
 DELETE FROM ${outbox} WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::float8`,
     // An array, so that the choice is made once. Rows that another cleaner has are left to it.
     clean: `
-WITH removed AS (
+WITH "#removed" AS (
   DELETE FROM ${sent} WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM ${sent} WHERE sent_at < ${later("-1 * $2")} ORDER BY sent_at LIMIT $1::integer FOR UPDATE SKIP LOCKED
   )) RETURNING 1
 )
-SELECT count(*)::float8 AS removed FROM removed`,
+SELECT count(*)::float8 AS removed FROM "#removed"`,
   };
 }

@@ -20,11 +20,11 @@ import { type Statements, statements } from "./statements.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
 import { Writer } from "./writing.ts";
 
-/** The options of {@link postgresOutboxStore}. */
-export interface PostgresOutboxStoreOptions extends PostgresOutboxTableOptions {
+/** The options of {@link postgresOutbox}. */
+export interface PostgresOutboxOptions extends PostgresOutboxTableOptions {
   /**
-   * For how long sent rows are kept, in milliseconds, in a table of their own, which claims never read. Relays and their
-   * cleaners have to be told the same. Default 0: they are removed when they are sent.
+   * For how long sent rows are kept, in milliseconds, in a table of their own, which claims never read. Give all relays the
+   * same: each removes what is older than it was told. Default 0: rows are removed when they are sent.
    */
   readonly keepSentMs?: number;
   /**
@@ -34,12 +34,12 @@ export interface PostgresOutboxStoreOptions extends PostgresOutboxTableOptions {
   readonly notify?: boolean;
   /** Milliseconds after which a call that got no answer rejects with `unreachable`; but for writing. Default 5,000. */
   readonly timeoutMs?: number;
-  /** From which age on, in milliseconds, something counts as a stall in `health`. Default 60,000. */
+  /** From which age on, in milliseconds, an open transaction or an expired claim is a stall in `health`. Default 60,000. */
   readonly stallAfterMs?: number;
 }
 
 /** An outbox in a Postgres database. */
-export interface PostgresOutboxStore extends OutboxStore<PostgresTransaction> {
+export interface PostgresOutbox extends OutboxStore<PostgresTransaction> {
   /**
    * Makes the tables, or brings older ones up to date, unless they are so already; also if many do at once. Only where there
    * is something to do it needs the right to create in the schema. Rejects like the other calls, and with `not-found` if
@@ -49,7 +49,7 @@ export interface PostgresOutboxStore extends OutboxStore<PostgresTransaction> {
 }
 
 const OPTIONS = ["table", "schema", "keepSentMs", "notify", "timeoutMs", "stallAfterMs"];
-const WHERE = "postgresOutboxStore";
+const WHERE = "postgresOutbox";
 
 /**
  * An outbox in a Postgres database, for `createOutbox` and `createRelay`. Its time is the database server's.
@@ -61,10 +61,7 @@ const WHERE = "postgresOutboxStore";
  * Claims lock lanes, into which keys are divided by a hash, in place of rows. So a row is written once and removed once,
  * and of a key in flight nobody else can see the next row.
  */
-export function postgresOutboxStore(
-  database: PostgresOutboxDatabase,
-  options: PostgresOutboxStoreOptions = {},
-): PostgresOutboxStore {
+export function postgresOutbox(database: PostgresOutboxDatabase, options: PostgresOutboxOptions = {}): PostgresOutbox {
   checkOptions(WHERE, options, OPTIONS);
   const { keepSentMs = 0, notify = false, timeoutMs = 5_000, stallAfterMs = 60_000 } = options;
   const tables = tablesOf(WHERE, options);
@@ -75,9 +72,9 @@ export function postgresOutboxStore(
   return new PostgresStore(database, tables, { keepSentMs, notify, timeoutMs, stallAfterMs });
 }
 
-type Settings = Required<Omit<PostgresOutboxStoreOptions, "table" | "schema">>;
+type Settings = Required<Omit<PostgresOutboxOptions, "table" | "schema">>;
 
-class PostgresStore implements PostgresOutboxStore {
+class PostgresStore implements PostgresOutbox {
   readonly name = "postgres";
   readonly #tables: Tables;
   readonly #settings: Settings;
@@ -151,7 +148,6 @@ class PostgresStore implements PostgresOutboxStore {
 
   async clean(limit: number): Promise<number> {
     const { keepSentMs } = this.#settings;
-    if (keepSentMs === 0) return 0;
     const [row] = await this.#asking.rows<{ readonly removed: number }>("clean up", this.#statements.clean, [
       limit,
       keepSentMs,

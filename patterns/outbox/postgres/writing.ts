@@ -60,7 +60,7 @@ export class Writer {
     const values = Array.from({ length: count }, row).join(",\n");
     const insert = `INSERT INTO ${this.#tables.outbox} (${NAMES}) VALUES\n${values}`;
     if (!this.#notify) return insert;
-    return `WITH written AS (\n${insert})\nSELECT pg_notify('${this.#tables.channel}', '')`;
+    return `WITH "#written" AS (\n${insert})\nSELECT pg_notify('${this.#tables.channel}', '')`;
   }
 }
 

@@ -4,10 +4,10 @@ import { createBroker, queue } from "../../../core/index.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
 import type { Outbox } from "../../../patterns/outbox/outbox.ts";
 import {
-  type PostgresOutboxStore,
-  type PostgresOutboxStoreOptions,
+  type PostgresOutbox,
+  type PostgresOutboxOptions,
   type PostgresTransaction,
-  postgresOutboxStore,
+  postgresOutbox,
 } from "../../../patterns/outbox/postgres/index.ts";
 import type { OutboxClaim, OutboxRow } from "../../../patterns/outbox/store.ts";
 
@@ -23,13 +23,13 @@ export interface Step {
 export const steps = queue<Step>("steps", { ordered: true, key: ({ key }) => key });
 
 export interface Opened {
-  readonly store: PostgresOutboxStore;
+  readonly store: PostgresOutbox;
   readonly outbox: Outbox<PostgresTransaction>;
 }
 
 /** An outbox of its own in the database of the pool, with its tables. */
-export async function openOutbox(pool: Pool, options: PostgresOutboxStoreOptions): Promise<Opened> {
-  const store = postgresOutboxStore(pool, options);
+export async function openOutbox(pool: Pool, options: PostgresOutboxOptions): Promise<Opened> {
+  const store = postgresOutbox(pool, options);
   await store.migrate();
   return { store, outbox: createOutbox({ store, broker: createBroker(memory()) }) };
 }
@@ -66,12 +66,12 @@ export function stepsOf(claim: OutboxClaim | undefined): readonly Step[] {
 }
 
 /** Claims with a long lease. */
-export function claimSome(store: PostgresOutboxStore, limit = 100, leaseMs = LONG_MS) {
+export function claimSome(store: PostgresOutbox, limit = 100, leaseMs = LONG_MS) {
   return store.claim({ relay: "test", limit, leaseMs });
 }
 
 /** Settles every row of a claim as sent. */
-export async function sendAll(store: PostgresOutboxStore, claim: OutboxClaim): Promise<readonly number[]> {
+export async function sendAll(store: PostgresOutbox, claim: OutboxClaim): Promise<readonly number[]> {
   return store.settle(
     claim.token,
     claim.rows.map(({ position }) => ({ position, outcome: "sent" })),
