@@ -1,0 +1,10 @@
+import { useVirtualHost } from "../adapters/conformance/virtual-host.ts";
+import { describePostgres, describeRabbitMQ } from "../brokers/suite.ts";
+import { testOrders } from "./order-on-broker.ts";
+
+describeRabbitMQ("the order service on RabbitMQ", (broker) => {
+  const place = useVirtualHost(broker);
+  describePostgres("with its database in Postgres", (postgres) => {
+    testOrders(postgres, { environment: () => ({ BROKER_URL: place().url }), customers: 60, kills: 3 });
+  });
+});
