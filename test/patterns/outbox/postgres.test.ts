@@ -1,0 +1,77 @@
+import { expect, test } from "vitest";
+import {
+  type PostgresOutboxDatabase,
+  postgresOutbox,
+  postgresOutboxSql,
+} from "../../../patterns/outbox/postgres/index.ts";
+import { laneOf } from "../../../patterns/outbox/postgres/lanes.ts";
+import { row } from "../../conformance/outbox/outbox-place.ts";
+
+const silent: PostgresOutboxDatabase = { query: () => new Promise(() => {}) };
+const request = { relay: "test", limit: 1, leaseMs: 1_000 };
+
+test("wrong options are refused", () => {
+  const store = (options: object) => () => postgresOutbox(silent, options);
+  for (const name of ['x"; DROP TABLE y', "1st", "", "a.b", "a".repeat(64), "ä"]) {
+    expect(store({ table: name })).toThrow("{ table }");
+    expect(store({ schema: name })).toThrow("{ schema }");
+    expect(() => postgresOutboxSql({ table: name })).toThrow("{ table }");
+  }
+  for (const name of ["timeoutMs", "keepSentMs", "stallAfterMs"]) expect(store({ [name]: -1 })).toThrow(`{ ${name} }`);
+  expect(store({ notify: 1 })).toThrow("{ notify }");
+  expect(store({ tabel: "x" })).toThrow('no option "tabel"');
+  expect(() => postgresOutboxSql({ from: 2 })).toThrow("{ from }");
+});
+
+test("names are quoted, and versions that are reached left out", () => {
+  const statements = postgresOutboxSql({ schema: "Order", table: "Select" });
+  expect(statements.join()).toContain('CREATE TABLE "Order"."Select_lanes"');
+  expect(statements.at(-1)).toBe('INSERT INTO "Order"."Select_versions" (version) VALUES (1)');
+  expect(postgresOutboxSql({ from: 1 })).toEqual([]);
+});
+
+test("a database that does not answer, or throws, is a call that fails in its time", async () => {
+  const store = postgresOutbox(silent, { timeoutMs: 10 });
+  await expect(store.claim(request)).rejects.toMatchObject({ code: "unreachable", cause: { code: "timeout" } });
+  const throwing: PostgresOutboxDatabase = {
+    query: () => {
+      throw new Error("ended");
+    },
+  };
+  await expect(postgresOutbox(throwing).health()).rejects.toMatchObject({
+    code: "unreachable",
+    cause: { message: "ended" },
+  });
+});
+
+test("a claim whose answer comes too late, or whose rows cannot be read, is given back", async () => {
+  const asked: (readonly [string, unknown[]])[] = [];
+  const late = Promise.withResolvers<{ rows: unknown[] }>();
+  const answers = [late.promise, Promise.resolve({ rows: [] })];
+  const database: PostgresOutboxDatabase = {
+    query: (text, values = []) => {
+      asked.push([text, values]);
+      return answers.shift() ?? Promise.reject(new Error("no"));
+    },
+  };
+  const store = postgresOutbox(database, { timeoutMs: 10 });
+  await expect(store.claim(request)).rejects.toMatchObject({ code: "unreachable" });
+  late.resolve({ rows: [{ lane: 7 }] });
+  await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(2);
+  const freed = ([, values]: (typeof asked)[number]): unknown => values[8];
+  expect(asked.map(freed)).toEqual([undefined, [7]]);
+  expect(asked[1]?.[1][0]).toBe(asked[0]?.[1][0]);
+
+  answers.push(Promise.resolve({ rows: [{ lane: 9 }] }), Promise.reject(new Error("no")));
+  await expect(store.claim(request)).rejects.toMatchObject({ cause: { message: "no" } });
+  await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(5);
+  expect(asked.slice(2).map(freed)).toEqual([undefined, undefined, [9]]);
+});
+
+test("the lane of a key never changes: what waits was put there by other versions", () => {
+  const keyed = (key: string) => laneOf(row("id", { key }));
+  expect([keyed("a"), keyed("b"), keyed("ä"), laneOf(row("id"))]).toEqual([11, 49, 14, 16]);
+  const lanes = new Set(Array.from({ length: 1_000 }, (_, index) => keyed(`${index}`)));
+  expect(lanes.size).toBe(64);
+  expect([...lanes].every((lane) => lane >= 0 && lane < 64)).toBe(true);
+});
