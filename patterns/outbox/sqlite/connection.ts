@@ -51,10 +51,7 @@ export class SqliteConnection<Database extends SqliteDatabase> {
     signal?: AbortSignal,
   ): Promise<T | undefined> {
     const end = this.#clock.monotonic() + ms;
-    return this.#inTurn(end, signal, async () => {
-      const database = await this.#begun(what, end, signal);
-      return database === undefined ? undefined : await action(database);
-    });
+    return this.#inTurn(end, signal, () => this.#begun(what, end, signal, action));
   }
 
   /** Runs an action that only reads, without a transaction of its own. Rejects as {@link write}. */
@@ -118,20 +115,31 @@ export class SqliteConnection<Database extends SqliteDatabase> {
     });
   }
 
-  /** Waits for the locks of others without standing in the way of the event loop: they may live in this very process. */
-  async #begun(what: string, end: number, signal: AbortSignal | undefined): Promise<Database | undefined> {
+  /**
+   * Waits for the locks of others without standing in the way of the event loop: they may live in this very process. For
+   * the same reason the action begins at once: a caller's connection that waits for the lock stops the process, and whoever
+   * holds it with it.
+   */
+  async #begun<T>(
+    what: string,
+    end: number,
+    signal: AbortSignal | undefined,
+    action: (database: Database) => Promise<T>,
+  ): Promise<T | undefined> {
     for (;;) {
       if (signal?.aborted === true) return undefined;
+      let begun: Database | undefined;
       try {
         const database = this.#opened();
         database.exec("BEGIN IMMEDIATE");
-        return database;
+        begun = database;
       } catch (error) {
         if (!isBusy(error)) {
           this.discard();
           throw sqliteFailure(what, error);
         }
       }
+      if (begun !== undefined) return await action(begun);
       if (this.#clock.monotonic() >= end) return undefined;
       await new Promise<void>((resolve) => void this.#clock.schedule(resolve, AGAIN_MS * (0.5 + Math.random() / 2)));
     }
