@@ -1,16 +1,15 @@
 // A relay in a process of its own, which kills itself at a step if it is told to. Its order is its one argument, as JSON.
 // It ends by itself when nothing is left to send.
 import { type Adapter, createBroker, queue } from "../../../core/index.ts";
-import { type PostgresOutbox, postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import { createRelay } from "../../../patterns/outbox/relay.ts";
 import type { OutboxStore } from "../../../patterns/outbox/store.ts";
 import type { ProcessAdapter } from "../../conformance/harness.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import type { OpenOutbox, ProcessPlace } from "../../conformance/outbox/harness.ts";
 import type { Step } from "./relay-world.ts";
 
 export interface RelayOrder {
   readonly adapter: ProcessAdapter;
-  readonly url: string;
+  readonly outbox: ProcessPlace;
   readonly queue: string;
   readonly leaseMs: number;
   readonly dieAt: Step | undefined;
@@ -28,7 +27,7 @@ function step(here: Step): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }
 
-function mortalStore(inner: PostgresOutbox): OutboxStore {
+function mortalStore(inner: OutboxStore<unknown>): OutboxStore {
   return {
     name: inner.name,
     insert: () => {},
@@ -66,13 +65,16 @@ function mortalAdapter(adapter: Adapter): Adapter {
 }
 
 const { createAdapter } = (await import(order.adapter.module)) as { createAdapter(options: unknown): Adapter };
-const pool = openPool(order.url);
+const { openOutbox } = (await import(order.outbox.module)) as {
+  openOutbox(options: unknown): Promise<OpenOutbox<unknown>>;
+};
+const opened = await openOutbox(order.outbox.options);
 const broker = createBroker(mortalAdapter(createAdapter(order.adapter.options)), {
   destinations: [queue(order.queue, { ordered: true })],
 });
 await broker.start();
 const relay = createRelay({
-  store: mortalStore(postgresOutbox(pool)),
+  store: mortalStore(opened.store),
   broker,
   leaseMs: order.leaseMs,
   pollMs: 100,
@@ -82,4 +84,4 @@ await relay.start();
 await relay.drain();
 await relay.stop();
 await broker.stop();
-await pool.end();
+await opened.close();

@@ -1,12 +1,17 @@
-import { afterAll } from "vitest";
+import { afterAll, describe } from "vitest";
 import { sqsHarness } from "../../adapters/conformance/sqs-harness.ts";
 import { describeElasticMQ, describePostgres } from "../../brokers/suite.ts";
 import { relayCases } from "./relay-cases.ts";
+import { postgresSource, sqliteSource } from "./relay-sources.ts";
 
-describePostgres("relays from Postgres", (postgres) => {
-  describeElasticMQ("to SQS", (broker) => {
-    const place = broker.newNamespace();
-    afterAll(() => place.remove());
-    relayCases(sqsHarness(broker, place, { withoutTopics: "it has queues only" }), postgres);
+describeElasticMQ("relays to SQS", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  const harness = sqsHarness(broker, place, { withoutTopics: "it has queues only" });
+  describePostgres("from Postgres", (postgres) => {
+    relayCases(harness, postgresSource(postgres));
+  });
+  describe("from SQLite", () => {
+    relayCases(harness, sqliteSource);
   });
 });
