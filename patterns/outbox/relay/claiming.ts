@@ -11,15 +11,19 @@ const CLAIMS_HELD = 4;
 /** Polls are up to so much earlier, by chance, as a share. */
 const SPREAD = 0.2;
 
+/** The most claims at once, however small: each is renewed and settled by itself. */
+const MOST_CLAIMS = 64;
+
 /** How much a relay holds. */
 export interface Held {
+  readonly claims: number;
   readonly rows: number;
   readonly bytes: number;
 }
 
 /**
- * Claims rows while there is room for them and the broker takes messages. While claims come back half full or more the
- * next is made at once; otherwise after the time of a poll, or when somebody rings.
+ * Claims rows while there is room for them and the broker takes messages. As long as claims find any the next is made at
+ * once; otherwise after the time of a poll, or when somebody rings.
  */
 export class Claiming {
   readonly #settings: RelaySettings;
@@ -82,9 +86,9 @@ export class Claiming {
   /** How many rows may be asked for now. */
   #room(): number {
     const { batchSize, maxBytes } = this.#settings;
-    const { rows, bytes } = this.#held();
+    const { claims, rows, bytes } = this.#held();
     if (rows === 0) return this.#within(batchSize, maxBytes);
-    if (rows > (CLAIMS_HELD - 1) * batchSize) return 0;
+    if (rows > (CLAIMS_HELD - 1) * batchSize || claims >= MOST_CLAIMS) return 0;
     return bytes >= maxBytes ? 0 : this.#within(batchSize, maxBytes - bytes);
   }
 
@@ -109,7 +113,8 @@ export class Claiming {
     else this.#emptyWaiters.unshift(...waiters);
     if (claim === undefined) return this.#pollMs();
     this.#claimed(claim, askedAt);
-    return claim.rows.length * 2 >= limit ? 0 : this.#pollMs();
+    // It may have been fewer than there are.
+    return 0;
   }
 
   /** What was just claimed, for the size of the next claim. */

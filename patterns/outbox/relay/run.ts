@@ -62,7 +62,7 @@ export class RelayRun {
     this.#loops = Promise.all([this.#claiming.run(), this.#cleaning.run()]);
   }
 
-  get held(): { readonly rows: number; readonly sending: number; readonly bytes: number } {
+  get held(): { readonly claims: number; readonly rows: number; readonly sending: number; readonly bytes: number } {
     let rows = 0;
     let sending = 0;
     let bytes = 0;
@@ -71,7 +71,7 @@ export class RelayRun {
       sending += claim.sending;
       bytes += claim.bytes;
     }
-    return { rows, sending, bytes };
+    return { claims: this.#claims.size, rows, sending, bytes };
   }
 
   get stopping(): boolean {
