@@ -11,7 +11,11 @@ const STATUS = Object.freeze({ placed: 201, there: 200, other: 409, refused: 402
 /** The HTTP API: `PUT /orders/{id}` with the customer and the cents places an order. */
 export function orderApi(place: (order: Order) => Promise<Placing>): Hono {
   const api = new Hono();
-  api.put("/orders/:id", bodyLimit({ maxSize: MAX_BYTES }), async (context) => {
+  const limit = bodyLimit({
+    maxSize: MAX_BYTES,
+    onError: (context) => context.json({ problem: "this is too large for an order" }, 413),
+  });
+  api.put("/orders/:id", limit, async (context) => {
     const body: unknown = await context.req.json().catch(() => undefined);
     const order = Order.safeParse({ ...(body as object | undefined), id: context.req.param("id") });
     if (!order.success) return context.json({ problem: "this is no order" }, 400);

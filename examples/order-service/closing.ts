@@ -34,7 +34,6 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
     once: withInvoices((invoices) => invoices === 1),
     more: withInvoices((invoices) => invoices > 1),
     none: withInvoices((invoices) => invoices === 0),
-    // A buyer who was told of no order has none, and an order that is not there has no invoice.
     notPlaced: [...answers.accepted].filter((id) => !placed.has(id)).length,
     notAccepted: orders.filter(({ id }) => !answers.accepted.has(id)).length,
     withoutOrder: invoices.filter(({ orderId }) => !placed.has(orderId)).length,
@@ -68,7 +67,7 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
       row("requests without an answer, made again", answers.unanswered),
       row("orders whose first answer was lost, found there by the next", answers.there.size),
       row("starts of the billing handler", tally.started),
-      row("  whose invoice was rolled back, or written again", tally.started - count.once),
+      row("  again, for an order that it had been started for before", tally.started - count.once - count.more),
       row("copies of events that the inbox kept from the handler", tally["kept-back"]),
       row("dead letters", tally["dead-lettered"]),
     ],

@@ -10,7 +10,7 @@ import { type Order, placedIn } from "./orders.ts";
 
 const POLL_MS = 100;
 /** What a killed relay held is another's after so long. */
-const LEASE_MS = 6_000;
+const LEASE_MS = 3_000;
 
 /** A part of the service that serves HTTP. */
 export interface RunningShop extends RunningPart {

@@ -3,7 +3,7 @@ import { testOrders } from "./order-on-broker.ts";
 
 describeKafka("the order service on Kafka", (broker) => {
   describePostgres("with its database in Postgres", (postgres) => {
-    // Kafka misses a worker only after some seconds, so each kill takes its time.
-    testOrders(postgres, { environment: () => ({ BROKER_URL: broker.url }), customers: 40, kills: 2 });
+    // Kafka misses a worker only after some seconds, so a kill takes its time.
+    testOrders(postgres, { environment: () => ({ BROKER_URL: broker.url }), customers: 40, kills: 1 });
   });
 });

@@ -5,6 +5,6 @@ import { testOrders } from "./order-on-broker.ts";
 describeRabbitMQ("the order service on RabbitMQ", (broker) => {
   const place = useVirtualHost(broker);
   describePostgres("with its database in Postgres", (postgres) => {
-    testOrders(postgres, { environment: () => ({ BROKER_URL: place().url }), customers: 60, kills: 3 });
+    testOrders(postgres, { environment: () => ({ BROKER_URL: place().url }), customers: 40, kills: 2 });
   });
 });

@@ -5,6 +5,6 @@ import { testOrders } from "./order-on-broker.ts";
 describeFauxqs("the order service on SQS", (broker) => {
   describePostgres("with its database in Postgres", (postgres) => {
     // An emulator is slow, and what a killed worker held is its own for 10 seconds more.
-    testOrders(postgres, { environment: () => fauxqsEnvironment(broker), customers: 20, kills: 2 });
+    testOrders(postgres, { environment: () => fauxqsEnvironment(broker), customers: 20, kills: 1 });
   });
 });

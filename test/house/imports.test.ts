@@ -75,7 +75,7 @@ test("a pattern imports core and itself", () => {
 test("examples import the package by its name, as users do", () => {
   const allowed = (wanted: Import, source: Source): boolean =>
     [folderOf(source), "examples/shared"].some((folder) => within(folder, wanted)) ||
-    /^(anybroker(\/.+)?|pg|zod)$/.test(wanted.specifier);
+    /^(anybroker(\/.+)?|hono(\/.+)?|@hono\/node-server|pg|zod)$/.test(wanted.specifier);
   const sources = sourcesIn("examples");
   expect(sources).not.toEqual([]);
   expect(offences(sources, allowed)).toEqual([]);
