@@ -1,8 +1,6 @@
 import type { MessagingError } from "../../../core/index.ts";
 import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
-
-/** What a migration raises if the tables are of a version that it does not know. */
-export const NEWER = "AB001";
+import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {

@@ -1,6 +1,6 @@
 import type { MessagingError } from "../../../core/index.ts";
 import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
-import { NEWER } from "./failure.ts";
+import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {

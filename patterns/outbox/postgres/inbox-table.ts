@@ -1,6 +1,5 @@
-import { MessagingError } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { NEWER } from "./failure.ts";
+import { quotedNames, Versions } from "./versions.ts";
 
 /** Where the rows of handled messages are. */
 export interface PostgresInboxTableOptions {
@@ -17,8 +16,6 @@ export interface InboxTables {
   readonly versions: string;
 }
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
 /** The options of {@link postgresInboxSql}. */
 export interface PostgresInboxSqlOptions extends PostgresInboxTableOptions {
   /** The version that the table has already; 0, the default, is none. */
@@ -33,8 +30,9 @@ export interface PostgresInboxSqlOptions extends PostgresInboxTableOptions {
 export function postgresInboxSql(options: PostgresInboxSqlOptions = {}): readonly string[] {
   checkOptions("postgresInboxSql", options, ["table", "schema", "from"]);
   const { from = 0 } = options;
-  checkInteger("postgresInboxSql { from }", from, 0, VERSIONS.length);
-  return versions(inboxTables("postgresInboxSql", options)).slice(from).flat();
+  const versions = inboxVersions(inboxTables("postgresInboxSql", options));
+  checkInteger("postgresInboxSql { from }", from, 0, versions.last);
+  return versions.from(from);
 }
 
 /** Checks the names and quotes them. Throws `invalid`. */
@@ -42,23 +40,17 @@ export function inboxTables(
   where: string,
   { schema, table = "anybroker_inbox" }: PostgresInboxTableOptions,
 ): InboxTables {
-  checkIdentifier(`${where} { table }`, table, 50);
-  if (schema !== undefined) checkIdentifier(`${where} { schema }`, schema, 63);
-  const prefix = schema === undefined ? "" : `"${schema}".`;
-  return { inbox: `${prefix}"${table}"`, versions: `${prefix}"${table}_versions"` };
+  const named = quotedNames(where, schema, table);
+  return { inbox: named(""), versions: named("_versions") };
 }
 
-function checkIdentifier(where: string, name: unknown, longest: number): void {
-  if (typeof name === "string" && name.length <= longest && NAME.test(name)) return;
-  throw new MessagingError("invalid", `${where} takes letters, digits and _, no digit first, ${longest} at most`);
+/** The table over its versions. */
+export function inboxVersions(tables: InboxTables): Versions {
+  return new Versions(tables.versions, [first(tables)]);
 }
 
-function first({ inbox, versions }: InboxTables): readonly string[] {
+function first({ inbox }: InboxTables): readonly string[] {
   return [
-    `CREATE TABLE ${versions} (
-  version integer PRIMARY KEY,
-  reached_at timestamptz NOT NULL DEFAULT now()
-)`,
     `CREATE TABLE ${inbox} (
   consumer text COLLATE "C" NOT NULL,
   message_id text COLLATE "C" NOT NULL,
@@ -67,37 +59,4 @@ function first({ inbox, versions }: InboxTables): readonly string[] {
 )`,
     `CREATE INDEX ON ${inbox} (consumer, handled_at)`,
   ];
-}
-
-/** The statements of each version; the first is of version 1. None of them ever changes. */
-const VERSIONS: readonly ((tables: InboxTables) => readonly string[])[] = [first];
-
-/** The statements of each version, with the note that it is reached. */
-function versions(tables: InboxTables): readonly (readonly string[])[] {
-  return VERSIONS.map((statements, index) => [
-    ...statements(tables),
-    `INSERT INTO ${tables.versions} (version) VALUES (${index + 1})`,
-  ]);
-}
-
-/** One statement that brings the table to the last version, whichever it has; of several at once the later ones find it. */
-export function inboxMigration(tables: InboxTables): string {
-  const steps = versions(tables).map(
-    (statements, index) => `
-  IF reached < ${index + 1} THEN
-    ${statements.join(";\n    ")};
-  END IF;`,
-  );
-  return `
-DO $migration$
-DECLARE reached integer := 0;
-BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_inbox', 0));
-  IF to_regclass('${tables.versions}') IS NOT NULL THEN
-    SELECT coalesce(max(version), 0) INTO reached FROM ${tables.versions};
-  END IF;
-  IF reached > ${VERSIONS.length} THEN
-    RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
-  END IF;${steps.join("")}
-END $migration$`;
 }

@@ -4,7 +4,7 @@ import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../
 import { unlessAborted, within } from "../inbox-waiting.ts";
 import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
 import { inboxFailure } from "./inbox-failure.ts";
-import { type InboxTables, inboxMigration, inboxTables, type PostgresInboxTableOptions } from "./inbox-table.ts";
+import { type InboxTables, inboxTables, inboxVersions, type PostgresInboxTableOptions } from "./inbox-table.ts";
 import { PostgresInboxTransaction } from "./inbox-transaction.ts";
 
 /** The options of {@link postgresInbox}. */
@@ -83,7 +83,7 @@ SELECT count(*)::int AS removed FROM removed`;
   }
 
   async migrate(): Promise<void> {
-    await this.#ask("make the table", inboxMigration(this.#tables));
+    await this.#ask("make the table", inboxVersions(this.#tables).migration());
   }
 
   async handle(

@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { NEWER } from "./failure.ts";
 import { LANES } from "./lanes.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
+import { Versions } from "./versions.ts";
 
 /** The options of {@link postgresOutboxSql}. */
 export interface PostgresOutboxSqlOptions extends PostgresOutboxTableOptions {
@@ -17,8 +17,9 @@ export interface PostgresOutboxSqlOptions extends PostgresOutboxTableOptions {
 export function postgresOutboxSql(options: PostgresOutboxSqlOptions = {}): readonly string[] {
   checkOptions("postgresOutboxSql", options, ["table", "schema", "from"]);
   const { from = 0 } = options;
-  checkInteger("postgresOutboxSql { from }", from, 0, VERSIONS.length);
-  return versions(tablesOf("postgresOutboxSql", options)).slice(from).flat();
+  const versions = outboxVersions(tablesOf("postgresOutboxSql", options));
+  checkInteger("postgresOutboxSql { from }", from, 0, versions.last);
+  return versions.from(from);
 }
 
 /** What a row is in both tables. */
@@ -44,12 +45,8 @@ const COLUMNS = `
 
 // Only what is not sent is in the table that claims read; its indexes are partial, so that a row is in those that may find
 // it. `due_at` is null for what is due at once. `holds` is set on ordered rows that failed: nothing later of their key goes.
-function first({ outbox, lanes, sent, versions }: Tables): readonly string[] {
+function first({ outbox, lanes, sent }: Tables): readonly string[] {
   return [
-    `CREATE TABLE ${versions} (
-  version integer PRIMARY KEY,
-  reached_at timestamptz NOT NULL DEFAULT now()
-)`,
     `CREATE TABLE ${outbox} (
   position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,${COLUMNS},
   holds boolean NOT NULL DEFAULT false,
@@ -74,35 +71,7 @@ function first({ outbox, lanes, sent, versions }: Tables): readonly string[] {
   ];
 }
 
-/** The statements of each version; the first is of version 1. None of them ever changes. */
-const VERSIONS: readonly ((tables: Tables) => readonly string[])[] = [first];
-
-/** The statements of each version, with the note that it is reached. */
-function versions(tables: Tables): readonly (readonly string[])[] {
-  return VERSIONS.map((statements, index) => [
-    ...statements(tables),
-    `INSERT INTO ${tables.versions} (version) VALUES (${index + 1})`,
-  ]);
-}
-
-/** One statement that brings the tables to the last version, whichever they have; of several at once the later ones find it. */
-export function migration(tables: Tables): string {
-  const steps = versions(tables).map(
-    (statements, index) => `
-  IF reached < ${index + 1} THEN
-    ${statements.join(";\n    ")};
-  END IF;`,
-  );
-  return `
-DO $migration$
-DECLARE reached integer := 0;
-BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_outbox', 0));
-  IF to_regclass('${tables.versions}') IS NOT NULL THEN
-    SELECT coalesce(max(version), 0) INTO reached FROM ${tables.versions};
-  END IF;
-  IF reached > ${VERSIONS.length} THEN
-    RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
-  END IF;${steps.join("")}
-END $migration$`;
+/** The tables over their versions. */
+export function outboxVersions(tables: Tables): Versions {
+  return new Versions(tables.versions, [first(tables)]);
 }

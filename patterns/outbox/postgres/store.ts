@@ -14,7 +14,7 @@ import { Claims } from "./claims.ts";
 import type { PostgresOutboxDatabase, PostgresTransaction } from "./database.ts";
 import { healthOf, healthStatement, type StoredHealth } from "./health.ts";
 import { Listening } from "./listening.ts";
-import { migration } from "./migrations.ts";
+import { outboxVersions } from "./migrations.ts";
 import { quarantinedRow, type StoredQuarantinedRow } from "./rows.ts";
 import { type Statements, statements } from "./statements.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
@@ -102,7 +102,7 @@ class PostgresStore implements PostgresOutbox {
   }
 
   async migrate(): Promise<void> {
-    await this.#asking.rows("make the tables", migration(this.#tables));
+    await this.#asking.rows("make the tables", outboxVersions(this.#tables).migration());
   }
 
   insert(transaction: PostgresTransaction, rows: readonly NewOutboxRow[]): Promise<void> {

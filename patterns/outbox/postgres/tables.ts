@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { MessagingError } from "../../../core/index.ts";
+import { quotedNames } from "./versions.ts";
 
 /** Where the rows are. */
 export interface PostgresOutboxTableOptions {
@@ -28,26 +28,14 @@ export interface Tables {
   readonly channel: string;
 }
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const LONGEST_NAME = 63;
-const LONGEST_TABLE = 50;
-
 /** Checks the names and quotes them. Throws `invalid`. */
 export function tablesOf(where: string, { schema, table = "anybroker_outbox" }: PostgresOutboxTableOptions): Tables {
-  checkIdentifier(`${where} { table }`, table, LONGEST_TABLE);
-  if (schema !== undefined) checkIdentifier(`${where} { schema }`, schema, LONGEST_NAME);
-  const prefix = schema === undefined ? "" : `"${schema}".`;
-  const named = (ending: string): string => `${prefix}"${table}${ending}"`;
+  const named = quotedNames(where, schema, table);
   return {
     outbox: named(""),
     lanes: named("_lanes"),
     sent: named("_sent"),
     versions: named("_versions"),
-    channel: `anybroker_${createHash("sha256").update(`${prefix}"${table}"`).digest("hex").slice(0, 32)}`,
+    channel: `anybroker_${createHash("sha256").update(named("")).digest("hex").slice(0, 32)}`,
   };
-}
-
-function checkIdentifier(where: string, name: unknown, longest: number): void {
-  if (typeof name === "string" && name.length <= longest && NAME.test(name)) return;
-  throw new MessagingError("invalid", `${where} takes letters, digits and _, no digit first, ${longest} at most`);
 }

@@ -1,0 +1,74 @@
+import { MessagingError } from "../../../core/index.ts";
+
+/** What a migration raises if the tables are of a version that it does not know. */
+export const NEWER = "AB001";
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const LONGEST_NAME = 63;
+/** So that the names of the tables beside it fit. */
+const LONGEST_TABLE = 50;
+
+/** Checks a table's name, and that of its schema, and quotes them with an ending. Throws `invalid`. */
+export function quotedNames(where: string, schema: unknown, table: unknown): (ending: string) => string {
+  checkIdentifier(`${where} { table }`, table, LONGEST_TABLE);
+  if (schema !== undefined) checkIdentifier(`${where} { schema }`, schema, LONGEST_NAME);
+  const prefix = schema === undefined ? "" : `"${schema}".`;
+  return (ending) => `${prefix}"${table}${ending}"`;
+}
+
+function checkIdentifier(where: string, name: unknown, longest: number): void {
+  if (typeof name === "string" && name.length <= longest && NAME.test(name)) return;
+  throw new MessagingError("invalid", `${where} takes letters, digits and _, no digit first, ${longest} at most`);
+}
+
+/** The tables of an outbox or inbox over its versions. A version that was released never changes. */
+export class Versions {
+  readonly #table: string;
+  readonly #steps: readonly (readonly string[])[];
+
+  /** The table that notes the versions, quoted, and the statements of each version; the first is of version 1. */
+  constructor(table: string, steps: readonly (readonly string[])[]) {
+    this.#table = table;
+    const made = `CREATE TABLE ${table} (
+  version integer PRIMARY KEY,
+  reached_at timestamptz NOT NULL DEFAULT now()
+)`;
+    this.#steps = steps.map((statements, index) => [
+      ...(index === 0 ? [made] : []),
+      ...statements,
+      `INSERT INTO ${table} (version) VALUES (${index + 1})`,
+    ]);
+  }
+
+  /** The number of the last. */
+  get last(): number {
+    return this.#steps.length;
+  }
+
+  /** The statements that lead from a version to the last one. */
+  from(version: number): readonly string[] {
+    return this.#steps.slice(version).flat();
+  }
+
+  /** One statement that leads from whichever version there is to the last one; of several at once the later find it done. */
+  migration(): string {
+    const steps = this.#steps.map(
+      (statements, index) => `
+  IF reached < ${index + 1} THEN
+    ${statements.join(";\n    ")};
+  END IF;`,
+    );
+    return `
+DO $migration$
+DECLARE reached integer := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_outbox', 0));
+  IF to_regclass('${this.#table}') IS NOT NULL THEN
+    SELECT coalesce(max(version), 0) INTO reached FROM ${this.#table};
+  END IF;
+  IF reached > ${this.last} THEN
+    RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
+  END IF;${steps.join("")}
+END $migration$`;
+  }
+}
