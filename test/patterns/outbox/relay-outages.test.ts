@@ -170,9 +170,21 @@ test("one that cannot renew its lease begins nothing more, and says so", async (
 
 test("a place that never answers does not keep the others waiting", async () => {
   const world = new RelayWorld();
-  world.judge = ({ body }) => (body.length === 4 ? "before" : "none");
+  let tries = 0;
+  world.judge = ({ body }) => (body.length === 4 && ++tries > 0 ? "before" : "none");
   const stuck = { to: { kind: "queue", name: "stuck" }, body: Buffer.from("null") } as const;
-  world.insert(...numbered("s", 500).map((id) => newRow(id, stuck)), ...numbered("x", 100).map((id) => newRow(id)));
-  await world.relay("a", { batchSize: 50 });
-  expect(await world.until(() => world.stored.length === 100, 300_000)).toBe(true);
+  world.insert(...numbered("s", 600).map((id) => newRow(id, stuck)), ...numbered("x", 100).map((id) => newRow(id)));
+  const process = await world.relay("a", { batchSize: 50, retry: { attempts: 3 }, clean: false });
+  // Those that were on their way until their deadline, and no others after them.
+  expect(await world.until(() => world.stored.length === 100, 60_000)).toBe(true);
+  // From then on it is tried with one row at a time.
+  await world.pass(60_000);
+  const before = tries;
+  await world.pass(600_000);
+  expect(tries - before).toBeGreaterThan(0);
+  expect(process.types()).not.toContain("quarantined");
+  world.judge = () => "none";
+  await world.finish(process.relay.drain());
+  expect(await world.until(() => states(world.outbox).every((state) => state === "sent"))).toBe(true);
+  expect(new Set(world.ids).size).toBe(700);
 });
