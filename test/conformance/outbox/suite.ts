@@ -91,7 +91,8 @@ export class StoreContext<Harness> {
     const failures: unknown[] = [];
     for (const action of this.#cleanups.splice(0).reverse()) {
       try {
-        await action();
+        // What a failed case left in the middle may never end.
+        await this.inTime("cleaning up", action());
       } catch (failure) {
         failures.push(failure);
       }

@@ -69,7 +69,7 @@ function world(options: InboxOptions = {}) {
   };
   const handle = transactional(inbox, handler, settings);
   const at = (ageMs = 0) => ({ firstPublishedAt: new Date(NOW - ageMs) });
-  return { inbox, events, state, handle: (message = sent("m-1", at())) => handle({}, message.delivery), at };
+  return { inbox, events, state, handle: async (message = sent("m-1", at())) => handle({}, message.delivery), at };
 }
 
 describe("transactional", () => {
