@@ -1,12 +1,5 @@
 import { expect } from "vitest";
-
-/** What the closing books of the example say, by the beginning of each row's label. */
-export function rowOf(output: string, label: string): number {
-  const line = output.split("\n").findLast((text) => text.trim().startsWith(label));
-  const [, number] = / (-?\d+)$/.exec(line ?? "") ?? [];
-  expect(number, `a row "${label}" in:\n${output}`).toBeDefined();
-  return Number(number);
-}
+import { rowOf } from "./exactly-once-charge-books.ts";
 
 /** Every order that was accepted has one invoice, whoever was killed. A tenth of the orders has no credit. */
 export function expectBooksToBalance(output: string, customers: number, kills: number): void {

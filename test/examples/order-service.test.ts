@@ -4,7 +4,8 @@ import type { Contents, Placing } from "../../examples/order-service/books.ts";
 import { closeBooks, type Evidence } from "../../examples/order-service/closing.ts";
 import { marketOf, type Order } from "../../examples/order-service/orders.ts";
 import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
-import { expectBooksToBalance, rowOf } from "./order-service-books.ts";
+import { rowOf } from "./exactly-once-charge-books.ts";
+import { expectBooksToBalance } from "./order-service-books.ts";
 import { startExample } from "./run-example.ts";
 
 describe("in process", () => {
