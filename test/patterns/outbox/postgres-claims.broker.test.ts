@@ -261,6 +261,31 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
     expect((await store.health()).unsent).toBe(0);
   });
 
+  it("counts a failure once whose answer was lost and that is said again", async () => {
+    const { outbox } = await openOutbox(pool, { table: "unanswered" });
+    await writeSteps(pool, outbox, stepsOfKey("a", 2));
+    let lost = false;
+    const losing = postgresOutbox(
+      {
+        query: async (text, values) => {
+          const answer = await pool.query(text, values);
+          if (lost) throw new Error("the connection broke");
+          return answer;
+        },
+      },
+      { table: "unanswered" },
+    );
+    const claim = defined(await claimSome(losing));
+    const [head, next] = claim.rows.map(({ position }) => position);
+    const failed = [{ position: head ?? 0, outcome: "failed", error, retryInMs: 0 }] as const;
+    lost = true;
+    await expect(losing.settle(claim.token, failed)).rejects.toMatchObject({ code: "unreachable" });
+    lost = false;
+    await losing.settle(claim.token, failed);
+    await losing.settle(claim.token, [{ position: next ?? 0, outcome: "released" }]);
+    expect(defined(await claimSome(losing)).rows.map(({ attempts }) => attempts)).toEqual([1]);
+  });
+
   it("removes what is sent, or keeps it for the time it is told, and cleans it bit by bit", async () => {
     const { store, outbox } = await openOutbox(pool, { table: "kept", keepSentMs: 300 });
     await writeSteps(pool, outbox, stepsOfKey("a", 10));
