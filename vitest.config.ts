@@ -30,12 +30,14 @@ const brokerTests = [
   "test/adapters/{rabbitmq,kafka,sqs}{,.*,-*,/**/*}.test.ts",
   "test/**/*.broker.test.ts",
 ];
-// Those of Kafka alone are about half of them by time, and can run beside the others.
-const kafkaTests = [
-  "test/brokers/kafka.test.ts",
-  "test/adapters/kafka{,.*,-*,/**/*}.test.ts",
-  "test/**/{kafka,*-kafka}.broker.test.ts",
+// Those of Kafka and of SQS are most of them by time, and can run beside the others.
+const testsOf = (broker: string, ...more: readonly string[]) => [
+  ...more,
+  `test/adapters/${broker}{,.*,-*,/**/*}.test.ts`,
+  `test/**/{${broker},*-${broker}}.broker.test.ts`,
 ];
+const kafkaTests = testsOf("kafka", "test/brokers/kafka.test.ts");
+const sqsTests = testsOf("sqs", "test/brokers/{elasticmq,fauxqs}.test.ts");
 
 const onBrokers = {
   globalSetup: "./test/brokers/global-setup.ts",
@@ -66,7 +68,7 @@ export default defineConfig({
           ...onBrokers,
           name: "brokers",
           include: brokerTests,
-          exclude: kafkaTests,
+          exclude: [...kafkaTests, ...sqsTests],
         },
       },
       {
@@ -75,6 +77,14 @@ export default defineConfig({
           ...onBrokers,
           name: "kafka",
           include: kafkaTests,
+        },
+      },
+      {
+        resolve: { alias },
+        test: {
+          ...onBrokers,
+          name: "sqs",
+          include: sqsTests,
         },
       },
     ],

@@ -26,7 +26,7 @@ const steps: readonly (readonly Part[])[] = [
   [{ name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] }],
   [vitest("unit")],
   // Tests against brokers mostly wait. Each run has brokers of its own, so what stops one of them disturbs only its own.
-  [vitest("brokers"), vitest("kafka")],
+  [vitest("brokers"), vitest("kafka"), vitest("sqs")],
 ];
 
 try {
