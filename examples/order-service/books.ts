@@ -35,9 +35,10 @@ export class Books<Transaction> {
     this.#invoices = `invoices_${run}`;
   }
 
-  /** Makes the tables, and lets the customers in. */
+  /** Makes all tables, those of the outbox and the inbox too, and lets the customers in. */
   async make(customers: readonly Customer[]): Promise<void> {
-    await this.#database.migrate();
+    await this.#database.outbox.migrate();
+    await this.#database.inbox.migrate();
     await this.#database.transaction(async (transaction) => {
       const ask = this.#asking(transaction);
       await ask(`CREATE TABLE ${this.#customers} (name text PRIMARY KEY, credit integer NOT NULL)`);

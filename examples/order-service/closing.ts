@@ -1,5 +1,6 @@
-import type { Contents } from "./books.ts";
+import type { Contents, Invoice } from "./books.ts";
 import type { Answers } from "./buyers.ts";
+import type { Role } from "./job.ts";
 import type { Customer } from "./orders.ts";
 import type { Tally } from "./tally.ts";
 
@@ -16,7 +17,7 @@ export interface Evidence {
   readonly answers: Answers;
   readonly contents: Contents;
   readonly tally: Tally;
-  readonly killed: Readonly<Record<"shop" | "billing", number>>;
+  readonly killed: Readonly<Record<Role, number>>;
 }
 
 /** Holds what buyers were told against the orders and the invoices, and says how it came to that. */
@@ -24,7 +25,11 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
   const { orders, invoices, creditLeft } = contents;
   const invoicesOf = new Map<string, number>();
   for (const { orderId } of invoices) invoicesOf.set(orderId, (invoicesOf.get(orderId) ?? 0) + 1);
-  const placed = new Set(orders.map(({ id }) => id));
+  const placed = new Map(orders.map((order) => [order.id, order]));
+  const isWrong = ({ orderId, customer, cents }: Invoice): boolean => {
+    const order = placed.get(orderId);
+    return order !== undefined && (order.customer !== customer || order.cents !== cents);
+  };
   const withInvoices = (wanted: (count: number) => boolean): number =>
     [...answers.accepted].filter((id) => wanted(invoicesOf.get(id) ?? 0)).length;
   const total = (amounts: readonly { readonly cents: number }[]): number =>
@@ -37,6 +42,7 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
     notPlaced: [...answers.accepted].filter((id) => !placed.has(id)).length,
     notAccepted: orders.filter(({ id }) => !answers.accepted.has(id)).length,
     withoutOrder: invoices.filter(({ orderId }) => !placed.has(orderId)).length,
+    wrong: invoices.filter(isWrong).length,
     spent: customers.reduce((sum, { credit }) => sum + credit, 0) - creditLeft,
     ordered: total(orders),
     invoiced: total(invoices),
@@ -45,7 +51,7 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
   return {
     balance:
       count.once === count.accepted &&
-      count.notPlaced + count.notAccepted + count.withoutOrder === 0 &&
+      count.notPlaced + count.notAccepted + count.withoutOrder + count.wrong === 0 &&
       count.spent === count.ordered &&
       count.invoiced === count.ordered,
     lines: [
@@ -58,6 +64,7 @@ export function closeBooks({ customers, answers, contents, tally, killed }: Evid
       row("orders in the books that nobody was told of", count.notAccepted),
       row("orders refused for want of credit, rolled back with their event", answers.refused.size),
       row("invoices without an order", count.withoutOrder),
+      row("invoices that say something else than their order", count.wrong),
       row("cents of credit spent", count.spent),
       row("cents ordered", count.ordered),
       row("cents invoiced", count.invoiced),

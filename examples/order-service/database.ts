@@ -3,12 +3,15 @@ import type { InboxStore, OutboxStore } from "anybroker/outbox";
 /** What `$1`, `$2` and so on stand for. */
 export type Values = readonly (string | number)[];
 
+interface Migrated {
+  /** Makes the tables. */
+  migrate(): Promise<void>;
+}
+
 /** The service's database: its own tables, and those of the outbox and the inbox. */
 export interface Database<Transaction> {
-  readonly outbox: OutboxStore<Transaction>;
-  readonly inbox: InboxStore<Transaction>;
-  /** Makes the tables of the outbox and the inbox. */
-  migrate(): Promise<void>;
+  readonly outbox: OutboxStore<Transaction> & Migrated;
+  readonly inbox: InboxStore<Transaction> & Migrated;
   /** Commits what the work did, or rolls it back if the work throws. */
   transaction<Result>(work: (transaction: Transaction) => Promise<Result>): Promise<Result>;
   /** Runs one statement within a transaction. */

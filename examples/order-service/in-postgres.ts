@@ -18,10 +18,6 @@ export function openPostgres(url: string, run: string): Database<PoolClient> {
   return {
     outbox,
     inbox,
-    async migrate() {
-      await outbox.migrate();
-      await inbox.migrate();
-    },
     async transaction(work) {
       const client = await pool.connect();
       try {

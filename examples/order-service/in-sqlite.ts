@@ -21,10 +21,6 @@ export function openSqlite(file: string, run: string): Database<DatabaseSync> {
   return {
     outbox,
     inbox,
-    async migrate() {
-      await outbox.migrate();
-      await inbox.migrate();
-    },
     transaction(work) {
       // One after another: all have this connection.
       const mine = last.then(async () => {

@@ -1,5 +1,5 @@
 import { describeKafka, describePostgres } from "../brokers/suite.ts";
-import { testOrders } from "./order-on-broker.ts";
+import { testOrders } from "./order-service-on-broker.ts";
 
 describeKafka("the order service on Kafka", (broker) => {
   describePostgres("with its database in Postgres", (postgres) => {

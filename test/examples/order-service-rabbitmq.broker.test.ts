@@ -1,6 +1,6 @@
 import { useVirtualHost } from "../adapters/conformance/virtual-host.ts";
 import { describePostgres, describeRabbitMQ } from "../brokers/suite.ts";
-import { testOrders } from "./order-on-broker.ts";
+import { testOrders } from "./order-service-on-broker.ts";
 
 describeRabbitMQ("the order service on RabbitMQ", (broker) => {
   const place = useVirtualHost(broker);

@@ -1,6 +1,6 @@
 import { describeFauxqs, describePostgres } from "../brokers/suite.ts";
 import { fauxqsEnvironment } from "./fauxqs-environment.ts";
-import { testOrders } from "./order-on-broker.ts";
+import { testOrders } from "./order-service-on-broker.ts";
 
 describeFauxqs("the order service on SQS", (broker) => {
   describePostgres("with its database in Postgres", (postgres) => {

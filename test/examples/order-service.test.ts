@@ -132,9 +132,15 @@ describe("the books", () => {
     expect(rowOf(lines.join("\n"), row)).toBe(1);
   });
 
-  test("do not balance over an amount", () => {
-    const wrong = { ...invoiceOf(third), cents: third.cents + 1 };
-    expect(closed({ invoices: [invoiceOf(first), invoiceOf(second), wrong] }).balance).toBe(false);
+  test("do not balance over what invoices say, though the sum is right", () => {
+    const [one, two] = [invoiceOf(first), invoiceOf(second)];
+    const wrong = [{ ...one, cents: one.cents + 1 }, { ...two, cents: two.cents - 1 }, invoiceOf(third)];
+    const { balance, lines } = closed({ invoices: wrong });
+    expect(balance).toBe(false);
+    expect(rowOf(lines.join("\n"), "invoices that say something else")).toBe(2);
+  });
+
+  test("do not balance over the credit", () => {
     expect(closed({ creditLeft: 0 }).balance).toBe(false);
   });
 });
