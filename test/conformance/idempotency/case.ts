@@ -1,10 +1,5 @@
-import type { StoreContext } from "./context.ts";
+import type { StoreCase as AnyStoreCase } from "../stores/suite.ts";
+import type { StoreHarness } from "./harness.ts";
 
 /** A promise of `IdempotencyStore`, put to the test on one store. */
-export interface StoreCase {
-  /** As in the list of cases: `I3`. */
-  readonly number: string;
-  readonly title: string;
-  /** Throws if the promise is not kept. */
-  run(context: StoreContext): Promise<void>;
-}
+export type StoreCase = AnyStoreCase<StoreHarness>;

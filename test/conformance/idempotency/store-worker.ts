@@ -1,7 +1,8 @@
 // The program of a store process: does as it is told by messages, one after another.
 import type { IdempotencyStore } from "../../../patterns/idempotency/index.ts";
+import { obeyOrders } from "../stores/obey-orders.ts";
 import type { OpenStore } from "./harness.ts";
-import type { StoreAnswer, StoreOrder } from "./store-process.ts";
+import type { StoreOrder } from "./store-process.ts";
 
 let store: IdempotencyStore | undefined;
 
@@ -15,13 +16,4 @@ async function obey(order: StoreOrder): Promise<readonly string[]> {
   return results.map((result) => result?.status ?? "not open");
 }
 
-const answer = (given: StoreAnswer): void => void process.send?.(given);
-
-process.on("message", (order) =>
-  obey(order as StoreOrder).then(
-    (statuses) => answer({ type: "answer", statuses }),
-    (error: unknown) => answer({ type: "failed", message: error instanceof Error ? error.message : String(error) }),
-  ),
-);
-// The one who gives the orders is gone.
-process.on("disconnect", () => process.exit(1));
+obeyOrders(obey);

@@ -1,16 +1,7 @@
 import type { InboxStore } from "../../../patterns/outbox/inbox-store.ts";
 import type { OutboxStore } from "../../../patterns/outbox/store.ts";
-import type { AnyHarness } from "./suite.ts";
-
-/** Takes the database from its users, who keep their connections or lose them, and gives it back. */
-export interface Outage {
-  /** From its resolution on the database does not answer, or refuses. */
-  begin(): Promise<void>;
-  /** Resolves when the database takes connections again. A second call does nothing. */
-  end(): Promise<void>;
-  /** Whether what only reads is answered nevertheless. Default false. */
-  readonly answersReads?: boolean;
-}
+import type { ProcessPlace } from "../stores/store-process.ts";
+import type { AnyHarness } from "../stores/suite.ts";
 
 /** A transaction as a caller of the outbox has one open. */
 export interface OpenTransaction<Transaction> {
@@ -32,17 +23,9 @@ export interface OpenOutbox<Transaction> {
 export interface OutboxPlace<Transaction> {
   /** Opens it, with connections of its own each time. Where rows can be kept after they were sent, for so long. */
   open(options: { readonly keepSentMs: number }): Promise<OpenOutbox<Transaction>>;
-  /** For cases that need processes which can be killed. */
+  /** For cases that need processes which can be killed; the module exports `openOutbox(options)`, as `open`. */
   readonly processes?: ProcessPlace;
   remove(): Promise<void>;
-}
-
-/** How another process opens the same place. */
-export interface ProcessPlace {
-  /** The URL of a module that exports `openOutbox(options)` or `openInbox(options)`, as the place's `open`. */
-  readonly module: string;
-  /** What it is called with; travels as JSON. */
-  readonly options: unknown;
 }
 
 /**
@@ -71,7 +54,7 @@ export interface InboxPlace<Transaction> {
   open(): Promise<OpenInbox<Transaction>>;
   /** The effects that were committed, in any order. */
   effects(): Promise<readonly string[]>;
-  /** For cases that need processes which can be killed. */
+  /** For cases that need processes which can be killed; the module exports `openInbox(options)`, as `open`. */
   readonly processes?: ProcessPlace;
   remove(): Promise<void>;
 }

@@ -1,8 +1,8 @@
 import type { Runner } from "../conformance.ts";
+import { registerCases, type StoreCase } from "../stores/suite.ts";
 import { handling } from "./cases/handling.ts";
 import { handlingFaults } from "./cases/handling-faults.ts";
 import type { InboxHarness } from "./harness.ts";
-import { registerCases, type StoreCase } from "./suite.ts";
 
 /** The cases of inboxes, in order. */
 export const INBOX_CASES: readonly StoreCase<InboxHarness>[] = [...handling, ...handlingFaults];

@@ -1,6 +1,6 @@
 import type { InboxEnd, InboxMessage } from "../../../patterns/outbox/inbox-store.ts";
+import { LONG_MS, type StoreContext } from "../stores/suite.ts";
 import type { InboxHarness, InboxPlace, OpenInbox } from "./harness.ts";
-import { LONG_MS, type StoreContext } from "./suite.ts";
 
 /** The message of an id, for one consumer. */
 export const message = (id: string, consumer = "orders"): InboxMessage => ({ consumer, id });

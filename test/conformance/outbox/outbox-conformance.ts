@@ -1,11 +1,11 @@
 import type { Runner } from "../conformance.ts";
+import { registerCases, type StoreCase } from "../stores/suite.ts";
 import { claiming } from "./cases/claiming.ts";
 import { failing } from "./cases/failing.ts";
 import { keeping } from "./cases/keeping.ts";
 import { leasing } from "./cases/leasing.ts";
 import { writing } from "./cases/writing.ts";
 import type { OutboxHarness } from "./harness.ts";
-import { registerCases, type StoreCase } from "./suite.ts";
 
 /** The cases of outbox stores, in order. */
 export const OUTBOX_CASES: readonly StoreCase<OutboxHarness>[] = [

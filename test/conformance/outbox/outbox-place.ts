@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { NewOutboxRow, OutboxClaim, OutboxRow, OutboxStore } from "../../../patterns/outbox/store.ts";
+import { LONG_MS, type StoreContext } from "../stores/suite.ts";
 import type { OpenOutbox, OutboxHarness, OutboxPlace } from "./harness.ts";
-import { LONG_MS, type StoreContext } from "./suite.ts";
 
 /** A row with nothing special to it. */
 export function row(id: string, changes: Partial<NewOutboxRow> = {}): NewOutboxRow {

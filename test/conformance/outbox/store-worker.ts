@@ -1,7 +1,8 @@
 // The program of a store process: does as it is told by messages, one after another.
 import { setInterval } from "node:timers";
+import { answer, obeyOrders } from "../stores/obey-orders.ts";
 import type { OpenInbox, OpenOutbox } from "./harness.ts";
-import type { StoreAnswer, StoreOrder } from "./store-process.ts";
+import type { StoreOrder } from "./store-process.ts";
 
 interface Module {
   openOutbox(options: unknown): Promise<OpenOutbox<unknown>>;
@@ -10,7 +11,6 @@ interface Module {
 
 const opened: { outbox?: OpenOutbox<unknown>; inbox?: OpenInbox<unknown> } = {};
 const signal = new AbortController().signal;
-const answer = (given: StoreAnswer): void => void process.send?.(given);
 // What stays where it is must not end for want of anything to wait for.
 setInterval(() => {}, 60_000);
 
@@ -48,11 +48,4 @@ async function handle(order: Extract<StoreOrder, { readonly type: "handle" }>): 
   return [await inbox.inbox.handle(order.message, work, { waitMs: 30_000, signal })];
 }
 
-process.on("message", (order) =>
-  obey(order as StoreOrder).then(
-    (texts) => texts !== undefined && answer({ type: "answer", texts }),
-    (error: unknown) => answer({ type: "failed", message: error instanceof Error ? error.message : String(error) }),
-  ),
-);
-// The one who gives the orders is gone.
-process.on("disconnect", () => process.exit(1));
+obeyOrders(obey);

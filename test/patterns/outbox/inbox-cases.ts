@@ -13,8 +13,8 @@ import {
 import { CaseContext, type Work } from "../../conformance/context.ts";
 import type { Harness } from "../../conformance/index.ts";
 import { drained } from "../../conformance/judge.ts";
-import { present } from "../../conformance/outbox/suite.ts";
 import { chooseSeed } from "../../conformance/seed.ts";
+import { present } from "../../conformance/stores/suite.ts";
 import { type Books, type BooksPlace, openBooks } from "./inbox-books.ts";
 import { type InboxWorkOrder, STEPS } from "./inbox-steps.ts";
 

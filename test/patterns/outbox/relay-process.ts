@@ -4,7 +4,7 @@ import { type Adapter, createBroker, queue } from "../../../core/index.ts";
 import { createRelay } from "../../../patterns/outbox/relay.ts";
 import type { OutboxStore } from "../../../patterns/outbox/store.ts";
 import type { ProcessAdapter } from "../../conformance/harness.ts";
-import type { OpenOutbox, ProcessPlace } from "../../conformance/outbox/harness.ts";
+import type { OpenOutbox, ProcessPlace } from "../../conformance/outbox/index.ts";
 import type { Step } from "./relay-world.ts";
 
 export interface RelayOrder {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { LONGEST_KEY } from "../../../../patterns/idempotency/index.ts";
+import { LONG_MS } from "../../stores/suite.ts";
 import type { StoreCase } from "../case.ts";
-import { claimed, LONG_MS, type StoreContext } from "../context.ts";
+import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const claiming: readonly StoreCase[] = [
   { number: "I1", title: "claim, complete, done for everybody; a second completion changes nothing", run: completes },
@@ -17,8 +18,8 @@ export const claiming: readonly StoreCase[] = [
 ];
 
 async function completes(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
-  const key = context.key();
+  const [store, other] = [await openStore(context), await openStore(context)];
+  const key = context.name();
   const token = await claimed(store, key);
   assert.ok(token !== "", "the token is empty");
   assert.equal(await store.complete(key, token, LONG_MS), "completed");
@@ -30,8 +31,8 @@ async function completes(context: StoreContext): Promise<void> {
 }
 
 async function releases(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
-  const key = context.key();
+  const [store, other] = [await openStore(context), await openStore(context)];
+  const key = context.name();
   const token = await claimed(store, key);
   for (const one of [store, other]) {
     const result = await one.claim(key, LONG_MS);
@@ -53,13 +54,13 @@ const RACES = 20;
 const RACERS = 8;
 
 async function openSeveral(context: StoreContext) {
-  return Promise.all(Array.from({ length: STORES }, () => context.store()));
+  return Promise.all(Array.from({ length: STORES }, () => openStore(context)));
 }
 
 async function oneWins(context: StoreContext): Promise<void> {
   const stores = await openSeveral(context);
   for (let race = 0; race < RACES; race++) {
-    const key = context.key();
+    const key = context.name();
     const racers = Array.from({ length: RACERS }, (_, racer) => stores[racer % STORES]?.claim(key, LONG_MS));
     const results = await Promise.all(racers);
     const won = results.filter((result) => result?.status === "claimed").length;
@@ -73,7 +74,7 @@ const WORKERS = 8;
 
 async function doneOnce(context: StoreContext): Promise<void> {
   const stores = await openSeveral(context);
-  const keys = Array.from({ length: KEYS }, () => context.key());
+  const keys = Array.from({ length: KEYS }, () => context.name());
   const inside = new Map<string, number>();
   const completed = new Map<string, number>();
   const work = async (worker: number): Promise<void> => {
@@ -113,7 +114,7 @@ async function doneOnce(context: StoreContext): Promise<void> {
 }
 
 async function keepsKeysApart(context: StoreContext): Promise<void> {
-  const store = await context.store();
+  const store = await openStore(context);
   const ascii = Array.from({ length: 0x7f - 0x20 }, (_, index) => String.fromCharCode(0x20 + index)).join("");
   const fill = (text: string): string => text.padEnd(LONGEST_KEY - 1, "k");
   const tails = [

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { isMessagingError } from "../../../../core/index.ts";
+import { processesOf } from "../../stores/store-process.ts";
+import { LONG_MS, outageOf } from "../../stores/suite.ts";
 import type { StoreCase } from "../case.ts";
-import { claimed, LONG_MS, type StoreContext } from "../context.ts";
-import { StoreProcess } from "../store-process.ts";
+import { claimed, openStore, type StoreContext } from "../context.ts";
+import { startStoreProcess } from "../store-process.ts";
 
 export const failing: readonly StoreCase[] = [
   { number: "I12", title: "of claims at once in several processes one wins", run: oneProcessWins },
@@ -14,7 +16,7 @@ export const failing: readonly StoreCase[] = [
   {
     number: "I14",
     title: "the database is down: every call fails in bounded time, and afterwards all is as it was",
-    run: outage,
+    run: isDown,
   },
 ];
 
@@ -22,11 +24,13 @@ const PROCESSES = 3;
 const KEYS = 200;
 
 async function oneProcessWins(context: StoreContext): Promise<void> {
-  const { processes } = context.harness;
-  if (processes === undefined) return withoutProcesses(context);
-  const keys = Array.from({ length: KEYS }, () => context.key());
-  const workers = await Promise.all(Array.from({ length: PROCESSES }, () => StoreProcess.start(context, processes)));
-  const results = await Promise.all(workers.map((worker) => worker.claimAll(keys, LONG_MS)));
+  const processes = processesOf(context, context.harness.processes);
+  if (processes === undefined) return;
+  const keys = Array.from({ length: KEYS }, () => context.name());
+  const workers = await Promise.all(Array.from({ length: PROCESSES }, () => startStoreProcess(context, processes)));
+  const results = await Promise.all(
+    workers.map((worker) => worker.ask({ type: "claim", keys: keys, leaseMs: LONG_MS })),
+  );
   for (const [index, key] of keys.entries()) {
     const won = results.filter((statuses) => statuses[index] === "claimed").length;
     assert.equal(won, 1, `${won} of ${PROCESSES} processes hold ${key}`);
@@ -36,12 +40,12 @@ async function oneProcessWins(context: StoreContext): Promise<void> {
 const LEASE_MS = 1_000;
 
 async function killed(context: StoreContext): Promise<void> {
-  const { processes } = context.harness;
-  if (processes === undefined) return withoutProcesses(context);
-  const store = await context.store();
-  const key = context.key();
-  const worker = await StoreProcess.start(context, processes);
-  assert.deepEqual(await worker.claimAll([key], LEASE_MS), ["claimed"]);
+  const processes = processesOf(context, context.harness.processes);
+  if (processes === undefined) return;
+  const store = await openStore(context);
+  const key = context.name();
+  const worker = await startStoreProcess(context, processes);
+  assert.deepEqual(await worker.ask({ type: "claim", keys: [key], leaseMs: LEASE_MS }), ["claimed"]);
   await worker.kill();
   await context.until("the claim of a dead process to end", async () => {
     const { status } = await store.claim(key, LONG_MS);
@@ -50,28 +54,23 @@ async function killed(context: StoreContext): Promise<void> {
   });
 }
 
-function withoutProcesses(context: StoreContext): void {
-  const reason = context.harness.withoutProcesses;
-  const note = reason ?? "the harness gives no way to open a store in another process";
-  context.notRun = { note, known: reason !== undefined };
-}
-
-async function outage(context: StoreContext): Promise<void> {
+async function isDown(context: StoreContext): Promise<void> {
   const { harness } = context;
-  if (harness.outage === undefined) {
-    const note = harness.withoutOutage ?? "the harness has no means to take the database down";
-    context.notRun = { note, known: harness.withoutOutage !== undefined };
-    return;
-  }
-  const { outage } = harness;
-  const store = await context.store();
+  const outage = outageOf(context);
+  if (outage === undefined) return;
+  const store = await openStore(context);
   // What a failed call did is unknown: those that end a claim have claims of their own.
-  const [held, ended, given, done, free] = [context.key(), context.key(), context.key(), context.key(), context.key()];
+  const [held, ended, given, done, free] = [
+    context.name(),
+    context.name(),
+    context.name(),
+    context.name(),
+    context.name(),
+  ];
   const token = await claimed(store, held);
   const endedToken = await claimed(store, ended);
   const givenToken = await claimed(store, given);
   assert.equal(await store.complete(done, await claimed(store, done), LONG_MS), "completed");
-  context.cleanUp(() => outage.end());
   await outage.begin();
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
     claim: () => store.claim(free, LONG_MS),

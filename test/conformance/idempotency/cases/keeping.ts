@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { IdempotencyStore } from "../../../../patterns/idempotency/index.ts";
+import { LONG_MS } from "../../stores/suite.ts";
 import type { StoreCase } from "../case.ts";
-import { claimed, LONG_MS, type StoreContext } from "../context.ts";
+import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const keeping: readonly StoreCase[] = [
   { number: "I10", title: "what is done is done until its retention is over, and not longer", run: isKept },
@@ -32,8 +33,8 @@ async function forgotten(context: StoreContext, store: IdempotencyStore, key: st
 }
 
 async function isKept(context: StoreContext): Promise<void> {
-  const store = await context.store();
-  const [key, kept] = [context.key(), context.key()];
+  const store = await openStore(context);
+  const [key, kept] = [context.name(), context.name()];
   await completed(store, kept, LONG_MS);
   const begin = performance.now();
   const token = await completed(store, key, SHORT_MS);
@@ -49,12 +50,12 @@ const ENDED = 12;
 const LIMIT = 5;
 
 async function cleans(context: StoreContext): Promise<void> {
-  const store = await context.store();
-  const [held, done, last] = [context.key(), context.key(), context.key()];
+  const store = await openStore(context);
+  const [held, done, last] = [context.name(), context.name(), context.name()];
   await claimed(store, held);
   await completed(store, done, LONG_MS);
   for (let ended = 0; ended < ENDED; ended++) {
-    const key = context.key();
+    const key = context.name();
     if (ended % 3 === 0) await claimed(store, key, SHORT_MS);
     else await completed(store, key, SHORT_MS);
   }

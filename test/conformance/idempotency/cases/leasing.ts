@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import type { IdempotencyStore } from "../../../../patterns/idempotency/index.ts";
+import { LONG_MS } from "../../stores/suite.ts";
 import type { StoreCase } from "../case.ts";
 import { withClockOff } from "../clock-off.ts";
-import { claimed, LONG_MS, type StoreContext } from "../context.ts";
+import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const leasing: readonly StoreCase[] = [
   { number: "I6", title: "a lease that is not renewed ends, never early: the next claim gets the key", run: ends },
@@ -29,8 +30,8 @@ async function taken(context: StoreContext, store: IdempotencyStore, key: string
 }
 
 async function ends(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
-  const key = context.key();
+  const [store, other] = [await openStore(context), await openStore(context)];
+  const key = context.name();
   const begin = performance.now();
   await claimed(store, key, SHORT_MS);
   await taken(context, other, key);
@@ -39,10 +40,10 @@ async function ends(context: StoreContext): Promise<void> {
 }
 
 async function isRenewed(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
+  const [store, other] = [await openStore(context), await openStore(context)];
   // A machine that stands still for longer than the lease proves nothing: then with a longer one.
   for (let leaseMs = SHORT_MS; ; leaseMs *= 2) {
-    const [key, control] = [context.key(), context.key()];
+    const [key, control] = [context.name(), context.name()];
     const begin = performance.now();
     const token = await claimed(store, key, leaseMs);
     if ((await store.renew(key, token, LONG_MS)) === "lost") {
@@ -59,8 +60,8 @@ async function isRenewed(context: StoreContext): Promise<void> {
 }
 
 async function fences(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
-  const key = context.key();
+  const [store, other] = [await openStore(context), await openStore(context)];
+  const key = context.name();
   const old = await claimed(store, key, SHORT_MS);
   const token = await taken(context, other, key);
   assert.notEqual(token, old, "two claims have the same token");
@@ -78,7 +79,7 @@ async function fences(context: StoreContext): Promise<void> {
   assert.equal(await other.complete(key, third, LONG_MS), "completed");
   await late("what another completed");
   assert.equal((await store.claim(key, LONG_MS)).status, "done");
-  const made = context.key();
+  const made = context.name();
   assert.equal(await store.complete(made, old, LONG_MS), "lost", "completed what nobody claimed");
   assert.equal(await store.renew(made, old, LONG_MS), "lost", "renewed what nobody claimed");
   await claimed(store, made);
@@ -87,15 +88,15 @@ async function fences(context: StoreContext): Promise<void> {
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 async function ownClock(context: StoreContext): Promise<void> {
-  const [store, other] = [await context.store(), await context.store()];
+  const [store, other] = [await openStore(context), await openStore(context)];
   for (const offMs of [DAY_MS, -DAY_MS]) {
     const how = offMs > 0 ? "a day ahead" : "a day behind";
-    const key = context.key();
+    const key = context.name();
     await claimed(store, key);
     await withClockOff(offMs, async () => {
       assert.equal((await other.claim(key, LONG_MS)).status, "busy", `a claim ended for a worker ${how}`);
     });
-    const [theirs, renewed, short, done] = [context.key(), context.key(), context.key(), context.key()];
+    const [theirs, renewed, short, done] = [context.name(), context.name(), context.name(), context.name()];
     const token = await claimed(store, renewed);
     await withClockOff(offMs, async () => {
       await claimed(other, theirs);

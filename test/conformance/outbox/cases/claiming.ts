@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import type { OutboxClaim, OutboxStore } from "../../../../patterns/outbox/store.ts";
+import type { StoreCase, StoreContext } from "../../stores/suite.ts";
 import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
-import type { StoreCase, StoreContext } from "../suite.ts";
 
 export const claiming: readonly StoreCase<OutboxHarness>[] = [
   { number: "O5", title: "a claimed row is nobody else's; no claim is larger than asked for", run: claimsOnce },

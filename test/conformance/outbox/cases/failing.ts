@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { isMessagingError } from "../../../../core/index.ts";
+import { processesOf } from "../../stores/store-process.ts";
+import { LONG_MS, outageOf, type StoreCase, type StoreContext } from "../../stores/suite.ts";
 import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
-import { processesOf, StoreProcess } from "../store-process.ts";
-import { LONG_MS, outageOf, type StoreCase, type StoreContext } from "../suite.ts";
+import { startStoreProcess } from "../store-process.ts";
 
 export const failing: readonly StoreCase<OutboxHarness>[] = [
   { number: "O21", title: "a process is killed before its commit: its rows were never there", run: killedBeforeCommit },
@@ -24,7 +25,7 @@ async function killedBeforeCommit(context: StoreContext<OutboxHarness>): Promise
   const processes = processesOf(context, outboxes.place.processes);
   if (processes === undefined) return;
   const outbox = await outboxes.open();
-  const worker = await StoreProcess.start(context, "outbox", processes);
+  const worker = await startStoreProcess(context, "outbox", processes);
   const rows = [keyed("gone-1", "k"), keyed("gone-2", "k")].map((one) => ({ ...one, body: "{}" }));
   await worker.ask({ type: "insert-and-stay", rows });
   await worker.kill();
@@ -44,7 +45,7 @@ async function killedInClaim(context: StoreContext<OutboxHarness>): Promise<void
     outbox,
     ids.map((id) => keyed(id, id.slice(0, 1))),
   );
-  const worker = await StoreProcess.start(context, "outbox", processes);
+  const worker = await startStoreProcess(context, "outbox", processes);
   assert.deepEqual(await worker.ask({ type: "claim", leaseMs: LEASE_MS }), ids);
   await worker.kill();
   const came: string[] = [];

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { isMessagingError } from "../../../../core/index.ts";
+import { processesOf } from "../../stores/store-process.ts";
+import { outageOf, type StoreCase, type StoreContext } from "../../stores/suite.ts";
 import type { InboxHarness } from "../harness.ts";
 import { handle, Inboxes, message } from "../inbox-place.ts";
-import { processesOf, StoreProcess } from "../store-process.ts";
-import { outageOf, type StoreCase, type StoreContext } from "../suite.ts";
+import { startStoreProcess } from "../store-process.ts";
 
 export const handlingFaults: readonly StoreCase<InboxHarness>[] = [
   { number: "N9", title: "when its signal is aborted all is rolled back at once, and late writes fail", run: aborts },
@@ -116,7 +117,7 @@ async function killed(context: StoreContext<InboxHarness>, stay: boolean) {
   const inboxes = await Inboxes.make(context);
   const processes = processesOf(context, inboxes.place.processes);
   if (processes === undefined) return undefined;
-  const worker = await StoreProcess.start(context, "inbox", processes);
+  const worker = await startStoreProcess(context, "inbox", processes);
   const [answer] = await worker.ask({ type: "handle", message: message("m-1"), stay });
   assert.equal(answer, stay ? "working" : "committed");
   const inbox = await inboxes.open();

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { LONGEST_INBOX_TEXT } from "../../../../patterns/outbox/inbox-store.ts";
+import type { StoreCase, StoreContext } from "../../stores/suite.ts";
 import type { InboxHarness } from "../harness.ts";
 import { handle, Inboxes, message } from "../inbox-place.ts";
-import type { StoreCase, StoreContext } from "../suite.ts";
 
 export const handling: readonly StoreCase<InboxHarness>[] = [
   { number: "N1", title: "the effect of a message is committed once, for each consumer", run: commits },

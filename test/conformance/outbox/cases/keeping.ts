@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { OutboxStore } from "../../../../patterns/outbox/store.ts";
+import { present, type StoreCase, type StoreContext } from "../../stores/suite.ts";
 import type { OpenOutbox, OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
-import { present, type StoreCase, type StoreContext } from "../suite.ts";
 
 export const keeping: readonly StoreCase<OutboxHarness>[] = [
   {

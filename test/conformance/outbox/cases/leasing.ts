@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { OutboxSettlement, OutboxStore } from "../../../../patterns/outbox/store.ts";
+import { LONG_MS, type StoreCase, type StoreContext } from "../../stores/suite.ts";
 import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
-import { LONG_MS, type StoreCase, type StoreContext } from "../suite.ts";
 
 export const leasing: readonly StoreCase<OutboxHarness>[] = [
   { number: "O10", title: "when a lease is over others take the rows over, never before", run: takesOver },

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { NewOutboxRow, OutboxRow } from "../../../../patterns/outbox/store.ts";
+import type { StoreCase, StoreContext } from "../../stores/suite.ts";
 import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, row, take } from "../outbox-place.ts";
-import type { StoreCase, StoreContext } from "../suite.ts";
 
 export const writing: readonly StoreCase<OutboxHarness>[] = [
   { number: "O1", title: "what is committed comes back as it was written, whatever is in it", run: keeps },

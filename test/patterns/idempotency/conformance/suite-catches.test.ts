@@ -2,12 +2,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { MessagingError } from "../../../../core/index.ts";
 import { type IdempotencyStore, memoryIdempotencyStore } from "../../../../patterns/idempotency/index.ts";
-import {
-  runStoreCase,
-  STORE_CASES,
-  type StoreCase,
-  type StoreHarness,
-} from "../../../conformance/idempotency/index.ts";
+import { runCase, STORE_CASES, type StoreCase, type StoreHarness } from "../../../conformance/idempotency/index.ts";
 import { newDatabase, openStore } from "../sqlite-database.ts";
 import type { BrokenProcess } from "./broken-process.ts";
 import {
@@ -92,7 +87,7 @@ function harness(breakage: Breakage): StoreHarness {
 describe("a broken store fails", () => {
   for (const [breakage, number, reason] of CATCHES) {
     test(`case ${number}: ${breakage.name}`, async () => {
-      const { report, error } = await runStoreCase(harness(breakage), caseOf(number), SEED);
+      const { report, error } = await runCase(harness(breakage), caseOf(number), SEED);
       expect(report.result).toBe("failed");
       expect(error?.message).toMatch(reason);
       expect(error?.message).toContain(`CONFORMANCE_SEED=${SEED}`);
@@ -112,7 +107,7 @@ describe("a store whose processes do not agree fails", () => {
       const options: BrokenProcess = { file, broken };
       const processes = { module: new URL("broken-process.ts", import.meta.url).href, options };
       const broker = { name: broken, open: () => openStore(file), processes, patienceMs: 10_000 };
-      const { report, error } = await runStoreCase(broker, caseOf(number), SEED);
+      const { report, error } = await runCase(broker, caseOf(number), SEED);
       expect(report.result).toBe("failed");
       expect(error?.message).toMatch(reason);
     });
@@ -149,7 +144,7 @@ describe("an outage of the database", () => {
   const refuse: Call = () => Promise.reject(new MessagingError("unreachable", "the database is down"));
 
   test("passes where every call fails, and works again afterwards", async () => {
-    const { report, error } = await runStoreCase(mortal(refuse), caseOf("I14"), SEED);
+    const { report, error } = await runCase(mortal(refuse), caseOf("I14"), SEED);
     expect(error).toBeUndefined();
     expect(report.result).toBe("passed");
   });
@@ -164,12 +159,12 @@ describe("an outage of the database", () => {
     [
       "is never answered",
       mortal(() => new Promise(() => {})),
-      /claim, while the database is down, did not answer within/,
+      /claim, while the database is down, did not come to an end within/,
     ],
     ["shows as the client's own error", mortal(() => Promise.reject(new Error("ECONNREFUSED"))), /ECONNREFUSED/],
     ["is never mended", mortal(refuse, refuse), /in vain for the store to mend its connection/],
   ])("fails where it %s", async ([, harness, reason]) => {
-    const { report, error } = await runStoreCase(harness, caseOf("I14"), SEED);
+    const { report, error } = await runCase(harness, caseOf("I14"), SEED);
     expect(report.result).toBe("failed");
     expect(error?.message).toMatch(reason);
   });
@@ -178,9 +173,9 @@ describe("an outage of the database", () => {
 test("what a harness has no means for is not run, and says whether that is known", async () => {
   const open = harness((inner) => inner).open;
   for (const number of ["I12", "I14"]) {
-    const hole = await runStoreCase({ name: "poor", open }, caseOf(number), SEED);
+    const hole = await runCase({ name: "poor", open }, caseOf(number), SEED);
     expect(hole).toMatchObject({ report: { result: "not-run" }, known: false });
     const known = { name: "poor", open, withoutProcesses: "none", withoutOutage: "none" };
-    expect(await runStoreCase(known, caseOf(number), SEED)).toMatchObject({ report: { note: "none" }, known: true });
+    expect(await runCase(known, caseOf(number), SEED)).toMatchObject({ report: { note: "none" }, known: true });
   }
 });

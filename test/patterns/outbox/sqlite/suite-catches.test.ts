@@ -282,7 +282,7 @@ const INBOXES: readonly Breakage<Inbox>[] = [
   [
     "cleans without a limit",
     "N8",
-    /cleaning at most 5 removed 12/,
+    /cleaning at most 5 removed \d+/,
     (inbox) => changed(inbox, { clean: (consumer, olderThanMs) => inbox.clean(consumer, olderThanMs, 1_000) }),
   ],
   [

@@ -7,11 +7,11 @@ import { formatReports } from "../results.ts";
 import type { RunCase } from "../run-case.ts";
 import { chooseSeed, seeded } from "../seed.ts";
 import { until } from "../until.ts";
-import type { Outage } from "./harness.ts";
+import type { Outage } from "./outage.ts";
 
 /** A promise of a store, put to the test on one. `Harness` is what the suite is given. */
 export interface StoreCase<Harness> {
-  /** As in the list of cases: `O3`. */
+  /** As in the list of cases: `O3`, `I7`. */
   readonly number: string;
   readonly title: string;
   /** Throws if the promise is not kept. */
@@ -44,8 +44,9 @@ export class StoreContext<Harness> {
   readonly random: () => number;
   /** Why the case could not be tried, and whether the harness names a reason. */
   notRun: { readonly note: string; readonly known: boolean } | undefined = undefined;
+  /** What every name of the case begins with: letters, digits and `-`. */
+  readonly prefix = `n${randomBytes(6).toString("hex")}-`;
   readonly #cleanups: (() => Promise<unknown>)[] = [];
-  readonly #prefix = randomBytes(6).toString("hex");
   #names = 0;
 
   constructor(harness: Harness & AnyHarness, seed: number) {
@@ -56,7 +57,7 @@ export class StoreContext<Harness> {
 
   /** A name that nobody else uses: letters, digits and `-`. */
   name(): string {
-    return `n${this.#prefix}-${this.#names++}`;
+    return `${this.prefix}${this.#names++}`;
   }
 
   /** Waits for a condition. */
