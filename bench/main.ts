@@ -12,10 +12,11 @@ import { idempotency } from "./idempotency.ts";
 import { inProcess } from "./in-process.ts";
 import { besideKafkajs } from "./kafka.ts";
 import { type Comparison, compare, type Result, report } from "./measure.ts";
+import { outbox } from "./outbox.ts";
 import { besideAmqplib } from "./rabbitmq.ts";
 import { besideAwsSdk } from "./sqs.ts";
 
-// npm run bench [-- memory in-process idempotency dead-letters rabbitmq kafka sqs]: everything, or only what is named. Ratios, measured in one run.
+// npm run bench [-- memory in-process idempotency dead-letters rabbitmq kafka sqs outbox]: everything, or only what is named. Ratios, measured in one run.
 const { positionals } = parseArgs({ allowPositionals: true });
 const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
 const results: Result[] = [];
@@ -29,6 +30,7 @@ async function runAll(comparisons: readonly Comparison[]): Promise<void> {
 
 if (wanted("in-process")) await runAll(inProcess());
 if (wanted("idempotency")) await idempotency(runAll);
+if (wanted("outbox")) await outbox(runAll);
 if (wanted("rabbitmq")) {
   const broker = await startRabbitMQ();
   try {
