@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Database, RunningPostgres } from "../brokers/postgres.ts";
-import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
+import { expect, test } from "vitest";
+import type { RunningPostgres } from "../brokers/postgres.ts";
 import { expectBooksToClose, expectSecondCopiesKeptBack, rowOf } from "./exactly-once-charge-books.ts";
+import { usePackageAndDatabase } from "./package-and-database.ts";
 import { startExample } from "./run-example.ts";
 
 /** What the charges on one broker are given. */
@@ -14,21 +14,12 @@ export interface ChargesOnBroker {
 
 /** The test of the exactly-once charge on a real broker, with its books in Postgres. */
 export function testCharges(postgres: RunningPostgres, { environment, cards, kills }: ChargesOnBroker): void {
-  let built: BuiltPackage;
-  let place: Database;
-
-  beforeAll(async () => {
-    [built, place] = await Promise.all([buildPackage(["examples"]), postgres.newDatabase()]);
-  });
-
-  afterAll(async () => {
-    built.remove();
-    await place.remove();
-  });
+  const made = usePackageAndDatabase(postgres);
 
   test("each card is charged once, though workers are killed all the time", { timeout: 300_000 }, async () => {
-    const more = { ...environment(), POSTGRES_URL: place.url, CARDS: `${cards}`, KILLS: `${kills}` };
-    const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
+    const { folder, url } = made();
+    const more = { ...environment(), POSTGRES_URL: url, CARDS: `${cards}`, KILLS: `${kills}` };
+    const { code, output } = await startExample(folder, "exactly-once-charge", more).ended();
     expectBooksToClose(output, cards);
     expectSecondCopiesKeptBack(output, cards);
     expect(output).toContain("books in postgres; idempotent(store) before the handler");

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Database, RunningPostgres } from "../brokers/postgres.ts";
-import { type BuiltPackage, buildPackage } from "../package/built-package.ts";
+import { expect, test } from "vitest";
+import type { RunningPostgres } from "../brokers/postgres.ts";
 import { expectBooksToBalance } from "./order-service-books.ts";
+import { usePackageAndDatabase } from "./package-and-database.ts";
 import { startExample } from "./run-example.ts";
 
 /** What the order service on one broker is given. */
@@ -14,21 +14,12 @@ export interface OrdersOnBroker {
 
 /** The test of the order service on a real broker, with its database in Postgres. */
 export function testOrders(postgres: RunningPostgres, { environment, customers, kills }: OrdersOnBroker): void {
-  let built: BuiltPackage;
-  let place: Database;
-
-  beforeAll(async () => {
-    [built, place] = await Promise.all([buildPackage(["examples"]), postgres.newDatabase()]);
-  });
-
-  afterAll(async () => {
-    built.remove();
-    await place.remove();
-  });
+  const made = usePackageAndDatabase(postgres);
 
   test("each accepted order has one invoice, though shops and workers are killed", { timeout: 300_000 }, async () => {
-    const more = { ...environment(), POSTGRES_URL: place.url, CUSTOMERS: `${customers}`, KILLS: `${kills}` };
-    const { code, output } = await startExample(built.folder, "order-service", more).ended();
+    const { folder, url } = made();
+    const more = { ...environment(), POSTGRES_URL: url, CUSTOMERS: `${customers}`, KILLS: `${kills}` };
+    const { code, output } = await startExample(folder, "order-service", more).ended();
     expectBooksToBalance(output, customers, kills);
     expect(output).toContain("database postgres; events by the outbox; billing with the inbox");
     expect(output.match(/shop: process \d+ was killed \(SIGKILL/g)).toHaveLength(kills);
