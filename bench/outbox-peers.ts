@@ -36,7 +36,7 @@ type Publish = (payload: unknown) => Promise<void>;
 /** Begins to send; resolves with how to stop. */
 type Begin = (publish: Publish) => Promise<() => Promise<unknown>>;
 
-/** Messages per second from the beginning to the last confirm; that the table is told of it is not waited for. */
+/** Messages per second from the beginning to when all are confirmed and the peer has stopped, its table told of them. */
 async function perSecond(brokerUrl: string, messages: number, begin: Begin): Promise<number> {
   const connection = await connect(brokerUrl);
   try {
@@ -49,8 +49,8 @@ async function perSecond(brokerUrl: string, messages: number, begin: Begin): Pro
     const began = performance.now();
     const stop = await begin((payload) => confirmed(channel, queue, payload).then(tick));
     await done;
-    const figure = (messages * 1_000) / (performance.now() - began);
     await stop();
+    const figure = (messages * 1_000) / (performance.now() - began);
     await channel.close();
     await arrived(brokerUrl, queue, messages);
     return figure;
