@@ -1,11 +1,9 @@
-import type { Pool } from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { queue } from "../../../core/index.ts";
 import { type PostgresOutbox, postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import type { OutboxClaim, OutboxSettlement } from "../../../patterns/outbox/store.ts";
-import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { useOwnPool } from "./own-pool.ts";
 import {
   bodyOf,
   claimSome,
@@ -26,18 +24,7 @@ const stepsOfKey = (key: string, count: number, from = 0): Step[] =>
 const PATIENT = { timeout: 30_000 };
 
 describePostgres("claims of an outbox on Postgres", (broker) => {
-  let place: Database;
-  let pool: Pool;
-
-  beforeAll(async () => {
-    place = await broker.newDatabase();
-    pool = openPool(place.url);
-  });
-
-  afterAll(async () => {
-    await pool.end();
-    await place.remove();
-  });
+  const { pool } = useOwnPool(broker);
 
   function defined(claim: OutboxClaim | undefined): OutboxClaim {
     return claim ?? expect.fail("nothing was claimed");
@@ -56,13 +43,13 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   }
 
   it("hands a row out that commits after rows with higher positions were sent", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "late" });
-    const slow = await pool.connect();
+    const { store, outbox } = await openOutbox(pool(), { table: "late" });
+    const slow = await pool().connect();
     try {
       await slow.query("BEGIN");
       await outbox.send(slow, steps, { key: "slow", step: 1 });
       await outbox.send(slow, steps, { key: "shared", step: 1 });
-      await writeSteps(pool, outbox, [...stepsOfKey("fast", 3), { key: "shared", step: 2 }]);
+      await writeSteps(pool(), outbox, [...stepsOfKey("fast", 3), { key: "shared", step: 2 }]);
       const first = defined(await claimSome(store));
       expect(stepsOf(first)).toHaveLength(4);
       await slow.query("COMMIT");
@@ -85,14 +72,14 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("hands nobody the next row of a key that is in flight", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "hole" });
-    await writeSteps(pool, outbox, stepsOfKey("a", 10));
+    const { store, outbox } = await openOutbox(pool(), { table: "hole" });
+    await writeSteps(pool(), outbox, stepsOfKey("a", 10));
     const first = defined(await claimSome(store, 3));
     expect(stepsOf(first)).toEqual(stepsOfKey("a", 3));
-    const other = (await openOutbox(pool, { table: "hole" })).store;
+    const other = (await openOutbox(pool(), { table: "hole" })).store;
     expect(await claimSome(other)).toBeUndefined();
     expect(await claimSome(store)).toBeUndefined();
-    await writeSteps(pool, outbox, stepsOfKey("b", 1));
+    await writeSteps(pool(), outbox, stepsOfKey("b", 1));
     const [row] = first.rows;
     await store.settle(first.token, [{ position: row?.position ?? 0, outcome: "sent" }]);
     expect(stepsOf(await claimSome(other)).filter(({ key }) => key === "a")).toEqual([]);
@@ -101,13 +88,13 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("keeps the order of every key under claims, failures, releases and dead relays of four at once", async () => {
-    const { outbox } = await openOutbox(pool, { table: "storm" });
+    const { outbox } = await openOutbox(pool(), { table: "storm" });
     const keys = Array.from({ length: 24 }, (_, index) => `key-${index}`);
     const total = keys.length * 20;
     const sent = new Map<string, number[]>();
     let count = 0;
     const relay = async (number: number): Promise<void> => {
-      const { store } = await openOutbox(pool, { table: "storm" });
+      const { store } = await openOutbox(pool(), { table: "storm" });
       let turn = number;
       while (count < total) {
         const claim = await store.claim({ relay: `relay-${number}`, limit: 7, leaseMs: LONG_MS });
@@ -138,7 +125,7 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
     };
     const writing = keys.map(async (key, index) => {
       for (let step = 0; step < 20; step += 4) {
-        await inTransaction(pool, async (client) => {
+        await inTransaction(pool(), async (client) => {
           await outbox.sendMany(
             client,
             steps,
@@ -153,8 +140,8 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("lets a failed row hold its key until it is due, and other keys pass", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "failing" });
-    await writeSteps(pool, outbox, [...stepsOfKey("a", 3), ...stepsOfKey("b", 1)]);
+    const { store, outbox } = await openOutbox(pool(), { table: "failing" });
+    await writeSteps(pool(), outbox, [...stepsOfKey("a", 3), ...stepsOfKey("b", 1)]);
     const claim = defined(await claimSome(store));
     const [head, ...others] = claim.rows.filter(({ key }) => key === "a");
     const b = claim.rows.find(({ key }) => key === "b");
@@ -163,12 +150,12 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
       ...others.map(({ position }) => ({ position, outcome: "released" }) as const),
       { position: b?.position ?? 0, outcome: "sent" },
     ]);
-    await writeSteps(pool, outbox, [...stepsOfKey("a", 1, 3), ...stepsOfKey("b", 1, 1)]);
+    await writeSteps(pool(), outbox, [...stepsOfKey("a", 1, 3), ...stepsOfKey("b", 1, 1)]);
     const next = defined(await claimSome(store));
     expect(stepsOf(next)).toEqual([{ key: "b", step: 1 }]);
     await sendAll(store, next);
     expect((await store.health()).unsent).toBe(4);
-    await pool.query("UPDATE failing SET due_at = now() WHERE holds");
+    await pool().query("UPDATE failing SET due_at = now() WHERE holds");
     const again = defined(await claimSome(store));
     expect(stepsOf(again)[0]).toEqual({ key: "a", step: 0 });
     expect(again.rows[0]?.attempts).toBe(1);
@@ -177,9 +164,9 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("lets an unordered row that failed fall behind", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "unordered" });
+    const { store, outbox } = await openOutbox(pool(), { table: "unordered" });
     const loose = queue<Step>("loose", { key: ({ key }) => key });
-    await inTransaction(pool, (client) =>
+    await inTransaction(pool(), (client) =>
       outbox.sendMany(
         client,
         loose,
@@ -196,10 +183,10 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("quarantines with the error, holding the key or letting it pass, and retries or discards when told", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "quarantine" });
+    const { store, outbox } = await openOutbox(pool(), { table: "quarantine" });
     for (const holdsKey of [true, false]) {
       const key = holdsKey ? "held" : "passed";
-      await writeSteps(pool, outbox, stepsOfKey(key, 3));
+      await writeSteps(pool(), outbox, stepsOfKey(key, 3));
       const claim = defined(await claimSome(store, 1));
       await settleAll(store, claim, (position) => ({ position, outcome: "quarantined", error, holdsKey }));
       const next = await claimSome(store);
@@ -233,11 +220,11 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("takes over what a dead relay had, not before its lease is over, and heeds no more what that one says of it", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "dying" });
-    await writeSteps(pool, outbox, stepsOfKey("a", 3));
+    const { store, outbox } = await openOutbox(pool(), { table: "dying" });
+    await writeSteps(pool(), outbox, stepsOfKey("a", 3));
     const dead = defined(await claimSome(store, 10, 600));
     expect(await store.renew(dead.token, 600)).toBe("renewed");
-    const other = (await openOutbox(pool, { table: "dying" })).store;
+    const other = (await openOutbox(pool(), { table: "dying" })).store;
     expect(await claimSome(other)).toBeUndefined();
     let taken: OutboxClaim | undefined;
     await expect
@@ -262,13 +249,13 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("counts a failure once whose answer was lost and that is said again", async () => {
-    const { outbox } = await openOutbox(pool, { table: "unanswered" });
-    await writeSteps(pool, outbox, stepsOfKey("a", 2));
+    const { outbox } = await openOutbox(pool(), { table: "unanswered" });
+    await writeSteps(pool(), outbox, stepsOfKey("a", 2));
     let lost = false;
     const losing = postgresOutbox(
       {
         query: async (text, values) => {
-          const answer = await pool.query(text, values);
+          const answer = await pool().query(text, values);
           if (lost) throw new Error("the connection broke");
           return answer;
         },
@@ -287,15 +274,15 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
   });
 
   it("removes what is sent, or keeps it for the time it is told, and cleans it bit by bit", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "kept", keepSentMs: 300 });
-    await writeSteps(pool, outbox, stepsOfKey("a", 10));
+    const { store, outbox } = await openOutbox(pool(), { table: "kept", keepSentMs: 300 });
+    await writeSteps(pool(), outbox, stepsOfKey("a", 10));
     await sendAll(store, defined(await claimSome(store)));
-    expect((await pool.query("SELECT count(*)::int AS n FROM kept")).rows).toEqual([{ n: 0 }]);
+    expect((await pool().query("SELECT count(*)::int AS n FROM kept")).rows).toEqual([{ n: 0 }]);
     const rows =
       "SELECT key, destination, attempts, convert_from(body, 'utf8') AS body FROM kept_sent ORDER BY position";
-    const [first] = (await pool.query(rows)).rows;
+    const [first] = (await pool().query(rows)).rows;
     expect(first).toEqual({ key: "a", destination: "steps", attempts: 0, body: '{"key":"a","step":0}' });
-    await pool.query("UPDATE kept_sent SET sent_at = now() + interval '1 hour' WHERE position % 5 = 0");
+    await pool().query("UPDATE kept_sent SET sent_at = now() + interval '1 hour' WHERE position % 5 = 0");
     let removed = 0;
     await expect
       .poll(async () => {
@@ -305,26 +292,26 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
         return removed;
       }, PATIENT)
       .toBe(8);
-    expect((await pool.query("SELECT count(*)::int AS n FROM kept_sent")).rows).toEqual([{ n: 2 }]);
+    expect((await pool().query("SELECT count(*)::int AS n FROM kept_sent")).rows).toEqual([{ n: 2 }]);
   });
 
   it("claims by its indexes, whatever waits for its time or was sent", async () => {
-    const { outbox } = await openOutbox(pool, { table: "large", keepSentMs: LONG_MS });
+    const { outbox } = await openOutbox(pool(), { table: "large", keepSentMs: LONG_MS });
     const columns = "lane, id, kind, destination, body, content_type, priority, ordered, discard_unroutable";
     const values = "SELECT i % 64, i::text, 'queue', 'steps', '\\x7b7d'::bytea, 'application/json', 0, false, false";
-    await pool.query(`
+    await pool().query(`
       INSERT INTO large (${columns}, due_at) ${values}, now() + interval '1 day' FROM generate_series(1, 20000) AS i`);
-    await pool.query(`
+    await pool().query(`
       INSERT INTO large_sent (position, ${columns}) ${values.replace("SELECT", "SELECT i,")}
       FROM generate_series(1, 20000) AS i`);
-    await writeSteps(pool, outbox, stepsOfKey("a", 5));
-    await pool.query("ANALYZE large, large_sent");
+    await writeSteps(pool(), outbox, stepsOfKey("a", 5));
+    await pool().query("ANALYZE large, large_sent");
     const asked: [string, unknown[] | undefined][] = [];
     const watching = postgresOutbox(
       {
         query: (text, given) => {
           asked.push([text, given]);
-          return pool.query(text, given);
+          return pool().query(text, given);
         },
       },
       { table: "large", keepSentMs: LONG_MS },
@@ -333,21 +320,21 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
     await sendAll(watching, claim);
     expect(asked).toHaveLength(3);
     for (const [text, given] of asked) {
-      const plan = JSON.stringify((await pool.query(`EXPLAIN (FORMAT JSON) ${text}`, given)).rows);
+      const plan = JSON.stringify((await pool().query(`EXPLAIN (FORMAT JSON) ${text}`, given)).rows);
       expect(plan).not.toMatch(/"Node Type":"Seq Scan"[^{}]*"Relation Name":"(large|large_sent)"/);
     }
   });
 
   it("tells how old and how many, and what may be the cause of a stall", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "healthy", stallAfterMs: 200 });
+    const { store, outbox } = await openOutbox(pool(), { table: "healthy", stallAfterMs: 200 });
     expect(await store.health()).toMatchObject({ unsent: 0, oldestUnsentMs: 0, quarantined: 0 });
-    await writeSteps(pool, outbox, [...stepsOfKey("a", 2), ...stepsOfKey("b", 2)]);
-    await pool.query("UPDATE healthy SET created_at = now() - interval '10 seconds' WHERE key = 'b'");
+    await writeSteps(pool(), outbox, [...stepsOfKey("a", 2), ...stepsOfKey("b", 2)]);
+    await pool().query("UPDATE healthy SET created_at = now() - interval '10 seconds' WHERE key = 'b'");
     const { unsent, oldestUnsentMs } = await store.health();
     expect(unsent).toBe(4);
     expect(oldestUnsentMs).toBeGreaterThanOrEqual(10_000);
     const causes = async () => (await store.health()).stalls.map(({ cause }) => cause);
-    const old = await pool.connect();
+    const old = await pool().connect();
     try {
       await old.query("BEGIN");
       await old.query("SELECT pg_current_xact_id()");
@@ -360,7 +347,7 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
     await expect.poll(causes, PATIENT).toEqual(["expired-claim"]);
     await settleAll(store, claim, (position) => ({ position, outcome: "quarantined", error, holdsKey: true }));
     expect(await causes()).toEqual([]);
-    await writeSteps(pool, outbox, stepsOfKey("a", 1, 2));
+    await writeSteps(pool(), outbox, stepsOfKey("a", 1, 2));
     expect(await causes()).toEqual(["held-key"]);
   });
 });

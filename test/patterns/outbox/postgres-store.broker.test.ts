@@ -1,25 +1,12 @@
-import type { Pool } from "pg";
-import { afterAll, beforeAll, describe, test } from "vitest";
-import type { Database } from "../../brokers/postgres.ts";
+import { afterAll, describe, test } from "vitest";
 import { describePostgres } from "../../brokers/suite.ts";
 import { outboxConformance } from "../../conformance/outbox/index.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { useOwnPool } from "./own-pool.ts";
 import { type OutboxToOpen, openOutbox } from "./postgres-databases.ts";
 
 describePostgres("the Postgres outbox", (broker) => {
-  let place: Database;
-  let pool: Pool;
+  const { pool, url } = useOwnPool(broker);
   let tables = 0;
-
-  beforeAll(async () => {
-    place = await broker.newDatabase();
-    pool = openPool(place.url);
-  });
-
-  afterAll(async () => {
-    await pool.end();
-    await place.remove();
-  });
 
   const { controls } = broker;
   outboxConformance(
@@ -27,12 +14,12 @@ describePostgres("the Postgres outbox", (broker) => {
       name: "postgres",
       async place() {
         const table = `outbox_${tables++}`;
-        const options: OutboxToOpen = { url: place.url, table, keepSentMs: 0 };
+        const options: OutboxToOpen = { url: url(), table, keepSentMs: 0 };
         return {
           open: ({ keepSentMs }) => openOutbox({ ...options, keepSentMs }),
           processes: { module: new URL("postgres-databases.ts", import.meta.url).href, options },
           remove: async () => {
-            await pool.query(`DROP TABLE ${table}, ${table}_lanes, ${table}_sent, ${table}_versions`);
+            await pool().query(`DROP TABLE ${table}, ${table}_lanes, ${table}_sent, ${table}_versions`);
           },
         };
       },

@@ -1,33 +1,22 @@
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import type { Pool } from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
 import { createBroker } from "../../../core/index.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
 import { postgresOutbox, postgresOutboxSql } from "../../../patterns/outbox/postgres/index.ts";
-import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
 import { openPool } from "../idempotency/postgres-database.ts";
+import { useOwnPool } from "./own-pool.ts";
 import { claimSome, LONG_MS, openOutbox, sendAll, stepsOf, writeSteps } from "./postgres-outbox.ts";
 
 describePostgres("the tables of an outbox on Postgres", (broker) => {
-  let place: Database;
-  let pool: Pool;
-
-  beforeAll(async () => {
-    place = await broker.newDatabase();
-    pool = openPool(place.url);
-  });
-
-  afterAll(async () => {
-    await pool.end();
-    await place.remove();
-  });
+  const { pool, url: ownUrl } = useOwnPool(broker);
 
   const tablesOf = async (schema: string) =>
     (
-      await pool.query(
+      await pool().query(
         `SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name
          FROM information_schema.columns WHERE table_schema = $1 ORDER BY table_name, ordinal_position`,
         [schema],
@@ -35,27 +24,27 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
     ).rows;
 
   it("are made once, also if many do at once or again, in the schema and by the name they are told", async () => {
-    await pool.query("CREATE SCHEMA own");
+    await pool().query("CREATE SCHEMA own");
     const options = { schema: "own", table: "Outgoing" };
-    await Promise.all(Array.from({ length: 8 }, () => postgresOutbox(pool, options).migrate()));
-    await postgresOutbox(pool, options).migrate();
-    expect((await pool.query('SELECT version FROM own."Outgoing_versions"')).rows).toEqual([{ version: 1 }]);
-    expect((await pool.query('SELECT count(*)::int AS n FROM own."Outgoing_lanes"')).rows).toEqual([{ n: 64 }]);
-    const { store, outbox } = await openOutbox(pool, options);
-    await writeSteps(pool, outbox, [{ key: "a", step: 1 }]);
+    await Promise.all(Array.from({ length: 8 }, () => postgresOutbox(pool(), options).migrate()));
+    await postgresOutbox(pool(), options).migrate();
+    expect((await pool().query('SELECT version FROM own."Outgoing_versions"')).rows).toEqual([{ version: 1 }]);
+    expect((await pool().query('SELECT count(*)::int AS n FROM own."Outgoing_lanes"')).rows).toEqual([{ n: 64 }]);
+    const { store, outbox } = await openOutbox(pool(), options);
+    await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
     expect(stepsOf(await claimSome(store))).toEqual([{ key: "a", step: 1 }]);
   });
 
   it("are the same by the statements for other tools, which migrate then knows of", async () => {
-    await pool.query("CREATE SCHEMA by_hand; CREATE SCHEMA by_store");
-    for (const statement of postgresOutboxSql({ schema: "by_hand" })) await pool.query(statement);
-    await postgresOutbox(pool, { schema: "by_hand" }).migrate();
-    await postgresOutbox(pool, { schema: "by_store" }).migrate();
+    await pool().query("CREATE SCHEMA by_hand; CREATE SCHEMA by_store");
+    for (const statement of postgresOutboxSql({ schema: "by_hand" })) await pool().query(statement);
+    await postgresOutbox(pool(), { schema: "by_hand" }).migrate();
+    await postgresOutbox(pool(), { schema: "by_store" }).migrate();
     expect(await tablesOf("by_hand")).toEqual(await tablesOf("by_store"));
     expect(await tablesOf("by_hand")).not.toEqual([]);
     const indexes = async (schema: string) =>
       (
-        await pool.query<{ indexdef: string }>("SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", [
+        await pool().query<{ indexdef: string }>("SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", [
           schema,
         ])
       ).rows.map(({ indexdef }) => indexdef.replaceAll(schema, "schema"));
@@ -63,42 +52,42 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
   });
 
   it("are left alone by a version that does not know them", async () => {
-    await pool.query("CREATE SCHEMA newer");
-    const store = postgresOutbox(pool, { schema: "newer" });
+    await pool().query("CREATE SCHEMA newer");
+    const store = postgresOutbox(pool(), { schema: "newer" });
     await store.migrate();
-    await pool.query("INSERT INTO newer.anybroker_outbox_versions (version) VALUES (99)");
+    await pool().query("INSERT INTO newer.anybroker_outbox_versions (version) VALUES (99)");
     await expect(store.migrate()).rejects.toMatchObject({ code: "conflict" });
   });
 
   it("need the rights that the documentation lists, and no more; what is missing is said", async () => {
-    await pool.query("CREATE SCHEMA shop");
+    await pool().query("CREATE SCHEMA shop");
     const options = { schema: "shop", keepSentMs: LONG_MS };
-    await postgresOutbox(pool, options).migrate();
+    await postgresOutbox(pool(), options).migrate();
     const canary = "s3cret-canary";
     const suffix = randomBytes(6).toString("hex");
     const [writer, relay] = [`writer_${suffix}`, `relay_${suffix}`];
     const open = (role: string): Pool => {
-      const url = new URL(place.url);
+      const url = new URL(ownUrl());
       url.username = role;
       url.password = canary;
       return openPool(url.href);
     };
-    for (const role of [writer, relay]) await pool.query(`CREATE ROLE ${role} LOGIN PASSWORD '${canary}'`);
+    for (const role of [writer, relay]) await pool().query(`CREATE ROLE ${role} LOGIN PASSWORD '${canary}'`);
     const [theirs, relays] = [open(writer), open(relay)];
     try {
       const store = postgresOutbox(theirs, options);
       const outbox = createOutbox({ store, broker: createBroker(memory()) });
       const write = () => writeSteps(theirs, outbox, [{ key: "a", step: 1 }]);
-      await pool.query(`GRANT USAGE ON SCHEMA shop TO ${writer}, ${relay}`);
+      await pool().query(`GRANT USAGE ON SCHEMA shop TO ${writer}, ${relay}`);
       const error: unknown = await write().catch((reason) => reason);
       expect(error).toMatchObject({ code: "unauthorized" });
       expect(inspect(error, { depth: 10 })).not.toContain(canary);
 
-      await pool.query(`GRANT INSERT ON shop.anybroker_outbox TO ${writer}`);
+      await pool().query(`GRANT INSERT ON shop.anybroker_outbox TO ${writer}`);
       await write();
       await expect(claimSome(store)).rejects.toMatchObject({ code: "unauthorized" });
 
-      await pool.query(`
+      await pool().query(`
         GRANT SELECT, UPDATE, DELETE ON shop.anybroker_outbox TO ${relay};
         GRANT SELECT, UPDATE ON shop.anybroker_outbox_lanes TO ${relay};
         GRANT SELECT, INSERT, UPDATE, DELETE ON shop.anybroker_outbox_sent TO ${relay};
@@ -126,17 +115,19 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
     } finally {
       await theirs.end();
       await relays.end();
-      await pool.query(`DROP OWNED BY ${writer}, ${relay}`);
-      await pool.query(`DROP ROLE ${writer}, ${relay}`);
+      await pool().query(`DROP OWNED BY ${writer}, ${relay}`);
+      await pool().query(`DROP ROLE ${writer}, ${relay}`);
     }
   });
 
   it("are said to be missing, or others", async () => {
     for (const options of [{ table: "not_there" }, { schema: "not_there" }]) {
-      await expect(claimSome(postgresOutbox(pool, options))).rejects.toMatchObject({ code: "not-found" });
+      await expect(claimSome(postgresOutbox(pool(), options))).rejects.toMatchObject({ code: "not-found" });
     }
-    await expect(postgresOutbox(pool, { schema: "not_there" }).migrate()).rejects.toMatchObject({ code: "not-found" });
-    await pool.query("CREATE TABLE another (id int); CREATE TABLE another_lanes (id int)");
-    await expect(claimSome(postgresOutbox(pool, { table: "another" }))).rejects.toMatchObject({ code: "conflict" });
+    await expect(postgresOutbox(pool(), { schema: "not_there" }).migrate()).rejects.toMatchObject({
+      code: "not-found",
+    });
+    await pool().query("CREATE TABLE another (id int); CREATE TABLE another_lanes (id int)");
+    await expect(claimSome(postgresOutbox(pool(), { table: "another" }))).rejects.toMatchObject({ code: "conflict" });
   });
 });

@@ -2,14 +2,12 @@ import { inspect } from "node:util";
 import { sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from "kysely";
-import type { Pool } from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { HEADER, queue, topic } from "../../../core/index.ts";
 import type { PostgresTransaction } from "../../../patterns/outbox/postgres/index.ts";
 import type { OutboxRow } from "../../../patterns/outbox/store.ts";
-import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { useOwnPool } from "./own-pool.ts";
 import { bodyOf, claimSome, inTransaction, openOutbox, sendAll, steps, stepsOf } from "./postgres-outbox.ts";
 
 interface Mail {
@@ -26,22 +24,11 @@ const placed = topic<Mail>("order.placed", {
 const PATIENT = { timeout: 30_000 };
 
 describePostgres("writing to an outbox on Postgres", (broker) => {
-  let place: Database;
-  let pool: Pool;
-
-  beforeAll(async () => {
-    place = await broker.newDatabase();
-    pool = openPool(place.url);
-  });
-
-  afterAll(async () => {
-    await pool.end();
-    await place.remove();
-  });
+  const { pool } = useOwnPool(broker);
 
   it("sends what is committed, as it was given, and nothing that was rolled back", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "committed" });
-    const refused = inTransaction(pool, async (client) => {
+    const { store, outbox } = await openOutbox(pool(), { table: "committed" });
+    const refused = inTransaction(pool(), async (client) => {
       await outbox.send(client, mails, { to: "nobody" });
       await outbox.sendMany(client, mails, [{ body: { to: "nobody" } }, { body: { to: "nobody" } }]);
       throw new Error("no stock");
@@ -51,7 +38,7 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
 
     const headers = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", quote: `"'\\?$1ä` };
     const before = Date.now();
-    const { id } = await inTransaction(pool, async (client) => {
+    const { id } = await inTransaction(pool(), async (client) => {
       const receipt = await outbox.send(client, mails, { to: "ä ' \\ ? $1" }, { headers, priority: 3 });
       await outbox.publish(client, placed, { to: "b" }, { id: "own", key: "k" });
       expect(await claimSome(store), "before the commit").toBeUndefined();
@@ -86,9 +73,9 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
   });
 
   it("writes many in one statement, in order, and beyond what one statement can carry", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "many" });
+    const { store, outbox } = await openOutbox(pool(), { table: "many" });
     const texts: string[] = [];
-    await inTransaction(pool, async (client) => {
+    await inTransaction(pool(), async (client) => {
       const counting: PostgresTransaction = {
         query: (text, values) => {
           texts.push(text);
@@ -103,19 +90,19 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
       expect(texts).toHaveLength(1);
     });
     expect(stepsOf(await claimSome(store)).map(({ step }) => step)).toEqual(Array.from({ length: 50 }, (_, i) => i));
-    await inTransaction(pool, (client) =>
+    await inTransaction(pool(), (client) =>
       outbox.sendMany(
         client,
         mails,
         Array.from({ length: 5_000 }, (_, index) => ({ body: { to: `${index}` } })),
       ),
     );
-    expect((await pool.query("SELECT count(*)::int AS n FROM many")).rows).toEqual([{ n: 5_050 }]);
+    expect((await pool().query("SELECT count(*)::int AS n FROM many")).rows).toEqual([{ n: 5_050 }]);
   });
 
   it("keeps what is not due yet, and hands it out when it is", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "delayed" });
-    await inTransaction(pool, async (client) => {
+    const { store, outbox } = await openOutbox(pool(), { table: "delayed" });
+    await inTransaction(pool(), async (client) => {
       await outbox.send(client, mails, { to: "late" }, { delayMs: 3_600_000 });
       await outbox.send(client, mails, { to: "soon" }, { delayMs: 300 });
     });
@@ -127,20 +114,20 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
       }, PATIENT)
       .toEqual({ to: "soon" });
     const now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now";
-    const [row] = (await pool.query<{ now: number }>(now)).rows;
+    const [row] = (await pool().query<{ now: number }>(now)).rows;
     expect((row?.now ?? 0) - (soon?.createdAt ?? 0)).toBeGreaterThanOrEqual(300);
     expect((await store.health()).unsent).toBe(2);
-    await pool.query("UPDATE delayed SET due_at = now() WHERE due_at > now() + interval '1 minute'");
+    await pool().query("UPDATE delayed SET due_at = now() WHERE due_at > now() + interval '1 minute'");
     expect((await claimSome(store))?.rows.map((row) => bodyOf(row))).toEqual([{ to: "late" }]);
   });
 
   it("takes a transaction of Kysely, by an executor of two lines", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "by_kysely" });
+    const { store, outbox } = await openOutbox(pool(), { table: "by_kysely" });
     const executor = (transaction: Transaction<unknown>): PostgresTransaction => ({
       query: (text, values = []) => transaction.executeQuery(CompiledQuery.raw(text, values)),
     });
     // Its own pool is not ended with it: the dialect is given ours.
-    const database = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
+    const database = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: pool() }) });
     const write = (to: string) =>
       database.transaction().execute(async (transaction) => {
         await outbox.sendMany(executor(transaction), mails, [
@@ -155,8 +142,8 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
   });
 
   it("takes a transaction of Drizzle, by an executor of two lines", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "by_drizzle" });
-    const database = drizzle(pool);
+    const { store, outbox } = await openOutbox(pool(), { table: "by_drizzle" });
+    const database = drizzle(pool());
     type DrizzleTransaction = Parameters<Parameters<typeof database.transaction>[0]>[0];
     const executor = (transaction: DrizzleTransaction): PostgresTransaction => ({
       query: (text, values = []) =>
@@ -174,8 +161,8 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
     await write("a");
     await expectMails(store, ["a", "a"]);
     // What Drizzle wraps is found out all the same.
-    const missing = await openOutbox(pool, { table: "dropped" });
-    await pool.query("DROP TABLE dropped");
+    const missing = await openOutbox(pool(), { table: "dropped" });
+    await pool().query("DROP TABLE dropped");
     const failed = database.transaction((transaction) =>
       missing.outbox.send(executor(transaction), mails, { to: "canary" }),
     );
@@ -199,9 +186,9 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
   }
 
   it("refuses a pool, and a client without a transaction, whose messages would go their own way", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "refused" });
-    await expect(outbox.send(pool, mails, { to: "a" })).rejects.toMatchObject({ code: "invalid" });
-    const client = await pool.connect();
+    const { store, outbox } = await openOutbox(pool(), { table: "refused" });
+    await expect(outbox.send(pool(), mails, { to: "a" })).rejects.toMatchObject({ code: "invalid" });
+    const client = await pool().connect();
     try {
       await client.query("SELECT 1");
       await expect(outbox.send(client, mails, { to: "a" })).rejects.toMatchObject({ code: "invalid" });
@@ -216,16 +203,16 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
   });
 
   it("wakes who listens at the commit, and after the connection was lost", async () => {
-    const { store, outbox } = await openOutbox(pool, { table: "notifying", notify: true });
+    const { store, outbox } = await openOutbox(pool(), { table: "notifying", notify: true });
     let wakes = 0;
     const end = await store.listen?.(() => {
       wakes++;
     });
     const baseline = wakes;
-    await inTransaction(pool, (client) => outbox.send(client, mails, { to: "a" }));
+    await inTransaction(pool(), (client) => outbox.send(client, mails, { to: "a" }));
     await expect.poll(() => wakes, PATIENT).toBeGreaterThan(baseline);
     const killed = wakes;
-    await pool.query(
+    await pool().query(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()",
     );
     await expect.poll(() => wakes, PATIENT).toBeGreaterThan(killed);
@@ -233,7 +220,7 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
     await end?.();
     const listeners =
       "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-    await expect.poll(async () => (await pool.query<{ n: number }>(listeners)).rows[0]?.n, PATIENT).toBe(0);
-    expect((await openOutbox(pool, { table: "silent" })).store.listen).toBeUndefined();
+    await expect.poll(async () => (await pool().query<{ n: number }>(listeners)).rows[0]?.n, PATIENT).toBe(0);
+    expect((await openOutbox(pool(), { table: "silent" })).store.listen).toBeUndefined();
   });
 });
