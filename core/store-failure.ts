@@ -13,6 +13,11 @@ export const LOGIN_REFUSED: FailureReason = {
 
 const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
 
+/** The code that a server gave an error, as its client keeps it, such as the SQLSTATE of Postgres; empty if there is none. */
+export function serverCode(error: unknown): string {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+}
+
 /**
  * Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. `store` is
  * what messages call it, as in `idempotency store`.

@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
@@ -21,6 +21,5 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
 export function failure(action: string, cause: unknown): MessagingError {
-  const state = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
-  return storeFailure("idempotency store", "Postgres", action, REASONS[state], cause);
+  return storeFailure("idempotency store", "Postgres", action, REASONS[serverCode(cause)], cause);
 }

@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -28,15 +28,11 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
  */
 export function outboxFailure(action: string, error: unknown): MessagingError {
   const cause = databaseError(error) ?? error;
-  return storeFailure("outbox store", "Postgres", action, REASONS[stateOf(cause)], cause);
+  return storeFailure("outbox store", "Postgres", action, REASONS[serverCode(cause)], cause);
 }
 
 /** The first of an error and its causes that has a state. */
 function databaseError(error: unknown): unknown {
-  for (let one = error; one instanceof Error; one = one.cause) if (/^[0-9A-Z]{5}$/.test(stateOf(one))) return one;
+  for (let one = error; one instanceof Error; one = one.cause) if (/^[0-9A-Z]{5}$/.test(serverCode(one))) return one;
   return undefined;
-}
-
-function stateOf(error: unknown): string {
-  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 }

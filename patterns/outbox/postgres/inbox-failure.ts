@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -19,12 +19,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
 export function inboxFailure(action: string, cause: unknown): MessagingError {
-  return storeFailure("inbox", "Postgres", action, REASONS[sqlState(cause)], cause);
-}
-
-/** The code that the server gave an error, or empty. */
-export function sqlState(error: unknown): string {
-  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+  return storeFailure("inbox", "Postgres", action, REASONS[serverCode(cause)], cause);
 }
 
 /**
@@ -32,6 +27,6 @@ export function sqlState(error: unknown): string {
  * the connection (classes 08, 57P and 58), or the client did not get an answer.
  */
 export function isRefusal(error: unknown): boolean {
-  const state = sqlState(error);
+  const state = serverCode(error);
   return /^[0-9A-Z]{5}$/.test(state) && /\d/.test(state) && !/^(08|57P|58)/.test(state);
 }

@@ -1,8 +1,9 @@
 import { type Clock, MessagingError } from "../../../core/index.ts";
+import { serverCode } from "../../../core/store-failure.ts";
 import type { InboxMessage } from "../inbox-store.ts";
 import { within } from "../inbox-waiting.ts";
 import type { PostgresInboxClient } from "./inbox-database.ts";
-import { inboxFailure, isRefusal, sqlState } from "./inbox-failure.ts";
+import { inboxFailure, isRefusal } from "./inbox-failure.ts";
 
 /** Idle in transaction for too long, and a transaction that took too long: the server closed the connection. */
 const TOO_LONG = ["25P03", "25P04"];
@@ -47,7 +48,7 @@ export class PostgresInboxTransaction {
       this.#xid = opened.xid;
       return "claimed";
     } catch (error) {
-      if (sqlState(error) === LOCK_TIMEOUT) return "busy";
+      if (serverCode(error) === LOCK_TIMEOUT) return "busy";
       throw inboxFailure("take the row of a message", error);
     }
   }
@@ -100,7 +101,7 @@ export class PostgresInboxTransaction {
   }
 
   #brokenBy(action: string, error: unknown): MessagingError {
-    if (!TOO_LONG.includes(sqlState(this.#broken))) return inboxFailure(action, error);
+    if (!TOO_LONG.includes(serverCode(this.#broken))) return inboxFailure(action, error);
     return new MessagingError(
       "rejected",
       "the inbox's Postgres closed the handler's transaction, which took longer than the server allows, and nothing is kept: make the handler faster, or raise idle_in_transaction_session_timeout or transaction_timeout",
