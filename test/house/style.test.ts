@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { codeOf, type Source, sourcesIn } from "./sources.ts";
 
 const MOST_LINES = 400;
-const shipped = sourcesIn("core", "adapters", "patterns");
+const shipped = sourcesIn("core", "adapters", "patterns", "integrations", "cli");
 const all = [...shipped, ...sourcesIn("examples", "test", "bench", "integrations", "cli")];
 
 /** Every line of code that matches, as `path:line: text`. */
