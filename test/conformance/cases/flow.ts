@@ -129,6 +129,35 @@ async function pauseAndResume(context: CaseContext): Promise<void> {
   assert.equal(traffic.closed, 0, "the paused consumer left");
 }
 
+async function pauseAndRelease(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  let gate = Promise.withResolvers<void>();
+  const broker = context.broker();
+  const consumer = broker.consume(orders, () => gate.promise, { concurrency: 2, window: { messages: 20 } });
+  await broker.start();
+  await sendAll(context, broker, orders, works(60));
+  for (let round = 1; round <= 3; round++) {
+    await context.until("messages to wait in memory", () => consumer.status().waiting > 0);
+    const before = consumer.status().released;
+    consumer.pause({ release: true });
+    await context.until("what waits to be given back", () => {
+      const { running, waiting, unsettled, released } = consumer.status();
+      return waiting === 0 && unsettled === running && released > before;
+    });
+    assert.equal(consumer.status().running, 2, "handlers that ran were to be left alone");
+    const { promise, resolve } = gate;
+    gate = Promise.withResolvers<void>();
+    resolve();
+    await promise;
+    await context.until("what ran to be settled", () => consumer.status().unsettled === 0);
+    assert.equal(context.ledger.starts(orders.name), 2 * round, "handlers were started on a paused consumer");
+    consumer.resume();
+  }
+  gate.resolve();
+  await judgeClean(context, broker, orders);
+  assert.equal(context.ledger.starts(orders.name), 60, "what was given back unstarted was started more than once");
+}
+
 const FULL = 10;
 
 async function fullBuffer(context: CaseContext): Promise<void> {
@@ -205,7 +234,8 @@ async function endsByItsDeadline(context: CaseContext): Promise<void> {
 export const flow: readonly ConformanceCase[] = [
   { number: "19", title: "unsettled deliveries never exceed the window; concurrency changed live", run: boundedWindow },
   { number: "20", title: "slow handler: bounded memory, no rebalance loop, no redelivery storm", run: slowHandler },
-  { number: "21", title: "pause / resume keeps membership and loses nothing", run: pauseAndResume },
+  { number: "21a", title: "pause / resume keeps membership and loses nothing", run: pauseAndResume },
+  { number: "21b", title: "a pause that releases gives back what waits, and nothing else", run: pauseAndRelease },
   {
     number: "22",
     title: "full publish buffer: `wait` waits, `fail` fails at once; memory stays bounded",
