@@ -2,7 +2,7 @@ import { SqsAdapter } from "./adapter.ts";
 import type { SqsOptions } from "./options.ts";
 
 export type { SqsAdapter, SqsClients } from "./adapter.ts";
-export type { SqsOptions } from "./options.ts";
+export type { AwsCredentials, SqsOptions } from "./options.ts";
 
 /**
  * SQS and SNS by the AWS SDK: `createBroker(sqs({ region: "eu-central-1" }))`. Nothing is connected before the broker

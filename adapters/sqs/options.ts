@@ -1,6 +1,15 @@
-import type { SQSClientConfig } from "@aws-sdk/client-sqs";
 import { MessagingError } from "../../core/errors.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
+
+/** Credentials for AWS, as the SDK takes them. */
+export interface AwsCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** For credentials that expire. */
+  readonly sessionToken?: string;
+  /** When a function is asked for new ones. */
+  readonly expiration?: Date;
+}
 
 /** How to reach SQS and SNS and what to ask of them. Everything has a default. */
 export interface SqsOptions {
@@ -11,7 +20,7 @@ export interface SqsOptions {
   /** The URL of SNS. Default: `endpoint` if that is given, otherwise AWS's own for the region. */
   readonly snsEndpoint?: string;
   /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
-  readonly credentials?: SQSClientConfig["credentials"];
+  readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
   /** What the names of all queues and topics begin with: letters, digits, `-`. Default: nothing. */
   readonly namePrefix?: string;
   /**
@@ -48,7 +57,7 @@ export interface Settings {
   readonly region: string | undefined;
   readonly endpoint: string | undefined;
   readonly snsEndpoint: string | undefined;
-  readonly credentials: SQSClientConfig["credentials"];
+  readonly credentials: SqsOptions["credentials"];
   readonly namePrefix: string;
   readonly leaseMs: number;
   readonly waitSeconds: number;

@@ -41,6 +41,7 @@ describe("the entry points", () => {
     for (const pattern of below("patterns", (name) => name)) {
       folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
     }
+    folders.push(...below("integrations", (integration) => `./${integration}`));
     expect(entries.map(({ name }) => name).sort()).toEqual([".", "./conformance", ...suites, ...folders].sort());
     for (const entry of entries) {
       expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);

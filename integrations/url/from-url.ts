@@ -1,0 +1,54 @@
+import type { Adapter } from "../../core/adapter.ts";
+import { checkOptions } from "../../core/names.ts";
+import type { BrokerUrl } from "./broker-url.ts";
+import { BROKERS } from "./brokers.ts";
+import { nearest } from "./nearest.ts";
+import type { UrlOptions } from "./options.ts";
+import { refuseAs } from "./refuse.ts";
+import { urlParts } from "./url-parts.ts";
+
+const WHERE = "fromUrl()";
+
+/**
+ * The adapter for a URL:
+ *
+ * - `memory:`, the broker of this process
+ * - `amqp://user:password@host:5672/vhost`, RabbitMQ; with `amqps:` encrypted
+ * - `kafka://user:password@a:9092,b:9092`, Kafka; with `kafka+ssl:` encrypted
+ * - `sqs://eu-central-1`, SQS and SNS; an emulator with `?endpoint=http://localhost:4566`
+ *
+ * The query holds options of the adapter under their own names, as in `kafka://a:9092?sessionTimeoutMs=10000`, with a dot
+ * for what is within another: `reconnect.maxMs=5000`. Each call makes an adapter of its own, for one broker object;
+ * nothing is connected before that starts. The adapter and its client are imported here, and not earlier.
+ *
+ * Rejects with `invalid` for a URL that is missing, malformed or of an unknown scheme, and for options that are unknown
+ * or wrong, by name and all at once; with `unsupported` if the client of the broker is not installed, and says which
+ * package that is. No error quotes a value: any may be a password in the wrong place.
+ *
+ * @example createBroker(await fromUrl(process.env.BROKER_URL))
+ */
+export async function fromUrl(url: string | undefined, options: UrlOptions = {}): Promise<Adapter> {
+  const { broker, settings } = readUrl(url, options);
+  return broker.adapter(settings);
+}
+
+/** Which broker a URL leads to, and the options for its adapter. Throws `invalid`. */
+export function readUrl(
+  url: string | undefined,
+  options: UrlOptions = {},
+): { readonly broker: BrokerUrl; readonly settings: object } {
+  checkOptions(WHERE, options, Object.keys(BROKERS));
+  const forms = Object.values(BROKERS).map(({ form }) => form);
+  const refuse = (problem: string) => refuseAs(WHERE)(`${problem}; it takes a URL such as ${forms.join(" or ")}`);
+  if (typeof url !== "string" || url === "") throw refuse("got no URL; is the variable set that holds it?");
+  const parts = urlParts(url, refuse);
+  const broker = Object.values(BROKERS).find(({ schemes }) => schemes.includes(parts.scheme));
+  if (broker === undefined) {
+    const meant = nearest(
+      parts.scheme,
+      Object.values(BROKERS).flatMap(({ schemes }) => schemes),
+    );
+    throw refuse(`knows no broker by ${parts.scheme}:${meant === undefined ? "" : ` (did you mean ${meant}:?)`}`);
+  }
+  return { broker, settings: broker.options(parts, options[broker.name] ?? {}) };
+}
