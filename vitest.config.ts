@@ -16,6 +16,7 @@ const alias = [
   { find: /^anybroker\/idempotency\/redis$/, replacement: source("patterns/idempotency/redis/index.ts") },
   { find: /^anybroker\/idempotency\/sqlite$/, replacement: source("patterns/idempotency/sqlite/index.ts") },
   { find: /^anybroker\/idempotency\/conformance$/, replacement: source("test/conformance/idempotency/index.ts") },
+  { find: /^anybroker\/migration$/, replacement: source("patterns/migration/index.ts") },
   { find: /^anybroker\/outbox$/, replacement: source("patterns/outbox/index.ts") },
   { find: /^anybroker\/outbox\/postgres$/, replacement: source("patterns/outbox/postgres/index.ts") },
   { find: /^anybroker\/outbox\/sqlite$/, replacement: source("patterns/outbox/sqlite/index.ts") },

@@ -1,0 +1,98 @@
+import type { Destination, MessagingError } from "../../core/index.ts";
+
+/** Which messages of a queue or subscription are moved. */
+export type BridgeContent = "messages" | "dead-letters" | "suspects";
+
+/** The options of {@link bridge}. */
+export interface BridgeOptions {
+  /** What is moved: a queue, or a subscription made by `subscription()`. */
+  readonly source: Destination;
+  /**
+   * Where it goes: a queue, a topic or a subscription. Default: what has the name of the source on the other broker; from a
+   * subscription that is the subscription itself, so that no other one sees its events.
+   */
+  readonly target?: Destination;
+  /**
+   * `messages`, or what was set apart: `dead-letters` stand in the dead letters of the target afterwards, and `suspects`
+   * come to the target itself. Default `messages`.
+   */
+  readonly content?: BridgeContent;
+  /** Whether `run` ends when the source is empty, or goes on until it is stopped. Default `drained`. */
+  readonly until?: "drained" | "stopped";
+  /** The most messages per second. Default: no limit. `setRate` changes it. */
+  readonly rate?: number;
+  /** The most messages in hand. Default 1,000. */
+  readonly maxMessages?: number;
+  /** The most bytes of bodies in hand; a single larger one goes alone. Default 32 MiB. */
+  readonly maxBytes?: number;
+  /**
+   * How long the source has to be seen empty where its broker only estimates how much stands there, in milliseconds.
+   * Default 10,000.
+   */
+  readonly emptyForMs?: number;
+  /** Told at most twice a second, and at the end. What it throws is ignored. */
+  readonly onProgress?: (status: BridgeStatus) => void;
+}
+
+/** Why a message was left where it stood. */
+export interface LeftMessage {
+  readonly id: string;
+  /** `too-large`, `rejected`, …; of a message behind another of its key that was left, the error of that one. */
+  readonly error: MessagingError;
+}
+
+/** A snapshot of a bridge. Counts are since it was made. */
+export interface BridgeStatus {
+  /** As people read it: `orders`, `order.placed.billing.dlq`. */
+  readonly source: string;
+  readonly target: string;
+  readonly state: "new" | "running" | "paused" | "ended";
+  /** Confirmed on the new broker and gone from the old one. */
+  readonly moved: number;
+  /** Confirmed on the new broker and, since the old one had taken them back meanwhile, moved once more under the same id. */
+  readonly repeated: number;
+  /** Taken and not yet settled. */
+  readonly inHand: number;
+  /** Left where they stood: the other broker refuses them. */
+  readonly left: number;
+  /** Messages that still stand at the source, as far as it was asked; undefined before. */
+  readonly remaining: number | undefined;
+  /** Messages per second, over the last seconds. */
+  readonly rate: number;
+  /** Why nothing moves for now; it goes on trying. */
+  readonly stalled: MessagingError | undefined;
+}
+
+/** What a bridge did. */
+export interface BridgeResult {
+  /** `drained`: nothing is left, but for what is in `left`. `stopped`: by `stop` or the signal. `failed`: see `error`. */
+  readonly end: "drained" | "stopped" | "failed";
+  readonly moved: number;
+  readonly repeated: number;
+  /** How many were left where they stood. */
+  readonly left: number;
+  /** The first hundred of them. */
+  readonly leftMessages: readonly LeftMessage[];
+  readonly durationMs: number;
+  /** Why nothing can be moved at all, as in `not-found` or `unauthorized`. */
+  readonly error: MessagingError | undefined;
+}
+
+/** Moves messages from one broker to another. */
+export interface Bridge {
+  /**
+   * Moves. Resolves when it ended, whatever the reason; rejects with `closed` if one of the broker objects is not started,
+   * and with `not-found` if there is no such source. A second call while it runs shares the first; after it ended it goes
+   * on.
+   */
+  run(options?: { readonly signal?: AbortSignal }): Promise<BridgeResult>;
+  /** Takes nothing more, and gives back what was not sent. */
+  pause(): void;
+  /** Goes on after {@link Bridge.pause}. */
+  resume(): void;
+  /** Messages per second from now on; undefined for no limit. */
+  setRate(rate: number | undefined): void;
+  /** Takes nothing more, waits for the confirms of what was sent, and gives back the rest. A second call waits for the first. */
+  stop(): Promise<void>;
+  status(): BridgeStatus;
+}

@@ -1,0 +1,121 @@
+import {
+  type Capabilities,
+  type CapabilityName,
+  type Destination,
+  describeAddress,
+  MessagingError,
+  type Support,
+} from "../../core/index.ts";
+import { addressOf } from "./addresses.ts";
+import type { Comparable, Comparison, Difference, DifferenceName } from "./comparison.ts";
+
+/** A lease is how a broker notices a death, and nothing that anybody asks for. */
+const COMPARED = [
+  "order",
+  "delay",
+  "priority",
+  "ttl",
+  "replay",
+  "fanOut",
+  "routingFilter",
+  "deduplication",
+  "transactions",
+  "durable",
+] as const satisfies readonly CapabilityName[];
+
+const LIMITS = ["maxMessageBytes", "maxHeaders", "maxHeaderBytes"] as const;
+const RANK: Readonly<Record<Support, number>> = { native: 2, emulated: 1, unsupported: 0 };
+
+/**
+ * What the new broker cannot do that the old one can, what it does otherwise, and what it can besides. Asks nobody: the
+ * adapters need not be open. Throws `invalid` for what is no destination.
+ */
+export function compareBrokers(
+  from: Comparable,
+  to: Comparable,
+  destinations: readonly Destination[] = [],
+): Comparison {
+  const capabilities = COMPARED.flatMap((name) => capability(name, from, to, destinations));
+  const differences = [...capabilities, ...levels(from, to, destinations), ...limits(from, to)];
+  const lost = differences.filter(({ kind }) => kind === "lost").map(({ name }) => name);
+  return { from: from.name, to: to.name, differences, lost };
+}
+
+/** Throws `unsupported`, naming everything, if something is lost that was not accepted. */
+export function refuseLost({ from, to, differences }: Comparison, accepted: readonly string[]): void {
+  const open = differences.filter(({ kind, name }) => kind === "lost" && !accepted.includes(name));
+  if (open.length === 0) return;
+  const shown = open.map(({ name, askedBy, note }) => {
+    const asked = askedBy.length === 0 ? "" : `, asked for by ${askedBy.join(" and ")}`;
+    return `${name}${asked} (${note})`;
+  });
+  throw new MessagingError(
+    "unsupported",
+    `moving from ${from} to ${to} loses ${shown.join("; ")}. Nothing was begun; do without and accept each by its name, or choose another broker`,
+  );
+}
+
+function capability(
+  name: (typeof COMPARED)[number],
+  from: Comparable,
+  to: Comparable,
+  destinations: readonly Destination[],
+): readonly Difference[] {
+  const before = from.capabilities[name].support;
+  const { support: after, note } = to.capabilities[name];
+  const askedBy = destinations.filter((each) => asks(each, name)).map((each) => describeAddress(addressOf(each)));
+  // What is asked for is refused by the new broker, whatever the old one did about it.
+  const isLost = after === "unsupported" && (before !== "unsupported" || askedBy.length > 0);
+  if (before === after && !isLost) return [];
+  const kind = isLost ? "lost" : RANK[after] < RANK[before] ? "emulated" : "gained";
+  return [{ name, from: before, to: after, kind, askedBy, note }];
+}
+
+function asks(destination: Destination, name: CapabilityName): boolean {
+  if (destination.kind === "subscription") {
+    const { filter, from } = destination.options;
+    if (name === "routingFilter") return filter !== undefined && filter !== "#";
+    return name === "replay" && from !== undefined && from !== "now";
+  }
+  const { options } = destination;
+  if (name === "order") return options.ordered === true;
+  if (name === "durable") return options.durable === true;
+  if (name === "ttl") return options.ttlMs !== undefined;
+  if (name === "fanOut") return destination.kind === "topic";
+  return name === "priority" && destination.kind === "queue" && (destination.options.priorities ?? 1) > 1;
+}
+
+/** How many priorities there are, where both brokers have them. */
+function levels(from: Comparable, to: Comparable, destinations: readonly Destination[]): readonly Difference[] {
+  const before = from.capabilities.priority.levels;
+  const { levels: after, support } = to.capabilities.priority;
+  if (support === "unsupported" || before === after) return [];
+  const asking = destinations.filter((each) => each.kind === "queue" && (each.options.priorities ?? 1) > after);
+  const askedBy = asking.map((each) => describeAddress(addressOf(each)));
+  const note = `${to.name} has ${after}; what is sent with a higher one goes with the highest`;
+  return [{ name: "priorityLevels", from: before, to: after, kind: after < before ? "lost" : "gained", askedBy, note }];
+}
+
+function limits(from: Comparable, to: Comparable): readonly Difference[] {
+  return LIMITS.flatMap((name) => {
+    const before = from.capabilities[name];
+    const after = to.capabilities[name];
+    if (before === after) return [];
+    const note = `${to.name} takes ${after}, and ${from.name} ${before}; what is larger is refused with too-large`;
+    return [{ name, from: before, to: after, kind: after < before ? "lost" : "gained", askedBy: [], note }];
+  });
+}
+
+const NAMES: readonly DifferenceName[] = [...COMPARED, ...LIMITS, "priorityLevels"];
+
+/** Refuses a name that nothing could be lost under. */
+export function checkAccepted(where: string, accept: readonly string[], also: readonly string[] = []): void {
+  if (!Array.isArray(accept)) throw new MessagingError("invalid", `${where} { accept } takes a list of names`);
+  const known: readonly string[] = [...NAMES, ...also];
+  const unknown = accept.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new MessagingError("invalid", `${where} { accept } knows ${known.join(", ")}, not ${String(unknown)}`);
+}
+
+/** What of the capabilities was given up: destinations are declared without it. */
+export type GivenUp = ReadonlySet<keyof Capabilities | "priorityLevels" | "parity">;

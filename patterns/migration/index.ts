@@ -1,0 +1,11 @@
+export { bridge } from "./bridge.ts";
+export type * from "./bridge-contract.ts";
+export { compareBrokers } from "./compare.ts";
+export type * from "./comparison.ts";
+export type * from "./contract.ts";
+export { type MemoryMigrationStoreOptions, memoryMigrationStore } from "./memory-store.ts";
+export { migration } from "./migration.ts";
+export { migrationControl } from "./migration-control.ts";
+export type * from "./parity.ts";
+export * from "./steps.ts";
+export type * from "./store.ts";
