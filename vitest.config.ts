@@ -22,6 +22,7 @@ const alias = [
   { find: /^anybroker\/outbox\/sqlite$/, replacement: source("patterns/outbox/sqlite/index.ts") },
   { find: /^anybroker\/outbox\/conformance$/, replacement: source("test/conformance/outbox/index.ts") },
   { find: /^anybroker\/backpressure$/, replacement: source("patterns/backpressure/index.ts") },
+  { find: /^anybroker\/inversify$/, replacement: source("integrations/inversify/index.ts") },
   { find: /^anybroker\/url$/, replacement: source("integrations/url/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];

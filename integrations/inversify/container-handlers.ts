@@ -1,0 +1,98 @@
+import type { Container, ContainerModule } from "inversify";
+import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
+import { asProblem } from "../../core/engine/start-failed.ts";
+import {
+  type Broker,
+  type ConsumeOptions,
+  type Consumer,
+  type Handler,
+  MessagingError,
+  type Middleware,
+} from "../../core/index.ts";
+import { HandlerTrials } from "./handler-trials.ts";
+import { BROKER, brokerOf } from "./identifiers.ts";
+import { MessageScope } from "./message-scope.ts";
+import { type PlannedHandler, planHandlers } from "./planned-handler.ts";
+
+/** The consumers of a container, or what keeps it from having them. */
+export interface Consumers {
+  readonly consumers: readonly Consumer[];
+  readonly problems: MessagingError[];
+}
+
+/** The handlers that are bound in a container, on their way to consumers. */
+export class ContainerHandlers {
+  readonly #perMessage: readonly ContainerModule[];
+  readonly #trials: HandlerTrials | undefined;
+
+  constructor(perMessage: readonly ContainerModule[], tryHandlers: boolean) {
+    this.#perMessage = perMessage;
+    this.#trials = tryHandlers ? new HandlerTrials() : undefined;
+  }
+
+  /** Makes a consumer for each handler, paused, on brokers that are not started. Never rejects. */
+  async consume(container: Container): Promise<Consumers> {
+    const { handlers, problems } = planHandlers(container);
+    const found: MessagingError[] = [...problems];
+    const consumers: Consumer[] = [];
+    for (const planned of handlers) {
+      const scope = new MessageScope(container, this.#perMessage, planned.handler);
+      const problem = await this.#trials?.problem(scope, planned);
+      if (problem !== undefined) found.push(problem);
+      try {
+        consumers.push(await consume(container, planned, scope));
+      } catch (error) {
+        found.push(asProblem(error));
+      }
+    }
+    return { consumers, problems: found };
+  }
+}
+
+async function consume(container: Container, planned: PlannedHandler, scope: MessageScope): Promise<Consumer> {
+  const { broker: name, use, ...rest } = planned.options;
+  const broker = container.get<Broker>(name === undefined ? BROKER : brokerOf(name));
+  const options = use === undefined ? rest : { ...rest, use: await middleware(container, planned, use) };
+  const consumer = consumeFrom(broker, planned, handlerIn(scope, planned, broker), options);
+  consumer.pause();
+  return consumer;
+}
+
+function consumeFrom(
+  broker: Broker,
+  { destination, subscription = "" }: PlannedHandler,
+  handler: Handler<unknown>,
+  options: ConsumeOptions,
+): Consumer {
+  if (destination.kind === "queue") return broker.consume<never, unknown>(destination, handler, options);
+  return broker.subscribe<never, unknown>(destination, subscription, handler, options);
+}
+
+function handlerIn(scope: MessageScope, { title }: PlannedHandler, broker: Broker): Handler<unknown> {
+  const { [INTERNALS]: internals } = broker as { readonly [INTERNALS]?: BrokerInternals };
+  return (body, delivery) =>
+    scope.run(body as never, delivery, (cause) => {
+      const what = `${title}, failed on message ${delivery.id}, and what it had used could not be released; see the cause`;
+      const error = new MessagingError("rejected", what, { cause });
+      if (internals === undefined) process.emitWarning(error);
+      else internals.emit({ type: "notice", error });
+    });
+}
+
+/** Middleware that is given by symbol is in the container. */
+function middleware(
+  container: Container,
+  { title }: PlannedHandler,
+  use: readonly (Middleware | symbol)[],
+): Promise<Middleware[]> {
+  const found = use.map(async (each) => {
+    if (typeof each !== "symbol") return each;
+    try {
+      return await container.getAsync<Middleware>(each);
+    } catch (cause) {
+      const what = `${title}, uses ${String(each)}, which could not be had; see the cause, and bind middleware by it`;
+      throw new MessagingError("invalid", what, { cause });
+    }
+  });
+  return Promise.all(found);
+}

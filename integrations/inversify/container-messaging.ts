@@ -1,0 +1,91 @@
+import type { Container, ServiceIdentifier } from "inversify";
+import { asProblem, startFailed } from "../../core/engine/start-failed.ts";
+import { type Broker, type BrokerStatus, type Consumer, MessagingError, type StopOptions } from "../../core/index.ts";
+import type { ContainerHandlers } from "./container-handlers.ts";
+import type { Messaging } from "./messaging.ts";
+
+const DEFAULT_STOP_MS = 30_000;
+
+/** The one owner of all lives in a container. */
+export class ContainerMessaging implements Messaging {
+  /** Of the brokers, by name. */
+  readonly #identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>;
+  readonly #handlers: ContainerHandlers;
+  #container: Container | undefined;
+  /** While started. */
+  #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>, handlers: ContainerHandlers) {
+    this.#identifiers = identifiers;
+    this.#handlers = handlers;
+  }
+
+  /** Before the first start: inversify does not tell what it makes which container it is in. */
+  attach(container: Container): void {
+    this.#container = container;
+  }
+
+  start(): Promise<void> {
+    return this.#inTurn(() => this.#start());
+  }
+
+  stop({ timeoutMs = DEFAULT_STOP_MS }: StopOptions = {}): Promise<void> {
+    return this.#inTurn(() => this.#stop(timeoutMs));
+  }
+
+  status(): Readonly<Record<string, BrokerStatus>> {
+    return Object.fromEntries([...this.#brokers()].map(([name, broker]) => [name, broker.status()]));
+  }
+
+  /** One after another. */
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(run);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  /** They are resolved each time, so that a test may rebind them. */
+  #brokers(): ReadonlyMap<string, Broker> {
+    const container = this.#attached();
+    return new Map([...this.#identifiers].map(([name, identifier]) => [name, container.get(identifier)]));
+  }
+
+  #attached(): Container {
+    if (this.#container !== undefined) return this.#container;
+    throw new MessagingError("invalid", "messaging is not started: call startMessaging(container) first");
+  }
+
+  async #start(): Promise<void> {
+    if (this.#running !== undefined) return;
+    const brokers = [...this.#brokers().values()];
+    const { consumers, problems } = await this.#handlers.consume(this.#attached());
+    if (problems.length === 0)
+      problems.push(...failures(await Promise.allSettled(brokers.map((each) => each.start()))));
+    if (problems.length > 0) {
+      await end(brokers, consumers, 0);
+      throw startFailed(problems);
+    }
+    this.#running = { brokers, consumers };
+    for (const consumer of consumers) consumer.resume();
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    if (this.#running === undefined) return;
+    const { brokers, consumers } = this.#running;
+    await end(brokers, consumers, timeoutMs);
+    this.#running = undefined;
+  }
+}
+
+/** The handlers of all brokers end before any broker is closed: what still runs may publish to another. */
+async function end(brokers: readonly Broker[], consumers: readonly Consumer[], timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  await Promise.all(consumers.map((consumer) => consumer.stop({ timeoutMs })));
+  const left = Math.max(Math.ceil(deadline - performance.now()), 0);
+  await Promise.all(brokers.map((broker) => broker.stop({ timeoutMs: left })));
+}
+
+function failures(ends: readonly PromiseSettledResult<void>[]): readonly MessagingError[] {
+  return ends.flatMap((end) => (end.status === "rejected" ? [asProblem(end.reason)] : []));
+}

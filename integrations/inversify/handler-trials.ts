@@ -1,0 +1,57 @@
+import { type Delivery, MessagingError } from "../../core/index.ts";
+import type { HandlerClass, MessageHandler } from "./message-handler.ts";
+import type { MessageScope } from "./message-scope.ts";
+import type { PlannedHandler } from "./planned-handler.ts";
+
+/** Makes handlers as for a message, and releases them, so that one that cannot be made is known before it is needed. */
+export class HandlerTrials {
+  /** What was found once stays so: the singleton has what it took. */
+  readonly #captive = new Map<HandlerClass<never>, MessagingError>();
+
+  /**
+   * Tries one handler, twice where the delivery is injected: what takes it the first time only keeps it, and would keep
+   * the first message's for all others. Resolves with the problem, if there is one.
+   */
+  async problem(scope: MessageScope, planned: PlannedHandler): Promise<MessagingError | undefined> {
+    const { handler, title } = planned;
+    const delivery = trialDelivery(planned);
+    let handles = false;
+    const look = (made: MessageHandler<never>): void => {
+      handles = typeof made.handle === "function";
+    };
+    try {
+      const injected = await scope.construct(delivery, look);
+      const again = injected === 0 ? 0 : await scope.construct(delivery, look);
+      if (again < injected) this.#captive.set(handler, captive(title));
+    } catch (cause) {
+      const what = `${title}, could not be made and released as for a message`;
+      return new MessagingError("invalid", `${what}; see the cause, and bind what it asks for`, { cause });
+    }
+    if (!handles) return new MessagingError("invalid", `${title}, has no method handle(body, delivery)`);
+    return this.#captive.get(handler);
+  }
+}
+
+function captive(title: string): MessagingError {
+  const what = `${title}: a singleton on the way to it injects the delivery`;
+  return new MessagingError(
+    "invalid",
+    `${what}, and would keep the first message's for all others. Bind it in transient or request scope, or per message`,
+  );
+}
+
+/** Stands in for the delivery of a message: of the right source, and plain otherwise. */
+function trialDelivery({ destination, subscription }: PlannedHandler): Delivery {
+  return {
+    id: "trial",
+    key: undefined,
+    routingKey: undefined,
+    headers: {},
+    attempt: 1,
+    firstPublishedAt: new Date(),
+    destination: destination.name,
+    subscription,
+    signal: new AbortController().signal,
+    native: undefined,
+  };
+}

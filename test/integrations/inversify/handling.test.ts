@@ -1,0 +1,360 @@
+import { type Broker, type Delivery, deadLetter, type Middleware } from "anybroker";
+import {
+  BROKER,
+  bindHandler,
+  brokerOf,
+  DELIVERY,
+  Handles,
+  messagingModule,
+  PUBLISHER,
+  publisherOf,
+  startMessaging,
+} from "anybroker/inversify";
+import { Container, ContainerModule } from "inversify";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
+
+let container: Container;
+let broker: Broker;
+let done: string[];
+
+beforeEach(() => {
+  container = new Container();
+  broker = inProcess();
+  done = [];
+});
+
+afterEach(() => container.unbindAllAsync());
+
+const doneIs = (...expected: readonly string[]) => vi.waitFor(() => expect(done).toEqual(expected), 10_000);
+
+test("a handler bound plainly is made for each message, with what its constructor takes", async () => {
+  class Till {
+    readonly #delivery: Delivery;
+    constructor(delivery: Delivery) {
+      this.#delivery = delivery;
+    }
+    handle(order: Order, delivery: Delivery): void {
+      expect(this.#delivery).toBe(delivery);
+      done.push(`${order.id} of ${this.#delivery.destination}`);
+    }
+  }
+  container.bind(Till).toResolvedValue((delivery: Delivery) => new Till(delivery), [DELIVERY]);
+  bindHandler(container, orders, Till);
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  await broker.send(orders, { id: "a" });
+  await doneIs("a of orders");
+  await broker.send(orders, { id: "b" });
+  await doneIs("a of orders", "b of orders");
+});
+
+test("a decorated class is bound by itself, for all that it is decorated with", async () => {
+  class Desk {
+    handle(order: Order, { destination, subscription }: Delivery): void {
+      done.push([order.id, destination, subscription].join(" "));
+    }
+  }
+  // What the decorators do, written as calls.
+  Handles(orders)(Desk);
+  Handles(placed, "desk")(Desk);
+  bindHandler(container, Desk);
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  await broker.send(orders, { id: "a" });
+  await doneIs("a orders ");
+  await broker.publish(placed, { id: "b" });
+  await doneIs("a orders ", "b order.placed desk");
+});
+
+test("modules bind their handlers, services take the publisher only", async () => {
+  class Shop {
+    readonly publisher = container.get(PUBLISHER);
+    place = (id: string) => this.publisher.publish(placed, { id });
+  }
+  const subscriber = (name: string) =>
+    new ContainerModule((binder) => {
+      class Subscriber {
+        handle = (order: Order) => void done.push(`${name} ${order.id}`);
+      }
+      bindHandler(binder, placed, name, Subscriber);
+    });
+  container.load(messagingModule({ broker }), subscriber("billing"), subscriber("kitchen"));
+  await startMessaging(container);
+  await new Shop().place("a");
+  await vi.waitFor(() => expect(done.toSorted()).toEqual(["billing a", "kitchen a"]));
+});
+
+describe("lives of handlers", () => {
+  let made = 0;
+  class Counter {
+    readonly number = ++made;
+    handle = (): void => void done.push(`object ${this.number}`);
+  }
+
+  beforeEach(() => {
+    made = 0;
+    bindHandler(container, orders, Counter, { concurrency: 1 });
+    // The trials at start make objects too.
+    container.load(messagingModule({ broker, tryHandlers: false }));
+  });
+
+  async function handleTwo(): Promise<void> {
+    await startMessaging(container);
+    await broker.send(orders, { id: "a" });
+    await broker.send(orders, { id: "b" });
+    await vi.waitFor(() => expect(done).toHaveLength(2));
+  }
+
+  test("one for each message, where it is not bound", async () => {
+    await handleTwo();
+    expect(done).toEqual(["object 1", "object 2"]);
+  });
+
+  test("one for all messages, where it is bound as a singleton", async () => {
+    container.bind(Counter).toSelf().inSingletonScope();
+    await handleTwo();
+    expect(done).toEqual(["object 1", "object 1"]);
+  });
+
+  test("one for each message, where it is bound as transient", async () => {
+    container.bind(Counter).toSelf().inTransientScope();
+    await handleTwo();
+    expect(done).toEqual(["object 1", "object 2"]);
+  });
+});
+
+test("what is bound in request scope is shared within a message", async () => {
+  const PART = Symbol("part");
+  let made = 0;
+  class Whole {
+    readonly parts: readonly number[];
+    constructor(...parts: readonly number[]) {
+      this.parts = parts;
+    }
+    handle = (): void => void done.push(this.parts.join(" "));
+  }
+  container
+    .bind<number>(PART)
+    .toDynamicValue(() => ++made)
+    .inRequestScope();
+  container.bind(Whole).toResolvedValue((one: number, two: number) => new Whole(one, two), [PART, PART]);
+  bindHandler(container, orders, Whole);
+  container.load(messagingModule({ broker, tryHandlers: false }));
+  await startMessaging(container);
+  await broker.send(orders, { id: "a" });
+  await doneIs("1 1");
+  await broker.send(orders, { id: "b" });
+  await doneIs("1 1", "2 2");
+});
+
+describe("what is bound per message", () => {
+  const WORK = Symbol("unit of work");
+  let made = 0;
+  let fails: ReadonlySet<string>;
+
+  class Job {
+    readonly #work: string;
+    constructor(work: string) {
+      this.#work = work;
+    }
+    async handle(order: Order) {
+      done.push(`${order.id} in ${this.#work}`);
+      if (fails.has("handler")) throw new Error("the handler fails");
+      return order.id === "dead" ? deadLetter("as it says") : undefined;
+    }
+  }
+
+  const perMessage = new ContainerModule(({ bind }) => {
+    bind<string>(WORK)
+      .toDynamicValue(async () => `work ${++made}`)
+      .inSingletonScope()
+      .onDeactivation(async (work) => {
+        done.push(`released ${work}`);
+        if (fails.has("release")) throw new Error("the release fails");
+      });
+  });
+
+  beforeEach(() => {
+    made = 0;
+    fails = new Set();
+    container.bind(Job).toResolvedValue((work: string) => new Job(work), [WORK]);
+    bindHandler(container, orders, Job);
+  });
+
+  async function start(of: Broker = broker): Promise<void> {
+    broker = of;
+    container.load(messagingModule({ broker, perMessage: [perMessage] }));
+    await startMessaging(container);
+    // By the trial.
+    expect(done.splice(0)).toEqual(["released work 1"]);
+  }
+
+  test("is made anew for each, and released after its handler", async () => {
+    await start();
+    await broker.send(orders, { id: "a" });
+    await doneIs("a in work 2", "released work 2");
+    await broker.send(orders, { id: "dead" });
+    await doneIs("a in work 2", "released work 2", "dead in work 3", "released work 3");
+    await vi.waitFor(() => expect(broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
+  });
+
+  test("is released when the handler fails, whose failure counts", async () => {
+    const events: unknown[] = [];
+    await start(inProcess({ onEvent: (event) => events.push(event) }));
+    fails = new Set(["handler", "release"]);
+    await broker.send(orders, { id: "a" }, { id: "m" });
+    await doneIs("a in work 2", "released work 2", "a in work 3", "released work 3");
+    await vi.waitFor(() =>
+      expect(events).toContainEqual(
+        expect.objectContaining({ type: "dead-lettered", error: new Error("the handler fails") }),
+      ),
+    );
+    // What else failed is told beside it.
+    expect(events).toContainEqual({
+      type: "notice",
+      error: expect.objectContaining({
+        code: "rejected",
+        message: expect.stringMatching(/^Job, which handles queue "orders", failed on message m, .* not be released/),
+        cause: new Error("the release fails"),
+      }),
+    });
+  });
+
+  test("is a failure of the message where it cannot be released", async () => {
+    const events: unknown[] = [];
+    await start(inProcess({ onEvent: (event) => events.push(event) }));
+    fails = new Set(["release"]);
+    await broker.send(orders, { id: "a" });
+    await vi.waitFor(() =>
+      expect(events).toContainEqual(
+        expect.objectContaining({ type: "dead-lettered", error: new Error("the release fails") }),
+      ),
+    );
+    expect(done).toEqual(["a in work 2", "released work 2", "a in work 3", "released work 3"]);
+  });
+});
+
+test("a handler whose construction fails for a message has failed on it, and the next one is tried", async () => {
+  let fails = false;
+  class Fragile {
+    constructor() {
+      if (fails) throw new Error("no room");
+    }
+    handle = (order: Order): void => void done.push(order.id);
+  }
+  const events: string[] = [];
+  broker = inProcess({
+    onEvent: (event) => {
+      if (event.type === "retried") events.push(String(event.error));
+    },
+  });
+  bindHandler(container, orders, Fragile);
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  fails = true;
+  await broker.send(orders, { id: "a" });
+  await vi.waitFor(() => expect(broker.status().consumers).toMatchObject([{ failed: 2, deadLettered: 1 }]));
+  expect(events).toEqual(["Error: no room"]);
+  fails = false;
+  await broker.send(orders, { id: "b" });
+  await doneIs("b");
+});
+
+test("many messages at once have a container each", async () => {
+  const all = Array.from({ length: 50 }, (_, index) => `order-${index}`);
+  const gate = Promise.withResolvers<void>();
+  const seen = new Map<string, string>();
+  let running = 0;
+  class Slow {
+    readonly #delivery: Delivery;
+    constructor(delivery: Delivery) {
+      this.#delivery = delivery;
+    }
+    async handle(order: Order): Promise<void> {
+      running++;
+      await gate.promise;
+      seen.set(order.id, this.#delivery.id);
+    }
+  }
+  container.bind(Slow).toResolvedValue((delivery: Delivery) => new Slow(delivery), [DELIVERY]);
+  bindHandler(container, orders, Slow, { concurrency: all.length });
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  await broker.sendMany(
+    orders,
+    all.map((id) => ({ body: { id }, options: { id: `of-${id}` } })),
+  );
+  await vi.waitFor(() => expect(running).toBe(all.length));
+  gate.resolve();
+  await vi.waitFor(() => expect(seen.size).toBe(all.length));
+  for (const id of all) expect(seen.get(id)).toBe(`of-${id}`);
+});
+
+test("a handler says its options, and middleware may be in the container", async () => {
+  const note =
+    (name: string): Middleware =>
+    (next) =>
+    (body, delivery) => {
+      done.push(name);
+      return next(body, delivery);
+    };
+  const COUNTED = Symbol("counted");
+  class Careful {
+    handle(order: Order, { attempt }: Delivery): void {
+      done.push(`${order.id} ${attempt}`);
+      if (attempt < 3) throw new Error("not yet");
+    }
+  }
+  container
+    .bind<Middleware>(COUNTED)
+    .toDynamicValue(async () => note("inner"))
+    .inSingletonScope();
+  const retry = { attempts: 3, delay: { firstMs: 1, jitter: 0 } };
+  bindHandler(container, orders, Careful, { use: [note("outer"), COUNTED], retry, concurrency: 7 });
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  expect(broker.status().consumers).toMatchObject([{ source: "orders", concurrency: 7 }]);
+  await broker.send(orders, { id: "a" });
+  await doneIs("outer", "inner", "a 1", "outer", "inner", "a 2", "outer", "inner", "a 3");
+});
+
+test("several brokers stand in one container by their names", async () => {
+  const brokers = { fast: inProcess(), kept: inProcess() };
+  class Relay {
+    handle = async (order: Order): Promise<void> => {
+      done.push(`fast ${order.id}`);
+      await container.get(publisherOf("kept")).send(orders, order);
+    };
+  }
+  class End {
+    handle = (order: Order): void => void done.push(`kept ${order.id}`);
+  }
+  bindHandler(container, orders, Relay, { broker: "fast" });
+  bindHandler(container, orders, End, { broker: "kept" });
+  // And one without a name beside them.
+  bindHandler(container, returns, End);
+  container.load(messagingModule({ broker, brokers }));
+  const messaging = await startMessaging(container);
+  expect(container.get(brokerOf("fast"))).toBe(brokers.fast);
+  expect(container.get(BROKER)).toBe(broker);
+  expect(Object.keys(messaging.status()).sort()).toEqual(["default", "fast", "kept"]);
+  await container.get(publisherOf("fast")).send(orders, { id: "a" });
+  await doneIs("fast a", "kept a");
+  await container.get(PUBLISHER).send(returns, { id: "b" });
+  await doneIs("fast a", "kept a", "kept b");
+});
+
+test("a test brings another broker in one line", async () => {
+  class Desk {
+    handle = (order: Order): void => void done.push(order.id);
+  }
+  const neverStarted = inProcess();
+  container.load(messagingModule({ broker: neverStarted }));
+  bindHandler(container, orders, Desk);
+  (await container.rebindAsync(BROKER)).toConstantValue(broker);
+  await startMessaging(container);
+  await container.get(PUBLISHER).send(orders, { id: "a" });
+  await doneIs("a");
+  expect(neverStarted.status().state).toBe("new");
+});
