@@ -38,17 +38,19 @@ export function readUrl(
   options: UrlOptions = {},
 ): { readonly broker: BrokerUrl; readonly settings: object } {
   checkOptions(WHERE, options, Object.keys(BROKERS));
-  const forms = Object.values(BROKERS).map(({ form }) => form);
-  const refuse = (problem: string) => refuseAs(WHERE)(`${problem}; it takes a URL such as ${forms.join(" or ")}`);
-  if (typeof url !== "string" || url === "") throw refuse("got no URL; is the variable set that holds it?");
-  const parts = urlParts(url, refuse);
-  const broker = Object.values(BROKERS).find(({ schemes }) => schemes.includes(parts.scheme));
-  if (broker === undefined) {
-    const meant = nearest(
-      parts.scheme,
-      Object.values(BROKERS).flatMap(({ schemes }) => schemes),
-    );
-    throw refuse(`knows no broker by ${parts.scheme}:${meant === undefined ? "" : ` (did you mean ${meant}:?)`}`);
-  }
+  const known = Object.values(BROKERS);
+  const refuse = refuseAs(WHERE);
+  const refuseAll = (problem: string) => refuse(`${problem}; it takes ${known.map(({ form }) => form).join(" or ")}`);
+  if (typeof url !== "string" || url === "") throw refuseAll("got no URL; is the variable set that holds it?");
+  const parts = urlParts(url, refuseAll);
+  const broker = known.find(({ schemes }) => schemes.includes(parts.scheme));
+  if (broker === undefined) throw refuse(unknownScheme(parts.scheme));
   return { broker, settings: broker.options(parts, options[broker.name] ?? {}) };
+}
+
+function unknownScheme(scheme: string): string {
+  const known = Object.values(BROKERS).flatMap(({ schemes }) => schemes);
+  const meant = nearest(scheme, known);
+  const list = known.map((name) => `${name}:`).join(", ");
+  return `knows no broker by ${scheme}:${meant === undefined ? "" : ` (did you mean ${meant}:?)`}; it knows ${list}`;
 }

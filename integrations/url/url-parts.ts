@@ -29,13 +29,14 @@ export function urlParts(url: string, refuse: Refuse): UrlParts {
   // Only so can nothing that is said about the rest be a piece of the password.
   if (`${path}${query}`.includes("@")) throw refuse(`got a URL with an "@" behind its host; ${ENCODE}`);
   if (authority === undefined && path !== "") throw refuse('got a URL without the "//" behind its scheme');
-  const end = authority?.lastIndexOf("@") ?? -1;
-  const [, username = "", password = ""] = CREDENTIALS.exec(authority?.slice(0, Math.max(end, 0)) ?? "") ?? [];
+  const [hosts = "", userinfo = "", ...more] = (authority ?? "").split("@").reverse();
+  if (more.length > 0) throw refuse(`got a URL with more than one "@" before its path; ${ENCODE}`);
+  const [, username = "", password = ""] = CREDENTIALS.exec(userinfo) ?? [];
   return {
     scheme: scheme.toLowerCase(),
     username: decoded(username, refuse) || undefined,
     password: decoded(password, refuse) || undefined,
-    hosts: authority?.slice(end + 1) ?? "",
+    hosts,
     path,
     query,
     beforeQuery: url.split("?", 1)[0] ?? "",
