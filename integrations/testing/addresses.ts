@@ -1,0 +1,39 @@
+import type { Address, Source, Topology, WorkAddress } from "../../core/index.ts";
+
+type Rename = <Kind extends Address>(address: Kind) => Kind;
+
+/** Puts a prefix before the names of addresses. */
+export function renaming(prefix: string): Rename {
+  if (prefix === "") return (address) => address;
+  const rename = (address: Address): Address => {
+    switch (address.kind) {
+      case "queue":
+      case "topic":
+        return { ...address, name: prefix + address.name };
+      case "subscription":
+        return { ...address, topic: prefix + address.topic };
+      default:
+        return { ...address, of: rename(address.of) as WorkAddress };
+    }
+  };
+  return rename as Rename;
+}
+
+/** A topology under other names. */
+export function renamedTopology(topology: Topology, rename: Rename): Topology {
+  const renamed = <Declared extends { readonly address: Address }>(declared: Declared): Declared => ({
+    ...declared,
+    address: rename(declared.address),
+  });
+  return {
+    mode: topology.mode,
+    queues: topology.queues.map(renamed),
+    topics: topology.topics.map(renamed),
+    subscriptions: topology.subscriptions.map(renamed),
+  };
+}
+
+/** The queue or subscription that a source belongs to. */
+export function workOf(source: Source): WorkAddress {
+  return source.kind === "dead-letters" || source.kind === "suspects" ? source.of : source;
+}

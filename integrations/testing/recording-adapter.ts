@@ -1,0 +1,217 @@
+import {
+  type Adapter,
+  type Address,
+  addressName,
+  type Clock,
+  type DeliverySink,
+  type DeliveryToken,
+  type Depth,
+  type IncomingMessage,
+  type OutgoingMessage,
+  type ReceiveOptions,
+  type Receiver,
+  type SendReport,
+  type SendResult,
+  type Settlement,
+  type SettleResult,
+  type Source,
+  type WorkAddress,
+} from "../../core/index.ts";
+import { renamedTopology, renaming, workOf } from "./addresses.ts";
+import { errorOf, type Failures, type SendFailure } from "./failures.ts";
+import type { Held, Ledger } from "./ledger.ts";
+import type { Records } from "./records.ts";
+import type { HandlerWatch } from "./watch-handlers.ts";
+
+/** What the adapters of a kit tell, and whom they ask. */
+export interface Recording {
+  readonly clock: Clock;
+  readonly ledger: Ledger;
+  readonly records: Records;
+  readonly failures: Failures;
+  readonly handlers: HandlerWatch;
+  /** What is consumed from at present. */
+  readonly consumed: Set<Consumed>;
+}
+
+/** A queue or subscription that somebody consumes from. */
+export interface Consumed {
+  readonly work: WorkAddress;
+  depth(): Promise<Depth>;
+}
+
+/** An adapter under other names, which writes down what goes through it. What it carries is carried by the other one. */
+export function recordingAdapter<Native>(
+  inner: Adapter<Native>,
+  prefix: string,
+  recording: Recording,
+): Adapter<Native> {
+  const { browse, rewind } = inner;
+  const rename = renaming(prefix);
+  return {
+    name: inner.name,
+    capabilities: inner.capabilities,
+    sendLimits: inner.sendLimits,
+    physicalName: (address) => inner.physicalName(rename(address)),
+    open: (signals) => inner.open(signals),
+    declare(topology) {
+      recording.ledger.declared(topology);
+      return inner.declare(renamedTopology(topology, rename));
+    },
+    send: (to, batch, report) => send(inner, to, rename(to), batch, report, recording),
+    async receive(from, options, sink) {
+      const watched = new WatchedDeliveries(from, sink, recording);
+      const { subscription } = options;
+      const renamed: ReceiveOptions =
+        subscription === undefined
+          ? options
+          : { ...options, subscription: { ...subscription, address: rename(subscription.address) } };
+      const receiver = await inner.receive(rename(from), renamed, watched);
+      const consumed = { work: workOf(from), depth: () => inner.depth(rename(workOf(from))) };
+      if (from.kind === "queue" || from.kind === "subscription") recording.consumed.add(consumed);
+      return watched.settlingWith(receiver, () => recording.consumed.delete(consumed));
+    },
+    depth: (of) => inner.depth(rename(of)),
+    close: () => inner.close(),
+    ...(browse === undefined ? {} : { browse: (of) => browse.call(inner, rename(of)) }),
+    ...(rewind === undefined ? {} : { rewind: (of, to) => rewind.call(inner, rename(of), to) }),
+  };
+}
+
+/** One message of a batch, with what becomes of its result. */
+interface Passed {
+  readonly message: OutgoingMessage;
+  readonly report: (result: SendResult) => void;
+}
+
+function send(
+  inner: Adapter,
+  to: Address,
+  renamed: Address,
+  batch: readonly OutgoingMessage[],
+  report: SendReport,
+  recording: Recording,
+): void {
+  const passed: Passed[] = [];
+  batch.forEach((message, index) => {
+    const copy = recording.ledger.isCopy(to, message);
+    const failure = copy ? undefined : recording.failures.ofSend(to);
+    if (failure !== undefined && failure.stored !== true) {
+      report(index, { status: "rejected", error: errorOf(failure, to) });
+      return;
+    }
+    const told = (result: SendResult): void => report(index, result);
+    passed.push({ message, report: recorded(to, message, copy, failure, told, recording) });
+  });
+  if (passed.length === 0) return;
+  inner.send(
+    renamed,
+    passed.map(({ message }) => message),
+    (index, result) => passed[index]?.report(result),
+  );
+}
+
+/** Writes down what became of a message, and tells it on. */
+function recorded(
+  to: Address,
+  message: OutgoingMessage,
+  copy: boolean,
+  failure: SendFailure | undefined,
+  report: (result: SendResult) => void,
+  { clock, ledger, records, handlers }: Recording,
+): (result: SendResult) => void {
+  const expected = ledger.handedOver(to, message);
+  return (result) => {
+    if (result.status !== "confirmed") {
+      ledger.takenBack(expected);
+      report(result);
+      return;
+    }
+    const at = new Date(clock.now());
+    if (to.kind === "dead-letters") records.addDead(to.of, message, at);
+    else if (!copy) records.addSent(to, message, at);
+    // What was copied is not done with, whatever its handler said.
+    if (copy && to.kind !== "topic") handlers.take(addressName(workOf(to)), message.id);
+    report(failure === undefined ? result : { status: "rejected", error: errorOf(failure, to) });
+  };
+}
+
+/** The deliveries of one receiver, from the adapter to the engine and back. */
+class WatchedDeliveries<Native> implements DeliverySink<Native> {
+  readonly #source: Source;
+  readonly #sink: DeliverySink<Native>;
+  readonly #recording: Recording;
+  readonly #held = new Map<DeliveryToken, Held>();
+
+  constructor(source: Source, sink: DeliverySink<Native>, recording: Recording) {
+    this.#source = source;
+    this.#sink = sink;
+    this.#recording = recording;
+  }
+
+  deliver(batch: readonly IncomingMessage<Native>[]): void {
+    const { ledger } = this.#recording;
+    for (const incoming of batch) this.#held.set(incoming.token, ledger.delivered(this.#source, incoming));
+    this.#sink.deliver(batch);
+  }
+
+  lost(...[tokens, cause]: Parameters<DeliverySink["lost"]>): void {
+    for (const token of tokens === "all" ? [...this.#held.keys()] : tokens) this.#left(token, false);
+    this.#sink.lost(tokens, cause);
+  }
+
+  recall(tokens: readonly DeliveryToken[]): void {
+    this.#sink.recall(tokens);
+  }
+
+  stalled(...[cause]: Parameters<DeliverySink["stalled"]>): void {
+    this.#sink.stalled(cause);
+  }
+
+  flowing(): void {
+    this.#sink.flowing();
+  }
+
+  /** The receiver as the engine sees it. */
+  settlingWith(receiver: Receiver, closing: () => void): Receiver {
+    return {
+      get leaseMs() {
+        return receiver.leaseMs;
+      },
+      window: (count) => receiver.window(count),
+      settle: async (batch) => {
+        const results = await receiver.settle(batch);
+        for (const [index, settlement] of batch.entries()) this.#settled(settlement, results[index] ?? "fenced");
+        return results;
+      },
+      extend: (batch) => receiver.extend(batch),
+      close: async () => {
+        closing();
+        await receiver.close();
+        for (const token of [...this.#held.keys()]) this.#left(token, false);
+      },
+    };
+  }
+
+  #settled({ token, action }: Settlement, result: SettleResult): void {
+    const done = action === "ack" && result === "settled";
+    const held = this.#left(token, done);
+    if (held === undefined || !done) return;
+    const { clock, records, handlers } = this.#recording;
+    const work = workOf(this.#source);
+    if (this.#source.kind === "dead-letters") {
+      records.removeDead(work, held.id);
+      return;
+    }
+    const success = handlers.take(addressName(work), held.id);
+    if (success !== undefined) records.addConsumed(work, success, new Date(clock.now()));
+  }
+
+  #left(token: DeliveryToken, done: boolean): Held | undefined {
+    const held = this.#held.get(token);
+    if (held === undefined) return undefined;
+    this.#held.delete(token);
+    this.#recording.ledger.left(held, done);
+    return held;
+  }
+}

@@ -1,0 +1,95 @@
+import { type Clock, MessagingError, systemClock, type Timer } from "../../core/index.ts";
+import { turn } from "./real-time.ts";
+
+/** The clock that the brokers of a kit run on; see {@link TestKit.clock}. */
+export interface TestClock extends Clock {
+  /** Whether time moves only when it is told to. False on a broker of its own, where it is the machine's. */
+  readonly virtual: boolean;
+  /**
+   * Moves time forward. Whatever falls due on the way happens at its own time, in order, each time followed by all that
+   * promises make of it; handlers that wait for real I/O are not waited for. Resolves when the time is there. Rejects with
+   * `unsupported` where the clock is not virtual, and with `invalid` for what is no number of milliseconds from 0 up.
+   */
+  advance(ms: number): Promise<void>;
+}
+
+interface VirtualTimer {
+  readonly at: number;
+  readonly order: number;
+  readonly run: () => void;
+}
+
+/** Time that moves only when it is told to. */
+export class VirtualClock implements TestClock {
+  readonly virtual = true;
+  readonly #startedAt: number;
+  /** The soonest last; of equal ones, the one that was set first. */
+  readonly #timers: VirtualTimer[] = [];
+  #elapsed = 0;
+  #order = 0;
+
+  /** `startAt` in milliseconds since 1970. */
+  constructor(startAt: number) {
+    this.#startedAt = startAt;
+  }
+
+  now(): number {
+    return this.#startedAt + Math.floor(this.#elapsed);
+  }
+
+  monotonic(): number {
+    return this.#elapsed;
+  }
+
+  schedule(run: () => void, ms: number): Timer {
+    const timer = { at: this.#elapsed + Math.max(ms, 0), order: this.#order++, run };
+    let from = 0;
+    let to = this.#timers.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((this.#timers[middle] as VirtualTimer).at > timer.at) from = middle + 1;
+      else to = middle;
+    }
+    this.#timers.splice(from, 0, timer);
+    return timer;
+  }
+
+  cancel(timer: Timer): void {
+    const at = this.#timers.indexOf(timer as VirtualTimer);
+    if (at >= 0) this.#timers.splice(at, 1);
+  }
+
+  /** Goes to the next timer, unless it is later than `until` in monotonic time, and runs it. Returns whether there was one. */
+  step(until = Number.POSITIVE_INFINITY): boolean {
+    const next = this.#timers.at(-1);
+    if (next === undefined || next.at > until) return false;
+    this.#timers.pop();
+    this.#elapsed = Math.max(this.#elapsed, next.at);
+    next.run();
+    return true;
+  }
+
+  async advance(ms: number): Promise<void> {
+    if (!Number.isFinite(ms) || ms < 0) {
+      throw new MessagingError("invalid", `clock.advance(ms) takes milliseconds from 0 up, not ${String(ms)}`);
+    }
+    const until = this.#elapsed + ms;
+    await turn();
+    while (this.step(until)) await turn();
+    this.#elapsed = Math.max(this.#elapsed, until);
+  }
+}
+
+/** The machine's clock, for brokers of their own. */
+export function realClock(broker: string): TestClock {
+  return {
+    ...systemClock(),
+    virtual: false,
+    async advance() {
+      throw new MessagingError(
+        "unsupported",
+        `clock.advance(): the time of ${broker} cannot be moved. Give this test short delays, or run it in process alone: test.runIf(kit.clock.virtual) or the like`,
+      );
+    },
+  };
+}

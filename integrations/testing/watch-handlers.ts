@@ -1,0 +1,65 @@
+import type { Delivery, HandlerResult, Middleware } from "../../core/index.ts";
+import { outcomeKind } from "../../core/outcome.ts";
+import type { Failures } from "./failures.ts";
+
+/** A handler that has begun and not ended. */
+export interface RunningHandler {
+  readonly source: string;
+  readonly id: string;
+  readonly attempt: number;
+}
+
+/** What a handler was given, and did not fail on. */
+export interface Success {
+  readonly body: unknown;
+  readonly delivery: Delivery;
+}
+
+/** What happens in handlers: which run, which have succeeded, and which are to fail. */
+export class HandlerWatch {
+  readonly #failures: Failures;
+  readonly #running = new Set<RunningHandler>();
+  /** By source and id, until the delivery is settled. */
+  readonly #successes = new Map<string, Success>();
+
+  constructor(failures: Failures) {
+    this.#failures = failures;
+  }
+
+  get running(): readonly RunningHandler[] {
+    return [...this.#running];
+  }
+
+  readonly middleware: Middleware =
+    (next) =>
+    async (body, delivery): Promise<HandlerResult> => {
+      const { destination, subscription, id, attempt } = delivery;
+      const source = subscription === undefined ? destination : `${destination}.${subscription}`;
+      const running = { source, id, attempt };
+      const failure = this.#failures.ofHandling(destination, subscription);
+      this.#running.add(running);
+      try {
+        if (failure !== undefined && failure.when !== "after") return fail(failure.with);
+        const result = await next(body, delivery);
+        if (outcomeKind(result) !== undefined) return result;
+        if (failure !== undefined) return fail(failure.with);
+        this.#successes.set(`${source} ${id}`, { body, delivery });
+        return result;
+      } finally {
+        this.#running.delete(running);
+      }
+    };
+
+  /** The success of a delivery that is settled now, which is forgotten with it. */
+  take(source: string, id: string): Success | undefined {
+    const key = `${source} ${id}`;
+    const success = this.#successes.get(key);
+    this.#successes.delete(key);
+    return success;
+  }
+}
+
+function fail(chosen: unknown): HandlerResult {
+  if (outcomeKind(chosen) !== undefined) return chosen as HandlerResult;
+  throw chosen === undefined ? new Error("this attempt failed because failNext() asked for it") : chosen;
+}
