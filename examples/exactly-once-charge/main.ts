@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBroker, isMessagingError } from "anybroker";
 import { memorySpace } from "anybroker/memory";
-import { adapterFromUrl } from "../shared/broker-from-url.ts";
+import { fromUrl } from "anybroker/url";
 import { Crew } from "../shared/crew.ts";
 import { Progress } from "../shared/progress.ts";
+import { SOON_MISSED } from "../shared/soon-missed.ts";
 import { type Books, openBooks } from "./books.ts";
 import { type Charge, chargesFor, chargesOf } from "./charges.ts";
 import { closeBooks } from "./closing.ts";
@@ -28,9 +29,9 @@ const queue = chargesOf(run);
 const progress = new Progress();
 const say = (line: string): void => progress.say(line);
 
-const url = process.env.BROKER_URL;
 const space = memorySpace();
-const adapter = await adapterFromUrl(url, space);
+const newAdapter = () => fromUrl(process.env.BROKER_URL || "memory:", { ...SOON_MISSED, memory: { space } });
+const adapter = await newAdapter();
 const shop = createBroker(adapter, { destinations: [queue] });
 const folder = mkdtempSync(join(tmpdir(), "exactly-once-charge-"));
 const job = {
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
   const books = await openBooks(job.books, run);
   await books.make();
   await shop.start();
-  const crew = new Crew(url ? processes(job) : inProcess(job, () => adapterFromUrl(undefined, space)), say);
+  const crew = new Crew(adapter.name === "memory" ? inProcess(job, newAdapter) : processes(job), say);
   await crew.start("charges", WORKERS);
   say(`${CARDS} charges, each published twice, on ${adapter.name} (${queue.name}); ${WORKERS} workers, ${KILLS} kills`);
   const guard = GUARDED ? "idempotent(store) before the handler" : "no middleware";

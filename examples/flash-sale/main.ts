@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBroker, isMessagingError, subscription } from "anybroker";
 import { memorySpace } from "anybroker/memory";
-import { adapterFromUrl } from "../shared/broker-from-url.ts";
+import { fromUrl } from "anybroker/url";
 import { Crew } from "../shared/crew.ts";
 import { Progress } from "../shared/progress.ts";
+import { SOON_MISSED } from "../shared/soon-missed.ts";
 import { inProcess, processes } from "./hire.ts";
 import { type Account, Ledger, type Role } from "./ledger.ts";
 import { customerOrders, type Order, SUBSCRIPTIONS, sale } from "./orders.ts";
@@ -21,14 +22,14 @@ const QUEUE_BOUND = 15_000;
 const DEADLINE_MS = 180_000;
 const LOOK_EVERY_MS = 100;
 
-const url = process.env.BROKER_URL;
 const saleName = `flash-sale.${Date.now().toString(36)}`;
 const progress = new Progress();
 const say = (line: string): void => progress.say(line);
 
 const { orders, placed } = sale(saleName);
 const space = memorySpace({ maxMessages: QUEUE_BOUND });
-const adapter = await adapterFromUrl(url, space);
+const newAdapter = () => fromUrl(process.env.BROKER_URL || "memory:", { ...SOON_MISSED, memory: { space } });
+const adapter = await newAdapter();
 const folder = mkdtempSync(join(tmpdir(), "flash-sale-"));
 const ledger = new Ledger(join(folder, "ledger"));
 const shop = createBroker(adapter, {
@@ -55,7 +56,7 @@ try {
 async function run(): Promise<void> {
   await shop.start();
   const job = { saleName, ledgerFile: join(folder, "ledger") };
-  const crew = new Crew(url ? processes(job) : inProcess(job, () => adapterFromUrl(undefined, space)), say);
+  const crew = new Crew(adapter.name === "memory" ? inProcess(job, newAdapter) : processes(job), say);
   await Promise.all([crew.start("orders", 3), ...SUBSCRIPTIONS.map((name) => crew.start(name, 1))]);
   say(`${ORDERS} orders on ${adapter.name} (${saleName}), 3 workers, subscriptions ${SUBSCRIPTIONS.join(" and ")}`);
 

@@ -5,11 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Adapter, createBroker, subscription } from "anybroker";
+import { createBroker, subscription } from "anybroker";
 import { memorySpace } from "anybroker/memory";
-import { adapterFromUrl } from "../shared/broker-from-url.ts";
+import { fromUrl } from "anybroker/url";
 import { Crew } from "../shared/crew.ts";
 import { Progress } from "../shared/progress.ts";
+import { SOON_MISSED } from "../shared/soon-missed.ts";
 import { Books } from "./books.ts";
 import { type Answers, buy } from "./buyers.ts";
 import { closeBooks } from "./closing.ts";
@@ -36,9 +37,9 @@ const killed = { shop: 0, billing: 0 };
 const progress = new Progress();
 const say = (line: string): void => progress.say(line);
 
-const url = process.env.BROKER_URL;
 const space = memorySpace();
-const adapter = await adapterFromUrl(url, space);
+const newAdapter = () => fromUrl(process.env.BROKER_URL || "memory:", { ...SOON_MISSED, memory: { space } });
+const adapter = await newAdapter();
 // Declared before anything is published, so that nothing is published past the subscription.
 const office = createBroker(adapter, { destinations: [subscription(placed, BILLING)] });
 const folder = mkdtempSync(join(tmpdir(), "order-service-"));
@@ -59,8 +60,10 @@ try {
 async function main<Transaction>(database: Database<Transaction>): Promise<void> {
   const books = new Books(database, run);
   writeFileSync(tallyFile, "");
-  const newAdapter = (): Promise<Adapter> => adapterFromUrl(undefined, space);
-  const crew = new Crew(url ? processes(task, folder, shops) : inProcess(task, newAdapter, shops), say);
+  const crew = new Crew(
+    adapter.name === "memory" ? inProcess(task, newAdapter, shops) : processes(task, folder, shops),
+    say,
+  );
   const count = (): Promise<number> => books.countInvoiced();
   try {
     await books.make(customers);
