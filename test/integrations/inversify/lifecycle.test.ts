@@ -1,0 +1,185 @@
+import type { Delivery } from "anybroker";
+import { bindHandler, messagingModule, PUBLISHER, publisherOf, startMessaging } from "anybroker/inversify";
+import { memorySpace } from "anybroker/memory";
+import { Container } from "inversify";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
+
+let container: Container;
+let done: string[];
+
+beforeEach(() => {
+  container = new Container();
+  done = [];
+});
+
+const doneIs = (...expected: readonly string[]) => vi.waitFor(() => expect(done).toEqual(expected), 10_000);
+
+class Desk {
+  handle = (order: Order): void => void done.push(order.id);
+}
+
+/** Begins when it is given a message, and ends when it is let go. */
+function slowHandler() {
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  class Slow {
+    async handle(order: Order, { signal }: Delivery): Promise<void> {
+      begun.resolve();
+      const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      await Promise.race([go.promise, aborted]);
+      await container.get(publisherOf("other")).send(returns, order);
+      done.push(order.id);
+    }
+  }
+  return { Slow, begun: begun.promise, go: go.resolve };
+}
+
+test("it stops and starts again, and handles what was sent meanwhile", async () => {
+  const space = memorySpace();
+  const broker = inProcess({}, space);
+  const other = inProcess({}, space);
+  await other.start();
+  container.load(messagingModule({ broker }));
+  bindHandler(container, orders, Desk);
+  const messaging = await startMessaging(container);
+  for (const id of ["a", "b", "c"]) {
+    await other.send(orders, { id });
+    await vi.waitFor(() => expect(done.at(-1)).toBe(id));
+    await messaging.stop();
+    expect(broker.status()).toMatchObject({ state: "stopped", connected: false });
+    await other.send(orders, { id: `after ${id}` });
+    expect(done.at(-1)).toBe(id);
+    await messaging.start();
+    await vi.waitFor(() => expect(done.at(-1)).toBe(`after ${id}`));
+  }
+  expect(done).toEqual(["a", "after a", "b", "after b", "c", "after c"]);
+  // One for each handler, however often it was started.
+  expect(broker.status().consumers).toHaveLength(1);
+  await Promise.all([messaging.stop(), other.stop()]);
+});
+
+test("second calls of start and stop do nothing, also at once", async () => {
+  const broker = inProcess();
+  container.load(messagingModule({ broker }));
+  bindHandler(container, orders, Desk);
+  const [messaging, again] = await Promise.all([startMessaging(container), startMessaging(container)]);
+  expect(again).toBe(messaging);
+  await messaging.start();
+  expect(broker.status().consumers).toHaveLength(1);
+  await broker.send(orders, { id: "a" });
+  await doneIs("a");
+  await Promise.all([messaging.stop(), messaging.stop()]);
+  await messaging.stop();
+  expect(broker.status().state).toBe("stopped");
+});
+
+test("a stop right behind a start waits for it, and ends it", async () => {
+  const broker = inProcess();
+  container.load(messagingModule({ broker }));
+  const starting = startMessaging(container);
+  await container.unbindAllAsync();
+  await starting;
+  expect(broker.status().state).toBe("stopped");
+});
+
+test("a container that is unbound before it was started has nothing to stop", async () => {
+  const broker = inProcess();
+  container.load(messagingModule({ broker }));
+  await container.unbindAllAsync();
+  expect(broker.status().state).toBe("new");
+});
+
+describe("handlers that run", () => {
+  test.for(["unbindAllAsync", "unloadAsync", "stop"] as const)(
+    "may finish and publish to any broker before %s closes one",
+    async (how) => {
+      const other = inProcess();
+      const broker = inProcess();
+      const { Slow, begun, go } = slowHandler();
+      const module = messagingModule({ broker, brokers: { other } });
+      container.load(module);
+      bindHandler(container, orders, Slow);
+      // Its own handlers end at once.
+      bindHandler(container, placed, "desk", Desk, { broker: "other" });
+      const messaging = await startMessaging(container);
+      await broker.send(orders, { id: "a" });
+      await begun;
+      const stops = {
+        unbindAllAsync: () => container.unbindAllAsync(),
+        unloadAsync: () => container.unloadAsync(module),
+      };
+      const stopping = how === "stop" ? messaging.stop() : stops[how]();
+      await vi.waitFor(() => expect(other.status().consumers).toMatchObject([{ state: "stopped" }]));
+      expect(other.status().state).toBe("started");
+      go();
+      await stopping;
+      expect(done).toEqual(["a"]);
+      expect([broker, other].map((each) => each.status().state)).toEqual(["stopped", "stopped"]);
+    },
+  );
+
+  test("past the deadline of the module are aborted, and their messages given back", async () => {
+    const space = memorySpace();
+    const broker = inProcess({}, space);
+    const { Slow, begun } = slowHandler();
+    container.load(messagingModule({ broker, brokers: { other: inProcess() }, stopTimeoutMs: 1 }));
+    bindHandler(container, orders, Slow);
+    await startMessaging(container);
+    await broker.send(orders, { id: "a" });
+    await begun;
+    await container.unbindAllAsync();
+    expect(done).toEqual([]);
+    container.load(messagingModule({ broker: inProcess({}, space) }));
+    bindHandler(container, orders, Desk);
+    await startMessaging(container);
+    await doneIs("a");
+    await container.unbindAllAsync();
+  });
+});
+
+test("no handler is given a message before every broker stands", async () => {
+  const space = memorySpace();
+  const before = inProcess({}, space);
+  await before.start();
+  await before.send(orders, { id: "waits" });
+  const slow = inProcess();
+  const opening = Promise.withResolvers<void>();
+  const start = slow.start.bind(slow);
+  slow.start = async () => {
+    await opening.promise;
+    await start();
+  };
+  const broker = inProcess({}, space);
+  class Forward {
+    async handle(order: Order): Promise<void> {
+      await container.get(publisherOf("slow")).send(returns, order);
+      done.push(order.id);
+    }
+  }
+  container.load(messagingModule({ broker, brokers: { slow } }));
+  bindHandler(container, orders, Forward);
+  const starting = startMessaging(container);
+  await vi.waitFor(() => expect(broker.status().state).toBe("started"));
+  expect(broker.status().consumers).toMatchObject([{ state: "paused", started: 0 }]);
+  opening.resolve();
+  await starting;
+  await doneIs("waits");
+  expect(broker.status().consumers).toMatchObject([{ failed: 0 }]);
+  await Promise.all([container.unbindAllAsync(), before.stop()]);
+});
+
+test("a module is loaded again after the container was emptied", async () => {
+  const broker = inProcess();
+  const module = messagingModule({ broker });
+  for (const id of ["a", "b"]) {
+    container.load(module);
+    bindHandler(container, orders, Desk);
+    await startMessaging(container);
+    await container.get(PUBLISHER).send(orders, { id });
+    await vi.waitFor(() => expect(done.at(-1)).toBe(id));
+    await container.unbindAllAsync();
+    expect(broker.status().state).toBe("stopped");
+  }
+  expect(done).toEqual(["a", "b"]);
+});
