@@ -69,8 +69,7 @@ export class Claims {
   }
 
   async #free(token: string, lanes: readonly number[]): Promise<void> {
-    if (lanes.length > 0)
-      await this.#asking.rows("free a claim", this.#statements.settle, settleValues(token, [], lanes));
+    if (lanes.length > 0) await this.#asking.rows("free a claim", this.#statements.settleSent, [token, [], lanes]);
   }
 
   async renew(token: string, leaseMs: number): Promise<"renewed" | "lost"> {
@@ -106,8 +105,10 @@ export class Claims {
       return true;
     });
     const positions = [...settled];
-    const values = settleValues(token, known, held?.freedBy(positions) ?? [], held);
-    const rows = await this.#asking.rows<Settled>("settle", this.#statements.settle, values);
+    const freed = held?.freedBy(positions) ?? [];
+    const rows = await (known.every(({ outcome }) => outcome === "sent")
+      ? this.#asking.rows<Settled>("settle", this.#statements.settleSent, [token, positions, freed])
+      : this.#asking.rows<Settled>("settle", this.#statements.settle, settleValues(token, known, freed, held)));
     const changed = new Set(rows.map(({ position }) => position));
     held?.settled(positions);
     if (held?.count === 0) this.#held.delete(token);
@@ -133,13 +134,13 @@ function settleValues(
   return [
     token,
     positions("sent"),
+    lanes,
     failed.map(({ position }) => position),
     failed.map((one) => (one.outcome === "failed" ? one.retryInMs : 0)),
     failed.map(({ error }) => error.code),
     failed.map(({ error }) => error.message),
     failed.map(({ outcome }) => outcome === "quarantined"),
     failed.map((one) => one.outcome === "failed" || one.holdsKey),
-    lanes,
     failed.map(({ position }) => held?.pending(position)?.attempts ?? 0),
     positions("released"),
   ];
