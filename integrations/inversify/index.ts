@@ -1,7 +1,6 @@
 export { type Binder, bindHandler } from "./bind-handler.ts";
-export type { HandlerRegistration, HandlerSource } from "./handler-registration.ts";
 export { Handles, type HandlesDecorator } from "./handles.ts";
-export { BROKER, brokerOf, DELIVERY, HANDLERS, MESSAGING, PUBLISHER, publisherOf } from "./identifiers.ts";
+export { BROKER, brokerOf, DELIVERY, MESSAGING, PUBLISHER, publisherOf } from "./identifiers.ts";
 export type {
   HandlerClass,
   InContainer,

@@ -3,6 +3,8 @@ import { type Import, importsOf, type Source, sourcesIn } from "./sources.ts";
 
 const CORE_PACKAGES = ["uuid", "secure-json-parse"];
 const CORE_TYPES = ["@standard-schema/spec"];
+/** What each integration is for; nobody else knows it. */
+const FRAMEWORKS: Readonly<Record<string, readonly string[]>> = { inversify: ["inversify"] };
 /** The client libraries of each adapter; nobody else knows them. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   memory: [],
@@ -70,6 +72,16 @@ test("a pattern imports core and itself", () => {
   const allowed = (wanted: Import, source: Source): boolean =>
     within("core", wanted) || within(folderOf(source), wanted);
   expect(offences(sourcesIn("patterns"), allowed)).toEqual([]);
+});
+
+test("an integration imports what is below it, itself and its own framework", () => {
+  const sources = sourcesIn("integrations");
+  expect(sources).not.toEqual([]);
+  const allowed = (wanted: Import, source: Source): boolean =>
+    ["core", "adapters", "patterns", folderOf(source)].some((folder) => within(folder, wanted)) ||
+    (FRAMEWORKS[folderOf(source).split("/")[1] ?? ""] ?? []).includes(wanted.specifier) ||
+    (wanted.typeOnly && CORE_TYPES.includes(wanted.specifier));
+  expect(offences(sources, allowed)).toEqual([]);
 });
 
 test("examples import the package by its name, as users do", () => {
