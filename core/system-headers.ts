@@ -35,6 +35,8 @@ export const HEADER = Object.freeze({
   replayRun: "anybroker-replay-run",
   /** The id of the message that this is an edited copy of. */
   editedFrom: "anybroker-edited-from",
+  /** How often the message was moved from one broker to another. */
+  moves: "anybroker-moves",
 });
 
 /** A fresh copy without the engine's own headers. */

@@ -1,5 +1,21 @@
-import { type Broker, MessagingError } from "../../core/index.ts";
-import type { Bridge, BridgeOptions } from "./bridge-contract.ts";
+import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
+import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
+import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
+import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
+import { BridgeRun } from "./bridge-run.ts";
+import { BridgeTally } from "./bridge-tally.ts";
+import { BridgeWindow } from "./bridge-window.ts";
+import { Emptiness } from "./emptiness.ts";
+import { Pacer } from "./pacer.ts";
+import { pause } from "./waiting.ts";
+
+const OPTIONS = ["source", "target", "content", "until", "rate", "maxMessages", "maxBytes", "emptyForMs", "onProgress"];
+const DEFAULT_MESSAGES = 1_000;
+const DEFAULT_BYTES = 32 * 1024 * 1024;
+const DEFAULT_EMPTY_FOR_MS = 10_000;
+const TELL_EVERY_MS = 500;
+const HIGHEST_RATE = 1_000_000;
 
 /**
  * Moves the messages of one queue or subscription from a broker to another. A message leaves the old broker only after the
@@ -10,11 +26,194 @@ import type { Bridge, BridgeOptions } from "./bridge-contract.ts";
  * published, attempts made so far, and what is left of its delay and time to live; its priority as far as the new broker has
  * priorities. Where the source is ordered its keys stay in order: of a key one message at a time is under way, and what cannot
  * be moved holds what came after it. What the new broker refuses (`too-large`, `rejected`) stays where it was, and is told.
+ * What is to be delivered later is moved once it is due.
  *
  * Others may consume from the source at the same time, and share it with the bridge; of an ordered source they must not, or
  * its keys come out of order. Both broker objects have to be started, and the target has to be declared. Memory is bounded by
  * `maxMessages` and `maxBytes`. Throws `invalid` for wrong options, or for broker objects not made by `createBroker`.
  */
 export function bridge(from: Broker, to: Broker, options: BridgeOptions): Bridge {
-  throw new MessagingError("unsupported", `bridge is not built yet: ${typeof from} ${typeof to} ${typeof options}`);
+  checkOptions("bridge", options, OPTIONS);
+  checkContent(options.content);
+  const { until, rate, maxMessages = DEFAULT_MESSAGES, maxBytes = DEFAULT_BYTES, emptyForMs } = options;
+  if (until !== undefined && until !== "drained" && until !== "stopped") {
+    throw new MessagingError("invalid", `bridge { until } takes "drained" or "stopped", not ${String(until)}`);
+  }
+  if (rate !== undefined) checkRate("bridge { rate }", rate);
+  checkInteger("bridge { maxMessages }", maxMessages, 1, 100_000);
+  checkInteger("bridge { maxBytes }", maxBytes, 1);
+  if (emptyForMs !== undefined) checkInteger("bridge { emptyForMs }", emptyForMs, 0, LONGEST_MS);
+  if (options.onProgress !== undefined && typeof options.onProgress !== "function") {
+    throw new MessagingError("invalid", "bridge { onProgress } takes a function");
+  }
+  const internals = internalsOf(from, "bridge(from)");
+  return new MessageBridge(internals, internalsOf(to, "bridge(to)"), options, maxMessages, maxBytes);
+}
+
+/** Refuses what is no number of messages per second. */
+export function checkRate(where: string, rate: unknown): void {
+  if (typeof rate === "number" && rate > 0 && rate <= HIGHEST_RATE) return;
+  throw new MessagingError("invalid", `${where} takes messages per second, more than 0 and ${HIGHEST_RATE} at most`);
+}
+
+class MessageBridge implements Bridge {
+  readonly #from: BrokerInternals;
+  readonly #to: BrokerInternals;
+  readonly #options: BridgeOptions;
+  readonly #ends: BridgeEnds;
+  readonly #tally: BridgeTally;
+  readonly #window: BridgeWindow;
+  readonly #pacer: Pacer;
+  #run: BridgeRun | undefined;
+  #running: Promise<BridgeResult> | undefined;
+  #stopping: AbortController | undefined;
+  #state: BridgeStatus["state"] = "new";
+  #paused = false;
+  #remaining: number | undefined;
+  #error: MessagingError | undefined;
+
+  constructor(
+    from: BrokerInternals,
+    to: BrokerInternals,
+    options: BridgeOptions,
+    maxMessages: number,
+    maxBytes: number,
+  ) {
+    this.#from = from;
+    this.#to = to;
+    this.#options = options;
+    this.#ends = endsOf(options, to);
+    this.#tally = new BridgeTally(from.clock);
+    this.#window = new BridgeWindow(maxMessages, maxBytes);
+    this.#pacer = new Pacer(from.clock, options.rate, () => this.#run?.pump());
+  }
+
+  run({ signal }: { readonly signal?: AbortSignal } = {}): Promise<BridgeResult> {
+    this.#running ??= this.#move(signal).finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #move(signal: AbortSignal | undefined): Promise<BridgeResult> {
+    const { clock } = this.#from;
+    const begun = clock.monotonic();
+    const what = `moving ${addressName(this.#ends.source)}`;
+    this.#from.requireStarted(what);
+    this.#to.requireStarted(what);
+    this.#stopping = new AbortController();
+    const stop = signal === undefined ? this.#stopping.signal : AbortSignal.any([signal, this.#stopping.signal]);
+    const emptiness = new Emptiness(this.#from, this.#ends.source, this.#options.emptyForMs ?? DEFAULT_EMPTY_FOR_MS);
+    this.#error = undefined;
+    this.#tally.begin();
+    const run = new BridgeRun({
+      from: this.#from,
+      to: this.#to,
+      ends: this.#ends,
+      tally: this.#tally,
+      window: this.#window,
+      pacer: this.#pacer,
+      moved: () => emptiness.disturbed(),
+      failed: (error) => {
+        this.#error ??= error;
+        this.#stopping?.abort();
+      },
+    });
+    let drained = false;
+    try {
+      await run.open();
+      this.#run = run;
+      this.#state = "running";
+      if (this.#paused) this.pause();
+      drained = await this.#watch(run, emptiness, stop);
+    } finally {
+      await run.close();
+      this.#run = undefined;
+      this.#state = "ended";
+      this.#tell();
+    }
+    const { moved, repeated, left, leftMessages } = this.#tally;
+    const end = this.#error !== undefined ? "failed" : drained ? "drained" : "stopped";
+    const durationMs = clock.monotonic() - begun;
+    return { end, moved, repeated, left, leftMessages: [...leftMessages], durationMs, error: this.#error };
+  }
+
+  /** Until the source is empty, or it is stopped. Resolves with whether it is empty. */
+  async #watch(run: BridgeRun, emptiness: Emptiness, stop: AbortSignal): Promise<boolean> {
+    const { clock } = this.#from;
+    let told = clock.monotonic();
+    while (!stop.aborted) {
+      await pause(clock, emptiness.everyMs, stop);
+      if (clock.monotonic() - told >= TELL_EVERY_MS) {
+        told = clock.monotonic();
+        if (run.held > run.left) await this.#look(run, emptiness);
+        this.#tell();
+      }
+      if (this.#paused || run.held > run.left || stop.aborted) continue;
+      const empty = await this.#look(run, emptiness);
+      if (empty && run.held === run.left && this.#options.until !== "stopped") return true;
+    }
+    return false;
+  }
+
+  async #look(run: BridgeRun, emptiness: Emptiness): Promise<boolean> {
+    try {
+      const { remaining, empty } = await emptiness.read(run.left);
+      this.#remaining = remaining;
+      return empty;
+    } catch (error) {
+      // A broker that is away for a while; one that is gone for good is told by its receiver.
+      if (!isMessagingError(error, "not-found")) return false;
+      this.#error ??= error;
+      this.#stopping?.abort();
+      return false;
+    }
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#run?.pause(true);
+    if (this.#state === "running") this.#state = "paused";
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#run?.pause(false);
+    if (this.#state === "paused") this.#state = "running";
+  }
+
+  setRate(rate: number | undefined): void {
+    if (rate !== undefined) checkRate("setRate(rate)", rate);
+    this.#pacer.setRate(rate);
+    this.#run?.pump();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping?.abort();
+    await this.#running?.catch(() => undefined);
+  }
+
+  status(): BridgeStatus {
+    const { moved, repeated, left } = this.#tally;
+    return {
+      source: addressName(this.#ends.source),
+      target: addressName(this.#ends.target),
+      state: this.#state,
+      moved,
+      repeated,
+      inHand: (this.#run?.held ?? 0) - (this.#run?.left ?? 0),
+      left,
+      remaining: this.#remaining,
+      rate: this.#tally.rate(),
+      stalled: this.#run?.stalled,
+    };
+  }
+
+  #tell(): void {
+    try {
+      this.#options.onProgress?.(this.status());
+    } catch {
+      // An observer that fails must not disturb what it observes.
+    }
+  }
 }

@@ -1,0 +1,48 @@
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
+import { HEADER, headerBytes, numberHeader, userHeaders, withHeaders } from "../../core/system-headers.ts";
+
+/**
+ * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
+ * of a time to live goes on. Throws `too-large` for what the other broker does not take.
+ */
+export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priorities: number): OutgoingMessage {
+  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = incoming;
+  const { capabilities, name } = to.adapter;
+  refuseLarge(incoming, to);
+  const now = to.clock.now();
+  const delayMs = Math.max(numberHeader(incoming.headers, HEADER.dueAt, 0) - now, 0);
+  const { maxMs } = capabilities.delay;
+  if (delayMs > 0 && capabilities.delay.support === "unsupported") {
+    throw new MessagingError("unsupported", `message ${id} is to be delivered later, and ${name} has no delay`);
+  }
+  const headers = withHeaders(incoming.headers, {
+    // One more than before, also so that a broker which drops duplicates tells it from its own message of before.
+    [HEADER.moves]: String(numberHeader(incoming.headers, HEADER.moves, 0) + 1),
+    ...(delayMs > maxMs ? {} : { [HEADER.dueAt]: undefined }),
+  });
+  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
+  return {
+    id,
+    key,
+    routingKey,
+    headers,
+    body,
+    contentType,
+    size: body.length + headerBytes(headers),
+    priority: Math.min(priority, priorities - 1),
+    delayMs: Math.min(delayMs, maxMs),
+    ttlMs: expiresAt === 0 ? undefined : Math.max(expiresAt - now, 1),
+  };
+}
+
+function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
+  const { maxMessageBytes, maxHeaders, maxHeaderBytes } = adapter.capabilities;
+  const own = userHeaders(headers);
+  const count = Object.keys(own).length;
+  const bytes = headerBytes(own);
+  if (body.length <= maxMessageBytes && count <= maxHeaders && bytes <= maxHeaderBytes) return;
+  const has = `message ${id} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
+  const takes = `${adapter.name} takes ${maxMessageBytes}, ${maxHeaders} and ${maxHeaderBytes}`;
+  throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is. Handle it there`);
+}

@@ -1,0 +1,105 @@
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type {
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  MessagingError,
+  Receiver,
+  SettleResult,
+  Timer,
+} from "../../core/index.ts";
+import type { BridgeEnds } from "./bridge-ends.ts";
+import { Settling } from "./settling.ts";
+
+/** Leases are renewed three times before they end. */
+const RENEWALS = 3;
+
+/** What an intake tells its bridge. */
+export interface IntakeOwner {
+  deliver(batch: readonly IncomingMessage[]): void;
+  lost(tokens: readonly DeliveryToken[] | "all"): void;
+  recall(tokens: readonly DeliveryToken[]): void;
+  stalled(error: MessagingError | undefined): void;
+  /** Everything in hand, whose leases are to be kept. */
+  tokens(): readonly DeliveryToken[];
+}
+
+/** The receiver at the old broker, with its leases and settlements. */
+export class BridgeIntake {
+  readonly #receiver: Receiver;
+  readonly #settling: Settling;
+  readonly #owner: IntakeOwner;
+  readonly #internals: BrokerInternals;
+  #window: number;
+  #renewal: Timer | undefined;
+  #renewing: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  private constructor(receiver: Receiver, window: number, owner: IntakeOwner, internals: BrokerInternals) {
+    this.#receiver = receiver;
+    this.#settling = new Settling(receiver);
+    this.#owner = owner;
+    this.#window = window;
+    this.#internals = internals;
+    this.#renewLater();
+  }
+
+  /** Rejects as `Adapter.receive` does. */
+  static async open(
+    internals: BrokerInternals,
+    ends: BridgeEnds,
+    window: number,
+    owner: IntakeOwner,
+  ): Promise<BridgeIntake> {
+    const { source, ordered, subscription } = ends;
+    const sink: DeliverySink = {
+      deliver: (batch) => owner.deliver(batch),
+      lost: (tokens) => owner.lost(tokens),
+      recall: (tokens) => owner.recall(tokens),
+      stalled: (cause) => owner.stalled(cause),
+      flowing: () => owner.stalled(undefined),
+    };
+    const options = { window, ordered, ...(subscription === undefined ? {} : { subscription }) };
+    return new BridgeIntake(await internals.adapter.receive(source, options, sink), window, owner, internals);
+  }
+
+  window(count: number): void {
+    if (count === this.#window || this.#closed) return;
+    this.#window = count;
+    this.#receiver.window(count);
+  }
+
+  /** `done` is called once. */
+  ack(token: DeliveryToken, done: (result: SettleResult) => void): void {
+    this.#settling.settle(token, "ack", done);
+  }
+
+  /** Gives back, once no renewal is under way that would undo it. */
+  async release(tokens: readonly DeliveryToken[]): Promise<void> {
+    await this.#renewing;
+    if (tokens.length > 0) await this.#receiver.settle(tokens.map((token) => ({ token, action: "release" })));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#renewal !== undefined) this.#internals.clock.cancel(this.#renewal);
+    await this.#renewing;
+    await this.#receiver.close();
+  }
+
+  #renewLater(): void {
+    const { leaseMs } = this.#receiver;
+    if (leaseMs === undefined || this.#closed) return;
+    this.#renewal = this.#internals.clock.schedule(() => {
+      this.#renewing = this.#renew().then(() => this.#renewLater());
+    }, leaseMs / RENEWALS);
+  }
+
+  async #renew(): Promise<void> {
+    const tokens = this.#owner.tokens();
+    if (tokens.length === 0) return;
+    const kept = await this.#receiver.extend(tokens);
+    const lost = tokens.filter((_, index) => kept[index] === false);
+    if (lost.length > 0) this.#owner.lost(lost);
+  }
+}

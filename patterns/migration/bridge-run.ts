@@ -1,0 +1,278 @@
+import { backoffMs } from "../../core/backoff.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import {
+  type DeliveryToken,
+  type IncomingMessage,
+  isMessagingError,
+  MessagingError,
+  type MessagingErrorCode,
+  type Timer,
+} from "../../core/index.ts";
+import { movedCopy } from "./bridge-copy.ts";
+import type { BridgeEnds } from "./bridge-ends.ts";
+import { BridgeIntake } from "./bridge-intake.ts";
+import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
+import type { BridgeTally } from "./bridge-tally.ts";
+import type { BridgeWindow } from "./bridge-window.ts";
+import type { Pacer } from "./pacer.ts";
+
+/** What says that the other broker will never take the message. */
+const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
+  "too-large",
+  "rejected",
+  "invalid",
+  "unsupported",
+  "unroutable",
+]);
+/** What says that it takes none at all. */
+const HOPELESS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
+  "not-found",
+  "unauthorized",
+  "conflict",
+]);
+/** More are not held apart: whoever refuses so many refuses all. */
+const MOST_LEFT = 10_000;
+const AGAIN = { firstMs: 100, maxMs: 5_000 };
+
+/** The parts of a run. */
+export interface RunParts {
+  readonly from: BrokerInternals;
+  readonly to: BrokerInternals;
+  readonly ends: BridgeEnds;
+  readonly tally: BridgeTally;
+  readonly window: BridgeWindow;
+  readonly pacer: Pacer;
+  /** Something came or went. */
+  readonly moved: () => void;
+  /** Nothing can be moved at all. */
+  readonly failed: (error: MessagingError) => void;
+}
+
+/** Takes, sends, and acknowledges, from one opening of the source to its closing. */
+export class BridgeRun {
+  readonly #parts: RunParts;
+  readonly #lanes: BridgeLanes;
+  readonly #held = new Map<DeliveryToken, InHand>();
+  readonly #timers = new Set<Timer>();
+  #left = 0;
+  #sending = 0;
+  #paused = false;
+  #closing = false;
+  #intake: BridgeIntake | undefined;
+  #idle: (() => void) | undefined;
+  stalled: MessagingError | undefined = undefined;
+
+  constructor(parts: RunParts) {
+    this.#parts = parts;
+    this.#lanes = new BridgeLanes(parts.ends.ordered);
+  }
+
+  async open(): Promise<void> {
+    const { from, ends, window } = this.#parts;
+    this.#intake = await BridgeIntake.open(from, ends, window.size(0), {
+      deliver: (batch) => this.#deliver(batch),
+      lost: (tokens) => this.#lose(tokens),
+      recall: (tokens) => this.#recall(tokens),
+      stalled: (error) => {
+        this.stalled = error;
+      },
+      tokens: () => [...this.#held.keys()],
+    });
+    this.#applyWindow();
+    this.pump();
+  }
+
+  /** In hand, those that stay included. */
+  get held(): number {
+    return this.#held.size;
+  }
+
+  /** Held to be left where they were. */
+  get left(): number {
+    return this.#left;
+  }
+
+  pause(paused: boolean): void {
+    this.#paused = paused;
+    this.#applyWindow();
+    if (paused) this.#release(() => true);
+    else this.pump();
+  }
+
+  /** Sends what may be sent. */
+  pump(): void {
+    while (!this.#paused && !this.#closing) {
+      const held = this.#lanes.take();
+      if (held === undefined) return;
+      if (held.lost) {
+        this.#over(held);
+        continue;
+      }
+      const stuck = this.#lanes.stuck(held);
+      if (stuck !== undefined) {
+        this.#leave(held, stuck);
+      } else if (this.#parts.pacer.pass()) {
+        this.#send(held);
+      } else {
+        this.#lanes.putBack(held);
+        return;
+      }
+    }
+  }
+
+  #deliver(batch: readonly IncomingMessage[]): void {
+    this.stalled = undefined;
+    for (const message of batch) {
+      const held: InHand = { message, state: "waiting", lost: false, failures: 0 };
+      this.#held.set(message.token, held);
+      this.#parts.window.arrived(message.body.length);
+      this.#lanes.push(held);
+    }
+    this.#applyWindow();
+    this.#parts.moved();
+    if (this.#closing || this.#paused) this.#release(() => true);
+    else this.pump();
+  }
+
+  #send(held: InHand): void {
+    const { to, ends } = this.#parts;
+    let sent: Promise<unknown>;
+    try {
+      sent = to.sendCopy(ends.target, ends.targetOrdered, movedCopy(held.message, to, ends.priorities));
+    } catch (error) {
+      this.#leave(held, error as MessagingError);
+      return;
+    }
+    held.state = "sending";
+    this.#sending++;
+    sent.then(
+      () => this.#sent(held),
+      (error: unknown) => this.#failed(held, error),
+    );
+  }
+
+  #sent(held: InHand): void {
+    this.#sending--;
+    held.state = "acknowledging";
+    const { tally, moved } = this.#parts;
+    moved();
+    if (held.lost || this.#intake === undefined) {
+      tally.repeated++;
+      this.#over(held);
+      return;
+    }
+    this.#intake.ack(held.message.token, (result) => {
+      if (result === "settled") tally.moved++;
+      else tally.repeated++;
+      this.#over(held);
+    });
+  }
+
+  #failed(held: InHand, cause: unknown): void {
+    this.#sending--;
+    const { ends, failed, from } = this.#parts;
+    const what = `message ${held.message.id} could not be moved`;
+    const error = isMessagingError(cause) ? cause : new MessagingError("unconfirmed", what, { cause });
+    if (error.code === "unroutable" && ends.discardUnroutable) {
+      this.#sending++;
+      this.#sent(held);
+    } else if (REFUSED.has(error.code)) {
+      this.#leave(held, error);
+    } else if (HOPELESS.has(error.code) || (error.code === "closed" && !this.#closing)) {
+      failed(error);
+    } else if (!this.#closing) {
+      this.stalled = error;
+      held.state = "waiting";
+      held.failures++;
+      const timer = from.clock.schedule(
+        () => {
+          this.#timers.delete(timer);
+          this.#lanes.putBack(held);
+          this.pump();
+        },
+        backoffMs(held.failures, AGAIN),
+      );
+      this.#timers.add(timer);
+    }
+    this.#check();
+  }
+
+  /** It stays where it is: held, so that it does not come again and again, and given back in the end. */
+  #leave(held: InHand, error: MessagingError): void {
+    held.state = "left";
+    this.#left++;
+    this.#parts.tally.leave(held.message.id, error);
+    this.#lanes.leave(held, error);
+    this.#applyWindow();
+    if (this.#left > MOST_LEFT) this.#parts.failed(error);
+    this.#check();
+    this.pump();
+  }
+
+  #over(held: InHand): void {
+    if (this.#held.get(held.message.token) === held) this.#held.delete(held.message.token);
+    this.#lanes.leave(held);
+    this.#check();
+    this.pump();
+  }
+
+  #lose(tokens: readonly DeliveryToken[] | "all"): void {
+    const lost = tokens === "all" ? [...this.#held.values()] : tokens.flatMap((token) => this.#held.get(token) ?? []);
+    for (const held of lost) this.#forget(held);
+    // What waits behind one that was lost alone would pass it; given back, it comes again behind it.
+    if (tokens !== "all" && this.#parts.ends.ordered) {
+      const keys = new Set(lost.map(({ message }) => message.key));
+      this.#release((held) => held.message.key !== undefined && keys.has(held.message.key));
+    }
+    this.#parts.moved();
+    this.pump();
+  }
+
+  #forget(held: InHand): void {
+    if (held.state === "left") this.#left--;
+    held.lost = true;
+    this.#held.delete(held.message.token);
+  }
+
+  /** Others are to have these: what is on its way is acknowledged when it is confirmed, the rest goes back. */
+  #recall(tokens: readonly DeliveryToken[]): void {
+    const recalled = new Set(tokens);
+    this.#release(({ message }) => recalled.has(message.token));
+  }
+
+  /** Gives back what waits. */
+  #release(chosen: (held: InHand) => boolean): void {
+    const waiting = [...this.#held.values()].filter((held) => held.state === "waiting" && chosen(held));
+    for (const held of waiting) this.#forget(held);
+    if (waiting.length > 0) void this.#intake?.release(waiting.map(({ message }) => message.token));
+  }
+
+  #applyWindow(): void {
+    this.#intake?.window(this.#paused || this.#closing ? 0 : this.#parts.window.size(this.#left));
+  }
+
+  #check(): void {
+    if (!this.#closing || this.#sending > 0) return;
+    for (const { state } of this.#held.values()) if (state === "acknowledging") return;
+    this.#idle?.();
+  }
+
+  /** Waits for what is on its way, gives back the rest, and closes. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#applyWindow();
+    for (const timer of this.#timers) this.#parts.from.clock.cancel(timer);
+    this.#timers.clear();
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve;
+      this.#check();
+    });
+    const rest = [...this.#held.keys()];
+    this.#held.clear();
+    this.#lanes.clear();
+    this.#parts.pacer.stop();
+    await this.#intake?.release(rest);
+    await this.#intake?.close();
+    this.#intake = undefined;
+  }
+}
