@@ -16,7 +16,7 @@ export const memoryUrl = brokerUrl<MemoryOptions>({
   },
   read({ hosts, path, username, password }, given, refuse) {
     if (`${hosts}${path}` !== "" || username !== undefined || password !== undefined) {
-      throw refuse("takes nothing but options behind memory: ; brokers share messages by { memory: { space } }");
+      throw refuse("takes no name, only options; brokers share messages by { memory: { space } }");
     }
     return given;
   },

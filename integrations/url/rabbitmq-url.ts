@@ -24,7 +24,7 @@ export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
     username: elsewhere(`write ${FORM}`),
     password: elsewhere(`write ${FORM}`),
     vhost: elsewhere(`write ${FORM}`),
-    tls: elsewhere("write amqps: ; certificates are given as { rabbitmq: { tls } } to fromUrl"),
+    tls: elsewhere("amqps: encrypts; certificates are given as { rabbitmq: { tls } } to fromUrl"),
   },
   read: ({ beforeQuery }, given) => ({ url: beforeQuery, ...given }),
   load: async () => (await import("../../adapters/rabbitmq/index.ts")).rabbitmq,
