@@ -1,0 +1,54 @@
+import type { Codec } from "../core/codec.ts";
+import type { Queue, Topic } from "../core/destination.ts";
+import { CommandError } from "./exit-codes.ts";
+
+/** How a body on the command line is meant. */
+export interface BodyForm {
+  /** A JSON text, not JSON. */
+  readonly text: boolean;
+  /** The bytes as they are. */
+  readonly raw: boolean;
+  readonly contentType: string | undefined;
+}
+
+/** The body that bytes are. Throws a `CommandError` that holds nothing of it. `where` is said of what is wrong. */
+export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string): unknown {
+  if (raw) return bytes;
+  const decoded = Buffer.from(bytes).toString("utf8");
+  if (text) return decoded;
+  try {
+    return JSON.parse(decoded);
+  } catch {
+    throw new CommandError(
+      "data",
+      `${where} is no JSON: quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
+    );
+  }
+}
+
+/** A destination that takes bytes as they are, and no schema: for `--raw`. */
+export function rawDestination<Of extends Queue<never, unknown> | Topic<never, unknown>>(
+  of: Of,
+  contentType?: string,
+): Of {
+  const codec: Codec = {
+    contentType: contentType ?? "application/octet-stream",
+    encode: (body) => body as Uint8Array,
+    decode: (bytes) => bytes,
+  };
+  const { key: _, ...options } = of.options;
+  return { ...of, schema: undefined, options: { ...options, codec } };
+}
+
+/** Headers from `name=value`. Throws a `CommandError` for what is none. */
+export function headersOf(given: readonly string[]): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = Object.create(null);
+  for (const text of given) {
+    const at = text.indexOf("=");
+    if (at < 1) throw new CommandError("usage", `--header takes name=value, not "${text}"`);
+    const name = text.slice(0, at);
+    if (name in headers) throw new CommandError("usage", `--header ${name} was given twice`);
+    headers[name] = text.slice(at + 1);
+  }
+  return headers;
+}

@@ -1,0 +1,87 @@
+import type { Adapter } from "../core/adapter.ts";
+import { CAPABILITY_NAMES, type CapabilityName } from "../core/capabilities.ts";
+import type { Destination } from "../core/destination.ts";
+import { MessagingError } from "../core/errors.ts";
+import { checkOptions, optionalText } from "../core/names.ts";
+import type { OutboxStore } from "../patterns/outbox/index.ts";
+
+/**
+ * A broker: its URL, as `fromUrl` takes it; or an adapter, best as a function that makes one, since each is opened once and
+ * its client is then loaded only by the commands that need it.
+ */
+export type BrokerChoice = string | Adapter | (() => Adapter | Promise<Adapter>);
+
+/** What `anybroker.config.ts` exports by default: what the command `anybroker` works on. Everything may be left out. */
+export interface Configuration {
+  /** The broker of every command that is given no `--broker`. Default: the environment's `BROKER_URL`. */
+  readonly broker?: BrokerChoice | undefined;
+  /** More brokers by name, for `--broker`, `--from` and `--to`. A name is letters, digits, `-` and `_`. */
+  readonly brokers?: Readonly<Record<string, BrokerChoice>>;
+  /** What the commands call by name, with schemas, codecs and options; and what `topology` and `doctor` are about. */
+  readonly destinations?: readonly Destination[];
+  /** Capabilities that the application requires besides those that destinations ask for: `BrokerOptions.require`. */
+  readonly require?: readonly CapabilityName[];
+  /** The outboxes that `outbox` is about, by name. */
+  readonly outboxes?: Readonly<Record<string, OutboxStore>>;
+  /** Who works here, for the audit of dead letters. Default: the user that the environment names. */
+  readonly by?: string;
+  /** Called when a command is done: ends pools and the like. */
+  readonly close?: () => void | Promise<void>;
+}
+
+const WHERE = "the configuration";
+const OPTIONS = ["broker", "brokers", "destinations", "require", "outboxes", "by", "close"];
+const KINDS = ["queue", "topic", "subscription"];
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
+
+/**
+ * Checks a configuration and gives it back, typed: `export default defineConfig({ … })`. Throws `invalid` for what is
+ * unknown or wrong.
+ */
+export function defineConfig(configuration: Configuration): Configuration {
+  checkOptions(WHERE, configuration, OPTIONS);
+  const { broker, brokers = {}, destinations = [], require = [], outboxes = {}, close } = configuration;
+  if (broker !== undefined) checkBroker("broker", broker);
+  for (const [name, choice] of named("brokers", brokers)) checkBroker(`brokers.${name}`, choice);
+  if (!Array.isArray(destinations)) throw invalid("takes a list as destinations");
+  (destinations as readonly unknown[]).forEach((destination, index) => {
+    const kind = (destination as { readonly kind?: unknown } | null | undefined)?.kind;
+    if (!KINDS.includes(String(kind))) {
+      throw invalid(`takes what queue(), topic() or subscription() made as destinations; number ${index + 1} is none`);
+    }
+  });
+  for (const name of require) {
+    if (!CAPABILITY_NAMES.includes(name)) throw invalid(`requires "${name}"; there are ${CAPABILITY_NAMES.join(", ")}`);
+  }
+  for (const [name, store] of named("outboxes", outboxes)) {
+    if (typeof (store as Partial<OutboxStore> | null)?.health !== "function") {
+      throw invalid(`takes outbox stores, such as postgresOutbox(pool); outboxes.${name} is none`);
+    }
+  }
+  optionalText(WHERE, "by", configuration.by);
+  if (close !== undefined && typeof close !== "function") throw invalid("takes a function as close");
+  return configuration;
+}
+
+function named<Value>(option: string, values: Readonly<Record<string, Value>>): [string, Value][] {
+  if (typeof values !== "object" || values === null) throw invalid(`takes an object as ${option}`);
+  const entries = Object.entries(values);
+  for (const [name] of entries) {
+    if (!NAME.test(name)) throw invalid(`takes names of letters, digits, "-" and "_" in ${option}; "${name}" is none`);
+  }
+  return entries;
+}
+
+function checkBroker(option: string, choice: unknown): void {
+  if (typeof choice === "string" ? choice !== "" : typeof choice === "function" || isAdapter(choice)) return;
+  throw invalid(`takes a URL, an adapter such as memory(), or a function that makes one, as ${option}`);
+}
+
+/** Whether it looks like an adapter. */
+export function isAdapter(choice: unknown): choice is Adapter {
+  return typeof (choice as Partial<Adapter> | null | undefined)?.physicalName === "function";
+}
+
+function invalid(problem: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${problem}`);
+}

@@ -1,0 +1,106 @@
+import type { Destination } from "../core/destination.ts";
+import type { DeadLetters, Entry } from "../patterns/dead-letters/index.ts";
+import { deadLetters } from "../patterns/dead-letters/index.ts";
+import { CommandError } from "./exit-codes.ts";
+import { type Frame, type OpenBroker, withBroker } from "./frame.ts";
+import { destinationOf, findTarget, type Target } from "./target.ts";
+
+/** Dead letters that are open to be worked on. */
+export interface OpenDeadLetters extends OpenBroker {
+  readonly dead: DeadLetters;
+  readonly target: Target;
+}
+
+/** How `dlq` commands say whose dead letters. */
+export const WHOSE = {
+  type: "string",
+  demandOption: true,
+  describe: "Whose dead letters: orders, queue:orders, topic:order.placed/billing",
+} as const;
+
+/** How `dlq` commands choose. */
+export const FILTER = {
+  type: "string",
+  array: true,
+  describe: "Which: all, or as in: reason = attempts and age '>' 1h",
+} as const;
+
+/** How every `dlq` command may end. */
+export const DLQ_EXITS = {
+  data: "the filter cannot be read",
+  "not-found": "the destination is not there",
+  unavailable: "the broker cannot be reached",
+  "not-allowed": "it refuses the login, or the right to read",
+} as const;
+
+/** What every `dlq` command tells. */
+export const DLQ_JSON = {
+  broker: "the broker as it was chosen, without secrets",
+  destination: "whose dead letters: `orders`, `order.placed.billing`",
+} as const;
+
+/** What those tell that look at entries. */
+export const LOOK_JSON = {
+  held: "whether the entries were taken and given back to be looked at, because the broker cannot be read otherwise",
+  complete: "whether everything that stands was seen, as far as the broker tells",
+} as const;
+
+/** Whose dead letters an address means. Throws a `CommandError` for a topic without a subscription. */
+export function workTarget(frame: Frame, address: string): Target {
+  const target = findTarget(address, frame.configuration.destinations ?? []);
+  if (target.destination.kind === "queue" || target.subscription !== undefined) return target;
+  throw new CommandError(
+    "usage",
+    `each subscription of ${target.name} has dead letters of its own: write topic:${target.name}/subscription`,
+  );
+}
+
+/** The text of a filter; undefined for none. */
+export function filterText(words: readonly string[] | undefined): string | undefined {
+  return words === undefined || words.length === 0 ? undefined : words.join(" ");
+}
+
+/** Opens the dead letters that an address means, and whatever else is to be known on the broker. */
+export async function withDeadLetters<Result>(
+  frame: Frame,
+  address: string,
+  use: (open: OpenDeadLetters) => Promise<Result>,
+  others: readonly Destination[] = [],
+): Promise<Result> {
+  const target = workTarget(frame, address);
+  return withBroker(frame, { destinations: [destinationOf(target), ...others] }, (open) => {
+    const { destination, subscription } = target;
+    const options = { by: whoWorks(frame) };
+    const dead =
+      destination.kind === "queue"
+        ? deadLetters(open.broker, destination, options)
+        : deadLetters(open.broker, destination, subscription?.name ?? "", options);
+    return use({ ...open, dead, target });
+  });
+}
+
+function whoWorks({ configuration, context: { env } }: Frame): string {
+  return configuration.by ?? env.USER ?? env.LOGNAME ?? env.USERNAME ?? "unknown";
+}
+
+/** A body as people read it: text as it is, bytes by their number. */
+export function bodyText({
+  body,
+  bodyEncoding,
+  bodyCut,
+  size,
+}: Pick<Entry, "body" | "bodyEncoding" | "bodyCut" | "size">): string {
+  if (bodyEncoding === "text") return bodyCut ? `${body}…` : body;
+  const text = Buffer.from(body, "base64").toString("utf8");
+  // Base64 stands for what holds controls too, which are shown as escapes.
+  return text.includes("\ufffd") ? `(${size} bytes: ${body}${bodyCut ? "…" : ""})` : bodyCut ? `${text}…` : text;
+}
+
+/** How long ago a time is, shortly: `3h`. */
+export function ageText(time: string | null, now: number): string {
+  if (time === null) return "-";
+  const seconds = Math.max(Math.floor((now - Date.parse(time)) / 1_000), 0);
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}

@@ -1,0 +1,68 @@
+import { createReadStream } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { createInterface } from "node:readline";
+import type { Context } from "./context.ts";
+import { CommandError } from "./exit-codes.ts";
+
+type Place = Pick<Context, "cwd" | "stdin">;
+
+/** The bytes of a file, or of what comes on stdin for `-`. Rejects with a `CommandError`. */
+export async function readBytes(file: string, { cwd, stdin }: Place): Promise<Uint8Array> {
+  try {
+    if (file !== "-") return await readFile(resolve(cwd, file));
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stdin)
+      chunks.push(typeof chunk === "string" ? Buffer.from(chunk) : (chunk as Uint8Array));
+    return Buffer.concat(chunks);
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
+/** The lines of a file, or of stdin for `-`, as they come, until the signal is aborted. Rejects with a `CommandError`. */
+export async function* readLines(
+  file: string,
+  { cwd, stdin }: Place,
+  signal: AbortSignal,
+): AsyncGenerator<string, void, undefined> {
+  const input = file === "-" ? stdin : createReadStream(resolve(cwd, file));
+  try {
+    // Without crlfDelay a \r\n that two chunks part would be two ends.
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, signal });
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
+/** JSON of a file. Rejects with a `CommandError`, which holds nothing of the file. */
+export async function readJson(file: string, place: Place): Promise<unknown> {
+  const bytes = await readBytes(file, place);
+  try {
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    throw new CommandError("data", `${file} holds no JSON`);
+  }
+}
+
+/** Writes JSON to a file that only its owner reads. Rejects with a `CommandError`. */
+export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, value: unknown): Promise<void> {
+  try {
+    await writeFile(resolve(cwd, file), `${JSON.stringify(value)}\n`, { mode: 0o600, flush: true });
+  } catch (cause) {
+    throw new CommandError("cannot-create", `${file} cannot be written: ${reason(cause)}`, { cause });
+  }
+}
+
+/** Removes a file, if it is there. */
+export async function removeFile(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
+  await rm(resolve(cwd, file), { force: true });
+}
+
+function unreadable(file: string, cause: unknown): CommandError {
+  return new CommandError("no-input", `${file} cannot be read: ${reason(cause)}`, { cause });
+}
+
+function reason(cause: unknown): string {
+  return String((cause as { readonly code?: unknown } | null)?.code ?? cause);
+}

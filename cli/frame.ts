@@ -1,0 +1,76 @@
+import type { Adapter, DeclareMode } from "../core/adapter.ts";
+import type { Broker } from "../core/broker.ts";
+import { createBroker } from "../core/create-broker.ts";
+import type { Destination } from "../core/destination.ts";
+import type { BrokerEvent } from "../core/events.ts";
+import { type ChosenBroker, chooseBroker } from "./broker-choice.ts";
+import type { Configuration } from "./configuration.ts";
+import type { Context } from "./context.ts";
+import { type Interruption, unlessAborted } from "./interruption.ts";
+import type { Secrets } from "./secrets.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** What every command works with. */
+export interface Frame {
+  readonly context: Context;
+  readonly terminal: Terminal;
+  readonly interruption: Interruption;
+  readonly secrets: Secrets;
+  readonly configuration: Configuration;
+  /** What `--broker` was given. */
+  readonly broker: string | undefined;
+}
+
+/** A broker object that is started, and its adapter. */
+export interface OpenBroker {
+  readonly broker: Broker;
+  readonly adapter: Adapter;
+  readonly label: string;
+}
+
+/** What a broker object is made with. */
+export interface OpenOptions {
+  readonly destinations: readonly Destination[];
+  /** Default `verify`: a command that creates something says so. */
+  readonly declare?: DeclareMode;
+  /** Default: what `--broker` says. */
+  readonly chosen?: ChosenBroker;
+}
+
+const STOP_MS = 10_000;
+
+/** The broker of the command. Throws a `CommandError` if there is none. */
+export function chosenBroker({ configuration, context, secrets, broker }: Frame): ChosenBroker {
+  return chooseBroker({ configuration, env: context.env, secrets }, broker);
+}
+
+/**
+ * Starts a broker object, lets it be used, and stops it whatever happened. Rejects with the reason of the interruption when
+ * that comes before it is started.
+ */
+export async function withBroker<Result>(
+  frame: Frame,
+  { destinations, declare = "verify", chosen = chosenBroker(frame) }: OpenOptions,
+  use: (open: OpenBroker) => Promise<Result>,
+): Promise<Result> {
+  const { signal } = frame.interruption;
+  const adapter = await unlessAborted(chosen.adapter(), signal);
+  const onEvent = (event: BrokerEvent): void => tell(frame, chosen.label, event);
+  const broker = createBroker(adapter, { destinations, declare, onEvent });
+  try {
+    await unlessAborted(broker.start(), signal);
+    return await use({ broker, adapter, label: chosen.label });
+  } finally {
+    await broker.stop({ timeoutMs: STOP_MS });
+  }
+}
+
+/** What people should know of while a command runs. */
+function tell({ terminal, secrets }: Frame, label: string, event: BrokerEvent): void {
+  const note = (text: string): void => terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${text}`)));
+  if (event.type === "down") note(`the connection is lost, connecting again: ${event.error.message}`);
+  else if (event.type === "up") note("connected again");
+  else if (event.type === "blocked") note(`takes no messages for now: ${event.reason}`);
+  else if (event.type === "unblocked") note("takes messages again");
+  else if (event.type === "notice") note(event.error.message);
+}

@@ -1,0 +1,1 @@
+export { type BrokerChoice, type Configuration, defineConfig } from "./configuration.ts";

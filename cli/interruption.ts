@@ -1,0 +1,55 @@
+import type { Context } from "./context.ts";
+import { CommandError, EXIT } from "./exit-codes.ts";
+
+/**
+ * Aborts its signal when the command is to stop: at the first Ctrl-C, and when whoever reads the output has left. The
+ * second Ctrl-C ends the process at once.
+ */
+export class Interruption {
+  readonly #controller = new AbortController();
+  readonly #end: () => void;
+
+  constructor(context: Context) {
+    const stopListening = context.onInterrupt(() => {
+      if (this.signal.aborted) {
+        context.exit(EXIT.interrupted);
+        return;
+      }
+      context.stderr.write("\nstopping; Ctrl-C again leaves at once\n");
+      this.#stop("stopped by Ctrl-C");
+    });
+    // As in `anybroker tail orders | head`. Whatever else is wrong with the stream, nobody can be told.
+    const gone = (): void => this.#stop("stopped: nobody reads the output any more");
+    const ignored = (): void => {};
+    context.stdout.on("error", gone);
+    context.stderr.on("error", ignored);
+    this.#end = () => {
+      stopListening();
+      context.stdout.off("error", gone);
+      context.stdout.on("error", ignored);
+    };
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  #stop(why: string): void {
+    this.#controller.abort(new CommandError("interrupted", `${why}; nothing was changed`));
+  }
+
+  /** Stops listening. */
+  end(): void {
+    this.#end();
+  }
+}
+
+/** The result, or the signal's reason as soon as it is aborted, whatever the promise does then. */
+export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const aborted = (): void => reject(signal.reason);
+    if (signal.aborted) aborted();
+    signal.addEventListener("abort", aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", aborted));
+  });
+}

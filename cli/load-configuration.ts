@@ -1,0 +1,63 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Configuration, defineConfig } from "./configuration.ts";
+import { CommandError, isLibraryError } from "./exit-codes.ts";
+
+/** In this order, in the current folder and in no other: what is found there is run. */
+export const CONFIGURATION_FILES: readonly string[] = [
+  "anybroker.config.ts",
+  "anybroker.config.mts",
+  "anybroker.config.js",
+  "anybroker.config.mjs",
+];
+
+/**
+ * The configuration in a file, or in the one that is found in the folder; empty if there is none. Rejects with a
+ * `CommandError` that says what is wrong with it.
+ */
+export async function loadConfiguration(file: string | undefined, folder: string): Promise<Configuration> {
+  const path = file === undefined ? found(folder) : resolve(folder, file);
+  if (path === undefined) return {};
+  if (!existsSync(path)) throw new CommandError("no-input", `there is no configuration file ${path}`);
+  const exported = await imported(path);
+  if (exported === undefined) {
+    throw wrong(path, "it exports nothing by default: write export default defineConfig({ … })");
+  }
+  try {
+    return defineConfig(exported as Configuration);
+  } catch (error) {
+    throw isLibraryError(error) ? wrong(path, error.message, error) : error;
+  }
+}
+
+function found(folder: string): string | undefined {
+  return CONFIGURATION_FILES.map((name) => resolve(folder, name)).find((path) => existsSync(path));
+}
+
+async function imported(path: string): Promise<unknown> {
+  try {
+    const module = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
+    return module.default;
+  } catch (error) {
+    throw unloadable(path, error);
+  }
+}
+
+function unloadable(path: string, error: unknown): CommandError {
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+  const missing = /Cannot find package '([^']+)'/.exec(String(message))?.[1];
+  if (code === "ERR_MODULE_NOT_FOUND" && missing !== undefined) {
+    const text = `the configuration ${path} needs the package ${missing}, which is not installed: npm install ${missing}`;
+    return new CommandError("unavailable", text, { cause: error });
+  }
+  if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
+    const text = `this Node.js (${process.version}) does not read TypeScript: use 22.18 or later, or write anybroker.config.js`;
+    return new CommandError("configuration", `${path}: ${text}`, { cause: error });
+  }
+  return wrong(path, String(message), error);
+}
+
+function wrong(path: string, what: string, cause?: unknown): CommandError {
+  return new CommandError("configuration", `the configuration ${path} cannot be used: ${what}`, { cause });
+}

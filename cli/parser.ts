@@ -1,0 +1,144 @@
+import yargs, { type Argv } from "yargs";
+import { asArgument } from "./entry-id.ts";
+import { CommandError } from "./exit-codes.ts";
+import { EPILOGUE, INTRODUCTION } from "./introduction.ts";
+import type { Verb } from "./verb.ts";
+import { GROUPS } from "./verbs/groups.ts";
+import { VERBS } from "./verbs/index.ts";
+
+const WIDEST = 100;
+const COMMON = {
+  config: { type: "string", describe: "The configuration file; else anybroker.config.ts (.mts, .js, .mjs) here" },
+  broker: { type: "string", describe: "A broker of the configuration by name, or a URL; else BROKER_URL" },
+  json: { type: "boolean", default: false, describe: "The result as JSON, and errors too" },
+  verbose: { type: "boolean", default: false, describe: "Errors with stacks and causes" },
+} as const;
+
+/** The options that every command has. */
+export interface CommonOptions {
+  readonly config: string | undefined;
+  readonly broker: string | undefined;
+  readonly json: boolean;
+  readonly verbose: boolean;
+}
+
+/** What the common options are called. */
+export const COMMON_OPTIONS: readonly string[] = Object.keys(COMMON);
+
+/** A command line that was understood: a command to run, or a text to print, such as a help. */
+export type Parsed = Command | { readonly text: string };
+
+/** A command, and what it is given. */
+export interface Command {
+  readonly verb: Verb;
+  readonly given: Readonly<Record<string, unknown>> & CommonOptions;
+}
+
+/** Reads a command line. Rejects with a `CommandError` (`usage`) for one that makes no sense. */
+export async function parse(line: readonly string[], columns: number | undefined): Promise<Parsed> {
+  const chosen: Command[] = [];
+  const parser = parserOf(columns, (verb, given) => void chosen.push({ verb, given: given as Command["given"] }));
+  const output = await new Promise<string>((resolve, reject) => {
+    const parsing = parser.parseAsync(
+      line.map(asArgument),
+      {},
+      (error: Error | undefined, _: unknown, text: string) => {
+        if (error === undefined || error === null) resolve(text);
+        else reject(new CommandError("usage", usageText(error.message, text)));
+      },
+    );
+    parsing.catch((error: unknown) => reject(asUsage(error)));
+  });
+  const [command] = chosen;
+  if (command === undefined || output !== "") return { text: output };
+  refuseOdd(command.verb, command.given);
+  return command;
+}
+
+/** The help of every command, by its name. For the documentation. */
+function parserOf(columns: number | undefined, choose: (verb: Verb, given: object) => void): Argv {
+  const parser = yargs([])
+    .scriptName("anybroker")
+    .locale("en")
+    .usage(INTRODUCTION)
+    .epilogue(EPILOGUE)
+    .wrap(Math.min(columns ?? WIDEST, WIDEST))
+    .parserConfiguration({
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+      "dot-notation": false,
+      "greedy-arrays": false,
+    })
+    .options(COMMON)
+    .exitProcess(false)
+    .strict()
+    .recommendCommands()
+    .completion("completion", "Print a script for the shell that completes commands (bash, zsh)")
+    .help()
+    .alias("help", "h")
+    .fail((message, error) => {
+      throw error ?? new CommandError("usage", message);
+    })
+    .demandCommand(1, 1, "Say what to do: anybroker --help lists the commands");
+  for (const [group, summary] of Object.entries(GROUPS)) {
+    const members = VERBS.filter(({ name }) => name.startsWith(`${group} `));
+    parser.command(group, summary, (under) => {
+      for (const member of members) addVerb(under, member, choose);
+      return under.demandCommand(1, 1, `Say what to do: anybroker ${group} --help lists the commands`);
+    });
+  }
+  for (const one of VERBS.filter(({ name }) => !name.includes(" "))) addVerb(parser, one, choose);
+  return parser;
+}
+
+function addVerb(parser: Argv, one: Verb, choose: (verb: Verb, given: object) => void): void {
+  parser.command(
+    patternOf(one),
+    one.summary,
+    (own) => {
+      for (const [name, positional] of Object.entries(one.positionals)) own.positional(name, positional);
+      for (const [line, what] of one.examples) own.example(`anybroker ${line}`, what);
+      return own
+        .options(one.options)
+        .usage(`anybroker ${usageOf(one)}\n\n${one.teaches}`)
+        .epilogue("");
+    },
+    (given) => choose(one, given),
+  );
+}
+
+/** As yargs writes commands: `replay <destination> [filter..]`. */
+function patternOf(one: Verb): string {
+  const [, ...words] = usageOf(one).split(" ");
+  return one.name.includes(" ") ? words.join(" ") : usageOf(one);
+}
+
+/** A command with its positional arguments. */
+export function usageOf({ name, positionals }: Verb): string {
+  const words = Object.entries(positionals).map(([word, { demandOption, array }]) => {
+    const many = array === true ? ".." : "";
+    return demandOption === true ? `<${word}${many}>` : `[${word}${many}]`;
+  });
+  return [name, ...words].join(" ");
+}
+
+/** Of two values for one option the wrong one might be meant, and of what is no number any. */
+function refuseOdd({ options }: Verb, given: Readonly<Record<string, unknown>>): void {
+  for (const name of [...COMMON_OPTIONS, ...Object.keys(options)]) {
+    if (Array.isArray(given[name]) && options[name]?.array !== true) {
+      throw new CommandError("usage", `--${name} was given several times, and takes one value`);
+    }
+    if (Number.isNaN(given[name])) throw new CommandError("usage", `--${name} takes a number`);
+    if (given[name] === "") throw new CommandError("usage", `--${name} was given an empty text`);
+  }
+}
+
+function usageText(message: string, help: string): string {
+  return message === "" ? help : message;
+}
+
+function asUsage(error: unknown): unknown {
+  if (error instanceof CommandError) return error;
+  // What yargs throws of its own accord is about the command line.
+  return error instanceof Error && error.name === "YError" ? new CommandError("usage", error.message) : error;
+}

@@ -1,0 +1,63 @@
+import { stringifyEntry } from "../patterns/dead-letters/index.ts";
+import type { Output } from "./context.ts";
+import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
+import { hasColours, paintOf } from "./paint.ts";
+import { netted, printableLines } from "./printable.ts";
+import type { Secrets } from "./secrets.ts";
+
+const MOST_CAUSES = 8;
+
+/** How errors are told. */
+export interface ErrorReporting {
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly secrets: Secrets;
+  readonly json: boolean;
+  /** With stacks and causes. */
+  readonly verbose: boolean;
+}
+
+/** Tells an error on stderr, without secrets, and how the command ends for it. */
+export function reportError(error: unknown, { stderr, env, secrets, json, verbose }: ErrorReporting): ExitName {
+  const exit = exitOf(error);
+  const problems = isLibraryError(error) ? error.problems : [];
+  if (json) {
+    const told = {
+      code: isLibraryError(error) ? error.code : exit,
+      message: secrets.masked(messageOf(error)),
+      exit,
+      exitCode: EXIT[exit],
+      problems: problems.map(({ code, message }) => ({ code, message: secrets.masked(message) })),
+      ...(verbose ? { stack: secrets.masked(stacksOf(error)) } : {}),
+    };
+    stderr.write(`${stringifyEntry({ error: told })}\n`);
+    return exit;
+  }
+  const colours = hasColours(stderr, env);
+  const { red, dim } = paintOf(colours);
+  const lines = [`${red("anybroker:")} ${printableLines(secrets.masked(textOf(error, problems)))}`];
+  if (verbose) lines.push(secrets.masked(stacksOf(error)));
+  else if (exit === "internal") lines.push(dim("a mistake of anybroker itself; --verbose shows where"));
+  stderr.write(`${netted(lines.join("\n"), colours)}\n`);
+  return exit;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function textOf(error: unknown, problems: readonly LibraryError[]): string {
+  if (problems.length === 0) return messageOf(error);
+  if (problems.length === 1) return problems.map(({ message }) => message).join("");
+  return [`${problems.length} problems:`, ...problems.map(({ message }) => `  - ${message}`)].join("\n");
+}
+
+/** The stack of an error and of what led to it. */
+function stacksOf(error: unknown): string {
+  const stacks: string[] = [];
+  for (let at = error, count = 0; at !== undefined && count < MOST_CAUSES; count++) {
+    stacks.push(at instanceof Error ? (at.stack ?? String(at)) : String(at));
+    at = at instanceof Error ? at.cause : undefined;
+  }
+  return stacks.join("\ncaused by: ");
+}

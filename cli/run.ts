@@ -1,0 +1,57 @@
+import type { Context } from "./context.ts";
+import { EXIT, type ExitName } from "./exit-codes.ts";
+import type { Frame } from "./frame.ts";
+import { Interruption } from "./interruption.ts";
+import { loadConfiguration } from "./load-configuration.ts";
+import { type Command, parse } from "./parser.ts";
+import { type ErrorReporting, reportError } from "./report-error.ts";
+import { Secrets } from "./secrets.ts";
+import { Terminal } from "./terminal.ts";
+
+/** Runs a command line. Resolves with the code to exit with, when everything is closed. Never rejects. */
+export async function run(line: readonly string[], context: Context): Promise<number> {
+  const { stderr, env } = context;
+  const secrets = new Secrets(env);
+  const interruption = new Interruption(context);
+  // Until the line is read, as far as it can be seen.
+  let reporting: ErrorReporting = {
+    stderr,
+    env,
+    secrets,
+    json: line.includes("--json"),
+    verbose: line.includes("--verbose"),
+  };
+  try {
+    const parsed = await parse(line, context.stdout.columns);
+    if ("text" in parsed) {
+      context.stdout.write(`${parsed.text}\n`);
+      return EXIT.done;
+    }
+    reporting = { ...reporting, json: parsed.given.json, verbose: parsed.given.verbose };
+    return EXIT[await runVerb(parsed, context, secrets, interruption)];
+  } catch (error) {
+    return EXIT[reportError(error, reporting)];
+  } finally {
+    interruption.end();
+  }
+}
+
+async function runVerb(
+  { verb, given }: Command,
+  context: Context,
+  secrets: Secrets,
+  interruption: Interruption,
+): Promise<ExitName> {
+  const { config, broker, json } = given;
+  const configuration = context.configuration ?? (await loadConfiguration(config, context.cwd));
+  const terminal = new Terminal(context, json);
+  const frame: Frame = { context, terminal, interruption, secrets, configuration, broker };
+  try {
+    const { json: result, text, exit = "done" } = await verb.run(given as never, frame);
+    if (result !== undefined) await terminal.result({ verb: verb.name, ...result }, text);
+    else if (text !== "") terminal.note(text);
+    return exit;
+  } finally {
+    await configuration.close?.();
+  }
+}

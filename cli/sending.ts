@@ -1,0 +1,175 @@
+import type { Broker, Receipt } from "../core/broker.ts";
+import { systemRandom } from "../core/clock.ts";
+import type { Queue, Topic } from "../core/destination.ts";
+import { outgoing } from "../core/engine/outgoing.ts";
+import { isMessagingError } from "../core/errors.ts";
+import { jsonCodec } from "../core/json-codec.ts";
+import { messageIds } from "../core/message-ids.ts";
+import type { PublishOptions, SendOptions } from "../core/options.ts";
+import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
+import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
+import { readBytes, readLines } from "./files.ts";
+import { chosenBroker, type Frame, withBroker } from "./frame.ts";
+import { progressBar } from "./progress.ts";
+import { destinationOf, type Target } from "./target.ts";
+import type { Ended } from "./verb.ts";
+
+type AnyQueue = Queue<unknown>;
+type AnyTopic = Topic<unknown>;
+type Send = (body: unknown) => Promise<Receipt>;
+
+/** Where bodies come from, and how they are sent. */
+export interface Sending {
+  readonly body: string | undefined;
+  readonly file: string | undefined;
+  readonly lines: boolean;
+  readonly fromLine: number;
+  readonly form: BodyForm;
+  readonly options: SendOptions | PublishOptions;
+  readonly dryRun: boolean;
+}
+
+/** What `send` and `publish` both tell. */
+export const SENT_JSON = {
+  broker: "the broker as it was chosen, without secrets",
+  destination: "where to, as in `orders`",
+  dryRun: "whether nothing was sent because of `--dry-run`",
+  sent: "how many the broker has confirmed, or with `--dry-run` would be sent",
+  failed: "how many failed, or were refused",
+  ids: "the ids of the first 100 that were sent",
+  failures: "the first 100 that failed: `line`, `code`, `message`",
+  nextLine: "the line to go on with, for `--from-line`, if it was stopped; else null",
+};
+
+const MOST_LISTED = 100;
+const MOST_AT_ONCE = 1_000;
+
+/** Sends what was asked for to a queue or topic, and tells what became of it. */
+export async function sendAll(frame: Frame, target: Target, sending: Sending): Promise<Ended> {
+  const { form, options, dryRun } = sending;
+  const destination = form.raw ? rawDestination(target.destination, form.contentType) : target.destination;
+  checkSending(sending);
+  if (dryRun) {
+    const { label, adapter: make } = chosenBroker(frame);
+    const { name, capabilities } = await make();
+    const { clock } = frame.context;
+    const makeId = messageIds(clock, systemRandom());
+    const where = `${destination.kind === "queue" ? "send to queue" : "publish to topic"} "${destination.name}"`;
+    const codec = destination.options.codec ?? jsonCodec();
+    const context = { destination, where, codec, capabilities, adapterName: name, clock, makeId };
+    return sent(frame, target, sending, label, async (body) => ({ id: (await outgoing(context, body, options)).id }));
+  }
+  return withBroker(frame, { destinations: [destinationOf({ ...target, destination })] }, ({ broker, label }) =>
+    sent(frame, target, sending, label, senderOf(broker, destination, options)),
+  );
+}
+
+function senderOf(
+  broker: Broker,
+  destination: Queue<never, unknown> | Topic<never, unknown>,
+  options: SendOptions | PublishOptions,
+): Send {
+  if (destination.kind === "queue") return (body) => broker.send(destination as AnyQueue, body, options);
+  return (body) => broker.publish(destination as AnyTopic, body, options);
+}
+
+function checkSending({ body, file, lines, fromLine, options }: Sending): void {
+  if ((body === undefined) === (file === undefined)) {
+    throw new CommandError("usage", "give the message itself, or --file with where it is (- is stdin)");
+  }
+  if (lines && file === undefined)
+    throw new CommandError("usage", "--lines needs --file: a file of one message a line, or -");
+  if (lines && options.id !== undefined)
+    throw new CommandError("usage", "--id is for one message, and --lines sends many");
+  if (!lines && fromLine !== 1) throw new CommandError("usage", "--from-line needs --lines");
+}
+
+/** Counts what becomes of messages. */
+interface Sent {
+  sent: number;
+  readonly ids: string[];
+  readonly failures: { readonly line: number; readonly code: string; readonly message: string }[];
+  failed: number;
+  exit: ExitName;
+}
+
+async function sent(frame: Frame, target: Target, sending: Sending, label: string, send: Send): Promise<Ended> {
+  const tally: Sent = { sent: 0, ids: [], failures: [], failed: 0, exit: "done" };
+  const nextLine = await sendEach(frame, sending, send, tally);
+  const { dryRun } = sending;
+  const { ids, failures, failed } = tally;
+  const stopped = nextLine !== null;
+  const { paint } = frame.terminal;
+  const text = [
+    `${dryRun ? "would send" : "sent"} ${tally.sent} to ${paint.bold(target.name)}${tally.sent === 1 ? ` ${paint.dim(ids[0] ?? "")}` : ""}`,
+    ...failures.map(
+      ({ line, code, message }) => `${sending.lines ? `line ${line}: ` : ""}${paint.red(code)} ${message}`,
+    ),
+    ...(failed > failures.length ? [`and ${failed - failures.length} more failed`] : []),
+    ...(stopped ? [`stopped; go on with --from-line ${nextLine}`] : []),
+  ].join("\n");
+  const partly = stopped || (failed > 0 && tally.sent > 0);
+  const json = { broker: label, destination: target.name, dryRun, sent: tally.sent, failed, ids, failures, nextLine };
+  return { json, text, exit: partly ? "partly" : tally.exit };
+}
+
+/** Resolves with the line to go on with if it was interrupted. Everything before has its end by then. */
+async function sendEach(frame: Frame, sending: Sending, send: Send, tally: Sent): Promise<number | null> {
+  const { context, interruption, terminal } = frame;
+  const { body, file, lines, fromLine, form } = sending;
+  if (!lines) {
+    const bytes = body === undefined ? await readBytes(file ?? "-", context) : Buffer.from(body);
+    await sendOne(send, bodyOf(bytes, form, "the message"), 1, tally);
+    return null;
+  }
+  const bar = progressBar(terminal, "sending", undefined);
+  const underWay = new Set<Promise<void>>();
+  const { signal } = interruption;
+  let at = 0;
+  try {
+    for await (const line of readLines(file ?? "-", context, signal)) {
+      if (signal.aborted) break;
+      at++;
+      if (at < fromLine || line.trim() === "") continue;
+      const sending = sendLine(send, line, form, at, tally).finally(() => underWay.delete(sending));
+      underWay.add(sending);
+      if (underWay.size >= MOST_AT_ONCE) await Promise.race(underWay);
+      bar.update(tally.sent);
+    }
+    await Promise.all(underWay);
+    bar.update(tally.sent);
+  } finally {
+    bar.stop();
+  }
+  return signal.aborted ? at + 1 : null;
+}
+
+async function sendLine(send: Send, line: string, form: BodyForm, at: number, tally: Sent): Promise<void> {
+  let body: unknown;
+  try {
+    body = bodyOf(Buffer.from(line), form, `line ${at}`);
+  } catch (error) {
+    fail(tally, at, error);
+    return;
+  }
+  await sendOne(send, body, at, tally);
+}
+
+async function sendOne(send: Send, body: unknown, line: number, tally: Sent): Promise<void> {
+  try {
+    const { id } = await send(body);
+    tally.sent++;
+    if (tally.ids.length < MOST_LISTED) tally.ids.push(id);
+  } catch (error) {
+    if (!isMessagingError(error) && !isLibraryError(error)) throw error;
+    fail(tally, line, error);
+  }
+}
+
+function fail(tally: Sent, line: number, error: unknown): void {
+  tally.failed++;
+  if (tally.exit === "done") tally.exit = exitOf(error);
+  const code = isLibraryError(error) ? error.code : exitOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  if (tally.failures.length < MOST_LISTED) tally.failures.push({ line, code, message });
+}

@@ -1,0 +1,83 @@
+import type { Adapter, Topology } from "../core/adapter.ts";
+import type { Destination } from "../core/destination.ts";
+import { Declarations } from "../core/engine/declarations.ts";
+import { isMessagingError, type MessagingError } from "../core/errors.ts";
+import { ADDRESS_SYNTAX } from "./address-text.ts";
+import { CommandError } from "./exit-codes.ts";
+import type { Frame } from "./frame.ts";
+import { describeDestination, destinationOf, findTarget } from "./target.ts";
+
+/** What stands on the broker in place of a destination. */
+export type Standing = "same" | "missing" | "different" | "unknown";
+
+/** A problem, as JSON has it. */
+export interface ToldProblem {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** A destination, and what stands for it. */
+export interface Compared {
+  readonly destination: string;
+  readonly standing: Standing;
+  readonly problems: readonly ToldProblem[];
+}
+
+/** The destinations that addresses name, or else all of the configuration. Throws a `CommandError` if there are none. */
+export function wantedDestinations({ configuration }: Frame, addresses: readonly string[]): readonly Destination[] {
+  const { destinations = [] } = configuration;
+  const wanted =
+    addresses.length === 0 ? destinations : addresses.map((text) => destinationOf(findTarget(text, destinations)));
+  if (wanted.length > 0) return wanted;
+  throw new CommandError(
+    "usage",
+    `no destinations: name some, such as ${ADDRESS_SYNTAX}, or write anybroker.config.ts with destinations`,
+  );
+}
+
+/** Destinations as an adapter is told of them. Throws `conflict` where two contradict each other. */
+export function declarationsOf(destinations: readonly Destination[]): Declarations {
+  const declarations = new Declarations();
+  for (const one of destinations) {
+    if (one.kind === "queue") declarations.addQueue(one);
+    else if (one.kind === "topic") declarations.addTopic(one);
+    else declarations.addSubscription(one.topic, one.name, one.options);
+  }
+  return declarations;
+}
+
+/** Looks what stands on an open broker for each destination. Changes nothing. */
+export async function compare(adapter: Adapter, destinations: readonly Destination[]): Promise<readonly Compared[]> {
+  const compared: Compared[] = [];
+  for (const destination of destinations) {
+    const topology: Topology = declarationsOf([destination]).topology("verify");
+    const problems = await verified(adapter, topology);
+    compared.push({
+      destination: describeDestination(destination),
+      standing: standingOf(problems),
+      problems: problems.map(toldProblem),
+    });
+  }
+  return compared;
+}
+
+async function verified(adapter: Adapter, topology: Topology): Promise<readonly MessagingError[]> {
+  try {
+    return await adapter.declare(topology);
+  } catch (error) {
+    if (isMessagingError(error)) return [error];
+    throw error;
+  }
+}
+
+function standingOf(problems: readonly MessagingError[]): Standing {
+  const codes = problems.map(({ code }) => code);
+  if (codes.length === 0) return "same";
+  if (codes.includes("conflict") || codes.includes("unsupported") || codes.includes("invalid")) return "different";
+  return codes.every((code) => code === "not-found") ? "missing" : "unknown";
+}
+
+/** A problem in JSON. */
+export function toldProblem({ code, message }: MessagingError): ToldProblem {
+  return { code, message };
+}

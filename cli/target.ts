@@ -1,0 +1,120 @@
+import { type Address, addressName, type WorkAddress } from "../core/address.ts";
+import {
+  type Destination,
+  type Queue,
+  queue,
+  type Subscription,
+  subscription,
+  type Topic,
+  topic,
+} from "../core/destination.ts";
+import { isMessagingError } from "../core/errors.ts";
+import { type ParsedAddress, parseAddress } from "./address-text.ts";
+import { CommandError } from "./exit-codes.ts";
+
+/** A destination that a command works on. */
+export interface Target {
+  readonly destination: Queue<never, unknown> | Topic<never, unknown>;
+  /** Of a topic, if one was named. */
+  readonly subscription: Subscription | undefined;
+  /** As people read it: `orders`, `order.placed.billing`. */
+  readonly name: string;
+  /** Whether the configuration has it, with its schema and options. */
+  readonly configured: boolean;
+}
+
+/** What a broker object has to declare or verify for a target. */
+export function destinationOf({ destination, subscription: sub }: Target): Destination {
+  return sub ?? destination;
+}
+
+/** Where messages for a target are sent. */
+export function addressOf({ destination, subscription: sub }: Target): Address {
+  return sub === undefined
+    ? { kind: destination.kind, name: destination.name }
+    : workAddress(destination.name, sub.name);
+}
+
+function workAddress(of: string, name: string): WorkAddress {
+  return { kind: "subscription", topic: of, name };
+}
+
+/**
+ * The destination that an address on the command line names: as the configuration has it, or as written, by `queue:` or
+ * `topic:`. Throws a `CommandError` that says how to write it.
+ */
+export function findTarget(text: string, known: readonly Destination[]): Target {
+  const parsed = parseAddress(text);
+  const found = inConfiguration(parsed, known);
+  const [first, ...others] = found;
+  if (first !== undefined) {
+    if (others.length > 0)
+      throw new CommandError("usage", `${text} is both a queue and a topic: write queue:${text} or topic:${text}`);
+    if (Object.keys(parsed.options).length > 0) {
+      throw new CommandError(
+        "usage",
+        `${first.name} has its options from the configuration; leave out those in ${text}`,
+      );
+    }
+    return first;
+  }
+  if (parsed.kind === undefined) throw unknownName(parsed, known);
+  return asWritten(parsed, parsed.kind);
+}
+
+function inConfiguration({ kind, name, subscription: sub }: ParsedAddress, known: readonly Destination[]): Target[] {
+  const targets: Target[] = [];
+  for (const one of known) {
+    if (one.kind === "queue" && one.name === name && sub === undefined && kind !== "topic") {
+      targets.push({ destination: one, subscription: undefined, name, configured: true });
+    }
+    if (one.kind === "subscription" && kind !== "queue") {
+      const full = addressName(workAddress(one.topic.name, one.name));
+      const asPath = one.topic.name === name && one.name === sub;
+      // As the output of commands has it: order.placed.billing.
+      const asName = sub === undefined && name === full;
+      if (asPath || asName) targets.push({ destination: one.topic, subscription: one, name: full, configured: true });
+    }
+  }
+  if (targets.length > 0 && sub !== undefined) return targets;
+  const topics = known.flatMap((one) =>
+    one.kind === "topic" ? [one] : one.kind === "subscription" ? [one.topic] : [],
+  );
+  const found = kind === "queue" ? undefined : topics.find((one) => one.name === name);
+  if (found === undefined) return targets;
+  const of = sub === undefined ? undefined : subscription(found, sub);
+  const full = of === undefined ? name : addressName(workAddress(name, of.name));
+  return [...targets, { destination: found, subscription: of, name: full, configured: true }];
+}
+
+function asWritten({ name, subscription: sub, options }: ParsedAddress, kind: "queue" | "topic"): Target {
+  try {
+    if (kind === "queue") {
+      const { filter: _, from: __, ...own } = options;
+      return { destination: queue(name, own), subscription: undefined, name, configured: false };
+    }
+    const { filter, from, priorities: _, ...own } = options;
+    const of = topic<never>(name, own);
+    if (sub === undefined) return { destination: of, subscription: undefined, name, configured: false };
+    const settings = { ...(filter === undefined ? {} : { filter }), ...(from === undefined ? {} : { from }) };
+    const full = addressName(workAddress(name, sub));
+    return { destination: of, subscription: subscription(of, sub, settings), name: full, configured: false };
+  } catch (error) {
+    throw isMessagingError(error) ? new CommandError("usage", error.message, { cause: error }) : error;
+  }
+}
+
+function unknownName({ name, subscription: sub }: ParsedAddress, known: readonly Destination[]): CommandError {
+  const shown = sub === undefined ? name : `${name}/${sub}`;
+  const names = [...new Set(known.map(describeDestination))].join(", ");
+  const has =
+    known.length === 0 ? "there is no configuration that names destinations" : `the configuration has ${names}`;
+  const how = sub === undefined ? `queue:${name} or topic:${name}/subscription` : `topic:${shown}`;
+  return new CommandError("usage", `"${shown}" is not known: ${has}. Otherwise write what it is: ${how}`);
+}
+
+/** As it is written on a command line. */
+export function describeDestination(destination: Destination): string {
+  if (destination.kind === "subscription") return `topic:${destination.topic.name}/${destination.name}`;
+  return `${destination.kind}:${destination.name}`;
+}

@@ -1,0 +1,109 @@
+import { createInterface } from "node:readline";
+import { stringifyEntry } from "../patterns/dead-letters/index.ts";
+import type { Context, Output } from "./context.ts";
+import { CommandError } from "./exit-codes.ts";
+import { hasColours, type Paint, paintOf } from "./paint.ts";
+import { netted } from "./printable.ts";
+
+/** How a command talks: results to stdout, as text or as JSON; everything else to stderr. */
+export class Terminal {
+  /** Whether results are JSON. */
+  readonly json: boolean;
+  /** For what goes to stdout. */
+  readonly paint: Paint;
+  readonly #context: Pick<Context, "stdin" | "stdout" | "stderr">;
+  readonly #colours: { readonly out: boolean; readonly notes: boolean };
+
+  constructor(context: Pick<Context, "stdin" | "stdout" | "stderr" | "env">, json: boolean) {
+    const { stdout, stderr, env } = context;
+    this.#context = context;
+    this.json = json;
+    this.#colours = { out: hasColours(stdout, env) && !json, notes: hasColours(stderr, env) };
+    this.paint = paintOf(this.#colours.out);
+  }
+
+  /** Whether results go to a terminal, which can be drawn over. */
+  get isLive(): boolean {
+    return this.#context.stdout.isTTY === true && !this.json;
+  }
+
+  /** Where progress is drawn; undefined where it is not to be. */
+  get progressStream(): Output | undefined {
+    return this.#context.stderr.isTTY === true ? this.#context.stderr : undefined;
+  }
+
+  /** For what goes to stderr. */
+  get notePaint(): Paint {
+    return paintOf(this.#colours.notes);
+  }
+
+  /** A result on a line, or several, of text; or as JSON on one line. Resolves when there is room for more. */
+  async result(json: object, text: string): Promise<void> {
+    if (this.json) await written(this.#context.stdout, `${stringifyEntry(json)}\n`);
+    else if (text !== "") await written(this.#context.stdout, `${netted(text, this.#colours.out)}\n`);
+  }
+
+  /** Draws over what was drawn, on a live terminal: the cursor goes home, and what is left below is cleared. */
+  async screen(text: string): Promise<void> {
+    const lines = netted(text, this.#colours.out).split("\n");
+    const drawn = lines.map((line) => `${line}\u001b[K`).join("\n");
+    await written(this.#context.stdout, `\u001b[H${drawn}\n\u001b[J`);
+  }
+
+  /** Clears the screen of a live terminal. */
+  async clear(): Promise<void> {
+    await written(this.#context.stdout, "\u001b[2J\u001b[H");
+  }
+
+  /** Something beside the result, to stderr. */
+  note(text: string): void {
+    void written(this.#context.stderr, `${netted(text, this.#colours.notes)}\n`);
+  }
+
+  /**
+   * Resolves if the answer is yes. Rejects with a `CommandError` if it is no, or if nobody can be asked; and with the
+   * signal's reason when it is aborted.
+   */
+  async agreed(question: string, yes: boolean, signal: AbortSignal): Promise<void> {
+    if (yes) return;
+    const { stdin, stderr } = this.#context;
+    if (stdin.isTTY !== true || stderr.isTTY !== true) {
+      throw new CommandError(
+        "usage",
+        `${question} This needs an answer, and there is no terminal to ask at: give --yes`,
+      );
+    }
+    const answer = await this.#answer(`${netted(question, this.#colours.notes)} [y/N] `, signal);
+    if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError("not-allowed", "nothing was done: the answer was no");
+  }
+
+  #answer(question: string, signal: AbortSignal): Promise<string> {
+    signal.throwIfAborted();
+    const { stdin, stderr } = this.#context;
+    // Not as a terminal: Ctrl-C stays a signal, as everywhere else.
+    const lines = createInterface({ input: stdin, output: stderr, terminal: false });
+    return new Promise<string>((resolve, reject) => {
+      const aborted = (): void => {
+        stderr.write("\n");
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", aborted, { once: true });
+      lines.once("close", () => resolve(""));
+      lines.question(question, resolve);
+    }).finally(() => lines.close());
+  }
+}
+
+/** Writes, and waits for room. A reader that has left is no error here: see `Interruption`. */
+async function written(stream: Output, text: string): Promise<void> {
+  if (stream.destroyed || stream.writableEnded || stream.write(text)) return;
+  await new Promise<void>((resolve) => {
+    const over = (): void => {
+      for (const event of EVENTS) stream.off(event, over);
+      resolve();
+    };
+    for (const event of EVENTS) stream.on(event, over);
+  });
+}
+
+const EVENTS = ["drain", "close", "error"] as const;

@@ -1,0 +1,53 @@
+import { resolve } from "node:path";
+import { fileArchive } from "../../patterns/dead-letters/index.ts";
+import { DLQ_EXITS, DLQ_JSON, FILTER, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
+import { CommandError } from "../exit-codes.ts";
+import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
+import { verb } from "../verb.ts";
+import { planOrResume, RUN_OPTIONS } from "./dlq-replay.ts";
+
+export const dlqDiscard = verb({
+  name: "dlq discard",
+  summary: "Remove dead letters, kept in an archive first",
+  teaches: `Plans first, and asks. Each entry is written to the archive (a file of JSON lines, readable by its owner only, flushed to the disk) with everything that makes the message again, and removed from the broker then. Say which: "all", or a filter as "dlq ls" takes it.`,
+  positionals: { destination: WHOSE, filter: FILTER },
+  options: {
+    ...RUN_OPTIONS,
+    archive: { type: "string", describe: "The file to keep them in, which is added to; not needed with --dry-run" },
+  },
+  examples: [
+    ["dlq discard orders 'error = RangeError' --archive orders.discarded.jsonl", "asks, and does it"],
+    ["dlq discard orders 'age > 30d' --archive old.jsonl --yes", "for a job at night"],
+  ],
+  json: { ...DLQ_JSON, ...RUN_JSON, archive: "the file in which they are kept; null with `--dry-run`" },
+  exits: { ...DLQ_EXITS, ...RUN_EXITS },
+  async run(given, frame) {
+    const { destination, archive: file, limit, rate, "dry-run": dryRun } = given;
+    if (file === undefined && !dryRun)
+      throw new CommandError("usage", "nothing is discarded without a copy: give --archive file.jsonl");
+    const archive = fileArchive(resolve(frame.context.cwd, file ?? "unused"));
+    try {
+      return await withDeadLetters(frame, destination, async (open) => {
+        const { signal } = frame.interruption;
+        const options = { archive, signal, ...(limit === undefined ? {} : { limit }) };
+        const planned = await planOrResume(frame, open, given, (filter) => open.dead.discard(filter, options), {
+          archive,
+        });
+        const { count, source } = planned.plan;
+        const { json, ...ended } = await carryOut(frame, {
+          planned,
+          label: open.label,
+          dryRun,
+          yes: given.yes,
+          question: `Discard ${count} dead letters of ${source}, and keep them in ${file}?`,
+          planFile: given["plan-file"] ?? given.resume,
+          resume: `anybroker dlq discard ${destination} --archive ${file}`,
+          run: rate === undefined ? {} : { rate },
+        });
+        return { ...ended, json: { ...json, archive: dryRun ? null : (file ?? null) } };
+      });
+    } finally {
+      await archive.close();
+    }
+  },
+});

@@ -1,0 +1,110 @@
+import { systemRandom } from "../../core/clock.ts";
+import { outgoing } from "../../core/engine/outgoing.ts";
+import { jsonCodec } from "../../core/json-codec.ts";
+import { messageIds } from "../../core/message-ids.ts";
+import { bodyOf } from "../bodies.ts";
+import { bodyText, DLQ_EXITS, DLQ_JSON, type OpenDeadLetters, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
+import { entryId } from "../entry-id.ts";
+import { CommandError } from "../exit-codes.ts";
+import { readBytes } from "../files.ts";
+import type { Frame } from "../frame.ts";
+import { printableLines } from "../printable.ts";
+import { verb } from "../verb.ts";
+
+export const dlqEdit = verb({
+  name: "dlq edit",
+  summary: "Send an edited copy of one dead letter in its place",
+  teaches: `Sends a copy with another body, under an id of its own, back to where the dead letter came from, and removes the dead letter when the broker has confirmed the copy. The new body is JSON, checked by the schema. The same edit of the same entry always gets the same id, so that trying again after a crash is a duplicate and no second message.`,
+  positionals: {
+    destination: WHOSE,
+    id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },
+    message: { type: "string", describe: "The new body; or --file" },
+  },
+  options: {
+    file: { type: "string", describe: "A file with the new body; - is stdin" },
+    text: { type: "boolean", default: false, describe: "The body is a text, and no JSON" },
+    "max-replays": { type: "number", describe: "Refuse what was sent back so often; else 3" },
+    "dry-run": { type: "boolean", default: false, describe: "Only check the new body" },
+    yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
+  },
+  examples: [
+    [`dlq edit orders Zx0fJ0oY5vZ5k8h1kq3b2A '{"id":"o-1","total":12}'`, "shows both, and asks"],
+    ["dlq show orders Zx0fJ0oY5vZ5k8h1kq3b2A --json | jq -r '.entries[0].body' > body.json", "to begin with"],
+  ],
+  json: {
+    ...DLQ_JSON,
+    dryRun: "whether nothing was sent because of `--dry-run`",
+    entry: "the dead letter as it was",
+    id: "the id of the copy; null with `--dry-run`",
+    editedFrom: "the id of the message that it is a copy of",
+  },
+  exits: {
+    ...DLQ_EXITS,
+    data: "the new body is no JSON, or the schema refuses it; the dead letter stands as before",
+    "not-found": "there is no such dead letter, or no such destination",
+    configuration: "several dead letters have that id: take the id of an entry",
+  },
+  async run(given, frame) {
+    const { destination, message, file } = given;
+    const id = entryId(given.id);
+    if ((message === undefined) === (file === undefined)) {
+      throw new CommandError("usage", "give the new body, or --file with where it is (- is stdin)");
+    }
+    const bytes = message === undefined ? await readBytes(file ?? "-", frame.context) : Buffer.from(message);
+    const body = bodyOf(bytes, { text: given.text, raw: false, contentType: undefined }, "the new body");
+    return withDeadLetters(frame, destination, async (open) => {
+      const entry = await theOne(frame, open, id);
+      const { dead, label, target } = open;
+      const { "max-replays": maxReplays, "dry-run": dryRun } = given;
+      const json = { broker: label, destination: target.name, dryRun, entry };
+      const { paint } = frame.terminal;
+      const shown = `${paint.red("-")} ${printableLines(bodyText(entry))}\n${paint.green("+")} ${printableLines(Buffer.from(bytes).toString("utf8").trimEnd())}`;
+      if (dryRun) {
+        await check(frame, open, body);
+        const text = `${shown}\nthe new body would be taken; nothing was done: --dry-run`;
+        return { json: { ...json, id: null, editedFrom: entry.messageId }, text };
+      }
+      if (!frame.terminal.json) frame.terminal.note(shown);
+      await frame.terminal.agreed(`Send this in place of ${entry.id}?`, given.yes, frame.interruption.signal);
+      const edited = await dead.edit(entry.id, () => body, maxReplays === undefined ? {} : { maxReplays });
+      return { json: { ...json, ...edited }, text: `sent ${edited.id} in place of ${edited.editedFrom}` };
+    });
+  },
+});
+
+async function theOne(frame: Frame, { dead, target }: OpenDeadLetters, id: string) {
+  const { entries } = await dead.list({
+    filter: [{ field: "id", is: "=", value: id }],
+    limit: 2,
+    signal: frame.interruption.signal,
+  });
+  const [entry, other] = entries;
+  if (entry === undefined) throw new CommandError("not-found", `no dead letter of ${target.name} has the id ${id}`);
+  if (other === undefined || entry.id === id) return entry;
+  throw new CommandError(
+    "configuration",
+    `several dead letters of ${target.name} have the id ${id}: take the id of an entry, as dlq ls shows it`,
+  );
+}
+
+/** Refuses what the destination would. */
+async function check(
+  { context: { clock } }: Frame,
+  { adapter, target }: OpenDeadLetters,
+  body: unknown,
+): Promise<void> {
+  const { destination } = target;
+  await outgoing(
+    {
+      destination,
+      where: `edit for ${target.name}`,
+      codec: destination.options.codec ?? jsonCodec(),
+      capabilities: adapter.capabilities,
+      adapterName: adapter.name,
+      clock,
+      makeId: messageIds(clock, systemRandom()),
+    },
+    body,
+    undefined,
+  );
+}

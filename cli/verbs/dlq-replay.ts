@@ -1,0 +1,130 @@
+import type { Plan, PlannedRun, Ramp } from "../../patterns/dead-letters/index.ts";
+import { duration } from "../address-text.ts";
+import {
+  DLQ_EXITS,
+  DLQ_JSON,
+  FILTER,
+  filterText,
+  type OpenDeadLetters,
+  WHOSE,
+  withDeadLetters,
+} from "../dead-letters-of.ts";
+import { CommandError } from "../exit-codes.ts";
+import { readJson } from "../files.ts";
+import type { Frame } from "../frame.ts";
+import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
+import { destinationOf, findTarget } from "../target.ts";
+import { verb } from "../verb.ts";
+
+/** The options of commands that carry out a plan. */
+export const RUN_OPTIONS = {
+  limit: { type: "number", describe: "The most, of those that failed first" },
+  rate: { type: "number", describe: "How many per second, at most" },
+  "dry-run": { type: "boolean", default: false, describe: "Only plan, and tell the plan" },
+  "plan-file": { type: "string", describe: "Where to keep the plan; else in this folder, until it is done" },
+  resume: { type: "string", describe: "Take up a plan that was kept, for what is left of it" },
+  yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
+} as const;
+
+export const dlqReplay = verb({
+  name: "dlq replay",
+  summary: "Send dead letters back",
+  teaches: `Plans first: how many, where to, what is left alone and why. Then it asks, and sends each back as a copy that the broker confirms, and removes it: duplicated at worst, never lost. A subscription's go to that subscription, not to the topic.
+
+Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and so on, and watches after each step whether they come back dead. Ctrl-C finishes what is under way; the plan is in a file, and --resume goes on with it, also after a crash.`,
+  positionals: { destination: WHOSE, filter: FILTER },
+  options: {
+    ...RUN_OPTIONS,
+    to: { type: "string", describe: "Another destination than the one they came from" },
+    "max-replays": { type: "number", describe: "Leave alone what was sent back so often; else 3" },
+    ramp: { type: "boolean", default: false, describe: "Few first, more when they do not come back" },
+    "ramp-first": { type: "number", describe: "With --ramp: how many first; else 1" },
+    "ramp-factor": { type: "number", describe: "With --ramp: times how much for each step; else 10" },
+    "ramp-watch": { type: "string", describe: "With --ramp: how long after each step; else 30s" },
+    tolerate: { type: "number", describe: "With --ramp: how many may come back; else 0" },
+  },
+  examples: [
+    ["dlq replay orders all --dry-run", "what would happen"],
+    ["dlq replay orders 'error ~ timeout' --rate 100 --yes", "those, and no more than 100 a second"],
+    ["dlq replay orders all --ramp --ramp-watch 2m", "carefully"],
+    ["dlq replay orders --resume anybroker-replay-019a5a3e.json", "go on"],
+  ],
+  json: { ...DLQ_JSON, ...RUN_JSON },
+  exits: { ...DLQ_EXITS, ...RUN_EXITS },
+  async run(given, frame) {
+    const { destination, to, rate } = given;
+    const target = to === undefined ? undefined : destinationOf(findTarget(to, frame.configuration.destinations ?? []));
+    const ramp = rampOf(given);
+    return withDeadLetters(
+      frame,
+      destination,
+      async (open) => {
+        const { "max-replays": maxReplays, limit } = given;
+        const planned = await planOrResume(frame, open, given, (filter) =>
+          open.dead.replay(filter, {
+            signal: frame.interruption.signal,
+            ...(limit === undefined ? {} : { limit }),
+            ...(target === undefined ? {} : { to: target }),
+            ...(maxReplays === undefined ? {} : { maxReplays }),
+          }),
+        );
+        const { count, source } = planned.plan;
+        return carryOut(frame, {
+          planned,
+          label: open.label,
+          dryRun: given["dry-run"],
+          yes: given.yes,
+          question: `Send ${count} dead letters of ${source} back?`,
+          planFile: given["plan-file"] ?? given.resume,
+          resume: `anybroker dlq replay ${destination}`,
+          run: { ...(rate === undefined ? {} : { rate }), ...(ramp === undefined ? {} : { ramp }) },
+        });
+      },
+      target === undefined ? [] : [target],
+    );
+  },
+});
+
+/** What says which dead letters: a filter, or a plan that was kept. */
+interface Which {
+  readonly filter: readonly string[] | undefined;
+  readonly resume: string | undefined;
+}
+
+/** A new plan, or the one that is kept in a file. Rejects with a `CommandError` if neither, or both, was asked for. */
+export async function planOrResume(
+  frame: Frame,
+  { dead }: OpenDeadLetters,
+  { filter, resume }: Which,
+  plan: (filter: string) => Promise<PlannedRun>,
+  more: Parameters<typeof dead.resume>[1] = {},
+): Promise<PlannedRun> {
+  const text = filterText(filter);
+  if (resume !== undefined) {
+    if (text !== undefined) throw new CommandError("usage", "a plan has its filter: give --resume without one");
+    return dead.resume((await readJson(resume, frame.context)) as Plan, more);
+  }
+  if (text === undefined)
+    throw new CommandError("usage", "say which dead letters: all, or a filter such as 'error ~ timeout'");
+  return plan(text);
+}
+
+function rampOf(given: {
+  readonly ramp: boolean;
+  readonly "ramp-first": number | undefined;
+  readonly "ramp-factor": number | undefined;
+  readonly "ramp-watch": string | undefined;
+  readonly tolerate: number | undefined;
+}): Ramp | undefined {
+  const { ramp, "ramp-first": first, "ramp-factor": factor, "ramp-watch": watch, tolerate } = given;
+  if (!ramp) {
+    if ([first, factor, watch, tolerate].every((value) => value === undefined)) return undefined;
+    throw new CommandError("usage", "--ramp-first, --ramp-factor, --ramp-watch and --tolerate are for --ramp");
+  }
+  return {
+    ...(first === undefined ? {} : { first }),
+    ...(factor === undefined ? {} : { factor }),
+    ...(watch === undefined ? {} : { observeMs: duration("--ramp-watch", watch) }),
+    ...(tolerate === undefined ? {} : { tolerate }),
+  };
+}

@@ -1,0 +1,52 @@
+import type { Entry } from "../../patterns/dead-letters/index.ts";
+import { bodyText, DLQ_EXITS, DLQ_JSON, LOOK_JSON, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
+import { entryId } from "../entry-id.ts";
+import { CommandError } from "../exit-codes.ts";
+import type { Paint } from "../paint.ts";
+import { printable, printableLines } from "../printable.ts";
+import { verb } from "../verb.ts";
+
+const MOST_SHOWN = 20;
+const LARGEST_BODY = 16 * 1024 * 1024;
+
+export const dlqShow = verb({
+  name: "dlq show",
+  summary: "Show one dead letter, with its body",
+  teaches: `Shows everything about a dead letter: why it is dead, since when, its headers and its body. The id is the entry's or the message's; of one message there may be several entries. Control characters are shown as escapes, so that no body can play tricks with the terminal.`,
+  positionals: {
+    destination: WHOSE,
+    id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },
+  },
+  options: {},
+  examples: [["dlq show orders Zx0fJ0oY5vZ5k8h1kq3b2A", "one of those that dlq ls listed"]],
+  json: { ...DLQ_JSON, entries: "the entries with that id, with their whole bodies; 20 at most", ...LOOK_JSON },
+  exits: { ...DLQ_EXITS, "not-found": "there is no such dead letter, or no such destination" },
+  run: async ({ destination, id: given }, frame) =>
+    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
+      const id = entryId(given);
+      const { entries, held, complete } = await dead.list({
+        filter: [{ field: "id", is: "=", value: id }],
+        limit: MOST_SHOWN,
+        bodyBytes: LARGEST_BODY,
+        signal: frame.interruption.signal,
+      });
+      if (entries.length === 0)
+        throw new CommandError("not-found", `no dead letter of ${target.name} has the id ${id}`);
+      const { paint } = frame.terminal;
+      return {
+        json: { broker: label, destination: target.name, entries, held, complete },
+        text: entries.map((entry) => shown(paint, entry)).join("\n\n"),
+      };
+    }),
+});
+
+function shown(paint: Paint, entry: Entry): string {
+  const { headers, body: _, bodyEncoding: __, bodyCut: ___, ...fields } = entry;
+  const lines = Object.entries(fields)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${paint.dim(name.padEnd(16))} ${printable(String(value))}`);
+  const headerLines = Object.entries(headers).map(
+    ([name, value]) => `${paint.dim("header")} ${printable(`${name}: ${value}`)}`,
+  );
+  return [...lines, ...headerLines, "", printableLines(bodyText(entry))].join("\n");
+}

@@ -1,0 +1,37 @@
+import type { Verb } from "../verb.ts";
+import { dlqDiscard } from "./dlq-discard.ts";
+import { dlqEdit } from "./dlq-edit.ts";
+import { dlqGroups } from "./dlq-groups.ts";
+import { dlqLs } from "./dlq-ls.ts";
+import { dlqReplay } from "./dlq-replay.ts";
+import { dlqShow } from "./dlq-show.ts";
+import { doctor } from "./doctor.ts";
+import { outboxPrune } from "./outbox-prune.ts";
+import { outboxRetry } from "./outbox-retry.ts";
+import { outboxStatus } from "./outbox-status.ts";
+import { publish } from "./publish.ts";
+import { send } from "./send.ts";
+import { topologyCreate } from "./topology-create.ts";
+import { topologyDiff } from "./topology-diff.ts";
+import { topologyShow } from "./topology-show.ts";
+import { topologyVerify } from "./topology-verify.ts";
+
+/** Every command, in the order in which the help lists them. */
+export const VERBS: readonly Verb[] = [
+  doctor,
+  topologyShow,
+  topologyCreate,
+  topologyVerify,
+  topologyDiff,
+  send,
+  publish,
+  dlqLs,
+  dlqGroups,
+  dlqShow,
+  dlqReplay,
+  dlqDiscard,
+  dlqEdit,
+  outboxStatus,
+  outboxRetry,
+  outboxPrune,
+];

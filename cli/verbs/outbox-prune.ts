@@ -1,0 +1,111 @@
+import { CommandError } from "../exit-codes.ts";
+import type { Frame } from "../frame.ts";
+import { type NamedOutbox, OUTBOX, OUTBOX_EXITS, oneOutbox, positionsOf, quarantinedRows } from "../outboxes.ts";
+import { progressBar } from "../progress.ts";
+import { type Ended, verb } from "../verb.ts";
+
+const CLEANED_AT_ONCE = 5_000;
+
+export const outboxPrune = verb({
+  name: "outbox prune",
+  summary: "Remove rows that were sent, or that never will be",
+  teaches: `Removes rows that were sent and whose time of keeping is over, a bounded number at a time; relays do that too, unless they are told not to. With --quarantined it removes quarantined rows instead, unsent and for good: their messages are gone. It asks before.`,
+  positionals: {
+    positions: { type: "string", array: true, describe: "With --quarantined: the rows; or --all" },
+  },
+  options: {
+    outbox: OUTBOX,
+    quarantined: { type: "boolean", default: false, describe: "Remove quarantined rows, unsent" },
+    all: { type: "boolean", default: false, describe: "With --quarantined: all of them" },
+    "dry-run": { type: "boolean", default: false, describe: "Only tell what would be removed" },
+    yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
+  },
+  examples: [
+    ["outbox prune --yes", "rows that were sent"],
+    ["outbox prune --quarantined 17", "a message that must never be sent"],
+  ],
+  json: {
+    outbox: "its name in the configuration",
+    dryRun: "whether nothing was removed because of `--dry-run`",
+    sent: "how many sent rows were removed; null with `--dry-run`, since stores do not count them",
+    quarantined: "the positions of the quarantined rows that were, or would be, removed",
+    missing: "the positions that were asked for and are not quarantined",
+  },
+  exits: {
+    ...OUTBOX_EXITS,
+    partly: "some of the rows are not quarantined, or it was stopped",
+    "not-found": "none of the rows is quarantined, or there are no tables of an outbox",
+    "not-allowed": "the answer was no, or the database refuses the login or a right",
+  },
+  async run(given, frame) {
+    const { quarantined, all, positions = [], "dry-run": dryRun, yes } = given;
+    const { name, store } = oneOutbox(frame, given.outbox);
+    if (quarantined) {
+      if (all === positions.length > 0) throw new CommandError("usage", "say which rows: their positions, or --all");
+      return discard(frame, { name, store }, { wanted: all ? undefined : positionsOf(positions), dryRun, yes });
+    }
+    if (all || positions.length > 0) throw new CommandError("usage", "rows are chosen with --quarantined only");
+    return prune(frame, { name, store }, { dryRun, yes });
+  },
+});
+
+async function prune(
+  { terminal, interruption: { signal } }: Frame,
+  { name, store }: NamedOutbox,
+  { dryRun, yes }: { readonly dryRun: boolean; readonly yes: boolean },
+): Promise<Ended> {
+  const json = { outbox: name, dryRun, quarantined: [], missing: [] };
+  if (dryRun) {
+    const text = `sent rows of ${name} whose time of keeping is over would be removed; the store does not count them`;
+    return { json: { ...json, sent: null }, text };
+  }
+  await terminal.agreed(`Remove the sent rows of ${name} whose time of keeping is over?`, yes, signal);
+  const bar = progressBar(terminal, "removing", undefined);
+  let sent = 0;
+  try {
+    for (let removed = CLEANED_AT_ONCE; removed >= CLEANED_AT_ONCE && !signal.aborted; ) {
+      removed = await store.clean(CLEANED_AT_ONCE);
+      sent += removed;
+      bar.update(sent);
+    }
+  } finally {
+    bar.stop();
+  }
+  const rest = signal.aborted ? "; stopped: run it again for the rest" : "";
+  return {
+    json: { ...json, sent },
+    text: `removed ${sent} sent rows of ${name}${rest}`,
+    exit: signal.aborted ? "partly" : "done",
+  };
+}
+
+async function discard(
+  { terminal, interruption: { signal } }: Frame,
+  { name, store }: NamedOutbox,
+  {
+    wanted,
+    dryRun,
+    yes,
+  }: { readonly wanted: readonly number[] | undefined; readonly dryRun: boolean; readonly yes: boolean },
+): Promise<Ended> {
+  const found: number[] = [];
+  for await (const rows of quarantinedRows(store)) {
+    signal.throwIfAborted();
+    found.push(...rows.map(({ position }) => position).filter((position) => wanted?.includes(position) ?? true));
+  }
+  if (!dryRun && found.length > 0) {
+    await terminal.agreed(
+      `Remove ${found.length} quarantined rows of ${name}, whose messages were never sent, for good?`,
+      yes,
+      signal,
+    );
+  }
+  const removed = dryRun || found.length === 0 ? found : await store.discardQuarantined(found);
+  const missing = wanted?.filter((position) => !removed.includes(position)) ?? [];
+  const lines = [
+    `${dryRun ? "would remove" : "removed"} ${removed.length} quarantined rows of ${name}`,
+    ...(missing.length > 0 ? [`not quarantined: ${missing.join(", ")}`] : []),
+  ];
+  const exit = missing.length === 0 ? "done" : removed.length === 0 ? "not-found" : "partly";
+  return { json: { outbox: name, dryRun, sent: 0, quarantined: removed, missing }, text: lines.join("\n"), exit };
+}

@@ -1,0 +1,52 @@
+import { CommandError } from "../exit-codes.ts";
+import { SENT_JSON, sendAll } from "../sending.ts";
+import { findTarget } from "../target.ts";
+import { verb } from "../verb.ts";
+import { SEND_EXITS } from "./send.ts";
+import { formOf, SEND_OPTIONS, sendOptionsOf } from "./send-options.ts";
+
+export const publish = verb({
+  name: "publish",
+  summary: "Publish an event to a topic",
+  teaches: `Publishes an event: every subscription gets its copy. As "send" otherwise. An event that no subscription takes is refused where the broker can tell, unless the topic is declared with whenUnroutable: "discard".`,
+  positionals: {
+    destination: { type: "string", demandOption: true, describe: "order.placed, topic:order.placed" },
+    message: { type: "string", describe: "The event; or --file" },
+  },
+  options: {
+    ...SEND_OPTIONS,
+    "routing-key": { type: "string", describe: "What subscriptions filter by, as in geo.us.ny" },
+  },
+  examples: [
+    [`publish order.placed '{"orderId":"o-1"}' --key o-1`, "one event"],
+    [
+      `publish topic:geo '{"city":"NY"}' --routing-key geo.us.ny --broker kafka://localhost:9092`,
+      "for those who filter",
+    ],
+  ],
+  json: SENT_JSON,
+  exits: SEND_EXITS,
+  async run(given, frame) {
+    const target = findTarget(given.destination, frame.configuration.destinations ?? []);
+    if (target.destination.kind !== "topic") {
+      throw new CommandError("usage", `${target.name} is a queue: work is sent, with anybroker send`);
+    }
+    if (target.subscription !== undefined) {
+      throw new CommandError(
+        "usage",
+        `an event goes to every subscription of ${target.destination.name}: name the topic alone`,
+      );
+    }
+    const { message, file, lines } = given;
+    const routingKey = given["routing-key"];
+    return sendAll(frame, target, {
+      body: message,
+      file,
+      lines,
+      fromLine: given["from-line"],
+      form: formOf(given),
+      options: { ...sendOptionsOf(given), ...(routingKey === undefined ? {} : { routingKey }) },
+      dryRun: given["dry-run"],
+    });
+  },
+});

@@ -1,0 +1,64 @@
+import { columns } from "../columns.ts";
+import { type Frame, withBroker } from "../frame.ts";
+import type { Paint } from "../paint.ts";
+import { type Compared, compare, wantedDestinations } from "../standing.ts";
+import { verb } from "../verb.ts";
+
+/** What a comparison is called, with its JSON. */
+export const COMPARED_JSON = {
+  broker: "the broker as it was chosen, without secrets",
+  destinations:
+    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen), `problems` (`code`, `message`)",
+};
+
+export const topologyDiff = verb({
+  name: "topology diff",
+  summary: "What stands on the broker, beside what is declared",
+  teaches: `Connects, looks for each destination and tells what stands there: the same, nothing, or something else under its name. Creates and changes nothing, and ends with 0 whatever it finds; "topology verify" is the same as a check.`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {},
+  examples: [
+    ["topology diff", "all destinations of the configuration"],
+    ["topology diff --broker staging --json", "on another broker of the configuration, for a program"],
+  ],
+  json: COMPARED_JSON,
+  exits: {
+    unavailable: "the broker cannot be reached",
+    "not-allowed": "it refuses the login",
+    configuration: "two destinations contradict each other",
+  },
+  async run({ destinations = [] }, frame) {
+    const { label, compared } = await compareAll(frame, destinations);
+    return { json: { broker: label, destinations: compared }, text: comparedText(frame.terminal.paint, compared) };
+  },
+});
+
+/** Compares the destinations that were named with what stands on the broker. */
+export async function compareAll(
+  frame: Frame,
+  addresses: readonly string[],
+): Promise<{ readonly label: string; readonly compared: readonly Compared[] }> {
+  const wanted = wantedDestinations(frame, addresses);
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => ({
+    label,
+    compared: await compare(adapter, wanted),
+  }));
+}
+
+/** A comparison as people read it. */
+export function comparedText(paint: Paint, compared: readonly Compared[]): string {
+  const rows = compared.map(({ destination, standing }) => [{ painted: painted(paint, standing) }, destination]);
+  // That it is missing says it all.
+  const others = compared.filter(({ standing }) => standing !== "missing");
+  const problems = others.flatMap(({ problems }) =>
+    problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+  );
+  return [columns(paint, ["STANDS", "DESTINATION"], rows), ...problems].join("\n");
+}
+
+function painted(paint: Paint, standing: Compared["standing"]): string {
+  if (standing === "same") return paint.green(standing);
+  return standing === "missing" ? paint.yellow(standing) : paint.red(standing);
+}

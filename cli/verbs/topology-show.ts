@@ -1,0 +1,125 @@
+import type { Adapter } from "../../core/adapter.ts";
+import type { Address, WorkAddress } from "../../core/address.ts";
+import type { Destination } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import { columns } from "../columns.ts";
+import { chosenBroker, type Frame } from "../frame.ts";
+import { declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
+import { describeDestination } from "../target.ts";
+import { type Ended, verb } from "../verb.ts";
+
+/** What a destination becomes on a broker. */
+interface Shown {
+  readonly destination: string;
+  readonly kind: Destination["kind"];
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly physical: {
+    readonly main: string | null;
+    readonly deadLetters: string | null;
+    readonly suspects: string | null;
+  };
+}
+
+export const topologyShow = verb({
+  name: "topology show",
+  summary: "What the destinations are, and what each becomes on the broker",
+  teaches: `Shows the destinations with their options and the names that they have on the broker: the queue, topic or exchange itself, its dead letters, and its suspects (messages whose consumers died while they held them). Connects to nothing: what stands on the broker is told by "topology diff".`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {},
+  examples: [
+    ["topology show", "all destinations of the configuration"],
+    ["topology show queue:orders,ordered --broker sqs://eu-central-1", "what one is called on SQS"],
+  ],
+  json: {
+    broker: "the broker as it was chosen, without secrets",
+    adapter: "what kind of broker it is: `rabbitmq`, `kafka`, `sqs`, `memory`",
+    destinations:
+      "a list: `destination`, `kind`, `options`, `physical` (`main`, `deadLetters`, `suspects`; null where there is none)",
+    problems: "what keeps the broker from carrying them, each with `code` and `message`",
+  },
+  exits: { configuration: "two destinations contradict each other" },
+  run: async ({ destinations = [] }, frame) => show(frame, destinations),
+});
+
+async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> {
+  const wanted = wantedDestinations(frame, addresses);
+  const { label, adapter: make } = chosenBroker(frame);
+  const adapter = await make();
+  const declarations = declarationsOf(wanted);
+  const shown = wanted.map((one) => shownOf(adapter, one));
+  const problems = declarations.problems(adapter, frame.configuration.require ?? []).map(toldProblem);
+  const { paint } = frame.terminal;
+  const rows = shown.map(({ destination, options, physical }) => [
+    destination,
+    Object.entries(options)
+      .map(([name, value]) => (value === true ? name : `${name}=${String(value)}`))
+      .join(" "),
+    physical.main,
+    physical.deadLetters,
+    physical.suspects,
+  ]);
+  const text = [
+    `${paint.bold(adapter.name)} ${paint.dim(label)}`,
+    columns(paint, ["DESTINATION", "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "SUSPECTS"], rows),
+    ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+  ].join("\n");
+  return { json: { broker: label, adapter: adapter.name, destinations: shown, problems }, text };
+}
+
+function shownOf(adapter: Adapter, destination: Destination): Shown {
+  const physical = physicalOf(adapter, destination);
+  return {
+    destination: describeDestination(destination),
+    kind: destination.kind,
+    options: optionsOf(destination),
+    physical,
+  };
+}
+
+/** The names of a destination on a broker; null for those that it cannot have there, or has none of. */
+export function physicalOf(adapter: Adapter, destination: Destination): Shown["physical"] {
+  const nameOf = (address: Address): string | null => {
+    try {
+      return adapter.physicalName(address);
+    } catch (error) {
+      // Told as a problem of its own.
+      if (isMessagingError(error)) return null;
+      throw error;
+    }
+  };
+  if (destination.kind === "topic") {
+    return { main: nameOf({ kind: "topic", name: destination.name }), deadLetters: null, suspects: null };
+  }
+  const of: WorkAddress =
+    destination.kind === "queue"
+      ? { kind: "queue", name: destination.name }
+      : { kind: "subscription", topic: destination.topic.name, name: destination.name };
+  return {
+    main: nameOf(of),
+    deadLetters: nameOf({ kind: "dead-letters", of }),
+    suspects: nameOf({ kind: "suspects", of }),
+  };
+}
+
+function optionsOf(destination: Destination): Readonly<Record<string, unknown>> {
+  const of = destination.kind === "subscription" ? destination.topic : destination;
+  const { ordered, durable, ttlMs } = of.options;
+  const all = {
+    ordered: ordered === true || undefined,
+    durable: durable === true || undefined,
+    ttlMs,
+    ...(destination.kind === "queue" ? { priorities: destination.options.priorities } : {}),
+    ...(destination.kind === "subscription"
+      ? { filter: destination.options.filter, from: fromOf(destination.options.from) }
+      : {}),
+    schema: of.schema === undefined ? undefined : of.schema["~standard"].vendor,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
+function fromOf(from: unknown): string | undefined {
+  if (from === undefined || typeof from === "string") return from;
+  return from instanceof Date ? from.toISOString() : JSON.stringify(from);
+}

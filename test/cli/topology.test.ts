@@ -1,0 +1,115 @@
+import { queue, topic } from "anybroker";
+import { memory, memorySpace } from "anybroker/memory";
+import { describe, expect, test } from "vitest";
+import { command, errorOf } from "./commands.ts";
+import { shop } from "./shop.ts";
+
+describe("topology show", () => {
+  test("names what each destination becomes on the broker", async () => {
+    const { configuration } = shop();
+    const { code, json } = await command(["topology", "show", "--json"], { configuration });
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ broker: "broker", adapter: "memory", problems: [] });
+    expect(json.destinations).toContainEqual({
+      destination: "queue:orders",
+      kind: "queue",
+      options: { schema: "zod" },
+      physical: { main: "queue orders", deadLetters: "queue orders.dlq", suspects: "queue orders.suspects" },
+    });
+    expect(json.destinations).toContainEqual({
+      destination: "topic:order.placed",
+      kind: "topic",
+      options: {},
+      physical: { main: "topic order.placed", deadLetters: null, suspects: null },
+    });
+  });
+
+  test("connects to nothing, takes destinations from the command line, and tells what a broker cannot carry", async () => {
+    const line = [
+      "topology",
+      "show",
+      "queue:jobs,ordered,priorities=5,ttl=1h",
+      "topic:geo/us,filter=geo.us.#,from=earliest",
+    ];
+    const { code, json } = await command([...line, "--broker", "sqs://eu-central-1", "--json"]);
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ broker: "sqs://eu-central-1", adapter: "sqs" });
+    expect(json.destinations).toMatchObject([
+      { destination: "queue:jobs", options: { ordered: true, priorities: 5, ttlMs: 3_600_000 } },
+      {
+        destination: "topic:geo/us",
+        options: { filter: "geo.us.#", from: "earliest" },
+        physical: { main: "queue geo_-us" },
+      },
+    ]);
+    const problems = json.problems as readonly { readonly code: string; readonly message: string }[];
+    expect(problems.map(({ code }) => code)).toEqual(["unsupported", "unsupported"]);
+    expect(problems.map(({ message }) => message).join()).toMatch(/priority.*replay/s);
+  });
+
+  test("is a table for people", async () => {
+    const { configuration } = shop();
+    const { stdout } = await command(["topology", "show"], { configuration });
+    expect(stdout).toMatch(
+      /^topic:order\.placed\/billing +queue order\.placed\.billing +queue order\.placed\.billing\.dlq/m,
+    );
+  });
+});
+
+describe("topology create, diff and verify", () => {
+  test("create makes what is missing, once, and verify says so", async () => {
+    const { configuration } = shop();
+    const before = await command(["topology", "verify", "--json"], { configuration });
+    expect(before.code).toBe(78);
+    expect(before.json).toMatchObject({ verified: false });
+    const dry = await command(["topology", "create", "--dry-run", "--json"], { configuration });
+    const all = ["queue:orders", "topic:order.placed", "topic:order.placed/billing", "queue:rejected"];
+    expect(dry.json).toMatchObject({ dryRun: true, created: all, existed: [], problems: [] });
+    expect((await command(["topology", "diff", "--json"], { configuration })).json.destinations).toMatchObject(
+      all.map((destination) => ({ destination, standing: "missing" })),
+    );
+    const made = await command(["topology", "create", "--json"], { configuration });
+    expect(made.code).toBe(0);
+    expect(made.json).toMatchObject({ dryRun: false, created: all, existed: [] });
+    expect((await command(["topology", "create", "--json"], { configuration })).json).toMatchObject({
+      created: [],
+      existed: all,
+    });
+    const after = await command(["topology", "verify", "--json"], { configuration });
+    expect(after.code).toBe(0);
+    expect(after.json).toMatchObject({ verified: true });
+    const { stdout } = await command(["topology", "verify"], { configuration });
+    expect(stdout).toMatch(/^same +queue:orders\n/m);
+    expect(stdout).toContain("everything stands as declared");
+  });
+
+  test("what the broker cannot carry is refused before anything is made", async () => {
+    const space = memorySpace();
+    const configuration = {
+      broker: () => memory({ space }),
+      destinations: [queue("orders"), queue("safe", { durable: true })],
+    };
+    const refused = await command(["topology", "create", "--json"], { configuration });
+    expect(refused.code).toBe(69);
+    expect(errorOf(refused)).toMatchObject({
+      code: "start-failed",
+      exit: "unavailable",
+      problems: [{ code: "unsupported" }],
+    });
+    const { json } = await command(["topology", "diff", "queue:orders", "--json"], { configuration });
+    expect(json.destinations).toMatchObject([{ standing: "missing" }]);
+  });
+
+  test("destinations that contradict each other are a mistake of the configuration", async () => {
+    const configuration = { broker: () => memory(), destinations: [topic("a"), topic("a", { ordered: true })] };
+    const { code, stderr } = await command(["topology", "show"], { configuration });
+    expect(code).toBe(78);
+    expect(stderr).toContain("declared twice with different options");
+  });
+
+  test("without any destination it says how to name some", async () => {
+    const { code, stderr } = await command(["topology", "show"], { configuration: { broker: () => memory() } });
+    expect(code).toBe(64);
+    expect(stderr).toContain("queue:orders");
+  });
+});
