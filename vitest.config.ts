@@ -25,6 +25,7 @@ const alias = [
   { find: /^anybroker\/inversify$/, replacement: source("integrations/inversify/index.ts") },
   { find: /^anybroker\/url$/, replacement: source("integrations/url/index.ts") },
   { find: /^anybroker\/testing$/, replacement: source("integrations/testing/index.ts") },
+  { find: /^anybroker\/asyncapi$/, replacement: source("integrations/asyncapi/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

@@ -1,0 +1,69 @@
+import type { StandardJSONSchemaV1, StandardSchemaV1 } from "@standard-schema/spec";
+import type { JsonObject, JsonValue } from "./document.ts";
+
+/** The form of JSON Schema that every AsyncAPI parser reads. */
+const TARGET = "draft-07";
+const FORMAT = "application/schema+json;version=draft-07";
+/** Below these stand values, not schemas. */
+const VALUES = ["const", "default", "enum", "examples"];
+/** Below these stand schemas by names that are no keywords. */
+const NAMED = ["properties", "patternProperties", "definitions", "$defs", "dependencies"];
+
+/**
+ * The schema of a body, from what its own schema tells by Standard JSON Schema. One that tells nothing, or cannot, is left
+ * open, with a note. `base` is where it stands in the document, as a JSON pointer: what it refers to within itself is found
+ * from there.
+ */
+export function payloadSchema(
+  schema: StandardSchemaV1 | undefined,
+  side: "input" | "output",
+  base: string,
+): JsonObject {
+  if (schema === undefined) return open("it was declared without a schema");
+  const { vendor, jsonSchema } = (schema as StandardSchemaV1 & Partial<StandardJSONSchemaV1>)[
+    "~standard"
+  ] as Partial<StandardJSONSchemaV1.Props> & { readonly vendor: string };
+  if (typeof jsonSchema?.[side] !== "function") return open(`the schema, of ${vendor}, gives no JSON Schema`);
+  let told: unknown;
+  try {
+    told = JSON.parse(JSON.stringify(jsonSchema[side]({ target: TARGET })));
+  } catch (error) {
+    return open(`the schema, of ${vendor}, cannot be written as JSON Schema: ${firstLine(error)}`);
+  }
+  if (!isObject(told)) return open(`the schema, of ${vendor}, gives no JSON Schema`);
+  const { $schema: _, $id: __, ...rest } = told;
+  return { schemaFormat: FORMAT, schema: rebased(rest, `${base}/schema`) };
+}
+
+function open(why: string): JsonObject {
+  return { description: `Any body, as far as this document knows: ${why}.` };
+}
+
+function firstLine(error: unknown): string {
+  const [line = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
+  return line.replace(/\.$/, "");
+}
+
+/** References to the root of a schema, made references to where it stands. */
+function rebased(schema: JsonObject, base: string): JsonObject {
+  return Object.fromEntries(
+    Object.entries(schema).map(([keyword, value]) => {
+      if (keyword === "$ref" && typeof value === "string" && /^#(\/|$)/.test(value))
+        return [keyword, base + value.slice(1)];
+      if (VALUES.includes(keyword)) return [keyword, value];
+      if (NAMED.includes(keyword) && isObject(value)) {
+        return [keyword, Object.fromEntries(Object.entries(value).map(([name, each]) => [name, within(each, base)]))];
+      }
+      return [keyword, within(value, base)];
+    }),
+  );
+}
+
+function within(value: JsonValue, base: string): JsonValue {
+  if (Array.isArray(value)) return (value as readonly JsonValue[]).map((each) => within(each, base));
+  return isObject(value) ? rebased(value, base) : value;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
