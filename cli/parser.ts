@@ -1,8 +1,8 @@
-import yargs, { type Argv } from "yargs";
-import { asArgument } from "./entry-id.ts";
+import yargs, { type Argv, type Options } from "yargs";
+import { asArguments } from "./arguments.ts";
 import { CommandError } from "./exit-codes.ts";
 import { EPILOGUE, INTRODUCTION } from "./introduction.ts";
-import type { Verb } from "./verb.ts";
+import type { Verb, VerbOptions } from "./verb.ts";
 import { GROUPS } from "./verbs/groups.ts";
 import { VERBS } from "./verbs/index.ts";
 
@@ -39,14 +39,10 @@ export async function parse(line: readonly string[], columns: number | undefined
   const chosen: Command[] = [];
   const parser = parserOf(columns, (verb, given) => void chosen.push({ verb, given: given as Command["given"] }));
   const output = await new Promise<string>((resolve, reject) => {
-    const parsing = parser.parseAsync(
-      line.map(asArgument),
-      {},
-      (error: Error | undefined, _: unknown, text: string) => {
-        if (error === undefined || error === null) resolve(text);
-        else reject(new CommandError("usage", usageText(error.message, text)));
-      },
-    );
+    const parsing = parser.parseAsync(asArguments(line), {}, (error: Error | undefined, _: unknown, text: string) => {
+      if (error === undefined || error === null) resolve(text);
+      else reject(new CommandError("usage", usageText(error.message, text)));
+    });
     parsing.catch((error: unknown) => reject(asUsage(error)));
   });
   const [command] = chosen;
@@ -69,7 +65,7 @@ function parserOf(columns: number | undefined, choose: (verb: Verb, given: objec
       "dot-notation": false,
       "greedy-arrays": false,
     })
-    .options(COMMON)
+    .options(withValues(COMMON))
     .exitProcess(false)
     .strict()
     .recommendCommands()
@@ -104,6 +100,16 @@ function addVerb(parser: Argv, one: Verb, choose: (verb: Verb, given: object) =>
         .epilogue("");
     },
     (given) => choose(one, given),
+  );
+}
+
+/** Options that take a value take one word, and are refused without. */
+function withValues(options: VerbOptions): Record<string, Options> {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, option]) => {
+      const takesOne = (option.type === "string" || option.type === "number") && option.array !== true;
+      return [name, takesOne ? { ...option, nargs: 1 } : option];
+    }),
   );
 }
 

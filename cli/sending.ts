@@ -49,6 +49,7 @@ export async function sendAll(frame: Frame, target: Target, sending: Sending): P
   const { form, options, dryRun } = sending;
   const destination = form.raw ? rawDestination(target.destination, form.contentType) : target.destination;
   checkSending(sending);
+  const single = sending.lines ? undefined : { body: await readBody(frame, sending) };
   if (dryRun) {
     const { label, adapter: make } = chosenBroker(frame);
     const { name, capabilities } = await make();
@@ -57,10 +58,12 @@ export async function sendAll(frame: Frame, target: Target, sending: Sending): P
     const where = `${destination.kind === "queue" ? "send to queue" : "publish to topic"} "${destination.name}"`;
     const codec = destination.options.codec ?? jsonCodec();
     const context = { destination, where, codec, capabilities, adapterName: name, clock, makeId };
-    return sent(frame, target, sending, label, async (body) => ({ id: (await outgoing(context, body, options)).id }));
+    return sent(frame, target, sending, single, label, async (body) => ({
+      id: (await outgoing(context, body, options)).id,
+    }));
   }
   return withBroker(frame, { destinations: [destinationOf({ ...target, destination })] }, ({ broker, label }) =>
-    sent(frame, target, sending, label, senderOf(broker, destination, options)),
+    sent(frame, target, sending, single, label, senderOf(broker, destination, options)),
   );
 }
 
@@ -93,9 +96,23 @@ interface Sent {
   exit: ExitName;
 }
 
-async function sent(frame: Frame, target: Target, sending: Sending, label: string, send: Send): Promise<Ended> {
+/** What is wrong with a single message is said before anything is connected. */
+async function readBody({ context }: Frame, { body, file, form }: Sending): Promise<unknown> {
+  const bytes = body === undefined ? await readBytes(file ?? "-", context) : Buffer.from(body);
+  return bodyOf(bytes, form, "the message");
+}
+
+async function sent(
+  frame: Frame,
+  target: Target,
+  sending: Sending,
+  single: { readonly body: unknown } | undefined,
+  label: string,
+  send: Send,
+): Promise<Ended> {
   const tally: Sent = { sent: 0, ids: [], failures: [], failed: 0, exit: "done" };
-  const nextLine = await sendEach(frame, sending, send, tally);
+  if (single !== undefined) await sendOne(send, single.body, 1, tally);
+  const nextLine = single === undefined ? await sendLines(frame, sending, send, tally) : null;
   const { dryRun } = sending;
   const { ids, failures, failed } = tally;
   const stopped = nextLine !== null;
@@ -114,14 +131,9 @@ async function sent(frame: Frame, target: Target, sending: Sending, label: strin
 }
 
 /** Resolves with the line to go on with if it was interrupted. Everything before has its end by then. */
-async function sendEach(frame: Frame, sending: Sending, send: Send, tally: Sent): Promise<number | null> {
+async function sendLines(frame: Frame, sending: Sending, send: Send, tally: Sent): Promise<number | null> {
   const { context, interruption, terminal } = frame;
-  const { body, file, lines, fromLine, form } = sending;
-  if (!lines) {
-    const bytes = body === undefined ? await readBytes(file ?? "-", context) : Buffer.from(body);
-    await sendOne(send, bodyOf(bytes, form, "the message"), 1, tally);
-    return null;
-  }
+  const { file, fromLine, form } = sending;
   const bar = progressBar(terminal, "sending", undefined);
   const underWay = new Set<Promise<void>>();
   const { signal } = interruption;

@@ -1,6 +1,6 @@
 import type { Entry } from "../../patterns/dead-letters/index.ts";
+import { entryId } from "../arguments.ts";
 import { bodyText, DLQ_EXITS, DLQ_JSON, LOOK_JSON, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
-import { entryId } from "../entry-id.ts";
 import { CommandError } from "../exit-codes.ts";
 import type { Paint } from "../paint.ts";
 import { printable, printableLines } from "../printable.ts";

@@ -1,0 +1,246 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type CommandWorld, command, errorOf } from "./commands.ts";
+import { type Shop, shop } from "./shop.ts";
+
+interface Entry {
+  readonly id: string;
+  readonly messageId: string;
+  readonly body: string;
+}
+
+let folder: string;
+let stocked: Shop;
+let world: CommandWorld;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "anybroker-dlq-"));
+  stocked = shop();
+  await stocked.stock([
+    { id: "o-1", total: 12 },
+    { id: "o-2", total: 7 },
+    { id: "o-3", total: -1 },
+  ]);
+  world = { configuration: stocked.configuration, cwd: folder };
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+async function entries(...filter: string[]): Promise<readonly Entry[]> {
+  const { code, json } = await command(["dlq", "ls", "orders", ...filter, "--json"], world);
+  expect(code).toBe(0);
+  return json.entries as readonly Entry[];
+}
+
+describe("looking", () => {
+  test("ls lists by filter, a page at a time, and takes nothing", async () => {
+    expect(await entries()).toHaveLength(3);
+    const some = await entries("reason", "=", "attempts", "and", "header.tenant = acme");
+    expect(some.map(({ body }) => body)).toEqual(['{"id":"o-1","total":12}', '{"id":"o-2","total":7}']);
+    const first = await command(["dlq", "ls", "queue:orders", "--limit", "2", "--json"], world);
+    expect(first.json).toMatchObject({ broker: "broker", destination: "orders", held: false, complete: true });
+    const next = first.json.next as string;
+    const rest = await command(["dlq", "ls", "orders", "--limit", "2", "--cursor", next, "--json"], world);
+    expect(rest.json.next).toBeNull();
+    const pages = [first, rest].flatMap(({ json }) => json.entries as readonly Entry[]);
+    expect(pages.map(({ id }) => id)).toEqual((await entries()).map(({ id }) => id));
+    expect((await command(["dlq", "ls", "orders", "--limit", "2"], world)).stdout).toContain(`more: --cursor ${next}`);
+    const text = (await command(["dlq", "ls", "orders"], world)).stdout;
+    expect(text).toMatch(/attempts +TypeError: no currency for order o-1 +1 +\d+s +o-1 +\{"id":"o-1","total":12\}/);
+    expect((await command(["dlq", "ls", "topic:order.placed/billing"], world)).stdout).toBe(
+      "no dead letters of order.placed.billing\n",
+    );
+  });
+
+  test("groups counts what failed in the same way", async () => {
+    const { json } = await command(["dlq", "groups", "orders", "--json"], world);
+    expect(json).toMatchObject({ others: 0, groups: [{ count: 2, errorClass: "TypeError" }, { count: 1 }] });
+    const [group] = json.groups as readonly { readonly group: string }[];
+    expect(await entries(`group = ${group?.group}`)).toHaveLength(2);
+    expect((await command(["dlq", "groups", "orders"], world)).stdout).toMatch(
+      /^2 +[0-9a-f]{12} +attempts +TypeError: no currency/m,
+    );
+  });
+
+  test("show tells everything of one, by its own id or the message's", async () => {
+    const [one] = await entries("key = o-1");
+    const { json } = await command(["dlq", "show", "orders", one?.messageId ?? "", "--json"], world);
+    expect(json.entries).toEqual([one]);
+    const { stdout } = await command(["dlq", "show", "orders", one?.id ?? ""], world);
+    expect(stdout).toMatch(/^header tenant: acme$/m);
+    expect(stdout).toMatch(/^\{"id":"o-1","total":12\}$/m);
+    const none = await command(["dlq", "show", "orders", "nobody", "--json"], world);
+    expect(none.code).toBe(67);
+    expect(errorOf(none)).toMatchObject({ exit: "not-found" });
+    // An id that begins as an option does.
+    expect((await command(["dlq", "show", "orders", "-abcdefghijklmnopqrstu"], world)).stderr).toContain(
+      "has the id -abcdefg",
+    );
+  });
+
+  test("what cannot be looked at is said", async () => {
+    const wrong = await command(["dlq", "ls", "orders", "reason", "is", "odd"], world);
+    expect([wrong.code, wrong.stdout]).toEqual([65, ""]);
+    const topic = await command(["dlq", "ls", "order.placed"], world);
+    expect(topic.code).toBe(64);
+    expect(topic.stderr).toContain("topic:order.placed/subscription");
+    const missing = await command(["dlq", "ls", "queue:elsewhere", "--json"], world);
+    expect(missing.code).toBe(67);
+    expect(errorOf(missing)).toMatchObject({ code: "start-failed", problems: [{ code: "not-found" }] });
+  });
+});
+
+describe("sending back", () => {
+  test("plans, asks, sends exactly what was planned, and keeps no plan when it is done", async () => {
+    const asked = await command(["dlq", "replay", "orders", "reason = attempts"], {
+      ...world,
+      terminal: true,
+      answer: "y\n",
+    });
+    expect(asked.code).toBe(0);
+    expect(asked.stderr).toContain("replay 2 dead letters of orders: 2 to orders");
+    expect(asked.stderr).toContain("Send 2 dead letters of orders back? [y/N]");
+    expect(asked.stdout).toBe("sent back 2\n");
+    expect(await stocked.takeOrders()).toEqual([
+      { id: "o-1", total: 12 },
+      { id: "o-2", total: 7 },
+    ]);
+    expect(await entries()).toHaveLength(1);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("does nothing without an answer, with a no, or in a dry run", async () => {
+    const unanswered = await command(["dlq", "replay", "orders", "all", "--json"], world);
+    expect(unanswered.code).toBe(64);
+    expect(errorOf(unanswered).message).toContain("--yes");
+    const no = await command(["dlq", "replay", "orders", "all"], { ...world, terminal: true, answer: "n\n" });
+    expect(no.code).toBe(77);
+    const silent = await command(["dlq", "replay", "orders", "all"], { ...world, terminal: true, answer: "" });
+    expect(silent.code).toBe(77);
+    const dry = await command(["dlq", "replay", "orders", "all", "--limit", "2", "--dry-run", "--json"], world);
+    expect(dry.json).toMatchObject({ dryRun: true, planFile: null, result: null, plan: { count: 2, beyondLimit: 1 } });
+    expect(dry.json.plan).not.toHaveProperty("entries");
+    expect(await entries()).toHaveLength(3);
+    expect(await stocked.takeOrders()).toEqual([]);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("an empty filter is no filter", async () => {
+    expect((await command(["dlq", "replay", "orders", "--yes"], world)).code).toBe(64);
+    expect((await command(["dlq", "replay", "orders", "", "--yes"], world)).code).toBe(65);
+    expect(await entries()).toHaveLength(3);
+  });
+
+  test("Ctrl-C finishes what is under way, says where it stands, and the plan goes on", async () => {
+    const line = ["dlq", "replay", "orders", "all", "--yes", "--rate", "2"];
+    const stopped = await command(line, {
+      ...world,
+      terminal: true,
+      watch: (printed, interrupt) => {
+        if (/replay \[.*\] 1\/3/.test(printed) && !printed.includes("stopping")) interrupt();
+      },
+    });
+    expect(stopped.code).toBe(3);
+    expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
+    const [planFile] = readdirSync(folder);
+    expect(stopped.stdout).toContain(`go on with: anybroker dlq replay orders --resume ${planFile}`);
+    const resumed = await command(["dlq", "replay", "orders", "--resume", planFile ?? "", "--yes", "--json"], world);
+    expect(resumed.code).toBe(0);
+    expect(resumed.json).toMatchObject({ planFile: null, result: { failed: 0, stopped: null } });
+    expect(await stocked.takeOrders()).toHaveLength(3);
+    expect(await entries()).toEqual([]);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("to another destination, by rate and ramp", async () => {
+    const odd = await command(
+      ["dlq", "replay", "orders", "all", "--to", "rejected", "--ramp", "--yes", "--json"],
+      world,
+    );
+    expect(odd.code).not.toBe(0);
+    const { json } = await command(
+      ["dlq", "replay", "orders", "all", "--to", "rejected", "--rate", "1000", "--yes", "--json"],
+      world,
+    );
+    expect(json).toMatchObject({
+      plan: { destinations: [{ destination: "rejected", count: 3 }] },
+      result: { done: 3 },
+    });
+    const ramp = ["--ramp", "--ramp-first", "1", "--ramp-watch", "1ms", "--tolerate", "0"];
+    await stocked.stock([{ id: "o-9", total: 1 }]);
+    expect((await command(["dlq", "replay", "orders", "all", ...ramp, "--yes", "--json"], world)).json).toMatchObject({
+      result: { done: 1 },
+    });
+    expect((await command(["dlq", "replay", "orders", "all", "--tolerate", "1"], world)).stderr).toContain(
+      "are for --ramp",
+    );
+  });
+
+  test("a plan that cannot be read, or is another's, is refused", async () => {
+    const missing = await command(["dlq", "replay", "orders", "--resume", "nowhere.json", "--yes"], world);
+    expect(missing.code).toBe(66);
+    await command(["dlq", "replay", "orders", "all", "--dry-run", "--plan-file", "plan.json"], world);
+    expect(existsSync(join(folder, "plan.json"))).toBe(true);
+    const other = await command(["dlq", "replay", "rejected", "--resume", "plan.json", "--yes"], world);
+    expect([other.code, other.stderr]).toEqual([65, expect.stringContaining("dead letters of orders")]);
+    const both = await command(["dlq", "replay", "orders", "all", "--resume", "plan.json", "--yes"], world);
+    expect(both.code).toBe(64);
+    expect(await entries()).toHaveLength(3);
+  });
+});
+
+describe("discarding and editing", () => {
+  test("discard keeps everything in the archive, and removes it then", async () => {
+    const without = await command(["dlq", "discard", "orders", "all", "--yes"], world);
+    expect([without.code, without.stderr]).toEqual([64, expect.stringContaining("--archive")]);
+    const dry = await command(["dlq", "discard", "orders", "all", "--dry-run", "--json"], world);
+    expect(dry.json).toMatchObject({ dryRun: true, archive: null, plan: { action: "discard", count: 3 } });
+    const line = ["dlq", "discard", "orders", "error ~ negative or", "--archive", "archive.jsonl", "--yes"];
+    expect((await command(line, world)).code).toBe(65);
+    const { code, json } = await command(
+      ["dlq", "discard", "orders", "key = o-3", "--archive", "archive.jsonl", "--yes", "--json"],
+      world,
+    );
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ archive: "archive.jsonl", result: { done: 1, failed: 0 } });
+    const kept = JSON.parse(readFileSync(join(folder, "archive.jsonl"), "utf8")) as Readonly<Record<string, unknown>>;
+    expect(kept).toMatchObject({ key: "o-3", by: "ann", body: '{"id":"o-3","total":-1}' });
+    expect(await entries()).toHaveLength(2);
+    expect(readdirSync(folder)).toEqual(["archive.jsonl"]);
+  });
+
+  test("an archive that cannot be written keeps the dead letters", async () => {
+    const { code, json } = await command(
+      ["dlq", "discard", "orders", "all", "--archive", "no/such/folder", "--yes", "--json"],
+      world,
+    );
+    expect(code).not.toBe(0);
+    expect(json).toMatchObject({ result: { done: 0 } });
+    expect(await entries()).toHaveLength(3);
+  });
+
+  test("edit sends a copy in its place, checked by the schema", async () => {
+    const [one] = await entries("key = o-3");
+    const id = one?.id ?? "";
+    const dry = await command(["dlq", "edit", "orders", id, '{"id":"o-3","total":1}', "--dry-run", "--json"], world);
+    expect(dry.json).toMatchObject({ dryRun: true, id: null, editedFrom: one?.messageId, entry: { id } });
+    for (const more of [["--dry-run"], ["--yes"]]) {
+      const refused = await command(["dlq", "edit", "orders", id, '{"id":"o-3"}', ...more, "--json"], world);
+      expect(refused.code).toBe(65);
+      expect(errorOf(refused)).toMatchObject({ code: "invalid" });
+    }
+    expect(await entries()).toHaveLength(3);
+    const edited = await command(["dlq", "edit", "orders", id, '{"id":"o-3","total":1}'], {
+      ...world,
+      terminal: true,
+      answer: "yes\n",
+    });
+    expect(edited.code).toBe(0);
+    expect(edited.stderr).toMatch(/-.*"total":-1.*\n.*\+.*"total":1/);
+    expect(await stocked.takeOrders()).toEqual([{ id: "o-3", total: 1 }]);
+    expect(await entries()).toHaveLength(2);
+    expect((await command(["dlq", "edit", "orders", id, "1", "--yes"], world)).code).toBe(67);
+  });
+});
