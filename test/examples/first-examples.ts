@@ -1,10 +1,30 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type BuiltPackage, buildPackage, ROOT } from "../package/built-package.ts";
-import { startExample } from "./run-example.ts";
+import { startExample, startProgram } from "./run-example.ts";
 
 const EXAMPLES = ["quick-start", "work-queue", "pub-sub"];
+
+/** Work and an event, twice, with a stop in between. */
+const START_AGAIN = `
+import { createBroker, queue, topic } from "anybroker";
+import { fromUrl } from "anybroker/url";
+
+const orders = queue("start-again.orders");
+const placed = topic("start-again.order-placed");
+const broker = createBroker(await fromUrl(process.env.BROKER_URL || "memory:"));
+let billed;
+broker.consume(orders, (order) => broker.publish(placed, order).then(() => undefined));
+broker.subscribe(placed, "billing", (order) => billed.resolve(order));
+for (const order of ["o-1", "o-2"]) {
+  billed = Promise.withResolvers();
+  await broker.start();
+  await broker.send(orders, order);
+  console.log("billed", await billed.promise);
+  await broker.stop();
+}
+`;
 
 /** What the README of an example says that it prints. */
 function promised(example: string): string {
@@ -42,4 +62,11 @@ export function testFirstExamples(environment: () => Readonly<Record<string, str
       }
     },
   );
+
+  test("a broker that is started again leaves nothing open that keeps the process", { timeout: 180_000 }, async () => {
+    writeFileSync(join(built.folder, "start-again.mjs"), START_AGAIN);
+    const { code, output } = await startProgram(built.folder, "start-again.mjs", environment()).ended();
+    expect(output).toBe("billed o-1\nbilled o-2\n");
+    expect(code).toBe(0);
+  });
 }

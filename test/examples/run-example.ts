@@ -2,6 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { developmentEnvironment } from "../package/built-package.ts";
 
+const LONGEST_RUN_MS = 400_000;
+
 export interface ExampleRun {
   /** Resolves when a line that matches has been printed; rejects if the process ends without one. */
   printed(pattern: RegExp): Promise<void>;
@@ -11,11 +13,19 @@ export interface ExampleRun {
 
 /** Starts an example in a folder that holds the built package, with these additions to the environment only. */
 export function startExample(folder: string, example: string, more: NodeJS.ProcessEnv): ExampleRun {
+  return startProgram(folder, `examples/${example}/main.ts`, more);
+}
+
+/** Starts a program of such a folder, likewise. */
+export function startProgram(folder: string, file: string, more: NodeJS.ProcessEnv): ExampleRun {
   const { BROKER_URL: _broker, POSTGRES_URL: _postgres, ...environment } = developmentEnvironment();
-  const child = spawn("node", [`examples/${example}/main.ts`], {
+  const child = spawn("node", [file], {
     cwd: folder,
     env: { ...environment, ...more },
     stdio: ["ignore", "pipe", "pipe"],
+    // One that never ends has failed its test long before.
+    timeout: LONGEST_RUN_MS,
+    killSignal: "SIGKILL",
   });
   let output = "";
   let look = (): void => {};

@@ -1,112 +1,174 @@
-import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type BuiltPackage, buildPackage, developmentEnvironment, ROOT } from "./built-package.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ROOT } from "./built-package.ts";
+import { type InstalledPackage, installPackage, MANIFEST, runHere, runProgram } from "./installed-package.ts";
+import { compileWith, RESOLUTIONS, writeTypedProjects } from "./typed-projects.ts";
 
-const run = promisify(execFile);
-const env = developmentEnvironment();
+const CLIENT = "amqplib";
+/** More than a program may take, so that the program is ended by then. */
+const SLOW = { timeout: 90_000 };
+const PEERS = Object.keys(MANIFEST.peerDependencies);
 
-let built: BuiltPackage;
-/** A project that depends on the tarball and on nothing else. */
-let project: string;
-let packed: { readonly filename: string; readonly files: readonly { readonly path: string }[] };
+let installed: InstalledPackage;
 
 beforeAll(async () => {
-  built = await buildPackage(["README.md", "CHANGELOG.md", "LICENSE", "examples", "tsconfig.json"]);
-  const { stdout } = await run("npm", ["pack", "--json", "--ignore-scripts"], { cwd: built.folder, env });
-  const listed: unknown = JSON.parse(stdout);
-  // npm 12 names each entry, earlier ones list them.
-  packed = (Array.isArray(listed) ? listed : Object.values(listed as object))[0];
-  // Nowhere below the repository or a node_modules folder of it: what is not installed must not be found.
-  project = mkdtempSync(join(tmpdir(), "anybroker-project-"));
-  const manifest = { name: "project", private: true, type: "module" };
-  writeFileSync(join(project, "package.json"), JSON.stringify(manifest));
-  const quiet = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"];
-  await run("npm", ["install", ...quiet, join(built.folder, packed.filename)], { cwd: project, env });
-}, 120_000);
+  installed = await installPackage(CLIENT);
+  writeTypedProjects(installed.project);
+}, 180_000);
 
-afterAll(() => {
-  built.remove();
-  rmSync(project, { recursive: true, force: true });
+afterAll(() => installed?.remove());
+
+const program = (code: string): Promise<string> => runProgram(installed.project, code);
+
+describe("the tarball", SLOW, () => {
+  test("holds what users need and nothing else", () => {
+    const others = installed.files.filter(
+      (path) => !/^dist\/(core|adapters|patterns|integrations|cli|test\/conformance)\/.*\.(js|d\.ts)$/.test(path),
+    );
+    expect(others.sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
+    expect(installed.files).toContain("dist/core/index.js");
+    expect(installed.files).toContain("dist/core/index.d.ts");
+  });
+
+  test("runs nothing when it is installed", () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: object };
+    for (const name of ["preinstall", "install", "postinstall", "prepare"]) expect(scripts).not.toHaveProperty(name);
+  });
+
+  test("has nothing that publint, in its strict mode, objects to", async () => {
+    expect(await runHere(ROOT, "publint", "--strict", installed.tarball)).toContain("All good!");
+  });
+
+  test("has types that go with its modules, by arethetypeswrong", async () => {
+    const told = await runHere(ROOT, "attw", "--profile", "esm-only", "--format", "json", installed.tarball);
+    const { analysis } = JSON.parse(told) as { readonly analysis: { readonly entrypoints: object } };
+    expect(Object.keys(analysis.entrypoints).sort()).toEqual(Object.keys(MANIFEST.exports).sort());
+  });
 });
 
-async function node(code: string): Promise<{ readonly stdout: string; readonly stderr: string }> {
-  const file = join(project, "program.mjs");
-  writeFileSync(file, code);
-  try {
-    return await run("node", [file], { cwd: project, env });
-  } finally {
-    rmSync(file);
-  }
-}
+describe("a project with inversify and one client", SLOW, () => {
+  test("has these and no other optional package", async () => {
+    const found = await program(`
+      const found = [];
+      for (const name of ${JSON.stringify(PEERS)}) {
+        await import(name).then(() => found.push(name), () => undefined);
+      }
+      console.log(found.sort().join());
+    `);
+    expect(found).toBe(`${CLIENT},inversify\n`);
+  });
 
-test("the tarball holds what users need and nothing else", () => {
-  const paths = packed.files.map(({ path }) => path);
-  const others = paths.filter(
-    (path) => !/^dist\/(core|adapters|patterns|integrations|cli|test\/conformance)\/.*\.(js|d\.ts)$/.test(path),
-  );
-  expect(others.sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
-  expect(paths).toContain("dist/core/index.js");
-  expect(paths).toContain("dist/core/index.d.ts");
+  test("runs services in a container on the in-process broker, starts them again, and ends by itself", async () => {
+    const printed = await program(`
+      import "reflect-metadata";
+      import { createBroker, queue } from "anybroker";
+      import { bindHandler, messagingModule, PUBLISHER, startMessaging } from "anybroker/inversify";
+      import { fromUrl } from "anybroker/url";
+      import { Container } from "inversify";
+
+      const orders = queue("orders");
+      let handled;
+      class Billing {
+        handle(order) {
+          console.log("billed", order);
+          handled.resolve();
+        }
+      }
+
+      const container = new Container();
+      await container.load(messagingModule({ broker: createBroker(await fromUrl("memory:")) }));
+      bindHandler(container, orders, Billing);
+      for (const order of ["o-1", "o-2"]) {
+        handled = Promise.withResolvers();
+        const messaging = await startMessaging(container);
+        await container.get(PUBLISHER).send(orders, order);
+        await handled.promise;
+        await messaging.stop();
+      }
+      await container.unbindAllAsync();
+    `);
+    expect(printed).toBe("billed o-1\nbilled o-2\n");
+  });
+
+  test("has the adapter of its client by URL, and is told what to install for the others", async () => {
+    const printed = await program(`
+      import { fromUrl } from "anybroker/url";
+      console.log((await fromUrl("amqp://localhost")).name);
+      for (const url of ["kafka://localhost", "sqs://eu-central-1"]) {
+        const { name, code, message, cause } = await fromUrl(url).catch((error) => error);
+        console.log([name, code, cause.code, message].join(" | "));
+      }
+    `);
+    const [rabbitmq, kafka, sqs] = printed.split("\n");
+    expect(rabbitmq).toBe("rabbitmq");
+    const missing = "MessagingError | unsupported | ERR_MODULE_NOT_FOUND";
+    expect(kafka).toBe(
+      `${missing} | fromUrl("kafka:…") needs the package kafkajs, which is not installed: npm install kafkajs@~2.2.4`,
+    );
+    // Node.js stops at whichever it comes to first.
+    expect(sqs?.replace(/package @aws-sdk\/client-s[qn]s,/, "package of the two,")).toBe(
+      `${missing} | fromUrl("sqs:…") needs the package of the two, which is not installed: npm install @aws-sdk/client-sqs @aws-sdk/client-sns`,
+    );
+  });
+
+  test("ends by itself after a start that found no broker", async () => {
+    const printed = await program(`
+      import { createBroker } from "anybroker";
+      import { fromUrl } from "anybroker/url";
+      const broker = createBroker(await fromUrl("amqp://localhost:1?connectTimeoutMs=500"));
+      for (const again of [1, 2]) console.log((await broker.start().catch((error) => error)).code);
+    `);
+    expect(printed).toBe("start-failed\nstart-failed\n");
+  });
+
+  test("what is not exported cannot be imported", async () => {
+    const printed = await program(`
+      console.log((await import("anybroker/dist/core/index.js").catch((error) => error)).code);
+    `);
+    expect(printed).toBe("ERR_PACKAGE_PATH_NOT_EXPORTED\n");
+  });
 });
 
-test("nothing is run when it is installed", () => {
-  const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: object };
-  for (const name of ["preinstall", "install", "postinstall", "prepare"]) expect(scripts).not.toHaveProperty(name);
-});
-
-test("without any client the entry and the in-process broker work", async () => {
-  const { stdout } = await node(`
-    import { createBroker, queue } from "anybroker";
-    import { memory } from "anybroker/memory";
-    const broker = createBroker(memory());
+test("the entry and the in-process broker ask for no optional package", async () => {
+  const printed = await program(`
+    import { registerHooks } from "node:module";
+    const optional = ${JSON.stringify([...PEERS, "reflect-metadata"])};
+    registerHooks({
+      resolve(specifier, context, next) {
+        if (optional.some((name) => specifier === name || specifier.startsWith(name + "/"))) {
+          throw new Error(specifier + " is asked for");
+        }
+        return next(specifier, context);
+      },
+    });
+    const { createBroker, queue } = await import("anybroker");
+    const { fromUrl } = await import("anybroker/url");
+    const broker = createBroker(await fromUrl("memory:"));
     const done = new Promise((resolve) => broker.consume(queue("orders"), (body) => resolve(body)));
     await broker.start();
     await broker.send(queue("orders"), "hello");
     console.log(await done);
     await broker.stop();
+    console.log((await import("anybroker/rabbitmq").catch((error) => error)).message);
   `);
-  expect(stdout).toBe("hello\n");
+  expect(printed).toBe("hello\namqplib is asked for\n");
 });
 
-test("an adapter without its client says which package is missing", async () => {
-  const { stdout } = await node(`
-    const error = await import("anybroker/rabbitmq").catch((error) => error);
-    console.log(error.code, error.message);
-  `);
-  expect(stdout).toMatch(/^ERR_MODULE_NOT_FOUND Cannot find package 'amqplib'/);
+describe.for([
+  ["7", () => join(ROOT, "node_modules/.bin/tsc")],
+  ["5.9", () => join(installed.project, "node_modules/.bin/tsc")],
+] as const)("with TypeScript %s", SLOW, ([version, tsc]) => {
+  test("is that version", async () => {
+    expect(await runHere(installed.project, tsc(), "--version")).toContain(`Version ${version}`);
+  });
+
+  test.for(RESOLUTIONS)("the types compile with module resolution %s", async (resolution) => {
+    await compileWith(tsc(), installed.project, resolution);
+  });
 });
 
-test("what is not exported cannot be imported", async () => {
-  const { stdout } = await node(`
-    console.log((await import("anybroker/dist/core/index.js").catch((error) => error)).code);
-  `);
-  expect(stdout).toBe("ERR_PACKAGE_PATH_NOT_EXPORTED\n");
+test("a program that is wrong does not compile", async () => {
+  const tsc = join(ROOT, "node_modules/.bin/tsc");
+  await expect(compileWith(tsc, installed.project, "wrong")).rejects.toThrow("error TS2345");
 });
-
-test.for(["nodenext", "bundler"])(
-  "the types compile with module resolution %s, libraries checked too",
-  async (resolution) => {
-    const folder = join(project, resolution);
-    mkdirSync(folder);
-    cpSync(join(ROOT, "test/package/consumer.ts"), join(folder, "consumer.ts"));
-    const options = {
-      strict: true,
-      noEmit: true,
-      target: "es2024",
-      // The strictest there is: someone else's options must not break on our declarations.
-      exactOptionalPropertyTypes: true,
-      module: resolution === "bundler" ? "esnext" : resolution,
-      moduleResolution: resolution,
-      types: ["node"],
-      typeRoots: [join(ROOT, "node_modules/@types")],
-    };
-    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: ["consumer.ts"] }));
-    await run("tsc", ["-p", folder], { cwd: folder, env }).catch((error: { stdout?: string }) => {
-      throw new Error(`tsc refused:\n${error.stdout}`);
-    });
-  },
-);
