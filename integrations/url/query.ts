@@ -104,7 +104,8 @@ function integerWithin(
 }
 
 function integerOf(text: string): number | undefined {
-  const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+  // Written in one way only, so that a text such as 007 stays one.
+  const value = /^(0|-?[1-9]\d*)$/.test(text) ? Number(text) : Number.NaN;
   return Number.isSafeInteger(value) ? value : undefined;
 }
 

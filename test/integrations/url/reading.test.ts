@@ -14,11 +14,16 @@ test.for<readonly [url: string, broker: string, options: object]>([
     { url: "amqps://ann:se%40cret@rabbit.example:5671/a%2Fb", heartbeatSeconds: 5, connectionName: "shop" },
   ],
   [
-    "amqp://localhost?queueArguments.x-quorum-initial-group-size=5&queueArguments.x-queue-leader-locator=balanced&queueArguments.x-odd=true",
+    "amqp://localhost?queueArguments.x-quorum-initial-group-size=5&queueArguments.x-queue-leader-locator=balanced&queueArguments.x-odd=true&queueArguments.x-agent=007",
     "rabbitmq",
     {
       url: "amqp://localhost",
-      queueArguments: { "x-quorum-initial-group-size": 5, "x-queue-leader-locator": "balanced", "x-odd": true },
+      queueArguments: {
+        "x-quorum-initial-group-size": 5,
+        "x-queue-leader-locator": "balanced",
+        "x-odd": true,
+        "x-agent": "007",
+      },
     },
   ],
   ["kafka://a", "kafka", { brokers: "a" }],

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { memorySpace } from "../../../adapters/memory/index.ts";
 import { isMessagingError } from "../../../core/errors.ts";
 import { BROKERS } from "../../../integrations/url/brokers.ts";
 import { fromUrl, type UrlOptions } from "../../../integrations/url/index.ts";
@@ -37,6 +38,8 @@ test.for([
   ["memory:?space=5", "space is an object of this process"],
   ["memory:?leaseMs=0", "takes an integer from 1 up as leaseMs"],
   ["memory:?leaseMs=1.5", "takes an integer from 1 up as leaseMs"],
+  ["memory:?leaseMs=+1", "takes an integer from 1 up as leaseMs"],
+  ["memory:?leaseMs=01", "takes an integer from 1 up as leaseMs"],
   ["memory:?leaseMs=1e3", "takes an integer from 1 up as leaseMs"],
   ["memory:?leaseMs=9007199254740993", "takes an integer from 1 up as leaseMs"],
   ["memory:?leaseMs", "takes an integer from 1 up as leaseMs"],
@@ -107,6 +110,11 @@ test.for([
   const refused = await fromUrl(url).catch((error: unknown) => error);
   expect(isMessagingError(refused, "invalid")).toBe(true);
   expect(String(refused)).toContain(reason);
+});
+
+test("a space has its own bound, so the URL's is refused beside it", async () => {
+  const refused = await fromUrl("memory:?maxMessages=5", { memory: { space: memorySpace() } }).catch((error) => error);
+  expect(isMessagingError(refused, "invalid")).toBe(true);
 });
 
 describe("a password", () => {
