@@ -3,6 +3,7 @@ import { CAPABILITY_NAMES, type CapabilityName } from "../core/capabilities.ts";
 import type { Destination } from "../core/destination.ts";
 import { MessagingError } from "../core/errors.ts";
 import { checkOptions, optionalText } from "../core/names.ts";
+import type { MigrationControl } from "../patterns/migration/index.ts";
 import type { OutboxStore } from "../patterns/outbox/index.ts";
 
 /**
@@ -23,14 +24,19 @@ export interface Configuration {
   readonly require?: readonly CapabilityName[];
   /** The outboxes that `outbox` is about, by name. */
   readonly outboxes?: Readonly<Record<string, OutboxStore>>;
-  /** Who works here, for the audit of dead letters. Default: the user that the environment names. */
+  /**
+   * What `migrate` drives, made when a command needs it and closed with it: `() => migrationControl({ … })`, with the same
+   * destinations, state store and name as in the services.
+   */
+  readonly migration?: () => MigrationControl | Promise<MigrationControl>;
+  /** Who works here, for the audit of dead letters and the history of migrations. Default: the user that the environment names. */
   readonly by?: string;
   /** Called when a command is done: ends pools and the like. */
   readonly close?: () => void | Promise<void>;
 }
 
 const WHERE = "the configuration";
-const OPTIONS = ["broker", "brokers", "destinations", "require", "outboxes", "by", "close"];
+const OPTIONS = ["broker", "brokers", "destinations", "require", "outboxes", "migration", "by", "close"];
 const KINDS = ["queue", "topic", "subscription"];
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 
@@ -57,6 +63,10 @@ export function defineConfig(configuration: Configuration): Configuration {
     if (typeof (store as Partial<OutboxStore> | null)?.health !== "function") {
       throw invalid(`takes outbox stores, such as postgresOutbox(pool); outboxes.${name} is none`);
     }
+  }
+  const { migration } = configuration;
+  if (migration !== undefined && typeof migration !== "function") {
+    throw invalid("takes a function as migration, such as () => migrationControl({ … })");
   }
   optionalText(WHERE, "by", configuration.by);
   if (close !== undefined && typeof close !== "function") throw invalid("takes a function as close");

@@ -46,9 +46,19 @@ export async function readJson(file: string, place: Place): Promise<unknown> {
 }
 
 /** Writes JSON to a file that only its owner reads. Rejects with a `CommandError`. */
-export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, value: unknown): Promise<void> {
+export function writeJson(file: string, place: Pick<Context, "cwd">, value: unknown): Promise<void> {
+  return writeText(file, place, `${JSON.stringify(value)}\n`, 0o600);
+}
+
+/** Writes a file. Rejects with a `CommandError`. */
+export async function writeText(
+  file: string,
+  { cwd }: Pick<Context, "cwd">,
+  text: string,
+  mode = 0o666,
+): Promise<void> {
   try {
-    await writeFile(resolve(cwd, file), `${JSON.stringify(value)}\n`, { mode: 0o600, flush: true });
+    await writeFile(resolve(cwd, file), text, { mode, flush: true });
   } catch (cause) {
     throw new CommandError("cannot-create", `${file} cannot be written: ${reason(cause)}`, { cause });
   }

@@ -1,23 +1,23 @@
+import type { Comparison, Difference } from "../patterns/migration/index.ts";
 import { columns } from "./columns.ts";
-import type { Change, MovePlan } from "./move-plan.ts";
 import type { Paint } from "./paint.ts";
+import type { ToldProblem } from "./standing.ts";
 
-/** A plan of a move as people read it: what is refused first. */
-export function planText(paint: Paint, from: string, to: string, { capabilities, limits, refused }: MovePlan): string {
-  const changed = capabilities.filter(({ change, askedBy }) => change !== "same" || askedBy.length > 0);
-  const rows = changed.map(({ capability, from: before, to: after, change, note, askedBy }) => [
-    capability,
-    { painted: paintSupport(paint, before) },
-    { painted: paintSupport(paint, after) },
-    { painted: paintChange(paint, change) },
-    askedBy.join(" "),
+/** What a move between two brokers means, as people read it: what is refused first. */
+export function planText(
+  paint: Paint,
+  from: string,
+  to: string,
+  { differences }: Comparison,
+  refused: readonly ToldProblem[],
+): string {
+  const rows = differences.map(({ name, from: before, to: after, kind, askedBy, note }) => [
+    name,
+    painted(paint, before),
+    painted(paint, after),
+    { painted: paintKind(paint, kind) },
+    askedBy.join(", "),
     note,
-  ]);
-  const limitRows = limits.map(({ limit, from: before, to: after, change }) => [
-    limit,
-    before,
-    after,
-    { painted: paintChange(paint, change) },
   ]);
   const verdict =
     refused.length === 0
@@ -26,18 +26,20 @@ export function planText(paint: Paint, from: string, to: string, { capabilities,
           paint.red("the target refuses:"),
           ...refused.map(({ code, message }) => `  ${paint.red(code)} ${message}`),
         ].join("\n");
-  return [
-    `from ${paint.bold(from)}\nto   ${paint.bold(to)}`,
-    verdict,
-    columns(paint, ["CAPABILITY", "FROM", "TO", "", "ASKED FOR BY", "ON THE TARGET"], rows),
-    columns(paint, ["LIMIT", "FROM", "TO", ""], limitRows),
-  ].join("\n\n");
+  const table =
+    rows.length === 0
+      ? "the two are alike in everything"
+      : columns(paint, ["", "FROM", "TO", "", "ASKED FOR BY", "ON THE TARGET"], rows);
+  return [`from ${paint.bold(from)}\nto   ${paint.bold(to)}`, verdict, table].join("\n\n");
 }
 
-function paintChange(paint: Paint, change: Change): string {
-  if (change === "lost") return paint.red(change);
-  if (change === "weaker") return paint.yellow(change);
-  return change === "stronger" ? paint.green(change) : paint.dim(change);
+function painted(paint: Paint, value: Difference["from"]): { readonly painted: string } {
+  return { painted: typeof value === "number" ? String(value) : paintSupport(paint, value) };
+}
+
+function paintKind(paint: Paint, kind: Difference["kind"]): string {
+  if (kind === "lost") return paint.red(kind);
+  return kind === "emulated" ? paint.yellow(kind) : paint.green(kind);
 }
 
 /** How far a broker supports something, in its colour. */

@@ -1,15 +1,15 @@
 import type { Adapter } from "../../core/adapter.ts";
 import type { WorkAddress } from "../../core/address.ts";
-import { CAPABILITY_NAMES } from "../../core/capabilities.ts";
+import { CAPABILITY_NAMES, type Capabilities } from "../../core/capabilities.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
+import { compareBrokers } from "../../patterns/migration/index.ts";
 import { asksOf } from "../asks.ts";
 import { chooseBroker } from "../broker-choice.ts";
 import { serverDetails, standingCount } from "../broker-details.ts";
 import { columns } from "../columns.ts";
 import { CommandError } from "../exit-codes.ts";
 import { chosenBroker, type Frame, withBroker } from "../frame.ts";
-import { limitsOf, movePlan } from "../move-plan.ts";
 import { paintSupport, planText } from "../plan-text.ts";
 import { compare, declarationsOf, type Standing, toldProblem } from "../standing.ts";
 import { addressOf, describeDestination, destinationOf, findTarget } from "../target.ts";
@@ -52,7 +52,7 @@ With --plan it connects to nothing, and says what a move to another broker would
     destinations:
       "a list: `destination`, `physical` (`main`, `deadLetters`, `suspects`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages`, `deadLetters` and `suspects` (counts; null where they are not known)",
     problems: "what keeps the broker from carrying the destinations: `code` and `message`",
-    plan: "null without `--plan`; else `to` (the other broker), `adapter`, `capabilities` (`capability`, `from`, `to`, `change`, `note`, `askedBy`), `limits` (`limit`, `from`, `to`, `change`) and `refused` (`code`, `message`); a `change` is `same`, `stronger`, `weaker` or `lost`",
+    plan: "null without `--plan`; else `to` (the other broker), `adapter`, `differences` (`name`, `from`, `to`, `kind`: `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (their names, as `migrate advance --accept` takes them) and `refused` (`code`, `message`)",
   },
   exits: {
     unavailable:
@@ -84,8 +84,10 @@ async function comparePlan(
   const after = chooseBroker(sources, to, "--to");
   const [here, there] = [await before.adapter(), await after.adapter()];
   const required = configuration.require ?? [];
-  const compared = movePlan(here, there, wanted, required);
-  const plan = { to: after.label, adapter: there.name, ...compared };
+  const comparison = compareBrokers(here, there, wanted);
+  const { differences, lost } = comparison;
+  const refused = declarationsOf(wanted).problems(there, required).map(toldProblem);
+  const plan = { to: after.label, adapter: there.name, differences, lost, refused };
   return {
     json: {
       ...known(before.label, here, wanted, required),
@@ -101,8 +103,8 @@ async function comparePlan(
       })),
       plan,
     },
-    text: planText(terminal.paint, `${here.name} ${before.label}`, `${there.name} ${after.label}`, compared),
-    exit: compared.refused.length > 0 ? "unavailable" : "done",
+    text: planText(terminal.paint, `${here.name} ${before.label}`, `${there.name} ${after.label}`, comparison, refused),
+    exit: refused.length > 0 ? "unavailable" : "done",
   };
 }
 
@@ -119,11 +121,15 @@ function known(
     capabilities: Object.fromEntries(
       CAPABILITY_NAMES.map((name) => [name, { support: capabilities[name].support, note: capabilities[name].note }]),
     ),
-    limits: Object.fromEntries(limitsOf(capabilities)),
+    limits: limitsOf(capabilities),
     problems: declarationsOf(wanted)
       .problems(adapter, required ?? [])
       .map(toldProblem),
   };
+}
+
+function limitsOf({ maxMessageBytes, maxHeaders, maxHeaderBytes, priority }: Capabilities) {
+  return { maxMessageBytes, maxHeaders, maxHeaderBytes, priorities: priority.levels };
 }
 
 function shownOf(adapter: Adapter, destination: Destination) {

@@ -2,5 +2,6 @@
 export const GROUPS: Readonly<Record<string, string>> = Object.freeze({
   topology: "What stands on the broker: show, create, verify, diff",
   dlq: "Dead letters: list, group, show, replay, discard, edit",
+  migrate: "A migration to another broker: status, advance, rollback, report",
   outbox: "Outboxes: status, retry, prune",
 });

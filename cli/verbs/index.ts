@@ -1,4 +1,6 @@
 import type { Verb } from "../verb.ts";
+import { asyncapi } from "./asyncapi.ts";
+import { bridge } from "./bridge.ts";
 import { dlqDiscard } from "./dlq-discard.ts";
 import { dlqEdit } from "./dlq-edit.ts";
 import { dlqGroups } from "./dlq-groups.ts";
@@ -6,6 +8,10 @@ import { dlqLs } from "./dlq-ls.ts";
 import { dlqReplay } from "./dlq-replay.ts";
 import { dlqShow } from "./dlq-show.ts";
 import { doctor } from "./doctor.ts";
+import { migrateAdvance } from "./migrate-advance.ts";
+import { migrateReport } from "./migrate-report.ts";
+import { migrateRollback } from "./migrate-rollback.ts";
+import { migrateStatus } from "./migrate-status.ts";
 import { outboxPrune } from "./outbox-prune.ts";
 import { outboxRetry } from "./outbox-retry.ts";
 import { outboxStatus } from "./outbox-status.ts";
@@ -34,4 +40,10 @@ export const VERBS: readonly Verb[] = [
   outboxStatus,
   outboxRetry,
   outboxPrune,
+  bridge,
+  migrateStatus,
+  migrateAdvance,
+  migrateRollback,
+  migrateReport,
+  asyncapi,
 ];

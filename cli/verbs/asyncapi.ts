@@ -1,0 +1,45 @@
+import { asyncapi as describe } from "../../integrations/asyncapi/index.ts";
+import { CommandError } from "../exit-codes.ts";
+import { writeText } from "../files.ts";
+import { chosenBroker } from "../frame.ts";
+import { wantedDestinations } from "../standing.ts";
+import { verb } from "../verb.ts";
+
+export const asyncapi = verb({
+  name: "asyncapi",
+  summary: "Describe the destinations as an AsyncAPI 3.0 document",
+  teaches: `Writes an AsyncAPI 3.0 document of the destinations: channels, operations, and messages with JSON Schema as far as their schemas tell it. With a broker it has the broker's bindings, and the names that stand on it. Connects to nothing. The same destinations give the same document, byte for byte, so that it can be kept under version control.`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {
+    title: { type: "string", demandOption: true, describe: "What the document is called" },
+    "document-version": { type: "string", default: "1.0.0", describe: "The version of what it describes" },
+    payload: { choices: ["input", "output"], default: "input", describe: "What is sent, or what handlers get" },
+    plain: { type: "boolean", default: false, describe: "Without a broker: names as declared, and no bindings" },
+    out: { type: "string", describe: "The file to write; else it is printed" },
+  },
+  examples: [
+    ["asyncapi --title Shop --out asyncapi.json", "with the names and bindings of the configuration's broker"],
+    ["asyncapi --title Shop --plain", "of the declarations alone"],
+  ],
+  json: { document: "the AsyncAPI document", out: "the file that was written; null if none was" },
+  exits: {
+    data: "a destination has a name that the broker cannot carry",
+    "cannot-create": "the file cannot be written",
+    unavailable: "the client of the broker is not installed",
+    configuration: "two destinations contradict each other",
+  },
+  async run({ destinations = [], title, "document-version": version, payload, plain, out }, frame) {
+    if (title.trim() === "") throw new CommandError("usage", "--title takes a text that is not empty");
+    const document = describe({
+      info: { title, version },
+      destinations: wantedDestinations(frame, destinations),
+      payload: payload === "output" ? "output" : "input",
+      ...(plain ? {} : { adapter: await chosenBroker(frame).adapter() }),
+    });
+    const text = JSON.stringify(document, null, 2);
+    if (out !== undefined) await writeText(out, frame.context, `${text}\n`);
+    return { json: { document, out: out ?? null }, text: out === undefined ? text : `wrote ${out}` };
+  },
+});

@@ -1,0 +1,171 @@
+import type { Address } from "../../core/address.ts";
+import {
+  type BridgeContent,
+  type BridgeResult,
+  type BridgeStatus,
+  bridge as makeBridge,
+} from "../../patterns/migration/index.ts";
+import { chooseBroker } from "../broker-choice.ts";
+import { standingCount } from "../broker-details.ts";
+import { CommandError, type ExitName, exitOf } from "../exit-codes.ts";
+import { chosenBroker, type Frame, type OpenBroker, withBroker } from "../frame.ts";
+import { type ProgressBar, progressBar } from "../progress.ts";
+import { toldProblem } from "../standing.ts";
+import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
+import { type Ended, verb } from "../verb.ts";
+
+const CONTENTS = ["messages", "dead-letters", "suspects"] as const satisfies readonly BridgeContent[];
+
+export const bridge = verb({
+  name: "bridge",
+  summary: "Move messages from one broker to another",
+  teaches: `Moves the messages of a queue or subscription to another broker, with their ids, keys, headers, and order per key. A message leaves the old broker only when the new one has confirmed it: a crash in between leaves it on both, under the same id, and loses none. What the new broker refuses stays where it was, and is told. Ctrl-C finishes what is under way; the same command goes on.
+
+Others may consume from the source meanwhile, but not from an ordered one. Nothing is created: the target has to stand.`,
+  positionals: {
+    source: {
+      type: "string",
+      demandOption: true,
+      describe: "What is moved: orders, queue:orders, topic:order.placed/billing",
+    },
+    target: { type: "string", describe: "Where to; else what has the same name on the other broker" },
+  },
+  options: {
+    from: { type: "string", describe: "The broker that has the messages; else --broker" },
+    to: { type: "string", demandOption: true, describe: "The broker to move them to" },
+    content: { choices: CONTENTS, default: "messages", describe: "Or what was set apart" },
+    follow: { type: "boolean", default: false, describe: "Go on when the source is empty, until Ctrl-C" },
+    rate: { type: "number", describe: "How many per second, at most" },
+    "dry-run": { type: "boolean", default: false, describe: "Only look at both ends" },
+    yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
+  },
+  examples: [
+    ["bridge orders --from old --to new --dry-run", "how many, and is the target there?"],
+    ["bridge orders --from amqp://localhost --to kafka://localhost --rate 500 --yes", "no more than 500 a second"],
+    ["bridge orders --to new --content dead-letters", "what is dead, to the dead letters there"],
+  ],
+  json: {
+    from: "the old broker as it was chosen, without secrets",
+    to: "the new one",
+    source: "what is moved: `orders`, `order.placed.billing.dlq`",
+    target: "where to",
+    dryRun: "whether nothing was moved because of `--dry-run`",
+    standing: "how many stood at the source before",
+    result:
+      "null with `--dry-run`; else `end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `leftMessages` (`id`, `code`, `message`; the first 100), `durationMs`, `error` (null, or `code` and `message`)",
+  },
+  exits: {
+    partly: "it was stopped, or some messages were left where they stood",
+    "not-found": "the source or the target is not there",
+    unavailable: "a broker cannot be reached",
+    "not-allowed": "a broker refuses the login or a right, or the answer was no",
+  },
+  async run(given, frame) {
+    const { configuration, context, secrets } = frame;
+    const known = configuration.destinations ?? [];
+    const source = moved(findTarget(given.source, known));
+    const target = given.target === undefined ? undefined : findTarget(given.target, known);
+    const sources = { configuration, env: context.env, secrets };
+    const from = given.from === undefined ? chosenBroker(frame) : chooseBroker(sources, given.from, "--from");
+    const to = chooseBroker(sources, given.to, "--to");
+    const there = destinationOf(target ?? source);
+    return withBroker(frame, { chosen: from, destinations: [destinationOf(source)] }, (old) =>
+      withBroker(frame, { chosen: to, destinations: [there] }, (fresh) =>
+        move(frame, { from: old, to: fresh, source, target }, given),
+      ),
+    );
+  },
+});
+
+function moved(target: Target): Target {
+  if (target.destination.kind === "queue" || target.subscription !== undefined) return target;
+  throw new CommandError(
+    "usage",
+    `no messages stand on a topic: name a subscription, topic:${target.name}/subscription`,
+  );
+}
+
+/** Both ends of a bridge. */
+interface Ends {
+  readonly from: OpenBroker;
+  readonly to: OpenBroker;
+  readonly source: Target;
+  readonly target: Target | undefined;
+}
+
+interface Moving {
+  readonly content: string;
+  readonly follow: boolean;
+  readonly rate: number | undefined;
+  readonly "dry-run": boolean;
+  readonly yes: boolean;
+}
+
+async function move(frame: Frame, { from, to, source, target }: Ends, given: Moving): Promise<Ended> {
+  const { terminal, interruption } = frame;
+  const { follow, rate, "dry-run": dryRun, yes } = given;
+  const content = CONTENTS.find((one) => one === given.content) ?? "messages";
+  let bar: ProgressBar | undefined;
+  const running = makeBridge(from.broker, to.broker, {
+    source: destinationOf(source),
+    content,
+    until: follow ? "stopped" : "drained",
+    ...(target === undefined ? {} : { target: destinationOf(target) }),
+    ...(rate === undefined ? {} : { rate }),
+    onProgress: (status) => bar?.update(status.moved, detailOf(status)),
+  });
+  const { source: sourceName, target: targetName } = running.status();
+  const standing = standingCount(await from.adapter.depth(placeOf(source, content)));
+  const json = { from: from.label, to: to.label, source: sourceName, target: targetName, dryRun, standing };
+  const what = `${standing} messages from ${sourceName} (${from.label}) to ${targetName} (${to.label})`;
+  if (dryRun) {
+    return { json: { ...json, result: null }, text: `would move ${what}; nothing was moved: --dry-run` };
+  }
+  await terminal.agreed(`Move ${what}?`, yes, interruption.signal);
+  bar = progressBar(terminal, "moving", follow ? undefined : standing);
+  try {
+    const result = await running.run({ signal: interruption.signal });
+    return { json: { ...json, result: toldResult(result) }, text: resultText(result), exit: exitFor(result, follow) };
+  } finally {
+    bar.stop();
+  }
+}
+
+function placeOf(source: Target, content: BridgeContent): Address {
+  const address = addressOf(source);
+  if (content === "messages" || (address.kind !== "queue" && address.kind !== "subscription")) return address;
+  return { kind: content, of: address };
+}
+
+function detailOf({ rate, left, stalled }: BridgeStatus): string {
+  const parts = [`${Math.round(rate)}/s`];
+  if (left > 0) parts.push(`${left} left`);
+  if (stalled !== undefined) parts.push(stalled.message);
+  return parts.join(", ");
+}
+
+function toldResult({ error, leftMessages, durationMs, ...counts }: BridgeResult): Readonly<Record<string, unknown>> {
+  return {
+    ...counts,
+    durationMs: Math.round(durationMs),
+    leftMessages: leftMessages.map(({ id, error: why }) => ({ id, ...toldProblem(why) })),
+    error: error === undefined ? null : toldProblem(error),
+  };
+}
+
+function resultText({ end, moved, repeated, left, leftMessages, error }: BridgeResult): string {
+  return [
+    `moved ${moved}${repeated > 0 ? `, ${repeated} of them twice, under one id` : ""}${left > 0 ? `; ${left} stand where they stood` : ""}`,
+    ...leftMessages.slice(0, 10).map((one) => `left: ${one.id}: ${one.error.message}`),
+    ...(end === "drained" ? ["the source is empty but for those"].filter(() => left > 0) : []),
+    ...(end === "stopped" ? ["stopped; the same command goes on"] : []),
+    ...(error === undefined ? [] : [`failed: ${error.message}`]),
+  ].join("\n");
+}
+
+function exitFor({ end, moved, left, error }: BridgeResult, follow: boolean): ExitName {
+  if (end === "failed") return moved > 0 ? "partly" : exitOf(error);
+  if (left > 0) return "partly";
+  if (end === "drained" || follow) return "done";
+  return moved > 0 ? "partly" : "interrupted";
+}
