@@ -3,10 +3,15 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type BuiltPackage, buildPackage, developmentEnvironment, ROOT } from "../package/built-package.ts";
+import { runCompiled } from "../package/compiled-program.ts";
 import { programName, type Snippet } from "./snippets.ts";
 
 const run = promisify(execFile);
 const LONGEST_RUN_MS = 60_000;
+
+/** Not compiled with the others: some are no whole programs, some need options of their own. */
+const APART = ["sketch", "decorators"];
+const DECORATORS = { experimentalDecorators: true, emitDecoratorMetadata: true };
 
 /** Snippets written out as programs beside the built package, which they import by its name. */
 export class SnippetPrograms {
@@ -21,7 +26,7 @@ export class SnippetPrograms {
 
   static async of(snippets: readonly Snippet[], replaced: (code: string) => string = (code) => code) {
     const programs = new SnippetPrograms(await buildPackage());
-    for (const snippet of snippets.filter(({ kind }) => kind !== "sketch")) {
+    for (const snippet of snippets.filter(({ kind }) => !APART.includes(kind))) {
       // As if it stood in a folder of the tests.
       const code = snippet.code.replaceAll(' from "../', ` from "${ROOT}test/`);
       writeFileSync(join(programs.#folder, programName(snippet)), replaced(`${code}\nexport {};\n`));
@@ -53,6 +58,9 @@ export class SnippetPrograms {
 
   /** Runs one to its end; rejects if that is not reached, or ends badly. */
   async run(snippet: Snippet): Promise<string> {
+    if (snippet.kind === "decorators") {
+      return runCompiled(this.#built.folder, programName(snippet), snippet.code, DECORATORS);
+    }
     const { stdout } = await run("node", [programName(snippet)], {
       cwd: this.#folder,
       env: developmentEnvironment(),

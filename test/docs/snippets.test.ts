@@ -35,7 +35,10 @@ test("every snippet compiles", async () => {
   expect(await programs.compile()).toBe("");
 });
 
-test.for(snippets.filter(({ kind }) => kind === "run"))("$file, line $line, runs", async (snippet) => {
-  const printed = await programs.run(snippet);
-  if (snippet.output !== undefined) expect(printed).toBe(snippet.output);
-});
+test.for(snippets.filter(({ kind }) => kind === "run" || kind === "decorators"))(
+  "$file, line $line, runs",
+  async (snippet) => {
+    const printed = await programs.run(snippet);
+    if (snippet.output !== undefined) expect(printed).toBe(snippet.output);
+  },
+);

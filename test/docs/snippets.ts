@@ -9,6 +9,7 @@ import { ROOT } from "../package/built-package.ts";
  * - `kafka`: the same, run where there is a Kafka; it takes the place of `localhost:9092`.
  * - `postgres`: the same, with a database in place of `postgres://user:password@localhost:5432/shop`.
  * - `valkey`: the same, with a server in place of `redis://localhost:6379`.
+ * - `decorators`: a complete program, compiled with `experimentalDecorators` and `emitDecoratorMetadata` before it is run.
  *
  * If a `text` block follows directly, it is what the program has to print. A block that imports `../…` is a part of this
  * repository's own tests, and is compiled only; one that imports `./…` is a sketch of a program with files of the
@@ -17,15 +18,15 @@ import { ROOT } from "../package/built-package.ts";
 export interface Snippet {
   readonly file: string;
   readonly line: number;
-  readonly kind: "run" | BrokerWord | "compile" | "sketch";
+  readonly kind: "run" | Word | "compile" | "sketch";
   readonly code: string;
   readonly output: string | undefined;
 }
 
-/** The brokers that a block can ask for. */
-const BROKER_WORDS = ["rabbitmq", "kafka", "postgres", "valkey"] as const;
+/** What a block can ask for: a broker, or a compiler. */
+const WORDS = ["rabbitmq", "kafka", "postgres", "valkey", "decorators"] as const;
 
-type BrokerWord = (typeof BROKER_WORDS)[number];
+type Word = (typeof WORDS)[number];
 
 const FENCE = /^```ts(?: (\S+))?\n([\s\S]*?)^```$(?:\n+```text\n([\s\S]*?)^```$)?/gm;
 
@@ -36,15 +37,15 @@ export const DOCUMENTS: readonly string[] = [
 
 /** The snippets of a text. Throws for a word behind `ts` that means nothing. */
 export function snippetsOf(file: string, text: string): Snippet[] {
-  return [...text.matchAll(FENCE)].map(([, word, code = "", output]) => {
+  return [...text.matchAll(FENCE)].map(([, given, code = "", output]) => {
     const line = text.slice(0, text.indexOf(code)).split("\n").length;
-    const broker = BROKER_WORDS.find((known) => known === word);
-    if (word !== broker) throw new Error(`${file}: "ts ${word}" is not known`);
-    return { file, line, kind: kindOf(broker, code), code, output };
+    const word = WORDS.find((known) => known === given);
+    if (given !== word) throw new Error(`${file}: "ts ${given}" is not known`);
+    return { file, line, kind: kindOf(word, code), code, output };
   });
 }
 
-function kindOf(word: BrokerWord | undefined, code: string): Snippet["kind"] {
+function kindOf(word: Word | undefined, code: string): Snippet["kind"] {
   if (/\sfrom "\.\//.test(code)) return "sketch";
   if (/\sfrom "\.\.\//.test(code)) return "compile";
   return word ?? "run";
