@@ -130,6 +130,13 @@ interface ChangeOptions {
   readonly patienceMs?: number;
   /** Breaks off the waiting; rejects with the signal's reason. */
   readonly signal?: AbortSignal;
+  /**
+   * How long a queue has to be seen empty where its broker only estimates how much stands there, such as SQS, in
+   * milliseconds. Default 10,000.
+   */
+  readonly emptyForMs?: number;
+  /** Messages per second that are moved. Default: no limit. */
+  readonly rate?: number;
   /** Told while it waits or moves. What it throws is ignored. */
   readonly onProgress?: (progress: MigrationProgress) => void;
 }
@@ -140,8 +147,6 @@ export interface AdvanceOptions extends ChangeOptions {
   readonly share?: number;
   /** What is lost and may be, by name; and `parity`, to go on without its proof. */
   readonly accept?: readonly (DifferenceName | "parity")[];
-  /** Messages per second that are moved on the way to `bridged`. Default: no limit. */
-  readonly rate?: number;
 }
 
 /** The options of `rollback`. */
@@ -150,8 +155,11 @@ export interface RollbackOptions extends ChangeOptions {
   readonly to?: MigrationStep;
   /** Percent of the keys that stay on the new broker, of a migration that is `publishing` afterwards. */
   readonly share?: number;
-  /** Messages per second that are moved back. Default: no limit. */
-  readonly rate?: number;
+  /**
+   * `order`: keys go back without waiting for what they have on the new broker, for when it is out of reach. What stands
+   * there is handled later, out of its order.
+   */
+  readonly accept?: readonly "order"[];
 }
 
 /** What `advance` and `rollback` are at. */

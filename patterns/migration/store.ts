@@ -87,15 +87,15 @@ export interface InstanceBeat {
   /** The revision that it acts by; -1 before it has seen any. */
   readonly acting: number;
   readonly leaseMs: number;
-  /** Why it cannot follow, if it cannot: 1,024 characters at most. */
-  readonly problem: string | undefined;
+  /** What else it says of itself: a JSON text of at most 16 KiB. */
+  readonly report: string;
 }
 
 /** An instance as others see it. */
 export interface StoredInstance {
   readonly instance: string;
   readonly acting: number;
-  readonly problem: string | undefined;
+  readonly report: string;
   /** How long its lease goes on unless it is renewed. */
   readonly remainingMs: number;
 }

@@ -1,0 +1,71 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
+import type { Side } from "./state.ts";
+
+/** What the body of a marker begins with: no message of anybody else does. */
+const MAGIC = Buffer.from("anybroker-migration-marker:5b0f6c1e-6d0a-4f0e-9a6e-6f5b7d1c2a90:");
+
+/** What travels behind the last message of a key: nothing of that key comes after it in any earlier epoch. */
+export class Marker {
+  readonly epoch: number;
+
+  constructor(epoch: number) {
+    this.epoch = epoch;
+  }
+
+  static readonly contentType = "application/vnd.anybroker.migration-marker";
+
+  toBytes(): Uint8Array {
+    return Buffer.concat([MAGIC, Buffer.from(String(this.epoch))]);
+  }
+
+  /** Undefined for any other message. */
+  static read(bytes: Uint8Array): Marker | undefined {
+    if (bytes.length <= MAGIC.length || bytes.length > MAGIC.length + 16) return undefined;
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (!text.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
+    const epoch = Number(text.subarray(MAGIC.length).toString());
+    return Number.isSafeInteger(epoch) ? new Marker(epoch) : undefined;
+  }
+}
+
+type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
+
+/**
+ * A destination as one side carries it: markers pass its codec and its schema, and what was given up is not asked for on the
+ * new side.
+ */
+export function carried(
+  destination: AnyDestination,
+  side: Side,
+  accepted: readonly string[],
+): Queue<unknown> & Topic<unknown> {
+  const { name, options, schema, kind } = destination;
+  const kept: Record<string, unknown> = { ...options, codec: markedCodec(options.codec ?? jsonCodec()) };
+  if (side === "to") {
+    if (accepted.includes("order")) delete kept.ordered;
+    if (accepted.includes("durable")) delete kept.durable;
+    if (accepted.includes("ttl")) delete kept.ttlMs;
+    if (accepted.includes("priority") || accepted.includes("priorityLevels")) delete kept.priorities;
+  }
+  if (schema !== undefined) kept.schema = markedSchema(schema);
+  return (kind === "queue" ? queue(name, kept) : topic(name, kept)) as Queue<unknown> & Topic<unknown>;
+}
+
+function markedCodec(codec: Codec): Codec {
+  return {
+    contentType: codec.contentType,
+    encode: (body) => codec.encode(body),
+    decode: (bytes) => Marker.read(bytes) ?? codec.decode(bytes),
+  };
+}
+
+function markedSchema(schema: StandardSchemaV1): StandardSchemaV1 {
+  const standard = schema["~standard"];
+  return {
+    "~standard": {
+      ...standard,
+      validate: (value) => (value instanceof Marker ? { value } : standard.validate(value)),
+    },
+  };
+}

@@ -1,0 +1,187 @@
+import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
+import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
+import { checkRate } from "./bridge.ts";
+import { Changes, type Patience, type Read, waitingFor } from "./changes.ts";
+import { checkAccepted, compareBrokers } from "./compare.ts";
+import type { Comparison } from "./comparison.ts";
+import type { AdvanceOptions, MigrationControl, MigrationStatus, RollbackOptions } from "./contract.ts";
+import { reportOf } from "./instance-report.ts";
+import type { ParityReport, ReportOptions } from "./parity.ts";
+import type { Plan } from "./plan.ts";
+import { parityReport } from "./report.ts";
+import { type MigrationState, refuseOthers, type Side, shareOf, usedSides } from "./state.ts";
+import { Stepping } from "./stepping.ts";
+import { MIGRATION_STEPS } from "./steps.ts";
+import { isBack, stepBack } from "./steps-back.ts";
+import { stepForward } from "./steps-forward.ts";
+
+const CHANGE_OPTIONS = ["by", "patienceMs", "signal", "emptyForMs", "rate", "onProgress", "share", "accept"];
+const DEFAULT_PATIENCE_MS = 120_000;
+const DEFAULT_EMPTY_FOR_MS = 10_000;
+
+/** Drives a migration, over broker objects that somebody else makes. */
+export class Control implements MigrationControl {
+  readonly name: string;
+  readonly #plan: Plan;
+  readonly #clock: Clock;
+  readonly #changes: Changes;
+  readonly #broker: (side: Side, what: string) => Promise<Broker>;
+  readonly #close: () => Promise<void>;
+
+  /** `broker` gives a started one, or rejects; `close` closes what it opened. */
+  constructor(
+    plan: Plan,
+    clock: Clock,
+    broker: (side: Side, what: string) => Promise<Broker>,
+    close: () => Promise<void> = async () => {},
+  ) {
+    this.name = plan.name;
+    this.#plan = plan;
+    this.#clock = clock;
+    this.#changes = new Changes(plan.state, plan.name, plan.described, clock);
+    this.#broker = broker;
+    this.#close = close;
+  }
+
+  compare(): Comparison {
+    const { adapters, destinations } = this.#plan;
+    return compareBrokers(adapters.from, adapters.to, destinations);
+  }
+
+  async status(): Promise<MigrationStatus> {
+    return statusOf(this.name, await this.#changes.read());
+  }
+
+  async advance(options: AdvanceOptions = {}): Promise<MigrationStatus> {
+    const where = "advance";
+    this.#check(where, options, CHANGE_OPTIONS);
+    checkAccepted(where, options.accept ?? [], ["parity"]);
+    const stepping = this.#stepping(options);
+    const read = await this.#changes.read();
+    this.#refuseOthers(read.state);
+    const { pending } = read.state;
+    if (pending === null) {
+      await stepForward(stepping, read, options);
+    } else {
+      // Somebody announced it and broke off, or waits for it as well.
+      if (options.share !== undefined && options.share !== pending.share) {
+        const what = `a share of ${pending.share} is announced already`;
+        throw new MessagingError("conflict", `${what}; wait for it with advance() or take it back with rollback()`);
+      }
+      await this.#changes.settled(pending, stepping.patience);
+    }
+    return this.status();
+  }
+
+  async rollback(options: RollbackOptions = {}): Promise<MigrationStatus> {
+    const where = "rollback";
+    this.#check(where, options, [...CHANGE_OPTIONS, "to"]);
+    const { to, accept = [] } = options;
+    if (to !== undefined && !MIGRATION_STEPS.includes(to)) {
+      throw new MessagingError("invalid", `${where} { to } takes ${MIGRATION_STEPS.join(", ")}, not ${String(to)}`);
+    }
+    if (!Array.isArray(accept) || accept.some((name) => name !== "order")) {
+      throw new MessagingError("invalid", `${where} { accept } takes ["order"]`);
+    }
+    const stepping = this.#stepping(options);
+    let read = await this.#changes.read();
+    this.#refuseOthers(read.state);
+    if (read.state.pending !== null) {
+      await this.#changes.takeBack(read, options.by);
+      read = await this.#changes.read();
+      if (to === undefined && options.share === undefined) return statusOf(this.name, read);
+    }
+    if (to === undefined && options.share === undefined) {
+      await stepBack(stepping, read, options);
+      return this.status();
+    }
+    while (!isBack(read.state.step, shareOf(read.state), options)) {
+      await stepBack(stepping, read, options);
+      read = await this.#changes.read();
+    }
+    return statusOf(this.name, read);
+  }
+
+  async report(options: ReportOptions = {}): Promise<ParityReport> {
+    const { state } = await this.#changes.read();
+    const brokers: Partial<Record<Side, Broker>> = {};
+    for (const side of usedSides(state.step)) brokers[side] = await this.#broker(side, "the parity report");
+    return parityReport(this.#plan, brokers, options);
+  }
+
+  close(): Promise<void> {
+    return this.#close();
+  }
+
+  #refuseOthers(state: MigrationState): void {
+    if (state.step !== "new" || state.pending !== null) refuseOthers(state, this.#plan.described);
+  }
+
+  #check(where: string, options: AdvanceOptions | RollbackOptions, known: readonly string[]): void {
+    checkOptions(where, options, known);
+    const { by, patienceMs, emptyForMs, rate, share } = options;
+    optionalText(where, "by", by);
+    if (patienceMs !== undefined) checkInteger(`${where} { patienceMs }`, patienceMs, 0, LONGEST_MS);
+    if (emptyForMs !== undefined) checkInteger(`${where} { emptyForMs }`, emptyForMs, 0, LONGEST_MS);
+    if (rate !== undefined) checkRate(`${where} { rate }`, rate);
+    if (share === undefined) return;
+    const isShare = typeof share === "number" && share >= 0 && share <= 100 && Math.round(share * 100) / 100 === share;
+    if (!isShare)
+      throw new MessagingError("invalid", `${where} { share } takes percent from 0 to 100, in hundredths at finest`);
+  }
+
+  #stepping(options: AdvanceOptions | RollbackOptions): Stepping {
+    const { patienceMs = DEFAULT_PATIENCE_MS, emptyForMs = DEFAULT_EMPTY_FOR_MS, signal, onProgress } = options;
+    const patience: Patience = {
+      until: this.#clock.monotonic() + patienceMs,
+      signal,
+      tell: (progress) => {
+        try {
+          onProgress?.(progress);
+        } catch {
+          // An observer that fails must not disturb what it observes.
+        }
+      },
+    };
+    return new Stepping({
+      plan: this.#plan,
+      changes: this.#changes,
+      clock: this.#clock,
+      patience,
+      emptyForMs,
+      rate: options.rate,
+      by: options.by,
+      broker: this.#broker,
+      report: () => this.report(),
+    });
+  }
+}
+
+function statusOf(name: string, read: Read): MigrationStatus {
+  const { state, stored } = read;
+  const { pending } = state;
+  return {
+    name,
+    revision: stored.revision,
+    step: state.step,
+    share: shareOf(state),
+    pending:
+      pending === null
+        ? undefined
+        : {
+            step: pending.step,
+            share: pending.share,
+            since: pending.since,
+            by: pending.by,
+            waitingFor: waitingFor(read),
+          },
+    accepted: state.accepted,
+    instances: stored.instances.map(({ instance, acting, report, remainingMs }) => ({
+      instance,
+      upToDate: acting >= stored.revision,
+      problem: reportOf(report).problem,
+      remainingMs,
+    })),
+    history: state.history,
+  };
+}

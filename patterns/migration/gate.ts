@@ -1,0 +1,80 @@
+import { type Delivery, type Outcome, postpone } from "../../core/index.ts";
+import { bucketOf } from "./buckets.ts";
+import type { Marker } from "./carried.ts";
+import type { Follower } from "./follower.ts";
+import type { Router, Target } from "./router.ts";
+import { type Seals, sealScope } from "./seals.ts";
+import { cameWith, epochOf, type Side } from "./state.ts";
+
+/** The header that says with which epoch a message was published to the new side. */
+export const EPOCH_HEADER = "x-anybroker-epoch";
+
+const FIRST_LOOK_MS = 20;
+const LATER_LOOK_MS = 250;
+/** So many looks are quick: most keys have no past. */
+const QUICK_LOOKS = 10;
+const STORE_AWAY_MS = 500;
+
+/** What a gate works with. */
+export interface GateParts {
+  readonly follower: () => Follower;
+  readonly seals: Seals;
+  readonly router: Router;
+  /** The queue's name, or `topic.subscription`. */
+  readonly source: string;
+  /** Where what stands at the source is published. */
+  readonly target: Target;
+}
+
+/**
+ * Stands before the handlers of an ordered destination. On the new side a key waits until its past on the old one is done:
+ * until the marker that was sent behind it was handled there.
+ */
+export class Gate {
+  readonly #parts: GateParts;
+  /** How often a key was looked at in vain. */
+  readonly #looks = new Map<string, number>();
+
+  constructor(parts: GateParts) {
+    this.#parts = parts;
+  }
+
+  /** A marker came: all that was before it is handled. */
+  async passed(side: Side, marker: Marker, key: string | undefined): Promise<Outcome | undefined> {
+    if (key === undefined) return undefined;
+    const { seals, source } = this.#parts;
+    try {
+      await seals.write(sealScope(side, source, key), marker.epoch);
+      return undefined;
+    } catch {
+      // It comes again, and its key waits behind it.
+      return postpone({ afterMs: STORE_AWAY_MS });
+    }
+  }
+
+  /** Undefined for a message that may be handled now; takes the header off it. */
+  open(side: Side, delivery: Delivery): Outcome | undefined {
+    const { key, headers } = delivery;
+    const stamp = headers[EPOCH_HEADER];
+    if (stamp === undefined) return undefined;
+    delete headers[EPOCH_HEADER];
+    if (side === "from" || key === undefined) return undefined;
+    const { follower, seals, source, router, target } = this.#parts;
+    const { state } = follower();
+    const epoch = Number(stamp);
+    // Others have moved on, and this instance has not read it yet.
+    if (state === undefined || epochOf(state) < epoch) return postpone({ afterMs: FIRST_LOOK_MS });
+    const came = cameWith(state.shares, epoch, bucketOf(key));
+    if (came === 0 || state.drained.from >= came) return undefined;
+    const scope = sealScope("from", source, key);
+    if (seals.has(scope, came)) {
+      this.#looks.delete(scope);
+      return undefined;
+    }
+    seals.want(scope, came);
+    if (!state.quiet) router.mark("from", target, key, delivery.routingKey, scope);
+    const looks = (this.#looks.get(scope) ?? 0) + 1;
+    this.#looks.set(scope, looks);
+    return postpone({ afterMs: looks <= QUICK_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS });
+  }
+}

@@ -1,0 +1,119 @@
+import { Fifo } from "../../core/engine/fifo.ts";
+import { type Clock, MessagingError, type Receipt, type Timer } from "../../core/index.ts";
+import type { Side } from "./state.ts";
+
+/** A send that may have to wait for its key. */
+export interface KeyedSend {
+  /** Destination and key: what is kept in order. */
+  readonly lane: string;
+  readonly where: string;
+  readonly timeoutMs: number;
+  /** Where it may go now; undefined while it has to wait. */
+  readonly side: () => Side | undefined;
+  /** Hands it over, with so many milliseconds left. */
+  readonly send: (side: Side, timeoutMs: number) => Promise<Receipt>;
+}
+
+interface Held {
+  readonly send: KeyedSend;
+  readonly since: number;
+  readonly resolve: (receipt: Promise<Receipt>) => void;
+  readonly reject: (error: MessagingError) => void;
+  timer: Timer | undefined;
+  over: boolean;
+}
+
+/** Keeps the sends of a key in the order of their calls while some of them have to wait. */
+export class HeldKeys {
+  readonly #clock: Clock;
+  readonly #most: number;
+  readonly #lanes = new Map<string, Fifo<Held>>();
+  #count = 0;
+
+  constructor(clock: Clock, most: number) {
+    this.#clock = clock;
+    this.#most = most;
+  }
+
+  /** How many wait. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Sends now, or when the key may go and those before it went. */
+  send(send: KeyedSend): Promise<Receipt> {
+    const waiting = this.#lanes.get(send.lane);
+    const side = waiting === undefined ? send.side() : undefined;
+    if (side !== undefined) return send.send(side, send.timeoutMs);
+    if (this.#count >= this.#most) {
+      const what = `${send.where}: ${this.#count} messages wait while their keys move to the other broker`;
+      return Promise.reject(new MessagingError("overloaded", `${what}. It was not sent; send it again later`));
+    }
+    return new Promise((resolve, reject) => {
+      const held: Held = {
+        send,
+        since: this.#clock.monotonic(),
+        resolve,
+        reject,
+        timer: undefined,
+        over: false,
+      };
+      held.timer = this.#clock.schedule(() => this.#expire(held), send.timeoutMs);
+      this.#count++;
+      if (waiting !== undefined) waiting.push(held);
+      else {
+        const lane = new Fifo<Held>();
+        lane.push(held);
+        this.#lanes.set(send.lane, lane);
+      }
+    });
+  }
+
+  /** Something changed: looks at a lane, or at all of them. */
+  retry(lane?: string): void {
+    const lanes = lane === undefined ? [...this.#lanes.keys()] : [lane];
+    for (const name of lanes) this.#retry(name);
+  }
+
+  #retry(name: string): void {
+    const lane = this.#lanes.get(name);
+    if (lane === undefined) return;
+    for (let held = lane.peek(); held !== undefined; held = lane.peek()) {
+      if (!held.over) {
+        const side = held.send.side();
+        if (side === undefined) return;
+        this.#end(held);
+        const waited = this.#clock.monotonic() - held.since;
+        held.resolve(held.send.send(side, Math.max(Math.ceil(held.send.timeoutMs - waited), 1)));
+      }
+      lane.shift();
+    }
+    this.#lanes.delete(name);
+  }
+
+  #end(held: Held): void {
+    held.over = true;
+    this.#count--;
+    if (held.timer !== undefined) this.#clock.cancel(held.timer);
+  }
+
+  #expire(held: Held): void {
+    if (held.over) return;
+    this.#end(held);
+    const what = `${held.send.where}: its deadline passed while its key was moving to the other broker`;
+    held.reject(new MessagingError("timeout", `${what}; it was not sent. Send it again`));
+    this.#retry(held.send.lane);
+  }
+
+  /** Refuses all that wait. */
+  close(): void {
+    for (const lane of this.#lanes.values()) {
+      for (const held of lane) {
+        if (held.over) continue;
+        this.#end(held);
+        held.reject(new MessagingError("closed", `${held.send.where}: the broker was stopped; it was not sent`));
+      }
+    }
+    this.#lanes.clear();
+  }
+}

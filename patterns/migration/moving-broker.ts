@@ -1,0 +1,425 @@
+import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
+import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
+import { asInvalid } from "../../core/engine/outgoing-to.ts";
+import {
+  type Broker,
+  type BrokerEvent,
+  type BrokerOptions,
+  type BrokerStatus,
+  type ConsumeOptions,
+  type Consumer,
+  type Depth,
+  type Entry,
+  type Handler,
+  MessagingError,
+  type Middleware,
+  type PublishOptions,
+  type Queue,
+  type Receipt,
+  type SendOptions,
+  type StartPosition,
+  type StopOptions,
+  type SubscribeOptions,
+  systemClock,
+  systemRandom,
+  type Topic,
+} from "../../core/index.ts";
+import { messageIds } from "../../core/message-ids.ts";
+import { checkName } from "../../core/names.ts";
+import { CarriedDestinations } from "./carried-destinations.ts";
+import type { Migration, MigrationControl, MigrationEvent } from "./contract.ts";
+import { Control } from "./control.ts";
+import { Follower } from "./follower.ts";
+import { EPOCH_HEADER, Gate } from "./gate.ts";
+import { handlerAt } from "./handling.ts";
+import { MovingConsumer, Slots } from "./moving-consumer.ts";
+import { movingInternals } from "./moving-internals.ts";
+import { type Plan, subscriptionOptions } from "./plan.ts";
+import { Recording } from "./recording.ts";
+import { Router, type Target } from "./router.ts";
+import { Seals } from "./seals.ts";
+import { Sides } from "./sides.ts";
+import { type MigrationState, type Side, usedSides } from "./state.ts";
+
+const DEFAULT_CONCURRENCY = 10;
+const DEFAULT_SEND_MS = 30_000;
+const DEFAULT_STOP_MS = 30_000;
+
+/** What a moving broker is made of, checked. */
+export interface MovingParts {
+  readonly plan: Plan;
+  readonly idempotency: Middleware | undefined;
+  readonly broker: Omit<BrokerOptions, "destinations">;
+  readonly instance: string;
+  readonly leaseMs: number;
+  readonly pollMs: number;
+  readonly journaled: boolean;
+  readonly maxHeld: number;
+  readonly tell: (event: MigrationEvent) => void;
+}
+
+type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
+
+/** The broker object over two brokers. */
+export class MovingBroker<Native> implements Migration<Native> {
+  readonly control: MigrationControl;
+  readonly [INTERNALS]: BrokerInternals;
+  readonly #parts: MovingParts;
+  readonly #carried = new CarriedDestinations();
+  readonly #sides: Sides;
+  readonly #follower: Follower;
+  readonly #seals: Seals;
+  readonly #recording: Recording;
+  readonly #router: Router;
+  readonly #makeId: () => string;
+  #consumers: MovingConsumer[] = [];
+  #state: BrokerStatus["state"] = "new";
+  #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
+
+  constructor(parts: MovingParts) {
+    this.#parts = parts;
+    const { plan, broker, leaseMs, pollMs, instance, tell } = parts;
+    const clock = broker.clock ?? systemClock();
+    const timeoutMs = Math.ceil(leaseMs / 6);
+    const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
+    this.#makeId = messageIds(clock, broker.random ?? systemRandom());
+    this.#seals = new Seals(stored);
+    this.#recording = new Recording(
+      parts.journaled ? { ...stored, lost: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
+    );
+    const inner = { ...broker, use: [], consume: { ...broker.consume, use: [] }, onEvent: this.#onEvent };
+    this.#sides = new Sides(plan, inner, (side, made) => {
+      for (const consumer of this.#consumers) consumer.attach(side, made);
+    });
+    this.#follower = new Follower({
+      store: plan.state,
+      migration: plan.name,
+      instance,
+      destinations: plan.described,
+      leaseMs,
+      pollMs,
+      clock,
+      takeOver: (state, revision) => this.#takeOver(state, revision),
+      report: (problem) => this.#report(problem),
+      stale: (error) => tell({ type: "stale", error }),
+      fresh: () => {
+        this.#router.retry();
+        tell({ type: "fresh" });
+      },
+      stuck: (error) => tell({ type: "stuck", error }),
+    });
+    this.#router = new Router({
+      plan,
+      clock,
+      follower: () => this.#follower,
+      seals: this.#seals,
+      recording: this.#recording,
+      sides: this.#sides,
+      maxHeld: parts.maxHeld,
+    });
+    this.control = new Control(plan, clock, async (side, what) => this.#sides.require(side, what));
+    this[INTERNALS] = movingInternals({
+      plan,
+      clock,
+      random: broker.random ?? systemRandom(),
+      makeId: this.#makeId,
+      emit: this.#onEvent,
+      route: (routed) => this.#router.route(routed),
+      side: (side) => this.#sides.require(side, "sending"),
+      requireStarted: (what) => this.#requireStarted(what),
+    });
+  }
+
+  readonly #onEvent = (event: BrokerEvent): void => {
+    if (event.type === "dead-lettered") void this.#recording.mark(event.source, event.id, "dead");
+    try {
+      this.#parts.broker.onEvent?.(event);
+    } catch {
+      // An observer that fails must not disturb what it observes.
+    }
+  };
+
+  /** How many deliveries it holds of each side: brokers do not tell it of one another. */
+  #report(problem: string | undefined): string {
+    const held = (side: Side): number => this.#consumers.reduce((sum, consumer) => sum + consumer.heldOf(side), 0);
+    return JSON.stringify({ problem, journaled: this.#parts.journaled, held: { from: held("from"), to: held("to") } });
+  }
+
+  async #takeOver(state: MigrationState, revision: number): Promise<void> {
+    const { pending, accepted, step, shares } = state;
+    const { tell } = this.#parts;
+    const left = this.#router.takeOver(state);
+    const wanted = new Set([...usedSides(step), ...(pending === null ? [] : usedSides(pending.step))]);
+    await Promise.all([...wanted].map((side) => this.#sides.start(side, accepted)));
+    await left;
+    const told = { step, share: shares.at(-1) ?? 0, revision };
+    if (pending !== null) {
+      tell({ type: "taken-over", step: pending.step, share: pending.share, revision });
+      return;
+    }
+    tell({ type: "in-force", ...told });
+    for (const side of this.#sides.started()) if (!wanted.has(side)) void this.#sides.stop(side);
+  }
+
+  send<Input, Output>(to: Queue<Input, Output>, body: Input, options: SendOptions = {}): Promise<Receipt> {
+    return this.#send("queue", to as AnyDestination, body, options);
+  }
+
+  publish<Input, Output>(to: Topic<Input, Output>, body: Input, options: PublishOptions = {}): Promise<Receipt> {
+    return this.#send("topic", to as AnyDestination, body, options);
+  }
+
+  #send(
+    kind: Target["kind"],
+    to: AnyDestination,
+    body: unknown,
+    options: SendOptions & PublishOptions,
+  ): Promise<Receipt> {
+    const verb = kind === "queue" ? "send" : "publish";
+    try {
+      checkKind(verb, kind, to);
+      const where = `${kind} "${to.name}"`;
+      this.#requireStarted(`${verb} to ${where}`);
+      this.#parts.plan.require(`${verb} to ${where}`, kind, to.name);
+      const key = options.key ?? to.options.key?.(body as never);
+      const routingKey =
+        to.kind === "topic" ? (options.routingKey ?? to.options.routingKey?.(body as never)) : undefined;
+      const id = options.id ?? this.#makeId();
+      return this.#router.route({
+        to: { kind, name: to.name },
+        where,
+        id,
+        key,
+        routingKey,
+        ordered: to.options.ordered === true,
+        timeoutMs: options.timeoutMs ?? this.#parts.broker.publish?.timeoutMs ?? DEFAULT_SEND_MS,
+        send: (side, timeoutMs, epoch) => {
+          const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
+          const broker = this.#sides.require(side, `${verb} to ${where}`);
+          const destination = this.#carried.of(to, side, this.#follower.state?.accepted ?? []);
+          const all = { ...this.#allowed(options, side), ...stamped, id, timeoutMs };
+          return kind === "queue" ? broker.send(destination, body, all) : broker.publish(destination, body, all);
+        },
+      });
+    } catch (error) {
+      return Promise.reject(asInvalid(error));
+    }
+  }
+
+  /** Without what was given up. */
+  #allowed(options: SendOptions & PublishOptions, side: Side): SendOptions & PublishOptions {
+    const accepted = this.#follower.state?.accepted ?? [];
+    if (side === "from" || accepted.length === 0) return options;
+    const { priority, ttlMs, delayMs, ...rest } = options;
+    const noPriority = accepted.includes("priority") || accepted.includes("priorityLevels");
+    return {
+      ...rest,
+      ...(priority === undefined || noPriority ? {} : { priority }),
+      ...(ttlMs === undefined || accepted.includes("ttl") ? {} : { ttlMs }),
+      ...(delayMs === undefined || accepted.includes("delay") ? {} : { delayMs }),
+    };
+  }
+
+  sendMany<Input, Output>(
+    to: Queue<Input, Output>,
+    entries: readonly Entry<Input, SendOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return gatherReceipts(entries.map(({ body, options }) => this.send(to, body, options)));
+  }
+
+  publishMany<Input, Output>(
+    to: Topic<Input, Output>,
+    entries: readonly Entry<Input, PublishOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return gatherReceipts(entries.map(({ body, options }) => this.publish(to, body, options)));
+  }
+
+  consume<Input, Output>(
+    from: Queue<Input, Output>,
+    handler: Handler<Output, Native>,
+    options: ConsumeOptions = {},
+  ): Consumer {
+    checkKind("consume", "queue", from as AnyDestination);
+    this.#parts.plan.require(`consume(queue "${from.name}")`, "queue", from.name);
+    const target = { kind: "queue", name: from.name } as const;
+    return this.#consume(
+      from.name,
+      target,
+      from as AnyDestination,
+      handler,
+      options,
+      (_side, broker, carried, wrapped, rest) => broker.consume(carried, wrapped, rest),
+    );
+  }
+
+  subscribe<Input, Output>(
+    topic: Topic<Input, Output>,
+    subscription: string,
+    handler: Handler<Output, Native>,
+    options: SubscribeOptions = {},
+  ): Consumer {
+    checkKind("subscribe", "topic", topic as AnyDestination);
+    checkName("subscription", subscription);
+    const where = `subscribe(topic "${topic.name}", "${subscription}")`;
+    this.#parts.plan.requireSubscription(where, topic.name, subscription);
+    const target = { kind: "topic", name: topic.name } as const;
+    const source = `${topic.name}.${subscription}`;
+    return this.#consume(
+      source,
+      target,
+      topic as AnyDestination,
+      handler,
+      options,
+      (side, broker, carried, wrapped, rest) => {
+        const accepted = this.#follower.state?.accepted ?? [];
+        return broker.subscribe(carried, subscription, wrapped, subscriptionOptions({ options: rest }, side, accepted));
+      },
+    );
+  }
+
+  #consume<Options extends ConsumeOptions>(
+    source: string,
+    target: Target,
+    destination: AnyDestination,
+    handler: Handler<never, Native>,
+    options: Options,
+    begin: (
+      side: Side,
+      broker: Broker,
+      carried: Queue<unknown> & Topic<unknown>,
+      wrapped: Handler<unknown>,
+      rest: Options,
+    ) => Consumer,
+  ): Consumer {
+    const { broker, idempotency } = this.#parts;
+    const { use = [], ...rest } = options;
+    const slots = new Slots(options.concurrency ?? broker.consume?.concurrency ?? DEFAULT_CONCURRENCY);
+    const once = idempotency === undefined ? [] : [idempotency];
+    const gate =
+      destination.options.ordered === true
+        ? new Gate({ follower: () => this.#follower, seals: this.#seals, router: this.#router, source, target })
+        : undefined;
+    const parts = {
+      source,
+      gate,
+      slots,
+      recording: this.#recording,
+      use: [...(broker.use ?? []), ...(broker.consume?.use ?? []), ...once, ...use],
+    };
+    const consumer = new MovingConsumer(source, slots, (side, made) => {
+      const wrapped = handlerAt(side, handler as Handler<unknown>, parts);
+      const carried = this.#carried.of(destination, side, this.#follower.state?.accepted ?? []);
+      return begin(side, made, carried, wrapped, rest as Options);
+    });
+    this.#consumers = [...this.#consumers.filter(({ ended }) => !ended), consumer];
+    for (const side of ["from", "to"] as const) {
+      const made = this.#sides.get(side);
+      if (made !== undefined) consumer.attach(side, made);
+    }
+    return consumer;
+  }
+
+  start(): Promise<void> {
+    return this.#inTurn("start", async () => {
+      if (this.#state === "started") return;
+      this.#state = "starting";
+      this.#seals.start();
+      try {
+        await this.#follower.start();
+        this.#state = "started";
+      } catch (error) {
+        await Promise.all(this.#sides.started().map((side) => this.#sides.stop(side)));
+        this.#state = "stopped";
+        throw error;
+      }
+    });
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    return this.#inTurn("stop", async () => {
+      if (this.#state === "started") {
+        this.#state = "stopping";
+        // Handlers may send until they are done, so the state is followed until then.
+        await Promise.all(
+          this.#sides.started().map((side) => this.#sides.stop(side, options.timeoutMs ?? DEFAULT_STOP_MS)),
+        );
+        this.#router.close();
+        await this.#follower.stop();
+        this.#seals.stop();
+      }
+      this.#state = "stopped";
+    });
+  }
+
+  /** One after another; a call while the last one asked for is of its kind shares it. */
+  #inTurn(kind: "start" | "stop", run: () => Promise<void>): Promise<void> {
+    const last = this.#turn;
+    if (last?.kind === kind) return last.done;
+    const before = last?.done.catch(() => {}) ?? Promise.resolve();
+    const turn = { kind, done: before.then(run) };
+    this.#turn = turn;
+    const over = (): void => {
+      if (this.#turn === turn) this.#turn = undefined;
+    };
+    turn.done.then(over, over);
+    return turn.done;
+  }
+
+  #requireStarted(what: string): void {
+    if (this.#state === "started" || this.#state === "stopping") return;
+    throw new MessagingError("closed", `${what} cannot be done: call start() first`);
+  }
+
+  async depth(of: AnyDestination, subscription?: string): Promise<Depth> {
+    this.#requireStarted(`the depth of ${of.name}`);
+    const depths = await Promise.all(
+      this.#sides.started().map((side) => {
+        const broker = this.#sides.require(side, "depth");
+        return of.kind === "queue"
+          ? broker.depth(of as Queue<unknown>)
+          : broker.depth(of as Topic<unknown>, subscription as string);
+      }),
+    );
+    const unsettled = depths.map((depth) => depth.unsettled);
+    return {
+      ready: depths.reduce((sum, { ready }) => sum + ready, 0),
+      unsettled: unsettled.every((count) => count !== undefined)
+        ? unsettled.reduce((sum, count) => sum + count, 0)
+        : undefined,
+      exact: depths.every(({ exact }) => exact),
+    };
+  }
+
+  async rewind<Input, Output>(topic: Topic<Input, Output>, subscription: string, to: StartPosition): Promise<void> {
+    const where = `rewind(topic "${topic.name}", "${subscription}")`;
+    this.#requireStarted(where);
+    const [side, other] = this.#sides.started();
+    if (side === undefined || other !== undefined) {
+      throw new MessagingError(
+        "conflict",
+        `${where}: events stand on two brokers; rewind before the migration, or after it`,
+      );
+    }
+    await this.#sides.require(side, where).rewind(topic, subscription, to);
+  }
+
+  status(): BrokerStatus {
+    const all = this.#sides.started().map((side) => this.#sides.require(side, "status").status());
+    return {
+      state: this.#state,
+      connected: all.length > 0 && all.every(({ connected }) => connected),
+      blocked: all.find(({ blocked }) => blocked !== undefined)?.blocked,
+      publishing: {
+        messages: all.reduce((sum, { publishing }) => sum + publishing.messages, 0),
+        bytes: all.reduce((sum, { publishing }) => sum + publishing.bytes, 0),
+        waiting: all.reduce((sum, { publishing }) => sum + publishing.waiting, 0) + this.#router.waiting,
+      },
+      consumers: this.#consumers.map((consumer) => consumer.status()),
+    };
+  }
+}
+
+function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
+  if (destination?.kind === kind) return;
+  throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
+}

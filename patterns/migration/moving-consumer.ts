@@ -1,0 +1,117 @@
+import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
+import { checkInteger } from "../../core/names.ts";
+import type { Side } from "./state.ts";
+
+/** How many handlers run at once, over both sides. */
+export class Slots {
+  most: number;
+  #taken = 0;
+  #waiting: (() => void)[] = [];
+
+  constructor(most: number) {
+    this.most = most;
+  }
+
+  async take(): Promise<void> {
+    while (this.#taken >= this.most) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#taken++;
+  }
+
+  give(): void {
+    this.#taken--;
+    this.#waiting.shift()?.();
+  }
+
+  setMost(most: number): void {
+    this.most = most;
+    // Each looks again for itself.
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+}
+
+/** One consumer over both brokers. */
+export class MovingConsumer implements Consumer {
+  readonly #source: string;
+  readonly #slots: Slots;
+  readonly #make: (side: Side, broker: Broker) => Consumer;
+  readonly #sides = new Map<Side, Consumer>();
+  #paused = false;
+  #stopped: Promise<void> | undefined;
+
+  /** `make` begins to consume at one side. */
+  constructor(source: string, slots: Slots, make: (side: Side, broker: Broker) => Consumer) {
+    this.#source = source;
+    this.#slots = slots;
+    this.#make = make;
+  }
+
+  /** Begins with a side's broker object, unless it was stopped. A second call does nothing. */
+  attach(side: Side, broker: Broker): void {
+    if (this.#stopped !== undefined || this.#sides.has(side)) return;
+    const consumer = this.#make(side, broker);
+    if (this.#paused) consumer.pause();
+    this.#sides.set(side, consumer);
+  }
+
+  /** Whether it was stopped by itself. */
+  get ended(): boolean {
+    return this.#stopped !== undefined;
+  }
+
+  /** How many unsettled deliveries it has of a side. */
+  heldOf(side: Side): number {
+    return this.#sides.get(side)?.status().unsettled ?? 0;
+  }
+
+  pause(options?: PauseOptions): void {
+    this.#paused = true;
+    for (const consumer of this.#sides.values()) consumer.pause(options);
+  }
+
+  resume(): void {
+    this.#paused = false;
+    for (const consumer of this.#sides.values()) consumer.resume();
+  }
+
+  setConcurrency(count: number): void {
+    checkInteger("setConcurrency(count)", count, 1);
+    this.#slots.setMost(count);
+    for (const consumer of this.#sides.values()) consumer.setConcurrency(count);
+  }
+
+  stop(options?: StopOptions): Promise<void> {
+    this.#stopped ??= Promise.all([...this.#sides.values()].map((consumer) => consumer.stop(options))).then(() => {});
+    return this.#stopped;
+  }
+
+  status(): ConsumerStatus {
+    const all = [...this.#sides.values()].map((consumer) => consumer.status());
+    const sum = (name: "running" | "waiting" | "unsettled" | "started" | "succeeded" | Counted): number =>
+      all.reduce((total, status) => total + status[name], 0);
+    const active = all.filter(({ state }) => state !== "stopped" && state !== "new");
+    const stalled = active.find(({ state }) => state === "stalled");
+    const leases = all.flatMap(({ leaseMs }) => leaseMs ?? []);
+    return {
+      source: this.#source,
+      state: (stalled ?? active[0] ?? all[0])?.state ?? (this.ended ? "stopped" : "new"),
+      error: stalled?.error,
+      concurrency: this.#slots.most,
+      window: all.reduce((total, { window }) => total + window, 0),
+      leaseMs: leases.length === 0 ? undefined : Math.min(...leases),
+      running: sum("running"),
+      waiting: sum("waiting"),
+      unsettled: sum("unsettled"),
+      started: sum("started"),
+      succeeded: sum("succeeded"),
+      failed: sum("failed"),
+      retried: sum("retried"),
+      postponed: sum("postponed"),
+      deadLettered: sum("deadLettered"),
+      released: sum("released"),
+      fenced: sum("fenced"),
+      abandoned: sum("abandoned"),
+    };
+  }
+}
+
+type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "released" | "fenced" | "abandoned";

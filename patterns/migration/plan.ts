@@ -1,0 +1,129 @@
+import {
+  type Adapter,
+  type BrokerOptions,
+  type Destination,
+  describeAddress,
+  MessagingError,
+  type Queue,
+  type Subscription,
+  type Topic,
+  type WorkAddress,
+} from "../../core/index.ts";
+import { checkName } from "../../core/names.ts";
+import { routingMatches } from "../../core/routing.ts";
+import { addressOf, isOrdered } from "./addresses.ts";
+import { carried } from "./carried.ts";
+import type { MigrationPlan } from "./contract.ts";
+import type { Side } from "./state.ts";
+import type { MigrationStore } from "./store.ts";
+
+/** What moves, checked, and how each side carries it. */
+export class Plan {
+  readonly name: string;
+  readonly state: MigrationStore;
+  readonly adapters: Readonly<Record<Side, Adapter>>;
+  readonly destinations: readonly Destination[];
+  /** As the state store keeps them: sorted, each with what order it keeps. */
+  readonly described: readonly string[];
+  readonly #subscriptions = new Map<string, Subscription[]>();
+
+  constructor(where: string, { from, to, destinations, state, name = "migration" }: MigrationPlan) {
+    checkName("migration", name);
+    for (const [option, adapter] of Object.entries({ from, to })) {
+      if (typeof adapter?.physicalName === "function") continue;
+      throw new MessagingError("invalid", `${where} { ${option} } takes an adapter, such as rabbitmq({ url })`);
+    }
+    if (from === to) throw new MessagingError("invalid", `${where} { from, to } takes two adapters, and not one twice`);
+    if (typeof state?.beat !== "function") {
+      throw new MessagingError("invalid", `${where} { state } takes a store, such as memoryMigrationStore()`);
+    }
+    if (!Array.isArray(destinations) || destinations.length === 0) {
+      throw new MessagingError(
+        "invalid",
+        `${where} { destinations } takes the queues, topics and subscriptions that move`,
+      );
+    }
+    this.name = name;
+    this.state = state;
+    this.adapters = { from, to };
+    this.destinations = destinations;
+    this.described = destinations.map(describe).sort();
+    for (const each of this.destinations) {
+      if (each.kind !== "subscription") continue;
+      const ofTopic = this.#subscriptions.get(each.topic.name) ?? [];
+      ofTopic.push(each);
+      this.#subscriptions.set(each.topic.name, ofTopic);
+    }
+  }
+
+  /** Throws `invalid` for what does not move. */
+  require(where: string, kind: "queue" | "topic", name: string): void {
+    const known = this.destinations.some((each) => {
+      const address = addressOf(each);
+      if (kind === "queue") return address.kind === "queue" && address.name === name;
+      return (
+        (address.kind === "topic" && address.name === name) ||
+        (address.kind === "subscription" && address.topic === name)
+      );
+    });
+    if (!known) throw notListed(where, `${kind} "${name}"`);
+  }
+
+  /** Throws `invalid` for a subscription that does not move. */
+  requireSubscription(where: string, topic: string, name: string): void {
+    if (this.#subscriptions.get(topic)?.some((each) => each.name === name)) return;
+    throw notListed(where, `subscription "${name}" of topic "${topic}"`);
+  }
+
+  /** The queues and subscriptions that take a message: what counts as handled, each for itself. */
+  takers(
+    to: { readonly kind: "queue" | "topic"; readonly name: string },
+    routingKey: string | undefined,
+  ): readonly string[] {
+    if (to.kind === "queue") return [to.name];
+    const takers = (this.#subscriptions.get(to.name) ?? []).filter(({ options: { filter = "#" } }) =>
+      routingMatches(filter, routingKey),
+    );
+    return takers.map(({ name }) => `${to.name}.${name}`);
+  }
+
+  /** Everything that messages stand at. */
+  works(): readonly { readonly destination: Destination; readonly address: WorkAddress; readonly ordered: boolean }[] {
+    return this.destinations.flatMap((destination) => {
+      const address = addressOf(destination);
+      return address.kind === "topic" ? [] : [{ destination, address, ordered: isOrdered(destination) }];
+    });
+  }
+
+  /** The options of a side's broker object. */
+  optionsOf(side: Side, accepted: readonly string[], options: Omit<BrokerOptions, "destinations">): BrokerOptions {
+    const destinations = this.destinations.map((each): Destination => {
+      if (each.kind !== "subscription") return carried(each, side, accepted) as Queue<never, unknown>;
+      const topic = carried(each.topic, side, accepted) as Topic<never, unknown>;
+      return { ...each, topic, options: subscriptionOptions(each, side, accepted) };
+    });
+    return { ...options, destinations };
+  }
+}
+
+/** Without what was given up. */
+export function subscriptionOptions(
+  { options }: Pick<Subscription, "options">,
+  side: Side,
+  accepted: readonly string[],
+): Subscription["options"] {
+  if (side === "from" || !accepted.includes("replay")) return options;
+  const { from: _, ...rest } = options;
+  return rest;
+}
+
+function describe(destination: Destination): string {
+  return `${isOrdered(destination) ? "ordered " : ""}${describeAddress(addressOf(destination))}`;
+}
+
+function notListed(where: string, what: string): MessagingError {
+  return new MessagingError(
+    "invalid",
+    `${where}: ${what} is not among the destinations of the migration; add it in every process, so that it does not stay behind`,
+  );
+}

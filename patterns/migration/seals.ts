@@ -1,0 +1,134 @@
+import { createHash } from "node:crypto";
+import { ask } from "../../core/asking.ts";
+import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
+import { Gathering } from "./gathering.ts";
+import type { Side } from "./state.ts";
+import type { MigrationStore, Seal } from "./store.ts";
+
+const MOST_AT_ONCE = 500;
+/** So many keys are remembered; others are asked for again. */
+const MOST_KNOWN = 20_000;
+const LOOK_EVERY_MS = 100;
+
+/** Names a key at one side of one source. */
+export function sealScope(side: Side, source: string, key: string): string {
+  const digest = createHash("sha256").update(`${source}\n${key}`).digest("base64url");
+  return `${side}:${digest}`;
+}
+
+/** What is asked of the seals' store, and how. */
+export interface SealsParts {
+  readonly store: MigrationStore;
+  readonly migration: string;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Which keys are done at which side, up to which epoch. Asked in batches, remembered here, and asked again and again for
+ * those that somebody waits for.
+ */
+export class Seals {
+  readonly #parts: SealsParts;
+  readonly #writes: Gathering<Seal, undefined>;
+  readonly #known = new Map<string, number>();
+  readonly #wanted = new Map<string, { readonly epoch: number; readonly sealed: Set<() => void> }>();
+  #timer: Timer | undefined;
+  #looking = false;
+  #stopped = false;
+
+  constructor(parts: SealsParts) {
+    this.#parts = parts;
+    const { store, migration } = parts;
+    this.#writes = new Gathering(MOST_AT_ONCE, async (seals) => {
+      await this.#ask(() => store.seal(migration, seals));
+      for (const { scope, epoch } of seals) this.#learn(scope, epoch);
+      return seals.map(() => undefined);
+    });
+  }
+
+  /** Whether the key is known to be done up to the epoch. */
+  has(scope: string, epoch: number): boolean {
+    return (this.#known.get(scope) ?? 0) >= epoch;
+  }
+
+  /** Rejects as the store does; then it is not known to be written. */
+  async write(scope: string, epoch: number): Promise<void> {
+    await this.#writes.add({ scope, epoch });
+  }
+
+  /** Looks for a seal until it is there, or is not wanted any more; `sealed` is called once. */
+  want(scope: string, epoch: number, sealed?: () => void): void {
+    const before = this.#wanted.get(scope);
+    const entry =
+      before !== undefined && before.epoch >= epoch
+        ? before
+        : { epoch, sealed: before?.sealed ?? new Set<() => void>() };
+    if (sealed !== undefined) entry.sealed.add(sealed);
+    this.#wanted.set(scope, entry);
+    this.#lookLater(before === undefined ? 0 : LOOK_EVERY_MS);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer !== undefined) this.#parts.clock.cancel(this.#timer);
+    this.#timer = undefined;
+    this.#wanted.clear();
+  }
+
+  start(): void {
+    this.#stopped = false;
+  }
+
+  #lookLater(ms: number): void {
+    if (this.#timer !== undefined || this.#looking || this.#stopped || this.#wanted.size === 0) return;
+    this.#timer = this.#parts.clock.schedule(() => {
+      this.#timer = undefined;
+      this.#looking = true;
+      this.#look()
+        // A store that is away is asked again.
+        .catch(() => undefined)
+        .finally(() => {
+          this.#looking = false;
+          this.#lookLater(LOOK_EVERY_MS);
+        });
+    }, ms);
+  }
+
+  async #look(): Promise<void> {
+    const { store, migration } = this.#parts;
+    const scopes = [...this.#wanted.keys()];
+    for (let at = 0; at < scopes.length && !this.#stopped; at += MOST_AT_ONCE) {
+      const some = scopes.slice(at, at + MOST_AT_ONCE);
+      const epochs = await this.#ask(() => store.seals(migration, some));
+      for (const [index, scope] of some.entries()) this.#learn(scope, epochs[index] ?? 0);
+    }
+  }
+
+  #learn(scope: string, epoch: number): void {
+    if (epoch > 0) {
+      const known = Math.max(this.#known.get(scope) ?? 0, epoch);
+      this.#known.delete(scope);
+      this.#known.set(scope, known);
+      if (this.#known.size > MOST_KNOWN)
+        for (const oldest of this.#known.keys()) {
+          this.#known.delete(oldest);
+          break;
+        }
+    }
+    const wanted = this.#wanted.get(scope);
+    if (wanted === undefined || epoch < wanted.epoch) return;
+    this.#wanted.delete(scope);
+    for (const sealed of wanted.sealed) sealed();
+  }
+
+  async #ask<Result>(call: () => Promise<Result>): Promise<Result> {
+    const answer = await ask("migration state store", this.#parts.clock, this.#parts.timeoutMs, call);
+    if ("value" in answer) return answer.value;
+    throw answer.error instanceof MessagingError
+      ? answer.error
+      : new MessagingError("unreachable", "the migration state store did not answer; see the cause", {
+          cause: answer.error,
+        });
+  }
+}
