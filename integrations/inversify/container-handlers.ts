@@ -24,6 +24,8 @@ export interface Consumers {
 export class ContainerHandlers {
   readonly #perMessage: readonly ContainerModule[];
   readonly #trials: HandlerTrials | undefined;
+  /** How many handlers there were at the last start. */
+  #known = 0;
 
   constructor(perMessage: readonly ContainerModule[], tryHandlers: boolean) {
     this.#perMessage = perMessage;
@@ -33,6 +35,7 @@ export class ContainerHandlers {
   /** Makes a consumer for each handler, paused, on brokers that are not started. Never rejects. */
   async consume(container: Container): Promise<Consumers> {
     const { handlers, problems } = planHandlers(container);
+    this.#known = handlers.length;
     const found: MessagingError[] = [...problems];
     const consumers: Consumer[] = [];
     for (const planned of handlers) {
@@ -46,6 +49,14 @@ export class ContainerHandlers {
       }
     }
     return { consumers, problems: found };
+  }
+
+  /** The problem with handlers that were bound after the last start, if there are any: nothing would reach them. */
+  boundSince(container: Container): MessagingError | undefined {
+    const { handlers, problems } = planHandlers(container);
+    if (handlers.length === this.#known && problems.length === 0) return undefined;
+    const what = "handlers were bound after messaging was started, and would get no message";
+    return new MessagingError("invalid", `${what}: bind them before, or stop() and start again`);
   }
 }
 
@@ -85,6 +96,7 @@ function middleware(
   { title }: PlannedHandler,
   use: readonly (Middleware | symbol)[],
 ): Promise<Middleware[]> {
+  if (!Array.isArray(use)) throw new MessagingError("invalid", `${title}: use takes an array of middleware or symbols`);
   const found = use.map(async (each) => {
     if (typeof each !== "symbol") return each;
     try {

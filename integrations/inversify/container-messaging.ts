@@ -1,6 +1,7 @@
 import type { Container, ServiceIdentifier } from "inversify";
 import { asProblem, startFailed } from "../../core/engine/start-failed.ts";
 import { type Broker, type BrokerStatus, type Consumer, MessagingError, type StopOptions } from "../../core/index.ts";
+import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { ContainerHandlers } from "./container-handlers.ts";
 import type { Messaging } from "./messaging.ts";
 
@@ -12,6 +13,8 @@ export class ContainerMessaging implements Messaging {
   readonly #identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>;
   readonly #handlers: ContainerHandlers;
   #container: Container | undefined;
+  /** Of the last start, by name. */
+  #brokers: ReadonlyMap<string, Broker> | undefined;
   /** While started. */
   #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
   #last: Promise<void> = Promise.resolve();
@@ -30,12 +33,16 @@ export class ContainerMessaging implements Messaging {
     return this.#inTurn(() => this.#start());
   }
 
-  stop({ timeoutMs = DEFAULT_STOP_MS }: StopOptions = {}): Promise<void> {
+  stop(options: StopOptions = {}): Promise<void> {
+    checkOptions("stop", options, ["timeoutMs"]);
+    const { timeoutMs = DEFAULT_STOP_MS } = options;
+    checkInteger("stop { timeoutMs }", timeoutMs, 0);
     return this.#inTurn(() => this.#stop(timeoutMs));
   }
 
   status(): Readonly<Record<string, BrokerStatus>> {
-    return Object.fromEntries([...this.#brokers()].map(([name, broker]) => [name, broker.status()]));
+    const brokers = this.#brokers ?? this.#resolved();
+    return Object.fromEntries([...brokers].map(([name, broker]) => [name, broker.status()]));
   }
 
   /** One after another. */
@@ -45,8 +52,8 @@ export class ContainerMessaging implements Messaging {
     return done;
   }
 
-  /** They are resolved each time, so that a test may rebind them. */
-  #brokers(): ReadonlyMap<string, Broker> {
+  /** At each start, so that a test may rebind them. */
+  #resolved(): ReadonlyMap<string, Broker> {
     const container = this.#attached();
     return new Map([...this.#identifiers].map(([name, identifier]) => [name, container.get(identifier)]));
   }
@@ -57,9 +64,15 @@ export class ContainerMessaging implements Messaging {
   }
 
   async #start(): Promise<void> {
-    if (this.#running !== undefined) return;
-    const brokers = [...this.#brokers().values()];
-    const { consumers, problems } = await this.#handlers.consume(this.#attached());
+    const container = this.#attached();
+    if (this.#running !== undefined) {
+      const late = this.#handlers.boundSince(container);
+      if (late !== undefined) throw startFailed([late]);
+      return;
+    }
+    this.#brokers = this.#resolved();
+    const brokers = [...this.#brokers.values()];
+    const { consumers, problems } = await this.#handlers.consume(container);
     if (problems.length === 0)
       problems.push(...failures(await Promise.allSettled(brokers.map((each) => each.start()))));
     if (problems.length > 0) {

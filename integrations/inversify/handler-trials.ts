@@ -3,6 +3,9 @@ import type { HandlerClass, MessageHandler } from "./message-handler.ts";
 import type { MessageScope } from "./message-scope.ts";
 import type { PlannedHandler } from "./planned-handler.ts";
 
+/** How long a handler may take to be made and released. */
+const TRIAL_MS = 30_000;
+
 /** Makes handlers as for a message, and releases them, so that one that cannot be made is known before it is needed. */
 export class HandlerTrials {
   /** What was found once stays so: the singleton has what it took. */
@@ -20,8 +23,8 @@ export class HandlerTrials {
       handles = typeof made.handle === "function";
     };
     try {
-      const injected = await scope.construct(delivery, look);
-      const again = injected === 0 ? 0 : await scope.construct(delivery, look);
+      const injected = await within(TRIAL_MS, scope.construct(delivery, look));
+      const again = injected === 0 ? 0 : await within(TRIAL_MS, scope.construct(delivery, look));
       if (again < injected) this.#captive.set(handler, captive(title));
     } catch (cause) {
       const what = `${title}, could not be made and released as for a message`;
@@ -29,6 +32,17 @@ export class HandlerTrials {
     }
     if (!handles) return new MessagingError("invalid", `${title}, has no method handle(body, delivery)`);
     return this.#captive.get(handler);
+  }
+}
+
+/** Rejects when the time is up; what is waited for goes on. */
+async function within<Result>(ms: number, wanted: Promise<Result>): Promise<Result> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new MessagingError("timeout", `it took longer than ${ms} ms`)), ms);
+  try {
+    return await Promise.race([wanted, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -8,14 +8,14 @@ export interface Messaging {
   /**
    * Starts all brokers; handlers are given messages when every one of them stands. Rejects with `start-failed`, whose
    * `problems` lists everything found at once, and leaves nothing open: first what is wrong with the handlers, before
-   * anything is connected, then what is wrong with the brokers. A second call while started does nothing; after `stop` it
-   * starts again.
+   * anything is connected, then what is wrong with the brokers. A second call while started does nothing, but for a
+   * rejection if handlers were bound meanwhile, which would get no message; after `stop` it starts again.
    */
   start(): Promise<void>;
   /**
    * Stops taking messages on all brokers, lets running handlers finish and settles their messages, while all of them can
    * still publish to any broker; then waits for the confirms and closes. A second call waits for the first. Handlers that
-   * go on past the deadline are aborted, and their messages given back.
+   * go on past the deadline are aborted, and their messages given back. Throws `invalid` for wrong options.
    */
   stop(options?: StopOptions): Promise<void>;
   /** Each broker's, by name; the one without a name is `default`. Throws `invalid` before `startMessaging`. */

@@ -10,7 +10,7 @@ import {
   publisherOf,
   startMessaging,
 } from "anybroker/inversify";
-import { Container, ContainerModule } from "inversify";
+import { Container, ContainerModule, decorate, preDestroy } from "inversify";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
 
@@ -122,6 +122,22 @@ describe("lives of handlers", () => {
     await handleTwo();
     expect(done).toEqual(["object 1", "object 2"]);
   });
+});
+
+test("a handler that is not bound is destroyed after its message", async () => {
+  class Closing {
+    handle = (order: Order): void => void done.push(order.id);
+    async close(): Promise<void> {
+      done.push("closed");
+    }
+  }
+  decorate(preDestroy(), Closing, "close");
+  bindHandler(container, orders, Closing);
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  await doneIs("closed");
+  await broker.send(orders, { id: "a" });
+  await doneIs("closed", "a", "closed");
 });
 
 test("what is bound in request scope is shared within a message", async () => {

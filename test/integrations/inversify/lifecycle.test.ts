@@ -1,5 +1,5 @@
 import type { Delivery } from "anybroker";
-import { bindHandler, messagingModule, PUBLISHER, publisherOf, startMessaging } from "anybroker/inversify";
+import { bindHandler, MESSAGING, messagingModule, PUBLISHER, publisherOf, startMessaging } from "anybroker/inversify";
 import { memorySpace } from "anybroker/memory";
 import { Container } from "inversify";
 import { beforeEach, describe, expect, test, vi } from "vitest";
@@ -72,6 +72,42 @@ test("second calls of start and stop do nothing, also at once", async () => {
   await Promise.all([messaging.stop(), messaging.stop()]);
   await messaging.stop();
   expect(broker.status().state).toBe("stopped");
+});
+
+test("a handler that is bound after the start is said at the next, and taken after a stop", async () => {
+  const broker = inProcess();
+  container.load(messagingModule({ broker }));
+  const messaging = await startMessaging(container);
+  bindHandler(container, orders, Desk);
+  await expect(messaging.start()).rejects.toMatchObject({
+    code: "start-failed",
+    problems: [{ code: "invalid", message: expect.stringMatching(/^handlers were bound after messaging was started/) }],
+  });
+  expect(broker.status().state).toBe("started");
+  await messaging.stop();
+  await messaging.start();
+  await broker.send(orders, { id: "a" });
+  await doneIs("a");
+  await messaging.stop();
+});
+
+test("the status is that of the brokers, and asks for a start first", async () => {
+  container.load(messagingModule({ broker: inProcess(), brokers: { other: inProcess() } }));
+  expect(() => container.get(MESSAGING).status()).toThrow("call startMessaging(container) first");
+  await expect(container.get(MESSAGING).start()).rejects.toThrow("call startMessaging(container) first");
+  const messaging = await startMessaging(container);
+  expect(container.get(MESSAGING)).toBe(messaging);
+  expect(messaging.status()).toMatchObject({ default: { state: "started" }, other: { state: "started" } });
+  await container.unbindAllAsync();
+  expect(messaging.status()).toMatchObject({ default: { state: "stopped" }, other: { state: "stopped" } });
+});
+
+test("wrong options of stop are refused", async () => {
+  container.load(messagingModule({ broker: inProcess() }));
+  const messaging = await startMessaging(container);
+  expect(() => messaging.stop({ timeout: 5 } as never)).toThrow('stop has no option "timeout"');
+  expect(() => messaging.stop({ timeoutMs: -1 })).toThrow("stop { timeoutMs } takes an integer");
+  await messaging.stop();
 });
 
 test("a stop right behind a start waits for it, and ends it", async () => {

@@ -1,7 +1,7 @@
 import { type Delivery, isMessagingError, type MessagingError } from "anybroker";
 import { BROKER, bindHandler, DELIVERY, Handles, messagingModule, startMessaging } from "anybroker/inversify";
 import { Container } from "inversify";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
 
 let container: Container;
@@ -135,6 +135,17 @@ describe("a handler that cannot be made", () => {
   });
 });
 
+test("a handler that is never made is refused after a while", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  container.load(messagingModule({ broker: inProcess() }));
+  container.bind(Desk).toDynamicValue(() => new Promise<Desk>(() => {}));
+  bindHandler(container, orders, Desk);
+  const found = problems();
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(await found).toMatchObject([{ code: "invalid", cause: { message: "it took longer than 30000 ms" } }]);
+});
+
 test("each handler is made and released at start, with a delivery of its source, and nothing is handled", async () => {
   class Tried {
     constructor({ destination, subscription, attempt, headers }: Delivery) {
@@ -260,6 +271,18 @@ test.for([
 test("a broker object under two names is refused", () => {
   const broker = inProcess();
   expect(() => messagingModule({ broker, brokers: { again: broker } })).toThrow("a broker object once");
+});
+
+test("middleware that is no list, or nothing of the kind, is refused", async () => {
+  const NUMBER = Symbol("number");
+  container.load(messagingModule({ broker: inProcess() }));
+  container.bind(NUMBER).toConstantValue(5);
+  bindHandler(container, orders, Desk, { use: "idempotent" } as never);
+  bindHandler(container, returns, Desk, { use: [NUMBER] });
+  expect(await texts()).toEqual([
+    'invalid: Desk, which handles queue "orders": use takes an array of middleware or symbols',
+    'invalid: consume(queue "returns") { use } takes middleware: functions from handler to handler',
+  ]);
 });
 
 test("the options of a handler that do not exist are refused", async () => {
