@@ -35,6 +35,8 @@ export interface OpenOptions {
   readonly declare?: DeclareMode;
   /** Default: what `--broker` says. */
   readonly chosen?: ChosenBroker;
+  /** What breaks the starting off. Default: the interruption. */
+  readonly signal?: AbortSignal;
 }
 
 const STOP_MS = 10_000;
@@ -45,15 +47,14 @@ export function chosenBroker({ configuration, context, secrets, broker }: Frame)
 }
 
 /**
- * Starts a broker object, lets it be used, and stops it whatever happened. Rejects with the reason of the interruption when
- * that comes before it is started.
+ * Starts a broker object, lets it be used, and stops it whatever happened. Rejects with the signal's reason when
+ * it is aborted before that is started.
  */
 export async function withBroker<Result>(
   frame: Frame,
-  { destinations, declare = "verify", chosen = chosenBroker(frame) }: OpenOptions,
+  { destinations, declare = "verify", chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
   use: (open: OpenBroker) => Promise<Result>,
 ): Promise<Result> {
-  const { signal } = frame.interruption;
   const adapter = await unlessAborted(chosen.adapter(), signal);
   const onEvent = (event: BrokerEvent): void => tell(frame, chosen.label, event);
   const broker = createBroker(adapter, { destinations, declare, onEvent });

@@ -133,6 +133,10 @@ export class MemoryAdapter implements Adapter<undefined> {
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }
 
+  async remove({ queues, topics, subscriptions }: Topology): Promise<void> {
+    for (const { address } of [...queues, ...topics, ...subscriptions]) this.space.remove(address);
+  }
+
   async close(): Promise<void> {
     if (!this.#open) return;
     this.#open = false;

@@ -52,6 +52,22 @@ export class MemorySpace {
     this.#topics.get(address.topic)?.set(address.name, { queue: this.declareQueue(address), filter });
   }
 
+  /** Forgets what stands at an address, with what belongs to it and all messages. */
+  remove(address: Address): void {
+    if (address.kind === "topic") {
+      this.#topics.delete(address.name);
+      return;
+    }
+    if (address.kind === "subscription") this.#topics.get(address.topic)?.delete(address.name);
+    if (address.kind === "queue" || address.kind === "subscription") {
+      this.remove({ kind: "dead-letters", of: address });
+      this.remove({ kind: "suspects", of: address });
+    }
+    const name = spaceName(address);
+    this.#queues.get(name)?.sleep();
+    this.#queues.delete(name);
+  }
+
   #declare(address: Address): MemoryQueue {
     const name = spaceName(address);
     let queue = this.#queues.get(name);

@@ -17,6 +17,8 @@ import { outboxRetry } from "./outbox-retry.ts";
 import { outboxStatus } from "./outbox-status.ts";
 import { publish } from "./publish.ts";
 import { send } from "./send.ts";
+import { tail } from "./tail.ts";
+import { top } from "./top.ts";
 import { topologyCreate } from "./topology-create.ts";
 import { topologyDiff } from "./topology-diff.ts";
 import { topologyShow } from "./topology-show.ts";
@@ -29,8 +31,10 @@ export const VERBS: readonly Verb[] = [
   topologyCreate,
   topologyVerify,
   topologyDiff,
+  top,
   send,
   publish,
+  tail,
   dlqLs,
   dlqGroups,
   dlqShow,

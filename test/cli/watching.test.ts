@@ -1,0 +1,140 @@
+import { createBroker } from "anybroker";
+import type { MemoryAdapter } from "anybroker/memory";
+import { expect, test } from "vitest";
+import { command, documented, errorOf } from "./commands.ts";
+import { shop } from "./shop.ts";
+
+const WATCHING = /watching order\.placed/;
+
+test("tail shows events as they are published, takes none, and leaves nothing behind", async () => {
+  const { configuration, stock, placed } = shop();
+  await stock();
+  const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
+  const publisher = createBroker(make(), { destinations: [placed] });
+  await publisher.start();
+  let begun = false;
+  const { code, stdout, stderr } = await command(
+    ["tail", "order.placed", "--limit", "3", "--filter", "geo.us.#", "--json"],
+    {
+      configuration,
+      watch: (printed) => {
+        if (begun || !WATCHING.test(printed)) return;
+        begun = true;
+        for (const [index, state] of ["ny", "ca", "de", "tx"].entries()) {
+          const routingKey = state === "de" ? "geo.eu.de" : `geo.us.${state}`;
+          void publisher.publish(
+            placed,
+            { orderId: `o-${index}` },
+            { key: `o-${index}`, routingKey, headers: { tenant: "acme" } },
+          );
+        }
+      },
+    },
+  );
+  expect(code).toBe(0);
+  const lines = stdout.trimEnd().split("\n").map(documented);
+  expect(lines.map(({ key }) => key)).toEqual(["o-0", "o-1", "o-3"]);
+  expect(lines[0]).toMatchObject({
+    verb: "tail",
+    destination: "order.placed",
+    routingKey: "geo.us.ny",
+    headers: { tenant: "acme" },
+    contentType: "application/json",
+    body: '{"orderId":"o-0"}',
+    bodyEncoding: "text",
+  });
+  expect(await publisher.depth(placed, "billing")).toMatchObject({ ready: 4 });
+  const [, subscription = ""] = /(anybroker-tail-\w+)/.exec(stderr) ?? [];
+  await expect(publisher.depth(placed, subscription)).rejects.toMatchObject({ code: "not-found" });
+  await publisher.stop();
+});
+
+test("tail ends with Ctrl-C, in order", async () => {
+  const { configuration, stock } = shop();
+  await stock();
+  const { code, stderr } = await command(["tail", "order.placed"], {
+    configuration,
+    watch: (printed, interrupt) => {
+      if (WATCHING.test(printed) && !printed.includes("stopping")) interrupt();
+    },
+  });
+  expect(code).toBe(0);
+  expect(stderr).toMatch(/stopping; Ctrl-C again leaves at once\nwatched order\.placed: 0 seen\n$/);
+});
+
+test("tail refuses by name what it could only see by taking it, and what is not there", async () => {
+  const { configuration, stock } = shop();
+  await stock();
+  const onQueue = await command(["tail", "orders", "--json"], { configuration });
+  expect(onQueue.code).toBe(69);
+  expect(errorOf(onQueue).message).toContain('queue "orders" cannot be watched');
+  const missing = await command(["tail", "topic:nobody"], { configuration });
+  expect(missing.code).toBe(67);
+  expect((await command(["tail", "order.placed/billing"], { configuration })).stderr).toContain(
+    "write topic:order.placed",
+  );
+  expect((await command(["tail", "order.placed", "--filter", "a b"], { configuration })).code).toBe(64);
+});
+
+test("top tells what waits, how fast it changes, and what is dead", async () => {
+  const { configuration, stock, orders } = shop();
+  await stock([{ id: "o-1", total: 1 }]);
+  const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
+  const publisher = createBroker(make(), { destinations: [orders] });
+  await publisher.start();
+  await publisher.send(orders, { id: "o-2", total: 1 });
+  let sent = false;
+  const { code, stdout } = await command(["top", "--interval", "100ms", "--count", "3", "--json"], {
+    configuration,
+    watch: () => {
+      if (sent) return;
+      sent = true;
+      void publisher.send(orders, { id: "o-3", total: 1 });
+    },
+  });
+  await publisher.stop();
+  expect(code).toBe(0);
+  const looks = stdout.trimEnd().split("\n").map(documented);
+  expect(looks).toHaveLength(3);
+  expect(looks[0]).toMatchObject({ verb: "top", broker: "broker" });
+  expect(looks[0]?.destinations).toMatchObject([
+    {
+      destination: "queue:orders",
+      ready: 1,
+      unsettled: 0,
+      exact: true,
+      changePerSecond: null,
+      consumers: null,
+      deadLetters: 1,
+      suspects: 0,
+      problem: null,
+    },
+    { destination: "topic:order.placed/billing", ready: 0, deadLetters: 0 },
+    { destination: "queue:rejected", ready: 0 },
+  ]);
+  const changes = looks
+    .slice(1)
+    .map(({ destinations }) => (destinations as readonly { changePerSecond: number }[])[0]?.changePerSecond ?? 0);
+  expect(changes.some((change) => change > 0)).toBe(true);
+});
+
+test("top is lines where there is no terminal, is drawn over where there is one, and ends with Ctrl-C", async () => {
+  const { configuration, stock } = shop();
+  await stock();
+  const plain = await command(["top", "orders", "--once"], { configuration });
+  expect(plain.stdout).toMatch(/^queue:orders +0 +0 +- +- +- +0 +0$/m);
+  expect(plain.stdout).not.toContain("\u001b");
+  const drawn = await command(["top", "--interval", "100ms"], {
+    configuration,
+    terminal: true,
+    watch: (printed, interrupt) => {
+      if (printed.split("\u001b[H").length > 3 && !printed.includes("stopping")) interrupt();
+    },
+  });
+  expect(drawn.code).toBe(0);
+  expect(drawn.stdout).toContain("\u001b[2J");
+  const missing = await command(["top", "queue:nobody", "--once", "--json"], { configuration });
+  expect(missing.code).toBe(67);
+  expect(missing.json.destinations).toMatchObject([{ ready: null, problem: expect.stringContaining("nobody") }]);
+  expect((await command(["top", "order.placed"], { configuration })).stderr).toContain("nothing ever waits on a topic");
+});
