@@ -26,6 +26,7 @@ const alias = [
   { find: /^anybroker\/url$/, replacement: source("integrations/url/index.ts") },
   { find: /^anybroker\/testing$/, replacement: source("integrations/testing/index.ts") },
   { find: /^anybroker\/asyncapi$/, replacement: source("integrations/asyncapi/index.ts") },
+  { find: /^anybroker\/cli$/, replacement: source("cli/index.ts") },
   { find: /^anybroker\/conformance$/, replacement: source("test/conformance/index.ts") },
 ];
 

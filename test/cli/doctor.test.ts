@@ -1,0 +1,87 @@
+import { queue, subscription, topic } from "anybroker";
+import { memory, memorySpace } from "anybroker/memory";
+import { expect, test } from "vitest";
+import { command, errorOf } from "./commands.ts";
+import { shop } from "./shop.ts";
+
+test("doctor tells what is there, what each guarantee is, and what it cannot prove", async () => {
+  const { configuration, stock } = shop();
+  await stock([{ id: "o-1", total: 1 }]);
+  const { code, json } = await command(["doctor", "--json"], { configuration });
+  expect(code).toBe(0);
+  expect(json).toMatchObject({
+    adapter: "memory",
+    version: null,
+    plan: null,
+    problems: [],
+    capabilities: { order: { support: "native" }, durable: { support: "unsupported" } },
+    limits: { priorities: 32, maxHeaders: 128 },
+  });
+  expect(json.destinations).toContainEqual({
+    destination: "queue:orders",
+    physical: { main: "queue orders", deadLetters: "queue orders.dlq", suspects: "queue orders.suspects" },
+    asks: [],
+    standing: "same",
+    messages: 0,
+    deadLetters: 1,
+    suspects: 0,
+  });
+  expect(json.destinations).toContainEqual(
+    expect.objectContaining({ destination: "topic:order.placed", asks: [{ capability: "fanOut", support: "native" }] }),
+  );
+  expect(json.checks).toContainEqual(expect.objectContaining({ check: "connect", status: "ok" }));
+  expect(json.checks).toContainEqual(expect.objectContaining({ check: "write and consume", status: "unknown" }));
+  const { stdout } = await command(["doctor"], { configuration });
+  expect(stdout).toMatch(/^durable +unsupported +messages are gone/m);
+  expect(stdout).toMatch(/^queue:orders +queue orders +0 +1$/m);
+});
+
+test("doctor ends with what is amiss", async () => {
+  const missing = shop();
+  const nothing = await command(["doctor", "--json"], { configuration: missing.configuration });
+  expect(nothing.code).toBe(78);
+  expect(nothing.json.destinations).toContainEqual(
+    expect.objectContaining({ destination: "queue:orders", standing: "missing", messages: null }),
+  );
+  const space = memorySpace();
+  const configuration = { broker: () => memory({ space }), destinations: [queue("safe", { durable: true })] };
+  const refused = await command(["doctor", "--json"], { configuration });
+  expect(refused.code).toBe(69);
+  expect(refused.json.problems).toMatchObject([{ code: "unsupported", message: expect.stringContaining("durable") }]);
+  const away = await command(["doctor", "--broker", "amqp://shop:secret-word@127.0.0.1:1", "--json"]);
+  expect(away.code).toBe(69);
+  expect(errorOf(away)).toMatchObject({ problems: [{ code: "unreachable" }] });
+  expect(away.stderr + away.stdout).not.toContain("secret-word");
+});
+
+test("doctor --plan says offline what a move would lose, and what the other broker refuses", async () => {
+  const geo = topic("geo", { ordered: true });
+  const configuration = {
+    broker: "kafka://old.invalid",
+    brokers: { fresh: "sqs://eu-central-1" },
+    destinations: [
+      queue("jobs", { priorities: 3 }),
+      geo,
+      subscription(geo, "us", { filter: "geo.us.#", from: "earliest" }),
+    ],
+  };
+  const line = ["doctor", "--plan", "--to", "fresh", "--json"];
+  const { code, json } = await command(line, { configuration });
+  expect(code).toBe(69);
+  const { plan } = json as { readonly plan: Readonly<Record<string, unknown>> };
+  expect(json).toMatchObject({ broker: "kafka://old.invalid", adapter: "kafka", checks: [] });
+  expect(plan).toMatchObject({ to: "sqs://eu-central-1", adapter: "sqs" });
+  expect(plan.lost).toEqual(expect.arrayContaining(["replay", "priority"]));
+  expect(plan.differences).toContainEqual(
+    expect.objectContaining({ name: "replay", kind: "lost", askedBy: [expect.stringContaining('"us"')] }),
+  );
+  const refused = plan.refused as readonly { readonly message: string }[];
+  expect(refused.map(({ message }) => message).join()).toMatch(/priority.*replay/s);
+  const { stdout } = await command(line.slice(0, -1), { configuration });
+  expect(stdout).toContain("the target refuses:");
+  const alike = await command(["doctor", "queue:plain", "--plan", "--to", "memory:", "--broker", "memory:", "--json"]);
+  expect(alike.code).toBe(0);
+  expect(alike.json.plan).toMatchObject({ differences: [], lost: [], refused: [] });
+  expect((await command(["doctor", "--plan"], { configuration })).stderr).toContain("--to");
+  expect((await command(["doctor", "--to", "fresh"], { configuration })).code).toBe(64);
+});
