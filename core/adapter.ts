@@ -77,6 +77,13 @@ export interface Adapter<Native = unknown> {
    */
   rewind?(of: SubscriptionAddress, to: StartPosition): Promise<void>;
 
+  /**
+   * Removes what `declare` makes of a topology from the broker, with all messages on it: for tests that leave nothing
+   * behind; the engine never calls it. Nobody may consume from it or send to it any more, and the adapter must not have
+   * declared any of it since it was opened, or it may make it again. What does not stand is no error.
+   */
+  remove?(topology: Topology): Promise<void>;
+
   /** Closes every receiver and connection. Unsettled deliveries go back to the broker. A second call does nothing. */
   close(): Promise<void>;
 }

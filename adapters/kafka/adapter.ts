@@ -23,6 +23,7 @@ import type { KafkaRecord } from "./message.ts";
 import { physicalName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
 import type { KafkaClient } from "./port.ts";
+import { removeAll } from "./removal.ts";
 import { Session } from "./session.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
@@ -102,6 +103,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
     return this.#session.use((session) => session.rewind(of, to));
+  }
+
+  remove(topology: Topology): Promise<void> {
+    return removeAll(this.kafkajs().admin(), topology, this.#settings);
   }
 
   close(): Promise<void> {

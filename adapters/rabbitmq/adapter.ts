@@ -75,6 +75,10 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     return this.#session.use((session) => session.depth(of));
   }
 
+  remove(topology: Topology): Promise<void> {
+    return this.#session.use((session) => session.remove(topology));
+  }
+
   close(): Promise<void> {
     return this.#session.close();
   }

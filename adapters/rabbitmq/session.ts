@@ -23,6 +23,7 @@ import { Publisher } from "./publisher.ts";
 import { QueueReceiver } from "./receiver.ts";
 import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
+import { removeAll } from "./removal.ts";
 import { establish } from "./topology.ts";
 import { incoming } from "./wire.ts";
 
@@ -98,6 +99,11 @@ export class Session {
     const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
     return problems;
+  }
+
+  async remove(topology: Topology): Promise<void> {
+    await removeAll(this.#linkOrThrow(), topology, this.#settings.requestTimeoutMs);
+    this.#known.forgetAll();
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {

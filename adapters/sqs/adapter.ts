@@ -77,6 +77,10 @@ export class SqsAdapter implements Adapter<Message> {
     return this.#session.use((session) => session.depth(of));
   }
 
+  remove(topology: Topology): Promise<void> {
+    return this.#session.use((session) => session.remove(topology));
+  }
+
   close(): Promise<void> {
     return this.#session.close();
   }

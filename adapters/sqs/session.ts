@@ -21,6 +21,7 @@ import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
 import { Settling } from "./settling.ts";
+import { removeAll } from "./topology/removal.ts";
 import { TopologyKeeper } from "./topology/topology-keeper.ts";
 
 const PROBE_MS = 500;
@@ -109,6 +110,10 @@ export class Session {
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     this.#topology = topology;
     return this.#keeper.declare(topology);
+  }
+
+  remove(topology: Topology): Promise<void> {
+    return removeAll(this.clients, this.#registry, topology);
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {

@@ -40,14 +40,17 @@ export async function untilIdle(subject: IdleSubject, dueWithinMs: number, timeo
     await (still < PATIENT_AFTER ? turn() : pause(Math.min(still - PATIENT_AFTER, LONGEST_PAUSE_MS)));
     still = recording.ledger.version === version ? still + 1 : 0;
     version = recording.ledger.version;
-    const { done, handling, sources } = look(subject, until);
+    const { done, resting, handling, sources } = look(subject, until);
     if (still >= LOOKS) {
-      if (done) {
+      const moves = clock instanceof VirtualClock && !handling && (!done || resting) && clock.step(until);
+      // With all handlers at rest and nothing more to happen by then, what is left is later.
+      const later = clock instanceof VirtualClock && !handling && until !== Number.POSITIVE_INFINITY;
+      if (moves) {
+        still = 0;
+      } else if (done || later) {
         const left = await standing(sources, subject);
         if (left.length > 0) await pause(LONGEST_PAUSE_MS);
         else if (recording.ledger.version === version) return;
-      } else if (!handling && clock instanceof VirtualClock && clock.step(until)) {
-        still = 0;
       }
     }
     if (realNow() >= deadline) throw await timedOut(subject, timeoutMs, until);
@@ -58,6 +61,8 @@ export async function untilIdle(subject: IdleSubject, dueWithinMs: number, timeo
 interface Work {
   /** Whether there is nothing. */
   readonly done: boolean;
+  /** Whether something rests in a consumer until its next attempt. */
+  readonly resting: boolean;
   /** Whether a handler runs. */
   readonly handling: boolean;
   /** What is consumed from. */
@@ -68,17 +73,19 @@ function look({ brokers, recording }: IdleSubject, until: number): Work {
   const sources = new Set<string>();
   let busy = false;
   let handling = false;
+  let resting = false;
   for (const broker of brokers) {
     const { state, publishing, consumers } = broker.status();
     if (state === "starting" || state === "stopping" || publishing.messages > 0 || publishing.waiting > 0) busy = true;
     for (const consumer of consumers) {
       if (consumer.running > 0) handling = true;
+      if (consumer.waiting > 0 && consumer.state !== "paused") resting = true;
       if (state === "started" && isBusy(consumer, until !== Number.POSITIVE_INFINITY)) busy = true;
       if (takes(consumer)) sources.add(consumer.source);
     }
   }
   const waits = recording.ledger.waiting().some(({ work, dueAt }) => dueAt <= until && sources.has(addressName(work)));
-  return { done: !busy && !handling && !waits, handling, sources };
+  return { done: !busy && !handling && !waits, resting, handling, sources };
 }
 
 /** Whether a consumer takes messages, or will: a paused one may not for ever. */

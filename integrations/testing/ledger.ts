@@ -2,6 +2,7 @@ import {
   type Address,
   addressName,
   type Clock,
+  HEADER,
   type IncomingMessage,
   type OutgoingMessage,
   type Source,
@@ -27,6 +28,8 @@ export interface Held {
   readonly source: Source;
   readonly id: string;
   readonly body: Uint8Array;
+  /** Whether it may have come before its time, and be sent on. */
+  readonly delayed: boolean;
 }
 
 /** What was sent and is not settled, and what is held, over all adapters of a kit. */
@@ -82,8 +85,8 @@ export class Ledger {
     else this.#expected.delete(key);
   }
 
-  delivered(source: Source, { id, body }: IncomingMessage): Held {
-    const held = { source, id, body };
+  delivered(source: Source, { id, body, headers }: IncomingMessage): Held {
+    const held = { source, id, body, delayed: headers[HEADER.dueAt] !== undefined };
     const key = keyOf(workOf(source), id);
     const others = this.#held.get(key);
     if (others === undefined) this.#held.set(key, new Set([held]));
@@ -106,12 +109,13 @@ export class Ledger {
 
   /**
    * Whether a message is the engine's own copy of one that is held (to be retried, set apart or dead-lettered), and not
-   * sent by the application: it has the very bytes, and goes where such copies go.
+   * sent by the application: it has the very bytes, and is marked or goes where such copies are and do.
    */
-  isCopy(to: Address, { id, body }: OutgoingMessage): boolean {
+  isCopy(to: Address, { id, body, headers }: OutgoingMessage): boolean {
     if (to.kind === "topic") return false;
+    const marked = to.kind === "dead-letters" || to.kind === "suspects" || headers[HEADER.attempts] !== undefined;
     for (const held of this.#held.get(keyOf(workOf(to), id)) ?? []) {
-      if (held.body === body && held.source.kind !== "dead-letters") return true;
+      if (held.body === body && held.source.kind !== "dead-letters" && (marked || held.delayed)) return true;
     }
     return false;
   }

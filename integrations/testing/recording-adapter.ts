@@ -20,6 +20,7 @@ import {
 import { renamedTopology, renaming, workOf } from "./addresses.ts";
 import { errorOf, type Failures, type SendFailure } from "./failures.ts";
 import type { Held, Ledger } from "./ledger.ts";
+import type { Made } from "./made.ts";
 import type { Records } from "./records.ts";
 import type { HandlerWatch } from "./watch-handlers.ts";
 
@@ -32,6 +33,7 @@ export interface Recording {
   readonly handlers: HandlerWatch;
   /** What is consumed from at present. */
   readonly consumed: Set<Consumed>;
+  readonly made: Made;
 }
 
 /** A queue or subscription that somebody consumes from. */
@@ -46,7 +48,7 @@ export function recordingAdapter<Native>(
   prefix: string,
   recording: Recording,
 ): Adapter<Native> {
-  const { browse, rewind } = inner;
+  const { browse, rewind, remove } = inner;
   const rename = renaming(prefix);
   return {
     name: inner.name,
@@ -56,6 +58,7 @@ export function recordingAdapter<Native>(
     open: (signals) => inner.open(signals),
     declare(topology) {
       recording.ledger.declared(topology);
+      recording.made.add(topology);
       return inner.declare(renamedTopology(topology, rename));
     },
     send: (to, batch, report) => send(inner, to, rename(to), batch, report, recording),
@@ -75,6 +78,7 @@ export function recordingAdapter<Native>(
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: (of) => browse.call(inner, rename(of)) }),
     ...(rewind === undefined ? {} : { rewind: (of, to) => rewind.call(inner, rename(of), to) }),
+    ...(remove === undefined ? {} : { remove: (topology) => remove.call(inner, renamedTopology(topology, rename)) }),
   };
 }
 

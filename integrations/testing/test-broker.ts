@@ -17,6 +17,7 @@ import { describeDeadLetters } from "./describe-dead-letters.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import { Ledger } from "./ledger.ts";
+import { Made } from "./made.ts";
 import { type Recording, recordingAdapter } from "./recording-adapter.ts";
 import { type ConsumedMessage, type DeadLetterRecord, Records, type SentMessage } from "./records.ts";
 import { realClock, type TestClock, VirtualClock } from "./test-clock.ts";
@@ -24,7 +25,7 @@ import type { TestBrokerOptions, TestKit } from "./test-kit.ts";
 import { HandlerWatch } from "./watch-handlers.ts";
 
 const BROKER_OPTIONS = ["destinations", "declare", "require", "publish", "consume", "use", "onEvent", "random"];
-const OPTIONS = ["adapter", "namePrefix", "startAt", "idleTimeoutMs", ...BROKER_OPTIONS];
+const OPTIONS = ["adapter", "namePrefix", "keep", "startAt", "idleTimeoutMs", ...BROKER_OPTIONS];
 const IDLE_TIMEOUT_MS = { inProcess: 4_000, elsewhere: 30_000 };
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -32,13 +33,10 @@ const CLOSE_TIMEOUT_MS = 1_000;
  * Makes a broker to test an application with; see {@link TestKit}. Nothing is connected before it is started. Retry delays
  * have no random part in it unless `random` is given: they are exactly the policy's. Throws `invalid` for wrong options.
  */
-export function testBroker(options?: TestBrokerOptions): TestKit;
-export function testBroker<Native>(
-  options: TestBrokerOptions<Native> & Required<Pick<TestBrokerOptions<Native>, "adapter">>,
-): TestKit<Native>;
+export function testBroker<Native = undefined>(options?: TestBrokerOptions<Native>): TestKit<Native>;
 export function testBroker(options: TestBrokerOptions<unknown> = {}): TestKit<unknown> {
   checkOptions("testBroker", options, OPTIONS);
-  const { adapter, startAt = new Date(), idleTimeoutMs, namePrefix, ...brokerOptions } = options;
+  const { adapter, startAt = new Date(), idleTimeoutMs, namePrefix, keep, ...brokerOptions } = options;
   if (idleTimeoutMs !== undefined) checkInteger("testBroker { idleTimeoutMs }", idleTimeoutMs, 1);
   if (!(startAt instanceof Date) || Number.isNaN(startAt.getTime())) {
     throw new MessagingError("invalid", "testBroker { startAt } takes a valid Date");
@@ -49,6 +47,7 @@ export function testBroker(options: TestBrokerOptions<unknown> = {}): TestKit<un
     const space = memorySpace({ clock });
     return new Kit(() => memory({ space, clock }), namePrefix ?? "", clock, brokerOptions, {
       idleTimeoutMs: idleTimeoutMs ?? IDLE_TIMEOUT_MS.inProcess,
+      keep: true,
     });
   }
   if (options.startAt !== undefined) {
@@ -60,6 +59,7 @@ export function testBroker(options: TestBrokerOptions<unknown> = {}): TestKit<un
   const adapters = typeof adapter === "function" ? adapter : onlyOnce(adapter);
   return new Kit(adapters, namePrefix ?? randomPrefix(), undefined, brokerOptions, {
     idleTimeoutMs: idleTimeoutMs ?? IDLE_TIMEOUT_MS.elsewhere,
+    keep: keep ?? namePrefix !== undefined,
   });
 }
 
@@ -89,6 +89,12 @@ function withoutJitter(): Random {
   return { ...systemRandom(), fraction: () => 0 };
 }
 
+interface Settings {
+  readonly idleTimeoutMs: number;
+  /** Whether what was made on the broker stays there. */
+  readonly keep: boolean;
+}
+
 class Kit<Native> implements TestKit<Native> {
   readonly broker: Broker<Native>;
   readonly clock: TestClock;
@@ -96,7 +102,8 @@ class Kit<Native> implements TestKit<Native> {
   readonly #makeAdapter: () => Adapter<Native>;
   readonly #recording: Recording;
   readonly #brokers: Broker<Native>[] = [];
-  readonly #idleTimeoutMs: number;
+  readonly #settings: Settings;
+  readonly #adapter: Adapter<Native>;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -104,24 +111,25 @@ class Kit<Native> implements TestKit<Native> {
     namePrefix: string,
     clock: VirtualClock | undefined,
     options: Omit<BrokerOptions, "clock">,
-    { idleTimeoutMs }: { readonly idleTimeoutMs: number },
+    settings: Settings,
   ) {
     this.#makeAdapter = makeAdapter;
     this.namePrefix = namePrefix;
-    this.#idleTimeoutMs = idleTimeoutMs;
+    this.#settings = settings;
     const adapter = makeAdapter();
     this.clock = clock ?? realClock(adapter.name);
     this.#recording = newRecording(this.clock);
-    this.broker = this.#make(adapter, options);
+    this.#adapter = recordingAdapter(adapter, namePrefix, this.#recording);
+    this.broker = this.#make(this.#adapter, options);
   }
 
   createBroker(options: Omit<BrokerOptions, "clock"> = {}): Broker<Native> {
     checkOptions("createBroker", options, BROKER_OPTIONS);
-    return this.#make(this.#makeAdapter(), options);
+    return this.#make(recordingAdapter(this.#makeAdapter(), this.namePrefix, this.#recording), options);
   }
 
   #make(adapter: Adapter<Native>, options: Omit<BrokerOptions, "clock">): Broker<Native> {
-    const broker = createBroker(recordingAdapter(adapter, this.namePrefix, this.#recording), {
+    const broker = createBroker(adapter, {
       ...options,
       clock: this.clock,
       random: options.random ?? withoutJitter(),
@@ -160,7 +168,7 @@ class Kit<Native> implements TestKit<Native> {
 
   async idle(options: IdleOptions = {}): Promise<void> {
     checkOptions("idle", options, ["dueWithinMs", "timeoutMs"]);
-    const { dueWithinMs = Number.POSITIVE_INFINITY, timeoutMs = this.#idleTimeoutMs } = options;
+    const { dueWithinMs = Number.POSITIVE_INFINITY, timeoutMs = this.#settings.idleTimeoutMs } = options;
     if (options.dueWithinMs !== undefined) checkInteger("idle { dueWithinMs }", dueWithinMs, 0);
     checkInteger("idle { timeoutMs }", timeoutMs, 1);
     await untilIdle({ brokers: this.#brokers, recording: this.#recording, clock: this.clock }, dueWithinMs, timeoutMs);
@@ -172,8 +180,13 @@ class Kit<Native> implements TestKit<Native> {
   }
 
   close(): Promise<void> {
-    this.#closing ??= closeBrokers(this.#brokers, this.clock, CLOSE_TIMEOUT_MS);
+    this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await closeBrokers(this.#brokers, this.clock, CLOSE_TIMEOUT_MS);
+    if (!this.#settings.keep) await this.#recording.made.remove(this.#adapter);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -190,5 +203,6 @@ function newRecording(clock: Clock): Recording {
     records: new Records(),
     handlers: new HandlerWatch(failures),
     consumed: new Set(),
+    made: new Made(),
   };
 }

@@ -1,5 +1,9 @@
 import { type Clock, MessagingError, systemClock, type Timer } from "../../core/index.ts";
-import { turn } from "./real-time.ts";
+import { pause, turn } from "./real-time.ts";
+
+/** With nothing due for so many looks, what is waited for is not of this clock, and the processor is left to others. */
+const PATIENT_AFTER = 50;
+const PAUSE_MS = 5;
 
 /** The clock that the brokers of a kit run on; see {@link TestKit.clock}. */
 export interface TestClock extends Clock {
@@ -11,6 +15,12 @@ export interface TestClock extends Clock {
    * `unsupported` where the clock is not virtual, and with `invalid` for what is no number of milliseconds from 0 up.
    */
   advance(ms: number): Promise<void>;
+  /**
+   * Lets time pass, from one thing that is due to the next, until the promise is settled, and settles as it does: for what
+   * waits for the brokers' time, such as a replay of dead letters, or a stop behind a handler that hangs. Where the clock is
+   * not virtual it only waits.
+   */
+  passUntil<Result>(work: Promise<Result>): Promise<Result>;
 }
 
 interface VirtualTimer {
@@ -78,6 +88,19 @@ export class VirtualClock implements TestClock {
     while (this.step(until)) await turn();
     this.#elapsed = Math.max(this.#elapsed, until);
   }
+
+  async passUntil<Result>(work: Promise<Result>): Promise<Result> {
+    let settled = false;
+    const settle = (): void => {
+      settled = true;
+    };
+    work.then(settle, settle);
+    for (let inVain = 0; ; inVain++) {
+      await (inVain < PATIENT_AFTER ? turn() : pause(PAUSE_MS));
+      if (settled) return work;
+      if (this.step()) inVain = 0;
+    }
+  }
 }
 
 /** The machine's clock, for brokers of their own. */
@@ -85,6 +108,7 @@ export function realClock(broker: string): TestClock {
   return {
     ...systemClock(),
     virtual: false,
+    passUntil: (work) => work,
     async advance() {
       throw new MessagingError(
         "unsupported",

@@ -17,6 +17,11 @@ export interface TestBrokerOptions<Native = undefined> extends Omit<BrokerOption
    * random word on a broker of its own.
    */
   readonly namePrefix?: string;
+  /**
+   * Whether what the kit made on a broker of its own stays there after {@link TestKit.close}. Default: it is removed, with
+   * all messages, unless `namePrefix` is given.
+   */
+  readonly keep?: boolean;
   /** Where the virtual clock begins. Default: now. */
   readonly startAt?: Date;
   /**
@@ -91,7 +96,8 @@ export interface TestKit<Native = undefined> extends AsyncDisposable {
 
   /**
    * Stops every broker object of the kit. Handlers and sends have a second of real time to come to their end; then signals
-   * are aborted and messages given back. A second call waits for the first.
+   * are aborted and messages given back. Then removes from a broker of its own what the kit made there, unless it is to be
+   * kept; what the adapter cannot remove stays. Rejects if the broker does not let it. A second call waits for the first.
    */
   close(): Promise<void>;
 }

@@ -1,0 +1,29 @@
+import type { Admin } from "kafkajs";
+import type { Topology } from "../../core/adapter.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { groupName } from "./names.ts";
+import type { Settings } from "./options.ts";
+import { planOf } from "./topology/plan.ts";
+
+/** Deletes the topics and consumer groups of a topology that stand. */
+export async function removeAll(admin: Admin, topology: Topology, settings: Settings): Promise<void> {
+  const topics = planOf(topology, settings).topics.map(({ name }) => name);
+  const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
+  const sources = work.flatMap((of) => [of, { kind: "suspects", of } as const, { kind: "dead-letters", of } as const]);
+  // The groups of those who send delayed messages on are named after their topics.
+  const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
+  try {
+    await admin.connect();
+    const standing = new Set(await admin.listTopics());
+    const stale = topics.filter((topic) => standing.has(topic));
+    if (stale.length > 0) await admin.deleteTopics({ topics: stale });
+    const known = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+    const left = known.filter((group) => groups.has(group));
+    if (left.length > 0) await admin.deleteGroups(left);
+  } catch (cause) {
+    const what = `${topics.length} topics and their groups could not all be removed`;
+    throw new MessagingError("rejected", `${what}; see the cause, and remove the rest by hand`, { cause });
+  } finally {
+    await admin.disconnect();
+  }
+}

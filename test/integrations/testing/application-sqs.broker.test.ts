@@ -1,0 +1,8 @@
+import { sqs } from "anybroker/sqs";
+import { describeFauxqs } from "../../brokers/suite.ts";
+import { testOnBroker } from "./runs-on-broker.ts";
+
+describeFauxqs("the testing kit on SQS and SNS", (broker) => {
+  const { url: endpoint, region, credentials } = broker;
+  testOnBroker(() => sqs({ endpoint, region, credentials, waitSeconds: 1 }));
+});
