@@ -75,7 +75,7 @@ export class Changes {
     const at = new Date(stored.now).toISOString();
     await this.write(
       read,
-      withHistory({ ...state, pending: null, quiet: false }, { at, by, what: "taken-back", step, share }),
+      withHistory({ ...state, pending: null, quiet: null }, { at, by, what: "taken-back", step, share }),
     );
   }
 
@@ -104,11 +104,11 @@ export class Changes {
   }
 
   /** Changes something small, whatever else changes at the same time. */
-  async amend(make: (state: MigrationState) => MigrationState): Promise<void> {
+  async amend(make: (state: MigrationState, now: number) => MigrationState): Promise<void> {
     for (;;) {
       const read = await this.read();
       try {
-        await this.write(read, make(read.state));
+        await this.write(read, make(read.state, read.stored.now));
         return;
       } catch (error) {
         ignoreConflict(error);

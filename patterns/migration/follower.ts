@@ -1,6 +1,6 @@
 import { ask } from "../../core/asking.ts";
 import type { Clock, Timer } from "../../core/index.ts";
-import { inForce, type MigrationState, refuseOthers, stateIn } from "./state.ts";
+import { inForce, type MigrationState, refuseOthers, type Side, stateIn } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
 
 /** After so much of its lease an instance publishes nothing more; a send may take so much of it. The rest is for clocks that differ. */
@@ -35,6 +35,8 @@ export class Follower {
   #revision = -1;
   #acting = -1;
   #readAt = Number.NEGATIVE_INFINITY;
+  /** The store's time at the last reading. */
+  #storeTime = 0;
   #isStale = false;
   #problem: string | undefined;
   #timer: Timer | undefined;
@@ -51,6 +53,13 @@ export class Follower {
   /** What is agreed on, as far as this instance has read. */
   get state(): MigrationState | undefined {
     return this.#state;
+  }
+
+  /** Whether a side is to come to rest. */
+  isQuiet(side: Side): boolean {
+    const quiet = this.#state?.quiet ?? null;
+    const sinceRead = this.#parts.clock.monotonic() - this.#readAt;
+    return quiet !== null && quiet.side === side && quiet.until > this.#storeTime + sinceRead;
   }
 
   /** Whether what was read is young enough to publish by. */
@@ -131,6 +140,7 @@ export class Follower {
     if (stored.revision < this.#revision || !this.#running) return;
     const state = this.#read(stored);
     this.#readAt = begun;
+    this.#storeTime = stored.now;
     if (this.#isStale && this.isFresh) {
       this.#isStale = false;
       this.#parts.fresh();

@@ -72,7 +72,7 @@ export class Gate {
       return undefined;
     }
     seals.want(scope, came);
-    if (!state.quiet) router.mark("from", target, key, delivery.routingKey, scope);
+    if (!follower().isQuiet("from")) router.mark("from", target, key, delivery.routingKey, `${scope} ${came}`);
     const looks = (this.#looks.get(scope) ?? 0) + 1;
     this.#looks.set(scope, looks);
     return postpone({ afterMs: looks <= QUICK_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS });

@@ -14,6 +14,9 @@ export interface KeyedSend {
   readonly send: (side: Side, timeoutMs: number) => Promise<Receipt>;
 }
 
+/** What waits is looked at again without an event, too: a marker may have been lost. */
+const LOOK_EVERY_MS = 500;
+
 interface Held {
   readonly send: KeyedSend;
   readonly since: number;
@@ -29,6 +32,7 @@ export class HeldKeys {
   readonly #most: number;
   readonly #lanes = new Map<string, Fifo<Held>>();
   #count = 0;
+  #timer: Timer | undefined;
 
   constructor(clock: Clock, most: number) {
     this.#clock = clock;
@@ -60,6 +64,7 @@ export class HeldKeys {
       };
       held.timer = this.#clock.schedule(() => this.#expire(held), send.timeoutMs);
       this.#count++;
+      this.#lookLater();
       if (waiting !== undefined) waiting.push(held);
       else {
         const lane = new Fifo<Held>();
@@ -73,6 +78,15 @@ export class HeldKeys {
   retry(lane?: string): void {
     const lanes = lane === undefined ? [...this.#lanes.keys()] : [lane];
     for (const name of lanes) this.#retry(name);
+  }
+
+  #lookLater(): void {
+    if (this.#count === 0) return;
+    this.#timer ??= this.#clock.schedule(() => {
+      this.#timer = undefined;
+      this.retry();
+      this.#lookLater();
+    }, LOOK_EVERY_MS);
   }
 
   #retry(name: string): void {
@@ -107,6 +121,8 @@ export class HeldKeys {
 
   /** Refuses all that wait. */
   close(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timer = undefined;
     for (const lane of this.#lanes.values()) {
       for (const held of lane) {
         if (held.over) continue;

@@ -105,18 +105,19 @@ export class Router {
     // On the new side its consumers wait for the key's past; going back, its senders do, so that one side never waits for
     // the other while the other waits for it.
     if (side === "to" || came === 0 || drained.to >= came || unordered >= came) return side;
-    return this.#isBack(message, key, came, state) ? side : undefined;
+    return this.#isBack(message, key, came) ? side : undefined;
   }
 
   /** Whether everything of a key that was published to the new side before `came` is done there. */
-  #isBack(message: Routed, key: string, came: number, state: MigrationState): boolean {
+  #isBack(message: Routed, key: string, came: number): boolean {
     const { plan, seals } = this.#parts;
     const scopes = plan.takers(message.to, message.routingKey).map((source) => sealScope("to", source, key));
     const open = scopes.filter((scope) => !seals.has(scope, came));
     if (open.length === 0) return true;
     const lane = `${message.to.kind} ${message.to.name} ${key}`;
     for (const scope of open) seals.want(scope, came, () => this.#held.retry(lane));
-    if (!state.quiet) this.mark("to", message.to, key, message.routingKey, open.join());
+    if (!this.#parts.follower().isQuiet("to"))
+      this.mark("to", message.to, key, message.routingKey, `${open.join()} ${came}`);
     return false;
   }
 

@@ -35,8 +35,11 @@ export interface MigrationState {
   readonly accepted: readonly string[];
   /** Order was given up for those that go back with this epoch, and with those before. */
   readonly unordered: number;
-  /** No new seals are asked for, so that the old broker comes to rest. */
-  readonly quiet: boolean;
+  /**
+   * The side that comes to rest: no new markers are sent there, and what waits for one goes on waiting. Over by itself, at a
+   * time of the store's clock, should whoever asked for it be gone.
+   */
+  readonly quiet: { readonly side: Side; readonly until: number } | null;
   readonly pending: Announced | null;
   readonly history: readonly HistoryEntry[];
 }
@@ -52,7 +55,7 @@ export function firstState(destinations: readonly string[]): MigrationState {
     drained: { from: 0, to: 0 },
     accepted: [],
     unordered: 0,
-    quiet: false,
+    quiet: null,
     pending: null,
     history: [],
   };

@@ -4,6 +4,10 @@ import { Leftovers } from "./leftovers.ts";
 import type { ParityReport } from "./parity.ts";
 import type { Plan } from "./plan.ts";
 import type { MigrationState, Side } from "./state.ts";
+import { pause } from "./waiting.ts";
+
+/** How long a side is left alone when nobody asks again. */
+const QUIET_MS = 10_000;
 
 /** What a step is made with. */
 export interface SteppingParts {
@@ -44,17 +48,37 @@ export class Stepping {
   /** Announces a change, and waits until it is in force. */
   async change(read: Read, announcement: Announcement, state: MigrationState = read.state): Promise<void> {
     const { by } = this.#parts;
-    await this.changes.announce(read, { ...announcement, ...(by === undefined ? {} : { by }) }, state);
+    const who = by === undefined ? {} : { by };
+    await this.changes.announce(read, { ...announcement, ...who }, { ...state, quiet: null });
     await this.changes.settled(announcement, this.patience);
   }
 
-  /** While no new markers are sent, so that a broker comes to rest; what waits for one goes on waiting meanwhile. */
-  async quietly(run: () => Promise<void>): Promise<void> {
-    await this.changes.amend((state) => ({ ...state, quiet: true }));
+  /**
+   * Waits while no new markers are sent to a side, so that it comes to rest; what waits for one goes on waiting meanwhile.
+   * The change that follows ends it.
+   */
+  async quietly(side: Side, wait: () => Promise<void>): Promise<void> {
+    const over = new AbortController();
+    const { clock } = this.#parts;
+    const quiet = (): Promise<void> =>
+      this.changes.amend((state, now) => ({ ...state, quiet: { side, until: now + QUIET_MS } }));
+    const renewing = (async () => {
+      while (!over.signal.aborted) {
+        await pause(clock, QUIET_MS / 2, over.signal);
+        if (!over.signal.aborted) await quiet().catch(() => undefined);
+      }
+    })();
     try {
-      await run();
+      await quiet();
+      await wait();
+    } catch (error) {
+      over.abort();
+      await renewing;
+      await this.changes.amend((state) => ({ ...state, quiet: null }));
+      throw error;
     } finally {
-      await this.changes.amend((state) => ({ ...state, quiet: false }));
+      over.abort();
+      await renewing;
     }
   }
 }

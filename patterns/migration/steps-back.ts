@@ -44,11 +44,8 @@ async function leaveNew(stepping: Stepping): Promise<void> {
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
   await stepping.leftovers().move(to, from);
-  await stepping.quietly(async () => {
-    await stepping.leftovers().empty("to", to);
-    const now = await stepping.changes.read();
-    await stepping.change(now, { step: "prepared", share: 0, drained: ["to"] });
-  });
+  await stepping.quietly("to", () => stepping.leftovers().empty("to", to));
+  await stepping.change(await stepping.changes.read(), { step: "prepared", share: 0, drained: ["to"] });
 }
 
 /** Whether going back has come to where it was to go. */

@@ -60,11 +60,8 @@ async function bridgeLeftovers(stepping: Stepping, read: Read): Promise<void> {
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
   await stepping.leftovers().move(from, to);
-  await stepping.quietly(async () => {
-    await stepping.leftovers().empty("from", from);
-    const now = await stepping.changes.read();
-    await stepping.change(now, { step: "bridged", share: 100, drained: ["from"] });
-  });
+  await stepping.quietly("from", () => stepping.leftovers().empty("from", from));
+  await stepping.change(await stepping.changes.read(), { step: "bridged", share: 100, drained: ["from"] });
 }
 
 async function prove(stepping: Stepping, { accept = [] }: AdvanceOptions): Promise<void> {

@@ -1,27 +1,9 @@
+import { isMessagingError } from "anybroker";
 import { expect, test, vi } from "vitest";
-import { type Instance, World } from "./world.ts";
+import { Fleet, load } from "./load.ts";
+import { World } from "./world.ts";
 
-const CUSTOMERS = ["ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana"];
-
-/** Sells in a loop, at whichever instance lives, until it is told to stop. */
-function load(world: World, alive: () => readonly Instance[]): () => Promise<void> {
-  let over = false;
-  const one = async (customer: string): Promise<void> => {
-    while (!over) {
-      const at = (): Instance["broker"] => {
-        const all = alive();
-        return (all[Math.floor(Math.random() * all.length)] as Instance).broker;
-      };
-      await world.sell(at, customer);
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
-    }
-  };
-  const running = CUSTOMERS.map(one);
-  return async () => {
-    over = true;
-    await Promise.all(running);
-  };
-}
+const breathe = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 test("moves a service from one broker to the other under load, step by step", { timeout: 60_000 }, async () => {
   const world = new World();
@@ -32,7 +14,7 @@ test("moves a service from one broker to the other under load, step by step", { 
   expect(await control.advance()).toMatchObject({ step: "consuming" });
   for (const share of [10, 50, 100]) {
     expect(await control.advance({ share })).toMatchObject({ step: "publishing", share });
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await breathe(100);
   }
   expect(await control.advance()).toMatchObject({ step: "bridged", share: 100 });
   await stop();
@@ -47,4 +29,69 @@ test("moves a service from one broker to the other under load, step by step", { 
     expect(handled).toBe(published);
     expect(unexpected.count).toBe(0);
   }
+});
+
+test("keeps every key in order over moves and rollbacks, with a slow past and killed services", {
+  timeout: 120_000,
+}, async () => {
+  const world = new World();
+  // The old side is behind: what is published to the new one would overtake it.
+  world.before = async (_, { attempt }) => {
+    await breathe(Math.random() * 20);
+    if (attempt === 1 && Math.random() < 0.05) throw new Error("now and then");
+  };
+  const fleet = new Fleet(world);
+  await fleet.start(3);
+  const stop = load(world, () => fleet.alive);
+  fleet.terrorize(400);
+  const control = world.control();
+  await control.advance();
+  await control.advance();
+  await control.advance({ share: 40 });
+  await breathe(150);
+  await control.rollback({ share: 15 });
+  await control.advance({ share: 70 });
+  await control.rollback();
+  expect(await control.status()).toMatchObject({ step: "consuming", share: 0 });
+  await control.advance({ share: 100 });
+  await breathe(300);
+  await fleet.calm();
+  await stop();
+  await control.advance();
+  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 30_000 });
+  world.expectClosed();
+  expect(fleet.kills).toBeGreaterThan(3);
+  try {
+    await control.advance({ patienceMs: 10_000 });
+  } catch (error) {
+    if (!isMessagingError(error)) throw error;
+    throw new Error(`${error.message} ${JSON.stringify(await control.report(), null, 1)}`);
+  }
+  expect(await control.advance()).toMatchObject({ step: "retired" });
+});
+
+test("rolls back from every step, to the beginning", { timeout: 60_000 }, async () => {
+  const world = new World();
+  const instances = [await world.started(), await world.started()];
+  const stop = load(world, () => instances);
+  const control = world.control();
+  for (const options of [{}, {}, { share: 100 }, {}]) await control.advance(options);
+  await stop();
+  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await control.advance();
+  await control.advance();
+  const again = load(world, () => instances);
+  for (const step of ["proven", "bridged", "publishing", "consuming", "prepared", "new"]) {
+    expect(await control.rollback()).toMatchObject({ step });
+  }
+  await again();
+  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  world.expectClosed();
+  // And over all steps at once.
+  for (const options of [{}, {}, { share: 30 }]) await control.advance(options);
+  const third = load(world, () => instances);
+  expect(await control.rollback({ to: "new" })).toMatchObject({ step: "new", share: 0 });
+  await third();
+  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  world.expectClosed();
 });
