@@ -4,7 +4,7 @@ import { run } from "./run.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-process.exitCode = await run(process.argv.slice(2), {
+const code = await run(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
@@ -17,5 +17,11 @@ process.exitCode = await run(process.argv.slice(2), {
       for (const signal of SIGNALS) process.off(signal, interrupted);
     };
   },
-  exit: (code) => process.exit(code),
+  exit: (status) => process.exit(status),
 });
+
+// What a configuration left open, such as a pool, must not keep the command from ending.
+for (const stream of [process.stdout, process.stderr]) {
+  if (!stream.destroyed) await new Promise((resolve) => stream.write("", resolve));
+}
+process.exit(code);

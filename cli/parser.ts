@@ -7,6 +7,8 @@ import { GROUPS } from "./verbs/groups.ts";
 import { VERBS } from "./verbs/index.ts";
 
 const WIDEST = 100;
+/** What the completion script of yargs asks with. */
+const COMPLETION = "--get-yargs-completions";
 const COMMON = {
   config: { type: "string", describe: "The configuration file; else anybroker.config.ts (.mts, .js, .mjs) here" },
   broker: { type: "string", describe: "A broker of the configuration by name, or a URL; else BROKER_URL" },
@@ -37,7 +39,12 @@ export interface Command {
 /** Reads a command line. Rejects with a `CommandError` (`usage`) for one that makes no sense. */
 export async function parse(line: readonly string[], columns: number | undefined): Promise<Parsed> {
   const chosen: Command[] = [];
-  const parser = parserOf(columns, (verb, given) => void chosen.push({ verb, given: given as Command["given"] }));
+  const parser = parserOf(line, columns, (verb, given) => void chosen.push({ verb, given: given as Command["given"] }));
+  if (line.includes(COMPLETION)) {
+    // It answers by the console, and reads the line from the process: the shell asks, nobody else.
+    await parser.parseAsync();
+    return { text: "" };
+  }
   const output = await new Promise<string>((resolve, reject) => {
     const parsing = parser.parseAsync(asArguments(line), {}, (error: Error | undefined, _: unknown, text: string) => {
       if (error === undefined || error === null) resolve(text);
@@ -52,8 +59,13 @@ export async function parse(line: readonly string[], columns: number | undefined
 }
 
 /** The help of every command, by its name. For the documentation. */
-function parserOf(columns: number | undefined, choose: (verb: Verb, given: object) => void): Argv {
-  const parser = yargs([])
+function parserOf(
+  line: readonly string[],
+  columns: number | undefined,
+  choose: (verb: Verb, given: object) => void,
+): Argv {
+  // Completing, yargs reads the line once more from here.
+  const parser = yargs(line)
     .scriptName("anybroker")
     .locale("en")
     .usage(INTRODUCTION)

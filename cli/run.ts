@@ -24,7 +24,7 @@ export async function run(line: readonly string[], context: Context): Promise<nu
   try {
     const parsed = await parse(line, context.stdout.columns);
     if ("text" in parsed) {
-      context.stdout.write(`${parsed.text}\n`);
+      if (parsed.text !== "") context.stdout.write(`${parsed.text}\n`);
       return EXIT.done;
     }
     reporting = { ...reporting, json: parsed.given.json, verbose: parsed.given.verbose };

@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { EXIT } from "../../cli/exit-codes.ts";
+import { parse } from "../../cli/parser.ts";
+import { GROUPS } from "../../cli/verbs/groups.ts";
+import { VERBS } from "../../cli/verbs/index.ts";
+import { readMarked, writeMarked } from "../docs/generated.ts";
+import { ROOT } from "../package/built-package.ts";
+import { command } from "./commands.ts";
+import { COMMON, commandsReference, exitsTable } from "./reference.ts";
+
+const HOW = "made from the commands; run UPDATE=1 npx vitest run --project unit test/cli/reference.test.ts";
+
+test.for([
+  ["exits", exitsTable],
+  ["commands", commandsReference],
+] as const)("docs/cli.md has the %s as the commands define them", ([name, make]) => {
+  if (process.env.UPDATE === "1") writeMarked("docs/cli.md", name, make());
+  expect(readMarked("docs/cli.md", name), HOW).toBe(make());
+});
+
+test.for(VERBS.map(({ name }) => name))("%s teaches in its help, and has what every command has", async (name) => {
+  const definition = VERBS.find((one) => one.name === name);
+  const { code, stdout, stderr } = await command([...name.split(" "), "--help"]);
+  expect([code, stderr]).toEqual([0, ""]);
+  const help = stdout.replaceAll(/\s+/g, " ");
+  expect(help).toContain(definition?.teaches.replaceAll(/\s+/g, " "));
+  expect(help).toContain(`Examples: anybroker ${name}`);
+  for (const option of Object.keys(definition?.options ?? {})) {
+    expect(help).toContain(`--${option} `);
+    expect(COMMON).not.toContain(option);
+  }
+  for (const option of COMMON) expect(help).toContain(`--${option} `);
+  for (const exit of Object.keys(definition?.exits ?? {})) expect(Object.keys(EXIT)).toContain(exit);
+});
+
+test.for(VERBS)("the examples of $name can be read", async ({ examples }) => {
+  for (const [line] of examples) {
+    // What follows a pipe or goes to a file is the shell's.
+    const [own = ""] = line.split(/ [|>] /);
+    const words = [...own.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, word]) => quoted ?? word ?? "");
+    const parsed = await parse(words, undefined);
+    expect("verb" in parsed && line.startsWith(parsed.verb.name), line).toBe(true);
+  }
+});
+
+test("every command that changes something has a dry run, and what removes or moves asks", () => {
+  const changing = [
+    "topology create",
+    "send",
+    "publish",
+    "dlq replay",
+    "dlq discard",
+    "dlq edit",
+    "outbox retry",
+    "outbox prune",
+  ];
+  const moving = ["bridge", "migrate advance", "migrate rollback"];
+  for (const name of [...changing, ...moving]) {
+    expect(Object.keys(VERBS.find((one) => one.name === name)?.options ?? {}), name).toContain("dry-run");
+  }
+  const asking = VERBS.filter(({ options }) => "yes" in options).map(({ name }) => name);
+  expect(asking.sort()).toEqual(["dlq replay", "dlq discard", "dlq edit", "outbox prune", ...moving].sort());
+});
+
+test("help, version and completion", async () => {
+  const { code, stdout } = await command(["--help"]);
+  expect(code).toBe(0);
+  for (const { name } of VERBS) expect(stdout).toContain(`anybroker ${name.split(" ")[0]}`);
+  for (const group of Object.keys(GROUPS)) {
+    const groupHelp = (await command([group, "--help"])).stdout;
+    for (const { name } of VERBS.filter((one) => one.name.startsWith(`${group} `)))
+      expect(groupHelp).toContain(`anybroker ${name}`);
+    expect((await command([group])).code).toBe(64);
+  }
+  const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+  expect((await command(["--version"])).stdout).toBe(`${version}\n`);
+  expect((await command(["completion"])).stdout).toContain("anybroker --get-yargs-completions");
+  const none = await command([]);
+  expect([none.code, none.stdout, none.stderr]).toEqual([64, "", expect.stringContaining("anybroker --help")]);
+  expect((await command(["toplogy"])).stderr).toContain("Did you mean topology?");
+});
