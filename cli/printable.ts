@@ -28,6 +28,13 @@ export function printableLines(text: string): string {
   return text.toWellFormed().replace(CONTROLS_IN_LINES, escaped);
 }
 
+/** JSON on one line that is as safe to print; `JSON.parse` gives back the same. */
+export function printableJson(value: object): string {
+  return JSON.stringify(value).replace(CONTROLS, (character) =>
+    Array.from({ length: character.length }, (_, at) => `\\u${hexadecimal(character.charCodeAt(at), 4)}`).join(""),
+  );
+}
+
 /** The last net before a terminal: our own colours and ends of lines go through, where there are colours, and no other control. */
 export function netted(text: string, colours: boolean): string {
   if (!colours) return printableLines(text);

@@ -1,8 +1,7 @@
-import { stringifyEntry } from "../patterns/dead-letters/index.ts";
 import type { Output } from "./context.ts";
 import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
 import { hasColours, paintOf } from "./paint.ts";
-import { netted, printableLines } from "./printable.ts";
+import { netted, printableJson, printableLines } from "./printable.ts";
 import type { Secrets } from "./secrets.ts";
 
 const MOST_CAUSES = 8;
@@ -30,7 +29,7 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
       problems: problems.map(({ code, message }) => ({ code, message: secrets.masked(message) })),
       ...(verbose ? { stack: secrets.masked(stacksOf(error)) } : {}),
     };
-    stderr.write(`${stringifyEntry({ error: told })}\n`);
+    stderr.write(`${printableJson({ error: told })}\n`);
     return exit;
   }
   const colours = hasColours(stderr, env);

@@ -1,9 +1,8 @@
 import { createInterface } from "node:readline";
-import { stringifyEntry } from "../patterns/dead-letters/index.ts";
 import type { Context, Output } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 import { hasColours, type Paint, paintOf } from "./paint.ts";
-import { netted } from "./printable.ts";
+import { netted, printableJson } from "./printable.ts";
 
 /** How a command talks: results to stdout, as text or as JSON; everything else to stderr. */
 export class Terminal {
@@ -39,7 +38,7 @@ export class Terminal {
 
   /** A result on a line, or several, of text; or as JSON on one line. Resolves when there is room for more. */
   async result(json: object, text: string): Promise<void> {
-    if (this.json) await written(this.#context.stdout, `${stringifyEntry(json)}\n`);
+    if (this.json) await written(this.#context.stdout, `${printableJson(json)}\n`);
     else if (text !== "") await written(this.#context.stdout, `${netted(text, this.#colours.out)}\n`);
   }
 
