@@ -11,6 +11,7 @@ import {
 } from "../../core/index.ts";
 import { HandlerTrials } from "./handler-trials.ts";
 import { BROKER, brokerOf } from "./identifiers.ts";
+import { LoopTurns } from "./loop-turns.ts";
 import { MessageScope } from "./message-scope.ts";
 import { type PlannedHandler, planHandlers } from "./planned-handler.ts";
 
@@ -24,6 +25,7 @@ export interface Consumers {
 export class ContainerHandlers {
   readonly #perMessage: readonly ContainerModule[];
   readonly #trials: HandlerTrials | undefined;
+  readonly #turns = new LoopTurns();
   /** How many handlers there were at the last start. */
   #known = 0;
 
@@ -39,7 +41,7 @@ export class ContainerHandlers {
     const found: MessagingError[] = [...problems];
     const consumers: Consumer[] = [];
     for (const planned of handlers) {
-      const scope = new MessageScope(container, this.#perMessage, planned.handler);
+      const scope = new MessageScope(container, this.#perMessage, planned.handler, this.#turns);
       const problem = await this.#trials?.problem(scope, planned);
       if (problem !== undefined) found.push(problem);
       try {

@@ -12,25 +12,26 @@ export class HandlerTrials {
   readonly #captive = new Map<HandlerClass<never>, MessagingError>();
 
   /**
-   * Tries one handler, twice where the delivery is injected: what takes it the first time only keeps it, and would keep
-   * the first message's for all others. Resolves with the problem, if there is one.
+   * Makes a handler twice. What injects the delivery the first time only keeps it, and would keep the first message's for
+   * all others; a handler that is the same both times is kept for all messages. Resolves with the problem, if there is one.
    */
   async problem(scope: MessageScope, planned: PlannedHandler): Promise<MessagingError | undefined> {
     const { handler, title } = planned;
     const delivery = trialDelivery(planned);
-    let handles = false;
-    const look = (made: MessageHandler<never>): void => {
-      handles = typeof made.handle === "function";
-    };
+    const made: MessageHandler<never>[] = [];
+    const look = (each: MessageHandler<never>): void => void made.push(each);
     try {
       const injected = await within(TRIAL_MS, scope.construct(delivery, look));
-      const again = injected === 0 ? 0 : await within(TRIAL_MS, scope.construct(delivery, look));
+      const again = await within(TRIAL_MS, scope.construct(delivery, look));
       if (again < injected) this.#captive.set(handler, captive(title));
     } catch (cause) {
       const what = `${title}, could not be made and released as for a message`;
       return new MessagingError("invalid", `${what}; see the cause, and bind what it asks for`, { cause });
     }
-    if (!handles) return new MessagingError("invalid", `${title}, has no method handle(body, delivery)`);
+    const [first, second] = made;
+    if (typeof first?.handle !== "function")
+      return new MessagingError("invalid", `${title}, has no method handle(body, delivery)`);
+    if (first === second) scope.keep(first);
     return this.#captive.get(handler);
   }
 }

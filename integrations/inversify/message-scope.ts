@@ -1,6 +1,7 @@
 import { Container, type ContainerModule, type Newable } from "inversify";
 import type { Delivery, HandlerResult } from "../../core/index.ts";
 import { DELIVERY } from "./identifiers.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 import type { HandlerClass, MessageHandler } from "./message-handler.ts";
 
 /** Told of what could not be released after a handler had failed already; the handler's own error is the message's. */
@@ -11,18 +12,32 @@ export class MessageScope {
   readonly #parent: Container;
   readonly #perMessage: readonly ContainerModule[];
   readonly #handler: Newable<MessageHandler<never>>;
+  readonly #turns: LoopTurns;
+  #single: MessageHandler<never> | undefined;
 
-  constructor(parent: Container, perMessage: readonly ContainerModule[], handler: HandlerClass<never>) {
+  constructor(
+    parent: Container,
+    perMessage: readonly ContainerModule[],
+    handler: HandlerClass<never>,
+    turns: LoopTurns,
+  ) {
     this.#parent = parent;
     this.#perMessage = perMessage;
     this.#handler = handler as Newable<MessageHandler<never>>;
+    this.#turns = turns;
+  }
+
+  /** The handler is one and the same for all messages: nothing is made for any of them from now on. */
+  keep(single: MessageHandler<never>): void {
+    this.#single = single;
   }
 
   /**
    * Hands a message to a handler of its own. Rejects with what its construction, its `handle` or, if these went well, its
-   * release rejects with.
+   * release rejects with; or throws what its `handle` throws.
    */
-  run(body: never, delivery: Delivery, releaseFailed: ReleaseFailed): Promise<HandlerResult> {
+  run(body: never, delivery: Delivery, releaseFailed: ReleaseFailed): HandlerResult | Promise<HandlerResult> {
+    if (this.#single !== undefined) return this.#single.handle(body, delivery);
     const use = (handler: MessageHandler<never>) => handler.handle(body, delivery);
     return this.#within((child) => void child.bind(DELIVERY).toConstantValue(delivery), use, releaseFailed);
   }
@@ -47,6 +62,8 @@ export class MessageScope {
     use: (handler: MessageHandler<never>) => Result | Promise<Result>,
     releaseFailed: ReleaseFailed,
   ): Promise<Result> {
+    const turn = this.#turns.next();
+    if (turn !== undefined) await turn;
     const child = new Container({ parent: this.#parent });
     let result: Result;
     try {

@@ -10,8 +10,8 @@ export interface MessagingSettings {
    */
   readonly perMessage?: readonly ContainerModule[];
   /**
-   * Whether `start` makes each handler, as for a message, and releases it again, so that one that cannot be made is known
-   * then. Singletons that are made for it stay. Default true.
+   * Whether `start` makes each handler twice, as for a message, and releases it again, so that one that cannot be made is
+   * known then. Singletons that are made for it stay. Default true.
    */
   readonly tryHandlers?: boolean;
   /** How long running handlers may go on when the container is unbound, in milliseconds. Default 30,000. */

@@ -87,6 +87,7 @@ test("modules bind their handlers, services take the publisher only", async () =
 
 describe("lives of handlers", () => {
   let made = 0;
+  let containers = 0;
   class Counter {
     readonly number = ++made;
     handle = (): void => void done.push(`object ${this.number}`);
@@ -94,34 +95,67 @@ describe("lives of handlers", () => {
 
   beforeEach(() => {
     made = 0;
+    containers = 0;
     bindHandler(container, orders, Counter, { concurrency: 1 });
-    // The trials at start make objects too.
-    container.load(messagingModule({ broker, tryHandlers: false }));
   });
 
-  async function handleTwo(): Promise<void> {
+  /** Handles two messages, and tells how many containers were made for them. */
+  async function handleTwo(tryHandlers: boolean): Promise<number> {
+    const perMessage = [new ContainerModule(() => void containers++)];
+    container.load(messagingModule({ broker, tryHandlers, perMessage }));
     await startMessaging(container);
+    containers = 0;
     await broker.send(orders, { id: "a" });
     await broker.send(orders, { id: "b" });
     await vi.waitFor(() => expect(done).toHaveLength(2));
+    return containers;
   }
 
   test("one for each message, where it is not bound", async () => {
-    await handleTwo();
+    expect(await handleTwo(false)).toBe(2);
     expect(done).toEqual(["object 1", "object 2"]);
   });
 
-  test("one for all messages, where it is bound as a singleton", async () => {
+  test("one for each message, and one for each trial", async () => {
+    expect(await handleTwo(true)).toBe(2);
+    expect(done).toEqual(["object 3", "object 4"]);
+  });
+
+  test.for([
+    { tryHandlers: true, made: 0 },
+    { tryHandlers: false, made: 2 },
+  ])("one for all messages, where it is bound as a singleton; known by the trials: $tryHandlers", async (known) => {
     container.bind(Counter).toSelf().inSingletonScope();
-    await handleTwo();
+    expect(await handleTwo(known.tryHandlers)).toBe(known.made);
     expect(done).toEqual(["object 1", "object 1"]);
   });
 
   test("one for each message, where it is bound as transient", async () => {
     container.bind(Counter).toSelf().inTransientScope();
-    await handleTwo();
+    expect(await handleTwo(false)).toBe(2);
     expect(done).toEqual(["object 1", "object 2"]);
   });
+});
+
+test("handlers that wait for nothing leave the event loop its turns", async () => {
+  const all = 1_000;
+  let turnedAt: number | undefined;
+  class Quick {
+    handle(order: Order): void {
+      if (done.length === 0) setImmediate(() => (turnedAt = done.length));
+      done.push(order.id);
+    }
+  }
+  bindHandler(container, orders, Quick);
+  container.load(messagingModule({ broker }));
+  await startMessaging(container);
+  await broker.sendMany(
+    orders,
+    Array.from({ length: all }, (_, index) => ({ body: { id: `${index}` } })),
+  );
+  await vi.waitFor(() => expect(done).toHaveLength(all), 10_000);
+  // No more than are made between two turns, and those that ran beside them.
+  expect(turnedAt).toBeLessThan(100);
 });
 
 test("a handler that is not bound is destroyed after its message", async () => {
@@ -135,9 +169,9 @@ test("a handler that is not bound is destroyed after its message", async () => {
   bindHandler(container, orders, Closing);
   container.load(messagingModule({ broker }));
   await startMessaging(container);
-  await doneIs("closed");
+  await doneIs("closed", "closed");
   await broker.send(orders, { id: "a" });
-  await doneIs("closed", "a", "closed");
+  await doneIs("closed", "closed", "a", "closed");
 });
 
 test("what is bound in request scope is shared within a message", async () => {
@@ -203,7 +237,8 @@ describe("what is bound per message", () => {
     container.load(messagingModule({ broker, perMessage: [perMessage] }));
     await startMessaging(container);
     // By the trial.
-    expect(done.splice(0)).toEqual(["released work 1"]);
+    expect(done.splice(0)).toEqual(["released work 1", "released work 2"]);
+    made = 1;
   }
 
   test("is made anew for each, and released after its handler", async () => {
