@@ -80,7 +80,8 @@ export interface Adapter<Native = unknown> {
   /**
    * Removes what `declare` makes of a topology from the broker, with all messages on it: for tests that leave nothing
    * behind; the engine never calls it. Nobody may consume from it or send to it any more, and the adapter must not have
-   * declared any of it since it was opened, or it may make it again. What does not stand is no error.
+   * declared any of it since it was opened, or it may make it again. What does not stand is no error; what does may be seen
+   * for a moment longer.
    */
   remove?(topology: Topology): Promise<void>;
 

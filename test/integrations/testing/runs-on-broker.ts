@@ -1,6 +1,7 @@
 import type { Adapter } from "anybroker";
 import { testBroker } from "anybroker/testing";
 import { expect, test } from "vitest";
+import { until } from "../../brokers/until.ts";
 import { orders, receipts } from "./order-app.ts";
 import { testOrderApp } from "./order-app-case.ts";
 
@@ -13,10 +14,14 @@ export function testOnBroker<Native>(adapter: () => Adapter<Native>): void {
     await Promise.all(kits.map((kit) => kit.close()));
 
     const namePrefix = kits[0]?.namePrefix ?? "";
-    const later = testBroker({ adapter: adapter(), destinations: [orders], declare: "verify", namePrefix });
-    await expect(later.broker.start()).rejects.toMatchObject({
-      code: "start-failed",
-      problems: expect.arrayContaining([expect.objectContaining({ code: "not-found" })]),
+    // Brokers may take a moment to forget.
+    await until("the end of the kit's destinations", 60_000, async () => {
+      const later = testBroker({ adapter: adapter(), destinations: [orders], declare: "verify", namePrefix });
+      const started = later.broker.start().finally(() => later.close());
+      await expect(started).rejects.toMatchObject({
+        code: "start-failed",
+        problems: expect.arrayContaining([expect.objectContaining({ code: "not-found" })]),
+      });
     });
   });
 }

@@ -1,0 +1,125 @@
+import { setTimeout } from "node:timers/promises";
+import { queue, subscription, topic } from "anybroker";
+import { deadLetters } from "anybroker/dead-letters";
+import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
+import { memory, memorySpace } from "anybroker/memory";
+import { testBroker } from "anybroker/testing";
+import { expect, expectTypeOf, test } from "vitest";
+import { z } from "zod";
+
+const jobs = queue<number>("jobs", { ordered: true, key: () => "k" });
+const events = topic<number>("events");
+
+test("two tests on one broker do not meet, and find their own under the names that the application knows", async () => {
+  const space = memorySpace();
+  const kits = [1, 2].map((n) => {
+    const kit = testBroker({
+      adapter: memory({ space }),
+      destinations: [subscription(events, "all", { filter: "#" })],
+    });
+    const seen: (readonly [string, string | undefined, number])[] = [];
+    kit.broker.consume(
+      jobs,
+      (body, { destination }) => {
+        seen.push([destination, undefined, body]);
+        if (body > 1000) throw new Error("too much");
+      },
+      { retry: { attempts: 1 } },
+    );
+    kit.broker.subscribe(
+      events,
+      "all",
+      (body, { destination, subscription }) => void seen.push([destination, subscription, body]),
+      { filter: "#" },
+    );
+    return { kit, seen, n };
+  });
+  for (const { kit } of kits) await kit.broker.start();
+  for (const { kit, n } of kits) {
+    await kit.broker.send(jobs, n);
+    await kit.broker.send(jobs, 1000 + n);
+    await kit.broker.publish(events, 10 * n);
+  }
+  for (const { kit, n, seen } of kits) {
+    await kit.idle();
+    expect(seen.sort()).toEqual(
+      [
+        ["events", "all", 10 * n],
+        ["jobs", undefined, n],
+        ["jobs", undefined, 1000 + n],
+      ].sort(),
+    );
+    const [dead] = kit.deadLetters(jobs);
+    expect(dead).toMatchObject({ source: "jobs", body: 1000 + n });
+    const { entries } = await deadLetters(kit.broker, jobs).list();
+    expect(entries).toMatchObject([{ destination: "jobs", reason: "attempts" }]);
+    expect(await kit.broker.depth(jobs)).toMatchObject({ ready: 0 });
+    expect(kit.namePrefix).toMatch(/^test-[0-9a-v]{10}-$/);
+  }
+  const [one, other] = kits;
+  expect(one?.kit.namePrefix).not.toBe(other?.kit.namePrefix);
+  for (const { kit } of kits) await kit.close();
+});
+
+test("what others send under the same prefix is waited for by depth", async () => {
+  const space = memorySpace();
+  const namePrefix = "shared-";
+  await using here = testBroker({
+    adapter: memory({ space }),
+    namePrefix,
+    consume: { window: { messages: 1 }, concurrency: 1 },
+  });
+  await using there = testBroker({ adapter: memory({ space }), namePrefix, destinations: [jobs] });
+  let handled = 0;
+  here.broker.consume(jobs, async () => {
+    await setTimeout(1);
+    handled++;
+  });
+  await here.broker.start();
+  await there.broker.start();
+  await there.broker.sendMany(
+    jobs,
+    Array.from({ length: 20 }, (_, body) => ({ body })),
+  );
+  await here.idle();
+  expect(handled).toBe(20);
+  expect([here.sent(jobs).length, here.consumed(jobs).length]).toEqual([0, 20]);
+});
+
+test("several broker objects on adapters of their own share a prefix", async () => {
+  const space = memorySpace();
+  await using kit = testBroker({ adapter: () => memory({ space }), destinations: [queue("others")] });
+  const worker = kit.createBroker({ destinations: [queue("others")] });
+  worker.consume(jobs, () => {});
+  await worker.start();
+  await kit.broker.start();
+  await kit.broker.send(jobs, 1);
+  await kit.idle();
+  expect(kit.consumed(jobs)).toHaveLength(1);
+});
+
+test("patterns work on the kit's broker, in its time", async () => {
+  await using kit = testBroker();
+  const mails = queue<number>("mails");
+  let effects = 0;
+  kit.broker.consume(mails, () => void effects++, {
+    use: [idempotent(memoryIdempotencyStore())],
+  });
+  await kit.broker.start();
+  await kit.broker.send(mails, 1, { id: "m-1" });
+  await kit.broker.send(mails, 1, { id: "m-1" });
+  await kit.idle();
+  expect(effects).toBe(1);
+  expect(kit.sent(mails)).toHaveLength(2);
+});
+
+test("what is recorded has the types of the destination", () => {
+  const kit = testBroker();
+  const orders = queue("orders", { schema: z.object({ id: z.string(), total: z.coerce.number().default(0) }) });
+  expectTypeOf(kit.sent(orders)[0]?.body).toEqualTypeOf<{ id: string; total?: unknown } | undefined>();
+  expectTypeOf(kit.consumed(orders)[0]?.body).toEqualTypeOf<{ id: string; total: number } | undefined>();
+  expectTypeOf(kit.consumed(events, "all")[0]?.body).toEqualTypeOf<number | undefined>();
+  expectTypeOf(kit.deadLetters(orders)[0]?.body).toBeUnknown();
+  // @ts-expect-error a topic is consumed by its subscriptions
+  expect(() => kit.consumed(events)).toThrow();
+});
