@@ -4,6 +4,9 @@ import { run } from "./run.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
+// What waits for a message has nothing else that keeps the process alive, where the broker is in it.
+setInterval(() => {}, 2 ** 30);
+
 const code = await run(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
