@@ -17,6 +17,9 @@ const alias = [
   { find: /^anybroker\/idempotency\/sqlite$/, replacement: source("patterns/idempotency/sqlite/index.ts") },
   { find: /^anybroker\/idempotency\/conformance$/, replacement: source("test/conformance/idempotency/index.ts") },
   { find: /^anybroker\/migration$/, replacement: source("patterns/migration/index.ts") },
+  { find: /^anybroker\/migration\/file$/, replacement: source("patterns/migration/file/index.ts") },
+  { find: /^anybroker\/migration\/postgres$/, replacement: source("patterns/migration/postgres/index.ts") },
+  { find: /^anybroker\/migration\/sqlite$/, replacement: source("patterns/migration/sqlite/index.ts") },
   { find: /^anybroker\/outbox$/, replacement: source("patterns/outbox/index.ts") },
   { find: /^anybroker\/outbox\/postgres$/, replacement: source("patterns/outbox/postgres/index.ts") },
   { find: /^anybroker\/outbox\/sqlite$/, replacement: source("patterns/outbox/sqlite/index.ts") },
@@ -64,6 +67,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: brokerTests,
           testTimeout: 30_000,
+          // They wait more than they work. By default a machine of two cores would run one file at a time.
+          maxWorkers: 4,
           // Some build the package first.
           hookTimeout: 120_000,
         },

@@ -1,18 +1,9 @@
+import { belongs, MARK, PUBLISHED_AND_HANDLED } from "./marks.ts";
 import type { JournalClass, JournalCounts, JournalMark, MarkKind } from "./store.ts";
-
-const BIT: Readonly<Record<MarkKind, number>> = { published: 1, handled: 2, dead: 4 };
-const PUBLISHED_AND_HANDLED = BIT.published | BIT.handled;
 
 interface Entry {
   marks: number;
   at: number;
-}
-
-/** Whether a set of marks belongs to a class. */
-function belongs(marks: number, which: JournalClass): boolean {
-  if (which === "missing") return marks === BIT.published;
-  if (which === "dead") return (marks & BIT.dead) !== 0 && (marks & BIT.handled) === 0;
-  return (marks & BIT.handled) !== 0 && (marks & BIT.published) === 0;
 }
 
 /** Which ids of which source have which marks. */
@@ -28,9 +19,9 @@ export class Journal {
     }
     const entry = entries.get(id);
     if (entry === undefined) {
-      entries.set(id, { marks: BIT[mark], at });
+      entries.set(id, { marks: MARK[mark], at });
     } else {
-      entry.marks |= BIT[mark];
+      entry.marks |= MARK[mark];
       entry.at = at;
     }
   }
@@ -42,8 +33,8 @@ export class Journal {
       const count = (holds: (marks: number) => boolean): number => all.filter(({ marks }) => holds(marks)).length;
       return {
         source,
-        published: folded + count((marks) => (marks & BIT.published) !== 0),
-        handled: folded + count((marks) => (marks & BIT.handled) !== 0),
+        published: folded + count((marks) => (marks & MARK.published) !== 0),
+        handled: folded + count((marks) => (marks & MARK.handled) !== 0),
         missing: count((marks) => belongs(marks, "missing")),
         dead: count((marks) => belongs(marks, "dead")),
         unexpected: count((marks) => belongs(marks, "unexpected")),
@@ -59,12 +50,37 @@ export class Journal {
     return ids.sort().slice(0, limit);
   }
 
+  /** Everything that is not folded. */
+  *entries(): Generator<{
+    readonly source: string;
+    readonly id: string;
+    readonly marks: MarkKind[];
+    readonly at: number;
+  }> {
+    for (const [source, entries] of this.#sources) {
+      for (const [id, { marks, at }] of entries) {
+        const kinds = (Object.keys(MARK) as MarkKind[]).filter((kind) => (marks & MARK[kind]) !== 0);
+        yield { source, id, marks: kinds, at };
+      }
+    }
+  }
+
+  /** How many of which source were folded. */
+  folded(): IterableIterator<[string, number]> {
+    return this.#folded.entries();
+  }
+
+  addFolded(source: string, count: number): void {
+    if (!this.#sources.has(source)) this.#sources.set(source, new Map());
+    this.#folded.set(source, (this.#folded.get(source) ?? 0) + count);
+  }
+
   /** Forgets what is published and handled and had its last mark before `before`. */
   fold(before: number, limit: number): number {
     let folded = 0;
     for (const [source, entries] of this.#sources) {
       for (const [id, { marks, at }] of entries) {
-        if (folded === limit) return folded;
+        if (folded >= limit) return folded;
         if ((marks & PUBLISHED_AND_HANDLED) !== PUBLISHED_AND_HANDLED || at >= before) continue;
         entries.delete(id);
         this.#folded.set(source, (this.#folded.get(source) ?? 0) + 1);

@@ -1,0 +1,1 @@
+export { type FileMigrationStoreOptions, fileMigrationStore } from "./store.ts";

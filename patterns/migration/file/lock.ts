@@ -1,0 +1,80 @@
+import { randomUUID } from "node:crypto";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { MessagingError } from "../../../core/index.ts";
+
+/** Nobody needs a lock for so long: whoever has it is gone. */
+const STALE_MS = 10_000;
+const FIRST_WAIT_MS = 2;
+const LONGEST_WAIT_MS = 50;
+
+/** Keeps the processes of one machine from changing the same files at the same time. */
+export class FileLock {
+  readonly #path: string;
+  readonly #patienceMs: number;
+  /** Those of this process come one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(path: string, patienceMs: number) {
+    this.#path = path;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** `run` is told how to ask whether the lock is still ours: before it makes anything final. */
+  hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
+    const held = this.#last.then(() => this.#hold(run));
+    this.#last = held.catch(() => undefined);
+    return held;
+  }
+
+  async #hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
+    const token = randomUUID();
+    await this.#take(token);
+    const stillOurs = async (): Promise<void> => {
+      if ((await this.#holder()) === token) return;
+      throw new MessagingError(
+        "unreachable",
+        "the migration's files were locked by another process meanwhile; try again",
+      );
+    };
+    try {
+      return await run(stillOurs);
+    } finally {
+      if ((await this.#holder()) === token) await rm(this.#path, { force: true });
+    }
+  }
+
+  async #take(token: string): Promise<void> {
+    const until = performance.now() + this.#patienceMs;
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
+      try {
+        const file = await open(this.#path, "wx");
+        await file.writeFile(token);
+        await file.close();
+        return;
+      } catch (cause) {
+        if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
+        if (performance.now() > until) {
+          const what = "another process holds the lock of the migration's files";
+          throw new MessagingError("unreachable", `${what}; the call may be made again`, { cause });
+        }
+      }
+      await this.#breakStale(token);
+      await sleep(waitMs * (0.5 + Math.random()));
+    }
+  }
+
+  /** Moved aside rather than removed: of several who find it stale, one does it, and none removes the next one's lock. */
+  async #breakStale(token: string): Promise<void> {
+    const before = await this.#holder();
+    const { mtimeMs } = (await stat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs < STALE_MS) return;
+    const aside = `${this.#path}.${token}`;
+    if ((await this.#holder()) === before) await rename(this.#path, aside).catch(() => undefined);
+    await rm(aside, { force: true });
+  }
+
+  async #holder(): Promise<string | undefined> {
+    return readFile(this.#path, "utf8").catch(() => undefined);
+  }
+}

@@ -1,0 +1,206 @@
+import { isMessagingError, MessagingError } from "../../../core/index.ts";
+import { checkOptions } from "../../../core/names.ts";
+import { MARK } from "../marks.ts";
+import type {
+  InstanceBeat,
+  JournalClass,
+  JournalCounts,
+  JournalMark,
+  MigrationStore,
+  Seal,
+  StoredInstance,
+  StoredMigration,
+} from "../store.ts";
+import type { SqliteDatabase } from "./database.ts";
+import { prepareAll, type Statements, schemaOf } from "./statements.ts";
+
+/** The options of {@link sqliteMigrationStore}. */
+export interface SqliteMigrationStoreOptions {
+  /** What the tables' names begin with: letters, digits and `_`, beginning with no digit. Default `anybroker_migration`. */
+  readonly table?: string;
+}
+
+const TABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * A state store in a SQLite database, for the processes of one machine. Its time is the machine's. Makes its tables if they
+ * are not there.
+ *
+ * Give it a connection of its own, in WAL mode and with a short `timeout`: a call waits that long for the lock of another
+ * process, and the event loop with it. Inside of an open transaction a call rejects with `conflict`: a rollback would take
+ * back what was agreed on. The store never closes the connection. Throws `invalid` for wrong options.
+ */
+export function sqliteMigrationStore(
+  database: SqliteDatabase,
+  options: SqliteMigrationStoreOptions = {},
+): MigrationStore {
+  checkOptions("sqliteMigrationStore", options, ["table"]);
+  const { table = "anybroker_migration" } = options;
+  if (typeof table !== "string" || !TABLE.test(table)) {
+    throw new MessagingError("invalid", "sqliteMigrationStore { table } takes letters, digits and _, no digit first");
+  }
+  return new SqliteMigrationStore(
+    database,
+    asking("make the tables", () => {
+      database.exec(schemaOf(table));
+      return prepareAll(database, table);
+    }),
+  );
+}
+
+class SqliteMigrationStore implements MigrationStore {
+  readonly name = "sqlite";
+  readonly #database: SqliteDatabase;
+  readonly #statements: Statements;
+
+  constructor(database: SqliteDatabase, statements: Statements) {
+    this.#database = database;
+    this.#statements = statements;
+  }
+
+  async read(migration: string): Promise<StoredMigration> {
+    return this.#ask(() => this.#read(migration));
+  }
+
+  #read(migration: string): StoredMigration {
+    const { state, instances, now } = this.#statements;
+    const found = state.get(migration) as { readonly revision: number; readonly document: string } | undefined;
+    return {
+      revision: found?.revision ?? 0,
+      document: found?.document,
+      instances: instances.all(migration) as unknown as readonly StoredInstance[],
+      now: (now.get() as { readonly now: number }).now,
+    };
+  }
+
+  async beat(migration: string, { instance, acting, report, leaseMs }: InstanceBeat): Promise<StoredMigration> {
+    return this.#ask(() => {
+      this.#statements.beat.run(migration, instance, acting, report, leaseMs);
+      return this.#read(migration);
+    });
+  }
+
+  async leave(migration: string, instance: string): Promise<void> {
+    this.#ask(() => this.#statements.leave.run(migration, instance));
+  }
+
+  async change(migration: string, expected: number, document: string): Promise<"changed" | "conflict"> {
+    const { begin, change, clearInstances } = this.#statements;
+    return this.#ask(() => {
+      const { changes } = expected === 0 ? begin.run(migration, document) : change.run(document, migration, expected);
+      if (Number(changes) === 0) return "conflict";
+      clearInstances.run(migration);
+      return "changed";
+    });
+  }
+
+  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
+    this.#ask(() => {
+      for (const { scope, epoch } of seals) this.#statements.seal.run(migration, scope, epoch);
+    });
+  }
+
+  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const { sealed } = this.#statements;
+    return this.#ask(() =>
+      scopes.map((scope) => (sealed.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
+    );
+  }
+
+  async clearSeals(migration: string): Promise<void> {
+    this.#ask(() => this.#statements.clearSeals.run(migration));
+  }
+
+  async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
+    this.#ask(() => {
+      for (const { source, id, mark } of marks) this.#statements.mark.run(migration, source, id, MARK[mark]);
+    });
+  }
+
+  async counts(migration: string): Promise<readonly JournalCounts[]> {
+    return this.#ask(() => {
+      const counts = this.#statements.counts.all(migration) as unknown as readonly JournalCounts[];
+      const folded = this.#statements.folded.all(migration) as { readonly source: string; readonly messages: number }[];
+      const only = folded.filter(({ source }) => !counts.some((each) => each.source === source));
+      const nothing = only.map(({ source }) => ({
+        source,
+        published: 0,
+        handled: 0,
+        missing: 0,
+        dead: 0,
+        unexpected: 0,
+      }));
+      return [...counts, ...nothing].map((each) => {
+        const { messages = 0 } = folded.find(({ source }) => source === each.source) ?? {};
+        return { ...each, published: each.published + messages, handled: each.handled + messages };
+      });
+    });
+  }
+
+  async list(
+    migration: string,
+    source: string,
+    which: JournalClass,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly string[]> {
+    return this.#ask(() => {
+      const rows = this.#statements[which].all(migration, source, after ?? "", limit) as { readonly id: string }[];
+      return rows.map(({ id }) => id);
+    });
+  }
+
+  async fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
+    const { foldable, unmark, count } = this.#statements;
+    return this.#ask(() => {
+      const rows = foldable.all(migration, olderThanMs, limit) as { readonly source: string; readonly id: string }[];
+      for (const { source, id } of rows) {
+        unmark.run(migration, source, id);
+        count.run(migration, source);
+      }
+      return rows.length;
+    });
+  }
+
+  async forget(migration: string): Promise<void> {
+    const { forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded } = this.#statements;
+    this.#ask(() => {
+      for (const each of [forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded]) each.run(migration);
+    });
+  }
+
+  /** In one transaction that locks first, so that what is read is what is changed. */
+  #ask<T>(action: () => T): T {
+    const database = this.#database;
+    return asking("answer", () => {
+      if (database.isTransaction === true) {
+        throw new MessagingError(
+          "conflict",
+          "a transaction is open on the migration state store's SQLite connection; give the store a connection of its own",
+        );
+      }
+      database.exec("BEGIN IMMEDIATE");
+      try {
+        const result = action();
+        database.exec("COMMIT");
+        return result;
+      } catch (error) {
+        database.exec("ROLLBACK");
+        throw error;
+      }
+    });
+  }
+}
+
+function asking<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    if (isMessagingError(cause)) throw cause;
+    throw new MessagingError(
+      "unreachable",
+      `the migration state store's SQLite database did not ${what}; see the cause, and whether another process holds its lock`,
+      { cause },
+    );
+  }
+}
