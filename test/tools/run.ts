@@ -18,7 +18,15 @@ interface Part {
   readonly command: readonly [program: string, ...args: string[]];
 }
 
-const vitest = (project: string): Part => ({ name: project, command: ["vitest", "run", "--project", project] });
+function vitest(project: string): Part {
+  return { name: project, command: ["vitest", "run", "--project", project] };
+}
+
+/** A share of a project's test files, with brokers of its own. */
+function share(project: string, number: number, of: number): Part {
+  const { command } = vitest(project);
+  return { name: `${project}-${number}`, command: [...command, "--shard", `${number}/${of}`] };
+}
 
 /** One after the other; those of one step side by side. */
 const steps: readonly (readonly Part[])[] = [
@@ -26,7 +34,8 @@ const steps: readonly (readonly Part[])[] = [
   [{ name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] }],
   [vitest("unit")],
   // Tests against brokers mostly wait. Each run has brokers of its own, so what stops one of them disturbs only its own.
-  [vitest("brokers"), vitest("kafka"), vitest("sqs")],
+  // Those of Kafka wait longest, for members that have to be missed.
+  [vitest("brokers"), share("kafka", 1, 2), share("kafka", 2, 2), vitest("sqs")],
 ];
 
 try {
