@@ -1,4 +1,4 @@
-import { type Broker, type Delivery, deadLetter, type Middleware } from "anybroker";
+import type { Broker, Delivery, Middleware } from "anybroker";
 import {
   BROKER,
   bindHandler,
@@ -10,8 +10,8 @@ import {
   publisherOf,
   startMessaging,
 } from "anybroker/inversify";
-import { Container, ContainerModule, decorate, preDestroy } from "inversify";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Container, ContainerModule } from "inversify";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
 
 let container: Container;
@@ -85,207 +85,6 @@ test("modules bind their handlers, services take the publisher only", async () =
   await vi.waitFor(() => expect(done.toSorted()).toEqual(["billing a", "kitchen a"]));
 });
 
-describe("lives of handlers", () => {
-  let made = 0;
-  let containers = 0;
-  class Counter {
-    readonly number = ++made;
-    handle = (): void => void done.push(`object ${this.number}`);
-  }
-
-  beforeEach(() => {
-    made = 0;
-    containers = 0;
-    bindHandler(container, orders, Counter, { concurrency: 1 });
-  });
-
-  /** Handles two messages, and tells how many containers were made for them. */
-  async function handleTwo(tryHandlers: boolean): Promise<number> {
-    const perMessage = [new ContainerModule(() => void containers++)];
-    container.load(messagingModule({ broker, tryHandlers, perMessage }));
-    await startMessaging(container);
-    containers = 0;
-    await broker.send(orders, { id: "a" });
-    await broker.send(orders, { id: "b" });
-    await vi.waitFor(() => expect(done).toHaveLength(2));
-    return containers;
-  }
-
-  test("one for each message, where it is not bound", async () => {
-    expect(await handleTwo(false)).toBe(2);
-    expect(done).toEqual(["object 1", "object 2"]);
-  });
-
-  test("one for each message, and one for each trial", async () => {
-    expect(await handleTwo(true)).toBe(2);
-    expect(done).toEqual(["object 3", "object 4"]);
-  });
-
-  test.for([
-    { tryHandlers: true, made: 0 },
-    { tryHandlers: false, made: 2 },
-  ])("one for all messages, where it is bound as a singleton; known by the trials: $tryHandlers", async (known) => {
-    container.bind(Counter).toSelf().inSingletonScope();
-    expect(await handleTwo(known.tryHandlers)).toBe(known.made);
-    expect(done).toEqual(["object 1", "object 1"]);
-  });
-
-  test("one for each message, where it is bound as transient", async () => {
-    container.bind(Counter).toSelf().inTransientScope();
-    expect(await handleTwo(false)).toBe(2);
-    expect(done).toEqual(["object 1", "object 2"]);
-  });
-});
-
-test("handlers that wait for nothing leave the event loop its turns", async () => {
-  const all = 1_000;
-  let turnedAt: number | undefined;
-  class Quick {
-    handle(order: Order): void {
-      if (done.length === 0) setImmediate(() => (turnedAt = done.length));
-      done.push(order.id);
-    }
-  }
-  bindHandler(container, orders, Quick);
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await broker.sendMany(
-    orders,
-    Array.from({ length: all }, (_, index) => ({ body: { id: `${index}` } })),
-  );
-  await vi.waitFor(() => expect(done).toHaveLength(all), 10_000);
-  // No more than are made between two turns, and those that ran beside them.
-  expect(turnedAt).toBeLessThan(100);
-});
-
-test("a handler that is not bound is destroyed after its message", async () => {
-  class Closing {
-    handle = (order: Order): void => void done.push(order.id);
-    async close(): Promise<void> {
-      done.push("closed");
-    }
-  }
-  decorate(preDestroy(), Closing, "close");
-  bindHandler(container, orders, Closing);
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await doneIs("closed", "closed");
-  await broker.send(orders, { id: "a" });
-  await doneIs("closed", "closed", "a", "closed");
-});
-
-test("what is bound in request scope is shared within a message", async () => {
-  const PART = Symbol("part");
-  let made = 0;
-  class Whole {
-    readonly parts: readonly number[];
-    constructor(...parts: readonly number[]) {
-      this.parts = parts;
-    }
-    handle = (): void => void done.push(this.parts.join(" "));
-  }
-  container
-    .bind<number>(PART)
-    .toDynamicValue(() => ++made)
-    .inRequestScope();
-  container.bind(Whole).toResolvedValue((one: number, two: number) => new Whole(one, two), [PART, PART]);
-  bindHandler(container, orders, Whole);
-  container.load(messagingModule({ broker, tryHandlers: false }));
-  await startMessaging(container);
-  await broker.send(orders, { id: "a" });
-  await doneIs("1 1");
-  await broker.send(orders, { id: "b" });
-  await doneIs("1 1", "2 2");
-});
-
-describe("what is bound per message", () => {
-  const WORK = Symbol("unit of work");
-  let made = 0;
-  let fails: ReadonlySet<string>;
-
-  class Job {
-    readonly #work: string;
-    constructor(work: string) {
-      this.#work = work;
-    }
-    async handle(order: Order) {
-      done.push(`${order.id} in ${this.#work}`);
-      if (fails.has("handler")) throw new Error("the handler fails");
-      return order.id === "dead" ? deadLetter("as it says") : undefined;
-    }
-  }
-
-  const perMessage = new ContainerModule(({ bind }) => {
-    bind<string>(WORK)
-      .toDynamicValue(async () => `work ${++made}`)
-      .inSingletonScope()
-      .onDeactivation(async (work) => {
-        done.push(`released ${work}`);
-        if (fails.has("release")) throw new Error("the release fails");
-      });
-  });
-
-  beforeEach(() => {
-    made = 0;
-    fails = new Set();
-    container.bind(Job).toResolvedValue((work: string) => new Job(work), [WORK]);
-    bindHandler(container, orders, Job);
-  });
-
-  async function start(of: Broker = broker): Promise<void> {
-    broker = of;
-    container.load(messagingModule({ broker, perMessage: [perMessage] }));
-    await startMessaging(container);
-    // By the trial.
-    expect(done.splice(0)).toEqual(["released work 1", "released work 2"]);
-    made = 1;
-  }
-
-  test("is made anew for each, and released after its handler", async () => {
-    await start();
-    await broker.send(orders, { id: "a" });
-    await doneIs("a in work 2", "released work 2");
-    await broker.send(orders, { id: "dead" });
-    await doneIs("a in work 2", "released work 2", "dead in work 3", "released work 3");
-    await vi.waitFor(() => expect(broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
-  });
-
-  test("is released when the handler fails, whose failure counts", async () => {
-    const events: unknown[] = [];
-    await start(inProcess({ onEvent: (event) => events.push(event) }));
-    fails = new Set(["handler", "release"]);
-    await broker.send(orders, { id: "a" }, { id: "m" });
-    await doneIs("a in work 2", "released work 2", "a in work 3", "released work 3");
-    await vi.waitFor(() =>
-      expect(events).toContainEqual(
-        expect.objectContaining({ type: "dead-lettered", error: new Error("the handler fails") }),
-      ),
-    );
-    // What else failed is told beside it.
-    expect(events).toContainEqual({
-      type: "notice",
-      error: expect.objectContaining({
-        code: "rejected",
-        message: expect.stringMatching(/^Job, which handles queue "orders", failed on message m, .* not be released/),
-        cause: new Error("the release fails"),
-      }),
-    });
-  });
-
-  test("is a failure of the message where it cannot be released", async () => {
-    const events: unknown[] = [];
-    await start(inProcess({ onEvent: (event) => events.push(event) }));
-    fails = new Set(["release"]);
-    await broker.send(orders, { id: "a" });
-    await vi.waitFor(() =>
-      expect(events).toContainEqual(
-        expect.objectContaining({ type: "dead-lettered", error: new Error("the release fails") }),
-      ),
-    );
-    expect(done).toEqual(["a in work 2", "released work 2", "a in work 3", "released work 3"]);
-  });
-});
-
 test("a handler whose construction fails for a message has failed on it, and the next one is tried", async () => {
   let fails = false;
   class Fragile {
@@ -310,36 +109,6 @@ test("a handler whose construction fails for a message has failed on it, and the
   fails = false;
   await broker.send(orders, { id: "b" });
   await doneIs("b");
-});
-
-test("many messages at once have a container each", async () => {
-  const all = Array.from({ length: 50 }, (_, index) => `order-${index}`);
-  const gate = Promise.withResolvers<void>();
-  const seen = new Map<string, string>();
-  let running = 0;
-  class Slow {
-    readonly #delivery: Delivery;
-    constructor(delivery: Delivery) {
-      this.#delivery = delivery;
-    }
-    async handle(order: Order): Promise<void> {
-      running++;
-      await gate.promise;
-      seen.set(order.id, this.#delivery.id);
-    }
-  }
-  container.bind(Slow).toResolvedValue((delivery: Delivery) => new Slow(delivery), [DELIVERY]);
-  bindHandler(container, orders, Slow, { concurrency: all.length });
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await broker.sendMany(
-    orders,
-    all.map((id) => ({ body: { id }, options: { id: `of-${id}` } })),
-  );
-  await vi.waitFor(() => expect(running).toBe(all.length));
-  gate.resolve();
-  await vi.waitFor(() => expect(seen.size).toBe(all.length));
-  for (const id of all) expect(seen.get(id)).toBe(`of-${id}`);
 });
 
 test("a handler says its options, and middleware may be in the container", async () => {
