@@ -105,7 +105,7 @@ async function standing(sources: ReadonlySet<string>, { recording }: IdleSubject
   const lines = consumed.map(async ({ work, depth }) => {
     try {
       const { ready } = await depth();
-      return ready > 0 ? [`${ready} messages stand on ${describeAddress(work)}`] : [];
+      return ready > 0 ? [`ready to be delivered on ${describeAddress(work)}: ${ready}`] : [];
     } catch {
       return [`the depth of ${describeAddress(work)} is not known`];
     }

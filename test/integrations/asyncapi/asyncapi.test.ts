@@ -43,13 +43,16 @@ describe("the schemas of bodies", () => {
     expect(schemasOf()["queue.categories"]).toMatchObject({
       schema: { properties: { children: { items: { $ref: "#/components/schemas/queue.categories/schema" } } } },
     });
-    const Node = z.object({ $ref: z.string().default("#/no"), kind: z.literal("#") }).meta({ id: "Node" });
+    const Node = z.object({ kind: z.literal("node") }).meta({ id: "Node" });
+    const Link = z.object({ $ref: z.string() }).default({ $ref: "#/no/pointer" });
     const { schema } = schemasOf({
-      destinations: [queue("a~b".replace("~", "-"), { schema: z.object({ one: Node, other: Node }) })],
-    })["queue.a-b"] as { schema: JsonObject };
-    const pointer = "#/components/schemas/queue.a-b/schema/definitions/Node";
-    expect(schema).toMatchObject({ properties: { one: { $ref: pointer }, other: { $ref: pointer } } });
-    expect(schema).toMatchObject({ definitions: { Node: { properties: { $ref: { default: "#/no" } } } } });
+      destinations: [queue("nodes", { schema: z.object({ one: Node, default: Node, link: Link }) })],
+    })["queue.nodes"] as { schema: JsonObject };
+    const inside = { $ref: "#/components/schemas/queue.nodes/schema/definitions/Node" };
+    expect(schema).toMatchObject({
+      properties: { one: inside, default: inside, link: { default: { $ref: "#/no/pointer" } } },
+      definitions: { Node: { properties: { kind: { const: "node" } } } },
+    });
   });
 });
 

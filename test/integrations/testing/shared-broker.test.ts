@@ -1,11 +1,12 @@
 import { setTimeout } from "node:timers/promises";
-import { queue, subscription, topic } from "anybroker";
+import { MessagingError, queue, subscription, systemClock, topic } from "anybroker";
 import { deadLetters } from "anybroker/dead-letters";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
 import { memory, memorySpace } from "anybroker/memory";
 import { testBroker } from "anybroker/testing";
 import { expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
+import { Ledger } from "../../../integrations/testing/ledger.ts";
 
 const jobs = queue<number>("jobs", { ordered: true, key: () => "k" });
 const events = topic<number>("events");
@@ -84,6 +85,44 @@ test("what others send under the same prefix is waited for by depth", async () =
   await here.idle();
   expect(handled).toBe(20);
   expect([here.sent(jobs).length, here.consumed(jobs).length]).toEqual([0, 20]);
+});
+
+test("what stands on the broker is waited for, whoever sent it, and named when it stays", async () => {
+  let ready = 3;
+  const depth = async () => ({ ready: Math.max(ready--, 0), unsettled: 0, exact: false });
+  await using kit = testBroker({ adapter: Object.assign(memory(), { depth }) });
+  kit.broker.consume(jobs, () => {});
+  await kit.broker.start();
+  await kit.idle();
+  expect(ready).toBe(-1);
+  ready = Number.MAX_SAFE_INTEGER;
+  await expect(kit.idle({ timeoutMs: 50 })).rejects.toThrow(
+    /with this left:\n- ready to be delivered on queue "jobs": \d+$/,
+  );
+});
+
+test("what the broker did not take, or gave back, is not waited for twice, nor forgotten", async () => {
+  const adapter = memory();
+  const send = adapter.send.bind(adapter);
+  const refuse: typeof send = (to, batch, report) => {
+    const refused = new MessagingError("rejected", "no room for 13");
+    if (batch.some(({ id }) => id === "13")) report(0, { status: "rejected", error: refused });
+    else send(to, batch, report);
+  };
+  await using kit = testBroker({ adapter: Object.assign(adapter, { send: refuse }) });
+  kit.broker.consume(jobs, () => {});
+  await kit.broker.start();
+  await expect(kit.broker.send(jobs, 1, { id: "13" })).rejects.toMatchObject({ code: "rejected" });
+  await kit.idle({ timeoutMs: 2_000 });
+
+  const ledger = new Ledger(systemClock());
+  const work = { kind: "queue", name: "jobs" } as const;
+  const message = { id: "1", delayMs: 0, ttlMs: undefined, headers: {}, body: new Uint8Array() };
+  ledger.handedOver(work, message as never);
+  ledger.left(ledger.delivered(work, message as never), false);
+  expect(ledger.waiting()).toMatchObject([{ work, id: "1" }]);
+  ledger.left(ledger.delivered(work, message as never), true);
+  expect(ledger.waiting()).toEqual([]);
 });
 
 test("several broker objects on adapters of their own share a prefix", async () => {
