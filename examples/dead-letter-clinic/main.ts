@@ -4,7 +4,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Broker, createBroker, isMessagingError } from "anybroker";
 import { type AuditEvent, deadLetters } from "anybroker/dead-letters";
 import { memoryIdempotencyStore } from "anybroker/idempotency";
@@ -12,14 +11,13 @@ import { memorySpace } from "anybroker/memory";
 import { fromUrl } from "anybroker/url";
 import { Progress } from "../shared/progress.ts";
 import { SOON_MISSED } from "../shared/soon-missed.ts";
+import { until } from "../shared/until.ts";
 import { Clinic } from "./clinic.ts";
 import { Ledger } from "./ledger.ts";
 import { customerOrders, type OldOrder, type Order, ordersOf } from "./orders.ts";
 import { deploy } from "./worker.ts";
 
 const ORDERS = Number(process.env.ORDERS || 10_000);
-const DEADLINE_MS = 180_000;
-const LOOK_EVERY_MS = 50;
 
 const space = memorySpace();
 const newAdapter = () => fromUrl(process.env.BROKER_URL || "memory:", { ...SOON_MISSED, memory: { space } });
@@ -51,7 +49,7 @@ async function main(): Promise<void> {
   const v2 = await deploy("v2", await newAdapter(), office);
   started.push(v2);
   await Promise.all(customerOrders(ORDERS).map((order) => send(shop, order)));
-  await until("every order was tried", () => ledger.waiting === 0);
+  await until("every order was tried", () => ledger.waiting === 0, progress, soFar);
 
   const tool = createBroker(await newAdapter(), { destinations: [orders.handled], declare: "verify" });
   await tool.start();
@@ -67,7 +65,7 @@ async function main(): Promise<void> {
 
   const first = await clinic.editOne(renamed);
   ledger.edited(first);
-  await until("the edited order was handled", () => ledger.isHandled(first.id));
+  await until("the edited order was handled", () => ledger.isHandled(first.id), progress, soFar);
   say("  handled");
   for (const edited of await clinic.editOthers(renamed)) ledger.edited(edited);
   await clinic.replay(timedOut);
@@ -75,7 +73,8 @@ async function main(): Promise<void> {
   for (const { messageId } of archived) ledger.archived(messageId);
 
   // The ledger says which had none.
-  await until("every order had its end", () => ledger.open === 0).catch((error: Error) => say(error.message));
+  const closing = until("every order had its end", () => ledger.open === 0, progress, soFar);
+  await closing.catch((error: Error) => say(error.message));
   close(await clinic.left());
 }
 
@@ -91,13 +90,8 @@ async function send(shop: Broker, order: Order | OldOrder): Promise<void> {
   }
 }
 
-/** Waits until something is so. */
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  while (!isSo()) {
-    if (Number(progress.seconds) * 1_000 > DEADLINE_MS) throw new Error(`the time was up before ${what}`);
-    progress.show(`open ${ledger.open}  not tried yet ${ledger.waiting}`);
-    await sleep(LOOK_EVERY_MS);
-  }
+function soFar(): string {
+  return `open ${ledger.open}  not tried yet ${ledger.waiting}`;
 }
 
 function close(left: number): void {

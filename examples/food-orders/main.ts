@@ -1,12 +1,12 @@
 // One event for each order, and three services that hear of it, each by its own subscription and in its own container.
 // One of them is down for a while, and catches up. BROKER_URL says which broker; without it everything is in this process.
-import { setTimeout as sleep } from "node:timers/promises";
 import { subscription } from "anybroker";
 import { BROKER } from "anybroker/inversify";
 import { memorySpace } from "anybroker/memory";
 import { fromUrl } from "anybroker/url";
 import type { ContainerModule } from "inversify";
 import { Progress } from "../shared/progress.ts";
+import { until } from "../shared/until.ts";
 import { billing } from "./billing.ts";
 import { Books, SERVICES, type ServiceName } from "./books.ts";
 import { courier } from "./courier.ts";
@@ -16,8 +16,6 @@ import { type Service, startService } from "./service.ts";
 import { Shop, shop } from "./shop.ts";
 
 const ORDERS = Number(process.env.ORDERS || 300);
-const DEADLINE_MS = 120_000;
-const LOOK_EVERY_MS = 20;
 
 const placed = placedIn(Date.now().toString(36));
 const modules: Readonly<Record<ServiceName, ContainerModule>> = {
@@ -92,15 +90,16 @@ async function take({ container }: Service, from: number, to: number): Promise<v
 
 /** Waits until these services have handled so many orders. */
 async function handled(count: number, services: readonly ServiceName[]): Promise<void> {
-  while (services.some((name) => books.count(name) < count)) {
-    if (Number(progress.seconds) * 1_000 > DEADLINE_MS) throw new Error(`the time was up before ${count} were handled`);
-    progress.show(SERVICES.map((name) => `${name} ${books.count(name)}`).join("  "));
-    await sleep(LOOK_EVERY_MS);
-  }
+  const areDone = () => services.every((name) => books.count(name) >= count);
+  await until(`${count} were handled`, areDone, progress, counts);
 }
 
 function tell(what: string): void {
-  say(`${what}: ${SERVICES.map((name) => `${name} ${books.count(name)}`).join(", ")}`);
+  say(`${what}: ${counts()}`);
+}
+
+function counts(): string {
+  return SERVICES.map((name) => `${name} ${books.count(name)}`).join(", ");
 }
 
 function closeBooks(): void {

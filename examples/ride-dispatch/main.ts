@@ -1,12 +1,12 @@
 // Riders ask for rides, matching finds drivers, each ride is audited and its rider gets a receipt: on three brokers in one
 // process, behind one interface. Then the audit is computed again from the log. MATCHING_URL, AUDIT_URL and RECEIPTS_URL
 // say which brokers; without them all three are in this process.
-import { setTimeout as sleep } from "node:timers/promises";
 import { isMessagingError } from "anybroker";
 import { publisherOf } from "anybroker/inversify";
 import { fromUrl } from "anybroker/url";
 import { ContainerModule } from "inversify";
 import { Progress } from "../shared/progress.ts";
+import { until } from "../shared/until.ts";
 import { AuditBook, audit } from "./audit.ts";
 import { type Adapters, startDispatch } from "./dispatch.ts";
 import { Drivers } from "./drivers.ts";
@@ -20,8 +20,6 @@ const RIDES = Number(process.env.RIDES || 1_000);
 /** Each so many riders tap twice. */
 const TWICE_EVERY = 10;
 const DAY_MS = 24 * 60 * 60 * 1_000;
-const DEADLINE_MS = 180_000;
-const LOOK_EVERY_MS = 20;
 
 const rides = ridesIn(Date.now().toString(36));
 const requested = Array.from({ length: RIDES }, (_, index) => request(index + 1));
@@ -67,7 +65,8 @@ async function day(adapters: Adapters): Promise<number> {
     const ask = (each: Request) => riders.send(rides.requests, each, { id: each.rideId });
     const twice = requested.filter((_, index) => index % TWICE_EVERY === 0);
     await Promise.all([...requested, ...twice].map(ask));
-    await until("every ride had its receipt", () => Math.min(drivers.rides, live.rides, post.letters.size) === RIDES);
+    const isDone = () => Math.min(drivers.rides, live.rides, post.letters.size) === RIDES;
+    await until("every ride had its receipt", isDone, progress, soFar);
     return twice.length;
   } finally {
     // What still runs may finish, and tell the other brokers; then all three are closed.
@@ -80,7 +79,12 @@ async function recompute({ audit: adapter }: Adapters): Promise<AuditBook | unde
   const yesterday = new Date(Date.now() - DAY_MS);
   try {
     const book = await recomputeAudit(adapter, rides, yesterday, (unfinished) =>
-      until("the audit was recomputed", () => unfinished.rides === RIDES),
+      until(
+        "the audit was recomputed",
+        () => unfinished.rides === RIDES,
+        progress,
+        () => `read ${unfinished.rides}`,
+      ),
     );
     say(`the audit was rewound by a day, and recomputed from ${adapter.name}`);
     return book;
@@ -91,11 +95,6 @@ async function recompute({ audit: adapter }: Adapters): Promise<AuditBook | unde
   }
 }
 
-/** Waits until something is so. */
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  while (!isSo()) {
-    if (Number(progress.seconds) * 1_000 > DEADLINE_MS) throw new Error(`the time was up before ${what}`);
-    progress.show(`matched ${drivers.rides}  audited ${live.rides}  receipts ${post.letters.size}`);
-    await sleep(LOOK_EVERY_MS);
-  }
+function soFar(): string {
+  return `matched ${drivers.rides}  audited ${live.rides}  receipts ${post.letters.size}`;
 }
