@@ -141,7 +141,7 @@ function shownOf(adapter: Adapter, destination: Destination) {
 }
 
 async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
-  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
     const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
     const { version, servers } = await details(adapter, checks);
     const compared = await compare(adapter, wanted);

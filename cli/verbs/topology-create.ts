@@ -39,7 +39,7 @@ export const topologyCreate = verb({
   async run({ destinations = [], "dry-run": dryRun }, frame) {
     const wanted = wantedDestinations(frame, destinations);
     const declarations = declarationsOf(wanted);
-    return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+    return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
       const refused = declarations.problems(adapter, frame.configuration.require ?? []);
       if (refused.length > 0) throw startFailed(refused);
       const before = await compare(adapter, wanted);

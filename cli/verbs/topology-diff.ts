@@ -41,7 +41,7 @@ export async function compareAll(
   addresses: readonly string[],
 ): Promise<{ readonly label: string; readonly compared: readonly Compared[] }> {
   const wanted = wantedDestinations(frame, addresses);
-  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => ({
+  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => ({
     label,
     compared: await compare(adapter, wanted),
   }));

@@ -1,0 +1,16 @@
+import { afterAll } from "vitest";
+import { describeKafka } from "../brokers/suite.ts";
+import { verbsSuite } from "./verbs-on-broker.ts";
+
+describeKafka("the command line on Kafka", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  verbsSuite({
+    adapter: "kafka",
+    url: () => `kafka://${broker.brokers.join(",")}`,
+    prefix: place.namePrefix,
+    server: { version: null, servers: 1 },
+    consumers: 0,
+    watchesQueues: true,
+  });
+});

@@ -1,0 +1,21 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, expect } from "vitest";
+import type { VirtualHost } from "../brokers/rabbitmq/virtual-host.ts";
+import { describeRabbitMQ } from "../brokers/suite.ts";
+import { verbsSuite } from "./verbs-on-broker.ts";
+
+describeRabbitMQ("the command line on RabbitMQ", (broker) => {
+  let place: VirtualHost | undefined;
+  afterAll(() => place?.remove());
+  verbsSuite({
+    adapter: "rabbitmq",
+    async url() {
+      place = await broker.newVirtualHost();
+      return place.url;
+    },
+    prefix: `test-${randomUUID()}.`,
+    server: { version: expect.stringMatching(/^\d+\.\d+/), servers: null },
+    consumers: 0,
+    watchesQueues: false,
+  });
+});

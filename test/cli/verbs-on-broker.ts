@@ -1,0 +1,239 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createBroker, deadLetter, queue, subscription, topic } from "anybroker";
+import { memory, memorySpace } from "anybroker/memory";
+import { memoryMigrationStore, migrationControl } from "anybroker/migration";
+import { fromUrl } from "anybroker/url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Configuration } from "../../cli/configuration.ts";
+import { until } from "../brokers/until.ts";
+import { type CommandResult, type CommandWorld, command, documented } from "./commands.ts";
+
+/** A broker to try the verbs on. */
+export interface VerbsBroker {
+  /** `rabbitmq`, `kafka`, `sqs`. */
+  readonly adapter: string;
+  /** Asked for when the tests begin. */
+  url(): string | Promise<string>;
+  /** What the names of queues and topics begin with. */
+  readonly prefix: string;
+  /** What is known of the server: version and number, or null. */
+  readonly server: { readonly version: unknown; readonly servers: unknown };
+  /** How many consumers `top` sees where there are none: null where it sees none anyway. */
+  readonly consumers: number | null;
+  /** How `tail` watches a queue, or whether it refuses. */
+  readonly watchesQueues: boolean;
+}
+
+interface Order {
+  readonly id: string;
+}
+
+/** Goes through the verbs on a real broker, and reads their JSON. */
+export function verbsSuite(broker: VerbsBroker): void {
+  const orders = queue<Order>(`${broker.prefix}orders`, { key: ({ id }) => id });
+  const placed = topic<Order>(`${broker.prefix}placed`);
+  const destinations = [orders, placed, subscription(placed, "billing")];
+  const source = `${placed.name}.billing`;
+  const local = memorySpace();
+  const state = memoryMigrationStore();
+  const folder = mkdtempSync(join(tmpdir(), "anybroker-verbs-"));
+  let world: CommandWorld;
+  let url: string;
+
+  const run = async (...line: string[]): Promise<CommandResult & { readonly exit: number }> => {
+    const result = await command([...line, "--json"], world);
+    return Object.assign(result, { exit: result.code });
+  };
+  const depthOf = async (name: string): Promise<Readonly<Record<string, unknown>>> => {
+    const { json } = await run("top", name, "--once");
+    return (json.destinations as readonly Readonly<Record<string, unknown>>[])[0] ?? {};
+  };
+  /** What a broker counts it may count late. */
+  const depthBecomes = (name: string, expected: object): Promise<void> =>
+    until(`the depth of ${name}`, 60_000, async () => expect(await depthOf(name)).toMatchObject(expected));
+
+  beforeAll(async () => {
+    url = await broker.url();
+    const configuration: Configuration = {
+      broker: url,
+      brokers: { local: () => memory({ space: local }) },
+      destinations,
+      by: "ann",
+      migration: async () =>
+        migrationControl({ from: await fromUrl(url), to: memory({ space: local }), destinations, state, name: "shop" }),
+    };
+    world = { configuration, cwd: folder };
+  });
+
+  afterAll(async () => {
+    const adapter = await fromUrl(url);
+    const cleaner = createBroker(adapter, { declare: "none" });
+    await cleaner.start();
+    await adapter.remove?.({
+      mode: "none",
+      queues: [{ address: { kind: "queue", name: orders.name }, ordered: false, priorities: 1 }],
+      topics: [{ address: { kind: "topic", name: placed.name }, ordered: false }],
+      subscriptions: [
+        { address: { kind: "subscription", topic: placed.name, name: "billing" }, ordered: false, from: "now" },
+      ],
+    });
+    await cleaner.stop();
+    rmSync(folder, { recursive: true });
+  });
+
+  test("topology: what is missing is made, and stands then", { timeout: 120_000 }, async () => {
+    const before = await run("topology", "verify");
+    expect(before.exit).toBe(78);
+    expect(before.json).toMatchObject({ verified: false });
+    expect((await run("topology", "show")).json).toMatchObject({ adapter: broker.adapter, problems: [] });
+    const { exit, json } = await run("topology", "create");
+    expect([exit, json.problems]).toEqual([0, []]);
+    expect(json.created).toHaveLength(3);
+    expect((await run("topology", "diff")).json.destinations).toMatchObject(
+      destinations.map(() => ({ standing: "same" })),
+    );
+    expect((await run("topology", "verify")).json).toMatchObject({ verified: true });
+  });
+
+  test("doctor: who it is, and what everything is there", async () => {
+    const { exit, json } = await run("doctor");
+    expect(exit).toBe(0);
+    expect(json).toMatchObject({ adapter: broker.adapter, ...broker.server, problems: [], plan: null });
+    expect(json.destinations).toMatchObject([
+      { standing: "same", messages: 0, deadLetters: 0 },
+      { standing: "same" },
+      { messages: 0 },
+    ]);
+    const plan = await run("doctor", "--plan", "--to", "local");
+    expect(plan.json.plan).toMatchObject({ adapter: "memory" });
+  });
+
+  test("send and top: what is sent waits", { timeout: 120_000 }, async () => {
+    const lines = Array.from({ length: 5 }, (_, index) => JSON.stringify({ id: `o-${index}` })).join("\n");
+    const sent = await command(["send", orders.name, "--file", "-", "--lines", "--json"], { ...world, stdin: lines });
+    expect(sent.json).toMatchObject({ sent: 5, failed: 0 });
+    await depthBecomes(orders.name, { ready: 5 });
+    expect(await depthOf(orders.name)).toMatchObject({ consumers: broker.consumers, deadLetters: 0, problem: null });
+  });
+
+  test("tail and publish: events are seen, and taken from nobody", { timeout: 120_000 }, async () => {
+    const publishing: Promise<CommandResult>[] = [];
+    const tailed = await command(["tail", placed.name, "--limit", "2", "--json"], {
+      ...world,
+      watch: (printed) => {
+        if (publishing.length > 0 || !printed.includes(`watching ${placed.name}`)) return;
+        for (const id of ["e-1", "e-2"]) {
+          publishing.push(
+            command(
+              ["publish", placed.name, JSON.stringify({ id }), "--id", id, "--routing-key", "geo.us", "--json"],
+              world,
+            ),
+          );
+        }
+      },
+    });
+    for (const { code } of await Promise.all(publishing)) expect(code).toBe(0);
+    expect(tailed.code).toBe(0);
+    const events = tailed.stdout.trimEnd().split("\n").map(documented);
+    expect(events.map(({ id }) => id).sort()).toEqual(["e-1", "e-2"]);
+    expect(events[0]).toMatchObject({ routingKey: "geo.us", contentType: "application/json", bodyEncoding: "text" });
+    await depthBecomes(source, { ready: 2 });
+    const [, throwaway] = /(anybroker-tail-\w+)/.exec(tailed.stderr) ?? [];
+    if (throwaway !== undefined) {
+      await until("the end of the subscription", 60_000, async () => {
+        const { json } = await run("topology", "diff", `topic:${placed.name}/${throwaway}`);
+        expect(json.destinations).toMatchObject([{ standing: "missing" }]);
+      });
+    }
+  });
+
+  test("tail on a queue: watched without taking, or refused by name", { timeout: 120_000 }, async () => {
+    if (!broker.watchesQueues) {
+      const refused = await run("tail", orders.name);
+      expect([refused.exit, refused.stdout]).toEqual([69, ""]);
+      return;
+    }
+    const sending: Promise<CommandResult>[] = [];
+    const tailed = await command(["tail", orders.name, "--limit", "1", "--json"], {
+      ...world,
+      watch: (printed) => {
+        if (sending.length > 0 || !printed.includes(`watching ${orders.name}`)) return;
+        sending.push(command(["send", orders.name, '{"id":"o-5"}', "--id", "m-5", "--json"], world));
+      },
+    });
+    await Promise.all(sending);
+    expect(documented(tailed.stdout.trimEnd())).toMatchObject({ id: "m-5", key: "o-5" });
+    expect(await depthOf(orders.name)).toMatchObject({ ready: 6 });
+    // The others expect five.
+    const taker = createBroker(await fromUrl(url));
+    const consumer = taker.consume(orders, () => {});
+    await taker.start();
+    await until("six taken", 60_000, () => expect(consumer.status().succeeded).toBe(6));
+    await taker.stop();
+    const lines = Array.from({ length: 5 }, (_, index) => JSON.stringify({ id: `o-${index}` })).join("\n");
+    await command(["send", orders.name, "--file", "-", "--lines"], { ...world, stdin: lines });
+  });
+
+  test("dlq: looked at, edited, sent back, discarded", { timeout: 240_000 }, async () => {
+    const undertaker = createBroker(await fromUrl(url));
+    const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
+    await undertaker.start();
+    await until("five dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(5));
+    await undertaker.stop();
+    await depthBecomes(orders.name, { deadLetters: 5 });
+    const { json } = await run("dlq", "ls", orders.name, "reason = rejected");
+    const entries = json.entries as readonly { readonly id: string; readonly key: string }[];
+    expect(entries.map(({ key }) => key).sort()).toEqual(["o-0", "o-1", "o-2", "o-3", "o-4"]);
+    expect((await run("dlq", "groups", orders.name)).json).toMatchObject({ groups: [{ count: 5 }], others: 0 });
+    const first = entries.find(({ key }) => key === "o-0")?.id ?? "";
+    expect((await run("dlq", "show", orders.name, first)).json.entries).toMatchObject([
+      { key: "o-0", body: '{"id":"o-0"}' },
+    ]);
+    const edited = await run("dlq", "edit", orders.name, first, '{"id":"o-0b"}', "--yes");
+    expect([edited.exit, edited.json.editedFrom]).toEqual([0, (edited.json.entry as { messageId: string }).messageId]);
+    const replayed = await run("dlq", "replay", orders.name, "key in (o-1, o-2)", "--yes");
+    expect(replayed.json).toMatchObject({ plan: { count: 2 }, result: { done: 2, failed: 0, stopped: null } });
+    const discarded = await run("dlq", "discard", orders.name, "all", "--archive", "archive.jsonl", "--yes");
+    expect(discarded.json).toMatchObject({ result: { done: 2, failed: 0 } });
+    await depthBecomes(orders.name, { ready: 3, deadLetters: 0 });
+  });
+
+  test("bridge: to another broker and back", { timeout: 120_000 }, async () => {
+    await command(["topology", "create", "--broker", "local"], world);
+    const there = await run("bridge", orders.name, "--to", "local", "--yes");
+    expect(there.json).toMatchObject({
+      source: orders.name,
+      result: { end: "drained", moved: 3, left: 0, error: null },
+    });
+    expect(there.exit).toBe(0);
+    const back = await run("bridge", orders.name, "--from", "local", "--to", url, "--yes");
+    expect(back.json).toMatchObject({ from: "local", result: { end: "drained", moved: 3 } });
+    await depthBecomes(orders.name, { ready: 3 });
+  });
+
+  test("migrate: told, advanced and taken back", { timeout: 120_000 }, async () => {
+    expect((await run("migrate", "status")).json).toMatchObject({ name: "shop", step: "new", pending: null });
+    const { json } = await run("doctor", "--plan", "--to", "local");
+    const { lost } = json.plan as { readonly lost: readonly string[] };
+    const accept = lost.flatMap((name) => ["--accept", name]);
+    const advanced = await run("migrate", "advance", ...accept, "--yes");
+    expect([advanced.exit, advanced.json.step]).toEqual([0, "prepared"]);
+    expect((await run("migrate", "advance", "--yes")).json).toMatchObject({
+      from: { step: "prepared" },
+      step: "consuming",
+    });
+    expect((await run("migrate", "report")).json).toMatchObject({ name: "shop" });
+    expect((await run("migrate", "rollback", "--to", "new", "--yes")).json).toMatchObject({ step: "new" });
+  });
+
+  test("asyncapi: with the names that stand on the broker", async () => {
+    const { json } = await run("asyncapi", "--title", "Shop");
+    const { channels } = json.document as {
+      readonly channels: Readonly<Record<string, { readonly bindings?: object }>>;
+    };
+    expect(Object.keys(channels).length).toBeGreaterThan(1);
+    expect(Object.values(channels).every(({ bindings }) => bindings !== undefined)).toBe(true);
+  });
+}
