@@ -5,8 +5,10 @@ import {
   type Delivery,
   type Destination,
   MessagingError,
+  type Queue,
   queue,
   subscription,
+  type Topic,
   topic,
 } from "anybroker";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
@@ -29,18 +31,33 @@ export interface Numbered {
   readonly n: number;
 }
 
-export const orders = queue<Numbered>("orders", { key: ({ customer }) => customer, ordered: true });
-export const emails = queue<Numbered>("emails", { key: ({ customer }) => customer });
-export const placed = topic<Numbered>("placed", { key: ({ customer }) => customer, ordered: true });
-export const DESTINATIONS: readonly Destination[] = [
-  orders,
-  emails,
-  placed,
-  subscription(placed, "billing"),
-  subscription(placed, "shipping"),
-];
-export const SOURCES = ["orders", "emails", "placed.billing", "placed.shipping"];
-const ORDERED = ["orders", "placed.billing", "placed.shipping"];
+/** What moves: names with a prefix of their own where a broker is shared. */
+export interface Catalog {
+  readonly orders: Queue<Numbered>;
+  readonly emails: Queue<Numbered>;
+  readonly placed: Topic<Numbered>;
+  readonly destinations: readonly Destination[];
+  readonly sources: Readonly<Record<"orders" | "emails" | "billing" | "shipping", string>>;
+}
+
+export function catalog(prefix = ""): Catalog {
+  const key = ({ customer }: Numbered): string => customer;
+  const orders = queue<Numbered>(`${prefix}orders`, { key, ordered: true });
+  const emails = queue<Numbered>(`${prefix}emails`, { key });
+  const placed = topic<Numbered>(`${prefix}placed`, { key, ordered: true });
+  return {
+    orders,
+    emails,
+    placed,
+    destinations: [orders, emails, placed, subscription(placed, "billing"), subscription(placed, "shipping")],
+    sources: {
+      orders: orders.name,
+      emails: emails.name,
+      billing: `${placed.name}.billing`,
+      shipping: `${placed.name}.shipping`,
+    },
+  };
+}
 
 export const QUICK = { leaseMs: 1_500, pollMs: 50 } as const;
 
@@ -48,6 +65,8 @@ export const QUICK = { leaseMs: 1_500, pollMs: 50 } as const;
 export interface Pair {
   readonly from: () => Adapter;
   readonly to: () => Adapter;
+  /** What names begin with. */
+  readonly prefix?: string;
 }
 
 export function memoryPair(): Pair & { readonly spaces: Readonly<Record<"from" | "to", MemorySpace>> } {
@@ -74,18 +93,30 @@ export class World {
   readonly pair: Pair;
   readonly store: MigrationStore;
   readonly idempotency = memoryIdempotencyStore();
-  readonly effects = new Map<string, Effect[]>(SOURCES.map((source) => [source, []]));
-  readonly confirmed = new Map<string, Set<string>>(SOURCES.map((source) => [source, new Set()]));
-  readonly destinations: readonly Destination[];
+  readonly catalog: Catalog;
+  readonly effects = new Map<string, Effect[]>();
+  readonly confirmed = new Map<string, Set<string>>();
+  readonly options: Partial<MigrationOptions>;
+  /** How often a handler ran, over all sources. */
+  runs = 0;
   readonly #next = new Map<string, number>();
   readonly #instances = new Set<Instance>();
   /** What a handler does before its effect. */
   before: (source: string, delivery: Delivery) => Promise<void> = async () => {};
 
-  constructor(pair: Pair = memoryPair(), store: MigrationStore = memoryMigrationStore(), destinations = DESTINATIONS) {
+  constructor(
+    pair: Pair = memoryPair(),
+    store: MigrationStore = memoryMigrationStore(),
+    options: Partial<MigrationOptions> = QUICK,
+  ) {
     this.pair = pair;
     this.store = store;
-    this.destinations = destinations;
+    this.options = options;
+    this.catalog = catalog(pair.prefix);
+    for (const source of Object.values(this.catalog.sources)) {
+      this.effects.set(source, []);
+      this.confirmed.set(source, new Set());
+    }
     onTestFinished(async () => {
       await Promise.all([...this.#instances].map(({ broker }) => broker.stop({ timeoutMs: 2_000 })));
     });
@@ -95,6 +126,7 @@ export class World {
   #handler(source: string) {
     const effects = this.effects.get(source) as Effect[];
     return async (body: Numbered, delivery: Delivery): Promise<void> => {
+      this.runs++;
       await this.before(source, delivery);
       expect(Object.keys(delivery.headers)).toEqual([]);
       if (!effects.some(({ id }) => id === delivery.id)) effects.push({ id: delivery.id, ...body });
@@ -109,18 +141,19 @@ export class World {
     const store = mortal(this.store, () => dead);
     const broker = migration({
       ...adapters,
-      destinations: this.destinations,
+      destinations: this.catalog.destinations,
       state: store,
       idempotency: idempotent(this.idempotency, { leaseMs: 2_000, postponeMs: 50, waitMs: 200 }),
       onMigrationEvent: (event) => events.push(event),
       broker: { consume: { retry: { attempts: 50, delay: { firstMs: 10, maxMs: 50 } } } },
-      ...QUICK,
+      ...this.options,
       ...options,
     });
-    broker.consume(orders, this.#handler("orders"));
-    broker.consume(emails, this.#handler("emails"));
-    broker.subscribe(placed, "billing", this.#handler("placed.billing"));
-    broker.subscribe(placed, "shipping", this.#handler("placed.shipping"));
+    const { orders, emails, placed, sources } = this.catalog;
+    broker.consume(orders, this.#handler(sources.orders));
+    broker.consume(emails, this.#handler(sources.emails));
+    broker.subscribe(placed, "billing", this.#handler(sources.billing));
+    broker.subscribe(placed, "shipping", this.#handler(sources.shipping));
     const instance: Instance = {
       broker,
       events,
@@ -145,7 +178,7 @@ export class World {
     const control = migrationControl({
       from: this.pair.from(),
       to: this.pair.to(),
-      destinations: this.destinations,
+      destinations: this.catalog.destinations,
       state: this.store,
     });
     onTestFinished(() => control.close());
@@ -170,18 +203,19 @@ export class World {
       }
       throw new Error(`${id} was never confirmed`);
     };
+    const { orders, emails, placed, sources } = this.catalog;
     await insist((at) => at.send(orders, body, { id }));
-    this.confirmed.get("orders")?.add(id);
+    this.confirmed.get(sources.orders)?.add(id);
     await insist((at) => at.send(emails, body, { id }));
-    this.confirmed.get("emails")?.add(id);
+    this.confirmed.get(sources.emails)?.add(id);
     await insist((at) => at.publish(placed, body, { id }));
-    this.confirmed.get("placed.billing")?.add(id);
-    this.confirmed.get("placed.shipping")?.add(id);
+    this.confirmed.get(sources.billing)?.add(id);
+    this.confirmed.get(sources.shipping)?.add(id);
   }
 
   /** Whether every confirmed message had its effect. */
   get isClosed(): boolean {
-    return SOURCES.every((source) => this.missing(source).length === 0);
+    return [...this.effects.keys()].every((source) => this.missing(source).length === 0);
   }
 
   missing(source: string): readonly string[] {
@@ -191,11 +225,11 @@ export class World {
 
   /** Nothing lost, nothing invented, each key in order. */
   expectClosed(): void {
-    for (const source of SOURCES) {
+    for (const source of this.effects.keys()) {
       expect(this.missing(source), source).toEqual([]);
       const effects = this.effects.get(source) as Effect[];
       expect(effects.filter(({ id }) => !this.confirmed.get(source)?.has(id))).toEqual([]);
-      if (!ORDERED.includes(source)) continue;
+      if (source === this.catalog.sources.emails) continue;
       const last = new Map<string, number>();
       for (const { customer, n } of effects) {
         expect(n, `${source}: ${customer}-${n} after ${customer}-${last.get(customer)}`).toBe(
@@ -222,7 +256,7 @@ export function mortal(store: MigrationStore, isDead: () => boolean): MigrationS
 }
 
 /** A plain broker object on one side, for what is not of the migration. */
-export async function plain(adapter: Adapter, destinations: readonly Destination[] = DESTINATIONS): Promise<Broker> {
+export async function plain(adapter: Adapter, destinations: readonly Destination[]): Promise<Broker> {
   const broker = createBroker(adapter, { destinations });
   onTestFinished(() => broker.stop({ timeoutMs: 0 }));
   await broker.start();

@@ -1,0 +1,18 @@
+import { afterAll } from "vitest";
+import { useVirtualHost } from "../../adapters/conformance/virtual-host.ts";
+import { describeKafka, describeRabbitMQ } from "../../brokers/suite.ts";
+import { pairCase } from "./pair-cases.ts";
+import { inMemory, onKafka, onRabbitMQ, pairOf } from "./places.ts";
+
+describeKafka("a migration with Kafka", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  const kafka = onKafka(broker);
+  pairCase("memory to Kafka", pairOf(inMemory, kafka, place.namePrefix));
+  pairCase("Kafka to memory", pairOf(kafka, inMemory, place.namePrefix));
+  describeRabbitMQ("and RabbitMQ", (other) => {
+    const rabbit = onRabbitMQ(useVirtualHost(other));
+    pairCase("RabbitMQ to Kafka", pairOf(rabbit, kafka, place.namePrefix));
+    pairCase("Kafka to RabbitMQ", pairOf(kafka, rabbit, place.namePrefix));
+  });
+});
