@@ -18,7 +18,7 @@ import { type PlannedHandler, planHandlers } from "./planned-handler.ts";
 /** The consumers of a container, or what keeps it from having them. */
 export interface Consumers {
   readonly consumers: readonly Consumer[];
-  readonly problems: MessagingError[];
+  readonly problems: readonly MessagingError[];
 }
 
 /** The handlers that are bound in a container, on their way to consumers. */

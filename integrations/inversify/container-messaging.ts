@@ -73,11 +73,14 @@ export class ContainerMessaging implements Messaging {
     this.#brokers = this.#resolved();
     const brokers = [...this.#brokers.values()];
     const { consumers, problems } = await this.#handlers.consume(container);
-    if (problems.length === 0)
-      problems.push(...failures(await Promise.allSettled(brokers.map((each) => each.start()))));
     if (problems.length > 0) {
-      await end(brokers, consumers, 0);
+      await end([], consumers, 0);
       throw startFailed(problems);
+    }
+    const failed = failures(await Promise.allSettled(brokers.map((each) => each.start())));
+    if (failed.length > 0) {
+      await end(brokers, consumers, 0);
+      throw startFailed(failed);
     }
     this.#running = { brokers, consumers };
     for (const consumer of consumers) consumer.resume();
