@@ -34,11 +34,17 @@ interface Attachable extends Messaging {
  */
 export async function startMessaging(container: Container): Promise<Messaging> {
   if (!container.isCurrentBound(MESSAGING)) {
-    const what = "the container has no messaging: load messagingModule({ broker }) into it";
-    throw startFailed([new MessagingError("invalid", what)]);
+    throw refused("the container has no messaging: load messagingModule({ broker }) into it");
   }
-  const messaging = container.get(MESSAGING) as Attachable;
+  const [messaging, second] = container.getAll(MESSAGING) as Attachable[];
+  if (messaging === undefined || second !== undefined) {
+    throw refused("the container has messaging twice: load one messagingModule, with all { brokers } by their names");
+  }
   messaging.attach(container);
   await messaging.start();
   return messaging;
+}
+
+function refused(what: string): MessagingError {
+  return startFailed([new MessagingError("invalid", what)]);
 }

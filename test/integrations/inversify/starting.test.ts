@@ -36,6 +36,13 @@ test("a container without the module says so", async () => {
   expect(await texts()).toEqual(["invalid: the container has no messaging: load messagingModule({ broker }) into it"]);
 });
 
+test("a container with two modules says so", async () => {
+  container.load(messagingModule({ broker: inProcess() }), messagingModule({ broker: inProcess() }));
+  expect(await texts()).toEqual([
+    "invalid: the container has messaging twice: load one messagingModule, with all { brokers } by their names",
+  ]);
+});
+
 test("the module of a parent is not this container's", async () => {
   container.load(messagingModule({ broker: inProcess() }));
   expect(await problems(new Container({ parent: container }))).toHaveLength(1);
