@@ -11,6 +11,12 @@ export interface IdleOptions {
    * are left where they are. 0: only what can be done now. Default: no limit.
    */
   readonly dueWithinMs?: number;
+  /**
+   * What else has to hold, for work that no broker knows of yet, such as the rows of an outbox. Asked when nothing else is
+   * left to do; while it does not hold, time is moved in process, and otherwise it is asked again. What it throws, `idle`
+   * rejects with. Default: nothing.
+   */
+  readonly until?: () => boolean | Promise<boolean>;
   /** How long to wait, in milliseconds of real time. Default: the kit's `idleTimeoutMs`. */
   readonly timeoutMs?: number;
 }
@@ -28,14 +34,18 @@ const LOOKS = 3;
 /** From so many looks on the processor is left to others. */
 const PATIENT_AFTER = 50;
 const LONGEST_PAUSE_MS = 20;
+/** A machine that was busy elsewhere is given some looks more; an application that never rests uses them up at once. */
+const MOST_LATE_LOOKS = 100;
 
 /** Waits until a kit is idle; see {@link TestKit.idle}. */
-export async function untilIdle(subject: IdleSubject, dueWithinMs: number, timeoutMs: number): Promise<void> {
+export async function untilIdle(subject: IdleSubject, options: Required<IdleOptions>): Promise<void> {
   const { clock, recording } = subject;
-  const until = clock.monotonic() + dueWithinMs;
+  const { timeoutMs } = options;
+  const until = clock.monotonic() + options.dueWithinMs;
   const deadline = realNow() + timeoutMs;
   let version = -1;
   let still = 0;
+  let late = 0;
   for (;;) {
     await (still < PATIENT_AFTER ? turn() : pause(Math.min(still - PATIENT_AFTER, LONGEST_PAUSE_MS)));
     still = recording.ledger.version === version ? still + 1 : 0;
@@ -50,10 +60,15 @@ export async function untilIdle(subject: IdleSubject, dueWithinMs: number, timeo
       } else if (done || later) {
         const left = await standing(sources, subject);
         if (left.length > 0) await pause(LONGEST_PAUSE_MS);
-        else if (recording.ledger.version === version) return;
+        else if (recording.ledger.version === version) {
+          if (await options.until()) return;
+          if (!(clock instanceof VirtualClock && clock.step(until))) await pause(LONGEST_PAUSE_MS);
+        }
       }
     }
-    if (realNow() >= deadline) throw await timedOut(subject, timeoutMs, until);
+    if (realNow() >= deadline && (still >= LOOKS || late++ >= MOST_LATE_LOOKS)) {
+      throw await timedOut(subject, timeoutMs, until);
+    }
   }
 }
 
@@ -117,6 +132,7 @@ async function timedOut(subject: IdleSubject, timeoutMs: number, until: number):
   const { sources, handling } = look(subject, until);
   const lines = [...held(subject), ...waiting(subject, sources, until), ...engines(subject)];
   if (lines.length === 0) lines.push(...(await standing(sources, subject)));
+  if (lines.length === 0) lines.push("what `until` asks for does not hold");
   const shown = lines.slice(0, MOST_LINES).map((line) => `\n- ${line}`);
   if (lines.length > MOST_LINES) shown.push(`\n- and ${lines.length - MOST_LINES} more`);
   const frozen =

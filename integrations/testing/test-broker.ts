@@ -167,11 +167,17 @@ class Kit<Native> implements TestKit<Native> {
   }
 
   async idle(options: IdleOptions = {}): Promise<void> {
-    checkOptions("idle", options, ["dueWithinMs", "timeoutMs"]);
-    const { dueWithinMs = Number.POSITIVE_INFINITY, timeoutMs = this.#settings.idleTimeoutMs } = options;
+    checkOptions("idle", options, ["dueWithinMs", "until", "timeoutMs"]);
+    const {
+      dueWithinMs = Number.POSITIVE_INFINITY,
+      until = () => true,
+      timeoutMs = this.#settings.idleTimeoutMs,
+    } = options;
     if (options.dueWithinMs !== undefined) checkInteger("idle { dueWithinMs }", dueWithinMs, 0);
+    if (typeof until !== "function") throw new MessagingError("invalid", "idle { until } takes a function");
     checkInteger("idle { timeoutMs }", timeoutMs, 1);
-    await untilIdle({ brokers: this.#brokers, recording: this.#recording, clock: this.clock }, dueWithinMs, timeoutMs);
+    const subject = { brokers: this.#brokers, recording: this.#recording, clock: this.clock };
+    await untilIdle(subject, { dueWithinMs, until, timeoutMs });
   }
 
   clear(): void {

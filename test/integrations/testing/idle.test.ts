@@ -1,4 +1,4 @@
-import { setTimeout } from "node:timers/promises";
+import { setTimeout, setImmediate as turn } from "node:timers/promises";
 import { createBroker, deadLetter, postpone, queue, topic } from "anybroker";
 import { type TestBrokerOptions, testBroker } from "anybroker/testing";
 import fc from "fast-check";
@@ -150,6 +150,32 @@ describe("idle gives up", () => {
     await kit.close();
   });
 
+  test("also if there is always something new", async () => {
+    await using kit = testBroker({ idleTimeoutMs: 50 });
+    kit.broker.consume(work, async ({ n }) => {
+      await turn();
+      await kit.broker.send(work, { n: n + 1 });
+    });
+    await kit.broker.start();
+    await kit.broker.send(work, { n: 0 });
+    await expect(kit.idle()).rejects.toMatchObject({ code: "timeout" });
+  });
+
+  test("but not because the machine was busy meanwhile", async () => {
+    await using kit = testBroker({ idleTimeoutMs: 20 });
+    kit.broker.consume(work, () => {
+      const end = performance.now() + 30;
+      while (performance.now() < end);
+    });
+    await kit.broker.start();
+    await kit.broker.sendMany(work, [
+      { body: { n: 1 }, options: { delayMs: 1 } },
+      { body: { n: 2 }, options: { delayMs: 2 } },
+    ]);
+    await kit.idle();
+    expect(kit.consumed(work)).toHaveLength(2);
+  });
+
   test("naming ten at most", async () => {
     const { kit } = await hanging();
     for (let n = 2; n < 20; n++) await kit.broker.send(work, { n }, { delayMs: HOUR_MS });
@@ -183,6 +209,29 @@ test("a handler that waits for the virtual clock can be helped", async () => {
   await kit.clock.advance(60_000);
   await idle;
   expect(kit.consumed(work)).toHaveLength(1);
+});
+
+describe("what else is to hold", () => {
+  test("is asked when nothing else is left, and time moves until it does", async () => {
+    await using kit = testBroker();
+    kit.broker.consume(work, () => {});
+    await kit.broker.start();
+    const handled: number[] = [];
+    kit.clock.schedule(() => void kit.broker.send(work, { n: 1 }, { delayMs: HOUR_MS }), HOUR_MS);
+    await kit.idle({ until: () => handled.push(kit.consumed(work).length) > 0 && handled.at(-1) === 1 });
+    expect(handled[0]).toBe(0);
+    expect(kit.clock.monotonic()).toBe(2 * HOUR_MS);
+  });
+
+  test("is named when it does not, and rejects when it throws", async () => {
+    await using kit = testBroker({ idleTimeoutMs: 50 });
+    await expect(kit.idle({ until: async () => false })).rejects.toThrow(/\n- what `until` asks for does not hold$/);
+    const broken = () => {
+      throw new RangeError("no such table");
+    };
+    await expect(kit.idle({ until: broken })).rejects.toThrow(RangeError);
+    await expect(kit.idle({ until: true } as never)).rejects.toMatchObject({ code: "invalid" });
+  });
 });
 
 test("close ends what hangs, with its signal aborted, and a second call waits for the first", async () => {
