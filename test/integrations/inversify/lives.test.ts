@@ -1,72 +1,61 @@
 import { type Broker, type Delivery, deadLetter } from "anybroker";
 import { bindHandler, DELIVERY, messagingModule, startMessaging } from "anybroker/inversify";
-import { Container, ContainerModule, decorate, preDestroy } from "inversify";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ContainerModule, decorate, preDestroy } from "inversify";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { inProcess, type Order, orders } from "./orders.ts";
+import { useContainer } from "./world.ts";
 
-let container: Container;
-let broker: Broker;
-let done: string[];
-
-beforeEach(() => {
-  container = new Container();
-  broker = inProcess();
-  done = [];
-});
-
-afterEach(() => container.unbindAllAsync());
-
-const doneIs = (...expected: readonly string[]) => vi.waitFor(() => expect(done).toEqual(expected), 10_000);
+const world = useContainer();
 
 describe("lives of handlers", () => {
   let made = 0;
   let containers = 0;
   class Counter {
     readonly number = ++made;
-    handle = (): void => void done.push(`object ${this.number}`);
+    handle = (): void => void world.done.push(`object ${this.number}`);
   }
 
   beforeEach(() => {
     made = 0;
     containers = 0;
-    bindHandler(container, orders, Counter, { concurrency: 1 });
+    bindHandler(world.container, orders, Counter, { concurrency: 1 });
   });
 
   /** Handles two messages, and tells how many containers were made for them. */
   async function handleTwo(tryHandlers: boolean): Promise<number> {
     const perMessage = [new ContainerModule(() => void containers++)];
-    container.load(messagingModule({ broker, tryHandlers, perMessage }));
-    await startMessaging(container);
+    world.container.load(messagingModule({ broker: world.broker, tryHandlers, perMessage }));
+    await startMessaging(world.container);
     containers = 0;
-    await broker.send(orders, { id: "a" });
-    await broker.send(orders, { id: "b" });
-    await vi.waitFor(() => expect(done).toHaveLength(2));
+    await world.broker.send(orders, { id: "a" });
+    await world.broker.send(orders, { id: "b" });
+    await vi.waitFor(() => expect(world.done).toHaveLength(2));
     return containers;
   }
 
   test("one for each message, where it is not bound", async () => {
     expect(await handleTwo(false)).toBe(2);
-    expect(done).toEqual(["object 1", "object 2"]);
+    expect(world.done).toEqual(["object 1", "object 2"]);
   });
 
   test("one for each message, and one for each trial", async () => {
     expect(await handleTwo(true)).toBe(2);
-    expect(done).toEqual(["object 3", "object 4"]);
+    expect(world.done).toEqual(["object 3", "object 4"]);
   });
 
   test.for([
     { tryHandlers: true, made: 0 },
     { tryHandlers: false, made: 2 },
   ])("one for all messages, where it is bound as a singleton; known by the trials: $tryHandlers", async (known) => {
-    container.bind(Counter).toSelf().inSingletonScope();
+    world.container.bind(Counter).toSelf().inSingletonScope();
     expect(await handleTwo(known.tryHandlers)).toBe(known.made);
-    expect(done).toEqual(["object 1", "object 1"]);
+    expect(world.done).toEqual(["object 1", "object 1"]);
   });
 
   test("one for each message, where it is bound as transient", async () => {
-    container.bind(Counter).toSelf().inTransientScope();
+    world.container.bind(Counter).toSelf().inTransientScope();
     expect(await handleTwo(false)).toBe(2);
-    expect(done).toEqual(["object 1", "object 2"]);
+    expect(world.done).toEqual(["object 1", "object 2"]);
   });
 });
 
@@ -75,36 +64,36 @@ test("handlers that wait for nothing leave the event loop its turns", async () =
   let turnedAt: number | undefined;
   class Quick {
     handle(order: Order): void {
-      if (done.length === 0) setImmediate(() => (turnedAt = done.length));
-      done.push(order.id);
+      if (world.done.length === 0) setImmediate(() => (turnedAt = world.done.length));
+      world.done.push(order.id);
     }
   }
-  bindHandler(container, orders, Quick);
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await broker.sendMany(
+  bindHandler(world.container, orders, Quick);
+  world.container.load(messagingModule({ broker: world.broker }));
+  await startMessaging(world.container);
+  await world.broker.sendMany(
     orders,
     Array.from({ length: all }, (_, index) => ({ body: { id: `${index}` } })),
   );
-  await vi.waitFor(() => expect(done).toHaveLength(all), 10_000);
+  await vi.waitFor(() => expect(world.done).toHaveLength(all), 10_000);
   // No more than are made between two turns, and those that ran beside them.
   expect(turnedAt).toBeLessThan(100);
 });
 
 test("a handler that is not bound is destroyed after its message", async () => {
   class Closing {
-    handle = (order: Order): void => void done.push(order.id);
+    handle = (order: Order): void => void world.done.push(order.id);
     async close(): Promise<void> {
-      done.push("closed");
+      world.done.push("closed");
     }
   }
   decorate(preDestroy(), Closing, "close");
-  bindHandler(container, orders, Closing);
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await doneIs("closed", "closed");
-  await broker.send(orders, { id: "a" });
-  await doneIs("closed", "closed", "a", "closed");
+  bindHandler(world.container, orders, Closing);
+  world.container.load(messagingModule({ broker: world.broker }));
+  await startMessaging(world.container);
+  await world.doneIs("closed", "closed");
+  await world.broker.send(orders, { id: "a" });
+  await world.doneIs("closed", "closed", "a", "closed");
 });
 
 test("what is bound in request scope is shared within a message", async () => {
@@ -115,20 +104,20 @@ test("what is bound in request scope is shared within a message", async () => {
     constructor(...parts: readonly number[]) {
       this.parts = parts;
     }
-    handle = (): void => void done.push(this.parts.join(" "));
+    handle = (): void => void world.done.push(this.parts.join(" "));
   }
-  container
+  world.container
     .bind<number>(PART)
     .toDynamicValue(() => ++made)
     .inRequestScope();
-  container.bind(Whole).toResolvedValue((one: number, two: number) => new Whole(one, two), [PART, PART]);
-  bindHandler(container, orders, Whole);
-  container.load(messagingModule({ broker, tryHandlers: false }));
-  await startMessaging(container);
-  await broker.send(orders, { id: "a" });
-  await doneIs("1 1");
-  await broker.send(orders, { id: "b" });
-  await doneIs("1 1", "2 2");
+  world.container.bind(Whole).toResolvedValue((one: number, two: number) => new Whole(one, two), [PART, PART]);
+  bindHandler(world.container, orders, Whole);
+  world.container.load(messagingModule({ broker: world.broker, tryHandlers: false }));
+  await startMessaging(world.container);
+  await world.broker.send(orders, { id: "a" });
+  await world.doneIs("1 1");
+  await world.broker.send(orders, { id: "b" });
+  await world.doneIs("1 1", "2 2");
 });
 
 describe("what is bound per message", () => {
@@ -142,7 +131,7 @@ describe("what is bound per message", () => {
       this.#work = work;
     }
     async handle(order: Order) {
-      done.push(`${order.id} in ${this.#work}`);
+      world.done.push(`${order.id} in ${this.#work}`);
       if (fails.has("handler")) throw new Error("the handler fails");
       return order.id === "dead" ? deadLetter("as it says") : undefined;
     }
@@ -153,7 +142,7 @@ describe("what is bound per message", () => {
       .toDynamicValue(async () => `work ${++made}`)
       .inSingletonScope()
       .onDeactivation(async (work) => {
-        done.push(`released ${work}`);
+        world.done.push(`released ${work}`);
         if (fails.has("release")) throw new Error("the release fails");
       });
   });
@@ -161,34 +150,34 @@ describe("what is bound per message", () => {
   beforeEach(() => {
     made = 0;
     fails = new Set();
-    container.bind(Job).toResolvedValue((work: string) => new Job(work), [WORK]);
-    bindHandler(container, orders, Job);
+    world.container.bind(Job).toResolvedValue((work: string) => new Job(work), [WORK]);
+    bindHandler(world.container, orders, Job);
   });
 
-  async function start(of: Broker = broker): Promise<void> {
-    broker = of;
-    container.load(messagingModule({ broker, perMessage: [perMessage] }));
-    await startMessaging(container);
+  async function start(of: Broker = world.broker): Promise<void> {
+    world.broker = of;
+    world.container.load(messagingModule({ broker: world.broker, perMessage: [perMessage] }));
+    await startMessaging(world.container);
     // By the trial.
-    expect(done.splice(0)).toEqual(["released work 1", "released work 2"]);
+    expect(world.done.splice(0)).toEqual(["released work 1", "released work 2"]);
     made = 1;
   }
 
   test("is made anew for each, and released after its handler", async () => {
     await start();
-    await broker.send(orders, { id: "a" });
-    await doneIs("a in work 2", "released work 2");
-    await broker.send(orders, { id: "dead" });
-    await doneIs("a in work 2", "released work 2", "dead in work 3", "released work 3");
-    await vi.waitFor(() => expect(broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
+    await world.broker.send(orders, { id: "a" });
+    await world.doneIs("a in work 2", "released work 2");
+    await world.broker.send(orders, { id: "dead" });
+    await world.doneIs("a in work 2", "released work 2", "dead in work 3", "released work 3");
+    await vi.waitFor(() => expect(world.broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
   });
 
   test("is released when the handler fails, whose failure counts", async () => {
     const events: unknown[] = [];
     await start(inProcess({ onEvent: (event) => events.push(event) }));
     fails = new Set(["handler", "release"]);
-    await broker.send(orders, { id: "a" }, { id: "m" });
-    await doneIs("a in work 2", "released work 2", "a in work 3", "released work 3");
+    await world.broker.send(orders, { id: "a" }, { id: "m" });
+    await world.doneIs("a in work 2", "released work 2", "a in work 3", "released work 3");
     await vi.waitFor(() =>
       expect(events).toContainEqual(
         expect.objectContaining({ type: "dead-lettered", error: new Error("the handler fails") }),
@@ -209,13 +198,13 @@ describe("what is bound per message", () => {
     const events: unknown[] = [];
     await start(inProcess({ onEvent: (event) => events.push(event) }));
     fails = new Set(["release"]);
-    await broker.send(orders, { id: "a" });
+    await world.broker.send(orders, { id: "a" });
     await vi.waitFor(() =>
       expect(events).toContainEqual(
         expect.objectContaining({ type: "dead-lettered", error: new Error("the release fails") }),
       ),
     );
-    expect(done).toEqual(["a in work 2", "released work 2", "a in work 3", "released work 3"]);
+    expect(world.done).toEqual(["a in work 2", "released work 2", "a in work 3", "released work 3"]);
   });
 });
 
@@ -235,11 +224,11 @@ test("many messages at once have a container each", async () => {
       seen.set(order.id, this.#delivery.id);
     }
   }
-  container.bind(Slow).toResolvedValue((delivery: Delivery) => new Slow(delivery), [DELIVERY]);
-  bindHandler(container, orders, Slow, { concurrency: all.length });
-  container.load(messagingModule({ broker }));
-  await startMessaging(container);
-  await broker.sendMany(
+  world.container.bind(Slow).toResolvedValue((delivery: Delivery) => new Slow(delivery), [DELIVERY]);
+  bindHandler(world.container, orders, Slow, { concurrency: all.length });
+  world.container.load(messagingModule({ broker: world.broker }));
+  await startMessaging(world.container);
+  await world.broker.sendMany(
     orders,
     all.map((id) => ({ body: { id }, options: { id: `of-${id}` } })),
   );
