@@ -328,7 +328,7 @@ export class MovingBroker<Native> implements Migration<Native> {
         await this.#follower.start();
         this.#state = "started";
       } catch (error) {
-        await Promise.all(this.#sides.started().map((side) => this.#sides.stop(side)));
+        await this.#stopSides(0);
         this.#state = "stopped";
         throw error;
       }
@@ -339,16 +339,21 @@ export class MovingBroker<Native> implements Migration<Native> {
     return this.#inTurn("stop", async () => {
       if (this.#state === "started") {
         this.#state = "stopping";
+        const stopMs = options.timeoutMs ?? DEFAULT_STOP_MS;
         // Handlers may send until they are done, so the state is followed until then.
-        await Promise.all(
-          this.#sides.started().map((side) => this.#sides.stop(side, options.timeoutMs ?? DEFAULT_STOP_MS)),
-        );
+        await this.#stopSides(stopMs);
         this.#router.close();
         await this.#follower.stop();
+        // What was followed to the last may have started one.
+        await this.#stopSides(stopMs);
         this.#seals.stop();
       }
       this.#state = "stopped";
     });
+  }
+
+  async #stopSides(timeoutMs: number): Promise<void> {
+    await Promise.all((["from", "to"] as const).map((side) => this.#sides.stop(side, timeoutMs)));
   }
 
   /** One after another; a call while the last one asked for is of its kind shares it. */
