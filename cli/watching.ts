@@ -1,119 +1,60 @@
-import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
-import type { Adapter, IncomingMessage, SubscriptionDeclaration, Topology } from "../core/adapter.ts";
-import { startFailed } from "../core/engine/start-failed.ts";
-import type { MessagingError } from "../core/errors.ts";
+import type { Watcher } from "../core/adapter.ts";
+import { describeAddress, type QueueAddress, type TopicAddress } from "../core/address.ts";
+import { isMessagingError } from "../core/errors.ts";
+import { pause } from "../patterns/dead-letters/waiting.ts";
 import { CommandError } from "./exit-codes.ts";
-import type { Frame } from "./frame.ts";
-import { withBroker } from "./frame.ts";
-import { watchExchange } from "./watching-rabbitmq.ts";
+import { type Frame, withBroker } from "./frame.ts";
 
 /** What is watched, and what is done with what is seen. */
 export interface Watching {
-  readonly kind: "queue" | "topic";
-  readonly name: string;
-  readonly ordered: boolean;
-  readonly filter: string | undefined;
-  /** Told when it begins: what is published from then on is seen. */
-  begun(how: string): void;
+  readonly of: QueueAddress | TopicAddress;
+  /** Told when it begins: what is sent from then on is seen. */
+  begun(): void;
   /** Called one batch at a time. */
-  seen(batch: readonly IncomingMessage[]): Promise<void>;
+  readonly seen: Watcher["seen"];
 }
 
-const WINDOW = 100;
-const NOTHING: Topology = { mode: "none", queues: [], topics: [], subscriptions: [] };
+const AGAIN_MS = 500;
 
 /**
- * Shows what is published from now on, without taking it from anybody, until the signal is aborted. On RabbitMQ by an
- * exclusive queue, which is gone with its connection whatever happens; elsewhere by a subscription of its own, which is
- * removed at the end. Rejects with a `CommandError` for what can only be seen by taking it.
+ * Shows what is sent from now on, without taking it from anybody, until the signal is aborted. What comes while the
+ * connection is away is not shown. Rejects with a `CommandError` for what can only be seen by taking it.
  */
-export async function watch(frame: Frame, watching: Watching, signal: AbortSignal): Promise<void> {
-  const leftover = await withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter }) => {
-    refuseTaking(adapter, watching);
-    const problems = await adapter.declare({ ...NOTHING, mode: "verify", ...watchedTopology(watching) });
-    if (problems.length > 0) throw startFailed(problems);
-    if (adapter.name === "rabbitmq") {
-      await watchExchange(adapter as RabbitMQAdapter, watching, signal);
-      return undefined;
-    }
-    const declaration = throwaway(watching);
-    await watchSubscription(adapter, declaration, watching, signal);
-    return declaration;
-  });
-  if (leftover === undefined) return;
-  // By a connection that did not declare it, since that would make it again; and also after Ctrl-C.
-  const { signal: never } = new AbortController();
-  await withBroker(frame, { destinations: [], declare: "none", signal: never }, async ({ adapter }) =>
-    adapter.remove?.({ ...NOTHING, subscriptions: [leftover] }),
-  );
-}
-
-function refuseTaking(adapter: Adapter, { kind, name }: Watching): void {
-  if (kind === "queue" && adapter.name !== "kafka") {
-    const text = `a queue on ${adapter.name} shows its messages only to those who take them, and tail takes nothing: queue "${name}" cannot be watched. "anybroker top" counts it, "anybroker dlq ls" shows what is dead`;
-    throw new CommandError("unavailable", text);
-  }
-  if (kind === "topic" && adapter.name !== "rabbitmq" && adapter.remove === undefined) {
-    throw new CommandError(
-      "unavailable",
-      `${adapter.name} cannot remove a subscription again, so none is made: topic "${name}" cannot be watched`,
-    );
-  }
-}
-
-function watchedTopology({ kind, name, ordered }: Watching): Partial<Topology> {
-  if (kind === "topic") return { topics: [{ address: { kind, name }, ordered }] };
-  return { queues: [{ address: { kind, name }, ordered, priorities: 1 }] };
-}
-
-/** On Kafka a queue is read like a topic, by whoever has a position of their own. */
-function throwaway({ name, ordered, filter }: Watching): SubscriptionDeclaration {
-  const address = {
-    kind: "subscription",
-    topic: name,
-    name: `anybroker-tail-${crypto.randomUUID().slice(0, 8)}`,
-  } as const;
-  return { address, ordered, from: "now", ...(filter === undefined ? {} : { filter }) };
-}
-
-async function watchSubscription(
-  adapter: Adapter,
-  declaration: SubscriptionDeclaration,
-  { ordered, begun, seen }: Watching,
-  signal: AbortSignal,
-): Promise<void> {
-  const problems: readonly MessagingError[] = await adapter.declare({
-    ...NOTHING,
-    mode: "create",
-    subscriptions: [declaration],
-  });
-  if (problems.length > 0) throw startFailed(problems);
-  const ended = Promise.withResolvers<void>();
-  let last = Promise.resolve();
-  const receiver = await adapter.receive(
-    declaration.address,
-    { window: WINDOW, ordered, subscription: declaration },
-    {
-      deliver(batch) {
-        last = last.then(async () => {
-          if (!signal.aborted) await seen(batch);
-          await receiver.settle(batch.map(({ token }) => ({ token, action: "ack" })));
+export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
+  await withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter }) => {
+    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to`, of);
+    for (let hasBegun = false; !signal.aborted; ) {
+      const ended = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => ended.resolve(), { once: true });
+      try {
+        const end = await adapter.watch(of, {
+          seen: (batch) => seen(batch).catch(ended.reject),
+          ended: (cause) => {
+            frame.terminal.note(frame.terminal.notePaint.yellow(frame.secrets.masked(cause.message)));
+            ended.resolve();
+          },
         });
-        last.catch(ended.reject);
-      },
-      lost: () => {},
-      recall: () => {},
-      stalled: () => {},
-      flowing: () => {},
-    },
+        if (!hasBegun) begun();
+        hasBegun = true;
+        try {
+          await ended.promise;
+        } finally {
+          await end();
+        }
+      } catch (error) {
+        if (isMessagingError(error, "unsupported")) throw cannot(error.message, of);
+        // Away for a while, after it had begun.
+        if (!hasBegun || !isMessagingError(error, "unreachable")) throw error;
+      }
+      await pause(frame.context.clock, AGAIN_MS, signal);
+    }
+  });
+}
+
+function cannot(why: string, of: QueueAddress | TopicAddress): CommandError {
+  const instead = '"anybroker top" counts what waits, "anybroker dlq ls" shows what is dead';
+  return new CommandError(
+    "unavailable",
+    `tail takes nothing, and ${describeAddress(of)} cannot be watched: ${why}. ${instead}`,
   );
-  try {
-    begun(`by a subscription of its own, ${declaration.address.name}, which is removed at the end`);
-    if (signal.aborted) return;
-    signal.addEventListener("abort", () => ended.resolve(), { once: true });
-    await ended.promise;
-    await last;
-  } finally {
-    await receiver.close();
-  }
 }

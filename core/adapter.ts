@@ -78,6 +78,14 @@ export interface Adapter<Native = unknown> {
   rewind?(of: SubscriptionAddress, to: StartPosition): Promise<void>;
 
   /**
+   * Shows what is sent to a topic or queue from now on, without taking it from anybody, until the result is called, which
+   * leaves nothing behind on the broker. For people who look: what comes while the connection is away may not be shown, nor
+   * what comes faster than it is looked at. Resolves when it watches. Rejects with `not-found`, and with `unsupported` for
+   * what can be seen only by taking it. While a topic is watched, an event that no subscription takes may count as taken.
+   */
+  watch?(of: QueueAddress | TopicAddress, watcher: Watcher<Native>): Promise<() => Promise<void>>;
+
+  /**
    * Removes what `declare` makes of a topology from the broker, with all messages on it: for tests that leave nothing
    * behind; the engine never calls it. Nobody may consume from it or send to it any more, and the adapter must not have
    * declared any of it since it was opened, or it may make it again. What does not stand is no error; what does may be seen
@@ -260,6 +268,14 @@ export interface DeliverySink<Native = unknown> {
   stalled(cause: MessagingError): void;
   /** The receiver takes messages again, though none may have come. Does nothing unless it was stalled. */
   flowing(): void;
+}
+
+/** Who watches; see {@link Adapter.watch}. */
+export interface Watcher<Native = unknown> {
+  /** What came. Tokens are undefined. Nothing more is shown before it has resolved. Never rejects. */
+  seen(batch: readonly IncomingMessage<Native>[]): Promise<void>;
+  /** It cannot watch any more, as when the connection is gone: watch again. Called once at most, and not behind the end. */
+  ended(cause: MessagingError): void;
 }
 
 /** Done with a delivery: `ack` removes it, `release` gives it back to be delivered again as soon as possible. */

@@ -12,9 +12,17 @@ import type {
   SendReport,
   StartPosition,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, DeadLettersAddress, Source, SubscriptionAddress } from "../../core/address.ts";
+import type {
+  Address,
+  DeadLettersAddress,
+  QueueAddress,
+  Source,
+  SubscriptionAddress,
+  TopicAddress,
+} from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
@@ -103,6 +111,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
     return this.#session.use((session) => session.rewind(of, to));
+  }
+
+  watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
+    return this.#session.use((session) => session.watch(of, watcher));
   }
 
   remove(topology: Topology): Promise<void> {

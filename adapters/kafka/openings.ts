@@ -5,7 +5,7 @@ import { type Log, PARTITION, PartitionLog } from "./dead-letters/index.ts";
 import type { GroupMember, MemberOwner } from "./group/contract.ts";
 import { openMember } from "./group/member.ts";
 import type { Settings } from "./options.ts";
-import type { KafkaClient } from "./port.ts";
+import type { KafkaClient, TopicPartition } from "./port.ts";
 import { decodeRecords } from "./records/decode.ts";
 import type { Trimmer } from "./topology/trimmer.ts";
 
@@ -78,14 +78,16 @@ export class Openings {
 
   /** The one partition of a topic of dead letters. */
   deadLetters(topic: string): Log {
-    return new PartitionLog(
-      { topic, partition: PARTITION },
-      {
-        connection: this.#client.connection(),
-        decode: decodeRecords,
-        clock: this.#clock,
-        patienceMs: this.#settings.requestTimeoutMs,
-      },
-    );
+    return this.log({ topic, partition: PARTITION });
+  }
+
+  /** Reads a partition, whoever consumes from it. */
+  log(at: TopicPartition): Log {
+    return new PartitionLog(at, {
+      connection: this.#client.connection(),
+      decode: decodeRecords,
+      clock: this.#clock,
+      patienceMs: this.#settings.requestTimeoutMs,
+    });
   }
 }

@@ -9,8 +9,16 @@ import type {
   SendReport,
   StartPosition,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
-import type { Address, DeadLettersAddress, Source, SubscriptionAddress } from "../../core/address.ts";
+import type {
+  Address,
+  DeadLettersAddress,
+  QueueAddress,
+  Source,
+  SubscriptionAddress,
+  TopicAddress,
+} from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { browseDeadLetters } from "./browsing.ts";
@@ -29,6 +37,7 @@ import { Sender } from "./sender.ts";
 import { lag } from "./topology/depth.ts";
 import { rewind } from "./topology/positions.ts";
 import { Trimmer } from "./topology/trimmer.ts";
+import { watchLogs } from "./watching.ts";
 
 /** Everything between one `open` and its `close`. */
 export class Session {
@@ -136,6 +145,11 @@ export class Session {
 
   browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
     return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+  }
+
+  watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
+    const { openings } = this.#receiving;
+    return watchLogs(this.#cluster, topicName(of), (at) => openings.log(at), watcher);
   }
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {

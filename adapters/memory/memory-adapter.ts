@@ -12,19 +12,24 @@ import {
   type IncomingMessage,
   MessagingError,
   type OutgoingMessage,
+  type QueueAddress,
   type ReceiveOptions,
   type Receiver,
   type SendLimits,
   type SendReport,
   type SendResult,
   type Source,
+  type TopicAddress,
   type Topology,
+  type Watcher,
 } from "../../core/index.ts";
 import { memoryCapabilities } from "./capabilities.ts";
-import { incoming, MemoryReceiver } from "./memory-receiver.ts";
+import { incoming, MemoryReceiver, shown } from "./memory-receiver.ts";
 import { type MemorySpace, spaceName } from "./memory-space.ts";
 
 const BROWSE_BATCH = 256;
+/** What those who watch are behind by at most; what comes then they do not see. */
+const MOST_UNSEEN = 10_000;
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
 /** The in-process broker. Confirms at once; everything else is as on a broker of its own. */
@@ -90,7 +95,10 @@ export class MemoryAdapter implements Adapter<undefined> {
   #send(to: Address, message: OutgoingMessage, index: number, report: SendReport): void {
     const queue = this.space.queue(to);
     if (queue === undefined) report(index, { status: "rejected", error: notFound(to) });
-    else queue.offer(message, index, report);
+    else {
+      this.space.show(to, message);
+      queue.offer(message, index, report);
+    }
   }
 
   #publish(to: Address & { kind: "topic" }, message: OutgoingMessage, index: number, report: SendReport): void {
@@ -106,6 +114,7 @@ export class MemoryAdapter implements Adapter<undefined> {
       return;
     }
     for (const queue of queues) queue.put(message);
+    this.space.show(to, message);
     report(index, CONFIRMED);
   }
 
@@ -133,8 +142,19 @@ export class MemoryAdapter implements Adapter<undefined> {
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }
 
-  async remove({ queues, topics, subscriptions }: Topology): Promise<void> {
-    for (const { address } of [...queues, ...topics, ...subscriptions]) this.space.remove(address);
+  async watch(of: QueueAddress | TopicAddress, { seen }: Watcher<undefined>): Promise<() => Promise<void>> {
+    if (!this.space.has(of)) throw notFound(of);
+    let last: Promise<void> = Promise.resolve();
+    let waiting = 0;
+    const end = this.space.watch(of, (message) => {
+      if (waiting >= MOST_UNSEEN) return;
+      waiting++;
+      last = last.then(() => seen([shown(message)])).then(() => void waiting--);
+    });
+    return async () => {
+      end();
+      await last;
+    };
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import {
   type DeliveryToken,
   type IncomingMessage,
   MessagingError,
+  type OutgoingMessage,
   type ReceiveOptions,
   type Receiver,
   type Settlement,
@@ -137,8 +138,16 @@ export class MemoryReceiver implements Receiver {
   }
 }
 
+/** A message that is only looked at, in the terms of the seam. */
+export function shown(message: OutgoingMessage): IncomingMessage<undefined> {
+  return incoming({ message, redeliveries: 0 }, undefined);
+}
+
 /** A stored message in the terms of the seam. */
-export function incoming({ message, redeliveries }: StoredMessage, token: DeliveryToken): IncomingMessage<undefined> {
+export function incoming(
+  { message, redeliveries }: Pick<StoredMessage, "message" | "redeliveries">,
+  token: DeliveryToken,
+): IncomingMessage<undefined> {
   const { id, key, routingKey, body, contentType, priority } = message;
   // The engine made these headers, without a prototype, and changes none.
   const { headers } = message;

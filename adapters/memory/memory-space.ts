@@ -1,4 +1,10 @@
-import { type Address, addressName, type Clock, type SubscriptionDeclaration } from "../../core/index.ts";
+import {
+  type Address,
+  addressName,
+  type Clock,
+  type OutgoingMessage,
+  type SubscriptionDeclaration,
+} from "../../core/index.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./memory-queue.ts";
 
@@ -16,6 +22,7 @@ export class MemorySpace {
   readonly #maxMessages: number;
   readonly #queues = new Map<string, MemoryQueue>();
   readonly #topics = new Map<string, Map<string, Binding>>();
+  readonly #watchers = new Map<string, Set<(message: OutgoingMessage) => void>>();
   #open = 0;
 
   constructor(clock: Clock, maxMessages: number) {
@@ -52,20 +59,21 @@ export class MemorySpace {
     this.#topics.get(address.topic)?.set(address.name, { queue: this.declareQueue(address), filter });
   }
 
-  /** Forgets what stands at an address, with what belongs to it and all messages. */
-  remove(address: Address): void {
-    if (address.kind === "topic") {
-      this.#topics.delete(address.name);
-      return;
-    }
-    if (address.kind === "subscription") this.#topics.get(address.topic)?.delete(address.name);
-    if (address.kind === "queue" || address.kind === "subscription") {
-      this.remove({ kind: "dead-letters", of: address });
-      this.remove({ kind: "suspects", of: address });
-    }
+  /** Calls for each message that is sent to an address, until the result is called. */
+  watch(address: Address, see: (message: OutgoingMessage) => void): () => void {
     const name = spaceName(address);
-    this.#queues.get(name)?.sleep();
-    this.#queues.delete(name);
+    const watchers = this.#watchers.get(name) ?? new Set();
+    this.#watchers.set(name, watchers.add(see));
+    return () => {
+      watchers.delete(see);
+      if (watchers.size === 0) this.#watchers.delete(name);
+    };
+  }
+
+  /** Tells those who watch an address. */
+  show(address: Address, message: OutgoingMessage): void {
+    if (this.#watchers.size === 0) return;
+    for (const see of this.#watchers.get(spaceName(address)) ?? []) see(message);
   }
 
   #declare(address: Address): MemoryQueue {

@@ -10,9 +10,10 @@ import type {
   SendLimits,
   SendReport,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, Source } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
@@ -73,6 +74,10 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {
+    return this.#session.use((session) => session.watch(of, watcher));
   }
 
   remove(topology: Topology): Promise<void> {

@@ -8,8 +8,9 @@ import type {
   Receiver,
   SendReport,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
-import type { Address, Source } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
@@ -25,6 +26,7 @@ import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
 import { establish } from "./topology.ts";
+import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
 
 /**
@@ -99,6 +101,15 @@ export class Session {
     const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
     return problems;
+  }
+
+  async watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {
+    if (of.kind === "queue") {
+      const why = "a queue on RabbitMQ shows its messages only to those who take them";
+      throw new MessagingError("unsupported", `${describeAddress(of)} cannot be watched: ${why}`);
+    }
+    await this.#known.check(`exchange ${of.name}`);
+    return watchTopic(this.#linkOrThrow(), this.#settings.requestTimeoutMs, of.name, watcher);
   }
 
   async remove(topology: Topology): Promise<void> {

@@ -11,9 +11,10 @@ import type {
   SendLimits,
   SendReport,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, Source } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
@@ -75,6 +76,10 @@ export class SqsAdapter implements Adapter<Message> {
 
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {
+    return this.#session.use((session) => session.watch(of, watcher));
   }
 
   remove(topology: Topology): Promise<void> {

@@ -8,8 +8,16 @@ import type {
   Receiver,
   SendReport,
   Topology,
+  Watcher,
 } from "../../core/adapter.ts";
-import { type Address, addressName, describeAddress, type Source } from "../../core/address.ts";
+import {
+  type Address,
+  addressName,
+  describeAddress,
+  type QueueAddress,
+  type Source,
+  type TopicAddress,
+} from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
@@ -23,6 +31,7 @@ import { Sender } from "./sender.ts";
 import { Settling } from "./settling.ts";
 import { removeAll } from "./topology/removal.ts";
 import { TopologyKeeper } from "./topology/topology-keeper.ts";
+import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;
 /** How often, and how long after each other, is looked for what is missing before it is made again. */
@@ -110,6 +119,15 @@ export class Session {
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     this.#topology = topology;
     return this.#keeper.declare(topology);
+  }
+
+  async watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {
+    if (of.kind === "queue") {
+      const why = "a queue on SQS shows its messages only to those who take them";
+      throw new MessagingError("unsupported", `${describeAddress(of)} cannot be watched: ${why}`);
+    }
+    const place = await this.#registry.find(of);
+    return watchTopic(this.clients, { topic: of.name, place, prefix: this.#settings.namePrefix, watcher });
   }
 
   remove(topology: Topology): Promise<void> {

@@ -14,14 +14,14 @@ import { watch } from "../watching.ts";
 export const tail = verb({
   name: "tail",
   summary: "Watch events as they are published, without taking them from anybody",
-  teaches: `Shows what is published to a topic from now on, until Ctrl-C or --limit. It takes nothing that others should get: on RabbitMQ it has an exclusive queue that is gone with its connection, on Kafka, SQS and in process a subscription of its own, anybroker-tail-…, that it makes and removes, for which it needs the rights. Killed without a word it may leave that behind: it says its name at the beginning. While it watches, an event that no other subscription takes counts as taken, and its publisher is not told "unroutable".
+  teaches: `Shows what is published to a topic from now on, until Ctrl-C or --limit. It takes nothing that others should get: on RabbitMQ it has an exclusive queue that is gone with its connection, on Kafka it reads the log beside everybody, without a group; on SQS it makes a queue of its own, anybroker-tail-…, and removes it at the end, for which it needs the rights (killed without a word it leaves it behind, with at most five minutes of events on it). What comes while the connection is away is not shown. On RabbitMQ, an event that no other subscription takes counts as taken while it watches, and its publisher is not told "unroutable".
 
-On Kafka it can watch a queue, too. Elsewhere a queue shows its messages only to those who take them, and is refused.`,
+On Kafka and in process it can watch a queue, too. On RabbitMQ and SQS a queue shows its messages only to those who take them, and is refused.`,
   positionals: {
     destination: {
       type: "string",
       demandOption: true,
-      describe: "order.placed, topic:order.placed; on Kafka a queue, too",
+      describe: "order.placed, topic:order.placed; on Kafka, orders",
     },
   },
   options: {
@@ -50,7 +50,7 @@ On Kafka it can watch a queue, too. Elsewhere a queue shows its messages only to
   exits: {
     "not-found": "the destination is not there",
     unavailable: "the broker cannot be reached, or shows such messages only to those who take them",
-    "not-allowed": "it refuses the login, or the right to make and remove a subscription",
+    "not-allowed": "it refuses the login, or a right that watching needs",
   },
   async run({ destination, filter, limit = Number.POSITIVE_INFINITY, "body-bytes": bodyBytes }, frame) {
     const target = findTarget(destination, frame.configuration.destinations ?? []);
@@ -62,18 +62,15 @@ On Kafka it can watch a queue, too. Elsewhere a queue shows its messages only to
     }
     if (filter !== undefined) refuseFilter(filter);
     if (limit < 1) throw new CommandError("usage", "--limit takes a number from 1 up");
-    const { kind, name, options } = target.destination;
+    const { kind, name } = target.destination;
     const enough = new AbortController();
     const signal = AbortSignal.any([frame.interruption.signal, enough.signal]);
     let count = 0;
     await watch(
       frame,
       {
-        kind,
-        name,
-        ordered: options.ordered === true,
-        filter,
-        begun: (how) => frame.terminal.note(frame.terminal.notePaint.dim(`watching ${name} ${how}`)),
+        of: { kind, name },
+        begun: () => frame.terminal.note(frame.terminal.notePaint.dim(`watching ${name}`)),
         async seen(batch) {
           for (const message of batch) {
             if (count >= limit || signal.aborted) return;

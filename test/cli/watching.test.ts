@@ -1,6 +1,9 @@
-import { createBroker } from "anybroker";
+import { type Adapter, createBroker, MessagingError } from "anybroker";
 import type { MemoryAdapter } from "anybroker/memory";
 import { expect, test } from "vitest";
+import type { Configuration } from "../../cli/configuration.ts";
+import { until } from "../brokers/until.ts";
+import { delegate } from "../conformance/decorators/delegate.ts";
 import { command, documented, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 
@@ -13,24 +16,21 @@ test("tail shows events as they are published, takes none, and leaves nothing be
   const publisher = createBroker(make(), { destinations: [placed] });
   await publisher.start();
   let begun = false;
-  const { code, stdout, stderr } = await command(
-    ["tail", "order.placed", "--limit", "3", "--filter", "geo.us.#", "--json"],
-    {
-      configuration,
-      watch: (printed) => {
-        if (begun || !WATCHING.test(printed)) return;
-        begun = true;
-        for (const [index, state] of ["ny", "ca", "de", "tx"].entries()) {
-          const routingKey = state === "de" ? "geo.eu.de" : `geo.us.${state}`;
-          void publisher.publish(
-            placed,
-            { orderId: `o-${index}` },
-            { key: `o-${index}`, routingKey, headers: { tenant: "acme" } },
-          );
-        }
-      },
+  const { code, stdout } = await command(["tail", "order.placed", "--limit", "3", "--filter", "geo.us.#", "--json"], {
+    configuration,
+    watch: (printed) => {
+      if (begun || !WATCHING.test(printed)) return;
+      begun = true;
+      for (const [index, state] of ["ny", "ca", "de", "tx"].entries()) {
+        const routingKey = state === "de" ? "geo.eu.de" : `geo.us.${state}`;
+        void publisher.publish(
+          placed,
+          { orderId: `o-${index}` },
+          { key: `o-${index}`, routingKey, headers: { tenant: "acme" } },
+        );
+      }
     },
-  );
+  });
   expect(code).toBe(0);
   const lines = stdout.trimEnd().split("\n").map(documented);
   expect(lines.map(({ key }) => key)).toEqual(["o-0", "o-1", "o-3"]);
@@ -44,8 +44,6 @@ test("tail shows events as they are published, takes none, and leaves nothing be
     bodyEncoding: "text",
   });
   expect(await publisher.depth(placed, "billing")).toMatchObject({ ready: 4 });
-  const [, subscription = ""] = /(anybroker-tail-\w+)/.exec(stderr) ?? [];
-  await expect(publisher.depth(placed, subscription)).rejects.toMatchObject({ code: "not-found" });
   await publisher.stop();
 });
 
@@ -62,18 +60,72 @@ test("tail ends with Ctrl-C, in order", async () => {
   expect(stderr).toMatch(/stopping; Ctrl-C again leaves at once\nwatched order\.placed: 0 seen\n$/);
 });
 
+test("tail watches a queue beside its consumers, where that can be done, and takes nothing", async () => {
+  const { configuration, stock, takeOrders } = shop();
+  await stock();
+  const sending: Promise<unknown>[] = [];
+  const { code, stdout } = await command(["tail", "orders", "--limit", "1"], {
+    configuration,
+    watch: (printed) => {
+      if (sending.length > 0 || !printed.includes("watching orders")) return;
+      sending.push(command(["send", "orders", '{"id":"o-1","total":1}', "--id", "m-1"], { configuration }));
+    },
+  });
+  await Promise.all(sending);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^\S+ m-1 key=o-1\n\{"id":"o-1","total":1\}\n$/);
+  expect(await takeOrders()).toEqual([{ id: "o-1", total: 1 }]);
+});
+
 test("tail refuses by name what it could only see by taking it, and what is not there", async () => {
   const { configuration, stock } = shop();
   await stock();
-  const onQueue = await command(["tail", "orders", "--json"], { configuration });
-  expect(onQueue.code).toBe(69);
-  expect(errorOf(onQueue).message).toContain('queue "orders" cannot be watched');
+  const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
+  const without = (watch: Adapter["watch"]): Configuration => ({
+    ...configuration,
+    broker: () => ({ ...delegate(make()), ...(watch === undefined ? {} : { watch }) }),
+  });
+  const never = await command(["tail", "orders", "--json"], { configuration: without(undefined) });
+  expect(never.code).toBe(69);
+  expect(errorOf(never).message).toContain('queue "orders" cannot be watched: memory has no way to');
+  const refusing = without(async () => {
+    throw new MessagingError("unsupported", "only by taking");
+  });
+  expect((await command(["tail", "orders"], { configuration: refusing })).stderr).toContain("only by taking");
   const missing = await command(["tail", "topic:nobody"], { configuration });
   expect(missing.code).toBe(67);
   expect((await command(["tail", "order.placed/billing"], { configuration })).stderr).toContain(
     "write topic:order.placed",
   );
   expect((await command(["tail", "order.placed", "--filter", "a b"], { configuration })).code).toBe(64);
+});
+
+test("tail watches again when it has to stop, and says so", async () => {
+  const { configuration, stock } = shop();
+  await stock();
+  const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
+  let watched = 0;
+  const broker = (): Adapter => {
+    const inner = make();
+    return delegate(inner, {
+      watch: async (_, watcher) => {
+        watched++;
+        if (watched === 2) throw new MessagingError("unreachable", "still away");
+        if (watched === 1) queueMicrotask(() => watcher.ended(new MessagingError("unreachable", "away for a while")));
+        return async () => {};
+      },
+    });
+  };
+  const { code, stderr } = await command(["tail", "order.placed"], {
+    configuration: { ...configuration, broker },
+    watch: (printed, interrupt) => {
+      if (printed.includes("away for a while") && !printed.includes("stopping")) {
+        void until("the third time", 10_000, () => expect(watched).toBe(3)).then(interrupt);
+      }
+    },
+  });
+  expect(code).toBe(0);
+  expect(stderr.match(/watching order\.placed/g)).toHaveLength(1);
 });
 
 test("top tells what waits, how fast it changes, and what is dead", async () => {

@@ -20,7 +20,8 @@ export async function allowTopic(
   throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
 }
 
-function queuePolicy(queue: string, topic: string): string {
+/** A policy by which a topic, and no other, may put messages on a queue. */
+export function queuePolicy(queue: string, topic: string): string {
   return JSON.stringify({
     Version: "2012-10-17",
     Statement: [

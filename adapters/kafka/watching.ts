@@ -1,0 +1,56 @@
+import type { Watcher } from "../../core/adapter.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Log } from "./dead-letters/index.ts";
+import { incomingRecord, type KafkaRecord } from "./message.ts";
+import type { TopicPartition } from "./port.ts";
+
+const WAIT_MS = 500;
+
+/** Shows what is written to a topic from now on, without a group: nothing of it is known to anybody else. */
+export async function watchLogs(
+  cluster: Cluster,
+  topic: string,
+  openLog: (at: TopicPartition) => Log,
+  watcher: Watcher<KafkaRecord>,
+): Promise<() => Promise<void>> {
+  const found = await cluster.topics([topic]);
+  const partitions = found.flatMap((one) =>
+    one.partitions.map(({ partition }): TopicPartition => ({ topic, partition })),
+  );
+  const ends = await cluster.listOffsets(partitions.map((at) => ({ ...at, at: "latest" })));
+  const logs = partitions.map(openLog);
+  let isOver = false;
+  // The partitions come one after another.
+  let last: Promise<void> = Promise.resolve();
+  const reading = logs.map(async (log, index) => {
+    for (let from = ends[index] ?? 0; !isOver; ) {
+      const piece = await log.read(from, WAIT_MS);
+      if (piece === "out-of-range") {
+        from = await log.first();
+        continue;
+      }
+      const { records, nextOffset, unreadable } = piece;
+      last = last.then(async () => {
+        if (records.length > 0 && !isOver)
+          await watcher.seen(records.map((record) => incomingRecord(log, record, undefined, 0)));
+      });
+      await last;
+      // What cannot be read cannot be shown.
+      from = unreadable === undefined ? nextOffset : (unreadable.resumeAt ?? nextOffset + 1);
+    }
+  });
+  const stop = async (): Promise<void> => {
+    isOver = true;
+    await Promise.all(logs.map((log) => log.close()));
+    await Promise.allSettled(reading);
+  };
+  Promise.all(reading).catch((error: unknown) => {
+    if (isOver) return;
+    void stop();
+    const failure = isMessagingError(error) ? error : undefined;
+    const text = `watching topic "${topic}" ended; see the cause, and watch again`;
+    watcher.ended(new MessagingError(failure?.code ?? "unreachable", text, { cause: error }));
+  });
+  return stop;
+}

@@ -1,0 +1,68 @@
+import type { ConsumeMessage } from "amqplib";
+import type { Watcher } from "../../core/adapter.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { openChannel } from "./channels.ts";
+import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
+import { operationError } from "./errors.ts";
+import type { Link } from "./link.ts";
+import { exchangeName } from "./names.ts";
+import { incoming } from "./wire.ts";
+
+/** What is not looked at in time is let go, from the oldest: nobody else misses it. */
+const MOST_WAITING = 10_000;
+const PREFETCH = 100;
+
+/** Shows what comes to a topic's exchange, by a queue of the connection's own: it is gone with it, whatever happens. */
+export async function watchTopic(
+  link: Link,
+  requestTimeoutMs: number,
+  topic: string,
+  watcher: Watcher<ConsumeMessage>,
+): Promise<() => Promise<void>> {
+  const exchange = exchangeName(topic);
+  const channel = await openChannel(link, requestTimeoutMs);
+  let last: Promise<void> = Promise.resolve();
+  let isOver = false;
+  const end = (why: string): void => {
+    if (isOver) return;
+    isOver = true;
+    watcher.ended(new MessagingError("unreachable", `watching topic "${topic}" ended: ${why}; watch again`));
+  };
+  try {
+    const { queue } = await channel.assertQueue("", {
+      exclusive: true,
+      autoDelete: true,
+      durable: false,
+      arguments: { "x-max-length": MOST_WAITING },
+    });
+    await channel.bindQueue(queue, exchange, "#");
+    // Where delayed events come from when they are due.
+    await channel.bindQueue(queue, DELIVERY_EXCHANGE, topicBinding(exchange, "#"));
+    await channel.prefetch(PREFETCH);
+    channel.once("close", () => end("the channel was closed"));
+    await channel.consume(queue, (message) => {
+      if (message === null) {
+        end("the queue is gone");
+        return;
+      }
+      last = last.then(async () => {
+        if (isOver) return;
+        await watcher.seen([incoming(message, undefined)]);
+        if (!isOver) channel.ack(message);
+      });
+    });
+  } catch (error) {
+    isOver = true;
+    await channel.close().catch(() => {});
+    throw operationError(
+      error,
+      `watch topic "${topic}"`,
+      "see that its exchange stands, and the right to configure amq.gen-*",
+    );
+  }
+  return async () => {
+    isOver = true;
+    await last;
+    await channel.close().catch(() => {});
+  };
+}
