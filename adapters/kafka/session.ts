@@ -51,6 +51,8 @@ export class Session {
   readonly #trimmer: Trimmer;
   readonly #receiving: ReceivingHost;
   readonly #receivers = new Set<Receiver>();
+  /** What ends those who watch. */
+  readonly #watches = new Set<() => Promise<void>>();
   #closing: Promise<void> | undefined;
 
   constructor(client: KafkaClient, settings: Settings, signals: AdapterSignals) {
@@ -147,9 +149,14 @@ export class Session {
     return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
   }
 
-  watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
+  async watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
     const { openings } = this.#receiving;
-    return watchLogs(this.#cluster, topicName(of), (at) => openings.log(at), watcher);
+    const end = await watchLogs(this.#cluster, topicName(of), (at) => openings.log(at), watcher);
+    this.#watches.add(end);
+    return () => {
+      this.#watches.delete(end);
+      return end();
+    };
   }
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
@@ -164,6 +171,7 @@ export class Session {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    await Promise.all([...this.#watches].map((end) => end()));
     this.#trimmer.close();
     this.#ended.abort();
     this.#producer.close();

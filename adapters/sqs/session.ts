@@ -54,6 +54,8 @@ export class Session {
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Set<SqsReceiver>();
   readonly #releases = new Releases();
+  /** What ends those who watch. */
+  readonly #watches = new Set<() => Promise<void>>();
   #topology: Topology | undefined;
   #declaring: Promise<boolean> | undefined;
   #down = false;
@@ -127,7 +129,12 @@ export class Session {
       throw new MessagingError("unsupported", `${describeAddress(of)} cannot be watched: ${why}`);
     }
     const place = await this.#registry.find(of);
-    return watchTopic(this.clients, { topic: of.name, place, prefix: this.#settings.namePrefix, watcher });
+    const end = await watchTopic(this.clients, { topic: of.name, place, prefix: this.#settings.namePrefix, watcher });
+    this.#watches.add(end);
+    return () => {
+      this.#watches.delete(end);
+      return end();
+    };
   }
 
   remove(topology: Topology): Promise<void> {
@@ -277,6 +284,7 @@ export class Session {
     this.#closed = true;
     clearTimeout(this.#probe);
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    await Promise.allSettled([...this.#watches].map((end) => end()));
     destroyClients(this.clients);
   }
 }

@@ -68,6 +68,7 @@ export async function watchTopic(
       watcher.ended(asMessagingError(`${where} ended; watch again`, error));
     });
     return async () => {
+      if (ended.signal.aborted) return;
       ended.abort();
       await polling.catch(() => {});
       await removeAll().catch((error: unknown) => {

@@ -1,4 +1,9 @@
-import { afterAll, beforeAll } from "vitest";
+import { ListSubscriptionsCommand } from "@aws-sdk/client-sns";
+import { ListQueuesCommand } from "@aws-sdk/client-sqs";
+import { createBroker, topic } from "anybroker";
+import type { SqsAdapter } from "anybroker/sqs";
+import { fromUrl } from "anybroker/url";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { describeFauxqs } from "../brokers/suite.ts";
 import { fauxqsEnvironment } from "../examples/fauxqs-environment.ts";
 import { verbsSuite } from "./verbs-on-broker.ts";
@@ -22,5 +27,38 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     server: { version: null, servers: null },
     consumers: null,
     watchesQueues: false,
+  });
+
+  test("watching a topic leaves no queue and no subscription behind, also where it was never told to end", async () => {
+    const adapter = await fromUrl(`${BROKER_URL}&namePrefix=${place.namePrefix}watch-`);
+    const watched = topic("watched");
+    const watching = createBroker(adapter, { destinations: [watched] });
+    await watching.start();
+    const end = await adapter.watch?.({ kind: "topic", name: "watched" }, { seen: async () => {}, ended: () => {} });
+    const { sqs, sns } = (adapter as SqsAdapter).clients ?? {};
+    const queues = async (): Promise<number> => {
+      const { QueueUrls = [] } =
+        (await sqs?.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-anybroker-tail-` }))) ?? {};
+      return QueueUrls.length;
+    };
+    const subscriptions = async (): Promise<number> => {
+      const { Subscriptions = [] } = (await sns?.send(new ListSubscriptionsCommand({}))) ?? {};
+      return Subscriptions.filter(({ Endpoint }) => Endpoint?.includes(`${place.namePrefix}watch-anybroker-tail-`))
+        .length;
+    };
+    expect([await queues(), await subscriptions()]).toEqual([1, 1]);
+    await end?.();
+    expect([await queues(), await subscriptions()]).toEqual([0, 0]);
+    await adapter.watch?.({ kind: "topic", name: "watched" }, { seen: async () => {}, ended: () => {} });
+    await watching.stop();
+    const after = await fromUrl(`${BROKER_URL}&namePrefix=${place.namePrefix}watch-`);
+    const looking = createBroker(after, { declare: "none" });
+    await looking.start();
+    const own = (after as SqsAdapter).clients;
+    const { QueueUrls = [] } =
+      (await own?.sqs.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-anybroker-tail-` }))) ??
+      {};
+    await looking.stop();
+    expect(QueueUrls).toEqual([]);
   });
 });
