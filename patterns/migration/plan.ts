@@ -1,8 +1,10 @@
 import {
   type Adapter,
+  type Address,
   type BrokerOptions,
   type Destination,
   describeAddress,
+  isMessagingError,
   MessagingError,
   type Queue,
   type Subscription,
@@ -93,6 +95,29 @@ export class Plan {
       const address = addressOf(destination);
       return address.kind === "topic" ? [] : [{ destination, address, ordered: isOrdered(destination) }];
     });
+  }
+
+  /** Throws `invalid` with every name that the new broker cannot carry. */
+  refuseNames(): void {
+    const topics = this.destinations.map(addressOf).filter(({ kind }) => kind === "topic");
+    const works = this.works().flatMap(({ address }): Address[] => [
+      address,
+      { kind: "dead-letters", of: address },
+      { kind: "suspects", of: address },
+    ]);
+    const problems = [...topics, ...works].flatMap((address) => {
+      try {
+        this.adapters.to.physicalName(address);
+        return [];
+      } catch (error) {
+        if (isMessagingError(error)) return [error];
+        throw error;
+      }
+    });
+    const [first] = problems;
+    if (first === undefined) return;
+    const what = `${this.adapters.to.name} cannot carry ${problems.length} names, such as: ${first.message}`;
+    throw new MessagingError("invalid", `${what}. Nothing was begun`, { problems });
   }
 
   /** The options of a side's broker object. */

@@ -39,6 +39,7 @@ export async function stepForward(stepping: Stepping, read: Read, options: Advan
 async function prepare(stepping: Stepping, read: Read, { accept = [] }: AdvanceOptions): Promise<void> {
   const { plan } = stepping;
   refuseLost(compareBrokers(plan.adapters.from, plan.adapters.to, plan.destinations), accept);
+  plan.refuseNames();
   await plan.state.clearSeals(plan.name);
   const state = { ...read.state, destinations: plan.described, accepted: [...accept] };
   return stepping.change(read, { step: "prepared", share: 0 }, state);

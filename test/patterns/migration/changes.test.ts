@@ -40,6 +40,17 @@ test("lists what the new broker cannot do, and wants it accepted by name", async
   await expect(control.advance({ accept: ["magic" as never] })).rejects.toMatchObject({ code: "invalid" });
 });
 
+test("finds names that the new broker cannot carry before anything is begun", async () => {
+  const long = queue("a.name.that.is.so.long.that.the.cloud.has.no.room.for.it.and.for.what.stands.behind.it");
+  const state = memoryMigrationStore();
+  const to = sqs({ region: "eu-central-1" });
+  const control = migrationControl({ from: memory(), to, destinations: [long], state });
+  const { lost } = control.compare();
+  const refused = await control.advance({ accept: lost }).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "invalid", message: expect.stringMatching(/75 characters/) });
+  expect((await control.status()).step).toBe("new");
+});
+
 test("what was accepted is not asked of the new broker", async () => {
   const space = memorySpace();
   const lacking = (): ReturnType<typeof memory> => {

@@ -8,11 +8,11 @@ describeKafka("a migration with Kafka", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
   const kafka = onKafka(broker);
-  pairCase("memory to Kafka", pairOf(inMemory, kafka, place.namePrefix));
-  pairCase("Kafka to memory", pairOf(kafka, inMemory, place.namePrefix));
+  pairCase("memory to Kafka", pairOf(inMemory, kafka, place.namePrefix, "a"));
+  pairCase("Kafka to memory", pairOf(kafka, inMemory, place.namePrefix, "b"));
   describeRabbitMQ("and RabbitMQ", (other) => {
     const rabbit = onRabbitMQ(useVirtualHost(other));
-    pairCase("RabbitMQ to Kafka", pairOf(rabbit, kafka, place.namePrefix));
-    pairCase("Kafka to RabbitMQ", pairOf(kafka, rabbit, place.namePrefix));
+    pairCase("RabbitMQ to Kafka", pairOf(rabbit, kafka, place.namePrefix, "c"));
+    pairCase("Kafka to RabbitMQ", pairOf(kafka, rabbit, place.namePrefix, "d"));
   });
 });

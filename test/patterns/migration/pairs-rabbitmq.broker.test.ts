@@ -5,6 +5,6 @@ import { inMemory, onRabbitMQ, pairOf } from "./places.ts";
 
 describeRabbitMQ("a migration between memory and RabbitMQ", (broker) => {
   const rabbit = onRabbitMQ(useVirtualHost(broker));
-  pairCase("memory to RabbitMQ", pairOf(inMemory, rabbit, ""));
-  pairCase("RabbitMQ to memory", pairOf(rabbit, inMemory, ""));
+  pairCase("memory to RabbitMQ", pairOf(inMemory, rabbit, "", "a"));
+  pairCase("RabbitMQ to memory", pairOf(rabbit, inMemory, "", "b"));
 });

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { Adapter } from "anybroker";
 import { kafka } from "anybroker/kafka";
 import { memory, memorySpace } from "anybroker/memory";
@@ -31,7 +30,7 @@ export function onSqs(broker: RunningFauxqs): Place {
   return () => () => sqs({ endpoint, region, credentials, visibilityTimeoutMs: 5_000, waitSeconds: 1 });
 }
 
-/** From one place to another, with names that nobody else uses. */
-export function pairOf(from: Place, to: Place, prefix: string): () => Pair {
-  return () => ({ from: from(), to: to(), prefix: `${prefix}${randomBytes(3).toString("hex")}.` });
+/** From one place to another. Short names: those of SQS have little room. */
+export function pairOf(from: Place, to: Place, namePrefix: string, letter: string): () => Pair {
+  return () => ({ from: from(), to: to(), prefix: `${namePrefix}${letter}.` });
 }
