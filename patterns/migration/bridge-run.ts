@@ -99,9 +99,9 @@ export class BridgeRun {
     else this.pump();
   }
 
-  /** Sends what may be sent. */
+  /** Sends what may be sent. What is delivered before the intake is there waits for it: it could not be acknowledged. */
   pump(): void {
-    while (!this.#paused && !this.#closing) {
+    while (!this.#paused && !this.#closing && this.#intake !== undefined) {
       const held = this.#lanes.take();
       if (held === undefined) return;
       if (held.lost) {
