@@ -3,6 +3,7 @@ import { deadLetters } from "anybroker/dead-letters";
 import { internalsOf } from "../core/broker-internals.ts";
 import { headerBytes } from "../core/system-headers.ts";
 import { ORDER, type Order } from "./body.ts";
+import { Heap } from "./heap.ts";
 
 const LETTERS = 100_000;
 const PAGE = 100;
@@ -27,8 +28,11 @@ export async function deadLettersAt(adapter: Adapter, name: string): Promise<rea
   const reports: DeadLettersReport[] = [];
   const measured = async (verb: string, work: (tick: () => void) => Promise<number>): Promise<void> => {
     const heap = new Heap();
+    let ticks = 0;
     const begin = performance.now();
-    const count = await work(() => heap.tick());
+    const count = await work(() => {
+      if (++ticks % SAMPLE_EVERY === 0) heap.look();
+    });
     const perSecond = (count * 1_000) / (performance.now() - begin - heap.pausedMs);
     reports.push({ verb, perSecond, heapMiB: heap.report() });
   };
@@ -85,33 +89,6 @@ function letter(id: string, n: number, body: Uint8Array): OutgoingMessage {
   const size = body.length + headerBytes(headers);
   const rest = { priority: 0, delayMs: 0, ttlMs: undefined, key: undefined, routingKey: undefined } as const;
   return { id, headers, body, contentType: "application/json", size, ...rest };
-}
-
-/** Looks at the heap now and then; what that takes is not counted. */
-class Heap {
-  readonly #before = collected();
-  #highest = this.#before;
-  #ticks = 0;
-  pausedMs = 0;
-
-  tick(): void {
-    if (++this.#ticks % SAMPLE_EVERY !== 0) return;
-    const begin = performance.now();
-    this.#highest = Math.max(this.#highest, collected());
-    this.pausedMs += performance.now() - begin;
-  }
-
-  report(): readonly [number, number, number] {
-    const after = collected();
-    return [this.#before, Math.max(this.#highest, after), after];
-  }
-}
-
-function collected(): number {
-  if (globalThis.gc === undefined) throw new Error("run with node --expose-gc, as npm run bench does");
-  globalThis.gc();
-  const { heapUsed, external } = process.memoryUsage();
-  return (heapUsed + external) / 2 ** 20;
 }
 
 /** The reports as text. */

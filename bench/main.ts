@@ -12,11 +12,12 @@ import { idempotency } from "./idempotency.ts";
 import { inProcess } from "./in-process.ts";
 import { besideKafkajs } from "./kafka.ts";
 import { type Comparison, compare, type Result, report } from "./measure.ts";
+import { type Place, printBridges } from "./migration.ts";
 import { outbox } from "./outbox.ts";
 import { besideAmqplib } from "./rabbitmq.ts";
 import { besideAwsSdk } from "./sqs.ts";
 
-// npm run bench [-- memory in-process idempotency dead-letters rabbitmq kafka sqs outbox]: everything, or only what is named. Ratios, measured in one run.
+// npm run bench [-- memory in-process idempotency dead-letters migration rabbitmq kafka sqs outbox]: everything, or only what is named. Ratios, measured in one run.
 const { positionals } = parseArgs({ allowPositionals: true });
 const wanted = (part: string): boolean => positionals.length === 0 || positionals.includes(part);
 const results: Result[] = [];
@@ -71,6 +72,27 @@ if (wanted("dead-letters")) {
     } finally {
       await broker.stop();
     }
+  }
+}
+if (wanted("migration")) {
+  const rabbit = await startRabbitMQ();
+  const log = await startKafka();
+  try {
+    const places: Record<"memory" | "RabbitMQ" | "Kafka", Place> = {
+      memory: { name: "memory", open: () => memory() },
+      RabbitMQ: { name: `RabbitMQ ${rabbit.version} (${rabbit.how})`, open: () => rabbitmq({ url: rabbit.url }) },
+      Kafka: { name: `Kafka ${log.version} (${log.how})`, open: () => kafka({ brokers: log.brokers }) },
+    };
+    const { memory: here, RabbitMQ, Kafka } = places;
+    const ways = [
+      [here, RabbitMQ],
+      [RabbitMQ, here],
+      [RabbitMQ, Kafka],
+      [Kafka, RabbitMQ],
+    ] as const;
+    console.log(await printBridges(ways));
+  } finally {
+    await Promise.all([rabbit.stop(), log.stop()]);
   }
 }
 if (results.length > 0) console.log(report(results));

@@ -1,4 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
@@ -29,6 +28,7 @@ export class Marker {
   }
 }
 
+type Schema = NonNullable<Queue<unknown>["schema"]>;
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 
 /**
@@ -60,7 +60,7 @@ function markedCodec(codec: Codec): Codec {
   };
 }
 
-function markedSchema(schema: StandardSchemaV1): StandardSchemaV1 {
+function markedSchema(schema: Schema): Schema {
   const standard = schema["~standard"];
   return {
     "~standard": {

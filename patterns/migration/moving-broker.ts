@@ -1,6 +1,5 @@
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
 import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
-import { asInvalid } from "../../core/engine/outgoing-to.ts";
 import {
   type Broker,
   type BrokerEvent,
@@ -30,10 +29,11 @@ import { CarriedDestinations } from "./carried-destinations.ts";
 import type { Migration, MigrationControl, MigrationEvent } from "./contract.ts";
 import { Control } from "./control.ts";
 import { Follower } from "./follower.ts";
-import { EPOCH_HEADER, Gate } from "./gate.ts";
+import { Gate } from "./gate.ts";
 import { handlerAt } from "./handling.ts";
 import { MovingConsumer, Slots } from "./moving-consumer.ts";
 import { movingInternals } from "./moving-internals.ts";
+import { checkKind, MovingSends } from "./moving-sends.ts";
 import { type Plan, subscriptionOptions } from "./plan.ts";
 import { Recording } from "./recording.ts";
 import { Router, type Target } from "./router.ts";
@@ -71,7 +71,7 @@ export class MovingBroker<Native> implements Migration<Native> {
   readonly #seals: Seals;
   readonly #recording: Recording;
   readonly #router: Router;
-  readonly #makeId: () => string;
+  readonly #sends: MovingSends;
   #consumers: MovingConsumer[] = [];
   #state: BrokerStatus["state"] = "new";
   #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
@@ -82,7 +82,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     const clock = broker.clock ?? systemClock();
     const timeoutMs = Math.ceil(leaseMs / 6);
     const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
-    this.#makeId = messageIds(clock, broker.random ?? systemRandom());
+    const makeId = messageIds(clock, broker.random ?? systemRandom());
     this.#seals = new Seals(stored);
     this.#recording = new Recording(
       parts.journaled ? { ...stored, lost: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
@@ -117,12 +117,22 @@ export class MovingBroker<Native> implements Migration<Native> {
       sides: this.#sides,
       maxHeld: parts.maxHeld,
     });
+    this.#sends = new MovingSends({
+      plan,
+      router: this.#router,
+      sides: this.#sides,
+      carried: this.#carried,
+      follower: this.#follower,
+      makeId,
+      timeoutMs: broker.publish?.timeoutMs ?? DEFAULT_SEND_MS,
+      requireStarted: (what) => this.#requireStarted(what),
+    });
     this.control = new Control(plan, clock, async (side, what) => this.#sides.require(side, what));
     this[INTERNALS] = movingInternals({
       plan,
       clock,
       random: broker.random ?? systemRandom(),
-      makeId: this.#makeId,
+      makeId,
       emit: this.#onEvent,
       route: (routed) => this.#router.route(routed),
       side: (side) => this.#sides.require(side, "sending"),
@@ -162,62 +172,11 @@ export class MovingBroker<Native> implements Migration<Native> {
   }
 
   send<Input, Output>(to: Queue<Input, Output>, body: Input, options: SendOptions = {}): Promise<Receipt> {
-    return this.#send("queue", to as AnyDestination, body, options);
+    return this.#sends.send("queue", to as AnyDestination, body, options);
   }
 
   publish<Input, Output>(to: Topic<Input, Output>, body: Input, options: PublishOptions = {}): Promise<Receipt> {
-    return this.#send("topic", to as AnyDestination, body, options);
-  }
-
-  #send(
-    kind: Target["kind"],
-    to: AnyDestination,
-    body: unknown,
-    options: SendOptions & PublishOptions,
-  ): Promise<Receipt> {
-    const verb = kind === "queue" ? "send" : "publish";
-    try {
-      checkKind(verb, kind, to);
-      const where = `${kind} "${to.name}"`;
-      this.#requireStarted(`${verb} to ${where}`);
-      this.#parts.plan.require(`${verb} to ${where}`, kind, to.name);
-      const key = options.key ?? to.options.key?.(body as never);
-      const routingKey =
-        to.kind === "topic" ? (options.routingKey ?? to.options.routingKey?.(body as never)) : undefined;
-      const id = options.id ?? this.#makeId();
-      return this.#router.route({
-        to: { kind, name: to.name },
-        where,
-        id,
-        key,
-        routingKey,
-        ordered: to.options.ordered === true,
-        timeoutMs: options.timeoutMs ?? this.#parts.broker.publish?.timeoutMs ?? DEFAULT_SEND_MS,
-        send: (side, timeoutMs, epoch) => {
-          const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
-          const broker = this.#sides.require(side, `${verb} to ${where}`);
-          const destination = this.#carried.of(to, side, this.#follower.state?.accepted ?? []);
-          const all = { ...this.#allowed(options, side), ...stamped, id, timeoutMs };
-          return kind === "queue" ? broker.send(destination, body, all) : broker.publish(destination, body, all);
-        },
-      });
-    } catch (error) {
-      return Promise.reject(asInvalid(error));
-    }
-  }
-
-  /** Without what was given up. */
-  #allowed(options: SendOptions & PublishOptions, side: Side): SendOptions & PublishOptions {
-    const accepted = this.#follower.state?.accepted ?? [];
-    if (side === "from" || accepted.length === 0) return options;
-    const { priority, ttlMs, delayMs, ...rest } = options;
-    const noPriority = accepted.includes("priority") || accepted.includes("priorityLevels");
-    return {
-      ...rest,
-      ...(priority === undefined || noPriority ? {} : { priority }),
-      ...(ttlMs === undefined || accepted.includes("ttl") ? {} : { ttlMs }),
-      ...(delayMs === undefined || accepted.includes("delay") ? {} : { delayMs }),
-    };
+    return this.#sends.send("topic", to as AnyDestination, body, options);
   }
 
   sendMany<Input, Output>(
@@ -422,9 +381,4 @@ export class MovingBroker<Native> implements Migration<Native> {
       consumers: this.#consumers.map((consumer) => consumer.status()),
     };
   }
-}
-
-function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
-  if (destination?.kind === kind) return;
-  throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
 }
