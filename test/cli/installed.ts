@@ -4,7 +4,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BuiltPackage, buildPackage, developmentEnvironment } from "../package/built-package.ts";
 
-/** A configuration as an application writes it: `DEAD` orders are dead, and what `HANG` names hangs. */
+/**
+ * A configuration as an application writes it: `DEAD` orders are dead, and what `HANG` names hangs; with `NO_CONFIGURATION` it is
+ * as if there was none.
+ */
 const CONFIGURATION = `
 import { type Adapter, createBroker, deadLetter, queue, subscription, topic } from "anybroker";
 import { defineConfig } from "anybroker/cli";
@@ -34,12 +37,14 @@ async function stocked(): Promise<Adapter> {
   return process.env.HANG === "broker" ? forever() : memory({ space });
 }
 
-export default defineConfig({
+const configuration = {
   broker: stocked,
   destinations,
   by: "ann",
   ...(process.env.HANG === "close" ? { close: forever } : {}),
-});
+};
+
+export default defineConfig(process.env.NO_CONFIGURATION === undefined ? configuration : {});
 `;
 
 /** The package as it is installed, with a configuration. */
@@ -81,7 +86,7 @@ export function started(
   cwd: string,
   env: Readonly<Record<string, string>>,
 ): Started {
-  const { BROKER_URL: _, NO_COLOR: __, ...environment } = developmentEnvironment();
+  const { BROKER_URL: _, NO_COLOR: __, CI: ___, ...environment } = developmentEnvironment();
   const child = spawn(program, words, { cwd, env: { ...environment, ...env } });
   const text = { stdout: "", stderr: "" };
   const looks = new Set<() => void>();

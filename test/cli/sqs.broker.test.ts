@@ -22,6 +22,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
   });
   verbsSuite({
     adapter: "sqs",
+    environment: credentials,
     url: () => `${BROKER_URL}&namePrefix=${place.namePrefix}`,
     prefix: "",
     server: { version: null, servers: null },

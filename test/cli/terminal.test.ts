@@ -1,18 +1,8 @@
-import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Installed, installed, type Started, started } from "./installed.ts";
+import { type Installed, installed, type Started } from "./installed.ts";
+import { CTRL_C, FOUR_SCREENS, hasTerminals, startInTerminal, type } from "./terminals.ts";
 
-/** `script` of util-linux gives a command a terminal of its own. */
-const hasTerminals = /util-linux/.test(String(spawnSync("script", ["--version"]).stdout));
-
-/** Types at a terminal. */
-const type = ({ child }: Started, keys: string): void => void child.stdin.write(keys);
-const CTRL_C = "\u0003";
-// biome-ignore lint/suspicious/noControlCharactersInRegex: this is how a terminal is told to begin anew
-const FOUR_SCREENS = /(\u001b\[H.*){4}/s;
-
-// On a machine of the pipeline they fail rather than being left out.
-const runs = hasTerminals || process.env.CI !== undefined;
+const runs = hasTerminals();
 
 test("there is a terminal to try it in", (context) => {
   if (!runs) context.skip("NOT RUN: there is no `script` of util-linux here to make a terminal with");
@@ -27,11 +17,8 @@ describe.runIf(runs)("in a real terminal", () => {
 
   afterAll(() => anybroker.remove());
 
-  /** Runs a command line of the command in a terminal of 120 columns. */
-  function inTerminal(line: string, env: Readonly<Record<string, string>> = {}): Started {
-    const command = `stty cols 120 rows 40; exec ${anybroker.shell} ${line}`;
-    return started("script", ["-qefc", command, "/dev/null"], anybroker.folder, { TERM: "xterm", ...env });
-  }
+  const inTerminal = (line: string, env?: Readonly<Record<string, string>>): Started =>
+    startInTerminal(anybroker, line, env);
 
   test("there are colours, unless NO_COLOR says no", async () => {
     const coloured = await inTerminal("topology diff").ended();

@@ -9,6 +9,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { until } from "../brokers/until.ts";
 import { type CommandResult, type CommandWorld, command, documented } from "./commands.ts";
+import { installed, type Started } from "./installed.ts";
+import { CTRL_C, FOUR_SCREENS, hasTerminals, startInTerminal, type } from "./terminals.ts";
 
 /** A broker to try the verbs on. */
 export interface VerbsBroker {
@@ -22,7 +24,9 @@ export interface VerbsBroker {
   readonly server: { readonly version: unknown; readonly servers: unknown };
   /** How many consumers `top` sees where there are none: null where it sees none anyway. */
   readonly consumers: number | null;
-  /** How `tail` watches a queue, or whether it refuses. */
+  /** What a process needs besides the URL. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Whether `tail` watches queues, or refuses. */
   readonly watchesQueues: boolean;
 }
 
@@ -228,5 +232,45 @@ export function verbsSuite(broker: VerbsBroker): void {
     };
     expect(Object.keys(channels).length).toBeGreaterThan(1);
     expect(Object.values(channels).every(({ bindings }) => bindings !== undefined)).toBe(true);
+  });
+
+  test("in a real terminal: colours, the question, progress, and Ctrl-C", { timeout: 240_000 }, async (context) => {
+    if (!hasTerminals()) {
+      context.skip("NOT RUN: there is no `script` of util-linux here to make a terminal with");
+      return;
+    }
+    const anybroker = await installed();
+    const env = { ...broker.environment, BROKER_URL: url, TERM: "xterm", NO_CONFIGURATION: "1" };
+    const inTerminal = (line: string): Started => startInTerminal(anybroker, line, env);
+    try {
+      const place = `queue:${orders.name}`;
+      const doctor = await inTerminal(`doctor ${place} topic:${placed.name}/billing`).ended();
+      expect([doctor.code, doctor.stdout]).toEqual([0, expect.stringContaining("\u001b[32mnative\u001b[39m")]);
+      const undertaker = createBroker(await fromUrl(url));
+      const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
+      await undertaker.start();
+      await until("three dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(3));
+      await undertaker.stop();
+      await depthBecomes(orders.name, { deadLetters: 3 });
+      const replay = inTerminal(`dlq replay ${place} all`);
+      await replay.printed(/Send 3 dead letters .* back\? \[y\/N\] /);
+      type(replay, "y\n");
+      expect(await replay.ended()).toMatchObject({
+        code: 0,
+        stdout: expect.stringMatching(/replay \[.*3\/3.*sent back 3/s),
+      });
+      const top = inTerminal(`top ${place} --interval 200ms`);
+      await top.printed(FOUR_SCREENS);
+      type(top, CTRL_C);
+      expect((await top.ended()).code).toBe(0);
+      const tail = inTerminal(`tail topic:${placed.name}`);
+      await tail.printed(/watching/);
+      expect((await inTerminal(`publish topic:${placed.name} '{"id":"e-9"}'`).ended()).code).toBe(0);
+      await tail.printed(/\{"id":"e-9"\}/);
+      type(tail, CTRL_C);
+      expect((await tail.ended()).code).toBe(0);
+    } finally {
+      anybroker.remove();
+    }
   });
 }

@@ -48,6 +48,12 @@ describe("the tarball", SLOW, () => {
 });
 
 describe("a project with inversify and one client", SLOW, () => {
+  test("has the command", async () => {
+    const command = join(installed.project, "node_modules/.bin/anybroker");
+    const shown = await runHere(installed.project, command, "topology", "show", "queue:orders", "--broker", "memory:");
+    expect(shown).toMatch(/^queue:orders +queue orders/m);
+  });
+
   test("has these and no other optional package", async () => {
     const found = await program(`
       const found = [];
