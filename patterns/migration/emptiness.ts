@@ -7,6 +7,8 @@ export interface Reading {
   readonly remaining: number;
   /** Whether it was empty often enough to be believed. */
   readonly empty: boolean;
+  /** Whether what is unsettled is counted. */
+  readonly whole: boolean;
 }
 
 const TOLD_LATE_READINGS = 3;
@@ -49,16 +51,17 @@ export class Emptiness {
   /** `kept` messages are the asker's own, and stay. Rejects as `depth` does. */
   async read(kept = 0): Promise<Reading> {
     const { adapter, clock } = this.#internals;
-    const { ready, unsettled = 0, exact } = await adapter.depth(this.#address);
+    const { ready, unsettled, exact } = await adapter.depth(this.#address);
     this.#exact = exact;
-    const remaining = Math.max(ready + unsettled - kept, 0);
+    const whole = unsettled !== undefined;
+    const remaining = Math.max(ready + (unsettled ?? 0) - kept, 0);
     if (remaining > 0) {
       this.#zeros = 0;
-      return { remaining, empty: false };
+      return { remaining, empty: false, whole };
     }
     if (this.#zeros++ === 0) this.#since = clock.monotonic();
     const lasted = clock.monotonic() - this.#since;
     const empty = exact || (this.#isLeased ? lasted >= this.#emptyForMs : this.#zeros >= TOLD_LATE_READINGS);
-    return { remaining, empty };
+    return { remaining, empty, whole };
   }
 }

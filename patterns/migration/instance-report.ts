@@ -4,7 +4,10 @@ import type { Side } from "./state.ts";
 export interface InstanceReport {
   readonly problem?: string;
   readonly journaled?: boolean;
+  /** How many unsettled deliveries it has of each side. */
   readonly held?: Readonly<Record<Side, number>>;
+  /** Counted up with each report. */
+  readonly count?: number;
 }
 
 /** Reads it; empty where it cannot be read. */

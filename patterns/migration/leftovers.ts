@@ -1,10 +1,10 @@
 import { internalsOf } from "../../core/broker-internals.ts";
 import { addressName, type Broker, type Clock, MessagingError } from "../../core/index.ts";
 import { bridge } from "./bridge.ts";
-import type { BridgeContent } from "./bridge-contract.ts";
+import type { Bridge, BridgeContent } from "./bridge-contract.ts";
 import type { Changes, Patience } from "./changes.ts";
-import { Emptiness } from "./emptiness.ts";
-import { reportOf } from "./instance-report.ts";
+import { Emptiness, type Reading } from "./emptiness.ts";
+import { Hands } from "./hands.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 
@@ -44,26 +44,24 @@ export class Leftovers {
           ...(rate === undefined ? {} : { rate }),
           onProgress: (status) => patience.tell({ waitingFor: "bridge", bridge: status }),
         });
-        await this.#run(moving.run({ signal: this.#deadline() }), moving.status().source);
+        await this.#run(moving);
       }
     }
   }
 
-  #deadline(): AbortSignal {
-    const { signal, until } = this.#parts.patience;
-    const { clock } = this.#parts;
-    const over = new AbortController();
-    const timer = clock.schedule(() => over.abort(), Math.max(until - clock.monotonic(), 0));
-    signal?.addEventListener("abort", () => {
+  /** Until it is at its end, or patience is. */
+  async #run(moving: Bridge): Promise<void> {
+    const { patience, clock } = this.#parts;
+    const { source } = moving.status();
+    patience.signal?.throwIfAborted();
+    const stop = (): void => void moving.stop();
+    const timer = clock.schedule(stop, Math.max(patience.until - clock.monotonic(), 0));
+    patience.signal?.addEventListener("abort", stop, { once: true });
+    const { end, left, leftMessages, error } = await moving.run().finally(() => {
       clock.cancel(timer);
-      over.abort();
+      patience.signal?.removeEventListener("abort", stop);
     });
-    return over.signal;
-  }
-
-  async #run(run: ReturnType<ReturnType<typeof bridge>["run"]>, source: string): Promise<void> {
-    const { end, left, leftMessages, error } = await run;
-    this.#parts.patience.signal?.throwIfAborted();
+    patience.signal?.throwIfAborted();
     if (end === "drained" && left === 0) return;
     if (end === "stopped")
       throw new MessagingError("timeout", `patience ended while ${source} was moved; go on by calling again`);
@@ -94,42 +92,37 @@ export class Leftovers {
           ];
       return [new Look(new Emptiness(internals, address, emptyForMs), addressName(address)), ...suspects];
     });
+    const hands = new Hands(side);
     let told = Number.NEGATIVE_INFINITY;
     for (;;) {
       let waiting: Look | undefined;
+      let whole = true;
       for (const look of open) {
         look.reading = await look.emptiness.read();
+        whole &&= look.reading.whole;
         if (!look.reading.empty) waiting ??= look;
       }
-      const held = waiting === undefined ? await this.#held(side) : 0;
+      const held: number | undefined =
+        waiting === undefined && !whole ? hands.look((await changes.read()).stored.instances) : 0;
       if (waiting === undefined && held === 0) return;
-      if (held > 0) for (const { emptiness } of open) emptiness.disturbed();
+      if (waiting !== undefined || (held ?? 0) > 0) hands.disturbed();
       const source = waiting?.name ?? plan.adapters[side].name;
-      const remaining = waiting?.reading?.remaining ?? held;
+      const remaining = waiting?.reading?.remaining ?? held ?? 0;
       if (clock.monotonic() - told >= TELL_EVERY_MS) {
         told = clock.monotonic();
         patience.tell({ waitingFor: "empty", source, remaining });
       }
       const every = Math.max(...open.map(({ emptiness }) => emptiness.everyMs));
-      await changes.wait(
-        patience,
-        `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left)`,
-        every,
-      );
+      const what = `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left)`;
+      await changes.wait(patience, what, every);
     }
-  }
-
-  /** How many unsettled deliveries the instances say they have of a side. */
-  async #held(side: Side): Promise<number> {
-    const { stored } = await this.#parts.changes.read();
-    return stored.instances.reduce((sum, { report }) => sum + (reportOf(report).held?.[side] ?? 0), 0);
   }
 }
 
 class Look {
   readonly emptiness: Emptiness;
   readonly name: string;
-  reading: { readonly remaining: number; readonly empty: boolean } | undefined = undefined;
+  reading: Reading | undefined = undefined;
 
   constructor(emptiness: Emptiness, name: string) {
     this.emptiness = emptiness;

@@ -73,6 +73,7 @@ export class MovingBroker<Native> implements Migration<Native> {
   readonly #router: Router;
   readonly #sends: MovingSends;
   #consumers: MovingConsumer[] = [];
+  #reports = 0;
   #state: BrokerStatus["state"] = "new";
   #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
 
@@ -152,7 +153,13 @@ export class MovingBroker<Native> implements Migration<Native> {
   /** How many deliveries it holds of each side: brokers do not tell it of one another. */
   #report(problem: string | undefined): string {
     const held = (side: Side): number => this.#consumers.reduce((sum, consumer) => sum + consumer.heldOf(side), 0);
-    return JSON.stringify({ problem, journaled: this.#parts.journaled, held: { from: held("from"), to: held("to") } });
+    const count = ++this.#reports;
+    return JSON.stringify({
+      problem,
+      journaled: this.#parts.journaled,
+      held: { from: held("from"), to: held("to") },
+      count,
+    });
   }
 
   async #takeOver(state: MigrationState, revision: number): Promise<void> {

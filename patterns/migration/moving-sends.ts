@@ -59,7 +59,7 @@ export class MovingSends {
         id,
         key,
         routingKey,
-        ordered: to.options.ordered === true,
+        ordered: to.options.ordered === true && !this.#accepted.includes("order"),
         timeoutMs: options.timeoutMs ?? this.#parts.timeoutMs,
         send: (side, timeoutMs, epoch) => {
           const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
