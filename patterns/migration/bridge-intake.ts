@@ -9,7 +9,7 @@ import type {
   Timer,
 } from "../../core/index.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
-import { Settling } from "./settling.ts";
+import { Gathering } from "./gathering.ts";
 
 /** Leases are renewed three times before they end. */
 const RENEWALS = 3;
@@ -27,7 +27,7 @@ export interface IntakeOwner {
 /** The receiver at the old broker, with its leases and settlements. */
 export class BridgeIntake {
   readonly #receiver: Receiver;
-  readonly #settling: Settling;
+  readonly #acks: Gathering<DeliveryToken, SettleResult>;
   readonly #owner: IntakeOwner;
   readonly #internals: BrokerInternals;
   #window: number;
@@ -37,7 +37,9 @@ export class BridgeIntake {
 
   private constructor(receiver: Receiver, window: number, owner: IntakeOwner, internals: BrokerInternals) {
     this.#receiver = receiver;
-    this.#settling = new Settling(receiver);
+    this.#acks = new Gathering(Number.POSITIVE_INFINITY, (tokens) =>
+      receiver.settle(tokens.map((token) => ({ token, action: "ack" }))),
+    );
     this.#owner = owner;
     this.#window = window;
     this.#internals = internals;
@@ -69,9 +71,9 @@ export class BridgeIntake {
     this.#receiver.window(count);
   }
 
-  /** `done` is called once. */
-  ack(token: DeliveryToken, done: (result: SettleResult) => void): void {
-    this.#settling.settle(token, "ack", done);
+  /** Never rejects. */
+  ack(token: DeliveryToken): Promise<SettleResult> {
+    return this.#acks.add(token);
   }
 
   /** Gives back, once no renewal is under way that would undo it. */

@@ -161,7 +161,7 @@ export class BridgeRun {
       this.#over(held);
       return;
     }
-    this.#intake.ack(held.message.token, (result) => {
+    this.#intake.ack(held.message.token).then((result) => {
       if (result === "settled") tally.moved++;
       else tally.repeated++;
       this.#over(held);

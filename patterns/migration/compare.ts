@@ -1,5 +1,5 @@
 import {
-  type Capabilities,
+  CAPABILITY_NAMES,
   type CapabilityName,
   type Destination,
   describeAddress,
@@ -10,18 +10,7 @@ import { addressOf } from "./addresses.ts";
 import type { Comparable, Comparison, Difference, DifferenceName } from "./comparison.ts";
 
 /** A lease is how a broker notices a death, and nothing that anybody asks for. */
-const COMPARED = [
-  "order",
-  "delay",
-  "priority",
-  "ttl",
-  "replay",
-  "fanOut",
-  "routingFilter",
-  "deduplication",
-  "transactions",
-  "durable",
-] as const satisfies readonly CapabilityName[];
+const COMPARED: readonly CapabilityName[] = CAPABILITY_NAMES.filter((name) => name !== "lease");
 
 const LIMITS = ["maxMessageBytes", "maxHeaders", "maxHeaderBytes"] as const;
 const RANK: Readonly<Record<Support, number>> = { native: 2, emulated: 1, unsupported: 0 };
@@ -56,7 +45,7 @@ export function refuseLost({ from, to, differences }: Comparison, accepted: read
 }
 
 function capability(
-  name: (typeof COMPARED)[number],
+  name: CapabilityName,
   from: Comparable,
   to: Comparable,
   destinations: readonly Destination[],
@@ -116,6 +105,3 @@ export function checkAccepted(where: string, accept: readonly string[], also: re
   if (unknown === undefined) return;
   throw new MessagingError("invalid", `${where} { accept } knows ${known.join(", ")}, not ${String(unknown)}`);
 }
-
-/** What of the capabilities was given up: destinations are declared without it. */
-export type GivenUp = ReadonlySet<keyof Capabilities | "priorityLevels" | "parity">;
