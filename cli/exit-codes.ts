@@ -31,7 +31,7 @@ export const EXIT_MEANING: Readonly<Record<ExitName, string>> = Object.freeze({
   "not-found": "a destination, a dead letter or a row is not there",
   unavailable: "the broker or store cannot be reached, lacks what is asked of it, or a package is missing",
   internal: "a mistake of anybroker itself; please report it, with `--verbose`",
-  "cannot-create": "a file cannot be written",
+  "cannot-create": "a file, or the output, cannot be written",
   "try-again": "the broker was too slow or too busy, or somebody else holds it; nothing is wrong with the command",
   "not-allowed": "the broker refuses the login or the right, or the question was answered with no",
   configuration: "the configuration file is wrong, or the broker holds something else than is declared",

@@ -8,6 +8,8 @@ import { CommandError, EXIT } from "./exit-codes.ts";
 export class Interruption {
   readonly #controller = new AbortController();
   readonly #end: () => void;
+  /** Why the output could not be written, other than that its reader has left. */
+  outputFailure: CommandError | undefined = undefined;
 
   constructor(context: Context) {
     const stopListening = context.onInterrupt(() => {
@@ -18,8 +20,13 @@ export class Interruption {
       context.stderr.write("\nstopping; Ctrl-C again leaves at once\n");
       this.#stop("stopped by Ctrl-C");
     });
-    // As in `anybroker tail orders | head`. Whatever else is wrong with the stream, nobody can be told.
-    const gone = (): void => this.#stop("stopped: nobody reads the output any more");
+    const gone = (cause: Error & { readonly code?: unknown }): void => {
+      this.#stop("stopped: nobody reads the output any more");
+      // A reader that leaves, as in `anybroker tail orders | head`, has what it wanted; a disk that is full has not.
+      if (cause.code === "EPIPE" || cause.code === "ERR_STREAM_DESTROYED") return;
+      const text = `the output cannot be written: ${String(cause.code ?? cause.message)}`;
+      this.outputFailure ??= new CommandError("cannot-create", text, { cause });
+    };
     const ignored = (): void => {};
     context.stdout.on("error", gone);
     context.stderr.on("error", ignored);

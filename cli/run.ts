@@ -28,7 +28,9 @@ export async function run(line: readonly string[], context: Context): Promise<nu
       return EXIT.done;
     }
     reporting = { ...reporting, json: parsed.given.json, verbose: parsed.given.verbose };
-    return EXIT[await runVerb(parsed, context, secrets, interruption)];
+    const exit = await runVerb(parsed, context, secrets, interruption);
+    if (interruption.outputFailure !== undefined) throw interruption.outputFailure;
+    return EXIT[exit];
   } catch (error) {
     return EXIT[reportError(error, reporting)];
   } finally {

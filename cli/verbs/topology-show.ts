@@ -1,7 +1,6 @@
 import type { Adapter } from "../../core/adapter.ts";
-import type { Address, WorkAddress } from "../../core/address.ts";
 import type { Destination } from "../../core/destination.ts";
-import { isMessagingError } from "../../core/errors.ts";
+import { type PhysicalNames, physicalOf } from "../about-broker.ts";
 import { columns } from "../columns.ts";
 import { chosenBroker, type Frame } from "../frame.ts";
 import { declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
@@ -13,11 +12,7 @@ interface Shown {
   readonly destination: string;
   readonly kind: Destination["kind"];
   readonly options: Readonly<Record<string, unknown>>;
-  readonly physical: {
-    readonly main: string | null;
-    readonly deadLetters: string | null;
-    readonly suspects: string | null;
-  };
+  readonly physical: PhysicalNames;
 }
 
 export const topologyShow = verb({
@@ -75,31 +70,6 @@ function shownOf(adapter: Adapter, destination: Destination): Shown {
     kind: destination.kind,
     options: optionsOf(destination),
     physical,
-  };
-}
-
-/** The names of a destination on a broker; null for those that it cannot have there, or has none of. */
-export function physicalOf(adapter: Adapter, destination: Destination): Shown["physical"] {
-  const nameOf = (address: Address): string | null => {
-    try {
-      return adapter.physicalName(address);
-    } catch (error) {
-      // Told as a problem of its own.
-      if (isMessagingError(error)) return null;
-      throw error;
-    }
-  };
-  if (destination.kind === "topic") {
-    return { main: nameOf({ kind: "topic", name: destination.name }), deadLetters: null, suspects: null };
-  }
-  const of: WorkAddress =
-    destination.kind === "queue"
-      ? { kind: "queue", name: destination.name }
-      : { kind: "subscription", topic: destination.topic.name, name: destination.name };
-  return {
-    main: nameOf(of),
-    deadLetters: nameOf({ kind: "dead-letters", of }),
-    suspects: nameOf({ kind: "suspects", of }),
   };
 }
 

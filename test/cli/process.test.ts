@@ -99,6 +99,12 @@ test.for([
   expect(stderr).toBe("ended with 0\n");
 });
 
+test("output that cannot be written is an error", async () => {
+  const script = `${anybroker.shell} dlq ls orders --json > /dev/full; echo "ended with $?" >&2`;
+  const { stderr } = await started("sh", ["-c", script], anybroker.folder, { DEAD: "1" }).ended();
+  expect(stderr).toMatch(/the output cannot be written: ENOSPC.*ended with 73\n$/s);
+});
+
 test("messages come through a pipe", async () => {
   const script = `printf '{"id":"o-1"}\\n{"id":"o-2"}\\n' | ${anybroker.shell} send orders --file - --lines --json`;
   const { code, stdout } = await started("sh", ["-c", script], anybroker.folder, {}).ended();
