@@ -105,7 +105,8 @@ export interface MigrationControl {
    * - → `consuming`; → `publishing` takes the `share`.
    * - → `bridged` moves what nobody handles from the old broker: dead letters and suspects, and messages of destinations that
    *   are not ordered. What is ordered has to be handled first. Needs the share 100.
-   * - → `proven` rejects with `conflict` if the parity report shows a difference or the old broker is not empty.
+   * - → `proven` rejects with `conflict` if what is missing when it begins was not handled while patience lasts, and waits for
+   *   the old broker to be empty.
    * - → `retired`.
    */
   advance(options?: AdvanceOptions): Promise<MigrationStatus>;

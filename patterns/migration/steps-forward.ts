@@ -2,6 +2,7 @@ import { MessagingError } from "../../core/index.ts";
 import type { Read } from "./changes.ts";
 import { compareBrokers, refuseLost } from "./compare.ts";
 import type { AdvanceOptions } from "./contract.ts";
+import { Missing } from "./missing.ts";
 import { shareOf } from "./state.ts";
 import type { Stepping } from "./stepping.ts";
 
@@ -67,18 +68,20 @@ async function bridgeLeftovers(stepping: Stepping, read: Read): Promise<void> {
 
 async function prove(stepping: Stepping, { accept = [] }: AdvanceOptions): Promise<void> {
   await stepping.leftovers().empty("from", await stepping.broker("from", "looking whether it is empty"));
+  const missing = new Missing(stepping.plan);
   for (;;) {
-    const { verdict, sources } = await stepping.report();
-    if (verdict === "equal" || accept.includes("parity")) break;
+    if (accept.includes("parity")) break;
+    const { verdict } = await stepping.report();
     if (verdict === "waived") {
       throw new MessagingError(
         "conflict",
         `ids are not journaled, so parity cannot be proven; accept "parity" to do without`,
       );
     }
-    const open = sources.filter(({ missing }) => missing.count > 0);
-    const named = open.map(
-      ({ source, missing }) => `${source}: ${missing.count}, as ${missing.ids.slice(0, MOST_NAMED).join(", ")}`,
+    const open = await missing.look();
+    if (open.size === 0) break;
+    const named = [...open].map(
+      ([source, ids]) => `${source}: ${ids.size}, as ${[...ids].slice(0, MOST_NAMED).join(", ")}`,
     );
     const what = `parity is not proven, missing are ${named.join("; ")}`;
     try {
