@@ -2,6 +2,7 @@ import type { KafkaAdapter } from "../adapters/kafka/index.ts";
 import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Depth } from "../core/adapter.ts";
 import { addressName, type WorkAddress } from "../core/address.ts";
+import { type KafkaAdmin, kafkaSight } from "./kafka-sight.ts";
 
 /** What a server says of itself. */
 export interface ServerDetails {
@@ -17,46 +18,62 @@ export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
     const { version } = (adapter as RabbitMQAdapter).connections.publishing?.connection.serverProperties ?? {};
     return { version: version ?? null, servers: null };
   }
-  if (adapter.name === "kafka") {
-    return withAdmin(adapter as KafkaAdapter, async (admin) => {
-      const { brokers } = await admin.describeCluster();
-      return { version: null, servers: brokers.length };
-    });
-  }
-  return { version: null, servers: null };
-}
-
-/** How many consumers a queue or subscription has, in all processes; null where the broker does not tell. */
-export async function consumersOf(adapter: Adapter, of: WorkAddress): Promise<number | null> {
-  const name = addressName(of);
-  if (adapter.name === "rabbitmq") {
-    const channel = await (adapter as RabbitMQAdapter).connections.consuming?.createChannel();
-    if (channel === undefined) return null;
-    channel.on("error", () => {});
-    try {
-      return (await channel.checkQueue(name)).consumerCount;
-    } finally {
-      await channel.close().catch(() => {});
-    }
-  }
-  if (adapter.name === "kafka") {
-    return withAdmin(adapter as KafkaAdapter, async (admin) => {
-      const { groups } = await admin.describeGroups([name]);
-      return groups[0]?.members.length ?? 0;
-    });
-  }
-  return null;
-}
-
-type KafkaAdmin = ReturnType<ReturnType<KafkaAdapter["kafkajs"]>["admin"]>;
-
-async function withAdmin<Result>(adapter: KafkaAdapter, use: (admin: KafkaAdmin) => Promise<Result>): Promise<Result> {
-  const admin = adapter.kafkajs().admin();
+  if (adapter.name !== "kafka") return { version: null, servers: null };
+  const admin = (adapter as KafkaAdapter).kafkajs().admin();
   await admin.connect();
   try {
-    return await use(admin);
+    const { brokers } = await admin.describeCluster();
+    return { version: null, servers: brokers.length };
   } finally {
     await admin.disconnect();
+  }
+}
+
+/** What is seen of a queue or subscription besides its depth; null where the broker does not tell. */
+export interface Sight {
+  /** In all processes. */
+  readonly consumers: number | null;
+  /** How many messages ever came, retries included. */
+  readonly written: number | null;
+  /** How long the oldest message that is not handled has been there. */
+  readonly oldestAgeMs: number | null;
+}
+
+/** Sees what only a broker's own client can ask for. */
+export interface Looking {
+  at(of: WorkAddress): Promise<Sight>;
+  close(): Promise<void>;
+}
+
+const NOTHING: Sight = { consumers: null, written: null, oldestAgeMs: null };
+
+const BLIND: Looking = { at: async () => NOTHING, close: async () => {} };
+
+/** Looks by the client of an open adapter; where that cannot be done nothing is seen. */
+export async function lookingBy(adapter: Adapter): Promise<Looking> {
+  if (adapter.name === "rabbitmq") {
+    return { ...BLIND, at: (of) => rabbitMQSight(adapter as RabbitMQAdapter, of) };
+  }
+  if (adapter.name !== "kafka") return BLIND;
+  const admin: KafkaAdmin = (adapter as KafkaAdapter).kafkajs().admin();
+  try {
+    await admin.connect();
+  } catch {
+    return BLIND;
+  }
+  return { at: (of) => kafkaSight(admin, of), close: () => admin.disconnect() };
+}
+
+async function rabbitMQSight({ connections }: RabbitMQAdapter, of: WorkAddress): Promise<Sight> {
+  const channel = await connections.consuming?.createChannel();
+  if (channel === undefined) return NOTHING;
+  // Closed by the server where there is no such queue: the question rejects.
+  channel.on("error", () => {});
+  try {
+    const { consumerCount } = await channel.checkQueue(addressName(of));
+    return { ...NOTHING, consumers: consumerCount };
+  } finally {
+    await channel.close().catch(() => {});
   }
 }
 

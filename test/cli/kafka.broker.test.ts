@@ -1,4 +1,4 @@
-import { afterAll } from "vitest";
+import { afterAll, expect } from "vitest";
 import { describeKafka } from "../brokers/suite.ts";
 import { verbsSuite } from "./verbs-on-broker.ts";
 
@@ -11,6 +11,7 @@ describeKafka("the command line on Kafka", (broker) => {
     prefix: place.namePrefix,
     server: { version: null, servers: 1 },
     consumers: 0,
+    oldestAgeMs: expect.any(Number),
     watchesQueues: true,
   });
 });

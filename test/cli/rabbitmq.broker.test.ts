@@ -16,6 +16,7 @@ describeRabbitMQ("the command line on RabbitMQ", (broker) => {
     prefix: `test-${randomUUID()}.`,
     server: { version: expect.stringMatching(/^\d+\.\d+/), servers: null },
     consumers: 0,
+    oldestAgeMs: null,
     watchesQueues: false,
   });
 });

@@ -27,6 +27,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     prefix: "",
     server: { version: null, servers: null },
     consumers: null,
+    oldestAgeMs: null,
     watchesQueues: false,
   });
 

@@ -24,6 +24,8 @@ export interface VerbsBroker {
   readonly server: { readonly version: unknown; readonly servers: unknown };
   /** How many consumers `top` sees where there are none: null where it sees none anyway. */
   readonly consumers: number | null;
+  /** What the age of the oldest is told as: null where it is not. */
+  readonly oldestAgeMs: unknown;
   /** What a process needs besides the URL. */
   readonly environment?: Readonly<Record<string, string>>;
   /** Whether `tail` watches queues, or refuses. */
@@ -119,7 +121,18 @@ export function verbsSuite(broker: VerbsBroker): void {
     const sent = await command(["send", orders.name, "--file", "-", "--lines", "--json"], { ...world, stdin: lines });
     expect(sent.json).toMatchObject({ sent: 5, failed: 0 });
     await depthBecomes(orders.name, { ready: 5 });
-    expect(await depthOf(orders.name)).toMatchObject({ consumers: broker.consumers, deadLetters: 0, problem: null });
+    const { oldestAgeMs, ...others } = await depthOf(orders.name);
+    expect(others).toMatchObject({ consumers: broker.consumers, deadLetters: 0, problem: null });
+    expect(oldestAgeMs).toEqual(broker.oldestAgeMs);
+    if (broker.oldestAgeMs !== null) {
+      await until("an age of two seconds", 30_000, async () => {
+        expect((await depthOf(orders.name)).oldestAgeMs).toBeGreaterThan(2_000);
+      });
+    }
+    const { stdout } = await command(["top", orders.name, "--count", "2", "--interval", "200ms", "--json"], world);
+    const [, second] = stdout.trimEnd().split("\n").map(documented);
+    const rate = broker.oldestAgeMs === null ? null : 0;
+    expect(second?.destinations).toMatchObject([{ changePerSecond: 0, arrivalPerSecond: rate, drainPerSecond: rate }]);
   });
 
   test("tail and publish: events are seen, and taken from nobody", { timeout: 120_000 }, async () => {

@@ -174,7 +174,7 @@ test("top is lines where there is no terminal, is drawn over where there is one,
   const { configuration, stock } = shop();
   await stock();
   const plain = await command(["top", "orders", "--once"], { configuration });
-  expect(plain.stdout).toMatch(/^queue:orders +0 +0 +- +- +- +0 +0$/m);
+  expect(plain.stdout).toMatch(/^queue:orders +0 +0( +-){6} +0 +0$/m);
   expect(plain.stdout).not.toContain("\u001b");
   const drawn = await command(["top", "--interval", "100ms"], {
     configuration,
