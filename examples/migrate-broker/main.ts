@@ -65,10 +65,11 @@ try {
   await main();
 } catch (error) {
   say(String(error));
-  process.exitCode = 1;
-} finally {
   rmSync(folder, { recursive: true, force: true });
+  // Customers and instances would go on.
+  process.exit(1);
 }
+rmSync(folder, { recursive: true, force: true });
 
 async function main(): Promise<void> {
   const fleet = new Fleet(first);

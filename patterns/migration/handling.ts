@@ -1,10 +1,12 @@
-import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/index.ts";
+import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import { Marker } from "./carried.ts";
 import type { Gate } from "./gate.ts";
 import type { Slots } from "./moving-consumer.ts";
 import type { Recording } from "./recording.ts";
 import type { Side } from "./state.ts";
+
+const STORE_AWAY_MS = 500;
 
 /** What stands around a handler. */
 export interface HandlingParts {
@@ -13,13 +15,15 @@ export interface HandlingParts {
   readonly gate: Gate | undefined;
   readonly slots: Slots;
   readonly recording: Recording;
+  /** Whether a handler runs once, however often its message comes. */
+  readonly once: boolean;
   /** The first is the outermost. */
   readonly use: readonly Middleware[];
 }
 
 /** The user's handler, as it is given to one side: behind the gate, in its turn, and with what it handled on record. */
 export function handlerAt(side: Side, handler: Handler<unknown>, parts: HandlingParts): Handler<unknown> {
-  const { source, gate, slots, recording, use } = parts;
+  const { source, gate, slots, recording, once, use } = parts;
   const wrapped = use.reduceRight((next, middleware) => middleware(next), handler);
   return async (body: unknown, delivery: Delivery): Promise<HandlerResult> => {
     if (body instanceof Marker) return gate?.passed(side, body, delivery.key);
@@ -28,8 +32,10 @@ export function handlerAt(side: Side, handler: Handler<unknown>, parts: Handling
     await slots.take();
     try {
       const result = await wrapped(body, delivery);
-      if (outcomeKind(result) === undefined) await recording.mark(source, delivery.id, "handled");
-      return result;
+      if (outcomeKind(result) !== undefined) return result;
+      const written = await recording.mark(source, delivery.id, "handled");
+      // It comes again, is found done, and marked then. Otherwise it would be missing for ever.
+      return written || !once ? result : postpone({ afterMs: STORE_AWAY_MS });
     } finally {
       slots.give();
     }

@@ -270,6 +270,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       gate,
       slots,
       recording: this.#recording,
+      once: idempotency !== undefined,
       use: [...(broker.use ?? []), ...(broker.consume?.use ?? []), ...once, ...use],
     };
     const consumer = new MovingConsumer(source, slots, (side, made) => {

@@ -17,16 +17,15 @@ export interface RecordingParts {
 
 /** Writes marks into the journal, in batches, or does nothing where the journal is waived. */
 export class Recording {
-  readonly #marks: Gathering<JournalMark, undefined> | undefined;
+  readonly #marks: Gathering<JournalMark, boolean> | undefined;
 
   constructor(parts: RecordingParts | undefined) {
     if (parts === undefined) return;
     const { store, migration, clock, timeoutMs, lost } = parts;
     this.#marks = new Gathering(MOST_AT_ONCE, async (marks) => {
       const answer = await ask("migration journal", clock, timeoutMs, () => store.mark(migration, marks));
-      // What was sent is sent, and what was handled is handled: only the proof is poorer.
       if ("error" in answer) lost(marks.length, answer.error);
-      return marks.map(() => undefined);
+      return marks.map(() => "value" in answer);
     });
   }
 
@@ -34,8 +33,8 @@ export class Recording {
     return this.#marks !== undefined;
   }
 
-  /** Resolves when it is written, or could not be. Never rejects. */
-  async mark(source: string, id: string, mark: JournalMark["mark"]): Promise<void> {
-    await this.#marks?.add({ source, id, mark });
+  /** Resolves with whether it is written, or need not be. Never rejects. */
+  async mark(source: string, id: string, mark: JournalMark["mark"]): Promise<boolean> {
+    return (await this.#marks?.add({ source, id, mark })) ?? true;
   }
 }

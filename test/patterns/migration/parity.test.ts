@@ -115,6 +115,31 @@ test("what nobody handles is moved, and an operator that stops in the middle is 
   expect(await control.advance()).toMatchObject({ step: "retired" });
 });
 
+test("what was handled while the store took no marks comes again, and is handled once", async () => {
+  const world = new World();
+  let away = false;
+  const store = new Proxy(world.store, {
+    get(target, name) {
+      const value = target[name as keyof typeof target] as (...all: unknown[]) => unknown;
+      if (name === "mark" && away) return () => Promise.reject(new Error("away"));
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const { broker, events } = await world.started({ state: store });
+  const control = world.control();
+  const { emails, sources } = world.catalog;
+  world.before = async () => {
+    away = true;
+  };
+  await broker.send(emails, { customer: "ada", n: 0 }, { id: "mail" });
+  await vi.waitFor(() => expect(events.some(({ type }) => type === "unrecorded")).toBe(true));
+  world.before = async () => {};
+  away = false;
+  await vi.waitFor(async () => expect((await control.report()).verdict).toBe("equal"), { timeout: 10_000 });
+  expect(world.effects.get(sources.emails)).toHaveLength(1);
+  expect(world.runs).toBe(1);
+});
+
 test("without a journal the proof has to be waived by name", async () => {
   const world = new World();
   await world.started({ journal: "waived" });
