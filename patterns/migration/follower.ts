@@ -44,6 +44,7 @@ export class Follower {
   #following: Promise<void> = Promise.resolve();
   /** The revision that is being taken over, or was last. */
   #followed = -1;
+  #againAt = 0;
   #running = false;
 
   constructor(parts: FollowerParts) {
@@ -149,7 +150,7 @@ export class Follower {
       this.#state = state;
       this.#revision = stored.revision;
     }
-    if (this.#acting !== this.#revision && this.#followed !== this.#revision) {
+    if (this.#acting !== this.#revision && this.#followed !== this.#revision && clock.monotonic() >= this.#againAt) {
       this.#followed = this.#revision;
       this.#following = this.#follow(state, this.#revision);
       this.#following.catch(() => undefined);
@@ -178,8 +179,11 @@ export class Follower {
       this.#problem = undefined;
       this.#soon();
     } catch (error) {
-      // Tried again with the next beat.
-      if (this.#followed === revision) this.#followed = -1;
+      // Tried again after a while: a broker that is away is not to be called in every beat.
+      if (this.#followed === revision) {
+        this.#followed = -1;
+        this.#againAt = this.#parts.clock.monotonic() + this.#parts.pollMs;
+      }
       this.#problem = textOf(error);
       this.#parts.stuck(error);
       throw error;

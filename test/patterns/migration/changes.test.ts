@@ -1,4 +1,4 @@
-import { createBroker, queue, topic } from "anybroker";
+import { createBroker, MessagingError, queue, topic } from "anybroker";
 import { kafka } from "anybroker/kafka";
 import { memory, memorySpace } from "anybroker/memory";
 import {
@@ -207,6 +207,26 @@ test("keys that move wait until every instance has taken it over; others go on",
   await Promise.all(
     CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 1 }, { timeoutMs: 5_000 })),
   );
+});
+
+test("an instance that cannot connect to the new broker says so, and follows when it can", async () => {
+  const world = new World();
+  const to = world.pair.to();
+  let down = true;
+  const open = to.open.bind(to);
+  to.open = (signals) => (down ? Promise.reject(new MessagingError("unreachable", "no route")) : open(signals));
+  const { broker, events } = await world.started({ to });
+  const control = world.control();
+  await control.advance();
+  await expect(control.advance({ patienceMs: 300 })).rejects.toMatchObject({ code: "timeout" });
+  expect(events.some(({ type }) => type === "stuck")).toBe(true);
+  const [instance] = (await control.status()).instances;
+  expect(instance).toMatchObject({ upToDate: false, problem: expect.stringMatching(/no route/) });
+  // What is in force goes on.
+  await broker.send(world.catalog.emails, { customer: "ada", n: 0 }, { id: "mail" });
+  await vi.waitFor(() => expect(world.effects.get(world.catalog.sources.emails)).toHaveLength(1));
+  down = false;
+  expect(await control.advance()).toMatchObject({ step: "consuming", pending: undefined });
 });
 
 /** Lets the operator die at the call to the store that is the n-th that writes. */
