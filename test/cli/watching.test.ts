@@ -105,6 +105,7 @@ test("tail watches again when it has to stop, and says so", async () => {
   await stock();
   const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
   let watched = 0;
+  let ended = 0;
   const broker = (): Adapter => {
     const inner = make();
     return delegate(inner, {
@@ -112,7 +113,7 @@ test("tail watches again when it has to stop, and says so", async () => {
         watched++;
         if (watched === 2) throw new MessagingError("unreachable", "still away");
         if (watched === 1) queueMicrotask(() => watcher.ended(new MessagingError("unreachable", "away for a while")));
-        return async () => {};
+        return async () => void ended++;
       },
     });
   };
@@ -126,6 +127,7 @@ test("tail watches again when it has to stop, and says so", async () => {
   });
   expect(code).toBe(0);
   expect(stderr.match(/watching order\.placed/g)).toHaveLength(1);
+  expect(ended).toBe(2);
 });
 
 test("top tells what waits, how fast it changes, and what is dead", async () => {
