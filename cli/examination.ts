@@ -1,9 +1,10 @@
+import { serverVersion } from "../adapters/rabbitmq/server-version.ts";
 import type { Adapter } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
-import { serverDetails, standingCount } from "./broker-details.ts";
+import { type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
 import { columns } from "./columns.ts";
 import { type Frame, withBroker } from "./frame.ts";
 import { paintSupport } from "./plan-text.ts";
@@ -51,22 +52,23 @@ export async function examine(frame: Frame, wanted: readonly Destination[]): Pro
 async function details(adapter: Adapter, checks: Check[]) {
   try {
     const found = await serverDetails(adapter);
-    const told =
-      found.version ?? (found.servers === null ? undefined : `${found.servers} brokers; Kafka tells no version`);
-    checks.push({
-      check: "version",
-      status: told === undefined ? "unknown" : "ok",
-      message: told ?? `${adapter.name} tells none`,
-    });
+    checks.push({ check: "version", ...versionCheck(adapter.name, found) });
     return found;
   } catch (error) {
-    checks.push({
-      check: "version",
-      status: "unknown",
-      message: error instanceof Error ? error.message : String(error),
-    });
+    const message = error instanceof Error ? error.message : String(error);
+    checks.push({ check: "version", status: "unknown", message });
     return { version: null, servers: null };
   }
+}
+
+function versionCheck(broker: string, { version, servers }: ServerDetails): Pick<Check, "status" | "message"> {
+  if (version !== null) {
+    // Only RabbitMQ tells one.
+    if (serverVersion(version).atLeast(3, 10)) return { status: "ok", message: version };
+    return { status: "failed", message: `${version} is too old: anybroker is for RabbitMQ 3.10 and later` };
+  }
+  if (servers !== null) return { status: "ok", message: `${servers} servers, which tell no version` };
+  return { status: "unknown", message: `${broker} tells none` };
 }
 
 async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {

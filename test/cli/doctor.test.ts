@@ -1,6 +1,7 @@
 import { queue, subscription, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
+import { delegate } from "../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 
@@ -52,6 +53,21 @@ test("doctor ends with what is amiss", async () => {
   expect(away.code).toBe(69);
   expect(errorOf(away)).toMatchObject({ problems: [{ code: "unreachable" }] });
   expect(away.stderr + away.stdout).not.toContain("secret-word");
+});
+
+test.for([
+  ["3.9.29", "failed", 78],
+  ["3.10.0", "ok", 0],
+  ["4.3.0", "ok", 0],
+] as const)("doctor says whether RabbitMQ %s is new enough", async ([version, status, exit]) => {
+  const connections = { publishing: { connection: { serverProperties: { version } } } };
+  const configuration = { broker: () => Object.assign(delegate(memory()), { name: "rabbitmq", connections }) };
+  const { code, json } = await command(["doctor", "--json"], { configuration });
+  expect(json).toMatchObject({ adapter: "rabbitmq", version });
+  expect(json.checks).toContainEqual(
+    expect.objectContaining({ check: "version", status, message: expect.stringContaining(version) }),
+  );
+  expect(code).toBe(exit);
 });
 
 test("doctor --plan says offline what a move would lose, and what the other broker refuses", async () => {
