@@ -140,6 +140,34 @@ test("what was handled while the store took no marks comes again, and is handled
   expect(world.runs).toBe(1);
 });
 
+test("what was handled by services that were not deployed yet is not missing", async () => {
+  const world = new World();
+  const { emails, destinations } = world.catalog;
+  const before = createBroker(world.pair.from(), { destinations });
+  let handled = 0;
+  before.consume(emails, () => void handled++);
+  await before.start();
+  const publisher = migration({
+    from: world.pair.from(),
+    to: world.pair.to(),
+    destinations,
+    state: world.store,
+    idempotency: "waived",
+    ...QUICK,
+  });
+  onTestFinished(() => publisher.stop());
+  await publisher.start();
+  for (let n = 0; n < 10; n++) await publisher.send(emails, { customer: "ada", n });
+  await vi.waitFor(() => expect(handled).toBe(10));
+  await before.stop();
+  await publisher.stop();
+  await world.started();
+  const control = world.control();
+  for (const options of [{}, {}, { share: 100 }, {}]) await control.advance(options);
+  expect(await control.advance({ patienceMs: 5_000 })).toMatchObject({ step: "proven" });
+  expect((await control.report()).verdict).toBe("equal");
+});
+
 test("without a journal the proof has to be waived by name", async () => {
   const world = new World();
   await world.started({ journal: "waived" });
