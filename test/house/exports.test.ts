@@ -42,7 +42,9 @@ describe("the entry points", () => {
       folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
     }
     folders.push(...below("integrations", (integration) => `./${integration}`));
-    expect(entries.map(({ name }) => name).sort()).toEqual([".", "./cli", "./conformance", ...suites, ...folders].sort());
+    expect(entries.map(({ name }) => name).sort()).toEqual(
+      [".", "./cli", "./conformance", ...suites, ...folders].sort(),
+    );
     for (const entry of entries) {
       expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);
       expect(entry.types).toBe(entry.default.replace(/\.js$/, ".d.ts"));
