@@ -26,8 +26,9 @@ test("whatever is changed, killed and cut off in whichever order: nothing is los
     fc.asyncProperty(
       fc.array(action, { minLength: 10, maxLength: 80 }),
       fc.array(fc.nat(400), { minLength: 1, maxLength: 7 }),
-      async (actions, handlerMs) => {
-        const { finished, wrong } = await simulate(actions, handlerMs);
+      fc.array(fc.oneof(fc.constant(0), fc.nat(700)), { minLength: 1, maxLength: 5 }),
+      async (actions, handlerMs, wireMs) => {
+        const { finished, wrong } = await simulate(actions, handlerMs, wireMs);
         expect(finished).toBe(true);
         expect(wrong).toEqual([]);
       },
@@ -37,6 +38,17 @@ test("whatever is changed, killed and cut off in whichever order: nothing is los
       ...(process.env.MIGRATION_SEED === undefined ? {} : { seed: Number(process.env.MIGRATION_SEED) }),
     },
   );
+});
+
+test("what is under way when keys begin to move is waited for", { timeout: 60_000 }, async () => {
+  const bursts: Action[] = Array.from({ length: 60 }, (_, n) => [
+    { do: "burst" as const, customer: n % 10 },
+    { do: "wait" as const, ms: 23 },
+  ]).flat();
+  const patient = { do: "share", patient: true } as const;
+  const script: Action[] = [...bursts, { ...patient, share: 100 }, ...bursts, { ...patient, share: 0 }];
+  const { wrong, finished } = await simulate([...script, ...script, ...bursts], [0, 20], [0, 600, 5, 200]);
+  expect({ wrong, finished }).toEqual({ wrong: [], finished: true });
 });
 
 test("an instance that is cut off from the state publishes nothing by an old one", { timeout: 60_000 }, async () => {

@@ -1,6 +1,6 @@
 import { type MessagingError, queue, subscription, topic } from "anybroker";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
-import { memory, memorySpace } from "anybroker/memory";
+import { type MemoryAdapter, memory, memorySpace } from "anybroker/memory";
 import {
   type Migration,
   type MigrationControl,
@@ -14,6 +14,8 @@ import { mortal } from "./world.ts";
 /** What happens in a run. */
 export type Action =
   | { readonly do: "sell"; readonly customer: number }
+  /** Several without waiting for each other, at one instance that is not killed or cut: the order of the calls is to be kept. */
+  | { readonly do: "burst"; readonly customer: number }
   /** To a larger share, or back to a smaller one; an impatient operator announces it and goes away. */
   | { readonly do: "share"; readonly share: number; readonly patient: boolean }
   | { readonly do: "take-back" }
@@ -36,6 +38,7 @@ interface Process {
 }
 
 const LEASE_MS = 3_000;
+const BURST = 5;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /** What a run came to. */
@@ -46,8 +49,24 @@ export interface Outcome {
   readonly sold: number;
 }
 
+/** An adapter whose batches are some time on their way. */
+function slow(adapter: MemoryAdapter, clock: ProcessClock, wireMs: readonly number[]): MemoryAdapter {
+  const send = adapter.send.bind(adapter);
+  let batches = 0;
+  adapter.send = (to, batch, report) => {
+    const ms = wireMs[batches++ % wireMs.length] ?? 0;
+    if (ms === 0) send(to, batch, report);
+    else clock.schedule(() => send(to, batch, report), ms);
+  };
+  return adapter;
+}
+
 /** Runs a script of actions in virtual time, with slow handlers, and brings the migration to its end. */
-export async function simulate(actions: readonly Action[], handlerMs: readonly number[]): Promise<Outcome> {
+export async function simulate(
+  actions: readonly Action[],
+  handlerMs: readonly number[],
+  wireMs: readonly number[] = [0],
+): Promise<Outcome> {
   const time = new VirtualTime();
   const ground = new ProcessClock(time);
   const spaces = { from: memorySpace({ clock: ground }), to: memorySpace({ clock: ground }) };
@@ -63,7 +82,10 @@ export async function simulate(actions: readonly Action[], handlerMs: readonly n
 
   const start = async (): Promise<Process> => {
     const clock = new ProcessClock(time);
-    const adapters = { from: memory({ space: spaces.from, clock }), to: memory({ space: spaces.to, clock }) };
+    const adapters = {
+      from: slow(memory({ space: spaces.from, clock }), clock, wireMs),
+      to: slow(memory({ space: spaces.to, clock }), clock, wireMs),
+    };
     const { promise: died, reject } = Promise.withResolvers<never>();
     died.catch(() => undefined);
     let dead = false;
@@ -137,6 +159,25 @@ export async function simulate(actions: readonly Action[], handlerMs: readonly n
     tails.set(customer, sold);
   };
 
+  const burst = (customer: number): void => {
+    const before = tails.get(customer) ?? Promise.resolve();
+    const first = numbers.get(customer) ?? 0;
+    numbers.set(customer, first + BURST);
+    const sold = before.then(async () => {
+      // Not the one that consumes: its markers would wait for its own sends.
+      const { broker } = processes[1] as Process;
+      const sends = Array.from({ length: BURST }, async (_, index) => {
+        const id = `c${customer}-${first + index}`;
+        // None waits for the one before to be confirmed.
+        await new Promise<void>((resolve) => ground.schedule(resolve, index * 60));
+        await broker.send(orders, { customer, n: first + index }, { id, timeoutMs: DAY_MS });
+        confirmed.add(`orders ${id}`);
+      });
+      await Promise.all(sends);
+    });
+    tails.set(customer, sold);
+  };
+
   const adapters = {
     from: memory({ space: spaces.from, clock: ground }),
     to: memory({ space: spaces.to, clock: ground }),
@@ -154,6 +195,8 @@ export async function simulate(actions: readonly Action[], handlerMs: readonly n
     switch (action.do) {
       case "sell":
         return sell(action.customer);
+      case "burst":
+        return burst(action.customer);
       case "wait":
         return new Promise((resolve) => void ground.schedule(resolve, action.ms));
       case "take-back": {

@@ -128,6 +128,8 @@ test("what was handled while the store took no marks comes again, and is handled
   const { broker, events } = await world.started({ state: store });
   const control = world.control();
   const { emails, sources } = world.catalog;
+  await control.advance();
+  await control.advance();
   world.before = async () => {
     away = true;
   };
@@ -136,6 +138,8 @@ test("what was handled while the store took no marks comes again, and is handled
   world.before = async () => {};
   away = false;
   await vi.waitFor(async () => expect((await control.report()).verdict).toBe("equal"), { timeout: 10_000 });
+  const source = (await control.report()).sources.find(({ source }) => source === sources.emails);
+  expect(source).toMatchObject({ published: 1, handled: 1 });
   expect(world.effects.get(sources.emails)).toHaveLength(1);
   expect(world.runs).toBe(1);
 });
