@@ -142,14 +142,14 @@ export class MemoryAdapter implements Adapter<undefined> {
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }
 
-  async watch(of: QueueAddress | TopicAddress, { seen }: Watcher<undefined>): Promise<() => Promise<void>> {
+  async watch(of: QueueAddress | TopicAddress, watcher: Watcher<undefined>): Promise<() => Promise<void>> {
     if (!this.space.has(of)) throw notFound(of);
     let last: Promise<void> = Promise.resolve();
     let waiting = 0;
     const end = this.space.watch(of, (message) => {
       if (waiting >= MOST_UNSEEN) return;
       waiting++;
-      last = last.then(() => seen([shown(message)])).then(() => void waiting--);
+      last = last.then(() => watcher.seen([shown(message)])).then(() => void waiting--);
     });
     return async () => {
       end();

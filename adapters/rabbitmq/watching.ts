@@ -28,13 +28,14 @@ export async function watchTopic(
     isOver = true;
     watcher.ended(new MessagingError("unreachable", `watching topic "${topic}" ended: ${why}; watch again`));
   };
+  let queue: string;
   try {
-    const { queue } = await channel.assertQueue("", {
+    ({ queue } = await channel.assertQueue("", {
       exclusive: true,
       autoDelete: true,
       durable: false,
       arguments: { "x-max-length": MOST_WAITING },
-    });
+    }));
     await channel.bindQueue(queue, exchange, "#");
     // Where delayed events come from when they are due.
     await channel.bindQueue(queue, DELIVERY_EXCHANGE, topicBinding(exchange, "#"));
@@ -63,6 +64,8 @@ export async function watchTopic(
   return async () => {
     isOver = true;
     await last;
+    // With the channel alone it would go a moment later, and count until then as one who takes the topic's events.
+    await channel.deleteQueue(queue).catch(() => {});
     await channel.close().catch(() => {});
   };
 }

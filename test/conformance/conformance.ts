@@ -5,8 +5,10 @@ import { faults } from "./cases/faults.ts";
 import { flow } from "./cases/flow.ts";
 import { lifecycle } from "./cases/lifecycle.ts";
 import { order } from "./cases/order.ts";
+import { removalCase } from "./cases/removal.ts";
 import { retry } from "./cases/retry.ts";
 import { settlement } from "./cases/settlement.ts";
+import { watchingCase } from "./cases/watching.ts";
 import { wire } from "./cases/wire.ts";
 import type { Harness } from "./harness.ts";
 import { appendReport, formatReports } from "./results.ts";
@@ -32,6 +34,7 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
   { title: "F lifecycle", cases: lifecycle },
   { title: "G retry and dead letter", cases: retry },
   { title: "H faults", cases: faults },
+  { title: "I tools", cases: [watchingCase, removalCase] },
 ];
 
 const CASE_TIMEOUT_MS = 300_000;

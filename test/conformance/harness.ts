@@ -47,6 +47,11 @@ export interface Harness {
   readonly cannotTellUnroutable?: string;
   /** Why there is no native message, where the adapter stands on no client library. */
   readonly noNative?: string;
+  /**
+   * The names of everything that stands on the broker: queues, topics, subscriptions, groups. Where the broker is shared,
+   * those that hold `namePrefix`, and those that nobody named.
+   */
+  readonly standing?: () => Promise<readonly string[]>;
   /** How long any one condition is waited for, in milliseconds. Default 30,000. */
   readonly patienceMs?: number;
   /** How long everything may take to come back after a restart of the broker, in milliseconds. Default 180,000. */

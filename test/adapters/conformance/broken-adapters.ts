@@ -11,6 +11,7 @@ import {
   SYSTEM_PREFIX,
 } from "../../../core/index.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
+import { Inbox } from "../../conformance/seam.ts";
 
 /** Breaks one promise of an adapter. */
 export type Breakage = (inner: Adapter) => Adapter;
@@ -176,6 +177,42 @@ export const createsWhatIsMissing: Breakage = (inner) =>
       void inner.declare(topology).then(() => inner.send(to, batch, report));
     },
   });
+
+/** Leaves who watches a subscription of its own: it goes on taking events. */
+export const leavesItsWatch: Breakage = (inner) =>
+  delegate(inner, {
+    async watch(of, watcher) {
+      const end = await inner.watch?.(of, watcher);
+      if (of.kind === "topic") {
+        const address = { kind: "subscription", topic: of.name, name: "watching" } as const;
+        const subscriptions = [{ address, ordered: false, from: "now" }] as const;
+        await inner.declare({ mode: "create", queues: [], topics: [], subscriptions });
+      }
+      return async () => end?.();
+    },
+  });
+
+/** Shows what is sent to a queue by taking it. */
+export const watchesByTaking: Breakage = (inner) =>
+  delegate(inner, {
+    async watch(of, watcher) {
+      if (of.kind === "topic") return (await inner.watch?.(of, watcher)) ?? (async () => {});
+      const taken = new Inbox();
+      taken.receiver = await inner.receive(of, { window: 100, ordered: false }, taken);
+      const looking = setInterval(() => {
+        const batch = taken.messages.splice(0);
+        void watcher.seen(batch.map((message) => ({ ...message, token: undefined })));
+        void taken.settle(batch, "ack");
+      }, 5);
+      return async () => {
+        clearInterval(looking);
+        await taken.receiver?.close();
+      };
+    },
+  });
+
+/** Says that all is removed, and leaves it. */
+export const removesNothing: Breakage = (inner) => delegate(inner, { remove: async () => {} });
 
 /** Never answers for what it cannot deliver. */
 export const swallowsRefusals: Breakage = (inner) =>

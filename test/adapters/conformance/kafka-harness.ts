@@ -1,6 +1,7 @@
 import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
 import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { standingOnKafka } from "./standing-on-kafka.ts";
 
 /** The least that Kafka takes unless told otherwise. */
 const SESSION_MS = 6_000;
@@ -17,6 +18,7 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
     name: "kafka",
     adapter: () => kafka(options),
     namePrefix,
+    standing: () => standingOnKafka(broker.brokers, namePrefix),
     processes: { module: new URL("kafka-process.ts", import.meta.url).href, options: { kafka: options } },
     sessionMs: SESSION_MS,
     cannotTellUnroutable: "an event is kept whether or not anybody reads it, for those who will",

@@ -1,11 +1,12 @@
 import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
 /** RabbitMQ under the conformance suite, in a virtual host that is there by the time the first case runs. */
 export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost): Harness {
   const options = (): RabbitMQOptions => ({ url: host().url, reconnect: { firstMs: 50, maxMs: 500 } });
-  const { controls } = broker;
+  const { controls, rabbitmqctl } = broker;
   return {
     name: "rabbitmq",
     adapter: () => rabbitmq(options()),
@@ -15,6 +16,7 @@ export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost
     get processes() {
       return { module: new URL("rabbitmq-process.ts", import.meta.url).href, options: { rabbitmq: options() } };
     },
+    ...(rabbitmqctl === undefined ? {} : { standing: () => standingOnRabbitMQ(rabbitmqctl, host()) }),
     ...(controls === undefined
       ? {}
       : {

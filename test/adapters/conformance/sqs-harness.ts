@@ -2,6 +2,7 @@ import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
 import type { Namespace } from "../../brokers/sqs/namespace.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { standingOnSQS } from "./standing-on-sqs.ts";
 
 /** Long enough that a machine that is busy with other things renews it in time: no duplicate is allowed in most cases. */
 const LEASE_MS = 20_000;
@@ -27,6 +28,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace, shortc
     name: `sqs on ${broker.name}`,
     emulator: `${broker.name} ${broker.version}`,
     adapter: () => sqs(options),
+    standing: () => standingOnSQS(broker, namePrefix, shortcomings.withoutTopics === undefined),
     processes: {
       module: new URL("sqs-process.ts", import.meta.url).href,
       options: { sqs: { ...options, visibilityTimeoutMs: WORKER_LEASE_MS } },

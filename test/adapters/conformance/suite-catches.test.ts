@@ -20,15 +20,18 @@ import {
   forgetsKeys,
   forgetsPriorities,
   ignoresFilters,
+  leavesItsWatch,
   losesDeadLetters,
   losesMessages,
   neverAcks,
   releasesInsteadOfAcking,
+  removesNothing,
   reversesBatches,
   saysSettledAlways,
   storesTwice,
   swallowsRefusals,
   truncatesBodies,
+  watchesByTaking,
 } from "./broken-adapters.ts";
 import { caseOf } from "./case-of.ts";
 
@@ -70,6 +73,8 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [ignoresFilters, "10a", /handled and never published there/],
   [createsWhatIsMissing, "3", /sending ended as confirmed/],
   [swallowsRefusals, "3", /sending ended as unconfirmed/],
+  [watchesByTaking, "37", /everything at queue/],
+  [leavesItsWatch, "37", /somebody takes the events of a topic that was watched/],
 ];
 
 /** A sound or broken in-process broker. Leases only where they are what is tried: they need a machine that keeps up. */
@@ -100,6 +105,13 @@ describe("a broken adapter fails", () => {
       expect(error?.message).toContain(`CONFORMANCE_SEED=${SEED}`);
     });
   }
+
+  test("case 38: removesNothing, and the in-process broker itself, which removes nothing, is refused", async () => {
+    const { report } = await runCase(harness(sound, "38"), caseOf("38"), SEED);
+    expect(report.result).toBe("refused");
+    const { error } = await runCase(harness(removesNothing, "38"), caseOf("38"), SEED);
+    expect(error?.message).toMatch(/was removed, and is not gone: stands/);
+  });
 
   test("case 31: a broker that loses what it confirmed while it restarts", async () => {
     const space = memorySpace();
