@@ -2,55 +2,33 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { createBroker, queue } from "anybroker";
-import { memory } from "anybroker/memory";
-import { createOutbox } from "anybroker/outbox";
-import { type SqliteOutbox, sqliteOutbox } from "anybroker/outbox/sqlite";
+import { sqliteOutbox } from "anybroker/outbox/sqlite";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { type CommandResult, command } from "./commands.ts";
+import { type StockedOutbox, stockedOutbox } from "./stocked-outbox.ts";
 
 let folder: string;
-let database: DatabaseSync;
-let store: SqliteOutbox<DatabaseSync>;
+let stocked: StockedOutbox;
 let configuration: Configuration;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "anybroker-outboxes-"));
-  const open = () => new DatabaseSync(join(folder, "shop.db"));
-  database = open();
-  database.exec("PRAGMA journal_mode = WAL");
-  store = sqliteOutbox(open, { keepSentMs: 0 });
-  await store.migrate();
-  configuration = { outboxes: { orders: store } };
-  const outbox = createOutbox({ store, broker: createBroker(memory()) });
-  for (const id of ["m-1", "m-2", "m-3"]) await outbox.send(database, queue("orders"), { id }, { id, key: id });
+  stocked = await stockedOutbox(folder);
+  configuration = { outboxes: { orders: stocked.store } };
 });
 
 afterEach(async () => {
-  await store.close();
-  database.close();
+  await stocked.close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** Has the first so many rows refused. Resolves with their positions. */
-async function quarantine(count: number): Promise<readonly number[]> {
-  const claim = await store.claim({ relay: "test", limit: count, leaseMs: 60_000 });
-  const error = { code: "too-large", message: "the body is too large" };
-  const positions = claim?.rows.map(({ position }) => position) ?? [];
-  await store.settle(
-    claim?.token ?? "",
-    positions.map((position) => ({ position, outcome: "quarantined", error, holdsKey: false })),
-  );
-  return positions;
-}
 
 function run(...line: string[]): Promise<CommandResult> {
   return command(["outbox", ...line], { configuration });
 }
 
 test("status tells what waits and what is quarantined, without bodies", async () => {
-  const [position] = await quarantine(1);
+  const [position] = await stocked.quarantine(1);
   const { code, json } = await run("status", "--json");
   expect(code).toBe(0);
   expect(json.outboxes).toMatchObject([
@@ -70,7 +48,7 @@ test("status tells what waits and what is quarantined, without bodies", async ()
 });
 
 test("retry makes rows claimable again, by position or all", async () => {
-  const [first = 0, second = 0] = await quarantine(2);
+  const [first = 0, second = 0] = await stocked.quarantine(2);
   expect((await run("retry", "--all", "--dry-run", "--json")).json).toMatchObject({
     dryRun: true,
     retried: [first, second],
@@ -79,23 +57,23 @@ test("retry makes rows claimable again, by position or all", async () => {
   expect(one.code).toBe(3);
   expect(one.json).toMatchObject({ outbox: "orders", retried: [first], missing: [99] });
   expect((await run("retry", "--all", "--json")).json).toMatchObject({ retried: [second], missing: [] });
-  expect(await store.health()).toMatchObject({ unsent: 3, quarantined: 0 });
+  expect(await stocked.store.health()).toMatchObject({ unsent: 3, quarantined: 0 });
   expect((await run("retry", "99")).code).toBe(67);
   expect((await run("retry")).code).toBe(64);
   expect((await run("retry", "first")).code).toBe(64);
 });
 
 test("prune asks before it removes anything", async () => {
-  const [first = 0, second = 0] = await quarantine(2);
+  const [first = 0, second = 0] = await stocked.quarantine(2);
   const unanswered = await run("prune", "--quarantined", "--all");
   expect([unanswered.code, unanswered.stderr]).toEqual([64, expect.stringContaining("never sent")]);
   expect((await run("prune", "--quarantined", "--all", "--dry-run", "--json")).json).toMatchObject({
     quarantined: [first, second],
   });
-  expect(await store.health()).toMatchObject({ quarantined: 2 });
+  expect(await stocked.store.health()).toMatchObject({ quarantined: 2 });
   const removed = await run("prune", "--quarantined", `${first}`, "--yes", "--json");
   expect(removed.json).toMatchObject({ dryRun: false, sent: 0, quarantined: [first], missing: [] });
-  expect(await store.health()).toMatchObject({ unsent: 1, quarantined: 1 });
+  expect(await stocked.store.health()).toMatchObject({ unsent: 1, quarantined: 1 });
   expect((await run("prune", "--dry-run", "--json")).json).toMatchObject({ sent: null });
   expect((await run("prune")).code).toBe(64);
   expect((await run("prune", "--yes", "--json")).json).toMatchObject({ sent: 0, quarantined: [] });
@@ -124,7 +102,7 @@ test("sent rows whose time is over are removed, and only they", async () => {
 });
 
 test("which outbox is said, where there are several or none", async () => {
-  const two: Configuration = { outboxes: { orders: store, mails: store } };
+  const two: Configuration = { outboxes: { orders: stocked.store, mails: stocked.store } };
   expect((await command(["outbox", "retry", "--all"], { configuration: two })).stderr).toContain("--outbox");
   const { json } = await command(["outbox", "status", "--outbox", "mails", "--json"], { configuration: two });
   expect(json.outboxes).toMatchObject([{ outbox: "mails" }]);

@@ -1,7 +1,17 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Installed, installed, type Started } from "./installed.ts";
+import { stockedOutbox } from "./stocked-outbox.ts";
 import { CTRL_C, FOUR_SCREENS, hasTerminals, startInTerminal, type } from "./terminals.ts";
 
+const OUTBOX_CONFIGURATION = `
+import { DatabaseSync } from "node:sqlite";
+import { defineConfig } from "anybroker/cli";
+import { sqliteOutbox } from "anybroker/outbox/sqlite";
+
+export default defineConfig({ outboxes: { orders: sqliteOutbox(() => new DatabaseSync("shop.db")) } });
+`;
 const runs = hasTerminals();
 
 test("there is a terminal to try it in", (context) => {
@@ -67,5 +77,37 @@ describe.runIf(runs)("in a real terminal", () => {
     const { code, stdout } = await top.ended();
     expect(code).toBe(0);
     expect(stdout).toMatch(/queue:orders +0/);
+  });
+
+  test("an outbox is shown, tried again and pruned", async () => {
+    const stocked = await stockedOutbox(anybroker.folder);
+    writeFileSync(join(anybroker.folder, "outbox.config.ts"), OUTBOX_CONFIGURATION);
+    const typed = (line: string): Started => inTerminal(`outbox ${line} --config outbox.config.ts`);
+    try {
+      const [first, second] = await stocked.quarantine(2);
+      const status = await typed("status").ended();
+      expect(status.code).toBe(0);
+      expect(status.stdout).toContain("\u001b[1morders\u001b[22m \u001b[2msqlite\u001b[22m");
+      expect(status.stdout).toMatch(/unsent 1, .*quarantined 2\s/);
+      expect(status.stdout).toContain("\u001b[31mtoo-large\u001b[39m");
+      expect(await typed(`retry ${first}`).ended()).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining("1 rows of orders will be tried again"),
+      });
+      const discarding = typed(`prune --quarantined ${second}`);
+      await discarding.printed(/Remove 1 quarantined rows of orders, .* for good\? \[y\/N\] /);
+      type(discarding, "y\n");
+      expect(await discarding.ended()).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining("removed 1 quarantined rows of orders"),
+      });
+      const pruning = typed("prune");
+      await pruning.printed(/Remove the sent rows of orders .*\? \[y\/N\] /);
+      type(pruning, "\n");
+      expect(await pruning.ended()).toMatchObject({ code: 77, stdout: expect.stringContaining("the answer was no") });
+      expect(await stocked.store.health()).toMatchObject({ unsent: 2, quarantined: 0 });
+    } finally {
+      await stocked.close();
+    }
   });
 });
