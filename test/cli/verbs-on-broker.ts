@@ -9,8 +9,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { until } from "../brokers/until.ts";
 import { type CommandResult, type CommandWorld, command, documented } from "./commands.ts";
-import { installed, type Started } from "./installed.ts";
+import { type Installed, installed, type Started } from "./installed.ts";
 import { CTRL_C, FOUR_SCREENS, hasTerminals, startInTerminal, type } from "./terminals.ts";
+import { goThroughVerbs, removeFrom } from "./verbs-in-terminal.ts";
 
 /** A broker to try the verbs on. */
 export interface VerbsBroker {
@@ -32,6 +33,8 @@ export interface VerbsBroker {
   readonly watchesQueues: boolean;
 }
 
+const NO_TERMINAL = "NOT RUN: there is no `script` of util-linux here to make a terminal with";
+
 interface Order {
   readonly id: string;
 }
@@ -47,6 +50,8 @@ export function verbsSuite(broker: VerbsBroker): void {
   const folder = mkdtempSync(join(tmpdir(), "anybroker-verbs-"));
   let world: CommandWorld;
   let url: string;
+  /** Made for the first test that needs it. */
+  let anybroker: Promise<Installed> | undefined;
 
   const run = async (...line: string[]): Promise<CommandResult & { readonly exit: number }> => {
     const result = await command([...line, "--json"], world);
@@ -74,18 +79,8 @@ export function verbsSuite(broker: VerbsBroker): void {
   });
 
   afterAll(async () => {
-    const adapter = await fromUrl(url);
-    const cleaner = createBroker(adapter, { declare: "none" });
-    await cleaner.start();
-    await adapter.remove?.({
-      mode: "none",
-      queues: [{ address: { kind: "queue", name: orders.name }, ordered: false, priorities: 1 }],
-      topics: [{ address: { kind: "topic", name: placed.name }, ordered: false }],
-      subscriptions: [
-        { address: { kind: "subscription", topic: placed.name, name: "billing" }, ordered: false, from: "now" },
-      ],
-    });
-    await cleaner.stop();
+    (await anybroker)?.remove();
+    await removeFrom(url, destinations);
     rmSync(folder, { recursive: true });
   });
 
@@ -249,41 +244,48 @@ export function verbsSuite(broker: VerbsBroker): void {
 
   test("in a real terminal: colours, the question, progress, and Ctrl-C", { timeout: 240_000 }, async (context) => {
     if (!hasTerminals()) {
-      context.skip("NOT RUN: there is no `script` of util-linux here to make a terminal with");
+      context.skip(NO_TERMINAL);
       return;
     }
-    const anybroker = await installed();
+    anybroker ??= installed();
+    const shop = await anybroker;
     const env = { ...broker.environment, BROKER_URL: url, TERM: "xterm", NO_CONFIGURATION: "1" };
-    const inTerminal = (line: string): Started => startInTerminal(anybroker, line, env);
-    try {
-      const place = `queue:${orders.name}`;
-      const doctor = await inTerminal(`doctor ${place} topic:${placed.name}/billing`).ended();
-      expect([doctor.code, doctor.stdout]).toEqual([0, expect.stringContaining("\u001b[32mnative\u001b[39m")]);
-      const undertaker = createBroker(await fromUrl(url));
-      const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
-      await undertaker.start();
-      await until("three dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(3));
-      await undertaker.stop();
-      await depthBecomes(orders.name, { deadLetters: 3 });
-      const replay = inTerminal(`dlq replay ${place} all`);
-      await replay.printed(/Send 3 dead letters .* back\? \[y\/N\] /);
-      type(replay, "y\n");
-      expect(await replay.ended()).toMatchObject({
-        code: 0,
-        stdout: expect.stringMatching(/replay \[.*3\/3.*sent back 3/s),
-      });
-      const top = inTerminal(`top ${place} --interval 200ms`);
-      await top.printed(FOUR_SCREENS);
-      type(top, CTRL_C);
-      expect((await top.ended()).code).toBe(0);
-      const tail = inTerminal(`tail topic:${placed.name}`);
-      await tail.printed(/watching/);
-      expect((await inTerminal(`publish topic:${placed.name} '{"id":"e-9"}'`).ended()).code).toBe(0);
-      await tail.printed(/\{"id":"e-9"\}/);
-      type(tail, CTRL_C);
-      expect((await tail.ended()).code).toBe(0);
-    } finally {
-      anybroker.remove();
+    const inTerminal = (line: string): Started => startInTerminal(shop, line, env);
+    const place = `queue:${orders.name}`;
+    const doctor = await inTerminal(`doctor ${place} topic:${placed.name}/billing`).ended();
+    expect([doctor.code, doctor.stdout]).toEqual([0, expect.stringContaining("\u001b[32mnative\u001b[39m")]);
+    const undertaker = createBroker(await fromUrl(url));
+    const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
+    await undertaker.start();
+    await until("three dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(3));
+    await undertaker.stop();
+    await depthBecomes(orders.name, { deadLetters: 3 });
+    const replay = inTerminal(`dlq replay ${place} all`);
+    await replay.printed(/Send 3 dead letters .* back\? \[y\/N\] /);
+    type(replay, "y\n");
+    expect(await replay.ended()).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/replay \[.*3\/3.*sent back 3/s),
+    });
+    const top = inTerminal(`top ${place} --interval 200ms`);
+    await top.printed(FOUR_SCREENS);
+    type(top, CTRL_C);
+    expect((await top.ended()).code).toBe(0);
+    const tail = inTerminal(`tail topic:${placed.name}`);
+    await tail.printed(/watching/);
+    expect((await inTerminal(`publish topic:${placed.name} '{"id":"e-9"}'`).ended()).code).toBe(0);
+    await tail.printed(/\{"id":"e-9"\}/);
+    type(tail, CTRL_C);
+    expect((await tail.ended()).code).toBe(0);
+  });
+
+  test("in a real terminal: every other verb, as a person sees it", { timeout: 240_000 }, async (context) => {
+    if (!hasTerminals()) {
+      context.skip(NO_TERMINAL);
+      return;
     }
+    anybroker ??= installed();
+    const { prefix, environment = {} } = broker;
+    await goThroughVerbs({ anybroker: await anybroker, url, prefix, environment });
   });
 }
