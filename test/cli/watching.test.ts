@@ -83,7 +83,10 @@ test("tail refuses by name what it could only see by taking it, and what is not 
   const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
   const without = (watch: Adapter["watch"]): Configuration => ({
     ...configuration,
-    broker: () => ({ ...delegate(make()), ...(watch === undefined ? {} : { watch }) }),
+    broker: () => {
+      const { watch: _, ...rest } = delegate(make());
+      return { ...rest, ...(watch === undefined ? {} : { watch }) };
+    },
   });
   const never = await command(["tail", "orders", "--json"], { configuration: without(undefined) });
   expect(never.code).toBe(69);
