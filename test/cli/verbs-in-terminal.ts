@@ -21,7 +21,8 @@ export interface TerminalWorld {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-interface Order {
+/** What is sent. */
+export interface Order {
   readonly id: string;
 }
 
@@ -131,7 +132,7 @@ async function lostOf(url: string, destinations: readonly Destination[]): Promis
 }
 
 /** Has so many messages of a queue dead. */
-async function bury(url: string, orders: Queue<Order>, count: number): Promise<void> {
+export async function bury(url: string, orders: Queue<Order>, count: number): Promise<void> {
   const undertaker = createBroker(await fromUrl(url));
   const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
   await undertaker.start();

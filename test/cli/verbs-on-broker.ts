@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createBroker, deadLetter, queue, subscription, topic } from "anybroker";
+import { createBroker, queue, subscription, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { memoryMigrationStore, migrationControl } from "anybroker/migration";
 import { fromUrl } from "anybroker/url";
@@ -11,7 +11,7 @@ import { until } from "../brokers/until.ts";
 import { type CommandResult, type CommandWorld, command, documented } from "./commands.ts";
 import { type Installed, installed, type Started } from "./installed.ts";
 import { CTRL_C, FOUR_SCREENS, hasTerminals, startInTerminal, type } from "./terminals.ts";
-import { goThroughVerbs, removeFrom } from "./verbs-in-terminal.ts";
+import { bury, goThroughVerbs, type Order, removeFrom } from "./verbs-in-terminal.ts";
 
 /** A broker to try the verbs on. */
 export interface VerbsBroker {
@@ -34,10 +34,6 @@ export interface VerbsBroker {
 }
 
 const NO_TERMINAL = "NOT RUN: there is no `script` of util-linux here to make a terminal with";
-
-interface Order {
-  readonly id: string;
-}
 
 /** Goes through the verbs on a real broker, and reads their JSON. */
 export function verbsSuite(broker: VerbsBroker): void {
@@ -182,11 +178,7 @@ export function verbsSuite(broker: VerbsBroker): void {
   });
 
   test("dlq: looked at, edited, sent back, discarded", { timeout: 240_000 }, async () => {
-    const undertaker = createBroker(await fromUrl(url));
-    const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
-    await undertaker.start();
-    await until("five dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(5));
-    await undertaker.stop();
+    await bury(url, orders, 5);
     await depthBecomes(orders.name, { deadLetters: 5 });
     const { json } = await run("dlq", "ls", orders.name, "reason = rejected");
     const entries = json.entries as readonly { readonly id: string; readonly key: string }[];
@@ -254,11 +246,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     const place = `queue:${orders.name}`;
     const doctor = await inTerminal(`doctor ${place} topic:${placed.name}/billing`).ended();
     expect([doctor.code, doctor.stdout]).toEqual([0, expect.stringContaining("\u001b[32mnative\u001b[39m")]);
-    const undertaker = createBroker(await fromUrl(url));
-    const consumer = undertaker.consume(orders, ({ id }) => deadLetter(`no stock for ${id}`));
-    await undertaker.start();
-    await until("three dead letters", 60_000, () => expect(consumer.status().deadLettered).toBe(3));
-    await undertaker.stop();
+    await bury(url, orders, 3);
     await depthBecomes(orders.name, { deadLetters: 3 });
     const replay = inTerminal(`dlq replay ${place} all`);
     await replay.printed(/Send 3 dead letters .* back\? \[y\/N\] /);
