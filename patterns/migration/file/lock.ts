@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { open, readFile, rename, rm, stat } from "node:fs/promises";
+import { readlinkSync, writeFileSync } from "node:fs";
+import { readFile, rename, rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessagingError } from "../../../core/index.ts";
 
@@ -8,10 +10,20 @@ const STALE_MS = 10_000;
 const FIRST_WAIT_MS = 2;
 const LONGEST_WAIT_MS = 50;
 
+/** Where process ids mean what they mean here: on this machine, and on Linux in this container. */
+function pidSpace(): string {
+  try {
+    return `${hostname()} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}
+
 /** Keeps the processes of one machine from changing the same files at the same time. */
 export class FileLock {
   readonly #path: string;
   readonly #patienceMs: number;
+  readonly #space = pidSpace();
   /** Those of this process come one after another. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -28,7 +40,7 @@ export class FileLock {
   }
 
   async #hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
-    const token = randomUUID();
+    const token = `${randomUUID()} ${process.pid} ${this.#space}`;
     await this.#take(token);
     const stillOurs = async (): Promise<void> => {
       if ((await this.#holder()) === token) return;
@@ -48,9 +60,8 @@ export class FileLock {
     const until = performance.now() + this.#patienceMs;
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
       try {
-        const file = await open(this.#path, "wx");
-        await file.writeFile(token);
-        await file.close();
+        // In one go, so that hardly any death leaves a lock that does not say whose it is.
+        writeFileSync(this.#path, token, { flag: "wx" });
         return;
       } catch (cause) {
         if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
@@ -59,19 +70,31 @@ export class FileLock {
           throw new MessagingError("unreachable", `${what}; the call may be made again`, { cause });
         }
       }
-      await this.#breakStale(token);
+      await this.#breakStale();
       await sleep(waitMs * (0.5 + Math.random()));
     }
   }
 
   /** Moved aside rather than removed: of several who find it stale, one does it, and none removes the next one's lock. */
-  async #breakStale(token: string): Promise<void> {
+  async #breakStale(): Promise<void> {
     const before = await this.#holder();
     const { mtimeMs } = (await stat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
-    if (Date.now() - mtimeMs < STALE_MS) return;
-    const aside = `${this.#path}.${token}`;
+    if (Date.now() - mtimeMs < STALE_MS && !this.#isDead(before)) return;
+    const aside = `${this.#path}.${randomUUID()}`;
     if ((await this.#holder()) === before) await rename(this.#path, aside).catch(() => undefined);
     await rm(aside, { force: true });
+  }
+
+  /** Whether the process that wrote the lock is seen to be gone. Of one elsewhere, only the time can tell. */
+  #isDead(holder: string | undefined): boolean {
+    const [, pid, ...space] = holder?.split(" ") ?? [];
+    if (pid === undefined || space.join(" ") !== this.#space) return false;
+    try {
+      process.kill(Number(pid), 0);
+      return false;
+    } catch (error) {
+      return (error as { code?: unknown }).code === "ESRCH";
+    }
   }
 
   async #holder(): Promise<string | undefined> {

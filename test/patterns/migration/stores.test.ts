@@ -1,3 +1,4 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,4 +54,21 @@ test("a line of the journal that a death cut off is passed over, and spoils no o
   await appendFile(join(path, "m", file as string), `["p","ord`);
   await store.mark("m", [{ source: "orders", id: "a", mark: "handled" }]);
   expect(await store.counts("m")).toMatchObject([{ source: "orders", published: 1, handled: 1, missing: 0 }]);
+});
+
+test("the lock of a process that was killed holds nobody up", async () => {
+  const path = await folder();
+  const store = fileMigrationStore(path, { timeoutMs: 2_000 });
+  await store.mark("m", [{ source: "orders", id: "a", mark: "published" }]);
+  const lock = new URL("../../../patterns/migration/file/lock.ts", import.meta.url).href;
+  const program = `
+    const { FileLock } = await import(${JSON.stringify(lock)});
+    await new FileLock(${JSON.stringify(join(path, "m", "lock"))}, 2_000).hold(async () => process.kill(process.pid, "SIGKILL"));
+  `;
+  const child = await new Promise<{ readonly signal?: string }>((resolve) =>
+    execFile(process.execPath, ["--input-type=module", "--eval", program], (error) => resolve((error ?? {}) as object)),
+  );
+  expect(child.signal).toBe("SIGKILL");
+  await store.mark("m", [{ source: "orders", id: "a", mark: "handled" }]);
+  expect(await store.counts("m")).toMatchObject([{ published: 1, handled: 1 }]);
 });
