@@ -1,11 +1,12 @@
 import type { Adapter } from "anybroker";
-import { kafka } from "anybroker/kafka";
+import { type KafkaOptions, kafka } from "anybroker/kafka";
 import { memory, memorySpace } from "anybroker/memory";
-import { rabbitmq } from "anybroker/rabbitmq";
-import { sqs } from "anybroker/sqs";
+import { type RabbitMQOptions, rabbitmq } from "anybroker/rabbitmq";
+import { type SqsOptions, sqs } from "anybroker/sqs";
 import type { RunningFauxqs } from "../../brokers/fauxqs.ts";
 import type { RunningKafka } from "../../brokers/kafka.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
+import type { ProcessAdapter } from "../../conformance/harness.ts";
 import type { Pair } from "./world.ts";
 
 /** How adapters onto one place are made, for each process anew. */
@@ -16,18 +17,48 @@ export const inMemory: Place = () => {
   return () => memory({ space });
 };
 
+const SOON = { firstMs: 50, maxMs: 500 };
+
+function rabbitMQOptions(host: () => VirtualHost): RabbitMQOptions {
+  return { url: host().url, reconnect: SOON };
+}
+
+function kafkaOptions({ brokers }: RunningKafka): KafkaOptions {
+  return { brokers, sessionTimeoutMs: 6_000, reconnect: SOON };
+}
+
+function sqsOptions({ url: endpoint, region, credentials }: RunningFauxqs): SqsOptions {
+  return { endpoint, region, credentials, visibilityTimeoutMs: 5_000, waitSeconds: 1 };
+}
+
 export function onRabbitMQ(host: () => VirtualHost): Place {
-  return () => () => rabbitmq({ url: host().url, reconnect: { firstMs: 50, maxMs: 500 } });
+  return () => () => rabbitmq(rabbitMQOptions(host));
 }
 
 export function onKafka(broker: RunningKafka): Place {
-  return () => () =>
-    kafka({ brokers: broker.brokers, sessionTimeoutMs: 6_000, reconnect: { firstMs: 50, maxMs: 500 } });
+  return () => () => kafka(kafkaOptions(broker));
 }
 
 export function onSqs(broker: RunningFauxqs): Place {
-  const { url: endpoint, region, credentials } = broker;
-  return () => () => sqs({ endpoint, region, credentials, visibilityTimeoutMs: 5_000, waitSeconds: 1 });
+  return () => () => sqs(sqsOptions(broker));
+}
+
+/** How another process makes its adapter onto one place. */
+export type ProcessPlace = () => ProcessAdapter;
+
+const program = (name: string): string =>
+  new URL(`../../adapters/conformance/${name}-process.ts`, import.meta.url).href;
+
+export function processOnRabbitMQ(host: () => VirtualHost): ProcessPlace {
+  return () => ({ module: program("rabbitmq"), options: { rabbitmq: rabbitMQOptions(host) } });
+}
+
+export function processOnKafka(broker: RunningKafka): ProcessPlace {
+  return () => ({ module: program("kafka"), options: { kafka: kafkaOptions(broker) } });
+}
+
+export function processOnSqs(broker: RunningFauxqs): ProcessPlace {
+  return () => ({ module: program("sqs"), options: { sqs: sqsOptions(broker) } });
 }
 
 /** From one place to another. Short names: those of SQS have little room. */

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { Crew, type Worker } from "../../../../examples/shared/crew.ts";
+import { hireProcess } from "../../../../examples/shared/worker-process.ts";
+import { until } from "../../../conformance/until.ts";
+import { CUSTOMERS } from "../load.ts";
+import type { Job } from "./job.ts";
+
+const PROGRAM = new URL("worker.ts", import.meta.url);
+const SHOPS = ["north", "south"] as const;
+type Shop = (typeof SHOPS)[number];
+const PATIENCE_MS = 60_000;
+
+/** A folder for the test, removed after it. */
+export function folderForTest(): string {
+  const folder = mkdtempSync(join(tmpdir(), "migration-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Two processes that sell to half of the customers each and handle everything; whichever is killed is replaced. */
+export class Company {
+  /** The processes that were killed. */
+  readonly killed = new Set<string>();
+  /** Processes that ended, or did not begin, and nobody killed them. */
+  readonly failures: string[] = [];
+  readonly #crew: Crew<Shop>;
+  #hired = 0;
+  #stopping = false;
+
+  constructor(job: Omit<Job, "worker" | "customers">) {
+    const hire = async (shop: Shop): Promise<Worker> => {
+      const worker = `${shop} ${++this.#hired}`;
+      const customers = CUSTOMERS.filter((_, index) => index % SHOPS.length === SHOPS.indexOf(shop)).slice(0, 4);
+      const process = await hireProcess(PROGRAM, { ...job, worker, customers }).catch((error: unknown) => {
+        this.failures.push(`${worker} did not start`);
+        throw error;
+      });
+      void process.ended.then(() => {
+        if (!this.#stopping && !this.killed.has(worker)) this.failures.push(`${worker} ended by itself`);
+      });
+      const kill = (): Promise<string> => {
+        this.killed.add(worker);
+        return process.kill();
+      };
+      return { ...process, name: worker, kill };
+    };
+    this.#crew = new Crew(hire, () => {});
+    onTestFinished(() => this.stop());
+  }
+
+  async open(): Promise<void> {
+    await Promise.all(SHOPS.map((shop) => this.#crew.start(shop, 1)));
+  }
+
+  /** Kills one (SIGKILL): the first, or the second, by a number from 0 up to, not including, 1. */
+  async killOne(random: number): Promise<void> {
+    const shop = SHOPS[Math.floor(random * SHOPS.length)] as Shop;
+    await until(async () => (await this.#crew.killOne(shop)) !== undefined, {
+      timeoutMs: PATIENCE_MS,
+      what: `a process of ${shop} that can be killed`,
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#crew.stop();
+  }
+}
