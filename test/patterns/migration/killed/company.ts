@@ -27,6 +27,7 @@ export class Company {
   /** Processes that ended, or did not begin, and nobody killed them. */
   readonly failures: string[] = [];
   readonly #crew: Crew<Shop>;
+  readonly #living = new Set<Worker>();
   #hired = 0;
   #stopping = false;
 
@@ -38,7 +39,9 @@ export class Company {
         this.failures.push(`${worker} did not start`);
         throw error;
       });
+      this.#living.add(process);
       void process.ended.then(() => {
+        this.#living.delete(process);
         if (!this.#stopping && !this.killed.has(worker)) this.failures.push(`${worker} ended by itself`);
       });
       const kill = (): Promise<string> => {
@@ -48,7 +51,11 @@ export class Company {
       return { ...process, name: worker, kill };
     };
     this.#crew = new Crew(hire, () => {});
-    onTestFinished(() => this.stop());
+    onTestFinished(async () => {
+      this.#stopping = true;
+      // Those of a test that failed do not finish: the shop is open.
+      await Promise.all([this.#crew.stop(), ...[...this.#living].map((process) => process.kill())]);
+    });
   }
 
   async open(): Promise<void> {
