@@ -84,6 +84,13 @@ export class Desk {
     await Promise.all([change(this.control), killing]);
   }
 
+  /** Waits until each process has read that ids are journaled; returns the last sale that was begun before. */
+  async journaled(): Promise<number> {
+    const isKnown = async (): Promise<boolean> => (await this.control.status()).instances.every((one) => one.upToDate);
+    await until(isKnown, { timeoutMs: PATIENCE_MS, what: "all processes to know that ids are journaled" });
+    return Math.max(...this.books.sales.map(({ seq }) => seq));
+  }
+
   /** What is known when everything that was accepted is handled, and the report says so; or when patience is over. */
   async settled(unjournaled: number): Promise<Evidence> {
     const evidence = async (): Promise<Evidence> => ({
