@@ -11,6 +11,14 @@ export const LOGIN_REFUSED: FailureReason = {
   advice: "check the user and password of the connection",
 };
 
+/** What states of Postgres mean to every store. Keys are SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+export const POSTGRES_REASONS: Readonly<Record<string, FailureReason>> = {
+  "28000": LOGIN_REFUSED,
+  "28P01": LOGIN_REFUSED,
+  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
+  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
+};
+
 const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
 
 /** The code that a server gave an error, as its client keeps it, such as the SQLSTATE of Postgres; empty if there is none. */

@@ -2,7 +2,7 @@ import { MessagingError } from "../errors.ts";
 import { checkInteger, checkOptions } from "../names.ts";
 import type { ConsumeOptions } from "../options.ts";
 
-const DEFAULT_CONCURRENCY = 10;
+export const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_TIMEOUT_MS = 300_000;
 const DEFAULT_WINDOW_MESSAGES = 500;
 const DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024;

@@ -11,7 +11,7 @@ import { PendingSend, type SendObserver } from "./pending-send.ts";
 
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
-const DEFAULT_TIMEOUT_MS = 30_000;
+export const DEFAULT_SEND_MS = 30_000;
 /** So many answered callers may stay in the list beyond those that wait. */
 const SPARE = 64;
 
@@ -60,7 +60,7 @@ export class Publishing implements SendObserver, Gate {
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
-    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_SEND_MS;
   }
 
   get messages(): number {

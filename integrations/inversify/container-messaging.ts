@@ -1,11 +1,10 @@
 import type { Container, ServiceIdentifier } from "inversify";
+import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { asProblem, startFailed } from "../../core/engine/start-failed.ts";
 import { type Broker, type BrokerStatus, type Consumer, MessagingError, type StopOptions } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { ContainerHandlers } from "./container-handlers.ts";
 import type { Messaging } from "./messaging.ts";
-
-const DEFAULT_STOP_MS = 30_000;
 
 /** The one owner of all lives in a container. */
 export class ContainerMessaging implements Messaging {

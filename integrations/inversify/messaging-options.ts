@@ -1,4 +1,5 @@
 import type { ContainerModule } from "inversify";
+import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { type Broker, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/names.ts";
 
@@ -38,7 +39,6 @@ export type MessagingOptions = MessagingSettings & (OneBroker | NamedBrokers);
 /** How the broker without a name is called where all of them are listed. */
 export const UNNAMED = "default";
 
-const DEFAULT_STOP_MS = 30_000;
 const OPTIONS = ["broker", "brokers", "perMessage", "tryHandlers", "stopTimeoutMs"];
 const WHERE = "messagingModule";
 

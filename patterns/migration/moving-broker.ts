@@ -1,5 +1,8 @@
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
+import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
+import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
+import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
 import {
   type Broker,
   type BrokerEvent,
@@ -40,10 +43,6 @@ import { Router, type Target } from "./router.ts";
 import { Seals } from "./seals.ts";
 import { Sides } from "./sides.ts";
 import { type MigrationState, type Side, usedSides } from "./state.ts";
-
-const DEFAULT_CONCURRENCY = 10;
-const DEFAULT_SEND_MS = 30_000;
-const DEFAULT_STOP_MS = 30_000;
 
 /** What a moving broker is made of, checked. */
 export interface MovingParts {

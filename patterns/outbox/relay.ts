@@ -1,3 +1,4 @@
+import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { Alarm } from "./relay/alarm.ts";
@@ -5,8 +6,6 @@ import { type RelayCounts, RelayRun } from "./relay/run.ts";
 import type { RelayStall } from "./relay-events.ts";
 import { type RelayOptions, type RelaySettings, relaySettings } from "./relay-options.ts";
 import type { OutboxHealth } from "./store.ts";
-
-const DEFAULT_STOP_MS = 30_000;
 
 /** The options of {@link Relay.stop}. */
 export interface RelayStopOptions {

@@ -1,10 +1,9 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
-  "28000": LOGIN_REFUSED,
-  "28P01": LOGIN_REFUSED,
+  ...POSTGRES_REASONS,
   "42501": {
     code: "unauthorized",
     advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the table; to migrate, CREATE",
@@ -13,10 +12,8 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
     code: "not-found",
     advice: "make its table with migrate(), or name the one that there is; without USAGE on its schema it is not seen",
   },
-  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "conflict", advice: "its table is another; give the store a table of its own" },
   "42P10": { code: "conflict", advice: "its table has no primary key on key; make it with migrate()" },
-  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
 };
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */

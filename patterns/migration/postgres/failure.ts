@@ -1,18 +1,15 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
-  "28000": LOGIN_REFUSED,
-  "28P01": LOGIN_REFUSED,
+  ...POSTGRES_REASONS,
   "42501": {
     code: "unauthorized",
     advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the tables; to migrate, CREATE",
   },
   "42P01": { code: "not-found", advice: "make its tables with migrate(), or name those that there are" },
-  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "conflict", advice: "its tables are others; give the store tables of its own" },
-  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
 };
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */

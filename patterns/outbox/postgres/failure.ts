@@ -1,11 +1,10 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
-  "28000": LOGIN_REFUSED,
-  "28P01": LOGIN_REFUSED,
+  ...POSTGRES_REASONS,
   "42501": {
     code: "unauthorized",
     advice: "grant the role what docs/outbox.md lists for what it does: write, relay or migrate",
@@ -15,10 +14,8 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
     advice:
       "make its tables with migrate(), or name those that there are; without USAGE on their schema they are not seen",
   },
-  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "conflict", advice: "its tables are others, or older: bring them up to date with migrate()" },
   [NEWER]: { code: "conflict", advice: "its tables were made by a newer anybroker: install that here too" },
-  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
   "25P02": { code: "conflict", advice: "the transaction has failed before: roll it back" },
 };
 

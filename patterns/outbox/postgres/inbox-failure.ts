@@ -1,20 +1,17 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
-  "28000": LOGIN_REFUSED,
-  "28P01": LOGIN_REFUSED,
+  ...POSTGRES_REASONS,
   "42501": {
     code: "unauthorized",
     advice: "grant the role USAGE on the schema and SELECT, INSERT, DELETE on the table; to migrate, CREATE",
   },
   "42P01": { code: "not-found", advice: "make its table with migrate(), or name the one that there is" },
-  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
   "42703": { code: "unreachable", advice: "its table is another; give the inbox a table of its own" },
   [NEWER]: { code: "conflict", advice: "its table was made by a newer anybroker: install that one here too" },
-  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
 };
 
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
