@@ -1,30 +1,48 @@
 import type { Reporter, TestModule } from "vitest/node";
 import { appendToReport } from "../brokers/run-report.ts";
+import type { TestReason } from "./report.ts";
 
 /**
- * Appends what a run of vitest came to, to the file named by `RUN_REPORT`: how many tests passed and failed, and every
- * test that was not run, with its reason. The closing summary adds the runs up.
+ * Appends what a run of vitest came to, to the file named by `RUN_REPORT`: how many tests passed, and every test that
+ * failed or was not run, with its reason. The closing summary adds the runs up.
  */
 export default class CountReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
     let passed = 0;
-    let failed = unhandledErrors.length;
-    const notRun: { test: string; reason: string }[] = [];
+    const failed: TestReason[] = unhandledErrors.map((error) => ({
+      test: "outside of a test",
+      reason: reasonOf(error),
+    }));
+    const notRun: TestReason[] = [];
     for (const module of modules) {
-      let failedHere = 0;
+      const failedHere: TestReason[] = [];
       for (const test of module.children.allTests()) {
         const result = test.result();
+        const name = `${module.relativeModuleId} > ${test.fullName}`;
         if (result.state === "passed") passed++;
-        else if (result.state === "failed") failedHere++;
+        else if (result.state === "failed") failedHere.push({ test: name, reason: reasonOf(result.errors[0]) });
         else {
           const reason = (result.state === "skipped" && result.note) || "skipped without a reason";
-          notRun.push({ test: `${module.relativeModuleId} > ${test.fullName}`, reason });
+          notRun.push({ test: name, reason });
         }
       }
       // A file that does not load, or a hook that fails, fails no test of its own.
-      if (failedHere === 0 && module.state() === "failed") failedHere = 1;
-      failed += failedHere;
+      for (const group of [module, ...module.children.allSuites()]) {
+        const name =
+          group.type === "suite" ? `${module.relativeModuleId} > ${group.fullName}` : module.relativeModuleId;
+        for (const error of group.errors()) failedHere.push({ test: name, reason: reasonOf(error) });
+      }
+      if (failedHere.length === 0 && module.state() === "failed") {
+        failedHere.push({ test: module.relativeModuleId, reason: "no test of it says why" });
+      }
+      failed.push(...failedHere);
     }
     appendToReport("tests", { passed, failed, notRun });
   }
+}
+
+/** The first line of what an error says: the whole of it was printed where it was thrown. */
+function reasonOf(error: unknown): string {
+  const message = typeof error === "object" && error !== null && "message" in error ? error.message : error;
+  return String(message).split("\n")[0] ?? "";
 }

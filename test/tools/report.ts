@@ -1,11 +1,17 @@
 import { existsSync, readFileSync } from "node:fs";
 import type { BrokerReport } from "../brokers/run-report.ts";
 
+/** A test that did not pass, and why. */
+export interface TestReason {
+  readonly test: string;
+  readonly reason: string;
+}
+
 /** What one run of vitest came to, as the count reporter wrote it. */
 export interface TestCounts {
   readonly passed: number;
-  readonly failed: number;
-  readonly notRun: readonly { readonly test: string; readonly reason: string }[];
+  readonly failed: readonly TestReason[];
+  readonly notRun: readonly TestReason[];
 }
 
 /** Everything that one part of the whole set left behind. */

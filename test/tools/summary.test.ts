@@ -5,24 +5,26 @@ import { summarize } from "./summary.ts";
 const good: PartResult = {
   name: "unit",
   exitCode: 0,
-  counts: { passed: 3, failed: 0, notRun: [] },
+  counts: { passed: 3, failed: [], notRun: [] },
   brokers: [{ name: "rabbitmq", status: "running", how: "docker", version: "4.3.0" }],
 };
 const withoutBroker: PartResult = {
   ...good,
   name: "brokers",
-  counts: { passed: 1, failed: 0, notRun: [{ test: "a.test.ts > needs RabbitMQ", reason: "NOT RUN: no engine" }] },
+  counts: { passed: 1, failed: [], notRun: [{ test: "a.test.ts > needs RabbitMQ", reason: "NOT RUN: no engine" }] },
   brokers: [{ name: "rabbitmq", status: "not-run", reason: "no engine" }],
 };
 const lastLine = (text: string) => text.split("\n").at(-1);
 
 test("adds up every part in one last line", () => {
+  const failed = ["a", "b"].map((name) => ({ test: `c.test.ts > ${name}`, reason: "expected 1 to be 2" }));
   const { text, exitCode } = summarize(
-    [good, { ...good, counts: { passed: 4, failed: 2, notRun: [] }, exitCode: 1 }],
+    [good, { ...good, counts: { passed: 4, failed, notRun: [] }, exitCode: 1 }],
     false,
   );
   expect(lastLine(text)).toBe("7 passed, 2 failed");
   expect(text.match(/^\d+ passed, \d+ failed$/gm)).toHaveLength(1);
+  expect(text).toContain("FAILED   c.test.ts > b: expected 1 to be 2");
   expect(text).toContain("against rabbitmq 4.3.0 (docker)");
   expect(exitCode).toBe(1);
 });
@@ -48,6 +50,6 @@ test("a broker that is not there is said loudly, and fails the run only with CI=
 });
 
 test("with CI=true a part in which nothing ran is a failure", () => {
-  const empty: PartResult = { ...good, counts: { passed: 0, failed: 0, notRun: [] } };
+  const empty: PartResult = { ...good, counts: { passed: 0, failed: [], notRun: [] } };
   expect(summarize([empty], true).exitCode).toBe(1);
 });

@@ -14,36 +14,41 @@ export function summarize(parts: readonly PartResult[], ci: boolean): Summary {
   let passed = 0;
   let failed = 0;
   const lines: string[] = [];
-  const loud: string[] = [];
+  const notRun: string[] = [];
+  const failures: string[] = [];
   for (const part of parts) {
     const { counts, name, exitCode } = part;
+    const failedHere = counts?.failed.length ?? 0;
     passed += counts?.passed ?? 0;
-    failed += counts?.failed ?? 0;
-    const numbers = counts ? `${counts.passed} passed, ${counts.failed} failed` : exitCode === 0 ? "passed" : "failed";
+    failed += failedHere;
+    const numbers = counts ? `${counts.passed} passed, ${failedHere} failed` : exitCode === 0 ? "passed" : "failed";
     lines.push(`  ${name}: ${numbers}`);
-    if (exitCode !== 0 && (counts?.failed ?? 0) === 0) {
+    for (const { test, reason } of counts?.failed ?? []) failures.push(`FAILED   ${test}: ${reason}`);
+    if (exitCode !== 0 && failedHere === 0) {
       failed++;
-      loud.push(`FAILED   ${name}: ended with code ${exitCode}${counts ? ", though no test of it failed" : ""}`);
-    } else if (ci && counts && counts.passed + counts.failed === 0) {
+      failures.push(`FAILED   ${name}: ended with code ${exitCode}${counts ? ", though no test of it failed" : ""}`);
+    } else if (ci && counts && counts.passed + failedHere === 0) {
       failed++;
-      loud.push(`FAILED   ${name}: nothing ran`);
+      failures.push(`FAILED   ${name}: nothing ran`);
     }
     for (const broker of part.brokers) {
       if (broker.status === "running") {
         lines.push(`    against ${broker.name} ${broker.version} (${broker.how})`);
         continue;
       }
-      loud.push(`NOT RUN  ${broker.name}: ${broker.reason}`);
+      notRun.push(`NOT RUN  ${broker.name}: ${broker.reason}`);
       if (ci) {
         failed++;
-        loud.push(`FAILED   ${broker.name}: with CI=true every broker has to be there`);
+        failures.push(`FAILED   ${broker.name}: with CI=true every broker has to be there`);
       }
     }
     for (const { test, reason } of counts?.notRun ?? []) {
-      loud.push(`NOT RUN  ${test}: ${reason.replace(/^NOT RUN: /, "")}`);
+      notRun.push(`NOT RUN  ${test}: ${reason.replace(/^NOT RUN: /, "")}`);
     }
   }
-  const text = ["Summary", ...lines, ...framed(loud), `${passed} passed, ${failed} failed`].join("\n");
+  const text = ["Summary", ...lines, ...framed([...notRun, ...failures]), `${passed} passed, ${failed} failed`].join(
+    "\n",
+  );
   return { text, exitCode: failed === 0 ? 0 : 1 };
 }
 
