@@ -132,6 +132,10 @@ describeKafka("kafkajs' connections", (broker) => {
       await fresh.close();
     }
     expect(await append("after")).toMatchObject([{ error: undefined }]);
+    // Frozen for long enough, it is taken for dead, and is named among the brokers only when it has been heard again.
+    await until("the broker to be one of the cluster again", 30_000, async () => {
+      expect(await connection.metadata([])).toMatchObject({ brokers: 1 });
+    });
   });
 
   test("closing rejects what is under way and what comes after", async () => {
