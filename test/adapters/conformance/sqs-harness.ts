@@ -11,10 +11,22 @@ const WORKER_LEASE_MS = 10_000;
 const WAIT_SECONDS = 1;
 
 /** What an emulator of SQS has not or does otherwise than SQS. */
-export type Shortcomings = Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters" | "losesInRestarts">;
+const SHORTCOMINGS: Readonly<
+  Record<string, Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters" | "losesInRestarts">>
+> = {
+  fauxqs: {
+    withoutSupplementaryCharacters: "its queues refuse characters beyond U+FFFF in bodies, which SQS takes",
+  },
+  elasticmq: {
+    withoutTopics: "it has queues only, and refuses what is asked of SNS",
+    // Seen by the SDK alone: 1,700 messages confirmed, received all the while and never deleted; two restarts in good order
+    // later, with every visibility timeout over, 1,639 stood on the queue.
+    losesInRestarts: "it loses messages that are received while it stops, though nobody deletes them",
+  },
+};
 
 /** SQS and SNS under the conformance suite, with names of its own. */
-export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace, shortcomings: Shortcomings): Harness {
+export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harness {
   const options: SqsOptions = {
     endpoint: broker.url,
     region: broker.region,
@@ -24,11 +36,12 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace, shortc
     waitSeconds: WAIT_SECONDS,
   };
   const { controls } = broker;
+  const shortcomings = SHORTCOMINGS[broker.name];
   return {
     name: `sqs on ${broker.name}`,
     emulator: `${broker.name} ${broker.version}`,
     adapter: () => sqs(options),
-    standing: () => standingOnSQS(broker, namePrefix, shortcomings.withoutTopics === undefined),
+    standing: () => standingOnSQS(broker, namePrefix, shortcomings?.withoutTopics === undefined),
     processes: {
       module: new URL("sqs-process.ts", import.meta.url).href,
       options: { sqs: { ...options, visibilityTimeoutMs: WORKER_LEASE_MS } },

@@ -7,7 +7,7 @@ import { deadLettersSuite } from "./suite.ts";
 describeFauxqs("SQS and SNS on fauxqs", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  const harness = sqsHarness(broker, place, {});
+  const harness = sqsHarness(broker, place);
   deadLettersSuite("SQS", () => harness);
   sigkillSuite("SQS", () => harness);
 });

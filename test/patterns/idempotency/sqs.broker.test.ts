@@ -6,11 +6,11 @@ import { idempotentConsumers } from "./consumers.ts";
 describeFauxqs("idempotent consumers on SQS and SNS, fauxqs", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  idempotentConsumers(sqsHarness(broker, place, {}));
+  idempotentConsumers(sqsHarness(broker, place));
 });
 
 describeElasticMQ("idempotent consumers on SQS, ElasticMQ", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  idempotentConsumers(sqsHarness(broker, place, { withoutTopics: "it has queues only" }));
+  idempotentConsumers(sqsHarness(broker, place));
 });

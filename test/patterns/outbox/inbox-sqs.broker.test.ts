@@ -1,13 +1,17 @@
 import { afterAll } from "vitest";
 import { sqsHarness } from "../../adapters/conformance/sqs-harness.ts";
-import { describeFauxqs, describePostgres } from "../../brokers/suite.ts";
+import { describeElasticMQ, describeFauxqs, describePostgres } from "../../brokers/suite.ts";
 import { inboxConsumers } from "./inbox-cases.ts";
 import { onPostgres, onSqlite } from "./inbox-databases.ts";
 
-describeFauxqs("an inbox behind SQS", (broker) => {
+describeFauxqs("an inbox behind SQS on fauxqs", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  const harness = sqsHarness(broker, place, {});
-  inboxConsumers(harness, onSqlite);
-  describePostgres("with Postgres", (postgres) => inboxConsumers(harness, onPostgres(postgres)));
+  describePostgres("with Postgres", (postgres) => inboxConsumers(sqsHarness(broker, place), onPostgres(postgres)));
+});
+
+describeElasticMQ("an inbox behind SQS on ElasticMQ", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  inboxConsumers(sqsHarness(broker, place), onSqlite);
 });

@@ -1,7 +1,15 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type Adapter, type Broker, createBroker, type Queue, queue } from "../../../core/index.ts";
+import {
+  type Adapter,
+  type Broker,
+  createBroker,
+  type Destination,
+  type Queue,
+  queue,
+  topic,
+} from "../../../core/index.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
 import type { Outbox } from "../../../patterns/outbox/outbox.ts";
 import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
@@ -22,7 +30,10 @@ interface Body {
   readonly n: number;
 }
 
-/** Each batch takes its time, so that there is something left to send when Postgres goes. */
+/** What is handled, in order. */
+type Seen = { readonly id: string; readonly key: string | undefined }[];
+
+/** Each batch takes its time, so that there is something left to send when Postgres or the broker goes. */
 function slow(adapter: Adapter): Adapter {
   const send = adapter.send.bind(adapter);
   adapter.send = (...batch) => void setTimeout(() => send(...batch), 50);
@@ -62,31 +73,43 @@ export function relayCases(harness: Harness, source: RelaySource): void {
     await place.remove();
   });
 
-  async function started(adapter = harness.adapter()): Promise<Broker> {
-    const broker = createBroker(adapter, { destinations: [orders] });
+  async function started(
+    adapter = harness.adapter(),
+    destinations: readonly Destination[] = [orders],
+  ): Promise<Broker> {
+    const broker = createBroker(adapter, { destinations });
     await broker.start();
     ends.push(() => broker.stop());
     return broker;
   }
 
-  async function relay(batchSize: number, adapter?: Adapter): Promise<Relay> {
+  async function relay(batchSize: number, adapter?: Adapter, destinations?: readonly Destination[]): Promise<Relay> {
     const { store, close } = await place.open({ keepSentMs: 0 });
     ends.push(close);
-    const broker = await started(adapter);
+    const broker = await started(adapter, destinations);
     const made = createRelay({ store, broker, leaseMs: LEASE_MS, pollMs: 100, batchSize });
     await made.start();
     ends.push(() => made.stop());
     return made;
   }
 
+  type Write = (
+    transaction: unknown,
+    body: Body,
+    options: { readonly key?: string },
+  ) => Promise<{ readonly id: string }>;
+
   /** Rows of several keys and without one; in one transaction for each few. Returns ids by key, in order. */
-  async function insert(count: number): Promise<Map<string, string[]>> {
+  async function insert(
+    count: number,
+    write: Write = (transaction, body, options) => outbox.send(transaction, orders, body, options),
+  ): Promise<Map<string, string[]>> {
     const written = new Map<string, string[]>();
     for (let from = 0; from < count; from += 20) {
       const { transaction, commit } = await opened.begin();
       for (let n = from; n < Math.min(from + 20, count); n++) {
         const key = n % (KEYS + 1) === KEYS ? undefined : `key${n % (KEYS + 1)}`;
-        const { id } = await outbox.send(transaction, orders, { n }, key === undefined ? {} : { key });
+        const { id } = await write(transaction, { n }, key === undefined ? {} : { key });
         written.set(key ?? "", [...(written.get(key ?? "") ?? []), id]);
       }
       await commit();
@@ -94,9 +117,8 @@ export function relayCases(harness: Harness, source: RelaySource): void {
     return written;
   }
 
-  /** What is handled, in order. */
-  async function handled(): Promise<{ readonly id: string; readonly key: string | undefined }[]> {
-    const seen: { readonly id: string; readonly key: string | undefined }[] = [];
+  async function handled(): Promise<Seen> {
+    const seen: Seen = [];
     const broker = await started();
     broker.consume(orders, (_, { id, key }) => void seen.push({ id, key }), { concurrency: KEYS });
     return seen;
@@ -105,7 +127,7 @@ export function relayCases(harness: Harness, source: RelaySource): void {
   /** Waits for all that was written, and judges. */
   async function judge(
     written: readonly ReadonlyMap<string, readonly string[]>[],
-    seen: readonly { readonly id: string; readonly key: string | undefined }[],
+    seen: Readonly<Seen>,
   ): Promise<void> {
     const ofKey = (key: string): string[] => written.flatMap((some) => some.get(key) ?? []);
     const keys = [...new Set(written.flatMap((some) => [...some.keys()]))];
@@ -152,6 +174,25 @@ export function relayCases(harness: Harness, source: RelaySource): void {
     });
   }
 
+  test("relayed events reach every subscription, each key in order", async (context) => {
+    if (harness.withoutTopics !== undefined) context.skip(`NOT RUN: topics: ${harness.withoutTopics}`);
+    const placed = topic<Body>(`${orders.name}-events`, { ordered: true });
+    const all = ["billing", "audit"].map((name) => ({ name, seen: [] as Seen }));
+    for (const { name, seen } of all) {
+      const broker = createBroker(harness.adapter());
+      broker.subscribe(placed, name, (_, { id, key }) => void seen.push({ id, key }), { concurrency: KEYS });
+      await broker.start();
+      ends.push(() => broker.stop());
+    }
+    const publish: Write = (transaction, body, options) => outbox.publish(transaction, placed, body, options);
+    const written = [await insert(60, publish)];
+    const relays = [await relay(15, undefined, [placed]), await relay(15, undefined, [placed])];
+    written.push(await insert(40, publish));
+    for (const { seen } of all) await judge(written, seen);
+    await Promise.all(relays.map((each) => each.drain()));
+    for (const { seen } of all) expect(seen).toHaveLength(100);
+  });
+
   const NTH: Readonly<Record<Step, number>> = { claim: 1, claimed: 1, publish: 2, confirm: 5, mark: 2, marked: 1 };
 
   // A broker in process does not outlive its process. Asked for by name: its options may not stand yet.
@@ -185,6 +226,24 @@ export function relayCases(harness: Harness, source: RelaySource): void {
       }
       expect(await run(undefined)).toBeUndefined();
       await judge(written, seen);
+    });
+  }
+
+  if ("processes" in harness) {
+    test("the broker restarts mid-run, nothing is lost, and each key keeps its order", async (context) => {
+      const { restart, losesInRestarts } = harness;
+      if (losesInRestarts !== undefined) context.skip(`NOT RUN: ${losesInRestarts}`);
+      if (restart === undefined) return context.skip("NOT RUN: the harness cannot restart the broker");
+      const seen = await handled();
+      const written = [await insert(400)];
+      await relay(10, slow(harness.adapter()));
+      await relay(10, slow(harness.adapter()));
+      await until("the first to be handled", PATIENCE_MS, () => expect(seen.length).toBeGreaterThan(20));
+      await restart();
+      written.push(await insert(20));
+      await judge(written, seen);
+      // Nothing was given up on for an outage.
+      expect(await opened.store.listQuarantined({ limit: 1 })).toEqual([]);
     });
   }
 

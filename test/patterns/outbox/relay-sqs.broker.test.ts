@@ -1,17 +1,17 @@
-import { afterAll, describe } from "vitest";
+import { afterAll } from "vitest";
 import { sqsHarness } from "../../adapters/conformance/sqs-harness.ts";
-import { describeElasticMQ, describePostgres } from "../../brokers/suite.ts";
+import { describeElasticMQ, describeFauxqs, describePostgres } from "../../brokers/suite.ts";
 import { relayCases } from "./relay-cases.ts";
 import { postgresSource, sqliteSource } from "./relay-sources.ts";
 
-describeElasticMQ("relays to SQS", (broker) => {
+describeFauxqs("relays to SQS and SNS on fauxqs", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  const harness = sqsHarness(broker, place, { withoutTopics: "it has queues only" });
-  describePostgres("from Postgres", (postgres) => {
-    relayCases(harness, postgresSource(postgres));
-  });
-  describe("from SQLite", () => {
-    relayCases(harness, sqliteSource);
-  });
+  describePostgres("from Postgres", (postgres) => relayCases(sqsHarness(broker, place), postgresSource(postgres)));
+});
+
+describeElasticMQ("relays from SQLite to SQS on ElasticMQ", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  relayCases(sqsHarness(broker, place), sqliteSource);
 });
