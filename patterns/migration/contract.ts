@@ -78,7 +78,10 @@ export type MigrationEvent =
   | { readonly type: "fresh" }
   /** A change cannot be taken over; it is tried again. */
   | { readonly type: "stuck"; readonly error: unknown }
-  /** Marks could not be journaled in time: the report may show these as differences. */
+  /**
+   * Marks could not be journaled in time: the report may show these as differences until they are. They are tried again
+   * while the instance runs, up to 10,000 of them.
+   */
   | { readonly type: "unrecorded"; readonly marks: number; readonly error: unknown };
 
 /** The options of {@link migrationControl}. */

@@ -85,7 +85,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     const makeId = messageIds(clock, broker.random ?? systemRandom());
     this.#seals = new Seals(stored);
     this.#recording = new Recording(
-      parts.journaled ? { ...stored, lost: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
+      parts.journaled ? { ...stored, late: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
     );
     const inner = { ...broker, use: [], consume: { ...broker.consume, use: [] }, onEvent: this.#onEvent };
     this.#sides = new Sides(plan, inner, (side, made) => {
@@ -290,6 +290,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       if (this.#state === "started") return;
       this.#state = "starting";
       this.#seals.start();
+      this.#recording.start();
       try {
         await this.#follower.start();
         this.#state = "started";
@@ -313,6 +314,7 @@ export class MovingBroker<Native> implements Migration<Native> {
         // What was followed to the last may have started one.
         await this.#stopSides(stopMs);
         this.#seals.stop();
+        await this.#recording.stop();
       }
       this.#state = "stopped";
     });

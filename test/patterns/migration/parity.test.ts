@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { createBroker, queue } from "anybroker";
-import { memoryMigrationStore, migration } from "anybroker/migration";
+import { type MigrationStore, memoryMigrationStore, migration } from "anybroker/migration";
 import { createOutbox, createRelay } from "anybroker/outbox";
 import { sqliteOutbox } from "anybroker/outbox/sqlite";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -115,17 +115,21 @@ test("what nobody handles is moved, and an operator that stops in the middle is 
   expect(await control.advance()).toMatchObject({ step: "retired" });
 });
 
-test("what was handled while the store took no marks comes again, and is handled once", async () => {
-  const world = new World();
-  let away = false;
-  const store = new Proxy(world.store, {
+/** A state store that takes no marks while it is told so. */
+function markless(store: MigrationStore, away: () => boolean): MigrationStore {
+  return new Proxy(store, {
     get(target, name) {
       const value = target[name as keyof typeof target] as (...all: unknown[]) => unknown;
-      if (name === "mark" && away) return () => Promise.reject(new Error("away"));
+      if (name === "mark" && away()) return () => Promise.reject(new Error("away"));
       return typeof value === "function" ? value.bind(target) : value;
     },
   });
-  const { broker, events } = await world.started({ state: store });
+}
+
+test("what was handled while the store took no marks comes again, and is handled once", async () => {
+  const world = new World();
+  let away = false;
+  const { broker, events } = await world.started({ state: markless(world.store, () => away) });
   const control = world.control();
   const { emails, sources } = world.catalog;
   await control.advance();
@@ -143,6 +147,32 @@ test("what was handled while the store took no marks comes again, and is handled
   expect(world.effects.get(sources.emails)).toHaveLength(1);
   expect(world.runs).toBe(1);
 });
+
+test.for(["while it runs", "when it stops"] as const)(
+  "what was published while the store took no marks is noted later, %s",
+  async (when) => {
+    const world = new World();
+    let away = false;
+    const { broker, events } = await world.started({ state: markless(world.store, () => away) });
+    const control = world.control();
+    const { emails, sources } = world.catalog;
+    await control.advance();
+    await control.advance();
+    const open = Promise.withResolvers<void>();
+    world.before = () => open.promise;
+    away = true;
+    await broker.send(emails, { customer: "ada", n: 0 }, { id: "mail" });
+    expect(events.filter(({ type }) => type === "unrecorded")).toMatchObject([{ marks: 1 }]);
+    const published = async () =>
+      (await control.report()).sources.find(({ source }) => source === sources.emails)?.published ?? 0;
+    expect(await published()).toBe(0);
+    away = false;
+    open.resolve();
+    if (when === "when it stops") await broker.stop();
+    await vi.waitFor(async () => expect(await published()).toBe(1), { timeout: 10_000 });
+    await vi.waitFor(async () => expect((await control.report()).verdict).toBe("equal"), { timeout: 10_000 });
+  },
+);
 
 test("what was handled by services that were not deployed yet is not missing", async () => {
   const world = new World();

@@ -35,6 +35,10 @@ await workAsProcess<Job>(async ({ worker, customers, namePrefix, folder, state: 
     idempotency: noted,
     leaseMs: 4_000,
     pollMs: 100,
+    onMigrationEvent: (event) => {
+      // What explains a difference between the report and the books.
+      if (event.type === "unrecorded") console.error(`${worker}: ${event.marks} marks are late`, event.error);
+    },
     broker: { consume: { retry: { attempts: 50, delay: { firstMs: 10, maxMs: 50 } } } },
   });
   const handle = (body: Numbered, delivery: Delivery): void =>
