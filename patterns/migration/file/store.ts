@@ -50,6 +50,8 @@ interface Place {
   readonly path: string;
   readonly lock: FileLock;
   readonly journal: FileJournal;
+  /** Of its own, so that marks, which are many, do not wait for changes, which wait for the disk. */
+  readonly journalLock: FileLock;
 }
 
 class FileMigrationStore implements MigrationStore {
@@ -71,6 +73,7 @@ class FileMigrationStore implements MigrationStore {
         path: join(folder, "state.json"),
         lock: new FileLock(join(folder, "lock"), this.#timeoutMs),
         journal: new FileJournal(folder),
+        journalLock: new FileLock(join(folder, "journal.lock"), this.#timeoutMs),
       }));
       // A folder that cannot be made now may be later.
       place.catch(() => this.#places.delete(migration));
@@ -130,8 +133,8 @@ class FileMigrationStore implements MigrationStore {
 
   mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
     return asking("take marks", async () => {
-      const { lock, journal } = await this.#place(migration);
-      await lock.hold(() => journal.add(marks));
+      const { journal, journalLock } = await this.#place(migration);
+      await journalLock.hold(() => journal.add(marks));
     });
   }
 
@@ -151,18 +154,16 @@ class FileMigrationStore implements MigrationStore {
 
   fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
     return asking("fold", async () => {
-      const { lock, journal } = await this.#place(migration);
-      return lock.hold((stillOurs) => journal.fold(Date.now() - olderThanMs, limit, stillOurs));
+      const { journal, journalLock } = await this.#place(migration);
+      return journalLock.hold((stillOurs) => journal.fold(Date.now() - olderThanMs, limit, stillOurs));
     });
   }
 
   forget(migration: string): Promise<void> {
     return asking("forget", async () => {
-      const { lock, journal, path } = await this.#place(migration);
-      await lock.hold(async () => {
-        await rm(path, { force: true });
-        await journal.forget();
-      });
+      const { path, lock, journal, journalLock } = await this.#place(migration);
+      await lock.hold(() => rm(path, { force: true }));
+      await journalLock.hold(() => journal.forget());
     });
   }
 
