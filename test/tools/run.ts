@@ -38,7 +38,14 @@ const steps: readonly (readonly Part[])[] = [
   [vitest("unit")],
   // Tests against brokers mostly wait. Each run has brokers of its own, so what stops one of them disturbs only its own.
   // Those of SQS wait longest, for leases to end.
-  [vitest("brokers"), share("sqs", 1, 2), share("sqs", 2, 2), share("kafka", 1, 2), share("kafka", 2, 2)],
+  [
+    vitest("brokers"),
+    share("sqs", 1, 3),
+    share("sqs", 2, 3),
+    share("sqs", 3, 3),
+    share("kafka", 1, 2),
+    share("kafka", 2, 2),
+  ],
 ];
 
 try {

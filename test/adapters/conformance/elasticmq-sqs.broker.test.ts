@@ -1,13 +1,7 @@
 import { afterAll, describe, test } from "vitest";
-import { describeElasticMQ, describeFauxqs } from "../../brokers/suite.ts";
+import { describeElasticMQ } from "../../brokers/suite.ts";
 import { conformance } from "../../conformance/index.ts";
 import { sqsHarness } from "./sqs-harness.ts";
-
-describeFauxqs("SQS and SNS on fauxqs", (broker) => {
-  const place = broker.newNamespace();
-  afterAll(() => place.remove());
-  conformance(sqsHarness(broker, place), { describe, test, afterAll });
-});
 
 describeElasticMQ("SQS on ElasticMQ", (broker) => {
   const place = broker.newNamespace();
