@@ -48,7 +48,11 @@ const testsOf = (broker: string, ...more: readonly string[]) => [
 const kafkaTests = testsOf("kafka", "test/brokers/kafka.test.ts");
 const sqsTests = testsOf("sqs", "test/brokers/{elasticmq,fauxqs}.test.ts");
 
+// Only what never comes is to fail, however busy the machine is.
+const patient = { poll: { timeout: 20_000 } };
+
 const onBrokers = {
+  expect: patient,
   globalSetup: "./test/brokers/global-setup.ts",
   // One file at a time: fault cases stop the broker that all share.
   fileParallelism: false,
@@ -66,7 +70,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: brokerTests,
-          testTimeout: 30_000,
+          expect: patient,
+          testTimeout: 60_000,
           // They wait more than they work. By default a machine of two cores would run one file at a time.
           maxWorkers: 4,
           // Some build the package first.

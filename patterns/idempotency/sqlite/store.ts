@@ -1,18 +1,21 @@
 import { randomUUID } from "node:crypto";
-import { isMessagingError, MessagingError } from "../../../core/index.ts";
+import { askOwnSqlite, askSqlite } from "../../../core/asking-sqlite.ts";
+import { MessagingError } from "../../../core/index.ts";
 import { checkOptions } from "../../../core/names.ts";
+import { checkTableName } from "../../../core/sql-names.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { SqliteDatabase, SqliteStatement } from "./database.ts";
 
 /** The options of {@link sqliteIdempotencyStore}. */
 export interface SqliteIdempotencyStoreOptions {
-  /** The table's name: letters, digits and `_`, beginning with no digit. Default `anybroker_idempotency`. */
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_idempotency`. */
   readonly table?: string;
   /** Whether to make the table if it is not there. Default true. */
   readonly create?: boolean;
 }
 
-const TABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** What messages call it. */
+const STORE = "idempotency store";
 /** SQLite's own time of day, in milliseconds; the same all through one statement. */
 const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
@@ -30,15 +33,13 @@ export function sqliteIdempotencyStore(
 ): IdempotencyStore {
   checkOptions("sqliteIdempotencyStore", options, ["table", "create"]);
   const { table = "anybroker_idempotency", create = true } = options;
-  if (typeof table !== "string" || !TABLE.test(table)) {
-    throw new MessagingError("invalid", "sqliteIdempotencyStore { table } takes letters, digits and _, no digit first");
-  }
+  checkTableName("sqliteIdempotencyStore { table }", table);
   if (create) makeTable(database, table);
   return new SqliteIdempotencyStore(database, table);
 }
 
 function makeTable(database: SqliteDatabase, table: string): void {
-  asking("make the table", () => {
+  askSqlite(STORE, "make the table", () => {
     database.exec(`
       CREATE TABLE IF NOT EXISTS "${table}" (
         key TEXT NOT NULL PRIMARY KEY,
@@ -113,13 +114,7 @@ class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   #ask<T>(action: () => T): T {
-    return asking("answer", () => {
-      if (this.#database.isTransaction !== true) return action();
-      throw new MessagingError(
-        "conflict",
-        "a transaction is open on the idempotency store's SQLite connection; give the store a connection of its own",
-      );
-    });
+    return askOwnSqlite(STORE, this.#database, action);
   }
 }
 
@@ -130,19 +125,6 @@ function prepared(database: SqliteDatabase, table: string, sql: string): SqliteS
     throw new MessagingError(
       "not-found",
       `the idempotency store's table "${table}" is not there or is another; leave out create: false, or make it as the documentation says`,
-      { cause },
-    );
-  }
-}
-
-function asking<T>(what: string, action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    if (isMessagingError(cause)) throw cause;
-    throw new MessagingError(
-      "unreachable",
-      `the idempotency store's SQLite database did not ${what}; see the cause, and whether another process holds its lock`,
       { cause },
     );
   }

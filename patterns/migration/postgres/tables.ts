@@ -1,11 +1,11 @@
-import { MessagingError } from "../../../core/index.ts";
 import { checkOptions } from "../../../core/names.ts";
+import { quotedNames, unlessThere } from "../../../core/sql-names.ts";
 
 /** Where the state is. */
 export interface PostgresMigrationTableOptions {
   /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
   readonly table?: string;
-  /** The name of the schema they are in, of the same form. Default: whichever the connection's `search_path` leads to. */
+  /** The name of the schema they are in, of the same form, 63 at most. Default: whichever the connection's `search_path` leads to. */
   readonly schema?: string;
 }
 
@@ -18,19 +18,12 @@ export interface Tables {
   readonly folded: string;
 }
 
-const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,49}$/;
-
-/** Throws `invalid` for names that need more care than quotes. */
-export function tablesOf(where: string, options: PostgresMigrationTableOptions): Tables {
-  const { schema, table = "anybroker_migration" } = options;
-  for (const [option, name] of Object.entries({ schema, table })) {
-    if ((option === "schema" && name === undefined) || (typeof name === "string" && NAME.test(name))) continue;
-    throw new MessagingError(
-      "invalid",
-      `${where} { ${option} } takes letters, digits and _, no digit first, 50 at most`,
-    );
-  }
-  const quoted = (ending: string): string => `${schema === undefined ? "" : `"${schema}".`}"${table}${ending}"`;
+/** Checks the names and quotes them. Throws `invalid`. */
+export function tablesOf(
+  where: string,
+  { schema, table = "anybroker_migration" }: PostgresMigrationTableOptions,
+): Tables {
+  const quoted = quotedNames(where, schema, table);
   return {
     states: quoted(""),
     instances: quoted("_instances"),
@@ -89,11 +82,5 @@ function tableSql({ states, instances, seals, journal, folded }: Tables): readon
 
 /** One statement that makes the tables unless they are there; of several at once the later ones find them. */
 export function migrationOf(tables: Tables): string {
-  return `
-DO $migration$ BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('anybroker_migration', 0));
-  IF to_regclass('${tables.folded}') IS NULL THEN
-    ${tableSql(tables).join(";\n")};
-  END IF;
-END $migration$`;
+  return unlessThere("anybroker_migration", tables.folded, tableSql(tables));
 }

@@ -1,5 +1,6 @@
-import { isMessagingError, MessagingError } from "../../../core/index.ts";
+import { askOwnSqlite, askSqlite } from "../../../core/asking-sqlite.ts";
 import { checkOptions } from "../../../core/names.ts";
+import { checkTableName } from "../../../core/sql-names.ts";
 import { MARK } from "../marks.ts";
 import type {
   InstanceBeat,
@@ -16,11 +17,12 @@ import { prepareAll, type Statements, schemaOf } from "./statements.ts";
 
 /** The options of {@link sqliteMigrationStore}. */
 export interface SqliteMigrationStoreOptions {
-  /** What the tables' names begin with: letters, digits and `_`, beginning with no digit. Default `anybroker_migration`. */
+  /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
   readonly table?: string;
 }
 
-const TABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** What messages call it. */
+const STORE = "migration state store";
 
 /**
  * A state store in a SQLite database, for the processes of one machine. Its time is the machine's. Makes its tables if they
@@ -36,12 +38,10 @@ export function sqliteMigrationStore(
 ): MigrationStore {
   checkOptions("sqliteMigrationStore", options, ["table"]);
   const { table = "anybroker_migration" } = options;
-  if (typeof table !== "string" || !TABLE.test(table)) {
-    throw new MessagingError("invalid", "sqliteMigrationStore { table } takes letters, digits and _, no digit first");
-  }
+  checkTableName("sqliteMigrationStore { table }", table);
   return new SqliteMigrationStore(
     database,
-    asking("make the tables", () => {
+    askSqlite(STORE, "make the tables", () => {
       database.exec(schemaOf(table));
       return prepareAll(database, table);
     }),
@@ -172,13 +172,7 @@ class SqliteMigrationStore implements MigrationStore {
   /** In one transaction that locks first, so that what is read is what is changed. */
   #ask<T>(action: () => T): T {
     const database = this.#database;
-    return asking("answer", () => {
-      if (database.isTransaction === true) {
-        throw new MessagingError(
-          "conflict",
-          "a transaction is open on the migration state store's SQLite connection; give the store a connection of its own",
-        );
-      }
+    return askOwnSqlite(STORE, database, () => {
       database.exec("BEGIN IMMEDIATE");
       try {
         const result = action();
@@ -189,18 +183,5 @@ class SqliteMigrationStore implements MigrationStore {
         throw error;
       }
     });
-  }
-}
-
-function asking<T>(what: string, action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    if (isMessagingError(cause)) throw cause;
-    throw new MessagingError(
-      "unreachable",
-      `the migration state store's SQLite database did not ${what}; see the cause, and whether another process holds its lock`,
-      { cause },
-    );
   }
 }

@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { quotedNames, Versions } from "./versions.ts";
+import { quotedNames } from "../../../core/sql-names.ts";
+import { Versions } from "./versions.ts";
 
 /** Where the rows of handled messages are. */
 export interface PostgresInboxTableOptions {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { quotedNames } from "./versions.ts";
+import { quotedNames } from "../../../core/sql-names.ts";
 
 /** Where the rows are. */
 export interface PostgresOutboxTableOptions {

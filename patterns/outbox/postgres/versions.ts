@@ -1,25 +1,5 @@
-import { MessagingError } from "../../../core/index.ts";
-
 /** What a migration raises if the tables are of a version that it does not know. */
 export const NEWER = "AB001";
-
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const LONGEST_NAME = 63;
-/** So that the names of the tables beside it fit. */
-const LONGEST_TABLE = 50;
-
-/** Checks a table's name, and that of its schema, and quotes them with an ending. Throws `invalid`. */
-export function quotedNames(where: string, schema: unknown, table: unknown): (ending: string) => string {
-  checkIdentifier(`${where} { table }`, table, LONGEST_TABLE);
-  if (schema !== undefined) checkIdentifier(`${where} { schema }`, schema, LONGEST_NAME);
-  const prefix = schema === undefined ? "" : `"${schema}".`;
-  return (ending) => `${prefix}"${table}${ending}"`;
-}
-
-function checkIdentifier(where: string, name: unknown, longest: number): void {
-  if (typeof name === "string" && name.length <= longest && NAME.test(name)) return;
-  throw new MessagingError("invalid", `${where} takes letters, digits and _, no digit first, ${longest} at most`);
-}
 
 /** The tables of an outbox or inbox over its versions. A version that was released never changes. */
 export class Versions {

@@ -1,5 +1,6 @@
 import { MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { checkTableName } from "../../../core/sql-names.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted } from "../inbox-waiting.ts";
 import { SqliteConnection } from "./connection.ts";
@@ -7,7 +8,6 @@ import type { SqliteDatabase } from "./database.ts";
 import { isBreakdown, isConstraint, sqliteFailure } from "./failure.ts";
 import { migrate } from "./migrations.ts";
 import { DEFAULT_INBOX_TABLE, INBOX_VERSIONS } from "./schema.ts";
-import { checkTableName } from "./table-name.ts";
 
 /** The options of {@link sqliteInbox}. */
 export interface SqliteInboxOptions {

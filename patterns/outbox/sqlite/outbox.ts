@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/names.ts";
+import { checkTableName } from "../../../core/sql-names.ts";
 import type {
   NewOutboxRow,
   OutboxClaim,
@@ -18,7 +19,6 @@ import { migrate } from "./migrations.ts";
 import { outboxRow, quarantinedRow, type SqliteRow, valuesOf } from "./rows.ts";
 import { DEFAULT_OUTBOX_TABLE, OUTBOX_VERSIONS } from "./schema.ts";
 import { type Statements, statements } from "./statements.ts";
-import { checkTableName } from "./table-name.ts";
 
 /** The options of {@link sqliteOutbox}. */
 export interface SqliteOutboxOptions {

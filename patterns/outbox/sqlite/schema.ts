@@ -1,6 +1,6 @@
 import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { checkTableName } from "../../../core/sql-names.ts";
 import { type Versions, versionsSql } from "./migrations.ts";
-import { checkTableName } from "./table-name.ts";
 
 /** What a row is doing. Rows that are due stand apart from those that are not, so that a claim need not pass the latter. */
 export const STATE = Object.freeze({

@@ -11,7 +11,8 @@ import {
   startMessaging,
 } from "anybroker/inversify";
 import { ContainerModule } from "inversify";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
 import { useContainer } from "./world.ts";
 
@@ -71,7 +72,7 @@ test("modules bind their handlers, services take the publisher only", async () =
   world.container.load(messagingModule({ broker: world.broker }), subscriber("billing"), subscriber("kitchen"));
   await startMessaging(world.container);
   await new Shop().place("a");
-  await vi.waitFor(() => expect(world.done.toSorted()).toEqual(["billing a", "kitchen a"]));
+  await eventually(() => expect(world.done.toSorted()).toEqual(["billing a", "kitchen a"]));
 });
 
 test("a handler whose construction fails for a message has failed on it, and the next one is tried", async () => {
@@ -93,7 +94,7 @@ test("a handler whose construction fails for a message has failed on it, and the
   await startMessaging(world.container);
   fails = true;
   await world.broker.send(orders, { id: "a" });
-  await vi.waitFor(() => expect(world.broker.status().consumers).toMatchObject([{ failed: 2, deadLettered: 1 }]));
+  await eventually(() => expect(world.broker.status().consumers).toMatchObject([{ failed: 2, deadLettered: 1 }]));
   expect(events).toEqual(["Error: no room"]);
   fails = false;
   await world.broker.send(orders, { id: "b" });

@@ -2,7 +2,8 @@ import type { Delivery } from "anybroker";
 import { bindHandler, MESSAGING, messagingModule, PUBLISHER, publisherOf, startMessaging } from "anybroker/inversify";
 import { memorySpace } from "anybroker/memory";
 import { Container } from "inversify";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { inProcess, type Order, orders, placed, returns } from "./orders.ts";
 
 let container: Container;
@@ -13,7 +14,7 @@ beforeEach(() => {
   done = [];
 });
 
-const doneIs = (...expected: readonly string[]) => vi.waitFor(() => expect(done).toEqual(expected), 10_000);
+const doneIs = (...expected: readonly string[]) => eventually(() => expect(done).toEqual(expected));
 
 class Desk {
   handle = (order: Order): void => void done.push(order.id);
@@ -45,13 +46,13 @@ test("it stops and starts again, and handles what was sent meanwhile", async () 
   const messaging = await startMessaging(container);
   for (const id of ["a", "b", "c"]) {
     await other.send(orders, { id });
-    await vi.waitFor(() => expect(done.at(-1)).toBe(id));
+    await eventually(() => expect(done.at(-1)).toBe(id));
     await messaging.stop();
     expect(broker.status()).toMatchObject({ state: "stopped", connected: false });
     await other.send(orders, { id: `after ${id}` });
     expect(done.at(-1)).toBe(id);
     await messaging.start();
-    await vi.waitFor(() => expect(done.at(-1)).toBe(`after ${id}`));
+    await eventually(() => expect(done.at(-1)).toBe(`after ${id}`));
   }
   expect(done).toEqual(["a", "after a", "b", "after b", "c", "after c"]);
   // One for each handler, however often it was started.
@@ -146,7 +147,7 @@ describe("handlers that run", () => {
         unloadAsync: () => container.unloadAsync(module),
       };
       const stopping = how === "stop" ? messaging.stop() : stops[how]();
-      await vi.waitFor(() => expect(other.status().consumers).toMatchObject([{ state: "stopped" }]));
+      await eventually(() => expect(other.status().consumers).toMatchObject([{ state: "stopped" }]));
       expect(other.status().state).toBe("started");
       go();
       await stopping;
@@ -196,7 +197,7 @@ test("no handler is given a message before every broker stands", async () => {
   container.load(messagingModule({ broker, brokers: { slow } }));
   bindHandler(container, orders, Forward);
   const starting = startMessaging(container);
-  await vi.waitFor(() => expect(broker.status().state).toBe("started"));
+  await eventually(() => expect(broker.status().state).toBe("started"));
   expect(broker.status().consumers).toMatchObject([{ state: "paused", started: 0 }]);
   opening.resolve();
   await starting;
@@ -213,7 +214,7 @@ test("a module is loaded again after the container was emptied", async () => {
     bindHandler(container, orders, Desk);
     await startMessaging(container);
     await container.get(PUBLISHER).send(orders, { id });
-    await vi.waitFor(() => expect(done.at(-1)).toBe(id));
+    await eventually(() => expect(done.at(-1)).toBe(id));
     await container.unbindAllAsync();
     expect(broker.status().state).toBe("stopped");
   }

@@ -1,7 +1,8 @@
 import { type Broker, type Delivery, deadLetter } from "anybroker";
 import { bindHandler, DELIVERY, messagingModule, startMessaging } from "anybroker/inversify";
 import { ContainerModule, decorate, preDestroy } from "inversify";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { inProcess, type Order, orders } from "./orders.ts";
 import { useContainer } from "./world.ts";
 
@@ -29,7 +30,7 @@ describe("lives of handlers", () => {
     containers = 0;
     await world.broker.send(orders, { id: "a" });
     await world.broker.send(orders, { id: "b" });
-    await vi.waitFor(() => expect(world.done).toHaveLength(2));
+    await eventually(() => expect(world.done).toHaveLength(2));
     return containers;
   }
 
@@ -75,7 +76,7 @@ test("handlers that wait for nothing leave the event loop its turns", async () =
     orders,
     Array.from({ length: all }, (_, index) => ({ body: { id: `${index}` } })),
   );
-  await vi.waitFor(() => expect(world.done).toHaveLength(all), 10_000);
+  await eventually(() => expect(world.done).toHaveLength(all));
   // No more than are made between two turns, and those that ran beside them.
   expect(turnedAt).toBeLessThan(100);
 });
@@ -169,7 +170,7 @@ describe("what is bound per message", () => {
     await world.doneIs("a in work 2", "released work 2");
     await world.broker.send(orders, { id: "dead" });
     await world.doneIs("a in work 2", "released work 2", "dead in work 3", "released work 3");
-    await vi.waitFor(() => expect(world.broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
+    await eventually(() => expect(world.broker.status().consumers).toMatchObject([{ succeeded: 1, deadLettered: 1 }]));
   });
 
   test("is released when the handler fails, whose failure counts", async () => {
@@ -178,7 +179,7 @@ describe("what is bound per message", () => {
     fails = new Set(["handler", "release"]);
     await world.broker.send(orders, { id: "a" }, { id: "m" });
     await world.doneIs("a in work 2", "released work 2", "a in work 3", "released work 3");
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(events).toContainEqual(
         expect.objectContaining({ type: "dead-lettered", error: new Error("the handler fails") }),
       ),
@@ -199,7 +200,7 @@ describe("what is bound per message", () => {
     await start(inProcess({ onEvent: (event) => events.push(event) }));
     fails = new Set(["release"]);
     await world.broker.send(orders, { id: "a" });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(events).toContainEqual(
         expect.objectContaining({ type: "dead-lettered", error: new Error("the release fails") }),
       ),
@@ -232,8 +233,8 @@ test("many messages at once have a container each", async () => {
     orders,
     all.map((id) => ({ body: { id }, options: { id: `of-${id}` } })),
   );
-  await vi.waitFor(() => expect(running).toBe(all.length));
+  await eventually(() => expect(running).toBe(all.length));
   gate.resolve();
-  await vi.waitFor(() => expect(seen.size).toBe(all.length));
+  await eventually(() => expect(seen.size).toBe(all.length));
   for (const id of all) expect(seen.get(id)).toBe(`of-${id}`);
 });

@@ -1,6 +1,7 @@
 import type { Broker } from "anybroker";
 import { Container } from "inversify";
-import { afterEach, beforeEach, expect, vi } from "vitest";
+import { afterEach, beforeEach, expect } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { inProcess } from "./orders.ts";
 
 /** What a test of handlers has for itself. */
@@ -16,7 +17,7 @@ export interface World {
 /** A world that is new for each test, and ended after it. */
 export function useContainer(): World {
   const fresh = () => ({ container: new Container(), broker: inProcess(), done: [] });
-  const doneIs = (...expected: readonly string[]) => vi.waitFor(() => expect(world.done).toEqual(expected), 10_000);
+  const doneIs = (...expected: readonly string[]) => eventually(() => expect(world.done).toEqual(expected));
   const world: World = { ...fresh(), doneIs };
   beforeEach(() => void Object.assign(world, fresh()));
   afterEach(() => world.container.unbindAllAsync());

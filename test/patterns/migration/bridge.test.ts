@@ -13,6 +13,7 @@ import { bridge } from "anybroker/migration";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
+import { eventually } from "../../eventually.ts";
 import { started, twoBrokers } from "./brokers.ts";
 
 const orders = queue<{ n: number }>("orders", { key: ({ n }) => `k${n % 10}` });
@@ -26,7 +27,7 @@ test("moves everything, with id, key, headers and content type, and drains the s
   expect(await from.depth(orders)).toMatchObject({ ready: 0, unsettled: 0 });
   const seen = new Map<string, Delivery>();
   to.consume(orders, (_, delivery) => void seen.set(delivery.id, delivery));
-  await vi.waitFor(() => expect(seen.size).toBe(2_500));
+  await eventually(() => expect(seen.size).toBe(2_500));
   expect(seen.get("id-17")).toMatchObject({ key: "k7", headers: { color: "red" }, attempt: 1 });
 });
 
@@ -56,7 +57,7 @@ test("moves a body that nobody can decode, and keeps when it was published and h
   const raw = queue<Uint8Array>("orders", { codec: bytesCodec });
   const seen: [Uint8Array, Delivery][] = [];
   to.consume(raw, (bytes, delivery) => void seen.push([bytes, delivery]));
-  await vi.waitFor(() => expect(seen).toHaveLength(1));
+  await eventually(() => expect(seen).toHaveLength(1));
   expect([...(seen[0]?.[0] ?? [])]).toEqual([...body]);
   expect(seen[0]?.[1]).toMatchObject({ id: "raw", attempt: 3, headers: { mine: "1" } });
   expect(seen[0]?.[1].firstPublishedAt.getTime()).toBe(1_700_000_000_000);
@@ -99,7 +100,7 @@ test("moves dead letters to the dead letters, with what killed them", async () =
   for (let n = 0; n < 3; n++) await from.send(orders, { n });
   const dead = { kind: "dead-letters", of: { kind: "queue", name: "orders" } } as const;
   const depth = async (): Promise<number> => (await internalsOf(from, "test").adapter.depth(dead)).ready;
-  await vi.waitFor(async () => expect(await depth()).toBe(3));
+  await eventually(async () => expect(await depth()).toBe(3));
   const moving = bridge(from, to, { source: orders, content: "dead-letters" });
   expect(await moving.run()).toMatchObject({ moved: 3 });
   expect(moving.status()).toMatchObject({ source: "orders.dlq", target: "orders.dlq" });
@@ -142,7 +143,7 @@ test("keeps each key in order, whatever the new broker does", async () => {
   expect(await bridge(from, to, { source: inOrder, maxMessages: 100 }).run()).toMatchObject({ moved: 500 });
   const seen: number[] = [];
   to.consume(inOrder, ({ n }) => void seen.push(n));
-  await vi.waitFor(() => expect(new Set(seen).size).toBe(500));
+  await eventually(() => expect(new Set(seen).size).toBe(500));
   for (let key = 0; key < 10; key++) {
     const ofKey = [...new Set(seen.filter((n) => n % 10 === key))];
     expect(ofKey).toEqual([...ofKey].sort((one, other) => one - other));
@@ -183,14 +184,14 @@ test("goes on after a crash; what was on its way comes twice, under its id", asy
   const to = await started(counted, [orders]);
   const first = bridge(from, to, { source: orders, maxMessages: 100 });
   const running = first.run();
-  await vi.waitFor(() => expect(sends).toBeGreaterThanOrEqual(300));
+  await eventually(() => expect(sends).toBeGreaterThanOrEqual(300));
   await first.stop();
   await running;
   const second = await bridge(filling, to, { source: orders }).run();
   expect(second.end).toBe("drained");
   const seen: string[] = [];
   to.consume(orders, (_, { id }) => void seen.push(id));
-  await vi.waitFor(() => expect(new Set(seen).size).toBe(1_000));
+  await eventually(() => expect(new Set(seen).size).toBe(1_000));
   expect(seen.length).toBeGreaterThan(1_000);
   expect(await filling.depth(orders)).toMatchObject({ ready: 0, unsettled: 0 });
 });
@@ -200,9 +201,9 @@ test("pauses without holding anything, goes on, and keeps to its rate", async ()
   for (let n = 0; n < 200; n++) await from.send(orders, { n });
   const moving = bridge(from, to, { source: orders, rate: 100 });
   const running = moving.run();
-  await vi.waitFor(() => expect(moving.status().moved).toBeGreaterThan(5));
+  await eventually(() => expect(moving.status().moved).toBeGreaterThan(5));
   moving.pause();
-  await vi.waitFor(async () => expect(await from.depth(orders)).toMatchObject({ unsettled: 0 }));
+  await eventually(async () => expect(await from.depth(orders)).toMatchObject({ unsettled: 0 }));
   const { moved } = moving.status();
   expect(moving.status().state).toBe("paused");
   // Far from all: the rate held them.
@@ -218,7 +219,7 @@ test("runs on until it is stopped, also by a signal", async () => {
   const moving = bridge(from, to, { source: orders, until: "stopped" });
   const running = moving.run({ signal: abort.signal });
   for (let n = 0; n < 20; n++) await from.send(orders, { n });
-  await vi.waitFor(() => expect(moving.status().moved).toBe(20));
+  await eventually(() => expect(moving.status().moved).toBe(20));
   abort.abort();
   expect(await running).toMatchObject({ end: "stopped", moved: 20 });
 });

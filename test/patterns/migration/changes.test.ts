@@ -10,7 +10,8 @@ import {
 } from "anybroker/migration";
 import { rabbitmq } from "anybroker/rabbitmq";
 import { sqs } from "anybroker/sqs";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { CUSTOMERS, load } from "./load.ts";
 import { memoryPair, mortal, QUICK, World } from "./world.ts";
 
@@ -83,7 +84,7 @@ test("what was accepted is not asked of the new broker", async () => {
   await broker.control.advance();
   await broker.control.advance({ share: 100 });
   await broker.send(urgent, { n: 1 }, { priority: 4 });
-  await vi.waitFor(() => expect(seen).toEqual([1]));
+  await eventually(() => expect(seen).toEqual([1]));
 });
 
 test("refuses what is not of the migration, and options that make no sense", async () => {
@@ -149,14 +150,14 @@ test("an instance that cannot read the state refuses to publish, and goes on whe
   const { emails, orders, sources } = world.catalog;
   const body = { customer: "ada", n: 0 };
   away = true;
-  await vi.waitFor(() => expect(events.some(({ type }) => type === "stale")).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(events.some(({ type }) => type === "stale")).toBe(true));
   for (const send of [() => broker.send(emails, body), () => broker.send(orders, body)]) {
     await expect(send()).rejects.toMatchObject({ code: "closed", message: expect.stringMatching(/could not be read/) });
   }
   away = false;
-  await vi.waitFor(() => expect(events.at(-1)?.type).toBe("fresh"), { timeout: 10_000 });
+  await eventually(() => expect(events.at(-1)?.type).toBe("fresh"));
   await broker.send(emails, body, { id: "mail" });
-  await vi.waitFor(() => expect(world.effects.get(sources.emails)).toHaveLength(1));
+  await eventually(() => expect(world.effects.get(sources.emails)).toHaveLength(1));
 });
 
 test("a change waits for the lease of an instance that died, and for no longer", async () => {
@@ -192,7 +193,7 @@ test("keys that move wait until every instance has taken it over; others go on",
     share: 0,
     pending: { share: 50, waitingFor: expect.arrayContaining(["stubborn"]) },
   });
-  await vi.waitFor(async () => expect((await control.status()).pending?.waitingFor).toEqual(["stubborn"]));
+  await eventually(async () => expect((await control.status()).pending?.waitingFor).toEqual(["stubborn"]));
   const ends = await Promise.allSettled(
     CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 0 }, { timeoutMs: 300 })),
   );
@@ -224,7 +225,7 @@ test("an instance that cannot connect to the new broker says so, and follows whe
   expect(instance).toMatchObject({ upToDate: false, problem: expect.stringMatching(/no route/) });
   // What is in force goes on.
   await broker.send(world.catalog.emails, { customer: "ada", n: 0 }, { id: "mail" });
-  await vi.waitFor(() => expect(world.effects.get(world.catalog.sources.emails)).toHaveLength(1));
+  await eventually(() => expect(world.effects.get(world.catalog.sources.emails)).toHaveLength(1));
   down = false;
   expect(await control.advance()).toMatchObject({ step: "consuming", pending: undefined });
 });
@@ -306,7 +307,7 @@ test("an operator that dies at any write of any step is followed by another one"
     expect((await control.status()).step).toBe("new");
     expect(deaths).toBeGreaterThan(at < 2 ? 10 : 0);
     await stop();
-    await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 20_000 });
+    await eventually(() => expect(world.isClosed).toBe(true));
     world.expectClosed();
   }
 });
@@ -319,7 +320,7 @@ test("goes on after all instances were restarted at once", async () => {
   await first.kill();
   const second = await world.started();
   await world.sell(() => second.broker, "ada");
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   expect(await control.advance({ share: 100 })).toMatchObject({ share: 100 });
   world.expectClosed();
 });

@@ -1,8 +1,9 @@
 import { isMessagingError, queue, subscription, topic } from "anybroker";
 import { type Migration, memoryMigrationStore, migration } from "anybroker/migration";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { BUCKETS, bucketOf, hasBucket } from "../../../patterns/migration/buckets.ts";
+import { eventually } from "../../eventually.ts";
 import { memoryPair, QUICK } from "./world.ts";
 
 const sorted = (numbers: readonly number[]): number[] => [...numbers].sort((one, other) => one - other);
@@ -82,10 +83,10 @@ test("subscriptions with filters wait for what they take, and for no more", asyn
   await publish(40);
   await control.advance({ share: 100 });
   await publish(40);
-  await vi.waitFor(() => expect(seen.all).toHaveLength(160), { timeout: 10_000 });
+  await eventually(() => expect(seen.all).toHaveLength(160));
   for (const numbers of Object.values(seen)) expect(numbers).toEqual(sorted(numbers));
   expect(seen.eu?.length).toBe(54);
-  await vi.waitFor(() => expect(seen.us).toHaveLength(106));
+  await eventually(() => expect(seen.us).toHaveLength(106));
 });
 
 test("a handler gets the schema's output, and a schema refuses what it refused before", async () => {
@@ -105,7 +106,7 @@ test("a handler gets the schema's output, and a schema refuses what it refused b
   await broker.send(parsed, { n: "1" });
   await broker.control.advance({ share: 100 });
   await broker.sendMany(parsed, [{ body: { n: "2" } }, { body: { n: "3" } }]);
-  await vi.waitFor(() => expect(seen).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }]));
+  await eventually(() => expect(seen).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }]));
   await expect(broker.send(parsed, { n: {} } as never)).rejects.toMatchObject({ code: "invalid" });
   const mixed = broker.sendMany(parsed, [{ body: { n: "4" } }, { body: { n: "5" }, options: { id: "" } }]);
   const error = await mixed.catch((cause: unknown) => cause);
@@ -137,7 +138,7 @@ test("with order given up, keys go back though the new broker does not answer fo
   );
   const { control } = broker;
   await broker.send(orders, { n: 0 });
-  await vi.waitFor(() => expect(seen).toEqual([0]));
+  await eventually(() => expect(seen).toEqual([0]));
   await control.advance({ share: 100 });
   stuck = true;
   await broker.send(orders, { n: 1 });
@@ -147,9 +148,9 @@ test("with order given up, keys go back though the new broker does not answer fo
   await control.advance({ share: 100 });
   await control.rollback({ accept: ["order"] });
   await broker.send(orders, { n: 3 }, { timeoutMs: 5_000 });
-  await vi.waitFor(() => expect(seen).toEqual([0, 3]));
+  await eventually(() => expect(seen).toEqual([0, 3]));
   stuck = false;
-  await vi.waitFor(() => expect(seen).toEqual([0, 3, 1]));
+  await eventually(() => expect(seen).toEqual([0, 3, 1]));
 });
 
 test("concurrency counts over both brokers, and a consumer is paused and stopped on both", async () => {
@@ -181,7 +182,7 @@ test("concurrency counts over both brokers, and a consumer is paused and stopped
   );
   await broker.control.advance({ share: 50 });
   for (let n = 0; n < 100; n++) await broker.send(jobs, { n });
-  await vi.waitFor(() => expect(done).toBe(100), { timeout: 10_000 });
+  await eventually(() => expect(done).toBe(100));
   expect(most).toBe(3);
   expect(broker.status().consumers[0]).toMatchObject({
     source: "jobs",

@@ -1,5 +1,6 @@
 import { isMessagingError } from "anybroker";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 import { Fleet, load } from "./load.ts";
 import { World } from "./world.ts";
 
@@ -21,7 +22,7 @@ test("moves a service from one broker to the other under load, step by step", { 
   expect(await control.advance({ patienceMs: 10_000 })).toMatchObject({ step: "proven" });
   expect(await control.advance()).toMatchObject({ step: "retired" });
   await stop();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   world.expectClosed();
   const report = await control.report();
   expect(report.verdict).toBe("equal");
@@ -59,7 +60,7 @@ test("keeps every key in order over moves and rollbacks, with a slow past and ki
   await fleet.calm();
   await stop();
   await control.advance();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 30_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   world.expectClosed();
   expect(fleet.kills).toBeGreaterThan(3);
   try {
@@ -78,7 +79,7 @@ test("rolls back from every step, to the beginning", { timeout: 60_000 }, async 
   const control = world.control();
   for (const options of [{}, {}, { share: 100 }, {}]) await control.advance(options);
   await stop();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   await control.advance();
   await control.advance();
   const again = load(world, () => instances);
@@ -86,13 +87,13 @@ test("rolls back from every step, to the beginning", { timeout: 60_000 }, async 
     expect(await control.rollback()).toMatchObject({ step });
   }
   await again();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   world.expectClosed();
   // And over all steps at once.
   for (const options of [{}, {}, { share: 30 }]) await control.advance(options);
   const third = load(world, () => instances);
   expect(await control.rollback({ to: "new" })).toMatchObject({ step: "new", share: 0 });
   await third();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true), { timeout: 10_000 });
+  await eventually(() => expect(world.isClosed).toBe(true));
   world.expectClosed();
 });

@@ -6,8 +6,9 @@ import { createBroker, queue } from "anybroker";
 import { type MigrationStore, memoryMigrationStore, migration } from "anybroker/migration";
 import { createOutbox, createRelay } from "anybroker/outbox";
 import { sqliteOutbox } from "anybroker/outbox/sqlite";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { internalsOf } from "../../../core/broker-internals.ts";
+import { eventually } from "../../eventually.ts";
 import { memoryPair, plain, QUICK, World } from "./world.ts";
 
 const dead = (name: string) => ({ kind: "dead-letters", of: { kind: "queue", name } }) as const;
@@ -60,7 +61,7 @@ test("what stands in the dead letters is not missing, and moves with the rest", 
   const to = await plain(world.pair.to(), []);
   const standing = async (at: typeof from): Promise<number> =>
     (await internalsOf(at, "test").adapter.depth(dead(emails.name))).ready;
-  await vi.waitFor(async () => expect(await standing(from)).toBe(1));
+  await eventually(async () => expect(await standing(from)).toBe(1));
   await control.advance();
   expect([await standing(from), await standing(to)]).toEqual([0, 1]);
   const report = await control.report();
@@ -110,7 +111,7 @@ test("what nobody handles is moved, and an operator that stops in the middle is 
   expect(await to.depth(emails)).toMatchObject({ ready: 300 });
   await idle.stop();
   await world.started();
-  await vi.waitFor(() => expect(world.isClosed).toBe(true));
+  await eventually(() => expect(world.isClosed).toBe(true));
   await control.advance();
   expect(await control.advance()).toMatchObject({ step: "retired" });
 });
@@ -138,10 +139,10 @@ test("what was handled while the store took no marks comes again, and is handled
     away = true;
   };
   await broker.send(emails, { customer: "ada", n: 0 }, { id: "mail" });
-  await vi.waitFor(() => expect(events.some(({ type }) => type === "unrecorded")).toBe(true));
+  await eventually(() => expect(events.some(({ type }) => type === "unrecorded")).toBe(true));
   world.before = async () => {};
   away = false;
-  await vi.waitFor(async () => expect((await control.report()).verdict).toBe("equal"), { timeout: 10_000 });
+  await eventually(async () => expect((await control.report()).verdict).toBe("equal"));
   const source = (await control.report()).sources.find(({ source }) => source === sources.emails);
   expect(source).toMatchObject({ published: 1, handled: 1 });
   expect(world.effects.get(sources.emails)).toHaveLength(1);
@@ -158,6 +159,9 @@ test.for(["while it runs", "when it stops"] as const)(
     const { emails, sources } = world.catalog;
     await control.advance();
     await control.advance();
+    await eventually(async () => {
+      expect((await control.status()).instances.every(({ upToDate }) => upToDate)).toBe(true);
+    });
     const open = Promise.withResolvers<void>();
     world.before = () => open.promise;
     away = true;
@@ -169,8 +173,8 @@ test.for(["while it runs", "when it stops"] as const)(
     away = false;
     open.resolve();
     if (when === "when it stops") await broker.stop();
-    await vi.waitFor(async () => expect(await published()).toBe(1), { timeout: 10_000 });
-    await vi.waitFor(async () => expect((await control.report()).verdict).toBe("equal"), { timeout: 10_000 });
+    await eventually(async () => expect(await published()).toBe(1));
+    await eventually(async () => expect((await control.report()).verdict).toBe("equal"));
   },
 );
 
@@ -192,7 +196,7 @@ test("what was handled by services that were not deployed yet is not missing", a
   onTestFinished(() => publisher.stop());
   await publisher.start();
   for (let n = 0; n < 10; n++) await publisher.send(emails, { customer: "ada", n });
-  await vi.waitFor(() => expect(handled).toBe(10));
+  await eventually(() => expect(handled).toBe(10));
   await before.stop();
   await publisher.stop();
   await world.started();
@@ -254,7 +258,7 @@ test("the relay of an outbox publishes by the migration's rules", async () => {
   await broker.control.advance();
   await broker.control.advance({ share: 100 });
   for (let n = 20; n < 40; n++) await write(n);
-  await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 10_000 });
+  await eventually(() => expect(seen).toHaveLength(40));
   for (let key = 0; key < 5; key++) {
     const ofKey = seen.filter((n) => n % 5 === key);
     expect(ofKey).toEqual([...ofKey].sort((one, other) => one - other));

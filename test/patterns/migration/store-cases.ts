@@ -1,5 +1,6 @@
 import type { MigrationStore, StoredMigration } from "anybroker/migration";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
+import { eventually } from "../../eventually.ts";
 
 let names = 0;
 const fresh = (): string => `m-${process.pid}-${names++}`;
@@ -45,7 +46,7 @@ export function storeCases(name: string, open: () => Promise<readonly [Migration
       await store.beat(migration, beatOf("a", 4));
       await other.beat(migration, beatOf("c", 0, 50));
       expect(acting(await other.read(migration))).toMatchObject({ a: 4, b: 3 });
-      await vi.waitFor(async () => expect(acting(await store.read(migration))).toEqual({ a: 4, b: 3 }));
+      await eventually(async () => expect(acting(await store.read(migration))).toEqual({ a: 4, b: 3 }));
       await other.leave(migration, "b");
       const [left] = (await store.read(migration)).instances;
       expect(left).toMatchObject({ instance: "a", report: "{}" });
@@ -116,7 +117,7 @@ export function storeCases(name: string, open: () => Promise<readonly [Migration
       expect(await other.list(migration, "orders", "unexpected", undefined, 9)).toEqual(["stray"]);
       expect(await other.list(migration, "other", "missing", undefined, 9)).toEqual(["__proto__", "ä ö"]);
       // What is folded is gone, and counted.
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         await store.fold(migration, 0, 10);
         const [orders] = (await other.counts(migration)).filter(({ source }) => source === "orders");
         expect(orders).toMatchObject({ published: 40, handled: 36, missing: 4 });
