@@ -10,6 +10,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
     advice: "grant the role USAGE on the schema and SELECT, INSERT, DELETE on the table; to migrate, CREATE",
   },
   "42P01": { code: "not-found", advice: "make its table with migrate(), or name the one that there is" },
+  // Not `conflict`: of a handling that would say that the handler ended its transaction.
   "42703": { code: "unreachable", advice: "its table is another; give the inbox a table of its own" },
   [NEWER]: { code: "conflict", advice: "its table was made by a newer anybroker: install that one here too" },
 };
