@@ -9,7 +9,7 @@ import type { Plan } from "./plan.ts";
 import type { Recording } from "./recording.ts";
 import { type Seals, sealScope } from "./seals.ts";
 import type { Sides } from "./sides.ts";
-import { cameWith, epochOf, type MigrationState, type Side, shareOf, sideAt, usedSides } from "./state.ts";
+import { cameWith, epochOf, isJournaled, type MigrationState, type Side, shareOf, sideAt } from "./state.ts";
 
 /** A marker that was lost, purged or taken by a stranger is sent again. */
 const MARK_AGAIN_MS = 5_000;
@@ -169,10 +169,9 @@ export class Router {
     if (refused !== undefined) throw refused;
     const most = Math.min(timeoutMs, follower().longestSendMs);
     const sent = message.send(side, most, epoch);
-    // Before everybody consumes through the migration, nobody notes what was handled.
-    const noted = usedSides(follower().state?.step ?? "new").length > 1 || follower().state?.step === "retired";
+    const noted = recording.isOn && isJournaled(follower().state as MigrationState);
     const receipt = await (message.ordered ? this.#flying.track(side, bucket, sent) : sent);
-    if (recording.isOn && noted) {
+    if (noted) {
       const takers = plan.takers(message.to, message.routingKey);
       await Promise.all(takers.map((source) => recording.mark(source, receipt.id, "published")));
     }

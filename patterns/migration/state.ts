@@ -114,6 +114,14 @@ export function usedSides(step: MigrationStep): readonly Side[] {
   return step === "retired" ? ["to"] : ["from", "to"];
 }
 
+/**
+ * Whether what is published is noted: before everybody consumes through the migration, nobody notes what was handled. From
+ * the announcement on, so that once `consuming` is in force no instance has yet to hear of it.
+ */
+export function isJournaled({ step, pending }: MigrationState): boolean {
+  return [step, pending?.step].some((one) => one !== undefined && one !== "new" && one !== "prepared");
+}
+
 /** With an entry more, and the oldest ones forgotten. */
 export function withHistory(state: MigrationState, entry: HistoryEntry): MigrationState {
   return { ...state, history: [...state.history, entry].slice(-LONGEST_HISTORY) };
