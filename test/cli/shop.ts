@@ -45,8 +45,11 @@ export function shop(more: Partial<Configuration> = {}): Shop {
         { retry: { attempts: 1 } },
       );
       await broker.start();
-      for (const order of dead) await broker.send(orders, order, { headers: { tenant: "acme" } });
-      while (consumer.status().deadLettered < dead.length) await new Promise((resolve) => setImmediate(resolve));
+      // One after the other, so that they stand in this order.
+      for (const [index, order] of dead.entries()) {
+        await broker.send(orders, order, { headers: { tenant: "acme" } });
+        while (consumer.status().deadLettered <= index) await new Promise((resolve) => setImmediate(resolve));
+      }
       await broker.stop();
     },
     async takeOrders() {

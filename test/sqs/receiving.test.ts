@@ -30,8 +30,13 @@ describe("polls", () => {
     let waiting = 0;
     let most = 0;
     let given = 0;
+    let polls = 0;
+    const three = Promise.withResolvers<void>();
     aws.on("ReceiveMessage", async ({ MaxNumberOfMessages }) => {
       most = Math.max(most, ++waiting);
+      if (waiting === 3) three.resolve();
+      // Two have to come back full before there are three; then there is time for a fourth, should there be one.
+      if (++polls > 2) await three.promise;
       await new Promise((resolve) => setTimeout(resolve, 5));
       waiting--;
       const count = Math.min(Number(MaxNumberOfMessages), 95 - given);
