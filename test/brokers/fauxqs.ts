@@ -58,7 +58,7 @@ export function fauxqsFrom(record: FauxqsRecord, guard?: Guard): RunningFauxqs {
 }
 
 function controlsOf(record: FauxqsRecord): BrokerControls | undefined {
-  const ready = () => awaitSQS(record.url, SQS_READY_MS);
+  const ready = (signal?: AbortSignal) => awaitSQS(record.url, SQS_READY_MS, { signal });
   if (record.how === "docker") return dockerControls(record, ready);
   if (record.how === "native") return nativeControls(record, ready);
   return undefined;

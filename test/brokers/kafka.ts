@@ -68,7 +68,7 @@ export function kafkaFrom(record: KafkaRecord, guard?: Guard): RunningKafka {
 }
 
 function controlsOf(record: KafkaRecord): BrokerControls | undefined {
-  const ready = () => awaitKafka(record.brokers, KAFKA_READY_MS);
+  const ready = (signal?: AbortSignal) => awaitKafka(record.brokers, KAFKA_READY_MS, signal);
   if (record.how === "docker") return dockerControls(record, ready);
   if (record.how === "native") return nativeControls(record, ready);
   return undefined;

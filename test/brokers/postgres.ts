@@ -51,7 +51,7 @@ export function postgresFrom(record: PostgresRecord, guard?: Guard): RunningPost
 }
 
 function controlsOf(record: PostgresRecord): BrokerControls | undefined {
-  const ready = () => awaitPostgres(record.url, POSTGRES_READY_MS);
+  const ready = (signal?: AbortSignal) => awaitPostgres(record.url, POSTGRES_READY_MS, signal);
   if (record.how === "docker") return dockerControls(record, ready);
   if (record.how === "native") return nativeControls(record, ready);
   return undefined;

@@ -9,19 +9,20 @@ import {
   startProcess,
 } from "./native-process.ts";
 
-/**
- * The controls of a broker that is one process. `ready` resolves when it takes connections; the signal stops it in good
- * order.
- */
+/** Resolves when a broker takes connections; rejects when it does not for too long, or the signal is aborted. */
+export type Ready = (signal?: AbortSignal) => Promise<unknown>;
+
+/** The controls of a broker that is one process. The stop signal stops it in good order. */
 export function processControls(
+  broker: string,
   server: NativeProcess,
-  ready: () => Promise<unknown>,
+  ready: Ready,
   stopSignal: NodeJS.Signals = "SIGTERM",
 ): BrokerControls {
   const start = async () => {
     if (isRunning(server)) return;
     startProcess(server);
-    await ready();
+    await whileItLives(broker, server, ready);
   };
   return {
     restart: async () => {

@@ -51,7 +51,7 @@ export function valkeyFrom(record: ValkeyRecord, guard?: Guard): RunningValkey {
 }
 
 function controlsOf(record: ValkeyRecord): BrokerControls | undefined {
-  const ready = () => awaitValkey(record.url, VALKEY_READY_MS);
+  const ready = (signal?: AbortSignal) => awaitValkey(record.url, VALKEY_READY_MS, signal);
   if (record.how === "docker") return dockerControls(record, ready);
   if (record.how === "native") return nativeControls(record, ready);
   return undefined;

@@ -5,7 +5,7 @@ import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
 import { startProcess } from "../native-process.ts";
-import { processControls, whileItLives } from "../process-controls.ts";
+import { processControls, type Ready, whileItLives } from "../process-controls.ts";
 import { awaitSQS, SQS_READY_MS } from "../sqs/await-sqs.ts";
 import { type ElasticMQInstallation, findElasticMQ } from "./installation.ts";
 import type { ElasticMQNative, StartedElasticMQ } from "./record.ts";
@@ -30,8 +30,8 @@ export async function startNative(durable: boolean): Promise<StartedElasticMQ> {
   }
 }
 
-export function nativeControls(record: ElasticMQNative, ready: () => Promise<unknown>): BrokerControls {
-  return processControls(record.server, ready);
+export function nativeControls(record: ElasticMQNative, ready: Ready): BrokerControls {
+  return processControls("ElasticMQ", record.server, ready);
 }
 
 /** Writes the configuration. */

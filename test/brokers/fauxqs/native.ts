@@ -6,7 +6,7 @@ import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
 import { startProcess } from "../native-process.ts";
-import { processControls, whileItLives } from "../process-controls.ts";
+import { processControls, type Ready, whileItLives } from "../process-controls.ts";
 import { awaitSQS, SQS_READY_MS } from "../sqs/await-sqs.ts";
 import type { FauxqsNative, StartedFauxqs } from "./record.ts";
 import { makeStorage } from "./storage.ts";
@@ -27,8 +27,8 @@ export async function startNative(durable: boolean): Promise<StartedFauxqs> {
   }
 }
 
-export function nativeControls(record: FauxqsNative, ready: () => Promise<unknown>): BrokerControls {
-  return processControls(record.server, ready);
+export function nativeControls(record: FauxqsNative, ready: Ready): BrokerControls {
+  return processControls("fauxqs", record.server, ready);
 }
 
 async function prepare(folder: string, durable: boolean): Promise<FauxqsNative> {

@@ -8,7 +8,7 @@ import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
 import { startProcess } from "../native-process.ts";
-import { processControls, whileItLives } from "../process-controls.ts";
+import { processControls, type Ready, whileItLives } from "../process-controls.ts";
 import { awaitKafka, KAFKA_READY_MS } from "./await-kafka.ts";
 import { findKafka, type KafkaInstallation } from "./installation.ts";
 import type { KafkaNative, StartedKafka } from "./record.ts";
@@ -32,8 +32,8 @@ export async function startNative(): Promise<StartedKafka> {
   }
 }
 
-export function nativeControls(record: KafkaNative, ready: () => Promise<unknown>): BrokerControls {
-  return processControls(record.server, ready);
+export function nativeControls(record: KafkaNative, ready: Ready): BrokerControls {
+  return processControls("Kafka", record.server, ready);
 }
 
 /** Writes the configuration and formats the data folder. */

@@ -7,7 +7,7 @@ import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
 import { startProcess } from "../native-process.ts";
-import { processControls, whileItLives } from "../process-controls.ts";
+import { processControls, type Ready, whileItLives } from "../process-controls.ts";
 import { awaitPostgres, POSTGRES_READY_MS } from "./await-postgres.ts";
 import { findPostgres } from "./installation.ts";
 import { freezeFamily, killFamily, thawFamily } from "./process-family.ts";
@@ -33,20 +33,28 @@ export async function startNative(): Promise<StartedPostgres> {
   }
 }
 
-export function nativeControls({ server }: PostgresNative, ready: () => Promise<unknown>): BrokerControls {
+export function nativeControls({ server }: PostgresNative, ready: Ready): BrokerControls {
   return {
     // By SIGTERM it would wait for its clients to leave.
-    ...processControls(server, ready, "SIGINT"),
-    kill: () => killFamily(server),
+    ...processControls("Postgres", server, ready, "SIGINT"),
+    kill: async () => {
+      await killFamily(server);
+      // It would not start as long as the old process waits for whoever started it to notice its end.
+      await rm(join(dataFolder(server.folder), "postmaster.pid"), { force: true });
+    },
     pause: async () => void freezeFamily(server),
     resume: async () => thawFamily(server),
   };
 }
 
+function dataFolder(folder: string): string {
+  return join(folder, "data");
+}
+
 /** Makes the data folder. */
 async function prepare(folder: string): Promise<PostgresNative> {
   const { programs, user } = await findPostgres(folder);
-  const data = join(folder, "data");
+  const data = dataFolder(folder);
   const password = join(folder, "password");
   const environment = { HOME: folder, LANG: "C", TZ: "UTC" };
   await writeFile(password, POSTGRES_USER, { mode: 0o600 });

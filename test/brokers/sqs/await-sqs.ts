@@ -9,7 +9,7 @@ const ANSWER_WITHIN_MS = 5_000;
 export async function awaitSQS(
   endpoint: string,
   deadlineMs: number,
-  { queues = [], signal }: { readonly queues?: readonly string[]; readonly signal?: AbortSignal } = {},
+  { queues = [], signal }: { readonly queues?: readonly string[]; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   await until(
     `an answer of SQS at ${endpoint}`,

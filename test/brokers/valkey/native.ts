@@ -5,7 +5,7 @@ import type { BrokerControls } from "../contract.ts";
 import { freePort } from "../free-port.ts";
 import { guard } from "../guard.ts";
 import { startProcess } from "../native-process.ts";
-import { processControls, whileItLives } from "../process-controls.ts";
+import { processControls, type Ready, whileItLives } from "../process-controls.ts";
 import { awaitValkey, VALKEY_READY_MS } from "./await-valkey.ts";
 import { findValkey } from "./installation.ts";
 import type { StartedValkey, ValkeyNative } from "./record.ts";
@@ -35,6 +35,6 @@ export async function startNative(): Promise<StartedValkey> {
   }
 }
 
-export function nativeControls(record: ValkeyNative, ready: () => Promise<unknown>): BrokerControls {
-  return processControls(record.server, ready);
+export function nativeControls(record: ValkeyNative, ready: Ready): BrokerControls {
+  return processControls("Valkey", record.server, ready);
 }
