@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -49,26 +49,27 @@ test("a line of the journal that a death cut off is passed over, and spoils no o
   const path = await folder();
   const store = fileMigrationStore(path);
   await store.mark("m", [{ source: "orders", id: "a", mark: "published" }]);
-  const { appendFile, readdir } = await import("node:fs/promises");
   const [file] = (await readdir(join(path, "m"))).filter((name) => name.startsWith("journal"));
   await appendFile(join(path, "m", file as string), `["p","ord`);
   await store.mark("m", [{ source: "orders", id: "a", mark: "handled" }]);
   expect(await store.counts("m")).toMatchObject([{ source: "orders", published: 1, handled: 1, missing: 0 }]);
 });
 
-test("the lock of a process that was killed holds nobody up", async () => {
+test.for(["lock", "journal.lock"])("the %s of a process that was killed holds nobody up", async (name) => {
   const path = await folder();
   const store = fileMigrationStore(path, { timeoutMs: 2_000 });
   await store.mark("m", [{ source: "orders", id: "a", mark: "published" }]);
   const lock = new URL("../../../patterns/migration/file/lock.ts", import.meta.url).href;
   const program = `
     const { FileLock } = await import(${JSON.stringify(lock)});
-    await new FileLock(${JSON.stringify(join(path, "m", "lock"))}, 2_000).hold(async () => process.kill(process.pid, "SIGKILL"));
+    await new FileLock(${JSON.stringify(join(path, "m", name))}, 2_000).hold(async () => process.kill(process.pid, "SIGKILL"));
   `;
   const child = await new Promise<{ readonly signal?: string }>((resolve) =>
     execFile(process.execPath, ["--input-type=module", "--eval", program], (error) => resolve((error ?? {}) as object)),
   );
   expect(child.signal).toBe("SIGKILL");
+  expect(await readdir(join(path, "m"))).toContain(name);
+  expect(await store.change("m", 0, "{}")).toBe("changed");
   await store.mark("m", [{ source: "orders", id: "a", mark: "handled" }]);
   expect(await store.counts("m")).toMatchObject([{ published: 1, handled: 1 }]);
 });
