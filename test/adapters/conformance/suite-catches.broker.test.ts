@@ -25,7 +25,7 @@ describeRabbitMQ("workers with a broken adapter fail", (broker) => {
         name: broken,
         adapter: sound.adapter,
         processes: { module, options },
-        patienceMs: 5_000,
+        patienceMs: 10_000,
       };
       const { report, error } = await runCase(harness, caseOf(number), 1);
       expect(report.result).toBe("failed");
