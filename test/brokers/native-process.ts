@@ -69,7 +69,7 @@ export function signalProcess(process_: NativeProcess, signal: NodeJS.Signals): 
 export async function freezeProcess(process_: NativeProcess): Promise<void> {
   const pid = livingPid(process_.folder, process_.name);
   if (!signalGroup(pid, "SIGSTOP")) return;
-  await until(`${process_.name} to stand still`, 10_000, () => {
+  await until(`${process_.name} to stand still`, 60_000, () => {
     const running = threadStates(pid).filter((state) => state !== "T");
     if (running.length > 0) throw new Error(`${running.length} threads go on`);
   });

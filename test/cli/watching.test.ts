@@ -124,7 +124,7 @@ test("tail watches again when it has to stop, and says so", async () => {
     configuration: { ...configuration, broker },
     watch: (printed, interrupt) => {
       if (printed.includes("away for a while") && !printed.includes("stopping")) {
-        void until("the third time", 10_000, () => expect(watched).toBe(3)).then(interrupt);
+        void until("the third time", 20_000, () => expect(watched).toBe(3)).then(interrupt);
       }
     },
   });

@@ -72,7 +72,7 @@ describeKafka("dead letters on Kafka", (broker) => {
   const openLog = (of: DeadLettersAddress): PartitionLog =>
     new PartitionLog(
       { topic: addressName(of), partition: 0 },
-      { connection: client.connection(), decode: decodeRecords, clock, patienceMs: 10_000 },
+      { connection: client.connection(), decode: decodeRecords, clock, patienceMs: 30_000 },
     );
   const list = async (scan: DeadLettersScan): Promise<DeadLetterEntry[]> => {
     const entries: DeadLetterEntry[] = [];

@@ -111,7 +111,7 @@ describeKafka("declaring on Kafka", (broker) => {
     await until("a delivery from the new topic", 60_000, async () => {
       const [result] = await session.send(address, message("after"));
       expect(result?.status).toBe("confirmed");
-      await until("it", 3_000, () => expect(ids()).toContain("after"));
+      await until("it", 10_000, () => expect(ids()).toContain("after"));
     });
     await receiver.close();
     const told = session.notices.filter((notice) => notice.message.includes(`"${address.name}"`));

@@ -26,7 +26,7 @@ export function thawFamily(server: NativeProcess): void {
 export async function killFamily(server: NativeProcess): Promise<void> {
   const family = freezeFamily(server);
   for (const pid of family) signal(pid, "SIGKILL");
-  await until("the end of Postgres", 10_000, () => {
+  await until("the end of Postgres", 60_000, () => {
     if (family.some(isAlive)) throw new Error("still running");
   });
 }

@@ -113,7 +113,7 @@ test("what the broker did not take, or gave back, is not waited for twice, nor f
   kit.broker.consume(jobs, () => {});
   await kit.broker.start();
   await expect(kit.broker.send(jobs, 1, { id: "13" })).rejects.toMatchObject({ code: "rejected" });
-  await kit.idle({ timeoutMs: 2_000 });
+  await kit.idle({ timeoutMs: 20_000 });
 
   const ledger = new Ledger(systemClock());
   const work = { kind: "queue", name: "jobs" } as const;

@@ -195,7 +195,7 @@ test("keys that move wait until every instance has taken it over; others go on",
   });
   await eventually(async () => expect((await control.status()).pending?.waitingFor).toEqual(["stubborn"]));
   const ends = await Promise.allSettled(
-    CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 0 }, { timeoutMs: 300 })),
+    CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 0 }, { timeoutMs: 2_000 })),
   );
   const held = ends.filter((end) => end.status === "rejected");
   expect(held.length).toBeGreaterThan(0);
@@ -203,10 +203,10 @@ test("keys that move wait until every instance has taken it over; others go on",
   for (const each of held)
     expect(each).toMatchObject({ reason: { code: "timeout", message: expect.stringMatching(/moving/) } });
   // Without order nothing waits.
-  await broker.send(world.catalog.emails, { customer: "ada", n: 0 }, { timeoutMs: 300 });
+  await broker.send(world.catalog.emails, { customer: "ada", n: 0 }, { timeoutMs: 20_000 });
   expect(await control.rollback()).toMatchObject({ share: 0, pending: undefined, step: "consuming" });
   await Promise.all(
-    CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 1 }, { timeoutMs: 5_000 })),
+    CUSTOMERS.map((customer) => broker.send(world.catalog.orders, { customer, n: 1 }, { timeoutMs: 20_000 })),
   );
 });
 

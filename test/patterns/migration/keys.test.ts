@@ -147,7 +147,7 @@ test("with order given up, keys go back though the new broker does not answer fo
   await expect(broker.send(orders, { n: 2 }, { timeoutMs: 300 })).rejects.toMatchObject({ code: "timeout" });
   await control.advance({ share: 100 });
   await control.rollback({ accept: ["order"] });
-  await broker.send(orders, { n: 3 }, { timeoutMs: 5_000 });
+  await broker.send(orders, { n: 3 }, { timeoutMs: 20_000 });
   await eventually(() => expect(seen).toEqual([0, 3]));
   stuck = false;
   await eventually(() => expect(seen).toEqual([0, 3, 1]));

@@ -19,7 +19,7 @@ test("moves a service from one broker to the other under load, step by step", { 
   }
   expect(await control.advance()).toMatchObject({ step: "bridged", share: 100 });
   // Under load something is always on its way; what was there when it began is what has to be handled.
-  expect(await control.advance({ patienceMs: 10_000 })).toMatchObject({ step: "proven" });
+  expect(await control.advance({ patienceMs: 40_000 })).toMatchObject({ step: "proven" });
   expect(await control.advance()).toMatchObject({ step: "retired" });
   await stop();
   await eventually(() => expect(world.isClosed).toBe(true));
@@ -64,7 +64,7 @@ test("keeps every key in order over moves and rollbacks, with a slow past and ki
   world.expectClosed();
   expect(fleet.kills).toBeGreaterThan(3);
   try {
-    await control.advance({ patienceMs: 10_000 });
+    await control.advance({ patienceMs: 40_000 });
   } catch (error) {
     if (!isMessagingError(error)) throw error;
     throw new Error(`${error.message} ${JSON.stringify(await control.report(), null, 1)}`);

@@ -41,7 +41,7 @@ test("what is lost is named, and nothing is proven before it is found", async ()
   // Given back, it is handled, and all is well.
   const honest = await plain(world.pair.from(), destinations);
   for (const id of stolen) await honest.send(emails, { customer: "ada", n: 0 }, { id });
-  expect(await control.advance({ patienceMs: 10_000 })).toMatchObject({ step: "proven" });
+  expect(await control.advance({ patienceMs: 40_000 })).toMatchObject({ step: "proven" });
 });
 
 test("what stands in the dead letters is not missing, and moves with the rest", async () => {
@@ -214,7 +214,7 @@ test("what was handled by services that were not deployed yet is not missing", a
   await world.started();
   const control = world.control();
   for (const options of [{}, {}, { share: 100 }, {}]) await control.advance(options);
-  expect(await control.advance({ patienceMs: 5_000 })).toMatchObject({ step: "proven" });
+  expect(await control.advance({ patienceMs: 40_000 })).toMatchObject({ step: "proven" });
   expect((await control.report()).verdict).toBe("equal");
 });
 

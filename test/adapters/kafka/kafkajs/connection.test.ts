@@ -90,7 +90,7 @@ describeKafka("kafkajs' connections", (broker) => {
     expect(error.message).toContain("may have been done");
     expect((await fetchFrom(0, 0))?.error).toBeUndefined();
     // The other socket may not have heard of its end yet.
-    await until("the other connection made anew", 10_000, async () => {
+    await until("the other connection made anew", 30_000, async () => {
       expect(await append("after")).toMatchObject([{ error: undefined }]);
     });
   });
