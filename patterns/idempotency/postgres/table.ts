@@ -1,5 +1,6 @@
 import { checkOptions } from "../../../core/names.ts";
-import { quotedNames, unlessThere } from "../../../core/sql-names.ts";
+import { unlessThere } from "../../../core/postgres-tables.ts";
+import { quotedNames } from "../../../core/sql-names.ts";
 
 /** Where the records are. */
 export interface PostgresIdempotencyTableOptions {
