@@ -119,7 +119,7 @@ export function usedSides(step: MigrationStep): readonly Side[] {
  * the announcement on, so that once `consuming` is in force no instance has yet to hear of it.
  */
 export function isJournaled({ step, pending }: MigrationState): boolean {
-  return [step, pending?.step].some((one) => one !== undefined && one !== "new" && one !== "prepared");
+  return [step, pending?.step ?? step].some((one) => usedSides(one).includes("to"));
 }
 
 /** With an entry more, and the oldest ones forgotten. */
