@@ -65,9 +65,8 @@ export function rabbitMQFrom(record: RabbitMQRecord, guard?: Guard): RunningRabb
 }
 
 function controlsOf(record: RabbitMQRecord): BrokerControls | undefined {
-  const ready = () => awaitRabbitMQ(record.url, RABBITMQ_READY_MS);
-  if (record.how === "docker") return dockerControls(record, ready);
-  if (record.how === "native") return nativeControls(record, ready);
+  if (record.how === "docker") return dockerControls(record, () => awaitRabbitMQ(record.url, RABBITMQ_READY_MS));
+  if (record.how === "native") return nativeControls(record);
   return undefined;
 }
 

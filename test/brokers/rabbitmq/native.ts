@@ -31,12 +31,12 @@ export async function startNative(): Promise<StartedRabbitMQ> {
   }
 }
 
-export function nativeControls(record: RabbitMQNative, ready: () => Promise<unknown>): BrokerControls {
+export function nativeControls(record: RabbitMQNative): BrokerControls {
   const start = async () => {
     if (isRunning(record.server)) return;
     if (!isRunning(record.epmd)) startProcess(record.epmd);
     startProcess(record.server);
-    await ready();
+    await awaitServer(record);
   };
   return {
     restart: async () => {
