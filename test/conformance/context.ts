@@ -29,6 +29,7 @@ export interface Work {
 }
 
 const PATIENCE_MS = 30_000;
+const READY_MS = 60_000;
 const STOP_MS = 2_000;
 /** What one piece of cleaning up may take, before the others go on without it. */
 const CLEAN_UP_MS = 20_000;
@@ -119,6 +120,11 @@ export class CaseContext {
       return condition();
     };
     return until(look, { what, timeoutMs: patienceMs, state: () => this.ledger.describe() });
+  }
+
+  /** As `until`, however little patience there is with the adapter: how long a process takes to start is the machine's affair. */
+  untilReady(what: string, condition: () => boolean): Promise<void> {
+    return this.until(what, condition, Math.max(this.patienceMs, READY_MS));
   }
 
   /** Registers where reports come in from, to be emptied before every look at a condition. */

@@ -96,7 +96,7 @@ describe("a sound adapter passes", () => {
   }
 });
 
-// Each uses up its patience, and nothing else.
+// Most of the time each only uses up its patience.
 describe.concurrent("a broken adapter fails", () => {
   for (const [breakage, number, reason] of CATCHES) {
     test(`case ${number}: ${breakage.name}`, async () => {

@@ -11,7 +11,6 @@ import type { ConsumeOrder, PublishOrder, WorkerReport } from "./orders.ts";
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 const PROGRAM = fileURLToPath(new URL(`worker${EXTENSION}`, import.meta.url));
-const READY_MS = 60_000;
 
 type ConsumeWish = Pick<ConsumeOrder, "queue"> & Partial<Omit<ConsumeOrder, "type" | "adapter" | "log">>;
 type PublishWish = Omit<PublishOrder, "type" | "adapter" | "log">;
@@ -82,14 +81,12 @@ export class WorkerProcess {
       rmSync(folder, { recursive: true, force: true });
     });
     worker.#child.send(given);
-    const isReady = (): boolean => {
+    await context.untilReady("a worker process to be ready", () => {
       if (worker.#running) return worker.#ready;
       // What it was given to do may have killed it before it could say that it was ready.
       if (worker.#child.signalCode === "SIGKILL") return true;
       throw new Error(`a worker process ended at once\n${worker.#errors}`);
-    };
-    // However little patience there is with the adapter: how long a process takes to start is the machine's affair.
-    await context.until("a worker process to be ready", isReady, Math.max(context.patienceMs, READY_MS));
+    });
     return worker;
   }
 

@@ -6,7 +6,6 @@ import { LogReader } from "../../conformance/workers/log.ts";
 import type { WorkOrder } from "./worker.ts";
 
 const PROGRAM = fileURLToPath(new URL("worker.ts", import.meta.url));
-const READY_MS = 60_000;
 
 /** A worker in a process of its own, which a case kills. */
 export class Worker {
@@ -32,7 +31,7 @@ export class Worker {
       worker.#log.close();
     });
     worker.#child.send(order);
-    await context.until("a worker to be ready", () => worker.#ready, READY_MS);
+    await context.untilReady("a worker to be ready", () => worker.#ready);
     return worker;
   }
 

@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { createBroker, queue } from "anybroker";
-import { type MigrationStore, memoryMigrationStore, migration } from "anybroker/migration";
+import {
+  type MigrationControl,
+  type MigrationStore,
+  memoryMigrationStore,
+  migration,
+  type SourceParity,
+} from "anybroker/migration";
 import { createOutbox, createRelay } from "anybroker/outbox";
 import { sqliteOutbox } from "anybroker/outbox/sqlite";
 import { expect, onTestFinished, test } from "vitest";
@@ -127,24 +133,34 @@ function markless(store: MigrationStore, away: () => boolean): MigrationStore {
   });
 }
 
-test("what was handled while the store took no marks comes again, and is handled once", async () => {
+/** What the report says of the emails. */
+async function emailsIn({ catalog }: World, control: MigrationControl): Promise<SourceParity | undefined> {
+  return (await control.report()).sources.find(({ source }) => source === catalog.sources.emails);
+}
+
+/** A service that consumes from both brokers, and whose store takes no marks while it is `away`. */
+async function consuming() {
   const world = new World();
-  let away = false;
-  const { broker, events } = await world.started({ state: markless(world.store, () => away) });
+  const store = { away: false };
+  const { broker, events } = await world.started({ state: markless(world.store, () => store.away) });
   const control = world.control();
+  await control.advance();
+  await control.advance();
+  return { world, store, broker, events, control };
+}
+
+test("what was handled while the store took no marks comes again, and is handled once", async () => {
+  const { world, store, broker, events, control } = await consuming();
   const { emails, sources } = world.catalog;
-  await control.advance();
-  await control.advance();
   world.before = async () => {
-    away = true;
+    store.away = true;
   };
   await broker.send(emails, { customer: "ada", n: 0 }, { id: "mail" });
   await eventually(() => expect(events.some(({ type }) => type === "unrecorded")).toBe(true));
   world.before = async () => {};
-  away = false;
+  store.away = false;
   await eventually(async () => expect((await control.report()).verdict).toBe("equal"));
-  const source = (await control.report()).sources.find(({ source }) => source === sources.emails);
-  expect(source).toMatchObject({ published: 1, handled: 1 });
+  expect(await emailsIn(world, control)).toMatchObject({ published: 1, handled: 1 });
   expect(world.effects.get(sources.emails)).toHaveLength(1);
   expect(world.runs).toBe(1);
 });
@@ -152,22 +168,15 @@ test("what was handled while the store took no marks comes again, and is handled
 test.for(["while it runs", "when it stops"] as const)(
   "what was published while the store took no marks is noted later, %s",
   async (when) => {
-    const world = new World();
-    let away = false;
-    const { broker, events } = await world.started({ state: markless(world.store, () => away) });
-    const control = world.control();
-    const { emails, sources } = world.catalog;
-    await control.advance();
-    await control.advance();
+    const { world, store, broker, events, control } = await consuming();
     const open = Promise.withResolvers<void>();
     world.before = () => open.promise;
-    away = true;
-    await broker.send(emails, { customer: "ada", n: 0 }, { id: "mail" });
+    store.away = true;
+    await broker.send(world.catalog.emails, { customer: "ada", n: 0 }, { id: "mail" });
     expect(events.filter(({ type }) => type === "unrecorded")).toMatchObject([{ marks: 1 }]);
-    const published = async () =>
-      (await control.report()).sources.find(({ source }) => source === sources.emails)?.published ?? 0;
+    const published = async () => (await emailsIn(world, control))?.published ?? 0;
     expect(await published()).toBe(0);
-    away = false;
+    store.away = false;
     open.resolve();
     if (when === "when it stops") await broker.stop();
     await eventually(async () => expect(await published()).toBe(1));
@@ -185,9 +194,8 @@ test("what is published once the advance to consuming has resolved is on record,
   const { emails, sources } = world.catalog;
   for (const [n, { broker }] of instances.entries()) await broker.send(emails, { customer: "ada", n });
   await eventually(() => expect(world.effects.get(sources.emails)).toHaveLength(2));
-  const report = async () => (await control.report()).sources.find(({ source }) => source === sources.emails);
-  await eventually(async () => expect(await report()).toMatchObject({ handled: 2 }));
-  expect(await report()).toMatchObject({ published: 2, unexpected: { count: 0 } });
+  await eventually(async () => expect(await emailsIn(world, control)).toMatchObject({ handled: 2 }));
+  expect(await emailsIn(world, control)).toMatchObject({ published: 2, unexpected: { count: 0 } });
 });
 
 test("what was handled by services that were not deployed yet is not missing", async () => {

@@ -57,7 +57,7 @@ export const saysBusyForEver: Breakage = (inner) => saysBusyFor(inner, Number.PO
 export const leasesNeverEnd: Breakage = (inner) => changed(inner, { claim: (key) => inner.claim(key, LONG_MS) });
 
 export const leasesEndEarly: Breakage = (inner) =>
-  changed(inner, { claim: (key, leaseMs) => inner.claim(key, leaseMs / 30) });
+  changed(inner, { claim: (key, leaseMs) => inner.claim(key, leaseMs / 2) });
 
 export const renewsNothing: Breakage = (inner) => changed(inner, { renew: async () => "renewed" });
 
