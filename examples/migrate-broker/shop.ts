@@ -49,7 +49,7 @@ export interface Instance {
 }
 
 /** How long the others wait for an instance that died. */
-const LEASE_MS = 3_000;
+const LEASE_MS = Number(process.env.LEASE_MS || 3_000);
 const WORK_MS = 5;
 
 /** Starts an instance. It is written as on any broker: only its broker object is another. */

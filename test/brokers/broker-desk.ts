@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, get, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { BrokerUnavailable, type ProvidedBroker, type RunningBroker } from "./contract.ts";
 import type { ElasticMQRecord } from "./elasticmq.ts";
@@ -9,6 +9,8 @@ import type { PostgresRecord } from "./postgres.ts";
 import type { RabbitMQRecord } from "./rabbitmq.ts";
 import { recordBroker } from "./run-report.ts";
 import type { ValkeyRecord } from "./valkey.ts";
+
+const PACKAGE = "package";
 
 /** The record of each broker that a suite may ask for, by the broker's name. */
 export interface BrokerRecords {
@@ -25,27 +27,47 @@ export type BrokerStarts = {
   readonly [Name in keyof BrokerRecords]: () => Promise<RunningBroker & { readonly record: BrokerRecords[Name] }>;
 };
 
-/** Where the test processes of a run ask for brokers, on loopback. */
+/** The package as its build makes it, for all tests of a run. */
+export interface PackageBuild {
+  /** The folder that its compiled files are in. */
+  readonly folder: string;
+  remove(): void;
+}
+
+/** Where the test processes of a run ask for brokers, and for the built package, on loopback. */
 export interface BrokerDesk {
   readonly url: string;
-  /** Ends every broker that was started. */
+  /** Ends every broker that was started, and removes what was built. */
   close(): Promise<void>;
 }
 
 /**
  * Opens the desk. A broker is started when it is asked for the first time, so that a run of a few files starts only what
- * they need. Whoever asks again gets the same answer.
+ * they need; the package is built likewise. Whoever asks again gets the same answer.
  */
-export async function openBrokerDesk(starts: Partial<BrokerStarts>): Promise<BrokerDesk> {
+export async function openBrokerDesk(
+  starts: Partial<BrokerStarts>,
+  build: () => Promise<PackageBuild> = () => Promise.reject(new Error("nothing is built here")),
+): Promise<BrokerDesk> {
   const running: RunningBroker[] = [];
-  const answers = new Map<string, Promise<ProvidedBroker<unknown>>>();
+  const builds: PackageBuild[] = [];
+  const answers = new Map<string, Promise<unknown>>();
+  const built = async (): Promise<string> => {
+    const made = await build();
+    builds.push(made);
+    return made.folder;
+  };
+  const answerTo = (name: string): Promise<unknown> => {
+    if (name === PACKAGE) return built();
+    const start = Object.entries(starts).find(([known]) => known === name)?.[1];
+    return start ? provided(name, start, running) : unknown(name);
+  };
   const server = createServer((request, response) => {
     const name = request.url?.slice(1) ?? "";
-    const start = Object.entries(starts).find(([known]) => known === name)?.[1];
-    const answer = answers.get(name) ?? (start ? provided(name, start, running) : unknown(name));
+    const answer = answers.get(name) ?? answerTo(name);
     answers.set(name, answer);
     answer.then(
-      (broker) => response.end(JSON.stringify(broker)),
+      (value) => response.end(JSON.stringify(value)),
       (error: unknown) => response.writeHead(500).end(String(error)),
     );
   });
@@ -59,6 +81,7 @@ export async function openBrokerDesk(starts: Partial<BrokerStarts>): Promise<Bro
       server.closeAllConnections();
       await Promise.allSettled(answers.values());
       await Promise.all(running.map((broker) => broker.stop()));
+      for (const { remove } of builds) remove();
     },
   };
 }
@@ -68,10 +91,21 @@ export async function askBrokerDesk<Name extends keyof BrokerRecords>(
   url: string,
   name: Name,
 ): Promise<ProvidedBroker<BrokerRecords[Name]>> {
-  const response = await fetch(`${url}/${name}`);
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${name} could not be started: ${text}`);
-  return JSON.parse(text) as ProvidedBroker<BrokerRecords[Name]>;
+  return (await ask(url, name, "started")) as ProvidedBroker<BrokerRecords[Name]>;
+}
+
+/** Asks for the built package; resolves with the folder of its compiled files, which nobody may change. */
+export async function askForPackage(url: string): Promise<string> {
+  return (await ask(url, PACKAGE, "built")) as string;
+}
+
+async function ask(url: string, name: string, made: string): Promise<unknown> {
+  // Not fetch, which gives up after five minutes.
+  const [response] = (await once(get(`${url}/${name}`), "response")) as [IncomingMessage];
+  const chunks = (await response.toArray()) as Buffer[];
+  const text = Buffer.concat(chunks).toString();
+  if (response.statusCode !== 200) throw new Error(`${name} could not be ${made}: ${text}`);
+  return JSON.parse(text);
 }
 
 async function provided(

@@ -4,6 +4,9 @@ import { containerEngine, RUN_LABEL, volumeName } from "./container-engine.ts";
 import type { BrokerControls } from "./contract.ts";
 import { freePort } from "./free-port.ts";
 import { type Guard, guard } from "./guard.ts";
+import { until } from "./until.ts";
+
+const FREEZE_MS = 120_000;
 
 export interface ContainerOptions {
   /** The public image with its exact tag. */
@@ -85,7 +88,9 @@ export function containerControls(id: string, ready: () => Promise<unknown>, sto
       await ready();
     },
     pause: async () => {
-      await (await container()).pause();
+      const target = await container();
+      // The system freezes a busy container process by process, and gives up when that takes it too long.
+      await until(`container ${id} to be frozen`, FREEZE_MS, () => target.pause());
     },
     resume: async () => {
       await (await container()).unpause();

@@ -1,4 +1,5 @@
 import type { TestProject } from "vitest/node";
+import { compilePackage } from "../package/compile-package.ts";
 import { type BrokerStarts, openBrokerDesk } from "./broker-desk.ts";
 import { startElasticMQ } from "./elasticmq.ts";
 import { startFauxqs } from "./fauxqs.ts";
@@ -13,7 +14,7 @@ declare module "vitest" {
   }
 }
 
-/** Starts each broker when the first suite asks for it, once per run, and ends them with the run. */
+/** Starts each broker, and builds the package, when the first suite asks for it, once per run; ends with the run. */
 export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
   const starts: BrokerStarts = {
     rabbitmq: startRabbitMQ,
@@ -23,7 +24,7 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     postgres: startPostgres,
     valkey: startValkey,
   };
-  const desk = await openBrokerDesk(starts);
+  const desk = await openBrokerDesk(starts, compilePackage);
   provide("brokerDesk", desk.url);
   return desk.close;
 }

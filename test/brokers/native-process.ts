@@ -82,7 +82,7 @@ export async function endProcess(process_: NativeProcess, signal: NodeJS.Signals
     await gone(process_.folder, process_.name, deadlineMs);
   } catch {
     signalProcess(process_, "SIGKILL");
-    await gone(process_.folder, process_.name, 10_000);
+    await gone(process_.folder, process_.name, 60_000);
   }
 }
 
@@ -97,8 +97,8 @@ export async function endProcesses(folder: string): Promise<void> {
     signalGroup(pid, "SIGCONT");
   }
   for (const name of names) {
-    await gone(folder, name, 10_000).catch(() => signalGroup(livingPid(folder, name), "SIGKILL"));
-    await gone(folder, name, 10_000);
+    await gone(folder, name, 60_000).catch(() => signalGroup(livingPid(folder, name), "SIGKILL"));
+    await gone(folder, name, 60_000);
   }
 }
 

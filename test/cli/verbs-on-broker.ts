@@ -80,7 +80,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     rmSync(folder, { recursive: true });
   });
 
-  test("topology: what is missing is made, and stands then", { timeout: 120_000 }, async () => {
+  test("topology: what is missing is made, and stands then", { timeout: 600_000 }, async () => {
     const before = await run("topology", "verify");
     expect(before.exit).toBe(78);
     expect(before.json).toMatchObject({ verified: false });
@@ -107,7 +107,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect(plan.json.plan).toMatchObject({ adapter: "memory" });
   });
 
-  test("send and top: what is sent waits", { timeout: 120_000 }, async () => {
+  test("send and top: what is sent waits", { timeout: 600_000 }, async () => {
     const lines = Array.from({ length: 5 }, (_, index) => JSON.stringify({ id: `o-${index}` })).join("\n");
     const sent = await command(["send", orders.name, "--file", "-", "--lines", "--json"], { ...world, stdin: lines });
     expect(sent.json).toMatchObject({ sent: 5, failed: 0 });
@@ -126,7 +126,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect(second?.destinations).toMatchObject([{ changePerSecond: 0, arrivalPerSecond: rate, drainPerSecond: rate }]);
   });
 
-  test("tail and publish: events are seen, and taken from nobody", { timeout: 120_000 }, async () => {
+  test("tail and publish: events are seen, and taken from nobody", { timeout: 600_000 }, async () => {
     const publishing: Promise<CommandResult>[] = [];
     const tailed = await command(["tail", placed.name, "--limit", "2", "--json"], {
       ...world,
@@ -150,7 +150,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     await depthBecomes(source, { ready: 2 });
   });
 
-  test("tail on a queue: watched without taking, or refused by name", { timeout: 120_000 }, async () => {
+  test("tail on a queue: watched without taking, or refused by name", { timeout: 600_000 }, async () => {
     if (!broker.watchesQueues) {
       const refused = await run("tail", orders.name);
       expect([refused.exit, refused.stdout]).toEqual([69, ""]);
@@ -177,7 +177,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     await command(["send", orders.name, "--file", "-", "--lines"], { ...world, stdin: lines });
   });
 
-  test("dlq: looked at, edited, sent back, discarded", { timeout: 240_000 }, async () => {
+  test("dlq: looked at, edited, sent back, discarded", { timeout: 600_000 }, async () => {
     await bury(url, orders, 5);
     await depthBecomes(orders.name, { deadLetters: 5 });
     const { json } = await run("dlq", "ls", orders.name, "reason = rejected");
@@ -197,7 +197,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     await depthBecomes(orders.name, { ready: 3, deadLetters: 0 });
   });
 
-  test("bridge: to another broker and back", { timeout: 120_000 }, async () => {
+  test("bridge: to another broker and back", { timeout: 600_000 }, async () => {
     await command(["topology", "create", "--broker", "local"], world);
     const there = await run("bridge", orders.name, "--to", "local", "--yes");
     expect(there.json).toMatchObject({
@@ -210,7 +210,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     await depthBecomes(orders.name, { ready: 3 });
   });
 
-  test("migrate: told, advanced and taken back", { timeout: 120_000 }, async () => {
+  test("migrate: told, advanced and taken back", { timeout: 600_000 }, async () => {
     expect((await run("migrate", "status")).json).toMatchObject({ name: "shop", step: "new", pending: null });
     const { json } = await run("doctor", "--plan", "--to", "local");
     const { lost } = json.plan as { readonly lost: readonly string[] };
@@ -234,7 +234,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect(Object.values(channels).every(({ bindings }) => bindings !== undefined)).toBe(true);
   });
 
-  test("in a real terminal: colours, the question, progress, and Ctrl-C", { timeout: 240_000 }, async (context) => {
+  test("in a real terminal: colours, the question, progress, and Ctrl-C", { timeout: 600_000 }, async (context) => {
     if (!hasTerminals()) {
       context.skip(NO_TERMINAL);
       return;
@@ -267,7 +267,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect((await tail.ended()).code).toBe(0);
   });
 
-  test("in a real terminal: every other verb, as a person sees it", { timeout: 240_000 }, async (context) => {
+  test("in a real terminal: every other verb, as a person sees it", { timeout: 600_000 }, async (context) => {
     if (!hasTerminals()) {
       context.skip(NO_TERMINAL);
       return;

@@ -11,7 +11,7 @@ import { settlement } from "./cases/settlement.ts";
 import { watchingCase } from "./cases/watching.ts";
 import { wire } from "./cases/wire.ts";
 import type { Harness } from "./harness.ts";
-import { appendReport, formatReports } from "./results.ts";
+import { appendReport, formatReports, skipUnlessRun } from "./results.ts";
 import { runCase } from "./run-case.ts";
 import { chooseSeed } from "./seed.ts";
 
@@ -39,27 +39,29 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
 
 const CASE_TIMEOUT_MS = 300_000;
 
+/** Which cases: those that can run side by side, those that need the broker for themselves, or all. */
+export type CaseSelection = "all" | "shared" | "alone";
+
 /**
- * Registers every case with the runner, to be run one after another on the harness's broker. A case that fails fails its
- * test, with the seed that repeats it. At the end the table of results is printed; with `CONFORMANCE_RESULTS` every
- * result is also appended to the file of that name as a line of JSON. With `CI=true` a case that could not be tried fails,
- * unless the harness names what its emulator lacks for it.
+ * Registers the cases with the runner. Those that are `shared` keep to names of their own and may run side by side, also
+ * with other tests on the same broker; the others have to run one after another. A case that fails fails its test, with the seed that repeats it. At the end the table of results is printed; with `CONFORMANCE_RESULTS` every
+ * result is also appended to the file of that name as a line of JSON. With `CI=true` a case that was not run fails.
  */
-export function conformance(harness: Harness, runner: Runner): void {
+export function conformance(harness: Harness, runner: Runner, selection: CaseSelection = "all"): void {
   const seed = chooseSeed(process.env.CONFORMANCE_SEED);
   const reports: CaseReport[] = [];
   runner.describe(`conformance of ${harness.name}`, () => {
     for (const { title, cases } of SECTIONS) {
+      const selected = cases.filter(({ alone = false }) => selection === "all" || alone === (selection === "alone"));
+      if (selected.length === 0) continue;
       runner.describe(title, () => {
-        for (const one of cases) {
+        for (const one of selected) {
           const body = async (test: { skip?(note?: string): unknown }): Promise<void> => {
-            const { report, error, known } = await runCase(harness, one, seed);
+            const { report, error } = await runCase(harness, one, seed);
             reports.push(report);
             appendReport(report, process.env.CONFORMANCE_RESULTS);
             if (error !== undefined) throw error;
-            if (report.result !== "not-run") return;
-            if (process.env.CI === "true" && !known) throw new Error(`NOT RUN: ${report.note}`);
-            test.skip?.(`NOT RUN: ${report.note}`);
+            skipUnlessRun(report, test);
           };
           runner.test(`${one.number} ${one.title}`, body, one.timeoutMs ?? CASE_TIMEOUT_MS);
         }

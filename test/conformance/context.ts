@@ -51,7 +51,6 @@ export class CaseContext {
   readonly #notes: string[] = [];
   #result: CaseResult = "passed";
   #ids = 0;
-  #known = false;
 
   constructor(harness: Harness, number: string, seed: number) {
     this.harness = harness;
@@ -148,19 +147,20 @@ export class CaseContext {
     this.#notes.push(note);
   }
 
-  /** The harness has no means to try this; `known`, where it names what its emulator lacks. */
-  notRun(note: string, known = false): void {
-    this.#known = known;
+  /** The harness has no means to try this. */
+  notRun(note: string): void {
     this.#result = "not-run";
     this.#notes.push(note);
   }
 
-  get outcome(): { readonly result: CaseResult; readonly note: string | undefined; readonly known: boolean } {
-    return {
-      result: this.#result,
-      known: this.#known,
-      note: this.#notes.length === 0 ? undefined : this.#notes.join("; "),
-    };
+  /** The harness names why this cannot be tried, such as what its emulator lacks. */
+  notApplicable(note: string): void {
+    this.#result = "not-applicable";
+    this.#notes.push(note);
+  }
+
+  get outcome(): { readonly result: CaseResult; readonly note: string | undefined } {
+    return { result: this.#result, note: this.#notes.length === 0 ? undefined : this.#notes.join("; ") };
   }
 
   /** Takes down what the case made; resolves with what went wrong in doing so. */

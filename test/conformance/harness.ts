@@ -39,7 +39,7 @@ export interface Harness {
   readonly abandonedMs?: number;
   /** Why a restart proves nothing, where an emulator itself loses messages in it. */
   readonly losesInRestarts?: string;
-  /** Why there are no topics, where an emulator lacks them; the cases that are about them are NOT RUN on it. */
+  /** Why there are no topics, where an emulator lacks them; the cases that are about them are not applicable on it. */
   readonly withoutTopics?: string;
   /** Why no body may hold characters beyond U+FFFF, where an emulator refuses them. */
   readonly withoutSupplementaryCharacters?: string;

@@ -1,5 +1,5 @@
 export type { CaseReport, CaseResult, ConformanceCase } from "./case.ts";
-export { conformance, type Runner, SECTIONS } from "./conformance.ts";
+export { type CaseSelection, conformance, type Runner, SECTIONS } from "./conformance.ts";
 export type { CaseContext } from "./context.ts";
 export type { Harness, ProcessAdapter } from "./harness.ts";
 export { formatReports } from "./results.ts";

@@ -5,12 +5,21 @@ const SHOWN: Readonly<Record<CaseResult, string>> = {
   passed: "passed",
   refused: "refused as declared",
   failed: "FAILED",
+  "not-applicable": "not applicable",
   "not-run": "NOT RUN",
 };
 
 /** Appends a report to the file named by `CONFORMANCE_RESULTS`, a line of JSON each, for a table over all adapters. */
 export function appendReport(report: CaseReport, file: string | undefined): void {
   if (file !== undefined && file !== "") appendFileSync(file, `${JSON.stringify(report)}\n`);
+}
+
+/** Marks the test of a case that was not tried; with `CI=true` fails it, unless the harness names a reason. */
+export function skipUnlessRun({ result, note }: CaseReport, test: { skip?(note?: string): unknown }): void {
+  if (result === "not-applicable") test.skip?.(`not applicable: ${note}`);
+  if (result !== "not-run") return;
+  if (process.env.CI === "true") throw new Error(`NOT RUN: ${note}`);
+  test.skip?.(`NOT RUN: ${note}`);
 }
 
 /** The reports as a table of cases × adapters, with a line of totals for each adapter. */

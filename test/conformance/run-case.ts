@@ -8,8 +8,6 @@ import { failureOf } from "./refusals.ts";
 export interface RunCase {
   readonly report: CaseReport;
   readonly error: Error | undefined;
-  /** For a case that is `not-run`: whether the harness names what its emulator lacks for it. */
-  readonly known: boolean;
 }
 
 /** Runs one case on one adapter and takes down what it made. Never rejects. */
@@ -24,7 +22,7 @@ export async function runCase(harness: Harness, one: ConformanceCase, seed: numb
     failures.push(failure);
   }
   failures.push(...(await context.close()));
-  const { result, note, known } = context.outcome;
+  const { result, note } = context.outcome;
   const emulated = harness.emulator === undefined ? undefined : `on the emulator ${harness.emulator}`;
   const notes = [note, emulated].filter((text) => text !== undefined);
   const [failure] = failures;
@@ -36,7 +34,6 @@ export async function runCase(harness: Harness, one: ConformanceCase, seed: numb
       result: failures.length > 0 ? "failed" : result,
       ...(notes.length === 0 ? {} : { note: notes.join("; ") }),
     },
-    known,
     error: failure === undefined ? undefined : explain(harness, one, seed, failure),
   };
 }
@@ -47,7 +44,7 @@ async function withoutTopics(context: CaseContext, reason: string): Promise<void
   const failure = await failureOf(broker.start());
   if (failure?.code !== "start-failed")
     throw new Error("a topic was declared, though the harness says that there are none");
-  context.notRun(`topics: ${reason} (seen: declaring one fails)`, true);
+  context.notApplicable(`topics: ${reason} (seen: declaring one fails)`);
 }
 
 function explain(harness: Harness, one: ConformanceCase, seed: number, failure: unknown): Error {

@@ -16,7 +16,7 @@ export interface ChargesOnBroker {
 export function testCharges(postgres: RunningPostgres, { environment, cards, kills }: ChargesOnBroker): void {
   const made = usePackageAndDatabase(postgres);
 
-  test("each card is charged once, though workers are killed all the time", { timeout: 300_000 }, async () => {
+  test("each card is charged once, though workers are killed all the time", { timeout: 900_000 }, async () => {
     const { folder, url } = made();
     const more = { ...environment(), POSTGRES_URL: url, CARDS: `${cards}`, KILLS: `${kills}` };
     const { code, output } = await startExample(folder, "exactly-once-charge", more).ended();

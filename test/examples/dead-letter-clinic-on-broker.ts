@@ -14,7 +14,7 @@ export function testClinic(environment: () => Readonly<Record<string, string>>, 
 
   afterAll(() => built.remove());
 
-  test("each order is handled once, edited or archived", { timeout: 300_000 }, async () => {
+  test("each order is handled once, edited or archived", { timeout: 900_000 }, async () => {
     const archive = join(built.folder, "archive.jsonl");
     const more = { ...environment(), ORDERS: `${orders}`, ARCHIVE: archive };
     const { code, output } = await startExample(built.folder, "dead-letter-clinic", more).ended();

@@ -29,7 +29,7 @@ describe("in process", () => {
 
   afterAll(() => built.remove());
 
-  test("each card is charged once, though workers are cut off all the time", { timeout: 120_000 }, async () => {
+  test("each card is charged once, though workers are cut off all the time", { timeout: 600_000 }, async () => {
     const more = { CARDS: "400", KILLS: "4" };
     const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
     expectBooksToClose(output, 400);
@@ -44,7 +44,7 @@ describe("in process", () => {
     expect(code).toBe(0);
   });
 
-  test("without the middleware the handler runs for both copies", { timeout: 120_000 }, async () => {
+  test("without the middleware the handler runs for both copies", { timeout: 600_000 }, async () => {
     const more = { CARDS: "200", KILLS: "2", MIDDLEWARE: "off" };
     const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();
     expectBooksToClose(output, 200);
@@ -56,7 +56,7 @@ describe("in process", () => {
   });
 
   test("without the middleware and the key each card is charged twice, and it says so", {
-    timeout: 120_000,
+    timeout: 600_000,
   }, async () => {
     const more = { CARDS: "100", KILLS: "1", MIDDLEWARE: "off", KEYS: "off" };
     const { code, output } = await startExample(built.folder, "exactly-once-charge", more).ended();

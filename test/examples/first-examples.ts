@@ -53,7 +53,7 @@ export function testFirstExamples(environment: () => Readonly<Record<string, str
   // A second run meets what the first one left behind.
   test.for(EXAMPLES)(
     "%s prints what its README says, twice, and ends by itself",
-    { timeout: 180_000 },
+    { timeout: 600_000 },
     async (example) => {
       for (const _run of ["first", "second"]) {
         const { code, output } = await startExample(built.folder, example, environment()).ended();
@@ -63,7 +63,7 @@ export function testFirstExamples(environment: () => Readonly<Record<string, str
     },
   );
 
-  test("a broker that is started again leaves nothing open that keeps the process", { timeout: 180_000 }, async () => {
+  test("a broker that is started again leaves nothing open that keeps the process", { timeout: 600_000 }, async () => {
     writeFileSync(join(built.folder, "start-again.mjs"), START_AGAIN);
     const { code, output } = await startProgram(built.folder, "start-again.mjs", environment()).ended();
     expect(output).toBe("billed o-1\nbilled o-2\n");

@@ -11,7 +11,7 @@ beforeAll(async () => {
 
 afterAll(() => built.remove());
 
-test("the flash sale in process loses nothing", { timeout: 120_000 }, async () => {
+test("the flash sale in process loses nothing", { timeout: 600_000 }, async () => {
   const { code, output } = await startExample(built.folder, "flash-sale", {}).ended();
   expectNothingLost(output, 20_000);
   expect(output).toMatch(/[1-9]\d* customers wait for room/);

@@ -12,7 +12,7 @@ export function testFoodOrders(environment: () => Readonly<Record<string, string
 
   afterAll(() => built.remove());
 
-  test("a service that was down catches up, and the others go on meanwhile", { timeout: 240_000 }, async () => {
+  test("a service that was down catches up, and the others go on meanwhile", { timeout: 600_000 }, async () => {
     const more = { ...environment(), ORDERS: `${orders}` };
     const { code, output } = await startExample(built.folder, "food-orders", more).ended();
     const [third, most] = [orders / 3, (orders * 2) / 3];

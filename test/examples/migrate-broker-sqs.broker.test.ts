@@ -18,13 +18,15 @@ describeFauxqs("the shop that moves, from SQS", (sqs) => {
 
       afterAll(() => built.remove());
 
-      test("its ledger closes", { timeout: 400_000 }, async () => {
+      test("its ledger closes", { timeout: 1_000_000 }, async () => {
         const { BROKER_URL: url, ...credentials } = fauxqsEnvironment(sqs);
         const more = {
           ...credentials,
           SQS_URL: url,
-          RABBITMQ_URL: host().url,
-          KAFKA_URL: `kafka://${kafka.brokers.join(",")}`,
+          // With time enough for a machine that is busy.
+          RABBITMQ_URL: `${host().url}?connectTimeoutMs=60000`,
+          KAFKA_URL: `kafka://${kafka.brokers.join(",")}?connectTimeoutMs=60000`,
+          LEASE_MS: "9000",
           CUSTOMERS: "8",
         };
         expectLedgerToClose(await startExample(built.folder, "migrate-broker", more).ended());

@@ -12,7 +12,7 @@ beforeAll(async () => {
 
 afterAll(() => built.remove());
 
-test("a shop moves twice in process, and its ledger closes", { timeout: 240_000 }, async () => {
+test("a shop moves twice in process, and its ledger closes", { timeout: 600_000 }, async () => {
   const more = { CUSTOMERS: "8", SQS_URL: "", RABBITMQ_URL: "", KAFKA_URL: "" };
   const run = await startExample(built.folder, "migrate-broker", more).ended();
   expectLedgerToClose(run);

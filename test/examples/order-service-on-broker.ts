@@ -16,7 +16,7 @@ export interface OrdersOnBroker {
 export function testOrders(postgres: RunningPostgres, { environment, customers, kills }: OrdersOnBroker): void {
   const made = usePackageAndDatabase(postgres);
 
-  test("each accepted order has one invoice, though shops and workers are killed", { timeout: 300_000 }, async () => {
+  test("each accepted order has one invoice, though shops and workers are killed", { timeout: 900_000 }, async () => {
     const { folder, url } = made();
     const more = { ...environment(), POSTGRES_URL: url, CUSTOMERS: `${customers}`, KILLS: `${kills}` };
     const { code, output } = await startExample(folder, "order-service", more).ended();

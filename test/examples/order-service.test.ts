@@ -17,7 +17,7 @@ describe("in process", () => {
 
   afterAll(() => built.remove());
 
-  test("each accepted order has one invoice, though shops and workers are cut off", { timeout: 120_000 }, async () => {
+  test("each accepted order has one invoice, though shops and workers are cut off", { timeout: 600_000 }, async () => {
     const { code, output } = await startExample(built.folder, "order-service", { CUSTOMERS: "30", KILLS: "3" }).ended();
     expectBooksToBalance(output, 30, 3);
     expect(output).toContain("database sqlite; events by the outbox; billing with the inbox");
@@ -28,7 +28,7 @@ describe("in process", () => {
     expect(code).toBe(0);
   });
 
-  test("without the inbox some orders have two invoices, and it says so", { timeout: 120_000 }, async () => {
+  test("without the inbox some orders have two invoices, and it says so", { timeout: 600_000 }, async () => {
     const more = { CUSTOMERS: "30", KILLS: "4", INBOX: "off" };
     const { code, output } = await startExample(built.folder, "order-service", more).ended();
     expect(rowOf(output, "with more than one invoice"), output).toBeGreaterThan(0);

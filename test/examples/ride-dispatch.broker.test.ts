@@ -14,7 +14,7 @@ describeRabbitMQ("rides are matched on RabbitMQ", (rabbitmq) => {
     describeFauxqs("and receipted on SQS", (fauxqs) => {
       const dispatch = useDispatch();
 
-      test("in one process, and the audit is recomputed from the log", { timeout: 240_000 }, async () => {
+      test("in one process, and the audit is recomputed from the log", { timeout: 600_000 }, async () => {
         const { BROKER_URL: RECEIPTS_URL = "", ...credentials } = fauxqsEnvironment(fauxqs);
         const urls = { MATCHING_URL: place().url, AUDIT_URL: kafka.url, RECEIPTS_URL };
         const output = await dispatch(RIDES, { ...credentials, ...urls });

@@ -9,7 +9,7 @@ import { expectDispatchToClose, useDispatch } from "./ride-dispatch-ledger.ts";
 
 const dispatch = useDispatch();
 
-test("a day of rides in process, whose audit nothing is kept for", { timeout: 120_000 }, async () => {
+test("a day of rides in process, whose audit nothing is kept for", { timeout: 600_000 }, async () => {
   const output = await dispatch(1_000, {});
   expect(output).toContain("matching on memory, audit on memory, receipts on memory\n");
   expectDispatchToClose(output, 1_000);

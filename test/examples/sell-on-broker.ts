@@ -33,7 +33,7 @@ export function testSales(broker: RunningBroker, sale: SaleOnBroker): void {
 
   afterAll(() => built.remove());
 
-  test("a killed worker is replaced and nothing is lost", { timeout: 300_000 }, async () => {
+  test("a killed worker is replaced and nothing is lost", { timeout: 900_000 }, async () => {
     const { code, output } = await startExample(built.folder, "flash-sale", environment()).ended();
     expectNothingLost(output, orders);
     expect(output).toMatch(/process \d+ was killed \(SIGKILL/);
@@ -44,7 +44,7 @@ export function testSales(broker: RunningBroker, sale: SaleOnBroker): void {
   // One restart while orders are being accepted, one while they are being handled.
   test.for(orders < ORDERS ? restarts.slice(1) : restarts)(
     "a restart of the broker $when loses nothing",
-    { timeout: 300_000 },
+    { timeout: 900_000 },
     async ({ sign, isNoticed }, context) => {
       const controls = controlsOrNotRun(broker, context);
       const run = startExample(built.folder, "flash-sale", environment());

@@ -43,7 +43,9 @@ test("nothing is of type any", () => {
 });
 
 test("no test is left out or singled out", () => {
-  expect(found(all, /\b(test|it|describe|suite)\.(only|todo|fails|skip(?!\?\.\(`NOT RUN))\b/)).toEqual([]);
+  expect(
+    found(all, /\b(test|it|describe|suite)\.(only|todo|fails|skip(?!\?\.\(`(?:NOT RUN|not applicable)))\b/),
+  ).toEqual([]);
 });
 
 test("only errors are extended", () => {

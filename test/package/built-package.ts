@@ -1,18 +1,13 @@
-import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { join } from "node:path";
+import { inject } from "vitest";
+import { askForPackage } from "../brokers/broker-desk.ts";
+// Types of what the global set-up provides.
+import type {} from "../brokers/global-setup.ts";
+import { ROOT } from "./compile-package.ts";
 
-export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const run = promisify(execFile);
-
-/** The environment of a child process: the Node.js and the programs of the development dependencies come first. */
-export function developmentEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const PATH = [join(ROOT, "node_modules/.bin"), process.env.PATH ?? ""].join(delimiter);
-  return { ...process.env, PATH, ...more };
-}
+export { developmentEnvironment, ROOT } from "./compile-package.ts";
 
 /** A folder that is what the package is after its build, apart from the working tree, so that tests may run at once. */
 export interface BuiltPackage {
@@ -20,17 +15,15 @@ export interface BuiltPackage {
   remove(): void;
 }
 
-/** Compiles the sources into a temporary folder, with the given other parts of the repository beside them. */
+/** Puts the package, compiled once per run, into a temporary folder, with the given other parts of the repository beside it. */
 export async function buildPackage(parts: readonly string[] = []): Promise<BuiltPackage> {
+  const compiled = await askForPackage(inject("brokerDesk"));
   const folder = mkdtempSync(join(tmpdir(), "anybroker-package-"));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   try {
     for (const part of ["package.json", ...parts]) cpSync(join(ROOT, part), join(folder, part), { recursive: true });
+    cpSync(compiled, join(folder, "dist"), { recursive: true });
     symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
-    await run("tsc", ["-p", join(ROOT, "tsconfig.build.json"), "--outDir", join(folder, "dist")], {
-      cwd: ROOT,
-      env: developmentEnvironment(),
-    });
   } catch (error) {
     remove();
     throw error;

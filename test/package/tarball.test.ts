@@ -7,7 +7,7 @@ import { compileWith, RESOLUTIONS, writeTypedProjects } from "./typed-projects.t
 
 const CLIENT = "amqplib";
 /** More than a program may take, so that the program is ended by then. */
-const SLOW = { timeout: 90_000 };
+const SLOW = { timeout: 400_000 };
 const PEERS = Object.keys(MANIFEST.peerDependencies);
 
 let installed: InstalledPackage;
@@ -15,7 +15,7 @@ let installed: InstalledPackage;
 beforeAll(async () => {
   installed = await installPackage(CLIENT);
   writeTypedProjects(installed.project);
-}, 180_000);
+}, 600_000);
 
 afterAll(() => installed?.remove());
 

@@ -125,5 +125,5 @@ export function brings(count: number, receives = 1): { readonly output: unknown 
 
 /** Resolves when the condition holds; rejects when it does not for very long, on a slow machine too. */
 export async function eventually(condition: () => boolean): Promise<void> {
-  await vi.waitUntil(condition, 20_000);
+  await vi.waitUntil(condition, 60_000);
 }

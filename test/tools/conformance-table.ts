@@ -1,4 +1,4 @@
-const RESULTS = ["passed", "refused", "failed", "not-run"] as const;
+const RESULTS = ["passed", "refused", "failed", "not-applicable", "not-run"] as const;
 
 /** One line of the file named by `CONFORMANCE_RESULTS`. */
 export interface ConformanceResult {

@@ -2,9 +2,11 @@ import type { Reporter, TestModule } from "vitest/node";
 import { appendToReport } from "../brokers/run-report.ts";
 import type { TestReason } from "./report.ts";
 
+const SLOWEST = 5;
+
 /**
- * Appends what a run of vitest came to, to the file named by `RUN_REPORT`: how many tests passed, and every test that
- * failed or was not run, with its reason. The closing summary adds the runs up.
+ * Appends the result of a run of vitest to the file named by `RUN_REPORT`: how many tests passed, every test that failed
+ * or was not run, with its reason, and the slowest files. The closing summary adds the runs up.
  */
 export default class CountReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
@@ -14,6 +16,7 @@ export default class CountReporter implements Reporter {
       reason: reasonOf(error),
     }));
     const notRun: TestReason[] = [];
+    const notApplicable: TestReason[] = [];
     for (const module of modules) {
       const failedHere: TestReason[] = [];
       for (const test of module.children.allTests()) {
@@ -23,7 +26,7 @@ export default class CountReporter implements Reporter {
         else if (result.state === "failed") failedHere.push({ test: name, reason: reasonOf(result.errors[0]) });
         else {
           const reason = (result.state === "skipped" && result.note) || "skipped without a reason";
-          notRun.push({ test: name, reason });
+          (reason.startsWith("not applicable: ") ? notApplicable : notRun).push({ test: name, reason });
         }
       }
       // A file that does not load, or a hook that fails, fails no test of its own.
@@ -37,7 +40,11 @@ export default class CountReporter implements Reporter {
       }
       failed.push(...failedHere);
     }
-    appendToReport("tests", { passed, failed, notRun });
+    const slowest = modules
+      .map((module) => ({ file: module.relativeModuleId, seconds: module.diagnostic().duration / 1_000 }))
+      .sort((one, other) => other.seconds - one.seconds)
+      .slice(0, SLOWEST);
+    appendToReport("tests", { passed, failed, notRun, notApplicable, slowest });
   }
 }
 

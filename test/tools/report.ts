@@ -12,26 +12,31 @@ export interface TestCounts {
   readonly passed: number;
   readonly failed: readonly TestReason[];
   readonly notRun: readonly TestReason[];
+  /** What cannot be tried there, for a reason that the test names. */
+  readonly notApplicable: readonly TestReason[];
+  /** The files that took longest, with their seconds from the first test to the last. */
+  readonly slowest: readonly { readonly file: string; readonly seconds: number }[];
 }
 
 /** Everything that one part of the whole set left behind. */
 export interface PartResult {
   readonly name: string;
   readonly exitCode: number;
+  readonly seconds: number;
   /** Undefined for a part that has no tests of its own, or that ended before it could count. */
   readonly counts: TestCounts | undefined;
   readonly brokers: readonly BrokerReport[];
 }
 
 /** Reads the report of one part. */
-export function readPart(name: string, exitCode: number, file: string): PartResult {
+export function readPart(name: string, exitCode: number, file: string, seconds: number): PartResult {
   let counts: TestCounts | undefined;
   const brokers: BrokerReport[] = [];
   for (const entry of readJsonLines(file)) {
     if (isKind<TestCounts>(entry, "tests")) counts = entry;
     if (isKind<BrokerReport>(entry, "broker")) brokers.push(entry);
   }
-  return { name, exitCode, counts, brokers };
+  return { name, exitCode, seconds, counts, brokers };
 }
 
 /** The values of a file of JSON lines; none if there is no such file. */

@@ -1,58 +1,40 @@
 // `npm test`: every part of the set, also after one has failed, then the conformance table and the sum of all.
+// `npm test -- PATTERN…`: only test files whose path contains a pattern. `--broker NAME`: one adapter, without faults.
 import { spawn } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, closeSync, globSync, mkdtempSync, openSync, readFileSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { guard } from "../brokers/guard.ts";
 import { conformanceTable, isConformanceResult } from "./conformance-table.ts";
 import { type PartResult, readJsonLines, readPart } from "./report.ts";
 import { summarize } from "./summary.ts";
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "anybroker-test-run-"));
-const conformance = process.env.CONFORMANCE_RESULTS || join(folder, "conformance.jsonl");
-const interrupted = new AbortController();
 
 interface Part {
   readonly name: string;
   readonly command: readonly [program: string, ...args: string[]];
 }
 
-function vitest(project: string): Part {
-  return { name: project, command: ["vitest", "run", "--project", project] };
-}
+/** Each of them has servers of its own, and runs one file at a time. */
+const FAULTS = ["faults-rabbitmq", "faults-kafka", "faults-sqs", "faults-stores"] as const;
 
-/** A share of a project's test files, with brokers of its own. */
-function share(project: string, number: number, of: number): Part {
-  const { command } = vitest(project);
-  return { name: `${project}-${number}`, command: [...command, "--shard", `${number}/${of}`] };
-}
-
-/** How many parts of a step run at once: more would disturb each other by the work that they do have. */
-const AT_ONCE = 4;
-
-/** One after the other; those of one step side by side. */
-const steps: readonly (readonly Part[])[] = [
-  [{ name: "lint", command: ["biome", "check", "."] }],
-  [{ name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] }],
-  [vitest("unit")],
-  // Tests against brokers mostly wait. Each run has brokers of its own, so what stops one of them disturbs only its own.
-  // Those of SQS wait longest, for leases to end.
-  [
-    vitest("brokers"),
-    share("sqs", 1, 3),
-    share("sqs", 2, 3),
-    share("sqs", 3, 3),
-    share("kafka", 1, 2),
-    share("kafka", 2, 2),
-  ],
-];
+const root = fileURLToPath(new URL("../..", import.meta.url));
+// All that a run writes is in here: the parts take it for the folder of temporary files.
+const folder = mkdtempSync(join(tmpdir(), "anybroker-test-run-"));
+// Some servers run as another user.
+chmodSync(folder, 0o711);
+const removal = guard({ kind: "processes", folder });
+const conformance = process.env.CONFORMANCE_RESULTS || join(folder, "conformance.jsonl");
+const built = join(folder, "build");
+const interrupted = new AbortController();
+const patterns = patternsOf(process.argv.slice(2));
+const steps = patterns.length === 0 ? everything() : selected(patterns);
 
 try {
+  if (steps.length === 0) throw new Error(`no test file has ${patterns.join(" or ")} in its path`);
   const results: PartResult[] = [];
   for (const step of steps) {
-    if (interrupted.signal.aborted) break;
-    results.push(...(await runStep(step)));
+    if (!interrupted.signal.aborted) results.push(...(await runStep(step)));
   }
   const table = conformanceTable(readJsonLines(conformance).filter(isConformanceResult));
   const summary = summarize(results, process.env.CI === "true");
@@ -60,33 +42,65 @@ try {
   console.log(`\n${summary.text}`);
   process.exitCode = interrupted.signal.aborted ? 130 : summary.exitCode;
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  await removal.release();
 }
 
-/** Runs the parts of a step, a few at once. */
-async function runStep(step: readonly Part[]): Promise<PartResult[]> {
-  const waiting = step.entries();
-  const results: PartResult[] = [];
-  const lane = async (): Promise<void> => {
-    for (const [index, part] of waiting) {
-      if (interrupted.signal.aborted) return;
-      results[index] = await runPart(part, index === 0);
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, lane));
-  return results.filter((result) => result !== undefined);
+/** Everything: one step after the other, the parts of a step side by side. */
+function everything(): readonly (readonly Part[])[] {
+  return [
+    [
+      { name: "lint", command: ["biome", "check", "."] },
+      { name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] },
+      { name: "build", command: ["tsc", "-p", "tsconfig.build.json", "--outDir", built] },
+    ],
+    [vitest("unit")],
+    // These mostly wait. What a fault does to a server disturbs only its own part.
+    [vitest("brokers"), ...FAULTS.map((name) => vitest(name))],
+  ];
 }
 
-/** Runs a part. Only the first of a step prints as it goes; what the others printed comes when they have ended. */
+/** The parts that have files whose path contains one of the patterns. */
+function selected(wanted: readonly string[]): readonly (readonly Part[])[] {
+  const files = globSync("test/**/*.test.ts", { cwd: root }).filter((file) => wanted.some((one) => file.includes(one)));
+  const isFault = (file: string): boolean => file.endsWith(".faults.test.ts");
+  const isBroker = (file: string): boolean => file.endsWith(".broker.test.ts");
+  const parts = [
+    ...(files.some((file) => !isFault(file) && !isBroker(file)) ? ["unit"] : []),
+    ...(files.some(isBroker) ? ["brokers"] : []),
+    ...(files.some(isFault) ? FAULTS : []),
+  ];
+  return parts.length === 0 ? [] : [parts.map((name) => vitest(name, "--passWithNoTests", ...wanted))];
+}
+
+/** Patterns as they were given; `--broker NAME` stands for the tests of that adapter which share a server. */
+function patternsOf(given: readonly string[]): readonly string[] {
+  const [option, name] = given;
+  if (option !== "--broker") return given;
+  const suites = globSync(`test/adapters/conformance/${name}*.broker.test.ts`, { cwd: root });
+  if (suites.length === 0) throw new Error(`--broker ${name}: use rabbitmq, kafka or sqs`);
+  return [...suites, ...globSync(`test/adapters/${name}/**/*.broker.test.ts`, { cwd: root })];
+}
+
+function vitest(project: string, ...args: readonly string[]): Part {
+  return { name: project, command: ["vitest", "run", "--project", project, ...args] };
+}
+
+/** Runs the parts of a step, all at once. The first prints as it goes, the others when they have ended. */
+function runStep(step: readonly Part[]): Promise<PartResult[]> {
+  return Promise.all(step.map((part, index) => runPart(part, index === 0)));
+}
+
 async function runPart({ name, command }: Part, live: boolean): Promise<PartResult> {
   const report = join(folder, `${name}.jsonl`);
   const output = join(folder, `${name}.log`);
   if (live) console.log(`\n=== ${name}`);
   const file = live ? undefined : openSync(output, "w");
   try {
+    const begin = performance.now();
     const exitCode = await run(command, report, file ?? "inherit");
+    const seconds = (performance.now() - begin) / 1_000;
     if (!live) console.log(`\n=== ${name}\n${readFileSync(output, "utf8")}`);
-    return readPart(name, exitCode, report);
+    return readPart(name, exitCode, report, seconds);
   } finally {
     if (file !== undefined) closeSync(file);
   }
@@ -94,10 +108,18 @@ async function runPart({ name, command }: Part, live: boolean): Promise<PartResu
 
 /** Runs a program of node_modules on the Node.js of node_modules, and returns its exit code. */
 function run([program, ...args]: Part["command"], report: string, output: "inherit" | number): Promise<number> {
-  const path = [join(root, "node_modules/.bin"), process.env.PATH ?? ""].join(delimiter);
   const child = spawn(program, args, {
     cwd: root,
-    env: { ...process.env, PATH: path, RUN_REPORT: report, CONFORMANCE_RESULTS: conformance },
+    env: {
+      ...process.env,
+      PATH: [join(root, "node_modules/.bin"), process.env.PATH ?? ""].join(delimiter),
+      TMPDIR: folder,
+      // Worker processes of tests are many, and begin by compiling the same files.
+      NODE_COMPILE_CACHE: join(folder, "compile-cache"),
+      RUN_REPORT: report,
+      CONFORMANCE_RESULTS: conformance,
+      ...(patterns.length === 0 ? { TEST_BUILD: built } : {}),
+    },
     stdio: ["ignore", output, output],
   });
   // Ctrl-C reaches the part as well: it cleans up first, then the summary of what did run is printed.

@@ -5,13 +5,20 @@ import { summarize } from "./summary.ts";
 const good: PartResult = {
   name: "unit",
   exitCode: 0,
-  counts: { passed: 3, failed: [], notRun: [] },
+  seconds: 1,
+  counts: { passed: 3, failed: [], notRun: [], notApplicable: [], slowest: [] },
   brokers: [{ name: "rabbitmq", status: "running", how: "docker", version: "4.3.0" }],
 };
 const withoutBroker: PartResult = {
   ...good,
   name: "brokers",
-  counts: { passed: 1, failed: [], notRun: [{ test: "a.test.ts > needs RabbitMQ", reason: "NOT RUN: no engine" }] },
+  counts: {
+    passed: 1,
+    failed: [],
+    notRun: [{ test: "a.test.ts > needs RabbitMQ", reason: "NOT RUN: no engine" }],
+    notApplicable: [],
+    slowest: [],
+  },
   brokers: [{ name: "rabbitmq", status: "not-run", reason: "no engine" }],
 };
 const lastLine = (text: string) => text.split("\n").at(-1);
@@ -19,7 +26,7 @@ const lastLine = (text: string) => text.split("\n").at(-1);
 test("adds up every part in one last line", () => {
   const failed = ["a", "b"].map((name) => ({ test: `c.test.ts > ${name}`, reason: "expected 1 to be 2" }));
   const { text, exitCode } = summarize(
-    [good, { ...good, counts: { passed: 4, failed, notRun: [] }, exitCode: 1 }],
+    [good, { ...good, counts: { passed: 4, failed, notRun: [], notApplicable: [], slowest: [] }, exitCode: 1 }],
     false,
   );
   expect(lastLine(text)).toBe("7 passed, 2 failed");
@@ -30,7 +37,7 @@ test("adds up every part in one last line", () => {
 });
 
 test("a part that ends badly without a failed test is a failure", () => {
-  const lint: PartResult = { name: "lint", exitCode: 1, counts: undefined, brokers: [] };
+  const lint: PartResult = { name: "lint", exitCode: 1, seconds: 1, counts: undefined, brokers: [] };
   const crashed: PartResult = { ...good, exitCode: 137, counts: undefined };
   const { text, exitCode } = summarize([lint, crashed, { ...good, exitCode: 1 }], false);
   expect(lastLine(text)).toBe("3 passed, 3 failed");
@@ -50,6 +57,16 @@ test("a broker that is not there is said loudly, and fails the run only with CI=
 });
 
 test("with CI=true a part in which nothing ran is a failure", () => {
-  const empty: PartResult = { ...good, counts: { passed: 0, failed: [], notRun: [] } };
+  const empty: PartResult = { ...good, counts: { passed: 0, failed: [], notRun: [], notApplicable: [], slowest: [] } };
   expect(summarize([empty], true).exitCode).toBe(1);
+});
+
+test("what does not apply is listed, and is no hole", () => {
+  const counts = { ...good.counts, passed: 3, failed: [], notRun: [], slowest: [{ file: "a.test.ts", seconds: 12.3 }] };
+  const notApplicable = [{ test: "a.test.ts > topics", reason: "not applicable: the emulator has none" }];
+  const { text, exitCode } = summarize([{ ...good, counts: { ...counts, notApplicable } }], true);
+  expect(text).toContain("not applicable: a.test.ts > topics: the emulator has none");
+  expect(text).toContain("longest: a.test.ts 12 s");
+  expect(text).not.toContain("NOT RUN");
+  expect(exitCode).toBe(0);
 });

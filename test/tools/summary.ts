@@ -22,7 +22,9 @@ export function summarize(parts: readonly PartResult[], ci: boolean): Summary {
     passed += counts?.passed ?? 0;
     failed += failedHere;
     const numbers = counts ? `${counts.passed} passed, ${failedHere} failed` : exitCode === 0 ? "passed" : "failed";
-    lines.push(`  ${name}: ${numbers}`);
+    lines.push(`  ${name}: ${numbers}, ${part.seconds.toFixed(0)} s`);
+    const slowest = counts?.slowest.map(({ file, seconds }) => `${file} ${seconds.toFixed(0)} s`) ?? [];
+    if (slowest.length > 0) lines.push(`    longest: ${slowest.join(", ")}`);
     for (const { test, reason } of counts?.failed ?? []) failures.push(`FAILED   ${test}: ${reason}`);
     if (exitCode !== 0 && failedHere === 0) {
       failed++;
@@ -44,6 +46,9 @@ export function summarize(parts: readonly PartResult[], ci: boolean): Summary {
     }
     for (const { test, reason } of counts?.notRun ?? []) {
       notRun.push(`NOT RUN  ${test}: ${reason.replace(/^NOT RUN: /, "")}`);
+    }
+    for (const { test, reason } of counts?.notApplicable ?? []) {
+      lines.push(`    not applicable: ${test}: ${reason.replace(/^not applicable: /, "")}`);
     }
   }
   const text = ["Summary", ...lines, ...framed([...notRun, ...failures]), `${passed} passed, ${failed} failed`].join(

@@ -6,5 +6,5 @@ import { kafkaHarness } from "./kafka-harness.ts";
 describeKafka("Kafka", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  conformance(kafkaHarness(broker, place), { describe, test, afterAll });
+  conformance(kafkaHarness(broker, place), { describe: describe.concurrent, test, afterAll }, "shared");
 });

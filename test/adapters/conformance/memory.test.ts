@@ -2,7 +2,7 @@ import { afterAll, describe, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
 import { conformance } from "../../conformance/index.ts";
 
-const runner = { describe, test, afterAll };
+const runner = { describe: describe.concurrent, test, afterAll };
 const noNative = "the messages are the adapter's own; there is no client library";
 
 const space = memorySpace();
@@ -10,6 +10,6 @@ conformance({ name: "memory", adapter: () => memory({ space }), noNative }, runn
 
 const leasing = memorySpace();
 conformance(
-  { name: "memory with leases", adapter: () => memory({ space: leasing, leaseMs: 2_000 }), noNative },
+  { name: "memory with leases", adapter: () => memory({ space: leasing, leaseMs: 10_000 }), noNative },
   runner,
 );

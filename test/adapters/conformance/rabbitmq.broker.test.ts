@@ -5,5 +5,9 @@ import { rabbitMQHarness } from "./rabbitmq-harness.ts";
 import { useVirtualHost } from "./virtual-host.ts";
 
 describeRabbitMQ("RabbitMQ", (broker) => {
-  conformance(rabbitMQHarness(broker, useVirtualHost(broker)), { describe, test, afterAll });
+  conformance(
+    rabbitMQHarness(broker, useVirtualHost(broker)),
+    { describe: describe.concurrent, test, afterAll },
+    "shared",
+  );
 });

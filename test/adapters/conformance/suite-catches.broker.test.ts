@@ -14,22 +14,26 @@ const CATCHES = [
   ["confirmsBeforeStoring", "4a", /every confirmed message to be handled/],
 ] as const;
 
-describeRabbitMQ("workers with a broken adapter fail", (broker) => {
-  const host = useVirtualHost(broker);
-  for (const [broken, number, reason] of CATCHES) {
-    test(`case ${number}: ${broken}`, async () => {
-      const sound = rabbitMQHarness(broker, host);
-      const options: ProcessOptions = { ...(sound.processes?.options as ProcessOptions), broken };
-      const module = sound.processes?.module ?? "";
-      const harness: Harness = {
-        name: broken,
-        adapter: sound.adapter,
-        processes: { module, options },
-        patienceMs: 10_000,
-      };
-      const { report, error } = await runCase(harness, caseOf(number), 1);
-      expect(report.result).toBe("failed");
-      expect(error?.message).toMatch(reason);
-    });
-  }
-});
+describeRabbitMQ(
+  "workers with a broken adapter fail",
+  (broker) => {
+    const host = useVirtualHost(broker);
+    for (const [broken, number, reason] of CATCHES) {
+      test(`case ${number}: ${broken}`, async () => {
+        const sound = rabbitMQHarness(broker, host);
+        const options: ProcessOptions = { ...(sound.processes?.options as ProcessOptions), broken };
+        const module = sound.processes?.module ?? "";
+        const harness: Harness = {
+          name: broken,
+          adapter: sound.adapter,
+          processes: { module, options },
+          patienceMs: 10_000,
+        };
+        const { report, error } = await runCase(harness, caseOf(number), 1);
+        expect(report.result).toBe("failed");
+        expect(error?.message).toMatch(reason);
+      });
+    }
+  },
+  { concurrent: true },
+);

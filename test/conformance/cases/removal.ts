@@ -141,5 +141,6 @@ async function holds(context: CaseContext, seam: Seam, place: Address, count: nu
 export const removalCase: ConformanceCase = {
   number: "38",
   title: "what is removed is gone with its messages, others are untouched, and it can be declared again",
+  alone: true,
   run: removal,
 };

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import type { CaseReport } from "../case.ts";
 import type { Runner } from "../conformance.ts";
-import { formatReports } from "../results.ts";
+import { formatReports, skipUnlessRun } from "../results.ts";
 import type { RunCase } from "../run-case.ts";
 import { chooseSeed, seeded } from "../seed.ts";
 import { until } from "../until.ts";
@@ -42,8 +42,8 @@ export class StoreContext<Harness> {
   readonly patienceMs: number;
   /** Numbers from 0 up to, not including, 1, the same for the same seed. */
   readonly random: () => number;
-  /** Why the case could not be tried, and whether the harness names a reason. */
-  notRun: { readonly note: string; readonly known: boolean } | undefined = undefined;
+  /** Why the case could not be tried. */
+  notRun: { readonly note: string; readonly result: "not-run" | "not-applicable" } | undefined = undefined;
   /** What every name of the case begins with: letters, digits and `-`. */
   readonly prefix = `n${randomBytes(6).toString("hex")}-`;
   readonly #cleanups: (() => Promise<unknown>)[] = [];
@@ -82,9 +82,9 @@ export class StoreContext<Harness> {
     this.#cleanups.push(action);
   }
 
-  /** Says that the harness has no means to try this, and the reason it gives, if any. */
+  /** Says that the harness has no means to try this, and the reason it gives, if any: then it is not applicable. */
   cannot(note: string, reason: string | undefined): void {
-    this.notRun = { note: reason ?? note, known: reason !== undefined };
+    this.notRun = { note: reason ?? note, result: reason === undefined ? "not-run" : "not-applicable" };
   }
 
   /** Does what was registered; resolves with what went wrong in doing so. */
@@ -121,17 +121,17 @@ export async function runCase<Harness extends AnyHarness>(
     adapter: harness.name,
     case: one.number,
     title: one.title,
-    result: failures.length > 0 ? "failed" : notRun === undefined ? "passed" : "not-run",
+    result: failures.length > 0 ? "failed" : (notRun?.result ?? "passed"),
     ...(notRun === undefined ? {} : { note: notRun.note }),
   };
-  if (failures.length === 0) return { report, error: undefined, known: notRun?.known === true };
+  if (failures.length === 0) return { report, error: undefined };
   const [failure] = failures;
   const text = failure instanceof Error ? failure.message : inspect(failure);
   const error = new Error(
     `case ${one.number} (${one.title}) failed on ${harness.name}: ${text}\nrepeat with CONFORMANCE_SEED=${seed}`,
     { cause: failure },
   );
-  return { report, error, known: false };
+  return { report, error };
 }
 
 /** Registers cases with a runner, one after another, and prints the table of results at the end. */
@@ -146,12 +146,10 @@ export function registerCases<Harness extends AnyHarness>(
   runner.describe(title, () => {
     for (const one of cases) {
       const body = async (test: { skip?(note?: string): unknown }): Promise<void> => {
-        const { report, error, known } = await runCase(harness, one, seed);
+        const { report, error } = await runCase(harness, one, seed);
         reports.push(report);
         if (error !== undefined) throw error;
-        if (report.result !== "not-run") return;
-        if (process.env.CI === "true" && !known) throw new Error(`NOT RUN: ${report.note}`);
-        test.skip?.(`NOT RUN: ${report.note}`);
+        skipUnlessRun(report, test);
       };
       runner.test(`${one.number} ${one.title}`, body, CASE_TIMEOUT_MS);
     }

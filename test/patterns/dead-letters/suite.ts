@@ -10,7 +10,8 @@ import type { Grounds } from "./graveyard.ts";
 
 /** Everything that dead letters promise, on one broker. `grounds` is called when a test runs. */
 export function deadLettersSuite(title: string, grounds: () => Grounds): void {
-  describe(`dead letters on ${title}`, () => {
+  // Each has a queue of its own.
+  describe.concurrent(`dead letters on ${title}`, () => {
     describe("are read", () => readingCases(grounds));
     describe("are sent back", () => replayCases(grounds));
     describe("are sent back with a ramp", () => rampCases(grounds));

@@ -17,7 +17,7 @@ import { Worker } from "./worker-process.ts";
 import { MoodyStore } from "./world.ts";
 
 const MESSAGES = 40;
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 600_000;
 
 /** What handlers did, and what the middleware told. */
 class Books {

@@ -6,7 +6,7 @@ import { World } from "./world.ts";
 
 const breathe = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test("moves a service from one broker to the other under load, step by step", { timeout: 60_000 }, async () => {
+test("moves a service from one broker to the other under load, step by step", { timeout: 300_000 }, async () => {
   const world = new World();
   const instances = [await world.started(), await world.started()];
   const stop = load(world, () => instances);
@@ -72,7 +72,7 @@ test("keeps every key in order over moves and rollbacks, with a slow past and ki
   expect(await control.advance()).toMatchObject({ step: "retired" });
 });
 
-test("rolls back from every step, to the beginning", { timeout: 60_000 }, async () => {
+test("rolls back from every step, to the beginning", { timeout: 300_000 }, async () => {
   const world = new World();
   const instances = [await world.started(), await world.started()];
   const stop = load(world, () => instances);

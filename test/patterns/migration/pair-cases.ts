@@ -9,9 +9,9 @@ const PATIENCE_MS = 120_000;
 
 /** A whole migration under load, with services killed at random and a rollback on the way. */
 export function pairCase(title: string, pair: () => Pair): void {
-  test(`${title}: nothing is lost, and every key stays in order`, { timeout: 300_000 }, async () => {
+  test(`${title}: nothing is lost, and every key stays in order`, { timeout: 600_000 }, async ({ onTestFinished }) => {
     // Longer leases than alone: the machine has brokers to run as well.
-    const world = new World(pair(), memoryMigrationStore(), { leaseMs: 6_000, pollMs: 100 });
+    const world = new World(pair(), memoryMigrationStore(), { leaseMs: 15_000, pollMs: 100 }, onTestFinished);
     const { destinations } = world.catalog;
     const fleet = new Fleet(world);
     await fleet.start(2);

@@ -14,6 +14,9 @@ import {
 import { expect, onTestFinished } from "vitest";
 import { type Catalog, catalog, type Numbered } from "./catalog.ts";
 
+/** What a test registers clean-up with; tests that run side by side take that of their context. */
+export type Finished = (cleanUp: () => void | Promise<void>) => void;
+
 export const QUICK = { leaseMs: 1_500, pollMs: 50 } as const;
 
 /** How adapters of the two brokers are made, for each process anew. */
@@ -54,6 +57,7 @@ export class World {
   readonly options: Partial<MigrationOptions>;
   /** How often a handler ran, over all sources. */
   runs = 0;
+  readonly #finished: Finished;
   readonly #next = new Map<string, number>();
   readonly #instances = new Set<Instance>();
   /** What a handler does before its effect. */
@@ -63,7 +67,9 @@ export class World {
     pair: Pair = memoryPair(),
     store: MigrationStore = memoryMigrationStore(),
     options: Partial<MigrationOptions> = QUICK,
+    finished: Finished = onTestFinished,
   ) {
+    this.#finished = finished;
     this.pair = pair;
     this.store = store;
     this.options = options;
@@ -72,7 +78,7 @@ export class World {
       this.effects.set(source, []);
       this.confirmed.set(source, new Set());
     }
-    onTestFinished(async () => {
+    finished(async () => {
       await Promise.all([...this.#instances].map(({ broker }) => broker.stop({ timeoutMs: 2_000 })));
     });
   }
@@ -136,7 +142,7 @@ export class World {
       destinations: this.catalog.destinations,
       state: this.store,
     });
-    onTestFinished(() => control.close());
+    this.#finished(() => control.close());
     return control;
   }
 

@@ -20,7 +20,7 @@ import { type InboxWorkOrder, STEPS } from "./inbox-steps.ts";
 
 const PROGRAM = fileURLToPath(new URL("inbox-worker.ts", import.meta.url));
 const MESSAGES = 20;
-const TIMEOUT_MS = 280_000;
+const TIMEOUT_MS = 600_000;
 
 /** A database for a case, empty. */
 export interface InboxDatabase {

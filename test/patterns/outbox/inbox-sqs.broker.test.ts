@@ -4,14 +4,22 @@ import { describeElasticMQ, describeFauxqs, describePostgres } from "../../broke
 import { inboxConsumers } from "./inbox-cases.ts";
 import { onPostgres, onSqlite } from "./inbox-databases.ts";
 
-describeFauxqs("an inbox behind SQS on fauxqs", (broker) => {
-  const place = broker.newNamespace();
-  afterAll(() => place.remove());
-  describePostgres("with Postgres", (postgres) => inboxConsumers(sqsHarness(broker, place), onPostgres(postgres)));
-});
+describeFauxqs(
+  "an inbox behind SQS on fauxqs",
+  (broker) => {
+    const place = broker.newNamespace();
+    afterAll(() => place.remove());
+    describePostgres("with Postgres", (postgres) => inboxConsumers(sqsHarness(broker, place), onPostgres(postgres)));
+  },
+  { concurrent: true },
+);
 
-describeElasticMQ("an inbox behind SQS on ElasticMQ", (broker) => {
-  const place = broker.newNamespace();
-  afterAll(() => place.remove());
-  inboxConsumers(sqsHarness(broker, place), onSqlite);
-});
+describeElasticMQ(
+  "an inbox behind SQS on ElasticMQ",
+  (broker) => {
+    const place = broker.newNamespace();
+    afterAll(() => place.remove());
+    inboxConsumers(sqsHarness(broker, place), onSqlite);
+  },
+  { concurrent: true },
+);

@@ -12,7 +12,8 @@ import { STEPS, type Step } from "./steps.ts";
 
 const PROCESS = fileURLToPath(new URL("run-process.ts", import.meta.url));
 const PATIENCE_MS = 30_000;
-const LONGEST_MS = 90_000;
+const LONGEST_MS = 300_000;
+const MORE_RUNS = 5;
 const SELECTED = burials(60, "selected", { headers: { tenant: "acme" } });
 const OTHERS = burials(10, "other");
 const LATE = burials(5, "late", { headers: { tenant: "acme" } });
@@ -26,9 +27,9 @@ interface Ended {
 
 /** A run that is killed (SIGKILL) at each of its steps, one process after another, and comes to its end in the last. */
 export function sigkillSuite(title: string, grounds: () => Harness): void {
-  describe(`a run over dead letters on ${title} that is killed at each of its steps`, () => {
+  describe.concurrent(`a run over dead letters on ${title} that is killed at each of its steps`, () => {
     test("replay: nothing is lost, nothing else is sent, what is sent twice has one id", {
-      timeout: 400_000,
+      timeout: 900_000,
     }, async () => {
       const { yard, plan, late } = await begin(grounds(), "replay");
       await killAtEachStep(grounds(), yard, plan, "", late);
@@ -44,13 +45,21 @@ export function sigkillSuite(title: string, grounds: () => Harness): void {
       await yard.stop();
     });
 
-    test("discard: nothing is lost, and everything is in the archive", { timeout: 400_000 }, async () => {
+    test("discard: nothing is lost, and everything is in the archive", { timeout: 900_000 }, async () => {
       const folder = mkdtempSync(join(tmpdir(), "archive-"));
       const path = join(folder, "discarded.jsonl");
       const { yard, plan, late } = await begin(grounds(), "discard");
       await killAtEachStep(grounds(), yard, plan, path, late);
-      const lines = readFileSync(path, "utf8").trimEnd().split("\n");
-      const archived = lines.map((line) => JSON.parse(line) as ArchivedEntry);
+      const archivedNow = (): readonly ArchivedEntry[] =>
+        readFileSync(path, "utf8")
+          .trimEnd()
+          .split("\n")
+          .map((line) => JSON.parse(line) as ArchivedEntry);
+      // What a killed run held may come back to the dead letters later than the last run waited: another run finds it.
+      for (let more = 0; more < MORE_RUNS && archivedNow().length < SELECTED.length; more++) {
+        await runToItsEnd(grounds(), yard, plan, path);
+      }
+      const archived = archivedNow();
       // Each once: the archive knows what it has.
       expect(archived.map(({ messageId }) => messageId).sort()).toEqual(ids(SELECTED));
       expect((await yard.broker.depth(yard.orders)).ready).toBe(0);
@@ -80,9 +89,7 @@ async function killAtEachStep(
   archive: string,
   late: () => Promise<void>,
 ): Promise<void> {
-  const { processes } = harness;
-  if (processes === undefined) throw new Error("the harness has no processes");
-  const order = { adapter: processes, queue: yard.orders.name, plan, archive, patienceMs: PATIENCE_MS };
+  const order = orderOf(harness, yard, plan, archive);
   // Of a discard all that is left goes in one batch: what is told then is the last of it.
   const steps: readonly Step[] = plan.action === "replay" ? STEPS : STEPS.filter((step) => step !== "progress");
   for (const [index, dieAt] of steps.entries()) {
@@ -90,7 +97,16 @@ async function killAtEachStep(
     expect([dieAt, signal], errors).toEqual([dieAt, "SIGKILL"]);
     if (index === 0) await late();
   }
-  const { printed, errors, signal } = await started({ ...order, dieAt: undefined });
+  await runToItsEnd(harness, yard, plan, archive);
+}
+
+function orderOf({ processes }: Harness, yard: Graveyard, plan: Plan, archive: string): Omit<RunOrder, "dieAt"> {
+  if (processes === undefined) throw new Error("the harness has no processes");
+  return { adapter: processes, queue: yard.orders.name, plan, archive, patienceMs: PATIENCE_MS };
+}
+
+async function runToItsEnd(harness: Harness, yard: Graveyard, plan: Plan, archive: string): Promise<void> {
+  const { printed, errors, signal } = await started({ ...orderOf(harness, yard, plan, archive), dieAt: undefined });
   expect(signal, errors).toBeNull();
   expect(JSON.parse(printed), errors).toMatchObject({ failed: 0 });
 }

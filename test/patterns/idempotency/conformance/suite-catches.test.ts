@@ -84,7 +84,8 @@ function harness(breakage: Breakage): StoreHarness {
   return { name: breakage.name, open: () => ({ store, close: async () => {} }), patienceMs: PATIENCE_MS };
 }
 
-describe("a broken store fails", () => {
+// Most of the time each only uses up its patience.
+describe.concurrent("a broken store fails", () => {
   for (const [breakage, number, reason] of CATCHES) {
     // A machine that stands still for longer than what a lease was cut by hides it.
     test(`case ${number}: ${breakage.name}`, { retry: 2 }, async () => {
@@ -96,7 +97,7 @@ describe("a broken store fails", () => {
   }
 });
 
-describe("a store whose processes do not agree fails", () => {
+describe.concurrent("a store whose processes do not agree fails", () => {
   const { file, remove } = newDatabase();
   afterAll(remove);
 
@@ -141,7 +142,7 @@ function mortal(whileDown: Call, afterwards: Call = (call) => call()): StoreHarn
   return { name: "mortal", open: () => ({ store, close: async () => {} }), outage, patienceMs: PATIENCE_MS };
 }
 
-describe("an outage of the database", () => {
+describe.concurrent("an outage of the database", () => {
   const refuse: Call = () => Promise.reject(new MessagingError("unreachable", "the database is down"));
 
   test("passes where every call fails, and works again afterwards", async () => {
@@ -171,12 +172,14 @@ describe("an outage of the database", () => {
   });
 });
 
-test("what a harness has no means for is not run, and says whether that is known", async () => {
+test("what a harness has no means for is not run, unless it says why: then it is not applicable", async () => {
   const open = harness((inner) => inner).open;
   for (const number of ["I12", "I14"]) {
     const hole = await runCase({ name: "poor", open }, caseOf(number), SEED);
-    expect(hole).toMatchObject({ report: { result: "not-run" }, known: false });
+    expect(hole).toMatchObject({ report: { result: "not-run" } });
     const known = { name: "poor", open, withoutProcesses: "none", withoutOutage: "none" };
-    expect(await runCase(known, caseOf(number), SEED)).toMatchObject({ report: { note: "none" }, known: true });
+    expect(await runCase(known, caseOf(number), SEED)).toMatchObject({
+      report: { result: "not-applicable", note: "none" },
+    });
   }
 });

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
 import { Crew, type Worker } from "../../../../examples/shared/crew.ts";
 import { hireProcess } from "../../../../examples/shared/worker-process.ts";
 import { until } from "../../../conformance/until.ts";
 import { CUSTOMERS } from "../load.ts";
+import type { Finished } from "../world.ts";
 import type { Job } from "./job.ts";
 
 const PROGRAM = new URL("worker.ts", import.meta.url);
@@ -14,9 +14,9 @@ type Shop = (typeof SHOPS)[number];
 const PATIENCE_MS = 60_000;
 
 /** A folder for the test, removed after it. */
-export function folderForTest(): string {
+export function folderForTest(finished: Finished): string {
   const folder = mkdtempSync(join(tmpdir(), "migration-"));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  finished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -31,7 +31,7 @@ export class Company {
   #hired = 0;
   #stopping = false;
 
-  constructor(job: Omit<Job, "worker" | "customers">) {
+  constructor(job: Omit<Job, "worker" | "customers">, finished: Finished) {
     const hire = async (shop: Shop): Promise<Worker> => {
       const worker = `${shop} ${++this.#hired}`;
       const customers = CUSTOMERS.filter((_, index) => index % SHOPS.length === SHOPS.indexOf(shop)).slice(0, 4);
@@ -49,7 +49,7 @@ export class Company {
       return { ...process, name: worker, kill };
     };
     this.#crew = new Crew(hire, () => {});
-    onTestFinished(async () => {
+    finished(async () => {
       this.#stopping = true;
       // Those of a test that failed do not finish: the shop is open.
       await Promise.all([this.#crew.stop(), ...[...this.#living].map((process) => process.kill())]);

@@ -1,9 +1,9 @@
 import type { Adapter } from "anybroker";
 import { type MigrationControl, type MigrationStatus, migrationControl } from "anybroker/migration";
-import { onTestFinished } from "vitest";
 import { until } from "../../../conformance/until.ts";
 import { type Catalog, catalog } from "../catalog.ts";
 import type { ProcessPlace } from "../places.ts";
+import type { Finished } from "../world.ts";
 import { Books } from "./books.ts";
 import { Company, folderForTest } from "./company.ts";
 import { openAdapter, openState, type StatePlace } from "./job.ts";
@@ -52,20 +52,20 @@ export class Desk {
     this.control = control;
   }
 
-  static async open(pair: KilledPair): Promise<Desk> {
+  static async open(pair: KilledPair, finished: Finished): Promise<Desk> {
     const { namePrefix } = pair;
-    const folder = folderForTest();
+    const folder = folderForTest(finished);
     const place: StatePlace = pair.state?.() ?? { kind: "sqlite" };
     const { state, close } = await openState(folder, place);
-    onTestFinished(close);
+    finished(close);
     const jobs = { from: pair.from(), to: pair.to(), namePrefix, folder, state: place };
     const [from, to] = [await openAdapter(jobs.from), await openAdapter(jobs.to)];
     const moving = catalog(namePrefix);
     const books = new Books(folder);
-    onTestFinished(() => books.close());
+    finished(() => books.close());
     const control = migrationControl({ from, to, destinations: moving.destinations, state });
-    onTestFinished(() => control.close());
-    return new Desk({ from, to, catalog: moving, books, control, company: new Company(jobs) });
+    finished(() => control.close());
+    return new Desk({ from, to, catalog: moving, books, control, company: new Company(jobs, finished) });
   }
 
   /** Waits until some more was handled. */

@@ -36,12 +36,12 @@ const ROLLBACK = 1;
 /** A whole migration under load, of a service whose processes are killed (SIGKILL) at random while it goes forth and back. */
 export function killedCase(title: string, pair: KilledPair): void {
   test(`${title}, processes are killed: nothing is lost, and every key stays in order`, {
-    timeout: 300_000,
-  }, async () => {
+    timeout: 900_000,
+  }, async ({ onTestFinished }) => {
     const seed = chooseSeed(process.env.CONFORMANCE_SEED);
     const random = seeded(seed);
     console.log(`${title}, killed at random: seed ${seed}`);
-    const desk = await Desk.open(pair);
+    const desk = await Desk.open(pair, onTestFinished);
     const { control, books, company } = desk;
 
     const accept = compareBrokers(desk.from, desk.to, desk.catalog.destinations).lost;

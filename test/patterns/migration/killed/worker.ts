@@ -33,7 +33,7 @@ await workAsProcess<Job>(async ({ worker, customers, namePrefix, folder, state: 
     destinations,
     state,
     idempotency: noted,
-    leaseMs: 4_000,
+    leaseMs: 12_000,
     pollMs: 100,
     onMigrationEvent: (event) => {
       // What explains a difference between the report and the books.

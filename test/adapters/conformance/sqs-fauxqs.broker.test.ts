@@ -6,5 +6,5 @@ import { sqsHarness } from "./sqs-harness.ts";
 describeFauxqs("SQS and SNS on fauxqs", (broker) => {
   const place = broker.newNamespace();
   afterAll(() => place.remove());
-  conformance(sqsHarness(broker, place), { describe, test, afterAll });
+  conformance(sqsHarness(broker, place), { describe: describe.concurrent, test, afterAll }, "shared");
 });

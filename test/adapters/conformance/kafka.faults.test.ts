@@ -1,0 +1,10 @@
+import { afterAll, describe, test } from "vitest";
+import { describeKafka } from "../../brokers/suite.ts";
+import { conformance } from "../../conformance/index.ts";
+import { kafkaHarness } from "./kafka-harness.ts";
+
+describeKafka("Kafka", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  conformance(kafkaHarness(broker, place), { describe, test, afterAll }, "alone");
+});

@@ -1,0 +1,9 @@
+import { afterAll, describe, test } from "vitest";
+import { describeRabbitMQ } from "../../brokers/suite.ts";
+import { conformance } from "../../conformance/index.ts";
+import { rabbitMQHarness } from "./rabbitmq-harness.ts";
+import { useVirtualHost } from "./virtual-host.ts";
+
+describeRabbitMQ("RabbitMQ", (broker) => {
+  conformance(rabbitMQHarness(broker, useVirtualHost(broker)), { describe, test, afterAll }, "alone");
+});

@@ -1,0 +1,10 @@
+import { afterAll, describe, test } from "vitest";
+import { describeElasticMQ } from "../../brokers/suite.ts";
+import { conformance } from "../../conformance/index.ts";
+import { sqsHarness } from "./sqs-harness.ts";
+
+describeElasticMQ("SQS on ElasticMQ", (broker) => {
+  const place = broker.newNamespace();
+  afterAll(() => place.remove());
+  conformance(sqsHarness(broker, place), { describe, test, afterAll }, "alone");
+});
