@@ -20,9 +20,9 @@ const alias = Object.entries(exports).flatMap(([entry, target]) =>
 /** Tests that stop, kill or freeze a server, or change something of the whole server: one file at a time. */
 const faultTests = (...names: readonly string[]) => names.map((name) => `test/**/${name}.faults.test.ts`);
 const faults = {
-  "faults-rabbitmq": faultTests("{rabbitmq,*-rabbitmq}"),
-  "faults-kafka": faultTests("{kafka,*-kafka}"),
-  "faults-sqs": faultTests("{sqs,*-sqs,fauxqs,elasticmq}"),
+  "faults-rabbitmq": [...faultTests("{rabbitmq,*-rabbitmq}"), "test/adapters/rabbitmq/**/*.faults.test.ts"],
+  "faults-kafka": [...faultTests("{kafka,*-kafka}"), "test/adapters/kafka/**/*.faults.test.ts"],
+  "faults-sqs": [...faultTests("{sqs-*,*-sqs,fauxqs,elasticmq}"), "test/adapters/sqs/**/*.faults.test.ts"],
   "faults-stores": faultTests("{postgres,valkey,*-postgres,*-redis,*-memory}"),
 };
 const allFaultTests = "test/**/*.faults.test.ts";

@@ -1,6 +1,8 @@
-import { basename } from "node:path";
+import { globSync } from "node:fs";
+import { basename, matchesGlob } from "node:path";
 import { expect, test } from "vitest";
-import { codeOf, type Source, sourcesIn } from "./sources.ts";
+import config from "../../vitest.config.ts";
+import { codeOf, ROOT, type Source, sourcesIn } from "./sources.ts";
 
 const MOST_LINES = 400;
 const shipped = sourcesIn("core", "adapters", "patterns", "integrations", "cli");
@@ -40,6 +42,16 @@ test("no module holds state", () => {
 
 test("nothing is of type any", () => {
   expect(found(all, /(:|<|\bas|\||&|,|=>)\s*any\b|\bany\[\]/)).toEqual([]);
+});
+
+test("every test file is of one project", () => {
+  const { projects = [] } = (config as { test?: { projects?: readonly object[] } }).test ?? {};
+  const homes = projects.map((project) => (project as { test: { include: string[]; exclude?: string[] } }).test);
+  const isOf = (path: string) => (pattern: string) => matchesGlob(path, pattern);
+  for (const path of globSync("test/**/*.test.ts", { cwd: ROOT })) {
+    const found = homes.filter(({ include, exclude = [] }) => include.some(isOf(path)) && !exclude.some(isOf(path)));
+    expect(found.length, path).toBe(1);
+  }
 });
 
 test("no test is left out or singled out", () => {

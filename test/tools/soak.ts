@@ -1,5 +1,5 @@
-// `npm run test:soak [ROUNDS]`: what finds bugs by repetition. Many seeds in the simulations, many runs of each property, and
-// every test against brokers again and again, each time with new seeds. A failure ends it, with the seed that repeats it.
+// `npm run test:soak -- [ROUNDS]`: finds bugs by repetition. Every test, each round with new seeds, and many more of them in the
+// simulations. A failure ends it, and prints the seed that repeats it.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
@@ -16,7 +16,6 @@ for (let round = 1; round <= rounds; round++) {
     GROUP_FROM: from,
     GROUP_SEEDS: "1000",
     MIGRATION_RUNS: "300",
-    PROPERTY_RUNS: "10",
   };
   const { status } = spawnSync(process.execPath, [fileURLToPath(new URL("run.ts", import.meta.url))], {
     cwd: root,
