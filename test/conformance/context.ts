@@ -28,7 +28,7 @@ export interface Work {
   readonly poison?: boolean;
 }
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 const READY_MS = 60_000;
 const STOP_MS = 2_000;
 /** What one piece of cleaning up may take, before the others go on without it. */

@@ -52,7 +52,7 @@ export interface Harness {
    * those that hold `namePrefix`, and those that nobody named.
    */
   readonly standing?: () => Promise<readonly string[]>;
-  /** How long any one condition is waited for, in milliseconds. Default 30,000. */
+  /** How long any one condition is waited for, in milliseconds. Default 60,000. */
   readonly patienceMs?: number;
   /** How long everything may take to come back after a restart of the broker, in milliseconds. Default 180,000. */
   readonly recoveryMs?: number;

@@ -3,6 +3,9 @@ import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
 import type { Harness } from "../../conformance/index.ts";
 import { standingOnKafka } from "./standing-on-kafka.ts";
 
+/** Far longer than anything takes, however busy the machine is. */
+const PATIENCE_MS = 120_000;
+
 /** The least that Kafka takes unless told otherwise. */
 const SESSION_MS = 6_000;
 
@@ -16,6 +19,7 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
   const { controls } = broker;
   return {
     name: "kafka",
+    patienceMs: PATIENCE_MS,
     adapter: () => kafka(options),
     namePrefix,
     standing: () => standingOnKafka(broker.brokers, namePrefix),

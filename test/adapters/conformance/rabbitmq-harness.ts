@@ -3,12 +3,16 @@ import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
 import type { Harness } from "../../conformance/index.ts";
 import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
+/** Far longer than anything takes, however busy the machine is. */
+const PATIENCE_MS = 120_000;
+
 /** RabbitMQ under the conformance suite, in a virtual host that is there by the time the first case runs. */
 export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost): Harness {
   const options = (): RabbitMQOptions => ({ url: host().url, reconnect: { firstMs: 50, maxMs: 500 } });
   const { controls, rabbitmqctl } = broker;
   return {
     name: "rabbitmq",
+    patienceMs: PATIENCE_MS,
     adapter: () => rabbitmq(options()),
     get namePrefix() {
       return host().namePrefix;

@@ -4,6 +4,9 @@ import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
 import type { Harness } from "../../conformance/index.ts";
 import { standingOnSQS } from "./standing-on-sqs.ts";
 
+/** Far longer than anything takes, however busy the machine is. */
+const PATIENCE_MS = 120_000;
+
 /** Long enough that a machine that is busy with other things renews it in time: no duplicate is allowed in most cases. */
 const LEASE_MS = 20_000;
 /** Of workers that are killed: how late their messages come back. */
@@ -40,6 +43,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
   return {
     name: `sqs on ${broker.name}`,
     emulator: `${broker.name} ${broker.version}`,
+    patienceMs: PATIENCE_MS,
     adapter: () => sqs(options),
     standing: () => standingOnSQS(broker, namePrefix, shortcomings?.withoutTopics === undefined),
     processes: {

@@ -15,7 +15,7 @@ export function newNamespace(brokers: readonly string[]): Namespace {
   const namePrefix = `test-${randomUUID()}.`;
   return {
     namePrefix,
-    remove: () => until("the end of a suite's topics", 60_000, () => removeAll(brokers, namePrefix)),
+    remove: () => until("the end of a suite's topics", 180_000, () => removeAll(brokers, namePrefix)),
   };
 }
 

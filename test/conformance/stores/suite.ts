@@ -22,7 +22,7 @@ export interface StoreCase<Harness> {
 export interface AnyHarness {
   /** The store's name in the table of results. */
   readonly name: string;
-  /** How long any one condition is waited for, in milliseconds. Default 30,000. */
+  /** How long any one condition is waited for, in milliseconds. Default 60,000. */
   readonly patienceMs?: number;
   /** Makes the database unreachable for a while. */
   readonly outage?: Outage;
@@ -30,7 +30,7 @@ export interface AnyHarness {
   readonly withoutOutage?: string;
 }
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 const CASE_TIMEOUT_MS = 300_000;
 
 /** Longer than any case takes: what is claimed for so long has not ended. */

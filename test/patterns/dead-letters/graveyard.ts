@@ -49,8 +49,8 @@ export interface Burial {
   readonly body?: string;
 }
 
-const PATIENCE_MS = 20_000;
-const WAIT_MS = 60_000;
+const PATIENCE_MS = 120_000;
+const WAIT_MS = 240_000;
 
 /** A broker object on the grounds of a suite, with a queue of its own and what was sent to it on record. */
 export class Graveyard {

@@ -11,7 +11,7 @@ const PATIENCE_MS = 120_000;
 export function pairCase(title: string, pair: () => Pair): void {
   test(`${title}: nothing is lost, and every key stays in order`, { timeout: 600_000 }, async ({ onTestFinished }) => {
     // Longer leases than alone: the machine has brokers to run as well.
-    const world = new World(pair(), memoryMigrationStore(), { leaseMs: 15_000, pollMs: 100 }, onTestFinished);
+    const world = new World(pair(), memoryMigrationStore(), { leaseMs: 6_000, pollMs: 100 }, onTestFinished);
     const { destinations } = world.catalog;
     const fleet = new Fleet(world);
     await fleet.start(2);
@@ -36,7 +36,7 @@ export function pairCase(title: string, pair: () => Pair): void {
     world.expectClosed();
     expect(fleet.kills).toBeGreaterThan(1);
     try {
-      await control.advance({ ...patient, patienceMs: 30_000 });
+      await control.advance({ ...patient, patienceMs: 60_000 });
     } catch (error) {
       if (!isMessagingError(error)) throw error;
       throw new Error(`${error.message} ${JSON.stringify(await control.report(), null, 1)}`);
