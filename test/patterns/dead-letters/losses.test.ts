@@ -1,3 +1,4 @@
+import { deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
 import {
@@ -107,7 +108,8 @@ test("what somebody else holds is waited for as long as there is patience, and t
   const other = await adapter.receive(from, { window: 5, ordered: false }, sink);
   await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });
   await other.close();
-  await expect((await yard.dead.resume(plan)).run()).resolves.toMatchObject({
+  const patient = deadLetters(yard.broker, yard.orders, { patienceMs: 60_000 });
+  await expect((await patient.resume(plan)).run()).resolves.toMatchObject({
     done: 5,
     missing: 15,
     stopped: undefined,

@@ -41,7 +41,7 @@ describe("brokers that answer in odd ways", () => {
 
   test("requests leave in the order in which they were made, whatever their size", async () => {
     const { port, asked } = await scriptedBroker(({ key }) => (key === API.produce ? produced(0, 0n) : undefined));
-    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const connection = connectionTo([`127.0.0.1:${port}`]);
     const batches = [10, 3_000_000, 5, 400_000, 20, 30].map((size) => batchOf("t", 0, "x".repeat(size)));
     const sendAll = () => batches.map((batch) => connection.produce(1, [batch], 100));
     // Some before it is open, some as soon as it is.

@@ -7,7 +7,7 @@ import { until } from "../../../brokers/until.ts";
 
 /** A connection, not yet open. */
 export function connectionTo(brokers: readonly string[], given: Partial<KafkaJsConfiguration> = {}): KafkaConnection {
-  const timeouts = { connectionTimeoutMs: 10_000, requestTimeoutMs: 20_000 };
+  const timeouts = { connectionTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
   return kafkaJsClient({ brokers, clientId: "wire-test", ...timeouts, ...given }).connection();
 }
 
