@@ -268,6 +268,11 @@ export interface DeliverySink<Native = unknown> {
   stalled(cause: MessagingError): void;
   /** The receiver takes messages again, though none may have come. Does nothing unless it was stalled. */
   flowing(): void;
+  /**
+   * So many events do not match {@link SubscriptionDeclaration.filter} and were passed over, on a broker that has the
+   * filter applied while reading. Messages that were sent to the subscription itself are copies, and never among them.
+   */
+  filtered(count: number): void;
 }
 
 /** Who watches; see {@link Adapter.watch}. */

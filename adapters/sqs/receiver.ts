@@ -150,7 +150,12 @@ export class SqsReceiver implements Receiver {
       this.#sink.deliver(deliveries);
     }
     // What came after it was asked for goes back at once.
-    if (late.length + unwanted.length > 0) await this.#parts.settling.apply([...this.#givingBack(late), ...unwanted]);
+    const [deleted = []] = await Promise.all([
+      this.#parts.settling.apply(unwanted),
+      this.#parts.settling.apply(this.#givingBack(late)),
+    ]);
+    const filtered = deleted.filter((changed) => changed === "done").length;
+    if (filtered > 0) this.#sink.filtered(filtered);
   }
 
   #read(token: Held, message: Message): IncomingMessage<Message> {

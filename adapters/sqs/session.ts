@@ -3,6 +3,7 @@ import type {
   AdapterSignals,
   DeliverySink,
   Depth,
+  IncomingMessage,
   OutgoingMessage,
   ReceiveOptions,
   Receiver,
@@ -22,6 +23,7 @@ import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
+import { isDirect } from "./message.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
@@ -168,7 +170,7 @@ export class Session {
         maxPolls,
         window: options.window,
         ...(from.kind === "dead-letters" ? { decode: (message: Message) => decodeDeadLetter(from.of, message) } : {}),
-        ...(filter === undefined ? {} : { wanted: ({ routingKey }) => !isSurplus(filter, routingKey) }),
+        ...(filter === undefined ? {} : { wanted: wantedBy(filter) }),
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
         congested: this.#congestion(from, url, fifo),
@@ -287,6 +289,11 @@ export class Session {
     await Promise.allSettled([...this.#watches].map((end) => end()));
     destroyClients(this.clients);
   }
+}
+
+/** What a filter lets through: what was sent to the subscription itself is a copy, and not for the filter to judge. */
+function wantedBy(filter: string): (message: IncomingMessage<Message>) => boolean {
+  return ({ routingKey, native }) => !isSurplus(filter, routingKey) || isDirect(native);
 }
 
 function declares({ queues, topics, subscriptions }: Topology, address: Address): boolean {

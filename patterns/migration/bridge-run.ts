@@ -76,6 +76,10 @@ export class BridgeRun {
       stalled: (error) => {
         this.stalled = error;
       },
+      filtered: (count) => {
+        this.#parts.tally.filtered += count;
+        this.#parts.moved();
+      },
       tokens: () => [...this.#held.keys()],
     });
     this.#applyWindow();

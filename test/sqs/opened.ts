@@ -104,6 +104,10 @@ export class Inbox implements DeliverySink {
   flowing(): void {
     this.said.push("flowing");
   }
+
+  filtered(count: number): void {
+    this.said.push(`filtered ${count}`);
+  }
 }
 
 export async function receiving(adapter: SqsAdapter, window = 10): Promise<{ inbox: Inbox; receiver: Receiver }> {

@@ -39,6 +39,7 @@ function losing(inner: Adapter, after: number): Adapter {
         recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
       };
       receiver = await inner.receive(from, options, told);
       return receiver;
@@ -102,7 +103,7 @@ test("what somebody else holds is waited for as long as there is patience, and t
   const yard = await Graveyard.open({ name: "memory", adapter: () => adapter }, { dead: { patienceMs: 300 } });
   await yard.bury(SELECTED);
   const { plan, run } = await yard.dead.replay("all");
-  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {} };
+  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {}, filtered() {} };
   const from = { kind: "dead-letters", of: yard.address } as const;
   const other = await adapter.receive(from, { window: 5, ordered: false }, sink);
   await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });

@@ -13,6 +13,7 @@ import { bridge } from "anybroker/migration";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { eventually } from "../../eventually.ts";
 import { started, twoBrokers } from "./brokers.ts";
 
@@ -29,6 +30,25 @@ test("moves everything, with id, key, headers and content type, and drains the s
   to.consume(orders, (_, delivery) => void seen.set(delivery.id, delivery));
   await eventually(() => expect(seen.size).toBe(2_500));
   expect(seen.get("id-17")).toMatchObject({ key: "k7", headers: { color: "red" }, attempt: 1 });
+});
+
+test("says how many the filter of its source kept from being moved", async () => {
+  const placed = topic<object>("placed");
+  const billing = subscription(placed, "billing", { filter: "order.*" });
+  const inner = memory();
+  // As an adapter does that applies filters while reading.
+  const reading = delegate(inner, {
+    receive(source, options, sink) {
+      sink.filtered(2);
+      return inner.receive(source, options, sink);
+    },
+  });
+  const from = await started(reading, [placed, billing]);
+  const to = await started(memory(), [placed, billing]);
+  await from.publish(placed, {}, { routingKey: "order.paid" });
+  const moving = bridge(from, to, { source: billing });
+  expect(await moving.run()).toMatchObject({ end: "drained", moved: 1, left: 0, filtered: 2 });
+  expect(moving.status()).toMatchObject({ filtered: 2 });
 });
 
 test("moves a body that nobody can decode, and keeps when it was published and how often it was tried", async () => {
