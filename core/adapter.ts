@@ -304,7 +304,10 @@ export interface Receiver {
    * are added. 0 takes nothing more, and keeps the connection and the membership.
    */
   window(count: number): void;
-  /** Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. */
+  /**
+   * Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. While
+   * the broker refuses to be told it waits, with the reason said by `stalled`; `close` ends that.
+   */
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>;
   /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;

@@ -30,7 +30,6 @@ import { decodeDeadLetter } from "./redriven.ts";
 import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
-import { Settling } from "./settling.ts";
 import { removeAll } from "./topology/removal.ts";
 import { TopologyKeeper } from "./topology/topology-keeper.ts";
 import { watchTopic } from "./watching.ts";
@@ -161,9 +160,7 @@ export class Session {
         where: describeAddress(from),
         url,
         polling: this.clients.polling,
-        settling: new Settling(this.clients.sqs, url, (cause) => {
-          if (!isAnswer(cause)) this.#unanswered(cause);
-        }),
+        client: this.clients.sqs,
         releases: this.#releases,
         leaseMs,
         waitSeconds,
