@@ -72,7 +72,7 @@ export class Session {
       unanswered: (cause) => this.#unanswered(cause),
       missing: (address) => this.#missing(address),
     });
-    this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings);
+    this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings, (error) => this.#signals.notice(error));
   }
 
   async open(): Promise<void> {
