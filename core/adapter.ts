@@ -268,6 +268,11 @@ export interface DeliverySink<Native = unknown> {
   stalled(cause: MessagingError): void;
   /** The receiver takes messages again, though none may have come. Does nothing unless it was stalled. */
   flowing(): void;
+  /**
+   * So many events do not match {@link SubscriptionDeclaration.filter} and were passed over, on a broker that has the
+   * filter applied while reading. Messages that were sent to the subscription itself are copies, and never among them.
+   */
+  filtered(count: number): void;
 }
 
 /** Who watches; see {@link Adapter.watch}. */
@@ -299,7 +304,10 @@ export interface Receiver {
    * are added. 0 takes nothing more, and keeps the connection and the membership.
    */
   window(count: number): void;
-  /** Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. */
+  /**
+   * Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. While
+   * the broker refuses to be told it waits, with the reason said by `stalled`; `close` ends that.
+   */
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>;
   /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;

@@ -48,6 +48,11 @@ export interface ConsumerStatus {
   /** Times a handler returned `postpone()`. */
   readonly postponed: number;
   readonly deadLettered: number;
+  /**
+   * Events passed over because they do not match the filter of the subscription, where that is applied while reading:
+   * all of it on Kafka, the part behind its first wildcard on SQS, which deletes them. Copies are never filtered.
+   */
+  readonly filtered: number;
   /** Deliveries given back without an attempt having failed. */
   readonly released: number;
   /** Settlements that came too late, twice, or after the delivery was lost: the message comes again or was handled. */

@@ -74,7 +74,8 @@ export interface Topic<Input, Output = Input> {
 export interface SubscriptionOptions {
   /**
    * Take only events whose routing key matches: words between dots, `*` for one word, `#` for any number of words.
-   * Default: all. An event without a routing key has the empty one, which only `#` matches.
+   * Default: all. An event without a routing key has the empty one, which only `#` matches. Copies (retries, replayed dead
+   * letters) are never filtered; what a changed filter makes of events that wait depends on the broker.
    */
   readonly filter?: string;
   /**

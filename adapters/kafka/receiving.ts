@@ -12,6 +12,7 @@ import { incoming, type KafkaRecord, routingKeyOf } from "./message.ts";
 import { groupName, topicName, topicsOf } from "./names.ts";
 import type { Openings } from "./openings.ts";
 import type { Producer } from "./producing/contract.ts";
+import type { LogRecord } from "./records/contract.ts";
 
 /** What receiving takes of the adapter around it. */
 export interface ReceivingHost {
@@ -47,12 +48,16 @@ export async function openReceiver(
     const parts = { producer, clock, random, openLog, join, ...isWanted };
     return new OpenReceiver(host, await receiveDeadLetters(parts, window, records));
   }
-  const consumer = await host.openings.consumer(consumerOptions(from, options), records);
+  const consumer = await host.openings.consumer(consumerOptions(from, options, sink), records);
   return new OpenReceiver(host, consumer, host.forwarders.run(from));
 }
 
 /** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
-function consumerOptions(from: Source, { window, ordered, subscription }: ReceiveOptions): ConsumerOptions {
+function consumerOptions(
+  from: Source,
+  { window, ordered, subscription }: ReceiveOptions,
+  sink: Pick<DeliverySink, "filtered">,
+): ConsumerOptions {
   const filter = subscription?.filter;
   const every = {
     group: groupName(from),
@@ -63,7 +68,12 @@ function consumerOptions(from: Source, { window, ordered, subscription }: Receiv
   } as const;
   if (filter === undefined || filter === "#") return every;
   const own = topicName(from);
-  return { ...every, wanted: (record, topic) => topic === own || routingMatches(filter, routingKeyOf(record)) };
+  const wanted = (record: LogRecord, topic: string): boolean => {
+    if (topic === own || routingMatches(filter, routingKeyOf(record))) return true;
+    sink.filtered(1);
+    return false;
+  };
+  return { ...every, wanted };
 }
 
 function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {

@@ -10,38 +10,17 @@ interface AwsError {
 }
 
 const MISSING = ["QueueDoesNotExist", "NonExistentQueue", "NotFound", "NotFoundException"];
-/** What no message can be sent with, whichever it is, until somebody does something about it. */
-const UNAUTHORIZED = [
-  "AccessDenied",
-  "AccessDeniedException",
-  "AuthorizationError",
-  "AuthorizationErrorException",
-  "CredentialsProviderError",
-  "ExpiredToken",
-  "ExpiredTokenException",
-  "IncompleteSignature",
-  "InvalidAccessKeyId",
-  "InvalidClientTokenId",
-  "InvalidSecurity",
-  "InvalidSignatureException",
-  "KMSAccessDeniedException",
-  "KMSDisabledException",
-  "KMSNotFoundException",
-  "KMSOptInRequired",
-  "KmsAccessDenied",
-  "KmsDisabled",
-  "KmsNotFound",
-  "KmsOptInRequired",
-  "MissingAuthenticationToken",
-  "OptInRequired",
-  "SignatureDoesNotMatch",
-  "UnrecognizedClientException",
-];
+/**
+ * What is refused whichever the message is, until somebody does something about it: credentials, rights, the clock that a
+ * signature is made by, and the key that a queue is encrypted with. SQS, SNS and their older protocols differ in the endings.
+ */
+const UNAUTHORIZED =
+  /^(AccessDenied|AuthorizationError|NotAuthorized|CredentialsProviderError|TokenProviderError|Expired(Token|Credentials)|TokenRefreshRequired|RequestExpired|RequestTimeTooSkewed|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId|InvalidClientTokenId|InvalidSecurity|InvalidToken|MissingAuthenticationToken|UnrecognizedClient|OptInRequired|KMS\.?(AccessDenied|Disabled|NotFound|OptInRequired|InvalidState|InvalidKeyUsage))/i;
 const TOO_LARGE = ["BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"];
 const TOO_LARGE_TEXT = /must be shorter than|too long/i;
 const THROTTLED = /throttl|TooManyRequests|SlowDown|RequestLimitExceeded|OverLimit/i;
 /** What SQS answers to a receipt handle that is not, or no longer, in our hands. */
-const NOT_OURS = /ReceiptHandleIsInvalid|MessageNotInflight|InvalidParameterValue|InvalidIdFormat/;
+const GONE = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"];
 const OLD_PREFIX = "AWS.SimpleQueueService.";
 
 /** The service's name of an error. The query protocol of old had a prefix before some of them. */
@@ -62,13 +41,30 @@ export function isThrottled(error: unknown): boolean {
   return $retryable?.throttling === true || statusOf(error) === 429 || THROTTLED.test(errorName(error));
 }
 
-export function isNotOurs(code: string): boolean {
-  return NOT_OURS.test(code);
+/**
+ * Whether SQS says that a message is not ours any more. It says so by the value of a parameter as well; of those that we
+ * give only the receipt handle can go bad, and the visibility timeout can come to be too long.
+ */
+export function isGone(code: string, message: string): boolean {
+  const plain = plainCode(code);
+  return GONE.includes(plain) || (plain === "InvalidParameterValue" && !message.includes("VisibilityTimeout"));
 }
 
 /** Whether AWS answered at all. */
 export function isAnswer(error: unknown): boolean {
   return statusOf(error) !== undefined;
+}
+
+/** Whether nothing was heard of AWS. Without credentials it was not asked. */
+export function isUnanswered(error: unknown): boolean {
+  return !isAnswer(error) && !isUnauthorized(error);
+}
+
+/** Whether AWS does nothing for us until the credentials or the rights are others. */
+export function isUnauthorized(error: unknown): boolean {
+  if (UNAUTHORIZED.test(errorName(error))) return true;
+  const status = statusOf(error);
+  return (status === 401 || status === 403) && !isThrottled(error);
 }
 
 /** Whether the answer is a refusal that the same request would get again. */
@@ -103,7 +99,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   if (MISSING.includes(name)) {
     return new MessagingError("not-found", `${what}: it does not exist; declare it, or check region and name`, options);
   }
-  if (UNAUTHORIZED.includes(name)) {
+  if (isUnauthorized(error)) {
     const help = "check the credentials and the policy of the role";
     return new MessagingError("unauthorized", `${what}: AWS refused it as ${name}; ${help}`, options);
   }
@@ -127,7 +123,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
 
 /** What a failed request says of every message in it; undefined if that may differ from message to message. */
 export function requestResult(where: string, error: unknown, count: number): SendResult | undefined {
-  const known = isMissing(error) || UNAUTHORIZED.includes(errorName(error));
+  const known = isMissing(error) || isUnauthorized(error);
   if (!known) {
     if (!isRefusal(error)) return { status: "unknown", cause: withoutResponse(error) };
     if (count > 1) return undefined;
@@ -137,8 +133,13 @@ export function requestResult(where: string, error: unknown, count: number): Sen
 
 /** What a failed entry of a batch says of its message. */
 export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
-  const cause = Object.assign(new Error(message), { name: plainCode(code) });
-  if (!senderFault || THROTTLED.test(code)) return { status: "unknown", cause };
-  const error = Object.assign(cause, { $metadata: { httpStatusCode: 400 } });
-  return { status: "rejected", error: asMessagingError(where, error) };
+  const cause = entryError(code, senderFault, message);
+  if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause };
+  return { status: "rejected", error: asMessagingError(where, cause) };
+}
+
+/** What a batch says of a failed entry, as the error that it would be of a request alone. */
+export function entryError(code: string, senderFault: boolean, message: string): Error {
+  const $metadata = { httpStatusCode: senderFault ? 400 : 500 };
+  return Object.assign(new Error(message), { name: plainCode(code), $metadata });
 }

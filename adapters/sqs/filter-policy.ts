@@ -30,6 +30,13 @@ export function filterPolicy(filter: string | undefined): string | undefined {
   return JSON.stringify({ [ROUTING_KEY]: [...exact, ...(prefix === undefined ? [] : [{ prefix }])] });
 }
 
+/** Whether SNS sees less than all of a filter, so that the rest is looked at while reading. */
+export function isReadOn(filter: string | undefined): boolean {
+  const words = filter?.split(".") ?? ["#"];
+  const wild = words.findIndex((word) => word === "*" || word === "#");
+  return wild !== -1 && !(words[wild] === "#" && wild === words.length - 1);
+}
+
 /**
  * Whether a message was let through only because SNS cannot see all of the filter. What the filter's own policy would
  * have kept away came in another way, by another filter that this subscription had or is getting, or by somebody who put

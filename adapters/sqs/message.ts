@@ -39,10 +39,20 @@ interface Packed {
   /** How the body is written, where it is not text that SQS takes. */
   readonly body?: "base64" | "empty";
   readonly headers?: Headers;
+  /** Sent to one subscription, or to what belongs to it, and not published. */
+  readonly direct?: true;
 }
 
-/** Writes a message; `dueAt` (milliseconds since 1970) is added where the broker cannot delay it. */
-export function encodeMessage(message: OutgoingMessage, dueAt?: number): WireMessage {
+/** What of a message's way is written into it. */
+export interface WireOptions {
+  /** Milliseconds since 1970 before which it is not to be handled, where the broker cannot delay it. */
+  readonly dueAt?: number | undefined;
+  /** Whether it goes to one subscription alone, so that no filter is to look at it; see {@link isDirect}. */
+  readonly direct?: boolean;
+}
+
+/** Writes a message. */
+export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false }: WireOptions = {}): WireMessage {
   const attributes: Record<string, MessageAttributeValue> = {};
   const packed: Record<string, string> = Object.create(null);
   let apart = 0;
@@ -68,6 +78,7 @@ export function encodeMessage(message: OutgoingMessage, dueAt?: number): WireMes
     ...(message.contentType === JSON_TYPE ? {} : { type: message.contentType }),
     ...(form === undefined ? {} : { body: form }),
     ...(left === 0 ? {} : { headers: packed }),
+    ...(direct ? { direct } : {}),
   };
   attributes[PACKED] = { DataType: "String", StringValue: escapeRefused(JSON.stringify(own)) };
   if (message.routingKey !== undefined) {
@@ -166,6 +177,13 @@ export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, 
     body: decodeBody(body, packed?.body),
     contentType: packed === undefined ? undefined : (packed.type ?? JSON_TYPE),
   };
+}
+
+/** Whether a message was sent to one subscription, as retries and replays are, and did not come by its topic. */
+export function isDirect({ MessageAttributes }: Message): boolean {
+  const packed = MessageAttributes?.[PACKED]?.StringValue;
+  const value = packed === undefined ? undefined : parse(packed);
+  return isRecord(value) && value.direct === true;
 }
 
 function decodeBody(text: string, form: Packed["body"]): Uint8Array {

@@ -2,14 +2,18 @@ import { type Message, ReceiveMessageCommand, type SQSClient } from "@aws-sdk/cl
 import type { DeliverySink, IncomingMessage, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { asMessagingError, isAnswer, isMissing } from "./errors.ts";
+import type { Change, ChangeTarget } from "./change-requests.ts";
+import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
 import type { Releases } from "./releases.ts";
 import { MOST_ENTRIES } from "./sender.ts";
-import type { Change, Settling } from "./settling.ts";
+import { type Changed, Settling } from "./settling.ts";
+import { Stalls } from "./stalls.ts";
 
 /** SQS takes a message back after so long, however often its visibility timeout was extended. */
 const LONGEST_HOLD_MS = 12 * 60 * 60 * 1_000;
+/** As the engine does it: so that one renewal that fails loses no lease. */
+const RENEWALS_PER_LEASE = 3;
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 5_000 });
 
 /** A delivery as the receiver knows it. */
@@ -28,7 +32,8 @@ export interface ReceiverParts {
   readonly where: string;
   readonly url: string;
   readonly polling: SQSClient;
-  readonly settling: Settling;
+  /** For what is done to messages that were taken. */
+  readonly client: SQSClient;
   readonly releases: Releases;
   readonly leaseMs: number;
   readonly waitSeconds: number;
@@ -52,21 +57,26 @@ export class SqsReceiver implements Receiver {
   readonly #sink: DeliverySink<Message>;
   readonly #unsettled = new Set<Held>();
   readonly #polls = new Set<Promise<void>>();
+  readonly #settling: Settling;
+  readonly #stalls: Stalls;
+  /** Deletes that SQS refuses for now: their leases are kept until they go through. */
+  readonly #deleting = new Set<Held>();
   #window: number;
   /** Messages that polls under way may bring. */
   #awaited = 0;
   /** How many polls are worth having: as many as came back full. */
   #wanted = 1;
   #failures = 0;
-  /** Why nothing is taken. */
-  #stalled: MessagingError | undefined;
   #extending: Promise<unknown> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
+  #renewal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(parts: ReceiverParts, sink: DeliverySink<Message>) {
     this.#parts = parts;
     this.#sink = sink;
+    this.#stalls = new Stalls(sink);
+    this.#settling = new Settling(changeTarget(parts), (sort, cause) => this.#held(sort, cause));
     this.leaseMs = parts.leaseMs;
     this.#window = parts.window;
     this.#pump();
@@ -79,7 +89,8 @@ export class SqsReceiver implements Receiver {
 
   /** Makes polls while the window has room for what they bring. */
   #pump(): void {
-    while (this.#closing === undefined && this.#retry === undefined && this.#polls.size < this.#wanted) {
+    if (this.#closing !== undefined || this.#retry !== undefined || this.#stalls.isHeldBack) return;
+    while (this.#polls.size < this.#wanted) {
       const room = Math.min(this.#window - this.#unsettled.size - this.#awaited, MOST_ENTRIES);
       // A poll for one message costs as much as one for ten: beside another it is worth waiting for more room.
       const least = Math.min(MOST_ENTRIES, Math.ceil(this.#window / 2));
@@ -122,9 +133,10 @@ export class SqsReceiver implements Receiver {
   }
 
   async #arrived(messages: readonly Message[]): Promise<void> {
-    const room = this.#closing === undefined ? Math.max(this.#window - this.#unsettled.size, 0) : 0;
+    const open = this.#closing === undefined && !this.#stalls.isHeldBack;
+    const room = open ? Math.max(this.#window - this.#unsettled.size, 0) : 0;
     const now = Date.now();
-    const unwanted: Change[] = [];
+    const surplus: Held[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
     const late: Held[] = [];
     for (const [index, message] of messages.entries()) {
@@ -138,19 +150,27 @@ export class SqsReceiver implements Receiver {
       if (index >= room) late.push(held);
       else {
         const incoming = this.#read(held, message);
-        if (this.#parts.wanted?.(incoming) === false) unwanted.push({ receipt: held.receipt });
-        else {
-          this.#unsettled.add(held);
-          deliveries.push(incoming);
-        }
+        this.#unsettled.add(held);
+        if (this.#parts.wanted?.(incoming) === false) surplus.push(held);
+        else deliveries.push(incoming);
       }
     }
     if (deliveries.length > 0) {
-      this.#stalled = undefined;
+      this.#stalls.delivers();
       this.#sink.deliver(deliveries);
-    }
+    } else this.#stalls.over("poll");
+    if (surplus.length > 0) void this.#remove(surplus);
     // What came after it was asked for goes back at once.
-    if (late.length + unwanted.length > 0) await this.#parts.settling.apply([...this.#givingBack(late), ...unwanted]);
+    if (late.length > 0) await this.#settling.apply(late.map(this.#givingBack), false);
+  }
+
+  /** Deletes what is not for this subscription, and counts it. */
+  async #remove(surplus: readonly Held[]): Promise<void> {
+    for (const held of surplus) held.settled = true;
+    const removed = await this.#deleteAll(surplus);
+    const filtered = removed.filter((changed) => changed === "done").length;
+    if (filtered > 0) this.#sink.filtered(filtered);
+    this.#pump();
   }
 
   #read(token: Held, message: Message): IncomingMessage<Message> {
@@ -159,17 +179,15 @@ export class SqsReceiver implements Receiver {
     return { token, ...incoming, redeliveries };
   }
 
-  #givingBack(all: readonly Held[]): readonly Change[] {
-    return all.map(({ receipt, messageId }) => {
-      this.#parts.releases.released(messageId);
-      return { receipt, visibilitySeconds: 0 };
-    });
-  }
+  readonly #givingBack = ({ receipt, messageId }: Held): Change => {
+    this.#parts.releases.released(messageId);
+    return { receipt, visibilitySeconds: 0 };
+  };
 
   async #failed(error: unknown): Promise<void> {
     if (this.#closing !== undefined) return;
-    this.#stall(asMessagingError(`taking messages from ${this.#parts.where}`, error));
-    if (!isAnswer(error)) this.#parts.unanswered(error);
+    this.#stalls.stalled("poll", asMessagingError(`taking messages from ${this.#parts.where}`, error));
+    if (isUnanswered(error)) this.#parts.unanswered(error);
     const wait = backoffMs(++this.#failures, RETRY);
     this.#wanted = 1;
     if (isMissing(error)) await this.#parts.missing();
@@ -180,73 +198,116 @@ export class SqsReceiver implements Receiver {
     }, wait);
   }
 
-  #stall(cause: MessagingError): void {
-    if (this.#stalled === cause) return;
-    this.#stalled = cause;
-    this.#sink.stalled(cause);
-  }
-
   async #nothingCame(): Promise<void> {
     const cause = await this.#parts.congested();
     if (this.#closing !== undefined) return;
-    if (cause !== undefined) this.#stall(cause);
-    else if (this.#stalled !== undefined) {
-      this.#stalled = undefined;
-      this.#sink.flowing();
-    }
+    if (cause === undefined) this.#stalls.over("poll");
+    else this.#stalls.stalled("poll", cause);
   }
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    const results: SettleResult[] = new Array(batch.length).fill("fenced");
-    const changes: Change[] = [];
-    const chosen: { readonly position: number; readonly held: Held }[] = [];
-    for (const [position, { token, action }] of batch.entries()) {
+    const chosen = batch.map(({ token, action }) => {
       const held = token as Held;
-      if (held.settled) continue;
+      if (held.settled) return undefined;
       held.settled = true;
-      changes.push(...(action === "ack" ? [{ receipt: held.receipt }] : this.#givingBack([held])));
-      chosen.push({ position, held });
-    }
-    const done = await this.#parts.settling.apply(changes);
-    for (const [index, { position, held }] of chosen.entries()) {
-      if (done[index] === "done") results[position] = "settled";
-      if (batch[position]?.action === "ack") this.#parts.releases.forget(held.messageId);
-      this.#unsettled.delete(held);
-    }
+      return { held, action };
+    });
+    const acked = chosen.flatMap((one) => (one?.action === "ack" ? one.held : []));
+    const released = chosen.flatMap((one) => (one?.action === "release" ? one.held : []));
+    const answers = new Map<Held, Changed | undefined>();
+    const [deleted, given] = await Promise.all([this.#deleteAll(acked), this.#releaseAll(released)]);
+    for (const [index, held] of acked.entries()) answers.set(held, deleted[index]);
+    for (const [index, held] of released.entries()) answers.set(held, given[index]);
     this.#pump();
-    return results;
+    return chosen.map((one) => (one !== undefined && answers.get(one.held) === "done" ? "settled" : "fenced"));
+  }
+
+  async #deleteAll(all: readonly Held[]): Promise<readonly Changed[]> {
+    for (const held of all) this.#deleting.add(held);
+    const deletes = all.map(({ receipt }) => ({ receipt }));
+    const answers = await this.#settling.apply(deletes, true);
+    for (const held of all) {
+      this.#deleting.delete(held);
+      this.#parts.releases.forget(held.messageId);
+      this.#letGo(held);
+    }
+    return answers;
+  }
+
+  async #releaseAll(all: readonly Held[]): Promise<readonly Changed[]> {
+    // When its lease is over a message is free without a word of ours, and perhaps another's.
+    const releases = all.map((held) => ({ ...this.#givingBack(held), until: held.until }));
+    const answers = await this.#settling.apply(releases, true);
+    for (const held of all) this.#letGo(held);
+    return answers;
+  }
+
+  #letGo(held: Held): void {
+    this.#unsettled.delete(held);
+    if (this.#unsettled.size === 0) this.#resume("renew");
+  }
+
+  #resume(reason: "delete" | "hide" | "renew"): void {
+    this.#stalls.over(reason);
+    this.#pump();
+  }
+
+  /** Changes of a sort do not go through, or go through again. */
+  #held(sort: "delete" | "hide", cause: MessagingError | undefined): void {
+    if (this.#closing !== undefined) return;
+    if (cause !== undefined) this.#stalls.stalled(sort, cause);
+    else this.#resume(sort);
+    if (sort !== "delete") return;
+    if (cause === undefined) {
+      clearInterval(this.#renewal);
+      this.#renewal = undefined;
+    } else {
+      // What is handled and cannot be deleted is not to be handled again meanwhile.
+      this.#renewal ??= setInterval(() => void this.#renew([...this.#deleting]), this.leaseMs / RENEWALS_PER_LEASE);
+    }
   }
 
   async extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
-    const now = Date.now();
-    const extended: { readonly held: Held; readonly until: number; readonly change: Change }[] = [];
-    for (const token of batch) {
-      const held = token as Held;
-      const leftMs = Math.min(this.leaseMs, held.receivedAt + LONGEST_HOLD_MS - now);
-      if (held.settled || leftMs < 1_000) continue;
-      const visibilitySeconds = Math.floor(leftMs / 1_000);
-      const until = now + visibilitySeconds * 1_000;
-      extended.push({ held, until, change: { receipt: held.receipt, visibilitySeconds } });
-    }
-    const applying = this.#parts.settling.apply(extended.map(({ change }) => change));
-    this.#extending = Promise.all([this.#extending, applying]).then(() => {});
-    const results = await applying;
-    for (const [index, { held, until }] of extended.entries()) {
-      if (results[index] === "done") held.until = until;
-      // What SQS did not answer for is ours for as long as it said before.
-      else if (results[index] === "refused") held.until = 0;
-    }
-    return batch.map((token) => {
-      const held = token as Held;
-      const kept = !held.settled && held.until > Date.now() && held.receivedAt + LONGEST_HOLD_MS - now >= 1_000;
-      if (!kept) this.#gone(held);
+    const all = (batch as readonly Held[]).filter((held) => !held.settled);
+    const renewing = this.#renew(all);
+    this.#extending = Promise.all([this.#extending, renewing]).then(() => {});
+    const cause = await renewing;
+    if (cause !== undefined && all.some((held) => !held.settled)) this.#stalls.stalled("renew", cause);
+    else this.#resume("renew");
+    return (batch as readonly Held[]).map((held) => {
+      const kept = !held.settled && held.until > Date.now() && mayHold(held);
+      if (!kept && !held.settled) this.#gone(held);
       return kept;
     });
   }
 
+  /** Renews leases as far as SQS lets us. Resolves with what stands against all of them, if it does. */
+  async #renew(all: readonly Held[]): Promise<MessagingError | undefined> {
+    const now = Date.now();
+    const renewed = all.flatMap((held) => {
+      const leftMs = Math.min(this.leaseMs, held.receivedAt + LONGEST_HOLD_MS - now);
+      const visibilitySeconds = Math.floor(leftMs / 1_000);
+      return visibilitySeconds < 1 ? [] : { held, visibilitySeconds, isWhole: leftMs === this.leaseMs };
+    });
+    const changes = renewed.map(({ held: { receipt }, visibilitySeconds }) => ({ receipt, visibilitySeconds }));
+    const answers = await this.#settling.apply(changes, false);
+    const against: MessagingError[] = [];
+    let done = 0;
+    for (const [index, { held, visibilitySeconds, isWhole }] of renewed.entries()) {
+      const answer = answers[index];
+      if (answer === "done") held.until = now + visibilitySeconds * 1_000;
+      else if (answer === "gone") held.until = 0;
+      // The end of 12 hours is SQS's to say, by its own clock. What it does not answer for is ours as long as it said before.
+      else if (answer !== undefined && isWhole) against.push(answer);
+      if (answer === "done") done++;
+    }
+    return done === 0 ? against[0] : undefined;
+  }
+
   #gone(held: Held): void {
     held.settled = true;
-    if (this.#unsettled.delete(held)) this.#pump();
+    this.#letGo(held);
+    this.#pump();
   }
 
   close(): Promise<void> {
@@ -257,12 +318,22 @@ export class SqsReceiver implements Receiver {
   /** Polls are waited for: what SQS hands to an abandoned one would be nobody's until its visibility timeout. */
   async #close(): Promise<void> {
     clearTimeout(this.#retry);
+    clearInterval(this.#renewal);
     await Promise.all(this.#polls);
-    const left = [...this.#unsettled];
-    this.#unsettled.clear();
+    const left = [...this.#unsettled].filter((held) => !held.settled);
     for (const held of left) held.settled = true;
     // An extension that arrived after them would undo it.
     await this.#extending;
-    await this.#parts.settling.apply(this.#givingBack(left));
+    await Promise.all([this.#settling.end(), this.#settling.apply(left.map(this.#givingBack), false)]);
+    this.#unsettled.clear();
   }
+}
+
+/** Whether SQS leaves a message to whoever took it for a second more. */
+function mayHold({ receivedAt }: Held): boolean {
+  return receivedAt + LONGEST_HOLD_MS - Date.now() >= 1_000;
+}
+
+function changeTarget({ client, url, where, unanswered, missing }: ReceiverParts): ChangeTarget {
+  return { client, url, where, unanswered, missing: () => void missing() };
 }

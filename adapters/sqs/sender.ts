@@ -84,9 +84,10 @@ export class Sender {
     };
     // SNS has no delays, and a FIFO queue none for a message alone: there the engine waits at the other end.
     const delays = place.kind === "queue" && !place.fifo;
+    const direct = ("of" in to ? to.of : to).kind === "subscription";
     for (const [index, message] of batch.entries()) {
       const dueAt = !delays && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
-      const wire = encodeMessage(message, dueAt);
+      const wire = encodeMessage(message, { dueAt, direct });
       const error = wire.bytes > most ? tooLarge(to, wire.bytes, most) : refusedRoute(to, message);
       if (error !== undefined) {
         report(index, { status: "rejected", error });

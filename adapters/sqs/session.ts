@@ -3,6 +3,7 @@ import type {
   AdapterSignals,
   DeliverySink,
   Depth,
+  IncomingMessage,
   OutgoingMessage,
   ReceiveOptions,
   Receiver,
@@ -22,13 +23,13 @@ import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
+import { isDirect } from "./message.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
 import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
-import { Settling } from "./settling.ts";
 import { removeAll } from "./topology/removal.ts";
 import { TopologyKeeper } from "./topology/topology-keeper.ts";
 import { watchTopic } from "./watching.ts";
@@ -71,7 +72,7 @@ export class Session {
       unanswered: (cause) => this.#unanswered(cause),
       missing: (address) => this.#missing(address),
     });
-    this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings);
+    this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings, (error) => this.#signals.notice(error));
   }
 
   async open(): Promise<void> {
@@ -159,16 +160,14 @@ export class Session {
         where: describeAddress(from),
         url,
         polling: this.clients.polling,
-        settling: new Settling(this.clients.sqs, url, (cause) => {
-          if (!isAnswer(cause)) this.#unanswered(cause);
-        }),
+        client: this.clients.sqs,
         releases: this.#releases,
         leaseMs,
         waitSeconds,
         maxPolls,
         window: options.window,
         ...(from.kind === "dead-letters" ? { decode: (message: Message) => decodeDeadLetter(from.of, message) } : {}),
-        ...(filter === undefined ? {} : { wanted: ({ routingKey }) => !isSurplus(filter, routingKey) }),
+        ...(filter === undefined ? {} : { wanted: wantedBy(filter) }),
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
         congested: this.#congestion(from, url, fifo),
@@ -287,6 +286,11 @@ export class Session {
     await Promise.allSettled([...this.#watches].map((end) => end()));
     destroyClients(this.clients);
   }
+}
+
+/** What a filter lets through: what was sent to the subscription itself is a copy, and not for the filter to judge. */
+function wantedBy(filter: string): (message: IncomingMessage<Message>) => boolean {
+  return ({ routingKey, native }) => !isSurplus(filter, routingKey) || isDirect(native);
 }
 
 function declares({ queues, topics, subscriptions }: Topology, address: Address): boolean {

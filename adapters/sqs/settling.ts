@@ -1,5 +1,6 @@
-import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import { isNotOurs, isRefusal } from "./errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import { type Change, type ChangeTarget, requestChanges } from "./change-requests.ts";
+import { KeptChanges } from "./kept-changes.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 
 const MOST_TRIES = 5;
@@ -7,26 +8,24 @@ const FIRST_WAIT_MS = 50;
 /** For so long others gather behind a delete at most: leases run on meanwhile. */
 const MOST_GATHERING_MS = 200;
 
-/** A receipt, and for how many seconds the message is to be invisible from now on; none to delete it. */
-export interface Change {
-  readonly receipt: string;
-  readonly visibilitySeconds?: number;
-}
+/** That SQS did it, that the message is not ours any more, or what stands against knowing either. */
+export type Changed = "done" | "gone" | MessagingError;
 
-/**
- * - `done`: SQS did it.
- * - `refused`: SQS said no; the message is not ours any more.
- * - `unknown`: SQS did not say, however often it was asked.
- */
-export type Changed = "done" | "refused" | "unknown";
+/** What is done to messages: they are deleted, or hidden for a while. */
+export type ChangeSort = "delete" | "hide";
 
 /** A change on its way, and where its answer goes. */
 interface Entry {
   readonly change: Change;
-  readonly results: Changed[];
-  readonly position: number;
-  /** Told when there is an answer, or none is waited for any more. */
-  readonly over: () => void;
+  /** Whether it is tried until SQS takes it, and not a few times only. */
+  readonly keep: boolean;
+  readonly answered: (changed: Changed) => void;
+}
+
+interface Failed {
+  readonly entry: Entry;
+  readonly error: MessagingError;
+  readonly whole: boolean;
 }
 
 /**
@@ -37,36 +36,47 @@ interface Entry {
  * and batches grow with the load.
  */
 export class Settling {
-  readonly #client: SQSClient;
-  readonly #url: string;
-  readonly #unanswered: (cause: unknown) => void;
+  readonly #target: ChangeTarget;
+  readonly #kept: Readonly<Record<ChangeSort, KeptChanges>>;
   #gathered: Entry[] = [];
   #deleting = 0;
 
-  /** `unanswered` is told of requests that SQS did not take. */
-  constructor(client: SQSClient, url: string, unanswered: (cause: unknown) => void) {
-    this.#client = client;
-    this.#url = url;
-    this.#unanswered = unanswered;
+  /** `held` is told what keeps changes of a sort from going through, and with nothing when they do again. */
+  constructor(target: ChangeTarget, held: (sort: ChangeSort, cause: MessagingError | undefined) => void) {
+    this.#target = target;
+    this.#kept = {
+      delete: new KeptChanges(target, (cause) => held("delete", cause)),
+      hide: new KeptChanges(target, (cause) => held("hide", cause)),
+    };
   }
 
-  /** What became of each, in order. What fails without being refused is tried again a few times. */
-  apply(changes: readonly Change[]): Promise<readonly Changed[]> {
-    const results: Changed[] = new Array(changes.length).fill("unknown");
-    if (changes.length === 0) return Promise.resolve(results);
-    return new Promise((resolve) => {
-      let left = changes.length;
-      const over = (): void => {
-        if (--left === 0) resolve(results);
-      };
-      const hidden: Entry[] = [];
-      for (const [position, change] of changes.entries()) {
-        const kind = change.visibilitySeconds === undefined ? this.#gathered : hidden;
-        kind.push({ change, results, position, over });
-      }
-      while (hidden.length > 0) this.#finish(hidden.splice(0, MOST_ENTRIES), 0);
-      this.#delete();
+  /** What became of each, in order. Those to `keep` are tried until SQS takes them or the end, others a few times. */
+  apply(changes: readonly Change[], keep: boolean): Promise<readonly Changed[]> {
+    const hidden: Entry[] = [];
+    const answers = changes.map((change) => {
+      const kept = this.#keptOf(change);
+      // What SQS refuses now it would refuse for this one too.
+      if (keep && kept.cause !== undefined) return kept.keep(change, kept.cause);
+      return new Promise<Changed>((answered) => {
+        (change.visibilitySeconds === undefined ? this.#gathered : hidden).push({ change, keep, answered });
+      });
     });
+    while (hidden.length > 0) this.#begin(hidden.splice(0, MOST_ENTRIES));
+    this.#delete();
+    return Promise.all(answers);
+  }
+
+  /** Tries what is kept once more, and gives it up. */
+  async end(): Promise<void> {
+    await Promise.all([this.#kept.delete.end(), this.#kept.hide.end()]);
+  }
+
+  #keptOf({ visibilitySeconds }: Change): KeptChanges {
+    return this.#kept[visibilitySeconds === undefined ? "delete" : "hide"];
+  }
+
+  async #begin(batch: readonly Entry[]): Promise<void> {
+    this.#finish(await this.#try(batch));
   }
 
   #delete(): void {
@@ -75,7 +85,7 @@ export class Settling {
       this.#try(this.#gathered.splice(0, MOST_ENTRIES)).then((left) => {
         // What is tried again later keeps nobody waiting.
         over();
-        this.#finish(left, 1);
+        this.#finish(left);
       });
     }
   }
@@ -95,47 +105,36 @@ export class Settling {
     return over;
   }
 
-  /** Tries what has had so many tries until SQS says yes or no, or has been asked often enough. */
-  async #finish(batch: readonly Entry[], made: number): Promise<void> {
+  /** Tries what has been tried once until SQS has an answer, or has been asked often enough in a row. */
+  async #finish(batch: readonly Failed[]): Promise<void> {
     let left = batch;
-    for (let tries = made; left.length > 0 && tries < MOST_TRIES; tries++) {
-      if (tries > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
-      left = await this.#try(left);
+    for (let tries = 1; left.length > 0 && tries < MOST_TRIES; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
+      left = await this.#try(left.map(({ entry }) => entry));
     }
-    for (const { over } of left) over();
+    // A change that fails alone is not worth the others of its batch, who wait for it.
+    for (const { entry, error, whole } of left) this.#refused(entry, error, whole && entry.keep);
   }
 
-  /** Those of which SQS said neither yes nor no. */
-  async #try(batch: readonly Entry[]): Promise<readonly Entry[]> {
-    const answers = new Map<string | undefined, Changed>();
-    try {
-      const { Successful = [], Failed = [] } = await this.#request(batch);
-      for (const { Id } of Successful) answers.set(Id, "done");
-      for (const { Id, Code = "", SenderFault = false } of Failed) {
-        if (SenderFault || isNotOurs(Code)) answers.set(Id, "refused");
-      }
-    } catch (error) {
-      if (isRefusal(error)) for (const index of batch.keys()) answers.set(String(index), "refused");
-      else this.#unanswered(error);
+  /** Those that may well be done at the next try. */
+  async #try(batch: readonly Entry[]): Promise<readonly Failed[]> {
+    const answers = await requestChanges(
+      this.#target,
+      batch.map(({ change }) => change),
+    );
+    const again: Failed[] = [];
+    for (const [index, entry] of batch.entries()) {
+      const answer = answers[index];
+      if (answer === undefined) continue;
+      if (answer.kind === "done" || answer.kind === "gone") entry.answered(answer.kind);
+      else if (answer.kind === "again") again.push({ entry, ...answer });
+      else this.#refused(entry, answer.error, entry.keep);
     }
-    return batch.filter(({ results, position, over }, index) => {
-      const answer = answers.get(String(index));
-      if (answer === undefined) return true;
-      results[position] = answer;
-      over();
-      return false;
-    });
+    return again;
   }
 
-  #request(batch: readonly Entry[]) {
-    const entry = ({ change }: Entry, index: number) => ({ Id: String(index), ReceiptHandle: change.receipt });
-    if (batch[0]?.change.visibilitySeconds === undefined) {
-      return this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.#url, Entries: batch.map(entry) }));
-    }
-    const Entries = batch.map((hidden, index) => ({
-      ...entry(hidden, index),
-      VisibilityTimeout: hidden.change.visibilitySeconds ?? 0,
-    }));
-    return this.#client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.#url, Entries }));
+  #refused({ change, answered }: Entry, error: MessagingError, keep: boolean): void {
+    if (keep) this.#keptOf(change).keep(change, error).then(answered);
+    else answered(error);
   }
 }

@@ -52,7 +52,7 @@ Others may consume from the source meanwhile, but not from an ordered one. Nothi
     dryRun: "whether nothing was moved because of `--dry-run`",
     standing: "how many stood at the source before",
     result:
-      "null with `--dry-run`; else `end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `leftMessages` (`id`, `code`, `message`; the first 100), `durationMs`, `error` (null, or `code` and `message`)",
+      "null with `--dry-run`; else `end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `filtered`, `leftMessages` (`id`, `code`, `message`; the first 100), `durationMs`, `error` (null, or `code` and `message`)",
   },
   exits: {
     partly: "it was stopped, or some messages were left where they stood",
@@ -153,9 +153,10 @@ function toldResult({ error, leftMessages, durationMs, ...counts }: BridgeResult
   };
 }
 
-function resultText({ end, moved, repeated, left, leftMessages, error }: BridgeResult): string {
+function resultText({ end, moved, repeated, left, filtered, leftMessages, error }: BridgeResult): string {
   return [
     `moved ${moved}${repeated > 0 ? `, ${repeated} of them twice, under one id` : ""}${left > 0 ? `; ${left} stand where they stood` : ""}`,
+    ...(filtered > 0 ? [`${filtered} not moved: they do not match the filter of the source`] : []),
     ...leftMessages.slice(0, 10).map((one) => `left: ${one.id}: ${one.error.message}`),
     ...(end === "drained" ? ["the source is empty but for those"].filter(() => left > 0) : []),
     ...(end === "stopped" ? ["stopped; the same command goes on"] : []),

@@ -14,6 +14,7 @@ export interface Counts {
   retried: number;
   postponed: number;
   deadLettered: number;
+  filtered: number;
   released: number;
   fenced: number;
   abandoned: number;
@@ -27,6 +28,7 @@ export function noCounts(): Counts {
     retried: 0,
     postponed: 0,
     deadLettered: 0,
+    filtered: 0,
     released: 0,
     fenced: 0,
     abandoned: 0,
@@ -64,6 +66,11 @@ export class Aftermath {
   /** No further tries at copies that failed. */
   stop(): void {
     this.#copier.stop();
+  }
+
+  /** So many were passed over, and never delivered. */
+  filtered(count: number): void {
+    this.#counts.filtered += count;
   }
 
   apply(held: HeldDelivery, verdict: Verdict): void {

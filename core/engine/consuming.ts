@@ -71,7 +71,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   /** Opens the receivers. Rejects if they cannot be opened, and leaves none open. */
   start(): Promise<void> {
     this.#state = "running";
-    this.#flow.flowing();
+    this.#flow.flowing("main", "suspects");
     this.#stopping = undefined;
     this.#aftermath.start();
     const opening = this.#open();
@@ -97,7 +97,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   stall(cause: unknown): void {
-    this.#flow.stalled(cause);
+    this.#flow.stalled(cause, "main");
   }
 
   pause({ release = false }: PauseOptions = {}): void {
@@ -158,13 +158,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       deliver: (batch) => this.#deliver(batch, suspect),
       lost: (tokens, cause) => this.#lose(tokens, cause, suspect),
       recall: (tokens) => this.#recall(tokens, suspect),
-      stalled: (cause) => this.#flow.stalled(cause),
-      flowing: () => this.#flow.flowing(),
+      ...this.#flow.of(suspect ? "suspects" : "main"),
+      filtered: (count) => this.#aftermath.filtered(count),
     };
   }
 
   #deliver(batch: readonly IncomingMessage[], suspect: boolean): void {
-    this.#flow.flowing();
+    this.#flow.flowing(suspect ? "suspects" : "main");
     for (const incoming of batch) {
       const held = this.#held.add(incoming, suspect);
       if (suspect) this.#breathe(held);

@@ -1,10 +1,14 @@
+import type { DeliverySink } from "../adapter.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 
-/** Whether a consumer can take messages, and why not; says so when that changes. */
+/** What takes messages for a consumer: its receiver, and the one of its suspects. */
+export type FlowPart = "main" | "suspects";
+
+/** Whether a consumer can take messages, and why not; says so when that changes. It flows when both of its parts do. */
 export class Flow {
   readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
-  #error: MessagingError | undefined;
+  readonly #errors = new Map<FlowPart, MessagingError>();
 
   constructor(context: Pick<ConsumerContext, "sourceName" | "emit">) {
     this.#context = context;
@@ -12,20 +16,28 @@ export class Flow {
 
   /** Why it cannot take messages for now; undefined while it can. */
   get error(): MessagingError | undefined {
-    return this.#error;
+    const [first] = this.#errors.values();
+    return first;
   }
 
-  stalled(cause: unknown): void {
+  /** What a receiver says of itself. */
+  of(part: FlowPart): Pick<DeliverySink, "stalled" | "flowing"> {
+    return { stalled: (cause) => this.stalled(cause, part), flowing: () => this.flowing(part) };
+  }
+
+  stalled(cause: unknown, part: FlowPart): void {
     const { sourceName, emit } = this.#context;
-    this.#error = isMessagingError(cause)
+    const error = isMessagingError(cause)
       ? cause
       : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
-    emit({ type: "stalled", source: sourceName, error: this.#error });
+    this.#errors.set(part, error);
+    emit({ type: "stalled", source: sourceName, error });
   }
 
-  flowing(): void {
-    if (this.#error === undefined) return;
-    this.#error = undefined;
+  flowing(...parts: readonly FlowPart[]): void {
+    const stalled = this.#errors.size;
+    for (const part of parts) this.#errors.delete(part);
+    if (stalled === 0 || this.#errors.size > 0) return;
     this.#context.emit({ type: "flowing", source: this.#context.sourceName });
   }
 }

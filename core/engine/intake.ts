@@ -86,7 +86,8 @@ export class Intake {
   }
 
   async #renew(): Promise<void> {
-    const leased = this.#owner.leased(this);
+    // What waits for its settlement may wait long, where the broker refuses to be told.
+    const leased = [...this.#owner.leased(this), ...this.#settler.waiting];
     if (leased.length === 0) return;
     const kept = await this.#settler.extend(leased);
     leased.forEach((held, index) => {

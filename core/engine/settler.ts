@@ -26,6 +26,11 @@ export class Settler {
     this.#settled = settled;
   }
 
+  /** Those that the receiver was not told of yet. */
+  get waiting(): readonly HeldDelivery[] {
+    return this.#waiting;
+  }
+
   settle(held: HeldDelivery, action: Settlement["action"]): void {
     this.#waiting.push(held);
     this.#actions.push({ token: held.incoming.token, action });

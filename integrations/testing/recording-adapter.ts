@@ -176,6 +176,10 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
     this.#sink.flowing();
   }
 
+  filtered(count: number): void {
+    this.#sink.filtered(count);
+  }
+
   /** The receiver as the engine sees it. */
   settlingWith(receiver: Receiver, closing: () => void): Receiver {
     return {

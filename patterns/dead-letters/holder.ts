@@ -144,6 +144,7 @@ export class Holder {
       flowing: () => {
         this.#stalled = undefined;
       },
+      filtered: () => {},
     };
     const questions = this.#passesOver ? this.#questions : undefined;
     const wanted = questions === undefined ? {} : { wanted: (message: IncomingMessage) => questions.wanted(message) };

@@ -1,9 +1,12 @@
 import type { DeliveryToken, IncomingMessage, Receiver, Settlement } from "../../core/adapter.ts";
 import type { Clock, Timer } from "../../core/clock.ts";
+import { within } from "./waiting.ts";
 
 const SETTLED_AT_ONCE = 1_000;
 /** Leases are renewed three times before they end. */
 const RENEWALS = 3;
+/** How long a close waits for what it gives back. */
+const RELEASE_MS = 5_000;
 
 /** A dead letter in our hands: nobody else has it until it is removed, given back or lost. */
 export interface Taken {
@@ -17,6 +20,7 @@ export class OpenReceiver {
   /** How often the window was widened. */
   widenings = 0;
   #receiver: Receiver | undefined;
+  #clock: Clock | undefined;
   /** Delivered and not looked at yet. */
   #waiting = new Map<DeliveryToken, IncomingMessage>();
   /** Looked at, and in work. */
@@ -32,6 +36,7 @@ export class OpenReceiver {
 
   opened(receiver: Receiver, clock: Clock): void {
     this.#receiver = receiver;
+    this.#clock = clock;
     receiver.window(this.window);
     if (receiver.leaseMs !== undefined)
       this.#stopRenewing = renewing(clock, receiver.leaseMs / RENEWALS, () => this.#renew());
@@ -143,7 +148,8 @@ export class OpenReceiver {
     await this.#stopRenewing?.();
     const held = [...this.#waiting.keys(), ...this.#working, ...this.#kept];
     this.lost("all");
-    await this.#release(held);
+    // The broker may refuse it for now.
+    if (this.#clock !== undefined) await within(this.#clock, RELEASE_MS, this.#release(held));
     await this.#receiver?.close();
   }
 }

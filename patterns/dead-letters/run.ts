@@ -11,7 +11,7 @@ import { type RunResult, Tally } from "./run-result.ts";
 import type { Source } from "./source.ts";
 import { Standing } from "./standing.ts";
 import { Stillness } from "./stillness.ts";
-import { Pacer } from "./waiting.ts";
+import { Pacer, within } from "./waiting.ts";
 
 /** What a run works with. */
 export interface RunParts {
@@ -30,6 +30,8 @@ interface Work {
 
 /** How long to watch at a time. */
 const GLANCE_MS = 250;
+/** How long a run that is over waits for what the broker refuses to remove. */
+const END_MS = 5_000;
 
 /**
  * Does what a plan says: takes each entry into its own hands, so that nobody else has it, makes it safe elsewhere, and
@@ -54,6 +56,8 @@ export class Run {
   /** What is being made safe. */
   readonly #making = new Map<string, Promise<Outcome>>();
   readonly #underWay = new Set<Promise<void>>();
+  /** Since when the broker says that nothing can be taken or removed. */
+  #stalledSince: number | undefined;
 
   /** Throws `invalid` for wrong options. */
   constructor(parts: RunParts, options: RunOptions) {
@@ -97,12 +101,34 @@ export class Run {
     });
     try {
       await this.#work(holder);
-      await Promise.all(this.#underWay);
+      await this.#finished(holder);
       if (this.#pending.size > 0 && !this.#isOver) await this.#observe(holder);
     } finally {
-      await Promise.all(this.#underWay);
+      await this.#finished(holder);
       await holder.close();
     }
+  }
+
+  /** Resolves when nothing is under way, or, of a run that is over, only what the broker refuses. */
+  async #finished(holder: Holder): Promise<void> {
+    const endMs = Math.min(END_MS, this.#parts.patienceMs);
+    while (this.#underWay.size > 0 && !(this.#isOver && this.#stalledMs(holder) >= endMs)) {
+      await this.#someFinished(holder);
+    }
+  }
+
+  /** Waits for some of what is under way, and stops a run that the broker lets do nothing. */
+  async #someFinished(holder: Holder): Promise<void> {
+    const { internals, patienceMs } = this.#parts;
+    await within(internals.clock, GLANCE_MS, Promise.race(this.#underWay));
+    if (!this.#isOver && this.#stalledMs(holder) >= patienceMs) this.#tally.stop("error", holder.stalled);
+  }
+
+  /** For how long the broker has said that it does nothing; -1 if it does. */
+  #stalledMs({ stalled }: Holder): number {
+    const now = this.#parts.internals.clock.monotonic();
+    this.#stalledSince = stalled === undefined ? undefined : (this.#stalledSince ?? now);
+    return this.#stalledSince === undefined ? -1 : now - this.#stalledSince;
   }
 
   #isWanted(letter: DeadLetter): boolean {
@@ -133,7 +159,7 @@ export class Run {
         standing.disturbed();
         await this.#begin(holder, batch);
       } else if (this.#underWay.size > 0) {
-        await Promise.race(this.#underWay);
+        await this.#someFinished(holder);
       } else if (!this.#isOver && (await this.#nothingComes(stillness, standing))) {
         return;
       }

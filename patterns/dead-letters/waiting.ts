@@ -12,6 +12,16 @@ export async function pause(clock: Clock, ms: number, signal?: AbortSignal): Pro
   signal?.removeEventListener("abort", end);
 }
 
+/** Resolves when the work is over, or after so many milliseconds. Rejects if the work does before. */
+export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  try {
+    await Promise.race([work, pause(clock, ms, over.signal)]);
+  } finally {
+    over.abort();
+  }
+}
+
 const MOST_LATE_MS = 20;
 
 /** Lets so many pass per second, evenly. */

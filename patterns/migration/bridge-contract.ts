@@ -55,6 +55,8 @@ export interface BridgeStatus {
   readonly inHand: number;
   /** Left where they stood: the other broker refuses them. */
   readonly left: number;
+  /** Not moved because they do not match the filter of the source; see `ConsumerStatus.filtered`. */
+  readonly filtered: number;
   /** Messages that still stand at the source, as far as it was asked; undefined before. */
   readonly remaining: number | undefined;
   /** Messages per second, over the last seconds. */
@@ -71,6 +73,8 @@ export interface BridgeResult {
   readonly repeated: number;
   /** How many were left where they stood. */
   readonly left: number;
+  /** How many were not moved because they do not match the filter of the source. */
+  readonly filtered: number;
   /** The first hundred of them. */
   readonly leftMessages: readonly LeftMessage[];
   readonly durationMs: number;

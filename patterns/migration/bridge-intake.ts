@@ -20,6 +20,7 @@ export interface IntakeOwner {
   lost(tokens: readonly DeliveryToken[] | "all"): void;
   recall(tokens: readonly DeliveryToken[]): void;
   stalled(error: MessagingError | undefined): void;
+  filtered(count: number): void;
   /** Everything in hand, whose leases are to be kept. */
   tokens(): readonly DeliveryToken[];
 }
@@ -60,6 +61,7 @@ export class BridgeIntake {
       recall: (tokens) => owner.recall(tokens),
       stalled: (cause) => owner.stalled(cause),
       flowing: () => owner.stalled(undefined),
+      filtered: (count) => owner.filtered(count),
     };
     const options = { window, ordered, ...(subscription === undefined ? {} : { subscription }) };
     return new BridgeIntake(await internals.adapter.receive(source, options, sink), window, owner, internals);

@@ -15,6 +15,7 @@ import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
 import type { BridgeTally } from "./bridge-tally.ts";
 import type { BridgeWindow } from "./bridge-window.ts";
 import type { Pacer } from "./pacer.ts";
+import { within } from "./waiting.ts";
 
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
@@ -32,6 +33,8 @@ const HOPELESS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
 ]);
 /** More are not held apart: whoever refuses so many refuses all. */
 const MOST_LEFT = 10_000;
+/** How long a close waits for acknowledgements, which a broker may refuse for now, and for what it gives back. */
+const SETTLE_MS = 5_000;
 const AGAIN = { firstMs: 100, maxMs: 5_000 };
 
 /** The parts of a run. */
@@ -59,7 +62,7 @@ export class BridgeRun {
   #paused = false;
   #closing = false;
   #intake: BridgeIntake | undefined;
-  #idle: (() => void) | undefined;
+  #idle: { readonly holds: () => boolean; readonly done: () => void } | undefined;
   stalled: MessagingError | undefined = undefined;
 
   constructor(parts: RunParts) {
@@ -75,6 +78,10 @@ export class BridgeRun {
       recall: (tokens) => this.#recall(tokens),
       stalled: (error) => {
         this.stalled = error;
+      },
+      filtered: (count) => {
+        this.#parts.tally.filtered += count;
+        this.#parts.moved();
       },
       tokens: () => [...this.#held.keys()],
     });
@@ -252,26 +259,32 @@ export class BridgeRun {
   }
 
   #check(): void {
-    if (!this.#closing || this.#sending > 0) return;
-    for (const { state } of this.#held.values()) if (state === "acknowledging") return;
-    this.#idle?.();
+    if (this.#idle?.holds()) this.#idle.done();
+  }
+
+  /** Resolves when it holds after something ended. */
+  #until(holds: () => boolean): Promise<void> {
+    return new Promise((done) => {
+      this.#idle = { holds, done };
+      this.#check();
+    });
   }
 
   /** Waits for what is on its way, gives back the rest, and closes. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#applyWindow();
-    for (const timer of this.#timers) this.#parts.from.clock.cancel(timer);
+    const { clock } = this.#parts.from;
+    for (const timer of this.#timers) clock.cancel(timer);
     this.#timers.clear();
-    await new Promise<void>((resolve) => {
-      this.#idle = resolve;
-      this.#check();
-    });
+    await this.#until(() => this.#sending === 0);
+    const acknowledged = () => [...this.#held.values()].every(({ state }) => state !== "acknowledging");
+    await within(clock, SETTLE_MS, this.#until(acknowledged));
     const rest = [...this.#held.keys()];
     this.#held.clear();
     this.#lanes.clear();
     this.#parts.pacer.stop();
-    await this.#intake?.release(rest);
+    if (this.#intake !== undefined) await within(clock, SETTLE_MS, this.#intake.release(rest));
     await this.#intake?.close();
     this.#intake = undefined;
   }

@@ -10,6 +10,7 @@ export class BridgeTally {
   moved = 0;
   repeated = 0;
   left = 0;
+  filtered = 0;
   readonly leftMessages: LeftMessage[] = [];
   readonly #clock: Clock;
   #steps: { readonly at: number; readonly moved: number }[] = [];

@@ -132,10 +132,11 @@ class MessageBridge implements Bridge {
       this.#state = "ended";
       this.#tell();
     }
-    const { moved, repeated, left, leftMessages } = this.#tally;
+    const { moved, repeated, left, filtered, leftMessages } = this.#tally;
     const end = this.#error !== undefined ? "failed" : drained ? "drained" : "stopped";
     const durationMs = clock.monotonic() - begun;
-    return { end, moved, repeated, left, leftMessages: [...leftMessages], durationMs, error: this.#error };
+    const error = this.#error;
+    return { end, moved, repeated, left, filtered, leftMessages: [...leftMessages], durationMs, error };
   }
 
   /** Until the source is empty, or it is stopped. Resolves with whether it is empty. */
@@ -194,7 +195,7 @@ class MessageBridge implements Bridge {
   }
 
   status(): BridgeStatus {
-    const { moved, repeated, left } = this.#tally;
+    const { moved, repeated, left, filtered } = this.#tally;
     return {
       source: addressName(this.#ends.source),
       target: addressName(this.#ends.target),
@@ -203,6 +204,7 @@ class MessageBridge implements Bridge {
       repeated,
       inHand: (this.#run?.held ?? 0) - (this.#run?.left ?? 0),
       left,
+      filtered,
       remaining: this.#remaining,
       rate: this.#tally.rate(),
       stalled: this.#run?.stalled,

@@ -34,7 +34,7 @@ async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLetters
     }
   };
   const ignore = (): void => {};
-  const sink = { deliver, lost: ignore, recall: ignore, stalled: ignore, flowing: ignore };
+  const sink = { deliver, lost: ignore, recall: ignore, stalled: ignore, flowing: ignore, filtered: ignore };
   const receiver = await adapter.receive(address, { window: MOST_HELD, ordered: false }, sink);
   try {
     while (tokens.length < ready && clock.monotonic() - last < STILL_MS) await pause(clock, LOOK_EVERY_MS);

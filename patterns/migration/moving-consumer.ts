@@ -107,6 +107,7 @@ export class MovingConsumer implements Consumer {
       retried: sum("retried"),
       postponed: sum("postponed"),
       deadLettered: sum("deadLettered"),
+      filtered: sum("filtered"),
       released: sum("released"),
       fenced: sum("fenced"),
       abandoned: sum("abandoned"),
@@ -114,4 +115,4 @@ export class MovingConsumer implements Consumer {
   }
 }
 
-type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "released" | "fenced" | "abandoned";
+type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "filtered" | "released" | "fenced" | "abandoned";

@@ -33,12 +33,16 @@ export function keepingSink<Native>() {
   const kept: IncomingMessage<Native>[] = [];
   const lost: MessagingError[] = [];
   const stalled: MessagingError[] = [];
+  const counts = { filtered: 0 };
   const sink: DeliverySink<Native> = {
     deliver: (batch) => void kept.push(...batch),
     lost: (_tokens, cause) => void lost.push(cause),
     recall: () => undefined,
     stalled: (cause) => void stalled.push(cause),
     flowing: () => undefined,
+    filtered: (count) => {
+      counts.filtered += count;
+    },
   };
-  return { kept, lost, stalled, sink, ids: () => kept.map(({ id }) => id) };
+  return { kept, lost, stalled, counts, sink, ids: () => kept.map(({ id }) => id) };
 }

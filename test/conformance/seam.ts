@@ -108,6 +108,8 @@ export class Inbox implements DeliverySink {
 
   flowing(): void {}
 
+  filtered(): void {}
+
   stalled(_cause: MessagingError): void {
     // The receiver goes on trying; what the case waits for then comes or does not.
   }

@@ -77,7 +77,7 @@ describe("create", () => {
   });
 
   test("a changed filter lets everything through before it lets through less", async () => {
-    const { aws, declare, subscription } = await made();
+    const { aws, errors, declare, subscription } = await made();
     Object.assign(subscription, { FilterPolicyScope: "MessageBody", FilterPolicy: '{"total":[{"numeric":[">",5]}]}' });
     expect(await declare("create", wanted({ filter: "geo.*" }))).toEqual([]);
     const steps = aws
@@ -88,8 +88,12 @@ describe("create", () => {
       ["FilterPolicyScope", "MessageAttributes"],
       ["FilterPolicy", '{"anybroker-routing-key":[{"prefix":"geo."}]}'],
     ]);
+    // What waits is judged by what SNS cannot see of the new one.
+    expect(said(errors)).toMatch(/^subscription "billing" of topic "placed" had another filter policy .* is deleted/);
     expect(await declare("create", wanted({ filter: "#" }))).toEqual([]);
     expect(subscription.FilterPolicy).toBe("{}");
+    expect(await declare("create", wanted({ filter: "geo.#" }))).toEqual([]);
+    expect(errors).toHaveLength(1);
   });
 
   test("a filter policy that SNS writes in another way is left alone", async () => {

@@ -20,7 +20,7 @@ export function wanted(given: Partial<SubscriptionDeclaration> = {}): Omit<Topol
 
 /** An account with an adapter onto it. */
 export async function account(options: SqsOptions = {}) {
-  const { aws, adapter } = await opened(options);
+  const { aws, adapter, errors } = await opened(options);
   const standing = new ScriptedAccount(aws);
   const declare = (mode: Topology["mode"], topology = wanted()) => adapter.declare({ ...topology, mode });
   /** Everything that was asked to be changed since it was asked for last. */
@@ -31,7 +31,7 @@ export async function account(options: SqsOptions = {}) {
     seen = all.length;
     return fresh;
   };
-  return { aws, adapter, standing, declare, changes };
+  return { aws, adapter, errors, standing, declare, changes };
 }
 
 /** An account on which everything was made. */

@@ -1,9 +1,9 @@
-import type { MessageAttributeValue } from "@aws-sdk/client-sqs";
+import type { Message, MessageAttributeValue } from "@aws-sdk/client-sqs";
 import { createBroker, type SubscribeOptions, topic } from "anybroker";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { bringing, Feed, received } from "./feed.ts";
-import { eventually, unopened } from "./opened.ts";
-import { headersOf } from "./outgoing.ts";
+import { eventually, opened, send, unopened } from "./opened.ts";
+import { headersOf, outgoing } from "./outgoing.ts";
 import { topicArn } from "./scripted-account.ts";
 
 describe("events", () => {
@@ -14,7 +14,7 @@ describe("events", () => {
     const feed = new Feed(aws);
     const handled: unknown[] = [];
     const broker = createBroker(adapter, { declare: "none" });
-    broker.subscribe(
+    const consumer = broker.subscribe(
       placed,
       "billing",
       (body, { id, headers, routingKey }) => void handled.push({ body, id, headers: { ...headers }, routingKey }),
@@ -22,7 +22,7 @@ describe("events", () => {
     );
     onTestFinished(() => broker.stop({ timeoutMs: 1 }));
     await broker.start();
-    return { aws, feed, handled };
+    return { aws, feed, handled, consumer };
   }
 
   test("without raw delivery are taken out of SNS's envelope, ours and those of others", async () => {
@@ -65,8 +65,8 @@ describe("events", () => {
     ]);
   });
 
-  test("that SNS could not keep away for a filter are deleted unhandled", async () => {
-    const { feed, handled, aws } = await subscribed({ filter: "geo.*.ny" });
+  test("that SNS could not keep away for a filter are deleted unhandled, and counted", async () => {
+    const { feed, handled, aws, consumer } = await subscribed({ filter: "geo.*.ny" });
     const body = Buffer.from('{"n":1}');
     const keys = ["geo.us.ny", "geo.us.la", "geo.us"];
     feed.give(
@@ -75,6 +75,26 @@ describe("events", () => {
     );
     await eventually(() => aws.entries("DeleteMessageBatch").length === 3);
     expect(handled).toMatchObject([{ id: "e-0" }]);
+    await eventually(() => consumer.status().filtered === 2);
+    expect(consumer.status()).toMatchObject({ started: 1, fenced: 0 });
+  });
+
+  test("that were sent to the subscription itself are handled, whatever its filter says", async () => {
+    const { feed, handled, consumer } = await subscribed({ filter: "geo.*.ny" });
+    const { aws, adapter } = await opened();
+    const copy = outgoing({ id: "copy", routingKey: "geo.us.la", body: Buffer.from('{"n":1}') });
+    const of = { kind: "subscription", topic: "placed", name: "billing" } as const;
+    const places = [of, { kind: "dead-letters", of }, { kind: "suspects", of }] as const;
+    for (const to of places) expect(await send(adapter, [copy], to)).toEqual([{ status: "confirmed" }]);
+    const sent = aws.inputs("SendMessage") as unknown as readonly Message[];
+    const messages = sent.map(({ MessageAttributes = {} }, index) => ({
+      ...received({ id: `copy-${index}` }),
+      Body: '{"n":1}',
+      MessageAttributes,
+    }));
+    feed.give("placed_-billing", bringing(...messages));
+    await eventually(() => handled.length === places.length);
+    expect(consumer.status().filtered).toBe(0);
   });
 
   test("that came by another filter, or from somebody who has none, are handled and not thrown away", async () => {

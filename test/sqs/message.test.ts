@@ -99,7 +99,7 @@ describe("a message on SQS", () => {
   });
 
   test("the time at which it is due travels where the broker cannot delay", () => {
-    const { headers } = decodeMessage(received(encodeMessage(outgoing(), 1_234)));
+    const { headers } = decodeMessage(received(encodeMessage(outgoing(), { dueAt: 1_234 })));
     expect(headers[HEADER.dueAt]).toBe("1234");
   });
 

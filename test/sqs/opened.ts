@@ -7,6 +7,7 @@ import type {
   OutgoingMessage,
   Receiver,
   SendResult,
+  SubscriptionDeclaration,
 } from "../../core/adapter.ts";
 import type { Address, QueueAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
@@ -104,12 +105,31 @@ export class Inbox implements DeliverySink {
   flowing(): void {
     this.said.push("flowing");
   }
+
+  filtered(count: number): void {
+    this.said.push(`filtered ${count}`);
+  }
 }
 
-export async function receiving(adapter: SqsAdapter, window = 10): Promise<{ inbox: Inbox; receiver: Receiver }> {
+/** Takes from the orders, or from a subscription as it is declared. */
+export async function receiving(
+  adapter: SqsAdapter,
+  window = 10,
+  subscription?: SubscriptionDeclaration,
+): Promise<{ inbox: Inbox; receiver: Receiver }> {
   const inbox = new Inbox();
-  const receiver = await adapter.receive(ORDERS, { window, ordered: false }, inbox);
+  const options = { window, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
+  const receiver = await adapter.receive(subscription?.address ?? ORDERS, options, inbox);
   return { inbox, receiver };
+}
+
+/** A receiver that holds what one poll brought. */
+export async function holding(count: number, options: SqsOptions = {}) {
+  const { aws, adapter, signals } = await opened(options);
+  aws.next("ReceiveMessage", brings(count));
+  const { inbox, receiver } = await receiving(adapter, count);
+  await eventually(() => inbox.messages.length === count);
+  return { aws, adapter, signals, inbox, receiver, tokens: inbox.messages.map(({ token }) => token) };
 }
 
 /** What a poll brings: so many messages, each received so often. */

@@ -1,21 +1,9 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import type { SqsOptions } from "../../adapters/sqs/index.ts";
-import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
-import { brings, eventually, opened, receiving } from "./opened.ts";
+import type { DeliveryToken } from "../../core/adapter.ts";
+import { brings, eventually, holding, opened, receiving } from "./opened.ts";
 import { entriesOf } from "./scripted-aws.ts";
 
 const HOUR_MS = 60 * 60 * 1_000;
-
-const tokensOf = (messages: readonly IncomingMessage[]): DeliveryToken[] => messages.map(({ token }) => token);
-
-/** A receiver that holds what one poll brought. */
-async function holding(count: number, options: SqsOptions = {}) {
-  const { aws, adapter } = await opened(options);
-  aws.next("ReceiveMessage", brings(count));
-  const { inbox, receiver } = await receiving(adapter, count);
-  await eventually(() => inbox.messages.length === count);
-  return { aws, adapter, inbox, receiver, tokens: tokensOf(inbox.messages) };
-}
 
 function clock(): void {
   vi.useFakeTimers({ toFake: ["Date", "performance"], now: Date.now() });
@@ -160,10 +148,16 @@ describe("settling", () => {
     expect(aws.requests.filter(({ action }) => /Delete|Change/.test(action))).toHaveLength(1);
   });
 
-  test("never rejects, and is not taken for done, while nothing answers", async () => {
-    const { aws, receiver, tokens } = await holding(1);
+  test("never rejects, and is not taken for done, while nothing answers until the close", async () => {
+    const { aws, receiver, inbox, tokens } = await holding(1);
     aws.on("DeleteMessageBatch", () => "cut");
-    expect(await receiver.settle(tokens.map((token) => ({ token, action: "ack" })))).toEqual(["fenced"]);
+    const settled = receiver.settle(tokens.map((token) => ({ token, action: "ack" })));
+    await eventually(() => inbox.said.includes("stalled"));
+    expect(inbox.causes[0]).toMatchObject({ code: "unreachable" });
+    await receiver.close();
+    expect(await settled).toEqual(["fenced"]);
+    // Nobody else is to have it sooner than its lease says: it was handled.
+    expect(aws.inputs("ChangeMessageVisibilityBatch")).toEqual([]);
   });
 
   test("gathers deletes while one is under way, and lets ten go at once", async () => {

@@ -10,7 +10,7 @@ import { describeAddress, type SubscriptionAddress } from "../../../core/address
 import { MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../clients.ts";
 import { asMessagingError } from "../errors.ts";
-import { filterPolicy } from "../filter-policy.ts";
+import { filterPolicy, isReadOn } from "../filter-policy.ts";
 import type { Place, Registry } from "../registry.ts";
 import type { Problems } from "./problems.ts";
 import { allowTopic } from "./queue-policy.ts";
@@ -40,12 +40,20 @@ export class Subscriptions {
   readonly #registry: Registry;
   readonly #queues: Queues;
   readonly #work: WorkQueues;
+  readonly #notice: (error: MessagingError) => void;
 
-  constructor(clients: Clients, registry: Registry, queues: Queues, work: WorkQueues) {
+  constructor(
+    clients: Clients,
+    registry: Registry,
+    queues: Queues,
+    work: WorkQueues,
+    notice: (error: MessagingError) => void,
+  ) {
     this.#clients = clients;
     this.#registry = registry;
     this.#queues = queues;
     this.#work = work;
+    this.#notice = notice;
   }
 
   /** A subscription that stands is made to be as declared, or found different; `problems` gets whatever is wrong. */
@@ -84,7 +92,7 @@ export class Subscriptions {
         throw new MessagingError("not-found", `${describeAddress(address)}: ${problem}`);
       }
       if (standing === undefined) await this.#subscribe(topic, queue, policy);
-      else if (create) await this.#mend(standing, policy);
+      else if (create) await this.#mend(address, standing, filter);
       else
         for (const attribute of await this.#differences(standing, policy)) {
           problems.add(different(address, attribute));
@@ -120,8 +128,9 @@ export class Subscriptions {
     return wanted.filter(({ name, value }) => !sameJson(Attributes[name] ?? DEFAULTS[name], value));
   }
 
-  async #mend(subscription: string, policy: string | undefined): Promise<void> {
-    for (const { name, value } of await this.#differences(subscription, policy)) {
+  async #mend(address: SubscriptionAddress, subscription: string, filter: string | undefined): Promise<void> {
+    for (const { name, value } of await this.#differences(subscription, filterPolicy(filter))) {
+      if (name === "FilterPolicy" && isReadOn(filter)) this.#notice(changed(address));
       // SNS refuses a scope that the standing policy does not fit. Until it has its own, everything is let through, and
       // looked at while reading.
       if (name === "FilterPolicyScope") await this.#set(subscription, { name: "FilterPolicy", value: "{}" });
@@ -154,6 +163,12 @@ export class Subscriptions {
 
 function different(address: SubscriptionAddress, { name, value }: SubscriptionAttribute): MessagingError {
   return new MessagingError("conflict", `${describeAddress(address)} ${FOUND[name]}; set its ${name} to ${value}`);
+}
+
+function changed(address: SubscriptionAddress): MessagingError {
+  const what = "had another filter policy on SNS, and is given that of its filter";
+  const then = "what waits in its queue and begins as the filter does is deleted where it does not match";
+  return new MessagingError("conflict", `${describeAddress(address)} ${what}: ${then}, and counted as filtered`);
 }
 
 /** AWS may write a policy in another way than it was given. */

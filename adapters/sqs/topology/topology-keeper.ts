@@ -15,11 +15,12 @@ export class TopologyKeeper {
   readonly #topics: Topics;
   readonly #subscriptions: Subscriptions;
 
-  constructor(clients: Clients, registry: Registry, settings: Settings) {
+  /** `notice` is told what people should know of what was changed. */
+  constructor(clients: Clients, registry: Registry, settings: Settings, notice: (error: MessagingError) => void) {
     const queues = new Queues(clients, registry, settings);
     this.#work = new WorkQueues(queues, settings.maxReceives);
     this.#topics = new Topics(clients, registry, settings);
-    this.#subscriptions = new Subscriptions(clients, registry, queues, this.#work);
+    this.#subscriptions = new Subscriptions(clients, registry, queues, this.#work, notice);
   }
 
   /** Every problem found. Rejects with `unreachable` if it could not look. */

@@ -10,6 +10,7 @@ import {
   type Settlement,
   SYSTEM_PREFIX,
 } from "../../../core/index.ts";
+import { routingMatches } from "../../../core/routing.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
 import { Inbox } from "../../conformance/seam.ts";
 
@@ -128,6 +129,7 @@ export const acksOnDelivery: Breakage = (inner) =>
         recall: () => {},
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
       };
       receiver = await inner.receive(from, options, acking);
       void receiver.settle(early);
@@ -167,6 +169,44 @@ export const ignoresFilters: Breakage = (inner) =>
         subscriptions: topology.subscriptions.map(({ filter: _, ...subscription }) => subscription),
       }),
   });
+
+/** Applies the filter of a subscription to everything that it takes, copies included, and counts that. */
+export const filtersCopies: Breakage = (inner) => filtersWhileReading(inner, () => true, true);
+
+/** Applies the filter of a subscription to what waits, and says nothing. */
+export const filtersInSilence: Breakage = (inner) => {
+  const isFirst = ({ headers }: IncomingMessage): boolean =>
+    headers[HEADER.attempts] === undefined && headers[HEADER.replays] === undefined;
+  return filtersWhileReading(inner, isFirst, false);
+};
+
+function filtersWhileReading(inner: Adapter, judged: (message: IncomingMessage) => boolean, counts: boolean): Adapter {
+  return delegate(inner, {
+    async receive(from, options, sink) {
+      const filter = options.subscription?.filter ?? "#";
+      const early: Settlement[] = [];
+      let receiver: Receiver | undefined;
+      const reading: DeliverySink = {
+        deliver(batch) {
+          const surplus = batch.filter((message) => judged(message) && !routingMatches(filter, message.routingKey));
+          sink.deliver(batch.filter((message) => !surplus.includes(message)));
+          if (counts) sink.filtered(surplus.length);
+          const settlements = surplus.map(({ token }) => ({ token, action: "ack" }) as const);
+          if (receiver === undefined) early.push(...settlements);
+          else void receiver.settle(settlements);
+        },
+        lost: (tokens, cause) => sink.lost(tokens, cause),
+        recall: (tokens) => sink.recall(tokens),
+        stalled: (cause) => sink.stalled(cause),
+        flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
+      };
+      receiver = await inner.receive(from, options, reading);
+      void receiver.settle(early);
+      return receiver;
+    },
+  });
+}
 
 /** Creates what is sent to. */
 export const createsWhatIsMissing: Breakage = (inner) =>
@@ -238,6 +278,7 @@ function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => 
         recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
       }),
   });
 }

@@ -86,7 +86,7 @@ describeKafka("messages on Kafka", (broker) => {
     expect(seen[0]?.partition).toBe(seen[1]?.partition);
   });
 
-  test("pass a subscription by whose filter they do not match, unless they were sent to it alone", async () => {
+  test("pass a subscription by whose filter they do not match, and are counted, unless they were sent to it alone", async () => {
     const subscription = subscriptionOf(named("filtered"), "us", "geo.us.#");
     const { address } = subscription;
     expect(await session.adapter.declare(topology({ subscriptions: [subscription] }))).toEqual([]);
@@ -96,7 +96,7 @@ describeKafka("messages on Kafka", (broker) => {
       ...keys.map((routingKey, n) => message(`e-${n}`, { routingKey })),
     );
     await session.send(address, message("copy", { routingKey: "geo.ca" }));
-    const { kept, sink, ids } = keepingSink();
+    const { kept, counts, sink, ids } = keepingSink();
     const receiver = await session.adapter.receive(address, { window: 5, ordered: false, subscription }, sink);
     await until("those that match", 30_000, () => expect(ids().sort()).toEqual(["copy", "e-0", "e-3"]));
     await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
@@ -105,6 +105,7 @@ describeKafka("messages on Kafka", (broker) => {
     });
     await receiver.close();
     expect(kept.map(({ routingKey }) => routingKey).sort()).toEqual(["geo.ca", "geo.us", "geo.us.ny"]);
+    expect(counts.filtered).toBe(2);
   });
 
   test("are counted until they are settled, in whatever order", async () => {

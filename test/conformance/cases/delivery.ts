@@ -6,6 +6,7 @@ import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { callers, mustSucceed, publish, sendAll } from "../publishing.ts";
 import { supports } from "../refusals.ts";
 import { WorkerProcess } from "../workers/worker-process.ts";
+import { changedFilter } from "./changed-filter.ts";
 import { works } from "./works.ts";
 
 async function competing(context: CaseContext): Promise<void> {
@@ -203,4 +204,5 @@ export const delivery: readonly ConformanceCase[] = [
   { number: "9b", title: "20 destinations × 100 messages", run: manyDestinations },
   { number: "10a", title: "routing filter: exactly the matching messages", needsTopics: true, run: routingFilter },
   { number: "10b", title: "rewind to a time", run: rewind },
+  ...changedFilter,
 ];

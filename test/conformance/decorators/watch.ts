@@ -89,6 +89,7 @@ function watchSink<Native>(sink: DeliverySink<Native>, traffic: Traffic): Delive
     recall: (tokens) => sink.recall(tokens),
     stalled: (cause) => sink.stalled(cause),
     flowing: () => sink.flowing(),
+    filtered: (count) => sink.filtered(count),
   };
 }
 

@@ -10,6 +10,7 @@ import {
   type Receiver,
 } from "../../../core/index.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
+import { refusesAcks } from "../refuses-acks.ts";
 import { withoutBrowse } from "./adapters.ts";
 import { burials, Graveyard } from "./graveyard.ts";
 
@@ -40,6 +41,7 @@ function losing(inner: Adapter, after: number): Adapter {
         recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
       };
       receiver = await inner.receive(from, options, told);
       return receiver;
@@ -103,7 +105,7 @@ test("what somebody else holds is waited for as long as there is patience, and t
   const yard = await Graveyard.open({ name: "memory", adapter: () => adapter }, { dead: { patienceMs: 300 } });
   await yard.bury(SELECTED);
   const { plan, run } = await yard.dead.replay("all");
-  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {} };
+  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {}, filtered() {} };
   const from = { kind: "dead-letters", of: yard.address } as const;
   const other = await adapter.receive(from, { window: 5, ordered: false }, sink);
   await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });
@@ -173,4 +175,29 @@ test("messages that are refused one by one stand as before, and the others go", 
     }
     return (index, result) => report(kept[index] as number, result);
   }
+});
+
+test("a broker that lets nothing be removed ends the run when its patience is over, and everything stands", async () => {
+  const space = memorySpace();
+  const adapter = () => refusesAcks(memory({ space }));
+  const yard = await Graveyard.open({ name: "memory", adapter }, { dead: { patienceMs: 300 } });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  await expect(run()).resolves.toMatchObject({ done: 0, stopped: "error", error: { code: "unauthorized" } });
+  expect(await yard.dead.count("all")).toMatchObject({ count: 20, complete: true });
+  await yard.stop();
+});
+
+test("a run that is cancelled waits no longer than its patience for what cannot be removed", async () => {
+  const space = memorySpace();
+  const adapter = () => refusesAcks(memory({ space }));
+  const yard = await Graveyard.open({ name: "memory", adapter }, { dead: { patienceMs: 1_000 } });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  const cancel = new AbortController();
+  const running = run({ signal: cancel.signal });
+  await yard.until("something to be sent back", () => yard.sentBack().length > 0);
+  cancel.abort();
+  await expect(running).resolves.toMatchObject({ done: 0, stopped: "cancelled" });
+  await yard.stop();
 });

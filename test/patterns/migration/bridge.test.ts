@@ -13,7 +13,9 @@ import { bridge } from "anybroker/migration";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { eventually } from "../../eventually.ts";
+import { refusesAcks } from "../refuses-acks.ts";
 import { started, twoBrokers } from "./brokers.ts";
 
 const orders = queue<{ n: number }>("orders", { key: ({ n }) => `k${n % 10}` });
@@ -29,6 +31,39 @@ test("moves everything, with id, key, headers and content type, and drains the s
   to.consume(orders, (_, delivery) => void seen.set(delivery.id, delivery));
   await eventually(() => expect(seen.size).toBe(2_500));
   expect(seen.get("id-17")).toMatchObject({ key: "k7", headers: { color: "red" }, attempt: 1 });
+});
+
+test("stops though its source takes no acknowledgement, and says why meanwhile", async () => {
+  const space = memorySpace();
+  const from = await started(refusesAcks(memory({ space })), [orders]);
+  const to = await started(memory(), [orders]);
+  for (let n = 0; n < 3; n++) await from.send(orders, { n });
+  const moving = bridge(from, to, { source: orders });
+  const run = moving.run();
+  await eventually(() => expect(moving.status()).toMatchObject({ stalled: { code: "unauthorized" }, inHand: 3 }));
+  await moving.stop();
+  expect(await run).toMatchObject({ end: "stopped", moved: 0, repeated: 3 });
+  expect(await from.depth(orders)).toMatchObject({ ready: 3 });
+  expect(await to.depth(orders)).toMatchObject({ ready: 3 });
+});
+
+test("says how many the filter of its source kept from being moved", async () => {
+  const placed = topic<object>("placed");
+  const billing = subscription(placed, "billing", { filter: "order.*" });
+  const inner = memory();
+  // As an adapter does that applies filters while reading.
+  const reading = delegate(inner, {
+    receive(source, options, sink) {
+      sink.filtered(2);
+      return inner.receive(source, options, sink);
+    },
+  });
+  const from = await started(reading, [placed, billing]);
+  const to = await started(memory(), [placed, billing]);
+  await from.publish(placed, {}, { routingKey: "order.paid" });
+  const moving = bridge(from, to, { source: billing });
+  expect(await moving.run()).toMatchObject({ end: "drained", moved: 1, left: 0, filtered: 2 });
+  expect(moving.status()).toMatchObject({ filtered: 2 });
 });
 
 test("moves a body that nobody can decode, and keeps when it was published and how often it was tried", async () => {

@@ -1,10 +1,32 @@
 import { deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { createBroker, topic } from "../../../../core/index.ts";
+import { createBroker, deadLetter, topic } from "../../../../core/index.ts";
 import { freshName, type Grounds, type Order, until } from "../graveyard.ts";
 
 /** Subscriptions. */
 export function topicCases(grounds: () => Grounds): void {
+  test("are sent back and handled, though the filter that let them in has changed", async (context) => {
+    const { withoutTopics } = grounds();
+    if (withoutTopics !== undefined) context.skip(`NOT RUN: ${withoutTopics}`);
+    const placed = topic<Order>(freshName(grounds(), "placed"));
+    const events = ["order.paid", "order.created", "order.sent"];
+    const failing = createBroker(grounds().adapter());
+    const before = failing.subscribe(placed, "billing", () => deadLetter("down"), { filter: "order.*" });
+    await failing.start();
+    for (const routingKey of events) await failing.publish(placed, { n: 1 }, { id: routingKey, routingKey });
+    await until("their deaths", () => before.status().deadLettered === events.length);
+    await failing.stop({ timeoutMs: 5_000 });
+    const handled: string[] = [];
+    const broker = createBroker(grounds().adapter());
+    broker.subscribe(placed, "billing", (_, { id }) => void handled.push(id), { filter: "*.created" });
+    await broker.start();
+    const { run } = await deadLetters(broker, placed, "billing").replay("all");
+    await expect(run()).resolves.toMatchObject({ done: events.length });
+    await until("all of them", () => handled.length >= events.length);
+    expect(handled.toSorted()).toEqual(events.toSorted());
+    await broker.stop({ timeoutMs: 5_000 });
+  });
+
   test("are sent back to it, and to no other", async (context) => {
     const { withoutTopics } = grounds();
     if (withoutTopics !== undefined) context.skip(`not applicable: ${withoutTopics}`);

@@ -70,6 +70,7 @@ export function mortal(inner: Adapter, death: Death): Adapter {
         recall: (tokens) => sink.recall(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
+        filtered: (count) => sink.filtered(count),
       });
       return {
         leaseMs: receiver.leaseMs,
