@@ -43,6 +43,13 @@ export interface RabbitMQOptions {
    */
   readonly deliveryLimit?: number;
   /**
+   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on consumers ask for this themselves,
+   * which counts before rabbitmq.conf and policies; default 2,147,483,647, 24.8 days. Before 4.3 it tells anybroker what
+   * the server has as `consumer_timeout`; default 1,800,000, as RabbitMQ's own. A delivery is given back before it is
+   * over, so a handler of an unordered destination may run for no longer: at start a longer `timeoutMs` is refused.
+   */
+  readonly consumerTimeoutMs?: number;
+  /**
    * More arguments for the work queues declared here, as in `{ "x-quorum-initial-group-size": 5 }`. Those that
    * anybroker sets itself are refused. Part of a queue for good: a changed value is a `conflict` at the next start, so
    * prefer RabbitMQ's policies.
@@ -66,6 +73,7 @@ export interface Settings {
   readonly reconnectFirstMs: number;
   readonly reconnectMaxMs: number;
   readonly deliveryLimit: number;
+  readonly consumerTimeoutMs: number | undefined;
   readonly queueArguments: Readonly<Record<string, string | number | boolean>>;
   readonly connectionName: string;
 }
@@ -84,6 +92,7 @@ const OPTIONS = [
   "requestTimeoutMs",
   "reconnect",
   "deliveryLimit",
+  "consumerTimeoutMs",
   "queueArguments",
   "connectionName",
 ];
@@ -131,6 +140,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     reconnectFirstMs: reconnect.firstMs ?? 100,
     reconnectMaxMs: reconnect.maxMs ?? Math.max(3_000, reconnect.firstMs ?? 0),
     deliveryLimit: options.deliveryLimit ?? 100,
+    consumerTimeoutMs: options.consumerTimeoutMs,
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
   };
@@ -140,6 +150,9 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS);
   checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS);
   checkInteger(`${WHERE} { deliveryLimit }`, settings.deliveryLimit, 1);
+  if (settings.consumerTimeoutMs !== undefined) {
+    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, LONGEST_TIMEOUT_MS);
+  }
   return settings;
 }
 

@@ -16,6 +16,7 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
+import type { LearnedLimit } from "./hold-limit.ts";
 import { KnownThings, missing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
 import { queueName } from "./names.ts";
@@ -43,6 +44,7 @@ export class Session {
   readonly #receivers = new Set<QueueReceiver>();
   /** What was declared and is declared again after a loss; once each. */
   readonly #topologies = new Map<string, Topology>();
+  readonly #learnedLimits = new Map<string, LearnedLimit>();
   #redeclaring: Promise<void> | undefined;
   #isUp = true;
   #isBlocked = false;
@@ -124,17 +126,24 @@ export class Session {
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
     const read: MessageReader =
       from.kind === "dead-letters"
-        ? (message, token) => incomingDeadLetter(from.of, message, token)
-        : (message, token) => incoming(message, token);
+        ? (message, token, redeliveries) => incomingDeadLetter(from.of, message, token, redeliveries)
+        : incoming;
     const receiver = new QueueReceiver(
       {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
+        consumerTimeoutMs: this.#settings.consumerTimeoutMs,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
         closed: (closed) => void this.#receivers.delete(closed),
       },
       new ReceiverLink(this.#settings, () => this.#consuming.current),
-      { queue: queueName(from), ordered: options.ordered, read },
+      {
+        queue: queueName(from),
+        ordered: options.ordered,
+        read,
+        handlerTimeoutMs: options.handlerTimeoutMs,
+        learned: this.#learnedLimit(from),
+      },
       options.window,
       sink,
     );
@@ -148,6 +157,13 @@ export class Session {
     // Lost while it subscribed, and perhaps restored before that was seen.
     receiver.resume();
     return receiver;
+  }
+
+  #learnedLimit(from: Source): LearnedLimit {
+    const work = queueName(from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from);
+    const learned = this.#learnedLimits.get(work) ?? { ms: undefined };
+    this.#learnedLimits.set(work, learned);
+    return learned;
   }
 
   async depth(of: Address): Promise<Depth> {

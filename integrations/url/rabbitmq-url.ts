@@ -16,6 +16,7 @@ export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
     requestTimeoutMs: timeoutMs(),
     reconnect: reconnect(),
     deliveryLimit: integer(1),
+    consumerTimeoutMs: timeoutMs(1_000),
     queueArguments: names(scalar()),
     connectionName: text(),
     url: elsewhere("it is the URL itself"),
