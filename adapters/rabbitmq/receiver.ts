@@ -26,7 +26,7 @@ export interface ReceiverHost {
   readonly consumerTimeoutMs: number | undefined;
   notice(error: MessagingError): void;
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
-  restore(): Promise<void>;
+  restore(): Promise<unknown>;
   closed(receiver: QueueReceiver): void;
 }
 

@@ -17,16 +17,18 @@ import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { LearnedLimit } from "./hold-limit.ts";
-import { KnownThings, missing } from "./known.ts";
+import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
-import { queueName } from "./names.ts";
+import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueReceiver } from "./receiver.ts";
 import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
-import { establish } from "./topology.ts";
+import { madeAgain, survey } from "./survey.ts";
+import { bindSubscriptions, establish } from "./topology.ts";
+import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
 
@@ -42,10 +44,13 @@ export class Session {
   readonly #publishing: SupervisedLink;
   readonly #consuming: SupervisedLink;
   readonly #receivers = new Set<QueueReceiver>();
+  /** What each receiver needs on the broker. */
+  readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
+  readonly #watch: TopologyWatch;
   /** What was declared and is declared again after a loss; once each. */
   readonly #topologies = new Map<string, Topology>();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
-  #redeclaring: Promise<void> | undefined;
+  #redeclaring: Promise<boolean> | undefined;
   #isUp = true;
   #isBlocked = false;
   #isClosed = false;
@@ -58,7 +63,16 @@ export class Session {
       () => this.#restore(),
       settings.requestTimeoutMs,
     );
-    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs);
+    this.#watch = new TopologyWatch({
+      requestTimeoutMs: settings.requestTimeoutMs,
+      link: () => this.#consuming.current,
+      consumed: () => [...this.#receivers].flatMap((receiver) => this.#helpers.get(receiver) ?? []),
+      isDeclared: (thing) => this.#known.isDeclared(thing),
+      restore: () => this.#restore(),
+      bindAgain: () => this.#bindAgain(),
+      notice: (error) => this.#signals.notice(error),
+    });
+    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs, () => this.#watch.delayed());
     const events = {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
@@ -97,6 +111,7 @@ export class Session {
       await this.close();
       throw result.reason;
     }
+    this.#watch.start();
   }
 
   async declare(topology: Topology): Promise<readonly MessagingError[]> {
@@ -148,6 +163,7 @@ export class Session {
       sink,
     );
     this.#receivers.add(receiver);
+    this.#helpers.set(receiver, helpersOf(from));
     try {
       await receiver.open(this.#linkOrThrow());
     } catch (error) {
@@ -191,6 +207,7 @@ export class Session {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#watch.stop();
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
@@ -223,26 +240,42 @@ export class Session {
     this.#signals.up();
   }
 
-  /** Declares everything again where that is allowed, once for all who ask meanwhile. */
-  #restore(): Promise<void> {
+  /** Declares everything again where that is allowed, once for all who ask meanwhile, and tells whether it could ask. */
+  #restore(): Promise<boolean> {
     this.#redeclaring ??= this.#redeclare().finally(() => {
       this.#redeclaring = undefined;
     });
     return this.#redeclaring;
   }
 
-  async #redeclare(): Promise<void> {
+  async #redeclare(): Promise<boolean> {
     const link = this.#consuming.current;
-    if (link === undefined) return;
+    if (link === undefined) return false;
     try {
+      const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
+      for (const thing of gone) this.#known.forget(thing);
       for (const topology of this.#topologies.values()) {
         const problems = await establish(link, topology, this.#settings, this.#known);
         for (const problem of problems) this.#signals.notice(problem);
       }
+      for (const thing of gone) if (this.#known.has(thing)) this.#signals.notice(madeAgain(thing));
+      return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
       // Whatever could not be asked on a connection that stands shows that it does not.
       link.cut();
+      return false;
+    }
+  }
+
+  async #bindAgain(): Promise<void> {
+    const link = this.#consuming.current;
+    if (link === undefined) return;
+    try {
+      for (const topology of this.#topologies.values())
+        await bindSubscriptions(link, topology, this.#settings, this.#known);
+    } catch {
+      // The connection is gone, and everything is declared again with the next.
     }
   }
 
@@ -257,4 +290,13 @@ export class Session {
     this.#isBlocked = false;
     this.#signals.unblocked();
   }
+}
+
+/** What must stand for a receiver's source, and for what becomes of its messages. */
+function helpersOf(from: Source): readonly Thing[] {
+  const work = from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from;
+  const queues: Thing[] = [queueName(work), deadLettersOf(work), suspectsOf(work)].map(
+    (name) => `queue ${name}` as const,
+  );
+  return work.kind === "subscription" ? [...queues, `exchange ${exchangeName(work.topic)}`] : queues;
 }

@@ -1,7 +1,7 @@
 import type { Channel } from "amqplib";
 import type { Topology } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { type Blueprint, blueprint } from "./blueprint.ts";
+import { type BindingBlueprint, type Blueprint, blueprint } from "./blueprint.ts";
 import { answered, openChannel } from "./channels.ts";
 import {
   ACCESS_REFUSED,
@@ -53,6 +53,19 @@ export async function establish(
   return problems;
 }
 
+/** Binds the subscriptions of a topology to their topics, whether they are or not. */
+export async function bindSubscriptions(
+  link: Link,
+  topology: Topology,
+  settings: Settings,
+  known: KnownThings,
+): Promise<void> {
+  const version = serverVersion(link.model.connection.serverProperties.version);
+  const { bindings } = blueprint(topology, version, settings);
+  const ofTopics = bindings.filter(({ from }) => !from.startsWith(OWN_PREFIX));
+  await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);
+}
+
 function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
   const makeExchanges = exchanges.map(
     ({ name, type, alternate }): Step => ({
@@ -71,14 +84,15 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
       run: (channel) => channel.assertQueue(name, { durable: true, arguments: given }),
     }),
   );
-  const bind = bindings.map(
-    ({ from, to, toKind, pattern }): Step => ({
-      what: `bind ${toKind} "${to}" to exchange "${from}"`,
-      run: (channel) =>
-        toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
-    }),
-  );
-  return [[...makeExchanges, ...makeQueues], bind];
+  return [[...makeExchanges, ...makeQueues], bindings.map(binding)];
+}
+
+function binding({ from, to, toKind, pattern }: BindingBlueprint): Step {
+  return {
+    what: `bind ${toKind} "${to}" to exchange "${from}"`,
+    run: (channel) =>
+      toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
+  };
 }
 
 /** AMQP tells whether something stands, not with which bindings. */
