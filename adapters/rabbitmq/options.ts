@@ -55,6 +55,13 @@ export interface RabbitMQOptions {
    * prefer RabbitMQ's policies.
    */
   readonly queueArguments?: Readonly<Record<string, string | number | boolean>>;
+  /**
+   * Where RabbitMQ's management API is, as `https://host:15671`. It is asked with the login and the `tls` of the
+   * connection; the user has to have a tag such as `management`. With it, a start finds the policies that would lose
+   * messages (`conflict`) or change how it works (event `notice`), which AMQP does not tell. Default: policies are not
+   * looked at.
+   */
+  readonly managementUrl?: string;
   /** What the management UI shows for the connections, followed by `publish` or `consume`. Default `anybroker`. */
   readonly connectionName?: string;
 }
@@ -76,6 +83,8 @@ export interface Settings {
   readonly consumerTimeoutMs: number | undefined;
   readonly queueArguments: Readonly<Record<string, string | number | boolean>>;
   readonly connectionName: string;
+  /** Without a slash at its end. */
+  readonly managementUrl: string | undefined;
 }
 
 const WHERE = "rabbitmq()";
@@ -94,6 +103,7 @@ const OPTIONS = [
   "deliveryLimit",
   "consumerTimeoutMs",
   "queueArguments",
+  "managementUrl",
   "connectionName",
 ];
 const OWN_ARGUMENTS = [
@@ -143,6 +153,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     consumerTimeoutMs: options.consumerTimeoutMs,
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
+    managementUrl: managementUrl(options.managementUrl),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
@@ -154,6 +165,19 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, LONGEST_TIMEOUT_MS);
   }
   return settings;
+}
+
+function managementUrl(given: string | undefined): string | undefined {
+  const text = optionalText(WHERE, "managementUrl", given);
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw invalid("takes a managementUrl such as https://host:15671");
+  }
+  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+    throw invalid("takes a managementUrl without a login and parameters; the login of the connection is used there");
+  }
+  return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
 interface Place {

@@ -21,13 +21,14 @@ import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
 import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
 import type { Settings } from "./options.ts";
+import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueReceiver } from "./receiver.ts";
 import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
-import { madeAgain, survey } from "./survey.ts";
-import { bindSubscriptions, establish } from "./topology.ts";
+import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
+import { bindSubscriptions, establish, findPolicies } from "./topology.ts";
 import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
@@ -47,6 +48,8 @@ export class Session {
   /** What each receiver needs on the broker. */
   readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
   readonly #watch: TopologyWatch;
+  /** What was told of policies. */
+  readonly #toldPolicies = new Set<string>();
   /** What was declared and is declared again after a loss; once each. */
   readonly #topologies = new Map<string, Topology>();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
@@ -69,7 +72,7 @@ export class Session {
       consumed: () => [...this.#receivers].flatMap((receiver) => this.#helpers.get(receiver) ?? []),
       isDeclared: (thing) => this.#known.isDeclared(thing),
       restore: () => this.#restore(),
-      bindAgain: () => this.#bindAgain(),
+      tend: () => this.#tend(),
       notice: (error) => this.#signals.notice(error),
     });
     this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs, () => this.#watch.delayed());
@@ -115,9 +118,32 @@ export class Session {
   }
 
   async declare(topology: Topology): Promise<readonly MessagingError[]> {
-    const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
+    const link = this.#linkOrThrow();
+    const isFirst = topology.mode === "create" && this.#topologies.size === 0;
+    const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
+    const problems = await establish(link, topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
-    return problems;
+    this.#tellMadeAgain(removed);
+    const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
+    this.#tellPolicies(notices);
+    return [...problems, ...ofPolicies];
+  }
+
+  /** What policies do to a topology; undefined where nobody told how to ask for them. */
+  policies(topology: Topology): Promise<PolicyFindings | undefined> {
+    return findPolicies(this.#linkOrThrow(), topology, this.#settings);
+  }
+
+  async #lookForPolicies(topology: Topology): Promise<PolicyFindings> {
+    const nothing: PolicyFindings = { problems: [], notices: [] };
+    if (topology.mode === "none") return nothing;
+    try {
+      return (await this.policies(topology)) ?? nothing;
+    } catch (error) {
+      // What only watches must not keep a service from its start.
+      if (isMessagingError(error)) return { problems: [], notices: [error] };
+      throw error;
+    }
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {
@@ -258,7 +284,7 @@ export class Session {
         const problems = await establish(link, topology, this.#settings, this.#known);
         for (const problem of problems) this.#signals.notice(problem);
       }
-      for (const thing of gone) if (this.#known.has(thing)) this.#signals.notice(madeAgain(thing));
+      this.#tellMadeAgain(gone);
       return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
@@ -268,14 +294,31 @@ export class Session {
     }
   }
 
-  async #bindAgain(): Promise<void> {
+  #tellMadeAgain(gone: readonly Thing[]): void {
+    for (const error of madeAgain(gone.filter((thing) => this.#known.has(thing)))) this.#signals.notice(error);
+  }
+
+  /** AMQP does not tell whether a subscription is still bound, nor when somebody sets a policy. */
+  async #tend(): Promise<void> {
     const link = this.#consuming.current;
     if (link === undefined) return;
     try {
-      for (const topology of this.#topologies.values())
+      for (const topology of this.#topologies.values()) {
         await bindSubscriptions(link, topology, this.#settings, this.#known);
+        const { problems, notices } = await this.#lookForPolicies(topology);
+        this.#tellPolicies([...problems, ...notices]);
+      }
     } catch {
       // The connection is gone, and everything is declared again with the next.
+    }
+  }
+
+  /** Each once: they stay until somebody does something about them. */
+  #tellPolicies(found: readonly MessagingError[]): void {
+    for (const error of found) {
+      if (this.#toldPolicies.has(error.message)) continue;
+      this.#toldPolicies.add(error.message);
+      this.#signals.notice(error);
     }
   }
 

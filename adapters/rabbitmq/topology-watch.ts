@@ -1,8 +1,8 @@
 import { MessagingError } from "../../core/errors.ts";
-import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
+import { UNDELIVERED_QUEUE } from "./delay-levels.ts";
 import type { Thing } from "./known.ts";
 import type { Link } from "./link.ts";
-import { stillGone, survey } from "./survey.ts";
+import { DELAY_THINGS, stillGone, survey } from "./survey.ts";
 
 /** What a watch needs of the adapter around it. */
 export interface WatchHost {
@@ -13,14 +13,13 @@ export interface WatchHost {
   isDeclared(thing: Thing): boolean;
   /** Makes again what was declared. Never rejects. */
   restore(): Promise<unknown>;
-  /** Binds the subscriptions that were declared here again. Never rejects. */
-  bindAgain(): Promise<void>;
+  /** Sees to what costs more than a look: bindings, and policies. Never rejects. */
+  tend(): Promise<void>;
   notice(error: MessagingError): void;
 }
 
 const LOOK_EVERY_MS = 60_000;
-/** Every so many looks the subscriptions are bound again: AMQP does not tell whether they are. */
-const LOOKS_PER_BINDING = 5;
+const LOOKS_PER_TENDING = 5;
 const UNDELIVERED: Thing = `queue ${UNDELIVERED_QUEUE}`;
 
 /**
@@ -85,7 +84,7 @@ export class TopologyWatch {
       const isMore = this.#countUndelivered(ready.get(UNDELIVERED));
       if (isMore || gone.some((thing) => this.#host.isDeclared(thing))) await this.#host.restore();
       for (const thing of gone) this.#tell(thing);
-      if (regularly && ++this.#looks % LOOKS_PER_BINDING === 0) await this.#host.bindAgain();
+      if (regularly && ++this.#looks % LOOKS_PER_TENDING === 0) await this.#host.tend();
     } catch {
       // The connection is gone, which has its own way back.
     } finally {
@@ -114,13 +113,3 @@ export class TopologyWatch {
     this.#host.notice(stillGone(thing));
   }
 }
-
-const DELAY_THINGS: readonly Thing[] = [
-  `exchange ${DELIVERY_EXCHANGE}`,
-  `exchange ${UNDELIVERED_EXCHANGE}`,
-  UNDELIVERED,
-  ...Array.from({ length: LEVELS }, (_, level) => levelName(level)).flatMap((name): Thing[] => [
-    `exchange ${name}`,
-    `queue ${name}`,
-  ]),
-];

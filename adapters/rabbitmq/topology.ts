@@ -13,8 +13,10 @@ import {
 } from "./errors.ts";
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
+import { readPolicies } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
+import { judgePolicies, type PolicyFindings } from "./policies.ts";
 import { serverVersion } from "./server-version.ts";
 
 /** One request to the broker. */
@@ -51,6 +53,21 @@ export async function establish(
     problems.push(...(await runAll(link, settings.requestTimeoutMs, phase, known)));
   }
   return problems;
+}
+
+/**
+ * What policies do to a topology; undefined where it is not known, for no management API was given. Rejects if that does
+ * not answer.
+ */
+export async function findPolicies(
+  link: Link,
+  topology: Topology,
+  settings: Settings,
+): Promise<PolicyFindings | undefined> {
+  if (settings.managementUrl === undefined) return undefined;
+  const version = serverVersion(link.model.connection.serverProperties.version);
+  const lists = await readPolicies(settings.managementUrl, settings);
+  return judgePolicies(blueprint(topology, version, settings), lists, version, settings);
 }
 
 /** Binds the subscriptions of a topology to their topics, whether they are or not. */

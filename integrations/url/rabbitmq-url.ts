@@ -18,6 +18,7 @@ export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
     deliveryLimit: integer(1),
     consumerTimeoutMs: timeoutMs(1_000),
     queueArguments: names(scalar()),
+    managementUrl: text(),
     connectionName: text(),
     url: elsewhere("it is the URL itself"),
     host: elsewhere(`write ${FORM}`),

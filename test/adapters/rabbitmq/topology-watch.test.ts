@@ -40,7 +40,7 @@ class FakeServer {
 }
 
 function watching(server: FakeServer, consumed: readonly Thing[], declared: readonly Thing[]) {
-  const state = { restored: 0, bound: 0, notices: [] as string[] };
+  const state = { restored: 0, tended: 0, notices: [] as string[] };
   const watch = new TopologyWatch({
     // Longer than what passes at once.
     requestTimeoutMs: MINUTE_MS,
@@ -51,7 +51,7 @@ function watching(server: FakeServer, consumed: readonly Thing[], declared: read
       state.restored++;
       for (const thing of declared) server.gone.delete(thing);
     },
-    bindAgain: async () => void state.bound++,
+    tend: async () => void state.tended++,
     notice: ({ message }) => void state.notices.push(message),
   });
   watch.start();
@@ -65,7 +65,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-test("what is consumed is looked at about once a minute, made again, and bound again now and then", async () => {
+test("what is consumed is looked at about once a minute, made again, and tended to now and then", async () => {
   const server = new FakeServer();
   const dead: Thing = "queue orders.dlq";
   const { watch, state } = watching(server, ["queue orders", dead], ["queue orders", dead]);
@@ -78,8 +78,8 @@ test("what is consumed is looked at about once a minute, made again, and bound a
   expect(server.gone).toEqual(new Set());
   await pass(30 * MINUTE_MS);
   expect(state.restored).toBe(1);
-  expect(state.bound).toBeGreaterThan(2);
-  expect(state.bound).toBeLessThan(12);
+  expect(state.tended).toBeGreaterThan(2);
+  expect(state.tended).toBeLessThan(12);
   watch.stop();
 });
 
