@@ -2,7 +2,9 @@ import type { KafkaAdapter } from "../adapters/kafka/index.ts";
 import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Depth } from "../core/adapter.ts";
 import { addressName, type WorkAddress } from "../core/address.ts";
+import type { Destination } from "../core/destination.ts";
 import { type KafkaAdmin, kafkaSight } from "./kafka-sight.ts";
+import { declarationsOf } from "./standing.ts";
 
 /** What a server says of itself. */
 export interface ServerDetails {
@@ -26,6 +28,35 @@ export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
     return { version: null, servers: brokers.length };
   } finally {
     await admin.disconnect();
+  }
+}
+
+/** Something that was tried. */
+export interface Check {
+  readonly check: string;
+  readonly status: "ok" | "failed" | "unknown";
+  readonly message: string;
+}
+
+/** What an operator's policies on the server do to destinations; nothing where a broker has none. */
+export async function policyChecks(adapter: Adapter, destinations: readonly Destination[]): Promise<readonly Check[]> {
+  if (adapter.name !== "rabbitmq") return [];
+  const check = "policies";
+  try {
+    const found = await (adapter as Partial<RabbitMQAdapter>).policies?.(
+      declarationsOf(destinations).topology("verify"),
+    );
+    if (found === undefined) {
+      const message = "AMQP does not tell them; give managementUrl, as in ?managementUrl=https://host:15671";
+      return [{ check, status: "unknown", message }];
+    }
+    const told = [
+      ...found.problems.map(({ message }): Check => ({ check, status: "failed", message })),
+      ...found.notices.map(({ message }): Check => ({ check, status: "ok", message })),
+    ];
+    return told.length > 0 ? told : [{ check, status: "ok", message: "none that does anything to what is here" }];
+  } catch (error) {
+    return [{ check, status: "unknown", message: error instanceof Error ? error.message : String(error) }];
   }
 }
 

@@ -4,7 +4,7 @@ import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
-import { type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
+import { type Check, policyChecks, type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
 import { columns } from "./columns.ts";
 import { type Frame, withBroker } from "./frame.ts";
 import { paintSupport } from "./plan-text.ts";
@@ -12,18 +12,12 @@ import { compare, type Standing } from "./standing.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 import type { Ended } from "./verb.ts";
 
-/** Something that was tried. */
-interface Check {
-  readonly check: string;
-  readonly status: "ok" | "failed" | "unknown";
-  readonly message: string;
-}
-
 /** Connects, looks, counts, and tells what was found. */
 export async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
   return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
     const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
     const { version, servers } = await details(adapter, checks);
+    checks.push(...(await policyChecks(adapter, wanted)));
     const compared = await compare(adapter, wanted);
     const destinations = [];
     for (const [index, one] of wanted.entries()) {

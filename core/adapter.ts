@@ -222,6 +222,11 @@ export interface ReceiveOptions {
   readonly wanted?: (message: IncomingMessage) => boolean;
   /** The filter and start position of a subscription, for brokers that apply them while reading. */
   readonly subscription?: SubscriptionDeclaration;
+  /**
+   * How long a handler may run on a delivery, in milliseconds. A broker that is known to take deliveries back before
+   * that, and cannot be asked for more time, refuses with `unsupported`.
+   */
+  readonly handlerTimeoutMs?: number;
 }
 
 /** What identifies a delivery to the adapter that made it. The engine never looks inside. */
@@ -261,6 +266,12 @@ export interface DeliverySink<Native = unknown> {
    * when they end. They stay ours until they are settled or lost.
    */
   recall(tokens: readonly DeliveryToken[]): void;
+  /**
+   * These deliveries were held about as long as the broker allows, and it will take them back within a moment: those that
+   * no handler was started for are released, and the attempts that run have failed. Where it is left out, they are lost
+   * when the broker takes them.
+   */
+  overdue?(tokens: readonly DeliveryToken[], cause: MessagingError): void;
   /**
    * The receiver cannot take messages for now, and why; it goes on trying. For what does not mend itself within a moment.
    * Cleared by the next delivery or by `flowing`.

@@ -18,6 +18,7 @@ import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
 import { type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
+import type { PolicyFindings } from "./policies.ts";
 import { Session } from "./session.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
@@ -62,6 +63,15 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     return this.#session.use((session) => session.declare(topology));
+  }
+
+  /**
+   * What the server's policies do to a topology: what loses messages or breaks what is promised (which `declare` finds,
+   * too), and what changes how it works. Undefined without `managementUrl`, since AMQP does not tell policies. Rejects if
+   * the management API does not answer.
+   */
+  policies(topology: Topology): Promise<PolicyFindings | undefined> {
+    return this.#session.use((session) => session.policies(topology));
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {

@@ -25,8 +25,13 @@ export interface ExchangeBlueprint {
   readonly alternate?: string;
 }
 
+/** What a queue is for. */
+export type QueueRole = "work" | "suspects" | "dead-letters" | "wait" | "undelivered";
+
 export interface QueueBlueprint {
   readonly name: string;
+  readonly role: QueueRole;
+  readonly isOrdered: boolean;
   readonly arguments: Readonly<Record<string, string | number | boolean>>;
 }
 
@@ -131,6 +136,8 @@ function familyOf(
   return [
     {
       name: queueName(address),
+      role: "work",
+      isOrdered: ordered,
       arguments: {
         ...queueArguments,
         ...kept,
@@ -138,8 +145,8 @@ function familyOf(
         ...(ttlMs === undefined ? {} : { "x-message-ttl": ttlMs }),
       },
     },
-    { name: suspectsOf(address), arguments: kept },
-    { name: deadLetters, arguments: unlimited(version) },
+    { name: suspectsOf(address), role: "suspects", isOrdered: false, arguments: kept },
+    { name: deadLetters, role: "dead-letters", isOrdered: false, arguments: lasting(version) },
   ];
 }
 
@@ -153,10 +160,17 @@ function deadLetterArguments(exchange: string, routingKey?: string): Record<stri
   };
 }
 
-/** A queue where looking at a message (a delivery and a requeue) any number of times must not drop it. */
-function unlimited(version: ServerVersion): Record<string, string | number> {
-  // Before 4.0 there is no limit unless one is given, and -1 is refused.
-  return { "x-queue-type": "quorum", ...(version.atLeast(4, 0) ? { "x-delivery-limit": -1 } : {}) };
+/**
+ * A queue from which nothing goes by itself: looking at a message (a delivery and a requeue) any number of times must not
+ * drop it, and a limit that a policy sets must not drop the oldest for the newest.
+ */
+function lasting(version: ServerVersion): Record<string, string | number> {
+  return {
+    "x-queue-type": "quorum",
+    "x-overflow": "reject-publish",
+    // Before 4.0 there is no limit unless one is given, and -1 is refused.
+    ...(version.atLeast(4, 0) ? { "x-delivery-limit": -1 } : {}),
+  };
 }
 
 /** The levels of the delays, once per virtual host. */
@@ -165,7 +179,9 @@ function delayBlueprint(version: ServerVersion): Omit<Blueprint, "problems"> {
     { name: UNDELIVERED_EXCHANGE, type: "fanout" },
     { name: DELIVERY_EXCHANGE, type: "topic", alternate: UNDELIVERED_EXCHANGE },
   ];
-  const queues: QueueBlueprint[] = [{ name: UNDELIVERED_QUEUE, arguments: unlimited(version) }];
+  const queues: QueueBlueprint[] = [
+    { name: UNDELIVERED_QUEUE, role: "undelivered", isOrdered: false, arguments: lasting(version) },
+  ];
   const bindings: BindingBlueprint[] = [
     { from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" },
   ];
@@ -175,6 +191,8 @@ function delayBlueprint(version: ServerVersion): Omit<Blueprint, "problems"> {
     exchanges.push({ name, type: "topic" });
     queues.push({
       name,
+      role: "wait",
+      isOrdered: false,
       arguments: {
         "x-queue-type": "quorum",
         ...deadLetterArguments(below),

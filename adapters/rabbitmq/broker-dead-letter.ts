@@ -27,8 +27,9 @@ export function incomingDeadLetter(
   of: WorkAddress,
   message: ConsumeMessage,
   token: DeliveryToken,
+  redeliveries: number,
 ): IncomingMessage<ConsumeMessage> {
-  const plain = incoming(message, token);
+  const plain = incoming(message, token, redeliveries);
   if (plain.headers[HEADER.deadReason] !== undefined) return plain;
   const deaths: unknown = message.properties.headers?.["x-death"];
   const death = Array.isArray(deaths) ? (deaths as (Death | null)[]).find(isOfWork) : undefined;

@@ -29,7 +29,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   routingFilter: { support: "native", note: "topic exchange bindings" },
   lease: {
     support: "unsupported",
-    note: "a delivery is the consumer's while its connection lives, for 30 minutes unless the server says otherwise",
+    note: "a delivery is the consumer's while its connection lives; before RabbitMQ 4.3 for 30 minutes unless the server says otherwise",
   },
   deduplication: { support: "unsupported", note: "every message sent is kept; make the consumer idempotent instead" },
   transactions: {

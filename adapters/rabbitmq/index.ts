@@ -3,6 +3,7 @@ import type { RabbitMQOptions } from "./options.ts";
 
 export type { RabbitMQAdapter, RabbitMQConnections } from "./adapter.ts";
 export type { RabbitMQOptions } from "./options.ts";
+export type { PolicyFindings } from "./policies.ts";
 
 /**
  * anybroker over RabbitMQ 3.10 or later, by AMQP 0-9-1 and the package `amqplib`. Throws `invalid` for options that are

@@ -13,14 +13,14 @@ export type Thing = `queue ${string}` | `exchange ${string}`;
 export class KnownThings {
   readonly #link: () => Link | undefined;
   readonly #requestTimeoutMs: number;
-  readonly #restore: () => Promise<void>;
+  readonly #restore: () => Promise<boolean>;
   readonly #standing = new Set<Thing>();
   /** What this adapter declared, and may make again. */
   readonly #declared = new Set<Thing>();
   readonly #checks = new Map<Thing, Promise<void>>();
 
-  /** `restore` declares everything again that was declared; it never rejects. */
-  constructor(link: () => Link | undefined, restore: () => Promise<void>, requestTimeoutMs: number) {
+  /** `restore` declares everything again that was declared, and tells whether it could; it never rejects. */
+  constructor(link: () => Link | undefined, restore: () => Promise<boolean>, requestTimeoutMs: number) {
     this.#link = link;
     this.#restore = restore;
     this.#requestTimeoutMs = requestTimeoutMs;
@@ -42,6 +42,11 @@ export class KnownThings {
 
   isDeclared(thing: Thing): boolean {
     return this.#declared.has(thing);
+  }
+
+  /** All that this adapter declared. */
+  get declaredThings(): readonly Thing[] {
+    return [...this.#declared];
   }
 
   forget(thing: Thing): void {
@@ -66,14 +71,36 @@ export class KnownThings {
     return check;
   }
 
+  /**
+   * A queue that its exchange should lead to did not take a message: it is gone, or not bound any more. Makes it again if
+   * it was declared here; otherwise, or if it cannot be made, rejects with `not-found`.
+   */
+  async mend(thing: Thing): Promise<void> {
+    this.forget(thing);
+    if (this.#declared.has(thing)) return this.#makeAgain(thing, missing(thing));
+    await this.#look(thing);
+    const name = thing.slice(thing.indexOf(" ") + 1);
+    throw new MessagingError(
+      "not-found",
+      `the exchange "${name}" of RabbitMQ does not lead to the queue "${name}"; start once with declare "create", which binds it`,
+    );
+  }
+
   async #lookOrRestore(thing: Thing): Promise<void> {
     try {
       await this.#look(thing);
     } catch (error) {
       if (!isMessagingError(error, "not-found") || !this.#declared.has(thing)) throw error;
-      await this.#restore();
-      if (!this.#standing.has(thing)) throw error;
+      await this.#makeAgain(thing, error);
     }
+  }
+
+  async #makeAgain(thing: Thing, gone: MessagingError): Promise<void> {
+    const couldAsk = await this.#restore();
+    if (this.#standing.has(thing)) return;
+    throw couldAsk
+      ? gone
+      : new MessagingError("unreachable", `not connected to RabbitMQ while ${thing} was made again`);
   }
 
   async #look(thing: Thing): Promise<void> {

@@ -43,11 +43,25 @@ export interface RabbitMQOptions {
    */
   readonly deliveryLimit?: number;
   /**
+   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on consumers ask for this themselves,
+   * which counts before rabbitmq.conf and policies; default 2,147,483,647, 24.8 days. Before 4.3 it tells anybroker what
+   * the server has as `consumer_timeout`; default 1,800,000, as RabbitMQ's own. A delivery is given back before it is
+   * over, so a handler of an unordered destination may run for no longer: at start a longer `timeoutMs` is refused.
+   */
+  readonly consumerTimeoutMs?: number;
+  /**
    * More arguments for the work queues declared here, as in `{ "x-quorum-initial-group-size": 5 }`. Those that
    * anybroker sets itself are refused. Part of a queue for good: a changed value is a `conflict` at the next start, so
    * prefer RabbitMQ's policies.
    */
   readonly queueArguments?: Readonly<Record<string, string | number | boolean>>;
+  /**
+   * Where RabbitMQ's management API is, as `https://host:15671`. It is asked with the login and the `tls` of the
+   * connection; the user has to have a tag such as `management`. With it, a start finds the policies that would lose
+   * messages (`conflict`) or change how it works (event `notice`), which AMQP does not tell. Default: policies are not
+   * looked at.
+   */
+  readonly managementUrl?: string;
   /** What the management UI shows for the connections, followed by `publish` or `consume`. Default `anybroker`. */
   readonly connectionName?: string;
 }
@@ -66,8 +80,11 @@ export interface Settings {
   readonly reconnectFirstMs: number;
   readonly reconnectMaxMs: number;
   readonly deliveryLimit: number;
+  readonly consumerTimeoutMs: number | undefined;
   readonly queueArguments: Readonly<Record<string, string | number | boolean>>;
   readonly connectionName: string;
+  /** Without a slash at its end. */
+  readonly managementUrl: string | undefined;
 }
 
 const WHERE = "rabbitmq()";
@@ -84,7 +101,9 @@ const OPTIONS = [
   "requestTimeoutMs",
   "reconnect",
   "deliveryLimit",
+  "consumerTimeoutMs",
   "queueArguments",
+  "managementUrl",
   "connectionName",
 ];
 const OWN_ARGUMENTS = [
@@ -131,8 +150,10 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     reconnectFirstMs: reconnect.firstMs ?? 100,
     reconnectMaxMs: reconnect.maxMs ?? Math.max(3_000, reconnect.firstMs ?? 0),
     deliveryLimit: options.deliveryLimit ?? 100,
+    consumerTimeoutMs: options.consumerTimeoutMs,
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
+    managementUrl: managementUrl(options.managementUrl),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
@@ -140,7 +161,23 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS);
   checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS);
   checkInteger(`${WHERE} { deliveryLimit }`, settings.deliveryLimit, 1);
+  if (settings.consumerTimeoutMs !== undefined) {
+    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, LONGEST_TIMEOUT_MS);
+  }
   return settings;
+}
+
+function managementUrl(given: string | undefined): string | undefined {
+  const text = optionalText(WHERE, "managementUrl", given);
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw invalid("takes a managementUrl such as https://host:15671");
+  }
+  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+    throw invalid("takes a managementUrl without a login and parameters; the login of the connection is used there");
+  }
+  return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
 interface Place {

@@ -13,6 +13,8 @@ import { asBuffer, publishOptions } from "./wire.ts";
 /** A message that the broker has not answered for yet. */
 interface Pending {
   readonly to: Address;
+  /** The exchange and the wait queue that a delayed message goes through first. */
+  readonly level: string | undefined;
   /** Bytes of the body. */
   readonly size: number;
   readonly index: number;
@@ -38,6 +40,7 @@ const MOST_PENDING_BYTES = 64 * 1024 * 1024;
 export class Publisher {
   readonly #known: KnownThings;
   readonly #requestTimeoutMs: number;
+  readonly #delayed: () => void;
   readonly #refusals = new Refusals();
   readonly #pending = new Map<string, Pending>();
   /** Batches that wait until it is known that their destination stands, in order. */
@@ -46,9 +49,11 @@ export class Publisher {
   #pendingBytes = 0;
   #twins = 0;
 
-  constructor(known: KnownThings, requestTimeoutMs: number) {
+  /** `delayed` is told of each delayed message. */
+  constructor(known: KnownThings, requestTimeoutMs: number, delayed: () => void) {
     this.#known = known;
     this.#requestTimeoutMs = requestTimeoutMs;
+    this.#delayed = delayed;
   }
 
   /** Opens the channel on a new connection. */
@@ -169,7 +174,10 @@ export class Publisher {
       report(index, { status: "unknown", cause });
       return;
     }
-    this.#write(channel, path, message, isTopic, { to, size: message.body.length, index, report, returned: false });
+    const level = message.delayMs > 0 ? path.exchange : undefined;
+    if (level !== undefined) this.#delayed();
+    const size = message.body.length;
+    this.#write(channel, path, message, isTopic, { to, level, size, index, report, returned: false });
   }
 
   #write(
@@ -210,7 +218,16 @@ export class Publisher {
   }
 
   /** The broker had nowhere to put it. A queue that was declared here is made again, for the engine to send again. */
-  #reportReturned({ to, index, report }: Pending): void {
+  #reportReturned({ to, level, index, report }: Pending): void {
+    if (level !== undefined) {
+      // Whatever its destination: the level that it entered by has no wait queue.
+      const wait: Thing = `queue ${level}`;
+      this.#known.mend(wait).then(
+        () => report(index, { status: "unknown", cause: missing(wait) }),
+        (error: MessagingError) => report(index, asResult(error)),
+      );
+      return;
+    }
     if (to.kind === "topic") {
       report(index, { status: "rejected", error: unroutable(to) });
       return;
@@ -231,7 +248,8 @@ export class Publisher {
     const pending = this.#pending.get(correlationId === undefined ? messageId : twinHandle(messageId, correlationId));
     if (pending === undefined) return;
     pending.returned = true;
-    if (pending.to.kind !== "topic") this.#known.forget(`queue ${queueName(pending.to)}`);
+    if (pending.to.kind !== "topic" && pending.level === undefined)
+      this.#known.forget(`queue ${queueName(pending.to)}`);
   }
 
   #onRefused(error: unknown): void {

@@ -4,17 +4,29 @@ import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
-import { operationError } from "./errors.ts";
+import { DeliveryCount } from "./delivery-count.ts";
+import { operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
+import {
+  type HoldLimit,
+  holdLimit,
+  type LearnedLimit,
+  limitLearned,
+  toldByServer,
+  tooLongToHold,
+} from "./hold-limit.ts";
 import type { Link } from "./link.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
+import { type ServerVersion, serverVersion } from "./server-version.ts";
 
 /** What a receiver needs of the adapter around it. */
 export interface ReceiverHost {
   readonly requestTimeoutMs: number;
+  /** How long the server lets a delivery be held, as far as people told. */
+  readonly consumerTimeoutMs: number | undefined;
   notice(error: MessagingError): void;
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
-  restore(): Promise<void>;
+  restore(): Promise<unknown>;
   closed(receiver: QueueReceiver): void;
 }
 
@@ -23,6 +35,9 @@ export interface ReceiverSource {
   readonly queue: string;
   readonly ordered: boolean;
   readonly read: MessageReader;
+  /** How long a handler may run; undefined where there is none. */
+  readonly handlerTimeoutMs: number | undefined;
+  readonly learned: LearnedLimit;
 }
 
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 10_000 });
@@ -46,6 +61,8 @@ export class QueueReceiver implements Receiver {
   #probation = 0;
   /** How often its own connection broke on one, since all was well. */
   #unreadable = 0;
+  /** False once the queue has shown that it is of another kind. */
+  #isQuorum = true;
   #isClosed = false;
 
   constructor(
@@ -66,6 +83,10 @@ export class QueueReceiver implements Receiver {
   async open(link: Link): Promise<void> {
     this.#subscribing = true;
     try {
+      const { queue, ordered, handlerTimeoutMs } = this.#source;
+      // In order what is held for too long is renewed.
+      const refused = ordered ? undefined : tooLongToHold(queue, this.#hold(link), handlerTimeoutMs);
+      if (refused !== undefined) throw refused;
       await this.#subscribe(link);
     } catch (error) {
       this.#isClosed = true;
@@ -136,10 +157,25 @@ export class QueueReceiver implements Receiver {
   }
 
   async #subscribe(link: Link): Promise<void> {
+    try {
+      await this.#subscribeOnce(link);
+    } catch (error) {
+      // Only quorum queues take it.
+      const isRefused = replyCode(error) === PRECONDITION_FAILED && /x-consumer-timeout/.test(replyText(error));
+      if (!isRefused || !this.#isQuorum) throw error;
+      this.#isQuorum = false;
+      await this.#subscribeOnce(link);
+    }
+  }
+
+  async #subscribeOnce(link: Link): Promise<void> {
     const { requestTimeoutMs } = this.#host;
     const channel = await openChannel(link, requestTimeoutMs);
-    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#from(), this.#allowed(), {
+    const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#from(link), this.#allowed(), {
       deliver: (batch) => this.#sink.deliver(batch),
+      recall: (tokens) => this.#sink.recall(tokens),
+      overdue: (tokens, cause) => this.#sink.overdue?.(tokens, cause),
+      lost: (tokens, cause) => this.#sink.lost(tokens, cause),
       ended: (cause) => {
         if (this.#channel === receiving) this.#onEnded(cause, link);
       },
@@ -167,9 +203,19 @@ export class QueueReceiver implements Receiver {
     else receiving.window(this.#allowed());
   }
 
-  #from(): ReceivingSource {
-    // While one message is sought that breaks the connection, none may stand beside it.
-    return { ...this.#source, orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch };
+  #from(link: Link): ReceivingSource {
+    const version = versionOf(link);
+    return {
+      ...this.#source,
+      // While one message is sought that breaks the connection, none may stand beside it.
+      orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch,
+      count: new DeliveryCount(version, this.#isQuorum),
+      hold: () => this.#hold(link),
+    };
+  }
+
+  #hold(link: Link): HoldLimit | undefined {
+    return holdLimit(versionOf(link), this.#isQuorum, this.#host.consumerTimeoutMs, this.#source.learned.ms);
   }
 
   #allowed(): number {
@@ -185,8 +231,11 @@ export class QueueReceiver implements Receiver {
     this.#channel?.window(this.#window);
   }
 
-  #onEnded(cause: MessagingError, link: Link): void {
+  #onEnded(error: MessagingError, link: Link): void {
     this.#channel = undefined;
+    const told = toldByServer(error.cause);
+    if (told !== undefined) this.#source.learned.ms = told;
+    const cause = told === undefined ? error : limitLearned(this.#source.queue, told, error.cause);
     this.#sink.lost("all", cause);
     // The end of a connection is told to its channels first.
     queueMicrotask(() => {
@@ -249,4 +298,8 @@ export class QueueReceiver implements Receiver {
       'declare it by starting with declare "create", or have it declared',
     );
   }
+}
+
+function versionOf({ model }: Link): ServerVersion {
+  return serverVersion(model.connection.serverProperties.version);
 }

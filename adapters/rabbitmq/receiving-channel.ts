@@ -1,7 +1,10 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
+import type { DeliveryCount } from "./delivery-count.ts";
 import { replyText } from "./errors.ts";
+import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-review.ts";
+import { Returning } from "./returning.ts";
 import { Unsettled } from "./unsettled.ts";
 
 /** One consumer on the channel. RabbitMQ sets a prefetch when a consumer begins, for good. */
@@ -16,19 +19,29 @@ interface Slot {
 /** What the engine holds for a delivery. Of another channel than the one that lives it is void. */
 interface Token {
   readonly channel: ReceivingChannel;
-  readonly tag: number;
+  readonly message: ConsumeMessage;
+  /** Another one after it was renewed; undefined while it is on its way back from that, and when it is settled. */
+  tag: number | undefined;
+}
+
+/** A delivery that is unsettled. */
+interface Delivery extends Reviewed<Token> {
+  readonly slot: Slot;
 }
 
 /** Turns a delivery into anybroker's terms. */
-export type MessageReader = (message: ConsumeMessage, token: DeliveryToken) => IncomingMessage<ConsumeMessage>;
+export type MessageReader = (
+  message: ConsumeMessage,
+  token: DeliveryToken,
+  redeliveries: number,
+) => IncomingMessage<ConsumeMessage>;
 
 /** What is taken from, and how. */
-export interface ReceivingSource {
-  readonly queue: string;
-  readonly ordered: boolean;
+export interface ReceivingSource extends ReviewedSource {
   /** The least prefetch where it is ordered. */
   readonly orderedPrefetch: number;
   readonly read: MessageReader;
+  readonly count: DeliveryCount;
 }
 
 export interface ReceivingEvents {
@@ -44,6 +57,12 @@ export interface ReceivingEvents {
   heldBackTooMuch(orderedPrefetch: number): void;
   /** Deliveries were settled: the channel works. */
   progressed(count: number): void;
+  /** Deliveries that no handler was started for are to be given back, for too little time would be left for it. */
+  recall(tokens: readonly DeliveryToken[]): void;
+  /** Deliveries are held for too long and cannot be renewed: RabbitMQ takes them back within a moment. */
+  overdue(tokens: readonly DeliveryToken[], cause: MessagingError): void;
+  /** Deliveries that were to be renewed did not come back. */
+  lost(tokens: readonly DeliveryToken[], cause: MessagingError): void;
 }
 
 /** AMQP writes a prefetch in 16 bits. */
@@ -62,6 +81,10 @@ const MOST_HELD_BACK_BYTES = 32 * 1024 * 1024;
  * one with what is free. An ordered queue serves one consumer at a time, and would turn to another process on a cancel
  * while this one still holds messages. So there the one consumer stays, what comes over the window is held back here, and
  * a window wider than its prefetch waits for a moment with nothing unsettled, to take a new channel.
+ *
+ * RabbitMQ takes back what is held for too long. What comes near that is given back before, if it is of an ordered queue:
+ * then it comes to this consumer again, at once, and goes on in its old place, whether its handler runs or it waits. On
+ * an unordered queue it might come to another consumer while its handler runs here; there the engine is told to end it.
  */
 export class ReceivingChannel {
   readonly #channel: Channel;
@@ -70,14 +93,19 @@ export class ReceivingChannel {
   readonly #orderedPrefetch: number;
   readonly #read: MessageReader;
   readonly #events: ReceivingEvents;
-  readonly #unsettled: Unsettled<Slot>;
+  readonly #unsettled: Unsettled<Delivery>;
+  readonly #count: DeliveryCount;
+  readonly #from: ReceivingSource;
+  /** What was given back to be renewed. */
+  readonly #returning = new Returning<Token>();
+  readonly #review: HoldReview<Delivery, Token>;
   #slots: Slot[] = [];
   #window: number;
   #orphans = 0;
   #adjusting = false;
   #over = false;
   #gathered: IncomingMessage<ConsumeMessage>[] = [];
-  #heldBack: ConsumeMessage[] = [];
+  #heldBack: Token[] = [];
   #heldBackBytes = 0;
 
   constructor(channel: Channel, from: ReceivingSource, window: number, events: ReceivingEvents) {
@@ -87,9 +115,17 @@ export class ReceivingChannel {
     this.#ordered = from.ordered;
     this.#orderedPrefetch = from.orderedPrefetch;
     this.#read = from.read;
+    this.#count = from.count;
+    this.#from = from;
+    this.#unsettled = new Unsettled(channel);
+    this.#review = new HoldReview(from, this.#unsettled, this.#returning, {
+      recall: (tokens) => events.recall(tokens),
+      overdue: (tokens, cause) => events.overdue(tokens, cause),
+      renew: (due) => this.#renewAll(due),
+      lost: (late) => this.#loseAll(late),
+    });
     this.#window = Math.min(window, WIDEST);
     this.#events = events;
-    this.#unsettled = new Unsettled(channel);
     let cause: unknown;
     channel.on("error", (error) => {
       cause = error;
@@ -112,35 +148,50 @@ export class ReceivingChannel {
     const results: SettleResult[] = [];
     const acks: number[] = [];
     const releases: number[] = [];
+    let away = 0;
     for (const { token, action } of batch) {
-      const { channel, tag } = token as Token;
-      const slot = channel === this && !this.#over ? this.#unsettled.take(tag) : undefined;
-      if (slot === undefined) {
+      const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
+      // One that is on its way back is settled when it comes; released it is already.
+      if (own !== undefined && this.#returning.settle(own, action)) {
+        away++;
+        results.push("settled");
+        continue;
+      }
+      const delivery = own?.tag === undefined ? undefined : this.#take(own.tag);
+      if (delivery === undefined) {
         results.push("fenced");
         continue;
       }
-      slot.unsettled--;
-      if (!slot.active) this.#orphans--;
-      (action === "ack" ? acks : releases).push(tag);
+      (action === "ack" ? acks : releases).push(delivery.token.tag as number);
+      delivery.token.tag = undefined;
       results.push("settled");
     }
-    if (acks.length === 0 && releases.length === 0) return results;
+    if (acks.length + releases.length + away === 0) return results;
     try {
       this.#unsettled.write(acks, releases);
     } catch {
       // The channel is closing: the broker takes all of them back.
       return results.map(() => "fenced");
     }
-    this.#events.progressed(acks.length + releases.length);
+    this.#events.progressed(acks.length + releases.length + away);
     this.#passOn();
     if (this.#nextChange() !== undefined) void this.#adjust();
     return results;
+  }
+
+  #take(tag: number): Delivery | undefined {
+    const delivery = this.#unsettled.take(tag);
+    if (delivery === undefined) return undefined;
+    delivery.slot.unsettled--;
+    if (!delivery.slot.active) this.#orphans--;
+    return delivery;
   }
 
   /** Gives everything unsettled back to the broker. */
   async close(): Promise<void> {
     if (this.#over) return;
     this.#over = true;
+    this.#review.stop();
     this.#gathered = [];
     this.#heldBack = [];
     await this.#channel.close();
@@ -184,10 +235,16 @@ export class ReceivingChannel {
   #nextOrderedChange(): (() => Promise<void>) | undefined {
     const [slot] = this.#slots;
     if (slot === undefined) return this.#window > 0 ? () => this.#addSlot(this.#firstPrefetch()) : undefined;
-    return slot.prefetch < this.#window && this.#unsettled.size === 0 ? () => this.#renew() : undefined;
+    return slot.prefetch < this.#window && this.#outstanding === 0 ? () => this.#begin() : undefined;
   }
 
-  async #renew(): Promise<void> {
+  /** What RabbitMQ delivered and was not told the end of, what is on its way back to us included. */
+  get #outstanding(): number {
+    return this.#unsettled.size + this.#returning.size;
+  }
+
+  /** Ends for a channel with a wider prefetch. */
+  async #begin(): Promise<void> {
     await this.close();
     this.#events.renew();
   }
@@ -200,7 +257,9 @@ export class ReceivingChannel {
     const slot: Slot = { prefetch, consumerTag: "", active: true, unsettled: 0 };
     this.#slots.push(slot);
     const prefetched = this.#channel.prefetch(prefetch, false);
-    const consuming = this.#channel.consume(this.#queue, (message) => this.#onMessage(slot, message));
+    const hold = this.#from.hold();
+    const options = hold?.isAsked ? { arguments: { "x-consumer-timeout": hold.limitMs } } : {};
+    const consuming = this.#channel.consume(this.#queue, (message) => this.#onMessage(slot, message), options);
     // Both at once: where the connection breaks both reject, and either alone would be nobody's.
     const [, { consumerTag }] = await Promise.all([prefetched, consuming]);
     slot.consumerTag = consumerTag;
@@ -222,17 +281,28 @@ export class ReceivingChannel {
       this.#end(cancelledError(this.#queue));
       return;
     }
+    const { deliveryTag: tag, redelivered } = message.fields;
+    const renewed = redelivered ? this.#returning.take(message) : undefined;
+    if (renewed?.action === "ack") {
+      this.#channel.ack(message);
+      this.#passOn();
+      return;
+    }
+    const token: Token = renewed?.token ?? { channel: this, message, tag };
+    token.tag = tag;
     slot.unsettled++;
-    this.#unsettled.add(message.fields.deliveryTag, slot);
+    this.#unsettled.add(tag, { slot, token, at: performance.now(), told: "nothing" });
+    this.#review.later();
+    if (renewed !== undefined) return;
     // Over the window, or behind one that is.
-    const tooMany = this.#heldBack.length > 0 || this.#unsettled.size > this.#window;
-    if (this.#ordered && tooMany) this.#holdBack(message);
-    else this.#gather(message);
+    const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#window;
+    if (this.#ordered && tooMany) this.#holdBack(token);
+    else this.#gather(token);
   }
 
-  #holdBack(message: ConsumeMessage): void {
-    this.#heldBack.push(message);
-    this.#heldBackBytes += message.content.length;
+  #holdBack(token: Token): void {
+    this.#heldBack.push(token);
+    this.#heldBackBytes += token.message.content.length;
     if (this.#heldBackBytes <= MOST_HELD_BACK_BYTES) return;
     // A cancel would let another process go on while this one holds messages; the end of the channel gives back all.
     this.#events.heldBackTooMuch(this.#heldBack.length >> 1);
@@ -240,18 +310,47 @@ export class ReceivingChannel {
   }
 
   #passOn(): void {
-    while (this.#heldBack.length > 0 && this.#unsettled.size - this.#heldBack.length < this.#window) {
-      const message = this.#heldBack.shift() as ConsumeMessage;
-      this.#heldBackBytes -= message.content.length;
-      this.#gather(message);
+    while (this.#heldBack.length > 0 && this.#outstanding - this.#heldBack.length < this.#window) {
+      const token = this.#heldBack.shift() as Token;
+      this.#heldBackBytes -= token.message.content.length;
+      this.#gather(token);
     }
   }
 
+  #renewAll(due: readonly Delivery[]): void {
+    const tags: number[] = [];
+    for (const { token } of due) {
+      const tag = token.tag as number;
+      this.#take(tag);
+      tags.push(tag);
+      token.tag = undefined;
+      this.#returning.add(token);
+    }
+    try {
+      this.#unsettled.write([], tags);
+    } catch {
+      // The channel is closing, which gives back everything.
+    }
+  }
+
+  /** They expired meanwhile, or reached the delivery limit, and were dead-lettered; or another consumer has them. */
+  #loseAll(late: readonly Token[]): void {
+    const gone = new Set(late);
+    const isHeldBack = (token: Token): boolean => gone.has(token);
+    const heldBack = this.#heldBack.filter(isHeldBack);
+    this.#heldBack = this.#heldBack.filter((token) => !gone.has(token));
+    for (const token of heldBack) {
+      this.#heldBackBytes -= token.message.content.length;
+      gone.delete(token);
+    }
+    if (gone.size > 0) this.#events.lost([...gone], notBackError(this.#queue));
+    this.#passOn();
+  }
+
   /** amqplib gives every message of one read from the socket in one turn; they go on together. */
-  #gather(message: ConsumeMessage): void {
+  #gather(token: Token): void {
     if (this.#gathered.length === 0) queueMicrotask(() => this.#flush());
-    const token: Token = { channel: this, tag: message.fields.deliveryTag };
-    this.#gathered.push(this.#read(message, token));
+    this.#gathered.push(this.#read(token.message, token, this.#count.of(token.message)));
   }
 
   #flush(): void {
@@ -270,6 +369,13 @@ function closedError(queue: string, cause: unknown): MessagingError {
     {
       cause,
     },
+  );
+}
+
+function notBackError(queue: string): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `a delivery of queue "${queue}" that was given back before RabbitMQ's consumer timeout did not come again; it expired, or its queue gave it up or gave it to another consumer`,
   );
 }
 

@@ -16,16 +16,20 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
-import { KnownThings, missing } from "./known.ts";
+import type { LearnedLimit } from "./hold-limit.ts";
+import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
-import { queueName } from "./names.ts";
+import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
 import type { Settings } from "./options.ts";
+import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueReceiver } from "./receiver.ts";
 import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
-import { establish } from "./topology.ts";
+import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
+import { bindSubscriptions, establish, findPolicies } from "./topology.ts";
+import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
 
@@ -41,9 +45,15 @@ export class Session {
   readonly #publishing: SupervisedLink;
   readonly #consuming: SupervisedLink;
   readonly #receivers = new Set<QueueReceiver>();
+  /** What each receiver needs on the broker. */
+  readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
+  readonly #watch: TopologyWatch;
+  /** What was told of policies. */
+  readonly #toldPolicies = new Set<string>();
   /** What was declared and is declared again after a loss; once each. */
   readonly #topologies = new Map<string, Topology>();
-  #redeclaring: Promise<void> | undefined;
+  readonly #learnedLimits = new Map<string, LearnedLimit>();
+  #redeclaring: Promise<boolean> | undefined;
   #isUp = true;
   #isBlocked = false;
   #isClosed = false;
@@ -56,7 +66,16 @@ export class Session {
       () => this.#restore(),
       settings.requestTimeoutMs,
     );
-    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs);
+    this.#watch = new TopologyWatch({
+      requestTimeoutMs: settings.requestTimeoutMs,
+      link: () => this.#consuming.current,
+      consumed: () => [...this.#receivers].flatMap((receiver) => this.#helpers.get(receiver) ?? []),
+      isDeclared: (thing) => this.#known.isDeclared(thing),
+      restore: () => this.#restore(),
+      tend: () => this.#tend(),
+      notice: (error) => this.#signals.notice(error),
+    });
+    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs, () => this.#watch.delayed());
     const events = {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
@@ -95,12 +114,36 @@ export class Session {
       await this.close();
       throw result.reason;
     }
+    this.#watch.start();
   }
 
   async declare(topology: Topology): Promise<readonly MessagingError[]> {
-    const problems = await establish(this.#linkOrThrow(), topology, this.#settings, this.#known);
+    const link = this.#linkOrThrow();
+    const isFirst = topology.mode === "create" && this.#topologies.size === 0;
+    const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
+    const problems = await establish(link, topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
-    return problems;
+    this.#tellMadeAgain(removed);
+    const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
+    this.#tellPolicies(notices);
+    return [...problems, ...ofPolicies];
+  }
+
+  /** What policies do to a topology; undefined where nobody told how to ask for them. */
+  policies(topology: Topology): Promise<PolicyFindings | undefined> {
+    return findPolicies(this.#linkOrThrow(), topology, this.#settings);
+  }
+
+  async #lookForPolicies(topology: Topology): Promise<PolicyFindings> {
+    const nothing: PolicyFindings = { problems: [], notices: [] };
+    if (topology.mode === "none") return nothing;
+    try {
+      return (await this.policies(topology)) ?? nothing;
+    } catch (error) {
+      // What only watches must not keep a service from its start.
+      if (isMessagingError(error)) return { problems: [], notices: [error] };
+      throw error;
+    }
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {
@@ -124,21 +167,29 @@ export class Session {
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
     const read: MessageReader =
       from.kind === "dead-letters"
-        ? (message, token) => incomingDeadLetter(from.of, message, token)
-        : (message, token) => incoming(message, token);
+        ? (message, token, redeliveries) => incomingDeadLetter(from.of, message, token, redeliveries)
+        : incoming;
     const receiver = new QueueReceiver(
       {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
+        consumerTimeoutMs: this.#settings.consumerTimeoutMs,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
         closed: (closed) => void this.#receivers.delete(closed),
       },
       new ReceiverLink(this.#settings, () => this.#consuming.current),
-      { queue: queueName(from), ordered: options.ordered, read },
+      {
+        queue: queueName(from),
+        ordered: options.ordered,
+        read,
+        handlerTimeoutMs: options.handlerTimeoutMs,
+        learned: this.#learnedLimit(from),
+      },
       options.window,
       sink,
     );
     this.#receivers.add(receiver);
+    this.#helpers.set(receiver, helpersOf(from));
     try {
       await receiver.open(this.#linkOrThrow());
     } catch (error) {
@@ -148,6 +199,13 @@ export class Session {
     // Lost while it subscribed, and perhaps restored before that was seen.
     receiver.resume();
     return receiver;
+  }
+
+  #learnedLimit(from: Source): LearnedLimit {
+    const work = queueName(from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from);
+    const learned = this.#learnedLimits.get(work) ?? { ms: undefined };
+    this.#learnedLimits.set(work, learned);
+    return learned;
   }
 
   async depth(of: Address): Promise<Depth> {
@@ -175,6 +233,7 @@ export class Session {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#watch.stop();
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
@@ -207,26 +266,59 @@ export class Session {
     this.#signals.up();
   }
 
-  /** Declares everything again where that is allowed, once for all who ask meanwhile. */
-  #restore(): Promise<void> {
+  /** Declares everything again where that is allowed, once for all who ask meanwhile, and tells whether it could ask. */
+  #restore(): Promise<boolean> {
     this.#redeclaring ??= this.#redeclare().finally(() => {
       this.#redeclaring = undefined;
     });
     return this.#redeclaring;
   }
 
-  async #redeclare(): Promise<void> {
+  async #redeclare(): Promise<boolean> {
     const link = this.#consuming.current;
-    if (link === undefined) return;
+    if (link === undefined) return false;
     try {
+      const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
+      for (const thing of gone) this.#known.forget(thing);
       for (const topology of this.#topologies.values()) {
         const problems = await establish(link, topology, this.#settings, this.#known);
         for (const problem of problems) this.#signals.notice(problem);
       }
+      this.#tellMadeAgain(gone);
+      return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
       // Whatever could not be asked on a connection that stands shows that it does not.
       link.cut();
+      return false;
+    }
+  }
+
+  #tellMadeAgain(gone: readonly Thing[]): void {
+    for (const error of madeAgain(gone.filter((thing) => this.#known.has(thing)))) this.#signals.notice(error);
+  }
+
+  /** AMQP does not tell whether a subscription is still bound, nor when somebody sets a policy. */
+  async #tend(): Promise<void> {
+    const link = this.#consuming.current;
+    if (link === undefined) return;
+    try {
+      for (const topology of this.#topologies.values()) {
+        await bindSubscriptions(link, topology, this.#settings, this.#known);
+        const { problems, notices } = await this.#lookForPolicies(topology);
+        this.#tellPolicies([...problems, ...notices]);
+      }
+    } catch {
+      // The connection is gone, and everything is declared again with the next.
+    }
+  }
+
+  /** Each once: they stay until somebody does something about them. */
+  #tellPolicies(found: readonly MessagingError[]): void {
+    for (const error of found) {
+      if (this.#toldPolicies.has(error.message)) continue;
+      this.#toldPolicies.add(error.message);
+      this.#signals.notice(error);
     }
   }
 
@@ -241,4 +333,13 @@ export class Session {
     this.#isBlocked = false;
     this.#signals.unblocked();
   }
+}
+
+/** What must stand for a receiver's source, and for what becomes of its messages. */
+function helpersOf(from: Source): readonly Thing[] {
+  const work = from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from;
+  const queues: Thing[] = [queueName(work), deadLettersOf(work), suspectsOf(work)].map(
+    (name) => `queue ${name}` as const,
+  );
+  return work.kind === "subscription" ? [...queues, `exchange ${exchangeName(work.topic)}`] : queues;
 }

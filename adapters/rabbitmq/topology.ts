@@ -1,7 +1,7 @@
 import type { Channel } from "amqplib";
 import type { Topology } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { type Blueprint, blueprint } from "./blueprint.ts";
+import { type BindingBlueprint, type Blueprint, blueprint } from "./blueprint.ts";
 import { answered, openChannel } from "./channels.ts";
 import {
   ACCESS_REFUSED,
@@ -13,8 +13,10 @@ import {
 } from "./errors.ts";
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
+import { readPolicies } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
+import { judgePolicies, type PolicyFindings } from "./policies.ts";
 import { serverVersion } from "./server-version.ts";
 
 /** One request to the broker. */
@@ -53,6 +55,34 @@ export async function establish(
   return problems;
 }
 
+/**
+ * What policies do to a topology; undefined where it is not known, for no management API was given. Rejects if that does
+ * not answer.
+ */
+export async function findPolicies(
+  link: Link,
+  topology: Topology,
+  settings: Settings,
+): Promise<PolicyFindings | undefined> {
+  if (settings.managementUrl === undefined) return undefined;
+  const version = serverVersion(link.model.connection.serverProperties.version);
+  const lists = await readPolicies(settings.managementUrl, settings);
+  return judgePolicies(blueprint(topology, version, settings), lists, version, settings);
+}
+
+/** Binds the subscriptions of a topology to their topics, whether they are or not. */
+export async function bindSubscriptions(
+  link: Link,
+  topology: Topology,
+  settings: Settings,
+  known: KnownThings,
+): Promise<void> {
+  const version = serverVersion(link.model.connection.serverProperties.version);
+  const { bindings } = blueprint(topology, version, settings);
+  const ofTopics = bindings.filter(({ from }) => !from.startsWith(OWN_PREFIX));
+  await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);
+}
+
 function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
   const makeExchanges = exchanges.map(
     ({ name, type, alternate }): Step => ({
@@ -71,14 +101,15 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
       run: (channel) => channel.assertQueue(name, { durable: true, arguments: given }),
     }),
   );
-  const bind = bindings.map(
-    ({ from, to, toKind, pattern }): Step => ({
-      what: `bind ${toKind} "${to}" to exchange "${from}"`,
-      run: (channel) =>
-        toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
-    }),
-  );
-  return [[...makeExchanges, ...makeQueues], bind];
+  return [[...makeExchanges, ...makeQueues], bindings.map(binding)];
+}
+
+function binding({ from, to, toKind, pattern }: BindingBlueprint): Step {
+  return {
+    what: `bind ${toKind} "${to}" to exchange "${from}"`,
+    run: (channel) =>
+      toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
+  };
 }
 
 /** AMQP tells whether something stands, not with which bindings. */

@@ -17,6 +17,11 @@ export class Unsettled<Owner> {
     return this.#owners.size;
   }
 
+  /** What is unsettled, in the order of delivery. */
+  [Symbol.iterator](): IterableIterator<[number, Owner]> {
+    return this.#owners[Symbol.iterator]();
+  }
+
   add(tag: number, owner: Owner): void {
     this.#owners.set(tag, owner);
   }

@@ -48,7 +48,7 @@ export async function watchTopic(
       }
       last = last.then(async () => {
         if (isOver) return;
-        await watcher.seen([incoming(message, undefined)]);
+        await watcher.seen([incoming(message, undefined, 0)]);
         if (!isOver) channel.ack(message);
       });
     });

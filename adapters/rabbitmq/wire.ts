@@ -34,22 +34,23 @@ export function asBuffer(body: Uint8Array): Buffer {
 }
 
 /** A delivery in anybroker's terms. */
-export function incoming(message: ConsumeMessage, token: DeliveryToken): IncomingMessage<ConsumeMessage> {
+export function incoming(
+  message: ConsumeMessage,
+  token: DeliveryToken,
+  redeliveries: number,
+): IncomingMessage<ConsumeMessage> {
   const { fields, properties } = message;
   const wire = properties.headers as Record<string, unknown> | undefined;
   const { headers, key, routingKey } = fromWire(wire);
   return {
     token,
-    id:
-      typeof properties.messageId === "string" && properties.messageId !== ""
-        ? properties.messageId
-        : foreignId(message),
+    id: messageId(message),
     key,
     routingKey: routingKey ?? publishedRoutingKey(fields.exchange, fields.routingKey),
     headers,
     body: message.content,
     contentType: properties.contentType as string | undefined,
-    redeliveries: redeliveries(wire, fields.redelivered),
+    redeliveries,
     ...(typeof properties.priority === "number" ? { priority: properties.priority } : undefined),
     native: message,
   };
@@ -62,11 +63,10 @@ function publishedRoutingKey(exchange: string, routingKey: string): string | und
   return published === "" ? undefined : published;
 }
 
-/** Quorum queues count; where RabbitMQ counts acquisitions too (from 4.3), a missing count is no failed delivery at all. */
-function redeliveries(wire: Record<string, unknown> | undefined, redelivered: boolean): number {
-  const count = wire?.["x-delivery-count"];
-  if (typeof count === "number") return count;
-  return redelivered && wire?.["x-acquired-count"] === undefined ? 1 : 0;
+/** The id that a message was sent with, or one made of what it holds. */
+export function messageId(message: ConsumeMessage): string {
+  const given: unknown = message.properties.messageId;
+  return typeof given === "string" && given !== "" ? given : foreignId(message);
 }
 
 const NAMED: readonly (keyof MessageProperties)[] = ["timestamp", "correlationId", "type", "appId", "replyTo"];

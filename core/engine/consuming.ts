@@ -160,6 +160,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       recall: (tokens) => this.#recall(tokens, suspect),
       ...this.#flow.of(suspect ? "suspects" : "main"),
       filtered: (count) => this.#aftermath.filtered(count),
+      overdue: (tokens, cause) => this.#overdue(tokens, cause, suspect),
     };
   }
 
@@ -183,34 +184,33 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #lose(tokens: readonly unknown[] | "all", cause: MessagingError, suspect: boolean): void {
-    const chosen = tokens === "all" ? undefined : new Set(tokens);
-    for (const held of this.#held) {
-      if (held.suspect !== suspect) continue;
-      if (chosen !== undefined && !chosen.has(held.incoming.token)) continue;
+    for (const held of this.#held.chosen(tokens, suspect)) {
       this.#loseOne(held, cause);
-      if (chosen !== undefined) this.#releaseBehind(held);
+      if (tokens !== "all") this.#releaseBehind(held);
     }
     this.#pump();
   }
 
   #recall(tokens: readonly unknown[], suspect: boolean): void {
-    const chosen = new Set(tokens);
-    for (const held of this.#held) {
-      if (held.suspect !== suspect || held.lost || !chosen.has(held.incoming.token)) continue;
+    for (const held of this.#held.chosen(tokens, suspect)) {
       held.recalled = true;
       if (held.state === "waiting" || held.state === "resting") this.#release(held);
     }
     this.#pump();
   }
 
+  /** What waits goes first: the end of an attempt starts the next. */
+  #overdue(tokens: readonly unknown[], cause: MessagingError, suspect: boolean): void {
+    this.#recall(tokens, suspect);
+    for (const held of this.#held.chosen(tokens, suspect)) this.#handlers.overrun(held, cause);
+  }
+
   #loseOne(held: HeldDelivery, cause: MessagingError): void {
     if (held.lost) return;
     held.lost = true;
     held.abort(cause);
-    const resting = held.rest !== undefined;
-    held.cancelRest(this.#context.clock);
     // A handler, a copy or a settlement under way comes to its own end.
-    if (held.state === "waiting" || resting) this.#drop(held);
+    if (held.state === "waiting" || held.rest !== undefined) this.#drop(held);
   }
 
   /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */

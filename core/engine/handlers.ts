@@ -59,16 +59,19 @@ export class Handlers {
     runAttempt(held, delivery, this.#attempts, (end) => this.#finish(held, delivery, end));
   }
 
-  /** The deadline of an attempt has passed: it has failed, and its handler may go on beside what follows. */
-  overrun(held: HeldDelivery): void {
+  /** The time of an attempt is over: it has failed, and its handler may go on beside what follows. */
+  overrun(held: HeldDelivery, error = this.#tookTooLong()): void {
     const delivery = held.current;
     if (delivery === undefined) return;
-    const { sourceName, timeoutMs } = this.#context;
-    const what = `the handler of ${sourceName} took longer than ${timeoutMs} ms`;
-    const error = new MessagingError("timeout", `${what}; raise timeoutMs, or let the handler heed delivery.signal`);
     delivery.abort(error);
     this.#finish(held, delivery, { kind: "failed", error, afterMs: undefined });
     this.#abandon(delivery);
+  }
+
+  #tookTooLong(): MessagingError {
+    const { sourceName, timeoutMs } = this.#context;
+    const what = `the handler of ${sourceName} took longer than ${timeoutMs} ms`;
+    return new MessagingError("timeout", `${what}; raise timeoutMs, or let the handler heed delivery.signal`);
   }
 
   /** Leaves a handler behind without a verdict, if one runs on this delivery. */

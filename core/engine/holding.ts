@@ -1,4 +1,4 @@
-import type { IncomingMessage } from "../adapter.ts";
+import type { DeliveryToken, IncomingMessage } from "../adapter.ts";
 import { type CrashLimits, crashLimits, isSuspect } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { HeldDelivery } from "./held-delivery.ts";
@@ -59,6 +59,14 @@ export class Holding {
     const owned: HeldDelivery[] = [];
     for (const held of this.#held) if (held.state !== "settling" && !held.lost && chosen(held)) owned.push(held);
     return owned;
+  }
+
+  /** Those with these tokens, or all of them, that came from the suspects, or did not, and are still ours. */
+  chosen(tokens: readonly DeliveryToken[] | "all", suspect: boolean): readonly HeldDelivery[] {
+    const wanted = tokens === "all" ? undefined : new Set(tokens);
+    return [...this.#held].filter(
+      (held) => held.suspect === suspect && !held.lost && (wanted?.has(held.incoming.token) ?? true),
+    );
   }
 
   add(incoming: IncomingMessage, suspect: boolean): HeldDelivery {

@@ -19,11 +19,11 @@ export async function openIntakes(
   sink: (suspect: boolean) => DeliverySink,
   owner: IntakeOwner,
 ): Promise<Intakes> {
-  const { adapter, source, subscription, ordered, clock } = context;
+  const { adapter, source, subscription, ordered, clock, timeoutMs: handlerTimeoutMs } = context;
   const declared = subscription === undefined ? {} : { subscription };
-  const options = { window: windows.main, ordered, ...declared };
+  const options = { window: windows.main, ordered, handlerTimeoutMs, ...declared };
   const from = { kind: "suspects", of: source } as const;
-  const apart = { window: windows.suspects, ordered: false };
+  const apart = { window: windows.suspects, ordered: false, handlerTimeoutMs };
   // Side by side: where groups are joined each may take seconds.
   const [first, second] = await Promise.allSettled([
     Intake.open(adapter, source, options, sink(false), owner, clock),

@@ -168,6 +168,10 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
     this.#sink.recall(tokens);
   }
 
+  overdue(...[tokens, cause]: Parameters<NonNullable<DeliverySink["overdue"]>>): void {
+    this.#sink.overdue?.(tokens, cause);
+  }
+
   stalled(...[cause]: Parameters<DeliverySink["stalled"]>): void {
     this.#sink.stalled(cause);
   }

@@ -27,8 +27,8 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER, a
 }
 
 /** A time that a timer can take, in milliseconds. */
-export function timeoutMs(): Parameter {
-  return integer(1, LONGEST_TIMEOUT_MS);
+export function timeoutMs(least = 1): Parameter {
+  return integer(least, LONGEST_TIMEOUT_MS);
 }
 
 export function flag(): Parameter {

@@ -35,6 +35,9 @@ test("options come before the URL, and defaults after both", () => {
     heartbeatSeconds: 10,
   });
   expect(resolveOptions({ tls: {} }).port).toBe(5671);
+  expect(resolveOptions({ managementUrl: "https://localhost:15671/rabbit/" }).managementUrl).toBe(
+    "https://localhost:15671/rabbit",
+  );
 });
 
 test.each<RabbitMQOptions>([{ host: "rabbit.example" }, { url: "amqp://rabbit.example/shop" }])(
@@ -53,6 +56,9 @@ test.each<[string, RabbitMQOptions]>([
   ["a password alone", { password: CANARY }],
   ["certificates not verified", { url: `amqps://ada:${CANARY}@localhost`, tls: { rejectUnauthorized: false } }],
   ["tls options for a plain connection", { url: `amqp://ada:${CANARY}@localhost`, tls: {} }],
+  ["a management URL with a login", { managementUrl: `https://ada:${CANARY}@localhost:15671` }],
+  ["a management URL of another protocol", { managementUrl: "amqp://localhost" }],
+  ["a consumer timeout of nothing", { consumerTimeoutMs: 10 }],
   ["a heartbeat of nothing", { heartbeatSeconds: 0 }],
   ["a queue argument of ours", { queueArguments: { "x-delivery-limit": 3 } }],
   ["backoff bounds in the wrong order", { reconnect: { firstMs: 100, maxMs: 10 } }],

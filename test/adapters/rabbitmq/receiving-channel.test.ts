@@ -2,7 +2,9 @@ import { EventEmitter } from "node:events";
 import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { incoming } from "../../../adapters/rabbitmq/wire.ts";
 import type { IncomingMessage } from "../../../core/adapter.ts";
 
@@ -82,7 +84,15 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
   const state = { passed, renewed: 0, ended: 0, tooMuch: [] as number[] };
   const receiving = new ReceivingChannel(
     fake as unknown as Channel,
-    { queue: "q", ordered, orderedPrefetch: 64, read: incoming },
+    {
+      queue: "q",
+      ordered,
+      orderedPrefetch: 64,
+      read: incoming,
+      count: new DeliveryCount(serverVersion("4.3.0"), true),
+      hold: () => undefined,
+      handlerTimeoutMs: undefined,
+    },
     window,
     {
       deliver: (batch) => passed.push(...batch),
@@ -90,6 +100,9 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
       renew: () => void state.renewed++,
       heldBackTooMuch: (prefetch) => void state.tooMuch.push(prefetch),
       progressed: () => {},
+      recall: () => {},
+      overdue: () => {},
+      lost: () => {},
     },
   );
   return { receiving, state };

@@ -87,6 +87,7 @@ function watchSink<Native>(sink: DeliverySink<Native>, traffic: Traffic): Delive
       sink.lost(tokens, cause);
     },
     recall: (tokens) => sink.recall(tokens),
+    overdue: (tokens, cause) => sink.overdue?.(tokens, cause),
     stalled: (cause) => sink.stalled(cause),
     flowing: () => sink.flowing(),
     filtered: (count) => sink.filtered(count),

@@ -80,7 +80,8 @@ describe.for(Object.values(BROKERS))("the options of $name", ({ name, parameters
   });
 
   test("flags and texts are the adapter's own", () => {
-    const right: Readonly<Record<string, unknown>> = { endpoint: "http://localhost", snsEndpoint: "http://localhost" };
+    const http = "http://localhost";
+    const right: Readonly<Record<string, unknown>> = { endpoint: http, snsEndpoint: http, managementUrl: http };
     for (const { path, parameter } of flat) {
       if (parameter.kind === "flag") {
         expect(() => make(nested(path, false))).not.toThrow();

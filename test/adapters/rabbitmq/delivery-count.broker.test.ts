@@ -1,0 +1,173 @@
+import { type Channel, type ChannelModel, type ConsumeMessage, connect, type GetMessage } from "amqplib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { createBroker, queue } from "../../../core/index.ts";
+import type { VirtualHost } from "../../brokers/rabbitmq.ts";
+import { describeRabbitMQ } from "../../brokers/suite.ts";
+import { until } from "../../brokers/until.ts";
+import { keepingSink, openAdapter } from "./open-adapter.ts";
+
+interface Order {
+  readonly n: number;
+}
+
+describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a sender", (broker) => {
+  let place: VirtualHost;
+  let connection: ChannelModel;
+  const countsAcquisitions = () => serverVersion(broker.version).atLeast(4, 3);
+  let names = 0;
+
+  beforeAll(async () => {
+    place = await broker.newVirtualHost();
+    connection = await connect(place.url);
+  });
+  afterAll(async () => {
+    await connection?.close();
+    await place?.remove();
+  });
+
+  const newName = (): string => `${place.namePrefix}orders-${++names}`;
+
+  async function withChannel<Result>(use: (channel: Channel) => Promise<Result>): Promise<Result> {
+    const channel = await connection.createChannel();
+    try {
+      return await use(channel);
+    } finally {
+      await channel.close();
+    }
+  }
+
+  const declare = (name: string, type: "quorum" | "classic", given: Record<string, string> = {}): Promise<unknown> =>
+    withChannel((channel) =>
+      channel.assertQueue(name, { durable: true, arguments: { "x-queue-type": type, ...given } }),
+    );
+
+  async function publish(to: string, headers: Record<string, unknown>, n = 1): Promise<void> {
+    const channel = await connection.createConfirmChannel();
+    channel.publish("", to, Buffer.from(JSON.stringify({ n })), {
+      persistent: true,
+      messageId: `m-${n}`,
+      contentType: "application/json",
+      headers,
+    });
+    await channel.waitForConfirms();
+    await channel.close();
+  }
+
+  /** Takes the message of a queue and dies with it, so many times. */
+  async function dieWith(name: string, times: number): Promise<void> {
+    for (let death = 0; death < times; death++) await taken(name, async () => {});
+  }
+
+  /** The next message of a queue, which goes back unless it is settled by `use`. */
+  async function taken(
+    name: string,
+    use: (message: ConsumeMessage, channel: Channel) => Promise<void>,
+  ): Promise<ConsumeMessage> {
+    return withChannel(async (channel) => {
+      const { promise, resolve } = Promise.withResolvers<ConsumeMessage>();
+      await channel.consume(name, (message) => message !== null && resolve(message));
+      const message = await promise;
+      await use(message, channel);
+      return message;
+    });
+  }
+
+  async function handledAs(name: string): Promise<number> {
+    const orders = queue<Order>(name);
+    const started = Promise.withResolvers<number>();
+    const app = createBroker(rabbitmq({ url: place.url }), {
+      onEvent: (event) => {
+        if (event.type === "dead-lettered") started.reject(new Error(`dead as ${event.reason}`));
+      },
+    });
+    app.consume(orders, (_, { attempt }) => started.resolve(attempt), { retry: { attempts: 3 } });
+    await app.start();
+    try {
+      return await started.promise;
+    } finally {
+      await app.stop();
+    }
+  }
+
+  async function make(name: string): Promise<void> {
+    const app = createBroker(rabbitmq({ url: place.url }), { destinations: [queue<Order>(name)] });
+    await app.start();
+    await app.stop();
+  }
+
+  test("a message whose sender wrote a count is at its first attempt", async () => {
+    const name = newName();
+    await make(name);
+    await publish(name, { "x-delivery-count": 50, "x-acquired-count": 50 });
+    expect(await handledAs(name)).toBe(1);
+  });
+
+  test("so is one that a shovel moved, with the headers it had", async () => {
+    const [from, to] = [newName(), newName()];
+    await declare(from, "quorum");
+    await make(to);
+    await publish(from, {});
+    await dieWith(from, 4);
+    const message = await taken(from, async (one, channel) => channel.ack(one));
+    expect(message.properties.headers?.["x-delivery-count"]).toBeGreaterThanOrEqual(4);
+    await publish(to, message.properties.headers ?? {});
+    expect(await handledAs(to)).toBe(1);
+  });
+
+  test("what dies here with a message counts from its first delivery here on", async () => {
+    const name = newName();
+    await make(name);
+    await publish(name, { "x-delivery-count": 50, "x-acquired-count": 50 });
+    await dieWith(name, 1);
+    expect(await redeliveriesOf(name)).toBe(1);
+  });
+
+  test("of a message that was dead-lettered from another queue, its deaths there do not count beside those here", async () => {
+    const [from, to] = [newName(), newName()];
+    await make(to);
+    await declare(from, "quorum", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to });
+    await publish(from, {});
+    await dieWith(from, 4);
+    await taken(from, async (one, channel) => channel.nack(one, false, false));
+    await dieWith(to, 1);
+    if (!countsAcquisitions()) {
+      // The count begins anew there.
+      expect(await redeliveriesOf(to)).toBeLessThanOrEqual(2);
+      return;
+    }
+    expect(await redeliveriesOf(to)).toBe(1);
+  });
+
+  test("a classic queue, which counts nothing, is believed nothing", async () => {
+    const name = newName();
+    await declare(name, "classic");
+    await publish(name, {}, 1);
+    await publish(name, { "x-delivery-count": 50, "x-acquired-count": 50 }, 2);
+    // Both, so that they come again as redelivered.
+    await withChannel(async (channel) => {
+      const both: GetMessage[] = [];
+      await until("both", 60_000, async () => {
+        const one = await channel.get(name);
+        if (one !== false) both.push(one);
+        expect(both).toHaveLength(2);
+      });
+    });
+    const session = await openAdapter({ url: place.url });
+    const { kept, sink } = keepingSink();
+    await session.adapter.receive({ kind: "queue", name }, { window: 5, ordered: false }, sink);
+    await until("both", 60_000, () => expect(kept).toHaveLength(2));
+    expect(kept.map(({ redeliveries }) => redeliveries)).toEqual([1, 1]);
+    await session.adapter.close();
+  });
+
+  async function redeliveriesOf(name: string): Promise<number | undefined> {
+    const session = await openAdapter({ url: place.url });
+    const { kept, sink } = keepingSink();
+    await session.adapter.receive({ kind: "queue", name }, { window: 5, ordered: false }, sink);
+    await until("the delivery", 60_000, () => expect(kept).toHaveLength(1));
+    await session.adapter.close();
+    return kept[0]?.redeliveries;
+  }
+});

@@ -1,0 +1,283 @@
+import { EventEmitter } from "node:events";
+import type { Channel, ConsumeMessage } from "amqplib";
+import fc from "fast-check";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
+import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { incoming } from "../../../adapters/rabbitmq/wire.ts";
+import type { DeliveryToken, IncomingMessage } from "../../../core/adapter.ts";
+
+const LIMIT_MS = 10_000;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+interface Stored {
+  readonly id: string;
+  redelivered: boolean;
+}
+
+/** A queue with one active consumer: it gives in order, what was given back first, and takes back what is held too long. */
+class FakeQueue extends EventEmitter {
+  readonly acked: string[] = [];
+  /** What was held for longer than the limit. */
+  readonly takenBack: string[] = [];
+  renewals = 0;
+  /** What does not come again once it was given back, as if it had expired. */
+  readonly vanishing = new Set<string>();
+  #waiting: Stored[] = [];
+  readonly #held = new Map<number, Stored & { readonly at: number }>();
+  #prefetch = 0;
+  #tag = 0;
+  #onMessage: ((message: ConsumeMessage) => void) | undefined;
+
+  get depth(): number {
+    return this.#waiting.length + this.#held.size;
+  }
+
+  publish(id: string): void {
+    this.#waiting.push({ id, redelivered: false });
+    this.#give();
+  }
+
+  async prefetch(count: number): Promise<void> {
+    this.#prefetch = count;
+  }
+
+  async consume(_queue: string, onMessage: (message: ConsumeMessage) => void): Promise<{ consumerTag: string }> {
+    this.#onMessage = onMessage;
+    this.#give();
+    return { consumerTag: "one" };
+  }
+
+  ack({ fields: { deliveryTag } }: ConsumeMessage, multiple = false): void {
+    for (const [tag, { id }] of this.#held) {
+      if (tag !== deliveryTag && !(multiple && tag < deliveryTag)) continue;
+      this.#held.delete(tag);
+      this.acked.push(id);
+    }
+    this.#give();
+  }
+
+  nack({ fields: { deliveryTag } }: ConsumeMessage): void {
+    const stored = this.#held.get(deliveryTag);
+    if (stored === undefined) throw new Error(`unknown delivery tag ${deliveryTag}`);
+    this.renewals++;
+    this.#held.delete(deliveryTag);
+    if (this.vanishing.has(stored.id)) return;
+    this.#waiting = [...this.#returned, { id: stored.id, redelivered: true }, ...this.#fresh];
+    this.#give();
+  }
+
+  /** Looks for what is held for too long. */
+  expire(): void {
+    for (const { id, at } of this.#held.values()) {
+      if (performance.now() - at > LIMIT_MS) this.takenBack.push(id);
+    }
+  }
+
+  async close(): Promise<void> {}
+
+  get #returned(): Stored[] {
+    return this.#waiting.filter(({ redelivered }) => redelivered);
+  }
+
+  get #fresh(): Stored[] {
+    return this.#waiting.filter(({ redelivered }) => !redelivered);
+  }
+
+  /** A network lies between: what is given arrives in another turn. */
+  #give(): void {
+    while (this.#held.size < this.#prefetch) {
+      const stored = this.#waiting.shift();
+      if (stored === undefined) return;
+      const deliveryTag = ++this.#tag;
+      this.#held.set(deliveryTag, { ...stored, at: performance.now() });
+      const message = {
+        fields: { deliveryTag, redelivered: stored.redelivered, exchange: "", routingKey: "q", consumerTag: "one" },
+        properties: { headers: stored.redelivered ? { "x-acquired-count": 1 } : {}, messageId: stored.id },
+        content: Buffer.alloc(0),
+      } as unknown as ConsumeMessage;
+      setImmediate(() => this.#onMessage?.(message));
+    }
+  }
+}
+
+function receivingFrom(fake: FakeQueue, ordered: boolean, window: number, handlerTimeoutMs?: number) {
+  const passed: IncomingMessage[] = [];
+  const state = {
+    passed,
+    lost: [] as DeliveryToken[],
+    recalled: [] as DeliveryToken[],
+    overdue: [] as DeliveryToken[],
+  };
+  const receiving = new ReceivingChannel(
+    fake as unknown as Channel,
+    {
+      queue: "q",
+      ordered,
+      orderedPrefetch: ordered ? 16 : window,
+      read: incoming,
+      count: new DeliveryCount(serverVersion("4.3.0"), true),
+      hold: () => ({ limitMs: LIMIT_MS, isAsked: false }),
+      handlerTimeoutMs,
+    },
+    window,
+    {
+      deliver: (batch) => passed.push(...batch),
+      ended: () => expect.unreachable("the channel ended"),
+      renew: () => {},
+      heldBackTooMuch: () => {},
+      progressed: () => {},
+      recall: (tokens) => void state.recalled.push(...tokens),
+      overdue: (tokens) => void state.overdue.push(...tokens),
+      lost: (tokens) => void state.lost.push(...tokens),
+    },
+  );
+  return { receiving, state };
+}
+
+/** What is on its way arrives. */
+async function arrived(): Promise<void> {
+  for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function pass(fake: FakeQueue, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 500) {
+    vi.advanceTimersByTime(500);
+    await arrived();
+    fake.expire();
+  }
+}
+
+const step = fc.oneof(
+  fc.record({ pass: fc.integer({ min: 500, max: 30_000 }) }),
+  fc.record({ ack: fc.nat({ max: 15 }) }),
+  fc.record({ release: fc.nat({ max: 15 }) }),
+  fc.record({ publish: fc.integer({ min: 1, max: 10 }) }),
+);
+
+test("an ordered queue's deliveries are never held too long, come once and in order, and are settled at any moment", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(step, { maxLength: 25 }), async (window, steps) => {
+      const fake = new FakeQueue();
+      let published = 0;
+      const publish = (count: number): void => {
+        for (let one = 0; one < count; one++) fake.publish(`m-${published++}`);
+      };
+      const { receiving, state } = receivingFrom(fake, true, window);
+      publish(20);
+      await receiving.start();
+      await arrived();
+      const held: IncomingMessage[] = [];
+      const released = new Set<string>();
+      const done: string[] = [];
+      let last = -1;
+      const take = (): void => {
+        for (const message of state.passed.splice(0)) {
+          // What was given back comes again behind what is held; all else in order, and once.
+          if (!released.delete(message.id)) {
+            const n = Number(message.id.slice(2));
+            expect(n).toBeGreaterThan(last);
+            last = n;
+          }
+          held.push(message);
+        }
+        expect(held.length).toBeLessThanOrEqual(window);
+      };
+      take();
+      for (const one of steps) {
+        if ("pass" in one) await pass(fake, one.pass);
+        else if ("publish" in one) publish(one.publish);
+        else {
+          const action = "ack" in one ? "ack" : "release";
+          const [chosen] = held.splice(("ack" in one ? one.ack : one.release) % Math.max(held.length, 1), 1);
+          if (chosen !== undefined) {
+            if (action === "ack") done.push(chosen.id);
+            else released.add(chosen.id);
+            expect(receiving.settle([{ token: chosen.token, action }])).toEqual(["settled"]);
+            expect(receiving.settle([{ token: chosen.token, action }])).toEqual(["fenced"]);
+          }
+        }
+        await arrived();
+        take();
+      }
+      for (let rounds = 0; rounds < 200 && (held.length > 0 || fake.depth > 0); rounds++) {
+        for (const { token, id } of held.splice(0)) {
+          done.push(id);
+          receiving.settle([{ token, action: "ack" }]);
+        }
+        await arrived();
+        take();
+      }
+      expect(fake.takenBack).toEqual([]);
+      expect(state.lost).toEqual([]);
+      expect(done.toSorted()).toEqual(Array.from({ length: published }, (_, n) => `m-${n}`).toSorted());
+      expect(fake.acked.toSorted()).toEqual(done.toSorted());
+      await receiving.close();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("a delivery that is settled while it is renewed is settled when it comes back", async () => {
+  const fake = new FakeQueue();
+  const { receiving, state } = receivingFrom(fake, true, 3);
+  fake.publish("m-0");
+  await receiving.start();
+  await arrived();
+  const [first] = state.passed.splice(0);
+  vi.advanceTimersByTime(LIMIT_MS / 2 + 1);
+  expect(fake.renewals).toBe(1);
+  expect(receiving.settle([{ token: first?.token, action: "ack" }])).toEqual(["settled"]);
+  expect(fake.acked).toEqual([]);
+  await arrived();
+  expect([fake.acked, state.passed, fake.depth]).toEqual([["m-0"], [], 0]);
+  await receiving.close();
+});
+
+test("one that does not come back is lost, and others go on", async () => {
+  const fake = new FakeQueue();
+  fake.vanishing.add("m-0");
+  const { receiving, state } = receivingFrom(fake, true, 3);
+  for (const id of ["m-0", "m-1"]) fake.publish(id);
+  await receiving.start();
+  await arrived();
+  const [first, second] = state.passed.splice(0);
+  await pass(fake, 60_000);
+  expect(state.lost).toEqual([first?.token]);
+  expect(receiving.settle([{ token: first?.token, action: "ack" }])).toEqual(["fenced"]);
+  expect(receiving.settle([{ token: second?.token, action: "ack" }])).toEqual(["settled"]);
+  await arrived();
+  expect([fake.acked, fake.depth, fake.takenBack]).toEqual([["m-1"], 0, []]);
+  await receiving.close();
+});
+
+test("an unordered queue's deliveries are asked back while a handler has time, and are over before RabbitMQ takes them", async () => {
+  const fake = new FakeQueue();
+  const { receiving, state } = receivingFrom(fake, false, 2, 3_000);
+  for (const id of ["m-0", "m-1"]) fake.publish(id);
+  await receiving.start();
+  await arrived();
+  const [first, second] = state.passed.splice(0);
+  await pass(fake, 1_500);
+  expect(state.recalled).toEqual([]);
+  await pass(fake, 1_000);
+  expect(state.recalled).toEqual([first?.token, second?.token]);
+  receiving.settle([{ token: second?.token, action: "release" }]);
+  await pass(fake, 2_000);
+  expect(state.overdue).toEqual([]);
+  await pass(fake, 1_000);
+  expect(state.overdue).toEqual([first?.token]);
+  receiving.settle([{ token: first?.token, action: "ack" }]);
+  await pass(fake, 1_000);
+  expect(fake.takenBack).toEqual([]);
+  expect(fake.acked).toEqual(["m-0"]);
+  expect(state.passed.map(({ id }) => id)).toEqual(["m-1"]);
+  await receiving.close();
+});

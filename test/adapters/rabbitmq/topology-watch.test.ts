@@ -1,0 +1,143 @@
+import { EventEmitter } from "node:events";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Thing } from "../../../adapters/rabbitmq/known.ts";
+import type { Link } from "../../../adapters/rabbitmq/link.ts";
+import { TopologyWatch } from "../../../adapters/rabbitmq/topology-watch.ts";
+
+const MINUTE_MS = 60_000;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** A server of which some things are gone, and some are nobody's business. */
+class FakeServer {
+  readonly gone = new Set<Thing>();
+  readonly refused = new Set<Thing>();
+  readonly looks: Thing[] = [];
+  undelivered = 0;
+
+  get link(): Link {
+    return { model: { createChannel: async () => this.#channel() } as unknown as Link["model"], cut: () => {} };
+  }
+
+  #channel() {
+    const look = async (thing: Thing) => {
+      this.looks.push(thing);
+      if (this.gone.has(thing)) throw Object.assign(new Error("NOT_FOUND"), { code: 404 });
+      if (this.refused.has(thing)) throw Object.assign(new Error("ACCESS_REFUSED"), { code: 403 });
+      return { messageCount: thing === "queue anybroker.delay.undelivered" ? this.undelivered : 0 };
+    };
+    return Object.assign(new EventEmitter(), {
+      checkQueue: (name: string) => look(`queue ${name}`),
+      checkExchange: (name: string) => look(`exchange ${name}`),
+      close: async () => {},
+    });
+  }
+}
+
+function watching(server: FakeServer, consumed: readonly Thing[], declared: readonly Thing[]) {
+  const state = { restored: 0, tended: 0, notices: [] as string[] };
+  const watch = new TopologyWatch({
+    // Longer than what passes at once.
+    requestTimeoutMs: MINUTE_MS,
+    link: () => server.link,
+    consumed: () => consumed,
+    isDeclared: (thing) => declared.includes(thing),
+    restore: async () => {
+      state.restored++;
+      for (const thing of declared) server.gone.delete(thing);
+    },
+    tend: async () => void state.tended++,
+    notice: ({ message }) => void state.notices.push(message),
+  });
+  watch.start();
+  return { watch, state };
+}
+
+async function pass(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += MINUTE_MS / 4) {
+    vi.advanceTimersByTime(MINUTE_MS / 4);
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test("what is consumed is looked at about once a minute, made again, and tended to now and then", async () => {
+  const server = new FakeServer();
+  const dead: Thing = "queue orders.dlq";
+  const { watch, state } = watching(server, ["queue orders", dead], ["queue orders", dead]);
+  await pass(3 * MINUTE_MS);
+  expect(new Set(server.looks)).toEqual(new Set(["queue orders", dead]));
+  expect(state.restored).toBe(0);
+  server.gone.add(dead);
+  await pass(2 * MINUTE_MS);
+  expect(state.restored).toBe(1);
+  expect(server.gone).toEqual(new Set());
+  await pass(30 * MINUTE_MS);
+  expect(state.restored).toBe(1);
+  expect(state.tended).toBeGreaterThan(2);
+  expect(state.tended).toBeLessThan(12);
+  watch.stop();
+});
+
+test("what is not this process's to make is told once, for as long as it is gone", async () => {
+  const server = new FakeServer();
+  const { watch, state } = watching(server, ["queue orders.dlq"], []);
+  server.gone.add("queue orders.dlq");
+  await pass(10 * MINUTE_MS);
+  expect(state.notices).toEqual([expect.stringContaining('no queue "orders.dlq" any more')]);
+  server.gone.clear();
+  await pass(3 * MINUTE_MS);
+  server.gone.add("queue orders.dlq");
+  await pass(3 * MINUTE_MS);
+  expect(state.notices).toHaveLength(2);
+  expect(state.restored).toBe(0);
+  watch.stop();
+});
+
+test("what may not be looked at is asked for once", async () => {
+  const server = new FakeServer();
+  server.refused.add("queue orders.dlq");
+  const { watch, state } = watching(server, ["queue orders", "queue orders.dlq"], []);
+  await pass(10 * MINUTE_MS);
+  expect(server.looks.filter((thing) => thing === "queue orders.dlq")).toHaveLength(1);
+  expect(server.looks.filter((thing) => thing === "queue orders").length).toBeGreaterThan(5);
+  expect(state.notices).toEqual([]);
+  watch.stop();
+});
+
+test("the way of delayed messages is looked at when one is sent, and while they are", async () => {
+  const server = new FakeServer();
+  const wait: Thing = "queue anybroker.delay.3";
+  const { watch, state } = watching(server, [], [wait]);
+  await pass(5 * MINUTE_MS);
+  expect(server.looks).toEqual([]);
+  server.gone.add(wait);
+  watch.delayed();
+  await pass(MINUTE_MS / 4);
+  expect(state.restored).toBe(1);
+  await pass(5 * MINUTE_MS);
+  const looks = server.looks.length;
+  // Nobody delays anything any more.
+  await pass(5 * MINUTE_MS);
+  expect(server.looks.length).toBe(looks);
+  watch.stop();
+});
+
+test("delayed messages that nobody took are told, and what is declared here is bound again", async () => {
+  const server = new FakeServer();
+  server.undelivered = 7;
+  const { watch, state } = watching(server, [], []);
+  watch.delayed();
+  await pass(2 * MINUTE_MS);
+  expect([state.restored, state.notices]).toEqual([0, []]);
+  server.undelivered = 9;
+  watch.delayed();
+  await pass(2 * MINUTE_MS);
+  expect(state.restored).toBe(1);
+  expect(state.notices).toEqual([expect.stringContaining("2 delayed messages found nobody")]);
+  watch.stop();
+});
