@@ -1,5 +1,6 @@
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type GetMessage } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { createBroker, queue } from "../../../core/index.ts";
@@ -11,6 +12,40 @@ import { keepingSink, openAdapter } from "./open-adapter.ts";
 interface Order {
   readonly n: number;
 }
+
+test.each<[string, string, boolean, boolean, Record<string, unknown>, number]>([
+  ["3.10.8", "a first delivery", true, false, { "x-delivery-count": 50 }, 0],
+  ["3.10.8", "a redelivery", true, true, { "x-delivery-count": 2 }, 2],
+  [
+    "4.2.0",
+    "a redelivery beside the acquisitions of another queue",
+    true,
+    true,
+    { "x-delivery-count": 4, "x-acquired-count": 1 },
+    4,
+  ],
+  ["3.10.8", "a redelivery that was not counted", true, true, {}, 1],
+  ["3.10.8", "a classic queue's", false, true, { "x-delivery-count": 50 }, 1],
+  ["4.3.0", "a first delivery", true, false, { "x-delivery-count": 50, "x-acquired-count": 50 }, 0],
+  ["4.3.0", "what was only given back", true, true, { "x-acquired-count": 3 }, 0],
+  ["4.3.0", "deaths and returns", true, true, { "x-delivery-count": 2, "x-acquired-count": 3 }, 2],
+  ["4.3.0", "deaths in another queue, and here", true, true, { "x-delivery-count": 9, "x-acquired-count": 2 }, 2],
+  ["4.3.0", "a count of a sender in place of the queue's", true, true, { "x-delivery-count": 50 }, 1],
+  ["4.3.0", "a count that is none", true, true, { "x-delivery-count": "50", "x-acquired-count": 1 }, 0],
+])("on %s, %s", (version, _what, isQuorum, redelivered, headers, expected) => {
+  const count = new DeliveryCount(serverVersion(version), isQuorum);
+  const message = { fields: { redelivered }, properties: { headers } } as unknown as ConsumeMessage;
+  expect(count.of(message)).toBe(expected);
+});
+
+test("a queue that redelivers without a count is believed none from then on", () => {
+  const count = new DeliveryCount(serverVersion("3.10.8"), true);
+  const redelivered = (headers: Record<string, unknown>) =>
+    ({ fields: { redelivered: true }, properties: { headers } }) as unknown as ConsumeMessage;
+  expect(count.of(redelivered({}))).toBe(1);
+  expect(count.of(redelivered({ "x-delivery-count": 50 }))).toBe(1);
+  expect(count.isQuorum).toBe(false);
+});
 
 describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a sender", (broker) => {
   let place: VirtualHost;

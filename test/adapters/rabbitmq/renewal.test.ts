@@ -3,6 +3,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
+import { holdLimit, toldByServer } from "../../../adapters/rabbitmq/hold-limit.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { incoming } from "../../../adapters/rabbitmq/wire.ts";
@@ -15,6 +16,29 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+});
+
+test.each<[string, boolean, number | undefined, number | undefined, ReturnType<typeof holdLimit>]>([
+  ["4.3.6", true, undefined, undefined, { limitMs: 2 ** 31 - 1, isAsked: true }],
+  ["4.3.6", true, 60_000, 5_000, { limitMs: 60_000, isAsked: true }],
+  ["4.3.6", false, 60_000, undefined, undefined],
+  ["4.2.9", true, undefined, undefined, { limitMs: 1_800_000, isAsked: false }],
+  ["4.2.9", true, 60_000, undefined, { limitMs: 60_000, isAsked: false }],
+  ["3.10.8", false, 60_000, 5_000, { limitMs: 5_000, isAsked: false }],
+])("RabbitMQ %s (quorum: %s), told %s and learned %s", (version, isQuorum, told, learned, expected) => {
+  expect(holdLimit(serverVersion(version), isQuorum, told, learned)).toEqual(expected);
+});
+
+test("the limit is read from what the server says as it closes the channel", () => {
+  const close = (text: string) =>
+    new Error(`Channel closed by server: 406 (PRECONDITION-FAILED) with message "${text}"`);
+  const timedOut =
+    "PRECONDITION_FAILED - delivery acknowledgement on channel 3 timed out. Timeout value used: 6000 ms. This";
+  expect(toldByServer(close(timedOut))).toBe(6_000);
+  // 4.3 does not tell it there.
+  expect(toldByServer(close(timedOut.replace("6000", "-1")))).toBeUndefined();
+  expect(toldByServer(close("PRECONDITION_FAILED - unknown delivery tag 5"))).toBeUndefined();
+  expect(toldByServer(undefined)).toBeUndefined();
 });
 
 interface Stored {
