@@ -54,6 +54,8 @@ class FakeQueue extends EventEmitter {
   renewals = 0;
   /** What does not come again once it was given back, as if it had expired. */
   readonly vanishing = new Set<string>();
+  /** What brings along the count of another queue. */
+  readonly inherited = new Set<string>();
   #waiting: Stored[] = [];
   readonly #held = new Map<number, Stored & { readonly at: number }>();
   #prefetch = 0;
@@ -122,9 +124,13 @@ class FakeQueue extends EventEmitter {
       if (stored === undefined) return;
       const deliveryTag = ++this.#tag;
       this.#held.set(deliveryTag, { ...stored, at: performance.now() });
+      const isInherited = this.inherited.has(stored.id);
+      const acquired = stored.redelivered ? { "x-acquired-count": 1 } : {};
+      const counts = isInherited ? { "x-delivery-count": 9, "x-acquired-count": 9, ...acquired } : acquired;
+      const redelivered = stored.redelivered || isInherited;
       const message = {
-        fields: { deliveryTag, redelivered: stored.redelivered, exchange: "", routingKey: "q", consumerTag: "one" },
-        properties: { headers: stored.redelivered ? { "x-acquired-count": 1 } : {}, messageId: stored.id },
+        fields: { deliveryTag, redelivered, exchange: "", routingKey: "q", consumerTag: "one" },
+        properties: { headers: counts, messageId: stored.id },
         content: Buffer.alloc(0),
       } as unknown as ConsumeMessage;
       setImmediate(() => this.#onMessage?.(message));
@@ -280,6 +286,32 @@ test("one that does not come back is lost, and others go on", async () => {
   await arrived();
   expect([fake.acked, fake.depth, fake.takenBack]).toEqual([["m-1"], 0, []]);
   await receiving.close();
+});
+
+test("one whose count may be another queue's waits in its place until that is known, or until it is missed", async () => {
+  for (const vanishes of [false, true]) {
+    const fake = new FakeQueue();
+    fake.inherited.add("m-1");
+    if (vanishes) fake.vanishing.add("m-1");
+    const { receiving, state } = receivingFrom(fake, true, 3, 60_000);
+    for (const id of ["m-0", "m-1", "m-2"]) fake.publish(id);
+    await receiving.start();
+    if (vanishes) await pass(fake, 60_000);
+    await arrived();
+    expect(state.passed.map(({ id, redeliveries }) => [id, redeliveries])).toEqual(
+      [
+        ["m-0", 0],
+        ["m-1", 0],
+        ["m-2", 0],
+      ].filter(([id]) => !vanishes || id !== "m-1"),
+    );
+    expect(receiving.settle(state.passed.map(({ token }) => ({ token, action: "ack" as const })))).not.toContain(
+      "fenced",
+    );
+    await arrived();
+    expect([fake.depth, fake.takenBack]).toEqual([0, []]);
+    await receiving.close();
+  }
 });
 
 test("an unordered queue's deliveries are asked back while a handler has time, and are over before RabbitMQ takes them", async () => {
