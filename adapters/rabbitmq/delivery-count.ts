@@ -20,18 +20,34 @@ export class DeliveryCount {
     return this.#isQuorum;
   }
 
-  of({ fields, properties }: ConsumeMessage): number {
-    if (!fields.redelivered) return 0;
-    const { "x-delivery-count": failed, "x-acquired-count": acquired } = (properties.headers ?? {}) as Counts;
+  /**
+   * Whether the count may be another queue's: dead-lettering and local shovels bring it along, and at the first delivery
+   * it stands for the acquisitions, too. Given back once, which is no failure, the message comes with its acquisitions
+   * here alone, so that a count that is this queue's is below them, and one that was brought along is not.
+   */
+  isDoubtful(message: ConsumeMessage): boolean {
+    if (!this.#countsAcquisitions || !this.#isQuorum || !message.fields.redelivered) return false;
+    const { "x-delivery-count": failed, "x-acquired-count": acquired } = countsOf(message);
+    // Of a count of 1 the second delivery would tell no more.
+    return typeof failed === "number" && failed === acquired && failed > 1;
+  }
+
+  of(message: ConsumeMessage): number {
+    if (!message.fields.redelivered) return 0;
+    const { "x-delivery-count": failed, "x-acquired-count": acquired } = countsOf(message);
     // Had a quorum queue redelivered it, there would be a count.
     if (typeof (this.#countsAcquisitions ? acquired : failed) !== "number") this.#isQuorum = false;
     if (!this.#isQuorum) return 1;
     // Only given back so far, which is no failure.
     if (typeof failed !== "number") return 0;
-    // Dead-lettering and local shovels bring along the failures of another queue. Acquisitions are counted anew from the
-    // second delivery on, and each failure is one.
-    return this.#countsAcquisitions ? Math.min(failed, acquired as number) : failed;
+    // Each failure is an acquisition. Below the failures they are those here, and one of them was to learn this.
+    if (this.#countsAcquisitions && (acquired as number) < failed) return (acquired as number) - 1;
+    return failed;
   }
+}
+
+function countsOf({ properties }: ConsumeMessage): Counts {
+  return (properties.headers ?? {}) as Counts;
 }
 
 interface Counts {

@@ -91,3 +91,39 @@ export function operationError(error: unknown, what: string, next: string): Mess
       return new MessagingError("unreachable", `RabbitMQ could not ${what} (${text})`, { cause: error });
   }
 }
+
+/** The channel of a consumer is gone. */
+export function closedError(queue: string, cause: unknown): MessagingError {
+  const reason = cause === undefined ? "the connection is gone" : replyText(cause);
+  return new MessagingError(
+    "unreachable",
+    `the consumer of queue "${queue}" lost its channel: ${reason}; subscribing again`,
+    {
+      cause,
+    },
+  );
+}
+
+/** What was to be renewed was not. */
+export function notBackError(queue: string): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `a delivery of queue "${queue}" that was given back before RabbitMQ's consumer timeout did not come again; it expired, or its queue gave it up or gave it to another consumer`,
+  );
+}
+
+/** Too much is held back in memory. */
+export function tooMuchError(queue: string): MessagingError {
+  return new MessagingError(
+    "overloaded",
+    `the ordered queue "${queue}" has messages so large that its consumer begins anew with fewer in memory`,
+  );
+}
+
+/** The server ended a consumer. */
+export function cancelledError(queue: string): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `RabbitMQ cancelled the consumer of queue "${queue}": the queue was deleted or moved, or a delivery was held longer than the server's consumer timeout; subscribing again`,
+  );
+}

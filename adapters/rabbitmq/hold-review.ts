@@ -43,6 +43,8 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
   readonly #returning: { readonly size: number; removeOlder(than: number): readonly Token[] };
   readonly #actions: ReviewActions<Delivery, Token>;
   #timer: NodeJS.Timeout | undefined;
+  /** When it looks next. */
+  #at = Number.POSITIVE_INFINITY;
   #isOver = false;
 
   constructor(
@@ -66,8 +68,18 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
       this.#timer = undefined;
       this.#look(hold);
     };
-    this.#timer = setTimeout(look, ms ?? this.#firstMs(hold));
+    const waitMs = ms ?? this.#firstMs(hold);
+    this.#at = performance.now() + waitMs;
+    this.#timer = setTimeout(look, waitMs);
     this.#timer.unref();
+  }
+
+  /** Something was given back by others than the review, and is to be missed if it does not come again. */
+  expectBack(): void {
+    if (this.#timer !== undefined && this.#at <= performance.now() + BACK_WITHIN_MS) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.later(BACK_WITHIN_MS);
   }
 
   stop(): void {

@@ -175,7 +175,10 @@ export class QueueReceiver implements Receiver {
       deliver: (batch) => this.#sink.deliver(batch),
       recall: (tokens) => this.#sink.recall(tokens),
       overdue: (tokens, cause) => this.#sink.overdue?.(tokens, cause),
-      lost: (tokens, cause) => this.#sink.lost(tokens, cause),
+      lost: (tokens, cause) => {
+        this.#host.notice(cause);
+        this.#sink.lost(tokens, cause);
+      },
       ended: (cause) => {
         if (this.#channel === receiving) this.#onEnded(cause, link);
       },

@@ -1,8 +1,8 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
-import { MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
-import { replyText } from "./errors.ts";
+import { cancelledError, closedError, notBackError, tooMuchError } from "./errors.ts";
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-review.ts";
 import { Returning } from "./returning.ts";
 import { Unsettled } from "./unsettled.ts";
@@ -19,7 +19,9 @@ interface Slot {
 /** What the engine holds for a delivery. Of another channel than the one that lives it is void. */
 interface Token {
   readonly channel: ReceivingChannel;
-  readonly message: ConsumeMessage;
+  message: ConsumeMessage;
+  /** It was given back to learn what of its count is this queue's, and does not go on before it is here again. */
+  isDoubtful: boolean;
   /** Another one after it was renewed; undefined while it is on its way back from that, and when it is settled. */
   tag: number | undefined;
 }
@@ -288,16 +290,35 @@ export class ReceivingChannel {
       this.#passOn();
       return;
     }
-    const token: Token = renewed?.token ?? { channel: this, message, tag };
+    const isDoubtful =
+      renewed === undefined && this.#from.handlerTimeoutMs !== undefined && this.#count.isDoubtful(message);
+    if (isDoubtful && !this.#ordered) {
+      this.#channel.nack(message, false, true);
+      return;
+    }
+    const token: Token = renewed?.token ?? { channel: this, message, isDoubtful, tag };
     token.tag = tag;
     slot.unsettled++;
-    this.#unsettled.add(tag, { slot, token, at: performance.now(), told: "nothing" });
+    const delivery: Delivery = { slot, token, at: performance.now(), told: "nothing" };
+    this.#unsettled.add(tag, delivery);
     this.#review.later();
-    if (renewed !== undefined) return;
+    if (renewed !== undefined) {
+      if (token.isDoubtful) this.#learned(token, message);
+      return;
+    }
     // Over the window, or behind one that is.
     const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#window;
-    if (this.#ordered && tooMany) this.#holdBack(token);
+    if (this.#ordered && (tooMany || isDoubtful)) this.#holdBack(token);
     else this.#gather(token);
+    if (!isDoubtful) return;
+    this.#renewAll([delivery]);
+    this.#review.expectBack();
+  }
+
+  #learned(token: Token, message: ConsumeMessage): void {
+    token.isDoubtful = false;
+    token.message = message;
+    this.#passOn();
   }
 
   #holdBack(token: Token): void {
@@ -310,8 +331,10 @@ export class ReceivingChannel {
   }
 
   #passOn(): void {
-    while (this.#heldBack.length > 0 && this.#outstanding - this.#heldBack.length < this.#window) {
-      const token = this.#heldBack.shift() as Token;
+    while (this.#outstanding - this.#heldBack.length < this.#window) {
+      const [token] = this.#heldBack;
+      if (token === undefined || token.isDoubtful) return;
+      this.#heldBack.shift();
       this.#heldBackBytes -= token.message.content.length;
       this.#gather(token);
     }
@@ -359,36 +382,4 @@ export class ReceivingChannel {
     this.#gathered = [];
     this.#events.deliver(batch);
   }
-}
-
-function closedError(queue: string, cause: unknown): MessagingError {
-  const reason = cause === undefined ? "the connection is gone" : replyText(cause);
-  return new MessagingError(
-    "unreachable",
-    `the consumer of queue "${queue}" lost its channel: ${reason}; subscribing again`,
-    {
-      cause,
-    },
-  );
-}
-
-function notBackError(queue: string): MessagingError {
-  return new MessagingError(
-    "timeout",
-    `a delivery of queue "${queue}" that was given back before RabbitMQ's consumer timeout did not come again; it expired, or its queue gave it up or gave it to another consumer`,
-  );
-}
-
-function tooMuchError(queue: string): MessagingError {
-  return new MessagingError(
-    "overloaded",
-    `the ordered queue "${queue}" has messages so large that its consumer begins anew with fewer in memory`,
-  );
-}
-
-function cancelledError(queue: string): MessagingError {
-  return new MessagingError(
-    "not-found",
-    `RabbitMQ cancelled the consumer of queue "${queue}": the queue was deleted or moved, or a delivery was held longer than the server's consumer timeout; subscribing again`,
-  );
 }

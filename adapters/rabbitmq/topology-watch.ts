@@ -79,6 +79,7 @@ export class TopologyWatch {
     this.#delaysUsed = false;
     try {
       const { gone, refused, ready } = await survey(link, things, this.#host.requestTimeoutMs);
+      if (this.#isOver) return;
       for (const thing of refused) this.#refused.add(thing);
       for (const thing of things) if (!gone.includes(thing)) this.#told.delete(thing);
       const isMore = this.#countUndelivered(ready.get(UNDELIVERED));

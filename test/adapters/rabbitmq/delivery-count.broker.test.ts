@@ -1,5 +1,6 @@
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type GetMessage } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { createBroker, queue } from "../../../core/index.ts";
@@ -11,6 +12,40 @@ import { keepingSink, openAdapter } from "./open-adapter.ts";
 interface Order {
   readonly n: number;
 }
+
+test.each<[string, string, boolean, boolean, Record<string, unknown>, number]>([
+  ["3.10.8", "a first delivery", true, false, { "x-delivery-count": 50 }, 0],
+  ["3.10.8", "a redelivery", true, true, { "x-delivery-count": 2 }, 2],
+  [
+    "4.2.0",
+    "a redelivery beside the acquisitions of another queue",
+    true,
+    true,
+    { "x-delivery-count": 4, "x-acquired-count": 1 },
+    4,
+  ],
+  ["3.10.8", "a redelivery that was not counted", true, true, {}, 1],
+  ["3.10.8", "a classic queue's", false, true, { "x-delivery-count": 50 }, 1],
+  ["4.3.0", "a first delivery", true, false, { "x-delivery-count": 50, "x-acquired-count": 50 }, 0],
+  ["4.3.0", "what was only given back", true, true, { "x-acquired-count": 3 }, 0],
+  ["4.3.0", "deaths and returns", true, true, { "x-delivery-count": 2, "x-acquired-count": 3 }, 2],
+  ["4.3.0", "deaths in another queue, and one here", true, true, { "x-delivery-count": 9, "x-acquired-count": 2 }, 1],
+  ["4.3.0", "a count of a sender in place of the queue's", true, true, { "x-delivery-count": 50 }, 1],
+  ["4.3.0", "a count that is none", true, true, { "x-delivery-count": "50", "x-acquired-count": 1 }, 0],
+])("on %s, %s", (version, _what, isQuorum, redelivered, headers, expected) => {
+  const count = new DeliveryCount(serverVersion(version), isQuorum);
+  const message = { fields: { redelivered }, properties: { headers } } as unknown as ConsumeMessage;
+  expect(count.of(message)).toBe(expected);
+});
+
+test("a queue that redelivers without a count is believed none from then on", () => {
+  const count = new DeliveryCount(serverVersion("3.10.8"), true);
+  const redelivered = (headers: Record<string, unknown>) =>
+    ({ fields: { redelivered: true }, properties: { headers } }) as unknown as ConsumeMessage;
+  expect(count.of(redelivered({}))).toBe(1);
+  expect(count.of(redelivered({ "x-delivery-count": 50 }))).toBe(1);
+  expect(count.isQuorum).toBe(false);
+});
 
 describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a sender", (broker) => {
   let place: VirtualHost;
@@ -74,8 +109,8 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
     });
   }
 
-  async function handledAs(name: string): Promise<number> {
-    const orders = queue<Order>(name);
+  async function handledAs(name: string, ordered = false): Promise<number> {
+    const orders = queue<Order>(name, { ordered });
     const started = Promise.withResolvers<number>();
     const app = createBroker(rabbitmq({ url: place.url }), {
       onEvent: (event) => {
@@ -91,8 +126,8 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
     }
   }
 
-  async function make(name: string): Promise<void> {
-    const app = createBroker(rabbitmq({ url: place.url }), { destinations: [queue<Order>(name)] });
+  async function make(name: string, ordered = false): Promise<void> {
+    const app = createBroker(rabbitmq({ url: place.url }), { destinations: [queue<Order>(name, { ordered })] });
     await app.start();
     await app.stop();
   }
@@ -124,20 +159,28 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
     expect(await redeliveriesOf(name)).toBe(1);
   });
 
-  test("of a message that was dead-lettered from another queue, its deaths there do not count beside those here", async () => {
-    const [from, to] = [newName(), newName()];
-    await make(to);
-    await declare(from, "quorum", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to });
-    await publish(from, {});
-    await dieWith(from, 4);
-    await taken(from, async (one, channel) => channel.nack(one, false, false));
-    await dieWith(to, 1);
-    if (!countsAcquisitions()) {
-      // The count begins anew there.
-      expect(await redeliveriesOf(to)).toBeLessThanOrEqual(2);
-      return;
+  test.each([false, true])(
+    "of a message that was dead-lettered from another queue, its deaths there do not count (ordered: %s)",
+    async (ordered) => {
+      const [from, to] = [newName(), newName()];
+      await make(to, ordered);
+      await declare(from, "quorum", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to });
+      await publish(from, {});
+      await dieWith(from, 4);
+      await taken(from, async (one, channel) => channel.nack(one, false, false));
+      expect(await handledAs(to, ordered)).toBe(1);
+    },
+  );
+
+  test.each([false, true])("deaths here do, however often it is taken (ordered: %s)", async (ordered) => {
+    const name = newName();
+    await make(name, ordered);
+    await publish(name, {});
+    await dieWith(name, 2);
+    for (let times = 0; times < 3; times++) {
+      const expected = countsAcquisitions() ? 2 : 2 + times;
+      expect(await redeliveriesOf(name, ordered)).toBeGreaterThanOrEqual(expected);
     }
-    expect(await redeliveriesOf(to)).toBe(1);
   });
 
   test("a classic queue, which counts nothing, is believed nothing", async () => {
@@ -162,10 +205,11 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
     await session.adapter.close();
   });
 
-  async function redeliveriesOf(name: string): Promise<number | undefined> {
+  async function redeliveriesOf(name: string, ordered = false): Promise<number | undefined> {
     const session = await openAdapter({ url: place.url });
     const { kept, sink } = keepingSink();
-    await session.adapter.receive({ kind: "queue", name }, { window: 5, ordered: false }, sink);
+    const options = { window: 5, ordered, handlerTimeoutMs: 60_000 };
+    await session.adapter.receive({ kind: "queue", name }, options, sink);
     await until("the delivery", 60_000, () => expect(kept).toHaveLength(1));
     await session.adapter.close();
     return kept[0]?.redeliveries;

@@ -3,6 +3,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { DeliveryCount } from "../../../adapters/rabbitmq/delivery-count.ts";
+import { holdLimit, toldByServer } from "../../../adapters/rabbitmq/hold-limit.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { incoming } from "../../../adapters/rabbitmq/wire.ts";
@@ -15,6 +16,29 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+});
+
+test.each<[string, boolean, number | undefined, number | undefined, ReturnType<typeof holdLimit>]>([
+  ["4.3.6", true, undefined, undefined, { limitMs: 2 ** 31 - 1, isAsked: true }],
+  ["4.3.6", true, 60_000, 5_000, { limitMs: 60_000, isAsked: true }],
+  ["4.3.6", false, 60_000, undefined, undefined],
+  ["4.2.9", true, undefined, undefined, { limitMs: 1_800_000, isAsked: false }],
+  ["4.2.9", true, 60_000, undefined, { limitMs: 60_000, isAsked: false }],
+  ["3.10.8", false, 60_000, 5_000, { limitMs: 5_000, isAsked: false }],
+])("RabbitMQ %s (quorum: %s), told %s and learned %s", (version, isQuorum, told, learned, expected) => {
+  expect(holdLimit(serverVersion(version), isQuorum, told, learned)).toEqual(expected);
+});
+
+test("the limit is read from what the server says as it closes the channel", () => {
+  const close = (text: string) =>
+    new Error(`Channel closed by server: 406 (PRECONDITION-FAILED) with message "${text}"`);
+  const timedOut =
+    "PRECONDITION_FAILED - delivery acknowledgement on channel 3 timed out. Timeout value used: 6000 ms. This";
+  expect(toldByServer(close(timedOut))).toBe(6_000);
+  // 4.3 does not tell it there.
+  expect(toldByServer(close(timedOut.replace("6000", "-1")))).toBeUndefined();
+  expect(toldByServer(close("PRECONDITION_FAILED - unknown delivery tag 5"))).toBeUndefined();
+  expect(toldByServer(undefined)).toBeUndefined();
 });
 
 interface Stored {
@@ -30,6 +54,8 @@ class FakeQueue extends EventEmitter {
   renewals = 0;
   /** What does not come again once it was given back, as if it had expired. */
   readonly vanishing = new Set<string>();
+  /** What brings along the count of another queue. */
+  readonly inherited = new Set<string>();
   #waiting: Stored[] = [];
   readonly #held = new Map<number, Stored & { readonly at: number }>();
   #prefetch = 0;
@@ -98,9 +124,13 @@ class FakeQueue extends EventEmitter {
       if (stored === undefined) return;
       const deliveryTag = ++this.#tag;
       this.#held.set(deliveryTag, { ...stored, at: performance.now() });
+      const isInherited = this.inherited.has(stored.id);
+      const acquired = stored.redelivered ? { "x-acquired-count": 1 } : {};
+      const counts = isInherited ? { "x-delivery-count": 9, "x-acquired-count": 9, ...acquired } : acquired;
+      const redelivered = stored.redelivered || isInherited;
       const message = {
-        fields: { deliveryTag, redelivered: stored.redelivered, exchange: "", routingKey: "q", consumerTag: "one" },
-        properties: { headers: stored.redelivered ? { "x-acquired-count": 1 } : {}, messageId: stored.id },
+        fields: { deliveryTag, redelivered, exchange: "", routingKey: "q", consumerTag: "one" },
+        properties: { headers: counts, messageId: stored.id },
         content: Buffer.alloc(0),
       } as unknown as ConsumeMessage;
       setImmediate(() => this.#onMessage?.(message));
@@ -256,6 +286,32 @@ test("one that does not come back is lost, and others go on", async () => {
   await arrived();
   expect([fake.acked, fake.depth, fake.takenBack]).toEqual([["m-1"], 0, []]);
   await receiving.close();
+});
+
+test("one whose count may be another queue's waits in its place until that is known, or until it is missed", async () => {
+  for (const vanishes of [false, true]) {
+    const fake = new FakeQueue();
+    fake.inherited.add("m-1");
+    if (vanishes) fake.vanishing.add("m-1");
+    const { receiving, state } = receivingFrom(fake, true, 3, 60_000);
+    for (const id of ["m-0", "m-1", "m-2"]) fake.publish(id);
+    await receiving.start();
+    if (vanishes) await pass(fake, 60_000);
+    await arrived();
+    expect(state.passed.map(({ id, redeliveries }) => [id, redeliveries])).toEqual(
+      [
+        ["m-0", 0],
+        ["m-1", 0],
+        ["m-2", 0],
+      ].filter(([id]) => !vanishes || id !== "m-1"),
+    );
+    expect(receiving.settle(state.passed.map(({ token }) => ({ token, action: "ack" as const })))).not.toContain(
+      "fenced",
+    );
+    await arrived();
+    expect([fake.depth, fake.takenBack]).toEqual([0, []]);
+    await receiving.close();
+  }
 });
 
 test("an unordered queue's deliveries are asked back while a handler has time, and are over before RabbitMQ takes them", async () => {
