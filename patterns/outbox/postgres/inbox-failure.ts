@@ -1,4 +1,4 @@
-import type { MessagingError } from "../../../core/index.ts";
+import { isMessagingError, type MessagingError } from "../../../core/index.ts";
 import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
@@ -20,11 +20,38 @@ export function inboxFailure(action: string, cause: unknown): MessagingError {
   return storeFailure("inbox", "Postgres", action, REASONS[serverCode(cause)], cause);
 }
 
+const STATE = /^(?=.*\d)[0-9A-Z]{5}$/;
+
+/** The SQLSTATE of an error, or of the first of its causes that has one; empty if there is none. */
+export function stateOf(error: unknown): string {
+  for (let one = error; one !== undefined && one !== null; one = (one as { readonly cause?: unknown }).cause) {
+    const code = serverCode(one);
+    if (STATE.test(code)) return code;
+  }
+  return "";
+}
+
 /**
  * Whether the server answered, and refused: then nothing of the transaction is kept. Not so where it went away, or closed
  * the connection (classes 08, 57P and 58), or the client did not get an answer.
  */
 export function isRefusal(error: unknown): boolean {
   const state = serverCode(error);
-  return /^[0-9A-Z]{5}$/.test(state) && /\d/.test(state) && !/^(08|57P|58)/.test(state);
+  return STATE.test(state) && !/^(08|57P|58)/.test(state);
+}
+
+/** Whether the server refused a row for what is in it: data, constraints, and what triggers raise (classes 22, 23 and P0). */
+export function isOfTheRow(error: unknown): boolean {
+  return /^(22|23|P0)/.test(serverCode(error)) && STATE.test(serverCode(error));
+}
+
+/**
+ * Whether a question that failed shows that the server takes no connections: it said so, or nobody listens, or whoever
+ * does hangs up. Not so where the question only waited too long, which a pool without a free connection does too.
+ */
+export function isDown(error: unknown): boolean {
+  const state = stateOf(error);
+  if (state !== "") return state.startsWith("57P");
+  const cause = isMessagingError(error) && error.cause !== undefined ? error.cause : error;
+  return cause instanceof Error && !isMessagingError(cause) && !/timeout/i.test(cause.message);
 }
