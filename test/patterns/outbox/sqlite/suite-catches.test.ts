@@ -300,6 +300,18 @@ const INBOXES: readonly Breakage<Inbox>[] = [
         handle: (message, work, options) => inbox.handle(message, work, { ...options, signal: AbortSignal.any([]) }),
       }),
   ],
+  [
+    "takes a work that broke its connection for an outage",
+    "N16",
+    /whose connection ended/,
+    (inbox) =>
+      changed(inbox, {
+        handle: (message, work, options) =>
+          inbox.handle(message, work, options).catch((error: unknown) => {
+            throw new MessagingError("unreachable", "it did not answer", { cause: error });
+          }),
+      }),
+  ],
 ];
 
 const PATIENCE_MS = 2_000;
@@ -349,6 +361,7 @@ function inboxHarness(breakage: (inbox: Inbox) => Inbox): InboxHarness<DatabaseS
     commitFromWithin: async () => {
       throw new MessagingError("unsupported", "not needed here");
     },
+    breakFromWithin: async (transaction) => transaction.close(),
   };
 }
 
