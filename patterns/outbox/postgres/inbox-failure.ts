@@ -1,5 +1,11 @@
 import { isMessagingError, type MessagingError } from "../../../core/index.ts";
-import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import {
+  type FailureReason,
+  POSTGRES_REASONS,
+  serverCode,
+  stateOf,
+  storeFailure,
+} from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -20,29 +26,13 @@ export function inboxFailure(action: string, cause: unknown): MessagingError {
   return storeFailure("inbox", "Postgres", action, REASONS[serverCode(cause)], cause);
 }
 
-const STATE = /^(?=.*\d)[0-9A-Z]{5}$/;
-
-/** The SQLSTATE of an error, or of the first of its causes that has one; empty if there is none. */
-export function stateOf(error: unknown): string {
-  for (let one = error; one !== undefined && one !== null; one = (one as { readonly cause?: unknown }).cause) {
-    const code = serverCode(one);
-    if (STATE.test(code)) return code;
-  }
-  return "";
-}
-
 /**
  * Whether the server answered, and refused: then nothing of the transaction is kept. Not so where it went away, or closed
  * the connection (classes 08, 57P and 58), or the client did not get an answer.
  */
 export function isRefusal(error: unknown): boolean {
   const state = serverCode(error);
-  return STATE.test(state) && !/^(08|57P|58)/.test(state);
-}
-
-/** Whether the server refused a row for what is in it: data, constraints, and what triggers raise (classes 22, 23 and P0). */
-export function isOfTheRow(error: unknown): boolean {
-  return /^(22|23|P0)/.test(serverCode(error)) && STATE.test(serverCode(error));
+  return state !== "" && state === stateOf(error) && !/^(08|57P|58)/.test(state);
 }
 
 /**

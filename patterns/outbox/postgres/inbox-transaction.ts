@@ -1,9 +1,9 @@
 import { type Clock, MessagingError } from "../../../core/index.ts";
-import { serverCode } from "../../../core/store-failure.ts";
+import { isOfTheRow, serverCode, stateOf } from "../../../core/store-failure.ts";
 import type { InboxMessage } from "../inbox-store.ts";
 import { within } from "../inbox-waiting.ts";
 import type { PostgresInboxClient } from "./inbox-database.ts";
-import { inboxFailure, isOfTheRow, isRefusal, stateOf } from "./inbox-failure.ts";
+import { inboxFailure, isRefusal } from "./inbox-failure.ts";
 
 /** Idle in transaction for too long, and a transaction that took too long: the server closed the connection. */
 const TOO_LONG = ["25P03", "25P04"];
