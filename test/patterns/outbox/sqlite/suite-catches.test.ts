@@ -304,13 +304,10 @@ const INBOXES: readonly Breakage<Inbox>[] = [
     "takes a work that broke its connection for an outage",
     "N16",
     /whose connection ended/,
-    (inbox) =>
-      changed(inbox, {
-        handle: (message, work, options) =>
-          inbox.handle(message, work, options).catch((error: unknown) => {
-            throw new MessagingError("unreachable", "it did not answer", { cause: error });
-          }),
-      }),
+    (inbox) => {
+      const down = () => Promise.reject(new MessagingError("unreachable", "it did not answer"));
+      return changed(inbox, { handle: (...call) => inbox.handle(...call).catch(down) });
+    },
   ],
 ];
 
