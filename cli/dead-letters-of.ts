@@ -36,7 +36,7 @@ export const DLQ_EXITS = {
 /** What every `dlq` command tells. */
 export const DLQ_JSON = {
   broker: "the broker as it was chosen, without secrets",
-  destination: "whose dead letters: `orders`, `order.placed.billing`",
+  destination: "whose dead letters: `orders`, `order.placed..billing`",
 } as const;
 
 /** What those tell that look at entries. */

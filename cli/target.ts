@@ -1,4 +1,4 @@
-import { type Address, addressName, type WorkAddress } from "../core/address.ts";
+import { type Address, addressName, workAddress } from "../core/address.ts";
 import {
   type Destination,
   type Queue,
@@ -17,7 +17,7 @@ export interface Target {
   readonly destination: Queue<never, unknown> | Topic<never, unknown>;
   /** Of a topic, if one was named. */
   readonly subscription: Subscription | undefined;
-  /** As people read it: `orders`, `order.placed.billing`. */
+  /** As people read it: `orders`, `order.placed..billing`. */
   readonly name: string;
   /** Whether the configuration has it, with its schema and options. */
   readonly configured: boolean;
@@ -33,10 +33,6 @@ export function addressOf({ destination, subscription: sub }: Target): Address {
   return sub === undefined
     ? { kind: destination.kind, name: destination.name }
     : workAddress(destination.name, sub.name);
-}
-
-function workAddress(of: string, name: string): WorkAddress {
-  return { kind: "subscription", topic: of, name };
 }
 
 /**
@@ -71,7 +67,7 @@ function inConfiguration({ kind, name, subscription: sub }: ParsedAddress, known
     if (one.kind === "subscription" && kind !== "queue") {
       const full = addressName(workAddress(one.topic.name, one.name));
       const asPath = one.topic.name === name && one.name === sub;
-      // As the output of commands has it: order.placed.billing.
+      // As the output of commands has it: order.placed..billing.
       const asName = sub === undefined && name === full;
       if (asPath || asName) targets.push({ destination: one.topic, subscription: one, name: full, configured: true });
     }

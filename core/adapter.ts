@@ -26,9 +26,10 @@ export interface Adapter<Native = unknown> {
   readonly sendLimits: SendLimits;
 
   /**
-   * The physical name of an address, injective within one namespace of the broker: two addresses with equal results are
-   * one and the same thing on the broker, and the engine refuses to start with both. Throws a `MessagingError` of code
-   * `invalid` for a name that the broker cannot carry.
+   * The physical name of an address, injective within one namespace of the broker, for all processes: each declares its own
+   * destinations and knows of no others, and what two of them share would go to the other's handlers. {@link addressName}
+   * is injective but for a queue and a topic of one name. Two addresses of one process with equal results are refused at
+   * start. Throws a `MessagingError` of code `invalid` for a name that the broker cannot carry.
    */
   physicalName(address: Address): string;
 

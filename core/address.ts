@@ -44,9 +44,17 @@ export interface SuspectsAddress {
 /** What a receiver can take messages from. */
 export type Source = WorkAddress | DeadLettersAddress | SuspectsAddress;
 
+/** The queue that a delivery or an option names, or the subscription of a topic. */
+export function workAddress(destination: string, subscription: string | undefined): WorkAddress {
+  return subscription === undefined
+    ? { kind: "queue", name: destination }
+    : { kind: "subscription", topic: destination, name: subscription };
+}
+
 /**
- * The name of an address as people read it: `orders`, `order.placed`, `order.placed.billing`, `orders.dlq`,
- * `order.placed.billing.dlq`, `orders.suspects`.
+ * The name of an address as people read it: `orders`, `order.placed`, `order.placed..billing`, `orders.dlq`,
+ * `order.placed..billing.dlq`, `orders.suspects`. No two addresses have one, but a queue and a topic: names have no two dots
+ * in a row, and none of these endings.
  */
 export function addressName(address: Address): string {
   switch (address.kind) {
@@ -54,7 +62,7 @@ export function addressName(address: Address): string {
     case "topic":
       return address.name;
     case "subscription":
-      return `${address.topic}.${address.name}`;
+      return `${address.topic}..${address.name}`;
     case "dead-letters":
       return `${addressName(address.of)}.dlq`;
     case "suspects":

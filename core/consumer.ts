@@ -23,7 +23,7 @@ export interface Consumer {
 
 /** Counts are since the consumer was made. */
 export interface ConsumerStatus {
-  /** The queue's name, or `topic.subscription`. */
+  /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly state: "new" | "running" | "paused" | "stalled" | "stopping" | "stopped";
   /** Why it is stalled. */

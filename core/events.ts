@@ -54,7 +54,7 @@ export type BrokerEvent =
       readonly phase: "begun" | "ended";
       /** Names the run over both phases, and over a resumption after a crash. */
       readonly run: string;
-      /** Where the messages stand: `orders`, `order.placed.billing`. */
+      /** Where the messages stand: `orders`, `order.placed..billing`. */
       readonly source: string;
       /** Who does it, as far as it was told. */
       readonly by: string | undefined;

@@ -1,27 +1,29 @@
 import { MessagingError } from "./errors.ts";
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/;
 const LONGEST_NAME = 100;
 /** Endings that anybroker gives to what it derives from a destination. */
 const RESERVED_ENDINGS = [".dlq", ".suspects"];
 
 /**
- * Refuses a name that not every broker could carry: letters, digits, `.`, `-` and `_`, starting with a letter or digit,
- * 100 characters at most, not ending in what the library derives from names itself.
+ * Refuses a name that not every broker could carry, or that could be taken for another: words of letters, digits, `-` and
+ * `_` between single dots, beginning with a letter or digit, 100 characters at most, not ending in what the library
+ * derives from names itself. Two dots in a row stand between a topic and its subscription, and nowhere else.
  */
 export function checkName(what: string, name: unknown): asserts name is string {
   if (typeof name !== "string" || name.length > LONGEST_NAME || !NAME.test(name)) {
     const shown = typeof name === "string" ? `"${name.slice(0, LONGEST_NAME)}"` : String(name);
     throw new MessagingError(
       "invalid",
-      `${shown} is no name for a ${what}: use letters, digits, ".", "-" and "_", beginning with a letter or digit, ${LONGEST_NAME} characters at most`,
+      `${shown} is no name for a ${what}: use words of letters, digits, "-" and "_" between single dots, beginning with a letter or digit, ${LONGEST_NAME} characters at most`,
     );
   }
   for (const ending of RESERVED_ENDINGS) {
-    if (name.endsWith(ending)) {
+    // A subscription's name stands behind a dot.
+    if (name.endsWith(ending) || (what === "subscription" && `.${name}` === ending)) {
       throw new MessagingError(
         "invalid",
-        `"${name}" is no name for a ${what}: the ending "${ending}" is given by anybroker itself; choose another name`,
+        `"${name}" is no name for a ${what}: "${ending}" at the end is given by anybroker itself; choose another name`,
       );
     }
   }

@@ -26,6 +26,23 @@ export function serverCode(error: unknown): string {
   return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 }
 
+const STATE = /^(?=.*\d)[0-9A-Z]{5}$/;
+
+/** The SQLSTATE of an error, or of the first of its causes that has one; empty if there is none. */
+export function stateOf(error: unknown): string {
+  for (let one = error; one !== undefined && one !== null; one = (one as { readonly cause?: unknown }).cause) {
+    const code = serverCode(one);
+    if (STATE.test(code)) return code;
+  }
+  return "";
+}
+
+/** Whether Postgres refused a row for what is in it: data, constraints, and what triggers raise (classes 22, 23 and P0). */
+export function isOfTheRow(error: unknown): boolean {
+  const state = serverCode(error);
+  return STATE.test(state) && /^(22|23|P0)/.test(state);
+}
+
 /**
  * Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. `store` is
  * what messages call it, as in `idempotency store`.

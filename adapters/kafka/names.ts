@@ -14,16 +14,18 @@ export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress
 
 /** Kafka's limit. */
 const LONGEST_NAME = 249;
+const QUEUE_ENDING = ".queue";
 const DELAYS_ENDING = ".delays";
 /** Endings of what is derived from a destination; a destination's own name must have none. */
 const DERIVED_ENDINGS = [".dlq", ".suspects", DELAYS_ENDING];
 
 /**
- * The Kafka topic that stands for an address: `orders`, `order.placed`, `order.placed.billing` (what belongs to
- * subscription `billing` of topic `order.placed` alone), and either work's with `.dlq` or `.suspects` after it.
+ * The Kafka topic that stands for an address: `orders.queue`, `order.placed`, `order.placed..billing` (what belongs to
+ * subscription `billing` of topic `order.placed` alone), and of either work `orders.dlq`, `order.placed..billing.suspects`.
+ * A queue has an ending of its own, since queues and topics are both Kafka topics, and what is handled on a queue is deleted.
  */
 export function topicName(address: Address): string {
-  return addressName(address);
+  return address.kind === "queue" ? address.name + QUEUE_ENDING : addressName(address);
 }
 
 /** The topic in which messages for an address wait for their time. */
@@ -33,7 +35,7 @@ export function delaysTopic(address: DelayableAddress): string {
 
 /** The consumer group of a source. */
 export function groupName(source: Source): string {
-  return addressName(source);
+  return topicName(source);
 }
 
 /** The consumer group of those who send delayed messages on. */
@@ -47,13 +49,14 @@ export function topicsOf(source: Source): readonly string[] {
 }
 
 /**
- * The physical name, as in `topic orders`. Everything is a Kafka topic, so that a queue and a topic of one name collide.
- * Throws `invalid` for a name that is kept for what is derived from destinations, or longer than Kafka's 249 characters.
+ * The physical name, as in `topic order.placed`. Throws `invalid` for a name that is kept for queues or for what is derived
+ * from destinations, or longer than Kafka's 249 characters.
  */
 export function physicalName(address: Address): string {
   const name = topicName(address);
-  const base = topicName(address.kind === "dead-letters" || address.kind === "suspects" ? address.of : address);
-  const reserved = DERIVED_ENDINGS.find((ending) => base.endsWith(ending));
+  const base = addressName(address.kind === "dead-letters" || address.kind === "suspects" ? address.of : address);
+  const endings = address.kind === "topic" ? [...DERIVED_ENDINGS, QUEUE_ENDING] : DERIVED_ENDINGS;
+  const reserved = endings.find((ending) => base.endsWith(ending));
   if (reserved !== undefined) {
     throw new MessagingError(
       "invalid",

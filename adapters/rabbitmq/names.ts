@@ -7,7 +7,7 @@ export const OWN_PREFIX = "anybroker.";
 const RESERVED_PREFIXES = [OWN_PREFIX, "amq."];
 
 /**
- * The name of the RabbitMQ queue that stands for an address: `orders`, `order.placed.billing` (subscription `billing` of
+ * The name of the RabbitMQ queue that stands for an address: `orders`, `order.placed..billing` (subscription `billing` of
  * topic `order.placed`), and either with `.dlq` or `.suspects` after it.
  */
 export function queueName(address: Source): string {

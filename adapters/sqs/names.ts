@@ -6,11 +6,12 @@ const LONGEST_NAME = { queue: 80, topic: 256 };
 
 /**
  * The name of the SQS queue or SNS topic that stands for an address, without `.fifo`: SQS knows letters, digits, `-` and
- * `_`, so `.` is written `_-` and `_` is written `__`. No two names become one. Throws `invalid` for a name that is too
+ * `_`, so `.` is written `_-` and `_` is written `__`. A prefix is followed by a `_` before a letter or digit, which a name
+ * without a prefix never has. So no two names become one, whatever their prefixes. Throws `invalid` for a name that is too
  * long then.
  */
 export function awsName(address: Address, prefix: string): string {
-  const name = prefix + addressName(address).replaceAll("_", "__").replaceAll(".", "_-");
+  const name = underPrefix(prefix, addressName(address).replaceAll("_", "__").replaceAll(".", "_-"));
   const most = LONGEST_NAME[address.kind === "topic" ? "topic" : "queue"];
   if (name.length + FIFO.length > most) {
     throw new MessagingError(
@@ -19,6 +20,11 @@ export function awsName(address: Address, prefix: string): string {
     );
   }
   return name;
+}
+
+/** A name of AWS under a prefix, if there is one. */
+export function underPrefix(prefix: string, name: string): string {
+  return prefix === "" ? name : `${prefix}_${name}`;
 }
 
 /** The physical name with its namespace: a queue and a topic of one name do not collide. */

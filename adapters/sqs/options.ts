@@ -21,7 +21,7 @@ export interface SqsOptions {
   readonly snsEndpoint?: string;
   /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
   readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
-  /** What the names of all queues and topics begin with: letters, digits, `-`. Default: nothing. */
+  /** What the names of all queues and topics begin with, before a `_`: letters, digits, `-`. Default: nothing. */
   readonly namePrefix?: string;
   /**
    * Milliseconds, in whole seconds, for which a message is a consumer's until that is extended, which the engine does

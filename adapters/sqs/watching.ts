@@ -14,7 +14,7 @@ import { MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
 import { asMessagingError } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
-import { FIFO } from "./names.ts";
+import { FIFO, underPrefix } from "./names.ts";
 import type { Place } from "./registry.ts";
 import { queuePolicy } from "./topology/queue-policy.ts";
 
@@ -45,7 +45,7 @@ export async function watchTopic(
     for (const remove of removals.splice(0).reverse()) await remove();
   };
   try {
-    const QueueName = `${prefix}anybroker-tail-${randomUUID().slice(0, 8)}${place.fifo ? FIFO : ""}`;
+    const QueueName = `${underPrefix(prefix, `anybroker-tail-${randomUUID().slice(0, 8)}`)}${place.fifo ? FIFO : ""}`;
     const fifo: Record<string, string> = place.fifo ? { FifoQueue: "true" } : {};
     const Attributes = { MessageRetentionPeriod: RETENTION_SECONDS, ...fifo };
     const { QueueUrl = "" } = await sqs.send(new CreateQueueCommand({ QueueName, Attributes }));

@@ -47,7 +47,7 @@ Others may consume from the source meanwhile, but not from an ordered one. Nothi
   json: {
     from: "the old broker as it was chosen, without secrets",
     to: "the new one",
-    source: "what is moved: `orders`, `order.placed.billing.dlq`",
+    source: "what is moved: `orders`, `order.placed..billing.dlq`",
     target: "where to",
     dryRun: "whether nothing was moved because of `--dry-run`",
     standing: "how many stood at the source before",

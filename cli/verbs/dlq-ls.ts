@@ -32,7 +32,7 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
   examples: [
     ["dlq ls orders", "the first 50"],
     ["dlq ls orders 'reason = attempts and error ~ timeout and age < 1h'", "some"],
-    ["dlq ls order.placed.billing --json | jq .entries[].id", "for a program"],
+    ["dlq ls order.placed..billing --json | jq .entries[].id", "for a program"],
   ],
   json: {
     ...DLQ_JSON,

@@ -16,7 +16,7 @@ export interface ConsumerContext {
   readonly random: Random;
   readonly emit: (event: BrokerEvent) => void;
   readonly source: WorkAddress;
-  /** As people read it: `orders`, `order.placed.billing`. */
+  /** As people read it: `orders`, `order.placed..billing`. */
   readonly sourceName: string;
   readonly destination: string;
   readonly subscription: SubscriptionDeclaration | undefined;

@@ -1,11 +1,13 @@
 import { Declarations } from "../../core/engine/declarations.ts";
 import {
+  addressName,
   type Destination,
   describeAddress,
   MessagingError,
   type Queue,
   type SubscriptionDeclaration,
   type Topic,
+  workAddress,
 } from "../../core/index.ts";
 import type { BrokerBindings, DescribedDestination } from "./broker-bindings.ts";
 import type { AsyncApiAction, Settings } from "./options.ts";
@@ -56,7 +58,7 @@ export function describedEntries({ destinations, bindings, payload, actions }: S
   ];
   const entries = described.map(({ address, ordered, filter, subscriptions }): Entry => {
     const bodyKey = address.kind === "subscription" ? `topic.${address.topic}` : `${address.kind}.${address.name}`;
-    const key = address.kind === "subscription" ? `subscription.${address.topic}.${address.name}` : bodyKey;
+    const key = address.kind === "subscription" ? `subscription.${addressName(address)}` : bodyKey;
     const body = bodies.get(bodyKey) as Body;
     const { ttlMs } = body.options;
     return { key, bodyKey, body, address, ordered, ttlMs, filter, subscriptions, actions: [...(acted.get(key) ?? [])] };
@@ -67,7 +69,7 @@ export function describedEntries({ destinations, bindings, payload, actions }: S
 
 function keyOf(destination: Destination): string {
   return destination.kind === "subscription"
-    ? `subscription.${destination.topic.name}.${destination.name}`
+    ? `subscription.${addressName(workAddress(destination.topic.name, destination.name))}`
     : `${destination.kind}.${destination.name}`;
 }
 

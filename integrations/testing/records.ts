@@ -9,6 +9,7 @@ import {
   type Queue,
   type Topic,
   type WorkAddress,
+  workAddress,
 } from "../../core/index.ts";
 import { checkName } from "../../core/names.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";
@@ -47,7 +48,7 @@ export interface ConsumedMessage<Body> extends RecordedMessage {
 
 /** A message that stands in the dead letters. */
 export interface DeadLetterRecord extends RecordedMessage {
-  /** `orders`, `order.placed.billing`. */
+  /** `orders`, `order.placed..billing`. */
   readonly source: string;
   /** As in `DeadLetterReason`. */
   readonly reason: string;
@@ -171,7 +172,7 @@ function sourceOf(where: string, destination: AnyDestination, subscription: stri
   checkDestination(where, destination);
   if (destination.kind === "queue") return destination.name;
   checkName("subscription", subscription);
-  return `${destination.name}.${subscription}`;
+  return addressName(workAddress(destination.name, subscription));
 }
 
 function checkDestination(where: string, destination: { readonly kind: string } | undefined): void {

@@ -1,4 +1,4 @@
-import type { Delivery, HandlerResult, Middleware } from "../../core/index.ts";
+import { addressName, type Delivery, type HandlerResult, type Middleware, workAddress } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import type { Failures } from "./failures.ts";
 
@@ -34,7 +34,7 @@ export class HandlerWatch {
     (next) =>
     async (body, delivery): Promise<HandlerResult> => {
       const { destination, subscription, id, attempt } = delivery;
-      const source = subscription === undefined ? destination : `${destination}.${subscription}`;
+      const source = addressName(workAddress(destination, subscription));
       const running = { source, id, attempt };
       const failure = this.#failures.ofHandling(destination, subscription);
       this.#running.add(running);

@@ -1,6 +1,6 @@
 /** What a backlog was at one moment. What is not known is undefined, never a guess. */
 export interface BacklogReading {
-  /** The queue's name, or `topic.subscription`. */
+  /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly at: Date;
   /**

@@ -1,4 +1,4 @@
-import { type Depth, isMessagingError, type Middleware } from "../../core/index.ts";
+import { addressName, type Depth, isMessagingError, type Middleware, workAddress } from "../../core/index.ts";
 import { BacklogHistory } from "./backlog-history.ts";
 import { type BacklogOptions, type BacklogSettings, type BacklogSource, backlogSettings } from "./backlog-options.ts";
 import type { BacklogReading } from "./backlog-reading.ts";
@@ -47,7 +47,7 @@ export function backlog(
   const settings = backlogSettings(options);
   const { subscription } = options;
   sourceName("backlog", destination, subscription);
-  const name = subscription === undefined ? destination.name : `${destination.name}.${subscription}`;
+  const name = addressName(workAddress(destination.name, subscription));
   return new BacklogMeter(name, broker, () => askDepth(broker, { destination, subscription }), settings);
 }
 

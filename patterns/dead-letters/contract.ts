@@ -133,7 +133,7 @@ export interface Edited {
  * brokers that cannot be read otherwise, that is held.
  */
 export interface DeadLetters {
-  /** Whose they are: `orders`, `order.placed.billing`. */
+  /** Whose they are: `orders`, `order.placed..billing`. */
   readonly source: string;
   /** A page of entries. Each page goes over all entries once; to go over all of them use {@link DeadLetters.entries}. */
   list(options?: ListOptions): Promise<Page>;

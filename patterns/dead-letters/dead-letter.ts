@@ -10,7 +10,7 @@ const FIELD_END = "\n";
 /** A message in the dead letters, with what its headers say of it. What is looked up seldom is worked out when asked for. */
 export class DeadLetter {
   readonly message: IncomingMessage;
-  /** Where it was to be handled: `orders`, `order.placed.billing`. */
+  /** Where it was to be handled: `orders`, `order.placed..billing`. */
   readonly destination: string;
   #id: string | undefined;
   #content: string | undefined;

@@ -22,7 +22,7 @@ export interface Entry extends EntryBody {
   readonly id: string;
   /** The message's own id. */
   readonly messageId: string;
-  /** Where it was to be handled: `orders`, `order.placed.billing`. */
+  /** Where it was to be handled: `orders`, `order.placed..billing`. */
   readonly destination: string;
   readonly key: string | null;
   readonly routingKey: string | null;

@@ -22,7 +22,7 @@ export interface Plan extends Look {
   /** Names the run; it stands in a header of every message that the run sends back. */
   readonly run: string;
   readonly action: "replay" | "discard";
-  /** Whose dead letters: `orders`, `order.placed.billing`. */
+  /** Whose dead letters: `orders`, `order.placed..billing`. */
   readonly source: string;
   /** What was asked for, as text. */
   readonly filter: string;

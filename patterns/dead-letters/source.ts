@@ -9,7 +9,7 @@ import { checkName } from "../../core/names.ts";
 export interface Source {
   readonly address: WorkAddress;
   readonly deadLetters: DeadLettersAddress;
-  /** As people read it: `orders`, `order.placed.billing`. */
+  /** As people read it: `orders`, `order.placed..billing`. */
   readonly name: string;
   readonly ordered: boolean;
   readonly schema: Queue<unknown>["schema"];

@@ -21,6 +21,8 @@ export class Claim {
   #over = false;
   #taken = false;
   #isLostBlamelessly = false;
+  /** Whether this process stood still since the last renewal, for as long as one has in hand: so it, not the store, was late. */
+  #stoodStill = false;
 
   /** `askedAt`: when the store was asked for the claim, by the monotonic clock. */
   constructor(store: GuardedStore, token: string, askedAt: number, settings: Settings, delivery: ClaimedDelivery) {
@@ -33,7 +35,7 @@ export class Claim {
     this.#renewIn(askedAt + settings.leaseMs * RENEWAL - settings.clock.monotonic());
   }
 
-  /** Whether it was lost, though the handler did not take longer than it may. */
+  /** Whether it was lost by the store for certain: neither did the handler take too long, nor did this process stand still. */
   get isLostBlamelessly(): boolean {
     return this.#isLostBlamelessly;
   }
@@ -73,11 +75,12 @@ export class Claim {
   }
 
   #renewIn(ms: number): void {
-    this.#timer = this.#settings.clock.schedule(() => void this.#renew(), Math.max(ms, 0));
+    const dueAt = this.#settings.clock.monotonic() + Math.max(ms, 0);
+    this.#timer = this.#settings.clock.schedule(() => void this.#renew(dueAt), Math.max(ms, 0));
   }
 
-  async #renew(): Promise<void> {
-    const { clock, leaseMs, holdMs } = this.#settings;
+  async #renew(dueAt: number): Promise<void> {
+    const { clock, leaseMs, holdMs, storeTimeoutMs } = this.#settings;
     const askedAt = clock.monotonic();
     if (askedAt >= this.#holdUntil) {
       this.#lose(`the handler took longer than holdMs, ${holdMs} ms; raise it, or let the handler heed its signal`);
@@ -85,21 +88,33 @@ export class Claim {
     }
     // Late, after a blocked event loop: it may be ours still, and only the store can tell.
     const left = this.#endsAt - askedAt;
-    const answer = await this.#store.renew(this.#token, left > 0 ? left : leaseMs);
+    const withinMs = left > 0 ? left : leaseMs;
+    const answer = await this.#store.renew(this.#token, withinMs);
     if (this.#over) return;
+    this.#noteStandstill(askedAt - dueAt);
+    this.#noteStandstill(clock.monotonic() - askedAt - Math.min(withinMs, storeTimeoutMs));
     if (!("value" in answer)) {
       const stillLeft = this.#endsAt - clock.monotonic();
-      this.#isLostBlamelessly = stillLeft < 1;
       if (stillLeft >= 1) this.#renewIn(Math.min(stillLeft, leaseMs * AGAIN));
-      else this.#lose("the store did not answer until the lease was over");
+      else this.#loseToStore("the store did not answer until the lease was over");
     } else if (answer.value === "lost") {
       this.#taken = true;
-      this.#isLostBlamelessly = true;
-      this.#lose("it ended before it was renewed, and the key was claimed by another or cleaned away");
+      this.#loseToStore("it ended before it was renewed, and the key was claimed by another or cleaned away");
     } else {
+      this.#stoodStill = false;
       this.#endsAt = askedAt + leaseMs;
       this.#renewIn(askedAt + leaseMs * RENEWAL - clock.monotonic());
     }
+  }
+
+  /** Timers that come so late are those of a process that was blocked, most often by a handler. */
+  #noteStandstill(lateMs: number): void {
+    this.#stoodStill ||= lateMs > this.#settings.leaseMs * RENEWAL;
+  }
+
+  #loseToStore(why: string): void {
+    this.#isLostBlamelessly = !this.#stoodStill;
+    this.#lose(this.#stoodStill ? `this process stood still, and ${why}` : why);
   }
 
   #lose(why: string): void {

@@ -14,7 +14,7 @@ export interface IdempotencyEventSource {
  * What `idempotent { onEvent }` is told. Never holds a key, a body or a credential.
  *
  * - `duplicate`: it was done before, and is acknowledged without the handler.
- * - `postponed`: it was not given to the handler, or its claim was lost, and comes again after `afterMs`, without an
+ * - `postponed`: it was not given to the handler, or the store lost its claim, and comes again after `afterMs`, without an
  *   attempt being counted; `because` its key is held by another, or the store did not answer, or the claim was lost.
  * - `claim-lost`: the claim was lost while the handler ran: another may run beside it. The handler's signal was aborted
  *   with the error.

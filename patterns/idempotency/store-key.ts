@@ -1,10 +1,5 @@
-import { createHash } from "node:crypto";
 import { type Delivery, MessagingError } from "../../core/index.ts";
-
-/** Short enough beside the longest names of a topic and a subscription. */
-const LONGEST_VERBATIM = 256;
-const VERBATIM = /^[\x20-\x7e]+$/;
-const HASHED = "sha256=";
+import { storableText } from "../../core/storable-text.ts";
 
 /**
  * The key that a store keeps: `queue:key` or `topic/subscription:key`. Names have neither `:` nor `/`, so no two consumers
@@ -15,11 +10,5 @@ export function storeKey({ destination, subscription }: Delivery, key: unknown):
     throw new MessagingError("invalid", `idempotent { key } has to return a text for each message of ${destination}`);
   }
   const scope = subscription === undefined ? destination : `${destination}/${subscription}`;
-  const verbatim = key.length <= LONGEST_VERBATIM && VERBATIM.test(key) && !key.startsWith(HASHED);
-  return `${scope}:${verbatim ? key : hashed(key)}`;
-}
-
-/** By code units: texts that differ only in what UTF-8 cannot carry stay apart. */
-function hashed(key: string): string {
-  return `${HASHED}${createHash("sha256").update(Buffer.from(key, "utf16le")).digest("hex")}`;
+  return `${scope}:${storableText(key)}`;
 }

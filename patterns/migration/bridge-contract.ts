@@ -43,7 +43,7 @@ export interface LeftMessage {
 
 /** A snapshot of a bridge. Counts are since it was made. */
 export interface BridgeStatus {
-  /** As people read it: `orders`, `order.placed.billing.dlq`. */
+  /** As people read it: `orders`, `order.placed..billing.dlq`. */
   readonly source: string;
   readonly target: string;
   readonly state: "new" | "running" | "paused" | "ended";

@@ -20,7 +20,7 @@ export interface GateParts {
   readonly follower: () => Follower;
   readonly seals: Seals;
   readonly router: Router;
-  /** The queue's name, or `topic.subscription`. */
+  /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   /** Where what stands at the source is published. */
   readonly target: Target;

@@ -4,6 +4,7 @@ import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
 import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
 import {
+  addressName,
   type Broker,
   type BrokerEvent,
   type BrokerOptions,
@@ -25,6 +26,7 @@ import {
   systemClock,
   systemRandom,
   type Topic,
+  workAddress,
 } from "../../core/index.ts";
 import { messageIds } from "../../core/message-ids.ts";
 import { checkName } from "../../core/names.ts";
@@ -228,7 +230,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     const where = `subscribe(topic "${topic.name}", "${subscription}")`;
     this.#parts.plan.requireSubscription(where, topic.name, subscription);
     const target = { kind: "topic", name: topic.name } as const;
-    const source = `${topic.name}.${subscription}`;
+    const source = addressName(workAddress(topic.name, subscription));
     return this.#consume(
       source,
       target,

@@ -22,7 +22,7 @@ export interface ParityReport {
 
 /** The parity of one queue or subscription. */
 export interface SourceParity {
-  /** The queue's name, or `topic.subscription`. */
+  /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   /** Ids whose send was confirmed. */
   readonly published: number;

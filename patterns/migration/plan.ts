@@ -1,6 +1,7 @@
 import {
   type Adapter,
   type Address,
+  addressName,
   type BrokerOptions,
   type Destination,
   describeAddress,
@@ -10,6 +11,7 @@ import {
   type Subscription,
   type Topic,
   type WorkAddress,
+  workAddress,
 } from "../../core/index.ts";
 import { checkName } from "../../core/names.ts";
 import { routingMatches } from "../../core/routing.ts";
@@ -86,7 +88,7 @@ export class Plan {
     const takers = (this.#subscriptions.get(to.name) ?? []).filter(({ options: { filter = "#" } }) =>
       routingMatches(filter, routingKey),
     );
-    return takers.map(({ name }) => `${to.name}.${name}`);
+    return takers.map(({ name }) => addressName(workAddress(to.name, name)));
   }
 
   /** Everything that messages stand at. */

@@ -1,5 +1,6 @@
 import { ask } from "../../core/asking.ts";
 import type { Clock } from "../../core/index.ts";
+import { storableText } from "../../core/storable-text.ts";
 import { Gathering } from "./gathering.ts";
 import { LateMarks } from "./late-marks.ts";
 import type { JournalMark, MigrationStore } from "./store.ts";
@@ -47,7 +48,7 @@ export class Recording {
 
   /** Resolves with whether it is written, or need not be; if not, it may be later. Never rejects. */
   async mark(source: string, id: string, mark: JournalMark["mark"]): Promise<boolean> {
-    return (await this.#marks?.add({ source, id, mark })) ?? true;
+    return (await this.#marks?.add({ source, id: storableText(id), mark })) ?? true;
   }
 
   start(): void {

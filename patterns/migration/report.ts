@@ -1,6 +1,7 @@
 import { internalsOf } from "../../core/broker-internals.ts";
 import { addressName, type Broker, type Depth, type WorkAddress } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
+import { storableText } from "../../core/storable-text.ts";
 import { deadLetterIds } from "./dead-letter-ids.ts";
 import { reportOf } from "./instance-report.ts";
 import type { ParityReport, ReportOptions, SourceParity } from "./parity.ts";
@@ -67,7 +68,7 @@ async function markDead({ state, name }: Plan, broker: Broker, address: WorkAddr
       const some = ids.slice(at, at + MARKED_AT_ONCE);
       await state.mark(
         name,
-        some.map((id) => ({ source, id, mark: "dead" })),
+        some.map((id) => ({ source, id: storableText(id), mark: "dead" })),
       );
     }
   }

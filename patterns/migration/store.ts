@@ -112,7 +112,7 @@ export type MarkKind = "published" | "handled" | "dead";
 
 /** One mark in the journal. */
 export interface JournalMark {
-  /** The queue's name, or `topic.subscription`. */
+  /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly id: string;
   readonly mark: MarkKind;

@@ -15,7 +15,7 @@ export interface InboxEventSource {
  *
  * - `duplicate`: it was handled before, and is acknowledged without the handler.
  * - `postponed`: it comes again after `afterMs`, without an attempt being counted; `because` another transaction holds it
- *   (`busy`), or the database could not be asked (`store`).
+ *   (`busy`), or the database could not be asked, or said that it goes down while the handler ran (`store`).
  * - `refused`: it goes to the dead letters: it is older than the inbox remembers (`age`), or its handler ended the
  *   transaction by itself (`transaction`).
  * - `store-failed`: a call to the store failed. What follows from it has an event of its own; a failed `clean` is told

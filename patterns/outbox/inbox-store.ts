@@ -23,15 +23,21 @@ export interface InboxStore<Transaction> {
    *
    * A second call for one message waits for the first, and then is `duplicate` or, if the first rolled back, goes on.
    *
-   * What the work throws, the call rejects with, after the rollback. When `signal` is aborted before the work has ended,
-   * the call rejects with its reason without waiting for the work, the transaction is rolled back, and whatever the work
-   * still does with it fails. Otherwise the call rejects with a `MessagingError`:
+   * What the work throws, the call rejects with, after the rollback, unless the database was stopped or restarted
+   * meanwhile. Where the connection of the transaction has ended, closing it is the rollback, and what the work resolved
+   * or rejected with counts all the same. When `signal` is aborted before the work has ended, the call rejects with its
+   * reason without waiting for the work, the transaction is rolled back, and whatever the work still does with it fails.
+   * Otherwise the call rejects with a `MessagingError`:
    *
-   * - `rejected`: nothing is kept, for a reason that lies in what the work did: a constraint that was deferred, a failed
-   *   statement that it passed over, too long a transaction.
+   * - `rejected`: nothing is kept, for a reason that may lie in what the work did: a constraint that was deferred, a failed
+   *   statement that it passed over, too long a transaction, a connection that was terminated. Before the work was called:
+   *   the database refuses the row of this very message.
    * - `conflict`: the work ended the transaction by itself. What it wrote before is kept or not, as it chose.
-   * - any other code: the database could not be asked. If it was the commit whose answer was lost, the row and what the
-   *   work wrote are kept or not, both or neither.
+   * - `unconfirmed`: the commit was asked for, and there was no answer. The row and what the work wrote are kept or not,
+   *   both or neither: a further call is `duplicate` if they are.
+   * - any other code: it is certain that the work has no part in it. Before the work was called, the database could not be
+   *   asked. Afterwards, it said itself that it stops or was restarted; the row and what the work wrote are kept or not, both
+   *   or neither. Only this uses up no attempt of the message.
    */
   handle(
     message: InboxMessage,

@@ -13,7 +13,7 @@ import { InboxCleaning } from "./inbox-cleaning.ts";
 import type { InboxEvent } from "./inbox-events.ts";
 import { inboxMessage } from "./inbox-message.ts";
 import { type InboxOptions, type InboxSettings, inboxSettings } from "./inbox-options.ts";
-import type { InboxStore } from "./inbox-store.ts";
+import type { InboxMessage, InboxStore } from "./inbox-store.ts";
 
 /**
  * Handles one message inside of a database transaction: what it writes with `transaction`, and what it gives to
@@ -36,8 +36,11 @@ export type TransactionalHandler<Body, Transaction> = (
  * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: rolled back, then as if there were no inbox.
  * - The delivery's signal is aborted before the handler has ended: rolled back at once. Whatever a handler that does not
  *   heed it still tries to write fails.
- * - The database cannot be asked, or its answer to the commit is lost: the message is postponed. If it was committed, it
- *   is a duplicate when it comes again.
+ * - The database cannot be asked before the handler has begun, or it says itself that it was stopped or restarted
+ *   meanwhile: the message is postponed. If it was committed, it is a duplicate when it comes again.
+ * - Anything else that ends the transaction or its connection once the handler has begun (a statement or transaction that
+ *   takes too long, a connection that is terminated or lost, a commit without an answer): nothing shows that it was not the
+ *   handler's doing, so it is a failed attempt. After a commit without an answer the inbox is asked whether it was kept.
  * - Older than `retentionMs` and not in the inbox: to the dead letters, unless `olderThanRetention` says otherwise.
  *
  * The handler must not end the transaction, nor use it after it has returned; one that ended it has its message
@@ -71,6 +74,7 @@ class Handling<Body, Transaction> {
   /** What the handler threw; nothing else is equal to what stands there before. */
   #thrown: { readonly error: unknown } = { error: {} };
   #outcome: Outcome | undefined = undefined;
+  #begun = false;
 
   constructor(
     inbox: InboxStore<Transaction>,
@@ -100,14 +104,38 @@ class Handling<Body, Transaction> {
     } catch (error) {
       if (error === this.#thrown.error || (signal.aborted && error === signal.reason)) throw error;
       this.#failed("handle", error);
-      if (isMessagingError(error, "rejected")) throw error;
-      if (!isMessagingError(error, "conflict")) return this.#postponed("store");
+      return this.#unhandled(message, error);
+    }
+  }
+
+  /** What follows if the inbox failed: an attempt is used up unless it is certain that the handler has no part in it. */
+  async #unhandled(message: InboxMessage, error: unknown): Promise<HandlerResult> {
+    if (isMessagingError(error, "rejected")) throw error;
+    if (!this.#begun) return this.#postponed("store");
+    if (isMessagingError(error, "conflict"))
       return this.#refused("transaction", `${error.message}; look at what it wrote`);
+    if (isMessagingError(error, "unconfirmed")) {
+      if (await this.#isKept(message)) return undefined;
+      throw error;
+    }
+    if (isMessagingError(error)) return this.#postponed("store");
+    throw error;
+  }
+
+  /** Whether a commit without an answer is known to have been kept. */
+  async #isKept(message: InboxMessage): Promise<boolean> {
+    const { waitMs } = this.#settings;
+    const { signal } = this.#delivery;
+    try {
+      return (await this.#inbox.handle(message, async () => false, { waitMs, signal })) === "duplicate";
+    } catch {
+      return false;
     }
   }
 
   /** Resolves with whether to commit. */
   async #work(body: Body, transaction: Transaction): Promise<boolean> {
+    this.#begun = true;
     const tooOld = this.#ageRefusal();
     if (tooOld !== undefined) {
       this.#outcome = this.#refused("age", tooOld);

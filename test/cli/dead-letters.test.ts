@@ -50,7 +50,7 @@ describe("looking", () => {
     const text = (await command(["dlq", "ls", "orders"], world)).stdout;
     expect(text).toMatch(/attempts +TypeError: no currency for order o-1 +1 +\d+s +o-1 +\{"id":"o-1","total":12\}/);
     expect((await command(["dlq", "ls", "topic:order.placed/billing"], world)).stdout).toBe(
-      "no dead letters of order.placed.billing\n",
+      "no dead letters of order.placed..billing\n",
     );
   });
 

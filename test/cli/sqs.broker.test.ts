@@ -40,12 +40,13 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     const { sqs, sns } = (adapter as SqsAdapter).clients ?? {};
     const queues = async (): Promise<number> => {
       const { QueueUrls = [] } =
-        (await sqs?.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-anybroker-tail-` }))) ?? {};
+        (await sqs?.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-_anybroker-tail-` }))) ??
+        {};
       return QueueUrls.length;
     };
     const subscriptions = async (): Promise<number> => {
       const { Subscriptions = [] } = (await sns?.send(new ListSubscriptionsCommand({}))) ?? {};
-      return Subscriptions.filter(({ Endpoint }) => Endpoint?.includes(`${place.namePrefix}watch-anybroker-tail-`))
+      return Subscriptions.filter(({ Endpoint }) => Endpoint?.includes(`${place.namePrefix}watch-_anybroker-tail-`))
         .length;
     };
     expect([await queues(), await subscriptions()]).toEqual([1, 1]);
@@ -58,7 +59,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     await looking.start();
     const own = (after as SqsAdapter).clients;
     const { QueueUrls = [] } =
-      (await own?.sqs.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-anybroker-tail-` }))) ??
+      (await own?.sqs.send(new ListQueuesCommand({ QueueNamePrefix: `${place.namePrefix}watch-_anybroker-tail-` }))) ??
       {};
     await looking.stop();
     expect(QueueUrls).toEqual([]);

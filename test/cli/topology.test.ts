@@ -39,7 +39,7 @@ describe("topology show", () => {
       {
         destination: "topic:geo/us",
         options: { filter: "geo.us.#", from: "earliest" },
-        physical: { main: "queue geo_-us" },
+        physical: { main: "queue geo_-_-us" },
       },
     ]);
     const problems = json.problems as readonly { readonly code: string; readonly message: string }[];
@@ -51,7 +51,7 @@ describe("topology show", () => {
     const { configuration } = shop();
     const { stdout } = await command(["topology", "show"], { configuration });
     expect(stdout).toMatch(
-      /^topic:order\.placed\/billing +queue order\.placed\.billing +queue order\.placed\.billing\.dlq/m,
+      /^topic:order\.placed\/billing +queue order\.placed\.\.billing +queue order\.placed\.\.billing\.dlq/m,
     );
   });
 });

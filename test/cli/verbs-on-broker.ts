@@ -40,7 +40,7 @@ export function verbsSuite(broker: VerbsBroker): void {
   const orders = queue<Order>(`${broker.prefix}orders`, { key: ({ id }) => id });
   const placed = topic<Order>(`${broker.prefix}placed`);
   const destinations = [orders, placed, subscription(placed, "billing")];
-  const source = `${placed.name}.billing`;
+  const source = `${placed.name}..billing`;
   const local = memorySpace();
   const state = memoryMigrationStore();
   const folder = mkdtempSync(join(tmpdir(), "anybroker-verbs-"));

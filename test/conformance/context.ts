@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import {
   type Adapter,
+  addressName,
   type Broker,
   type BrokerEvent,
   type BrokerOptions,
@@ -14,6 +15,7 @@ import {
   type Topic,
   type TopicOptions,
   topic,
+  workAddress,
 } from "../../core/index.ts";
 import type { CaseResult } from "./case.ts";
 import { DeadLetterReader } from "./dead-letters.ts";
@@ -189,9 +191,7 @@ export class CaseContext {
 
 /** The name of what a delivery came from, as `ConsumerStatus.source` has it. */
 export function sourceOf(delivery: Delivery): string {
-  return delivery.subscription === undefined
-    ? delivery.destination
-    : `${delivery.destination}.${delivery.subscription}`;
+  return addressName(workAddress(delivery.destination, delivery.subscription));
 }
 
 /** What tells one body from another, for bodies that are JSON. */

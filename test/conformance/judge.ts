@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Broker, isMessagingError, type Queue, type Topic } from "../../core/index.ts";
+import { addressName, type Broker, isMessagingError, type Queue, type Topic, workAddress } from "../../core/index.ts";
 import type { CaseContext } from "./context.ts";
 
 /** Waits until everything that was confirmed, but for some ids, has had its effect or was read from the dead letters. */
@@ -22,7 +22,7 @@ export async function drained(
   of: Queue<never, unknown> | Topic<never, unknown>,
   subscription = "",
 ): Promise<void> {
-  const source = of.kind === "queue" ? of.name : `${of.name}.${subscription}`;
+  const source = addressName(workAddress(of.name, of.kind === "queue" ? undefined : subscription));
   let last = "";
   const empty = async (): Promise<boolean> => {
     try {

@@ -1,4 +1,5 @@
 import {
+  addressName,
   type Broker,
   isMessagingError,
   type MessagingError,
@@ -7,6 +8,7 @@ import {
   type Receipt,
   type SendOptions,
   type Topic,
+  workAddress,
 } from "../../core/index.ts";
 import { type CaseContext, printOf } from "./context.ts";
 
@@ -35,7 +37,7 @@ export function publish<Body>(
   options: PublishOptions = {},
 ): Promise<MessagingError | undefined> {
   const id = options.id ?? context.id();
-  const sources = subscriptions.map((name) => `${to.name}.${name}`);
+  const sources = subscriptions.map((name) => addressName(workAddress(to.name, name)));
   return booked(context, id, sources, body, () => broker.publish(to, body, { ...options, id }));
 }
 

@@ -33,23 +33,23 @@ function forwarders() {
 test("one destination has one, however many receive from it, until the last has ended", async () => {
   const { subject, open } = forwarders();
   const [first, second] = [subject.run(ORDERS), subject.run(ORDERS)];
-  expect(open()).toEqual(["orders.delays"]);
+  expect(open()).toEqual(["orders.queue.delays"]);
   await first();
   await first();
-  expect(open()).toEqual(["orders.delays"]);
+  expect(open()).toEqual(["orders.queue.delays"]);
   await second();
   expect(open()).toEqual([]);
   const again = subject.run(ORDERS);
-  expect(open()).toEqual(["orders.delays"]);
+  expect(open()).toEqual(["orders.queue.delays"]);
   await again();
 });
 
 test("subscriptions have one for their topic together, and one each", async () => {
   const { subject, open } = forwarders();
   const [billing, mail] = [subject.run(BILLING), subject.run(MAIL)];
-  expect(open()).toEqual(["placed.billing.delays", "placed.delays", "placed.mail.delays"]);
+  expect(open()).toEqual(["placed..billing.delays", "placed..mail.delays", "placed.delays"]);
   await billing();
-  expect(open()).toEqual(["placed.delays", "placed.mail.delays"]);
+  expect(open()).toEqual(["placed..mail.delays", "placed.delays"]);
   await mail();
   expect(open()).toEqual([]);
 });

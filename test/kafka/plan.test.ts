@@ -30,10 +30,10 @@ describe("a plan", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("orders")] }), SETTINGS);
     expect(problems).toEqual([]);
     expect(topics.map(({ name, role, partitions }) => [name, role, partitions])).toEqual([
-      ["orders", "work", 4],
+      ["orders.queue", "work", 4],
       ["orders.dlq", "entries", 1],
       ["orders.suspects", "work", 1],
-      ["orders.delays", "work", 8],
+      ["orders.queue.delays", "work", 8],
     ]);
   });
 
@@ -41,7 +41,7 @@ describe("a plan", () => {
     const subscriptions = [subscription("placed", "billing"), subscription("placed", "mail")];
     const topics = [{ address: { kind: "topic", name: "placed" }, ordered: false } as const];
     const names = planOf(topology({ topics, subscriptions }), SETTINGS).topics.map(({ name }) => name);
-    const own = (name: string) => ["", ".dlq", ".suspects", ".delays"].map((ending) => `placed.${name}${ending}`);
+    const own = (name: string) => ["", ".dlq", ".suspects", ".delays"].map((ending) => `placed..${name}${ending}`);
     expect(names).toEqual(["placed", "placed.delays", ...own("billing"), ...own("mail")]);
   });
 
@@ -49,10 +49,11 @@ describe("a plan", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("a.b"), queue("a_b"), queue("c")] }), SETTINGS);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
-    expect(topics.map(({ name }) => name)).toEqual(["c", "c.dlq", "c.suspects", "c.delays"]);
-    const derived = planOf(topology({ queues: [queue("orders"), queue("orders_dlq")] }), SETTINGS);
+    expect(topics.map(({ name }) => name)).toEqual(["c.queue", "c.dlq", "c.suspects", "c.queue.delays"]);
+    const events = { address: { kind: "topic", name: "orders_dlq" }, ordered: false } as const;
+    const derived = planOf(topology({ queues: [queue("orders")], topics: [events] }), SETTINGS);
     expect(derived.problems.map(({ message }) => message)).toEqual([
-      expect.stringContaining('dead letters of queue "orders" and queue "orders_dlq"'),
+      expect.stringContaining('dead letters of queue "orders"'),
     ]);
   });
 });
@@ -66,7 +67,7 @@ describe("a topic is made", () => {
     );
 
   test("to keep work until it is handled, and events for a time", () => {
-    expect(configured("orders", 1).configuration).toMatchObject({
+    expect(configured("orders.queue", 1).configuration).toMatchObject({
       "cleanup.policy": "delete",
       "retention.ms": "-1",
       "retention.bytes": "-1",
@@ -84,7 +85,7 @@ describe("a topic is made", () => {
     [3, 3, "2"],
     [9, 3, "2"],
   ])("on a cluster of %i with %i replicas, of which %s confirm", (brokers, replicationFactor, inSync) => {
-    const made = configured("orders", brokers);
+    const made = configured("orders.queue", brokers);
     expect(made.replicationFactor).toBe(replicationFactor);
     expect(made.configuration["min.insync.replicas"]).toBe(inSync);
   });
@@ -115,10 +116,10 @@ describe("a topic is made", () => {
 
   test("with room for a copy of the largest message that another may hold", () => {
     const bytes = (name: string) => Number(configured(name, 1).configuration["max.message.bytes"]);
-    for (const name of ["orders.dlq", "orders.suspects", "orders.delays"]) {
-      expect(bytes(name)).toBeGreaterThan(bytes("orders"));
+    for (const name of ["orders.dlq", "orders.suspects", "orders.queue.delays"]) {
+      expect(bytes(name)).toBeGreaterThan(bytes("orders.queue"));
     }
-    expect(bytes("placed.mail")).toBeGreaterThan(bytes("placed"));
+    expect(bytes("placed..mail")).toBeGreaterThan(bytes("placed"));
   });
 });
 
@@ -161,25 +162,25 @@ describe("a topic that stands", () => {
 
   test.each<[string, string, Readonly<Record<string, string>>, object?]>([
     ["is compacted, and holds events", "placed", { "cleanup.policy": "compact" }],
-    ["forgets work after a time", "orders", { "retention.ms": "604800000" }],
-    ["forgets work over a size", "orders.delays", { "retention.bytes": "1000000" }, { partitions: 8 }],
+    ["forgets work after a time", "orders.queue", { "retention.ms": "604800000" }],
+    ["forgets work over a size", "orders.queue.delays", { "retention.bytes": "1000000" }, { partitions: 8 }],
     ["forgets dead letters", "orders.dlq", { "cleanup.policy": "compact,delete" }, { partitions: 1 }],
     ["forgets removals too soon", "orders.dlq", { "delete.retention.ms": "1000" }, { partitions: 1 }],
-    ["takes only small messages", "orders", { "max.message.bytes": "1000000" }],
-    ["can never be written to", "orders", { "min.insync.replicas": "2" }],
-    ["confirms what one broker alone has", "orders", { "min.insync.replicas": "1" }, { replicas: 3 }],
-    ["elects leaders that know less", "orders", { "unclean.leader.election.enable": "true" }],
-    ["has too few partitions for its delays", "orders.delays", {}, { partitions: 4 }],
+    ["takes only small messages", "orders.queue", { "max.message.bytes": "1000000" }],
+    ["can never be written to", "orders.queue", { "min.insync.replicas": "2" }],
+    ["confirms what one broker alone has", "orders.queue", { "min.insync.replicas": "1" }, { replicas: 3 }],
+    ["elects leaders that know less", "orders.queue", { "unclean.leader.election.enable": "true" }],
+    ["has too few partitions for its delays", "orders.queue.delays", {}, { partitions: 4 }],
     ["has several partitions of dead letters", "orders.dlq", {}, { partitions: 4 }],
     [
       "has fewer partitions than were asked for",
-      "orders",
+      "orders.queue",
       {},
       { settings: resolveOptions({ brokers: "localhost", partitions: 5 }) },
     ],
     [
       "has fewer replicas than were asked for",
-      "orders",
+      "orders.queue",
       {},
       { settings: resolveOptions({ brokers: "localhost", replicationFactor: 2 }) },
     ],
@@ -191,12 +192,12 @@ describe("a topic that stands", () => {
   });
 
   test("may have fewer partitions than would be made, and more", () => {
-    expect(faults("orders", {}, { partitions: 1 })).toEqual([]);
-    expect(faults("orders", {}, { partitions: 40 })).toEqual([]);
+    expect(faults("orders.queue", {}, { partitions: 1 })).toEqual([]);
+    expect(faults("orders.queue", {}, { partitions: 40 })).toEqual([]);
   });
 
   test("has all its faults named at once", () => {
     const configuration = { "cleanup.policy": "compact", "retention.ms": "1", "max.message.bytes": "1" };
-    expect(faults("orders", configuration)).toHaveLength(3);
+    expect(faults("orders.queue", configuration)).toHaveLength(3);
   });
 });

@@ -43,9 +43,9 @@ function sender(restorable: readonly string[] = []) {
 }
 
 test.each<[Address, string]>([
-  [ORDERS, "orders"],
+  [ORDERS, "orders.queue"],
   [{ kind: "topic", name: "placed" }, "placed"],
-  [{ kind: "subscription", topic: "placed", name: "billing" }, "placed.billing"],
+  [{ kind: "subscription", topic: "placed", name: "billing" }, "placed..billing"],
   [{ kind: "suspects", of: ORDERS }, "orders.suspects"],
   [{ kind: "dead-letters", of: ORDERS }, "orders.dlq"],
 ])("what goes to %j is written to %s, and answered for", (to, topic) => {
@@ -67,7 +67,7 @@ test("dead letters get keys of their own", () => {
 test("what is delayed waits apart, and each is answered for by its place in the batch", () => {
   const { send, sent, results } = sender();
   send(ORDERS, message("a"), message("b", { delayMs: 5_000 }), message("c"), message("d", { delayMs: 100 }));
-  expect(sent.map(({ topic }) => topic)).toEqual(["orders", "orders.delays"]);
+  expect(sent.map(({ topic }) => topic)).toEqual(["orders.queue", "orders.queue.delays"]);
   const [now, later] = sent;
   expect(now?.records.flatMap(({ headers }) => headers.filter(([name]) => name === DELAY_HEADER))).toEqual([]);
   expect(later?.records.map(({ partition }) => partition)).toEqual([2, 0]);
@@ -84,12 +84,12 @@ test("suspects cannot be delayed", () => {
 });
 
 test("a topic that is gone is made again where it was declared, and the message is sent again", async () => {
-  const { send, sent, restored, results } = sender(["orders"]);
+  const { send, sent, restored, results } = sender(["orders.queue"]);
   send(ORDERS, message("a"), message("b"));
   const error = new MessagingError("not-found", "no such topic");
   sent[0]?.report(0, { status: "rejected", error });
   await Promise.resolve();
-  expect(restored).toEqual(["orders"]);
+  expect(restored).toEqual(["orders.queue"]);
   expect(results[0]).toEqual({ status: "unknown", cause: error });
   const other = sender();
   other.send(ORDERS, message("a"));

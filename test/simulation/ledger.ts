@@ -144,7 +144,7 @@ export class Ledger implements BrokerObserver {
 
   uncertain(message: OutgoingMessage): void {
     this.log(`uncertain ${message.id}`);
-    for (const sources of [["work"], ["events.alpha", "events.beta"]]) {
+    for (const sources of [["work"], ["events..alpha", "events..beta"]]) {
       const sent = this.sent.get(message.id);
       if (sent !== undefined && !sources.some((source) => sent.sources.includes(source))) continue;
       for (const source of sources) this.entry(source, message.id).disturbed = true;

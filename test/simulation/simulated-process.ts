@@ -82,7 +82,7 @@ export class SimulatedProcess {
       this.broker.consume(queue, (body, delivery) => this.#handle("work", body, delivery)),
       ...SUBSCRIPTIONS.map((subscription) =>
         this.broker.subscribe(topic, subscription, (body, delivery) =>
-          this.#handle(`events.${subscription}`, body, delivery),
+          this.#handle(`events..${subscription}`, body, delivery),
         ),
       ),
     ];

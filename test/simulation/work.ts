@@ -23,7 +23,7 @@ export interface Destinations {
 
 export const SUBSCRIPTIONS = ["alpha", "beta"] as const;
 /** Where messages are handled: the queue and the two subscriptions of the topic. */
-export const SOURCES = { queue: ["work"], topic: ["events.alpha", "events.beta"] } as const;
+export const SOURCES = { queue: ["work"], topic: ["events..alpha", "events..beta"] } as const;
 
 /** The delay that `retry({ afterMs })` and `postpone({ afterMs })` ask for. */
 export const RETRY_AFTER_MS = 1_234.5;

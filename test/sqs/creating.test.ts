@@ -10,7 +10,7 @@ describe("create", () => {
       retentionSeconds: 3_600,
     });
     const apart = ["", "_-dlq", "_-suspects"];
-    const names = ["orders", "placed_-billing"].flatMap((name) => apart.map((suffix) => name + suffix));
+    const names = ["orders", "placed_-_-billing"].flatMap((name) => apart.map((suffix) => name + suffix));
     expect([...standing.queues.keys()].sort()).toEqual(names.sort());
     for (const queue of standing.queues.values()) {
       const attributes = {
@@ -20,9 +20,9 @@ describe("create", () => {
       };
       expect(queue).toMatchObject(attributes);
     }
-    const { RedrivePolicy = "", Policy } = standing.queues.get("placed_-billing") ?? {};
+    const { RedrivePolicy = "", Policy } = standing.queues.get("placed_-_-billing") ?? {};
     expect(JSON.parse(RedrivePolicy)).toEqual({
-      deadLetterTargetArn: queueArn("placed_-billing_-dlq"),
+      deadLetterTargetArn: queueArn("placed_-_-billing_-dlq"),
       maxReceiveCount: 100,
     });
     expect(JSON.parse(Policy ?? "")).toMatchObject({
@@ -31,7 +31,7 @@ describe("create", () => {
           Effect: "Allow",
           Principal: { Service: "sns.amazonaws.com" },
           Action: "sqs:SendMessage",
-          Resource: queueArn("placed_-billing"),
+          Resource: queueArn("placed_-_-billing"),
           Condition: { ArnEquals: { "aws:SourceArn": topicArn("placed") } },
         },
       ],
@@ -41,7 +41,7 @@ describe("create", () => {
     expect(standing.subscriptions).toMatchObject([
       {
         topic: "placed",
-        queue: "placed_-billing",
+        queue: "placed_-_-billing",
         attributes: {
           RawMessageDelivery: "true",
           FilterPolicy: '{"anybroker-routing-key":["geo.us"]}',
@@ -107,7 +107,7 @@ describe("create", () => {
     const { declare, changes, standing } = await made();
     standing.subscriptions.length = 0;
     for (const queue of ["other", "another", "third"]) standing.subscribe("placed", queue, {});
-    standing.subscribe("placed", "placed_-billing", {}, false);
+    standing.subscribe("placed", "placed_-_-billing", {}, false);
     expect(await declare("create")).toEqual([]);
     expect(changes()).toEqual(["Subscribe"]);
     expect(await declare("create")).toEqual([]);
@@ -117,13 +117,13 @@ describe("create", () => {
   test("gives a queue of others that has neither a redrive nor a queue policy what is missing, and no more", async () => {
     const { declare, standing, changes } = await account();
     standing.queues.set("orders", { VisibilityTimeout: "7" });
-    standing.queues.set("placed_-billing", {});
+    standing.queues.set("placed_-_-billing", {});
     expect(await declare("create")).toEqual([]);
     expect(standing.queues.get("orders")).toEqual({
       VisibilityTimeout: "7",
       RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("orders_-dlq"), maxReceiveCount: 100 }),
     });
-    expect(standing.queues.get("placed_-billing")?.Policy).toContain(topicArn("placed"));
+    expect(standing.queues.get("placed_-_-billing")?.Policy).toContain(topicArn("placed"));
     expect(changes().filter((action) => action === "SetQueueAttributes")).toHaveLength(3);
   });
 
@@ -136,7 +136,7 @@ describe("create", () => {
       Statement: { Effect: "Allow", Condition: { ArnEquals: { "aws:SourceArn": topicArn("x") } } },
     });
     standing.queues.set("orders", { ...others });
-    standing.queues.set("placed_-billing", { ...others, Policy: policy });
+    standing.queues.set("placed_-_-billing", { ...others, Policy: policy });
     const problems = await declare("create");
     expect(codes(problems)).toEqual(["conflict", "conflict", "conflict"]);
     expect(said(problems)).toMatch(/queue "orders" redrives to another queue; set its RedrivePolicy to .*orders_-dlq/);

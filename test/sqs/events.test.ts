@@ -52,7 +52,7 @@ describe("events", () => {
       body: Buffer.from('{"n":1}'),
     });
     feed.give(
-      "placed_-billing",
+      "placed_-_-billing",
       bringing(
         wrapped("sns-1", ours.Body ?? "", ours.MessageAttributes ?? {}),
         wrapped("sns-2", '{"n":2}', { city: { DataType: "String", StringValue: "Bern" } }),
@@ -70,7 +70,7 @@ describe("events", () => {
     const body = Buffer.from('{"n":1}');
     const keys = ["geo.us.ny", "geo.us.la", "geo.us"];
     feed.give(
-      "placed_-billing",
+      "placed_-_-billing",
       bringing(...keys.map((routingKey, index) => received({ id: `e-${index}`, routingKey, body }))),
     );
     await eventually(() => aws.entries("DeleteMessageBatch").length === 3);
@@ -104,7 +104,7 @@ describe("events", () => {
     const messages = ["geo.us", "geo.de", undefined].map((routingKey, index) =>
       received({ id: `e-${index}`, body, ...(routingKey === undefined ? {} : { routingKey }) }),
     );
-    feed.give("placed_-billing", bringing(...messages));
+    feed.give("placed_-_-billing", bringing(...messages));
     await eventually(() => aws.entries("DeleteMessageBatch").length === 3);
     expect(handled).toMatchObject([{ id: "e-0" }, { id: "e-1" }, { id: "e-2" }]);
   });

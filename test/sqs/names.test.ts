@@ -26,8 +26,9 @@ describe("names on SQS and SNS", () => {
     expect(new Set(addresses.map((address) => awsName(address, ""))).size).toBe(4);
   });
 
-  test("begin with the prefix", () => {
-    expect(awsName(queue("orders"), "prod-")).toBe("prod-orders");
+  test("begin with the prefix, and a mark that no name has", () => {
+    expect(awsName(queue("orders"), "prod")).toBe("prod_orders");
+    expect(awsName(queue("eu-orders"), "prod-")).not.toBe(awsName(queue("orders"), "prod-eu-"));
   });
 
   test("too long for AWS are refused, with what to do", () => {
@@ -41,18 +42,15 @@ describe("names on SQS and SNS", () => {
     expect(physicalName(queue("orders"), "")).not.toBe(physicalName({ kind: "topic", name: "orders" }, ""));
   });
 
-  test.for(["", "prefix-"])(
-    "that would be one on SQS are refused at start, before anything is made (prefix: %s)",
-    async (namePrefix) => {
-      const { aws, adapter } = await unopened({ namePrefix });
-      new ScriptedAccount(aws);
-      const broker = createBroker(adapter, { destinations: [queueNamed("a.b")] });
-      broker.subscribe(topic("a"), "b", () => {});
-      onTestFinished(() => broker.stop());
-      await expect(broker.start()).rejects.toThrow(`queue ${namePrefix}a_-b`);
-      expect(aws.requests.filter(({ action }) => action.startsWith("Create"))).toEqual([]);
-    },
-  );
+  test("of a queue and of a subscription are two, however they look", async () => {
+    const { aws, adapter } = await unopened({ namePrefix: "prod" });
+    const account = new ScriptedAccount(aws);
+    const broker = createBroker(adapter, { destinations: [queueNamed("a.b")] });
+    broker.subscribe(topic("a"), "b", () => {});
+    onTestFinished(() => broker.stop());
+    await broker.start();
+    expect(["prod_a_-b", "prod_a_-_-b"].map((name) => account.queues.has(name))).toEqual([true, true]);
+  });
 
   test("of a queue and a topic may be one", async () => {
     const { aws, adapter } = await unopened();

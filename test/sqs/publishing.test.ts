@@ -168,7 +168,7 @@ describe("publishing to SNS", () => {
     expect(statuses(await send(adapter, messages(2), PLACED))).toEqual(["unknown", "unknown"]);
     expect(errors[0]).toMatchObject({ code: "not-found", message: expect.stringMatching(/topic "placed" was gone/) });
     // With the topic went its subscriptions.
-    expect(account.subscriptions).toMatchObject([{ topic: "placed", queue: "placed_-s" }]);
+    expect(account.subscriptions).toMatchObject([{ topic: "placed", queue: "placed_-_-s" }]);
     expect(statuses(await send(adapter, messages(2), PLACED))).toEqual(["confirmed", "confirmed"]);
   });
 

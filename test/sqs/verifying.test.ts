@@ -14,9 +14,9 @@ describe("verify", () => {
       "orders",
       "orders_-dlq",
       "orders_-suspects",
-      "placed_-billing",
-      "placed_-billing_-dlq",
-      "placed_-billing_-suspects",
+      "placed_-_-billing",
+      "placed_-_-billing_-dlq",
+      "placed_-_-billing_-suspects",
     ]) {
       expect(problems.filter(({ message }) => message.includes(`on SQS as "${name}"`))).toHaveLength(1);
     }
@@ -25,7 +25,7 @@ describe("verify", () => {
     expect(standing.queues.size + standing.topics.size).toBe(0);
   });
 
-  test.for(["orders", "orders_-dlq", "orders_-suspects", "placed_-billing", "placed_-billing_-dlq"])(
+  test.for(["orders", "orders_-dlq", "orders_-suspects", "placed_-_-billing", "placed_-_-billing_-dlq"])(
     "names the one queue that is missing: %s",
     async (name) => {
       const { declare, standing, changes } = await made();
@@ -48,7 +48,7 @@ describe("verify", () => {
   test.for([true, false])("names a subscription that is missing, or that nobody confirmed", async (gone) => {
     const { declare, standing } = await made();
     standing.subscriptions.length = 0;
-    if (!gone) standing.subscribe("placed", "placed_-billing", {}, false);
+    if (!gone) standing.subscribe("placed", "placed_-_-billing", {}, false);
     const problems = await declare("verify");
     expect(codes(problems)).toEqual(["not-found"]);
     expect(said(problems)).toMatch(/subscription "billing".* its queue is not subscribed to the topic/);
@@ -85,7 +85,7 @@ describe("verify", () => {
     ["no queue policy", { Policy: undefined }, "the queue has no policy"],
   ] as const)("names %s", async ([, attributes, problem]) => {
     const { declare, changes, standing } = await made();
-    Object.assign(standing.queues.get("placed_-billing") ?? {}, attributes);
+    Object.assign(standing.queues.get("placed_-_-billing") ?? {}, attributes);
     const problems = await declare("verify");
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain(problem);

@@ -1,5 +1,11 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import {
+  type FailureReason,
+  isOfTheRow,
+  POSTGRES_REASONS,
+  serverCode,
+  storeFailure,
+} from "../../../core/store-failure.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
@@ -16,7 +22,13 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   "42P10": { code: "conflict", advice: "its table has no primary key on key; make it with migrate()" },
 };
 
+const OF_THE_ROW: FailureReason = {
+  code: "rejected",
+  advice: "it refuses the record of this very key: look for a constraint or trigger of your own on its table",
+};
+
 /** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
 export function failure(action: string, cause: unknown): MessagingError {
-  return storeFailure("idempotency store", "Postgres", action, REASONS[serverCode(cause)], cause);
+  const reason = isOfTheRow(cause) ? OF_THE_ROW : REASONS[serverCode(cause)];
+  return storeFailure("idempotency store", "Postgres", action, reason, cause);
 }

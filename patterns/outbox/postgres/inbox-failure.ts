@@ -1,5 +1,11 @@
-import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
+import { isMessagingError, type MessagingError } from "../../../core/index.ts";
+import {
+  type FailureReason,
+  POSTGRES_REASONS,
+  serverCode,
+  stateOf,
+  storeFailure,
+} from "../../../core/store-failure.ts";
 import { NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -26,5 +32,16 @@ export function inboxFailure(action: string, cause: unknown): MessagingError {
  */
 export function isRefusal(error: unknown): boolean {
   const state = serverCode(error);
-  return /^[0-9A-Z]{5}$/.test(state) && /\d/.test(state) && !/^(08|57P|58)/.test(state);
+  return state !== "" && state === stateOf(error) && !/^(08|57P|58)/.test(state);
+}
+
+/**
+ * Whether a question that failed shows that the server takes no connections: it said so, or nobody listens, or whoever
+ * does hangs up. Not so where the question only waited too long, which a pool without a free connection does too.
+ */
+export function isDown(error: unknown): boolean {
+  const state = stateOf(error);
+  if (state !== "") return state.startsWith("57P");
+  const cause = isMessagingError(error) && error.cause !== undefined ? error.cause : error;
+  return cause instanceof Error && !isMessagingError(cause) && !/timeout/i.test(cause.message);
 }

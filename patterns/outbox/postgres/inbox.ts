@@ -1,9 +1,9 @@
-import { type Clock, systemClock } from "../../../core/index.ts";
+import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted, within } from "../inbox-waiting.ts";
 import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
-import { inboxFailure } from "./inbox-failure.ts";
+import { inboxFailure, isDown } from "./inbox-failure.ts";
 import { type InboxTables, inboxTables, inboxVersions, type PostgresInboxTableOptions } from "./inbox-table.ts";
 import { PostgresInboxTransaction } from "./inbox-transaction.ts";
 
@@ -24,6 +24,7 @@ export interface PostgresInbox<Client> extends InboxStore<Client> {
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+const SERVER_STARTED = "extract(epoch FROM pg_postmaster_start_time())::text AS started";
 
 /**
  * An inbox in a Postgres database, for `transactional`. A handler gets a connection of the pool with the transaction open.
@@ -69,7 +70,7 @@ class PostgresInboxStore<Client extends PostgresInboxClient> implements Postgres
     // What is returned is computed when the waiting is over: the handler's own waits are its own affair.
     this.#insert = `
 INSERT INTO ${table} (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
-RETURNING pg_current_xact_id()::text AS xid, set_config('lock_timeout', $3, true)`;
+RETURNING pg_current_xact_id()::text AS xid, ${SERVER_STARTED}, set_config('lock_timeout', $3, true)`;
     // An array, so that the choice is made once. Rows that another cleaner holds are left to it.
     this.#remove = `
 WITH removed AS (
@@ -96,12 +97,17 @@ SELECT count(*)::int AS removed FROM removed`;
     const transaction = new PostgresInboxTransaction(client, this.#clock, this.#timeoutMs);
     try {
       const claim = await unlessAborted(signal, transaction.claim(this.#insert, message, waitMs));
-      const wanted =
-        claim === "claimed" && (await unlessAborted(signal, this.#worked(transaction, client, work, signal)));
-      if (wanted) await transaction.commit();
-      else await transaction.rollback();
-      if (claim !== "claimed") return claim;
-      return wanted ? "committed" : "rolled-back";
+      if (claim !== "claimed") {
+        await transaction.rollback();
+        return claim;
+      }
+      if (await unlessAborted(signal, this.#worked(transaction, client, work, signal))) {
+        await this.#commit(transaction);
+        return "committed";
+      }
+      // Where the connection has ended the server rolls back by itself.
+      await transaction.rollback();
+      return "rolled-back";
     } finally {
       transaction.close();
     }
@@ -112,7 +118,7 @@ SELECT count(*)::int AS removed FROM removed`;
     return (result as { readonly rows: readonly { readonly removed: number }[] }).rows[0]?.removed ?? 0;
   }
 
-  /** What the work throws goes on after the rollback. */
+  /** What the work throws goes on after the rollback, unless the server went down meanwhile. */
   async #worked(
     transaction: PostgresInboxTransaction,
     client: Client,
@@ -122,8 +128,44 @@ SELECT count(*)::int AS removed FROM removed`;
     try {
       return await work(client);
     } catch (error) {
-      if (!signal.aborted) await transaction.rollback(error);
-      throw error;
+      if (signal.aborted || (await transaction.rollback(error))) throw error;
+      throw (await this.#wentDown(transaction, error)) ?? transaction.failureOf(error);
+    }
+  }
+
+  async #commit(transaction: PostgresInboxTransaction): Promise<void> {
+    try {
+      await transaction.commit();
+    } catch (error) {
+      throw (await this.#wentDown(transaction, error)) ?? error;
+    }
+  }
+
+  /**
+   * Looks for the proof that it was the server that ended a connection, for everybody, and not what the handler did: the
+   * server says so, or it says that it ends this connection and then takes none, or has begun to run anew.
+   */
+  async #wentDown(transaction: PostgresInboxTransaction, cause: unknown): Promise<MessagingError | undefined> {
+    const end = transaction.endOf(cause);
+    if (end === "unknown" || (end === "terminated" && !(await this.#isDown(transaction)))) return undefined;
+    return new MessagingError(
+      "unreachable",
+      "the inbox's Postgres was stopped or restarted while the handler ran: the message is handled again unless its commit was kept; see the cause",
+      { cause },
+    );
+  }
+
+  async #isDown(transaction: PostgresInboxTransaction): Promise<boolean> {
+    // Its place in the pool is free for the question.
+    transaction.close();
+    try {
+      const result = await this.#ask("say since when it runs", `SELECT ${SERVER_STARTED}`);
+      return (
+        (result as { readonly rows: readonly { readonly started: string }[] }).rows[0]?.started !==
+        transaction.serverStarted
+      );
+    } catch (error) {
+      return isDown(error);
     }
   }
 

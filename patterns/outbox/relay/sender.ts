@@ -192,6 +192,7 @@ export class Sender {
   }
 }
 
+/** As any store can keep it: one that refused the text would refuse the settlements beside it too. */
 function outboxError({ code, message }: MessagingError): OutboxError {
-  return { code, message: message.slice(0, LONGEST_ERROR) };
+  return { code, message: message.slice(0, LONGEST_ERROR).replaceAll("\0", " ").toWellFormed() };
 }

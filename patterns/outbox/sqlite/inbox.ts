@@ -101,18 +101,18 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
     work: (transaction: Database) => Promise<boolean>,
     signal: AbortSignal,
   ): Promise<InboxEnd> {
-    let ended = false;
+    let isOver = false;
     try {
       const isNew = this.#insert(database, message);
       const wanted = isNew && (await unlessAborted(signal, this.#worked(database, work, signal)));
       if (wanted) this.#commit(database);
       else this.#rollback(database);
-      ended = true;
+      isOver = !isClosed(database) && !database.isTransaction;
       if (!isNew) return "duplicate";
       return wanted ? "committed" : "rolled-back";
     } finally {
       // Whoever still holds it is not to get into the next transaction.
-      if (!ended && (signal.aborted || database.isTransaction)) this.#connection.discard();
+      if (!isOver || signal.aborted) this.#connection.discard();
     }
   }
 
@@ -123,7 +123,12 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
       );
       return Number(insert.run(consumer, id).changes) > 0;
     } catch (error) {
-      throw sqliteFailure("take the row of a message", error);
+      if (!isConstraint(error)) throw sqliteFailure("take the row of a message", error);
+      throw new MessagingError(
+        "rejected",
+        "the SQLite database refused the row of this message: look for a constraint or trigger of your own on the inbox's table; see the cause",
+        { cause: error },
+      );
     }
   }
 
@@ -142,36 +147,63 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
   }
 
   #commit(database: Database): void {
-    if (!database.isTransaction) throw ended();
+    if (isClosed(database)) throw notKept("the handler closed its connection", undefined);
+    if (!inTransaction(database)) throw ended();
     try {
       database.exec("COMMIT");
     } catch (error) {
-      if (!isConstraint(error)) throw sqliteFailure("commit", error);
+      if (isConstraint(error)) throw notKept("a constraint that was deferred fails; see the cause", error);
       throw new MessagingError(
-        "rejected",
-        "the SQLite database refused to commit what the handler wrote, and nothing is kept: a constraint that was deferred fails; see the cause",
+        "unconfirmed",
+        "the SQLite database failed to commit what the handler wrote, and it is kept or not: the next copy of the message finds out; see the cause",
         { cause: error },
       );
     }
   }
 
+  /** Where the connection is closed, or fails to roll back and is closed then, nothing is kept either. */
   #rollback(database: Database, cause?: unknown): void {
-    // Done by SQLite itself, at a failure or by ON CONFLICT ROLLBACK.
-    if (isBreakdown(cause)) throw sqliteFailure("do what the handler asked for", cause);
-    if (!database.isTransaction && isConstraint(cause)) return;
-    if (!database.isTransaction) throw ended(cause);
+    if (isClosed(database)) return;
+    if (!inTransaction(database)) {
+      // Done by SQLite itself, at a failure or by ON CONFLICT ROLLBACK.
+      if (causes(cause).some((one) => isBreakdown(one) || isConstraint(one))) return;
+      throw ended(cause);
+    }
     try {
       database.exec("ROLLBACK");
-    } catch (error) {
-      throw sqliteFailure("roll back", cause ?? error);
+    } catch {
+      this.#connection.discard();
     }
   }
+}
+
+function notKept(why: string, cause: unknown): MessagingError {
+  const what = "the SQLite database did not commit what the handler wrote, and nothing is kept";
+  return new MessagingError("rejected", `${what}: ${why}`, { cause });
+}
+
+/** Of a closed connection `node:sqlite` does not say whether a transaction is open. */
+function isClosed(database: SqliteDatabase): boolean {
+  try {
+    return database.isTransaction === undefined;
+  } catch {
+    return true;
+  }
+}
+
+function inTransaction(database: SqliteDatabase): boolean {
+  return !isClosed(database) && database.isTransaction;
+}
+
+/** An error with its causes. */
+function causes(error: unknown): readonly unknown[] {
+  return error instanceof Error ? [error, ...causes(error.cause)] : [error];
 }
 
 function ended(cause?: unknown): MessagingError {
   return new MessagingError(
     "conflict",
-    "the inbox's transaction was ended before its time: leave BEGIN, COMMIT and ROLLBACK to the inbox",
+    "the inbox's transaction was ended before its time, and what the handler wrote then may be kept: leave BEGIN, COMMIT and ROLLBACK to the inbox, and do not pass over errors by which SQLite rolls back itself, such as a full disk",
     { cause },
   );
 }

@@ -1,5 +1,6 @@
 import type { Admin } from "kafkajs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { topicName } from "../../../adapters/kafka/names.ts";
 import type { Topology } from "../../../core/adapter.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
@@ -30,8 +31,10 @@ describeKafka("declaring on Kafka", (broker) => {
     const all = { queues: [workQueue(named("a"))], subscriptions: [subscriptionOf(named("t"), "s")] };
     expect(await declare({ ...all, mode: "none" })).toEqual([]);
     const missing = await declare({ ...all, mode: "verify" });
-    const family = (name: string): string[] => [name, `${name}.dlq`, `${name}.suspects`, `${name}.delays`];
-    const expected = [...family(named("a")), ...family(named("t.s")), named("t"), `${named("t")}.delays`].sort();
+    const kept = (name: string): string[] => [`${name}.dlq`, `${name}.suspects`];
+    const delayed = (name: string): string[] => [name, `${name}.delays`];
+    const own = [...delayed(named("a.queue")), ...kept(named("a"))];
+    const expected = [...own, ...delayed(named("t")), ...delayed(named("t..s")), ...kept(named("t..s"))].sort();
     expect(missing.map(({ code }) => code)).toEqual(expected.map(() => "not-found"));
     for (const name of expected) expect(missing.map((problem) => problem.message).join()).toContain(`"${name}"`);
     const standing = async () => (await admin.listTopics()).filter((name) => expected.includes(name)).sort();
@@ -46,14 +49,18 @@ describeKafka("declaring on Kafka", (broker) => {
     await admin.createTopics({
       topics: [
         {
-          topic: named("wrong"),
+          topic: named("wrong.queue"),
           numPartitions: 2,
           configEntries: [
             { name: "cleanup.policy", value: "compact" },
             { name: "max.message.bytes", value: "1000" },
           ],
         },
-        { topic: named("wrong.delays"), numPartitions: 3, configEntries: [{ name: "retention.ms", value: "-1" }] },
+        {
+          topic: named("wrong.queue.delays"),
+          numPartitions: 3,
+          configEntries: [{ name: "retention.ms", value: "-1" }],
+        },
       ],
     });
     const problems = await declare({ queues: [workQueue(named("wrong"))] });
@@ -107,14 +114,14 @@ describeKafka("declaring on Kafka", (broker) => {
     const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
     await session.send(address, message("before"));
     await until("the first", 30_000, () => expect(ids()).toEqual(["before"]));
-    await admin.deleteTopics({ topics: [address.name] });
+    await admin.deleteTopics({ topics: [topicName(address)] });
     await until("a delivery from the new topic", 60_000, async () => {
       const [result] = await session.send(address, message("after"));
       expect(result?.status).toBe("confirmed");
       await until("it", 10_000, () => expect(ids()).toContain("after"));
     });
     await receiver.close();
-    const told = session.notices.filter((notice) => notice.message.includes(`"${address.name}"`));
+    const told = session.notices.filter((notice) => notice.message.includes(`"${topicName(address)}"`));
     expect(told.map((notice) => notice.message).join()).toContain("made again");
   });
 
@@ -127,6 +134,6 @@ describeKafka("declaring on Kafka", (broker) => {
       code: "not-found",
     });
     await expect(session.adapter.depth(address)).rejects.toMatchObject({ code: "not-found" });
-    expect(await admin.listTopics()).not.toContain(address.name);
+    expect(await admin.listTopics()).not.toContain(topicName(address));
   });
 });

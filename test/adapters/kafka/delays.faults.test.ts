@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { addressName, type QueueAddress, type WorkAddress } from "../../../core/address.ts";
+import { delaysTopic } from "../../../adapters/kafka/names.ts";
+import type { QueueAddress, WorkAddress } from "../../../core/address.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
@@ -49,7 +50,7 @@ describeKafka("delays on Kafka", (broker) => {
 
   /** Everything that waits for an address, by whom it is read; 0 if all was sent on. */
   async function waiting(address: WorkAddress): Promise<number> {
-    const topic = `${addressName(address)}.delays`;
+    const topic = delaysTopic(address);
     const admin = session.adapter.kafkajs().admin();
     await admin.connect();
     try {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Cluster } from "../../../adapters/kafka/cluster.ts";
 import { kafka } from "../../../adapters/kafka/index.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { groupName, topicName } from "../../../adapters/kafka/names.ts";
 import { Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { describeKafka } from "../../brokers/suite.ts";
@@ -36,7 +37,7 @@ describeKafka("messages on Kafka", (broker) => {
     const producer = session.adapter.kafkajs().producer();
     await producer.connect();
     await producer.send({
-      topic: address.name,
+      topic: topicName(address),
       messages: [
         {
           key: "k",
@@ -52,11 +53,11 @@ describeKafka("messages on Kafka", (broker) => {
     const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
     await until("both", 30_000, () => expect(kept).toHaveLength(2));
     const [first, second] = kept;
-    expect(first).toMatchObject({ id: `${address.name}-0-0`, key: "k", contentType: undefined, redeliveries: 0 });
+    expect(first).toMatchObject({ id: `${topicName(address)}-0-0`, key: "k", contentType: undefined, redeliveries: 0 });
     expect({ ...first?.headers }).toEqual({ plain: "é", bytes: "/w==", constructor: "c", twice: "2" });
     expect(Buffer.from(first?.body ?? []).toString()).toBe("text");
-    expect(first?.native).toMatchObject({ topic: address.name, partition: 0, offset: 0 });
-    expect(second).toMatchObject({ id: `${address.name}-0-1`, key: "/g==", native: { value: undefined } });
+    expect(first?.native).toMatchObject({ topic: topicName(address), partition: 0, offset: 0 });
+    expect(second).toMatchObject({ id: `${topicName(address)}-0-1`, key: "/g==", native: { value: undefined } });
     expect(second?.body).toHaveLength(0);
     const settled = await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
     expect(settled).toEqual(["settled", "settled"]);
@@ -70,7 +71,7 @@ describeKafka("messages on Kafka", (broker) => {
     const seen: { partition: number; key: string | undefined; tenant: unknown; id: unknown }[] = [];
     const consumer = session.adapter.kafkajs().consumer({ groupId: named("others") });
     await consumer.connect();
-    await consumer.subscribe({ topic: address.name, fromBeginning: true });
+    await consumer.subscribe({ topic: topicName(address), fromBeginning: true });
     await consumer.run({
       eachMessage: async ({ partition, message: { key, headers } }) => {
         const [tenant, id] = [headers?.tenant?.toString(), headers?.["anybroker-id"]?.toString()];
@@ -159,7 +160,7 @@ describeKafka("messages on Kafka", (broker) => {
     const notices: MessagingError[] = [];
     const trimmer = new Trimmer(cluster, (error) => notices.push(error), { everyMs: 50 });
     // Whatever it is told, what is committed decides.
-    trimmer.progressed(address.name, { topic, partition, offset: 6 });
+    trimmer.progressed(groupName(address), { topic, partition, offset: 6 });
     await until("the log to begin at what is left", 30_000, async () => {
       const offsets = await admin.fetchTopicOffsets(topic);
       expect(offsets).toContainEqual({ partition, offset: "6", low: "3", high: "6" });

@@ -102,7 +102,7 @@ describeKafka("positions of subscriptions on Kafka", (broker) => {
     await declare(subscription);
     await publish(t, "a", "b");
     expect(await consumed(subscription.address)).toEqual(["a", "b"]);
-    await admin.deleteGroups([`${t}.s`]);
+    await admin.deleteGroups([`${t}..s`]);
     await publish(t, "c");
     const before = session.notices.length;
     await declare(subscription);

@@ -12,9 +12,8 @@ const ORDERS = workQueue("orders");
 const BILLING = subscriptionOf("placed", "billing");
 const PLACED: Address = { kind: "topic", name: "placed" };
 const ALL = { queues: [ORDERS], subscriptions: [BILLING] };
-const WORKS = ["orders", "placed.billing"];
-const DERIVED = WORKS.flatMap((name) => [`${name}.dlq`, `${name}.suspects`, `${name}.delays`]);
-const TOPICS = [...WORKS, ...DERIVED, "placed", "placed.delays"];
+const KEPT = ["orders", "placed..billing"].flatMap((name) => [`${name}.dlq`, `${name}.suspects`]);
+const TOPICS = ["orders.queue", "placed", "placed..billing"].flatMap((name) => [name, `${name}.delays`]).concat(KEPT);
 
 function each<Value>(names: readonly string[], value: Value): Record<string, Value> {
   return Object.fromEntries(names.map((name) => [name, value]));
@@ -26,8 +25,8 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     return;
   }
   let secured: SecuredKafka;
-  const work = ["orders", "orders.suspects", "orders.delays"];
-  const own = ["placed.billing", "placed.billing.suspects", "placed.billing.delays", "placed.delays"];
+  const work = ["orders.queue", "orders.suspects", "orders.queue.delays"];
+  const own = ["placed..billing", "placed..billing.suspects", "placed..billing.delays", "placed.delays"];
 
   beforeAll(async () => {
     secured = await startSecuredKafka(["operator", "verifier", "publisher", "delayer", "consumer", "biller", "heir"]);
@@ -36,11 +35,11 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
         ...each(TOPICS, ["Create", "Describe", "DescribeConfigs"]),
         placed: ["Create", "DescribeConfigs", "Read"],
       },
-      groups: { "placed.billing": ["Read"] },
+      groups: { "placed..billing": ["Read"] },
     });
     await secured.grant("verifier", { topics: each(TOPICS, ["Describe", "DescribeConfigs"]) });
-    await secured.grant("publisher", { topics: each(["orders", "placed"], ["Write"]) });
-    await secured.grant("delayer", { topics: each(["orders.delays", "placed.delays"], ["Write"]) });
+    await secured.grant("publisher", { topics: each(["orders.queue", "placed"], ["Write"]) });
+    await secured.grant("delayer", { topics: each(["orders.queue.delays", "placed.delays"], ["Write"]) });
     await secured.grant("consumer", {
       topics: { ...each(work, ["Read", "Write", "Delete"]), "orders.dlq": ["Write"] },
       groups: each(work, ["Read"]),
@@ -49,7 +48,7 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
       topics: {
         placed: ["Read", "Write"],
         ...each(own, ["Read", "Write", "Delete"]),
-        "placed.billing.dlq": ["Write"],
+        "placed..billing.dlq": ["Write"],
       },
       groups: each(own, ["Read"]),
     });

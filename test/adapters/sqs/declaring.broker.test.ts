@@ -6,6 +6,7 @@ import {
   SetQueueAttributesCommand,
 } from "@aws-sdk/client-sqs";
 import { afterAll, expect, test } from "vitest";
+import { underPrefix } from "../../../adapters/sqs/names.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
 import { topology, workQueue } from "../seam-values.ts";
@@ -22,7 +23,7 @@ describeSQS("declaring queues", (broker) => {
   afterAll(() => client.destroy());
 
   const urlOf = async (name: string): Promise<string> => {
-    const { QueueUrl = "" } = await client.send(new GetQueueUrlCommand({ QueueName: namePrefix + name }));
+    const { QueueUrl = "" } = await client.send(new GetQueueUrlCommand({ QueueName: underPrefix(namePrefix, name) }));
     return QueueUrl;
   };
   const attributesOf = async (name: string, ...names: QueueAttributeName[]) => {
@@ -34,8 +35,8 @@ describeSQS("declaring queues", (broker) => {
 
   test("verify finds everything missing and makes nothing; create makes it; a second time changes nothing", async () => {
     const queues = [workQueue("a.b"), workQueue("c_d", { ordered: true })];
-    const names = ["a_-b", "a_-b_-dlq", "a_-b_-suspects", "c__d.fifo", "c__d_-dlq.fifo"].map(
-      (name) => namePrefix + name,
+    const names = ["a_-b", "a_-b_-dlq", "a_-b_-suspects", "c__d.fifo", "c__d_-dlq.fifo"].map((name) =>
+      underPrefix(namePrefix, name),
     );
     const missing = await adapter().declare(topology({ mode: "verify", queues }));
     expect(codes(missing)).toEqual(["not-found"]);

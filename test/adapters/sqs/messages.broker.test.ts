@@ -2,6 +2,7 @@ import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aw
 import { createBroker, type Delivery, HEADER, queue } from "anybroker";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";
+import { underPrefix } from "../../../adapters/sqs/names.ts";
 import type { QueueAddress } from "../../../core/address.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
 import { until } from "../../brokers/until.ts";
@@ -21,7 +22,7 @@ describeSQS("messages", (broker) => {
   async function declared(name: string, ordered = false): Promise<{ of: QueueAddress; url: string }> {
     const of: QueueAddress = { kind: "queue", name };
     expect(await adapter().declare(topology({ queues: [workQueue(name, { ordered })] }))).toEqual([]);
-    return { of, url: `${broker.url}/000000000000/${place.namePrefix}${name}${ordered ? ".fifo" : ""}` };
+    return { of, url: `${broker.url}/000000000000/${underPrefix(place.namePrefix, name)}${ordered ? ".fifo" : ""}` };
   }
 
   test("of a plain sender are handled as they are", async () => {

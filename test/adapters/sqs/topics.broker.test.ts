@@ -11,6 +11,7 @@ import { GetQueueUrlCommand, SetQueueAttributesCommand } from "@aws-sdk/client-s
 import { createBroker, topic } from "anybroker";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";
+import { underPrefix } from "../../../adapters/sqs/names.ts";
 import type { SubscriptionDeclaration, TopicDeclaration } from "../../../core/adapter.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
@@ -41,7 +42,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
   const topicOf = (name: string): TopicDeclaration => ({ address: { kind: "topic", name }, ordered: false });
   const arnOf = async (name: string): Promise<string> => {
     const { Topics = [] } = await sns.send(new ListTopicsCommand());
-    return Topics.find(({ TopicArn }) => TopicArn?.endsWith(`:${place.namePrefix}${name}`))?.TopicArn ?? "";
+    return Topics.find(({ TopicArn }) => TopicArn?.endsWith(`:${underPrefix(place.namePrefix, name)}`))?.TopicArn ?? "";
   };
   const subscriptionsOf = async (name: string): Promise<readonly string[]> => {
     const { Subscriptions = [] } = await sns.send(new ListSubscriptionsByTopicCommand({ TopicArn: await arnOf(name) }));
@@ -137,7 +138,9 @@ describeFauxqs("topics on fauxqs", (broker) => {
 
   test("a queue policy that does not name the topic is a conflict, and stays", async () => {
     const { declare } = await declared("closed");
-    const { QueueUrl } = await client.send(new GetQueueUrlCommand({ QueueName: `${place.namePrefix}closed_-s` }));
+    const { QueueUrl } = await client.send(
+      new GetQueueUrlCommand({ QueueName: underPrefix(place.namePrefix, "closed_-_-s") }),
+    );
     const Policy = JSON.stringify({ Version: "2012-10-17", Statement: [] });
     await client.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { Policy } }));
     for (const mode of ["create", "verify"] as const) {

@@ -7,6 +7,7 @@ import { callers, mustSucceed, publish, sendAll } from "../publishing.ts";
 import { supports } from "../refusals.ts";
 import { WorkerProcess } from "../workers/worker-process.ts";
 import { changedFilter } from "./changed-filter.ts";
+import { namesCase } from "./names.ts";
 import { works } from "./works.ts";
 
 async function competing(context: CaseContext): Promise<void> {
@@ -76,9 +77,9 @@ async function fanOut(context: CaseContext): Promise<void> {
   await drained(context, broker, first, "alone");
   await drained(context, broker, second, "shared");
   judge(context);
-  assert.equal(context.ledger.effects(`${first.name}.shared`), 101);
-  assert.equal(context.ledger.effects(`${first.name}.alone`), 101);
-  assert.equal(context.ledger.effects(`${second.name}.shared`), 51);
+  assert.equal(context.ledger.effects(`${first.name}..shared`), 101);
+  assert.equal(context.ledger.effects(`${first.name}..alone`), 101);
+  assert.equal(context.ledger.effects(`${second.name}..shared`), 51);
 }
 
 async function neverMissed(context: CaseContext): Promise<void> {
@@ -193,6 +194,7 @@ export const delivery: readonly ConformanceCase[] = [
     needsTopics: true,
     run: fanOut,
   },
+  namesCase,
   {
     number: "8a",
     title: "a subscription declared before a publish never misses it",

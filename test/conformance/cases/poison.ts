@@ -79,12 +79,12 @@ async function onASubscription(context: CaseContext): Promise<void> {
   mustSucceed(await publish(context, broker, placed, both, { n: 0, poison: true }, { id, headers: HEADERS }));
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, both, { n })));
   await graves.until(1);
-  await context.until("the others to pass", () => context.ledger.effects(`${placed.name}.billing`) === 20);
+  await context.until("the others to pass", () => context.ledger.effects(`${placed.name}..billing`) === 20);
   await drained(context, broker, placed, "billing");
   const [message, ...more] = await graves.all();
   assert.ok(message !== undefined && more.length === 0 && message.id === id);
   checkHeaders(message, { origin: ["subscription", placed.name, "billing"], before });
-  assert.equal(context.ledger.starts(`${placed.name}.billing`, id), ATTEMPTS);
+  assert.equal(context.ledger.starts(`${placed.name}..billing`, id), ATTEMPTS);
   await allEffected(context);
   assert.deepEqual(await others.all(), [], "another subscription's dead letters hold it");
   judge(context);

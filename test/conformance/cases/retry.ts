@@ -123,8 +123,8 @@ async function retryStaysHome(context: CaseContext): Promise<void> {
   await drained(context, broker, placed, "failing");
   await drained(context, broker, placed, "calm");
   judge(context);
-  assert.equal(context.ledger.starts(`${placed.name}.failing`), 60);
-  assert.equal(context.ledger.starts(`${placed.name}.calm`), 20, "the retry of one subscription was seen by another");
+  assert.equal(context.ledger.starts(`${placed.name}..failing`), 60);
+  assert.equal(context.ledger.starts(`${placed.name}..calm`), 20, "the retry of one subscription was seen by another");
 }
 
 async function postponed(context: CaseContext): Promise<void> {

@@ -229,7 +229,7 @@ async function traceContext(context: CaseContext): Promise<void> {
     one.subscribe(placed, "billing", (_, delivery) => void seen.push(delivery));
   });
   mustSucceed(await send(context, broker, orders, { n: 1 }, { headers: TRACE }));
-  await context.until("the event to arrive", () => context.ledger.effects(`${placed.name}.billing`) === 1);
+  await context.until("the event to arrive", () => context.ledger.effects(`${placed.name}..billing`) === 1);
   await drained(context, broker, orders);
   await drained(context, broker, placed, "billing");
   judge(context);

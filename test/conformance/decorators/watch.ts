@@ -38,7 +38,7 @@ export class Traffic {
 /** Looks on while an adapter is used, and changes nothing. */
 export interface Watched<Native> {
   readonly adapter: Adapter<Native>;
-  /** The traffic of a source, by its name (`orders`, `order.placed.billing`, `orders.dlq`). */
+  /** The traffic of a source, by its name (`orders`, `order.placed..billing`, `orders.dlq`). */
   traffic(source: string): Traffic;
 }
 

@@ -68,6 +68,10 @@ export interface InboxHarness<Transaction = unknown> extends AnyHarness {
   doom?(transaction: Transaction): Promise<void>;
   /** Why no failed statement dooms a transaction. */
   readonly withoutDoom?: string;
+  /** Has the database, or the handler, end the connection of a transaction. Resolves when it has ended. */
+  breakFromWithin?(transaction: Transaction): Promise<void>;
+  /** Why the connection of a transaction cannot end before it does. */
+  readonly withoutBreak?: string;
   /** Why there can be no other process, where the store lives in one. */
   readonly withoutProcesses?: string;
 }

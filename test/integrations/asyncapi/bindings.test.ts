@@ -41,9 +41,9 @@ describe("the bindings", () => {
       address: "{routingKey}",
       bindings: { amqp: { is: "routingKey", exchange: { name: "order.placed", type: "topic", vhost: "shop" } } },
     });
-    expect(channels["subscription.order.placed.billing"]).toMatchObject({
-      address: "order.placed.billing",
-      bindings: { amqp: { is: "queue", queue: { name: "order.placed.billing", durable: true, vhost: "shop" } } },
+    expect(channels["subscription.order.placed..billing"]).toMatchObject({
+      address: "order.placed..billing",
+      bindings: { amqp: { is: "queue", queue: { name: "order.placed..billing", durable: true, vhost: "shop" } } },
     });
     expect(operations["send.queue.work_items"]?.bindings).toMatchObject({ amqp: { deliveryMode: 2, mandatory: true } });
   });
@@ -52,9 +52,9 @@ describe("the bindings", () => {
     const { channels, operations } = asyncapi({ info, destinations, bindings: kafkaBindings({ partitions: 8 }) });
     expect(Object.keys(channels)).toEqual(["queue.work_items", "topic.order.placed"]);
     expect(channels["topic.order.placed"]?.bindings).toMatchObject({ kafka: { topic: "order.placed", partitions: 8 } });
-    expect(operations["receive.subscription.order.placed.billing"]).toMatchObject({
+    expect(operations["receive.subscription.order.placed..billing"]).toMatchObject({
       channel: { $ref: "#/channels/topic.order.placed" },
-      bindings: { kafka: { groupId: { enum: ["order.placed.billing"] } } },
+      bindings: { kafka: { groupId: { enum: ["order.placed..billing"] } } },
     });
   });
 
@@ -66,17 +66,17 @@ describe("the bindings", () => {
         deadLetterQueue: { name: "work__items_-dlq", fifoQueue: false },
       },
     });
-    expect(channels["subscription.order.placed.billing"]?.address).toBe("order_-placed_-billing.fifo");
+    expect(channels["subscription.order.placed..billing"]?.address).toBe("order_-placed_-_-billing.fifo");
     expect(operations["send.topic.order.placed"]?.bindings).toMatchObject({
       sns: {
         topic: { name: "order_-placed.fifo" },
         consumers: [
           {
-            endpoint: { name: "order_-placed_-audit.fifo" },
+            endpoint: { name: "order_-placed_-_-audit.fifo" },
             "x-filterPolicy": { "anybroker-routing-key": ["geo", { prefix: "geo." }] },
           },
           {
-            endpoint: { name: "order_-placed_-billing.fifo" },
+            endpoint: { name: "order_-placed_-_-billing.fifo" },
             filterPolicy: { "anybroker-routing-key": ["geo.us.ny"] },
           },
         ],

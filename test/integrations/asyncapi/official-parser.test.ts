@@ -43,7 +43,7 @@ test("the parser finds in the document what was declared", async () => {
   const { document } = await new Parser().parse(
     JSON.stringify(asyncapi({ info, destinations: shop, bindings: kafkaBindings() })),
   );
-  const operation = document?.operations().get("receive.subscription.order.placed.billing");
+  const operation = document?.operations().get("receive.subscription.order.placed..billing");
   expect(operation?.channels().all()[0]?.address()).toBe("order.placed");
   const [message] = operation?.messages().all() ?? [];
   expect(message?.correlationId()?.location()).toBe("$message.header#/anybroker-id");

@@ -8,26 +8,26 @@ import {
 } from "../../../adapters/kafka/group/protocol.ts";
 
 const SUBSCRIPTION = {
-  topics: ["order.placed", "order.placed.billing"],
+  topics: ["order.placed", "order.placed..billing"],
   wish: 3,
   generation: 12,
   held: [
     { topic: "order.placed", partition: 0 },
     { topic: "order.placed", partition: 7 },
   ],
-  leaving: [{ topic: "order.placed.billing", partition: 1 }],
+  leaving: [{ topic: "order.placed..billing", partition: 1 }],
 };
 
 const ASSIGNMENT = {
   assigned: [
     { topic: "order.placed", partition: 0 },
-    { topic: "order.placed.billing", partition: 1 },
+    { topic: "order.placed..billing", partition: 1 },
   ],
   taken: [{ topic: "order.placed", partition: 7 }],
   awaited: 3,
   topics: [
     { topic: "order.placed", partitions: 8, problem: "" },
-    { topic: "order.placed.billing", partitions: 0, problem: "UNKNOWN_TOPIC_OR_PARTITION" },
+    { topic: "order.placed..billing", partitions: 0, problem: "UNKNOWN_TOPIC_OR_PARTITION" },
   ],
 };
 
@@ -46,7 +46,7 @@ test("other clients read the topics and the assigned partitions", () => {
   });
   expect(AssignerProtocol.MemberAssignment.decode(encodeAssignment(ASSIGNMENT))).toMatchObject({
     version: 0,
-    assignment: { "order.placed": [0], "order.placed.billing": [1] },
+    assignment: { "order.placed": [0], "order.placed..billing": [1] },
   });
 });
 

@@ -187,7 +187,7 @@ describe("backlog", () => {
     const depth = () =>
       error === undefined ? Promise.resolve({ ready: 5, unsettled: 1, exact: false }) : Promise.reject(error);
     const meter = backlog({ depth, status: () => broker.status() }, placed, { subscription: "billing", clock });
-    expect(await finish(meter.read())).toMatchObject({ source: "placed.billing", depth: undefined });
+    expect(await finish(meter.read())).toMatchObject({ source: "placed..billing", depth: undefined });
     error = undefined;
     await pass(2_000);
     expect(await finish(meter.read())).toMatchObject({ depth: 5, unsettled: 1, exact: false });

@@ -52,7 +52,7 @@ function parse(text: string): Map<string, { type: string; help: string; samples:
 
 describe("prometheusText", () => {
   it("is in the text format 0.0.4, and says so", () => {
-    const { contentType, body } = prometheusText([READING, { ...READING, source: "placed.billing", depth: 7 }]);
+    const { contentType, body } = prometheusText([READING, { ...READING, source: "placed..billing", depth: 7 }]);
     expect(contentType).toBe("text/plain; version=0.0.4; charset=utf-8");
     const metrics = parse(body);
     expect(Object.fromEntries([...metrics].map(([name, { samples }]) => [name, samples.get("orders")]))).toEqual({
@@ -65,7 +65,7 @@ describe("prometheusText", () => {
       anybroker_backlog_handling_seconds: 0.02,
       anybroker_backlog_consumers_recommended: 2,
     });
-    expect(metrics.get("anybroker_backlog_depth")?.samples.get("placed.billing")).toBe(7);
+    expect(metrics.get("anybroker_backlog_depth")?.samples.get("placed..billing")).toBe(7);
     expect(metrics.get("anybroker_backlog_drained_total")?.type).toBe("counter");
     expect(metrics.get("anybroker_backlog_depth")).toMatchObject({
       type: "gauge",

@@ -52,6 +52,14 @@ describe("a store that does not answer", () => {
     expect(clock.pending).toBe(0);
   });
 
+  it("that refuses the key itself uses up an attempt: it would for ever", async () => {
+    const { handle, store, types } = world();
+    const refusal = new MessagingError("rejected", "a constraint of somebody's own");
+    store.claim = () => Promise.reject(refusal);
+    expect(await handle(sent("m-1"), () => {})).toEqual({ threw: refusal });
+    expect(types()).toEqual(["store-failed"]);
+  });
+
   it("is not believed when it throws at once, nor is an observer that does", async () => {
     const { handle, store } = world({
       waitMs: 0,

@@ -243,4 +243,12 @@ describePostgres("the Postgres store", (broker) => {
       code: "conflict",
     });
   });
+
+  it("tells the refusal of one key from the failure of all", async () => {
+    const store = postgresIdempotencyStore(pool, { table: "constrained" });
+    await store.migrate();
+    await pool.query("ALTER TABLE constrained ADD CHECK (key <> 'refused')");
+    await expect(store.claim("refused", LONG_MS)).rejects.toMatchObject({ code: "rejected" });
+    expect(await store.claim("other", LONG_MS)).toMatchObject({ status: "claimed" });
+  });
 });

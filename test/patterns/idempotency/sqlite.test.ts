@@ -51,6 +51,16 @@ describe("the SQLite store", () => {
     database.close();
   });
 
+  it("tells the refusal of one key from the failure of all", async () => {
+    const database = new DatabaseSync(":memory:");
+    const store = sqliteIdempotencyStore(database, { table: "mine" });
+    database.exec(`CREATE TRIGGER strict BEFORE INSERT ON mine WHEN NEW.key = 'refused'
+      BEGIN SELECT RAISE(ABORT, 'no'); END`);
+    await expect(store.claim("refused", 60_000)).rejects.toMatchObject({ code: "rejected" });
+    expect(await store.claim("other", 60_000)).toMatchObject({ status: "claimed" });
+    database.close();
+  });
+
   it("says that a closed database does not answer", async () => {
     const database = new DatabaseSync(":memory:");
     const store = sqliteIdempotencyStore(database);

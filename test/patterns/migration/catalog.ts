@@ -28,8 +28,8 @@ export function catalog(prefix = ""): Catalog {
     sources: {
       orders: orders.name,
       emails: emails.name,
-      billing: `${placed.name}.billing`,
-      shipping: `${placed.name}.shipping`,
+      billing: `${placed.name}..billing`,
+      shipping: `${placed.name}..shipping`,
     },
   };
 }

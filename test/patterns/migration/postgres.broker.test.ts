@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { postgresMigrationSql, postgresMigrationStore } from "anybroker/migration/postgres";
 import type { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../../core/index.ts";
+import { Recording } from "../../../patterns/migration/recording.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
 import { openPool } from "../idempotency/postgres-database.ts";
@@ -31,6 +33,18 @@ describePostgres("the migration's state in Postgres", (broker) => {
     const store = postgresMigrationStore(pools[0], { table });
     expect(await store.change("m", 0, "{}")).toBe("changed");
     expect(() => postgresMigrationSql({ table: `x"; --` })).toThrow(/letters, digits/);
+  });
+
+  test("a mark of an id that Postgres cannot keep is written all the same, and holds no other back", async () => {
+    const store = postgresMigrationStore(pools[0]);
+    const migration = `m_${randomBytes(4).toString("hex")}`;
+    const failures: unknown[] = [];
+    const late = (_: number, error: unknown) => void failures.push(error);
+    const recording = new Recording({ store, migration, clock: systemClock(), timeoutMs: 5_000, late });
+    const ids = ["plain", "with \0 in it", randomBytes(9_000).toString("hex"), "\ud800"];
+    const written = await Promise.all(ids.map((id) => recording.mark("orders", id, "handled")));
+    expect({ written, failures }).toEqual({ written: ids.map(() => true), failures: [] });
+    expect(await store.counts(migration)).toMatchObject([{ source: "orders", handled: ids.length }]);
   });
 
   test("says what is wrong, without the credentials", async () => {

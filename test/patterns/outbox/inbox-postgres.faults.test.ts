@@ -42,6 +42,9 @@ describePostgres("the Postgres inbox", (broker) => {
       doom: async (transaction) => {
         await transaction.query("SELECT 1 / 0").catch(() => undefined);
       },
+      breakFromWithin: async (transaction) => {
+        await transaction.query("SELECT pg_terminate_backend(pg_backend_pid())").catch(() => undefined);
+      },
       ...(controls
         ? { outage: { begin: controls.kill, end: controls.start } }
         : { withoutOutage: "the server was given by URL, so it cannot be stopped" }),

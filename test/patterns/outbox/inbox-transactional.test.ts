@@ -137,13 +137,50 @@ describe("transactional", () => {
     expect(events.filter(({ type }) => type === "store-failed")).toHaveLength(3);
   });
 
-  it("postpones a message whose commit had no answer", async () => {
+  it("postpones a message while whose handler the database said that it goes down", async () => {
     const { inbox, state, handle, events } = world();
-    inbox.after = new MessagingError("unreachable", "the connection broke");
+    inbox.after = new MessagingError("unreachable", "it goes down");
     const end = (await handle()) as ReturnType<typeof postpone>;
     expect(end).toEqual(postpone({ afterMs: end.afterMs }));
     expect(state.runs).toBe(1);
     expect(events.map(({ type }) => type)).toEqual(["store-failed", "postponed"]);
+  });
+
+  it("looks whether a commit without an answer was kept", async () => {
+    const { inbox, state, handle, events } = world();
+    inbox.after = new MessagingError("unconfirmed", "no answer");
+    state.result = () => void inbox.known.add("orders m-1");
+    expect(await handle()).toBeUndefined();
+    expect(state.runs).toBe(1);
+    expect(events.map(({ type }) => type)).toEqual(["store-failed"]);
+  });
+
+  it.for<readonly [what: string, before: InboxEnd | Error | undefined]>([
+    ["was not kept", undefined],
+    ["is held by another transaction", "busy"],
+    ["cannot be looked for", new MessagingError("unreachable", "down")],
+  ])("counts a commit without an answer that %s", async ([, before]) => {
+    const { inbox, state, handle } = world();
+    const lost = new MessagingError("unconfirmed", "no answer");
+    inbox.after = lost;
+    state.result = () => {
+      inbox.before = before;
+    };
+    await expect(handle()).rejects.toBe(lost);
+    expect(state.runs).toBe(1);
+  });
+
+  it("counts what nobody can say of that the handler has no part in it", async () => {
+    const { inbox, handle } = world();
+    inbox.after = new Error("of the store's client");
+    await expect(handle()).rejects.toBe(inbox.after);
+  });
+
+  it("counts it against the message if the database refuses its row", async () => {
+    const { inbox, state, handle } = world();
+    inbox.before = new MessagingError("rejected", "a constraint of somebody's own");
+    await expect(handle()).rejects.toBe(inbox.before);
+    expect(state.runs).toBe(0);
   });
 
   it("counts it against the message if the database refused its commit", async () => {

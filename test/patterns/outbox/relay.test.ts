@@ -112,6 +112,16 @@ test.for(["hold", "pass"] as const)("after its attempts a row is quarantined, an
   expect(world.ids).toEqual(choice === "hold" ? ["x0", "k0", "k1", "k2"] : ["x0", "k1", "k2", "k0"]);
 });
 
+test("what a broker says of a row is kept as any store can keep it", async () => {
+  const world = new RelayWorld();
+  world.judge = () => new MessagingError("rejected", "odd: \0 and \ud800");
+  world.insert(newRow("m"));
+  const process = await world.relay("a", { retry: { attempts: 1 }, clean: false });
+  await world.until(() => process.types().includes("quarantined"));
+  await world.finish(process.relay.drain());
+  expect(await world.outbox.listQuarantined()).toMatchObject([{ error: { message: "odd:   and \ufffd" } }]);
+});
+
 test("a topic that lets events without a subscription go counts them as sent", async () => {
   const world = new RelayWorld();
   world.judge = () => new MessagingError("unroutable", "nobody");

@@ -18,6 +18,11 @@ export const handlingFaults: readonly StoreCase<InboxHarness>[] = [
   },
   { number: "N14", title: "a process is killed after its commit: the next copy is known", run: killedAfter },
   { number: "N15", title: "the database is down: calls fail in bounded time; then all is as it was", run: outage },
+  {
+    number: "N16",
+    title: "a work whose connection ends is no outage: it ends as it says, and nothing is kept",
+    run: broken,
+  },
 ];
 
 async function aborts(context: StoreContext<InboxHarness>): Promise<void> {
@@ -111,6 +116,46 @@ async function doomed(context: StoreContext<InboxHarness>): Promise<void> {
   assert.ok(isMessagingError(error, "rejected"), `a work that passed over a failed statement: ${error}`);
   assert.deepEqual(await inboxes.effects(), []);
   assert.equal(await handle(inbox, message("m-1")), "committed");
+}
+
+async function broken(context: StoreContext<InboxHarness>): Promise<void> {
+  const { breakFromWithin, withoutBreak } = context.harness;
+  if (breakFromWithin === undefined) return context.cannot("the harness cannot end a connection", withoutBreak);
+  const inboxes = await Inboxes.make(context);
+  const inbox = await inboxes.open();
+  const thrown = new Error("no");
+  const ends: Readonly<Record<string, () => Promise<boolean>>> = {
+    "wants its commit": async () => true,
+    "wants none": async () => false,
+    throws: () => Promise.reject(thrown),
+  };
+  for (const [how, end] of Object.entries(ends)) {
+    const afterwards = async (transaction: unknown): Promise<boolean> => {
+      await breakFromWithin(transaction);
+      return end();
+    };
+    const handled = handle(inbox, message("m-1"), { afterwards }, how);
+    const got = await context.inTime(
+      `a work that ${how}`,
+      handled.catch((error: unknown) => error),
+    );
+    const isCounted =
+      got === thrown ||
+      got === "rolled-back" ||
+      isMessagingError(got, "rejected") ||
+      isMessagingError(got, "unconfirmed");
+    assert.ok(isCounted, `a work whose connection ended, and that ${how}: ${got}`);
+    if (how === "throws") assert.notEqual(got, "rolled-back", "what a work threw was passed over");
+    if (how === "wants its commit") assert.notEqual(got, "rolled-back", "a work that was not committed is no success");
+  }
+  assert.deepEqual(await inboxes.effects(), []);
+  await context.until("the inbox to mend its connection", () =>
+    handle(inbox, message("m-1")).then(
+      (end) => end === "committed",
+      () => false,
+    ),
+  );
+  assert.deepEqual(await inboxes.effects(), ["m-1"]);
 }
 
 async function killed(context: StoreContext<InboxHarness>, stay: boolean) {

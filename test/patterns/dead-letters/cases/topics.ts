@@ -48,7 +48,7 @@ export function topicCases(grounds: () => Grounds): void {
     await broker.publish(placed, { n: 1 }, { id: "event", routingKey: "eu.de" });
     await until("its death", () => billing.status().deadLettered === 1 && handled.audit.length === 1);
     const dead = deadLetters(broker, placed, "billing");
-    expect(dead.source).toBe(`${placed.name}.billing`);
+    expect(dead.source).toBe(`${placed.name}..billing`);
     const { entries } = await dead.list();
     expect(entries).toMatchObject([{ messageId: "event", routingKey: "eu.de", destination: dead.source }]);
     await expect(deadLetters(broker, placed, "audit").list()).resolves.toMatchObject({ entries: [] });

@@ -41,7 +41,7 @@ test("what was sent, handled once and in order is right", () => {
 test("a message that was accepted and not handled is lost", () => {
   const evidence = sound();
   evidence.effects.splice(-1, 1);
-  expect(offences(shop, evidence)).toContain("lost: placed.shipping ada-1, accepted by north 1");
+  expect(offences(shop, evidence)).toContain("lost: placed..shipping ada-1, accepted by north 1");
 });
 
 test("a second effect is excused by a kill before the first was noted, and by nothing else", () => {

@@ -1,6 +1,6 @@
 // One process of a service that sells and handles while it moves between brokers.
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Delivery, MessagingError, type Middleware } from "../../../../core/index.ts";
+import { addressName, type Delivery, MessagingError, type Middleware, workAddress } from "../../../../core/index.ts";
 import { workAsProcess } from "../../../../examples/shared/worker-process.ts";
 import { migration } from "../../../../patterns/migration/index.ts";
 import { catalog, type Numbered } from "../catalog.ts";
@@ -15,7 +15,7 @@ await workAsProcess<Job>(async ({ worker, customers, namePrefix, folder, state: 
   const { state, idempotency, close } = await openState(folder, place);
   const { orders, emails, placed, destinations } = catalog(namePrefix);
   const sourceOf = ({ destination, subscription }: Delivery): string =>
-    subscription === undefined ? destination : `${destination}.${subscription}`;
+    addressName(workAddress(destination, subscription));
 
   // The effects and the store of what was handled are two databases: a kill between them makes an effect happen again.
   const handledOnce = once(idempotency);

@@ -300,6 +300,15 @@ const INBOXES: readonly Breakage<Inbox>[] = [
         handle: (message, work, options) => inbox.handle(message, work, { ...options, signal: AbortSignal.any([]) }),
       }),
   ],
+  [
+    "takes a work that broke its connection for an outage",
+    "N16",
+    /whose connection ended/,
+    (inbox) => {
+      const down = () => Promise.reject(new MessagingError("unreachable", "it did not answer"));
+      return changed(inbox, { handle: (...call) => inbox.handle(...call).catch(down) });
+    },
+  ],
 ];
 
 const PATIENCE_MS = 2_000;
@@ -349,6 +358,7 @@ function inboxHarness(breakage: (inbox: Inbox) => Inbox): InboxHarness<DatabaseS
     commitFromWithin: async () => {
       throw new MessagingError("unsupported", "not needed here");
     },
+    breakFromWithin: async (transaction) => transaction.close(),
   };
 }
 
