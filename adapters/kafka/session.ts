@@ -74,7 +74,7 @@ export class Session {
       reconnect: { firstMs: settings.reconnectFirstMs, maxMs: settings.reconnectMaxMs },
       clock,
       random,
-      signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause) },
+      signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause), notice },
     });
     this.#producer = producer;
     this.#sender = new Sender({
