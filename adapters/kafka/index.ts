@@ -3,7 +3,7 @@ import type { KafkaOptions } from "./options.ts";
 
 export type { KafkaAdapter } from "./adapter.ts";
 export type { KafkaRecord } from "./message.ts";
-export type { KafkaCompression, KafkaOptions } from "./options.ts";
+export type { KafkaCompression, KafkaOptions, KafkaTrim } from "./options.ts";
 export type { KafkaSasl } from "./sasl.ts";
 
 /**
