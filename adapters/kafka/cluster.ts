@@ -7,18 +7,29 @@ import type {
   ErrorName,
   KafkaConnection,
   PartitionOffset,
+  TopicId,
   TopicMetadata,
   TopicOutcome,
   TopicPartition,
   TopicSpecification,
   WantedOffset,
 } from "./port.ts";
+import { identityOf, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
+import { proveTopics } from "./topic-proof.ts";
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
 
 /** What one try came to: a result, or the error for which it is worth another. */
 type Try<Result> = { readonly result: Result } | { readonly again: MessagingError };
+
+/** A topic that exists, and which one of its name it is. */
+export interface IdentifiedTopic extends TopicMetadata {
+  readonly identity: TopicIdentity;
+}
+
+/** A question about a partition: of the topic of that id alone, where one is given. */
+export type OfTopic<Question extends TopicPartition> = Question & { readonly topicId?: TopicId };
 
 /**
  * Questions to a cluster, each put to whoever answers for it: the leaders of partitions, the coordinator of a group.
@@ -43,17 +54,22 @@ export class Cluster {
       const passing = found.topics.find(({ error }) => isPassing(error));
       if (passing !== undefined) return { again: leaderless(passing.topic) };
       // One that has just started may not know the others yet, nor itself.
-      return found.brokers === 0 ? { again: brokerless() } : { result: found };
+      return found.nodes.length === 0 ? { again: brokerless() } : { result: found };
     });
   }
 
-  /** Topics that exist, with their leaders. Rejects with `not-found` if one does not. */
-  topics(names: readonly string[]): Promise<readonly TopicMetadata[]> {
+  /**
+   * Topics that exist, with their leaders. Rejects with `not-found` if one does not, and with `unsupported` for one without
+   * an id.
+   */
+  topics(names: readonly string[]): Promise<readonly IdentifiedTopic[]> {
     return this.#until(async () => {
-      const { topics } = await this.#connection.metadata(names);
+      const found = await this.#connection.metadata(names);
+      const { topics } = found;
       const waiting = topics.find(({ error, partitions }) => isPassing(error) || partitions.some(isLeaderless));
       for (const { topic, error } of topics) if (error !== undefined && !isPassing(error)) throw refused(error, topic);
-      return waiting === undefined ? { result: topics } : { again: leaderless(waiting.topic) };
+      if (waiting !== undefined) return { again: leaderless(waiting.topic) };
+      return { result: topics.map((topic) => ({ ...topic, identity: identify(found, topic) })) };
     });
   }
 
@@ -110,8 +126,11 @@ export class Cluster {
     return [...outcomes.values()];
   }
 
-  /** One offset per question, in order; -1 where no record is as late as the time asked for. */
-  async listOffsets(wanted: readonly WantedOffset[]): Promise<readonly number[]> {
+  /**
+   * One offset per question, in order; -1 where no record is as late as the time asked for. Rejects with `conflict` if a
+   * topic is not the one of the id given.
+   */
+  async listOffsets(wanted: readonly OfTopic<WantedOffset>[]): Promise<readonly number[]> {
     const found = new Map<WantedOffset, number>();
     await this.#atLeaders(
       wanted,
@@ -129,8 +148,8 @@ export class Cluster {
     return wanted.map((question) => found.get(question) as number);
   }
 
-  /** Deletes all records before each offset. */
-  async deleteRecords(before: readonly PartitionOffset[]): Promise<void> {
+  /** Deletes all records before each offset. Rejects with `conflict` if a topic is not the one of the id given. */
+  async deleteRecords(before: readonly OfTopic<PartitionOffset>[]): Promise<void> {
     const done = new Set<PartitionOffset>();
     await this.#atLeaders(
       before,
@@ -149,7 +168,7 @@ export class Cluster {
     );
   }
 
-  /** What a group has committed, in the order asked; offset -1 where nothing. */
+  /** What a group has committed, in the order asked, for whatever topics had these names; offset -1 where nothing. */
   committed(group: string, partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
     const what = `fetch the offsets of group "${group}"`;
     return this.#atCoordinator(group, what, async (node) => {
@@ -168,17 +187,19 @@ export class Cluster {
   }
 
   /**
-   * Commits for a group without members, clean: nothing finished above, nothing in doubt. Resolves with false if the group
-   * has members.
+   * Commits for a group without members. Resolves with false if the group has members.
    */
-  commitForEmptyGroup(group: string, offsets: readonly PartitionOffset[]): Promise<boolean> {
+  commitForEmptyGroup(
+    group: string,
+    offsets: readonly (PartitionOffset & { readonly metadata: string })[],
+  ): Promise<boolean> {
     const what = `commit offsets for group "${group}"`;
     return this.#atCoordinator(group, what, async (node) => {
       const outcomes = await this.#connection.commitOffsets(node, {
         group,
         memberId: "",
         generation: -1,
-        offsets: offsets.map((offset) => ({ ...offset, metadata: "" })),
+        offsets,
       });
       const error = outcomes.find((outcome) => outcome.error !== undefined)?.error;
       if (error !== undefined && HAS_MEMBERS.includes(error)) return { result: false };
@@ -212,7 +233,7 @@ export class Cluster {
   }
 
   /** Asks the leader of each item; `ask` answers with one error or none per item. */
-  async #atLeaders<Item extends TopicPartition>(
+  async #atLeaders<Item extends OfTopic<TopicPartition>>(
     items: readonly Item[],
     isDone: (item: Item) => boolean,
     ask: (node: number, items: readonly Item[]) => Promise<readonly ErrorName[]>,
@@ -222,10 +243,14 @@ export class Cluster {
       const pending = items.filter((item) => !isDone(item));
       if (pending.length === 0) return { result: undefined };
       const topics = await this.topics([...new Set(pending.map(({ topic }) => topic))]);
+      for (const { topic, topicId } of pending) {
+        const found = topics.find((one) => one.topic === topic);
+        if (topicId !== undefined && found?.id !== topicId) throw replacedMeanwhile(topic);
+      }
       let again: MessagingError | undefined;
       const byLeader = Map.groupBy(pending, (item) => leaderOf(topics, item));
       const asked = [...byLeader].map(async ([node, some]) => {
-        const errors = await ask(node, some);
+        const errors = await this.#askProven(node, some, ask);
         some.forEach(({ topic, partition }, index) => {
           const error = errors[index];
           if (error === undefined) return;
@@ -241,6 +266,21 @@ export class Cluster {
       }
       return again === undefined ? { result: undefined } : { again };
     });
+  }
+
+  /** Asks a leader about what it has of the topics that are meant. */
+  async #askProven<Item extends OfTopic<TopicPartition>>(
+    node: number,
+    items: readonly Item[],
+    ask: (node: number, items: readonly Item[]) => Promise<readonly ErrorName[]>,
+  ): Promise<readonly ErrorName[]> {
+    const meant = items.flatMap((item) => (item.topicId === undefined ? [] : [{ ...item, topicId: item.topicId }]));
+    const proofs = await proveTopics(this.#connection, node, meant);
+    const errors = new Map(meant.map(({ topic, partition }, index) => [`${topic}/${partition}`, proofs[index]]));
+    const errorOf = ({ topic, partition }: Item): ErrorName => errors.get(`${topic}/${partition}`);
+    const proven = items.filter((item) => errorOf(item) === undefined);
+    const answers = proven.length === 0 ? [] : await ask(node, proven);
+    return items.map((item) => errorOf(item) ?? answers[proven.indexOf(item)]);
   }
 
   /** Tries until it has a result, fails for good, or the time is over. */
@@ -286,6 +326,11 @@ function leaderOf(topics: readonly TopicMetadata[], { topic, partition }: TopicP
   const found = topics.find((one) => one.topic === topic)?.partitions.find((one) => one.partition === partition);
   if (found !== undefined) return found.leader;
   throw new MessagingError("not-found", `topic "${topic}" on Kafka has no partition ${partition}`);
+}
+
+function identify(cluster: ClusterMetadata, topic: TopicMetadata): TopicIdentity {
+  if (topic.id === "") throw withoutId(topic.topic);
+  return identityOf(cluster, topic);
 }
 
 function refused(error: string, topic: string): MessagingError {

@@ -32,9 +32,16 @@ export function isPassing(error: ErrorName): boolean {
   return error !== undefined && PASSING.has(error);
 }
 
+const MISSING: ReadonlySet<string> = new Set([
+  "UNKNOWN_TOPIC_OR_PARTITION",
+  "UNKNOWN_TOPIC_ID",
+  // It has another topic by that name.
+  "INCONSISTENT_TOPIC_ID",
+]);
+
 /** Whether a topic or a partition is not there, or not yet known to the broker that was asked. */
 export function isMissing(error: ErrorName): boolean {
-  return error === "UNKNOWN_TOPIC_OR_PARTITION" || error === "UNKNOWN_TOPIC_ID";
+  return error !== undefined && MISSING.has(error);
 }
 
 /**

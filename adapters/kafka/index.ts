@@ -3,11 +3,11 @@ import type { KafkaOptions } from "./options.ts";
 
 export type { KafkaAdapter } from "./adapter.ts";
 export type { KafkaRecord } from "./message.ts";
-export type { KafkaCompression, KafkaOptions } from "./options.ts";
+export type { KafkaCompression, KafkaOptions, KafkaTrim } from "./options.ts";
 export type { KafkaSasl } from "./sasl.ts";
 
 /**
- * anybroker over Kafka 3.x or 4.x, by the package `kafkajs`. Throws `invalid` for options that are unknown or wrong;
+ * anybroker over Kafka 3.1 or later, or 4.x, by the package `kafkajs`. Throws `invalid` for options that are unknown or wrong;
  * connects only when the broker starts.
  *
  * @example createBroker(kafka({ brokers: ["kafka-1.example.com:9093"], ssl: true, sasl }))

@@ -65,10 +65,12 @@ export interface KafkaOptions {
    */
   readonly topicConfiguration?: Readonly<Record<string, string>>;
   /**
-   * Whether the records of queues that are handled and behind everything else are deleted from the log, about once a
-   * minute. Without it they stay for ever: Kafka must not delete by age what may not be handled yet. Default true.
+   * Which records of queues are deleted from the log, about once a minute. `shared`: what is handled here and was passed by
+   * every other group that commits offsets on the topic; it takes the right to describe the cluster and all groups, and
+   * deletes nothing without. `exclusive`: what is handled here, whoever else reads there. `never`: none. What is not deleted
+   * stays for ever: Kafka must not delete by age what may not be handled yet. Default `shared`.
    */
-  readonly trim?: boolean;
+  readonly trim?: KafkaTrim;
   /**
    * How record batches are compressed. `snappy` and `lz4` need a codec registered with kafkajs' `CompressionCodecs`.
    * All are read. Default `none`.
@@ -83,6 +85,9 @@ export interface KafkaOptions {
 
 /** How record batches can be compressed. */
 export type KafkaCompression = Compression;
+
+/** Which handled records are deleted; see {@link KafkaOptions.trim}. */
+export type KafkaTrim = "shared" | "exclusive" | "never";
 
 /** The options, checked and with their defaults. */
 export interface Settings {
@@ -103,7 +108,7 @@ export interface Settings {
   readonly replicationFactor: number | undefined;
   readonly retentionMs: number;
   readonly topicConfiguration: Readonly<Record<string, string>>;
-  readonly trim: boolean;
+  readonly trim: KafkaTrim;
   readonly compression: KafkaCompression;
   readonly maxMessageBytes: number;
 }
@@ -127,6 +132,7 @@ const OPTIONS = [
   "compression",
   "maxMessageBytes",
 ];
+const TRIMS: readonly string[] = ["shared", "exclusive", "never"] satisfies KafkaTrim[];
 const COMPRESSIONS: readonly string[] = ["none", "gzip", "snappy", "lz4", "zstd"] satisfies KafkaCompression[];
 /** Set by anybroker itself, or by an option. */
 const OWN_CONFIGURATION = [
@@ -170,16 +176,18 @@ export function resolveOptions(options: KafkaOptions): Settings {
     replicationFactor: options.replicationFactor,
     retentionMs: options.retentionMs ?? 7 * DAY_MS,
     topicConfiguration: checkConfiguration(options.topicConfiguration ?? {}),
-    trim: options.trim ?? true,
+    trim: options.trim ?? "shared",
     compression: options.compression ?? "none",
     maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MESSAGE_BYTES,
   };
   checkNumbers(settings);
-  if (typeof settings.trim !== "boolean") throw invalid("takes true or false as trim");
-  if (!COMPRESSIONS.includes(settings.compression)) {
-    throw invalid(`takes ${COMPRESSIONS.map((name) => `"${name}"`).join(", ")} as compression`);
-  }
+  checkChoice("trim", settings.trim, TRIMS);
+  checkChoice("compression", settings.compression, COMPRESSIONS);
   return settings;
+}
+
+function checkChoice(name: string, value: string, choices: readonly string[]): void {
+  if (!choices.includes(value)) throw invalid(`takes ${choices.map((one) => `"${one}"`).join(", ")} as ${name}`);
 }
 
 function checkNumbers(settings: Settings): void {

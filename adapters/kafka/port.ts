@@ -25,6 +25,12 @@ export interface TopicPartition {
   readonly partition: number;
 }
 
+/**
+ * A topic's id as Kafka prints it (22 characters, base64url): a topic that is deleted and made again under its name has
+ * another. Empty where the cluster gives it none.
+ */
+export type TopicId = string;
+
 /** Sockets onto a cluster. They are opened as needed, and again after they broke. */
 export interface KafkaConnection {
   /** Resolves when one broker answers. Rejects with `unreachable` or `unauthorized`. */
@@ -48,6 +54,20 @@ export interface KafkaConnection {
   /** Removes every record before an offset. */
   deleteRecords(node: number, before: readonly PartitionOffset[]): Promise<readonly PartitionOutcome[]>;
 
+  /** Everything that this user may do to the cluster as a whole. */
+  clusterRights(): Promise<ReadonlySet<ClusterRight>>;
+
+  /** The groups that a node coordinates, as far as this user may see them. */
+  listGroups(node: number): Promise<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }>;
+  /** What groups have committed for partitions; offset -1 where nothing. All are coordinated by the node. */
+  fetchGroupsOffsets(
+    node: number,
+    groups: readonly string[],
+    partitions: readonly TopicPartition[],
+  ): Promise<readonly GroupOffsets[]>;
+  /** Up to where a share group has everything handled; offset -1 where it has not begun. */
+  fetchShareGroupOffsets(node: number, group: string, partitions: readonly TopicPartition[]): Promise<GroupOffsets>;
+
   /** The node that coordinates a group. */
   coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }>;
   joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome>;
@@ -60,21 +80,23 @@ export interface KafkaConnection {
     group: string,
     partitions: readonly TopicPartition[],
   ): Promise<{ readonly error: ErrorName; readonly offsets: readonly CommittedOffset[] }>;
-  /** The state of a group (`Stable`, `Empty`, `Dead`, …) and how many members it has. */
-  describeGroup(
-    node: number,
-    group: string,
-  ): Promise<{ readonly error: ErrorName; readonly state: string; readonly members: number }>;
+  /** Looks at a group, whatever its protocol. */
+  describeGroup(node: number, group: string): Promise<GroupDescription>;
 }
 
 /** The brokers, and where the partitions of the topics asked for are led. */
 export interface ClusterMetadata {
-  readonly brokers: number;
+  /** Empty where it has none. */
+  readonly clusterId: string;
+  /** The ids of the brokers. */
+  readonly nodes: readonly number[];
   readonly topics: readonly TopicMetadata[];
 }
 
 export interface TopicMetadata {
   readonly topic: string;
+  /** Empty with an error. */
+  readonly id: TopicId;
   readonly error: ErrorName;
   readonly partitions: readonly PartitionMetadata[];
 }
@@ -115,6 +137,8 @@ export interface ProducerIdentity {
 
 /** An encoded record batch for a partition. */
 export interface PartitionBatch extends TopicPartition {
+  /** The topic that it is for, where the server can be told (Kafka 4.1); empty for whichever has the name. */
+  readonly topicId: TopicId;
   readonly batch: Uint8Array;
 }
 
@@ -135,7 +159,13 @@ export interface FetchRequest {
   readonly maxWaitMs: number;
   readonly minBytes: number;
   readonly maxBytes: number;
-  readonly partitions: readonly (PartitionOffset & { readonly maxBytes: number })[];
+  readonly partitions: readonly FetchedFrom[];
+}
+
+/** Read from the topic of this id, and no other of its name. */
+export interface FetchedFrom extends PartitionOffset {
+  readonly topicId: TopicId;
+  readonly maxBytes: number;
 }
 
 export interface FetchedPartition extends PartitionOutcome {
@@ -163,6 +193,40 @@ export interface Membership {
   readonly group: string;
   readonly memberId: string;
   readonly generation: number;
+}
+
+/** Something that may be done to a cluster; there are more, which nobody here asks for. */
+export type ClusterRight = "describe";
+
+/** A group, among others. */
+export interface ListedGroup {
+  readonly group: string;
+  /** What its members are, or were: `consumer`, `connect`, `share`, …; empty where it never had any. */
+  readonly protocolType: string;
+}
+
+/** What a group has committed. */
+export interface GroupOffsets {
+  readonly group: string;
+  readonly error: ErrorName;
+  readonly offsets: readonly CommittedOffset[];
+}
+
+/** A group and who is in it. */
+export interface GroupDescription {
+  readonly error: ErrorName;
+  /** `Stable`, `Empty`, …; `Dead` if there is no such group. */
+  readonly state: string;
+  /** `consumer` is the protocol of KIP-848, in which the server assigns partitions; all others are classic. */
+  readonly protocol: "classic" | "consumer";
+  /** As of {@link ListedGroup}. */
+  readonly protocolType: string;
+  /** By what partitions are assigned; empty while that is open. */
+  readonly assignor: string;
+  /** How many members it has. */
+  readonly members: number;
+  /** The client ids of the members, each once. */
+  readonly clients: readonly string[];
 }
 
 export interface JoinRequest {

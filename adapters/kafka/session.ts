@@ -35,7 +35,9 @@ import { openReceiver, type ReceivingHost } from "./receiving.ts";
 import { Restoring } from "./restoring.ts";
 import { Sender } from "./sender.ts";
 import { lag } from "./topology/depth.ts";
+import { GroupPositions } from "./topology/group-positions.ts";
 import { rewind } from "./topology/positions.ts";
+import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, type TrimPlace } from "./topology/trim-bounds.ts";
 import { Trimmer } from "./topology/trimmer.ts";
 import { watchLogs } from "./watching.ts";
 
@@ -64,8 +66,8 @@ export class Session {
     this.#connections = [asking, producing];
     this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
     this.#restoring = new Restoring(this.#cluster, settings, notice);
-    this.#trimmer = new Trimmer(this.#cluster, notice);
-    const trimmer = settings.trim ? this.#trimmer : undefined;
+    this.#trimmer = new Trimmer(this.#cluster, this.#trimBounds(asking, settings), notice);
+    const trimmer = settings.trim === "never" ? undefined : this.#trimmer;
     const openings = new Openings(client, settings, clock, random, trimmer);
     const producer = createProducer({
       connection: producing,
@@ -74,7 +76,7 @@ export class Session {
       reconnect: { firstMs: settings.reconnectFirstMs, maxMs: settings.reconnectMaxMs },
       clock,
       random,
-      signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause) },
+      signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause), notice },
     });
     this.#producer = producer;
     this.#sender = new Sender({
@@ -100,6 +102,19 @@ export class Session {
       restore: () => void this.#restoring.restoreAll(),
       closed: (receiver) => void this.#receivers.delete(receiver),
     };
+  }
+
+  /** All reasons to keep a record of a queue. */
+  #trimBounds(connection: KafkaConnection, { trim }: Settings): readonly TrimBound[] {
+    const own = ownGroup(this.#cluster);
+    if (trim !== "shared") return [own];
+    const told = new Set<string>();
+    const slow = (place: TrimPlace, group: string): void => {
+      const notice = slowGroupNotice(place, group);
+      if (!told.has(notice.message)) this.#notice(notice);
+      told.add(notice.message);
+    };
+    return [own, otherGroups(new GroupPositions(connection), slow)];
   }
 
   async open(): Promise<void> {

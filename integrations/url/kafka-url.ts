@@ -1,4 +1,4 @@
-import type { KafkaCompression, KafkaOptions } from "../../adapters/kafka/options.ts";
+import type { KafkaCompression, KafkaOptions, KafkaTrim } from "../../adapters/kafka/options.ts";
 import type { KafkaSasl } from "../../adapters/kafka/sasl.ts";
 import { brokerUrl } from "./broker-url.ts";
 import { choice, elsewhere, flag, integer, names, parts, reconnect, text, timeoutMs } from "./parameters.ts";
@@ -25,7 +25,7 @@ export const kafkaUrl = brokerUrl<KafkaOptions>({
     replicationFactor: integer(1, 2 ** 15 - 1),
     retentionMs: integer(1, Number.MAX_SAFE_INTEGER, -1),
     topicConfiguration: names(text()),
-    trim: flag(),
+    trim: choice<KafkaTrim>("shared", "exclusive", "never"),
     compression: choice<KafkaCompression>("none", "gzip", "snappy", "lz4", "zstd"),
     maxMessageBytes: integer(1, 64 * 1024 * 1024),
     brokers: elsewhere("they are the hosts of the URL, with commas between them"),

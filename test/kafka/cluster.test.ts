@@ -1,7 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { Cluster } from "../../adapters/kafka/cluster.ts";
-import type { ErrorName, KafkaConnection, TopicMetadata } from "../../adapters/kafka/port.ts";
+import type {
+  ErrorName,
+  FetchedPartition,
+  FetchRequest,
+  KafkaConnection,
+  TopicMetadata,
+} from "../../adapters/kafka/port.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { CLUSTER_ID, topicId } from "./topic-ids.ts";
 
 /** Answers for one request after another; the last stays. */
 type Script<Answer> = readonly (Answer | Error)[];
@@ -17,6 +24,7 @@ function answering<Answer>(script: Script<Answer>): () => Promise<Answer> {
 function topic(name: string, leaders: readonly number[], error?: ErrorName): TopicMetadata {
   return {
     topic: name,
+    id: error === undefined ? topicId(name) : "",
     error,
     partitions: leaders.map((leader, partition) => ({ partition, error: undefined, leader, replicas: 1 })),
   };
@@ -29,10 +37,11 @@ function cluster(connection: Partial<KafkaConnection>, requestTimeoutMs = 2_000)
 
 const metadata = (...script: Script<TopicMetadata>) => {
   const next = answering(script);
-  return async () => ({ brokers: 1, topics: [await next()] });
+  return async () => ({ clusterId: CLUSTER_ID, nodes: [1], topics: [await next()] });
 };
 const unreachable = new MessagingError("unreachable", "nobody there");
 const ORDERS = { topic: "orders", partition: 0 };
+const GROUP = { protocol: "classic", protocolType: "consumer", assignor: "", clients: [] } as const;
 
 describe("offsets are asked for", () => {
   test("at the leader, wherever it moves", async () => {
@@ -115,12 +124,13 @@ describe("a group is asked about", () => {
       coordinator: answering([{ error: undefined, node: 3 }]),
       commitOffsets: answering([[{ ...ORDERS, error: undefined }], [{ ...ORDERS, error: "UNKNOWN_MEMBER_ID" }]]),
       describeGroup: answering([
-        { error: "GROUP_ID_NOT_FOUND", state: "Dead", members: 0 },
-        { error: undefined, state: "Stable", members: 2 },
+        { ...GROUP, error: "GROUP_ID_NOT_FOUND", state: "Dead", members: 0 },
+        { ...GROUP, error: undefined, state: "Stable", members: 2 },
       ]),
     });
-    expect(await subject.commitForEmptyGroup("g", [{ ...ORDERS, offset: 1 }])).toBe(true);
-    expect(await subject.commitForEmptyGroup("g", [{ ...ORDERS, offset: 1 }])).toBe(false);
+    const commit = { ...ORDERS, offset: 1, metadata: "m" };
+    expect(await subject.commitForEmptyGroup("g", [commit])).toBe(true);
+    expect(await subject.commitForEmptyGroup("g", [commit])).toBe(false);
     expect(await subject.members("g")).toBe(0);
     expect(await subject.members("g")).toBe(2);
   });
@@ -160,13 +170,13 @@ describe("topics are made", () => {
 test("a cluster that has just started is asked until it knows its brokers and topics", async () => {
   const { cluster: subject } = cluster({
     metadata: answering([
-      { brokers: 0, topics: [] },
-      { brokers: 3, topics: [topic("orders", [], "LEADER_NOT_AVAILABLE")] },
-      { brokers: 3, topics: [topic("orders", [], "UNKNOWN_TOPIC_OR_PARTITION")] },
+      { clusterId: CLUSTER_ID, nodes: [], topics: [] },
+      { clusterId: CLUSTER_ID, nodes: [1, 2, 3], topics: [topic("orders", [], "LEADER_NOT_AVAILABLE")] },
+      { clusterId: CLUSTER_ID, nodes: [1, 2, 3], topics: [topic("orders", [], "UNKNOWN_TOPIC_OR_PARTITION")] },
     ]),
   });
   expect(await subject.metadata(["orders"])).toMatchObject({
-    brokers: 3,
+    nodes: [1, 2, 3],
     topics: [{ error: "UNKNOWN_TOPIC_OR_PARTITION" }],
   });
 });
@@ -177,6 +187,55 @@ test("records are deleted, and what is gone already is no error", async () => {
     deleteRecords: answering([[{ ...ORDERS, error: "OFFSET_OUT_OF_RANGE" }]]),
   });
   await expect(subject.deleteRecords([{ ...ORDERS, offset: 3 }])).resolves.toBeUndefined();
+});
+
+describe("what is asked of one topic among all of its name", () => {
+  const fetching = (...errors: ErrorName[]) => {
+    const next = answering<ErrorName>(errors as unknown as Script<ErrorName>);
+    return async (_node: number, { partitions }: FetchRequest) => {
+      const error = await next();
+      return partitions.map((at) => ({ ...at, error }) as unknown as FetchedPartition);
+    };
+  };
+  const before = { ...ORDERS, topicId: topicId("orders"), offset: 30 };
+
+  test("is asked of a leader only once that has the log of this very topic", async () => {
+    const asked: string[] = [];
+    const { cluster: subject } = cluster({
+      metadata: metadata(topic("orders", [1])),
+      fetch: fetching("UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID", "OFFSET_OUT_OF_RANGE"),
+      listOffsets: async (_, wanted) => {
+        asked.push("offsets");
+        return wanted.map((one) => ({ ...one, error: undefined, offset: 7 }));
+      },
+      deleteRecords: async (_, some) => {
+        asked.push("deletion");
+        return some.map((one) => ({ ...one, error: undefined }));
+      },
+    });
+    expect(await subject.listOffsets([{ ...ORDERS, topicId: topicId("orders"), at: "latest" }])).toEqual([7]);
+    await subject.deleteRecords([before]);
+    expect(asked).toEqual(["offsets", "deletion"]);
+  });
+
+  test("is refused where the name is another's by now", async () => {
+    const { cluster: subject } = cluster({
+      metadata: metadata({ ...topic("orders", [1]), id: topicId("orders", 2) }),
+      fetch: () => Promise.reject(new Error("it is asked")),
+      deleteRecords: () => Promise.reject(new Error("it is deleted")),
+    });
+    await expect(subject.deleteRecords([before])).rejects.toMatchObject({ code: "conflict" });
+    const offsets = subject.listOffsets([{ ...ORDERS, topicId: topicId("orders"), at: "earliest" }]);
+    await expect(offsets).rejects.toMatchObject({ code: "conflict" });
+  });
+
+  test("is not asked at all of a topic without an id", async () => {
+    const { cluster: subject } = cluster({ metadata: metadata({ ...topic("orders", [1]), id: "" }) });
+    await expect(subject.topics(["orders"])).rejects.toMatchObject({
+      code: "unsupported",
+      message: expect.stringContaining("inter.broker.protocol.version"),
+    });
+  });
 });
 
 test("after its end nothing is asked any more", async () => {

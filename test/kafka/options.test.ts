@@ -40,7 +40,7 @@ test("everything else has a default", () => {
     replicationFactor: undefined,
     retentionMs: 604_800_000,
     topicConfiguration: {},
-    trim: true,
+    trim: "shared",
     compression: "none",
     maxMessageBytes: 917_504,
   });

@@ -2,6 +2,7 @@ import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import type { CommitOutcome, GroupMember } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
 import type { OwnedPartition, Standing } from "./owned-partition.ts";
 import type { OwnedPartitions } from "./owned-partitions.ts";
 import { encodeProgress } from "./progress.ts";
@@ -84,7 +85,8 @@ export class Committer {
     if (this.#underWay || this.#closed) return;
     const now = this.#clock.monotonic();
     const ready = this.#partitions.all.filter(
-      ({ ledger, suspended, commitNotBefore }) => ledger.begun && !suspended && commitNotBefore <= now,
+      ({ ledger, identity, suspended, commitNotBefore }) =>
+        ledger.begun && identity !== undefined && !suspended && commitNotBefore <= now,
     );
     const early = this.#begunAt + GATHERING_MS - now;
     if (!ready.some(({ urgent }) => urgent)) {
@@ -101,9 +103,9 @@ export class Committer {
     const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
     const sent = chosen.map((partition): Sent => {
       const progress = partition.ledger.progress(this.#host.reachOf(partition));
-      const { topic, partition: number, ledger } = partition;
+      const { topic, partition: number, ledger, identity } = partition;
       const { offset, reach } = progress;
-      const metadata = encodeProgress(progress);
+      const metadata = encodeProgress(progress, identity as TopicIdentity);
       offsets.push({ topic, partition: number, offset, metadata });
       partition.urgent = false;
       partition.settlements.send();

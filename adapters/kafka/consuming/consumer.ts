@@ -65,7 +65,7 @@ export class PartitionConsumer implements RecordConsumer {
         notice: (error) => sink.notice(error),
         uncommitted: (partition, earliest) => sink.notice(uncommittedNotice(partition, group, earliest)),
         vanished: (partition) => this.#ownership.vanished(partition),
-        returned: (partition) => void this.#ownership.returned(partition),
+        identified: (partition, topic) => this.#ownership.identified(partition, topic),
         beyond: (partition, end, earliest) => this.#ownership.beyond(partition, end, earliest),
       },
     );

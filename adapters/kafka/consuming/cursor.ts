@@ -8,7 +8,7 @@ export class Cursor {
   leader: number | undefined;
   /** The connection on which something about it is under way. */
   busyOn: KafkaConnection | undefined;
-  /** Why its position is to be found out first. */
+  /** Why its position is to be found out first; only right after its leader said that nothing is there. */
   placing: "uncommitted" | "out-of-range" | undefined;
   /** How often in a row its log ended before the position. */
   beyond = 0;
@@ -20,10 +20,10 @@ export class Cursor {
   notBefore = Number.NEGATIVE_INFINITY;
   /** When a failure was last told. */
   toldAt = Number.NEGATIVE_INFINITY;
-  /** The cluster did not know it when last asked. */
-  vanished = false;
-  /** Whether that was told. */
+  /** Whether it was told that the cluster does not know it. */
   goneTold = false;
+  /** When it was last certain that its topic is still the same. */
+  identifiedAt: number;
   /** When an answer about it came. */
   heardAt: number;
   /** When it last got on, or had nothing to get on with. */
@@ -37,7 +37,7 @@ export class Cursor {
 
   constructor(partition: OwnedPartition, now: number) {
     this.partition = partition;
-    this.placing = partition.standing === undefined ? "uncommitted" : undefined;
+    this.identifiedAt = now;
     this.heardAt = now;
     this.movedAt = now;
   }

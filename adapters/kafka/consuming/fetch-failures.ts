@@ -28,7 +28,7 @@ export class FetchFailures {
     const { partition } = cursor;
     cursor.heardAt = this.#parts.clock.monotonic();
     if (error === "OFFSET_OUT_OF_RANGE" && cursor.placing === undefined) {
-      cursor.placing = "out-of-range";
+      cursor.placing = partition.standing === undefined ? "uncommitted" : "out-of-range";
       return;
     }
     const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
@@ -40,7 +40,6 @@ export class FetchFailures {
 
   /** The cluster does not know the partition. */
   unknown(cursor: Cursor): void {
-    cursor.vanished = true;
     this.#host.vanished(cursor.partition);
     this.refused(cursor, "UNKNOWN_TOPIC_OR_PARTITION");
   }
@@ -66,6 +65,8 @@ export class FetchFailures {
     const now = clock.monotonic();
     cursor.failures++;
     cursor.leader = undefined;
+    // The next leader has to say by itself that the position is not in its log of that very topic.
+    cursor.placing = undefined;
     cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
     if ((!atOnce && cursor.failures < TOLD_FROM) || now - cursor.toldAt < TOLD_EVERY_MS) return;
     cursor.toldAt = now;

@@ -3,6 +3,7 @@ import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, KafkaClient, TopicPartition } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
 import type { ConsumerOptions } from "./contract.ts";
 import type { OwnedPartition } from "./owned-partition.ts";
 
@@ -39,8 +40,8 @@ export interface FetcherHost {
   uncommitted(partition: OwnedPartition, earliest: number): void;
   /** The cluster does not know a partition; told each time that it is asked. */
   vanished(partition: OwnedPartition): void;
-  /** The cluster knows it again, perhaps as another log. */
-  returned(partition: OwnedPartition): void;
+  /** Which topic it is that has the name now. A partition of another is not read on. */
+  identified(partition: OwnedPartition, topic: TopicIdentity): void;
   /** The log of a partition ends before the position: it is another log, or was cut. */
   beyond(partition: OwnedPartition, end: number, earliest: number): void;
 }

@@ -1,6 +1,7 @@
 import type { Timer } from "../../../core/clock.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
+import { identityOf } from "../topic-identity.ts";
 import { Cursor } from "./cursor.ts";
 import { FetchFailures } from "./fetch-failures.ts";
 import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
@@ -23,6 +24,8 @@ const MIB = 1024 * 1024;
 const ANSWER_BYTES = 8 * MIB;
 const MOST_PIECE_BYTES = MIB;
 const LEAST_PIECE_BYTES = MIB / 16;
+/** How often it is looked whether a topic is still the same of which nothing more is read for now. */
+const IDENTIFY_EVERY_MS = 10_000;
 /** How often a piece that held no whole batch is doubled. */
 const MOST_ENLARGED = 128;
 
@@ -97,7 +100,12 @@ export class Fetcher {
   check(): void {
     const now = this.#parts.clock.monotonic();
     let reconnect = false;
+    let isAnyDue = false;
     for (const cursor of this.#cursors.values()) {
+      if (!this.#hasRoom(cursor) && now - cursor.identifiedAt >= IDENTIFY_EVERY_MS) {
+        cursor.leader = undefined;
+        isAnyDue = true;
+      }
       const found = silence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
       if (found === undefined) continue;
       cursor.silent = true;
@@ -105,6 +113,7 @@ export class Fetcher {
       reconnect ||= found.reconnect;
     }
     if (reconnect) this.#reconnect();
+    else if (isAnyDue) this.pump();
   }
 
   #reconnect(): void {
@@ -132,14 +141,18 @@ export class Fetcher {
     this.#locating = true;
     const connection = this.#begin(lost);
     try {
-      const { topics } = await connection.metadata([...new Set(lost.map(({ partition }) => partition.topic))]);
+      const cluster = await connection.metadata([...new Set(lost.map(({ partition }) => partition.topic))]);
+      const { topics } = cluster;
       for (const cursor of this.#end(connection, lost)) {
         const { topic, partition } = cursor.partition;
         const found = topics.find((candidate) => candidate.topic === topic);
         const place = found?.partitions.find((candidate) => candidate.partition === partition);
         const error = found?.error ?? place?.error;
-        if (place !== undefined && place.leader >= 0) this.#located(cursor, place.leader);
-        else if (place !== undefined || (error ?? UNKNOWN) !== UNKNOWN)
+        if (found !== undefined && place !== undefined && place.leader >= 0) {
+          cursor.leader = place.leader;
+          cursor.identifiedAt = this.#parts.clock.monotonic();
+          this.#host.identified(cursor.partition, identityOf(cluster, found));
+        } else if (place !== undefined || (error ?? UNKNOWN) !== UNKNOWN)
           this.#failures.refused(cursor, error ?? NO_LEADER);
         else this.#failures.unknown(cursor);
       }
@@ -149,13 +162,6 @@ export class Fetcher {
     if (connection !== this.#connection) return;
     this.#locating = false;
     this.pump();
-  }
-
-  #located(cursor: Cursor, leader: number): void {
-    cursor.leader = leader;
-    if (!cursor.vanished) return;
-    cursor.vanished = false;
-    this.#host.returned(cursor.partition);
   }
 
   async #place(node: number, cursors: readonly Cursor[]): Promise<void> {
@@ -198,8 +204,9 @@ export class Fetcher {
     const piece = this.#limit / 2;
     const partitions = cursors.map((cursor) => {
       cursor.turn = ++this.#turn;
-      const { topic, partition, ledger } = cursor.partition;
-      return { topic, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
+      const { topic, partition, ledger, identity } = cursor.partition;
+      const topicId = identity?.id ?? "";
+      return { topic, topicId, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
     });
     // The first of the request gets a batch that is larger than that, whatever its size.
     const maxBytes = Math.max(ANSWER_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
@@ -267,6 +274,7 @@ export class Fetcher {
     ledger.takeOver(fetched.highWatermark, clock.now() - sessionTimeoutMs + LONGEST_SILENCE_MS);
     ledger.append(records, nextOffset, this.#parts.wanted);
     cursor.heardAt = now;
+    cursor.identifiedAt = now;
     cursor.behind = fetched.highWatermark - ledger.position;
     cursor.readable = fetched.lastStableOffset - ledger.position;
     const moved = ledger.position > position;

@@ -1,7 +1,9 @@
 import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { firstAssignment } from "../group/first-assignment.ts";
 import type { KafkaConnection } from "../port.ts";
+import { withoutId } from "../topic-identity.ts";
 import { PartitionConsumer } from "./consumer.ts";
 import type { ConsumerParts } from "./consumer-parts.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts";
@@ -23,15 +25,14 @@ const DEFAULT_RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 3_000 }
 const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
 const DEFAULT_SESSION_MS = 30_000;
-/** How long the first assignment is waited for; a group that begins deals out nothing for some seconds. */
-const FIRST_ASSIGNMENT_MS = 10_000;
 /** A topic that was made just now may not be known everywhere. */
 const ATTEMPTS_TO_FIND = 5;
 
 /**
  * Joins a group and consumes what it is assigned. Resolves when it has its share of the partitions, or if that
  * does not come about within 10 s, which `stalled` explains; rejects with `not-found` for
- * a topic that does not exist, `unauthorized`, or `unreachable`.
+ * a topic that does not exist, `conflict` for a group with members of another protocol, `unauthorized`, `unsupported` for
+ * a topic without an id, or `unreachable`.
  */
 export async function openConsumer(
   parts: OpenConsumerParts,
@@ -46,7 +47,7 @@ export async function openConsumer(
     const { group, topics } = options;
     const member = parts.openMember({ group, topics }, consumer.owner);
     consumer.start(member);
-    await atMost(parts.clock, FIRST_ASSIGNMENT_MS, member.complete);
+    await firstAssignment(parts.clock, member);
   } catch (error) {
     await consumer.close();
     throw error;
@@ -65,6 +66,8 @@ async function findTopics(
     if (refused !== undefined) {
       throw new MessagingError("unauthorized", `topic "${refused.topic}" cannot be read: grant the user READ on it`);
     }
+    const nameless = found.topics.find(({ error, id }) => error === undefined && id === "");
+    if (nameless !== undefined) throw withoutId(nameless.topic);
     const missing = topics.find(
       (wanted) => !found.topics.some(({ topic, error }) => topic === wanted && error === undefined),
     );
@@ -77,14 +80,4 @@ async function findTopics(
     }
     await new Promise<void>((resolve) => clock.schedule(resolve, backoffMs(attempt, retry, random)));
   }
-}
-
-function atMost(clock: Clock, ms: number, promise: Promise<void>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = clock.schedule(resolve, ms);
-    promise.then(() => {
-      clock.cancel(timer);
-      resolve();
-    });
-  });
 }

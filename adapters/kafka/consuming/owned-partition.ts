@@ -1,6 +1,7 @@
 import type { CommittedOffset, TopicPartition } from "../port.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
 import { PartitionLedger } from "./partition-ledger.ts";
-import { beginning, decodeProgress, type Progress } from "./progress.ts";
+import { beginning, type Commit, decodeProgress, type Progress } from "./progress.ts";
 import { Reach } from "./reach.ts";
 import { Settlements } from "./settlements.ts";
 
@@ -14,15 +15,20 @@ export function describePartition({ topic, partition }: TopicPartition): string 
 }
 
 /** A commit as it stands. */
-export type Standing = Pick<CommittedOffset, "offset" | "metadata">;
+export type Standing = Commit;
 
-/** A partition from where it became ours to where it is not any more; if it comes back it is another. */
+/**
+ * A partition from where it became ours to where it is not any more; if it comes back it is another. So it is if its topic
+ * is another one.
+ */
 export class OwnedPartition implements TopicPartition {
   readonly topic: string;
   readonly partition: number;
   readonly ledger: PartitionLedger;
   readonly reach: Reach;
   readonly settlements = new Settlements();
+  /** Which topic it is of: where we are in it means nothing in another. Undefined until the cluster was asked. */
+  identity: TopicIdentity | undefined;
   /** Nothing more is handed out: others are to have it, or the consumer ends. */
   closing = false;
   /** It is not ours any more. */
@@ -44,10 +50,11 @@ export class OwnedPartition implements TopicPartition {
   commitNotBefore = Number.NEGATIVE_INFINITY;
 
   /** Begins where the progress is; without a standing commit at an offset that is to be found out. */
-  constructor(at: TopicPartition, standing: Standing | undefined, progress: Progress) {
+  constructor(at: TopicPartition, standing: Standing | undefined, progress: Progress, identity?: TopicIdentity) {
     this.topic = at.topic;
     this.partition = at.partition;
     this.standing = standing;
+    this.identity = identity;
     this.ledger = new PartitionLedger(at, progress);
     this.reach = new Reach(progress.reach);
   }
@@ -56,7 +63,7 @@ export class OwnedPartition implements TopicPartition {
   static from(found: CommittedOffset): OwnedPartition {
     const { offset, metadata } = found;
     if (offset < 0) return new OwnedPartition(found, undefined, beginning(0));
-    return new OwnedPartition(found, { offset, metadata }, decodeProgress(offset, metadata));
+    return new OwnedPartition(found, { offset, metadata }, decodeProgress({ offset, metadata }).progress);
   }
 
   /** Whether something is finished that is not known to be committed. */

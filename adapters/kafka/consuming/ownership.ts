@@ -3,13 +3,14 @@ import { Quiet } from "../../../core/engine/quiet.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import type { TopicPartition } from "../port.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
 import { Assignments } from "./assignments.ts";
 import type { ConsumerParts } from "./consumer-parts.ts";
 import type { HeldRecord, RecordSink } from "./contract.ts";
 import { describePartition, OwnedPartition } from "./owned-partition.ts";
 import type { OwnedPartitions } from "./owned-partitions.ts";
-import { beginning } from "./progress.ts";
-import { beyondNotice, madeAgainNotice } from "./stalls.ts";
+import { beginning, decodeProgress, type Progress, progressIn } from "./progress.ts";
+import { beyondNotice, madeAgainNotice, translatedNotice } from "./stalls.ts";
 
 /** How long the last commit for a partition may take that others are to have, and at the end. */
 const LAST_COMMIT_MS = 8_000;
@@ -38,6 +39,8 @@ export class Ownership implements MemberOwner {
   readonly #host: OwnershipHost;
   readonly #assignments: Assignments;
   readonly #quiet: Quiet;
+  /** What was told of topics that are others than they were. */
+  readonly #told = new Set<string>();
   #member: GroupMember | undefined;
   #closing = false;
 
@@ -140,22 +143,43 @@ export class Ownership implements MemberOwner {
     this.#quiet.check();
   }
 
-  /** The cluster knows it again. A topic that is deleted takes its offsets along: if ours stands, it is the log we know. */
-  async returned(partition: OwnedPartition): Promise<void> {
-    const answer = await this.#member?.committed([partition]).catch(() => undefined);
-    const found = answer?.[0];
-    if (partition.gone || partition.closing || !partition.suspended || found === undefined) return;
-    const { standing } = partition;
-    if (found.offset !== (standing?.offset ?? -1) || found.metadata !== (standing?.metadata ?? found.metadata)) {
-      const cause = madeAgainNotice(partition, this.#group);
-      this.#sink.notice(cause);
-      this.#lose(partition, cause);
-      this.#begin(OwnedPartition.from(found));
+  /** The cluster says which topic it is that has the name. What is known of another one's log means nothing in it. */
+  identified(partition: OwnedPartition, topic: TopicIdentity): void {
+    const { identity, standing } = partition;
+    const known = identity ?? (standing === undefined ? topic : (decodeProgress(standing).of ?? topic));
+    if (known.id !== topic.id) {
+      const progress = identity === undefined && standing !== undefined ? progressIn(topic, standing) : undefined;
+      if (progress === undefined) this.#madeAgain(partition, topic);
+      else this.#translated(partition, topic, progress);
       return;
     }
+    partition.identity = topic;
+    if (!partition.suspended) return;
     partition.suspended = false;
     this.#host.commit();
     this.#host.deal();
+  }
+
+  #madeAgain(partition: OwnedPartition, topic: TopicIdentity): void {
+    const cause = madeAgainNotice(partition, this.#group);
+    this.#replace(partition, cause, new OwnedPartition(partition, partition.standing, beginning(0), topic));
+    // It may have other partitions.
+    this.#member?.refresh();
+  }
+
+  /** The commit was brought from another cluster, or for another name. */
+  #translated(partition: OwnedPartition, topic: TopicIdentity, progress: Progress): void {
+    const cause = translatedNotice(partition, this.#group);
+    this.#replace(partition, cause, new OwnedPartition(partition, partition.standing, progress, topic));
+  }
+
+  /** Tells it once of all partitions of the topic. */
+  #replace(partition: OwnedPartition, cause: MessagingError, by: OwnedPartition): void {
+    const told = `${by.identity?.id} ${cause.message}`;
+    if (!this.#told.has(told)) this.#sink.notice(cause);
+    this.#told.add(told);
+    this.#lose(partition, cause);
+    this.#begin(by);
   }
 
   /** Its log ends before where we are. */
@@ -163,7 +187,7 @@ export class Ownership implements MemberOwner {
     const cause = beyondNotice(partition, partition.ledger.position, end, earliest);
     this.#sink.notice(cause);
     this.#lose(partition, cause);
-    this.#begin(new OwnedPartition(partition, partition.standing, beginning(earliest)));
+    this.#begin(new OwnedPartition(partition, partition.standing, beginning(earliest), partition.identity));
   }
 
   #owned(partitions: readonly TopicPartition[]): readonly OwnedPartition[] {

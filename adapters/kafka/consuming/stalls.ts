@@ -64,15 +64,23 @@ export function uncommittedNotice(at: TopicPartition, group: string, earliest: n
 export function beyondNotice(at: TopicPartition, position: number, end: number, earliest: number): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: the topic was made again, or its log was cut; it is consumed anew from ${earliest}, the earliest that is kept`,
+    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut; it is consumed anew from ${earliest}, the earliest that is kept`,
   );
 }
 
-/** A topic was away, and came back without its group's offsets. */
-export function madeAgainNotice(at: TopicPartition, group: string): MessagingError {
+/** A topic is another one than before. */
+export function madeAgainNotice({ topic }: TopicPartition, group: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describePartition(at)} was away, and is back without the offset of group "${group}": the topic was made again; it is consumed from its beginning`,
+    `topic "${topic}" is another one than group "${group}" was reading: it was deleted and made again. It is consumed from its beginning; what the group had not handled of the one before is gone with it. Find out who deleted it`,
+  );
+}
+
+/** What stands committed was made in another cluster, or for a topic of another name. */
+export function translatedNotice({ topic }: TopicPartition, group: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `the offsets of group "${group}" in topic "${topic}" were brought here from another topic, as mirrors between clusters do; it is consumed from them, and what was finished behind them is handled again`,
   );
 }
 

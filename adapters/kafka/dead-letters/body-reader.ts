@@ -1,5 +1,7 @@
 import { MessagingError } from "../../../core/errors.ts";
+import type { TopicId } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
+import { replacedMeanwhile } from "../topic-identity.ts";
 import type { Log, Piece } from "./contract.ts";
 
 const WAIT_MS = 500;
@@ -10,6 +12,8 @@ export type Found = { readonly record: LogRecord } | { readonly gone: MessagingE
 /** Gets records by their offsets. It keeps pieces that were read, so that those in order are read once. */
 export class BodyReader {
   readonly #log: Log;
+  /** The topic that the offsets are of. */
+  #topicId: TopicId | undefined;
   #offered: KeptPiece | undefined;
   #read: KeptPiece | undefined;
 
@@ -32,9 +36,12 @@ export class BodyReader {
     const kept = this.kept(offset);
     if (kept !== undefined) return kept;
     const piece = await this.#log.read(offset, WAIT_MS);
+    this.#checkTopic();
     if (piece === "out-of-range") {
       // Deleted by somebody; else the broker that was asked does not have it yet, or any more.
-      if (offset < (await this.#log.first())) return { gone: undefined };
+      const first = await this.#log.first();
+      this.#checkTopic();
+      if (offset < first) return { gone: undefined };
       throw notThere(this.#log, offset);
     }
     this.#read = new KeptPiece(offset, piece);
@@ -45,6 +52,13 @@ export class BodyReader {
     if (unreadable === undefined) throw notThere(this.#log, offset);
     if (unreadable.resumeAt === undefined) throw unreadable.error;
     return { gone: unreadable.error };
+  }
+
+  /** At the same offset of another topic is another record. */
+  #checkTopic(): void {
+    const { topic, topicId } = this.#log;
+    this.#topicId ??= topicId;
+    if (topicId !== this.#topicId) throw replacedMeanwhile(topic);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { HeldRecord } from "../consuming/contract.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
-import type { TopicPartition } from "../port.ts";
+import type { TopicId, TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/contract.ts";
 import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
 
@@ -18,11 +18,14 @@ export interface Piece {
 
 /** The log of dead letters, over a connection of its own. */
 export interface Log extends TopicPartition {
-  /** The first offset that is kept. Rejects with `not-found` if there is no such topic. */
+  /** The topic that is read; undefined before that is known. */
+  readonly topicId: TopicId | undefined;
+  /** The first offset that is kept, by the topic that has the name now. Rejects with `not-found` if there is none. */
   first(): Promise<number>;
   /**
    * What stands from an offset on, at most about a mebibyte; waits so long for something to come. Tries for a while, then
-   * rejects. `out-of-range` if the log begins later or ends before.
+   * rejects. `out-of-range` if the log begins later or ends before, or if the topic was deleted and made again since
+   * `first`, or the first reading.
    */
   read(from: number, maxWaitMs: number): Promise<Piece | "out-of-range">;
   /** What is under way rejects with `closed`. */

@@ -5,6 +5,7 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
 import { RETRY } from "../delays/backoff.ts";
 import type { LogRecord } from "../records/contract.ts";
+import { replacedMeanwhile } from "../topic-identity.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { Log, Piece } from "./contract.ts";
 import { restoredRecord } from "./dead-letter-record.ts";
@@ -145,7 +146,7 @@ export class ReadingSession {
     const { log } = this.#parts;
     for (let failures = 1; !this.#isEnded; ) {
       try {
-        const from: number = this.#position ?? (await log.first());
+        const from: number = this.#position ?? (await this.#begin());
         const piece = await log.read(from, LONG_POLL_MS);
         if (!this.#isEnded) this.#take(from, piece);
         failures = 1;
@@ -153,6 +154,14 @@ export class ReadingSession {
         await this.#failed(error, failures++);
       }
     }
+  }
+
+  /** Both logs have to be of the same topic. */
+  async #begin(): Promise<number> {
+    const { log, bodies } = this.#parts;
+    const [from] = await Promise.all([log.first(), bodies.first()]);
+    if (log.topicId !== bodies.topicId) throw replacedMeanwhile(log.topic);
+    return from;
   }
 
   #take(from: number, piece: Piece | "out-of-range"): void {

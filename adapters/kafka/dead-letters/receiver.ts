@@ -3,6 +3,7 @@ import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { RecordSink } from "../consuming/contract.ts";
 import type { GroupMember } from "../group/contract.ts";
+import { firstAssignment } from "../group/first-assignment.ts";
 import type { TopicPartition } from "../port.ts";
 import type { DeadLettersHost } from "./contract.ts";
 import { PARTITION } from "./dead-letter-record.ts";
@@ -16,7 +17,8 @@ const CLOSE_MS = 5_000;
  * entry: it is gone once that is confirmed. What is released, or in the hands of a receiver that ends, stands as before.
  * Tokens are the held records.
  *
- * Rejects with `not-found` if there is no such topic, and with why it cannot be read.
+ * Rejects with `not-found` if there is no such topic, with `conflict` if others have its group, and with why it cannot be
+ * read.
  */
 export async function receiveDeadLetters(host: DeadLettersHost, window: number, sink: RecordSink): Promise<Receiver> {
   const log = host.openLog();
@@ -25,7 +27,14 @@ export async function receiveDeadLetters(host: DeadLettersHost, window: number, 
   } finally {
     await log.close();
   }
-  return new DeadLettersReceiver(host, window, sink);
+  const receiver = new DeadLettersReceiver(host, window, sink);
+  try {
+    await receiver.joined();
+  } catch (error) {
+    await receiver.close();
+    throw error;
+  }
+  return receiver;
 }
 
 class DeadLettersReceiver implements Receiver {
@@ -51,6 +60,11 @@ class DeadLettersReceiver implements Receiver {
       },
       failed: (cause) => sink.stalled(cause),
     });
+  }
+
+  /** Resolves when the group has taken it in, or takes its time over it. */
+  joined(): Promise<void> {
+    return firstAssignment(this.#host.clock, this.#member);
   }
 
   window(count: number): void {

@@ -24,7 +24,8 @@ export type CommitOutcome = "committed" | "fenced" | "failed";
 export interface GroupMember {
   /**
    * Resolves when the group has given this member, for the first time, all that it is to have at present: others may have
-   * had to give it up first. Never rejects; stays open if that does not come about.
+   * had to give it up first. Rejects with `conflict` if members of another protocol are in the group before that; this one
+   * goes on trying until it is closed. Stays open if neither comes about.
    */
   readonly complete: Promise<void>;
   /**

@@ -21,7 +21,6 @@ const REFUSALS: Readonly<Record<string, readonly [MessagingErrorCode, string]>> 
     "choose a session timeout between the server's group.min.session.timeout.ms and group.max.session.timeout.ms",
   ],
   INVALID_GROUP_ID: ["invalid", "choose another name"],
-  INCONSISTENT_GROUP_PROTOCOL: ["conflict", "other clients than anybroker are in the group; stop them, or use another"],
   GROUP_MAX_SIZE_REACHED: ["conflict", "the group is full; raise the server's group.max.size or stop consumers"],
   UNKNOWN_TOPIC_OR_PARTITION: ["not-found", "create the topic; it is looked for again"],
   INVALID_TOPIC_EXCEPTION: ["invalid", "choose a name that Kafka allows"],

@@ -8,6 +8,7 @@ import type { CommitOutcome, GroupMember } from "./contract.ts";
 import { CoordinatorLink } from "./coordinator-link.ts";
 import { within } from "./deadline.ts";
 import { answerError, isFenced, isRefusal, requestError } from "./errors.ts";
+import { foreignGroup, foreignMembers, unreadableAssignment } from "./foreign-members.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { Holdings } from "./holdings.ts";
 import type { MemberOptions } from "./member-options.ts";
@@ -109,6 +110,8 @@ class Member implements GroupMember {
       unchanged: (topics) => this.#reportProblems(topics),
     });
     this.#heartbeats.start();
+    // Whoever waits hears of it.
+    this.#complete.promise.catch(() => undefined);
     void this.#stay();
   }
 
@@ -135,7 +138,6 @@ class Member implements GroupMember {
 
   async #close(): Promise<void> {
     const { memberId } = this.#session;
-    const { group } = this.#options;
     this.#heartbeats.stop();
     this.#session.end("nothing");
     this.#holdings.end();
@@ -143,13 +145,7 @@ class Member implements GroupMember {
     // Once `close` has returned, so that those who wake see it closed.
     await Promise.resolve();
     for (const bell of [this.#changed, this.#wanted, this.#ended]) bell.ring();
-    if (memberId !== "") {
-      const leave = this.#link.ask("let a member go", (connection, node) =>
-        connection.leaveGroup(node, { group, memberId }),
-      );
-      // Whoever cannot leave is missed when the session has run out.
-      await within(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
-    }
+    if (memberId !== "") await this.#letGo(memberId);
     await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
   }
 
@@ -179,6 +175,11 @@ class Member implements GroupMember {
   async #join(): Promise<"joined" | "again" | MessagingError> {
     const session = this.#session;
     const { term } = session;
+    if (session.memberId === "") {
+      const foreign = await this.#foreign();
+      if (foreign !== undefined) return this.#unwelcome(foreign);
+      if (term !== session.term) return "again";
+    }
     const joinAsked = session.moment();
     const invited = session.memberId !== "";
     const joined = await this.#link.join(this.#what, (connection, node) =>
@@ -205,8 +206,48 @@ class Member implements GroupMember {
     session.gotAssignment(syncAsked);
     session.check();
     if (term !== session.term) return "again";
-    this.#adopt(decodeAssignment(synced.assignment), isLeader);
+    let assignment: Assignment;
+    try {
+      assignment = decodeAssignment(synced.assignment);
+    } catch (error) {
+      return this.#leave(unreadableAssignment(this.#options.group, error));
+    }
+    this.#adopt(assignment, isLeader);
     return "joined";
+  }
+
+  /** Who is in the group that it cannot be shared with. Rejects if that cannot be known. */
+  async #foreign(): Promise<MessagingError | undefined> {
+    const { group } = this.#options;
+    const what = `describe group ${group}`;
+    const found = await this.#link.ask(what, (connection, node) => connection.describeGroup(node, group));
+    if (found.error !== undefined) {
+      this.#link.forget();
+      throw answerError(found.error, what);
+    }
+    return foreignMembers(group, found);
+  }
+
+  #unwelcome(cause: MessagingError): MessagingError {
+    this.#complete.reject(cause);
+    return cause;
+  }
+
+  /** Leaves what would never be read to those who can read it. */
+  async #leave(cause: MessagingError): Promise<MessagingError> {
+    const { memberId } = this.#session;
+    this.#end("nothing", cause);
+    await this.#letGo(memberId);
+    return this.#unwelcome(cause);
+  }
+
+  /** Whoever cannot leave is missed when the session has run out. */
+  async #letGo(memberId: string): Promise<void> {
+    const { group } = this.#options;
+    const leave = this.#link.ask("let a member go", (connection, node) =>
+      connection.leaveGroup(node, { group, memberId }),
+    );
+    await within(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
   }
 
   get #what(): string {
@@ -239,6 +280,8 @@ class Member implements GroupMember {
 
   #refused(name: string): "again" | MessagingError {
     if (name === "REBALANCE_IN_PROGRESS") return "again";
+    const foreign = foreignGroup(this.#options.group, name);
+    if (foreign !== undefined) return this.#unwelcome(foreign);
     const error = answerError(name, `take a member into group ${this.#options.group}`);
     if (isFenced(name)) this.#end(name === "ILLEGAL_GENERATION" ? "member-id" : "nothing", error);
     else this.#link.forget();

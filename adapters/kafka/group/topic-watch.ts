@@ -27,6 +27,9 @@ export class TopicWatch {
   #isLeader = false;
   #looked = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
+  /** Runs until it may be looked again after somebody asked for it. */
+  #soon: Timer | undefined;
+  #isStopped = false;
 
   constructor(clock: Clock, ask: AskTopics, events: TopicWatchEvents) {
     this.#clock = clock;
@@ -56,12 +59,22 @@ export class TopicWatch {
     this.#schedule();
   }
 
-  /** Looks now, and not more than once a second. */
+  /** Looks now, or a second after it last looked. */
   refresh(): void {
-    if (this.#clock.monotonic() - this.#looked >= SOONEST_MS) void this.#compare();
+    if (this.#isStopped || this.#soon !== undefined) return;
+    const ms = this.#looked + SOONEST_MS - this.#clock.monotonic();
+    if (ms <= 0) void this.#compare();
+    else this.#soon = this.#clock.schedule(() => this.#lookSoon(), ms);
+  }
+
+  #lookSoon(): void {
+    this.#soon = undefined;
+    void this.#compare();
   }
 
   stop(): void {
+    this.#isStopped = true;
+    if (this.#soon !== undefined) this.#clock.cancel(this.#soon);
     this.#isLeader = false;
     this.#topics = [];
     this.#schedule();

@@ -6,9 +6,11 @@ import createSocketFactory from "kafkajs/src/network/socketFactory.js";
 import Decoder from "kafkajs/src/protocol/decoder.js";
 import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
-import { apiVersions } from "./cluster-exchanges.ts";
+import { apiVersions, metadata } from "./cluster-exchanges.ts";
 import { type Address, brokenError, connectError, loginError, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { skipTags, writeTags } from "./flexible.ts";
+import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
 /** How sockets are opened and how long anything may take. */
@@ -59,10 +61,9 @@ export class BrokerSocket {
   /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
   async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
     const { address, connection, versions } = await this.#opened;
-    const spoken = versions[exchange.key];
-    if (spoken === undefined || exchange.version < spoken.minVersion || exchange.version > spoken.maxVersion) {
-      throw unspoken(exchange, address, spoken);
-    }
+    const { later } = exchange;
+    if (later !== undefined && speaks(versions, later)) return this.#send(later, address, connection);
+    if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
     return this.#send(exchange, address, connection);
   }
 
@@ -111,7 +112,8 @@ export class BrokerSocket {
       throw connectError(error, address);
     });
     const { error, versions } = await this.#send(apiVersions(), address, connection);
-    if (error !== undefined) throw unspoken(apiVersions(), address, undefined);
+    if (error !== undefined) throw unspoken(apiVersions(), address, {});
+    for (const needed of NEEDED) if (!speaks(versions, needed)) throw unspoken(needed, address, versions);
     connection.setVersions(versions);
     connection.setSupportAuthenticationProtocol(versions[SASL_AUTHENTICATE] !== undefined);
     if (sasl !== undefined) {
@@ -159,8 +161,10 @@ export class BrokerSocket {
 
   #send<Answer>(exchange: Exchange<Answer>, address: Address, connection: Connection): Promise<Answer> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
-    const { name, key, version, waitMs = 0, size } = exchange;
+    const { name, key, version, flexible = false, waitMs = 0, size } = exchange;
     const body = new Encoder(size);
+    // What kafkajs writes before it is the header, but for its tags.
+    if (flexible) writeTags(body);
     exchange.write(body);
     const ms = Math.min(waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
     const timeout = (): void => {
@@ -177,7 +181,11 @@ export class BrokerSocket {
       response: { decode: (payload) => payload, parse: (payload) => payload },
     });
     const read = answer.then(
-      (payload) => exchange.read(new Decoder(payload)),
+      (payload) => {
+        const from = new Decoder(payload);
+        if (flexible) skipTags(from);
+        return exchange.read(from);
+      },
       (error: unknown) => Promise.reject(this.#sendError(error, address)),
     );
     return this.#unlessEnded(read)
@@ -223,14 +231,25 @@ const SILENT: Logger = {
   debug: () => undefined,
 };
 
-function unspoken(
-  { name, version }: Exchange<unknown>,
-  address: Address,
-  spoken: { readonly minVersion: number; readonly maxVersion: number } | undefined,
-): MessagingError {
+/** What a request is known by to servers. */
+type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;
+
+/**
+ * Without these nothing is begun: topics are told from others of their names, so that no position is ever taken for one in
+ * another log.
+ */
+const NEEDED: readonly Spoken[] = [metadata([]), fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] })];
+
+function speaks(versions: ApiVersions, { key, version }: Spoken): boolean {
+  const spoken = versions[key];
+  return spoken !== undefined && version >= spoken.minVersion && version <= spoken.maxVersion;
+}
+
+function unspoken({ name, key, version }: Spoken, address: Address, versions: ApiVersions): MessagingError {
+  const spoken = versions[key];
   const range = spoken === undefined ? "not at all" : `in versions ${spoken.minVersion} to ${spoken.maxVersion}`;
   return new MessagingError(
     "unsupported",
-    `${placeOf(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.0 or later`,
+    `${placeOf(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
   );
 }

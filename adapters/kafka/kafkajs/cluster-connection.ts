@@ -1,13 +1,17 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type {
   ClusterMetadata,
+  ClusterRight,
   CommittedOffset,
   ErrorName,
   FetchedPartition,
   FetchRequest,
+  GroupDescription,
+  GroupOffsets,
   JoinOutcome,
   JoinRequest,
   KafkaConnection,
+  ListedGroup,
   ListedOffset,
   Membership,
   OffsetCommit,
@@ -28,7 +32,11 @@ import * as cluster from "./cluster-exchanges.ts";
 import type { Address } from "./errors.ts";
 import type { Exchange, Lane } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
+import * as views from "./group-views.ts";
 import * as logs from "./log-exchanges.ts";
+
+/** The state of a group that the classic protocol knows nothing of. */
+const NO_CLASSIC_GROUP = "Dead";
 
 /** {@link KafkaConnection} by sockets that are kept per node and lane. */
 export class ClusterConnection implements KafkaConnection {
@@ -56,7 +64,7 @@ export class ClusterConnection implements KafkaConnection {
 
   async metadata(topics: readonly string[]): Promise<ClusterMetadata> {
     const answer = await this.#askCluster(topics);
-    return { brokers: answer.brokers.length, topics: answer.topics };
+    return { clusterId: answer.clusterId, nodes: answer.brokers.map(({ node }) => node), topics: answer.topics };
   }
 
   async createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]> {
@@ -125,11 +133,37 @@ export class ClusterConnection implements KafkaConnection {
     return this.#ask(node, groups.fetchOffsets(group, partitions));
   }
 
-  describeGroup(
+  async describeGroup(node: number, group: string): Promise<GroupDescription> {
+    const classic = await this.#ask(node, views.describeClassicGroup(group));
+    if (classic.error !== undefined || classic.state !== NO_CLASSIC_GROUP) return classic;
+    try {
+      const consumers = await this.#ask(node, views.describeConsumerGroup(group));
+      return consumers.error === "GROUP_ID_NOT_FOUND" ? classic : consumers;
+    } catch (error) {
+      // Before Kafka 4.0 there are no others.
+      if (isMessagingError(error, "unsupported")) return classic;
+      throw error;
+    }
+  }
+
+  clusterRights(): Promise<ReadonlySet<ClusterRight>> {
+    return this.#askAny(cluster.clusterRights());
+  }
+
+  listGroups(node: number): Promise<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }> {
+    return this.#ask(node, views.listGroups());
+  }
+
+  fetchGroupsOffsets(
     node: number,
-    group: string,
-  ): Promise<{ readonly error: ErrorName; readonly state: string; readonly members: number }> {
-    return this.#ask(node, groups.describeGroup(group));
+    names: readonly string[],
+    partitions: readonly TopicPartition[],
+  ): Promise<readonly GroupOffsets[]> {
+    return this.#ask(node, views.fetchGroupsOffsets(names, partitions));
+  }
+
+  fetchShareGroupOffsets(node: number, group: string, partitions: readonly TopicPartition[]): Promise<GroupOffsets> {
+    return this.#ask(node, views.fetchShareGroupOffsets(group, partitions));
   }
 
   /** What a server may take for what it does not do at once, so that it answers before we give up. */
@@ -168,8 +202,8 @@ export class ClusterConnection implements KafkaConnection {
         await socket.opened();
         return socket;
       } catch (error) {
-        // All brokers know the same users.
-        if (isMessagingError(error, "unauthorized")) throw error;
+        // All brokers know the same users, and are of one release but for a while.
+        if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;
         failures.push(error);
       }
     }

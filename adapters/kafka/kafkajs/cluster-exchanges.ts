@@ -1,9 +1,29 @@
 import type { ApiVersions } from "kafkajs/src/network/connection.js";
-import type { ErrorName, TopicConfiguration, TopicMetadata, TopicOutcome, TopicSpecification } from "../port.ts";
+import type {
+  ClusterRight,
+  ErrorName,
+  TopicConfiguration,
+  TopicMetadata,
+  TopicOutcome,
+  TopicSpecification,
+} from "../port.ts";
 import { type Exchange, readText, skipThrottleTime } from "./exchange.ts";
+import {
+  readCompactArray,
+  readCompactText,
+  readTopicId,
+  skipTags,
+  writeCompactArray,
+  writeTags,
+  writeTopicId,
+} from "./flexible.ts";
 import { errorName } from "./protocol-error.ts";
 
 const TOPIC = 2;
+/** In requests by name. */
+const NO_ID = Buffer.alloc(16).toString("base64url");
+/** The number of a right. */
+const DESCRIBE = 8;
 
 /** Which versions of which requests a server speaks. */
 export function apiVersions(): Exchange<{ readonly error: ErrorName; readonly versions: ApiVersions }> {
@@ -23,6 +43,7 @@ export function apiVersions(): Exchange<{ readonly error: ErrorName; readonly ve
 }
 
 export interface Cluster {
+  readonly clusterId: string;
   readonly brokers: readonly { readonly node: number; readonly host: string; readonly port: number }[];
   /** -1 while there is none. */
   readonly controller: number;
@@ -33,39 +54,81 @@ export function metadata(topics: readonly string[]): Exchange<Cluster> {
   return {
     name: "Metadata",
     key: 3,
-    version: 6,
+    // The first that tells the ids of topics.
+    version: 10,
+    flexible: true,
     write: (to) => {
-      // Not kafkajs' own encoder: it asks for every topic if given none.
-      to.writeInt32(topics.length);
-      for (const topic of topics) to.writeString(topic);
-      const createWhatIsMissing = false;
-      to.writeBoolean(createWhatIsMissing);
+      const [createWhatIsMissing, withRights] = [false, false];
+      writeCompactArray(to, topics, (topic) => {
+        writeTopicId(to, NO_ID);
+        to.writeUVarIntString(topic);
+        writeTags(to);
+      });
+      to.writeBoolean(createWhatIsMissing).writeBoolean(withRights).writeBoolean(withRights);
+      writeTags(to);
     },
     read: (from) => {
       skipThrottleTime(from);
-      const brokers = from.readArray(() => {
-        const broker = { node: from.readInt32(), host: readText(from), port: from.readInt32() };
-        from.readString(); // its rack
+      const brokers = readCompactArray(from, () => {
+        const broker = { node: from.readInt32(), host: readCompactText(from), port: from.readInt32() };
+        readCompactText(from); // its rack
+        skipTags(from);
         return broker;
       });
-      from.readString(); // the cluster
-      return { brokers, controller: from.readInt32(), topics: from.readArray(() => readTopic(from)) };
+      const clusterId = readCompactText(from);
+      const controller = from.readInt32();
+      return { clusterId, brokers, controller, topics: readCompactArray(from, () => readTopic(from)) };
     },
   };
 }
 
 function readTopic(from: Parameters<Exchange<unknown>["read"]>[0]): TopicMetadata {
-  const [error, topic] = [errorName(from.readInt16()), readText(from)];
+  const [error, topic, id] = [errorName(from.readInt16()), readCompactText(from), readTopicId(from)];
   from.readBoolean(); // whether it is Kafka's own
-  const nodes = (): number[] => from.readArray(() => from.readInt32());
-  const partitions = from.readArray(() => {
+  const nodes = (): number[] => readCompactArray(from, () => from.readInt32());
+  const partitions = readCompactArray(from, () => {
     const led = { error: errorName(from.readInt16()), partition: from.readInt32(), leader: from.readInt32() };
+    from.readInt32(); // the epoch of its leader
     const replicas = nodes().length;
     nodes(); // those in sync
     nodes(); // those off line
+    skipTags(from);
     return { ...led, replicas };
   });
-  return { topic, error, partitions };
+  from.readInt32(); // what this user may do to it
+  skipTags(from);
+  return { topic, id, error, partitions };
+}
+
+/** Everything that this user may do to the cluster. */
+export function clusterRights(): Exchange<ReadonlySet<ClusterRight>> {
+  return {
+    name: "DescribeCluster",
+    key: 60,
+    version: 0,
+    flexible: true,
+    write: (to) => {
+      const withRights = true;
+      to.writeBoolean(withRights);
+      writeTags(to);
+    },
+    read: (from) => {
+      skipThrottleTime(from);
+      const error = errorName(from.readInt16());
+      readCompactText(from); // the server's words for it
+      readCompactText(from); // the cluster
+      from.readInt32(); // its controller
+      readCompactArray(from, () => {
+        from.readInt32(); // a broker
+        readCompactText(from); // where it is
+        from.readInt32();
+        readCompactText(from); // its rack
+        skipTags(from);
+      });
+      const bits = error === undefined ? from.readInt32() : 0;
+      return new Set<ClusterRight>((bits & (1 << DESCRIBE)) === 0 ? [] : ["describe"]);
+    },
+  };
 }
 
 export function createTopics(topics: readonly TopicSpecification[], waitMs: number): Exchange<readonly TopicOutcome[]> {

@@ -9,13 +9,17 @@ import type { TopicPartition } from "../port.ts";
 export type Lane = "ordinary" | "fetch" | "membership";
 
 /**
- * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.0 to 4.3
- * speaks too.
+ * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.1 to 4.3
+ * speaks too, but for those that say otherwise.
  */
 export interface Exchange<Answer> {
   readonly name: string;
   readonly key: number;
   readonly version: number;
+  /** Whether that version is a flexible one, whose headers have fields with tags too. Default false. */
+  readonly flexible?: boolean;
+  /** The same in a later version, for servers that speak it. */
+  readonly later?: Exchange<Answer>;
   /** Default `ordinary`. */
   readonly lane?: Lane;
   /** For how many milliseconds the server may hold the answer back, as asked for in the request. Default 0. */

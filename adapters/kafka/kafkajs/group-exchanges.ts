@@ -23,7 +23,7 @@ import {
 import { errorName } from "./protocol-error.ts";
 
 /** The kind of group that Kafka's own tools show as consumers. */
-const CONSUMERS = "consumer";
+export const CONSUMERS = "consumer";
 const GROUP = 0;
 
 export interface Coordinator {
@@ -168,37 +168,6 @@ export function fetchOffsets(
       }));
       const error = errorName(from.readInt16());
       return { error, offsets: error === undefined ? inOrder(partitions, offsets) : [] };
-    },
-  };
-}
-
-export function describeGroup(
-  group: string,
-): Exchange<{ readonly error: ErrorName; readonly state: string; readonly members: number }> {
-  return {
-    name: "DescribeGroups",
-    key: 15,
-    version: 2,
-    write: (to) => void to.writeInt32(1).writeString(group),
-    read: (from) => {
-      skipThrottleTime(from);
-      const [described] = from.readArray(() => {
-        const error = errorName(from.readInt16());
-        from.readString(); // the group
-        const state = readText(from);
-        from.readString(); // the kind of group
-        from.readString(); // the protocol chosen
-        const members = from.readArray(() => {
-          from.readString(); // the member
-          from.readString(); // its client
-          from.readString(); // where it runs
-          from.readBytes(); // its metadata
-          from.readBytes(); // its assignment
-        });
-        return { error, state, members: members.length };
-      });
-      if (described === undefined) throw new RangeError("no group was described");
-      return described;
     },
   };
 }

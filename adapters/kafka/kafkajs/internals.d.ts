@@ -11,6 +11,10 @@ declare module "kafkajs/src/protocol/encoder.js" {
     writeBoolean(value: boolean): this;
     writeString(value: string | null): this;
     writeBytes(value: Buffer): this;
+    writeBuffer(value: Buffer): this;
+    writeUVarInt(value: number): this;
+    writeUVarIntString(value: string | null): this;
+    writeUVarIntBytes(value: Buffer): this;
     readonly buffer: Buffer;
   }
 }
@@ -18,6 +22,9 @@ declare module "kafkajs/src/protocol/encoder.js" {
 declare module "kafkajs/src/protocol/decoder.js" {
   export default class Decoder {
     constructor(buffer: Buffer);
+    readonly buffer: Buffer;
+    /** Where it reads next. */
+    offset: number;
     readInt8(): number;
     readInt16(): number;
     readInt32(): number;

@@ -1,3 +1,4 @@
+import type Decoder from "kafkajs/src/protocol/decoder.js";
 import type {
   FetchedPartition,
   FetchRequest,
@@ -7,25 +8,37 @@ import type {
   PartitionOutcome,
   ProduceOutcome,
   ProducerIdentity,
+  TopicId,
   WantedOffset,
 } from "../port.ts";
 import {
   type Exchange,
   inOrder,
-  readBuffer,
   readByTopic,
   readInteger,
   skipThrottleTime,
   writeByTopic,
   writeInteger,
 } from "./exchange.ts";
+import {
+  readCompactArray,
+  readCompactBytes,
+  readCompactText,
+  readTopicId,
+  skipTags,
+  writeCompactArray,
+  writeCompactByTopic,
+  writeTags,
+  writeTopicId,
+} from "./flexible.ts";
 import { errorName } from "./protocol-error.ts";
 
 const ALL_REPLICAS = -1;
 const NO_REPLICA = -1;
 const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
-const NO_LEADER_EPOCH = -1;
+const NO_EPOCH = -1;
+const WITHOUT_TRANSACTIONS = null;
 /** Room for names and numbers around a batch. */
 const FRAME_BYTES = 300;
 
@@ -35,8 +48,7 @@ export function producerIdentity(): Exchange<ProducerIdentity> {
     key: 22,
     version: 1,
     write: (to) => {
-      const withoutTransactions = null;
-      to.writeString(withoutTransactions).writeInt32(0);
+      to.writeString(WITHOUT_TRANSACTIONS).writeInt32(0);
     },
     read: (from) => {
       skipThrottleTime(from);
@@ -46,19 +58,15 @@ export function producerIdentity(): Exchange<ProducerIdentity> {
 }
 
 export function produce(batches: readonly PartitionBatch[], timeoutMs: number): Exchange<readonly ProduceOutcome[]> {
+  const isNamedById = batches.every(({ topicId }) => topicId !== "");
   return {
-    name: "Produce",
-    key: 0,
+    ...produceShape(batches, timeoutMs),
     version: 7,
-    waitMs: timeoutMs,
-    size: batches.reduce((size, { batch }) => size + batch.byteLength + FRAME_BYTES, FRAME_BYTES),
+    // From Kafka 4.1 on nothing gets into the log of a topic that is just being replaced.
+    ...(isNamedById ? { later: produceById(batches, timeoutMs) } : {}),
     write: (to) => {
-      const withoutTransactions = null;
-      to.writeString(withoutTransactions).writeInt16(ALL_REPLICAS).writeInt32(timeoutMs);
-      writeByTopic(to, batches, ({ batch }) => {
-        // kafkajs would write another kind of array as its text.
-        to.writeBytes(Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength));
-      });
+      to.writeString(WITHOUT_TRANSACTIONS).writeInt16(ALL_REPLICAS).writeInt32(timeoutMs);
+      writeByTopic(to, batches, ({ batch }) => void to.writeBytes(bufferOf(batch)));
     },
     read: (from) => {
       const outcomes = readByTopic(from, (topic, partition) => {
@@ -72,50 +80,136 @@ export function produce(batches: readonly PartitionBatch[], timeoutMs: number): 
   };
 }
 
+function produceById(batches: readonly PartitionBatch[], timeoutMs: number): Exchange<readonly ProduceOutcome[]> {
+  return {
+    ...produceShape(batches, timeoutMs),
+    version: 13,
+    flexible: true,
+    write: (to) => {
+      to.writeUVarIntString(WITHOUT_TRANSACTIONS).writeInt16(ALL_REPLICAS).writeInt32(timeoutMs);
+      writeCompactByTopic(
+        to,
+        batches,
+        ({ topicId }) => topicId,
+        (topicId) => writeTopicId(to, topicId),
+        ({ partition, batch }) => {
+          to.writeInt32(partition).writeUVarIntBytes(bufferOf(batch));
+          writeTags(to);
+        },
+      );
+      writeTags(to);
+    },
+    read: (from) => {
+      const names = namesOf(batches);
+      const outcomes = readCompactByTopic(from, names, (topic) => {
+        const partition = from.readInt32();
+        const outcome = { topic, partition, error: errorName(from.readInt16()), baseOffset: readInteger(from) };
+        readInteger(from); // when it was appended
+        readInteger(from); // where the log starts
+        readCompactArray(from, () => {
+          from.readInt32(); // a record that was refused
+          readCompactText(from); // and why
+          skipTags(from);
+        });
+        readCompactText(from); // the server's words for all of it
+        skipTags(from);
+        return outcome;
+      });
+      return inOrder(batches, outcomes);
+    },
+  };
+}
+
+function produceShape(batches: readonly PartitionBatch[], waitMs: number) {
+  const size = batches.reduce((sum, { batch }) => sum + batch.byteLength + FRAME_BYTES, FRAME_BYTES);
+  return { name: "Produce", key: 0, waitMs, size };
+}
+
+/** kafkajs would write another kind of array as its text. */
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** By the ids of topics, and so from no other topic of a name that was deleted and made again. */
 export function fetch(request: FetchRequest): Exchange<readonly FetchedPartition[]> {
   return {
     name: "Fetch",
     key: 1,
-    version: 11,
+    version: 13,
+    flexible: true,
     lane: "fetch",
     waitMs: request.maxWaitMs,
     write: (to) => {
-      const [noSession, noEpoch, nothingForgotten, noRack] = [0, -1, 0, ""];
+      const [noSession, noRack] = [0, ""];
       to.writeInt32(NO_REPLICA).writeInt32(request.maxWaitMs).writeInt32(request.minBytes).writeInt32(request.maxBytes);
-      to.writeInt8(READ_COMMITTED).writeInt32(noSession).writeInt32(noEpoch);
-      writeByTopic(to, request.partitions, ({ offset, maxBytes }) => {
-        to.writeInt32(NO_LEADER_EPOCH);
-        writeInteger(to, offset);
-        const asFollower = -1;
-        writeInteger(to, asFollower);
-        to.writeInt32(maxBytes);
-      });
-      to.writeInt32(nothingForgotten).writeString(noRack);
+      to.writeInt8(READ_COMMITTED).writeInt32(noSession).writeInt32(NO_EPOCH);
+      writeCompactByTopic(
+        to,
+        request.partitions,
+        ({ topicId }) => topicId,
+        (topicId) => writeTopicId(to, topicId),
+        ({ partition, offset, maxBytes }) => {
+          to.writeInt32(partition).writeInt32(NO_EPOCH);
+          writeInteger(to, offset);
+          to.writeInt32(NO_EPOCH);
+          const asFollower = -1;
+          writeInteger(to, asFollower);
+          to.writeInt32(maxBytes);
+          writeTags(to);
+        },
+      );
+      writeCompactArray(to, [], () => undefined); // what the session is to forget
+      to.writeUVarIntString(noRack);
+      writeTags(to);
     },
     read: (from) => {
       skipThrottleTime(from);
       const error = errorName(from.readInt16());
       from.readInt32(); // the session
       if (error !== undefined) return request.partitions.map((wanted) => unfetched(wanted, error));
-      const outcomes = readByTopic(from, (topic, partition) => {
+      const outcomes = readCompactByTopic(from, namesOf(request.partitions), (topic) => {
         const fetched = {
           topic,
-          partition,
+          partition: from.readInt32(),
           error: errorName(from.readInt16()),
           highWatermark: readInteger(from),
           lastStableOffset: readInteger(from),
           logStartOffset: readInteger(from),
-          abortedTransactions: from.readArray(() => ({
-            producerId: from.readInt64(),
-            firstOffset: readInteger(from),
-          })),
+          abortedTransactions: readCompactArray(from, () => {
+            const aborted = { producerId: from.readInt64(), firstOffset: readInteger(from) };
+            skipTags(from);
+            return aborted;
+          }),
         };
         from.readInt32(); // the replica to read from, for those that name their rack
-        return { ...fetched, records: readBuffer(from) };
+        const records = readCompactBytes(from);
+        skipTags(from);
+        return { ...fetched, records };
       });
       return inOrder(request.partitions, outcomes);
     },
   };
+}
+
+/** The names of topics by their ids. */
+function namesOf(
+  asked: readonly { readonly topic: string; readonly topicId: TopicId }[],
+): ReadonlyMap<TopicId, string> {
+  return new Map(asked.map(({ topic, topicId }) => [topicId, topic]));
+}
+
+/** Reads what is said of partitions by the ids of their topics. */
+function readCompactByTopic<Item>(
+  from: Decoder,
+  names: ReadonlyMap<TopicId, string>,
+  read: (topic: string) => Item,
+): readonly Item[] {
+  return readCompactArray(from, () => {
+    const topic = names.get(readTopicId(from)) ?? "";
+    const items = readCompactArray(from, () => read(topic));
+    skipTags(from);
+    return items;
+  }).flat();
 }
 
 function unfetched({ topic, partition }: PartitionOffset, error: string): FetchedPartition {

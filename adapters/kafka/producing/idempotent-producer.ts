@@ -11,7 +11,7 @@ import type { PendingRecord } from "./pending-record.ts";
 import type { KafkaProducer } from "./producer.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { TopicLanes } from "./topic-lanes.ts";
-import { missingPartition, missingTopic, topicRefusal } from "./verdict.ts";
+import { missingPartition, missingTopic, replacedTopic, topicRefusal } from "./verdict.ts";
 
 /** Milliseconds after which it is asked again about a topic that something waits for. */
 const ASK_AGAIN_MS = 150;
@@ -41,6 +41,7 @@ export class IdempotentProducer implements KafkaProducer {
     this.#sender = new LaneSender(settings, this.#answers, {
       leaderOf: ({ topic, partition }) =>
         this.#directory.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
+      topicIdOf: ({ topic }) => this.#topics.get(topic)?.topicId ?? "",
       want: (topic) => this.#directory.want(topic),
     });
   }
@@ -126,7 +127,8 @@ export class IdempotentProducer implements KafkaProducer {
     if (topic === undefined) return;
     const { error } = metadata;
     if (error === undefined || (isPassing(error) && metadata.partitions.length > 0)) {
-      topic.learn(metadata);
+      // Sequences go on: a new log takes any as the first, and knows by them what reaches it twice.
+      if (topic.learn(metadata)) this.#settings.signals.notice(replacedTopic(topic.topic));
       for (const lane of topic.lanes.values()) this.#sender.found(lane, topic.leaderOf(lane.partition));
       this.#place(topic, topic.takeWaiting());
       if (this.#isMissingTooLong(topic, topic.hasWaiting)) {

@@ -1,6 +1,6 @@
 import { backoffMs } from "../../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { ErrorName } from "../port.ts";
+import type { ErrorName, TopicId } from "../port.ts";
 import type { Answers } from "./answers.ts";
 import { Identities } from "./identities.ts";
 import type { Lane } from "./lane.ts";
@@ -13,6 +13,8 @@ import { doubt, isOfSize, refusal, verdictOf } from "./verdict.ts";
 export interface ClusterView {
   /** The node to write to; undefined while there is none, or nobody answers. */
   leaderOf(lane: Lane): number | undefined;
+  /** The topic that has the name now; empty where it has no id. */
+  topicIdOf(lane: Lane): TopicId;
   /** Asks anew about a topic. */
   want(topic: string): void;
 }
@@ -150,8 +152,8 @@ export class LaneSender {
     };
     try {
       const encoded = lane.encode(clock.now(), compression);
-      if (!(encoded instanceof Promise)) return sendingOf(lane, encoded);
-      return encoded.then((batch) => sendingOf(lane, batch), refuse);
+      const sending = (batch: Uint8Array): Sending => sendingOf(lane, this.#view.topicIdOf(lane), batch);
+      return encoded instanceof Promise ? encoded.then(sending, refuse) : sending(encoded);
     } catch (error) {
       return refuse(error);
     }

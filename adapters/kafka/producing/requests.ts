@@ -1,4 +1,4 @@
-import type { ErrorName, PartitionBatch, ProduceOutcome } from "../port.ts";
+import type { ErrorName, PartitionBatch, ProduceOutcome, TopicId } from "../port.ts";
 import type { Lane } from "./lane.ts";
 
 /** The most bytes of one request, as far as whole batches allow. */
@@ -10,8 +10,8 @@ export interface Sending {
   readonly batch: PartitionBatch;
 }
 
-export function sendingOf(lane: Lane, batch: Uint8Array): Sending {
-  return { lane, batch: { topic: lane.topic, partition: lane.partition, batch } };
+export function sendingOf(lane: Lane, topicId: TopicId, batch: Uint8Array): Sending {
+  return { lane, batch: { topic: lane.topic, topicId, partition: lane.partition, batch } };
 }
 
 /** What goes to one node, in as few requests as may be. */

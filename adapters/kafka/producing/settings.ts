@@ -36,6 +36,8 @@ export interface ProducerSignals {
   up(): void;
   /** None does. */
   down(cause: MessagingError): void;
+  /** Something that people should know: a topic that is another one. */
+  notice(error: MessagingError): void;
 }
 
 /** The options with their defaults. */

@@ -1,5 +1,5 @@
 import type { Timer } from "../../../core/clock.ts";
-import type { TopicMetadata } from "../port.ts";
+import type { TopicId, TopicMetadata } from "../port.ts";
 import { Lane } from "./lane.ts";
 import { Dealer, partitionOfKey } from "./partitioner.ts";
 import type { PendingRecord } from "./pending-record.ts";
@@ -18,6 +18,8 @@ export class TopicLanes {
   timer: Timer | undefined;
   readonly #mostBytes: number;
   readonly #dealer: Dealer;
+  /** Which topic it is that has the name; empty until it is known. */
+  #topicId: TopicId = "";
   /** By partition; -1 where there is no leader. Undefined until it is known. */
   #leaders: readonly number[] | undefined;
   #waiting: PendingRecord[] = [];
@@ -56,10 +58,18 @@ export class TopicLanes {
     return leader === undefined || leader < 0 ? undefined : leader;
   }
 
-  learn({ partitions }: TopicMetadata): void {
+  get topicId(): TopicId {
+    return this.#topicId;
+  }
+
+  /** Returns whether it is another topic than before. */
+  learn({ id, partitions }: TopicMetadata): boolean {
+    const isAnother = this.#topicId !== "" && id !== "" && id !== this.#topicId;
+    if (id !== "") this.#topicId = id;
     const leaders: number[] = [];
     for (const { partition, leader } of partitions) leaders[partition] = leader;
     this.#leaders = Array.from(leaders, (leader) => leader ?? -1);
+    return isAnother;
   }
 
   /** Gives records to their partitions, in order; returns the lanes that got some. The rest waits. */

@@ -7,7 +7,7 @@ import type { ErrorName, TopicPartition } from "../port.ts";
  *
  * - `stored`: it is in the log, by this request or an earlier one.
  * - `doubtful`: it may or may not be; the same bytes must go again until an answer is clear.
- * - `missing`: the broker knows of no such partition, and stored nothing.
+ * - `missing`: the broker knows of no such partition, or by that name of another topic, and stored nothing.
  * - `unrecognised`: the broker does not go on with this producer identity; nothing was stored by this request.
  * - `divisible`: something in it was refused; nothing was stored.
  * - `refused`: it was refused as a whole; nothing was stored.
@@ -17,13 +17,13 @@ export type Verdict = "stored" | "doubtful" | "missing" | "unrecognised" | "divi
 const VERDICTS: ReadonlyMap<string, Verdict> = new Map([
   ["DUPLICATE_SEQUENCE_NUMBER", "stored"],
   ["UNKNOWN_TOPIC_OR_PARTITION", "missing"],
+  ["UNKNOWN_TOPIC_ID", "missing"],
+  ["INCONSISTENT_TOPIC_ID", "missing"],
   ["OUT_OF_ORDER_SEQUENCE_NUMBER", "unrecognised"],
   ["UNKNOWN_PRODUCER_ID", "unrecognised"],
   ["INVALID_PRODUCER_EPOCH", "unrecognised"],
   ["INVALID_PRODUCER_ID_MAPPING", "unrecognised"],
   ["PRODUCER_FENCED", "unrecognised"],
-  // Its number, 90, is none that kafkajs has a name for.
-  ["UNKNOWN_90", "unrecognised"],
   ["MESSAGE_TOO_LARGE", "divisible"],
   ["RECORD_LIST_TOO_LARGE", "divisible"],
   ["INVALID_RECORD", "divisible"],
@@ -88,6 +88,14 @@ export function missingTopic(topic: string): MessagingError {
   return new MessagingError(
     "not-found",
     `there is no topic "${topic}" on Kafka; declare it by starting with declare "create", or have it declared`,
+  );
+}
+
+/** A topic that was written to is another one. */
+export function replacedTopic(topic: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `topic "${topic}" on Kafka was deleted and made again: what was sent to it before is gone with the old one, also what was confirmed while that was being deleted; find out who deleted it`,
   );
 }
 

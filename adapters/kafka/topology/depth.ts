@@ -1,9 +1,8 @@
 import type { Depth } from "../../../core/adapter.ts";
 import type { SuspectsAddress, WorkAddress } from "../../../core/address.ts";
 import type { Cluster } from "../cluster.ts";
-import { decodeProgress } from "../consuming/progress.ts";
+import { beginning, type Progress, progressIn } from "../consuming/progress.ts";
 import { groupName, topicsOf } from "../names.ts";
-import type { CommittedOffset, TopicPartition } from "../port.ts";
 
 /**
  * How far a group is behind the ends of its logs. What it delivered and did not settle yet counts as ready, and so does
@@ -11,8 +10,8 @@ import type { CommittedOffset, TopicPartition } from "../port.ts";
  */
 export async function lag(cluster: Cluster, of: WorkAddress | SuspectsAddress): Promise<Depth> {
   const topics = await cluster.topics(topicsOf(of));
-  const partitions = topics.flatMap(({ topic, partitions: some }) =>
-    some.map(({ partition }): TopicPartition => ({ topic, partition })),
+  const partitions = topics.flatMap(({ topic, identity, partitions: some }) =>
+    some.map(({ partition }) => ({ topic, identity, partition })),
   );
   const [starts, committed, ends] = await Promise.all([
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "earliest" }))),
@@ -20,17 +19,18 @@ export async function lag(cluster: Cluster, of: WorkAddress | SuspectsAddress): 
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" }))),
   ]);
   let ready = 0;
-  for (const [index, one] of committed.entries()) {
-    const [start = 0, end = 0] = [starts[index], ends[index]];
-    const from = Math.max(one.offset, start);
-    if (from < end) ready += end - from - finishedBetween(one, from, end);
+  for (const [index, { identity }] of partitions.entries()) {
+    const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
+    // What was committed for a topic that was there before counts for nothing.
+    const progress = (commit && progressIn(identity, commit)) ?? beginning(start);
+    const from = Math.max(progress.offset, start);
+    if (from < end) ready += end - from - finishedBetween(progress, from, end);
   }
   return { ready, unsettled: undefined, exact: false };
 }
 
-function finishedBetween({ offset, metadata }: CommittedOffset, from: number, end: number): number {
-  if (offset < 0) return 0;
+function finishedBetween({ finished }: Progress, from: number, end: number): number {
   let count = 0;
-  for (const finished of decodeProgress(offset, metadata).finished) if (finished >= from && finished < end) count++;
+  for (const offset of finished) if (offset >= from && offset < end) count++;
   return count;
 }

@@ -6,6 +6,7 @@ import { isMissing, operationError } from "../errors.ts";
 import { topicName } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
+import { withoutId } from "../topic-identity.ts";
 import { INSPECTED, inspect } from "./inspect.ts";
 import { type Plan, type PlannedTopic, planOf } from "./plan.ts";
 import { begin, mend } from "./positions.ts";
@@ -58,7 +59,8 @@ class Establishing {
    */
   async create(): Promise<void> {
     const { topics, subscriptions } = this.#plan;
-    const { brokers, topics: found } = await this.#cluster.metadata(topics.map(({ name }) => name));
+    const { nodes, topics: found } = await this.#cluster.metadata(topics.map(({ name }) => name));
+    const brokers = nodes.length;
     const missing = new Set(found.filter(({ error }) => isMissing(error)).map(({ topic }) => topic));
     const isNew = ({ address }: SubscriptionDeclaration): boolean => missing.has(topicName(address));
     const owned = new Set(subscriptions.map(({ address }) => topicName(address)));
@@ -86,7 +88,9 @@ class Establishing {
     for (const planned of topics) {
       const metadata = this.#made.get(planned.name) ?? found.find(({ topic }) => topic === planned.name);
       const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
-      if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
+      if (metadata !== undefined && error === undefined && metadata.id === "")
+        this.#fail(planned.name, withoutId(planned.name));
+      else if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
       else this.#fail(planned.name, operationError(String(error), `look at ${describe(planned)}`, "try again"));
     }
     const names = [...standing.keys()].map(({ name }) => name);
@@ -161,6 +165,6 @@ function describe({ name, what }: PlannedTopic): string {
 function positionLost(subscription: string): MessagingError {
   return new MessagingError(
     "not-found",
-    `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
+    `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group when its topic is deleted, and that of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
   );
 }

@@ -3,12 +3,25 @@ import type { StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
+import { beginning, encodeProgress, progressIn } from "../consuming/progress.ts";
 import { groupName, topicName } from "../names.ts";
-import type { PartitionOffset, TopicPartition } from "../port.ts";
+import type { PartitionOffset } from "../port.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
 
 /** Consumers that are just leaving are waited for, so often and so long in between. */
 const LOOKS = 12;
 const LOOK_AGAIN_MS = 250;
+
+/** A position in a topic, and what is committed with it. */
+interface Position extends PartitionOffset {
+  readonly metadata: string;
+}
+
+/** Positions in one topic. */
+interface Positions {
+  readonly topic: TopicIdentity;
+  readonly offsets: readonly Position[];
+}
 
 /**
  * Gives a new subscription its position. Two processes may do so at once, and one may consume already: the ends of the
@@ -17,15 +30,15 @@ const LOOK_AGAIN_MS = 250;
  */
 export async function begin(cluster: Cluster, of: SubscriptionAddress, from: StartPosition): Promise<void> {
   const group = groupName(of);
-  const offsets = await offsetsAt(cluster, of, from);
-  const missing = await without(cluster, group, offsets);
+  const missing = await without(cluster, group, await offsetsAt(cluster, of, from));
   if (missing.length === 0 || (await cluster.commitForEmptyGroup(group, missing))) return;
   // Somebody consumes already, and begins at the earliest event where there is no position.
 }
 
 /**
  * Gives a subscription that exists a position where it has none: at the earliest event kept, for nobody knows how far it
- * was. Resolves with whether it had none at all, though there are events.
+ * was. Neither has it one that belonged to a topic which was there before. Resolves with whether it had none at all, though
+ * there are events.
  */
 export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
   const group = groupName(of);
@@ -33,9 +46,10 @@ export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<b
   const missing = await without(cluster, group, earliest);
   if (missing.length === 0) return false;
   const committed = await cluster.commitForEmptyGroup(group, missing);
-  if (!committed || missing.length < earliest.length) return false;
-  const ends = await cluster.listOffsets(earliest.map(({ topic, partition }) => ({ topic, partition, at: "latest" })));
-  return ends.some((end, index) => end > (earliest[index]?.offset ?? 0));
+  const { offsets } = earliest;
+  if (!committed || missing.length < offsets.length) return false;
+  const ends = await cluster.listOffsets(offsets.map(({ topic, partition }) => ({ topic, partition, at: "latest" })));
+  return ends.some((end, index) => end > (offsets[index]?.offset ?? 0));
 }
 
 /** Moves a subscription that nobody consumes from. Rejects with `conflict` while somebody does, `not-found`, `invalid`. */
@@ -55,7 +69,7 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
     members = await cluster.members(group);
   }
   if (members > 0) throw stillConsumed(of, `${members} consumers are`);
-  const offsets = await offsetsAt(cluster, of, to);
+  const { offsets } = await offsetsAt(cluster, of, to);
   if (!(await cluster.commitForEmptyGroup(group, offsets))) throw stillConsumed(of, "a consumer is");
 }
 
@@ -67,27 +81,29 @@ function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
 }
 
 /** Those for which nothing is committed. */
-async function without(
-  cluster: Cluster,
-  group: string,
-  offsets: readonly PartitionOffset[],
-): Promise<readonly PartitionOffset[]> {
+async function without(cluster: Cluster, group: string, { topic, offsets }: Positions): Promise<readonly Position[]> {
   const committed = await cluster.committed(group, offsets);
-  return offsets.filter((_, index) => (committed[index]?.offset ?? -1) < 0);
+  return offsets.filter((_, index) => {
+    const commit = committed[index];
+    return commit === undefined || progressIn(topic, commit) === undefined;
+  });
 }
 
-async function offsetsAt(
-  cluster: Cluster,
-  of: SubscriptionAddress,
-  position: StartPosition,
-): Promise<readonly PartitionOffset[]> {
+async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: StartPosition): Promise<Positions> {
   const { topic } = of;
-  const [metadata] = await cluster.topics([topic]);
-  const partitions = (metadata?.partitions ?? []).map(({ partition }): TopicPartition => ({ topic, partition }));
+  const [found] = await cluster.topics([topic]);
+  if (found === undefined) throw new MessagingError("not-found", `Kafka says nothing of topic "${topic}"`);
+  const { id: topicId, identity } = found;
+  const partitions = found.partitions.map(({ partition }) => ({ topic, topicId, partition }));
   const list = (at: "earliest" | "latest" | number): Promise<readonly number[]> =>
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at })));
-  const place = (offsets: readonly number[]): readonly PartitionOffset[] =>
-    partitions.map((partition, index) => ({ ...partition, offset: offsets[index] as number }));
+  const place = (offsets: readonly number[]): Positions => ({
+    topic: identity,
+    offsets: partitions.map(({ partition }, index) => {
+      const offset = offsets[index] as number;
+      return { topic, partition, offset, metadata: encodeProgress(beginning(offset), identity) };
+    }),
+  });
   if (position === "earliest") return place(await list("earliest"));
   const ends = await list("latest");
   if (position === "now") return place(ends);

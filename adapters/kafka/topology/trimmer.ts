@@ -1,6 +1,7 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import type { PartitionOffset, TopicPartition } from "../port.ts";
+import { slowestPositions, type TrimBound, type TrimPlace } from "./trim-bounds.ts";
 
 /** How often to trim. */
 export interface TrimTimes {
@@ -12,8 +13,12 @@ export interface TrimTimes {
 
 const EVERY_MS = 60_000;
 const MANY = 10_000;
-/** However many are handled. */
-const LEAST_PAUSE_MS = 1_000;
+/** However many are handled: every time all groups of the cluster may have to be asked. */
+const LEAST_PAUSE_MS = 5_000;
+/** Rights may be given meanwhile. */
+const REFUSED_FOR_MS = 10 * 60_000;
+
+const TOLD_AFTER_FAILURES = 10;
 
 interface Grown extends TopicPartition {
   readonly group: string;
@@ -22,26 +27,37 @@ interface Grown extends TopicPartition {
 }
 
 /**
- * Deletes what is handled from the topics that hold work: everything before the offsets committed. Each process does so
- * for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
+ * Deletes what is handled from the topics that hold work: everything before the slowest position that there is a reason to
+ * keep. Each process does so for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
  */
 export class Trimmer {
   readonly #cluster: Cluster;
+  readonly #bounds: readonly TrimBound[];
   readonly #notice: (error: MessagingError) => void;
   readonly #everyMs: number;
   readonly #many: number;
   /** By partition, where something was handled since. */
   readonly #grown = new Map<string, Grown>();
-  /** Topics where the right is missing. */
-  readonly #refused = new Set<string>();
+  /** Topics where a right is missing, since when. */
+  readonly #refused = new Map<string, number>();
+  readonly #told = new Set<string>();
+  /** How often in a row it could not be found out what may be deleted. */
+  #failures = 0;
   #timer: NodeJS.Timeout | undefined;
   #trimmedAt = performance.now();
   #isHurried = false;
   #isTrimming = false;
   #isClosed = false;
 
-  constructor(cluster: Cluster, notice: (error: MessagingError) => void, times: TrimTimes = {}) {
+  /** `bounds` are all reasons to keep a record. */
+  constructor(
+    cluster: Cluster,
+    bounds: readonly TrimBound[],
+    notice: (error: MessagingError) => void,
+    times: TrimTimes = {},
+  ) {
     this.#cluster = cluster;
+    this.#bounds = bounds;
     this.#notice = notice;
     this.#everyMs = times.everyMs ?? EVERY_MS;
     this.#many = times.many ?? MANY;
@@ -49,7 +65,7 @@ export class Trimmer {
 
   /** Everything before this offset is handled and committed by the group. */
   progressed(group: string, { topic, partition, offset }: PartitionOffset): void {
-    if (this.#isClosed || this.#refused.has(topic)) return;
+    if (this.#isClosed || this.#isRefused(topic)) return;
     const place = `${topic} ${partition}`;
     const grown = this.#grown.get(place);
     if (grown === undefined) {
@@ -67,6 +83,11 @@ export class Trimmer {
     clearTimeout(this.#timer);
   }
 
+  #isRefused(topic: string): boolean {
+    const since = this.#refused.get(topic);
+    return since !== undefined && performance.now() - since < REFUSED_FOR_MS;
+  }
+
   #schedule(ms: number): void {
     if (this.#isTrimming || this.#isClosed || (this.#timer !== undefined && !this.#isHurried)) return;
     clearTimeout(this.#timer);
@@ -77,36 +98,93 @@ export class Trimmer {
     this.#timer = undefined;
     this.#isTrimming = true;
     this.#isHurried = false;
-    const byGroup = Map.groupBy(this.#grown.values(), ({ group }) => group);
+    const byTopic = Map.groupBy(this.#grown.values(), ({ topic }) => topic);
     this.#grown.clear();
-    for (const [group, places] of byGroup) {
-      for (const [topic, some] of Map.groupBy(places, (place) => place.topic)) await this.#trim(group, topic, some);
-    }
+    const places: TrimPlace[] = [];
+    for (const [topic, some] of byTopic) places.push(...(await this.#identify(topic, some)));
+    if (places.length > 0) await this.#trim(places);
     this.#trimmedAt = performance.now();
     this.#isTrimming = false;
     if (this.#grown.size > 0) this.#schedule(this.#everyMs);
   }
 
-  async #trim(group: string, topic: string, places: readonly TopicPartition[]): Promise<void> {
+  /** What is gone, or cannot be seen, is left alone. */
+  async #identify(topic: string, places: readonly Grown[]): Promise<readonly TrimPlace[]> {
+    const [found] = await this.#cluster.topics([topic]).catch(() => []);
+    if (found === undefined) return [];
+    return places.map(({ partition, group }) => ({ topic, topicId: found.id, partition, group }));
+  }
+
+  async #trim(places: readonly TrimPlace[]): Promise<void> {
+    const topics = new Set(places.map(({ topic }) => topic));
+    let slowest: readonly number[];
     try {
-      // Asked anew: of a topic that was deleted and made again, nothing that was handled before counts.
-      const committed = await this.#cluster.committed(group, places);
-      const handled = committed.filter(({ offset }) => offset > 0);
-      if (handled.length > 0 && !this.#isClosed) await this.#cluster.deleteRecords(handled);
+      slowest = await slowestPositions(places, this.#bounds);
+      this.#failures = 0;
     } catch (error) {
       // Anything else may go well when more is handled.
-      if (!this.#isClosed && isMessagingError(error, "unauthorized")) this.#giveUp(topic, error);
+      if (isMessagingError(error, "unauthorized")) {
+        for (const topic of topics) this.#refuse(topic, unseenNotice(topic, error));
+      } else if (++this.#failures === TOLD_AFTER_FAILURES && !this.#isClosed) {
+        this.#notice(undecidedNotice([...topics], error));
+      }
+      return;
+    }
+    const handled = places.map((place, index) => ({ ...place, offset: slowest[index] as number }));
+    for (const [topic, some] of Map.groupBy(handled, (place) => place.topic)) {
+      const before = some.filter(({ offset }) => offset > 0);
+      if (before.length > 0 && !this.#isClosed) await this.#delete(topic, before);
     }
   }
 
-  #giveUp(topic: string, cause: MessagingError): void {
-    this.#refused.add(topic);
-    this.#notice(
-      new MessagingError(
-        "unauthorized",
-        `what is handled stays in topic "${topic}" on Kafka, for it may not be deleted: grant the right to delete records there, or set the option trim to false and delete them otherwise`,
-        { cause },
-      ),
-    );
+  async #delete(topic: string, before: readonly (TrimPlace & PartitionOffset)[]): Promise<void> {
+    try {
+      await this.#cluster.deleteRecords(before);
+      const [found] = await this.#cluster.topics([topic]);
+      // No request says which topic to delete from; it was this one right before.
+      if (found?.id !== before[0]?.topicId) this.#notice(replacedNotice(topic, before));
+    } catch (error) {
+      if (isMessagingError(error, "unauthorized")) this.#refuse(topic, undeletedNotice(topic, error));
+    }
   }
+
+  #refuse(topic: string, notice: MessagingError): void {
+    if (this.#isClosed) return;
+    this.#refused.set(topic, performance.now());
+    if (!this.#told.has(topic)) this.#notice(notice);
+    this.#told.add(topic);
+  }
+}
+
+function undeletedNotice(topic: string, cause: MessagingError): MessagingError {
+  return new MessagingError(
+    "unauthorized",
+    `what is handled stays in topic "${topic}" on Kafka, for it may not be deleted: grant the right to delete records there, or set the option trim to "never" and delete them otherwise`,
+    { cause },
+  );
+}
+
+function unseenNotice(topic: string, cause: MessagingError): MessagingError {
+  return new MessagingError(
+    "unauthorized",
+    `what is handled stays in topic "${topic}" on Kafka, for others may read there and it cannot be seen how far they are: grant the right to describe the cluster and all groups, or set the option trim to "exclusive" if nobody else reads there`,
+    { cause },
+  );
+}
+
+function undecidedNotice(topics: readonly string[], cause: unknown): MessagingError {
+  const names = topics.map((topic) => `"${topic}"`).join(", ");
+  return new MessagingError(
+    "unreachable",
+    `what is handled stays in ${names} on Kafka, for it could not be found out ${TOLD_AFTER_FAILURES} times in a row up to where it may be deleted; see the cause; it is tried again`,
+    { cause },
+  );
+}
+
+function replacedNotice(topic: string, before: readonly PartitionOffset[]): MessagingError {
+  const places = before.map(({ partition, offset }) => `${offset} of partition ${partition}`).join(", ");
+  return new MessagingError(
+    "conflict",
+    `topic "${topic}" on Kafka was deleted and made again just while handled records were deleted: in the new one everything before offset ${places} may be gone; find out who deleted the topic`,
+  );
 }

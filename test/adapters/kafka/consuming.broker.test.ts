@@ -107,7 +107,7 @@ describeKafka("consuming from Kafka", (broker) => {
     expect(await first.settle(all.slice(0, 1))).toEqual(["fenced"]);
     await close(first);
     const left = await committed();
-    expect(left.map(({ offset, metadata }) => decodeProgress(offset, metadata).reach)).toEqual([50, 50]);
+    expect(left.map(({ offset, metadata }) => decodeProgress({ offset, metadata }).progress.reach)).toEqual([50, 50]);
 
     await produce(0, "later");
     const second = await consume();

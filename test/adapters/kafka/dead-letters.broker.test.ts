@@ -36,7 +36,7 @@ describeKafka("dead letters on Kafka", (broker) => {
     session = await openAdapter({ brokers: broker.brokers });
     connection = client.connection();
     await connection.connect();
-    producer = createProducer({ connection, signals: { up() {}, down() {} } });
+    producer = createProducer({ connection, signals: { up() {}, down() {}, notice() {} } });
     await producer.open();
   });
 

@@ -1,25 +1,30 @@
 import type { Admin } from "kafkajs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { topicName } from "../../../adapters/kafka/names.ts";
+import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Topology } from "../../../core/adapter.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-values.ts";
+import { connectionTo, deleteTopic, idOf } from "./kafkajs/wire.ts";
 import { keepingSink, openAdapter } from "./open-adapter.ts";
 
 describeKafka("declaring on Kafka", (broker) => {
   const names = broker.newNamespace();
   const named = (name: string): string => names.namePrefix + name;
   let session: Awaited<ReturnType<typeof openAdapter>>;
+  let wire: KafkaConnection;
   let admin: Admin;
 
   beforeAll(async () => {
     session = await openAdapter({ brokers: broker.brokers });
+    wire = connectionTo(broker.brokers);
     admin = session.adapter.kafkajs().admin();
     await admin.connect();
   });
 
   afterAll(async () => {
+    await wire?.close();
     await admin?.disconnect();
     await session?.adapter.close();
     await names.remove();
@@ -46,23 +51,20 @@ describeKafka("declaring on Kafka", (broker) => {
   });
 
   test("names everything that is wrong with what stands, at once", async () => {
-    await admin.createTopics({
-      topics: [
-        {
-          topic: named("wrong.queue"),
-          numPartitions: 2,
-          configEntries: [
-            { name: "cleanup.policy", value: "compact" },
-            { name: "max.message.bytes", value: "1000" },
-          ],
-        },
-        {
-          topic: named("wrong.queue.delays"),
-          numPartitions: 3,
-          configEntries: [{ name: "retention.ms", value: "-1" }],
-        },
-      ],
-    });
+    const compacted = { "cleanup.policy": "compact", "max.message.bytes": "1000" };
+    const outcomes = await wire.createTopics([
+      { topic: named("wrong.queue"), partitions: 2, replicationFactor: 1, configuration: compacted },
+      {
+        topic: named("wrong.queue.delays"),
+        partitions: 3,
+        replicationFactor: 1,
+        configuration: { "retention.ms": "-1" },
+      },
+    ]);
+    expect(outcomes.map(({ error }) => error)).toEqual([undefined, undefined]);
+    for (const name of ["wrong.queue", "wrong.queue.delays"]) {
+      await until("the topic", 30_000, async () => expect(await idOf(wire, named(name))).not.toBe(""));
+    }
     const problems = await declare({ queues: [workQueue(named("wrong"))] });
     expect(problems.map(({ code }) => code)).toEqual(problems.map(() => "conflict"));
     const texts = problems.map((problem) => problem.message);
@@ -114,7 +116,7 @@ describeKafka("declaring on Kafka", (broker) => {
     const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
     await session.send(address, message("before"));
     await until("the first", 30_000, () => expect(ids()).toEqual(["before"]));
-    await admin.deleteTopics({ topics: [topicName(address)] });
+    await deleteTopic(wire, admin, topicName(address));
     await until("a delivery from the new topic", 60_000, async () => {
       const [result] = await session.send(address, message("after"));
       expect(result?.status).toBe("confirmed");

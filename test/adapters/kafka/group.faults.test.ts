@@ -53,7 +53,7 @@ describeKafka("groups on Kafka", (broker) => {
     await balanced(2);
     const three = members.join(broker.brokers);
     await balanced(3);
-    expect(await wire.describeGroup(await coordinatorOf(wire, group), group)).toEqual({
+    expect(await wire.describeGroup(await coordinatorOf(wire, group), group)).toMatchObject({
       error: undefined,
       state: "Stable",
       members: 3,

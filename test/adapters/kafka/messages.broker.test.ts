@@ -3,6 +3,7 @@ import { Cluster } from "../../../adapters/kafka/cluster.ts";
 import { kafka } from "../../../adapters/kafka/index.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import { groupName, topicName } from "../../../adapters/kafka/names.ts";
+import { ownGroup } from "../../../adapters/kafka/topology/trim-bounds.ts";
 import { Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import { describeKafka } from "../../brokers/suite.ts";
@@ -158,7 +159,7 @@ describeKafka("messages on Kafka", (broker) => {
     const connection = client.connection();
     const cluster = new Cluster(connection, 10_000, new AbortController().signal);
     const notices: MessagingError[] = [];
-    const trimmer = new Trimmer(cluster, (error) => notices.push(error), { everyMs: 50 });
+    const trimmer = new Trimmer(cluster, [ownGroup(cluster)], (error) => notices.push(error), { everyMs: 50 });
     // Whatever it is told, what is committed decides.
     trimmer.progressed(groupName(address), { topic, partition, offset: 6 });
     await until("the log to begin at what is left", 30_000, async () => {

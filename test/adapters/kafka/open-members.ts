@@ -26,12 +26,15 @@ export interface MembersOptions {
 /** Members of one group on a real server, and whoever watches that no two have the same partition. */
 export class OpenMembers {
   readonly #options: MembersOptions;
+  readonly #through: (own: KafkaConnection) => Partial<KafkaConnection>;
   readonly #open = new Set<OpenMember>();
   /** Partitions that were given to one while another still had them. */
   readonly collisions: string[] = [];
 
-  constructor(options: MembersOptions) {
+  /** `through` changes what members get of the server. */
+  constructor(options: MembersOptions, through: (own: KafkaConnection) => Partial<KafkaConnection> = () => ({})) {
     this.#options = options;
+    this.#through = through;
   }
 
   get open(): readonly OpenMember[] {
@@ -44,7 +47,7 @@ export class OpenMembers {
     const lost: string[] = [];
     const failures: MessagingError[] = [];
     const connections: KafkaConnection[] = [];
-    const client = remembering(brokers, connections);
+    const client = remembering(brokers, connections, this.#through);
     let isDead = false;
     const drop = (partitions: readonly TopicPartition[]): void => {
       for (const partition of partitions) held.delete(keyOf(partition));
@@ -118,14 +121,24 @@ function bound(member: GroupMember): GroupMember {
   };
 }
 
-function remembering(brokers: readonly string[], connections: KafkaConnection[]): KafkaClient {
+function remembering(
+  brokers: readonly string[],
+  connections: KafkaConnection[],
+  through: (own: KafkaConnection) => Partial<KafkaConnection>,
+): KafkaClient {
   const timeouts = { connectionTimeoutMs: 5_000, requestTimeoutMs: 10_000 };
   const client = kafkaJsClient({ brokers, clientId: "group-test", ...timeouts });
   return {
     connection: () => {
       const connection = client.connection();
       connections.push(connection);
-      return connection;
+      const changed = through(connection);
+      return new Proxy(connection, {
+        get: (own, name) => {
+          const use: unknown = Reflect.get(changed, name) ?? Reflect.get(own, name);
+          return typeof use === "function" ? use.bind(own) : use;
+        },
+      });
     },
   };
 }

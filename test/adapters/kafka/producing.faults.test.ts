@@ -49,7 +49,11 @@ describeKafka("producing to Kafka", (broker) => {
       requestTimeoutMs: QUICK.requestTimeoutMs,
       deliveryTimeoutMs: 120_000,
       refreshMs: 1_000,
-      signals: { up: () => signals.push("up"), down: () => signals.push("down") },
+      signals: {
+        up: () => signals.push("up"),
+        down: () => signals.push("down"),
+        notice: ({ message }) => signals.push(message),
+      },
     });
     ends.push(async () => {
       producer.close();
@@ -63,13 +67,14 @@ describeKafka("producing to Kafka", (broker) => {
   async function read(name: string): Promise<LogRecord[][]> {
     const [metadata] = (await reading.metadata([name])).topics;
     const partitions = (metadata?.partitions ?? []).toSorted((a, b) => a.partition - b.partition);
-    return Promise.all(partitions.map(({ partition, leader }) => readPartition(name, partition, leader)));
+    const topicId = metadata?.id ?? "";
+    return Promise.all(partitions.map(({ partition, leader }) => readPartition(name, topicId, partition, leader)));
   }
 
-  async function readPartition(name: string, partition: number, node: number): Promise<LogRecord[]> {
+  async function readPartition(name: string, topicId: string, partition: number, node: number): Promise<LogRecord[]> {
     const records: LogRecord[] = [];
     for (let offset = 0; ; ) {
-      const asked = { topic: name, partition, offset, maxBytes: 5_000_000 };
+      const asked = { topic: name, topicId, partition, offset, maxBytes: 5_000_000 };
       const request = { maxWaitMs: 100, minBytes: 1, maxBytes: 5_000_000, partitions: [asked] };
       const [fetched] = await reading.fetch(node, request);
       if (fetched === undefined || fetched.error !== undefined) throw new Error(`fetch: ${fetched?.error}`);

@@ -1,4 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Cluster } from "../../../adapters/kafka/cluster.ts";
+import { kafka } from "../../../adapters/kafka/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { GroupPositions } from "../../../adapters/kafka/topology/group-positions.ts";
+import { otherGroups, ownGroup } from "../../../adapters/kafka/topology/trim-bounds.ts";
+import { Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { Topology } from "../../../core/adapter.ts";
 import type { Address, Source } from "../../../core/address.ts";
 import type { MessagingError } from "../../../core/errors.ts";
@@ -29,7 +35,16 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   const own = ["placed..billing", "placed..billing.suspects", "placed..billing.delays", "placed.delays"];
 
   beforeAll(async () => {
-    secured = await startSecuredKafka(["operator", "verifier", "publisher", "delayer", "consumer", "biller", "heir"]);
+    secured = await startSecuredKafka([
+      "operator",
+      "verifier",
+      "publisher",
+      "delayer",
+      "consumer",
+      "biller",
+      "heir",
+      "trimmer",
+    ]);
     await secured.grant("operator", {
       topics: {
         ...each(TOPICS, ["Create", "Describe", "DescribeConfigs"]),
@@ -51,6 +66,11 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
         "placed..billing.dlq": ["Write"],
       },
       groups: each(own, ["Read"]),
+    });
+    await secured.grant("trimmer", {
+      topics: each(work, ["Read", "Write", "Delete"]),
+      groups: { ...each(work, ["Read"]), "*": ["Describe"] },
+      cluster: ["Describe"],
     });
     await secured.grant("heir", { topics: { "orders.dlq": ["Read", "Write"] }, groups: { "orders.dlq": ["Read"] } });
   });
@@ -131,6 +151,49 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     await adapter.rewind(BILLING.address, "earliest");
     expect(await adapter.depth(BILLING.address)).not.toMatchObject({ ready: 0 });
     await adapter.close();
+  });
+
+  test("what is handled is deleted with the right to see all groups, and without it somebody is told", async () => {
+    const { adapter, send } = await opened("consumer");
+    const { kept, sink, ids } = keepingSink();
+    const receiver = await adapter.receive(ORDERS.address, { window: 10, ordered: false }, sink);
+    await send(ORDERS.address, message("trimmed", { key: "one" }));
+    await until("it", 30_000, () => expect(ids()).toContain("trimmed"));
+    await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
+    const { topic = "", partition = -1, offset = -1 } = kept.find(({ id }) => id === "trimmed")?.native ?? {};
+    await adapter.close();
+    const admin = kafka(secured.as("admin")).kafkajs().admin();
+    await admin.connect();
+    const low = async () =>
+      Number((await admin.fetchTopicOffsets(topic)).find((at) => at.partition === partition)?.low);
+    const trim = (username: string) => {
+      const { brokers, sasl } = secured.as(username);
+      const timeouts = { connectionTimeoutMs: 10_000, requestTimeoutMs: 10_000 };
+      const connection = kafkaJsClient({ brokers: [brokers], clientId: "trim", sasl, ...timeouts }).connection();
+      const cluster = new Cluster(connection, 10_000, new AbortController().signal);
+      const notices: MessagingError[] = [];
+      const bounds = [ownGroup(cluster), otherGroups(new GroupPositions(connection), () => undefined)];
+      const trimmer = new Trimmer(cluster, bounds, (error) => notices.push(error), { everyMs: 20 });
+      trimmer.progressed(topic, { topic, partition, offset });
+      return {
+        notices,
+        end: () => {
+          trimmer.close();
+          return connection.close();
+        },
+      };
+    };
+    const before = await low();
+    const blind = trim("consumer");
+    await until("the notice", 30_000, () => expect(blind.notices.map(({ code }) => code)).toEqual(["unauthorized"]));
+    expect(blind.notices[0]?.message).toContain("describe the cluster and all groups");
+    expect(await low()).toBe(before);
+    await blind.end();
+    const seeing = trim("trimmer");
+    await until("the deletion", 30_000, async () => expect(await low()).toBe(offset + 1));
+    expect(seeing.notices).toEqual([]);
+    await seeing.end();
+    await admin.disconnect();
   });
 
   test("who may not is told so, without a secret", async () => {

@@ -7,8 +7,10 @@ import { until } from "../../brokers/until.ts";
 
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 const CLIENTS_PORT = 9092;
+/** The name of the one cluster that there is. */
+const CLUSTER = "kafka-cluster";
 
-/** The rights that Kafka gives on topics and groups. */
+/** The rights that Kafka gives on topics, groups and itself. */
 export type Right = "Create" | "Delete" | "Describe" | "DescribeConfigs" | "Read" | "Write";
 
 const OPERATIONS: Readonly<Record<Right, number>> = {
@@ -23,9 +25,15 @@ const OPERATIONS: Readonly<Record<Right, number>> = {
 /** A Kafka where everybody logs in, and may do only what was granted. */
 export interface SecuredKafka {
   as(username: string): { readonly brokers: string; readonly sasl: PlainLogin };
-  /** Rights by the names of topics and groups. */
-  grant(username: string, rights: { readonly topics?: Grants; readonly groups?: Grants }): Promise<void>;
+  /** Rights by the names of topics and groups, of which `*` is every one, and on the cluster. */
+  grant(username: string, rights: Rights): Promise<void>;
   stop(): Promise<void>;
+}
+
+interface Rights {
+  readonly topics?: Grants;
+  readonly groups?: Grants;
+  readonly cluster?: readonly Right[];
 }
 
 type Grants = Readonly<Record<string, readonly Right[]>>;
@@ -76,10 +84,11 @@ export async function startSecuredKafka(usernames: readonly string[]): Promise<S
     );
   return {
     as,
-    grant: async (username, { topics, groups }) => {
+    grant: async (username, { topics, groups, cluster }) => {
       const acl = [
         ...rules(username, AclResourceTypes.TOPIC, topics),
         ...rules(username, AclResourceTypes.GROUP, groups),
+        ...rules(username, AclResourceTypes.CLUSTER, cluster && { [CLUSTER]: cluster }),
       ];
       await owner.createAcls({ acl });
     },

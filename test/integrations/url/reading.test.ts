@@ -42,13 +42,13 @@ test.for<readonly [url: string, broker: string, options: object]>([
     { brokers: "a", sasl: { mechanism: "scram-sha-512", username: "ann", password: "secret" } },
   ],
   [
-    "kafka://a?topicConfiguration.segment.bytes=104857600&reconnect.firstMs=50&reconnect.maxMs=900&trim=false&retentionMs=-1",
+    "kafka://a?topicConfiguration.segment.bytes=104857600&reconnect.firstMs=50&reconnect.maxMs=900&trim=never&retentionMs=-1",
     "kafka",
     {
       brokers: "a",
       topicConfiguration: { "segment.bytes": "104857600" },
       reconnect: { firstMs: 50, maxMs: 900 },
-      trim: false,
+      trim: "never",
       retentionMs: -1,
     },
   ],
@@ -124,10 +124,11 @@ test("whatever stands before the host comes out as it went in", () => {
 
 test("whatever stands in the query comes out as it went in", () => {
   const text = fc.string({ unit: "grapheme", minLength: 1 });
+  const trims = fc.constantFrom("shared", "exclusive", "never");
   fc.assert(
-    fc.property(text, fc.boolean(), fc.integer({ min: 1, max: 10_000 }), fc.dictionary(text, text), (...values) => {
+    fc.property(text, trims, fc.integer({ min: 1, max: 10_000 }), fc.dictionary(text, text), (...values) => {
       const [clientId, trim, partitions, configuration] = values;
-      const query = new URLSearchParams({ clientId, trim: `${trim}`, partitions: `${partitions}` });
+      const query = new URLSearchParams({ clientId, trim, partitions: `${partitions}` });
       for (const [name, value] of Object.entries(configuration)) query.set(`topicConfiguration.${name}`, value);
       const { options } = optionsOf(`kafka://a?${query}`);
       const { topicConfiguration = {}, ...others } = options as { readonly topicConfiguration?: object };

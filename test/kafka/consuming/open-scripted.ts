@@ -7,6 +7,7 @@ import type {
   FetchRequest,
   KafkaClient,
   KafkaConnection,
+  ListedOffset,
   TopicPartition,
 } from "../../../adapters/kafka/port.ts";
 import type { DecodedRecords } from "../../../adapters/kafka/records/contract.ts";
@@ -45,7 +46,13 @@ export async function openScripted({ partitions, records, committed, options = {
     cluster.logs.set(keyOf(log), log);
     for (let count = 0; count < records; count++) log.append(plain);
   }
-  const script: { tamper: Tamper; misread: Misread; commit: (key: string) => CommitOutcome } = {
+  const script: {
+    tamper: Tamper;
+    misread: Misread;
+    places: (listed: readonly ListedOffset[]) => readonly ListedOffset[];
+    commit: (key: string) => CommitOutcome;
+  } = {
+    places: (listed) => listed,
     tamper: (_, answer) => answer,
     misread: (decoded) => decoded,
     commit: () => "committed",
@@ -56,6 +63,7 @@ export async function openScripted({ partitions, records, committed, options = {
   const counts = { connections: 0, commits: 0, refreshed: 0, flowing: 0, unsettled: 0 };
   const connect = (connection: KafkaConnection): KafkaConnection => ({
     ...connection,
+    listOffsets: async (node, wanted) => script.places(await connection.listOffsets(node, wanted)),
     fetch: async (node, request) => {
       asked.push(request);
       const answer = script.tamper(request, await connection.fetch(node, request));

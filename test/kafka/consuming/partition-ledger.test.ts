@@ -10,6 +10,7 @@ import {
   type Progress,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
+import { identity } from "../topic-ids.ts";
 
 const AT = { topic: "orders", partition: 3 };
 
@@ -54,7 +55,7 @@ describe("a partition's ledger", () => {
     expect(taken).toHaveLength(MOST_AHEAD);
     for (const entry of taken.slice(1)) ledger.finish(entry);
     expect(ledger.take()).toBeUndefined();
-    expect(encodeProgress(ledger.progress(0)).length).toBeLessThan(4096);
+    expect(encodeProgress(ledger.progress(0), identity("orders")).length).toBeLessThan(4096);
     ledger.finish(taken[0] as HeldEntry);
     expect(offsetsOf(takeAll(ledger))).toEqual([MOST_AHEAD, MOST_AHEAD + 1]);
   });
@@ -225,14 +226,17 @@ class Model {
     if (abandoned !== undefined)
       expect(abandoned).toEqual([...this.#held].sort((a, b) => a.record.offset - b.record.offset));
     const reach = dies ? before.exactReach() + ahead : before.exactReach();
-    const { offset, metadata } = { offset: before.prefix, metadata: encodeProgress(before.progress(reach)) };
+    const { offset, metadata } = {
+      offset: before.prefix,
+      metadata: encodeProgress(before.progress(reach), identity("orders")),
+    };
     if (dies) {
       for (const at of this.#log.filter((one) => one < reach && !this.#finished.has(one))) {
         this.#deaths.set(at, (this.#deaths.get(at) ?? 0) + 1);
       }
     }
     this.#held = [];
-    this.#ledger = new PartitionLedger(AT, decodeProgress(offset, metadata));
+    this.#ledger = new PartitionLedger(AT, decodeProgress({ offset, metadata }).progress);
     this.#ledger.takeOver(this.#end);
     this.#fetch();
   }

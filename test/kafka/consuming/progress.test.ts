@@ -9,9 +9,12 @@ import {
   isReadable,
   MOST_AHEAD,
   type Progress,
+  progressIn,
   withDeath,
 } from "../../../adapters/kafka/consuming/progress.ts";
+import { identity, topicId } from "../topic-ids.ts";
 
+const ORDERS = identity("orders");
 /** What Kafka takes unless told otherwise (`offset.metadata.max.bytes`). */
 const MOST_BYTES = 4096;
 
@@ -34,7 +37,9 @@ const progresses = fc
     };
   });
 
-function plain({ offset, reach, deaths, finished }: Progress): unknown {
+function plain(progress: Progress | undefined): unknown {
+  if (progress === undefined) return undefined;
+  const { offset, reach, deaths, finished } = progress;
   return { offset, reach, deaths: [...deaths], finished: [...finished] };
 }
 
@@ -42,9 +47,12 @@ describe("progress beside a committed offset", () => {
   it("is read back as it was written", () => {
     fc.assert(
       fc.property(progresses, (progress) => {
-        const metadata = encodeProgress(progress);
+        const metadata = encodeProgress(progress, ORDERS);
         expect(isOurs(metadata) && isReadable(metadata)).toBe(true);
-        expect(plain(decodeProgress(progress.offset, metadata))).toEqual(plain(progress));
+        const read = decodeProgress({ offset: progress.offset, metadata });
+        expect(read.of).toEqual(ORDERS);
+        expect(plain(read.progress)).toEqual(plain(progress));
+        expect(plain(progressIn(ORDERS, { offset: progress.offset, metadata }))).toEqual(plain(progress));
       }),
     );
   });
@@ -58,18 +66,20 @@ describe("progress beside a committed offset", () => {
       deaths: Array.from({ length: 500 }, (_, index) => offset + 2 ** 49 + index),
       finished: OffsetSet.of(offset, every),
     };
-    const metadata = encodeProgress(progress);
+    const metadata = encodeProgress(progress, ORDERS);
     expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MOST_BYTES);
-    const read = decodeProgress(offset, metadata);
+    const read = decodeProgress({ offset, metadata }).progress;
     expect(read.deaths).toEqual(progress.deaths.slice(-64));
     expect([...read.finished]).toEqual(every.slice(0, MOST_AHEAD));
   });
 
   it("says nothing where it was written by others, or is damaged", () => {
-    const foreign = ["", "kafkajs", "{}", "anybroker:2:a:b:c", "anybroker:1:", "anybroker:1:0::=", "anybroker:1:-1::"];
+    const mark = `anybroker:2:${ORDERS.place}:${ORDERS.id}:7:`;
+    const foreign = ["", "kafkajs", "{}", "anybroker:1:a:b:c", "anybroker:2:", mark, `${mark}0::=`, `${mark}-1::`];
     for (const metadata of foreign) {
       expect(isReadable(metadata)).toBe(false);
-      expect(plain(decodeProgress(7, metadata))).toEqual(plain(beginning(7)));
+      expect(decodeProgress({ offset: 7, metadata }).of).toBeUndefined();
+      expect(plain(progressIn(ORDERS, { offset: 7, metadata }))).toEqual(plain(beginning(7)));
     }
     expect(foreign.filter(isOurs)).toEqual(foreign.slice(3));
   });
@@ -80,17 +90,48 @@ describe("progress beside a committed offset", () => {
         fc.nat(),
         fc.oneof(
           fc.string(),
-          fc.string().map((text) => `anybroker:1:${text}`),
+          fc.string().map((text) => `anybroker:2:${ORDERS.place}:${ORDERS.id}:${text}`),
         ),
-        (offset, text) => {
-          const { offset: read, reach, deaths } = decodeProgress(offset, text);
+        (offset, metadata) => {
+          const { offset: read, reach, deaths } = decodeProgress({ offset, metadata }).progress;
           expect(read).toBe(offset);
           expect(reach).toBeGreaterThanOrEqual(offset);
           for (const death of deaths) expect(death).toBeGreaterThanOrEqual(offset);
         },
       ),
     );
-    expect(plain(decodeProgress(5, "anybroker:1:zzzzzzzzzzz::"))).toEqual(plain(beginning(5)));
+    const metadata = `anybroker:2:${ORDERS.place}:${ORDERS.id}:5:zzzzzzzzzzz::`;
+    expect(plain(decodeProgress({ offset: 5, metadata }).progress)).toEqual(plain(beginning(5)));
+  });
+
+  it("counts only for the offset that it was written for", () => {
+    const progress: Progress = { offset: 30, reach: 50, deaths: [40], finished: OffsetSet.of(30, [31, 33]) };
+    const metadata = encodeProgress(progress, ORDERS);
+    for (const offset of [0, 29, 31, 3_000]) {
+      expect(plain(progressIn(ORDERS, { offset, metadata }))).toEqual(plain(beginning(offset)));
+    }
+  });
+
+  it("leaves its offset alone where it came from another cluster, or another name", () => {
+    const progress: Progress = { offset: 30, reach: 50, deaths: [40], finished: OffsetSet.of(30, [31, 33]) };
+    const metadata = encodeProgress(progress, ORDERS);
+    const mirrored = [identity("orders", 1, "the other cluster"), identity("source.orders")];
+    for (const topic of [...mirrored, identity("orders", 7, "the other cluster")]) {
+      // The offset is translated; the same by chance, or because the mirror began with the first record.
+      for (const offset of [30, 12]) {
+        const read = progressIn({ ...topic, id: topicId("the copy") }, { offset, metadata });
+        expect(plain(read)).toEqual(plain(beginning(offset)));
+      }
+    }
+  });
+
+  it("says nothing of a topic that was made again after it was written", () => {
+    const commit = { offset: 30, metadata: encodeProgress(beginning(30), ORDERS) };
+    expect(progressIn(identity("orders", 2), commit)).toBeUndefined();
+    expect(progressIn(ORDERS, { offset: -1, metadata: "" })).toBeUndefined();
+    // Set by somebody since, who knows.
+    expect(plain(progressIn(identity("orders", 2), { ...commit, offset: 4 }))).toEqual(plain(beginning(4)));
+    expect(plain(progressIn(identity("orders", 2), { offset: 30, metadata: "" }))).toEqual(plain(beginning(30)));
   });
 
   it("keeps the deaths that reach farthest", () => {

@@ -6,6 +6,7 @@ import type { SendResult } from "../../../core/adapter.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { VirtualTime } from "../../simulation/virtual-time.ts";
+import { topicId } from "../topic-ids.ts";
 
 export const TOPIC = "orders.dlq";
 const MOST_AT_ONCE = 3;
@@ -17,6 +18,8 @@ export class FakeDeadLetters {
   records: LogRecord[] = [];
   end = 0;
   first = 0;
+  /** How many topics of the name there have been. */
+  life = 1;
   openLogs = 0;
   reads = 0;
   /** How many records were read in all, bodies included. */
@@ -79,11 +82,13 @@ export class FakeDeadLetters {
     this.records = [];
     this.end = 0;
     this.first = 0;
+    this.life++;
     for (const wake of [...this.#readers]) wake();
   }
 
   openLog(clock: Clock): Log {
     let isClosed = false;
+    let life: number | undefined;
     this.openLogs++;
     const closers = new Set<() => void>();
     const checkOpen = (): void => {
@@ -105,19 +110,24 @@ export class FakeDeadLetters {
     return {
       topic: TOPIC,
       partition: 0,
+      get topicId() {
+        return life === undefined ? undefined : topicId(TOPIC, life);
+      },
       first: async () => {
         await pass(this.latency(), false);
         checkOpen();
+        life = this.life;
         return this.first;
       },
       read: async (from, maxWaitMs): Promise<Piece | "out-of-range"> => {
         this.reads++;
         await pass(this.latency(), false);
         checkOpen();
-        if (from < this.first || from > this.end) return "out-of-range";
+        life ??= this.life;
+        if (life !== this.life || from < this.first || from > this.end) return "out-of-range";
         if (from === this.end && maxWaitMs > 0) await pass(maxWaitMs, true);
         checkOpen();
-        if (from > this.end) return "out-of-range";
+        if (life !== this.life || from > this.end) return "out-of-range";
         return this.#piece(from);
       },
       close: async () => {

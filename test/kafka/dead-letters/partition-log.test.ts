@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { PartitionLog } from "../../../adapters/kafka/dead-letters/index.ts";
-import type { FetchedPartition, KafkaConnection } from "../../../adapters/kafka/port.ts";
+import type { FetchedFrom, FetchedPartition, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
+import { CLUSTER_ID, topicId } from "../topic-ids.ts";
 
 const PLACE = { topic: "orders.dlq", partition: 0 };
 const UNREACHABLE = new MessagingError("unreachable", "the connection broke");
@@ -10,6 +11,8 @@ const UNREACHABLE = new MessagingError("unreachable", "the connection broke");
 /** A cluster of two brokers, of which one leads. */
 class FakeCluster {
   leader = 1;
+  /** How many topics of the name there have been. */
+  life = 1;
   topicError: string | undefined;
   fetchErrors: (string | MessagingError)[] = [];
   fetched: Partial<FetchedPartition> = {};
@@ -22,14 +25,15 @@ class FakeCluster {
       metadata: async () => {
         this.lookups++;
         const partitions = [{ partition: 0, error: undefined, leader: this.leader, replicas: 1 }];
-        const topic = { topic: PLACE.topic, error: this.topicError, partitions };
-        return { brokers: 2, topics: [this.topicError === undefined ? topic : { ...topic, partitions: [] }] };
+        const topic = { topic: PLACE.topic, id: topicId(PLACE.topic, this.life), error: this.topicError, partitions };
+        const topics = [this.topicError === undefined ? topic : { ...topic, partitions: [] }];
+        return { clusterId: CLUSTER_ID, nodes: [1, 2], topics };
       },
       listOffsets: async (node) => [{ ...PLACE, ...this.#answer(node), offset: 17 }],
-      fetch: async (node) => [
+      fetch: async (node, { partitions: [wanted] }) => [
         {
           ...PLACE,
-          ...this.#answer(node),
+          ...this.#answer(node, wanted),
           highWatermark: 30,
           lastStableOffset: 25,
           logStartOffset: 0,
@@ -45,11 +49,17 @@ class FakeCluster {
     return connection as KafkaConnection;
   }
 
-  #answer(node: number): { readonly error: string | undefined } {
+  #answer(node: number, wanted?: FetchedFrom): { readonly error: string | undefined } {
     this.asked.push(node);
     const error = this.fetchErrors.shift();
     if (error instanceof MessagingError) throw error;
-    return { error: error ?? (node === this.leader ? undefined : "NOT_LEADER_FOR_PARTITION") };
+    return { error: error ?? this.#refusal(node, wanted) };
+  }
+
+  #refusal(node: number, wanted?: FetchedFrom): string | undefined {
+    if (wanted !== undefined && wanted.topicId !== topicId(PLACE.topic, this.life)) return "UNKNOWN_TOPIC_ID";
+    if (node !== this.leader) return "NOT_LEADER_FOR_PARTITION";
+    return (wanted?.offset ?? 0) > 30 ? "OFFSET_OUT_OF_RANGE" : undefined;
   }
 }
 
@@ -90,7 +100,28 @@ test("it follows its leader", async () => {
   await run(log.first());
   cluster.leader = 2;
   expect(await run(log.first())).toBe(17);
-  expect(cluster.asked).toEqual([1, 1, 2]);
+  // Each time it is made sure first that the node has the log of this very topic.
+  expect(cluster.asked).toEqual([1, 1, 1, 2, 2]);
+});
+
+test("of a topic that was deleted and made again nothing is read in place of what is gone", async () => {
+  const { cluster, log, run } = world();
+  await run(log.first());
+  const before = log.topicId;
+  expect(await run(log.read(5, 100))).toMatchObject({ end: 25 });
+  cluster.life++;
+  expect(await run(log.read(6, 100))).toBe("out-of-range");
+  expect(log.topicId).toBe(before);
+  expect(await run(log.first())).toBe(17);
+  expect(log.topicId).not.toBe(before);
+  expect(await run(log.read(17, 100))).toMatchObject({ end: 25 });
+});
+
+test("what stands for a topic by name is not believed until its leader has the very topic", async () => {
+  const { cluster, log, run } = world();
+  cluster.fetchErrors = ["INCONSISTENT_TOPIC_ID", "UNKNOWN_TOPIC_ID"];
+  expect(await run(log.first())).toBe(17);
+  expect(cluster.asked).toEqual([1, 1, 1, 1]);
 });
 
 test("what breaks is tried again for a while, then it rejects", async () => {

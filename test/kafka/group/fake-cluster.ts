@@ -1,5 +1,6 @@
 import type {
   ErrorName,
+  GroupDescription,
   JoinOutcome,
   JoinRequest,
   KafkaClient,
@@ -14,6 +15,7 @@ import type {
 import { MessagingError } from "../../../core/errors.ts";
 import type { Prng } from "../../simulation/prng.ts";
 import type { VirtualTime } from "../../simulation/virtual-time.ts";
+import { CLUSTER_ID, topicId } from "../topic-ids.ts";
 import type { FakeCoordinator, FetchedOffsets, SyncOutcome } from "./fake-coordinator.ts";
 
 /** The way between a process and the cluster. */
@@ -130,7 +132,7 @@ export class FakeCluster {
         leader: 1,
         replicas: 1,
       }));
-      return { topic, error: count === 0 ? "UNKNOWN_TOPIC_OR_PARTITION" : undefined, partitions };
+      return { topic, id: topicId(topic), error: count === 0 ? "UNKNOWN_TOPIC_OR_PARTITION" : undefined, partitions };
     });
   }
 }
@@ -166,7 +168,7 @@ export class FakeConnection {
   }
 
   metadata(names: readonly string[]): Promise<unknown> {
-    return this.#ask(async () => ({ brokers: 2, topics: this.#cluster.metadata(names) }));
+    return this.#ask(async () => ({ clusterId: CLUSTER_ID, nodes: [1, 2], topics: this.#cluster.metadata(names) }));
   }
 
   coordinator(): Promise<unknown> {
@@ -191,6 +193,11 @@ export class FakeConnection {
   async leaveGroup(node: number, { memberId }: Pick<Membership, "memberId">): Promise<ErrorName> {
     const serve = async (group: FakeCoordinator): Promise<Answer> => ({ error: group.leaveGroup(memberId) });
     return (await this.#askCoordinator("leaveGroup", node, {}, serve)).error;
+  }
+
+  describeGroup(node: number): Promise<GroupDescription> {
+    const nobody = { state: "", protocol: "classic", protocolType: "", assignor: "", members: 0, clients: [] } as const;
+    return this.#askCoordinator("describeGroup", node, nobody, async (group) => group.describe());
   }
 
   async commitOffsets(node: number, commit: OffsetCommit): Promise<readonly PartitionOutcome[]> {

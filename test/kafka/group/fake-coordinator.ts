@@ -1,6 +1,8 @@
+import { PROTOCOL } from "../../../adapters/kafka/group/protocol.ts";
 import type {
   CommittedOffset,
   ErrorName,
+  GroupDescription,
   JoinOutcome,
   JoinRequest,
   Membership,
@@ -61,6 +63,8 @@ export class FakeCoordinator {
   /** When the last generation began. */
   begun = 0;
   isLoading = false;
+  /** Members of another protocol, if there are any; they assign partitions in a way of their own. */
+  others: { readonly description: GroupDescription; readonly assignment: Buffer } | undefined;
   #leader = "";
   #seats = new Map<string, Seat>();
   readonly #invited = new Set<string>();
@@ -78,6 +82,15 @@ export class FakeCoordinator {
 
   get memberIds(): readonly string[] {
     return [...this.#seats.keys()];
+  }
+
+  describe(): GroupDescription {
+    if (this.others !== undefined) return this.others.description;
+    const error = this.isLoading ? "GROUP_LOAD_IN_PROGRESS" : undefined;
+    const { size } = this.#seats;
+    const isDivided = this.state === "Stable" || this.state === "CompletingRebalance";
+    const what = { protocolType: size === 0 ? "" : "consumer", assignor: isDivided ? PROTOCOL : "" };
+    return { error, state: this.state, protocol: "classic", ...what, members: size, clients: ["fake"] };
   }
 
   joinGroup(request: JoinRequest): JoinOutcome | Promise<JoinOutcome> {
@@ -115,6 +128,7 @@ export class FakeCoordinator {
     const seat = this.#seats.get(request.memberId);
     if (error !== undefined || seat === undefined) return { error, assignment: NOTHING };
     if (this.state === "PreparingRebalance") return { error: "REBALANCE_IN_PROGRESS", assignment: NOTHING };
+    if (this.others !== undefined) return { error: undefined, assignment: this.others.assignment };
     if (this.state === "Stable") {
       this.#renew(seat);
       return { error: undefined, assignment: seat.assignment };

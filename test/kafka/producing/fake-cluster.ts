@@ -4,10 +4,12 @@ import type {
   PartitionBatch,
   ProduceOutcome,
   ProducerIdentity,
+  TopicId,
   TopicMetadata,
 } from "../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { VirtualTime } from "../../simulation/virtual-time.ts";
+import { CLUSTER_ID, topicId } from "../topic-ids.ts";
 import { FakePartition } from "./fake-partition.ts";
 
 /**
@@ -20,6 +22,7 @@ const ANSWER_MS = 1;
 
 /** A topic of a {@link FakeCluster}. */
 export interface FakeTopic {
+  readonly id: TopicId;
   readonly partitions: FakePartition[];
   mostBytes: number;
 }
@@ -38,10 +41,14 @@ export class FakeCluster {
   /** How many identities were given. */
   identities = 0;
   isReachable = true;
+  /** Whether it speaks the requests that say which topic is meant, as Kafka from 4.1 on. */
+  isTold = true;
   identityError: string | undefined;
   /** What metadata says instead, by topic. */
   readonly topicErrors = new Map<string, string>();
   readonly #time: VirtualTime;
+  /** How many topics of each name there have been. */
+  readonly #lives = new Map<string, number>();
   /** The fate of a request; also the place to change the cluster meanwhile. */
   fate: (call: ProduceCall) => Fate = () => "answered";
   /** Milliseconds that an answer takes. */
@@ -54,7 +61,9 @@ export class FakeCluster {
   /** Makes a topic; the leader of partition p is node p, unless told otherwise. */
   createTopic(name: string, partitions: number, leader = (partition: number) => partition): FakeTopic {
     const made = { partitions: Array.from({ length: partitions }, (_, index) => new FakePartition(leader(index))) };
-    const topic = { ...made, mostBytes: 1_048_588 };
+    const life = (this.#lives.get(name) ?? 0) + 1;
+    this.#lives.set(name, life);
+    const topic = { ...made, id: topicId(name, life), mostBytes: 1_048_588 };
     this.topics.set(name, topic);
     return topic;
   }
@@ -79,6 +88,10 @@ export class FakeCluster {
       commitOffsets: never,
       fetchOffsets: never,
       describeGroup: never,
+      clusterRights: never,
+      listGroups: never,
+      fetchGroupsOffsets: never,
+      fetchShareGroupOffsets: never,
       metadata: (topics) => this.#metadata(topics),
       producerIdentity: () => this.#identity(),
       produce: (node, batches) => this.#produce({ node, batches }),
@@ -93,13 +106,13 @@ export class FakeCluster {
     this.asked.push(topics);
     await this.#pass();
     if (!this.isReachable) throw unreachable();
-    return { brokers: 3, topics: topics.map((topic) => this.#describe(topic)) };
+    return { clusterId: CLUSTER_ID, nodes: [1, 2, 3], topics: topics.map((topic) => this.#describe(topic)) };
   }
 
   #describe(topic: string): TopicMetadata {
     const known = this.topics.get(topic);
     const error = this.topicErrors.get(topic) ?? (known === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : undefined);
-    if (error !== undefined || known === undefined) return { topic, error, partitions: [] };
+    if (error !== undefined || known === undefined) return { topic, id: "", error, partitions: [] };
     const partitions = known.partitions.map(({ leader }, partition) => ({
       partition,
       error: leader < 0 ? "LEADER_NOT_AVAILABLE" : undefined,
@@ -107,7 +120,7 @@ export class FakeCluster {
       replicas: 3,
     }));
     // In no order, as brokers answer.
-    return { topic, error, partitions: partitions.reverse() };
+    return { topic, id: known.id, error, partitions: partitions.reverse() };
   }
 
   async #identity(): Promise<ProducerIdentity> {
@@ -137,8 +150,11 @@ export class FakeCluster {
     return outcomes.map((outcome) => ({ ...outcome, error: fate.error }));
   }
 
-  #append(node: number, { topic, partition, batch }: PartitionBatch, isDone: boolean): ProduceOutcome {
-    const place = this.topics.get(topic)?.partitions[partition];
+  #append(node: number, { topic, topicId, partition, batch }: PartitionBatch, isDone: boolean): ProduceOutcome {
+    const known = this.topics.get(topic);
+    const isOther = this.isTold && known !== undefined && topicId !== known.id;
+    if (isOther) return { topic, partition, error: "UNKNOWN_TOPIC_ID", baseOffset: -1 };
+    const place = known?.partitions[partition];
     const bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
     if (place === undefined) return { topic, partition, error: "UNKNOWN_TOPIC_OR_PARTITION", baseOffset: -1 };
     if (place.leader !== node) return { topic, partition, error: "NOT_LEADER_FOR_PARTITION", baseOffset: -1 };

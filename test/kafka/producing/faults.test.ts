@@ -130,7 +130,7 @@ test("an identity that the broker does not go on with is changed, for that parti
   expect(cluster.identities).toBe(2);
 });
 
-test.each(["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "INVALID_PRODUCER_EPOCH", "UNKNOWN_90"])(
+test.each(["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"])(
   "%s: a new identity",
   async (error) => {
     const { cluster, partition, send, settled, outcomes } = await openScripted([{ error }, { error }]);

@@ -48,7 +48,11 @@ export async function openHarness(options: HarnessOptions = {}, seed = "seed"): 
   const signals: string[] = [];
   const producer = createProducer({
     connection: connection?.(cluster.connection()) ?? cluster.connection(),
-    signals: { up: () => signals.push("up"), down: () => signals.push("down") },
+    signals: {
+      up: () => signals.push("up"),
+      down: () => signals.push("down"),
+      notice: ({ message }) => signals.push(message),
+    },
     clock,
     random: new Prng(seed),
     ...producerOptions,

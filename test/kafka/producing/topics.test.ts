@@ -54,6 +54,35 @@ test("a topic that is deleted while running is rejected by name, one made anew i
 });
 
 test.each([
+  ["is told which topic is meant", true],
+  ["only knows topics by name", false],
+])(
+  "what is sent goes to the topic that was made again, by a server that %s, and somebody is told",
+  async (_, isTold) => {
+    const { cluster, send, settled, outcomes, signals, elapse } = await openHarness();
+    cluster.isTold = isTold;
+    cluster.createTopic("t", 2);
+    send("t", ["a", "b", "c"], { partition: 1 });
+    await settled(["a", "b", "c"]);
+    // What is under way then goes again, under the same sequence numbers, which the new log takes as its first.
+    cluster.fate = () => "unanswered";
+    send("t", ["d", "e"], { partition: 1 });
+    await elapse(20);
+    const anew = cluster.createTopic("t", 2);
+    cluster.fate = () => "answered";
+    send("t", ["f"], { partition: 1 });
+    await settled(["d", "e", "f"]);
+    expect(outcomes(["d", "e", "f"])).toEqual(["confirmed", "confirmed", "confirmed"]);
+    await elapse(30_000);
+    send("t", ["g"], { partition: 1 });
+    await settled(["g"]);
+    expect(anew.partitions[1]?.values).toEqual(["d", "e", "f", "g"]);
+    expect(cluster.identities).toBe(1);
+    expect(signals).toEqual([expect.stringContaining('topic "t" on Kafka was deleted and made again')]);
+  },
+);
+
+test.each([
   ["TOPIC_AUTHORIZATION_FAILED", "unauthorized"],
   ["INVALID_TOPIC_EXCEPTION", "invalid"],
 ])("a topic of which metadata says %s", async (error, code) => {

@@ -9,11 +9,12 @@ import { freePort } from "../../../brokers/free-port.ts";
 import type { Namespace } from "../../../brokers/kafka.ts";
 import { controlsOrNotRun, describeKafka } from "../../../brokers/suite.ts";
 import { until } from "../../../brokers/until.ts";
-import { batchOf, connectionTo, makeTopics, refusal, valuesIn } from "./wire.ts";
+import { batchOf, connectionTo, idOf, makeTopics, refusal, valuesIn } from "./wire.ts";
 
 describeKafka("kafkajs' connections", (broker) => {
   let place: Namespace;
   let topic: string;
+  let topicId: string;
   let connection: KafkaConnection;
   let link: FaultyLink | undefined;
   const node = 1;
@@ -23,6 +24,7 @@ describeKafka("kafkajs' connections", (broker) => {
     topic = `${place.namePrefix}log`;
     connection = connectionTo(broker.brokers);
     await makeTopics(connection, 1, topic);
+    topicId = await idOf(connection, topic);
     await connection.close();
   });
   afterAll(() => place?.remove());
@@ -36,7 +38,7 @@ describeKafka("kafkajs' connections", (broker) => {
 
   const append = (...values: string[]) => connection.produce(node, [batchOf(topic, 0, ...values)], 1_000);
   const fetchFrom = async (offset: number, maxWaitMs: number) => {
-    const partitions = [{ topic, partition: 0, offset, maxBytes: 10_000_000 }];
+    const partitions = [{ topic, topicId, partition: 0, offset, maxBytes: 10_000_000 }];
     const [fetched] = await connection.fetch(node, { maxWaitMs, minBytes: 1, maxBytes: 10_000_000, partitions });
     return fetched;
   };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { API, type Reply, type Script, scriptedBroker, versions } from "./scripted-broker.ts";
+import { API, cluster, type Reply, type Script, scriptedBroker, versions } from "./scripted-broker.ts";
 import { batchOf, connectionTo, refusal } from "./wire.ts";
 
 const SHORT = { connectionTimeoutMs: 2_000, requestTimeoutMs: 2_000 };
@@ -74,6 +74,24 @@ describe("brokers that answer in odd ways", () => {
     }
   });
 
+  test.for<[string, number, readonly [number, number]]>([
+    ["Fetch", 1, [4, 12]],
+    ["Metadata", 3, [0, 9]],
+  ])(
+    "a server that cannot tell topics from others of their names is refused at once: %s",
+    async ([name, key, spoken]) => {
+      const { port } = await scriptedBroker((asked) =>
+        asked.key === API.apiVersions ? versions({ [key]: spoken }) : undefined,
+      );
+      const connection = connectionTo([`127.0.0.1:${port}`, `localhost:${port}`], SHORT);
+      const error = await refusal(connection.connect());
+      expect(error.code).toBe("unsupported");
+      expect(error.message).toContain(`speaks ${name} in versions ${spoken[0]} to ${spoken[1]}`);
+      expect(error.message).toContain("Kafka 3.1 or later");
+      await connection.close();
+    },
+  );
+
   test("a server that is no Kafka is unreachable", async () => {
     const silent = await scriptedBroker(() => "nothing");
     const rude = await scriptedBroker(() => "close");
@@ -87,10 +105,7 @@ describe("brokers that answer in odd ways", () => {
 
   test("a broker whose address changed is looked for again", async () => {
     let home = 0;
-    const metadata: Reply = (to) => {
-      to.writeInt32(0).writeInt32(1).writeInt32(1).writeString("127.0.0.1").writeInt32(home).writeString(null);
-      to.writeString("cluster").writeInt32(1).writeInt32(0);
-    };
+    const metadata: Reply = (to) => cluster(to, "127.0.0.1", home);
     const script: Script = ({ key }) =>
       key === API.metadata ? metadata : key === API.produce ? produced(0, 7n) : undefined;
     const [seed, moved] = [await scriptedBroker(script), await scriptedBroker(script)];

@@ -4,7 +4,8 @@ import type { KafkaConnection } from "../../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../../brokers/kafka.ts";
 import { describeKafka } from "../../../brokers/suite.ts";
 import { until } from "../../../brokers/until.ts";
-import { batchOf, connectionTo, coordinatorOf, makeTopics, valuesIn } from "./wire.ts";
+import { topicId } from "../../../kafka/topic-ids.ts";
+import { batchOf, connectionTo, coordinatorOf, idOf, makeTopics, valuesIn } from "./wire.ts";
 
 describeKafka("requests over kafkajs' connections", (broker) => {
   let place: Namespace;
@@ -26,8 +27,14 @@ describeKafka("requests over kafkajs' connections", (broker) => {
   });
 
   test("metadata tells topics apart, and makes none", async () => {
-    const { brokers, topics } = await connection.metadata([topic, missing(), "no topic!"]);
-    expect(brokers).toBe(1);
+    const { clusterId, nodes, topics } = await connection.metadata([topic, missing(), "no topic!"]);
+    expect([clusterId, nodes]).toEqual([expect.stringMatching(/./), [node]]);
+    expect(topics.map(({ topic, id }) => [topic, id])).toEqual(
+      expect.arrayContaining([
+        [topic, expect.stringMatching(/^[\w-]{22}$/)],
+        [missing(), ""],
+      ]),
+    );
     expect(Object.fromEntries(topics.map(({ topic, error }) => [topic, error]))).toEqual({
       [topic]: undefined,
       [missing()]: "UNKNOWN_TOPIC_OR_PARTITION",
@@ -94,12 +101,15 @@ describeKafka("requests over kafkajs' connections", (broker) => {
     const { batch } = batchOf(log, 0, "d");
     const shifted = new Uint8Array(batch.length + 7).subarray(7);
     shifted.set(batch);
-    const [third] = await connection.produce(node, [{ topic: log, partition: 0, batch: shifted }], 5_000);
+    const shiftedBatch = { topic: log, topicId: await idOf(connection, log), partition: 0, batch: shifted };
+    const [third] = await connection.produce(node, [shiftedBatch], 5_000);
     expect(third).toMatchObject({ error: undefined, baseOffset: 2 });
 
     const from = { maxWaitMs: 1_000, minBytes: 1, maxBytes: 1_000_000 };
+    const logId = await idOf(connection, log);
     const wanted = (topic: string, partition: number, offset: number) => ({
       topic,
+      topicId: topic === log ? logId : topicId(topic),
       partition,
       offset,
       maxBytes: 1_000_000,
@@ -109,7 +119,7 @@ describeKafka("requests over kafkajs' connections", (broker) => {
       partitions: [wanted(log, 2, 50), wanted(missing(), 0, 0), wanted(log, 0, 0), wanted(log, 1, 0)],
     });
     expect(ahead).toMatchObject({ topic: log, partition: 2, error: "OFFSET_OUT_OF_RANGE" });
-    expect(gone).toMatchObject({ topic: missing(), error: "UNKNOWN_TOPIC_OR_PARTITION", records: Buffer.alloc(0) });
+    expect(gone).toMatchObject({ topic: missing(), error: "UNKNOWN_TOPIC_ID", records: Buffer.alloc(0) });
     const around = { error: undefined, logStartOffset: 0, abortedTransactions: [] };
     expect(first).toMatchObject({ ...around, partition: 0, highWatermark: 3, lastStableOffset: 3 });
     expect(second).toMatchObject({ ...around, partition: 1, highWatermark: 1, lastStableOffset: 1 });
@@ -120,7 +130,8 @@ describeKafka("requests over kafkajs' connections", (broker) => {
   test("a fetch waits for records, and what is too large for the server is said of its partition", async () => {
     const log = named("waited");
     await makeTopics(connection, 2, log);
-    const wanted = [0, 1].map((partition) => ({ topic: log, partition, offset: 0, maxBytes: 1_000_000 }));
+    const id = await idOf(connection, log);
+    const wanted = [0, 1].map((partition) => ({ topic: log, topicId: id, partition, offset: 0, maxBytes: 1_000_000 }));
     const fetched = connection.fetch(node, { maxWaitMs: 60_000, minBytes: 1, maxBytes: 1_000_000, partitions: wanted });
     const outcomes = await connection.produce(
       node,
@@ -143,7 +154,8 @@ describeKafka("requests over kafkajs' connections", (broker) => {
     await transaction.send({ topic: log, messages: [{ value: "never" }] });
     await transaction.abort();
     await producer.disconnect();
-    const partitions = [{ topic: log, partition: 0, offset: 0, maxBytes: 1_000_000 }];
+    const id = await idOf(connection, log);
+    const partitions = [{ topic: log, topicId: id, partition: 0, offset: 0, maxBytes: 1_000_000 }];
     const fetched = await until("the end of the transaction", 30_000, async () => {
       const [answer] = await connection.fetch(node, { maxWaitMs: 100, minBytes: 1, maxBytes: 1_000_000, partitions });
       if (answer?.lastStableOffset !== 2) throw new Error(`stable up to ${answer?.lastStableOffset}`);
@@ -229,7 +241,11 @@ describeKafka("requests over kafkajs' connections", (broker) => {
       expect(await connection.describeGroup(coordinator, group)).toEqual({
         error: undefined,
         state: "Stable",
+        protocol: "classic",
+        protocolType: "consumer",
+        assignor: "ours",
         members: 2,
+        clients: ["wire-test"],
       });
 
       const offset = (partition: number, metadata: string) => ({ topic, partition, offset: 7, metadata });
@@ -256,7 +272,7 @@ describeKafka("requests over kafkajs' connections", (broker) => {
       expect(await other.leaveGroup(coordinator, member)).toBeUndefined();
       expect(await other.leaveGroup(coordinator, member)).toBe("UNKNOWN_MEMBER_ID");
       expect(await connection.leaveGroup(coordinator, first)).toBeUndefined();
-      expect(await connection.describeGroup(coordinator, group)).toEqual({
+      expect(await connection.describeGroup(coordinator, group)).toMatchObject({
         error: undefined,
         state: "Empty",
         members: 0,

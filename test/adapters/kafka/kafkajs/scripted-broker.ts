@@ -46,7 +46,8 @@ export async function scriptedBroker(
   };
   const answer = (socket: Socket, frame: Buffer): void => {
     const [key, version, correlation] = [frame.readInt16BE(0), frame.readInt16BE(2), frame.subarray(4, 8)];
-    const request = { key, version, body: frame.subarray(10 + Math.max(0, frame.readInt16BE(8))) };
+    const header = 10 + Math.max(0, frame.readInt16BE(8));
+    const request = { key, version, body: frame.subarray(header) };
     asked.push(request);
     const reply = script(request) ?? usual(key);
     if (reply === "nothing") return;
@@ -75,20 +76,21 @@ export async function scriptedBroker(
   return { port: (server.address() as AddressInfo).port, asked };
 }
 
-/** The answer of a server that speaks every version up to 10, or of some requests others. */
+/** The answer of a server that speaks every version up to 10, of fetches 13, or of some requests others. */
 export function versions(others: Readonly<Record<number, readonly [least: number, most: number]>> = {}): Reply {
   return (to) => {
     to.writeInt16(0).writeInt32(51);
     for (let key = 0; key < 51; key++) {
-      const [least, most] = others[key] ?? [0, key === 1 ? 12 : 10];
+      const [least, most] = others[key] ?? [0, key === 1 ? 13 : 10];
       to.writeInt16(key).writeInt16(least).writeInt16(most);
     }
     to.writeInt32(0);
   };
 }
 
-/** One broker, no topics. */
-function cluster(to: Encoder, host: string, port: number): void {
-  to.writeInt32(0).writeInt32(1).writeInt32(1).writeString(host).writeInt32(port).writeString(null);
-  to.writeString("cluster").writeInt32(1).writeInt32(0);
+/** Metadata of one broker and no topics. */
+export function cluster(to: Encoder, host: string, port: number): void {
+  const [one, none] = [2, 1];
+  to.writeUVarInt(0).writeInt32(0).writeUVarInt(one).writeInt32(1).writeUVarIntString(host).writeInt32(port);
+  to.writeUVarIntString(null).writeUVarInt(0).writeUVarIntString("cluster").writeInt32(1).writeUVarInt(none);
 }

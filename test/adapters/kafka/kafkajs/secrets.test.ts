@@ -4,6 +4,7 @@ import type { SASLOptions } from "kafkajs";
 import { describe, expect, test } from "vitest";
 import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
 import { isMessagingError, type MessagingError } from "../../../../core/errors.ts";
+import { topicId } from "../../../kafka/topic-ids.ts";
 import { API, type Asked, type Reply, type Script, scriptedBroker } from "./scripted-broker.ts";
 import { connectionTo, refusal } from "./wire.ts";
 
@@ -48,7 +49,7 @@ describe("a login", () => {
     const { port, asked } = await scriptedBroker(login("PLAIN", () => accepted));
     const connection = connectionTo([`127.0.0.1:${port}`], { ...SHORT, sasl: PLAIN });
     await connection.metadata([]);
-    const partitions = [{ topic: "t", partition: 0, offset: 0, maxBytes: 1 }];
+    const partitions = [{ topic: "t", topicId: topicId("t"), partition: 0, offset: 0, maxBytes: 1 }];
     const fetched = refusal(connection.fetch(1, { maxWaitMs: 0, minBytes: 0, maxBytes: 1, partitions }));
     await expect.poll(() => asked.some(({ key }) => key === 1)).toBe(true);
     await connection.close();
@@ -162,7 +163,7 @@ describe("TLS", () => {
     const { port, asked } = await scriptedBroker(() => undefined, { tls: { ...shared, pskCallback: () => key } });
     const ssl = { ...shared, pskCallback: () => ({ psk: key, identity: "ada" }), checkServerIdentity: () => undefined };
     const connection = connectionTo([`127.0.0.1:${port}`], { ...SHORT, ssl });
-    expect(await connection.metadata([])).toEqual({ brokers: 1, topics: [] });
+    expect(await connection.metadata([])).toEqual({ clusterId: "cluster", nodes: [1], topics: [] });
     expect(asked.length).toBe(2);
     await connection.close();
   });

@@ -1,5 +1,6 @@
+import type { Admin } from "kafkajs";
 import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
-import type { KafkaConnection, PartitionBatch } from "../../../../adapters/kafka/port.ts";
+import type { KafkaConnection, PartitionBatch, TopicId } from "../../../../adapters/kafka/port.ts";
 import { decodeRecords } from "../../../../adapters/kafka/records/decode.ts";
 import { encodeRecordBatch } from "../../../../adapters/kafka/records/encode.ts";
 import { isMessagingError, type MessagingError } from "../../../../core/errors.ts";
@@ -15,7 +16,7 @@ export function connectionTo(brokers: readonly string[], given: Partial<KafkaJsC
 export function batchOf(topic: string, partition: number, ...values: readonly string[]): PartitionBatch {
   const records = values.map((value) => ({ key: undefined, value: Buffer.from(value), headers: [] }));
   const nobody = { producerId: -1n, epoch: -1, firstSequence: -1 };
-  return { topic, partition, batch: encodeRecordBatch(records, { ...nobody, timestamp: Date.now() }) };
+  return { topic, topicId: "", partition, batch: encodeRecordBatch(records, { ...nobody, timestamp: Date.now() }) };
 }
 
 /** The values in fetched records. */
@@ -38,6 +39,36 @@ export async function makeTopics(connection: KafkaConnection, partitions: number
       const [listed] = await connection.listOffsets(leader, [{ topic, partition, at: "latest" }]);
       if (listed?.error !== undefined) throw new Error(listed.error);
     }
+  });
+}
+
+/** The id of a topic that stands. */
+export async function idOf(connection: KafkaConnection, topic: string): Promise<TopicId> {
+  const { topics } = await connection.metadata([topic]);
+  return topics[0]?.id ?? "";
+}
+
+/** Deletes a topic. Resolves when the server says that it is gone, or another one: before that it still takes messages. */
+export async function deleteTopic(connection: KafkaConnection, admin: Admin, topic: string): Promise<void> {
+  const before = await idOf(connection, topic);
+  await admin.deleteTopics({ topics: [topic] });
+  await until("the end of the topic", 60_000, async () => {
+    if ((await idOf(connection, topic)) === before) throw new Error(`${topic} still has the id ${before}`);
+  });
+}
+
+/** Deletes a topic and makes it again, as soon as the server lets it, unless somebody else is faster. */
+export async function makeAgain(
+  connection: KafkaConnection,
+  admin: Admin,
+  topic: string,
+  partitions = 1,
+): Promise<void> {
+  const before = await idOf(connection, topic);
+  await admin.deleteTopics({ topics: [topic] });
+  await until("the new topic", 60_000, async () => {
+    const [outcome] = await connection.createTopics([{ topic, partitions, replicationFactor: 1, configuration: {} }]);
+    if (["", before].includes(await idOf(connection, topic))) throw new Error(`it is not known yet: ${outcome?.error}`);
   });
 }
 

@@ -1,6 +1,6 @@
-import { decodeProgress, type Progress } from "../../../../adapters/kafka/consuming/progress.ts";
+import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset } from "../../../../adapters/kafka/port.ts";
-import { keyOf, type SimulatedLog } from "./simulated-log.ts";
+import { keyOf, lifeOf, recordsFrom, type SimulatedLog } from "./simulated-log.ts";
 
 /** What is known to be true of a record, whatever the consumers believe. */
 export class Fate {
@@ -17,7 +17,9 @@ export class Fate {
   deathsAlone = 0;
 }
 
-/** Remembers everything, and says what must never have happened. */
+type Commit = Pick<CommittedOffset, "offset" | "metadata">;
+
+/** Remembers everything, and says what must never have happened. Records are those of one topic among all of its name. */
 export class Judge {
   readonly violations: string[] = [];
   readonly #fates = new Map<string, Map<number, Fate>>();
@@ -44,11 +46,12 @@ export class Judge {
   }
 
   /** Somebody begins where the last commit was. */
-  takenOver(key: string, committed: Pick<CommittedOffset, "offset" | "metadata">): void {
-    const { offset, reach } = decodeProgress(committed.offset, committed.metadata);
-    if (reach <= offset) return;
-    const alone = this.#alone.get(key);
-    if (alone === undefined) this.#disorderly.set(key, (this.#disorderly.get(key) ?? 0) + 1);
+  takenOver(log: SimulatedLog, committed: Commit): void {
+    const { progress, of } = decodeProgress(committed);
+    if (progress.reach <= progress.offset || of === undefined) return;
+    const alone = this.#alone.get(keyOf(log));
+    const life = lifeOf(log, of.id);
+    if (alone === undefined) this.#disorderly.set(life, (this.#disorderly.get(life) ?? 0) + 1);
     else alone.deathsAlone++;
   }
 
@@ -62,14 +65,21 @@ export class Judge {
   }
 
   /** What is committed claims to be finished must have been. */
-  committed(commit: PartitionOffset & { readonly metadata: string }, before: number, log: SimulatedLog): void {
-    const key = keyOf(commit);
+  committed(
+    commit: PartitionOffset & { readonly metadata: string },
+    stored: Commit | undefined,
+    log: SimulatedLog,
+  ): void {
+    const { progress, of } = decodeProgress(commit);
+    const id = of?.id ?? "";
+    const key = lifeOf(commit, id);
+    if (of === undefined) this.violate(`${key} was committed without its topic`);
     const bytes = Buffer.byteLength(commit.metadata);
     if (bytes > 4096) this.violate(`the metadata of ${key} took ${bytes} bytes`);
+    const before = stored === undefined || decodeProgress(stored).of?.id !== id ? -1 : stored.offset;
     if (commit.offset < before) this.violate(`${key} went back from ${before} to ${commit.offset}`);
-    const progress: Progress = decodeProgress(commit.offset, commit.metadata);
     // What was committed before was looked at then.
-    for (const { offset } of log.from(before)) {
+    for (const { offset } of recordsFrom(log.recordsOf(id), before)) {
       if (offset >= progress.finished.end && offset >= commit.offset) break;
       const claimed = offset < commit.offset || progress.finished.has(offset);
       const fate = this.fate(key, offset);

@@ -1,9 +1,10 @@
+import { type Commit, decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import { Prng } from "../../../simulation/prng.ts";
 import { VirtualTime } from "../../../simulation/virtual-time.ts";
 import { Judge } from "./judge.ts";
 import { SimulatedCluster } from "./simulated-cluster.ts";
 import { SimulatedGroup } from "./simulated-group.ts";
-import { keyOf, SimulatedLog } from "./simulated-log.ts";
+import { keyOf, lifeOf, SimulatedLog } from "./simulated-log.ts";
 import { type ProcessOptions, SimulatedProcess } from "./simulated-process.ts";
 
 export interface Report {
@@ -38,10 +39,12 @@ export async function runSimulation(seed: number): Promise<Report> {
   };
   const poison = prng.chance(0.5) ? 0.01 : 0;
   const deletes = prng.chance(0.2);
+  const recreates = prng.chance(0.3);
   let processes: SimulatedProcess[] = [];
   let kills = 0;
   let records = 0;
   let deleted = 0;
+  let recreated = 0;
   const notices: string[] = [];
 
   const start = (): void => {
@@ -59,7 +62,7 @@ export async function runSimulation(seed: number): Promise<Report> {
     const log = prng.pick(logs);
     for (let left = prng.between(1, 30); left > 0; left--) {
       const { offset } = log.append(prng);
-      judge.fate(keyOf(log), offset).poisonous = prng.chance(poison);
+      judge.fate(lifeOf(log, log.topicId), offset).poisonous = prng.chance(poison);
       records++;
     }
     cluster.stir();
@@ -67,13 +70,27 @@ export async function runSimulation(seed: number): Promise<Report> {
   };
   const remove = (): void => {
     const log = prng.pick(logs);
-    const key = keyOf(log);
+    const key = lifeOf(log, log.topicId);
     log.deleteBefore(log.start + prng.between(0, 30));
     for (const { offset } of log.records) {
       if (offset >= log.start) break;
       judge.fate(key, offset).deleted = true;
     }
     deleted++;
+  };
+  /** A topic is deleted and made again at once; the offsets of its groups go with it, sooner or later or never. */
+  const recreate = (): void => {
+    const { topic } = prng.pick(logs);
+    for (const log of logs.filter((other) => other.topic === topic)) {
+      log.recreate();
+      log.leader = prng.between(1, 2);
+      if (prng.chance(0.7)) time.schedule(() => forget(log), prng.between(0, 500));
+    }
+    recreated++;
+  };
+  const forget = (log: SimulatedLog): void => {
+    const stored = group.stored.get(keyOf(log));
+    if (stored !== undefined && decodeProgress(stored).of?.id !== log.topicId) group.stored.delete(keyOf(log));
   };
   const storm = (): void => {
     if (time.now > STORM_MS) {
@@ -83,13 +100,14 @@ export async function runSimulation(seed: number): Promise<Report> {
       return;
     }
     const process = processes.length > 0 ? prng.pick(processes) : undefined;
-    const kind = prng.between(0, 9);
+    const kind = prng.between(0, 10);
     if (kind <= 1) process?.kill();
     else if (kind === 2) void process?.close();
     else if (kind <= 4) void group.move();
     else if (kind === 5) group.expire();
     else if (kind === 6) prng.pick(logs).leader = prng.between(1, 2);
     else if (kind === 7 && deletes) remove();
+    else if (kind === 9 && recreates) recreate();
     else if (kind === 8) process?.setWindow(prng.pick([0, 1, 3, options.window]));
     time.schedule(storm, prng.between(50, 1_500));
   };
@@ -102,8 +120,7 @@ export async function runSimulation(seed: number): Promise<Report> {
   storm();
   // That what is committed was handled is looked at with each commit.
   const atRest = (): boolean =>
-    judge.violations.length > 0 ||
-    (cluster.calm && logs.every((log) => (group.stored.get(keyOf(log))?.offset ?? 0) === log.end));
+    judge.violations.length > 0 || (cluster.calm && logs.every((log) => isDone(log, group.stored.get(keyOf(log)))));
   const rested = await time.until(atRest, STORM_MS + CALM_MS);
   if (!rested) {
     const left = logs.map(
@@ -114,15 +131,21 @@ export async function runSimulation(seed: number): Promise<Report> {
   for (const process of processes) notices.push(...process.notices);
   const unseen = logs.some((log) =>
     log.records.some(({ offset }) => {
-      const fate = judge.fate(keyOf(log), offset);
+      const fate = judge.fate(lifeOf(log, log.topicId), offset);
       return fate.deleted && !fate.delivered;
     }),
   );
   if (rested && unseen && !notices.some((notice) => notice.includes("begins at"))) {
     judge.violate("records were deleted before they were read, and nobody said so");
   }
-  const variant = JSON.stringify({ ...options, partitions, poison, deleted, ...faults });
+  const variant = JSON.stringify({ ...options, partitions, poison, deleted, recreated, ...faults });
   return { seed, violations: judge.violations, records, kills, variant };
+}
+
+/** Whether all that is in the present topic is committed as finished. */
+function isDone(log: SimulatedLog, stored: Commit | undefined): boolean {
+  if (stored === undefined || log.end === 0) return log.end === 0;
+  return stored.offset === log.end && decodeProgress(stored).of?.id === log.topicId;
 }
 
 export function describeReport({ seed, violations, variant }: Report): string {

@@ -5,11 +5,13 @@ import type {
   KafkaClient,
   KafkaConnection,
   ListedOffset,
+  TopicId,
   WantedOffset,
 } from "../../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../../core/index.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import type { VirtualTime } from "../../../simulation/virtual-time.ts";
+import { CLUSTER_ID } from "../../topic-ids.ts";
 import { keyOf, Pieces, type SimulatedLog } from "./simulated-log.ts";
 
 const LONGEST_HANG_MS = 60_000;
@@ -113,19 +115,23 @@ export class SimulatedCluster {
 
   #metadata(topics: readonly string[]): ClusterMetadata {
     return {
-      brokers: 2,
+      clusterId: CLUSTER_ID,
+      nodes: [1, 2],
       topics: topics.map((topic) => {
-        const partitions = [...this.logs.values()]
-          .filter((log) => log.topic === topic)
-          .map(({ partition, leader }) => ({ partition, leader, error: undefined, replicas: 1 }));
+        const logs = [...this.logs.values()].filter((log) => log.topic === topic);
+        const partitions = logs.map(({ partition, leader }) => ({ partition, leader, error: undefined, replicas: 1 }));
+        const id = logs[0]?.topicId ?? "";
         const error = partitions.length === 0 ? "UNKNOWN_TOPIC_OR_PARTITION" : undefined;
-        return { topic, error, partitions };
+        return { topic, id, error, partitions };
       }),
     };
   }
 
-  #refusal(node: number, log: SimulatedLog | undefined): string | undefined {
-    if (log === undefined) return "UNKNOWN_TOPIC_OR_PARTITION";
+  #refusal(node: number, log: SimulatedLog | undefined, topicId?: TopicId): string | undefined {
+    if (log === undefined) return topicId === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : "UNKNOWN_TOPIC_ID";
+    if (topicId !== undefined && log.topicId !== topicId) {
+      return this.prng.pick(["UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID"]);
+    }
     if (log.leader !== node) return "NOT_LEADER_FOR_PARTITION";
     return this.prng.chance(this.faults.refused) ? this.prng.pick(["UNKNOWN", "KAFKA_STORAGE_ERROR"]) : undefined;
   }
@@ -133,9 +139,9 @@ export class SimulatedCluster {
   #fetch(node: number, { maxWaitMs, partitions }: FetchRequest): Promise<readonly FetchedPartition[]> {
     const until = this.time.now + maxWaitMs;
     const look = (): readonly FetchedPartition[] =>
-      partitions.map(({ topic, partition, offset, maxBytes }) => {
+      partitions.map(({ topic, topicId, partition, offset, maxBytes }) => {
         const log = this.logs.get(keyOf({ topic, partition }));
-        const error = this.#refusal(node, log);
+        const error = this.#refusal(node, log, topicId);
         if (log !== undefined && error === undefined) return log.fetch(offset, maxBytes, this.pieces, this.prng);
         const nothing = { highWatermark: -1, lastStableOffset: -1, logStartOffset: -1, abortedTransactions: [] };
         return { topic, partition, error, ...nothing, records: Buffer.alloc(0) };

@@ -70,7 +70,7 @@ export class SimulatedGroup {
     const hold: Hold = { key, log, member, leaving: false, used: false };
     this.#holds.set(key, hold);
     const stored = this.stored.get(key);
-    if (stored !== undefined) this.judge.takenOver(key, stored);
+    if (stored !== undefined) this.judge.takenOver(log, stored);
     this.cluster.time.schedule(
       () => {
         if (member.knows && this.#holds.get(key) === hold) member.assigned(log);
@@ -148,7 +148,7 @@ export class SimulatedGroup {
   apply(commit: Commit, hold: Hold | undefined): CommitOutcome {
     const key = keyOf(commit);
     if (hold === undefined || this.#holds.get(key) !== hold) return "fenced";
-    this.judge.committed(commit, this.stored.get(key)?.offset ?? -1, hold.log);
+    this.judge.committed(commit, this.stored.get(key), hold.log);
     this.stored.set(key, { offset: commit.offset, metadata: commit.metadata });
     hold.used = true;
     return "committed";

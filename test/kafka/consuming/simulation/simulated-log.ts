@@ -1,6 +1,7 @@
-import type { FetchedPartition, PartitionOffset } from "../../../../adapters/kafka/port.ts";
+import type { FetchedPartition, PartitionOffset, TopicId } from "../../../../adapters/kafka/port.ts";
 import type { DecodedRecords, LogRecord } from "../../../../adapters/kafka/records/contract.ts";
 import type { Prng } from "../../../simulation/prng.ts";
+import { topicId } from "../../topic-ids.ts";
 
 const RECORD_BYTES = 100;
 
@@ -8,15 +9,26 @@ const RECORD_BYTES = 100;
 export class SimulatedLog {
   readonly topic: string;
   readonly partition: number;
+  /** How many topics of the name there have been. */
+  life = 1;
   leader: number;
   start = 0;
   end = 0;
-  readonly records: LogRecord[] = [];
+  /** Of the present topic. */
+  records: LogRecord[] = [];
+  /** Those of every topic of the name, by its id. */
+  readonly #lives = new Map<TopicId, LogRecord[]>();
 
   constructor(topic: string, partition: number, leader: number) {
     this.topic = topic;
     this.partition = partition;
     this.leader = leader;
+    this.#lives.set(this.topicId, this.records);
+  }
+
+  /** The records of a topic that has, or had, the name. */
+  recordsOf(id: TopicId): readonly LogRecord[] {
+    return this.#lives.get(id) ?? [];
   }
 
   /** Appends a record, sometimes behind offsets that no reader sees. */
@@ -24,13 +36,27 @@ export class SimulatedLog {
     if (prng.chance(0.05)) this.end += prng.chance(0.1) ? 20_000 : prng.between(1, 3);
     const record: LogRecord = {
       offset: this.end++,
-      timestamp: 0,
+      // So that it can be told from its like in another topic of the name.
+      timestamp: this.life,
       key: undefined,
       value: Buffer.from("x"),
       headers: {},
     };
     this.records.push(record);
     return record;
+  }
+
+  get topicId(): TopicId {
+    return topicId(this.topic, this.life);
+  }
+
+  /** The topic was deleted and made again. */
+  recreate(): void {
+    this.life++;
+    this.start = 0;
+    this.end = 0;
+    this.records = [];
+    this.#lives.set(this.topicId, this.records);
   }
 
   deleteBefore(offset: number): void {
@@ -50,15 +76,24 @@ export class SimulatedLog {
 
   /** The records from an offset on. */
   from(offset: number, most = Number.POSITIVE_INFINITY): LogRecord[] {
-    let low = 0;
-    let high = this.records.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.records[middle] as LogRecord).offset < offset) low = middle + 1;
-      else high = middle;
-    }
-    return this.records.slice(low, low + most);
+    return recordsFrom(this.records, offset, most);
   }
+}
+
+/** Those from an offset on. */
+export function recordsFrom(
+  records: readonly LogRecord[],
+  offset: number,
+  most = Number.POSITIVE_INFINITY,
+): LogRecord[] {
+  let low = 0;
+  let high = records.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((records[middle] as LogRecord).offset < offset) low = middle + 1;
+    else high = middle;
+  }
+  return records.slice(low, low + most);
 }
 
 /** What fetched bytes stand for. */
@@ -75,6 +110,11 @@ export class Pieces {
     const piece = this.#pieces.get(bytes) ?? { records: [], nextOffset: from };
     return { ...piece, unreadable: undefined };
   }
+}
+
+/** Names a partition of one topic among all of its name. */
+export function lifeOf({ topic, partition }: Pick<PartitionOffset, "topic" | "partition">, id: TopicId): string {
+  return `${topic}/${partition} of ${id}`;
 }
 
 export function keyOf({ topic, partition }: Pick<PartitionOffset, "topic" | "partition">): string {

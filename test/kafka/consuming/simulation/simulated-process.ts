@@ -1,11 +1,13 @@
 import type { HeldRecord, RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/contract.ts";
 import { openConsumer } from "../../../../adapters/kafka/consuming/open-consumer.ts";
+import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import type { Settlement, SettleResult } from "../../../../core/adapter.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import { ProcessClock } from "../../../simulation/virtual-time.ts";
+import { topicId } from "../../topic-ids.ts";
 import type { Fate, Judge } from "./judge.ts";
 import type { SimulatedGroup, SimulatedMember } from "./simulated-group.ts";
-import { keyOf } from "./simulated-log.ts";
+import { keyOf, lifeOf } from "./simulated-log.ts";
 
 export interface ProcessOptions {
   readonly window: number;
@@ -16,6 +18,8 @@ export interface ProcessOptions {
 interface Out {
   readonly held: HeldRecord;
   readonly key: string;
+  /** As the key, of one topic among all of its name. */
+  readonly life: string;
   readonly fate: Fate;
   settling: boolean;
 }
@@ -126,8 +130,8 @@ export class SimulatedProcess {
 
   /** It is about to read a partition from where that is committed. */
   begins(key: string): void {
-    this.#highest.delete(key);
-    for (const released of this.#released) if (released.startsWith(`${key}@`)) this.#released.delete(released);
+    for (const life of this.#highest.keys()) if (life.startsWith(`${key} of `)) this.#highest.delete(life);
+    for (const released of this.#released) if (released.startsWith(`${key} of `)) this.#released.delete(released);
   }
 
   /** The coordinator gave up on it for a partition: whatever it holds there comes again. */
@@ -139,16 +143,18 @@ export class SimulatedProcess {
     if (this.dead) return;
     for (const held of records) {
       const key = keyOf(held);
-      const { offset } = held.record;
-      const fate = this.#judge.fate(key, offset);
+      const { offset, timestamp } = held.record;
+      const id = topicId(held.topic, timestamp);
+      const life = lifeOf(held, id);
+      const fate = this.#judge.fate(life, offset);
       fate.delivered = true;
-      this.#checkOrder(key, offset);
+      this.#checkOrder(life, offset);
       // One that does not know yet that it lost the partition may hand out what another one settled.
       if (this.#group.hold(key)?.member === this.#member) {
-        this.#judge.delivered(key, offset, held.deaths);
-        this.#checkReach(key, offset);
+        this.#judge.delivered(life, offset, held.deaths);
+        this.#checkReach(key, offset, id);
       }
-      this.#out.set(held, { held, key, fate, settling: false });
+      this.#out.set(held, { held, key, life, fate, settling: false });
       this.#begin(held, fate);
       if (this.dead) return;
     }
@@ -166,9 +172,12 @@ export class SimulatedProcess {
     }
   }
 
-  #checkReach(key: string, offset: number): void {
+  #checkReach(key: string, offset: number, id: string): void {
     const stored = this.#group.stored.get(key);
-    const reach = stored === undefined ? -1 : stored.offset + reachOf(stored.metadata);
+    // Its topic may have been deleted since.
+    if (this.#group.cluster.logs.get(key)?.topicId !== id) return;
+    const { progress, of } = decodeProgress(stored ?? { offset: -1, metadata: "" });
+    const reach = of?.id === id ? progress.reach : -1;
     if (offset >= reach)
       this.#judge.violate(`${this.name} got ${key}@${offset}, and ${reach} was committed as its reach`);
   }
@@ -226,7 +235,7 @@ export class SimulatedProcess {
       out.settling = true;
       if (action === "release") {
         this.#out.delete(out.held);
-        this.#released.add(`${out.key}@${out.held.record.offset}`);
+        this.#released.add(`${out.life}@${out.held.record.offset}`);
       }
       return out;
     });
@@ -252,8 +261,4 @@ export class SimulatedProcess {
   #lost(records: readonly HeldRecord[]): void {
     for (const held of records) this.#out.delete(held);
   }
-}
-
-function reachOf(metadata: string): number {
-  return Number.parseInt(metadata.split(":")[2] ?? "", 36);
 }
