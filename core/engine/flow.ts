@@ -1,31 +1,45 @@
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 
-/** Whether a consumer can take messages, and why not; says so when that changes. */
+/** Whether a consumer can take messages and has none parked, and why not; says so when that changes. */
 export class Flow {
   readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
-  #error: MessagingError | undefined;
+  #stalled: MessagingError | undefined;
+  #parked: MessagingError | undefined;
 
   constructor(context: Pick<ConsumerContext, "sourceName" | "emit">) {
     this.#context = context;
   }
 
-  /** Why it cannot take messages for now; undefined while it can. */
+  /** Why it cannot take messages for now, or else why some are parked; undefined while all is well. */
   get error(): MessagingError | undefined {
-    return this.#error;
+    return this.#stalled ?? this.#parked;
   }
 
   stalled(cause: unknown): void {
     const { sourceName, emit } = this.#context;
-    this.#error = isMessagingError(cause)
+    this.#stalled = isMessagingError(cause)
       ? cause
       : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
-    emit({ type: "stalled", source: sourceName, error: this.#error });
+    emit({ type: "stalled", source: sourceName, error: this.#stalled });
   }
 
   flowing(): void {
-    if (this.#error === undefined) return;
-    this.#error = undefined;
+    if (this.#stalled === undefined) return;
+    this.#stalled = undefined;
+    if (this.#parked === undefined) this.#tellFlowing();
+  }
+
+  /** Why the one that was parked last is parked; undefined once none is. */
+  parked(error: MessagingError | undefined): void {
+    const before = this.#parked;
+    this.#parked = error;
+    const { sourceName, emit } = this.#context;
+    if (before === undefined && error !== undefined) emit({ type: "stalled", source: sourceName, error });
+    else if (before !== undefined && error === undefined && this.#stalled === undefined) this.#tellFlowing();
+  }
+
+  #tellFlowing(): void {
     this.#context.emit({ type: "flowing", source: this.#context.sourceName });
   }
 }

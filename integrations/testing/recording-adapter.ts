@@ -178,7 +178,9 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
 
   /** The receiver as the engine sees it. */
   settlingWith(receiver: Receiver, closing: () => void): Receiver {
+    const { deadLetter } = receiver;
     return {
+      ...(deadLetter === undefined ? {} : { deadLetter: this.#moving(deadLetter.bind(receiver)) }),
       get leaseMs() {
         return receiver.leaseMs;
       },
@@ -194,6 +196,21 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
         await receiver.close();
         for (const token of [...this.#held.keys()]) this.#left(token, false);
       },
+    };
+  }
+
+  /** What the broker itself moves to the dead letters. */
+  #moving(deadLetter: NonNullable<Receiver["deadLetter"]>): NonNullable<Receiver["deadLetter"]> {
+    return async (token, letter) => {
+      const result = await deadLetter(token, letter);
+      if (result.status === "settled") {
+        const { clock, handlers, records } = this.#recording;
+        const work = workOf(this.#source);
+        handlers.take(addressName(work), letter.id);
+        records.addDead(work, letter, new Date(clock.now()));
+        this.#left(token, true);
+      } else if (result.status === "fenced") this.#left(token, false);
+      return result;
     };
   }
 
