@@ -1,5 +1,5 @@
 import type { Channel, ConsumeMessage } from "amqplib";
-import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
+import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { replyText } from "./errors.ts";
 import { Unsettled } from "./unsettled.ts";
@@ -17,6 +17,12 @@ interface Slot {
 interface Token {
   readonly channel: ReceivingChannel;
   readonly tag: number;
+}
+
+/** What becomes of a delivery. What is rejected the queue moves to its dead letters, if it has some, and drops otherwise. */
+export interface ChannelSettlement {
+  readonly token: DeliveryToken;
+  readonly action: "ack" | "release" | "reject";
 }
 
 /** Turns a delivery into anybroker's terms. */
@@ -108,10 +114,10 @@ export class ReceivingChannel {
     if (this.#nextChange() !== undefined) void this.#adjust();
   }
 
-  settle(batch: readonly Settlement[]): readonly SettleResult[] {
+  settle(batch: readonly ChannelSettlement[]): readonly SettleResult[] {
     const results: SettleResult[] = [];
-    const acks: number[] = [];
-    const releases: number[] = [];
+    const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], release: [], reject: [] };
+    let settled = 0;
     for (const { token, action } of batch) {
       const { channel, tag } = token as Token;
       const slot = channel === this && !this.#over ? this.#unsettled.take(tag) : undefined;
@@ -121,17 +127,18 @@ export class ReceivingChannel {
       }
       slot.unsettled--;
       if (!slot.active) this.#orphans--;
-      (action === "ack" ? acks : releases).push(tag);
+      tags[action].push(tag);
+      settled++;
       results.push("settled");
     }
-    if (acks.length === 0 && releases.length === 0) return results;
+    if (settled === 0) return results;
     try {
-      this.#unsettled.write(acks, releases);
+      this.#unsettled.write(tags.ack, tags.release, tags.reject);
     } catch {
       // The channel is closing: the broker takes all of them back.
       return results.map(() => "fenced");
     }
-    this.#events.progressed(acks.length + releases.length);
+    this.#events.progressed(settled);
     this.#passOn();
     if (this.#nextChange() !== undefined) void this.#adjust();
     return results;

@@ -131,6 +131,7 @@ export class Session {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
+        deadLetters: (queue) => from.kind !== "dead-letters" && this.#known.isVerified(`queue ${queue}`),
         closed: (closed) => void this.#receivers.delete(closed),
       },
       new ReceiverLink(this.#settings, () => this.#consuming.current),
