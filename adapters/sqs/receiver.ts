@@ -1,9 +1,18 @@
 import { type Message, ReceiveMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import type { DeliverySink, IncomingMessage, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  Receiver,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { asMessagingError, isAnswer, isMissing } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
+import type { Redriving } from "./redriving.ts";
 import type { Releases } from "./releases.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 import type { Change, Settling } from "./settling.ts";
@@ -30,6 +39,8 @@ export interface ReceiverParts {
   readonly polling: SQSClient;
   readonly settling: Settling;
   readonly releases: Releases;
+  /** Undefined for dead letters. */
+  readonly redriving: Redriving | undefined;
   readonly leaseMs: number;
   readonly waitSeconds: number;
   readonly maxPolls: number;
@@ -135,7 +146,10 @@ export class SqsReceiver implements Receiver {
         until: now + this.leaseMs,
         settled: false,
       };
-      if (index >= room) late.push(held);
+      const receives = Number(message.Attributes?.ApproximateReceiveCount ?? 1);
+      if (this.#parts.redriving?.givesBack(held.messageId, receives))
+        unwanted.push({ receipt: held.receipt, visibilitySeconds: 0 });
+      else if (index >= room) late.push(held);
       else {
         const incoming = this.#read(held, message);
         if (this.#parts.wanted?.(incoming) === false) unwanted.push({ receipt: held.receipt });
@@ -215,6 +229,23 @@ export class SqsReceiver implements Receiver {
     }
     this.#pump();
     return results;
+  }
+
+  /** By the redrive policy of the queue: SQS moves it once it was received often enough. */
+  async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
+    const { redriving, settling } = this.#parts;
+    const held = token as Held;
+    if (redriving === undefined || held.settled) return { status: "fenced" };
+    const obstacle = await redriving.obstacle();
+    if (held.settled) return { status: "fenced" };
+    if (obstacle !== undefined) return obstacle;
+    redriving.add(held.messageId);
+    held.settled = true;
+    // An extension that arrived after this would only have it come later.
+    const [changed] = await settling.apply([{ receipt: held.receipt, visibilitySeconds: 0 }]);
+    this.#unsettled.delete(held);
+    this.#pump();
+    return { status: changed === "refused" ? "fenced" : "settled" };
   }
 
   async extend(batch: readonly unknown[]): Promise<readonly boolean[]> {

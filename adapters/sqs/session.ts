@@ -25,6 +25,7 @@ import { isSurplus } from "./filter-policy.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
+import { Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
@@ -54,6 +55,8 @@ export class Session {
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Set<SqsReceiver>();
   readonly #releases = new Releases();
+  /** By the URLs of their queues. */
+  readonly #redriving = new Map<string, Redriving>();
   /** What ends those who watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #topology: Topology | undefined;
@@ -163,6 +166,7 @@ export class Session {
           if (!isAnswer(cause)) this.#unanswered(cause);
         }),
         releases: this.#releases,
+        redriving: this.#redrivingOf(from, url),
         leaseMs,
         waitSeconds,
         maxPolls,
@@ -180,12 +184,23 @@ export class Session {
       leaseMs,
       window: (count) => receiver.window(count),
       settle: (batch) => receiver.settle(batch),
+      deadLetter: (token) => receiver.deadLetter(token),
       extend: (batch) => receiver.extend(batch),
       close: async () => {
         await receiver.close();
         this.#receivers.delete(receiver);
       },
     };
+  }
+
+  #redrivingOf(from: Source, url: string): Redriving | undefined {
+    if (from.kind === "dead-letters") return undefined;
+    const of = from.kind === "suspects" ? from.of : from;
+    const deadLetters = this.#registry.name({ kind: "dead-letters", of });
+    const parts = { where: describeAddress(from), url, client: this.clients.control.sqs, deadLetters };
+    const redriving = this.#redriving.get(url) ?? new Redriving(parts);
+    this.#redriving.set(url, redriving);
+    return redriving;
   }
 
   /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */
