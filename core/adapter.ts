@@ -68,6 +68,13 @@ export interface Adapter<Native = unknown> {
    */
   browse?(of: DeadLettersAddress): AsyncIterable<readonly IncomingMessage<Native>[]>;
 
+  /**
+   * The messages that a dead letter refers to, where {@link Receiver.deadLetter} leaves letters without the message itself
+   * (`HEADER.deadReference`). Tokens are undefined. Rejects with `not-found` if they are gone, and otherwise with why they
+   * cannot be read.
+   */
+  resolve?(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<Native>[]>;
+
   /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
   depth(of: Address): Promise<Depth>;
 
@@ -320,8 +327,8 @@ export interface Receiver {
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>;
   /**
    * Puts one delivery into the dead letters by the broker's own means, where it has some that take a message of any size:
-   * the engine asks for it when no copy can be made. `letter` is the smallest copy that says why; its `body` is the
-   * message's own, and an adapter uses of the rest what it can keep. The message stays on the broker until it is in the
+   * the engine asks for it when no copy can be made. `letter` is the copy that says why, without headers over the limits; its
+   * `body` is the message's own, and an adapter uses of the rest what it can keep. The message stays on the broker until it is in the
    * dead letters. Never rejects.
    */
   deadLetter?(token: DeliveryToken, letter: OutgoingMessage): Promise<DeadLetterResult>;

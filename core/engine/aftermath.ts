@@ -191,9 +191,9 @@ export class Aftermath {
 
   /** By the broker's own means, if it has some. */
   #move(held: HeldDelivery, death: Death, refusal: CopyRefusal, tries: number): void {
-    const { clock, maxDelayMs } = this.#context;
+    const { clock, maxDelayMs, adapter } = this.#context;
     const letter = deadLetterCopy(held, { now: clock.now(), maxDelayMs }, death);
-    const moved = this.#departures.deadLetter(held, barestCopy(letter) ?? letter);
+    const moved = this.#departures.deadLetter(held, reducedCopy(letter, adapter.capabilities) ?? letter);
     if (moved === undefined) {
       this.#park(held, death, refusal);
       return;

@@ -89,6 +89,8 @@ export function deadLetterCopy(held: HeldDelivery, context: CopyContext, death: 
     [HEADER.deadAttempts]: String(attempts),
     [HEADER.deadFirstAt]: held.firstFailedAt ?? now,
     [HEADER.deadLastAt]: now,
+    // Whoever sent it says nothing about where it is.
+    [HEADER.deadReference]: undefined,
   });
 }
 

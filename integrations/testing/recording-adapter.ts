@@ -48,7 +48,7 @@ export function recordingAdapter<Native>(
   prefix: string,
   recording: Recording,
 ): Adapter<Native> {
-  const { browse, rewind, remove } = inner;
+  const { browse, resolve, rewind, remove } = inner;
   const rename = renaming(prefix);
   return {
     name: inner.name,
@@ -77,6 +77,7 @@ export function recordingAdapter<Native>(
     depth: (of) => inner.depth(rename(of)),
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: (of) => browse.call(inner, rename(of)) }),
+    ...(resolve === undefined ? {} : { resolve: (of, letter) => resolve.call(inner, rename(of), letter) }),
     ...(rewind === undefined ? {} : { rewind: (of, to) => rewind.call(inner, rename(of), to) }),
     ...(remove === undefined ? {} : { remove: (topology) => remove.call(inner, renamedTopology(topology, rename)) }),
   };
