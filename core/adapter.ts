@@ -69,6 +69,13 @@ export interface Adapter<Native = unknown> {
    */
   browse?(of: DeadLettersAddress): AsyncIterable<readonly IncomingMessage<Native>[]>;
 
+  /**
+   * The messages that a dead letter refers to, where {@link Receiver.deadLetter} leaves letters without the message itself
+   * (`HEADER.deadReference`). Tokens are undefined. Rejects with `not-found` if they are gone, and otherwise with why they
+   * cannot be read.
+   */
+  resolve?(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<Native>[]>;
+
   /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
   depth(of: Address): Promise<Depth>;
 
@@ -251,6 +258,11 @@ export interface IncomingMessage<Native = unknown> {
   readonly redeliveries: number;
   /** The priority it was sent with, where the broker tells; a copy keeps it. */
   readonly priority?: number;
+  /**
+   * Why what is stored there cannot be read. Only from a receiver with {@link Receiver.deadLetter}: `body` is empty then,
+   * and the engine has it dead-lettered as `invalid` by that method. No handler gets it, and no copy of it is made.
+   */
+  readonly unreadable?: MessagingError;
   readonly native: Native;
 }
 
@@ -307,6 +319,18 @@ export interface Settlement {
  */
 export type SettleResult = "settled" | "fenced";
 
+/**
+ * - `settled`: the broker moves the message to the dead letters, or has done so; the delivery is settled.
+ * - `fenced`: the delivery was not ours any more; nothing was done.
+ * - `refused`: it cannot be done, and trying again at once would not help; the delivery is as before.
+ * - `unknown`: anything else. The delivery is as before; the message may be in the dead letters already.
+ */
+export type DeadLetterResult =
+  | { readonly status: "settled" }
+  | { readonly status: "fenced" }
+  | { readonly status: "refused"; readonly error: MessagingError }
+  | { readonly status: "unknown"; readonly cause: unknown };
+
 /** The way to take messages from one source and to settle them; made by {@link Adapter.receive}. */
 export interface Receiver {
   /** How long a delivery is ours without being extended, in milliseconds; undefined where deliveries have no lease. */
@@ -321,6 +345,13 @@ export interface Receiver {
    * the broker refuses to be told it waits, with the reason said by `stalled`; `close` ends that.
    */
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>;
+  /**
+   * Puts one delivery into the dead letters by the broker's own means, where it has some that take a message of any size:
+   * the engine asks for it when no copy can be made. `letter` is the copy that says why, without headers over the limits; its
+   * `body` is the message's own, and an adapter uses of the rest what it can keep. The message stays on the broker until it is in the
+   * dead letters. Never rejects.
+   */
+  deadLetter?(token: DeliveryToken, letter: OutgoingMessage): Promise<DeadLetterResult>;
   /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;
   /** Stops taking. What is unsettled goes back to the broker. A second call does nothing. */

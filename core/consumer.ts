@@ -26,7 +26,7 @@ export interface ConsumerStatus {
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly state: "new" | "running" | "paused" | "stalled" | "stopping" | "stopped";
-  /** Why it is stalled. */
+  /** Why it is stalled: it cannot take messages, or some are parked. */
   readonly error: MessagingError | undefined;
   readonly concurrency: number;
   /** The most unsettled deliveries at present. */
@@ -37,8 +37,13 @@ export interface ConsumerStatus {
   readonly running: number;
   /** Deliveries waiting in memory for a handler or, failed and in order, for their next attempt. */
   readonly waiting: number;
-  /** Deliveries not yet settled, those above and those whose copy or settlement is under way. */
+  /** Deliveries not yet settled: those above, those parked, and those whose copy or settlement is under way. */
   readonly unsettled: number;
+  /**
+   * Deliveries whose dead letter nothing takes for now. They stay unsettled on the broker, and are tried again at long
+   * intervals, after a reconnect, after `resume()`, and when another dead letter of the source is confirmed.
+   */
+  readonly parked: number;
   /** Handlers started. */
   readonly started: number;
   readonly succeeded: number;

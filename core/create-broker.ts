@@ -45,7 +45,7 @@ export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOp
 /** What `consume` and `subscribe` settle before the rest is known. */
 type ConsumerParts = Pick<
   ConsumerContext,
-  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "handler" | "retry"
+  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "maxParked" | "handler" | "retry"
 >;
 
 /** A start or a stop that was asked for last. */
@@ -278,6 +278,7 @@ class AdapterBroker<Native> implements Broker<Native> {
         this.#connected = true;
         this.#publishing.connected(true);
         this.#emit({ type: "up" });
+        this.#retryParked();
       },
       down: (error) => {
         this.#connected = false;
@@ -294,9 +295,14 @@ class AdapterBroker<Native> implements Broker<Native> {
         this.#blocked = undefined;
         this.#publishing.blocked(false);
         this.#emit({ type: "unblocked" });
+        this.#retryParked();
       },
       notice: (error) => this.#emit({ type: "notice", error }),
     };
+  }
+
+  #retryParked(): void {
+    for (const consumer of this.#consumers) consumer.retryParked();
   }
 
   #emit(event: BrokerEvent): void {

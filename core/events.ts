@@ -68,7 +68,21 @@ export type BrokerEvent =
       readonly stopped?: string;
     }
   | {
-      /** A copy (to retry, suspects or dead letters) could not be confirmed; the original stands and it is tried again. */
+      /**
+       * Nothing takes the dead letter of a message for now. The message stays unsettled on the broker and is tried again at
+       * long intervals; see `ConsumerStatus.parked`.
+       */
+      readonly type: "parked";
+      readonly source: string;
+      readonly id: string;
+      readonly reason: DeadLetterReason;
+      readonly error: MessagingError;
+    }
+  | {
+      /**
+       * A copy (to retry, suspects or dead letters) was refused or could not be confirmed; the original is still on the
+       * broker, and another way is tried, or the same again.
+       */
       readonly type: "copy-failed";
       readonly source: string;
       readonly id: string;

@@ -51,6 +51,12 @@ export interface ConsumeOptions {
    */
   readonly timeoutMs?: number;
   readonly window?: WindowOptions;
+  /**
+   * The most deliveries that do not count in `window` because the broker refuses their copies: those parked until their
+   * dead letter can be made, and those that rest here because their retry cannot be copied. Their bodies take
+   * `window.bytes` at most, in addition to the window. What is over either bound counts in the window. Default 100.
+   */
+  readonly maxParked?: number;
   /** Wraps the handler, inside the broker's own middleware. */
   readonly use?: readonly Middleware[];
 }

@@ -29,6 +29,10 @@ export const HEADER = Object.freeze({
   deadFirstAt: "anybroker-dead-first-at",
   /** ISO time of the failure that ended it. */
   deadLastAt: "anybroker-dead-last-at",
+  /** Where the message itself is stored, of a dead letter that only refers to it; as the adapter writes it. */
+  deadReference: "anybroker-dead-reference",
+  /** What of the message was cut so that a copy could be made; it stays on copies of that copy. */
+  cut: "anybroker-cut",
   /** How often the message was sent back from the dead letters. */
   replays: "anybroker-replays",
   /** The run that sent it back last. */

@@ -121,7 +121,9 @@ export class MemoryAdapter implements Adapter<undefined> {
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<undefined>): Promise<Receiver> {
     const queue = this.space.queue(from);
     if (queue === undefined) throw notFound(from);
-    const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases);
+    const of = from.kind === "suspects" ? from.of : from;
+    const deadLetters = of.kind === "dead-letters" ? undefined : this.space.queue({ kind: "dead-letters", of });
+    const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases, deadLetters);
     this.#receivers.add(receiver);
     queue.attach(receiver);
     return receiver;

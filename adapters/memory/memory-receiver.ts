@@ -1,5 +1,6 @@
 import type { Deadline, Deadlines, Expiring } from "../../core/engine/deadlines.ts";
 import {
+  type DeadLetterResult,
   type DeliverySink,
   type DeliveryToken,
   type IncomingMessage,
@@ -33,6 +34,7 @@ class MemoryDelivery implements Expiring {
 export class MemoryReceiver implements Receiver {
   readonly leaseMs: number | undefined;
   readonly ordered: boolean;
+  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
   readonly #queue: MemoryQueue;
   readonly #sink: DeliverySink<undefined>;
   readonly #leases: Deadlines;
@@ -49,7 +51,11 @@ export class MemoryReceiver implements Receiver {
     { window, ordered, wanted }: ReceiveOptions,
     leaseMs: number | undefined,
     leases: Deadlines,
+    deadLetters: MemoryQueue | undefined,
   ) {
+    if (deadLetters !== undefined) {
+      this.deadLetter = async (token, letter) => this.#move(token as MemoryDelivery, letter, deadLetters);
+    }
     this.#queue = queue;
     this.#sink = sink;
     this.#window = window;
@@ -103,18 +109,26 @@ export class MemoryReceiver implements Receiver {
     this.#queue.schedule();
   }
 
+  #move(delivery: MemoryDelivery, letter: OutgoingMessage, deadLetters: MemoryQueue): DeadLetterResult {
+    if (!this.#unsettled.has(delivery)) return { status: "fenced" };
+    deadLetters.put(letter);
+    this.#remove(delivery);
+    return { status: "settled" };
+  }
+
+  #remove(delivery: MemoryDelivery): void {
+    this.#unsettled.delete(delivery);
+    this.#leases.lift(delivery);
+    this.#queue.removed();
+    this.#queue.schedule();
+  }
+
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     return batch.map(({ token, action }) => {
       const delivery = token as MemoryDelivery;
       if (!this.#unsettled.has(delivery)) return "fenced";
-      if (action === "release") {
-        this.#giveBack(delivery, false);
-      } else {
-        this.#unsettled.delete(delivery);
-        this.#leases.lift(delivery);
-        this.#queue.removed();
-        this.#queue.schedule();
-      }
+      if (action === "release") this.#giveBack(delivery, false);
+      else this.#remove(delivery);
       return "settled";
     });
   }

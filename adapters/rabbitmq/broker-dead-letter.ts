@@ -9,7 +9,13 @@ import { incoming } from "./wire.ts";
 const REASONS = new Map([
   ["expired", { reason: "expired", text: "RabbitMQ moved it: it was older than its time to live" }],
   ["delivery_limit", { reason: "crashed", text: "RabbitMQ moved it: it was delivered as often as its queue allows" }],
-  ["rejected", { reason: "rejected", text: "RabbitMQ moved it: a consumer rejected it" }],
+  [
+    "rejected",
+    {
+      reason: "rejected",
+      text: "RabbitMQ moved it: a consumer rejected it, as anybroker does with what is too large for a copy",
+    },
+  ],
   ["maxlen", { reason: "rejected", text: "RabbitMQ moved it: its queue was full" }],
 ]);
 

@@ -17,6 +17,8 @@ export class KnownThings {
   readonly #standing = new Set<Thing>();
   /** What this adapter declared, and may make again. */
   readonly #declared = new Set<Thing>();
+  /** What stands with the properties that this adapter gives it, as far as is known. */
+  readonly #verified = new Set<Thing>();
   readonly #checks = new Map<Thing, Promise<void>>();
 
   /** `restore` declares everything again that was declared, and tells whether it could; it never rejects. */
@@ -38,6 +40,7 @@ export class KnownThings {
   declared(thing: Thing): void {
     this.#standing.add(thing);
     this.#declared.add(thing);
+    this.#verified.add(thing);
   }
 
   isDeclared(thing: Thing): boolean {
@@ -49,13 +52,20 @@ export class KnownThings {
     return [...this.#declared];
   }
 
+  /** Whether it was declared as this adapter declares it, and nothing was heard against that since. */
+  isVerified(thing: Thing): boolean {
+    return this.#verified.has(thing);
+  }
+
   forget(thing: Thing): void {
     this.#standing.delete(thing);
+    this.#verified.delete(thing);
   }
 
   /** The connection was lost: whatever stands has to be seen anew. */
   forgetAll(): void {
     this.#standing.clear();
+    this.#verified.clear();
   }
 
   /**

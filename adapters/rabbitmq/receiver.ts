@@ -1,5 +1,12 @@
 import type { ConsumeMessage } from "amqplib";
-import type { DeliverySink, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  Receiver,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
@@ -27,6 +34,8 @@ export interface ReceiverHost {
   notice(error: MessagingError): void;
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
   restore(): Promise<unknown>;
+  /** Whether it is certain that a queue moves what is rejected to its dead letters. */
+  deadLetters(queue: string): boolean;
   closed(receiver: QueueReceiver): void;
 }
 
@@ -125,6 +134,15 @@ export class QueueReceiver implements Receiver {
     const results = this.#channel?.settle(batch);
     if (results === undefined) return Promise.resolve(batch.map(() => "fenced" as const));
     return this.#written().then(() => results);
+  }
+
+  /** By RabbitMQ's own dead lettering, which keeps the message until the dead letters have it, and takes any size. */
+  async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
+    const { queue } = this.#source;
+    if (!this.#host.deadLetters(queue)) return { status: "refused", error: unknownDeadLettering(queue) };
+    const [result = "fenced"] = this.#channel?.settle([{ token, action: "reject" }]) ?? [];
+    if (result === "settled") await this.#written();
+    return { status: result };
   }
 
   extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
@@ -305,4 +323,12 @@ export class QueueReceiver implements Receiver {
 
 function versionOf({ model }: Link): ServerVersion {
   return serverVersion(model.connection.serverProperties.version);
+}
+
+/** A queue that dead-letters nothing drops what is rejected. */
+function unknownDeadLettering(queue: string): MessagingError {
+  return new MessagingError(
+    "unsupported",
+    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
+  );
 }

@@ -1,5 +1,5 @@
 import type { Channel, ConsumeMessage } from "amqplib";
-import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
+import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
 import { cancelledError, closedError, notBackError, tooMuchError } from "./errors.ts";
@@ -29,6 +29,12 @@ interface Token {
 /** A delivery that is unsettled. */
 interface Delivery extends Reviewed<Token> {
   readonly slot: Slot;
+}
+
+/** What becomes of a delivery. What is rejected the queue moves to its dead letters, if it has some, and drops otherwise. */
+export interface ChannelSettlement {
+  readonly token: DeliveryToken;
+  readonly action: "ack" | "release" | "reject";
 }
 
 /** Turns a delivery into anybroker's terms. */
@@ -146,17 +152,17 @@ export class ReceivingChannel {
     if (this.#nextChange() !== undefined) void this.#adjust();
   }
 
-  settle(batch: readonly Settlement[]): readonly SettleResult[] {
+  settle(batch: readonly ChannelSettlement[]): readonly SettleResult[] {
     const results: SettleResult[] = [];
-    const acks: number[] = [];
-    const releases: number[] = [];
+    const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], release: [], reject: [] };
+    let settled = 0;
     let away = 0;
     for (const { token, action } of batch) {
       const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
-      // One that is on its way back is settled when it comes; released it is already.
-      if (own !== undefined && this.#returning.settle(own, action)) {
+      // One that is on its way back is acknowledged when it comes; released it is already, and comes as another.
+      if (own !== undefined && this.#returning.settle(own, action === "ack" ? "ack" : "release")) {
         away++;
-        results.push("settled");
+        results.push(action === "reject" ? "fenced" : "settled");
         continue;
       }
       const delivery = own?.tag === undefined ? undefined : this.#take(own.tag);
@@ -164,18 +170,19 @@ export class ReceivingChannel {
         results.push("fenced");
         continue;
       }
-      (action === "ack" ? acks : releases).push(delivery.token.tag as number);
+      tags[action].push(delivery.token.tag as number);
       delivery.token.tag = undefined;
+      settled++;
       results.push("settled");
     }
-    if (acks.length + releases.length + away === 0) return results;
+    if (settled + away === 0) return results;
     try {
-      this.#unsettled.write(acks, releases);
+      this.#unsettled.write(tags.ack, tags.release, tags.reject);
     } catch {
       // The channel is closing: the broker takes all of them back.
       return results.map(() => "fenced");
     }
-    this.#events.progressed(acks.length + releases.length + away);
+    this.#events.progressed(settled + away);
     this.#passOn();
     if (this.#nextChange() !== undefined) void this.#adjust();
     return results;

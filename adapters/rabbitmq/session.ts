@@ -175,6 +175,7 @@ export class Session {
         consumerTimeoutMs: this.#settings.consumerTimeoutMs,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
+        deadLetters: (queue) => from.kind !== "dead-letters" && this.#known.isVerified(`queue ${queue}`),
         closed: (closed) => void this.#receivers.delete(closed),
       },
       new ReceiverLink(this.#settings, () => this.#consuming.current),

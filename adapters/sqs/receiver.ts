@@ -1,10 +1,19 @@
 import { type Message, ReceiveMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import type { DeliverySink, IncomingMessage, Receiver, Settlement, SettleResult } from "../../core/adapter.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  Receiver,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import type { Change, ChangeTarget } from "./change-requests.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
+import type { Redriving } from "./redriving.ts";
 import type { Releases } from "./releases.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 import { type Changed, Settling } from "./settling.ts";
@@ -35,6 +44,8 @@ export interface ReceiverParts {
   /** For what is done to messages that were taken. */
   readonly client: SQSClient;
   readonly releases: Releases;
+  /** Undefined for dead letters. */
+  readonly redriving: Redriving | undefined;
   readonly leaseMs: number;
   readonly waitSeconds: number;
   readonly maxPolls: number;
@@ -139,6 +150,7 @@ export class SqsReceiver implements Receiver {
     const surplus: Held[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
     const late: Held[] = [];
+    const redriven: Change[] = [];
     for (const [index, message] of messages.entries()) {
       const held: Held = {
         receipt: message.ReceiptHandle ?? "",
@@ -147,7 +159,10 @@ export class SqsReceiver implements Receiver {
         until: now + this.leaseMs,
         settled: false,
       };
-      if (index >= room) late.push(held);
+      const receives = Number(message.Attributes?.ApproximateReceiveCount ?? 1);
+      if (this.#parts.redriving?.givesBack(held.messageId, receives))
+        redriven.push({ receipt: held.receipt, visibilitySeconds: 0 });
+      else if (index >= room) late.push(held);
       else {
         const incoming = this.#read(held, message);
         this.#unsettled.add(held);
@@ -160,8 +175,9 @@ export class SqsReceiver implements Receiver {
       this.#sink.deliver(deliveries);
     } else this.#stalls.over("poll");
     if (surplus.length > 0) void this.#remove(surplus);
-    // What came after it was asked for goes back at once.
-    if (late.length > 0) await this.#settling.apply(late.map(this.#givingBack), false);
+    // What came after it was asked for goes back at once, and what is left to the redrive policy.
+    const back = [...late.map(this.#givingBack), ...redriven];
+    if (back.length > 0) await this.#settling.apply(back, false);
   }
 
   /** Deletes what is not for this subscription, and counts it. */
@@ -265,6 +281,24 @@ export class SqsReceiver implements Receiver {
       // What is handled and cannot be deleted is not to be handled again meanwhile.
       this.#renewal ??= setInterval(() => void this.#renew([...this.#deleting]), this.leaseMs / RENEWALS_PER_LEASE);
     }
+  }
+
+  /** By the redrive policy of the queue: SQS moves it once it was received often enough. */
+  async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
+    const { redriving } = this.#parts;
+    const held = token as Held;
+    if (redriving === undefined || held.settled) return { status: "fenced" };
+    const obstacle = await redriving.obstacle();
+    if (held.settled) return { status: "fenced" };
+    if (obstacle !== undefined) return obstacle;
+    redriving.add(held.messageId);
+    held.settled = true;
+    // An extension that arrived after this would only have it come later.
+    const back = { receipt: held.receipt, visibilitySeconds: 0, until: held.until };
+    const [changed] = await this.#settling.apply([back], true);
+    this.#letGo(held);
+    this.#pump();
+    return { status: changed === "gone" ? "fenced" : "settled" };
   }
 
   async extend(batch: readonly unknown[]): Promise<readonly boolean[]> {

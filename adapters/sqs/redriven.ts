@@ -16,7 +16,8 @@ export function decodeDeadLetter(of: WorkAddress, message: Message): Omit<Incomi
     [HEADER.deadReason]: "crashed",
     [HEADER.deadOrigin]: describeAddress(of),
     [HEADER.deadErrorClass]: "MessagingError",
-    [HEADER.deadError]: "SQS moved it: it was received as often as its queue allows, and never settled",
+    [HEADER.deadError]:
+      "SQS moved it: it was received as often as its queue allows, and never settled; or it was too large for any copy, and left to SQS",
     [HEADER.deadFirstAt]: plain.headers[HEADER.firstFailedAt] ?? timeOf(SentTimestamp),
     [HEADER.deadLastAt]: timeOf(ApproximateFirstReceiveTimestamp ?? SentTimestamp),
   });

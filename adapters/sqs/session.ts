@@ -27,6 +27,7 @@ import { isDirect } from "./message.ts";
 import type { Settings } from "./options.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
+import { Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
 import { Releases } from "./releases.ts";
 import { Sender } from "./sender.ts";
@@ -55,6 +56,8 @@ export class Session {
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Set<SqsReceiver>();
   readonly #releases = new Releases();
+  /** By the URLs of their queues. */
+  readonly #redriving = new Map<string, Redriving>();
   /** What ends those who watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #topology: Topology | undefined;
@@ -162,6 +165,7 @@ export class Session {
         polling: this.clients.polling,
         client: this.clients.sqs,
         releases: this.#releases,
+        redriving: this.#redrivingOf(from, url),
         leaseMs,
         waitSeconds,
         maxPolls,
@@ -179,12 +183,23 @@ export class Session {
       leaseMs,
       window: (count) => receiver.window(count),
       settle: (batch) => receiver.settle(batch),
+      deadLetter: (token) => receiver.deadLetter(token),
       extend: (batch) => receiver.extend(batch),
       close: async () => {
         await receiver.close();
         this.#receivers.delete(receiver);
       },
     };
+  }
+
+  #redrivingOf(from: Source, url: string): Redriving | undefined {
+    if (from.kind === "dead-letters") return undefined;
+    const of = from.kind === "suspects" ? from.of : from;
+    const deadLetters = this.#registry.name({ kind: "dead-letters", of });
+    const parts = { where: describeAddress(from), url, client: this.clients.control.sqs, deadLetters };
+    const redriving = this.#redriving.get(url) ?? new Redriving(parts);
+    this.#redriving.set(url, redriving);
+    return redriving;
   }
 
   /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */

@@ -24,6 +24,7 @@ export const dlqEdit = verb({
     file: { type: "string", describe: "A file with the new body; - is stdin" },
     text: { type: "boolean", default: false, describe: "The body is a text, and no JSON" },
     "max-replays": { type: "number", describe: "Refuse what was sent back so often; else 3" },
+    incomplete: { type: "boolean", default: false, describe: "Also if it lost headers on its way here" },
     "dry-run": { type: "boolean", default: false, describe: "Only check the new body" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
@@ -55,7 +56,7 @@ export const dlqEdit = verb({
     return withDeadLetters(frame, destination, async (open) => {
       const entry = await theOne(frame, open, id);
       const { dead, label, target } = open;
-      const { "max-replays": maxReplays, "dry-run": dryRun } = given;
+      const { "max-replays": maxReplays, "dry-run": dryRun, incomplete } = given;
       const json = { broker: label, destination: target.name, dryRun, entry };
       const { paint } = frame.terminal;
       const shown = `${paint.red("-")} ${printableLines(bodyText(entry))}\n${paint.green("+")} ${printableLines(Buffer.from(bytes).toString("utf8").trimEnd())}`;
@@ -66,7 +67,10 @@ export const dlqEdit = verb({
       }
       if (!frame.terminal.json) frame.terminal.note(shown);
       await frame.terminal.agreed(`Send this in place of ${entry.id}?`, given.yes, frame.interruption.signal);
-      const edited = await dead.edit(entry.id, () => body, maxReplays === undefined ? {} : { maxReplays });
+      const edited = await dead.edit(entry.id, () => body, {
+        incomplete,
+        ...(maxReplays === undefined ? {} : { maxReplays }),
+      });
       return { json: { ...json, ...edited }, text: `sent ${edited.id} in place of ${edited.editedFrom}` };
     });
   },

@@ -37,6 +37,7 @@ Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and 
     ...RUN_OPTIONS,
     to: { type: "string", describe: "Another destination than the one they came from" },
     "max-replays": { type: "number", describe: "Leave alone what was sent back so often; else 3" },
+    incomplete: { type: "boolean", default: false, describe: "Also those that lost headers on their way here" },
     ramp: { type: "boolean", default: false, describe: "Few first, more when they do not come back" },
     "ramp-first": { type: "number", describe: "With --ramp: how many first; else 1" },
     "ramp-factor": { type: "number", describe: "With --ramp: times how much for each step; else 10" },
@@ -59,10 +60,11 @@ Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and 
       frame,
       destination,
       async (open) => {
-        const { "max-replays": maxReplays, limit } = given;
+        const { "max-replays": maxReplays, limit, incomplete } = given;
         const planned = await planOrResume(frame, open, given, (filter) =>
           open.dead.replay(filter, {
             signal: frame.interruption.signal,
+            incomplete,
             ...(limit === undefined ? {} : { limit }),
             ...(target === undefined ? {} : { to: target }),
             ...(maxReplays === undefined ? {} : { maxReplays }),

@@ -1,10 +1,16 @@
+import type { DeadLetterResult } from "../adapter.ts";
+import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { LONGEST_MS } from "../names.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import { Copier } from "./copier.ts";
-import { deadLetterCopy, hopCopy, postponedCopy, retryCopy, suspectCopy } from "./copies.ts";
+import { Copier, type CopyForm, MOST_TRIES } from "./copier.ts";
+import { type Death, deadLetterCopy, hopCopy, postponedCopy, retryCopy, suspectCopy } from "./copies.ts";
+import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
+import type { Departures } from "./departures.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
+import type { Parking } from "./parking.ts";
+import { barestCopy, reducedCopy } from "./reduced-copies.ts";
 
 /** What a consumer counts, since it was made. */
 export interface Counts {
@@ -35,14 +41,24 @@ export function noCounts(): Counts {
   };
 }
 
-/** How a delivery goes on after an attempt, apart from copies. */
+/** How a delivery stays with the consumer after an attempt. */
 export interface AftermathOwner {
-  /** Done with, here: the broker may forget it. */
-  ack(held: HeldDelivery): void;
-  /** Keep it, and its lane, and try it again here after a while. */
-  rest(held: HeldDelivery, delayMs: number): void;
-  /** It was lost before its copy stood; there is nothing left to settle. */
-  dropped(held: HeldDelivery): void;
+  /**
+   * Keep it, and its lane, and try it again here after a while; `aside` tells that it rests here only because it cannot be
+   * copied, and is not to count in the window.
+   */
+  rest(held: HeldDelivery, delayMs: number, aside: boolean): void;
+  /** Run it here with nothing beside it. */
+  runAlone(held: HeldDelivery): void;
+  /** Keep it, unsettled, until `again`, which is called later. */
+  park(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void;
+}
+
+/** What the aftermath works with. */
+export interface AftermathParts {
+  readonly counts: Counts;
+  readonly parking: Parking;
+  readonly departures: Departures;
 }
 
 /** Turns verdicts into acks, retries and dead letters. */
@@ -50,11 +66,15 @@ export class Aftermath {
   readonly #context: ConsumerContext;
   readonly #copier: Copier;
   readonly #counts: Counts;
+  readonly #parking: Parking;
+  readonly #departures: Departures;
   readonly #owner: AftermathOwner;
 
-  constructor(context: ConsumerContext, counts: Counts, owner: AftermathOwner) {
+  constructor(context: ConsumerContext, { counts, parking, departures }: AftermathParts, owner: AftermathOwner) {
     this.#context = context;
-    this.#copier = new Copier(context, (held) => owner.dropped(held));
+    this.#departures = departures;
+    this.#parking = parking;
+    this.#copier = new Copier(context, (held) => departures.dropped(held));
     this.#counts = counts;
     this.#owner = owner;
   }
@@ -74,11 +94,10 @@ export class Aftermath {
   }
 
   apply(held: HeldDelivery, verdict: Verdict): void {
-    const { suspects } = this.#context;
     switch (verdict.kind) {
       case "done":
         this.#counts.succeeded++;
-        this.#owner.ack(held);
+        this.#departures.ack(held);
         break;
       case "failed":
         this.#counts.failed++;
@@ -96,23 +115,38 @@ export class Aftermath {
         this.#defer(held, verdict.delayMs, hopCopy);
         break;
       case "suspect":
-        this.#copier.copy(held, suspects, (context) => suspectCopy(held, context), this.#ack);
+        this.#copy(
+          held,
+          this.#context.suspects,
+          (context) => suspectCopy(held, context),
+          () => this.#owner.runAlone(held),
+        );
         break;
     }
   }
 
-  readonly #ack = (held: HeldDelivery): void => this.#owner.ack(held);
+  /** `instead` is done where no copy can be made: a copy that lost headers on its way would not be the same message to a handler. */
+  #copy(held: HeldDelivery, route: ConsumerContext["retries"], form: CopyForm, instead: () => void): void {
+    held.state = "copying";
+    this.#copier.copy(held, { route, forms: [form], confirmed: () => this.#departures.ack(held), refused: instead });
+  }
 
   /** Has it come again without a failure. */
   #defer(held: HeldDelivery, delayMs: number, make: typeof hopCopy): void {
     const { ordered, maxDelayMs, retries } = this.#context;
-    if (ordered || (maxDelayMs === 0 && delayMs > 0)) {
+    const rest = (aside: boolean): void => {
       // The rest counts one more attempt, and this was none.
       held.attempt--;
-      this.#owner.rest(held, delayMs);
-    } else {
-      this.#copier.copy(held, retries, (context) => make(held, context, delayMs), this.#ack);
-    }
+      this.#owner.rest(held, delayMs, aside);
+    };
+    if (ordered || (maxDelayMs === 0 && delayMs > 0)) rest(false);
+    else
+      this.#copy(
+        held,
+        retries,
+        (context) => make(held, context, delayMs),
+        () => rest(true),
+      );
   }
 
   #fail(held: HeldDelivery, error: unknown, afterMs: number | undefined): void {
@@ -125,25 +159,90 @@ export class Aftermath {
     const delayMs = afterMs === undefined ? Math.min(retry.delayMs(held.attempt), LONGEST_MS) : wholeMs(afterMs);
     this.#counts.retried++;
     emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
-    if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs);
-    else this.#copier.copy(held, retries, (context) => retryCopy(held, context, delayMs), this.#ack);
+    if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs, false);
+    else {
+      const instead = (): void => this.#owner.rest(held, delayMs, true);
+      this.#copy(held, retries, (context) => retryCopy(held, context, delayMs), instead);
+    }
   }
 
   #deadLetter(held: HeldDelivery, reason: DeadLetterReason, error: unknown): void {
-    const { source, deadLetters, emit, sourceName } = this.#context;
     // What was not started this time counts the attempts before.
     const started = reason === "attempts" || reason === "rejected";
     const attempts = started ? held.attempt : held.attempt - 1;
-    this.#copier.copy(
-      held,
-      deadLetters,
-      (context) => deadLetterCopy(held, context, source, reason, attempts, error),
-      () => {
-        this.#counts.deadLettered++;
-        emit({ type: "dead-lettered", source: sourceName, id: held.incoming.id, reason, error });
-        this.#owner.ack(held);
-      },
+    held.state = "copying";
+    this.#bury(held, { origin: this.#context.source, reason, attempts, error }, 1);
+  }
+
+  /** By a copy, a smaller copy, the broker's own means; and where nothing takes it, it is parked. */
+  #bury(held: HeldDelivery, death: Death, tries: number): void {
+    const { deadLetters, adapter } = this.#context;
+    const { unreadable } = held.incoming;
+    if (unreadable !== undefined) {
+      this.#move(held, death, copyRefusal(unreadable), tries);
+      return;
+    }
+    const letter: CopyForm = (context) => deadLetterCopy(held, context, death);
+    const reduced: CopyForm = (context) => reducedCopy(deadLetterCopy(held, context, death), adapter.capabilities);
+    const barest: CopyForm = (context) => barestCopy(deadLetterCopy(held, context, death));
+    const confirmed = (): void => {
+      this.#buried(held, death);
+      this.#departures.ack(held);
+    };
+    const refused = (refusal: CopyRefusal): void => {
+      if (refusal.kind === "message") this.#move(held, death, refusal, tries);
+      else this.#park(held, death, refusal);
+    };
+    this.#copier.copy(held, { route: deadLetters, forms: [letter, reduced, barest], confirmed, refused }, tries);
+  }
+
+  /** By the broker's own means, if it has some. */
+  #move(held: HeldDelivery, death: Death, refusal: CopyRefusal, tries: number): void {
+    const { clock, maxDelayMs, adapter } = this.#context;
+    const letter = deadLetterCopy(held, { now: clock.now(), maxDelayMs }, death);
+    const moved = this.#departures.deadLetter(held, reducedCopy(letter, adapter.capabilities) ?? letter);
+    if (moved === undefined) {
+      this.#park(held, death, refusal);
+      return;
+    }
+    moved.then(
+      (result) => this.#moved(held, death, result, tries),
+      (cause: unknown) => this.#moved(held, death, { status: "unknown", cause }, tries),
     );
+  }
+
+  #moved(held: HeldDelivery, death: Death, result: DeadLetterResult, tries: number): void {
+    if (result.status === "settled" || result.status === "fenced") {
+      if (result.status === "settled") this.#buried(held, death);
+      else this.#counts.fenced++;
+      this.#departures.dropped(held);
+      return;
+    }
+    const { emit, sourceName } = this.#context;
+    const refusal = copyRefusal(result.status === "refused" ? result.error : result.cause);
+    emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error: refusal.error });
+    if (held.lost) this.#departures.dropped(held);
+    else if (result.status === "refused" || tries >= MOST_TRIES) this.#park(held, death, refusal);
+    else this.#copier.again(held, tries, () => this.#move(held, death, refusal, tries + 1));
+  }
+
+  #buried({ incoming: { id } }: HeldDelivery, { reason, error }: Death): void {
+    const { emit, sourceName } = this.#context;
+    this.#counts.deadLettered++;
+    emit({ type: "dead-lettered", source: sourceName, id, reason, error });
+    this.#parking.retry("not refused for what they are");
+  }
+
+  #park(held: HeldDelivery, death: Death, { kind, error: cause }: CopyRefusal): void {
+    const { emit, sourceName } = this.#context;
+    const { id } = held.incoming;
+    const error = new MessagingError(
+      cause.code,
+      `message ${id} of ${sourceName} is parked, unsettled on the broker: nothing takes it into the dead letters (${cause.message}). Mend that; it is tried again at long intervals, and at once after consumer.resume()`,
+      { cause },
+    );
+    if (held.state !== "parked") emit({ type: "parked", source: sourceName, id, reason: death.reason, error });
+    this.#owner.park(held, { kind, error }, () => this.#bury(held, death, MOST_TRIES));
   }
 }
 

@@ -54,7 +54,8 @@ export function isSuspect(held: HeldDelivery, limits: CrashLimits): boolean {
 
 /** Why a delivery is not given to the handler, if it is not. */
 export function obstacle(held: HeldDelivery, now: number, limits: CrashLimits, ordered: boolean): Verdict | undefined {
-  const { headers, redeliveries } = held.incoming;
+  const { headers, redeliveries, unreadable } = held.incoming;
+  if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
   if (expiresAt !== 0 && now >= expiresAt) {
     const error = new MessagingError("timeout", `it was not delivered by ${new Date(expiresAt).toISOString()}`);
@@ -62,15 +63,16 @@ export function obstacle(held: HeldDelivery, now: number, limits: CrashLimits, o
   }
   const dueAt = numberHeader(headers, HEADER.dueAt, 0);
   if (now < dueAt) return { kind: "early", delayMs: dueAt - now };
-  // In order nothing can be set apart; there the first that is not settled is the one that ran.
+  // In order nothing can be set apart; there the first that is not settled is the one that ran. What could not be moved to
+  // the suspects runs alone.
   const own = held.suspect
     ? redeliveries >= limits.deadFromApart
-    : ordered && held.first && redeliveries >= limits.deadFrom;
+    : (held.alone || (ordered && held.first)) && redeliveries >= limits.deadFrom;
   if (own) {
     const error = new MessagingError("rejected", `its consumer died ${redeliveries} times while handling it`);
     return { kind: "dead", reason: "crashed", error };
   }
-  if (!held.suspect && !ordered && isSuspect(held, limits)) return SUSPECT;
+  if (!held.suspect && !held.alone && !ordered && isSuspect(held, limits)) return SUSPECT;
   return undefined;
 }
 

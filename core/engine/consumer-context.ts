@@ -30,6 +30,7 @@ export interface ConsumerContext {
   readonly concurrency: number;
   readonly windowMessages: number;
   readonly windowBytes: number;
+  readonly maxParked: number;
   /** The longest delay in one hop; 0 where the adapter has no delay. */
   readonly maxDelayMs: number;
   readonly retries: Route;

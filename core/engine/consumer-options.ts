@@ -6,8 +6,9 @@ export const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_TIMEOUT_MS = 300_000;
 const DEFAULT_WINDOW_MESSAGES = 500;
 const DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024;
+const DEFAULT_MAX_PARKED = 100;
 
-export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "use"];
+export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "maxParked", "use"];
 
 /** Fills in the defaults, the broker's before the library's; throws `invalid` for what makes no sense. */
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
@@ -20,11 +21,13 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   const { messages = DEFAULT_WINDOW_MESSAGES, bytes = DEFAULT_WINDOW_BYTES } = window;
   checkInteger(`${where} { window.messages }`, messages, 1);
   checkInteger(`${where} { window.bytes }`, bytes, 1);
+  const maxParked = given.maxParked ?? defaults.maxParked ?? DEFAULT_MAX_PARKED;
+  checkInteger(`${where} { maxParked }`, maxParked, 0);
   const use = [...(defaults.use ?? []), ...(given.use ?? [])];
   if (!use.every((middleware) => typeof middleware === "function")) {
     throw new MessagingError("invalid", `${where} { use } takes middleware: functions from handler to handler`);
   }
   const delay = { ...defaults.retry?.delay, ...given.retry?.delay };
   const retry = { ...defaults.retry, ...given.retry, delay };
-  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, use, retry };
+  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, use, retry };
 }

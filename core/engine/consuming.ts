@@ -4,9 +4,11 @@ import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
+import { Apart } from "./apart.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import { Fifo } from "./fifo.ts";
+import type { CopyRefusal } from "./copy-refusal.ts";
+import { Departures } from "./departures.ts";
 import { Flow } from "./flow.ts";
 import { Handlers } from "./handlers.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
@@ -14,6 +16,7 @@ import { Holding } from "./holding.ts";
 import type { Intake, IntakeOwner } from "./intake.ts";
 import { type Intakes, openIntakes } from "./intakes.ts";
 import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
+import { Parking } from "./parking.ts";
 import { Quiet } from "./quiet.ts";
 
 export const DEFAULT_STOP_MS = 30_000;
@@ -28,8 +31,7 @@ const SETTLE_GRACE_MS = 5_000;
 export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   readonly #context: ConsumerContext;
   readonly #lanes: Lanes;
-  /** What came from the suspects starts at once, beside the concurrency: there is never more than one. */
-  readonly #suspects = new Fifo<HeldDelivery>();
+  readonly #apart = new Apart();
   readonly #held: Holding;
   readonly #handlers: Handlers;
   readonly #aftermath: Aftermath;
@@ -38,6 +40,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #state: "new" | "running" | "stopping" | "stopped" = "new";
   #paused = false;
   readonly #flow: Flow;
+  readonly #parking: Parking;
+  readonly #departures: Departures;
   #concurrency: number;
   #intakes: Intakes | undefined;
   #pumping = false;
@@ -47,14 +51,22 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   constructor(context: ConsumerContext) {
     this.#context = context;
-    this.#held = new Holding(context, (held) => this.#handlers.overrun(held));
+    this.#held = new Holding(
+      context,
+      () => this.#concurrency,
+      (held) => this.#handlers.overrun(held),
+    );
     this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
     this.#handlers = new Handlers(context, this.#counts, (held, verdict, aborted) =>
       this.#over(held, verdict, aborted),
     );
-    this.#aftermath = new Aftermath(context, this.#counts, this);
     this.#quiet = new Quiet(context.clock);
     this.#flow = new Flow(context);
+    this.#parking = new Parking(context, this.#flow);
+    const [lanes, held, parking, counts] = [this.#lanes, this.#held, this.#parking, this.#counts];
+    const [intakes, changed] = [() => this.#intakes, () => this.#pump()];
+    this.#departures = new Departures(context, { lanes, held, parking, counts, intakes, changed });
+    this.#aftermath = new Aftermath(context, { counts, parking, departures: this.#departures }, this);
     this.#concurrency = context.concurrency;
   }
 
@@ -85,13 +97,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       const intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
       if (this.#state === "stopped") {
         await intakes.close();
-        this.#forgetAll();
+        this.#departures.dropAll();
         return;
       }
       this.#intakes = intakes;
       this.#pump();
     } catch (error) {
-      this.#forgetAll();
+      this.#departures.dropAll();
       throw error;
     }
   }
@@ -108,7 +120,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   resume(): void {
     this.#paused = false;
+    this.retryParked();
     this.#pump();
+  }
+
+  /** Tries now what is parked. */
+  retryParked(): void {
+    this.#parking.retry("all");
   }
 
   setConcurrency(count: number): void {
@@ -141,6 +159,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       running: this.#handlers.running,
       waiting: this.#held.waiting(),
       unsettled: this.#held.size,
+      parked: this.#parking.size,
       ...this.#counts,
     };
   }
@@ -180,7 +199,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
    * original's among them. They are given time to leave.
    */
   #breathe(held: HeldDelivery): void {
-    this.#later(held, BREATH_MS, () => this.#suspects.push(held));
+    this.#later(held, BREATH_MS, () => this.#apart.addSuspect(held));
   }
 
   #lose(tokens: readonly unknown[] | "all", cause: MessagingError, suspect: boolean): void {
@@ -194,7 +213,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #recall(tokens: readonly unknown[], suspect: boolean): void {
     for (const held of this.#held.chosen(tokens, suspect)) {
       held.recalled = true;
-      if (held.state === "waiting" || held.state === "resting") this.#release(held);
+      if (held.isIdle) this.#departures.release(held);
     }
     this.#pump();
   }
@@ -210,7 +229,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     held.lost = true;
     held.abort(cause);
     // A handler, a copy or a settlement under way comes to its own end.
-    if (held.state === "waiting" || held.rest !== undefined) this.#drop(held);
+    if (held.state === "waiting" || held.rest !== undefined) this.#departures.drop(held);
   }
 
   /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
@@ -218,7 +237,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     const { key } = lost.incoming;
     if (!this.#context.ordered || key === undefined) return;
     for (const held of this.#held) {
-      if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence) this.#release(held);
+      if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence)
+        this.#departures.release(held);
     }
   }
 
@@ -253,9 +273,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #next(): HeldDelivery | undefined {
-    for (let suspect = this.#suspects.shift(); suspect !== undefined; suspect = this.#suspects.shift()) {
-      if (suspect.state === "waiting" && !suspect.lost) return suspect;
-    }
+    const apart = this.#apart.take(this.#handlers.running);
+    if (apart !== undefined || this.#apart.isReserved) return apart;
     if (this.#context.ordered && this.#held.suspicious) {
       // In order nothing can be set apart: one at a time while a suspect is held, each settled before the next starts.
       // Then what stands first after a death is what ran; otherwise one that is long done would be blamed for the next.
@@ -266,26 +285,50 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #over(held: HeldDelivery, verdict: Verdict, aborted: boolean): void {
+    this.#apart.ended(held);
     if (held.lost) {
       this.#counts.fenced++;
-      this.#drop(held);
+      this.#departures.drop(held);
     } else if (this.#state === "stopping" && aborted && verdict.kind === "failed") {
-      this.#release(held);
+      this.#departures.release(held);
     } else {
       this.#aftermath.apply(held, verdict);
     }
     this.#pump();
   }
 
-  rest(held: HeldDelivery, delayMs: number): void {
-    if (this.#state !== "running" || held.recalled) {
-      this.#release(held);
-      return;
-    }
+  rest(held: HeldDelivery, delayMs: number, aside: boolean): void {
+    if (!this.#keeps(held)) return;
+    if (aside) this.#held.setAside(held);
     this.#later(held, delayMs, () => {
+      this.#held.rejoin(held);
       held.attempt++;
       this.#lanes.again(held);
     });
+    this.#pump();
+  }
+
+  runAlone(held: HeldDelivery): void {
+    if (!this.#keeps(held)) return;
+    held.state = "waiting";
+    this.#apart.addAlone(held);
+    this.#pump();
+  }
+
+  park(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void {
+    if (!this.#keeps(held)) return;
+    held.state = "parked";
+    this.#held.setAside(held);
+    this.#parking.add(held, refusal, again);
+    this.#pump();
+  }
+
+  /** Whether it may stay here for another try; else it is given back. */
+  #keeps(held: HeldDelivery): boolean {
+    if (held.isLeaving) return false;
+    const kept = this.#state === "running" && !held.recalled;
+    if (!kept) this.#departures.release(held);
+    return kept;
   }
 
   #later(held: HeldDelivery, ms: number, wake: () => void): void {
@@ -300,66 +343,20 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   // Deliveries leave.
 
-  ack(held: HeldDelivery): void {
-    // A copy that was confirmed after its original had been given back.
-    if (held.state === "settling" || held.state === "settled") return;
-    if (held.lost) {
-      this.#counts.fenced++;
-      this.#drop(held);
-    } else {
-      this.#lanes.leave(held);
-      this.#intakes?.of(held).settle(held, "ack");
-    }
-    this.#pump();
-  }
-
-  #release(held: HeldDelivery): void {
-    held.cancelRest(this.#context.clock);
-    if (held.lost) {
-      this.#drop(held);
-      return;
-    }
-    this.#lanes.leave(held);
-    this.#intakes?.of(held).settle(held, "release");
-  }
-
   settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void {
-    if (result === "fenced") this.#counts.fenced++;
-    else if (action === "release") this.#counts.released++;
-    this.#forget(held);
-    this.#pump();
-  }
-
-  dropped(held: HeldDelivery): void {
-    this.#drop(held);
-    this.#pump();
-  }
-
-  #drop(held: HeldDelivery): void {
-    this.#lanes.leave(held);
-    this.#forget(held);
-  }
-
-  #forget(held: HeldDelivery): void {
-    held.cancelRest(this.#context.clock);
-    this.#held.remove(held, this.#concurrency);
-  }
-
-  #forgetAll(): void {
-    this.#lanes.drain();
-    for (const held of this.#held) this.#forget(held);
+    this.#departures.settled(held, action, result);
   }
 
   leased(intake: Intake): readonly HeldDelivery[] {
-    return this.#held.owned((held) => this.#intakes?.of(held) === intake);
+    return this.#departures.owned(intake);
   }
 
-  #window = (): number => (this.#paused ? 0 : this.#held.window(this.#concurrency));
+  #window = (): number => (this.#paused ? 0 : this.#held.window());
 
   #applyWindow(): void {
     if (this.#state !== "running") return;
     this.#intakes?.main.setWindow(this.#window());
-    this.#intakes?.suspects?.setWindow(this.#paused ? 0 : 1);
+    this.#intakes?.suspects?.setWindow(this.#paused ? 0 : this.#held.suspectsWindow);
   }
 
   #releaseWaiting(): void {
@@ -368,8 +365,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #giveBack(): void {
-    this.#suspects.clear();
-    for (const held of this.#held) if (held.state === "waiting" || held.state === "resting") this.#release(held);
+    this.#apart.clear();
+    this.#departures.releaseIdle();
   }
 
   async #drain(timeoutMs: number): Promise<void> {
@@ -387,7 +384,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     await this.#quiet.until(() => this.#held.size === 0, SETTLE_GRACE_MS);
     await this.#intakes?.close();
     this.#intakes = undefined;
-    this.#forgetAll();
+    this.#departures.dropAll();
     this.#handlers.clear();
     this.#state = "stopped";
   }
@@ -395,6 +392,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   /** Gives back what a handler or a copy would not let go of in time. */
   #leaveBehind(held: HeldDelivery): void {
     this.#handlers.leaveBehind(held);
-    if (held.state === "running" || held.state === "copying") this.#release(held);
+    if (held.state === "running" || held.state === "copying") this.#departures.release(held);
   }
 }

@@ -1,12 +1,28 @@
 import type { OutgoingMessage } from "../adapter.ts";
-import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyContext } from "./copies.ts";
+import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 import type { Route } from "./publishing.ts";
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
+/** So often a copy is tried whose refusals say nothing clear. */
+export const MOST_TRIES = 6;
+
+/** Makes a copy when its turn comes; undefined where it would be the one before once more. */
+export type CopyForm = (context: CopyContext) => OutgoingMessage | undefined;
+
+/** A copy to be made, and what follows. */
+export interface Copying {
+  readonly route: Route;
+  /** The copy and, where that is refused for what it is, smaller ones in turn. */
+  readonly forms: readonly CopyForm[];
+  /** The copy is confirmed. */
+  confirmed(): void;
+  /** No copy can be made for now; what becomes of the delivery is the caller's to say. */
+  refused(refusal: CopyRefusal): void;
+}
 
 /**
  * Makes copies of held deliveries. Until a copy is confirmed its original stays unsettled, however often it takes; so a
@@ -33,27 +49,49 @@ export class Copier {
     this.#stopped = true;
   }
 
-  /** `confirmed` is called once the copy stands; never if the consumer stopped before. */
-  copy(
-    held: HeldDelivery,
-    route: Route,
-    make: (context: CopyContext) => OutgoingMessage,
-    confirmed: (held: HeldDelivery) => void,
-    pauseMs = FIRST_PAUSE_MS,
-  ): void {
-    const { publishing, clock, maxDelayMs, emit, sourceName, random } = this.#context;
-    held.state = "copying";
-    const sent = publishing.sendCopy(route, make({ now: clock.now(), maxDelayMs }));
-    const fail = (cause: unknown): void => {
-      const error = isMessagingError(cause) ? cause : new MessagingError("rejected", "the copy failed", { cause });
-      emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error });
-      if (held.lost) this.#dropped(held);
-      else if (!this.#stopped) held.rest = clock.schedule(again, pauseMs * (1 + random.fraction()));
-    };
-    const again = (): void => {
-      held.rest = undefined;
-      if (!this.#stopped) this.copy(held, route, make, confirmed, Math.min(pauseMs * 2, LONGEST_PAUSE_MS));
-    };
-    sent.then(() => confirmed(held), fail);
+  /**
+   * One of `confirmed` and `refused` is called; neither if the delivery was lost, or the consumer stopped before. `tries`
+   * counts from 1: from {@link MOST_TRIES} on nothing is tried twice.
+   */
+  copy(held: HeldDelivery, copying: Copying, tries = 1): void {
+    this.#try(held, copying, 0, tries, undefined);
+  }
+
+  #try(held: HeldDelivery, copying: Copying, form: number, tries: number, before: CopyRefusal | undefined): void {
+    const { publishing, clock, maxDelayMs } = this.#context;
+    const make = copying.forms[form];
+    const message = make?.({ now: clock.now(), maxDelayMs });
+    if (message === undefined) {
+      if (make !== undefined) this.#try(held, copying, form + 1, tries, before);
+      else if (before !== undefined) copying.refused(before);
+      return;
+    }
+    publishing.sendCopy(copying.route, message).then(
+      () => copying.confirmed(),
+      (cause) => this.#failed(held, copying, form, tries, copyRefusal(cause)),
+    );
+  }
+
+  #failed(held: HeldDelivery, copying: Copying, form: number, tries: number, refusal: CopyRefusal): void {
+    const { emit, sourceName } = this.#context;
+    emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error: refusal.error });
+    if (held.lost) this.#dropped(held);
+    else if (this.#stopped) return;
+    else if (refusal.kind === "message") this.#try(held, copying, form + 1, tries, refusal);
+    else if (refusal.kind === "place" || tries >= MOST_TRIES) copying.refused(refusal);
+    else this.again(held, tries, () => this.#try(held, copying, form, tries + 1, undefined));
+  }
+
+  /** Tries something again after a pause that grows with the tries made. */
+  again(held: HeldDelivery, tries: number, run: () => void): void {
+    const { clock, random } = this.#context;
+    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS);
+    held.rest = clock.schedule(
+      () => {
+        held.rest = undefined;
+        if (!this.#stopped) run();
+      },
+      pauseMs * (1 + random.fraction()),
+    );
   }
 }

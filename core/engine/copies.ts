@@ -65,16 +65,19 @@ export function suspectCopy(held: HeldDelivery, context: CopyContext): OutgoingM
   return copy(held, context, 0, { [HEADER.attempts]: String(held.attempt - 1) });
 }
 
+/** Why and when a message ended, for its dead letter. */
+export interface Death {
+  readonly origin: WorkAddress;
+  readonly reason: DeadLetterReason;
+  /** How often a handler was started on it. */
+  readonly attempts: number;
+  readonly error: unknown;
+}
+
 /** The copy that stands in the dead letters and says why. */
-export function deadLetterCopy(
-  held: HeldDelivery,
-  context: CopyContext,
-  origin: WorkAddress,
-  reason: DeadLetterReason,
-  attempts: number,
-  error: unknown,
-): OutgoingMessage {
+export function deadLetterCopy(held: HeldDelivery, context: CopyContext, death: Death): OutgoingMessage {
   const now = new Date(context.now).toISOString();
+  const { origin, reason, attempts, error } = death;
   return copy(held, context, 0, {
     [HEADER.attempts]: undefined,
     [HEADER.firstFailedAt]: undefined,
@@ -86,6 +89,8 @@ export function deadLetterCopy(
     [HEADER.deadAttempts]: String(attempts),
     [HEADER.deadFirstAt]: held.firstFailedAt ?? now,
     [HEADER.deadLastAt]: now,
+    // Whoever sent it says nothing about where it is.
+    [HEADER.deadReference]: undefined,
   });
 }
 
@@ -99,6 +104,6 @@ function errorText(error: unknown): string {
 }
 
 /** Header values carry no control characters, lone surrogates or novels. */
-function clean(text: string): string {
-  return text.replace(CONTROLS, " ").slice(0, LONGEST_ERROR).toWellFormed();
+export function clean(text: string, longest = LONGEST_ERROR): string {
+  return text.replace(CONTROLS, " ").slice(0, longest).toWellFormed();
 }

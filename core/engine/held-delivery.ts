@@ -9,9 +9,9 @@ import type { Deadline, Expiring } from "./deadlines.ts";
 /**
  * Where a delivery stands:
  * `waiting` for a handler; `running`; `resting` until its next attempt in place; `copying` until its copy (to retry, the
- * suspects or the dead letters) is confirmed; `settling`; `settled`.
+ * suspects or the dead letters) is confirmed; `parked` until something takes its dead letter; `settling`; `settled`.
  */
-export type HeldState = "waiting" | "running" | "resting" | "copying" | "settling" | "settled";
+export type HeldState = "waiting" | "running" | "resting" | "copying" | "parked" | "settling" | "settled";
 
 /** A delivery that the engine holds, from the adapter's hand until it is settled or lost. */
 export class HeldDelivery implements Expiring {
@@ -32,9 +32,13 @@ export class HeldDelivery implements Expiring {
   recalled = false;
   /** Whether nothing else was held when it arrived: then it stands first in what is not settled. */
   readonly first: boolean;
+  /** Held beside the window, because the broker refuses its copies. */
+  aside = false;
+  /** It could not be moved to the suspects: it runs here, and nothing else runs beside it. */
+  alone = false;
   /** The attempt under way. */
   current: AttemptDelivery | undefined = undefined;
-  /** Wakes it for its next attempt in place. */
+  /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
   readonly #onExpire: (held: HeldDelivery) => void;
 
@@ -61,6 +65,16 @@ export class HeldDelivery implements Expiring {
 
   get bytes(): number {
     return this.incoming.body.length;
+  }
+
+  /** Whether nothing is done with it at present. */
+  get isIdle(): boolean {
+    return this.state === "waiting" || this.state === "resting" || this.state === "parked";
+  }
+
+  /** Whether its settlement is under way or answered. */
+  get isLeaving(): boolean {
+    return this.state === "settling" || this.state === "settled";
   }
 
   /** Aborts the attempt under way, if there is one. */

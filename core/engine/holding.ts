@@ -10,15 +10,23 @@ export class Holding {
   readonly limits: CrashLimits;
   readonly #held = new Set<HeldDelivery>();
   readonly #size: WindowSize;
+  readonly #concurrency: () => number;
   readonly #onExpire: (held: HeldDelivery) => void;
+  readonly #mostAside: { readonly messages: number; readonly bytes: number };
+  /** Of those that count in the window. */
   #bytes = 0;
+  #aside = 0;
+  #asideBytes = 0;
+  #suspectsAside = 0;
   #suspects = 0;
   #sequence = 0;
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
-  constructor(context: ConsumerContext, onExpire: (held: HeldDelivery) => void) {
+  constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: HeldDelivery) => void) {
+    this.#concurrency = concurrency;
     this.limits = crashLimits(context.retry.attempts, context.adapter.capabilities.lease.support !== "unsupported");
     this.#onExpire = onExpire;
+    this.#mostAside = { messages: context.maxParked, bytes: context.windowBytes };
     this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
   }
 
@@ -31,10 +39,10 @@ export class Holding {
     return this.#suspects > 0;
   }
 
-  /** The one that came first of all that are held. */
+  /** The one that came first of all that are held and not set aside. */
   get oldest(): HeldDelivery | undefined {
-    const [oldest] = this.#held;
-    return oldest;
+    for (const held of this.#held) if (!held.aside) return held;
+    return undefined;
   }
 
   [Symbol.iterator](): Iterator<HeldDelivery> {
@@ -70,7 +78,8 @@ export class Holding {
   }
 
   add(incoming: IncomingMessage, suspect: boolean): HeldDelivery {
-    const held = new HeldDelivery(incoming, this.#sequence++, suspect, this.#held.size === 0, this.#onExpire);
+    const first = this.#held.size === this.#aside;
+    const held = new HeldDelivery(incoming, this.#sequence++, suspect, first, this.#onExpire);
     this.#held.add(held);
     this.#bytes += held.bytes;
     this.#size.arrived(held.bytes);
@@ -79,17 +88,43 @@ export class Holding {
   }
 
   /** Lets go of one; a second call does nothing. */
-  remove(held: HeldDelivery, concurrency: number): void {
+  remove(held: HeldDelivery): void {
     if (!this.#held.delete(held)) return;
     held.state = "settled";
+    this.rejoin(held);
     this.#bytes -= held.bytes;
     if (!held.suspect && isSuspect(held, this.limits)) this.#suspects--;
-    this.#size.finished(concurrency);
+    this.#size.finished(this.#concurrency());
   }
 
-  /** The most deliveries to hold for so many handlers. */
-  window(concurrency: number): number {
-    return this.#size.size(concurrency, this.#bytes);
+  /** It no longer counts in the window, unless as many do not already as may. */
+  setAside(held: HeldDelivery): void {
+    const { messages, bytes } = this.#mostAside;
+    if (held.aside || this.#aside >= messages || this.#asideBytes + held.bytes > bytes) return;
+    this.#countAside(held, 1);
+  }
+
+  /** It counts in the window again. */
+  rejoin(held: HeldDelivery): void {
+    if (held.aside) this.#countAside(held, -1);
+  }
+
+  #countAside(held: HeldDelivery, by: 1 | -1): void {
+    held.aside = by > 0;
+    this.#aside += by;
+    this.#asideBytes += by * held.bytes;
+    this.#bytes -= by * held.bytes;
+    if (held.suspect) this.#suspectsAside += by;
+  }
+
+  /** The most deliveries to hold of the source. */
+  window(): number {
+    return this.#size.size(this.#concurrency(), this.#bytes) + this.#aside - this.#suspectsAside;
+  }
+
+  /** The most deliveries to hold of the suspects. */
+  get suspectsWindow(): number {
+    return 1 + this.#suspectsAside;
   }
 
   /** Handlers are free while keys that wait for their turn fill the window. */

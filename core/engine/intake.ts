@@ -1,4 +1,13 @@
-import type { Adapter, DeliverySink, ReceiveOptions, Receiver, Settlement, SettleResult } from "../adapter.ts";
+import type {
+  Adapter,
+  DeadLetterResult,
+  DeliverySink,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  Settlement,
+  SettleResult,
+} from "../adapter.ts";
 import type { Source } from "../address.ts";
 import type { Clock, Timer } from "../clock.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
@@ -64,6 +73,11 @@ export class Intake {
   settle(held: HeldDelivery, action: Settlement["action"]): void {
     held.state = "settling";
     this.#settler.settle(held, action);
+  }
+
+  /** Has the broker itself move it to the dead letters; undefined where the broker has no means for that. */
+  deadLetter(held: HeldDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
+    return this.#receiver.deadLetter?.(held.incoming.token, letter);
   }
 
   /** Resolves when every settlement was answered. */

@@ -32,6 +32,7 @@ const ENGINE_HEADERS: Readonly<Record<Exclude<keyof typeof HEADER, `dead${string
     pattern: WHOLE_NUMBER,
     description: "How often the message was sent back from the dead letters.",
   },
+  cut: { type: "string", description: "What of the message was cut so that a copy of it could be made." },
   replayRun: { type: "string", description: "The run that sent it back last." },
   editedFrom: { type: "string", description: "The id of the message that this is an edited copy of." },
   moves: {

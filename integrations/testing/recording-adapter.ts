@@ -48,7 +48,7 @@ export function recordingAdapter<Native>(
   prefix: string,
   recording: Recording,
 ): Adapter<Native> {
-  const { browse, rewind, remove } = inner;
+  const { browse, resolve, rewind, remove } = inner;
   const rename = renaming(prefix);
   return {
     name: inner.name,
@@ -77,6 +77,7 @@ export function recordingAdapter<Native>(
     depth: (of) => inner.depth(rename(of)),
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: (of) => browse.call(inner, rename(of)) }),
+    ...(resolve === undefined ? {} : { resolve: (of, letter) => resolve.call(inner, rename(of), letter) }),
     ...(rewind === undefined ? {} : { rewind: (of, to) => rewind.call(inner, rename(of), to) }),
     ...(remove === undefined ? {} : { remove: (topology) => remove.call(inner, renamedTopology(topology, rename)) }),
   };
@@ -186,7 +187,9 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
 
   /** The receiver as the engine sees it. */
   settlingWith(receiver: Receiver, closing: () => void): Receiver {
+    const { deadLetter } = receiver;
     return {
+      ...(deadLetter === undefined ? {} : { deadLetter: this.#moving(deadLetter.bind(receiver)) }),
       get leaseMs() {
         return receiver.leaseMs;
       },
@@ -202,6 +205,21 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
         await receiver.close();
         for (const token of [...this.#held.keys()]) this.#left(token, false);
       },
+    };
+  }
+
+  /** What the broker itself moves to the dead letters. */
+  #moving(deadLetter: NonNullable<Receiver["deadLetter"]>): NonNullable<Receiver["deadLetter"]> {
+    return async (token, letter) => {
+      const result = await deadLetter(token, letter);
+      if (result.status === "settled") {
+        const { clock, handlers, records } = this.#recording;
+        const work = workOf(this.#source);
+        handlers.take(addressName(work), letter.id);
+        records.addDead(work, letter, new Date(clock.now()));
+        this.#left(token, true);
+      } else if (result.status === "fenced") this.#left(token, false);
+      return result;
     };
   }
 

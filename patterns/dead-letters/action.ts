@@ -16,6 +16,8 @@ export interface Action {
   readonly batch: number;
   /** How many calls may be under way. */
   readonly concurrency: number;
+  /** The ids of messages that were begun with, where those are others than the dead letters' own. */
+  readonly begun?: ReadonlySet<string>;
   /** What dead letters have in common of which one is enough to be made safe. */
   sameness(letter: DeadLetter): string;
   /**

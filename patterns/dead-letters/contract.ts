@@ -76,6 +76,8 @@ export interface ReplayOptions {
   readonly maxReplays?: number;
   /** Sends an edited copy under an id of its own in the message's place. */
   readonly edit?: Edit;
+  /** Sends those back too that lost headers on their way to the dead letters (`Entry.cut`). Default false. */
+  readonly incomplete?: boolean;
   /** Breaks the planning off; the run has a signal of its own. */
   readonly signal?: AbortSignal;
 }
@@ -114,6 +116,8 @@ export interface EditOptions {
   readonly to?: Destination;
   /** Default 3. */
   readonly maxReplays?: number;
+  /** As {@link ReplayOptions.incomplete}. Default false. */
+  readonly incomplete?: boolean;
 }
 
 /** What became of one edited message. */

@@ -1,9 +1,11 @@
 import { createHash, type Hash } from "node:crypto";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { idTime } from "../../core/message-ids.ts";
-import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, numberHeader, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
 import { fingerprint } from "./fingerprint.ts";
 
+/** On a message whose headers were over the limits of a reader. */
+const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
@@ -69,6 +71,16 @@ export class DeadLetter {
 
   get editedFrom(): string | undefined {
     return this.#header(HEADER.editedFrom);
+  }
+
+  /** Where the message is stored that this one refers to; undefined where it is the message itself. */
+  get reference(): string | undefined {
+    return this.#header(HEADER.deadReference);
+  }
+
+  /** What the message lost on its way here, in words. */
+  get cut(): string | undefined {
+    return this.#header(HEADER.cut) ?? this.#header(HEADERS_NOT_READ);
   }
 
   /** Milliseconds since 1970. */

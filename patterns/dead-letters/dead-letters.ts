@@ -165,7 +165,7 @@ class SourceDeadLetters implements DeadLetters {
 
   async edit(id: string, edit: Edit, options: EditOptions = {}): Promise<Edited> {
     const where = this.#where("edit");
-    checkOptions(where, options, ["to", "maxReplays"]);
+    checkOptions(where, options, ["to", "maxReplays", "incomplete"]);
     if (typeof id !== "string" || id === "") throw new MessagingError("invalid", `${where} takes the id of an entry`);
     if (typeof edit !== "function") throw new MessagingError("invalid", `${where} takes a function of the body`);
     const filter: Filter = [{ field: "id", is: "=", value: id }];

@@ -18,13 +18,13 @@ export class DiscardAction implements Action {
   readonly batch = 100;
   readonly concurrency = 1;
   readonly #source: Source;
-  readonly #archive: Archive;
+  readonly #to: Archive;
   readonly #discarded: DiscardedBy;
   readonly #clock: Clock;
 
   constructor(source: Source, archive: Archive, discarded: DiscardedBy, clock: Clock) {
     this.#source = source;
-    this.#archive = archive;
+    this.#to = archive;
     this.#discarded = discarded;
     this.#clock = clock;
   }
@@ -35,15 +35,28 @@ export class DiscardAction implements Action {
   }
 
   async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
+    const together = letters.filter(({ reference }) => reference === undefined);
+    const outcome = together.length === 0 ? DONE : await this.#archive(together);
+    const outcomes: Outcome[] = [];
+    for (const letter of letters) {
+      // What is stored elsewhere was too large for here: one of those is in memory at a time.
+      outcomes.push(letter.reference === undefined ? outcome : await this.#archive([letter]));
+    }
+    return outcomes;
+  }
+
+  async #archive(letters: readonly DeadLetter[]): Promise<Outcome> {
+    let archived: readonly ArchivedEntry[];
     try {
-      await this.#archive.append(await Promise.all(letters.map((letter) => this.#archived(letter))));
-      return letters.map(() => DONE);
+      archived = await Promise.all(letters.map((letter) => this.#archived(letter)));
     } catch (cause) {
-      // Not `rejected`, which would be about one message.
-      const text = "the archive did not take what was to be discarded, and nothing of it was removed; see the cause";
-      const code = isMessagingError(cause) && cause.code !== "rejected" ? cause.code : "unconfirmed";
-      const error = new MessagingError(code, text, { cause });
-      return letters.map(() => ({ kind: "failed", error }));
+      return failed("what a dead letter refers to could not be read for the archive, and it was not removed", cause);
+    }
+    try {
+      await this.#to.append(archived);
+      return DONE;
+    } catch (cause) {
+      return failed("the archive did not take what was to be discarded, and nothing of it was removed", cause);
     }
   }
 
@@ -53,11 +66,17 @@ export class DiscardAction implements Action {
     const systemHeaders: Record<string, string> = Object.create(null);
     for (const name in headers) if (name.startsWith(SYSTEM_PREFIX)) systemHeaders[name] = headers[name] as string;
     return {
-      ...(await entryOf(letter, this.#source, Number.POSITIVE_INFINITY)),
+      ...(await entryOf(letter, this.#source, Number.POSITIVE_INFINITY, true)),
       archivedAt: new Date(this.#clock.now()).toISOString(),
       run,
       by: by ?? null,
       systemHeaders,
     };
   }
+}
+
+function failed(what: string, cause: unknown): Outcome {
+  // Not `rejected`, which would be about one message.
+  const code = isMessagingError(cause) && cause.code !== "rejected" ? cause.code : "unconfirmed";
+  return { kind: "failed", error: new MessagingError(code, `${what}; see the cause`, { cause }) };
 }

@@ -1,7 +1,9 @@
 import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "../../core/adapter.ts";
 import { readBody } from "../../core/engine/incoming.ts";
 import { userHeaders } from "../../core/system-headers.ts";
 import type { DeadLetter } from "./dead-letter.ts";
+import { isBeyondReading } from "./originals.ts";
 import type { Source } from "./source.ts";
 
 /** A body in JSON. */
@@ -44,6 +46,13 @@ export interface Entry extends EntryBody {
   readonly replayRun: string | null;
   /** The id of the message that this is an edited copy of. */
   readonly editedFrom: string | null;
+  /** What the message lost on its way here, as headers that were over the limits; null if nothing. */
+  readonly cut: string | null;
+  /**
+   * Where the message is stored, if this is only a reference to it; null where it is the message itself. Where a single one
+   * can be read there, its headers and its body are in this entry; else the body says what it refers to.
+   */
+  readonly reference: string | null;
   /** The fingerprint of its failure, as `groups` has it. */
   readonly group: string;
   /** The publisher's headers. */
@@ -55,10 +64,42 @@ export interface Entry extends EntryBody {
   readonly valid: boolean;
 }
 
-/** An entry with so much of its body. A promise only where the schema is asynchronous. */
-export function entryOf(letter: DeadLetter, source: Source, bodyBytes: number): Entry | Promise<Entry> {
-  const { message } = letter;
-  const known = {
+/**
+ * An entry with so much of its body. A promise only where the schema is asynchronous, or the message is elsewhere. That one
+ * rejects if `mustRead`, and the message could be read by another try; else what cannot be read is left out.
+ */
+export function entryOf(
+  letter: DeadLetter,
+  source: Source,
+  bodyBytes: number,
+  mustRead = false,
+): Entry | Promise<Entry> {
+  if (letter.reference === undefined) return entryWith(letter, letter.message, source, bodyBytes);
+  const itself = (): Entry => ({ ...known(letter, letter.message, bodyBytes), valid: false });
+  const read = source.originals.use(letter, (messages) => {
+    const [message, ...more] = messages;
+    return message === undefined || more.length > 0 ? itself() : entryWith(letter, message, source, bodyBytes);
+  });
+  return read.catch((error: unknown) => {
+    if (mustRead && !isBeyondReading(error)) throw error;
+    return itself();
+  });
+}
+
+/** The same with the content of a message that is at hand: the dead letter's own, or the one that it refers to. */
+export function entryWith(
+  letter: DeadLetter,
+  message: IncomingMessage,
+  source: Source,
+  bodyBytes: number,
+): Entry | Promise<Entry> {
+  const entry = known(letter, message, bodyBytes);
+  const valid = isValid({ message }, source);
+  return typeof valid === "boolean" ? { ...entry, valid } : valid.then((is) => ({ ...entry, valid: is }));
+}
+
+function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number): Omit<Entry, "valid"> {
+  return {
     id: letter.id,
     messageId: message.id,
     destination: letter.destination,
@@ -74,19 +115,19 @@ export function entryOf(letter: DeadLetter, source: Source, bodyBytes: number): 
     replays: letter.replays,
     replayRun: letter.replayRun ?? null,
     editedFrom: letter.editedFrom ?? null,
+    cut: letter.cut ?? null,
+    reference: letter.reference ?? null,
     group: letter.group,
     headers: userHeaders(message.headers),
     contentType: message.contentType ?? null,
     size: message.body.length,
     ...entryBody(message.body, bodyBytes),
   };
-  const valid = isValid(letter, source);
-  return typeof valid === "boolean" ? { ...known, valid } : valid.then((is) => ({ ...known, valid: is }));
 }
 
 /** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
 export function isValid(
-  { message }: DeadLetter,
+  { message }: Pick<DeadLetter, "message">,
   { codec, schema }: Pick<Source, "codec" | "schema">,
 ): boolean | Promise<boolean> {
   try {

@@ -1,9 +1,10 @@
-import { MessagingError } from "../../core/errors.ts";
-import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
+import type { IncomingMessage } from "../../core/adapter.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import { isValid } from "./entry.ts";
 import type { Look } from "./look.ts";
 import { comparePlaces, type Place, placeOf } from "./page.ts";
+import type { Source } from "./source.ts";
 import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
 
 /** Entries that were asked for and are not in a plan. */
@@ -42,9 +43,6 @@ export interface Plan extends Look {
   readonly entries: readonly string[];
 }
 
-/** On a message whose headers were over the limits of a reader. Sent back, it would go without them. */
-const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
-
 /** Gathers what a run selects. */
 export class Selection {
   readonly #places = new Map<string, Place>();
@@ -72,22 +70,59 @@ export class Selection {
   }
 }
 
-/** Why a dead letter is not to be sent back; undefined if nothing is against it. A promise only where the schema is asynchronous. */
+/** What keeps dead letters from being sent back. */
+export interface ReplayGuards {
+  readonly maxReplays: number;
+  readonly edited: boolean;
+  /** Whether those are sent back too that lost some of their headers. */
+  readonly incomplete: boolean;
+}
+
+/**
+ * Why a dead letter is not to be sent back; undefined if nothing is against it. A promise only where the schema is
+ * asynchronous, or the message is stored elsewhere.
+ */
 export function whyNotReplayed(
   letter: DeadLetter,
+  source: Source,
   target: Target,
-  { maxReplays, edited }: { readonly maxReplays: number; readonly edited: boolean },
+  { maxReplays, edited, incomplete }: ReplayGuards,
 ): string | undefined | Promise<string | undefined> {
   if (letter.replays >= maxReplays) return `sent back ${maxReplays} times already (maxReplays)`;
-  if (letter.message.headers[HEADERS_NOT_READ] !== undefined) {
-    return "its headers are over the limits and were not read; sent back, it would go without them";
+  if (letter.cut !== undefined && !incomplete) {
+    return "headers were cut, or were over the limits and not read; sent back, it would go without them (incomplete)";
   }
   // What an edit makes of the body is checked when it is made.
   if (edited) return undefined;
-  const refused = `the codec or the schema of ${target.name} does not take its body: it would fail again; edit or discard it`;
-  const valid = isValid(letter, target);
+  if (letter.reference !== undefined) {
+    return source.originals.use(letter, (messages) => whyNoneReplayed(messages, target)).catch(whyUnread);
+  }
+  return refusedBy(isValid(letter, target), target);
+}
+
+/** Of a batch each message is handled by itself, and those that are not valid come back by themselves. */
+function whyNoneReplayed(
+  messages: readonly IncomingMessage[],
+  target: Target,
+): string | undefined | Promise<string | undefined> {
+  const [message, ...more] = messages;
+  if (message === undefined || more.length > 0) return undefined;
+  return refusedBy(isValid({ message }, target), target);
+}
+
+function refusedBy(
+  valid: boolean | Promise<boolean>,
+  { name }: Target,
+): string | undefined | Promise<string | undefined> {
+  const refused = `the codec or the schema of ${name} does not take its body: it would fail again; edit or discard it`;
   if (typeof valid === "boolean") return valid ? undefined : refused;
   return valid.then((is) => (is ? undefined : refused));
+}
+
+function whyUnread(error: unknown): string {
+  const code = isMessagingError(error) ? error.code : "rejected";
+  if (code === "not-found") return "the message that it refers to is gone; discard it";
+  return `the message that it refers to cannot be read (${code})`;
 }
 
 /** A plan that was kept, read back. Throws `invalid` for what is none, or is another source's. */

@@ -43,16 +43,18 @@ export class Planner {
 
   /** `name` is what the audit calls it. */
   async replay(where: string, filter: Filter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
-    checkOptions(where, options, ["limit", "to", "maxReplays", "edit", "signal"]);
-    const { to, edit, maxReplays = DEFAULT_MAX_REPLAYS } = options;
+    checkOptions(where, options, ["limit", "to", "maxReplays", "edit", "incomplete", "signal"]);
+    const { to, edit, maxReplays = DEFAULT_MAX_REPLAYS, incomplete = false } = options;
     checkInteger(`${where} { maxReplays }`, maxReplays, 1);
     checkFunction(`${where} { edit }`, edit);
+    if (typeof incomplete !== "boolean")
+      throw new MessagingError("invalid", `${where} { incomplete } takes true or false`);
     const target = targetOf(this.#internals, this.#source, to);
     this.#internals.requireStarted(where);
     if (to !== undefined) await requireTarget(this.#internals, target);
-    const guards = { maxReplays, edited: edit !== undefined };
+    const guards = { maxReplays, edited: edit !== undefined, incomplete };
     const plan = await this.#plan("replay", filter, options, where, target, (letter) =>
-      whyNotReplayed(letter, target, guards),
+      whyNotReplayed(letter, this.#source, target, guards),
     );
     const action = new ReplayAction(this.#internals, this.#source, target, plan.run, edit);
     return this.#planned(plan, action, name);

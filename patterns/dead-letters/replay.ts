@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
-import type { OutgoingMessage } from "../../core/adapter.ts";
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Headers } from "../../core/delivery.ts";
 import { issuePath } from "../../core/engine/outgoing.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
-import type { DeadLetter } from "./dead-letter.ts";
-import { type Entry, entryOf } from "./entry.ts";
+import { DeadLetter } from "./dead-letter.ts";
+import { type Entry, entryWith } from "./entry.ts";
+import { isBeyondReading } from "./originals.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
 
@@ -21,6 +22,8 @@ export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
 export class ReplayAction implements Action {
   readonly batch = 1;
   readonly concurrency = 1_000;
+  /** Of the messages that dead letters refer to. */
+  readonly begun = new Set<string>();
   readonly #internals: BrokerInternals;
   readonly #source: Source;
   readonly #target: Target;
@@ -45,22 +48,56 @@ export class ReplayAction implements Action {
   }
 
   async #replay(letter: DeadLetter): Promise<Outcome> {
-    const { address, ordered } = this.#target;
     try {
       // Without an edit the message is handed over in this turn, so that the order of the calls is kept.
-      const edit = this.#edit;
-      const message = edit === undefined ? copyOf(letter, this.#run) : await this.#edited(letter, edit);
-      if (message === undefined) return LEFT;
-      await this.#internals.sendCopy(address, ordered, message);
-      return message.id === letter.message.id ? DONE : { kind: "done", sent: message.id };
+      return letter.reference === undefined ? await this.#send(letter) : await this.#sendReferred(letter);
     } catch (error) {
       return { kind: "failed", error: asMessagingError(error) };
     }
   }
 
-  async #edited(letter: DeadLetter, edit: Edit): Promise<OutgoingMessage | undefined> {
-    const entry = await entryOf(letter, this.#source, Number.POSITIVE_INFINITY);
-    const changed = await edit(this.#bodyOf(letter), entry);
+  /** What a dead letter refers to: the message, or those of a batch. */
+  async #sendReferred(letter: DeadLetter): Promise<Outcome> {
+    let isRead = false;
+    try {
+      return await this.#source.originals.use(letter, (messages) => {
+        isRead = true;
+        return this.#sendAll(letter, messages);
+      });
+    } catch (error) {
+      if (isRead || !isBeyondReading(error)) throw error;
+      // It is about this message only.
+      const text = `what entry ${letter.id} refers to, ${letter.reference}, cannot be read; see the cause`;
+      throw new MessagingError("invalid", text, { cause: error });
+    }
+  }
+
+  async #sendAll(letter: DeadLetter, messages: readonly IncomingMessage[]): Promise<Outcome> {
+    if (messages.length > 1 && this.#edit !== undefined) throw severalEdited(letter, messages.length);
+    for (const { id } of messages) this.begun.add(id);
+    const sent = await Promise.allSettled(
+      messages.map((message) => this.#send(new DeadLetter(message, letter.destination), letter)),
+    );
+    const outcomes = sent.map((one) => {
+      if (one.status === "rejected") throw one.reason;
+      return one.value;
+    });
+    return outcomes.length === 1 ? (outcomes[0] as Outcome) : DONE;
+  }
+
+  /** `entry` is what an edit is shown of it, if that is another dead letter: the one that refers to it. */
+  async #send(letter: DeadLetter, entry = letter): Promise<Outcome> {
+    const { address, ordered } = this.#target;
+    const edit = this.#edit;
+    const message = edit === undefined ? copyOf(letter, this.#run) : await this.#edited(letter, entry, edit);
+    if (message === undefined) return LEFT;
+    await this.#internals.sendCopy(address, ordered, message);
+    return message.id === letter.message.id ? DONE : { kind: "done", sent: message.id };
+  }
+
+  async #edited(letter: DeadLetter, entry: DeadLetter, edit: Edit): Promise<OutgoingMessage | undefined> {
+    const shown = await entryWith(entry, letter.message, this.#source, Number.POSITIVE_INFINITY);
+    const changed = await edit(this.#bodyOf(letter), shown);
     if (changed === undefined) return undefined;
     const { schema, codec, name } = this.#target;
     const result = await schema?.["~standard"].validate(changed);
@@ -86,6 +123,11 @@ export class ReplayAction implements Action {
   }
 }
 
+function severalEdited({ reference }: DeadLetter, count: number): MessagingError {
+  const text = `${reference} is a batch of ${count} messages, and an edit is of one; send them back, and edit what fails`;
+  return new MessagingError("invalid", text);
+}
+
 function asMessagingError(cause: unknown): MessagingError {
   if (isMessagingError(cause)) return cause;
   return new MessagingError("invalid", "the edit threw, or what it made cannot be encoded; see the cause", { cause });
@@ -104,6 +146,7 @@ const LAST_LIFE: Readonly<Record<string, undefined>> = Object.freeze({
   [HEADER.deadAttempts]: undefined,
   [HEADER.deadFirstAt]: undefined,
   [HEADER.deadLastAt]: undefined,
+  [HEADER.deadReference]: undefined,
 });
 
 /** The message as it was, with attempts and time to live beginning anew. */

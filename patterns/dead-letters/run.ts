@@ -143,7 +143,8 @@ export class Run {
   #watch(letter: DeadLetter): void {
     if (letter.replayRun !== this.#parts.plan.run) return;
     // What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now.
-    if (!this.#begun.has(letter.editedFrom ?? letter.message.id)) return;
+    const id = letter.editedFrom ?? letter.message.id;
+    if (!this.#begun.has(id) && this.#parts.action.begun?.has(id) !== true) return;
     this.#tally.sawAgain(letter);
     if (this.#ramp !== undefined && this.#tally.cameBack > this.#ramp.tolerate) this.#tally.stop("failed-again");
   }

@@ -4,6 +4,7 @@ import type { Codec } from "../../core/codec.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { checkName } from "../../core/names.ts";
+import { Originals } from "./originals.ts";
 
 /** A queue or a subscription whose dead letters are worked on. */
 export interface Source {
@@ -14,6 +15,8 @@ export interface Source {
   readonly ordered: boolean;
   readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
+  /** What those stand for that only refer to messages. */
+  readonly originals: Originals;
 }
 
 /** Throws `invalid` for what is neither a queue nor a topic with the name of a subscription. */
@@ -23,9 +26,11 @@ export function sourceOf(
   subscription: string | undefined,
 ): Source {
   const address = addressOf(destination, subscription);
+  const deadLetters = { kind: "dead-letters", of: address } as const;
   return {
     address,
-    deadLetters: { kind: "dead-letters", of: address },
+    deadLetters,
+    originals: new Originals(internals, deadLetters),
     name: addressName(address),
     ordered: destination.options.ordered === true,
     schema: destination.schema,

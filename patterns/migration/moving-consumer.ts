@@ -86,7 +86,7 @@ export class MovingConsumer implements Consumer {
 
   status(): ConsumerStatus {
     const all = [...this.#sides.values()].map((consumer) => consumer.status());
-    const sum = (name: "running" | "waiting" | "unsettled" | "started" | "succeeded" | Counted): number =>
+    const sum = (name: "running" | "waiting" | "unsettled" | "parked" | "started" | "succeeded" | Counted): number =>
       all.reduce((total, status) => total + status[name], 0);
     const active = all.filter(({ state }) => state !== "stopped" && state !== "new");
     const stalled = active.find(({ state }) => state === "stalled");
@@ -101,6 +101,7 @@ export class MovingConsumer implements Consumer {
       running: sum("running"),
       waiting: sum("waiting"),
       unsettled: sum("unsettled"),
+      parked: sum("parked"),
       started: sum("started"),
       succeeded: sum("succeeded"),
       failed: sum("failed"),

@@ -5,6 +5,7 @@ import { faults } from "./cases/faults.ts";
 import { flow } from "./cases/flow.ts";
 import { lifecycle } from "./cases/lifecycle.ts";
 import { order } from "./cases/order.ts";
+import { refusedCopies } from "./cases/refused-copies.ts";
 import { removalCase } from "./cases/removal.ts";
 import { retry } from "./cases/retry.ts";
 import { settlement } from "./cases/settlement.ts";
@@ -32,7 +33,7 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
   { title: "D order", cases: order },
   { title: "E flow", cases: flow },
   { title: "F lifecycle", cases: lifecycle },
-  { title: "G retry and dead letter", cases: retry },
+  { title: "G retry and dead letter", cases: [...retry, ...refusedCopies] },
   { title: "H faults", cases: faults },
   { title: "I tools", cases: [watchingCase, removalCase] },
 ];

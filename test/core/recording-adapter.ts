@@ -3,9 +3,11 @@ import {
   type Address,
   addressName,
   type Capabilities,
+  type DeadLetterResult,
   type DeliverySink,
   type Depth,
   type IncomingMessage,
+  type MessagingError,
   type OutgoingMessage,
   type ReceiveOptions,
   type Receiver,
@@ -53,6 +55,8 @@ export interface Opened {
   readonly options: ReceiveOptions;
   readonly sink: DeliverySink;
   readonly settled: { readonly token: unknown; readonly action: "ack" | "release" }[];
+  /** The window that was set last. */
+  window: number;
   closed: boolean;
 }
 
@@ -65,6 +69,10 @@ export class RecordingAdapter implements Adapter {
   readonly opened: Opened[] = [];
   /** Confirms at once unless this is set. */
   holds = false;
+  /** Why a message is refused; undefined for what is taken. */
+  refusal: ((to: Address, message: OutgoingMessage) => MessagingError | undefined) | undefined = undefined;
+  /** Moves messages to the dead letters by means of the broker, if it is set before anything is received. */
+  moves: ((token: unknown, letter: OutgoingMessage) => DeadLetterResult) | undefined = undefined;
   /** Fails to receive from what this names. */
   refuses: ((from: Source) => boolean) | undefined = undefined;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
@@ -89,16 +97,24 @@ export class RecordingAdapter implements Adapter {
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     this.handed.push({ to, batch, report });
-    if (!this.holds) for (const index of batch.keys()) report(index, { status: "confirmed" });
+    if (this.holds) return;
+    for (const [index, message] of batch.entries()) {
+      const error = this.refusal?.(to, message);
+      report(index, error === undefined ? { status: "confirmed" } : { status: "rejected", error });
+    }
   }
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink): Promise<Receiver> {
     if (this.refuses?.(from)) throw new Error("refused by the test");
-    const opened: Opened = { from, options, sink, settled: [], closed: false };
+    const opened: Opened = { from, options, sink, settled: [], window: options.window, closed: false };
     this.opened.push(opened);
+    const { moves } = this;
     return {
+      ...(moves === undefined ? {} : { deadLetter: async (token, letter) => moves(token, letter) }),
       leaseMs: undefined,
-      window: () => {},
+      window: (count) => {
+        opened.window = count;
+      },
       settle: async (batch) => {
         opened.settled.push(...batch);
         return batch.map(() => "settled" as const);

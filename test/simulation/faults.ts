@@ -1,3 +1,4 @@
+import type { MessagingErrorCode } from "../../core/index.ts";
 import type { Prng } from "./prng.ts";
 import type { Variant } from "./variant.ts";
 
@@ -6,8 +7,8 @@ export class Faults {
   readonly #prng: Prng;
   readonly #network: boolean;
   #healed = false;
-  /** Copies (to retry, suspects or dead letters) are refused while this is set. */
-  refusesCopies = false;
+  /** Copies (to retry, suspects or dead letters) are refused with this while it is set. */
+  refusesCopies: MessagingErrorCode | undefined = undefined;
 
   constructor(prng: Prng, variant: Variant) {
     this.#prng = prng;
@@ -16,7 +17,7 @@ export class Faults {
 
   heal(): void {
     this.#healed = true;
-    this.refusesCopies = false;
+    this.refusesCopies = undefined;
   }
 
   get #bad(): boolean {

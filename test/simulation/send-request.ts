@@ -68,9 +68,10 @@ export class SendRequest {
 
   #store(message: OutgoingMessage): SendResult {
     const copy = this.#to.kind === "dead-letters" || this.#to.kind === "suspects" || this.#to.kind === "subscription";
-    if (this.#faults.refuses() || (this.#faults.refusesCopies && copy)) {
+    const refused = this.#faults.refuses() ? "rejected" : copy ? this.#faults.refusesCopies : undefined;
+    if (refused !== undefined) {
       if (this.#broker.storesRefused) this.#broker.store(this.#to, message);
-      return { status: "rejected", error: new MessagingError("rejected", "refused by the simulation") };
+      return { status: "rejected", error: new MessagingError(refused, "refused by the simulation") };
     }
     const drop = this.#faults.drop();
     if (drop === "before") return unknown("dropped before it was stored");

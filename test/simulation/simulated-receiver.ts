@@ -1,11 +1,15 @@
 import {
+  type Address,
+  type DeadLetterResult,
   type DeliverySink,
   type DeliveryToken,
   type IncomingMessage,
   MessagingError,
+  type OutgoingMessage,
   type Receiver,
   type Settlement,
   type SettleResult,
+  type WorkAddress,
 } from "../../core/index.ts";
 import type { Place, SimulatedBroker, Standing, Taker } from "./simulated-broker.ts";
 
@@ -25,6 +29,7 @@ export interface ReceiverOptions {
   readonly lapsesTold: boolean;
   readonly acksUnanswered: boolean;
   readonly closeCounts: boolean;
+  readonly movesDeadLetters: boolean;
 }
 
 interface Holding {
@@ -37,6 +42,7 @@ interface Holding {
 /** One consumer of a place, over all its reconnects. */
 export class SimulatedReceiver implements Receiver, Taker {
   readonly leaseMs: number | undefined;
+  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
   readonly place: Place;
   readonly #broker: SimulatedBroker;
   readonly #link: Link;
@@ -63,6 +69,7 @@ export class SimulatedReceiver implements Receiver, Taker {
     this.#sink = sink;
     this.#options = options;
     this.leaseMs = options.leaseMs;
+    if (options.movesDeadLetters) this.deadLetter = (token, letter) => this.#move(token as Holding, letter);
   }
 
   get room(): number {
@@ -212,6 +219,23 @@ export class SimulatedReceiver implements Receiver, Taker {
     return "settled";
   }
 
+  /** The answer may be lost although the message was moved, and it may be moved after its process died. */
+  #move(holding: Holding, letter: OutgoingMessage): Promise<DeadLetterResult> {
+    return new Promise((resolve) => {
+      if (this.#link.dead) return;
+      const { connection } = this.#link;
+      this.#broker.time.schedule(() => {
+        const arrives = this.#link.dead || this.#link.connection === connection;
+        const moved = arrives && !holding.settled;
+        if (moved) {
+          this.#broker.store({ kind: "dead-letters", of: workOf(this.place.address) }, letter);
+          this.#settle({ token: holding, action: "ack" });
+        }
+        if (!this.#link.dead) resolve({ status: moved ? "settled" : "fenced" });
+      }, this.#link.latency());
+    });
+  }
+
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]> {
     return new Promise((resolve) => {
       if (this.#link.dead) return;
@@ -244,4 +268,10 @@ export class SimulatedReceiver implements Receiver, Taker {
       }, this.#link.latency());
     });
   }
+}
+
+function workOf(address: Address): WorkAddress {
+  if (address.kind === "suspects") return address.of;
+  if (address.kind === "queue" || address.kind === "subscription") return address;
+  throw new Error(`nothing is dead-lettered from ${address.kind}`);
 }

@@ -36,6 +36,9 @@ export interface Variant {
   readonly asyncSchema: boolean;
   /** Whether the broker hands what a consumer holds to others while it lives, as logs with consumer groups do. */
   readonly handsOver: boolean;
+  /** Whether the broker itself moves a message to the dead letters when it is told to. */
+  readonly movesDeadLetters: boolean;
+  readonly maxParked: number;
 }
 
 export function variantOf(seed: number): Variant {
@@ -80,5 +83,7 @@ export function variantOf(seed: number): Variant {
     asyncSchema: prng.chance(0.3),
     // Drawn apart, so that seeds which once failed go on to mean what they meant.
     handsOver: new Prng(`${seed}`).fork("hands over").chance(0.3),
+    movesDeadLetters: new Prng(`${seed}`).fork("moves dead letters").chance(0.5),
+    maxParked: new Prng(`${seed}`).fork("parks").pick([0, 2, 100]),
   };
 }

@@ -20,6 +20,8 @@ export class World {
   readonly variant: Variant;
   readonly #prng: Prng;
   readonly #faults: Faults;
+  /** Drawn apart, so that seeds which once failed go on to mean what they meant. */
+  readonly #refusals: Prng;
   readonly #destinations: Destinations;
   #generation = 0;
   #healed = false;
@@ -30,6 +32,7 @@ export class World {
   constructor(seed: number, variant: Variant, mutation: Mutation | undefined) {
     this.variant = variant;
     this.#prng = new Prng(`${seed}`).fork("world");
+    this.#refusals = new Prng(`${seed}`).fork("refusals");
     const ordered = [...(variant.queueOrdered ? SOURCES.queue : []), ...(variant.topicOrdered ? SOURCES.topic : [])];
     this.ledger = new Ledger(new Set(ordered), () => this.time.now);
     this.broker = new SimulatedBroker(
@@ -145,10 +148,10 @@ export class World {
         process.adapter.block(this.#prng.between(10, 10_000));
         break;
       case "refuse copies":
-        this.#faults.refusesCopies = true;
+        this.#faults.refusesCopies = this.#refusals.pick(["rejected", "too-large", "unauthorized"]);
         this.time.schedule(
           () => {
-            this.#faults.refusesCopies = false;
+            this.#faults.refusesCopies = undefined;
           },
           this.#prng.between(100, 10_000),
         );

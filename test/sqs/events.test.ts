@@ -92,7 +92,7 @@ describe("events", () => {
       Body: '{"n":1}',
       MessageAttributes,
     }));
-    feed.give("placed_-billing", bringing(...messages));
+    feed.give("placed_-_-billing", bringing(...messages));
     await eventually(() => handled.length === places.length);
     expect(consumer.status().filtered).toBe(0);
   });

@@ -199,6 +199,7 @@ export class LaneSender {
         return;
       case "divisible":
         if (lane.divide(isOfSize(error))) return;
+        if (isOfSize(error) && lane.squeeze(this.#settings.compression)) return;
         this.#refuse(lane, refusal(error as string, lane));
         return;
       case "refused":

@@ -20,6 +20,8 @@ interface Batch {
   attempts: number;
   /** Whether it may be stored. */
   isDoubtful: boolean;
+  /** Whether it goes compressed, whatever the producer's setting: as it is it was too large. */
+  isSqueezed: boolean;
 }
 
 /** Records to go together, apart from all others. */
@@ -113,12 +115,18 @@ export class Lane implements TopicPartition {
   /** The bytes of the batch to send now: the same as before, unless the identity is another. */
   encode(timestamp: number, compression: Compression): Buffer | Promise<Buffer> {
     this.#batch ??= this.#take(timestamp);
-    const { records, encoded, timestamp: since } = this.#batch;
+    const { records, encoded, timestamp: since, isSqueezed } = this.#batch;
     if (encoded !== undefined) return encoded;
     const { producerId, epoch } = this.#identity as ProducerIdentity;
     const bytes = encodeRecordBatch(
       records.map(({ record }) => record),
-      { producerId, epoch, firstSequence: this.#sequence, timestamp: since, compression },
+      {
+        producerId,
+        epoch,
+        firstSequence: this.#sequence,
+        timestamp: since,
+        compression: isSqueezed ? "gzip" : compression,
+      },
     );
     this.#batch.encoded = bytes;
     return bytes;
@@ -127,7 +135,7 @@ export class Lane implements TopicPartition {
   #take(timestamp: number): Batch {
     const { records, isDoubtful } = this.#pieces.shift() ?? { records: this.#takeFromQueue(), isDoubtful: false };
     const size = records.reduce((sum, record) => sum + record.size, 0);
-    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful };
+    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful, isSqueezed: false };
   }
 
   #takeFromQueue(): PendingRecord[] {
@@ -175,6 +183,16 @@ export class Lane implements TopicPartition {
     );
     if (isTooLarge) this.#mostBytes = Math.max(LEAST_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
     this.drop();
+    return true;
+  }
+
+  /** Has the batch, which was too large as it is, go once more, compressed; false if it was compressed already. */
+  squeeze(compression: Compression): boolean {
+    const batch = this.#batch;
+    if (batch === undefined || batch.isSqueezed || compression !== "none") return false;
+    batch.isSqueezed = true;
+    // Other bytes under the same sequence number: what was too large is stored nowhere.
+    batch.encoded = undefined;
     return true;
   }
 

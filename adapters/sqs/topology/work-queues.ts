@@ -29,14 +29,13 @@ export class WorkQueues {
       return undefined;
     }
     const wanted = dead === undefined ? undefined : redrivePolicy(dead.arn, this.#maxReceives);
-    const apart: Address[] = fifo ? [] : [{ kind: "suspects", of }];
-    const [queue] = await Promise.all([
-      declare(of, wanted === undefined ? {} : { RedrivePolicy: wanted }),
-      ...apart.map((address) => declare(address)),
-    ]);
-    if (queue !== undefined && wanted !== undefined) {
-      await problems.collect(checkRedrive(this.#queues, of, queue, wanted, create));
+    const addresses: Address[] = fifo ? [of] : [of, { kind: "suspects", of }];
+    const attributes = wanted === undefined ? {} : { RedrivePolicy: wanted };
+    const standing = await Promise.all(addresses.map((address) => declare(address, attributes)));
+    for (const [index, queue] of standing.entries()) {
+      if (queue === undefined || wanted === undefined) continue;
+      await problems.collect(checkRedrive(this.#queues, addresses[index] as Address, queue, wanted, create));
     }
-    return queue;
+    return standing[0];
   }
 }

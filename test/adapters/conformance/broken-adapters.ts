@@ -40,6 +40,15 @@ export const losesDeadLetters: Breakage = (inner) =>
     },
   });
 
+/** Says that the broker moved a message to the dead letters, and only removes it. */
+export const losesWhatIsMoved: Breakage = (inner) =>
+  changesReceivers(inner, (receiver) => ({
+    async deadLetter(token) {
+      await receiver.settle([{ token, action: "ack" }]);
+      return { status: "settled" };
+    },
+  }));
+
 export const confirmsBeforeStoring: Breakage = (inner) =>
   delegate(inner, {
     send(to, batch, report) {

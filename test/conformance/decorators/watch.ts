@@ -20,6 +20,8 @@ export class Traffic {
   readonly natives = new Set<unknown>();
   /** Ids acked, in order, as far as the broker took it. */
   readonly acked: string[] = [];
+  /** Ids that the broker itself moved to the dead letters. */
+  readonly moved: string[] = [];
   /** Ids given back. */
   readonly released: string[] = [];
   /** Ids that the adapter said were lost, or that were settled too late. */
@@ -100,7 +102,18 @@ function watchReceiver(
   settled: Set<DeliveryToken>,
   onAck: (id: string) => void,
 ): Receiver {
+  const { deadLetter } = receiver;
+  const move: Receiver["deadLetter"] = async (token, letter) => {
+    const result = await deadLetter?.call(receiver, token, letter);
+    if (result?.status === "settled") traffic.moved.push(letter.id);
+    if (result?.status === "settled" || result?.status === "fenced") {
+      traffic.unsettled.delete(token);
+      settled.add(token);
+    }
+    return result ?? { status: "unknown", cause: new Error("it cannot move") };
+  };
   return {
+    ...(deadLetter === undefined ? {} : { deadLetter: move }),
     leaseMs: receiver.leaseMs,
     window: (count) => receiver.window(count),
     async settle(batch) {

@@ -1,5 +1,6 @@
-import { AT } from "../../../adapters/kafka/records/layout.ts";
-import { decodeNow, valuesOf } from "../records/batches.ts";
+import { gunzipSync } from "node:zlib";
+import { AT, COMPRESSION_BITS, LENGTH_COVERS_FROM } from "../../../adapters/kafka/records/layout.ts";
+import { decodeNow, valuesOf, withChecksum } from "../records/batches.ts";
 
 /** How many batches of a producer a broker knows again. */
 const REMEMBERED = 5;
@@ -32,7 +33,7 @@ export class FakePartition {
   append(batch: Buffer, mostBytes: number): Appended {
     this.received.push(Buffer.from(batch));
     if (batch.length > mostBytes) return { error: "MESSAGE_TOO_LARGE", offset: -1 };
-    const { records, unreadable } = decodeNow(batch);
+    const { records, unreadable } = decodeNow(inflated(batch));
     if (unreadable !== undefined) return { error: "CORRUPT_MESSAGE", offset: -1 };
     const values = valuesOf(records).map(String);
     if (values.some((value) => value.startsWith("invalid"))) return { error: "INVALID_RECORD", offset: -1 };
@@ -65,4 +66,13 @@ export class FakePartition {
   pretend(producerId: bigint, last: number): void {
     this.#producers.set(producerId, { epoch: 0, batches: [{ first: last, last, offset: 0 }] });
   }
+}
+
+/** The batch as it was before it was compressed by gzip. */
+function inflated(batch: Buffer): Buffer {
+  if ((batch.readInt16BE(AT.attributes) & COMPRESSION_BITS) !== 1) return batch;
+  const plain = Buffer.concat([batch.subarray(0, AT.records), gunzipSync(batch.subarray(AT.records))]);
+  plain.writeInt16BE(0, AT.attributes);
+  plain.writeInt32BE(plain.length - LENGTH_COVERS_FROM, AT.length);
+  return withChecksum(plain);
 }

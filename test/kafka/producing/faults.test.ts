@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
 import { sequenceAfter } from "../../../adapters/kafka/producing/lane.ts";
 import { AT } from "../../../adapters/kafka/records/layout.ts";
@@ -161,11 +162,12 @@ test("sequence numbers count on, and begin anew behind the greatest", async () =
   expect(sequenceAfter(2 ** 31 - 2, 5)).toBe(3);
 });
 
-test("a batch that is too large is halved until it fits, a single record rejected, in order", async () => {
+test("a batch that is too large is halved until it fits, a single record compressed or rejected, in order", async () => {
   const { cluster, topic, partition, send, settled, outcomes } = await openScripted([]);
   topic.mostBytes = 5_000;
   const values = numbered("v", 40).map((value) => value.padEnd(1_000, "."));
-  values[17] = "large".padEnd(9_000, ".");
+  values[17] = `large ${randomBytes(9_000).toString("hex")}`;
+  values[23] = "large as well".padEnd(9_000, ".");
   send("t", values);
   await settled(values);
   const expected = values.map((_, index) => (index === 17 ? "rejected too-large" : "confirmed"));

@@ -2,15 +2,19 @@ import { stringifyEntry } from "anybroker/dead-letters";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { memory } from "../../../adapters/memory/index.ts";
 import { HEADER, jsonCodec } from "../../../core/index.ts";
 import { DeadLetter } from "../../../patterns/dead-letters/dead-letter.ts";
 import { entryBody, entryOf } from "../../../patterns/dead-letters/entry.ts";
+import { Originals } from "../../../patterns/dead-letters/originals.ts";
 import { incomingDeadLetter } from "./letters.ts";
 
 const address = { kind: "queue", name: "orders" } as const;
+const of = { kind: "dead-letters", of: address } as const;
 const source = {
   address,
-  deadLetters: { kind: "dead-letters", of: address },
+  deadLetters: of,
+  originals: new Originals({ adapter: memory() }, of),
   name: "orders",
   ordered: false,
   codec: jsonCodec(),

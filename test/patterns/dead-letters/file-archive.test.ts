@@ -23,6 +23,8 @@ const entry = (id: string, body = "{}"): ArchivedEntry => ({
   replays: 0,
   replayRun: null,
   editedFrom: null,
+  cut: null,
+  reference: null,
   group: "0",
   headers: {},
   contentType: null,

@@ -44,6 +44,8 @@ export function readingCases(grounds: () => Grounds): void {
       replays: 0,
       replayRun: null,
       editedFrom: null,
+      cut: null,
+      reference: null,
       group: expect.stringMatching(/^[0-9a-f]{12}$/),
       headers,
       contentType: "application/json",

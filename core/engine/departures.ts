@@ -1,0 +1,103 @@
+import type { DeadLetterResult, OutgoingMessage, Settlement, SettleResult } from "../adapter.ts";
+import type { Counts } from "./aftermath.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+import type { Holding } from "./holding.ts";
+import type { Intake } from "./intake.ts";
+import type { Intakes } from "./intakes.ts";
+import type { Lanes } from "./lanes.ts";
+import type { Parking } from "./parking.ts";
+
+/** What deliveries leave behind when they go. */
+export interface DeparturesParts {
+  readonly lanes: Lanes;
+  readonly held: Holding;
+  readonly parking: Parking;
+  readonly counts: Counts;
+  /** Where they came in; undefined while nothing is open. */
+  readonly intakes: () => Intakes | undefined;
+  /** Something left, or is about to. */
+  readonly changed: () => void;
+}
+
+/** The ways in which deliveries leave a consumer: settled, given back, moved by the broker, or lost. */
+export class Departures {
+  readonly #context: Pick<ConsumerContext, "clock">;
+  readonly #parts: DeparturesParts;
+
+  constructor(context: Pick<ConsumerContext, "clock">, parts: DeparturesParts) {
+    this.#context = context;
+    this.#parts = parts;
+  }
+
+  /** Done with, here: the broker may forget it. */
+  ack(held: HeldDelivery): void {
+    // A copy that was confirmed after its original had been given back.
+    if (held.isLeaving) return;
+    if (held.lost) {
+      this.#parts.counts.fenced++;
+      this.drop(held);
+    } else {
+      this.#parts.lanes.leave(held);
+      this.#parts.intakes()?.of(held).settle(held, "ack");
+    }
+    this.#parts.changed();
+  }
+
+  /** There is nothing left to settle: it was lost meanwhile, or the broker has moved it. */
+  dropped(held: HeldDelivery): void {
+    this.drop(held);
+    this.#parts.changed();
+  }
+
+  release(held: HeldDelivery): void {
+    if (held.isLeaving) return;
+    held.cancelRest(this.#context.clock);
+    if (held.lost) {
+      this.drop(held);
+      return;
+    }
+    this.#parts.lanes.leave(held);
+    this.#parts.intakes()?.of(held).settle(held, "release");
+  }
+
+  /** Gives back everything that nothing is done with at present. */
+  releaseIdle(): void {
+    for (const held of this.#parts.held) if (held.isIdle) this.release(held);
+  }
+
+  /** A settlement was answered. */
+  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void {
+    if (result === "fenced") this.#parts.counts.fenced++;
+    else if (action === "release") this.#parts.counts.released++;
+    this.#forget(held);
+    this.#parts.changed();
+  }
+
+  /** Has the broker move it to the dead letters; undefined where it cannot. */
+  deadLetter(held: HeldDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
+    return this.#parts.intakes()?.of(held).deadLetter(held, letter);
+  }
+
+  /** It is settled already, or lost. */
+  drop(held: HeldDelivery): void {
+    this.#parts.lanes.leave(held);
+    this.#forget(held);
+  }
+
+  dropAll(): void {
+    this.#parts.lanes.drain();
+    for (const held of this.#parts.held) this.#forget(held);
+  }
+
+  /** What came by an intake and is still ours to settle. */
+  owned(intake: Intake): readonly HeldDelivery[] {
+    return this.#parts.held.owned((held) => this.#parts.intakes()?.of(held) === intake);
+  }
+
+  #forget(held: HeldDelivery): void {
+    held.cancelRest(this.#context.clock);
+    this.#parts.parking.remove(held);
+    this.#parts.held.remove(held);
+  }
+}

@@ -1,0 +1,64 @@
+import type { ConsumerContext } from "./consumer-context.ts";
+import type { CopyRefusal } from "./copy-refusal.ts";
+import type { Flow } from "./flow.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+
+const FIRST_PAUSE_MS = 30_000;
+const LONGEST_PAUSE_MS = 600_000;
+
+interface Parked {
+  readonly refusal: CopyRefusal;
+  readonly pauseMs: number;
+  readonly again: () => void;
+}
+
+/**
+ * Deliveries whose dead letter nothing takes. Each is tried again at growing intervals, and all at once when something
+ * suggests that it may go now.
+ */
+export class Parking {
+  readonly #context: Pick<ConsumerContext, "clock" | "random">;
+  readonly #flow: Flow;
+  readonly #parked = new Map<HeldDelivery, Parked>();
+
+  constructor(context: Pick<ConsumerContext, "clock" | "random">, flow: Flow) {
+    this.#context = context;
+    this.#flow = flow;
+  }
+
+  get size(): number {
+    return this.#parked.size;
+  }
+
+  /** Parks one, or parks it again after a try that failed. */
+  add(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void {
+    const before = this.#parked.get(held);
+    const pauseMs = before === undefined ? FIRST_PAUSE_MS : Math.min(before.pauseMs * 2, LONGEST_PAUSE_MS);
+    const parked = { refusal, pauseMs, again };
+    this.#parked.set(held, parked);
+    this.#flow.parked(refusal.error);
+    const { clock, random } = this.#context;
+    held.rest = clock.schedule(() => this.#retry(held, parked), pauseMs * (1 + random.fraction()));
+  }
+
+  /** Tries now what waits for its next try: all of it, or only what was not refused for what it is. */
+  retry(which: "all" | "not refused for what they are"): void {
+    for (const [held, parked] of [...this.#parked]) {
+      if (held.rest === undefined || (which !== "all" && parked.refusal.kind === "message")) continue;
+      held.cancelRest(this.#context.clock);
+      this.#retry(held, parked);
+    }
+  }
+
+  /** It is settled, given back or lost. One that is not parked is no error. */
+  remove(held: HeldDelivery): void {
+    if (!this.#parked.delete(held)) return;
+    const last = [...this.#parked.values()].at(-1);
+    this.#flow.parked(last?.refusal.error);
+  }
+
+  #retry(held: HeldDelivery, { again }: Parked): void {
+    held.rest = undefined;
+    again();
+  }
+}

@@ -1,0 +1,59 @@
+import { expect } from "vitest";
+import {
+  type Address,
+  type BrokerEvent,
+  type BrokerOptions,
+  createBroker,
+  MessagingError,
+  type MessagingErrorCode,
+  type OutgoingMessage,
+} from "../../core/index.ts";
+import { Prng } from "../simulation/prng.ts";
+import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
+import { RecordingAdapter } from "./recording-adapter.ts";
+
+export const HOUR_MS = 3_600_000;
+
+/** Headers as a broker hands them in. */
+export function headers(own: Record<string, string>): Record<string, string> {
+  return Object.assign(Object.create(null), own);
+}
+
+/** A broker whose adapter refuses what a test says. */
+export function refusingWorld(options: BrokerOptions = {}) {
+  const time = new VirtualTime();
+  const clock = new ProcessClock(time);
+  const adapter = new RecordingAdapter();
+  const events: BrokerEvent[] = [];
+  const broker = createBroker(adapter, {
+    clock,
+    random: new Prng("refused copies"),
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  /** Refuses everything that is sent to an address of this kind. */
+  const refuse = (kind: Address["kind"], code: MessagingErrorCode): void => {
+    adapter.refusal = (to) => (to.kind === kind ? new MessagingError(code, "refused by the test") : undefined);
+  };
+  const sentTo = (kind: Address["kind"]): OutgoingMessage[] =>
+    adapter.handed.filter(({ to }) => to.kind === kind).flatMap(({ batch }) => batch);
+  const opened = (kind: "queue" | "suspects" = "queue") => {
+    const found = adapter.opened.findLast(({ from }) => from.kind === kind);
+    if (found === undefined) throw new Error(`nothing was opened of kind ${kind}`);
+    return found;
+  };
+  const until = async (what: string, condition: () => boolean, withinMs = HOUR_MS): Promise<void> => {
+    expect(await time.until(condition, time.now + withinMs), what).toBe(true);
+  };
+  const pass = (ms: number): Promise<boolean> => time.until(() => false, time.now + ms);
+  const finish = async (promise: Promise<unknown>): Promise<void> => {
+    let done = false;
+    promise.finally(() => {
+      done = true;
+    });
+    await until("it to end", () => done);
+    await promise;
+  };
+  const eventsOf = (type: BrokerEvent["type"]) => events.filter((event) => event.type === type);
+  return { time, clock, adapter, broker, refuse, sentTo, opened, until, pass, finish, eventsOf };
+}
