@@ -45,7 +45,9 @@ export async function watchTopic(
     for (const remove of removals.splice(0).reverse()) await remove();
   };
   try {
-    const QueueName = `${underPrefix(prefix, `anybroker-tail-${randomUUID().slice(0, 8)}`)}${place.fifo ? FIFO : ""}`;
+    // No destination's name ends in a single `_`.
+    const own = underPrefix(prefix, `anybroker-tail-${randomUUID().slice(0, 8)}_`);
+    const QueueName = own + (place.fifo ? FIFO : "");
     const fifo: Record<string, string> = place.fifo ? { FifoQueue: "true" } : {};
     const Attributes = { MessageRetentionPeriod: RETENTION_SECONDS, ...fifo };
     const { QueueUrl = "" } = await sqs.send(new CreateQueueCommand({ QueueName, Attributes }));

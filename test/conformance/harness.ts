@@ -32,6 +32,8 @@ export interface Harness {
    * at all: a handler must be able to run longer than this.
    */
   readonly sessionMs?: number;
+  /** An adapter of whose broker a consumer may hold a delivery no longer than so many milliseconds, where there is a limit. */
+  readonly holding?: { readonly longestMs: number; adapter(): Adapter };
   /**
    * For how long the broker may hand messages to a consumer that died without a word, and count that against them, in
    * milliseconds, where it does so at all.

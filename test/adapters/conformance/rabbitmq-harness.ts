@@ -5,6 +5,8 @@ import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
 const PATIENCE_MS = 120_000;
+/** Long enough that a machine that is busy with other things gives back in time what is held for so long. */
+const CONSUMER_TIMEOUT_MS = 10_000;
 
 /** RabbitMQ under the conformance suite, in a virtual host that is there by the time the first case runs. */
 export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost): Harness {
@@ -14,6 +16,10 @@ export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost
     name: "rabbitmq",
     patienceMs: PATIENCE_MS,
     adapter: () => rabbitmq(options()),
+    holding: {
+      longestMs: CONSUMER_TIMEOUT_MS,
+      adapter: () => rabbitmq({ ...options(), consumerTimeoutMs: CONSUMER_TIMEOUT_MS }),
+    },
     get namePrefix() {
       return host().namePrefix;
     },

@@ -81,6 +81,7 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [releasesInsteadOfAcking, "23a", /is not empty|duplicates where/],
   [saysSettledAlways, "11b", /a second ack/],
   [extendsNothing, "14", /duplicates where|was started again/],
+  [extendsNothing, "17b", /the attempts of the message|before it was due|began (where|while)/],
   [ignoresFilters, "10a", /handled and never published there/],
   [filtersCopies, "10c", /every copy to be handled/],
   [filtersInSilence, "10c", /what waited to be handled or counted/],
@@ -93,7 +94,8 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
 /** A sound or broken in-process broker. Leases only where they are what is tried: they need a machine that keeps up. */
 function harness(breakage: Breakage, number: string): Harness {
   const space = memorySpace();
-  const leases = number === "14" ? { leaseMs: breakage === sound ? LEASE_MS : 300 } : {};
+  const leased = number === "14" || number === "17b";
+  const leases = leased ? { leaseMs: breakage === sound ? LEASE_MS : 300 } : {};
   // Broken ones use up all of it. Case 29 waits through pauses of the engine between the tries at a copy.
   const patienceMs = breakage === sound ? PATIENCE_MS : number === "29" ? 10_000 : 4_000;
   return { name: breakage.name, adapter: () => breakage(memory({ space, ...leases })), patienceMs };
@@ -172,7 +174,7 @@ describe("what is declared unsupported is refused, and reported so", () => {
     };
     return { ...delegate(inner), capabilities };
   };
-  for (const number of ["K2", "K3", "K4", "K5", "K6", "10a", "16", "17", "18"]) {
+  for (const number of ["K2", "K3", "K4", "K5", "K6", "10a", "16", "17a", "17b", "18"]) {
     test(`case ${number}`, async () => {
       const { report, error } = await runCase({ name: "poor", adapter }, caseOf(number), SEED);
       expect(error).toBeUndefined();

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Delivery } from "../../../core/index.ts";
+import { type Delivery, retry as retryLater } from "../../../core/index.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { watch } from "../decorators/watch.ts";
 import { judgeClean } from "../judge.ts";
 import { callers, mustSucceed, send } from "../publishing.ts";
 import { supports } from "../refusals.ts";
@@ -89,6 +90,46 @@ async function orderUnderRetry(context: CaseContext): Promise<void> {
   assert.deepEqual([...new Set(failures)], [0, 1, 2, 3, 4], "a later message failed before an earlier one");
 }
 
+/** Between two attempts of a message lies more time than the broker lets anybody hold one without doing something for it. */
+async function longRest(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const { holding, sessionMs = 0 } = context.harness;
+  const watched = watch(holding?.adapter() ?? context.harness.adapter());
+  const traffic = watched.traffic(steps.name);
+  const restMs = (): number => Math.ceil(1.5 * Math.max(holding?.longestMs ?? 0, sessionMs, traffic.leaseMs ?? 0, 400));
+  const check = new OrderCheck();
+  const attempts: number[] = [];
+  let dueAt = 0;
+  let earlyMs = 0;
+  const handler = (step: Step, { attempt }: Delivery): ReturnType<typeof retryLater> | undefined => {
+    check.begin(step);
+    const rests = step.key === "resting" && step.n === 0;
+    if (rests) attempts.push(attempt);
+    check.end(step, !rests || attempts.length > 1);
+    if (!rests) return;
+    earlyMs = dueAt - performance.now();
+    if (attempts.length > 1) return;
+    dueAt = performance.now() + restMs();
+    return retryLater({ afterMs: restMs() });
+  };
+  const broker = await context.started({}, (one) => one.consume(steps, handler, { concurrency: 4 }), watched.adapter);
+  const sendKey = async (key: string, count: number): Promise<void> => {
+    const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  };
+  await sendKey("resting", 5);
+  await context.until("the first attempt", () => attempts.length > 0);
+  await sendKey("other", 10);
+  await context.until("the other key to pass", () => check.finished("other") === 10);
+  assert.equal(check.finished("resting"), 0, "a key did not wait for its own");
+  await context.until("the rest to end", () => check.finished("resting") === 5, restMs() + context.patienceMs);
+  assert.deepEqual(attempts, [1, 2], "the attempts of the message that rested");
+  assert.ok(earlyMs <= 0, `it came ${earlyMs.toFixed(1)} ms before it was due`);
+  await judgeClean(context, broker, steps);
+  assert.deepEqual(check.violations, []);
+}
+
 async function hotKey(context: CaseContext): Promise<void> {
   if (!(await supports(context, "order"))) return;
   const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
@@ -118,6 +159,7 @@ async function hotKey(context: CaseContext): Promise<void> {
 
 export const order: readonly ConformanceCase[] = [
   { number: "16", title: "per-key order with several consumers, with mixed handler times", run: perKeyOrder },
-  { number: "17", title: "order under retry: a key waits for its own, others pass", run: orderUnderRetry },
+  { number: "17a", title: "order under retry: a key waits for its own, others pass", run: orderUnderRetry },
+  { number: "17b", title: "a rest that is longer than a delivery may be held", run: longRest },
   { number: "18", title: "a hot key does not stall the rest", run: hotKey },
 ];
