@@ -47,6 +47,8 @@ export interface Harness {
   readonly withoutSupplementaryCharacters?: string;
   /** Why an event that no subscription takes is kept or confirmed, where the broker cannot tell. */
   readonly cannotTellUnroutable?: string;
+  /** Why a body of any size cannot be moved to the dead letters without a copy: it is parked then. */
+  readonly withoutOwnDeadLettering?: string;
   /** Why there is no native message, where the adapter stands on no client library. */
   readonly noNative?: string;
   /**
