@@ -13,6 +13,8 @@ export interface Progress {
   readonly deaths: readonly number[];
   /** What is finished from `offset` on. */
   readonly finished: OffsetSet;
+  /** Dead letters refer to records from here on, which are finished and must stay; undefined where none do. */
+  readonly kept?: number | undefined;
 }
 
 /**
@@ -24,7 +26,8 @@ export const MOST_AHEAD = 10_000;
 const MOST_DEATHS = 64;
 
 const MARK = "anybroker:1:";
-const FORMAT = /^anybroker:1:([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})$/;
+const FORMAT =
+  /^anybroker:1:([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
 /** Nothing finished above the offset, and nothing in doubt. */
 export function beginning(offset: number): Progress {
@@ -35,12 +38,13 @@ export function beginning(offset: number): Progress {
  * The metadata to commit beside the offset. At most 2,500 characters, whatever the progress: Kafka takes 4,096 bytes.
  * Offsets finished too far above the first unfinished one are left out; see {@link MOST_AHEAD}.
  */
-export function encodeProgress({ offset, reach, deaths, finished }: Progress): string {
+export function encodeProgress({ offset, reach, deaths, finished, kept }: Progress): string {
   const above = (bound: number): string => (bound - offset).toString(36);
   const bounds = deaths.slice(-MOST_DEATHS).map(above);
   const bits = finished.bits.subarray(0, MOST_AHEAD / 8);
   const { buffer, byteOffset, length } = bits;
-  return `${MARK}${above(reach)}:${bounds}:${Buffer.from(buffer, byteOffset, length).toString("base64url")}`;
+  const ending = kept === undefined ? "" : `:${above(kept)}`;
+  return `${MARK}${above(reach)}:${bounds}:${Buffer.from(buffer, byteOffset, length).toString("base64url")}${ending}`;
 }
 
 /**
@@ -48,7 +52,7 @@ export function encodeProgress({ offset, reach, deaths, finished }: Progress): s
  * from the offset on is to be done, and nothing is in doubt. Never throws.
  */
 export function decodeProgress(offset: number, metadata: string): Progress {
-  const [, reach, deaths, bits] = FORMAT.exec(metadata) ?? [];
+  const [, reach, deaths, bits, kept] = FORMAT.exec(metadata) ?? [];
   if (reach === undefined || deaths === undefined || bits === undefined) return beginning(offset);
   const bound = (text: string): number => offset + Number.parseInt(text, 36);
   const bounds = deaths === "" ? [] : deaths.split(",").map(bound);
@@ -58,7 +62,13 @@ export function decodeProgress(offset: number, metadata: string): Progress {
     reach: bound(reach),
     deaths: bounds.sort((one, other) => one - other),
     finished: new OffsetSet(offset, Buffer.from(bits, "base64url")),
+    ...(kept === undefined ? {} : { kept: Math.max(bound(kept), 0) }),
   };
+}
+
+/** Everything before it may be deleted, as far as a group is concerned that committed this. */
+export function trimmableTo(offset: number, metadata: string): number {
+  return Math.min(offset, decodeProgress(offset, metadata).kept ?? offset);
 }
 
 /** Whether metadata is in our own form, so that it ought to be readable. */

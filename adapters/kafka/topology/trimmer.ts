@@ -1,5 +1,6 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
+import { trimmableTo } from "../consuming/progress.ts";
 import type { PartitionOffset, TopicPartition } from "../port.ts";
 
 /** How often to trim. */
@@ -22,8 +23,9 @@ interface Grown extends TopicPartition {
 }
 
 /**
- * Deletes what is handled from the topics that hold work: everything before the offsets committed. Each process does so
- * for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
+ * Deletes what is handled from the topics that hold work: everything before the offsets committed, and before the records
+ * that dead letters refer to. Each process does so for the partitions that it consumes; nobody waits for it, and it only
+ * ever lags behind.
  */
 export class Trimmer {
   readonly #cluster: Cluster;
@@ -91,7 +93,9 @@ export class Trimmer {
     try {
       // Asked anew: of a topic that was deleted and made again, nothing that was handled before counts.
       const committed = await this.#cluster.committed(group, places);
-      const handled = committed.filter(({ offset }) => offset > 0);
+      const handled = committed
+        .map(({ offset, metadata, ...place }) => ({ ...place, offset: trimmableTo(offset, metadata) }))
+        .filter(({ offset }) => offset > 0);
       if (handled.length > 0 && !this.#isClosed) await this.#cluster.deleteRecords(handled);
     } catch (error) {
       // Anything else may go well when more is handled.

@@ -9,6 +9,7 @@ import {
   isReadable,
   MOST_AHEAD,
   type Progress,
+  trimmableTo,
   withDeath,
 } from "../../../adapters/kafka/consuming/progress.ts";
 
@@ -21,8 +22,9 @@ const progresses = fc
     reach: fc.nat(20_000),
     deaths: fc.array(fc.nat(30_000), { maxLength: 64 }),
     finished: fc.array(fc.nat(MOST_AHEAD - 1), { maxLength: 300 }),
+    kept: fc.option(fc.nat(2 ** 31 - 1), { nil: undefined }),
   })
-  .map(({ offset, reach, deaths, finished }): Progress => {
+  .map(({ offset, reach, deaths, finished, kept }): Progress => {
     return {
       offset,
       reach: offset + reach,
@@ -31,11 +33,12 @@ const progresses = fc
         offset,
         finished.map((above) => offset + above),
       ),
+      kept: kept === undefined ? undefined : Math.min(kept, offset + reach),
     };
   });
 
-function plain({ offset, reach, deaths, finished }: Progress): unknown {
-  return { offset, reach, deaths: [...deaths], finished: [...finished] };
+function plain({ offset, reach, deaths, finished, kept }: Progress): unknown {
+  return { offset, reach, deaths: [...deaths], finished: [...finished], kept };
 }
 
 describe("progress beside a committed offset", () => {
@@ -49,6 +52,16 @@ describe("progress beside a committed offset", () => {
     );
   });
 
+  it("says how far what is finished may be deleted", () => {
+    fc.assert(
+      fc.property(progresses, (progress) => {
+        const to = trimmableTo(progress.offset, encodeProgress(progress));
+        expect(to).toBe(Math.min(progress.offset, progress.kept ?? progress.offset));
+      }),
+    );
+    expect(trimmableTo(7, "of somebody else")).toBe(7);
+  });
+
   it("fits what Kafka takes, however much there is of it", () => {
     const offset = Number.MAX_SAFE_INTEGER - 2 ** 50;
     const every = Array.from({ length: 3 * MOST_AHEAD }, (_, index) => offset + index);
@@ -57,6 +70,7 @@ describe("progress beside a committed offset", () => {
       reach: offset + 2 ** 49,
       deaths: Array.from({ length: 500 }, (_, index) => offset + 2 ** 49 + index),
       finished: OffsetSet.of(offset, every),
+      kept: 0,
     };
     const metadata = encodeProgress(progress);
     expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MOST_BYTES);
