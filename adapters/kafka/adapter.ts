@@ -105,6 +105,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
     yield* await this.#session.use(async (session) => session.browse(of));
   }
 
+  resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
+    return this.#session.use((session) => session.resolve(of, letter));
+  }
+
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
   }

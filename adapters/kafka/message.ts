@@ -98,6 +98,7 @@ export function incomingRecord(
     body: value ?? Buffer.alloc(0),
     contentType: contentTypeOf(wire),
     redeliveries,
+    ...(record.unreadable === undefined ? undefined : { unreadable: record.unreadable.error }),
     native: record instanceof ReadRecord ? record : nativeRecord(topic, partition, record),
   };
 }

@@ -1,5 +1,6 @@
 import type { Clock, Random } from "../../core/clock.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/contract.ts";
+import type { RecordDecoder } from "./consuming/fetcher-parts.ts";
 import { openConsumer } from "./consuming/open-consumer.ts";
 import { type Log, PARTITION, PartitionLog } from "./dead-letters/index.ts";
 import type { GroupMember, MemberOwner } from "./group/contract.ts";
@@ -14,7 +15,12 @@ const LAST_COMMIT_MS = 10_000;
 
 type OpeningSettings = Pick<
   Settings,
-  "sessionTimeoutMs" | "drainTimeoutMs" | "requestTimeoutMs" | "reconnectFirstMs" | "reconnectMaxMs"
+  | "sessionTimeoutMs"
+  | "drainTimeoutMs"
+  | "requestTimeoutMs"
+  | "reconnectFirstMs"
+  | "reconnectMaxMs"
+  | "maxInflatedBytes"
 >;
 
 /** Opens what reads, each over connections of its own: a group's answers may take as long as its slowest member. */
@@ -24,6 +30,7 @@ export class Openings {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #trimmer: Trimmer | undefined;
+  readonly #decode: RecordDecoder;
 
   /** With a trimmer, what is handled is deleted where it is nobody else's. */
   constructor(
@@ -38,6 +45,8 @@ export class Openings {
     this.#clock = clock;
     this.#random = random;
     this.#trimmer = trimmer;
+    const { maxInflatedBytes } = settings;
+    this.#decode = (bytes, options) => decodeRecords(bytes, { ...options, limits: { maxInflatedBytes } });
   }
 
   consumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer> {
@@ -45,7 +54,7 @@ export class Openings {
     return openConsumer(
       {
         client: this.#client,
-        decode: decodeRecords,
+        decode: this.#decode,
         clock: this.#clock,
         random: this.#random,
         retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
@@ -85,7 +94,7 @@ export class Openings {
   log(at: TopicPartition): Log {
     return new PartitionLog(at, {
       connection: this.#client.connection(),
-      decode: decodeRecords,
+      decode: this.#decode,
       clock: this.#clock,
       patienceMs: this.#settings.requestTimeoutMs,
     });

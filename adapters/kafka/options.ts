@@ -3,6 +3,7 @@ import { MessagingError } from "../../core/errors.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 import { parseBrokers } from "./bootstrap.ts";
 import type { Compression } from "./records/contract.ts";
+import { DEFAULT_LIMITS } from "./records/limits.ts";
 import { type KafkaSasl, resolveSasl } from "./sasl.ts";
 
 /** How to reach Kafka and what to ask of it. Everything but `brokers` has a default. */
@@ -81,6 +82,15 @@ export interface KafkaOptions {
    * `conflict`. Default 917,504 (896 KiB), which is what fits where Kafka's own limit was left alone.
    */
   readonly maxMessageBytes?: number;
+  /**
+   * What is done with a batch of records that cannot be read, because it inflates to more than `maxInflatedBytes`, is
+   * compressed in a way that nothing here knows, or is no batch of records although its checksum is right: `dead-letter`
+   * goes on behind it, and leaves a dead letter that refers to it; `stop` stops the partition, which the consumer's status
+   * says, until it can be read. Default `dead-letter`.
+   */
+  readonly unreadable?: "dead-letter" | "stop";
+  /** The most bytes that a batch may inflate to. Default 67,108,864 (64 MiB). */
+  readonly maxInflatedBytes?: number;
 }
 
 /** How record batches can be compressed. */
@@ -111,6 +121,8 @@ export interface Settings {
   readonly trim: KafkaTrim;
   readonly compression: KafkaCompression;
   readonly maxMessageBytes: number;
+  readonly unreadable: "dead-letter" | "stop";
+  readonly maxInflatedBytes: number;
 }
 
 const WHERE = "kafka()";
@@ -131,8 +143,11 @@ const OPTIONS = [
   "trim",
   "compression",
   "maxMessageBytes",
+  "unreadable",
+  "maxInflatedBytes",
 ];
 const TRIMS: readonly string[] = ["shared", "exclusive", "never"] satisfies KafkaTrim[];
+const UNREADABLE: readonly string[] = ["dead-letter", "stop"];
 const COMPRESSIONS: readonly string[] = ["none", "gzip", "snappy", "lz4", "zstd"] satisfies KafkaCompression[];
 /** Set by anybroker itself, or by an option. */
 const OWN_CONFIGURATION = [
@@ -145,6 +160,8 @@ const OWN_CONFIGURATION = [
 ];
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 const DAY_MS = 24 * 60 * 60 * 1000;
+/** What a single Buffer can hold on every supported Node.js. */
+const LARGEST_BUFFER = 2 ** 32;
 const MOST_MESSAGE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MESSAGE_BYTES = 896 * 1024;
 /** For key, headers and what the format adds, so that the default with it is 1 MiB, just under Kafka's own limit. */
@@ -179,9 +196,12 @@ export function resolveOptions(options: KafkaOptions): Settings {
     trim: options.trim ?? "shared",
     compression: options.compression ?? "none",
     maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MESSAGE_BYTES,
+    unreadable: options.unreadable ?? "dead-letter",
+    maxInflatedBytes: options.maxInflatedBytes ?? DEFAULT_LIMITS.maxInflatedBytes,
   };
   checkNumbers(settings);
   checkChoice("trim", settings.trim, TRIMS);
+  checkChoice("unreadable", settings.unreadable, UNREADABLE);
   checkChoice("compression", settings.compression, COMPRESSIONS);
   return settings;
 }
@@ -202,6 +222,7 @@ function checkNumbers(settings: Settings): void {
     ["replicationFactor", settings.replicationFactor ?? 1, 1, 2 ** 15 - 1],
     ["retentionMs", settings.retentionMs === -1 ? 1 : settings.retentionMs, 1, Number.MAX_SAFE_INTEGER],
     ["maxMessageBytes", settings.maxMessageBytes, 1, MOST_MESSAGE_BYTES],
+    ["maxInflatedBytes", settings.maxInflatedBytes, 1, LARGEST_BUFFER],
   ];
   for (const [name, value, least, most] of bounds) checkInteger(`${WHERE} { ${name} }`, value, least, most);
 }

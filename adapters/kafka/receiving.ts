@@ -1,11 +1,18 @@
-import type { DeliverySink, ReceiveOptions, Receiver } from "../../core/adapter.ts";
-import type { Source } from "../../core/address.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendResult,
+} from "../../core/adapter.ts";
+import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
 import type { Cluster } from "./cluster.ts";
-import type { ConsumerOptions, HeldRecord, RecordSink } from "./consuming/contract.ts";
-import { receiveDeadLetters } from "./dead-letters/index.ts";
+import type { ConsumerOptions, HeldRecord, RecordConsumer, RecordSink } from "./consuming/contract.ts";
+import { lowestReferences, receiveDeadLetters, referenceTo, referringLetter } from "./dead-letters/index.ts";
 import { Notices } from "./delays/notices.ts";
 import type { Forwarders } from "./forwarders.ts";
 import { incoming, type KafkaRecord, routingKeyOf } from "./message.ts";
@@ -13,6 +20,7 @@ import { groupName, topicName, topicsOf } from "./names.ts";
 import type { Openings } from "./openings.ts";
 import type { Producer } from "./producing/contract.ts";
 import type { LogRecord } from "./records/contract.ts";
+import type { Sender } from "./sender.ts";
 
 /** What receiving takes of the adapter around it. */
 export interface ReceivingHost {
@@ -20,6 +28,9 @@ export interface ReceivingHost {
   readonly openings: Openings;
   readonly forwarders: Forwarders;
   readonly producer: Producer;
+  readonly sender: Sender;
+  /** Whether a partition goes on behind what cannot be read, which is dead-lettered. */
+  readonly passesUnreadable: boolean;
   readonly clock: Clock;
   readonly random: Random;
   notice(error: MessagingError): void;
@@ -48,13 +59,39 @@ export async function openReceiver(
     const parts = { producer, clock, random, openLog, join, ...isWanted };
     return new OpenReceiver(host, await receiveDeadLetters(parts, window, records));
   }
-  const consumer = await host.openings.consumer(consumerOptions(from, options, sink), records);
-  return new OpenReceiver(host, consumer, host.forwarders.run(from));
+  const deadLetters = { kind: "dead-letters", of: from.kind === "suspects" ? from.of : from } as const;
+  const consumer = await host.openings.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
+  const filter = options.subscription?.filter;
+  const moving: Receiver["deadLetter"] = (token, letter) =>
+    moveByReference(host.sender, consumer, deadLetters, token as HeldRecord, letter, filter);
+  return new OpenReceiver(host, consumer, host.forwarders.run(from), moving);
+}
+
+/** Writes a dead letter that refers to the record, which stays in its log, and then counts the record as finished. */
+async function moveByReference(
+  sender: Sender,
+  consumer: RecordConsumer,
+  to: DeadLettersAddress,
+  held: HeldRecord,
+  letter: OutgoingMessage,
+  filter: string | undefined,
+): Promise<DeadLetterResult> {
+  const end = consumer.keep(held);
+  if (end === undefined) return { status: "fenced" };
+  const referring = referringLetter(letter, referenceTo(held, filter));
+  const result = await new Promise<SendResult>((resolve) => sender.send(to, [referring], (_, one) => resolve(one)));
+  end();
+  if (result.status === "rejected") return { status: "refused", error: result.error };
+  if (result.status === "unknown") return result;
+  const [status = "fenced"] = await consumer.settle([{ token: held, action: "ack" }]);
+  return { status };
 }
 
 /** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
 function consumerOptions(
+  { openings, passesUnreadable }: ReceivingHost,
   from: Source,
+  deadLetters: DeadLettersAddress,
   { window, ordered, subscription }: ReceiveOptions,
   sink: Pick<DeliverySink, "filtered">,
 ): ConsumerOptions {
@@ -65,6 +102,8 @@ function consumerOptions(
     window,
     windowPer: "consumer",
     singly: ordered,
+    deliversUnreadable: passesUnreadable,
+    references: () => lowestReferences(openings.deadLetters(topicName(deadLetters))),
   } as const;
   if (filter === undefined || filter === "#") return every;
   const own = topicName(from);
@@ -111,8 +150,15 @@ class OpenReceiver implements Receiver {
   readonly #host: Pick<ReceivingHost, "closed">;
   readonly #inner: Receiver;
   readonly #end: (() => Promise<void>) | undefined;
+  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
 
-  constructor(host: Pick<ReceivingHost, "closed">, inner: Receiver, end?: () => Promise<void>) {
+  constructor(
+    host: Pick<ReceivingHost, "closed">,
+    inner: Receiver,
+    end?: () => Promise<void>,
+    deadLetter?: Receiver["deadLetter"],
+  ) {
+    if (deadLetter !== undefined) this.deadLetter = deadLetter;
     this.#host = host;
     this.#inner = inner;
     this.#end = end;

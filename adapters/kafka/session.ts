@@ -32,6 +32,7 @@ import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/producer.ts";
 import { openReceiver, type ReceivingHost } from "./receiving.ts";
+import { resolveReference } from "./resolving.ts";
 import { Restoring } from "./restoring.ts";
 import { Sender } from "./sender.ts";
 import { lag } from "./topology/depth.ts";
@@ -96,6 +97,8 @@ export class Session {
         notice,
       }),
       producer,
+      sender: this.#sender,
+      passesUnreadable: settings.unreadable === "dead-letter",
       clock,
       random,
       notice,
@@ -162,6 +165,10 @@ export class Session {
 
   browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
     return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+  }
+
+  resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
+    return resolveReference(this.#receiving.openings, of, letter);
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {

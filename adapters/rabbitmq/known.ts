@@ -106,7 +106,9 @@ export class KnownThings {
   }
 
   async #makeAgain(thing: Thing, gone: MessagingError): Promise<void> {
-    const couldAsk = await this.#restore();
+    let couldAsk = await this.#restore();
+    // One that was under way may have come by before it vanished.
+    if (couldAsk && !this.#standing.has(thing)) couldAsk = await this.#restore();
     if (this.#standing.has(thing)) return;
     throw couldAsk
       ? gone

@@ -28,6 +28,8 @@ export const kafkaUrl = brokerUrl<KafkaOptions>({
     trim: choice<KafkaTrim>("shared", "exclusive", "never"),
     compression: choice<KafkaCompression>("none", "gzip", "snappy", "lz4", "zstd"),
     maxMessageBytes: integer(1, 64 * 1024 * 1024),
+    unreadable: choice<NonNullable<KafkaOptions["unreadable"]>>("dead-letter", "stop"),
+    maxInflatedBytes: integer(1, 2 ** 32),
     brokers: elsewhere("they are the hosts of the URL, with commas between them"),
   },
   read({ scheme, username, password, hosts, path }, { sasl, ...given }, refuse) {

@@ -4,11 +4,13 @@ import { HEADER, headerBytes, numberHeader, userHeaders, withHeaders } from "../
 
 /**
  * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
- * of a time to live goes on. Throws `too-large` for what the other broker does not take.
+ * of a time to live goes on. Throws `too-large` for what the other broker does not take, and why for what nobody could read.
  */
 export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priorities: number): OutgoingMessage {
   const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = incoming;
   const { capabilities, name } = to.adapter;
+  // Its body is not here: a copy would be of nothing.
+  if (incoming.unreadable !== undefined) throw incoming.unreadable;
   refuseLarge(incoming, to);
   const now = to.clock.now();
   const delayMs = Math.max(numberHeader(incoming.headers, HEADER.dueAt, 0) - now, 0);

@@ -12,6 +12,7 @@ import { movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
 import { BridgeIntake } from "./bridge-intake.ts";
 import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
+import { BridgeOriginals, isReference } from "./bridge-originals.ts";
 import type { BridgeTally } from "./bridge-tally.ts";
 import type { BridgeWindow } from "./bridge-window.ts";
 import type { Pacer } from "./pacer.ts";
@@ -55,6 +56,7 @@ export interface RunParts {
 export class BridgeRun {
   readonly #parts: RunParts;
   readonly #lanes: BridgeLanes;
+  readonly #originals: BridgeOriginals;
   readonly #held = new Map<DeliveryToken, InHand>();
   readonly #timers = new Set<Timer>();
   #left = 0;
@@ -68,6 +70,7 @@ export class BridgeRun {
   constructor(parts: RunParts) {
     this.#parts = parts;
     this.#lanes = new BridgeLanes(parts.ends.ordered);
+    this.#originals = new BridgeOriginals(parts.from);
   }
 
   async open(): Promise<void> {
@@ -142,10 +145,13 @@ export class BridgeRun {
   }
 
   #send(held: InHand): void {
-    const { to, ends } = this.#parts;
+    const { source } = this.#parts.ends;
     let sent: Promise<unknown>;
     try {
-      sent = to.sendCopy(ends.target, ends.targetOrdered, movedCopy(held.message, to, ends.priorities));
+      sent =
+        source.kind === "dead-letters" && isReference(held.message)
+          ? this.#originals.each(source, held.message, (whole) => this.#copy(whole))
+          : this.#copy(held.message);
     } catch (error) {
       this.#leave(held, error as MessagingError);
       return;
@@ -156,6 +162,12 @@ export class BridgeRun {
       () => this.#sent(held),
       (error: unknown) => this.#failed(held, error),
     );
+  }
+
+  /** Throws for what the other broker cannot take. */
+  #copy(message: IncomingMessage): Promise<unknown> {
+    const { to, ends } = this.#parts;
+    return to.sendCopy(ends.target, ends.targetOrdered, movedCopy(message, to, ends.priorities));
   }
 
   #sent(held: InHand): void {

@@ -83,6 +83,7 @@ export class CaseContext {
   /** A broker whose handlers are booked in the ledger. The adapter is a fresh one unless given. */
   broker(options: BrokerOptions = {}, adapter: Adapter = this.harness.adapter()): Broker {
     const broker = createBroker(adapter, {
+      publish: { timeoutMs: this.patienceMs },
       ...options,
       use: [this.#booking(), ...(options.use ?? [])],
       onEvent: (event) => {

@@ -1,4 +1,5 @@
-import { addressName, type IncomingMessage, type WorkAddress } from "../../core/index.ts";
+import assert from "node:assert/strict";
+import { addressName, HEADER, type IncomingMessage, type WorkAddress } from "../../core/index.ts";
 import type { CaseContext } from "./context.ts";
 import { type Inbox, outgoing, Seam } from "./seam.ts";
 
@@ -49,5 +50,14 @@ export class DeadLetterReader {
     await this.#context.until(`the mark behind the dead letters of ${addressName(this.#of)}`, marked);
     for (const { id } of this.messages) this.#context.ledger.deadLettered(addressName(this.#of), id);
     return this.messages;
+  }
+
+  /** The message that a dead letter stands for: mostly itself. */
+  async original(letter: IncomingMessage): Promise<IncomingMessage> {
+    if (letter.headers[HEADER.deadReference] === undefined) return letter;
+    const messages = await this.#seam.adapter.resolve?.({ kind: "dead-letters", of: this.#of }, letter);
+    const [message, ...more] = messages ?? [];
+    assert.ok(message !== undefined && more.length === 0, `dead letter ${letter.id} refers to no one message`);
+    return message;
   }
 }

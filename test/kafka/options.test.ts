@@ -43,6 +43,8 @@ test("everything else has a default", () => {
     trim: "shared",
     compression: "none",
     maxMessageBytes: 917_504,
+    unreadable: "dead-letter",
+    maxInflatedBytes: 64 * 1024 * 1024,
   });
 });
 
@@ -81,6 +83,8 @@ test.each<[string, Partial<Record<keyof KafkaOptions, unknown>> | Record<string,
   ["a topic configuration of ours", { topicConfiguration: { "cleanup.policy": "compact" } }],
   ["a topic configuration that is no text", { topicConfiguration: { "segment.bytes": 1_000 } }],
   ["a trim that is neither", { trim: "yes" }],
+  ["a third way with what cannot be read", { unreadable: "skip" }],
+  ["batches of nothing", { maxInflatedBytes: 0 }],
 ])("refuses %s, without the password", (what, given) => {
   const options = { ...(what.includes("brokers") ? {} : { brokers: "localhost" }), ...given } as KafkaOptions;
   expect(refusal(options)).not.toContain(CANARY);

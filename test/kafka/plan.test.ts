@@ -116,10 +116,15 @@ describe("a topic is made", () => {
 
   test("with room for a copy of the largest message that another may hold", () => {
     const bytes = (name: string) => Number(configured(name, 1).configuration["max.message.bytes"]);
-    for (const name of ["orders.dlq", "orders.suspects", "orders.queue.delays"]) {
+    for (const name of ["orders.dlq", "orders.suspects", "placed..mail.dlq"]) {
       expect(bytes(name)).toBeGreaterThan(bytes("orders.queue"));
     }
     expect(bytes("placed..mail")).toBeGreaterThan(bytes("placed"));
+  });
+
+  test("to take delayed what its destination takes, and no more", () => {
+    const bytes = (name: string) => Number(configured(name, 1).configuration["max.message.bytes"]);
+    for (const name of ["orders.queue", "placed", "placed..mail"]) expect(bytes(`${name}.delays`)).toBe(bytes(name));
   });
 });
 

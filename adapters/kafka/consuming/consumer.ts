@@ -1,4 +1,4 @@
-import type { Settlement, SettleResult } from "../../../core/adapter.ts";
+import type { DeliveryToken, Settlement, SettleResult } from "../../../core/adapter.ts";
 import type { Timer } from "../../../core/clock.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import { Committer } from "./committer.ts";
@@ -11,6 +11,7 @@ import { HeldEntry } from "./held-entry.ts";
 import type { OwnedPartition } from "./owned-partition.ts";
 import { OwnedPartitions } from "./owned-partitions.ts";
 import { Ownership } from "./ownership.ts";
+import { Reviews } from "./reviews.ts";
 import { SettleAnswer } from "./settlements.ts";
 import { commitError, uncommittedNotice } from "./stalls.ts";
 
@@ -29,13 +30,14 @@ export class PartitionConsumer implements RecordConsumer {
   readonly #ownership: Ownership;
   readonly #dealer: Dealer;
   readonly #health: Health;
+  readonly #reviews: Reviews | undefined;
   #committer: Committer | undefined;
   #member: GroupMember | undefined;
   #tick: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(parts: ConsumerParts, options: ConsumerOptions, sink: RecordSink) {
-    const { group, wanted } = options;
+    const { group, wanted, deliversUnreadable = false, references } = options;
     this.#parts = parts;
     this.#group = group;
     this.#health = new Health(parts.clock, sink);
@@ -58,7 +60,7 @@ export class PartitionConsumer implements RecordConsumer {
       failed: (cause) => this.#health.failed(cause),
     });
     this.fetcher = new Fetcher(
-      { ...parts, wanted },
+      { ...parts, wanted, deliversUnreadable },
       {
         fetched: () => this.#dealer.deal(),
         stalled: (cause) => this.#health.stalled(cause),
@@ -69,6 +71,11 @@ export class PartitionConsumer implements RecordConsumer {
         beyond: (partition, end, earliest) => this.#ownership.beyond(partition, end, earliest),
       },
     );
+    if (references !== undefined) {
+      const changed = (): void => this.#committer?.commit();
+      const { clock, reviewMs: everyMs } = parts;
+      this.#reviews = new Reviews({ clock, everyMs, partitions: this.#partitions, references, changed });
+    }
   }
 
   /** What the member of the group reports to. */
@@ -124,6 +131,12 @@ export class PartitionConsumer implements RecordConsumer {
     return answer.results;
   }
 
+  keep(token: DeliveryToken): (() => void) | undefined {
+    if (!(token instanceof HeldEntry) || !token.held || this.#partitions.of(token.ledger) === undefined)
+      return undefined;
+    return token.ledger.kept.keep(token.record.offset);
+  }
+
   extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
     return Promise.resolve(batch.map((token) => token instanceof HeldEntry && token.held));
   }
@@ -162,6 +175,7 @@ export class PartitionConsumer implements RecordConsumer {
     this.fetcher.check();
     for (const partition of this.#partitions.all) rest(partition);
     this.#committer?.commit();
+    this.#reviews?.check();
     const failing =
       this.fetcher.failing ||
       this.#ownership.failing ||

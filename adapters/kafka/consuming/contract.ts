@@ -1,7 +1,8 @@
-import type { Receiver } from "../../../core/adapter.ts";
+import type { DeliveryToken, Receiver } from "../../../core/adapter.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
+import type { References } from "./reviews.ts";
 
 /** What a consumer reads, and how. */
 export interface ConsumerOptions {
@@ -18,6 +19,13 @@ export interface ConsumerOptions {
   readonly singly: boolean;
   /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
   readonly wanted?: (record: LogRecord, topic: string) => boolean;
+  /**
+   * Whether what cannot be read (see {@link LogRecord.unreadable}) is delivered, as one record, and the partition goes on
+   * behind it. Otherwise the partition stops there, which `stalled` explains. Default false.
+   */
+  readonly deliversUnreadable?: boolean;
+  /** Which records dead letters refer to; undefined where they refer to none of these. */
+  readonly references?: References;
 }
 
 /** A record that is ours until it is settled; it is its own delivery token. */
@@ -42,4 +50,10 @@ export interface RecordSink {
 }
 
 /** Reads partitions as a member of a group. Tokens of `settle` and `extend` are the held records. */
-export type RecordConsumer = Receiver;
+export interface RecordConsumer extends Receiver {
+  /**
+   * Keeps a held record from being deleted once it is finished, for a dead letter that is about to refer to it. The result
+   * is to be called when writing that ended, in whatever way. Undefined if the record is not ours any more.
+   */
+  keep(token: DeliveryToken): (() => void) | undefined;
+}

@@ -26,6 +26,7 @@ export interface FetcherParts {
   /** The most bytes that all buffers take, roughly. */
   readonly maxBufferBytes: number;
   readonly wanted: ConsumerOptions["wanted"] | undefined;
+  readonly deliversUnreadable: boolean;
   /** After so many milliseconds without a sign of life the group takes a member for dead. */
   readonly sessionTimeoutMs: number;
 }

@@ -1,6 +1,7 @@
 import type { Timer } from "../../../core/clock.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
+import { unreadableRecord } from "../records/read-record.ts";
 import { identityOf } from "../topic-identity.ts";
 import { Cursor } from "./cursor.ts";
 import { FetchFailures } from "./fetch-failures.ts";
@@ -284,11 +285,17 @@ export class Fetcher {
     }
     if (moved) cursor.enlarged = 1;
     if (unreadable !== undefined && !moved) {
-      this.#failures.failed(cursor, unreadableError(unreadable.error, partition, unreadable.offset), true);
-      return;
+      const { error, extent, offset } = unreadable;
+      if (extent === undefined || !this.#parts.deliversUnreadable) {
+        this.#failures.failed(cursor, unreadableError(error, partition, offset), true);
+        return;
+      }
+      ledger.append([unreadableRecord(offset, extent, error)], extent.lastOffset + 1);
+      cursor.movedAt = now;
     }
     // Cut off before the end of its first batch.
-    if (!moved && fetched.records.length > 0) cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
+    if (ledger.position === position && fetched.records.length > 0)
+      cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
     cursor.succeeded(now);
   }
 

@@ -10,7 +10,7 @@ import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts"
 
 /** What a consumer is made of; see {@link ConsumerParts}. */
 export interface OpenConsumerParts
-  extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs"> {
+  extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs" | "reviewMs"> {
   /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
   readonly retry?: BackoffTimes | undefined;
   /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
@@ -19,12 +19,15 @@ export interface OpenConsumerParts
   readonly drainMs?: number | undefined;
   /** The session timeout of the group's members, in milliseconds. Default 30,000. */
   readonly sessionTimeoutMs?: number | undefined;
+  /** See {@link ConsumerParts.reviewMs}. Default 600,000: each time all dead letters are read. */
+  readonly reviewMs?: number | undefined;
 }
 
 const DEFAULT_RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 3_000 });
 const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
 const DEFAULT_SESSION_MS = 30_000;
+const DEFAULT_REVIEW_MS = 600_000;
 /** A topic that was made just now may not be known everywhere. */
 const ATTEMPTS_TO_FIND = 5;
 
@@ -40,8 +43,9 @@ export async function openConsumer(
   sink: RecordSink,
 ): Promise<RecordConsumer> {
   const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = parts;
-  const { sessionTimeoutMs = DEFAULT_SESSION_MS } = parts;
-  const consumer = new PartitionConsumer({ ...parts, retry, maxBufferBytes, drainMs, sessionTimeoutMs }, options, sink);
+  const { sessionTimeoutMs = DEFAULT_SESSION_MS, reviewMs = DEFAULT_REVIEW_MS } = parts;
+  const all = { ...parts, retry, maxBufferBytes, drainMs, sessionTimeoutMs, reviewMs };
+  const consumer = new PartitionConsumer(all, options, sink);
   try {
     await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
     const { group, topics } = options;

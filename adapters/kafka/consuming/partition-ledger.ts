@@ -1,6 +1,7 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { HeldEntry } from "./held-entry.ts";
+import { KeptOffsets } from "./kept-offsets.ts";
 import { add, OffsetSet, remove } from "./offset-set.ts";
 import { MOST_AHEAD, type Progress, withDeath } from "./progress.ts";
 import { RecordBuffer } from "./record-buffer.ts";
@@ -14,6 +15,8 @@ const COMPACT_AFTER = 1024;
 export class PartitionLedger {
   readonly topic: string;
   readonly partition: number;
+  /** What dead letters refer to. */
+  readonly kept: KeptOffsets;
   readonly #buffer = new RecordBuffer();
   /**
    * Everything handed out from the first unfinished on: its offset, and its latest delivery until it is finished. A slot
@@ -47,6 +50,7 @@ export class PartitionLedger {
     this.#finishedBefore = progress.finished;
     this.#deaths = progress.deaths;
     this.#inDoubtTo = progress.reach;
+    this.kept = new KeptOffsets(progress.kept);
   }
 
   /** Where to fetch on. */
@@ -115,7 +119,11 @@ export class PartitionLedger {
     this.#buffer.push(
       all
         ? records
-        : records.filter((record) => !finished.has(record.offset) && (wanted?.(record, this.topic) ?? true)),
+        : records.filter((record) =>
+            record.unreadable === undefined
+              ? !finished.has(record.offset) && (wanted?.(record, this.topic) ?? true)
+              : !isFinished(record.offset, record.unreadable.lastOffset, finished),
+          ),
     );
     this.#position = Math.max(this.#position, nextOffset);
   }
@@ -242,7 +250,9 @@ export class PartitionLedger {
   progress(reach: number): Progress {
     const { prefix } = this;
     this.#deaths = this.#deaths.filter((reached) => reached > prefix);
-    return { offset: prefix, reach: Math.max(reach, prefix), deaths: this.#deaths, finished: this.#finished(prefix) };
+    const { lowest: kept } = this.kept;
+    const finished = this.#finished(prefix);
+    return { offset: prefix, reach: Math.max(reach, prefix), deaths: this.#deaths, finished, kept };
   }
 
   #finished(prefix: number): OffsetSet {
@@ -253,11 +263,24 @@ export class PartitionLedger {
     bits.fill(0xff, 0, handedOut >> 3);
     for (let index = handedOut & ~7; index < handedOut; index++) add(bits, index);
     for (let index = this.#head; index < this.#entries.length; index++) {
-      if (this.#entries[index] !== undefined) remove(bits, (this.#offsets[index] as number) - prefix);
+      const entry = this.#entries[index];
+      if (entry === undefined) continue;
+      const offset = this.#offsets[index] as number;
+      // Somebody else may be able to read what stands for several, and has to find each of them unfinished.
+      const last = entry.record.unreadable?.lastOffset ?? offset;
+      for (let one = offset; one <= last; one++) remove(bits, one - prefix);
     }
     for (let offset = prefix + handedOut; offset < restored.end; offset++) {
       if (restored.has(offset)) add(bits, offset - prefix);
     }
     return new OffsetSet(prefix, bits);
   }
+}
+
+/** Whether all of these offsets are finished. */
+function isFinished(first: number, last: number, finished: OffsetSet): boolean {
+  // The end is above all that are.
+  if (last >= finished.end) return false;
+  for (let offset = first; offset <= last; offset++) if (!finished.has(offset)) return false;
+  return true;
 }

@@ -15,6 +15,8 @@ export interface Progress {
   readonly deaths: readonly number[];
   /** What is finished from `offset` on. */
   readonly finished: OffsetSet;
+  /** Dead letters refer to records from here on, which are finished and must stay; undefined where none do. */
+  readonly kept?: number | undefined;
 }
 
 /**
@@ -36,9 +38,9 @@ export interface CommittedProgress {
 }
 
 const MARK = "anybroker:2";
-/** Place and id of the topic, offset, and relative to that the reach, the deaths and the bits. */
+/** Place and id of the topic, offset, and relative to that the reach, the deaths, the bits, and what is kept. */
 const FORMAT =
-  /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})$/;
+  /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
 /** Nothing finished above the offset, and nothing in doubt. */
 export function beginning(offset: number): Progress {
@@ -50,12 +52,16 @@ export function beginning(offset: number): Progress {
  * Offsets finished too far above the first unfinished one are left out; see {@link MOST_AHEAD}. It says for which offset
  * of which topic it counts: others (mirrors between clusters, tools) may put it beside another offset, or in another topic.
  */
-export function encodeProgress({ offset, reach, deaths, finished }: Progress, { place, id }: TopicIdentity): string {
+export function encodeProgress(
+  { offset, reach, deaths, finished, kept }: Progress,
+  { place, id }: TopicIdentity,
+): string {
   const above = (bound: number): string => (bound - offset).toString(36);
   const bounds = deaths.slice(-MOST_DEATHS).map(above).join(",");
   const { buffer, byteOffset, length } = finished.bits.subarray(0, MOST_AHEAD / 8);
   const bits = Buffer.from(buffer, byteOffset, length).toString("base64url");
-  return [MARK, place, id, offset.toString(36), above(reach), bounds, bits].join(":");
+  const ending = kept === undefined ? [] : [above(kept)];
+  return [MARK, place, id, offset.toString(36), above(reach), bounds, bits, ...ending].join(":");
 }
 
 /**
@@ -66,7 +72,7 @@ export function decodeProgress({ offset, metadata }: Commit): CommittedProgress 
   const nothing: CommittedProgress = { progress: beginning(offset), of: undefined };
   const found = FORMAT.exec(metadata);
   if (found === null) return nothing;
-  const [, place, id, at, reach, deaths, bits] = found as unknown as readonly string[] as Fields;
+  const [, place, id, at, reach, deaths, bits, kept] = found as unknown as readonly string[] as Fields;
   if (Number.parseInt(at, 36) !== offset) return nothing;
   const bound = (text: string): number => offset + Number.parseInt(text, 36);
   const bounds = deaths === "" ? [] : deaths.split(",").map(bound);
@@ -76,6 +82,7 @@ export function decodeProgress({ offset, metadata }: Commit): CommittedProgress 
     reach: bound(reach),
     deaths: bounds.sort((one, other) => one - other),
     finished: new OffsetSet(offset, Buffer.from(bits, "base64url")),
+    ...(kept === undefined ? {} : { kept: Math.max(bound(kept), 0) }),
   };
   return { progress, of: { place, id } };
 }
@@ -88,6 +95,7 @@ type Fields = readonly [
   reach: string,
   deaths: string,
   bits: string,
+  kept: string | undefined,
 ];
 
 /**
@@ -100,6 +108,11 @@ export function progressIn(topic: TopicIdentity, commit: Commit): Progress | und
   const { progress, of } = decodeProgress(commit);
   if (of === undefined || of.id === topic.id) return progress;
   return of.place === topic.place ? undefined : beginning(commit.offset);
+}
+
+/** Everything before it may be deleted, as far as a group is concerned that committed this. */
+export function trimmableTo({ offset, kept = offset }: Progress): number {
+  return Math.min(offset, kept);
 }
 
 /** Whether metadata is in our own form, so that it ought to be readable. */

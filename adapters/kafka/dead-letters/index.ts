@@ -16,5 +16,6 @@ export { deadLetterRecord, PARTITION } from "./dead-letter-record.ts";
 export { PartitionLog, type PartitionLogParts } from "./partition-log.ts";
 export { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "./reading.ts";
 export { receiveDeadLetters } from "./receiver.ts";
+export { lowestReferences, readReference, referenceTo, referredRecords, referringLetter } from "./references.ts";
 export { Remover, type RemoverParts } from "./remover.ts";
 export { countDeadLetters, type DeadLetterEntry, DeadLettersScan } from "./scan.ts";

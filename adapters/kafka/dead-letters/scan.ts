@@ -1,13 +1,10 @@
-import { MessagingError } from "../../../core/errors.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { BodyReader, notThere } from "./body-reader.ts";
+import { BodyReader } from "./body-reader.ts";
 import type { Log } from "./contract.ts";
 import { restoredRecord } from "./dead-letter-record.ts";
 import { type Copy, Entries } from "./entries.ts";
 import { asText } from "./entry-key.ts";
-
-const WAIT_MS = 500;
-const MOST_IDLE = 20;
+import { readThrough } from "./read-through.ts";
 
 /** A dead letter that stands, looked at without taking it. */
 export interface DeadLetterEntry {
@@ -34,24 +31,12 @@ export class DeadLettersScan {
   /** Reads the log once, from its beginning to where its end is when it gets there. The log has to stay open. */
   static async of(log: Log): Promise<DeadLettersScan> {
     const entries = new Entries();
-    let position = await log.first();
-    for (let idle = 0; ; ) {
-      const piece = await log.read(position, idle === 0 ? 0 : WAIT_MS);
-      if (piece === "out-of-range") {
-        throw new MessagingError("conflict", `"${log.topic}" was made anew or cut while it was read; try again`);
-      }
-      for (const { key, value, offset } of piece.records) {
-        if (key === undefined) continue;
-        if (value === undefined) entries.remove(asText(key));
-        else entries.put(asText(key), offset);
-      }
-      const before = position;
-      position = piece.unreadable === undefined ? piece.nextOffset : resumeAt(piece.unreadable);
-      if (position >= piece.end) return new DeadLettersScan(log, entries);
-      // Nothing comes, too, to one who asks for more than its quota allows.
-      idle = position > before ? 0 : idle + 1;
-      if (idle > MOST_IDLE) throw notThere(log, position);
-    }
+    await readThrough(log, ({ key, value, offset }) => {
+      if (key === undefined) return;
+      if (value === undefined) entries.remove(asText(key));
+      else entries.put(asText(key), offset);
+    });
+    return new DeadLettersScan(log, entries);
   }
 
   /** How many stand. */
@@ -81,11 +66,6 @@ export class DeadLettersScan {
     const copies = this.#entries.find(key)?.copies ?? [];
     return copies.slice(0, copies.findIndex((copy) => copy.key === key) + 1).map((copy) => copy.key);
   }
-}
-
-function resumeAt({ resumeAt: position, error }: { resumeAt: number | undefined; error: MessagingError }): number {
-  if (position === undefined) throw error;
-  return position;
 }
 
 /** How many dead letters stand, exactly, at one moment. Reads the whole log; closes it. */

@@ -1,6 +1,7 @@
+import type { Receiver } from "../../../core/adapter.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
-import type { ConsumerOptions, RecordConsumer, RecordSink } from "../consuming/contract.ts";
+import type { ConsumerOptions, RecordSink } from "../consuming/contract.ts";
 import type { Producer } from "../producing/contract.ts";
 
 /** What a forwarder works with. */
@@ -10,7 +11,7 @@ export interface ForwarderHost {
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
   /** Begins to read. Rejects if the first try to subscribe fails. */
-  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer>;
+  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
   /**
    * Something that people should know: messages that are due and cannot be sent on, once that lasted 10 s or at once if
    * they were refused; each trouble every 30 s at most.

@@ -1,8 +1,8 @@
-import type { SendResult } from "../../../core/adapter.ts";
+import type { Receiver, SendResult } from "../../../core/adapter.ts";
 import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { HeldRecord, RecordConsumer, RecordSink } from "../consuming/contract.ts";
+import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
 import type { RecordToSend } from "../producing/contract.ts";
 import { Agenda } from "./agenda.ts";
 import { PATIENT_RETRY, RETRY } from "./backoff.ts";
@@ -50,9 +50,9 @@ export class DelayForwarder {
   readonly #settling = new Settling();
   readonly #readAhead = new ReadAhead();
   readonly #waiting = new Map<HeldRecord, Waiting>();
-  readonly #opening: Opening<RecordConsumer>;
+  readonly #opening: Opening<Receiver>;
   readonly #ready: Promise<void>;
-  #consumer: RecordConsumer | undefined;
+  #consumer: Receiver | undefined;
   #window: number;
   #closing: Promise<void> | undefined;
 
@@ -95,7 +95,7 @@ export class DelayForwarder {
     await this.#consumer?.close();
   }
 
-  #open(): Promise<RecordConsumer> {
+  #open(): Promise<Receiver> {
     const { group, delays } = this.#of;
     const sink: RecordSink = {
       deliver: (records) => this.#deliver(records),
@@ -109,7 +109,7 @@ export class DelayForwarder {
     return this.#host.openConsumer(options, sink);
   }
 
-  #opened(consumer: RecordConsumer | undefined): void {
+  #opened(consumer: Receiver | undefined): void {
     if (consumer === undefined) return;
     this.#consumer = consumer;
     this.#settling.open(consumer);

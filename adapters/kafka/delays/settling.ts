@@ -1,15 +1,15 @@
-import type { Settlement } from "../../../core/adapter.ts";
-import type { HeldRecord, RecordConsumer } from "../consuming/contract.ts";
+import type { Receiver, Settlement } from "../../../core/adapter.ts";
+import type { HeldRecord } from "../consuming/contract.ts";
 
 /** Gathers what is settled within one turn into one call. */
 export class Settling {
-  #consumer: RecordConsumer | undefined;
+  #consumer: Receiver | undefined;
   #batch: Settlement[] = [];
   #underWay = 0;
   #isScheduled = false;
   readonly #waiting: (() => void)[] = [];
 
-  open(consumer: RecordConsumer): void {
+  open(consumer: Receiver): void {
     this.#consumer = consumer;
     if (this.#batch.length > 0) this.#schedule();
   }

@@ -20,7 +20,9 @@ export interface BatchHeader {
   readonly end: number;
   readonly baseOffset: number;
   readonly lastOffset: number;
-  readonly compression: Compression;
+  /** Undefined for a number that is none of Kafka's. */
+  readonly compression: Compression | undefined;
+  readonly compressionNumber: number;
   readonly isControl: boolean;
   readonly isTransactional: boolean;
   readonly baseTimestamp: number;
@@ -57,10 +59,7 @@ export function readBatchHeader(bytes: Buffer, start: number, end: number): Batc
   if (baseOffset < 0 || lastOffset < baseOffset || lastOffset >= Number.MAX_SAFE_INTEGER) {
     throw damaged("its offsets are wrong");
   }
-  const compression = compressionOf(attributes & COMPRESSION_BITS);
-  if (compression === undefined) {
-    throw new MessagingError("unsupported", `its compression has the unknown number ${attributes & COMPRESSION_BITS}`);
-  }
+  const compressionNumber = attributes & COMPRESSION_BITS;
   const count = bytes.readInt32BE(start + AT.count);
   if (count < 0) throw damaged(`it says to hold ${count} records`);
   return {
@@ -68,7 +67,8 @@ export function readBatchHeader(bytes: Buffer, start: number, end: number): Batc
     end,
     baseOffset,
     lastOffset,
-    compression,
+    compression: compressionOf(compressionNumber),
+    compressionNumber,
     isControl: (attributes & CONTROL) !== 0,
     isTransactional: (attributes & TRANSACTIONAL) !== 0,
     baseTimestamp: readLong(bytes, start + AT.baseTimestamp),

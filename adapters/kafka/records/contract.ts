@@ -24,6 +24,13 @@ export interface LogRecord {
   readonly headerList?: HeaderList | undefined;
   /** Why its headers were not read, if they are over the limits; then there are none here. */
   readonly problem?: MessagingError | undefined;
+  /** Set on what takes the place of records that cannot be read, from its offset on; it has no content of its own. */
+  readonly unreadable?: UnreadableRecords | undefined;
+}
+
+/** Records that cannot be read. */
+export interface UnreadableRecords extends BatchExtent {
+  readonly error: MessagingError;
 }
 
 /** Headers in the order in which they were written, the same name possibly several times. */
@@ -52,6 +59,19 @@ export interface UnreadableBatch {
   readonly error: MessagingError;
   /** The offset behind it; undefined where it cannot be told, or where another reader, or another try, may read it. */
   readonly resumeAt: number | undefined;
+  /** What the batch says of itself, where its checksum is right; undefined where nothing of it is to be trusted. */
+  readonly extent?: BatchExtent | undefined;
+}
+
+/** How far a batch goes that cannot be read, from the offset of {@link UnreadableBatch} on. */
+export interface BatchExtent {
+  readonly lastOffset: number;
+  /** How many records there are. */
+  readonly records: number;
+  /** The time of its first record, or of all of them if the broker gave it. Milliseconds since 1970. */
+  readonly timestamp: number;
+  /** Whether the time is the broker's own. */
+  readonly appendTime: boolean;
 }
 
 /** How the records of a batch are compressed. */

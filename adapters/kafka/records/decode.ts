@@ -3,7 +3,7 @@ import type { FetchedPartition, TopicPartition } from "../port.ts";
 import { AbortedTransactions } from "./aborted-transactions.ts";
 import { type BatchHeader, batchEnd, producerOf, readBatchHeader } from "./batch-header.ts";
 import { inflate } from "./compression.ts";
-import type { Compression, DecodedRecords, UnreadableBatch } from "./contract.ts";
+import type { BatchExtent, Compression, DecodedRecords, UnreadableBatch } from "./contract.ts";
 import { AT } from "./layout.ts";
 import { DEFAULT_LIMITS, type DecodeLimits } from "./limits.ts";
 import { firstKey, RecordReader } from "./record-reader.ts";
@@ -68,6 +68,10 @@ class Decoding {
     while (!this.#isOver && !this.#reader.isFull) {
       const batch = this.#next();
       if (batch === undefined) return undefined;
+      if (batch.compression === undefined) {
+        this.#stop(unknownCompression(batch), batch);
+        return undefined;
+      }
       if (isCompressed(batch)) {
         // Enough memory for one call; the next call begins with this batch.
         if (this.#inflated >= this.#mostInflated) return undefined;
@@ -156,12 +160,29 @@ class Decoding {
       offset,
       error: new MessagingError(code, text, { cause: isMessagingError(error) ? error.cause : error }),
       resumeAt: batch === undefined || code === "unsupported" ? undefined : batch.lastOffset + 1,
+      extent:
+        batch === undefined || batch.isControl ? undefined : extentOf(batch, this.#reader.recordsAt(batch.baseOffset)),
     };
   }
 }
 
+/** What is left of a batch of which so many records could be read. */
+function extentOf(batch: BatchHeader, read: number): BatchExtent {
+  const { lastOffset, count, appendedAt, baseTimestamp } = batch;
+  return {
+    lastOffset,
+    records: Math.max(count - read, 1),
+    timestamp: appendedAt ?? baseTimestamp,
+    appendTime: appendedAt !== undefined,
+  };
+}
+
+function unknownCompression({ compressionNumber }: BatchHeader): MessagingError {
+  return new MessagingError("unsupported", `its compression has the unknown number ${compressionNumber}`);
+}
+
 function isCompressed(batch: BatchHeader): batch is CompressedBatch {
-  return batch.compression !== "none";
+  return batch.compression !== undefined && batch.compression !== "none";
 }
 
 /** Brokers answer with the first batch whole, however few bytes were asked for. */

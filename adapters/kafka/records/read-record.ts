@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/errors.ts";
-import type { HeaderList, LogRecord } from "./contract.ts";
+import type { BatchExtent, HeaderList, LogRecord } from "./contract.ts";
 
 /** A record as it was read: its headers become an object only when somebody asks, which for most records nobody does. */
 export class ReadRecord implements LogRecord {
@@ -45,4 +45,11 @@ export class ReadRecord implements LogRecord {
     }
     return this.#headers;
   }
+}
+
+/** What takes the place of records that cannot be read. */
+export function unreadableRecord(offset: number, extent: BatchExtent, error: MessagingError): LogRecord {
+  const { timestamp, appendTime } = extent;
+  const headers: Readonly<Record<string, Buffer>> = Object.freeze(Object.create(null));
+  return { offset, timestamp, appendTime, key: undefined, value: undefined, headers, unreadable: { ...extent, error } };
 }

@@ -35,6 +35,12 @@ export class RecordReader {
     return this.#nextOffset;
   }
 
+  /** How many were read at or above an offset. */
+  recordsAt(offset: number): number {
+    const first = this.records.findIndex((record) => record.offset >= offset);
+    return first < 0 ? 0 : this.records.length - first;
+  }
+
   /** Passes over a batch that ends with an offset. */
   pass(lastOffset: number): void {
     this.#nextOffset = Math.max(this.#nextOffset, lastOffset + 1);

@@ -82,7 +82,9 @@ function single(address: Address, role: TopicRole): PlannedTopic {
 
 function delays(of: DelayableAddress): PlannedTopic {
   const [name, what] = [delaysTopic(of), `delayed messages for ${describeAddress(of)}`];
-  return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived: true };
+  // As the destination: what fits here must fit there when it is due.
+  const derived = of.kind === "subscription";
+  return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived };
 }
 
 /**

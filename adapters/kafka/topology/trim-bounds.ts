@@ -1,6 +1,6 @@
 import { MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
-import { decodeProgress } from "../consuming/progress.ts";
+import { decodeProgress, trimmableTo } from "../consuming/progress.ts";
 import type { CommittedOffset, TopicId, TopicPartition } from "../port.ts";
 import type { GroupPositions } from "./group-positions.ts";
 
@@ -35,7 +35,7 @@ export async function slowestPositions(
   return slowest.map((offset) => (offset === Number.POSITIVE_INFINITY ? 0 : offset));
 }
 
-/** What the own group has not handled, as it said of this very topic. */
+/** What the own group has not handled, as it said of this very topic, and what dead letters refer to. */
 export function ownGroup(cluster: Pick<Cluster, "committed">): TrimBound {
   return async (places) => {
     const positions = new Map<TrimPlace, number>();
@@ -50,7 +50,8 @@ export function ownGroup(cluster: Pick<Cluster, "committed">): TrimBound {
 /** Whatever others committed says nothing of what was handled here. */
 function positionIn({ topicId }: TrimPlace, commit: CommittedOffset | undefined): number {
   if (commit === undefined || commit.offset < 0) return 0;
-  return decodeProgress(commit).of?.id === topicId ? commit.offset : 0;
+  const { progress, of } = decodeProgress(commit);
+  return of?.id === topicId ? Math.max(trimmableTo(progress), 0) : 0;
 }
 
 /** What other groups have not read that commit offsets there. `slow` is told of each that is behind the own group by much. */

@@ -30,7 +30,6 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
       options: { kafka: { ...options, sessionTimeoutMs: WORKER_SESSION_MS } },
     },
     sessionMs: SESSION_MS,
-    withoutOwnDeadLettering: "Kafka moves nothing by itself",
     cannotTellUnroutable: "an event is kept whether or not anybody reads it, for those who will",
     ...(controls === undefined
       ? {}

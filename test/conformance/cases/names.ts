@@ -62,10 +62,11 @@ async function toldApart(context: CaseContext): Promise<void> {
     await context.until(`all messages of ${what}`, () => context.ledger.effects(source) >= MESSAGES - 1);
     await drained(context, broker, of, subscription);
     assert.deepEqual([...seen].sort(), [...sent].sort(), `to ${what} came messages of another`);
-    const dead = await graves[index]?.all();
-    const own = dead?.filter(({ id }) => sent.has(id)) ?? [];
+    // A copy whose confirmation was late may be there twice, under one id.
+    const dead = new Set((await graves[index]?.all())?.map(({ id }) => id));
+    const own = [...dead].filter((id) => sent.has(id));
     assert.equal(own.length, 1, `not just the one that fails is in the dead letters of ${what}`);
-    assert.equal(dead?.length, 1, `in the dead letters of ${what} are some of another`);
+    assert.equal(dead.size, 1, `in the dead letters of ${what} are some of another`);
   }
   judge(context);
 }

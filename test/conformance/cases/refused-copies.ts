@@ -75,7 +75,11 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
   await drained(context, broker, orders);
   const dead = await graves.all();
   assert.deepEqual(dead.map((message) => message.id).sort(), [...ids].sort(), "not each is in the dead letters, once");
-  for (const message of dead) assert.deepEqual(bodyOf(message), { n: 0, poison: true });
+  for (const letter of dead) {
+    const message = await graves.original(letter);
+    assert.deepEqual(bodyOf(message), { n: 0, poison: true });
+    for (const [name, value] of Object.entries(HEADERS)) assert.equal(message.headers[name], value);
+  }
   await allEffected(context);
   judge(context);
 }

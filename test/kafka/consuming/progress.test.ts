@@ -10,6 +10,7 @@ import {
   MOST_AHEAD,
   type Progress,
   progressIn,
+  trimmableTo,
   withDeath,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import { identity, topicId } from "../topic-ids.ts";
@@ -24,8 +25,9 @@ const progresses = fc
     reach: fc.nat(20_000),
     deaths: fc.array(fc.nat(30_000), { maxLength: 64 }),
     finished: fc.array(fc.nat(MOST_AHEAD - 1), { maxLength: 300 }),
+    kept: fc.option(fc.nat(2 ** 31 - 1), { nil: undefined }),
   })
-  .map(({ offset, reach, deaths, finished }): Progress => {
+  .map(({ offset, reach, deaths, finished, kept }): Progress => {
     return {
       offset,
       reach: offset + reach,
@@ -34,13 +36,14 @@ const progresses = fc
         offset,
         finished.map((above) => offset + above),
       ),
+      kept: kept === undefined ? undefined : Math.min(kept, offset + reach),
     };
   });
 
 function plain(progress: Progress | undefined): unknown {
   if (progress === undefined) return undefined;
-  const { offset, reach, deaths, finished } = progress;
-  return { offset, reach, deaths: [...deaths], finished: [...finished] };
+  const { offset, reach, deaths, finished, kept } = progress;
+  return { offset, reach, deaths: [...deaths], finished: [...finished], kept };
 }
 
 describe("progress beside a committed offset", () => {
@@ -57,6 +60,17 @@ describe("progress beside a committed offset", () => {
     );
   });
 
+  it("says how far what is finished may be deleted", () => {
+    fc.assert(
+      fc.property(progresses, (progress) => {
+        const { offset } = progress;
+        const to = trimmableTo(decodeProgress({ offset, metadata: encodeProgress(progress, ORDERS) }).progress);
+        expect(to).toBe(Math.min(progress.offset, progress.kept ?? progress.offset));
+      }),
+    );
+    expect(trimmableTo(decodeProgress({ offset: 7, metadata: "of somebody else" }).progress)).toBe(7);
+  });
+
   it("fits what Kafka takes, however much there is of it", () => {
     const offset = Number.MAX_SAFE_INTEGER - 2 ** 50;
     const every = Array.from({ length: 3 * MOST_AHEAD }, (_, index) => offset + index);
@@ -65,6 +79,7 @@ describe("progress beside a committed offset", () => {
       reach: offset + 2 ** 49,
       deaths: Array.from({ length: 500 }, (_, index) => offset + 2 ** 49 + index),
       finished: OffsetSet.of(offset, every),
+      kept: 0,
     };
     const metadata = encodeProgress(progress, ORDERS);
     expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MOST_BYTES);

@@ -117,9 +117,32 @@ test.each([0, 1, 3])("format version %i is refused by name", (magic) => {
   expect(unreadable?.error.message).toContain(`version ${magic}`);
 });
 
-test("a compression of no known number is refused", () => {
-  const { unreadable } = decodeNow(stored({ records: [record("a")], attributes: 5 }));
-  expect(unreadable).toMatchObject({ resumeAt: undefined, error: { code: "unsupported" } });
+test("a compression of no known number is refused, and how far its batch goes is said", () => {
+  const given = { records: [record("a"), record("b")], attributes: 5 };
+  const bytes = Buffer.concat([first, stored({ ...given, baseOffset: 2 })]);
+  expect(decodeNow(bytes).unreadable).toMatchObject({
+    offset: 2,
+    resumeAt: undefined,
+    error: { code: "unsupported", message: expect.stringContaining("unknown number 5") },
+    extent: { lastOffset: 3, records: 2, timestamp: 1_000, appendTime: false },
+  });
+  // From within the batch on.
+  expect(decodeNow(bytes, { from: 3 }).unreadable).toMatchObject({ offset: 3, extent: { lastOffset: 3 } });
+});
+
+test("how far a batch goes is said only where its checksum is right, and what could be read does not count", () => {
+  const more = stored({ records: [record("a"), record("b")], edit: (batch) => batch.writeInt32BE(3, AT.count) });
+  more.writeInt32BE(2, AT.lastOffsetDelta);
+  expect(decodeNow(withChecksum(more)).unreadable).toMatchObject({
+    offset: 2,
+    extent: { lastOffset: 2, records: 1 },
+  });
+  const damaged = Buffer.from(first);
+  damaged[first.length - 1] = (first[first.length - 1] as number) ^ 1;
+  expect(decodeNow(damaged).unreadable?.extent).toBeUndefined();
+  const control = stored({ records: [record("?")], attributes: 0x20 | 5 });
+  const aborted = { abortedTransactions: [{ producerId: 7n, firstOffset: 0 }] };
+  expect(decodeNow(control, aborted).unreadable).toMatchObject({ extent: undefined });
 });
 
 test("headers over the limits are not read; the record and those behind it are", () => {

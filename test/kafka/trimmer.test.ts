@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import type { Cluster } from "../../adapters/kafka/cluster.ts";
+import { KeptOffsets } from "../../adapters/kafka/consuming/kept-offsets.ts";
+import { beginning, encodeProgress, type Progress } from "../../adapters/kafka/consuming/progress.ts";
+import { ownGroup, slowestPositions } from "../../adapters/kafka/topology/trim-bounds.ts";
+import { identity, topicId } from "./topic-ids.ts";
+
+test("what is handled is deleted up to what dead letters refer to, and no further", async () => {
+  const kept = new KeptOffsets(undefined);
+  kept.keep(40);
+  const of = (progress: Progress): string => encodeProgress(progress, identity("orders"));
+  const metadata = [
+    of(beginning(100)),
+    of({ ...beginning(100), kept: kept.lowest }),
+    of({ ...beginning(100), kept: 0 }),
+    "of another library",
+  ];
+  const cluster = {
+    committed: async () =>
+      metadata.map((text, partition) => ({
+        topic: "orders",
+        partition,
+        offset: 100,
+        metadata: text,
+        error: undefined,
+      })),
+  } as unknown as Cluster;
+  const places = metadata.map((_, partition) => {
+    return { topic: "orders", topicId: topicId("orders"), partition, group: "orders" };
+  });
+  // What another library committed says nothing of what was handled here.
+  expect(await slowestPositions(places, [ownGroup(cluster)])).toEqual([100, 40, 0, 0]);
+});
