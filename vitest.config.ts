@@ -37,7 +37,7 @@ const shared = {
   // No module of the library or of the tests keeps state, so files can share a worker.
   isolate: false,
   // Most tests wait more than they work.
-  maxConcurrency: 12,
+  maxConcurrency: 8,
   testTimeout: 300_000,
   hookTimeout: 300_000,
 };
@@ -60,7 +60,7 @@ export default defineConfig({
       },
       {
         resolve: { alias },
-        test: { ...shared, name: "brokers", include: [brokerTests], maxWorkers: 5, sequence: { groupOrder: 2 } },
+        test: { ...shared, name: "brokers", include: [brokerTests], maxWorkers: 4, sequence: { groupOrder: 2 } },
       },
       ...Object.entries(faults).map(([name, include], index) => ({
         resolve: { alias },

@@ -156,7 +156,7 @@ export function replayCases(grounds: () => Grounds): void {
     const controller = new AbortController();
     const seen: number[] = [];
     const cancelled = await run({
-      rate: 50,
+      rate: 3,
       signal: controller.signal,
       onProgress: ({ done }) => {
         seen.push(done);
