@@ -137,7 +137,8 @@ async function timeToLive(context: CaseContext): Promise<void> {
   await graves.until(10);
   await drained(context, broker, orders);
   const dead = await graves.all();
-  assert.deepEqual(dead.map(({ id }) => id).sort(), [...expiring].sort());
+  // A copy whose confirmation was late may be there twice, under one id.
+  assert.deepEqual([...new Set(dead.map(({ id }) => id))].sort(), [...expiring].sort());
   for (const { id, headers } of dead) {
     assert.equal(headers[HEADER.deadReason], "expired");
     assert.equal(headers.n, String(expiring.indexOf(id)));
