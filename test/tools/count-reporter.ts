@@ -17,13 +17,17 @@ export default class CountReporter implements Reporter {
     }));
     const notRun: TestReason[] = [];
     const notApplicable: TestReason[] = [];
+    const unsteady: TestReason[] = [];
     for (const module of modules) {
       const failedHere: TestReason[] = [];
       for (const test of module.children.allTests()) {
         const result = test.result();
         const name = `${module.relativeModuleId} > ${test.fullName}`;
-        if (result.state === "passed") passed++;
-        else if (result.state === "failed") failedHere.push({ test: name, reason: reasonOf(result.errors[0]) });
+        if (result.state === "passed") {
+          passed++;
+          if ((test.diagnostic()?.retryCount ?? 0) > 0)
+            unsteady.push({ test: name, reason: reasonOf(result.errors?.[0] ?? "no reason is known") });
+        } else if (result.state === "failed") failedHere.push({ test: name, reason: reasonOf(result.errors[0]) });
         else {
           const reason = (result.state === "skipped" && result.note) || "skipped without a reason";
           (reason.startsWith("not applicable: ") ? notApplicable : notRun).push({ test: name, reason });
@@ -44,7 +48,7 @@ export default class CountReporter implements Reporter {
       .map((module) => ({ file: module.relativeModuleId, seconds: module.diagnostic().duration / 1_000 }))
       .sort((one, other) => other.seconds - one.seconds)
       .slice(0, SLOWEST);
-    appendToReport("tests", { passed, failed, notRun, notApplicable, slowest });
+    appendToReport("tests", { passed, failed, notRun, notApplicable, unsteady, slowest });
   }
 }
 

@@ -14,6 +14,8 @@ export interface TestCounts {
   readonly notRun: readonly TestReason[];
   /** What cannot be tried there, for a reason that the test names. */
   readonly notApplicable: readonly TestReason[];
+  /** What passed at the second try: something is wrong there, if only now and then. */
+  readonly unsteady: readonly TestReason[];
   /** The files that took longest, with their seconds from the first test to the last. */
   readonly slowest: readonly { readonly file: string; readonly seconds: number }[];
 }

@@ -47,6 +47,7 @@ export function summarize(parts: readonly PartResult[], ci: boolean): Summary {
     for (const { test, reason } of counts?.notRun ?? []) {
       notRun.push(`NOT RUN  ${test}: ${reason.replace(/^NOT RUN: /, "")}`);
     }
+    for (const { test, reason } of counts?.unsteady ?? []) notRun.push(`UNSTEADY ${test}: at the first try: ${reason}`);
     for (const { test, reason } of counts?.notApplicable ?? []) {
       lines.push(`    not applicable: ${test}: ${reason.replace(/^not applicable: /, "")}`);
     }
