@@ -1,4 +1,4 @@
-import { pause } from "../../patterns/dead-letters/waiting.ts";
+import { pause } from "../../core/waiting.ts";
 import { duration } from "../address-text.ts";
 import { lookingBy } from "../broker-details.ts";
 import { columns } from "../columns.ts";

@@ -2,8 +2,8 @@ import type { DeliverySink, IncomingMessage } from "../../core/adapter.ts";
 import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { MessagingError } from "../../core/errors.ts";
+import { pause } from "../../core/waiting.ts";
 import { OpenReceiver, type Taken } from "./open-receiver.ts";
-import { pause } from "./waiting.ts";
 
 /** The first window of a receiver, until something is known of the sizes of bodies. */
 const FIRST_WINDOW = 32;

@@ -1,17 +1,18 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { within } from "../../core/waiting.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { Holder } from "./holder.ts";
 import type { Taken } from "./open-receiver.ts";
+import { Pacer } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
 import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
 import { type RunResult, Tally } from "./run-result.ts";
 import type { Source } from "./source.ts";
 import { Standing } from "./standing.ts";
 import { Stillness } from "./stillness.ts";
-import { Pacer, within } from "./waiting.ts";
 
 /** What a run works with. */
 export interface RunParts {

@@ -8,6 +8,7 @@ import {
   type MessagingErrorCode,
   type Timer,
 } from "../../core/index.ts";
+import { within } from "../../core/waiting.ts";
 import { movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
 import { BridgeIntake } from "./bridge-intake.ts";
@@ -16,7 +17,6 @@ import { BridgeOriginals, isReference } from "./bridge-originals.ts";
 import type { BridgeTally } from "./bridge-tally.ts";
 import type { BridgeWindow } from "./bridge-window.ts";
 import type { Pacer } from "./pacer.ts";
-import { within } from "./waiting.ts";
 
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([

@@ -1,6 +1,7 @@
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
+import { pause } from "../../core/waiting.ts";
 import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
 import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
 import { BridgeRun } from "./bridge-run.ts";
@@ -8,7 +9,6 @@ import { BridgeTally } from "./bridge-tally.ts";
 import { BridgeWindow } from "./bridge-window.ts";
 import { Emptiness } from "./emptiness.ts";
 import { Pacer } from "./pacer.ts";
-import { pause } from "./waiting.ts";
 
 const OPTIONS = ["source", "target", "content", "until", "rate", "maxMessages", "maxBytes", "emptyForMs", "onProgress"];
 const DEFAULT_MESSAGES = 1_000;

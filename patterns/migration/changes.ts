@@ -1,9 +1,9 @@
 import { type Clock, isMessagingError, MessagingError } from "../../core/index.ts";
+import { pause } from "../../core/waiting.ts";
 import type { MigrationProgress } from "./contract.ts";
 import { settledChange } from "./follower.ts";
 import { type Announced, epochOf, type MigrationState, shareOf, stateIn, withHistory } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
-import { pause } from "./waiting.ts";
 
 const LOOK_EVERY_MS = 100;
 

@@ -1,10 +1,10 @@
 import type { Broker, Clock } from "../../core/index.ts";
+import { pause } from "../../core/waiting.ts";
 import type { Announcement, Changes, Patience, Read } from "./changes.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { ParityReport } from "./parity.ts";
 import type { Plan } from "./plan.ts";
 import type { MigrationState, Side } from "./state.ts";
-import { pause } from "./waiting.ts";
 
 /** How long a side is left alone when nobody asks again. */
 const QUIET_MS = 10_000;

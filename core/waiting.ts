@@ -1,17 +1,15 @@
-import type { Clock } from "../../core/index.ts";
+import type { Clock } from "./clock.ts";
 
 /** Resolves after so many milliseconds, or when the signal is aborted. Never rejects. */
 export async function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   if (ms <= 0 || signal?.aborted) return;
-  await new Promise<void>((resolve) => {
-    const end = (): void => {
-      clock.cancel(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = clock.schedule(end, ms);
-    signal?.addEventListener("abort", end, { once: true });
-  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = (): void => resolve();
+  const timer = clock.schedule(end, ms);
+  signal?.addEventListener("abort", end, { once: true });
+  await promise;
+  clock.cancel(timer);
+  signal?.removeEventListener("abort", end);
 }
 
 /** Resolves when the work is over, or after so many milliseconds. Rejects if the work does before. */
