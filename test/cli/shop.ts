@@ -49,6 +49,9 @@ export function shop(more: Partial<Configuration> = {}): Shop {
       for (const [index, order] of dead.entries()) {
         await broker.send(orders, order, { headers: { tenant: "acme" } });
         while (consumer.status().deadLettered <= index) await new Promise((resolve) => setImmediate(resolve));
+        // The next one fails at another time, by which they are put in order.
+        const failedBy = Date.now();
+        while (Date.now() === failedBy) await new Promise((resolve) => setImmediate(resolve));
       }
       await broker.stop();
     },
