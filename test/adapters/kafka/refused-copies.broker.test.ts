@@ -86,6 +86,16 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     });
   }
 
+  /** Sends before anybody consumes: the codec is known to the whole process while it writes. */
+  async function sentInSnappy(orders: Queue<string>, messages: { key?: string; value: string }[]): Promise<void> {
+    const makes = opened({}, [orders]);
+    await makes.shop.start();
+    await makes.shop.stop();
+    await withSnappy(async () => {
+      await producer.send({ topic: `${orders.name}.queue`, compression: CompressionTypes.Snappy, messages });
+    });
+  }
+
   const earliest = async (name: string): Promise<number> => Number((await admin.fetchTopicOffsets(name))[0]?.low);
 
   /** Twenty good ones pass, and so many are dead. */
@@ -215,13 +225,11 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
 
   test("a batch of an unknown codec is passed over, and sent back by somebody who knows the codec", async () => {
     const orders = queue<string>(`${place.namePrefix}codec`);
+    const batch = Array.from({ length: 5 }, (_, n) => ({ key: `k${n}`, value: JSON.stringify(`of the batch ${n}`) }));
+    await sentInSnappy(orders, batch);
     const { shop, events } = opened({}, [orders]);
     const { consumer, handled } = consuming(shop, orders);
     await shop.start();
-    const batch = Array.from({ length: 5 }, (_, n) => ({ key: `k${n}`, value: JSON.stringify(`of the batch ${n}`) }));
-    await withSnappy(async () => {
-      await producer.send({ topic: `${orders.name}.queue`, compression: CompressionTypes.Snappy, messages: batch });
-    });
     await othersPass({ shop }, orders, { consumer, handled }, 1);
     const dead = deadLetters(shop, orders);
     const { entries } = await dead.list();
@@ -287,13 +295,10 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
 
   test("where a person prefers it, the partition stops at what cannot be read", async () => {
     const orders = queue<string>(`${place.namePrefix}stopping`);
+    await sentInSnappy(orders, [{ value: JSON.stringify("in it") }]);
     const { shop } = opened({ unreadable: "stop" }, [orders]);
     const { consumer, handled } = consuming(shop, orders);
     await shop.start();
-    await withSnappy(async () => {
-      const messages = [{ value: JSON.stringify("in it") }];
-      await producer.send({ topic: `${orders.name}.queue`, compression: CompressionTypes.Snappy, messages });
-    });
     await shop.send(orders, "behind it");
     await until("it to stop", WAIT_MS, () => expect(consumer.status().state).toBe("stalled"));
     expect(consumer.status().error).toMatchObject({ code: "unsupported" });
