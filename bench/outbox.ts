@@ -198,7 +198,7 @@ async function relay(ground: Ground, store: PostgresOutbox, keys?: number): Prom
   const perSecond = (MESSAGES * 1_000) / (performance.now() - begin);
   await sending.stop();
   await broker.stop();
-  await arrived(ground.brokerUrl, orders.name, MESSAGES, [".dlq", ".suspects"]);
+  await arrived(ground.brokerUrl, orders.name, MESSAGES, [".dlq", ".quarantine"]);
   return perSecond;
 }
 

@@ -181,6 +181,6 @@ async function latencyOurs(url: string): Promise<number> {
 async function remove(url: string, orders: Queue<Order>): Promise<void> {
   await withConnection(url, async (connection) => {
     const channel = await connection.createChannel();
-    for (const name of ["", ".dlq", ".suspects"]) await channel.deleteQueue(orders.name + name);
+    for (const name of ["", ".dlq", ".quarantine"]) await channel.deleteQueue(orders.name + name);
   });
 }

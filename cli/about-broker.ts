@@ -11,7 +11,7 @@ import { describeDestination } from "./target.ts";
 export interface PhysicalNames {
   readonly main: string | null;
   readonly deadLetters: string | null;
-  readonly suspects: string | null;
+  readonly quarantine: string | null;
 }
 
 /** What a broker is for some destinations, as far as its adapter says so without being connected. */
@@ -58,7 +58,7 @@ export function physicalOf(adapter: Adapter, destination: Destination): Physical
     }
   };
   if (destination.kind === "topic") {
-    return { main: nameOf({ kind: "topic", name: destination.name }), deadLetters: null, suspects: null };
+    return { main: nameOf({ kind: "topic", name: destination.name }), deadLetters: null, quarantine: null };
   }
   const of: WorkAddress =
     destination.kind === "queue"
@@ -67,6 +67,6 @@ export function physicalOf(adapter: Adapter, destination: Destination): Physical
   return {
     main: nameOf(of),
     deadLetters: nameOf({ kind: "dead-letters", of }),
-    suspects: nameOf({ kind: "suspects", of }),
+    quarantine: nameOf({ kind: "quarantine", of }),
   };
 }

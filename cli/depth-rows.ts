@@ -18,7 +18,6 @@ export interface Row {
   readonly oldestAgeMs: number | null;
   readonly consumers: number | null;
   readonly deadLetters: number | null;
-  readonly suspects: number | null;
   readonly problem: string | null;
 }
 
@@ -72,17 +71,16 @@ async function seenOf(
   const name = describeDestination(destination);
   const of = addressOf(findTarget(name, [destination])) as WorkAddress;
   try {
-    const [depth, dead, suspects, { written, oldestAgeMs, consumers }] = await Promise.all([
+    const [depth, dead, { written, oldestAgeMs, consumers }] = await Promise.all([
       adapter.depth(of),
       adapter.depth({ kind: "dead-letters", of }),
-      adapter.depth({ kind: "suspects", of }),
       looking.at(of).catch(() => UNSEEN),
     ]);
     const { ready, unsettled = null, exact } = depth;
     const rates = ratesOf(depth, written, last);
-    const counts = { deadLetters: standingCount(dead), suspects: standingCount(suspects) };
+    const deadLetters = standingCount(dead);
     return {
-      row: { destination: name, ready, unsettled, exact, ...rates, oldestAgeMs, consumers, ...counts, problem: null },
+      row: { destination: name, ready, unsettled, exact, ...rates, oldestAgeMs, consumers, deadLetters, problem: null },
       written,
     };
   } catch (error) {
@@ -95,7 +93,7 @@ const UNSEEN: Sight = { consumers: null, written: null, oldestAgeMs: null };
 const NO_RATES = { changePerSecond: null, arrivalPerSecond: null, drainPerSecond: null, emptyInSeconds: null };
 const UNKNOWN = {
   ...{ ready: null, unsettled: null, exact: false, ...NO_RATES },
-  ...{ oldestAgeMs: null, consumers: null, deadLetters: null, suspects: null },
+  ...{ oldestAgeMs: null, consumers: null, deadLetters: null },
 };
 
 type Rates = Pick<Row, "changePerSecond" | "arrivalPerSecond" | "drainPerSecond" | "emptyInSeconds">;

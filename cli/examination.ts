@@ -66,21 +66,16 @@ function versionCheck(broker: string, { version, servers }: ServerDetails): Pick
 }
 
 async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {
-  const nothing = { messages: null, deadLetters: null, suspects: null };
+  const nothing = { messages: null, deadLetters: null };
   if (destination.kind === "topic" || standing === "missing") return nothing;
   const target = findTarget(describeDestination(destination), [destination]);
   const of = addressOf(target) as WorkAddress;
   try {
-    const [messages, deadLetters, suspects] = await Promise.all([
-      adapter.depth(of),
-      adapter.depth({ kind: "dead-letters", of }),
-      adapter.depth({ kind: "suspects", of }),
-    ]);
+    const [messages, deadLetters] = await Promise.all([adapter.depth(of), adapter.depth({ kind: "dead-letters", of })]);
     checks.push({ check: `count ${describeDestination(destination)}`, status: "ok", message: "may be counted" });
     return {
       messages: standingCount(messages),
       deadLetters: standingCount(deadLetters),
-      suspects: standingCount(suspects),
     };
   } catch (error) {
     if (!isMessagingError(error)) throw error;

@@ -5,6 +5,7 @@ import type {
   Source,
   SubscriptionAddress,
   TopicAddress,
+  WorkAddress,
 } from "./address.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { Headers } from "./delivery.ts";
@@ -42,7 +43,7 @@ export interface Adapter<Native = unknown> {
 
   /**
    * Makes the broker hold the topology, or verifies that it does, as `topology.mode` says; with every queue and
-   * subscription come its dead letters and its suspects. Idempotent. Resolves with every problem found, empty if none;
+   * subscription come its dead letters and its quarantine log. Idempotent. Resolves with every problem found, empty if none;
    * rejects only if it could not look. After a reconnect the adapter does it again by itself where the mode is `create`.
    */
   declare(topology: Topology): Promise<readonly MessagingError[]>;
@@ -75,6 +76,12 @@ export interface Adapter<Native = unknown> {
    * cannot be read.
    */
   resolve?(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<Native>[]>;
+
+  /**
+   * The quarantine log of a queue or subscription that was declared. Nothing is asked of the broker before its first use, and
+   * it may be used until `close`, over reconnects.
+   */
+  quarantine(of: WorkAddress): QuarantineLog;
 
   /** How many messages stand at an address. Rejects with `not-found` if there is no such thing. */
   depth(of: Address): Promise<Depth>;
@@ -145,7 +152,7 @@ export interface Topology {
   readonly subscriptions: readonly SubscriptionDeclaration[];
 }
 
-/** A work queue that must stand on the broker, with its dead letters and its suspects. */
+/** A work queue that must stand on the broker, with its dead letters and its quarantine log. */
 export interface QueueDeclaration {
   readonly address: QueueAddress;
   readonly ordered: boolean;
@@ -161,7 +168,7 @@ export interface TopicDeclaration {
   readonly ordered: boolean;
 }
 
-/** A subscription that must stand on the broker, with its dead letters and its suspects. */
+/** A subscription that must stand on the broker, with its dead letters and its quarantine log. */
 export interface SubscriptionDeclaration {
   readonly address: SubscriptionAddress;
   readonly ordered: boolean;
@@ -236,6 +243,27 @@ export interface ReceiveOptions {
    */
   readonly handlerTimeoutMs?: number;
 }
+
+/**
+ * A small log that all consumers of a source share; see {@link Adapter.quarantine}. It is written and read rarely: only
+ * about messages that were redelivered again and again.
+ */
+export interface QuarantineLog {
+  /**
+   * Adds a record of some hundred characters. Resolves when the broker has confirmed it, as safely as a message. Rejects if
+   * it could not be confirmed within the adapter's usual time for a request; the record may be there nevertheless.
+   */
+  append(record: string): Promise<void>;
+  /**
+   * Every record of the last day that was confirmed before the call, by any process, in no particular order; some may be
+   * there twice. What an SQS queue keeps from one reader may come with a later call. Rejects if the broker could not be
+   * asked. Several readers at a time do not take records from each other.
+   */
+  read(): Promise<readonly string[]>;
+}
+
+/** How long a record of a {@link QuarantineLog} is kept, in milliseconds: a day. */
+export const QUARANTINE_KEPT_MS = 24 * 60 * 60 * 1000;
 
 /** What identifies a delivery to the adapter that made it. The engine never looks inside. */
 export type DeliveryToken = unknown;

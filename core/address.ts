@@ -2,7 +2,7 @@
  * Where messages stand on a broker, in anybroker's own terms. Adapters map an address to a physical name; nothing else
  * in the library knows physical names.
  */
-export type Address = WorkAddress | TopicAddress | DeadLettersAddress | SuspectsAddress;
+export type Address = WorkAddress | TopicAddress | DeadLettersAddress | QuarantineAddress;
 
 /** A work queue. */
 export interface QueueAddress {
@@ -33,16 +33,16 @@ export interface DeadLettersAddress {
 }
 
 /**
- * Where the messages of a queue or subscription wait whose consumers died again and again while holding them. They are
- * taken one at a time, so that the one that kills its worker is told from those that merely stood beside it.
+ * The quarantine log of a queue or subscription: records of who runs its messages that were redelivered again and again,
+ * by which consumers learn whether one of them crashed while it ran such a message.
  */
-export interface SuspectsAddress {
-  readonly kind: "suspects";
+export interface QuarantineAddress {
+  readonly kind: "quarantine";
   readonly of: WorkAddress;
 }
 
 /** What a receiver can take messages from. */
-export type Source = WorkAddress | DeadLettersAddress | SuspectsAddress;
+export type Source = WorkAddress | DeadLettersAddress;
 
 /** The queue that a delivery or an option names, or the subscription of a topic. */
 export function workAddress(destination: string, subscription: string | undefined): WorkAddress {
@@ -53,7 +53,7 @@ export function workAddress(destination: string, subscription: string | undefine
 
 /**
  * The name of an address as people read it: `orders`, `order.placed`, `order.placed..billing`, `orders.dlq`,
- * `order.placed..billing.dlq`, `orders.suspects`. No two addresses have one, but a queue and a topic: names have no two dots
+ * `order.placed..billing.dlq`, `orders.quarantine`. No two addresses have one, but a queue and a topic: names have no two dots
  * in a row, and none of these endings.
  */
 export function addressName(address: Address): string {
@@ -65,8 +65,8 @@ export function addressName(address: Address): string {
       return `${address.topic}..${address.name}`;
     case "dead-letters":
       return `${addressName(address.of)}.dlq`;
-    case "suspects":
-      return `${addressName(address.of)}.suspects`;
+    case "quarantine":
+      return `${addressName(address.of)}.quarantine`;
   }
 }
 
@@ -74,6 +74,6 @@ export function addressName(address: Address): string {
 export function describeAddress(address: Address): string {
   if (address.kind === "subscription") return `subscription "${address.name}" of topic "${address.topic}"`;
   if (address.kind === "dead-letters") return `dead letters of ${describeAddress(address.of)}`;
-  if (address.kind === "suspects") return `suspects of ${describeAddress(address.of)}`;
+  if (address.kind === "quarantine") return `quarantine log of ${describeAddress(address.of)}`;
   return `${address.kind} "${address.name}"`;
 }

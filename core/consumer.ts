@@ -1,12 +1,12 @@
 import type { MessagingError } from "./errors.ts";
-import type { PauseOptions, StopOptions } from "./options.ts";
+import type { PauseOptions, QuarantineOptions, StopOptions } from "./options.ts";
 
 /** Handles the messages of one queue or subscription. */
 export interface Consumer {
   /**
    * Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. What waits
    * in memory is kept too, unless `release` gives it back: do that when it lasts, since brokers take back what is held
-   * too long, and count that as a death. May be called again to give back.
+   * too long. May be called again to give back.
    */
   pause(options?: PauseOptions): void;
   /** Goes on after {@link Consumer.pause}. */
@@ -37,13 +37,18 @@ export interface ConsumerStatus {
   readonly running: number;
   /** Deliveries waiting in memory for a handler or, failed and in order, for their next attempt. */
   readonly waiting: number;
-  /** Deliveries not yet settled: those above, those parked, and those whose copy or settlement is under way. */
+  /** Deliveries not yet settled: those above, those parked or quarantined, and those whose copy or settlement is under way. */
   readonly unsettled: number;
   /**
    * Deliveries whose dead letter nothing takes for now. They stay unsettled on the broker, and are tried again at long
    * intervals, after a reconnect, after `resume()`, and when another dead letter of the source is confirmed.
    */
   readonly parked: number;
+  /**
+   * Deliveries that were redelivered so often that it is looked for crashes of consumers before they start, which takes
+   * {@link QuarantineOptions.silenceMs} where one is suspected. Others do not wait for them.
+   */
+  readonly quarantined: number;
   /** Handlers started. */
   readonly started: number;
   readonly succeeded: number;

@@ -45,7 +45,7 @@ export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOp
 /** What `consume` and `subscribe` settle before the rest is known. */
 type ConsumerParts = Pick<
   ConsumerContext,
-  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "maxParked" | "handler" | "retry"
+  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "maxParked" | "silenceMs" | "handler" | "retry"
 >;
 
 /** A start or a stop that was asked for last. */
@@ -60,6 +60,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #options: BrokerOptions;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #makeId: () => string;
   readonly #declarations = new Declarations();
   readonly #publishing: Publishing;
   readonly #sending: Sending;
@@ -77,6 +78,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
     this.#random = options.random ?? systemRandom();
+    this.#makeId = messageIds(this.#clock, this.#random);
     this.#publishing = new Publishing(adapter, options.publish ?? {}, this.#clock, this.#random);
     this.#sending = new Sending(adapter, this.#publishing, this.#clock, this.#random, this.#json);
     for (const destination of options.destinations ?? []) {
@@ -95,7 +97,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       random: this.#random,
       codec: this.#json,
       emit: (event) => this.#emit(event),
-      makeId: messageIds(this.#clock, this.#random),
+      makeId: this.#makeId,
       sendCopy: (to, ordered, message) => publishing.sendCopy(publishing.route(to, ordered), message),
       requireStarted: (what) => {
         if (this.#state !== "started") throw new MessagingError("closed", `${what} cannot be done: call start() first`);
@@ -184,6 +186,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       random: this.#random,
       emit: (event) => this.#emit(event),
       source,
+      consumerId: this.#makeId(),
       sourceName: addressName(source),
       destination: destination.name,
       subscription,
@@ -192,7 +195,6 @@ class AdapterBroker<Native> implements Broker<Native> {
       schema: destination.schema,
       maxDelayMs: delay.support === "unsupported" ? 0 : delay.maxMs,
       retries: publishing.route(source, ordered),
-      suspects: publishing.route({ kind: "suspects", of: source }, false),
       deadLetters: publishing.route({ kind: "dead-letters", of: source }, false),
     });
     this.#consumers = [...this.#consumers.filter(({ gone }) => !gone), consumer];

@@ -8,7 +8,7 @@ export type DeadLetterReason =
   | "invalid"
   /** The handler returned `deadLetter()`. */
   | "rejected"
-  /** The processes that held it died, again and again. */
+  /** Consumers crashed while they handled it, the last of them while it handled nothing else. */
   | "crashed"
   /** It was older than its time to live. */
   | "expired";
@@ -80,7 +80,7 @@ export type BrokerEvent =
     }
   | {
       /**
-       * A copy (to retry, suspects or dead letters) was refused or could not be confirmed; the original is still on the
+       * A copy (to retry or dead letters) was refused or could not be confirmed; the original is still on the
        * broker, and another way is tried, or the same again.
        */
       readonly type: "copy-failed";

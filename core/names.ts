@@ -3,7 +3,7 @@ import { MessagingError } from "./errors.ts";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/;
 const LONGEST_NAME = 100;
 /** Endings that anybroker gives to what it derives from a destination. */
-const RESERVED_ENDINGS = [".dlq", ".suspects"];
+const RESERVED_ENDINGS = [".dlq", ".quarantine"];
 
 /**
  * Refuses a name that not every broker could carry, or that could be taken for another: words of letters, digits, `-` and

@@ -39,6 +39,17 @@ export interface WindowOptions {
   readonly bytes?: number;
 }
 
+/** How messages that crash their consumers are told from those that were only redelivered. */
+export interface QuarantineOptions {
+  /**
+   * How long a consumer that ran a quarantined message may write nothing to the quarantine log before it is taken for
+   * crashed, in milliseconds, 100 at least. Longer than the event loop is ever blocked and a lost connection takes to come
+   * back: one that is silent for longer looks like one that crashed. A message that was in such hands waits for so long.
+   * Default 60,000.
+   */
+  readonly silenceMs?: number;
+}
+
 /** The options of `consume`, and as `BrokerOptions.consume` the defaults for every consumer. */
 export interface ConsumeOptions {
   /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
@@ -52,11 +63,12 @@ export interface ConsumeOptions {
   readonly timeoutMs?: number;
   readonly window?: WindowOptions;
   /**
-   * The most deliveries that do not count in `window` because the broker refuses their copies: those parked until their
-   * dead letter can be made, and those that rest here because their retry cannot be copied. Their bodies take
+   * The most deliveries that do not count in `window`: those parked until their dead letter can be made, those that rest here
+   * because the broker refuses the copy for their retry, and those quarantined until they may start. Their bodies take
    * `window.bytes` at most, in addition to the window. What is over either bound counts in the window. Default 100.
    */
   readonly maxParked?: number;
+  readonly quarantine?: QuarantineOptions;
   /** Wraps the handler, inside the broker's own middleware. */
   readonly use?: readonly Middleware[];
 }

@@ -6,6 +6,7 @@ import type {
   Depth,
   IncomingMessage,
   OutgoingMessage,
+  QuarantineLog,
   ReceiveOptions,
   Receiver,
   SendLimits,
@@ -22,6 +23,7 @@ import type {
   Source,
   SubscriptionAddress,
   TopicAddress,
+  WorkAddress,
 } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
@@ -107,6 +109,13 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
 
   resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
     return this.#session.use((session) => session.resolve(of, letter));
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    return {
+      append: (record) => this.#session.use((session) => session.quarantine(of).append(record)),
+      read: () => this.#session.use((session) => session.quarantine(of).read()),
+    };
   }
 
   depth(of: Address): Promise<Depth> {

@@ -10,7 +10,6 @@ function delayedFor(source: Source): readonly DelayableAddress[] {
     case "subscription":
       return [{ kind: "topic", name: source.topic }, source];
     case "dead-letters":
-    case "suspects":
       return [];
   }
 }

@@ -16,15 +16,18 @@ export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress
 const LONGEST_NAME = 249;
 const QUEUE_ENDING = ".queue";
 const DELAYS_ENDING = ".delays";
+const QUARANTINE_ENDING = ".quarantine";
 /** Endings of what is derived from a destination; a destination's own name must have none. */
-const DERIVED_ENDINGS = [".dlq", ".suspects", DELAYS_ENDING];
+const DERIVED_ENDINGS = [".dlq", QUARANTINE_ENDING, DELAYS_ENDING];
 
 /**
  * The Kafka topic that stands for an address: `orders.queue`, `order.placed`, `order.placed..billing` (what belongs to
- * subscription `billing` of topic `order.placed` alone), and of either work `orders.dlq`, `order.placed..billing.suspects`.
- * A queue has an ending of its own, since queues and topics are both Kafka topics, and what is handled on a queue is deleted.
+ * subscription `billing` of topic `order.placed` alone), and of either work its dead letters `orders.dlq`,
+ * `order.placed..billing.dlq` and its quarantine log `orders.queue.quarantine`, `order.placed..billing.quarantine`. A queue
+ * has an ending of its own, since queues and topics are both Kafka topics, and what is handled on a queue is deleted.
  */
 export function topicName(address: Address): string {
+  if (address.kind === "quarantine") return topicName(address.of) + QUARANTINE_ENDING;
   return address.kind === "queue" ? address.name + QUEUE_ENDING : addressName(address);
 }
 
@@ -54,7 +57,7 @@ export function topicsOf(source: Source): readonly string[] {
  */
 export function physicalName(address: Address): string {
   const name = topicName(address);
-  const base = addressName(address.kind === "dead-letters" || address.kind === "suspects" ? address.of : address);
+  const base = addressName(address.kind === "dead-letters" || address.kind === "quarantine" ? address.of : address);
   const endings = address.kind === "topic" ? [...DERIVED_ENDINGS, QUEUE_ENDING] : DERIVED_ENDINGS;
   const reserved = endings.find((ending) => base.endsWith(ending));
   if (reserved !== undefined) {

@@ -59,7 +59,7 @@ export async function openReceiver(
     const parts = { producer, clock, random, openLog, join, ...isWanted };
     return new OpenReceiver(host, await receiveDeadLetters(parts, window, records));
   }
-  const deadLetters = { kind: "dead-letters", of: from.kind === "suspects" ? from.of : from } as const;
+  const deadLetters = { kind: "dead-letters", of: from } as const;
   const consumer = await host.openings.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
   const filter = options.subscription?.filter;
   const moving: Receiver["deadLetter"] = (token, letter) =>
@@ -92,7 +92,7 @@ function consumerOptions(
   { openings, passesUnreadable }: ReceivingHost,
   from: Source,
   deadLetters: DeadLettersAddress,
-  { window, ordered, subscription }: ReceiveOptions,
+  { window, subscription }: ReceiveOptions,
   sink: Pick<DeliverySink, "filtered">,
 ): ConsumerOptions {
   const filter = subscription?.filter;
@@ -101,7 +101,6 @@ function consumerOptions(
     topics: topicsOf(from),
     window,
     windowPer: "consumer",
-    singly: ordered,
     deliversUnreadable: passesUnreadable,
     references: () => lowestReferences(openings.deadLetters(topicName(deadLetters))),
   } as const;

@@ -9,7 +9,7 @@ import { planOf } from "./topology/plan.ts";
 export async function removeAll(admin: Admin, topology: Topology, settings: Settings): Promise<void> {
   const topics = planOf(topology, settings).topics.map(({ name }) => name);
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
-  const sources = work.flatMap((of) => [of, { kind: "suspects", of } as const, { kind: "dead-letters", of } as const]);
+  const sources = work.flatMap((of) => [of, { kind: "dead-letters", of } as const]);
   // The groups of those who send delayed messages on are named after their topics.
   const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
   try {

@@ -5,7 +5,7 @@ import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import { readReference, referredRecords } from "./dead-letters/index.ts";
 import { incomingRecord, type KafkaRecord, routingKeyOf } from "./message.ts";
-import { topicName, topicsOf } from "./names.ts";
+import { topicsOf } from "./names.ts";
 import type { Openings } from "./openings.ts";
 
 /** The messages that a dead letter refers to: one, or those of a batch that could not be read. */
@@ -17,8 +17,7 @@ export async function resolveReference(
   const isReference = letter.headers[HEADER.deadReference] !== undefined;
   const reference = isReference ? readReference(letter.body) : undefined;
   // Others may write dead letters too: they cannot have records of other topics read.
-  const topics = [...topicsOf(of), topicName({ kind: "suspects", of })];
-  if (reference === undefined || !topics.includes(reference.topic)) {
+  if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
     throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
   }
   const records = await referredRecords(openings.log(reference), reference);

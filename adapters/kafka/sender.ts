@@ -5,7 +5,7 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { deadLetterRecord } from "./dead-letters/index.ts";
 import { delayedRecord, dueAfter } from "./delays/index.ts";
 import { toRecord } from "./message.ts";
-import { delaysTopic, topicName } from "./names.ts";
+import { type DelayableAddress, delaysTopic, topicName } from "./names.ts";
 import type { Producer, RecordToSend } from "./producing/contract.ts";
 
 /** What a sender works with. */
@@ -28,7 +28,10 @@ export class Sender {
 
   /** See `Adapter.send`. */
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
-    if (to.kind === "dead-letters") {
+    if (to.kind === "quarantine") {
+      const error = new MessagingError("unsupported", `${describeAddress(to)} takes no messages`);
+      for (const index of batch.keys()) report(index, { status: "rejected", error });
+    } else if (to.kind === "dead-letters") {
       const records = batch.map((message) => deadLetterRecord(message, this.#host.random));
       this.#produce(topicName(to), records, report);
     } else if (batch.every(({ delayMs }) => delayMs === 0)) {
@@ -38,7 +41,7 @@ export class Sender {
     }
   }
 
-  #sendMixed(to: Exclude<Address, { kind: "dead-letters" }>, batch: readonly OutgoingMessage[], report: SendReport) {
+  #sendMixed(to: DelayableAddress, batch: readonly OutgoingMessage[], report: SendReport) {
     const [now, later]: [number[], number[]] = [[], []];
     for (const [index, { delayMs }] of batch.entries()) (delayMs === 0 ? now : later).push(index);
     const at = (indexes: readonly number[]): SendReport => {
@@ -46,11 +49,6 @@ export class Sender {
     };
     const messages = (indexes: readonly number[]) => indexes.map((index) => batch[index] as OutgoingMessage);
     this.#produce(topicName(to), messages(now).map(toRecord), at(now));
-    if (to.kind === "suspects") {
-      const error = new MessagingError("unsupported", `${describeAddress(to)} take no delayed messages`);
-      for (const index of later) report(index, { status: "rejected", error });
-      return;
-    }
     const time = this.#host.now();
     const delayed = messages(later).map((message) =>
       delayedRecord(toRecord(message), dueAfter(time, message.delayMs), time),

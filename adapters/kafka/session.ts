@@ -4,6 +4,7 @@ import type {
   Depth,
   IncomingMessage,
   OutgoingMessage,
+  QuarantineLog,
   ReceiveOptions,
   Receiver,
   SendReport,
@@ -18,6 +19,7 @@ import type {
   Source,
   SubscriptionAddress,
   TopicAddress,
+  WorkAddress,
 } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
@@ -31,6 +33,7 @@ import { Openings } from "./openings.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/producer.ts";
+import { KafkaQuarantineLog } from "./quarantine-log.ts";
 import { openReceiver, type ReceivingHost } from "./receiving.ts";
 import { resolveReference } from "./resolving.ts";
 import { Restoring } from "./restoring.ts";
@@ -52,6 +55,7 @@ export class Session {
   readonly #restoring: Restoring;
   readonly #sender: Sender;
   readonly #trimmer: Trimmer;
+  readonly #requestTimeoutMs: number;
   readonly #receiving: ReceivingHost;
   readonly #receivers = new Set<Receiver>();
   /** What ends those who watch. */
@@ -64,6 +68,7 @@ export class Session {
     const [asking, producing] = [client.connection(), client.connection()];
     const notice = (error: MessagingError): void => this.#notice(error);
     this.#signals = signals;
+    this.#requestTimeoutMs = requestTimeoutMs;
     this.#connections = [asking, producing];
     this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
     this.#restoring = new Restoring(this.#cluster, settings, notice);
@@ -151,8 +156,9 @@ export class Session {
   async depth(of: Address): Promise<Depth> {
     switch (of.kind) {
       case "topic":
-        await this.#cluster.topics([of.name]);
-        // What a subscription has not handled is its own.
+      case "quarantine":
+        await this.#cluster.topics([topicName(of)]);
+        // What a subscription has not handled is its own, and no message is in a quarantine log.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
         const ready = await countDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
@@ -169,6 +175,19 @@ export class Session {
 
   resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
     return resolveReference(this.#receiving.openings, of, letter);
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    const topic = topicName({ kind: "quarantine", of });
+    return new KafkaQuarantineLog(topic, {
+      cluster: this.#cluster,
+      producer: this.#producer,
+      clock: this.#receiving.clock,
+      requestTimeoutMs: this.#requestTimeoutMs,
+      openLog: (at) => this.#receiving.openings.log(at),
+      restore: () => this.#restoring.restore(topic),
+      ended: this.#ended.signal,
+    });
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {

@@ -12,6 +12,7 @@ import {
   type IncomingMessage,
   MessagingError,
   type OutgoingMessage,
+  type QuarantineLog,
   type QueueAddress,
   type ReceiveOptions,
   type Receiver,
@@ -22,6 +23,7 @@ import {
   type TopicAddress,
   type Topology,
   type Watcher,
+  type WorkAddress,
 } from "../../core/index.ts";
 import { memoryCapabilities } from "./capabilities.ts";
 import { incoming, MemoryReceiver, shown } from "./memory-receiver.ts";
@@ -121,8 +123,7 @@ export class MemoryAdapter implements Adapter<undefined> {
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<undefined>): Promise<Receiver> {
     const queue = this.space.queue(from);
     if (queue === undefined) throw notFound(from);
-    const of = from.kind === "suspects" ? from.of : from;
-    const deadLetters = of.kind === "dead-letters" ? undefined : this.space.queue({ kind: "dead-letters", of });
+    const deadLetters = from.kind === "dead-letters" ? undefined : this.space.queue({ kind: "dead-letters", of: from });
     const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases, deadLetters);
     this.#receivers.add(receiver);
     queue.attach(receiver);
@@ -136,6 +137,18 @@ export class MemoryAdapter implements Adapter<undefined> {
     for (let from = 0; from < standing.length; from += BROWSE_BATCH) {
       yield standing.slice(from, from + BROWSE_BATCH).map((stored) => incoming(stored, undefined));
     }
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    return {
+      append: async (record) => void this.#quarantine(of, record),
+      read: async () => this.#quarantine(of),
+    };
+  }
+
+  #quarantine(of: WorkAddress, added?: string): readonly string[] {
+    if (!this.#open) throw new MessagingError("closed", "memory is closed");
+    return this.space.quarantine(of, added);
   }
 
   async depth(of: Address): Promise<Depth> {

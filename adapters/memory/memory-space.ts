@@ -3,10 +3,17 @@ import {
   addressName,
   type Clock,
   type OutgoingMessage,
+  QUARANTINE_KEPT_MS,
   type SubscriptionDeclaration,
+  type WorkAddress,
 } from "../../core/index.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./memory-queue.ts";
+
+interface QuarantineRecord {
+  readonly at: number;
+  readonly text: string;
+}
 
 interface Binding {
   readonly queue: MemoryQueue;
@@ -22,6 +29,7 @@ export class MemorySpace {
   readonly #maxMessages: number;
   readonly #queues = new Map<string, MemoryQueue>();
   readonly #topics = new Map<string, Map<string, Binding>>();
+  readonly #quarantines = new Map<string, QuarantineRecord[]>();
   readonly #watchers = new Map<string, Set<(message: OutgoingMessage) => void>>();
   #open = 0;
 
@@ -42,10 +50,9 @@ export class MemorySpace {
     if (this.#open === 0) for (const queue of this.#queues.values()) queue.sleep();
   }
 
-  /** A queue with its dead letters and suspects. */
+  /** A queue with its dead letters. */
   declareQueue(address: Address & { readonly kind: "queue" | "subscription" }): MemoryQueue {
     this.#declare({ kind: "dead-letters", of: address });
-    this.#declare({ kind: "suspects", of: address });
     return this.#declare(address);
   }
 
@@ -57,6 +64,16 @@ export class MemorySpace {
     const { address, filter = "#" } = declaration;
     this.declareTopic(address.topic);
     this.#topics.get(address.topic)?.set(address.name, { queue: this.declareQueue(address), filter });
+  }
+
+  /** The records of the last day, after one more is added to them. */
+  quarantine(of: WorkAddress, added?: string): readonly string[] {
+    const name = spaceName(of);
+    const now = this.#clock.monotonic();
+    const records = (this.#quarantines.get(name) ?? []).filter(({ at }) => now - at < QUARANTINE_KEPT_MS);
+    if (added !== undefined) records.push({ at: now, text: added });
+    this.#quarantines.set(name, records);
+    return records.map(({ text }) => text);
   }
 
   /** Calls for each message that is sent to an address, until the result is called. */

@@ -5,6 +5,7 @@ import type {
   DeliverySink,
   Depth,
   OutgoingMessage,
+  QuarantineLog,
   ReceiveOptions,
   Receiver,
   SendLimits,
@@ -13,7 +14,7 @@ import type {
   Watcher,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
@@ -80,6 +81,13 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<ConsumeMessage>): Promise<Receiver> {
     return this.#session.use((session) => session.receive(from, options, sink));
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    return {
+      append: (record) => this.#session.use((session) => session.quarantine(of).append(record)),
+      read: () => this.#session.use((session) => session.quarantine(of).read()),
+    };
   }
 
   depth(of: Address): Promise<Depth> {

@@ -1,4 +1,4 @@
-import type { Topology } from "../../core/adapter.ts";
+import { QUARANTINE_KEPT_MS, type Topology } from "../../core/adapter.ts";
 import type { WorkAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
@@ -14,7 +14,7 @@ import {
   UNDELIVERED_EXCHANGE,
   UNDELIVERED_QUEUE,
 } from "./delay-levels.ts";
-import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
+import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerVersion } from "./server-version.ts";
 import { LONGEST_TTL_MS } from "./wire.ts";
@@ -26,7 +26,7 @@ export interface ExchangeBlueprint {
 }
 
 /** What a queue is for. */
-export type QueueRole = "work" | "suspects" | "dead-letters" | "wait" | "undelivered";
+export type QueueRole = "work" | "quarantine" | "dead-letters" | "wait" | "undelivered";
 
 export interface QueueBlueprint {
   readonly name: string;
@@ -49,6 +49,12 @@ export interface Blueprint {
   readonly bindings: readonly BindingBlueprint[];
   readonly problems: readonly MessagingError[];
 }
+
+/**
+ * How many times the limit of other queues an ordered one has. A single consumer holds hundreds of messages that it has not
+ * begun, so that a restart of the server, or a connection that is cut again and again, counts for all of them.
+ */
+const ORDERED_DELIVERIES = 10;
 
 interface WorkQueue {
   readonly address: WorkAddress;
@@ -89,7 +95,9 @@ export function blueprint(
     }
     const family = familyOf(queue, version, settings);
     queues.push(...family);
-    for (const { name } of family) {
+    for (const { name, role } of family) {
+      // No record is delayed.
+      if (role === "quarantine") continue;
       bindings.push({ from: DELIVERY_EXCHANGE, to: name, toKind: "queue", pattern: queueBinding(name) });
     }
   }
@@ -121,18 +129,13 @@ function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVer
   return undefined;
 }
 
-/** A work queue with its dead letters and its suspects. */
+/** A work queue with its dead letters and its quarantine log. */
 function familyOf(
   { address, ordered, ttlMs }: WorkQueue,
   version: ServerVersion,
   { deliveryLimit, queueArguments }: Pick<Settings, "deliveryLimit" | "queueArguments">,
 ): QueueBlueprint[] {
   const deadLetters = deadLettersOf(address);
-  const kept = {
-    "x-queue-type": "quorum",
-    ...deadLetterArguments("", deadLetters),
-    "x-delivery-limit": deliveryLimit,
-  };
   return [
     {
       name: queueName(address),
@@ -140,12 +143,24 @@ function familyOf(
       isOrdered: ordered,
       arguments: {
         ...queueArguments,
-        ...kept,
+        "x-queue-type": "quorum",
+        ...deadLetterArguments("", deadLetters),
+        "x-delivery-limit": ordered ? deliveryLimit * ORDERED_DELIVERIES : deliveryLimit,
         ...(ordered ? { "x-single-active-consumer": true } : {}),
         ...(ttlMs === undefined ? {} : { "x-message-ttl": ttlMs }),
       },
     },
-    { name: suspectsOf(address), role: "suspects", isOrdered: false, arguments: kept },
+    {
+      name: quarantineOf(address),
+      role: "quarantine",
+      isOrdered: false,
+      // A single reader at a time, to whom everything comes back that an earlier one held.
+      arguments: {
+        ...lasting(version),
+        "x-single-active-consumer": true,
+        "x-message-ttl": QUARANTINE_KEPT_MS,
+      },
+    },
     { name: deadLetters, role: "dead-letters", isOrdered: false, arguments: lasting(version) },
   ];
 }

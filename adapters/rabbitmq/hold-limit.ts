@@ -9,7 +9,7 @@ export interface HoldLimit {
   readonly isAsked: boolean;
 }
 
-/** What a server told of its limit for the consumers of a work queue and of its suspects, when it closed a channel of one. */
+/** What a server told of its limit for the consumers of a work queue and of its dead letters, when it closed a channel of one. */
 export interface LearnedLimit {
   ms: number | undefined;
 }

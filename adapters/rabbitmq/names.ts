@@ -1,4 +1,4 @@
-import { type Address, addressName, describeAddress, type Source, type WorkAddress } from "../../core/address.ts";
+import { type Address, addressName, describeAddress, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 
 /** What the delay infrastructure is called; no destination may be. */
@@ -8,9 +8,9 @@ const RESERVED_PREFIXES = [OWN_PREFIX, "amq."];
 
 /**
  * The name of the RabbitMQ queue that stands for an address: `orders`, `order.placed..billing` (subscription `billing` of
- * topic `order.placed`), and either with `.dlq` or `.suspects` after it.
+ * topic `order.placed`), and either with `.dlq` or `.quarantine` after it.
  */
-export function queueName(address: Source): string {
+export function queueName(address: Exclude<Address, TopicAddress>): string {
   return addressName(address);
 }
 
@@ -23,8 +23,8 @@ export function deadLettersOf(work: WorkAddress): string {
   return queueName({ kind: "dead-letters", of: work });
 }
 
-export function suspectsOf(work: WorkAddress): string {
-  return queueName({ kind: "suspects", of: work });
+export function quarantineOf(work: WorkAddress): string {
+  return queueName({ kind: "quarantine", of: work });
 }
 
 /**

@@ -46,7 +46,7 @@ export function judgePolicies(
   { queues, exchanges }: Pick<Blueprint, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
-  settings: Pick<Settings, "deliveryLimit" | "consumerTimeoutMs">,
+  settings: Pick<Settings, "consumerTimeoutMs">,
 ): PolicyFindings {
   const found = new Map<string, { readonly isProblem: boolean; readonly text: string; readonly names: string[] }>();
   const add = (kind: string, policy: Policy, key: string, name: string, { isProblem, text }: Effect): void => {
@@ -138,12 +138,14 @@ type Rule = (
   queue: QueueBlueprint,
   value: unknown,
   version: ServerVersion,
-  settings: Pick<Settings, "deliveryLimit" | "consumerTimeoutMs">,
+  settings: Pick<Settings, "consumerTimeoutMs">,
 ) => Effect | undefined;
 
 const isDead = ({ role }: QueueBlueprint): boolean => role === "dead-letters" || role === "undelivered";
 const problem = (text: string): Effect => ({ isProblem: true, text });
 const notice = (text: string): Effect => ({ isProblem: false, text });
+
+const FORGOTTEN = "it is forgotten sooner which messages their consumers crashed over";
 
 const limited: Rule = (queue) => {
   if (queue.role === "work") return undefined;
@@ -159,8 +161,9 @@ const RULES: Readonly<Record<string, Rule>> = {
   "message-ttl": (queue, value) => {
     const ttlMs = Number(value);
     if (isDead(queue)) return problem("RabbitMQ drops what is there for so long, which is lost");
-    if (queue.role !== "wait") return notice("messages older than that are dead-lettered as expired");
-    return ttlMs < Number(queue.arguments["x-message-ttl"]) ? problem("delayed messages come too early") : undefined;
+    if (queue.role === "work") return notice("messages older than that are dead-lettered as expired");
+    if (ttlMs >= Number(queue.arguments["x-message-ttl"])) return undefined;
+    return queue.role === "wait" ? problem("delayed messages come too early") : notice(FORGOTTEN);
   },
   "max-length": limited,
   "max-length-bytes": limited,
@@ -170,24 +173,31 @@ const RULES: Readonly<Record<string, Rule>> = {
       : problem("it counts before the queue's own: a full queue drops messages, and dead-lettering is at most once"),
   "dead-letter-routing-key": ({ role }) =>
     role === "wait" ? problem("delayed messages lose the way to where they are to be delivered") : undefined,
-  "delivery-limit": (queue, value, version, { deliveryLimit }) => {
+  "delivery-limit": (queue, value, version) => {
     const limit = Number(value);
     if (limit < 0 || queue.role === "wait") return undefined;
+    if (queue.role === "quarantine") return notice(FORGOTTEN);
     if (!isDead(queue)) {
-      return limit < deliveryLimit ? notice("RabbitMQ gives up a message after so many deliveries") : undefined;
+      const isLower = limit < Number(queue.arguments["x-delivery-limit"]);
+      return isLower ? notice("RabbitMQ gives up a message after so many deliveries") : undefined;
     }
     return version.atLeast(4, 3)
       ? notice("a dead letter is dropped after so many deliveries whose reader died")
       : problem("a dead letter is dropped after it was looked at so often, which is lost");
   },
   "consumer-timeout": ({ role }, value, version, { consumerTimeoutMs = DEFAULT_CONSUMER_TIMEOUT_MS }) => {
-    if (version.atLeast(4, 3) || role === "wait" || Number(value) >= consumerTimeoutMs) return undefined;
+    if (version.atLeast(4, 3) || role === "wait" || role === "quarantine" || Number(value) >= consumerTimeoutMs)
+      return undefined;
     return notice("deliveries are taken back after that; give it to rabbitmq() as consumerTimeoutMs");
   },
-  "delayed-retry-type": ({ isOrdered }, value) =>
-    isOrdered && value !== "disabled"
+  "delayed-retry-type": ({ role, isOrdered }, value) => {
+    if (value === "disabled") return undefined;
+    if (role === "quarantine")
+      return problem("a reader misses what another one gave back, and takes the living for dead");
+    return isOrdered
       ? problem("what is given back comes again behind what follows, which breaks the order")
-      : undefined,
+      : undefined;
+  },
 };
 
 function effectOnQueue(
@@ -195,7 +205,7 @@ function effectOnQueue(
   key: string,
   value: unknown,
   version: ServerVersion,
-  settings: Pick<Settings, "deliveryLimit" | "consumerTimeoutMs">,
+  settings: Pick<Settings, "consumerTimeoutMs">,
 ): Effect | undefined {
   return Object.hasOwn(RULES, key) ? RULES[key]?.(queue, value, version, settings) : undefined;
 }

@@ -2,12 +2,12 @@ import type { Topology } from "../../core/adapter.ts";
 import { withChannel } from "./channels.ts";
 import { operationError } from "./errors.ts";
 import type { Link } from "./link.ts";
-import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
+import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 
 /** Deletes the queues and exchanges of a topology; to RabbitMQ, one that does not stand is deleted already. */
 export async function removeAll(link: Link, topology: Topology, requestTimeoutMs: number): Promise<void> {
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
-  const queues = work.flatMap((of) => [queueName(of), deadLettersOf(of), suspectsOf(of)]);
+  const queues = work.flatMap((of) => [queueName(of), deadLettersOf(of), quarantineOf(of)]);
   const exchanges = topology.topics.map(({ address }) => exchangeName(address.name));
   for (const name of queues) await remove(`queue ${name}`, (channel) => channel.deleteQueue(name));
   for (const name of exchanges) await remove(`exchange ${name}`, (channel) => channel.deleteExchange(name));

@@ -10,7 +10,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
@@ -19,10 +19,11 @@ import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts"
 import type { LearnedLimit } from "./hold-limit.ts";
 import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
-import { deadLettersOf, exchangeName, queueName, suspectsOf } from "./names.ts";
+import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
+import { QueueLog } from "./quarantine.ts";
 import { QueueReceiver } from "./receiver.ts";
 import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
@@ -53,6 +54,7 @@ export class Session {
   /** What was declared and is declared again after a loss; once each. */
   readonly #topologies = new Map<string, Topology>();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
+  readonly #logs = new Map<string, QueueLog>();
   #redeclaring: Promise<boolean> | undefined;
   #isUp = true;
   #isBlocked = false;
@@ -203,10 +205,26 @@ export class Session {
   }
 
   #learnedLimit(from: Source): LearnedLimit {
-    const work = queueName(from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from);
+    const work = queueName(from.kind === "dead-letters" ? from.of : from);
     const learned = this.#learnedLimits.get(work) ?? { ms: undefined };
     this.#learnedLimits.set(work, learned);
     return learned;
+  }
+
+  /** One for each source, so that those who read it at the same time share what is read. */
+  quarantine(of: WorkAddress): QueueLog {
+    const address = { kind: "quarantine", of } as const;
+    const name = queueName(address);
+    const log =
+      this.#logs.get(name) ??
+      new QueueLog(address, {
+        requestTimeoutMs: this.#settings.requestTimeoutMs,
+        link: () => this.#linkOrThrow(),
+        send: (to, batch, report) => this.send(to, batch, report),
+        restore: () => this.#restore(),
+      });
+    this.#logs.set(name, log);
+    return log;
   }
 
   async depth(of: Address): Promise<Depth> {
@@ -338,8 +356,8 @@ export class Session {
 
 /** What must stand for a receiver's source, and for what becomes of its messages. */
 function helpersOf(from: Source): readonly Thing[] {
-  const work = from.kind === "dead-letters" || from.kind === "suspects" ? from.of : from;
-  const queues: Thing[] = [queueName(work), deadLettersOf(work), suspectsOf(work)].map(
+  const work = from.kind === "dead-letters" ? from.of : from;
+  const queues: Thing[] = [queueName(work), deadLettersOf(work), quarantineOf(work)].map(
     (name) => `queue ${name}` as const,
   );
   return work.kind === "subscription" ? [...queues, `exchange ${exchangeName(work.topic)}`] : queues;

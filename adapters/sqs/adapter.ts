@@ -6,6 +6,7 @@ import type {
   DeliverySink,
   Depth,
   OutgoingMessage,
+  QuarantineLog,
   ReceiveOptions,
   Receiver,
   SendLimits,
@@ -14,7 +15,7 @@ import type {
   Watcher,
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
-import type { Address, QueueAddress, Source, TopicAddress } from "../../core/address.ts";
+import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
@@ -72,6 +73,13 @@ export class SqsAdapter implements Adapter<Message> {
 
   receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
     return this.#session.use((session) => session.receive(from, options, sink));
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    return {
+      append: (record) => this.#session.use((session) => session.quarantine(of).append(record)),
+      read: () => this.#session.use((session) => session.quarantine(of).read()),
+    };
   }
 
   depth(of: Address): Promise<Depth> {

@@ -4,6 +4,11 @@ import { MessagingError } from "../../core/errors.ts";
 export const FIFO = ".fifo";
 const LONGEST_NAME = { queue: 80, topic: 256 };
 
+/** Whether what stands for an address may be a standard queue or topic (`false`), a FIFO one (`true`), or either. */
+export function kindsOf({ kind }: Address): readonly boolean[] {
+  return kind === "quarantine" ? [false] : [false, true];
+}
+
 /**
  * The name of the SQS queue or SNS topic that stands for an address, without `.fifo`: SQS knows letters, digits, `-` and
  * `_`, so `.` is written `_-` and `_` is written `__`. A prefix is followed by a `_` before a letter or digit, which a name
@@ -13,10 +18,12 @@ const LONGEST_NAME = { queue: 80, topic: 256 };
 export function awsName(address: Address, prefix: string): string {
   const name = underPrefix(prefix, addressName(address).replaceAll("_", "__").replaceAll(".", "_-"));
   const most = LONGEST_NAME[address.kind === "topic" ? "topic" : "queue"];
-  if (name.length + FIFO.length > most) {
+  const ending = kindsOf(address).includes(true) ? FIFO : "";
+  if (name.length + ending.length > most) {
+    const without = ending === "" ? "" : `, without "${ending}"`;
     throw new MessagingError(
       "invalid",
-      `${describeAddress(address)} would be "${name}" on SQS, and names have ${most - FIFO.length} characters at most there, without "${FIFO}"; choose a shorter one ("." and "_" count twice)`,
+      `${describeAddress(address)} would be "${name}" on SQS, and names have ${most - ending.length} characters at most there${without}; choose a shorter one ("." and "_" count twice)`,
     );
   }
   return name;

@@ -40,9 +40,12 @@ export interface SqsOptions {
    * the retry policy, for what kills a consumer before the policy can see it. 1 to 1,000. Default 100.
    */
   readonly maxReceives?: number;
-  /** Seconds for which queues declared here keep a message at most. 60 to 1,209,600. Default 1,209,600: 14 days. */
+  /** Seconds for which queues and dead letters declared here keep a message. 60 to 1,209,600. Default 1,209,600: 14 days. */
   readonly retentionSeconds?: number;
-  /** More attributes for the queues declared here, as in `{ KmsMasterKeyId: "alias/orders" }`. */
+  /**
+   * More attributes for the queues declared here, as in `{ KmsMasterKeyId: "alias/orders" }`. `DeduplicationScope` and
+   * `FifoThroughputLimit` are given to FIFO queues only.
+   */
   readonly queueAttributes?: Readonly<Record<string, string>>;
   /** More attributes for the topics declared here. */
   readonly topicAttributes?: Readonly<Record<string, string>>;

@@ -4,7 +4,7 @@ import { type Address, describeAddress, type TopicAddress } from "../../core/add
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
-import { awsName, FIFO } from "./names.ts";
+import { awsName, FIFO, kindsOf } from "./names.ts";
 
 /** Where an address stands on AWS. */
 export interface Place {
@@ -75,16 +75,17 @@ export class Registry {
 
   notFound(address: Address): MessagingError {
     const name = this.name(address);
+    const looked = kindsOf(address).includes(true) ? `neither as "${name}" nor as "${name}${FIFO}"` : `as "${name}"`;
     return new MessagingError(
       "not-found",
-      `${describeAddress(address)} does not exist on AWS, neither as "${name}" nor as "${name}${FIFO}"; declare it, or check the region`,
+      `${describeAddress(address)} does not exist on AWS, ${looked}; declare it, or check the region`,
     );
   }
 
   async #queues(address: Address, name: string): Promise<readonly Place[]> {
     const places: Place[] = [];
     let refused: unknown;
-    for (const fifo of [false, true]) {
+    for (const fifo of kindsOf(address)) {
       try {
         const url = await this.queueUrl(address, fifo ? name + FIFO : name);
         if (url !== undefined) places.push({ kind: "queue", locator: url, fifo });

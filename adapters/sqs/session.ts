@@ -5,6 +5,7 @@ import type {
   Depth,
   IncomingMessage,
   OutgoingMessage,
+  QuarantineLog,
   ReceiveOptions,
   Receiver,
   SendReport,
@@ -18,6 +19,7 @@ import {
   type QueueAddress,
   type Source,
   type TopicAddress,
+  type WorkAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
@@ -25,6 +27,7 @@ import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message.ts";
 import type { Settings } from "./options.ts";
+import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
 import { Redriving } from "./redriving.ts";
@@ -58,6 +61,8 @@ export class Session {
   readonly #releases = new Releases();
   /** By the URLs of their queues. */
   readonly #redriving = new Map<string, Redriving>();
+  /** By the names of their queues: all consumers of a source in a process share one. */
+  readonly #logs = new Map<string, SqsQuarantineLog>();
   /** What ends those who watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #topology: Topology | undefined;
@@ -194,12 +199,31 @@ export class Session {
 
   #redrivingOf(from: Source, url: string): Redriving | undefined {
     if (from.kind === "dead-letters") return undefined;
-    const of = from.kind === "suspects" ? from.of : from;
-    const deadLetters = this.#registry.name({ kind: "dead-letters", of });
+    const deadLetters = this.#registry.name({ kind: "dead-letters", of: from });
     const parts = { where: describeAddress(from), url, client: this.clients.control.sqs, deadLetters };
     const redriving = this.#redriving.get(url) ?? new Redriving(parts);
     this.#redriving.set(url, redriving);
     return redriving;
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    const address: Address = { kind: "quarantine", of };
+    const name = this.#registry.name(address);
+    const log =
+      this.#logs.get(name) ??
+      new SqsQuarantineLog({
+        where: describeAddress(address),
+        clients: this.clients,
+        requestTimeoutMs: this.#settings.requestTimeoutMs,
+        find: async () => (await this.#registry.find(address)).locator,
+        missing: () => {
+          this.#registry.forget(address);
+          return this.#missing(address);
+        },
+        unanswered: (cause) => this.#unanswered(cause),
+      });
+    this.#logs.set(name, log);
+    return log;
   }
 
   /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */
@@ -298,6 +322,7 @@ export class Session {
     this.#closed = true;
     clearTimeout(this.#probe);
     await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    await Promise.all([...this.#logs.values()].map((log) => log.close()));
     await Promise.allSettled([...this.#watches].map((end) => end()));
     destroyClients(this.clients);
   }

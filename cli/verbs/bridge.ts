@@ -14,7 +14,7 @@ import { toldProblem } from "../standing.ts";
 import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
-const CONTENTS = ["messages", "dead-letters", "suspects"] as const satisfies readonly BridgeContent[];
+const CONTENTS = ["messages", "dead-letters"] as const satisfies readonly BridgeContent[];
 
 export const bridge = verb({
   name: "bridge",

@@ -37,7 +37,7 @@ With --plan it connects to nothing, and says what a move to another broker would
     capabilities: "each capability by name: `support` (`native`, `emulated`, `unsupported`) and `note`",
     limits: "`maxMessageBytes`, `maxHeaders`, `maxHeaderBytes`, `priorities`",
     destinations:
-      "a list: `destination`, `physical` (`main`, `deadLetters`, `suspects`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages`, `deadLetters` and `suspects` (counts; null where they are not known)",
+      "a list: `destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages` and `deadLetters` (counts; null where they are not known)",
     problems: "what keeps the broker from carrying the destinations: `code` and `message`",
     plan: "null without `--plan`; else `to` (the other broker), `adapter`, `differences` (`name`, `from`, `to`, `kind`: `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (their names, as `migrate advance --accept` takes them) and `refused` (`code`, `message`)",
   },
@@ -86,7 +86,6 @@ async function comparePlan(
         standing: null,
         messages: null,
         deadLetters: null,
-        suspects: null,
       })),
       plan,
     },

@@ -12,7 +12,7 @@ import { verb } from "../verb.ts";
 export const top = verb({
   name: "top",
   summary: "How much waits on queues and subscriptions, live",
-  teaches: `Shows for each queue and subscription how much waits (on Kafka the lag), how much is delivered and not settled, how fast it grows or shrinks, how many consumers there are, and how much is dead or suspect. On a terminal it is drawn again and again until Ctrl-C; elsewhere each look is lines of its own.
+  teaches: `Shows for each queue and subscription how much waits (on Kafka the lag), how much is delivered and not settled, how fast it grows or shrinks, how many consumers there are, and how much is dead. On a terminal it is drawn again and again until Ctrl-C; elsewhere each look is lines of its own.
 
 A broker tells little to those who look from outside. Kafka tells what comes and what goes, consumers, and (within a twentieth) the age of the oldest that waits; RabbitMQ tells consumers; SQS and the in-process broker tell none of these. Where messages are handled, "backlog" of anybroker/backpressure measures them on every broker.`,
   positionals: {
@@ -32,7 +32,7 @@ A broker tells little to those who look from outside. Kafka tells what comes and
     at: "when, an ISO 8601 time",
     broker: "the broker as it was chosen, without secrets",
     destinations:
-      "a list: `destination`, `ready` (what could be delivered; on Kafka the lag), `unsettled`, `exact`, `changePerSecond` (of both together since the look before; null at first), `arrivalPerSecond` and `drainPerSecond`, `emptyInSeconds` (as it changes; null unless it shrinks), `oldestAgeMs`, `consumers`, `deadLetters`, `suspects`, and `problem` (why it cannot be counted). What is not known is null",
+      "a list: `destination`, `ready` (what could be delivered; on Kafka the lag), `unsettled`, `exact`, `changePerSecond` (of both together since the look before; null at first), `arrivalPerSecond` and `drainPerSecond`, `emptyInSeconds` (as it changes; null unless it shrinks), `oldestAgeMs`, `consumers`, `deadLetters`, and `problem` (why it cannot be counted). What is not known is null",
   },
   exits: {
     "not-found": "with --once: none of the destinations is there",
@@ -86,25 +86,11 @@ function tableOf(paint: Paint, rows: readonly Row[]): string {
     row.oldestAgeMs === null ? null : `${Math.ceil(row.oldestAgeMs / 1_000)}s`,
     row.consumers,
     row.deadLetters === null ? null : { painted: row.deadLetters > 0 ? paint.red(String(row.deadLetters)) : "0" },
-    row.suspects,
     row.problem ?? "",
   ]);
   return columns(
     paint,
-    [
-      "DESTINATION",
-      "READY",
-      "UNSETTLED",
-      "CHANGE/S",
-      "IN/S",
-      "OUT/S",
-      "EMPTY IN",
-      "OLDEST",
-      "CONSUMERS",
-      "DEAD",
-      "SUSPECT",
-      "",
-    ],
+    ["DESTINATION", "READY", "UNSETTLED", "CHANGE/S", "IN/S", "OUT/S", "EMPTY IN", "OLDEST", "CONSUMERS", "DEAD", ""],
     cells,
   );
 }

@@ -9,7 +9,7 @@ import { verb } from "../verb.ts";
 export const topologyCreate = verb({
   name: "topology create",
   summary: "Make what is missing on the broker",
-  teaches: `Makes the queues, topics and subscriptions that are missing, each with its dead letters and suspects. What stands already stays as it is: if it has other options that is a problem, which is told and not mended. Needs the rights to create; applications may then run with less, and declare: "verify".`,
+  teaches: `Makes the queues, topics and subscriptions that are missing, each with its dead letters and quarantine log. What stands already stays as it is: if it has other options that is a problem, which is told and not mended. Needs the rights to create; applications may then run with less, and declare: "verify".`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },

@@ -18,7 +18,7 @@ interface Shown {
 export const topologyShow = verb({
   name: "topology show",
   summary: "What the destinations are, and what each becomes on the broker",
-  teaches: `Shows the destinations with their options and the names that they have on the broker: the queue, topic or exchange itself, its dead letters, and its suspects (messages whose consumers died while they held them). Connects to nothing: what stands on the broker is told by "topology diff".`,
+  teaches: `Shows the destinations with their options and the names that they have on the broker: the queue, topic or exchange itself, its dead letters, and its quarantine log (by which consumers find the messages that crash them). Connects to nothing: what stands on the broker is told by "topology diff".`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
@@ -31,7 +31,7 @@ export const topologyShow = verb({
     broker: "the broker as it was chosen, without secrets",
     adapter: "what kind of broker it is: `rabbitmq`, `kafka`, `sqs`, `memory`",
     destinations:
-      "a list: `destination`, `kind`, `options`, `physical` (`main`, `deadLetters`, `suspects`; null where there is none)",
+      "a list: `destination`, `kind`, `options`, `physical` (`main`, `deadLetters`, `quarantine`; null where there is none)",
     problems: "what keeps the broker from carrying them, each with `code` and `message`",
   },
   exits: { configuration: "two destinations contradict each other" },
@@ -53,11 +53,11 @@ async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> 
       .join(" "),
     physical.main,
     physical.deadLetters,
-    physical.suspects,
+    physical.quarantine,
   ]);
   const text = [
     `${paint.bold(adapter.name)} ${paint.dim(label)}`,
-    columns(paint, ["DESTINATION", "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "SUSPECTS"], rows),
+    columns(paint, ["DESTINATION", "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "QUARANTINE LOG"], rows),
     ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   ].join("\n");
   return { json: { broker: label, adapter: adapter.name, destinations: shown, problems }, text };

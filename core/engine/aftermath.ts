@@ -5,7 +5,7 @@ import { LONGEST_MS } from "../names.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Copier, type CopyForm, MOST_TRIES } from "./copier.ts";
-import { type Death, deadLetterCopy, hopCopy, postponedCopy, retryCopy, suspectCopy } from "./copies.ts";
+import { type Death, deadLetterCopy, hopCopy, postponedCopy, retryCopy } from "./copies.ts";
 import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
 import type { Departures } from "./departures.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
@@ -48,8 +48,6 @@ export interface AftermathOwner {
    * copied, and is not to count in the window.
    */
   rest(held: HeldDelivery, delayMs: number, aside: boolean): void;
-  /** Run it here with nothing beside it. */
-  runAlone(held: HeldDelivery): void;
   /** Keep it, unsettled, until `again`, which is called later. */
   park(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void;
 }
@@ -113,14 +111,6 @@ export class Aftermath {
         break;
       case "early":
         this.#defer(held, verdict.delayMs, hopCopy);
-        break;
-      case "suspect":
-        this.#copy(
-          held,
-          this.#context.suspects,
-          (context) => suspectCopy(held, context),
-          () => this.#owner.runAlone(held),
-        );
         break;
     }
   }

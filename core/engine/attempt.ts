@@ -16,45 +16,13 @@ export type Verdict =
   /** The handler would not try it now. */
   | { readonly kind: "postponed"; readonly afterMs: number }
   /** It came before its time. */
-  | { readonly kind: "early"; readonly delayMs: number }
-  /** Its consumers died around it too often to run it beside others. */
-  | { readonly kind: "suspect" };
+  | { readonly kind: "early"; readonly delayMs: number };
 
 const DONE: Verdict = Object.freeze({ kind: "done" });
-const SUSPECT: Verdict = Object.freeze({ kind: "suspect" });
-
-/** How deaths around a message are judged, by the number of attempts it may have. */
-export interface CrashLimits {
-  /** From so many deaths on it is set apart. */
-  readonly suspectFrom: number;
-  /** From so many more, apart, it is dead-lettered without another start. */
-  readonly deadFromApart: number;
-  /** From so many in all, where nothing can be set apart, what stands first is dead-lettered. */
-  readonly deadFrom: number;
-}
-
-/**
- * A broker counts every delivery that ended in a death, also those that merely waited in the same window. So nothing is
- * dead-lettered on that count alone: some attempts before the last, a message is set apart, where it is the only one
- * held; from then on its count is its own. Two deaths apart are asked for where the policy allows as many. Failed attempts
- * do not count here: a message that fails now and then would be set apart too early, and be blamed for its neighbour.
- */
-export function crashLimits(attempts: number, leased: boolean): CrashLimits {
-  const apart = Math.max(attempts, 2);
-  const suspectFrom = Math.max(1, apart - 2);
-  // In order the first that is not settled is taken for the one that ran. Where leases run out the order of arrival may
-  // turn, and a neighbour would be blamed: there two deaths one at a time are asked for, whatever the policy.
-  return { suspectFrom, deadFromApart: apart - suspectFrom, deadFrom: Math.max(attempts, leased ? 3 : 2) };
-}
-
-/** Whether so many deaths lie behind a delivery that it may not run beside others. */
-export function isSuspect(held: HeldDelivery, limits: CrashLimits): boolean {
-  return held.incoming.redeliveries >= limits.suspectFrom;
-}
 
 /** Why a delivery is not given to the handler, if it is not. */
-export function obstacle(held: HeldDelivery, now: number, limits: CrashLimits, ordered: boolean): Verdict | undefined {
-  const { headers, redeliveries, unreadable } = held.incoming;
+export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | undefined {
+  const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
   if (expiresAt !== 0 && now >= expiresAt) {
@@ -63,16 +31,6 @@ export function obstacle(held: HeldDelivery, now: number, limits: CrashLimits, o
   }
   const dueAt = numberHeader(headers, HEADER.dueAt, 0);
   if (now < dueAt) return { kind: "early", delayMs: dueAt - now };
-  // In order nothing can be set apart; there the first that is not settled is the one that ran. What could not be moved to
-  // the suspects runs alone.
-  const own = held.suspect
-    ? redeliveries >= limits.deadFromApart
-    : (held.alone || (ordered && held.first)) && redeliveries >= limits.deadFrom;
-  if (own) {
-    const error = new MessagingError("rejected", `its consumer died ${redeliveries} times while handling it`);
-    return { kind: "dead", reason: "crashed", error };
-  }
-  if (!held.suspect && !held.alone && !ordered && isSuspect(held, limits)) return SUSPECT;
   return undefined;
 }
 

@@ -31,9 +31,12 @@ export interface ConsumerContext {
   readonly windowMessages: number;
   readonly windowBytes: number;
   readonly maxParked: number;
+  /** Names this consumer in the quarantine log, as no other is named. */
+  readonly consumerId: string;
+  /** How long the writer of a start note may be silent before it is taken for crashed. */
+  readonly silenceMs: number;
   /** The longest delay in one hop; 0 where the adapter has no delay. */
   readonly maxDelayMs: number;
   readonly retries: Route;
-  readonly suspects: Route;
   readonly deadLetters: Route;
 }

@@ -7,8 +7,11 @@ const DEFAULT_TIMEOUT_MS = 300_000;
 const DEFAULT_WINDOW_MESSAGES = 500;
 const DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MAX_PARKED = 100;
+const DEFAULT_SILENCE_MS = 60_000;
+/** The log is read and written several times within it. */
+const LEAST_SILENCE_MS = 100;
 
-export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "maxParked", "use"];
+export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "maxParked", "quarantine", "use"];
 
 /** Fills in the defaults, the broker's before the library's; throws `invalid` for what makes no sense. */
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
@@ -23,11 +26,15 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   checkInteger(`${where} { window.bytes }`, bytes, 1);
   const maxParked = given.maxParked ?? defaults.maxParked ?? DEFAULT_MAX_PARKED;
   checkInteger(`${where} { maxParked }`, maxParked, 0);
+  const quarantine = { ...defaults.quarantine, ...given.quarantine };
+  checkOptions(`${where} { quarantine }`, quarantine, ["silenceMs"]);
+  const { silenceMs = DEFAULT_SILENCE_MS } = quarantine;
+  checkInteger(`${where} { quarantine.silenceMs }`, silenceMs, LEAST_SILENCE_MS);
   const use = [...(defaults.use ?? []), ...(given.use ?? [])];
   if (!use.every((middleware) => typeof middleware === "function")) {
     throw new MessagingError("invalid", `${where} { use } takes middleware: functions from handler to handler`);
   }
   const delay = { ...defaults.retry?.delay, ...given.retry?.delay };
   const retry = { ...defaults.retry, ...given.retry, delay };
-  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, use, retry };
+  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, silenceMs, use, retry };
 }

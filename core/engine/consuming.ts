@@ -4,7 +4,6 @@ import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
 import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
-import { Apart } from "./apart.ts";
 import type { Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyRefusal } from "./copy-refusal.ts";
@@ -13,25 +12,22 @@ import { Flow } from "./flow.ts";
 import { Handlers } from "./handlers.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 import { Holding } from "./holding.ts";
-import type { Intake, IntakeOwner } from "./intake.ts";
-import { type Intakes, openIntakes } from "./intakes.ts";
+import { Intake, type IntakeOwner } from "./intake.ts";
 import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
 import { Parking } from "./parking.ts";
+import { Quarantine, type QuarantineActions } from "./quarantine.ts";
 import { Quiet } from "./quiet.ts";
 
 export const DEFAULT_STOP_MS = 30_000;
-/** How long a suspect waits before it starts. */
-const BREATH_MS = 100;
 /** How long aborted handlers have to come to an end before their messages are given back. */
 const ABORT_GRACE_MS = 1_000;
 /** How long the last settlements may take before the receivers are closed over them. */
 const SETTLE_GRACE_MS = 5_000;
 
 /** The consumer engine: everything between an adapter's deliveries and the handler. */
-export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
+export class Consuming implements Consumer, IntakeOwner, AftermathOwner, QuarantineActions {
   readonly #context: ConsumerContext;
   readonly #lanes: Lanes;
-  readonly #apart = new Apart();
   readonly #held: Holding;
   readonly #handlers: Handlers;
   readonly #aftermath: Aftermath;
@@ -41,9 +37,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #paused = false;
   readonly #flow: Flow;
   readonly #parking: Parking;
+  readonly #quarantine: Quarantine;
   readonly #departures: Departures;
   #concurrency: number;
-  #intakes: Intakes | undefined;
+  #intake: Intake | undefined;
   #pumping = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -63,9 +60,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#quiet = new Quiet(context.clock);
     this.#flow = new Flow(context);
     this.#parking = new Parking(context, this.#flow);
+    this.#quarantine = new Quarantine(context, this);
     const [lanes, held, parking, counts] = [this.#lanes, this.#held, this.#parking, this.#counts];
-    const [intakes, changed] = [() => this.#intakes, () => this.#pump()];
-    this.#departures = new Departures(context, { lanes, held, parking, counts, intakes, changed });
+    const [intake, changed, quarantine] = [() => this.#intake, () => this.#pump(), this.#quarantine];
+    this.#departures = new Departures(context, { lanes, held, parking, quarantine, counts, intake, changed });
     this.#aftermath = new Aftermath(context, { counts, parking, departures: this.#departures }, this);
     this.#concurrency = context.concurrency;
   }
@@ -80,12 +78,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     return this.#ended;
   }
 
-  /** Opens the receivers. Rejects if they cannot be opened, and leaves none open. */
+  /** Opens the receiver. Rejects if it cannot be opened. */
   start(): Promise<void> {
     this.#state = "running";
-    this.#flow.flowing("main", "suspects");
+    this.#flow.flowing();
     this.#stopping = undefined;
     this.#aftermath.start();
+    this.#quarantine.start();
     const opening = this.#open();
     this.#opening = opening.catch(() => {});
     return opening;
@@ -93,14 +92,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   async #open(): Promise<void> {
     try {
-      const windows = { main: this.#window(), suspects: this.#paused ? 0 : 1 };
-      const intakes = await openIntakes(this.#context, windows, (suspect) => this.#sink(suspect), this);
+      const intake = await Intake.open(this.#context, this.#window(), this.#sink(), this);
       if (this.#state === "stopped") {
-        await intakes.close();
+        await intake.close();
         this.#departures.dropAll();
         return;
       }
-      this.#intakes = intakes;
+      this.#intake = intake;
       this.#pump();
     } catch (error) {
       this.#departures.dropAll();
@@ -109,7 +107,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   stall(cause: unknown): void {
-    this.#flow.stalled(cause, "main");
+    this.#flow.stalled(cause);
   }
 
   pause({ release = false }: PauseOptions = {}): void {
@@ -124,9 +122,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#pump();
   }
 
-  /** Tries now what is parked. */
+  /** Tries now what is parked, and what could not be said to other consumers: the connection is back. */
   retryParked(): void {
     this.#parking.retry("all");
+    this.#quarantine.retry();
   }
 
   setConcurrency(count: number): void {
@@ -154,12 +153,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       state: this.#visibleState(),
       error: this.#flow.error,
       concurrency: this.#concurrency,
-      window: this.#intakes?.main.window ?? 0,
-      leaseMs: this.#intakes?.main.leaseMs,
+      window: this.#intake?.window ?? 0,
+      leaseMs: this.#intake?.leaseMs,
       running: this.#handlers.running,
       waiting: this.#held.waiting(),
       unsettled: this.#held.size,
       parked: this.#parking.size,
+      quarantined: this.#held.quarantined(),
       ...this.#counts,
     };
   }
@@ -172,46 +172,35 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
 
   // Deliveries come in.
 
-  #sink(suspect: boolean): DeliverySink {
+  #sink(): DeliverySink {
     return {
-      deliver: (batch) => this.#deliver(batch, suspect),
-      lost: (tokens, cause) => this.#lose(tokens, cause, suspect),
-      recall: (tokens) => this.#recall(tokens, suspect),
-      ...this.#flow.of(suspect ? "suspects" : "main"),
+      deliver: (batch) => this.#deliver(batch),
+      lost: (tokens, cause) => this.#lose(tokens, cause),
+      recall: (tokens) => this.#recall(tokens),
+      stalled: (cause) => this.#flow.stalled(cause),
+      flowing: () => this.#flow.flowing(),
       filtered: (count) => this.#aftermath.filtered(count),
-      overdue: (tokens, cause) => this.#overdue(tokens, cause, suspect),
+      overdue: (tokens, cause) => this.#overdue(tokens, cause),
     };
   }
 
-  #deliver(batch: readonly IncomingMessage[], suspect: boolean): void {
-    this.#flow.flowing(suspect ? "suspects" : "main");
-    for (const incoming of batch) {
-      const held = this.#held.add(incoming, suspect);
-      if (suspect) this.#breathe(held);
-      else this.#lanes.push(held);
-    }
+  #deliver(batch: readonly IncomingMessage[]): void {
+    this.#flow.flowing();
+    for (const incoming of batch) this.#lanes.push(this.#held.add(incoming));
     if (this.#state === "stopping") this.#releaseWaiting();
     else this.#pump();
   }
 
-  /**
-   * A suspect may be the end of this process, and would take with it the acks that are still on their way out, its own
-   * original's among them. They are given time to leave.
-   */
-  #breathe(held: HeldDelivery): void {
-    this.#later(held, BREATH_MS, () => this.#apart.addSuspect(held));
-  }
-
-  #lose(tokens: readonly unknown[] | "all", cause: MessagingError, suspect: boolean): void {
-    for (const held of this.#held.chosen(tokens, suspect)) {
+  #lose(tokens: readonly unknown[] | "all", cause: MessagingError): void {
+    for (const held of this.#held.chosen(tokens)) {
       this.#loseOne(held, cause);
       if (tokens !== "all") this.#releaseBehind(held);
     }
     this.#pump();
   }
 
-  #recall(tokens: readonly unknown[], suspect: boolean): void {
-    for (const held of this.#held.chosen(tokens, suspect)) {
+  #recall(tokens: readonly unknown[]): void {
+    for (const held of this.#held.chosen(tokens)) {
       held.recalled = true;
       if (held.isIdle) this.#departures.release(held);
     }
@@ -219,17 +208,19 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   /** What waits goes first: the end of an attempt starts the next. */
-  #overdue(tokens: readonly unknown[], cause: MessagingError, suspect: boolean): void {
-    this.#recall(tokens, suspect);
-    for (const held of this.#held.chosen(tokens, suspect)) this.#handlers.overrun(held, cause);
+  #overdue(tokens: readonly unknown[], cause: MessagingError): void {
+    this.#recall(tokens);
+    for (const held of this.#held.chosen(tokens)) this.#handlers.overrun(held, cause);
   }
 
   #loseOne(held: HeldDelivery, cause: MessagingError): void {
     if (held.lost) return;
     held.lost = true;
     held.abort(cause);
+    this.#quarantine.ended(held);
     // A handler, a copy or a settlement under way comes to its own end.
-    if (held.state === "waiting" || held.rest !== undefined) this.#departures.drop(held);
+    if (held.state === "waiting" || held.state === "quarantined" || held.rest !== undefined)
+      this.#departures.drop(held);
   }
 
   /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
@@ -255,37 +246,49 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (this.#state === "running" && !this.#paused && this.#intakes !== undefined) {
+    while (this.#state === "running" && !this.#paused && this.#intake !== undefined) {
       const held = this.#next();
       if (held === undefined) break;
-      this.#handlers.start(held, this.#held.limits);
+      if (this.#quarantine.holds(held)) this.#held.setAside(held);
+      else this.#handlers.start(held);
     }
     this.#pumping = false;
-    if (this.#isStarved()) this.#held.starved();
     this.#applyWindow();
     this.#quiet.check();
   }
 
-  /** Whether handlers are free while keys that wait for their turn fill the window. */
-  #isStarved(): boolean {
-    if (!this.#context.ordered || this.#held.suspicious || this.#handlers.running >= this.#concurrency) return false;
-    return this.#intakes !== undefined && this.#held.size >= this.#intakes.main.window;
+  #next(): HeldDelivery | undefined {
+    const running = this.#handlers.running + this.#quarantine.starting;
+    if (this.#quarantine.isReserved) return running === 0 ? this.#quarantine.takeAlone() : undefined;
+    return running < this.#concurrency ? this.#lanes.take() : undefined;
   }
 
-  #next(): HeldDelivery | undefined {
-    const apart = this.#apart.take(this.#handlers.running);
-    if (apart !== undefined || this.#apart.isReserved) return apart;
-    if (this.#context.ordered && this.#held.suspicious) {
-      // In order nothing can be set apart: one at a time while a suspect is held, each settled before the next starts.
-      // Then what stands first after a death is what ran; otherwise one that is long done would be blamed for the next.
-      return this.#held.oldest?.state === "waiting" ? this.#lanes.takeOldest() : undefined;
-    }
-    if (this.#handlers.concurrent >= this.#concurrency) return undefined;
-    return this.#lanes.take();
+  cleared(held: HeldDelivery): void {
+    if (!held.mustBeAlone) this.#lanes.again(held);
+    this.#pump();
   }
+
+  admit(held: HeldDelivery): void {
+    this.#held.rejoin(held);
+    if (this.#state === "running" && !this.#paused) this.#handlers.start(held);
+    else {
+      this.#quarantine.putBack(held);
+      this.#lanes.again(held);
+    }
+    this.#pump();
+  }
+
+  condemn(held: HeldDelivery): void {
+    this.#held.rejoin(held);
+    const error = new MessagingError("rejected", `its consumers crashed ${held.crashes} times while they handled it`);
+    this.#aftermath.apply(held, { kind: "dead", reason: "crashed", error });
+    this.#pump();
+  }
+
+  changed = (): void => this.#pump();
 
   #over(held: HeldDelivery, verdict: Verdict, aborted: boolean): void {
-    this.#apart.ended(held);
+    this.#quarantine.ended(held);
     if (held.lost) {
       this.#counts.fenced++;
       this.#departures.drop(held);
@@ -305,13 +308,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
       held.attempt++;
       this.#lanes.again(held);
     });
-    this.#pump();
-  }
-
-  runAlone(held: HeldDelivery): void {
-    if (!this.#keeps(held)) return;
-    held.state = "waiting";
-    this.#apart.addAlone(held);
     this.#pump();
   }
 
@@ -347,16 +343,22 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     this.#departures.settled(held, action, result);
   }
 
-  leased(intake: Intake): readonly HeldDelivery[] {
-    return this.#departures.owned(intake);
+  leased(): readonly HeldDelivery[] {
+    return this.#held.owned();
   }
 
   #window = (): number => (this.#paused ? 0 : this.#held.window());
 
   #applyWindow(): void {
     if (this.#state !== "running") return;
-    this.#intakes?.main.setWindow(this.#window());
-    this.#intakes?.suspects?.setWindow(this.#paused ? 0 : this.#held.suspectsWindow);
+    if (this.#isStarved) this.#held.widen();
+    this.#intake?.setWindow(this.#window());
+  }
+
+  /** Whether handlers are free and nothing that is held may start: keys wait for their turn. */
+  get #isStarved(): boolean {
+    const isOpen = this.#context.ordered && !this.#paused && !this.#quarantine.isReserved;
+    return isOpen && this.#handlers.running + this.#quarantine.starting < this.#concurrency;
   }
 
   #releaseWaiting(): void {
@@ -365,15 +367,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
   }
 
   #giveBack(): void {
-    this.#apart.clear();
     this.#departures.releaseIdle();
   }
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#state = "stopping";
     await this.#quiet.settled(this.#opening, timeoutMs);
-    this.#intakes?.main.setWindow(0);
-    this.#intakes?.suspects?.setWindow(0);
+    this.#intake?.setWindow(0);
     this.#releaseWaiting();
     await this.#quiet.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
     this.#aftermath.stop();
@@ -381,9 +381,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner {
     for (const held of this.#held) held.abort(reason);
     await this.#quiet.until(() => this.#handlers.running === 0, ABORT_GRACE_MS);
     for (const held of this.#held) this.#leaveBehind(held);
-    await this.#quiet.until(() => this.#held.size === 0, SETTLE_GRACE_MS);
-    await this.#intakes?.close();
-    this.#intakes = undefined;
+    await this.#quiet.until(() => this.#held.size === 0 && this.#quarantine.isSettled, SETTLE_GRACE_MS);
+    this.#quarantine.stop();
+    await this.#intake?.close();
+    this.#intake = undefined;
     this.#departures.dropAll();
     this.#handlers.clear();
     this.#state = "stopped";

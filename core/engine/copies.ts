@@ -22,7 +22,8 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
   const { now, maxDelayMs } = context;
   const headers = withHeaders(incoming.headers, {
     ...changes,
-    [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + delayMs) : undefined,
+    // The clock tells whole milliseconds, and the one that is under way has begun.
+    [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + 1 + delayMs) : undefined,
   });
   const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
   return {
@@ -52,17 +53,12 @@ export function hopCopy(held: HeldDelivery, context: CopyContext, delayMs: numbe
   return copy(held, context, delayMs, {});
 }
 
-/** The copy that comes again as if it had not been tried; earlier attempts, and deaths around it, stay counted. */
+/** The copy that comes again as if it had not been tried; earlier attempts stay counted. */
 export function postponedCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
   return copy(held, context, delayMs, {
     [HEADER.attempts]: String(held.attempt - 1),
     [HEADER.firstFailedAt]: held.firstFailedAt,
   });
-}
-
-/** The copy that is set apart, with the deaths around it counted as attempts. */
-export function suspectCopy(held: HeldDelivery, context: CopyContext): OutgoingMessage {
-  return copy(held, context, 0, { [HEADER.attempts]: String(held.attempt - 1) });
 }
 
 /** Why and when a message ended, for its dead letter. */

@@ -150,14 +150,14 @@ export class Declarations {
       yield address;
       const of: WorkAddress = address;
       yield { kind: "dead-letters", of };
-      yield { kind: "suspects", of };
+      yield { kind: "quarantine", of };
     }
   }
 }
 
 /** Whether it follows from another address, whose collision says it all. */
 function isDerived(address: Address): boolean {
-  return address.kind === "dead-letters" || address.kind === "suspects";
+  return address.kind === "dead-letters" || address.kind === "quarantine";
 }
 
 function withoutAddress(declaration: { readonly address: Address }): object {

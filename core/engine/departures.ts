@@ -4,18 +4,19 @@ import type { ConsumerContext } from "./consumer-context.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 import type { Holding } from "./holding.ts";
 import type { Intake } from "./intake.ts";
-import type { Intakes } from "./intakes.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Parking } from "./parking.ts";
+import type { Quarantine } from "./quarantine.ts";
 
 /** What deliveries leave behind when they go. */
 export interface DeparturesParts {
   readonly lanes: Lanes;
   readonly held: Holding;
   readonly parking: Parking;
+  readonly quarantine: Quarantine;
   readonly counts: Counts;
   /** Where they came in; undefined while nothing is open. */
-  readonly intakes: () => Intakes | undefined;
+  readonly intake: () => Intake | undefined;
   /** Something left, or is about to. */
   readonly changed: () => void;
 }
@@ -39,7 +40,7 @@ export class Departures {
       this.drop(held);
     } else {
       this.#parts.lanes.leave(held);
-      this.#parts.intakes()?.of(held).settle(held, "ack");
+      this.#parts.intake()?.settle(held, "ack");
     }
     this.#parts.changed();
   }
@@ -57,8 +58,9 @@ export class Departures {
       this.drop(held);
       return;
     }
+    this.#parts.quarantine.ended(held);
     this.#parts.lanes.leave(held);
-    this.#parts.intakes()?.of(held).settle(held, "release");
+    this.#parts.intake()?.settle(held, "release");
   }
 
   /** Gives back everything that nothing is done with at present. */
@@ -76,7 +78,7 @@ export class Departures {
 
   /** Has the broker move it to the dead letters; undefined where it cannot. */
   deadLetter(held: HeldDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
-    return this.#parts.intakes()?.of(held).deadLetter(held, letter);
+    return this.#parts.intake()?.deadLetter(held, letter);
   }
 
   /** It is settled already, or lost. */
@@ -90,14 +92,10 @@ export class Departures {
     for (const held of this.#parts.held) this.#forget(held);
   }
 
-  /** What came by an intake and is still ours to settle. */
-  owned(intake: Intake): readonly HeldDelivery[] {
-    return this.#parts.held.owned((held) => this.#parts.intakes()?.of(held) === intake);
-  }
-
   #forget(held: HeldDelivery): void {
     held.cancelRest(this.#context.clock);
     this.#parts.parking.remove(held);
+    this.#parts.quarantine.ended(held);
     this.#parts.held.remove(held);
   }
 }

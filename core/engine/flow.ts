@@ -1,14 +1,10 @@
-import type { DeliverySink } from "../adapter.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 
-/** What takes messages for a consumer: its receiver, and the one of its suspects. */
-export type FlowPart = "main" | "suspects";
-
-/** Whether a consumer can take messages, and why not; says so when that changes. It flows when both of its parts do, and none is parked. */
+/** Whether a consumer can take messages, and why not; says so when that changes. Parked messages stall it, too. */
 export class Flow {
   readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
-  readonly #errors = new Map<FlowPart, MessagingError>();
+  #stalled: MessagingError | undefined;
   #parked: MessagingError | undefined;
 
   constructor(context: Pick<ConsumerContext, "sourceName" | "emit">) {
@@ -17,28 +13,22 @@ export class Flow {
 
   /** Why it cannot take messages for now, or else why some are parked; undefined while all is well. */
   get error(): MessagingError | undefined {
-    const [first = this.#parked] = this.#errors.values();
-    return first;
+    return this.#stalled ?? this.#parked;
   }
 
-  /** What a receiver says of itself. */
-  of(part: FlowPart): Pick<DeliverySink, "stalled" | "flowing"> {
-    return { stalled: (cause) => this.stalled(cause, part), flowing: () => this.flowing(part) };
-  }
-
-  stalled(cause: unknown, part: FlowPart): void {
+  stalled(cause: unknown): void {
     const { sourceName, emit } = this.#context;
     const error = isMessagingError(cause)
       ? cause
       : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
-    this.#errors.set(part, error);
+    this.#stalled = error;
     emit({ type: "stalled", source: sourceName, error });
   }
 
-  flowing(...parts: readonly FlowPart[]): void {
-    const stalled = this.#errors.size;
-    for (const part of parts) this.#errors.delete(part);
-    if (stalled > 0) this.#tellFlowing();
+  flowing(): void {
+    if (this.#stalled === undefined) return;
+    this.#stalled = undefined;
+    this.#tellFlowing();
   }
 
   /** Why the one that was parked last is parked; undefined once none is. */
@@ -51,7 +41,6 @@ export class Flow {
   }
 
   #tellFlowing(): void {
-    if (this.#errors.size > 0 || this.#parked !== undefined) return;
-    this.#context.emit({ type: "flowing", source: this.#context.sourceName });
+    if (this.error === undefined) this.#context.emit({ type: "flowing", source: this.#context.sourceName });
   }
 }

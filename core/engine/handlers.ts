@@ -1,6 +1,6 @@
 import { MessagingError } from "../errors.ts";
 import type { Counts } from "./aftermath.ts";
-import { type AttemptContext, type CrashLimits, obstacle, runAttempt, type Verdict } from "./attempt.ts";
+import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { AttemptDelivery, type HeldDelivery } from "./held-delivery.ts";
@@ -16,7 +16,6 @@ export class Handlers {
   readonly #attempts: AttemptContext;
   readonly #deadlines: Deadlines;
   #running = 0;
-  #suspects = 0;
 
   constructor(context: ConsumerContext, counts: Counts, over: AttemptOver) {
     this.#context = context;
@@ -36,21 +35,15 @@ export class Handlers {
     return this.#running;
   }
 
-  /** Those that the concurrency is about: a suspect runs beside it. */
-  get concurrent(): number {
-    return this.#running - this.#suspects;
-  }
-
   /** Gives a delivery to the handler, unless something stands against it; either way the attempt will be over. */
-  start(held: HeldDelivery, limits: CrashLimits): void {
-    const { clock, destination, ordered, subscription, timeoutMs } = this.#context;
+  start(held: HeldDelivery): void {
+    const { clock, destination, subscription, timeoutMs } = this.#context;
     const now = clock.now();
     held.state = "running";
     this.#running++;
-    if (held.suspect) this.#suspects++;
     const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
     held.current = delivery;
-    const verdict = obstacle(held, now, limits, ordered);
+    const verdict = obstacle(held, now);
     if (verdict !== undefined) {
       this.#finish(held, delivery, verdict);
       return;
@@ -99,7 +92,6 @@ export class Handlers {
     this.#deadlines.lift(held);
     held.current = undefined;
     this.#running--;
-    if (held.suspect) this.#suspects--;
   }
 
   #abandon(delivery: AttemptDelivery): void {

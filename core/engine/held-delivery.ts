@@ -8,10 +8,21 @@ import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
  * Where a delivery stands:
- * `waiting` for a handler; `running`; `resting` until its next attempt in place; `copying` until its copy (to retry, the
- * suspects or the dead letters) is confirmed; `parked` until something takes its dead letter; `settling`; `settled`.
+ * `waiting` for a handler; `quarantined` until it may start; `running`; `resting` until its next attempt in place; `copying`
+ * until its copy (to retry or the dead letters) is confirmed; `parked` until something takes its dead letter; `settling`;
+ * `settled`.
  */
-export type HeldState = "waiting" | "running" | "resting" | "copying" | "parked" | "settling" | "settled";
+export type HeldState =
+  | "waiting"
+  | "quarantined"
+  | "running"
+  | "resting"
+  | "copying"
+  | "parked"
+  | "settling"
+  | "settled";
+
+const IDLE: readonly HeldState[] = ["waiting", "quarantined", "resting", "parked"];
 
 /** A delivery that the engine holds, from the adapter's hand until it is settled or lost. */
 export class HeldDelivery implements Expiring {
@@ -19,10 +30,8 @@ export class HeldDelivery implements Expiring {
   readonly incoming: IncomingMessage;
   /** The order of arrival in this consumer. */
   readonly sequence: number;
-  /** Whether it was taken from the suspects. */
-  readonly suspect: boolean;
   state: HeldState = "waiting";
-  /** 1 for the first start of a handler on this message. */
+  /** 1 for the first attempt: failures and crashes before it count, as far as they are known; redeliveries do not. */
   attempt: number;
   /** ISO time of the first failed attempt known. */
   firstFailedAt: string | undefined;
@@ -30,30 +39,20 @@ export class HeldDelivery implements Expiring {
   lost = false;
   /** Asked back: it is not to wait here for another attempt. */
   recalled = false;
-  /** Whether nothing else was held when it arrived: then it stands first in what is not settled. */
-  readonly first: boolean;
-  /** Held beside the window, because the broker refuses its copies. */
+  /** Held beside the window: the broker refuses its copies, or it is quarantined. */
   aside = false;
-  /** It could not be moved to the suspects: it runs here, and nothing else runs beside it. */
-  alone = false;
+  /** How many consumers crashed while they ran it, once that was looked for. */
+  crashes: number | undefined = undefined;
   /** The attempt under way. */
   current: AttemptDelivery | undefined = undefined;
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
   readonly #onExpire: (held: HeldDelivery) => void;
 
-  constructor(
-    incoming: IncomingMessage,
-    sequence: number,
-    suspect: boolean,
-    first: boolean,
-    onExpire: (held: HeldDelivery) => void,
-  ) {
+  constructor(incoming: IncomingMessage, sequence: number, onExpire: (held: HeldDelivery) => void) {
     this.incoming = incoming;
     this.sequence = sequence;
-    this.suspect = suspect;
-    this.first = first;
-    this.attempt = 1 + this.recorded + incoming.redeliveries;
+    this.attempt = 1 + this.recorded;
     this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
     this.#onExpire = onExpire;
   }
@@ -69,7 +68,17 @@ export class HeldDelivery implements Expiring {
 
   /** Whether nothing is done with it at present. */
   get isIdle(): boolean {
-    return this.state === "waiting" || this.state === "resting" || this.state === "parked";
+    return IDLE.includes(this.state);
+  }
+
+  /** Whether a consumer crashed while it ran it: whose fault that was is seen only if nothing runs beside it. */
+  get mustBeAlone(): boolean {
+    return (this.crashes ?? 0) > 0;
+  }
+
+  learnCrashes(count: number): void {
+    this.crashes = count;
+    this.attempt += count;
   }
 
   /** Whether its settlement is under way or answered. */

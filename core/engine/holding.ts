@@ -1,13 +1,10 @@
 import type { DeliveryToken, IncomingMessage } from "../adapter.ts";
-import { type CrashLimits, crashLimits, isSuspect } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { HeldDelivery } from "./held-delivery.ts";
 import { WindowSize } from "./window-size.ts";
 
 /** Every delivery that a consumer holds, and the window that follows from them. */
 export class Holding {
-  /** How deaths around what is held are judged. */
-  readonly limits: CrashLimits;
   readonly #held = new Set<HeldDelivery>();
   readonly #size: WindowSize;
   readonly #concurrency: () => number;
@@ -17,14 +14,11 @@ export class Holding {
   #bytes = 0;
   #aside = 0;
   #asideBytes = 0;
-  #suspectsAside = 0;
-  #suspects = 0;
   #sequence = 0;
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
   constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: HeldDelivery) => void) {
     this.#concurrency = concurrency;
-    this.limits = crashLimits(context.retry.attempts, context.adapter.capabilities.lease.support !== "unsupported");
     this.#onExpire = onExpire;
     this.#mostAside = { messages: context.maxParked, bytes: context.windowBytes };
     this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
@@ -34,26 +28,23 @@ export class Holding {
     return this.#held.size;
   }
 
-  /** Whether something is held that ought to be set apart and, in order, cannot be. */
-  get suspicious(): boolean {
-    return this.#suspects > 0;
-  }
-
-  /** The one that came first of all that are held and not set aside. */
-  get oldest(): HeldDelivery | undefined {
-    for (const held of this.#held) if (!held.aside) return held;
-    return undefined;
-  }
-
   [Symbol.iterator](): Iterator<HeldDelivery> {
     return this.#held[Symbol.iterator]();
   }
 
   /** How many wait for a handler, or for their next attempt. */
   waiting(): number {
-    let waiting = 0;
-    for (const { state } of this.#held) if (state === "waiting" || state === "resting") waiting++;
-    return waiting;
+    return this.#count(({ state }) => state === "waiting" || state === "resting");
+  }
+
+  quarantined(): number {
+    return this.#count(({ state }) => state === "quarantined");
+  }
+
+  #count(counts: (held: HeldDelivery) => boolean): number {
+    let count = 0;
+    for (const held of this.#held) if (counts(held)) count++;
+    return count;
   }
 
   /** Whether any is being copied. */
@@ -62,28 +53,24 @@ export class Holding {
     return false;
   }
 
-  /** Those chosen that are still ours to settle. */
-  owned(chosen: (held: HeldDelivery) => boolean): readonly HeldDelivery[] {
+  /** Those that are still ours to settle. */
+  owned(): readonly HeldDelivery[] {
     const owned: HeldDelivery[] = [];
-    for (const held of this.#held) if (held.state !== "settling" && !held.lost && chosen(held)) owned.push(held);
+    for (const held of this.#held) if (held.state !== "settling" && !held.lost) owned.push(held);
     return owned;
   }
 
-  /** Those with these tokens, or all of them, that came from the suspects, or did not, and are still ours. */
-  chosen(tokens: readonly DeliveryToken[] | "all", suspect: boolean): readonly HeldDelivery[] {
+  /** Those with these tokens, or all of them, that are still ours. */
+  chosen(tokens: readonly DeliveryToken[] | "all"): readonly HeldDelivery[] {
     const wanted = tokens === "all" ? undefined : new Set(tokens);
-    return [...this.#held].filter(
-      (held) => held.suspect === suspect && !held.lost && (wanted?.has(held.incoming.token) ?? true),
-    );
+    return [...this.#held].filter((held) => !held.lost && (wanted?.has(held.incoming.token) ?? true));
   }
 
-  add(incoming: IncomingMessage, suspect: boolean): HeldDelivery {
-    const first = this.#held.size === this.#aside;
-    const held = new HeldDelivery(incoming, this.#sequence++, suspect, first, this.#onExpire);
+  add(incoming: IncomingMessage): HeldDelivery {
+    const held = new HeldDelivery(incoming, this.#sequence++, this.#onExpire);
     this.#held.add(held);
     this.#bytes += held.bytes;
     this.#size.arrived(held.bytes);
-    if (!suspect && isSuspect(held, this.limits)) this.#suspects++;
     return held;
   }
 
@@ -93,7 +80,6 @@ export class Holding {
     held.state = "settled";
     this.rejoin(held);
     this.#bytes -= held.bytes;
-    if (!held.suspect && isSuspect(held, this.limits)) this.#suspects--;
     this.#size.finished(this.#concurrency());
   }
 
@@ -114,21 +100,21 @@ export class Holding {
     this.#aside += by;
     this.#asideBytes += by * held.bytes;
     this.#bytes -= by * held.bytes;
-    if (held.suspect) this.#suspectsAside += by;
   }
 
-  /** The most deliveries to hold of the source. */
+  /** The most deliveries to hold. */
   window(): number {
-    return this.#size.size(this.#concurrency(), this.#bytes) + this.#aside - this.#suspectsAside;
+    return this.#size.size(this.#concurrency(), this.#bytes) + this.#aside;
   }
 
-  /** The most deliveries to hold of the suspects. */
-  get suspectsWindow(): number {
-    return 1 + this.#suspectsAside;
-  }
-
-  /** Handlers are free while keys that wait for their turn fill the window. */
-  starved(): void {
-    this.#size.starved();
+  /**
+   * Handlers are free, and keys that wait for their turn may fill the window: what the others could do would stand behind it
+   * for as long, since nothing ends and nothing comes that would widen it.
+   */
+  widen(): void {
+    for (let window = this.window(); this.#held.size >= window; window = this.window()) {
+      this.#size.starved();
+      if (this.window() <= window) return;
+    }
   }
 }

@@ -1,15 +1,13 @@
 import type {
-  Adapter,
   DeadLetterResult,
   DeliverySink,
   OutgoingMessage,
-  ReceiveOptions,
   Receiver,
   Settlement,
   SettleResult,
 } from "../adapter.ts";
-import type { Source } from "../address.ts";
 import type { Clock, Timer } from "../clock.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 import { Settler } from "./settler.ts";
 
@@ -18,8 +16,8 @@ const RENEWALS_PER_LEASE = 3;
 
 /** What an intake asks of its consumer. */
 export interface IntakeOwner {
-  /** The deliveries of this intake whose lease is to be kept. */
-  leased(intake: Intake): readonly HeldDelivery[];
+  /** The deliveries whose lease is to be kept. */
+  leased(): readonly HeldDelivery[];
   leaseLost(held: HeldDelivery): void;
   settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void;
 }
@@ -44,16 +42,11 @@ export class Intake {
   }
 
   /** Rejects as the adapter's `receive` does. Deliveries made before it resolves are kept until then. */
-  static async open(
-    adapter: Adapter,
-    source: Source,
-    options: ReceiveOptions,
-    sink: DeliverySink,
-    owner: IntakeOwner,
-    clock: Clock,
-  ): Promise<Intake> {
-    const receiver = await adapter.receive(source, options, sink);
-    return new Intake(receiver, options.window, owner, clock);
+  static async open(context: ConsumerContext, window: number, sink: DeliverySink, owner: IntakeOwner): Promise<Intake> {
+    const { adapter, source, subscription, ordered, clock, timeoutMs: handlerTimeoutMs } = context;
+    const declared = subscription === undefined ? {} : { subscription };
+    const receiver = await adapter.receive(source, { window, ordered, handlerTimeoutMs, ...declared }, sink);
+    return new Intake(receiver, window, owner, clock);
   }
 
   get leaseMs(): number | undefined {
@@ -101,7 +94,7 @@ export class Intake {
 
   async #renew(): Promise<void> {
     // What waits for its settlement may wait long, where the broker refuses to be told.
-    const leased = [...this.#owner.leased(this), ...this.#settler.waiting];
+    const leased = [...this.#owner.leased(), ...this.#settler.waiting];
     if (leased.length === 0) return;
     const kept = await this.#settler.extend(leased);
     leased.forEach((held, index) => {

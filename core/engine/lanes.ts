@@ -6,8 +6,6 @@ export interface Lanes {
   push(held: HeldDelivery): void;
   /** The next that may start; it then occupies its lane, if it has one, until `leave`. */
   take(): HeldDelivery | undefined;
-  /** The one that came first of all that may start. */
-  takeOldest(): HeldDelivery | undefined;
   /** One that still occupies its lane may start again, before all others. */
   again(held: HeldDelivery): void;
   /** Frees the lane that one occupies. */
@@ -26,10 +24,6 @@ export class OpenLanes implements Lanes {
 
   take(): HeldDelivery | undefined {
     return takeKept(this.#waiting);
-  }
-
-  takeOldest(): HeldDelivery | undefined {
-    return this.take();
   }
 
   again(held: HeldDelivery): void {
@@ -96,40 +90,6 @@ export class KeyedLanes implements Lanes {
     return takeKept(this.#keyless);
   }
 
-  takeOldest(): HeldDelivery | undefined {
-    let again: HeldDelivery | undefined;
-    for (const held of this.#again) {
-      if (held.state === "waiting" && (again === undefined || held.sequence < again.sequence)) again = held;
-    }
-    let oldest: Lane | undefined;
-    for (const lane of this.#ready) {
-      dropGone(lane.waiting);
-      const first = lane.waiting.peek();
-      if (first === undefined) continue;
-      if (oldest === undefined || first.sequence < sequenceOf(oldest)) oldest = lane;
-    }
-    dropGone(this.#keyless);
-    const keyless = this.#keyless.peek();
-    const other = Math.min(
-      keyless?.sequence ?? Number.POSITIVE_INFINITY,
-      oldest === undefined ? Number.POSITIVE_INFINITY : sequenceOf(oldest),
-    );
-    if (again !== undefined && again.sequence < other) {
-      const others = [...this.#again].filter((held) => held !== again);
-      this.#again.clear();
-      this.#again.putBack(others);
-      return again;
-    }
-    if (keyless !== undefined && (oldest === undefined || keyless.sequence < sequenceOf(oldest))) {
-      return this.#keyless.shift();
-    }
-    if (oldest === undefined) return undefined;
-    const others = [...this.#ready].filter((lane) => lane !== oldest);
-    this.#ready.clear();
-    for (const lane of others) this.#ready.push(lane);
-    return this.#occupy(oldest);
-  }
-
   #occupy(lane: Lane): HeldDelivery | undefined {
     const held = takeKept(lane.waiting);
     lane.ready = false;
@@ -165,10 +125,6 @@ export class KeyedLanes implements Lanes {
     for (const held of drained) this.leave(held);
     return drained.sort((one, other) => one.sequence - other.sequence);
   }
-}
-
-function sequenceOf(lane: Lane): number {
-  return lane.waiting.peek()?.sequence ?? Number.POSITIVE_INFINITY;
 }
 
 function takeKept(waiting: Fifo<HeldDelivery>): HeldDelivery | undefined {

@@ -102,7 +102,7 @@ function build(context: Outgoing, body: unknown, options: Options | undefined): 
     const system: Record<string, string> = Object.assign(Object.create(null), headers);
     if (id !== undefined) system[HEADER.publishedAt] = String(now);
     if (ttlMs !== undefined) system[HEADER.expiresAt] = String(now + delayMs + ttlMs);
-    if (delayMs > capabilities.delay.maxMs) system[HEADER.dueAt] = String(now + delayMs);
+    if (delayMs > capabilities.delay.maxMs) system[HEADER.dueAt] = String(now + 1 + delayMs);
     headers = system;
   }
   return {

@@ -1,4 +1,4 @@
-import type { Address, Source, Topology, WorkAddress } from "../../core/index.ts";
+import type { Address, TopicAddress, Topology, WorkAddress } from "../../core/index.ts";
 
 type Rename = <Kind extends Address>(address: Kind) => Kind;
 
@@ -33,7 +33,7 @@ export function renamedTopology(topology: Topology, rename: Rename): Topology {
   };
 }
 
-/** The queue or subscription that a source belongs to. */
-export function workOf(source: Source): WorkAddress {
-  return source.kind === "dead-letters" || source.kind === "suspects" ? source.of : source;
+/** The queue or subscription that an address belongs to. */
+export function workOf(address: Exclude<Address, TopicAddress>): WorkAddress {
+  return address.kind === "dead-letters" || address.kind === "quarantine" ? address.of : address;
 }

@@ -108,12 +108,12 @@ export class Ledger {
   }
 
   /**
-   * Whether a message is the engine's own copy of one that is held (to be retried, set apart or dead-lettered), and not
+   * Whether a message is the engine's own copy of one that is held (to be retried or dead-lettered), and not
    * sent by the application: it has the very bytes, and is marked or goes where such copies are and do.
    */
   isCopy(to: Address, { id, body, headers }: OutgoingMessage): boolean {
     if (to.kind === "topic") return false;
-    const marked = to.kind === "dead-letters" || to.kind === "suspects" || headers[HEADER.attempts] !== undefined;
+    const marked = to.kind === "dead-letters" || headers[HEADER.attempts] !== undefined;
     for (const held of this.#held.get(keyOf(workOf(to), id)) ?? []) {
       if (held.body === body && held.source.kind !== "dead-letters" && (marked || held.delayed)) return true;
     }

@@ -74,6 +74,7 @@ export function recordingAdapter<Native>(
       if (from.kind === "queue" || from.kind === "subscription") recording.consumed.add(consumed);
       return watched.settlingWith(receiver, () => recording.consumed.delete(consumed));
     },
+    quarantine: (of) => inner.quarantine(rename(of)),
     depth: (of) => inner.depth(rename(of)),
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: (of) => browse.call(inner, rename(of)) }),

@@ -54,7 +54,7 @@ class RateLimit implements IntakeControl {
       const waitMs = this.#bucket.waitMs(now);
       if (waitMs <= LONGEST_WAIT_MS) this.#bucket.take(now);
       this.#look(now);
-      // Several were started before the first of them was seen: a schema that takes its time, or a suspect.
+      // Several were started before the first of them was seen: a schema takes its time.
       if (waitMs > LONGEST_WAIT_MS) return postpone({ afterMs: waitMs });
       return waitMs === 0 ? next(body, delivery) : this.#later(waitMs, next, body, delivery);
     };

@@ -1,7 +1,7 @@
 import type { Destination, MessagingError } from "../../core/index.ts";
 
 /** Which messages of a queue or subscription are moved. */
-export type BridgeContent = "messages" | "dead-letters" | "suspects";
+export type BridgeContent = "messages" | "dead-letters";
 
 /** The options of {@link bridge}. */
 export interface BridgeOptions {
@@ -13,8 +13,7 @@ export interface BridgeOptions {
    */
   readonly target?: Destination;
   /**
-   * `messages`, or what was set apart: `dead-letters` stand in the dead letters of the target afterwards, and `suspects`
-   * come to the target itself. Default `messages`.
+   * `messages`, or `dead-letters`, which are dead letters of the target afterwards. Default `messages`.
    */
   readonly content?: BridgeContent;
   /** Whether `run` ends when the source is empty, or goes on until it is stopped. Default `drained`. */

@@ -43,7 +43,7 @@ export function endsOf(options: BridgeOptions, to: BrokerInternals): BridgeEnds 
   return {
     source: content === "messages" ? from : { kind: content, of: from },
     target: content === "dead-letters" ? { kind: content, of: of as WorkAddress } : of,
-    // What was set apart has no order to keep any more.
+    // Dead letters have no order to keep any more.
     ordered: content === "messages" && isOrdered(source),
     targetOrdered: content !== "dead-letters" && isOrdered(other),
     subscription: content === "messages" ? declarationOf(source) : undefined,
@@ -65,7 +65,7 @@ function declarationOf(source: Destination): SubscriptionDeclaration | undefined
   };
 }
 
-const CONTENTS: readonly BridgeContent[] = ["messages", "dead-letters", "suspects"];
+const CONTENTS: readonly BridgeContent[] = ["messages", "dead-letters"];
 
 /** Refuses what is no content. */
 export function checkContent(content: unknown): void {

@@ -106,7 +106,7 @@ export interface MigrationControl {
    *
    * - `new` → `prepared`: rejects with `unsupported` if something is lost that `accept` does not name.
    * - → `consuming`; → `publishing` takes the `share`.
-   * - → `bridged` moves what nobody handles from the old broker: dead letters and suspects, and messages of destinations that
+   * - → `bridged` moves what nobody handles from the old broker: dead letters, and messages of destinations that
    *   are not ordered. What is ordered has to be handled first. Needs the share 100.
    * - → `proven` rejects with `conflict` if what is missing when it begins was not handled while patience lasts, and waits for
    *   the old broker to be empty.

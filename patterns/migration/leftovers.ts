@@ -29,12 +29,12 @@ export class Leftovers {
   }
 
   /**
-   * Moves what nobody handles: the dead letters and suspects of everything, and the messages of what is not ordered. What is
+   * Moves what nobody handles: the dead letters of everything, and the messages of what is not ordered. What is
    * ordered is left to its consumers, since behind what was published to the other broker it would come too late.
    */
   async move(from: Broker, to: Broker): Promise<void> {
     for (const { destination, ordered } of this.#parts.plan.works()) {
-      const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "suspects", "dead-letters"];
+      const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
       for (const content of contents) {
         const { rate, emptyForMs, patience } = this.#parts;
         const moving = bridge(from, to, {
@@ -81,17 +81,9 @@ export class Leftovers {
   async empty(side: Side, broker: Broker): Promise<void> {
     const { plan, changes, clock, emptyForMs, patience } = this.#parts;
     const internals = internalsOf(broker, "migration");
-    const open = plan.works().flatMap(({ address, ordered }) => {
-      const suspects = ordered
-        ? []
-        : [
-            new Look(
-              new Emptiness(internals, { kind: "suspects", of: address }, emptyForMs),
-              `${addressName(address)}.suspects`,
-            ),
-          ];
-      return [new Look(new Emptiness(internals, address, emptyForMs), addressName(address)), ...suspects];
-    });
+    const open = plan
+      .works()
+      .map(({ address }) => new Look(new Emptiness(internals, address, emptyForMs), addressName(address)));
     const hands = new Hands(side);
     let told = Number.NEGATIVE_INFINITY;
     for (;;) {

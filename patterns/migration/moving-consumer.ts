@@ -86,7 +86,7 @@ export class MovingConsumer implements Consumer {
 
   status(): ConsumerStatus {
     const all = [...this.#sides.values()].map((consumer) => consumer.status());
-    const sum = (name: "running" | "waiting" | "unsettled" | "parked" | "started" | "succeeded" | Counted): number =>
+    const sum = (name: Held | "started" | "succeeded" | Counted): number =>
       all.reduce((total, status) => total + status[name], 0);
     const active = all.filter(({ state }) => state !== "stopped" && state !== "new");
     const stalled = active.find(({ state }) => state === "stalled");
@@ -102,6 +102,7 @@ export class MovingConsumer implements Consumer {
       waiting: sum("waiting"),
       unsettled: sum("unsettled"),
       parked: sum("parked"),
+      quarantined: sum("quarantined"),
       started: sum("started"),
       succeeded: sum("succeeded"),
       failed: sum("failed"),
@@ -116,4 +117,5 @@ export class MovingConsumer implements Consumer {
   }
 }
 
+type Held = "running" | "waiting" | "unsettled" | "parked" | "quarantined";
 type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "filtered" | "released" | "fenced" | "abandoned";

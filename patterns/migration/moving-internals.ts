@@ -88,6 +88,7 @@ function noAdapter(adapter: Adapter): Adapter {
     open: refuse,
     declare: refuse,
     receive: refuse,
+    quarantine: () => ({ append: refuse, read: refuse }),
     depth: refuse,
     close: refuse,
     send: (_to, batch, report) => {

@@ -105,7 +105,7 @@ export class Plan {
     const works = this.works().flatMap(({ address }): Address[] => [
       address,
       { kind: "dead-letters", of: address },
-      { kind: "suspects", of: address },
+      { kind: "quarantine", of: address },
     ]);
     const problems = [...topics, ...works].flatMap((address) => {
       try {

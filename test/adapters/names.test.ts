@@ -28,8 +28,10 @@ const ADAPTERS: Readonly<Record<string, Named>> = {
   Kafka: (address) => {
     onKafka(address);
     const named = one("it", `topic ${topicName(address)}`);
+    // Nobody consumes the quarantine log by a group.
+    if (address.kind === "quarantine") return named;
     if (address.kind !== "topic") named.push({ what: "group", name: `group ${groupName(address)}` });
-    if (address.kind === "dead-letters" || address.kind === "suspects") return named;
+    if (address.kind === "dead-letters") return named;
     named.push({ what: "delays", name: `topic ${delaysTopic(address)}` });
     return [...named, { what: "delays' group", name: `group ${delaysGroup(address)}` }];
   },
@@ -37,7 +39,7 @@ const ADAPTERS: Readonly<Record<string, Named>> = {
 };
 
 function derived(of: WorkAddress): readonly Address[] {
-  return [of, { kind: "dead-letters", of }, { kind: "suspects", of }];
+  return [of, { kind: "dead-letters", of }, { kind: "quarantine", of }];
 }
 
 /** Every queue, topic and subscription of these names, where the library takes them. */
@@ -103,7 +105,7 @@ describe.each(Object.entries(ADAPTERS))("names on %s", (_adapter, named) => {
   });
 
   test("are one for each address, whatever endings of the library's own are in it", () => {
-    const names = texts(["a", ".", "dlq", "suspects", "delays", "queue"], 3);
+    const names = texts(["a", ".", "dlq", "quarantine", "delays", "queue"], 3);
     expect(shared(named, addressesOf(names))).toEqual([]);
   });
 
@@ -117,7 +119,7 @@ describe.each(Object.entries(ADAPTERS))("names on %s", (_adapter, named) => {
       "-",
       "_",
       ".dlq",
-      ".suspects",
+      ".quarantine",
       ".delays",
       ".queue",
       ".fifo",

@@ -20,12 +20,11 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
   });
   expect(json.destinations).toContainEqual({
     destination: "queue:orders",
-    physical: { main: "queue orders", deadLetters: "queue orders.dlq", suspects: "queue orders.suspects" },
+    physical: { main: "queue orders", deadLetters: "queue orders.dlq", quarantine: "queue orders.quarantine" },
     asks: [],
     standing: "same",
     messages: 0,
     deadLetters: 1,
-    suspects: 0,
   });
   expect(json.destinations).toContainEqual(
     expect.objectContaining({ destination: "topic:order.placed", asks: [{ capability: "fanOut", support: "native" }] }),

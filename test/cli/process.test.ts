@@ -121,7 +121,7 @@ test("completes commands and options", async () => {
     expect.arrayContaining(["ls", "groups", "show", "replay", "discard", "edit"]),
   );
   expect(await complete("dlq", "replay", "--")).toEqual(expect.arrayContaining(["--ramp", "--resume", "--yes"]));
-  expect(await complete("bridge", "--content", "")).toEqual(expect.arrayContaining(["dead-letters", "suspects"]));
+  expect(await complete("bridge", "--content", "")).toEqual(expect.arrayContaining(["dead-letters", "messages"]));
 });
 
 test("a client that is not installed is named, by URL and in a configuration", async () => {

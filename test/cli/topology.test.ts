@@ -14,13 +14,13 @@ describe("topology show", () => {
       destination: "queue:orders",
       kind: "queue",
       options: { schema: "zod" },
-      physical: { main: "queue orders", deadLetters: "queue orders.dlq", suspects: "queue orders.suspects" },
+      physical: { main: "queue orders", deadLetters: "queue orders.dlq", quarantine: "queue orders.quarantine" },
     });
     expect(json.destinations).toContainEqual({
       destination: "topic:order.placed",
       kind: "topic",
       options: {},
-      physical: { main: "topic order.placed", deadLetters: null, suspects: null },
+      physical: { main: "topic order.placed", deadLetters: null, quarantine: null },
     });
   });
 

@@ -111,7 +111,7 @@ describe("names", () => {
   it("takes what every broker can carry and nothing else", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_-]{0,20}(\.[A-Za-z0-9_-]{1,20}){0,3}$/), (name) => {
-        fc.pre(!name.endsWith(".dlq") && !name.endsWith(".suspects"));
+        fc.pre(!name.endsWith(".dlq") && !name.endsWith(".quarantine"));
         checkName("queue", name);
         expect(addressName({ kind: "queue", name })).toBe(name);
       }),
@@ -129,7 +129,7 @@ describe("names", () => {
       "a\n",
       "a".repeat(101),
       "a.dlq",
-      "a.suspects",
+      "a.quarantine",
       7,
       null,
       undefined,
@@ -138,7 +138,7 @@ describe("names", () => {
       expect(() => checkName("queue", name), String(name)).toThrow(expect.objectContaining({ code: "invalid" }));
     }
     // Behind the name of its topic a subscription's would be an ending.
-    for (const name of ["dlq", "suspects"]) {
+    for (const name of ["dlq", "quarantine"]) {
       checkName("queue", name);
       expect(() => checkName("subscription", name)).toThrow(expect.objectContaining({ code: "invalid" }));
     }

@@ -1,6 +1,8 @@
 import { expect, it } from "vitest";
-import { type BrokerEvent, createBroker, MessagingError, queue } from "../../core/index.ts";
-import { incoming, RecordingAdapter } from "./recording-adapter.ts";
+import { type BrokerEvent, createBroker, type Delivery, MessagingError, queue } from "../../core/index.ts";
+import { Prng } from "../simulation/prng.ts";
+import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
+import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
 
 it("says that a consumer stalled, and that it flows again, by a word of the receiver or a delivery", async () => {
   const adapter = new RecordingAdapter();
@@ -25,24 +27,30 @@ it("says that a consumer stalled, and that it flows again, by a word of the rece
   await broker.stop();
 });
 
-it("is stalled while its receiver or that of its suspects is, whatever the other one says", async () => {
+it("widens the window again where it shrank below what one key holds", async () => {
+  const time = new VirtualTime();
   const adapter = new RecordingAdapter();
-  const events: BrokerEvent[] = [];
-  const broker = createBroker(adapter, { onEvent: (event) => events.push(event) });
-  const consumer = broker.consume(queue("work"), () => {});
-  await broker.start();
-  const [main, suspects] = ["queue", "suspects"].map((kind) => adapter.opened.find(({ from }) => from.kind === kind));
-  const denied = new MessagingError("unauthorized", "no right to settle");
-
-  main?.sink.stalled(denied);
-  suspects?.sink.stalled(new MessagingError("unreachable", "nobody is there"));
-  suspects?.sink.flowing();
-  suspects?.sink.deliver([incoming("apart")]);
-  expect(consumer.status()).toMatchObject({ state: "stalled", error: denied });
-  main?.sink.flowing();
-  expect(consumer.status()).toMatchObject({ state: "running", error: undefined });
-
-  const seen = events.filter(({ type }) => type === "stalled" || type === "flowing").map(({ type }) => type);
-  expect(seen).toEqual(["stalled", "stalled", "flowing"]);
-  await broker.stop();
+  const broker = createBroker(adapter, { clock: new ProcessClock(time), random: new Prng("hot key") });
+  const handler = (_: unknown, { key }: Delivery) => (key === "hot" ? new Promise<void>(() => {}) : undefined);
+  broker.consume(queue("work", { ordered: true }), handler, { concurrency: 4, window: { messages: 200 } });
+  let started = false;
+  broker.start().then(() => {
+    started = true;
+  });
+  await time.until(() => started, 60_000);
+  const [opened] = adapter.opened;
+  opened?.sink.deliver(Array.from({ length: 50 }, (_, n) => incoming(`hot ${n}`, { key: "hot" })));
+  for (let n = 0; n < 5; n++) {
+    expect(opened?.window).toBeGreaterThan(50);
+    // So slowly that a small window would do for what is handled.
+    let isLater = false;
+    time.schedule(() => {
+      isLater = true;
+    }, 1_000);
+    await time.until(() => isLater, time.now + 1_000);
+    opened?.sink.deliver([incoming(`other ${n}`, { key: `k${n}` })]);
+    await settled();
+  }
+  expect(opened?.window).toBeGreaterThan(50);
+  void broker.stop({ timeoutMs: 0 });
 });

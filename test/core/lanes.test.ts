@@ -5,13 +5,13 @@ import { KeyedLanes, OpenLanes } from "../../core/engine/lanes.ts";
 import { incoming } from "./recording-adapter.ts";
 
 function held(sequence: number, key: string | undefined): HeldDelivery {
-  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, false, false, () => {});
+  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, () => {});
 }
 
 const key = fc.constantFrom(undefined, "a", "b", "c");
 const step = fc.oneof(
   fc.record({ kind: fc.constant("push" as const), key }),
-  fc.record({ kind: fc.constant("take" as const), oldest: fc.boolean() }),
+  fc.record({ kind: fc.constant("take" as const) }),
   fc.record({ kind: fc.constant("leave" as const), which: fc.nat() }),
   fc.record({ kind: fc.constant("again" as const), which: fc.nat() }),
   fc.record({ kind: fc.constant("lose" as const), which: fc.nat() }),
@@ -44,11 +44,10 @@ describe("KeyedLanes", () => {
             lanes.push(one);
           } else if (step.kind === "take") {
             const may = startable();
-            const taken = step.oldest ? lanes.takeOldest() : lanes.take();
+            const taken = lanes.take();
             if (may.length === 0) expect(taken).toBeUndefined();
             else expect(may).toContain(taken);
             if (taken === undefined) continue;
-            if (step.oldest) expect(taken.sequence).toBe(Math.min(...may.map((one) => one.sequence)));
             taken.state = "running";
             if (again.delete(taken)) continue;
             waiting.splice(waiting.indexOf(taken), 1);
@@ -105,7 +104,7 @@ describe("KeyedLanes", () => {
     const [lost, one, two] = [held(0, "a"), held(1, "a"), held(2, "a")];
     lanes.push(lost);
     lost.state = "settled";
-    expect(lanes.takeOldest()).toBeUndefined();
+    expect(lanes.take()).toBeUndefined();
     lanes.push(one);
     lanes.push(two);
     expect(lanes.take()).toBe(one);

@@ -168,19 +168,6 @@ describe("a dead letter that nothing takes", () => {
     await finish(broker.stop());
   });
 
-  it("does not keep other suspects waiting", async () => {
-    const { broker, refuse, opened, until, finish } = refusingWorld();
-    const consumer = broker.consume(work, (_, { id }) => (id === "bad" ? deadLetter("no") : undefined));
-    await finish(broker.start());
-    refuse("dead-letters", "unauthorized");
-    opened("suspects").sink.deliver([incoming("bad")]);
-    await until("it to be parked", () => consumer.status().parked === 1);
-    expect(opened("suspects").window).toBe(2);
-    opened("suspects").sink.deliver([incoming("good")]);
-    await until("the other to be handled", () => consumer.status().succeeded === 1);
-    await finish(broker.stop());
-  });
-
   it("is parked too where it stays unclear why it is not confirmed", async () => {
     const { broker, refuse, opened, until, finish, sentTo } = refusingWorld();
     const consumer = broker.consume(work, rejected);

@@ -10,7 +10,7 @@ async function consuming(ordered: boolean) {
   const broker = createBroker(adapter, { clock: new ProcessClock(time), random: new Prng("recall") });
   const ends = new Map<string, (result?: ReturnType<typeof retry>) => void>();
   const options = { concurrency: 1, retry: { delay: { firstMs: 5_000 } } };
-  const consumer = broker.consume(
+  broker.consume(
     queue("work", { ordered }),
     (_, { id }) => new Promise<ReturnType<typeof retry> | undefined>((resolve) => ends.set(id, resolve)),
     options,
@@ -20,9 +20,9 @@ async function consuming(ordered: boolean) {
     started = true;
   });
   await time.until(() => started, 60_000);
-  const [opened, suspects] = adapter.opened;
+  const [opened] = adapter.opened;
   if (opened === undefined) throw new Error("nothing was opened");
-  return { consumer, opened, suspects, ends, time };
+  return { opened, ends };
 }
 
 it("releases what waits and settles what runs when deliveries are asked back", async () => {
@@ -50,22 +50,4 @@ it("releases what rests for its next attempt in place, and what would rest", asy
   ends.get("will rest")?.(retry());
   await settled();
   expect(opened.settled[1]).toEqual({ token: "will rest", action: "release" });
-});
-
-it("starts no suspect that was asked back while it waited for its turn", async () => {
-  const { consumer, suspects, ends, time } = await consuming(false);
-  expect(suspects?.from.kind).toBe("suspects");
-  consumer.pause();
-  suspects?.sink.deliver([incoming("first"), incoming("second")]);
-  // Long enough for both to be ready to start.
-  let waited = false;
-  time.schedule(() => {
-    waited = true;
-  }, 10_000);
-  await time.until(() => waited, 60_000);
-  suspects?.sink.recall(["first"]);
-  consumer.resume();
-  await settled();
-  expect(suspects?.settled).toEqual([{ token: "first", action: "release" }]);
-  expect([...ends.keys()]).toEqual(["second"]);
 });

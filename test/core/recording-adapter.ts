@@ -9,6 +9,7 @@ import {
   type IncomingMessage,
   type MessagingError,
   type OutgoingMessage,
+  type QuarantineLog,
   type ReceiveOptions,
   type Receiver,
   type SendLimits,
@@ -75,12 +76,27 @@ export class RecordingAdapter implements Adapter {
   moves: ((token: unknown, letter: OutgoingMessage) => DeadLetterResult) | undefined = undefined;
   /** Fails to receive from what this names. */
   refuses: ((from: Source) => boolean) | undefined = undefined;
+  /** The records of its only quarantine log. */
+  readonly records: string[] = [];
+  /** Why the log can be neither written nor read, if it cannot. */
+  logRefusal: MessagingError | undefined = undefined;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
   physical: (address: Address) => string = addressName;
 
   constructor(limits: SendLimits = LIMITS, offered: Capabilities = capabilities()) {
     this.sendLimits = limits;
     this.capabilities = offered;
+  }
+
+  quarantine(): QuarantineLog {
+    const unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
+      if (this.logRefusal !== undefined) throw this.logRefusal;
+      return use();
+    };
+    return {
+      append: (record) => unlessRefused(() => void this.records.push(record)),
+      read: () => unlessRefused(() => [...this.records]),
+    };
   }
 
   physicalName(address: Address): string {

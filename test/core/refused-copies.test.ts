@@ -158,35 +158,6 @@ describe("a retry whose copy is refused", () => {
   });
 });
 
-describe("a message that cannot be moved to the suspects", () => {
-  it("runs with nothing beside it, and is dead after as many deaths as any other", async () => {
-    const { broker, refuse, opened, until, finish } = refusingWorld();
-    const ends = new Map<string, () => void>();
-    const consumer = broker.consume(work, (_, { id }) => new Promise<void>((resolve) => ends.set(id, resolve)), {
-      concurrency: 5,
-      retry: { attempts: 5 },
-    });
-    await finish(broker.start());
-    refuse("suspects", "too-large");
-    opened().sink.deliver([incoming("before"), incoming("suspect", { redeliveries: 3 }), incoming("behind")]);
-    await settled();
-    expect([...ends.keys()]).toEqual(["before", "behind"]);
-    opened().sink.deliver([incoming("later")]);
-    ends.get("before")?.();
-    ends.get("behind")?.();
-    await settled();
-    expect([...ends.keys()]).toEqual(["before", "behind", "suspect"]);
-    ends.get("suspect")?.();
-    await settled();
-    expect(ends.has("later")).toBe(true);
-    ends.get("later")?.();
-    opened().sink.deliver([incoming("deadly", { redeliveries: 5 })]);
-    await until("it to be dead", () => consumer.status().deadLettered === 1);
-    expect(ends.has("deadly")).toBe(false);
-    await finish(broker.stop());
-  });
-});
-
 describe("what cannot be read", () => {
   it("goes to the dead letters by the broker's own means, without a handler or a copy", async () => {
     const { adapter, broker, opened, sentTo, finish, eventsOf } = refusingWorld();

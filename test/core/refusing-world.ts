@@ -37,9 +37,9 @@ export function refusingWorld(options: BrokerOptions = {}) {
   };
   const sentTo = (kind: Address["kind"]): OutgoingMessage[] =>
     adapter.handed.filter(({ to }) => to.kind === kind).flatMap(({ batch }) => batch);
-  const opened = (kind: "queue" | "suspects" = "queue") => {
-    const found = adapter.opened.findLast(({ from }) => from.kind === kind);
-    if (found === undefined) throw new Error(`nothing was opened of kind ${kind}`);
+  const opened = () => {
+    const found = adapter.opened.at(-1);
+    if (found === undefined) throw new Error("nothing was opened");
     return found;
   };
   const until = async (what: string, condition: () => boolean, withinMs = HOUR_MS): Promise<void> => {

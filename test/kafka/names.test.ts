@@ -15,8 +15,13 @@ test("a queue and a topic of one name are two Kafka topics, with delays of their
 
 test("a subscription is read from its topic and from one of its own", () => {
   expect(topicsOf(BILLING)).toEqual(["order.placed", "order.placed..billing"]);
-  expect(topicsOf({ kind: "suspects", of: BILLING })).toEqual(["order.placed..billing.suspects"]);
+  expect(topicsOf({ kind: "dead-letters", of: BILLING })).toEqual(["order.placed..billing.dlq"]);
   expect(groupName(BILLING)).toBe("order.placed..billing");
+});
+
+test("a quarantine log is named after the topic that holds the work", () => {
+  const named = [ORDERS, BILLING].map((of) => physicalName({ kind: "quarantine", of }));
+  expect(named).toEqual(["topic orders.queue.quarantine", "topic order.placed..billing.quarantine"]);
 });
 
 describe("refused", () => {
@@ -26,7 +31,8 @@ describe("refused", () => {
     ["a topic that would be a queue", { kind: "topic", name: "orders.queue" }],
     ["a subscription that looks like delays", { kind: "subscription", topic: "order.placed", name: "delays" }],
     ["a subscription that looks like dead letters", { kind: "subscription", topic: "order.placed", name: "dlq" }],
-    ["the suspects of such a one", { kind: "suspects", of: { kind: "queue", name: "orders.delays" } }],
+    ["a subscription that looks like a log", { kind: "subscription", topic: "order.placed", name: "quarantine" }],
+    ["the quarantine log of such a one", { kind: "quarantine", of: { kind: "queue", name: "orders.delays" } }],
     ["a name over Kafka's limit", { kind: "topic", name: "x".repeat(250) }],
   ])("%s", (_what, address) => {
     expect(() => physicalName(address)).toThrowError(expect.objectContaining({ code: "invalid" }));

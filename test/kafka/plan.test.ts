@@ -26,13 +26,13 @@ function planned(name: string, given: Partial<Topology>, settings = SETTINGS): P
 }
 
 describe("a plan", () => {
-  test("of a queue has its dead letters, suspects and delays", () => {
+  test("of a queue has its dead letters, quarantine log and delays", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("orders")] }), SETTINGS);
     expect(problems).toEqual([]);
     expect(topics.map(({ name, role, partitions }) => [name, role, partitions])).toEqual([
       ["orders.queue", "work", 4],
       ["orders.dlq", "entries", 1],
-      ["orders.suspects", "work", 1],
+      ["orders.queue.quarantine", "quarantine", 1],
       ["orders.queue.delays", "work", 8],
     ]);
   });
@@ -41,7 +41,7 @@ describe("a plan", () => {
     const subscriptions = [subscription("placed", "billing"), subscription("placed", "mail")];
     const topics = [{ address: { kind: "topic", name: "placed" }, ordered: false } as const];
     const names = planOf(topology({ topics, subscriptions }), SETTINGS).topics.map(({ name }) => name);
-    const own = (name: string) => ["", ".dlq", ".suspects", ".delays"].map((ending) => `placed..${name}${ending}`);
+    const own = (name: string) => ["", ".dlq", ".quarantine", ".delays"].map((ending) => `placed..${name}${ending}`);
     expect(names).toEqual(["placed", "placed.delays", ...own("billing"), ...own("mail")]);
   });
 
@@ -49,7 +49,7 @@ describe("a plan", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("a.b"), queue("a_b"), queue("c")] }), SETTINGS);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
-    expect(topics.map(({ name }) => name)).toEqual(["c.queue", "c.dlq", "c.suspects", "c.queue.delays"]);
+    expect(topics.map(({ name }) => name)).toEqual(["c.queue", "c.dlq", "c.queue.quarantine", "c.queue.delays"]);
     const events = { address: { kind: "topic", name: "orders_dlq" }, ordered: false } as const;
     const derived = planOf(topology({ queues: [queue("orders")], topics: [events] }), SETTINGS);
     expect(derived.problems.map(({ message }) => message)).toEqual([
@@ -116,10 +116,33 @@ describe("a topic is made", () => {
 
   test("with room for a copy of the largest message that another may hold", () => {
     const bytes = (name: string) => Number(configured(name, 1).configuration["max.message.bytes"]);
-    for (const name of ["orders.dlq", "orders.suspects", "placed..mail.dlq"]) {
+    for (const name of ["orders.dlq", "placed..mail.dlq"]) {
       expect(bytes(name)).toBeGreaterThan(bytes("orders.queue"));
     }
     expect(bytes("placed..mail")).toBeGreaterThan(bytes("placed"));
+  });
+
+  test("to keep a quarantine log for a day in small segments, whatever the options say", () => {
+    const settings = resolveOptions({
+      brokers: "localhost",
+      maxMessageBytes: 4_000_000,
+      topicConfiguration: { "segment.bytes": "100000000", "message.timestamp.type": "CreateTime" },
+    });
+    for (const name of ["orders.queue.quarantine", "placed..mail.quarantine"]) {
+      expect(configured(name, 3, settings)).toMatchObject({
+        partitions: 1,
+        replicationFactor: 3,
+        configuration: {
+          "cleanup.policy": "delete",
+          "retention.ms": "86400000",
+          "retention.bytes": "-1",
+          "segment.bytes": "1048576",
+          "max.message.bytes": "1048576",
+          "message.timestamp.type": "LogAppendTime",
+          "min.insync.replicas": "2",
+        },
+      });
+    }
   });
 
   test("to take delayed what its destination takes, and no more", () => {
@@ -171,6 +194,10 @@ describe("a topic that stands", () => {
     ["forgets work over a size", "orders.queue.delays", { "retention.bytes": "1000000" }, { partitions: 8 }],
     ["forgets dead letters", "orders.dlq", { "cleanup.policy": "compact,delete" }, { partitions: 1 }],
     ["forgets removals too soon", "orders.dlq", { "delete.retention.ms": "1000" }, { partitions: 1 }],
+    ["forgets quarantine too soon", "orders.queue.quarantine", { "retention.ms": "60000" }, { partitions: 1 }],
+    ["forgets quarantine over a size", "orders.queue.quarantine", { "retention.bytes": "9" }, { partitions: 1 }],
+    ["is compacted, and a log", "orders.queue.quarantine", { "cleanup.policy": "compact" }, { partitions: 1 }],
+    ["has several partitions of a log", "orders.queue.quarantine", {}, { partitions: 4 }],
     ["takes only small messages", "orders.queue", { "max.message.bytes": "1000000" }],
     ["can never be written to", "orders.queue", { "min.insync.replicas": "2" }],
     ["confirms what one broker alone has", "orders.queue", { "min.insync.replicas": "1" }, { replicas: 3 }],
@@ -194,6 +221,13 @@ describe("a topic that stands", () => {
     expect(found).toHaveLength(1);
     expect(found[0]).toContain(`topic "${name}"`);
     for (const [setting, value] of Object.entries(configuration)) expect(found[0]).toContain(`${setting}=${value}`);
+  });
+
+  test("may keep a quarantine log for longer, and takes records of any size that there are", () => {
+    for (const kept of ["86400000", "604800000", "-1"]) {
+      const configuration = { "retention.ms": kept, "max.message.bytes": "100000" };
+      expect(faults("placed..mail.quarantine", configuration, { partitions: 1 })).toEqual([]);
+    }
   });
 
   test("may have fewer partitions than would be made, and more", () => {

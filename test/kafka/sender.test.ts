@@ -46,7 +46,6 @@ test.each<[Address, string]>([
   [ORDERS, "orders.queue"],
   [{ kind: "topic", name: "placed" }, "placed"],
   [{ kind: "subscription", topic: "placed", name: "billing" }, "placed..billing"],
-  [{ kind: "suspects", of: ORDERS }, "orders.suspects"],
   [{ kind: "dead-letters", of: ORDERS }, "orders.dlq"],
 ])("what goes to %j is written to %s, and answered for", (to, topic) => {
   const { send, sent, results } = sender();
@@ -76,11 +75,11 @@ test("what is delayed waits apart, and each is answered for by its place in the 
   expect(results).toEqual([undefined, { status: "confirmed" }, { status: "unknown", cause: "lost" }]);
 });
 
-test("suspects cannot be delayed", () => {
+test("a quarantine log takes no messages", () => {
   const { send, sent, results } = sender();
-  send({ kind: "suspects", of: ORDERS }, message("a", { delayMs: 1 }), message("b"));
-  expect(codeOf(results[0])).toBe("unsupported");
-  expect(sent.map(({ records }) => records.length)).toEqual([1]);
+  send({ kind: "quarantine", of: ORDERS }, message("a", { delayMs: 1 }), message("b"));
+  expect(results.map(codeOf)).toEqual(["unsupported", "unsupported"]);
+  expect(sent).toEqual([]);
 });
 
 test("a topic that is gone is made again where it was declared, and the message is sent again", async () => {

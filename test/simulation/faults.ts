@@ -7,7 +7,7 @@ export class Faults {
   readonly #prng: Prng;
   readonly #network: boolean;
   #healed = false;
-  /** Copies (to retry, suspects or dead letters) are refused with this while it is set. */
+  /** Copies (to retry or dead letters) are refused with this while it is set. */
   refusesCopies: MessagingErrorCode | undefined = undefined;
 
   constructor(prng: Prng, variant: Variant) {

@@ -2,12 +2,9 @@ import { describeAddress, HEADER, type OutgoingMessage } from "../../core/index.
 import { type Entry, type Ledger, nameOf, sourceOf } from "./ledger.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";
 import type { Variant } from "./variant.ts";
-import { SOURCES } from "./work.ts";
 
 /** Errors that promise that nothing was stored. */
 const NOT_STORED = ["timeout", "overloaded", "closed", "invalid", "too-large", "rejected", "unsupported"];
-/** Where poison is sent to. */
-const POISONED = SOURCES.queue[0];
 const KNOWN = [...NOT_STORED, "confirmed", "unconfirmed", "died"];
 
 /** What the books must show once everything has come to rest. Adds what is wrong to the ledger's violations. */
@@ -39,9 +36,8 @@ function judgeEntry(ledger: Ledger, entry: Entry, variant: Variant): void {
   if (stored > 0 && effects + dead === 0) ledger.violated(`${name} vanished`);
   if (sent === undefined || stored === 0) return;
   const { plan } = sent;
-  // In order a death is its own only when it comes back first. Where a key in flight is held back, others may pass it.
-  const passed = variant.queueOrdered && variant.leaseMs !== undefined ? 5 : 0;
-  const most = Math.max(variant.attempts, 2) + passed;
+  // Until it is quarantined, once with a note, and twice alone.
+  const most = Math.max(variant.attempts, 4);
   if (plan.kind === "poison") {
     if (variant.profile === "poison" && starts > most)
       ledger.violated(`${name} killed ${starts} processes, not ${most}`);
@@ -101,17 +97,13 @@ function judgeDeadLetter(
 }
 
 /** For which reasons this message may be dead. */
-function reasons({ source, sent, redeliveries, failures }: Entry, { profile, attempts }: Variant): readonly string[] {
+function reasons({ sent, failures, crashes, crashesInHandler }: Entry, { attempts }: Variant): readonly string[] {
   const { plan, ttlMs } = sent ?? { plan: undefined, ttlMs: undefined };
   const reasons: string[] = [];
   if (ttlMs !== undefined) reasons.push("expired");
   if (plan?.kind === "dead-letter") reasons.push("rejected");
-  // Deaths around a message count as its attempts; without a failure of its own it is not dead-lettered for them.
-  if (failures > 0 && (failures >= attempts || redeliveries > 0)) reasons.push("attempts");
-  // Several poisons, cuts and lapses look like deaths of its own, and so does a poison of another source that the same
-  // process consumes; a single poison of its own source does not.
-  const own = plan?.kind === "poison" && plan.times > 1;
-  const beside = profile !== "poison" || source !== POISONED;
-  if (own || (beside && redeliveries >= 2)) reasons.push("crashed");
+  // A redelivery is no attempt: cuts, lapses and restarts blame nobody.
+  if (failures > 0 && failures + crashes >= attempts) reasons.push("attempts");
+  if (crashes >= 3 && crashesInHandler >= 1) reasons.push("crashed");
   return reasons;
 }

@@ -37,6 +37,10 @@ export interface Entry {
   redeliveries: number;
   /** Something happened after which it may come twice: more than the plain course must be allowed. */
   disturbed: boolean;
+  /** How often a process died that ran it or, as far as others know, may have. */
+  crashes: number;
+  /** Of those, how often its handler did run. */
+  crashesInHandler: number;
   /** No start is due before. */
   notBefore: number;
 }
@@ -72,7 +76,7 @@ export class Ledger implements BrokerObserver {
       const sent = this.sent.get(id);
       const notBefore = sent === undefined ? 0 : sent.at + sent.delayMs;
       const none = { stored: 0, standing: 0, dead: 0, starts: 0, failures: 0, postponed: 0 };
-      const nothing = { effects: 0, returns: 0, redeliveries: 0 };
+      const nothing = { effects: 0, returns: 0, redeliveries: 0, crashes: 0, crashesInHandler: 0 };
       entry = { source, id, sent, ...none, ...nothing, disturbed: false, notBefore };
       this.entries.set(name, entry);
       if (sent !== undefined && !sent.sources.includes(source)) this.violated(`${name} was never sent there`);
@@ -115,7 +119,7 @@ export class Ledger implements BrokerObserver {
       return;
     }
     entry.standing++;
-    if (message.headers["anybroker-attempts"] !== undefined || place.address.kind === "suspects") return;
+    if (message.headers["anybroker-attempts"] !== undefined) return;
     entry.stored++;
     const { sent } = entry;
     if (!first || sent === undefined) return;
@@ -173,6 +177,15 @@ export class Ledger implements BrokerObserver {
     return entry.starts;
   }
 
+  /** The process died while its handler ran, or was about to or had just ended as far as others know. */
+  crashed(name: string, ran: boolean): void {
+    const entry = this.entries.get(name);
+    if (entry === undefined) return;
+    entry.crashes++;
+    if (ran) entry.crashesInHandler++;
+    this.log(`crash ${name} ${ran}`);
+  }
+
   effected(source: string, id: string): void {
     const entry = this.entry(source, id);
     entry.effects++;
@@ -200,5 +213,5 @@ export function nameOf(entry: Entry): string {
 
 /** The source that a place belongs to. */
 export function sourceOf(address: Address): string {
-  return addressName(address.kind === "dead-letters" || address.kind === "suspects" ? address.of : address);
+  return addressName(address.kind === "dead-letters" ? address.of : address);
 }

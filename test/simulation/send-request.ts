@@ -67,7 +67,7 @@ export class SendRequest {
   }
 
   #store(message: OutgoingMessage): SendResult {
-    const copy = this.#to.kind === "dead-letters" || this.#to.kind === "suspects" || this.#to.kind === "subscription";
+    const copy = this.#to.kind === "dead-letters" || this.#to.kind === "subscription";
     const refused = this.#faults.refuses() ? "rejected" : copy ? this.#faults.refusesCopies : undefined;
     if (refused !== undefined) {
       if (this.#broker.storesRefused) this.#broker.store(this.#to, message);

@@ -8,12 +8,14 @@ import {
   type Depth,
   MessagingError,
   type OutgoingMessage,
+  type QuarantineLog,
   type ReceiveOptions,
   type Receiver,
   type SendLimits,
   type SendReport,
   type Source,
   type Topology,
+  type WorkAddress,
 } from "../../core/index.ts";
 import { type Faults, LONGEST_LATENCY_MS } from "./faults.ts";
 import { SendRequest } from "./send-request.ts";
@@ -35,6 +37,8 @@ export class SimulatedAdapter implements Adapter, Link {
   #ordered = new Set<string>();
   #signals: AdapterSignals | undefined;
   #blocked = false;
+  /** The messages, with their sources, whose handlers run or are about to by what this process wrote into the quarantine logs. */
+  readonly noted = new Set<string>();
   connection: object | undefined;
   dead = false;
 
@@ -127,6 +131,42 @@ export class SimulatedAdapter implements Adapter, Link {
       this.#receivers.add(receiver);
       receiver.attach();
       return receiver;
+    });
+  }
+
+  quarantine(of: WorkAddress): QuarantineLog {
+    const records = this.#broker.quarantine(of);
+    return {
+      append: (record) =>
+        this.#ask(() => {
+          records.push(record);
+          const { of: message, state } = JSON.parse(record) as { readonly of?: string; readonly state?: string };
+          if (message === undefined) return;
+          const noted = `${addressName(of)}/${message.split(" ")[0]}`;
+          if (state === "over") this.noted.delete(noted);
+          else this.noted.add(noted);
+        }),
+      read: () => this.#ask(() => this.#faults.shuffle(records)),
+    };
+  }
+
+  /** Has something done at the broker; that it was done may not be told. */
+  #ask<Result>(run: () => Result): Promise<Result> {
+    const { connection } = this;
+    const { time } = this.#broker;
+    const drop = connection === undefined || this.#blocked ? "before" : this.#faults.drop();
+    return new Promise((resolve, reject) => {
+      const fail = (): void => {
+        if (!this.dead) reject(new MessagingError("timeout", "no answer in the simulation"));
+      };
+      time.schedule(() => {
+        const arrives = drop !== "before" && this.connection === connection;
+        const result = arrives ? run() : undefined;
+        time.schedule(() => {
+          if (!arrives || drop === "after" || this.connection !== connection) fail();
+          else if (!this.dead) resolve(result as Result);
+        }, this.latency());
+      }, this.latency());
     });
   }
 

@@ -1,4 +1,4 @@
-import { type Address, addressName, type OutgoingMessage, type Topology } from "../../core/index.ts";
+import { type Address, addressName, type OutgoingMessage, type Topology, type WorkAddress } from "../../core/index.ts";
 import type { Prng } from "./prng.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -19,7 +19,7 @@ export interface Taker {
   take(batch: readonly Standing[]): void;
 }
 
-/** A queue of the simulated broker: of work, of a subscription, of suspects or of dead letters. */
+/** A queue of the simulated broker: of work, of a subscription or of dead letters. */
 export interface Place {
   readonly name: string;
   readonly address: Address;
@@ -51,6 +51,7 @@ export class SimulatedBroker {
   readonly observer: BrokerObserver;
   readonly #places = new Map<string, Place>();
   readonly #topics = new Map<string, Place[]>();
+  readonly #quarantines = new Map<string, string[]>();
   readonly #leases: boolean;
   readonly #mutation: Mutation | undefined;
   #mutated = false;
@@ -94,9 +95,16 @@ export class SimulatedBroker {
     this.#places.set(name, place);
     if (address.kind === "queue" || address.kind === "subscription") {
       this.#add({ kind: "dead-letters", of: address }, false);
-      this.#add({ kind: "suspects", of: address }, false);
     }
     return place;
+  }
+
+  /** The records of a quarantine log. */
+  quarantine(of: WorkAddress): string[] {
+    const name = addressName(of);
+    const records = this.#quarantines.get(name) ?? [];
+    this.#quarantines.set(name, records);
+    return records;
   }
 
   /** Stores a message, at every subscription if it is for a topic. */

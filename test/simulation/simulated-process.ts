@@ -33,6 +33,8 @@ export class SimulatedProcess {
   readonly #ledger: Ledger;
   readonly #variant: Variant;
   readonly #kill: (process: SimulatedProcess) => void;
+  /** Every handler that is under way, those left behind by the engine too. */
+  readonly #handling = new Set<{ readonly source: string; readonly id: string }>();
   /** Handlers under way by source and key, those left behind by the engine apart. */
   #running = new Map<string, number>();
   #wanted = false;
@@ -75,6 +77,7 @@ export class SimulatedProcess {
         timeoutMs: variant.handlerTimeoutMs,
         window: { messages: windowMessages },
         maxParked,
+        quarantine: { silenceMs: variant.silenceMs },
         retry: { attempts, delay: { firstMs, factor, maxMs } },
       },
     });
@@ -142,6 +145,8 @@ export class SimulatedProcess {
   }
 
   kill(): void {
+    const handled = [...this.#handling].map(({ source, id }) => `${source}/${id}`);
+    for (const name of new Set([...handled, ...this.adapter.noted])) this.#ledger.crashed(name, handled.includes(name));
     this.adapter.kill();
     this.#clock.kill();
     this.#handlerClock.kill();
@@ -159,7 +164,7 @@ export class SimulatedProcess {
     if (this.dead) return;
     const { windowMessages, maxParked, bufferMessages, concurrency } = this.#variant;
     for (const receiver of this.adapter.receivers) {
-      const most = receiver.place.address.kind === "suspects" ? 1 + maxParked : windowMessages + maxParked;
+      const most = windowMessages + maxParked;
       if (receiver.asked <= most) continue;
       this.#ledger.violated(`${this.name} asks for ${receiver.asked} from ${receiver.place.name}, not ${most} at most`);
     }
@@ -189,7 +194,9 @@ export class SimulatedProcess {
     if (this.dead) return new Promise(() => {});
     const start = this.#ledger.started(source, delivery.id, delivery.attempt);
     if (this.#stopped) this.#ledger.violated(`${this.name} started a handler after its stop`);
+    const handling = { source, id: delivery.id };
     if (work.plan.kind === "poison" && start <= work.plan.times) {
+      this.#handling.add(handling);
       this.#ledger.log(`${this.name} dies of ${work.number}`);
       this.#kill(this);
       return new Promise(() => {});
@@ -204,7 +211,9 @@ export class SimulatedProcess {
       this.#ledger.effected(source, delivery.id);
       return;
     }
-    return this.#serially(source, delivery, this.#work(source, work, delivery, misbehaves));
+    this.#handling.add(handling);
+    const working = this.#work(source, work, delivery, misbehaves).finally(() => this.#handling.delete(handling));
+    return this.#serially(source, delivery, working);
   }
 
   #plainDelay(attempt: number): number {

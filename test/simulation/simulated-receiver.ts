@@ -271,7 +271,6 @@ export class SimulatedReceiver implements Receiver, Taker {
 }
 
 function workOf(address: Address): WorkAddress {
-  if (address.kind === "suspects") return address.of;
   if (address.kind === "queue" || address.kind === "subscription") return address;
   throw new Error(`nothing is dead-lettered from ${address.kind}`);
 }

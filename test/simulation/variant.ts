@@ -39,6 +39,8 @@ export interface Variant {
   /** Whether the broker itself moves a message to the dead letters when it is told to. */
   readonly movesDeadLetters: boolean;
   readonly maxParked: number;
+  /** Longer than any cut lasts. */
+  readonly silenceMs: number;
 }
 
 export function variantOf(seed: number): Variant {
@@ -85,5 +87,6 @@ export function variantOf(seed: number): Variant {
     handsOver: new Prng(`${seed}`).fork("hands over").chance(0.3),
     movesDeadLetters: new Prng(`${seed}`).fork("moves dead letters").chance(0.5),
     maxParked: new Prng(`${seed}`).fork("parks").pick([0, 2, 100]),
+    silenceMs: new Prng(`${seed}`).fork("silence").pick([15_000, 30_000, 60_000]),
   };
 }

@@ -117,7 +117,7 @@ export class World {
 
   #actions(): readonly string[] {
     const handOver = this.variant.handsOver ? ["hand over", "hand over", "hand over"] : [];
-    const network = ["cut", "cut", "block", "refuse copies", "lapse", "lapse", ...handOver];
+    const network = ["restart", "cut", "cut", "block", "refuse copies", "lapse", "lapse", ...handOver];
     const churn = ["stop", "stop", "pause", "resume", "concurrency", ...handOver];
     switch (this.variant.profile) {
       case "network":
@@ -143,6 +143,9 @@ export class World {
     switch (action) {
       case "cut":
         process.adapter.cut(this.#prng.pick([0, 100, 2_000]), this.#prng.pick([10, 500, 8_000]));
+        break;
+      case "restart":
+        this.#restart();
         break;
       case "block":
         process.adapter.block(this.#prng.between(10, 10_000));
@@ -186,6 +189,15 @@ export class World {
         consumer.setConcurrency(this.#prng.between(1, 30));
         break;
     }
+  }
+
+  /** The broker restarts. In order it offers what it holds to each consumer in turn, as their connections break. */
+  #restart(): void {
+    for (const { ordered, standing, takers } of this.broker.places) {
+      if (!ordered) continue;
+      for (const one of standing) if (one.holder !== undefined) one.redeliveries += Math.max(takers.length - 1, 0);
+    }
+    for (const process of this.processes) process.adapter.cut(0, this.#prng.pick([10, 500, 8_000]));
   }
 
   /** Another sender, with other libraries and other ideas of what a body is. */

@@ -9,16 +9,17 @@ describe("create", () => {
       topicAttributes: { DisplayName: "placed" },
       retentionSeconds: 3_600,
     });
-    const apart = ["", "_-dlq", "_-suspects"];
+    const apart = ["", "_-dlq", "_-quarantine"];
     const names = ["orders", "placed_-_-billing"].flatMap((name) => apart.map((suffix) => name + suffix));
     expect([...standing.queues.keys()].sort()).toEqual(names.sort());
-    for (const queue of standing.queues.values()) {
-      const attributes = {
+    for (const [name, queue] of standing.queues) {
+      const log = name.endsWith("_-quarantine");
+      expect(queue).toMatchObject({
         KmsMasterKeyId: "alias/orders",
-        MessageRetentionPeriod: "3600",
+        MessageRetentionPeriod: log ? "86400" : "3600",
         MaximumMessageSize: "1048576",
-      };
-      expect(queue).toMatchObject(attributes);
+      });
+      expect("RedrivePolicy" in queue).toBe(!log && !name.endsWith("_-dlq"));
     }
     const { RedrivePolicy = "", Policy } = standing.queues.get("placed_-_-billing") ?? {};
     expect(JSON.parse(RedrivePolicy)).toEqual({
@@ -55,12 +56,24 @@ describe("create", () => {
     const topology = wanted({ ordered });
     const { declare, changes, standing } = await made(topology);
     const names = [...standing.queues.keys(), ...standing.topics.keys()];
-    expect(names.every((name) => name.endsWith(".fifo") === ordered)).toBe(true);
-    // An ordered queue sets nothing apart.
-    expect(names.some((name) => name.includes("suspects"))).toBe(!ordered);
+    const logs = names.filter((name) => name.includes("quarantine"));
+    expect(logs).toEqual(["orders_-quarantine", "placed_-_-billing_-quarantine"]);
+    expect(names.every((name) => logs.includes(name) || name.endsWith(".fifo") === ordered)).toBe(true);
     expect(await declare("create", topology)).toEqual([]);
     expect(await declare("verify", topology)).toEqual([]);
     expect(changes()).toEqual([]);
+  });
+
+  test("attributes that only FIFO queues have are given to these alone", async () => {
+    const fifoOnly = { DeduplicationScope: "messageGroup", FifoThroughputLimit: "perMessageGroupId" };
+    const queueAttributes = { ...fifoOnly, KmsMasterKeyId: "alias/orders" };
+    const { standing } = await made(wanted({ ordered: true }), { queueAttributes });
+    for (const name of ["orders.fifo", "orders_-dlq.fifo"]) {
+      expect(standing.queues.get(name)).toMatchObject({ ...queueAttributes, FifoQueue: "true" });
+    }
+    const log = standing.queues.get("orders_-quarantine") ?? {};
+    expect(log).toMatchObject({ KmsMasterKeyId: "alias/orders" });
+    for (const name of ["FifoQueue", ...Object.keys(fifoOnly)]) expect(log).not.toHaveProperty(name);
   });
 
   test("repairs a subscription that is gone, has no raw delivery, or filters otherwise", async () => {
@@ -154,8 +167,7 @@ describe("create", () => {
       const { declare, changes } = await made(wanted({ ordered: !ordered }));
       for (const mode of ["create", "verify"] as const) {
         const problems = await declare(mode, wanted({ ordered }));
-        // Suspects there are only without order.
-        expect(problems.every(({ code, message }) => code === "conflict" || message.includes("suspects"))).toBe(true);
+        expect(new Set(codes(problems))).toEqual(new Set(["conflict"]));
         expect(said(problems)).toContain(`queue "orders" stands on SQS as ${queue}`);
         expect(said(problems)).toContain(`topic "placed" stands on SNS as ${topic}`);
         expect(said(problems)).toContain(`dead letters of queue "orders" stands on SQS as ${queue}`);

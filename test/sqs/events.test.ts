@@ -84,7 +84,7 @@ describe("events", () => {
     const { aws, adapter } = await opened();
     const copy = outgoing({ id: "copy", routingKey: "geo.us.la", body: Buffer.from('{"n":1}') });
     const of = { kind: "subscription", topic: "placed", name: "billing" } as const;
-    const places = [of, { kind: "dead-letters", of }, { kind: "suspects", of }] as const;
+    const places = [of, { kind: "dead-letters", of }] as const;
     for (const to of places) expect(await send(adapter, [copy], to)).toEqual([{ status: "confirmed" }]);
     const sent = aws.inputs("SendMessage") as unknown as readonly Message[];
     const messages = sent.map(({ MessageAttributes = {} }, index) => ({

@@ -15,12 +15,12 @@ describe("names on SQS and SNS", () => {
     for (const name of made) expect(name).toMatch(/^[A-Za-z0-9_-]{1,75}$/);
   });
 
-  test("of dead letters, suspects and subscriptions are apart from the queue's", () => {
+  test("of dead letters, quarantine logs and subscriptions are apart from the queue's", () => {
     const of = { kind: "queue", name: "orders" } as const;
     const addresses: Address[] = [
       of,
       { kind: "dead-letters", of },
-      { kind: "suspects", of },
+      { kind: "quarantine", of },
       { kind: "subscription", topic: "orders", name: "billing" },
     ];
     expect(new Set(addresses.map((address) => awsName(address, ""))).size).toBe(4);
@@ -36,6 +36,10 @@ describe("names on SQS and SNS", () => {
     expect(() => awsName(queue("q".repeat(76)), "")).toThrow(/75 characters.*shorter/);
     expect(() => awsName(queue(".".repeat(38)), "")).toThrow(expect.objectContaining({ code: "invalid" }));
     expect(awsName({ kind: "topic", name: "t".repeat(200) }, "")).toHaveLength(200);
+    // A quarantine log is never a FIFO queue.
+    const logOf = (name: string): Address => ({ kind: "quarantine", of: { kind: "queue", name } });
+    expect(awsName(logOf("q".repeat(68)), "")).toHaveLength(80);
+    expect(() => awsName(logOf("q".repeat(69)), "")).toThrow(/80 characters at most there; .*shorter/);
   });
 
   test("of a queue and a topic do not collide", () => {

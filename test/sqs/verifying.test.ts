@@ -13,10 +13,10 @@ describe("verify", () => {
     for (const name of [
       "orders",
       "orders_-dlq",
-      "orders_-suspects",
+      "orders_-quarantine",
       "placed_-_-billing",
       "placed_-_-billing_-dlq",
-      "placed_-_-billing_-suspects",
+      "placed_-_-billing_-quarantine",
     ]) {
       expect(problems.filter(({ message }) => message.includes(`on SQS as "${name}"`))).toHaveLength(1);
     }
@@ -25,17 +25,25 @@ describe("verify", () => {
     expect(standing.queues.size + standing.topics.size).toBe(0);
   });
 
-  test.for(["orders", "orders_-dlq", "orders_-suspects", "placed_-_-billing", "placed_-_-billing_-dlq"])(
-    "names the one queue that is missing: %s",
-    async (name) => {
-      const { declare, standing, changes } = await made();
-      standing.queues.delete(name);
-      const problems = await declare("verify");
-      expect(codes(problems)).toEqual(["not-found"]);
-      expect(said(problems)).toContain(`"${name}"`);
-      expect(changes()).toEqual([]);
-    },
-  );
+  test.for([
+    "orders",
+    "orders_-dlq",
+    "orders_-quarantine",
+    "placed_-_-billing",
+    "placed_-_-billing_-dlq",
+    "placed_-_-billing_-quarantine",
+    "orders.fifo",
+    "orders_-quarantine beside orders.fifo",
+  ])("names the one queue that is missing: %s", async (missing) => {
+    const [name = ""] = missing.split(" ");
+    const topology = wanted({ ordered: missing.endsWith(".fifo") });
+    const { declare, standing, changes } = await made(topology);
+    standing.queues.delete(name);
+    const problems = await declare("verify", topology);
+    expect(codes(problems)).toEqual(["not-found"]);
+    expect(said(problems)).toContain(`"${name}"`);
+    expect(changes()).toEqual([]);
+  });
 
   test("names a topic that is missing", async () => {
     const { declare, standing } = await made();

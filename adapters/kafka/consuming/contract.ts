@@ -12,11 +12,6 @@ export interface ConsumerOptions {
   /** The most unsettled records at first: of the consumer in all, or of each partition. */
   readonly window: number;
   readonly windowPer: "consumer" | "partition";
-  /**
-   * Whether records around which a consumer died come one at a time, nothing else being held: where their order is kept
-   * and they cannot be set apart.
-   */
-  readonly singly: boolean;
   /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
   readonly wanted?: (record: LogRecord, topic: string) => boolean;
   /**

@@ -11,31 +11,25 @@ export interface DealerHost {
 
 /**
  * Hands records out: never more than the window, fair over the partitions, and none before the reach that covers it is
- * committed. Whatever is to be handed out by itself waits until nothing else is out, and until it is certain that nothing
+ * committed. With a window of one, what is handed out waits until nothing else is out, and until it is certain that nothing
  * else would be blamed if we died.
  */
 export class Dealer {
   readonly #partitions: OwnedPartitions;
   readonly #perPartition: boolean;
-  readonly #singly: boolean;
   readonly #host: DealerHost;
   #window: number;
   #turn = 0;
   #dealing = false;
   #again = false;
-  /** Nothing is handed out beside what is out. */
-  #alone = false;
-  /** Where something is out around which a consumer died. */
-  #suspectOut: OwnedPartition | undefined;
 
   constructor(
     partitions: OwnedPartitions,
-    { window, windowPer, singly }: Pick<ConsumerOptions, "window" | "windowPer" | "singly">,
+    { window, windowPer }: Pick<ConsumerOptions, "window" | "windowPer">,
     host: DealerHost,
   ) {
     this.#partitions = partitions;
     this.#perPartition = windowPer === "partition";
-    this.#singly = singly;
     this.#window = window;
     this.#host = host;
   }
@@ -65,7 +59,7 @@ export class Dealer {
 
   /** Whether what is handed out next waits for what was finished, and not for the window. */
   get exact(): boolean {
-    return this.#alone || this.#window <= 1;
+    return this.#window <= 1;
   }
 
   /** Whether handing out waits for the next commit, or is about to. */
@@ -89,38 +83,29 @@ export class Dealer {
   }
 
   #fill(batch: HeldRecord[]): void {
-    const { all } = this.#partitions;
-    if (this.#suspectOut?.gone || this.#suspectOut?.unsettled === 0) this.#suspectOut = undefined;
-    const open = all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
-    const suspects = this.#singly ? open.filter(isSuspect) : [];
-    this.#alone = suspects.length > 0 || this.#suspectOut !== undefined;
+    const open = this.#partitions.all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
     if (this.#window === 0 || open.length === 0) return;
-    if (this.#alone) this.#dealAlone(suspects, batch);
-    else if (this.#window > 1) this.#dealMany(open, batch);
+    if (this.#window > 1) this.#dealMany(open, batch);
     else if (this.#perPartition) for (const partition of open) this.#dealExactly(partition, [], batch);
-    else this.#dealAlone(open, batch);
+    else this.#dealOne(open, batch);
   }
 
   /** One of these, with nothing else out. */
-  #dealAlone(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
+  #dealOne(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
     const { all } = this.#partitions;
     if (all.some(({ ledger }) => ledger.inHands > 0)) return;
     const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
     if (chosen === undefined) return;
     const others = all.filter((other) => other !== chosen);
     for (const other of others) other.single = undefined;
-    if (!this.#dealExactly(chosen, others, batch)) return;
-    if (this.#singly && batch.some(({ deaths }) => deaths > 0)) {
-      this.#suspectOut = chosen;
-      this.#alone = true;
-    }
+    this.#dealExactly(chosen, others, batch);
   }
 
   /** The next of a partition, once it is all that these partitions would be blamed for. */
-  #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): boolean {
+  #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): void {
     const { ledger, reach } = partition;
     const next = ledger.next;
-    if (next === undefined || ledger.inHands > 0) return false;
+    if (next === undefined || ledger.inHands > 0) return;
     const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
     for (const other of inexact) other.urgent = true;
     // The commit that confirms the one before goes as far as this one.
@@ -131,11 +116,10 @@ export class Dealer {
     }
     if (!ready || inexact.length > 0) {
       this.#host.commit();
-      return false;
+      return;
     }
     partition.single = undefined;
     this.#take(partition, batch);
-    return true;
   }
 
   #dealMany(open: readonly OwnedPartition[], batch: HeldRecord[]): void {
@@ -180,10 +164,6 @@ export class Dealer {
     partition.reach.handedOut();
     batch.push(entry);
   }
-}
-
-function isSuspect({ ledger }: OwnedPartition): boolean {
-  return ledger.next !== undefined && ledger.deathsOf(ledger.next.offset) > 0;
 }
 
 function isChosen({ ledger, single }: OwnedPartition): boolean {

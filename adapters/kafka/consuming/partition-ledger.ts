@@ -153,7 +153,7 @@ export class PartitionLedger {
   }
 
   /** How many consumers died while a record was, or may have been, in their hands. */
-  deathsOf(offset: number): number {
+  #deathsOf(offset: number): number {
     let deaths = 0;
     for (const reach of this.#deaths) if (reach > offset) deaths++;
     return deaths;
@@ -171,7 +171,7 @@ export class PartitionLedger {
       return again;
     }
     const record = this.#buffer.shift() as LogRecord;
-    const entry = new HeldEntry(record, this.deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
+    const entry = new HeldEntry(record, this.#deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
     this.#handedOutTo = record.offset + 1;

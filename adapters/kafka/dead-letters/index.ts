@@ -14,6 +14,7 @@
 export type { DeadLettersHost, Log, Piece } from "./contract.ts";
 export { deadLetterRecord, PARTITION } from "./dead-letter-record.ts";
 export { PartitionLog, type PartitionLogParts } from "./partition-log.ts";
+export { readThrough } from "./read-through.ts";
 export { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "./reading.ts";
 export { receiveDeadLetters } from "./receiver.ts";
 export { lowestReferences, readReference, referenceTo, referredRecords, referringLetter } from "./references.ts";

@@ -7,10 +7,10 @@ const WAIT_MS = 500;
 const MOST_IDLE = 20;
 
 /**
- * Reads a log once, from its beginning to where its end is when it gets there. Batches that are damaged are passed over;
- * rejects for what another reader may be able to read.
+ * Reads a log once, from its beginning to an offset, or else to where its end is when it gets there. Batches that are
+ * damaged are passed over; rejects for what another reader may be able to read.
  */
-export async function readThrough(log: Log, visit: (record: LogRecord) => void): Promise<void> {
+export async function readThrough(log: Log, visit: (record: LogRecord) => void, to?: number): Promise<void> {
   let position = await log.first();
   for (let idle = 0; ; ) {
     const piece = await log.read(position, idle === 0 ? 0 : WAIT_MS);
@@ -20,7 +20,7 @@ export async function readThrough(log: Log, visit: (record: LogRecord) => void):
     for (const record of piece.records) visit(record);
     const before = position;
     position = piece.unreadable === undefined ? piece.nextOffset : resumeAt(piece.unreadable);
-    if (position >= piece.end) return;
+    if (position >= (to ?? piece.end)) return;
     // Nothing comes, too, to one who asks for more than its quota allows.
     idle = position > before ? 0 : idle + 1;
     if (idle > MOST_IDLE) throw notThere(log, position);

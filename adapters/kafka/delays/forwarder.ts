@@ -105,7 +105,7 @@ export class DelayForwarder {
       notice: (error) => this.#host.notice(error),
     };
     const window = this.#readAhead.window;
-    const options = { group, topics: [delays], window, windowPer: "partition", singly: false } as const;
+    const options = { group, topics: [delays], window, windowPer: "partition" } as const;
     return this.#host.openConsumer(options, sink);
   }
 

@@ -1,5 +1,5 @@
 import type { Depth } from "../../../core/adapter.ts";
-import type { SuspectsAddress, WorkAddress } from "../../../core/address.ts";
+import type { WorkAddress } from "../../../core/address.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, type Progress, progressIn } from "../consuming/progress.ts";
 import { groupName, topicsOf } from "../names.ts";
@@ -8,7 +8,7 @@ import { groupName, topicsOf } from "../names.ts";
  * How far a group is behind the ends of its logs. What it delivered and did not settle yet counts as ready, and so does
  * what a filter will pass over. Rejects with `not-found`.
  */
-export async function lag(cluster: Cluster, of: WorkAddress | SuspectsAddress): Promise<Depth> {
+export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
   const topics = await cluster.topics(topicsOf(of));
   const partitions = topics.flatMap(({ topic, identity, partitions: some }) =>
     some.map(({ partition }) => ({ topic, identity, partition })),

@@ -1,3 +1,4 @@
+import { QUARANTINE_KEPT_MS } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { TOMBSTONE_RETENTION_MS } from "../dead-letters/index.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
@@ -30,6 +31,7 @@ export function inspect(
   const faults = [
     ...partitionFaults(planned, partitions.length),
     ...keepingFaults(planned, (name) => configuration.get(name)),
+    ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
   ];
   return faults.map((fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${fault}`));
@@ -47,16 +49,36 @@ function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => stri
   const wanted = role === "entries" ? "compact" : "delete";
   const policy = value("cleanup.policy") ?? wanted;
   if (policy !== wanted) {
-    yield `has cleanup.policy=${policy}, which would delete messages that nobody handled: set it to ${wanted}`;
+    yield `has cleanup.policy=${policy}, which would ${role === "quarantine" ? "refuse or lose records" : "delete messages that nobody handled"}: set it to ${wanted}`;
   }
   const removed = Number(value("delete.retention.ms") ?? TOMBSTONE_RETENTION_MS);
   if (role === "entries" && removed < TOMBSTONE_RETENTION_MS) {
     yield `has delete.retention.ms=${removed}, so that a reader may take a removed entry for one that stands: set it to ${TOMBSTONE_RETENTION_MS} or more`;
   }
+  if (role === "quarantine") yield* quarantineFaults(value);
   if (role !== "work") return;
   for (const name of ["retention.ms", "retention.bytes"] as const) {
     const limit = value(name) ?? "-1";
     if (limit !== "-1") yield `has ${name}=${limit}, which would delete messages that nobody handled: set it to -1`;
+  }
+}
+
+/** By the records of the last day it is told which messages make consumers crash. */
+function* quarantineFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
+  const [ms, bytes] = [value("retention.ms") ?? "-1", value("retention.bytes") ?? "-1"];
+  if (ms !== "-1" && Number(ms) < QUARANTINE_KEPT_MS) {
+    yield `has retention.ms=${ms}, which would delete records that are still needed: set it to ${QUARANTINE_KEPT_MS}`;
+  }
+  if (bytes !== "-1") {
+    yield `has retention.bytes=${bytes}, which would delete records that are still needed: set it to -1`;
+  }
+}
+
+function* sizeFaults(settings: InspectSettings, value: (name: Inspected) => string | undefined): Iterable<string> {
+  const needed = mostBatchBytes(settings);
+  const most = Number(value("max.message.bytes") ?? needed);
+  if (most < needed) {
+    yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
   }
 }
 
@@ -65,11 +87,6 @@ function* safetyFaults(
   settings: InspectSettings,
   value: (name: Inspected) => string | undefined,
 ): Iterable<string> {
-  const needed = mostBatchBytes(settings);
-  const most = Number(value("max.message.bytes") ?? needed);
-  if (most < needed) {
-    yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
-  }
   const { replicationFactor = replicas } = settings;
   if (replicas < replicationFactor) {
     yield `has ${replicas} replicas and ${replicationFactor} are asked for: ask for fewer, or add some with kafka-reassign-partitions`;

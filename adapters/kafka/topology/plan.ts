@@ -7,9 +7,9 @@ import type { Settings } from "../options.ts";
 
 /**
  * What a topic is for, which decides how it is kept: `events` for a time, `entries` (dead letters) each until it is
- * removed, `work` until it is handled.
+ * removed, `work` until it is handled, `quarantine` (its log) for a day.
  */
-export type TopicRole = "events" | "work" | "entries";
+export type TopicRole = "events" | "work" | "entries" | "quarantine";
 
 /** A topic that must stand on the cluster. */
 export interface PlannedTopic {
@@ -61,8 +61,8 @@ export function planOf(topology: Topology, settings: PlanSettings): Plan {
 function family(of: WorkAddress, settings: PlanSettings): PlannedTopic[] {
   return [
     spread(of, "work", settings),
-    single({ kind: "dead-letters", of }, "entries"),
-    single({ kind: "suspects", of }, "work"),
+    { ...single({ kind: "dead-letters", of }, "entries"), derived: true },
+    single({ kind: "quarantine", of }, "quarantine"),
     delays(of),
   ];
 }
@@ -74,10 +74,10 @@ function spread(address: Address, role: TopicRole, { partitions, partitionsGiven
   return { name, role, what, partitions, leastPartitions, exactly: false, derived };
 }
 
-/** Of these, an order over all is asked for. */
+/** These are read from end to end. */
 function single(address: Address, role: TopicRole): PlannedTopic {
   const [name, what] = [topicName(address), describeAddress(address)];
-  return { name, role, what, partitions: 1, leastPartitions: 1, exactly: true, derived: true };
+  return { name, role, what, partitions: 1, leastPartitions: 1, exactly: true, derived: false };
 }
 
 function delays(of: DelayableAddress): PlannedTopic {

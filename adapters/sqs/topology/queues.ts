@@ -4,9 +4,11 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../clients.ts";
 import { asMessagingError } from "../errors.ts";
-import { FIFO } from "../names.ts";
+import { FIFO, kindsOf } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { Registry } from "../registry.ts";
+
+const FIFO_ONLY: readonly string[] = ["DeduplicationScope", "FifoThroughputLimit"];
 
 /** A queue that stands. */
 export interface StandingQueue {
@@ -58,6 +60,7 @@ export class Queues {
    * other would be forgotten.
    */
   async checkOtherKind(address: Address, fifo: boolean): Promise<void> {
+    if (!kindsOf(address).includes(!fifo)) return;
     const other = this.#registry.name(address) + (fifo ? "" : FIFO);
     if ((await this.#registry.queueUrl(address, other)) === undefined) return;
     const [stands, asked] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
@@ -93,6 +96,7 @@ export class Queues {
     fifo: boolean,
     attributes: Readonly<Record<string, string>>,
   ): Promise<string | undefined> {
+    const given = this.#settings.queueAttributes;
     try {
       const made = await this.#clients.control.sqs.send(
         new CreateQueueCommand({
@@ -101,8 +105,7 @@ export class Queues {
             MessageRetentionPeriod: String(this.#settings.retentionSeconds),
             MaximumMessageSize: String(MOST_QUEUE_BYTES),
             VisibilityTimeout: String(this.#settings.leaseMs / 1_000),
-            ...this.#settings.queueAttributes,
-            ...(fifo ? { FifoQueue: "true" } : {}),
+            ...(fifo ? { ...given, FifoQueue: "true" } : withoutFifoOnly(given)),
             ...attributes,
           },
         }),
@@ -115,6 +118,11 @@ export class Queues {
       return url;
     }
   }
+}
+
+/** An ordered queue has a log beside it, which is a standard queue, and SQS refuses these for one. */
+function withoutFifoOnly(attributes: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(attributes).filter(([name]) => !FIFO_ONLY.includes(name)));
 }
 
 function unlessUnauthorized(error: unknown): void {

@@ -10,7 +10,7 @@ import type { Registry } from "../registry.ts";
 /** Deletes the queues and SNS topics of a topology that stand; with a topic go its subscriptions. */
 export async function removeAll({ control }: Clients, registry: Registry, topology: Topology): Promise<void> {
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
-  const queues = work.flatMap((of): Address[] => [of, { kind: "dead-letters", of }, { kind: "suspects", of }]);
+  const queues = work.flatMap((of): Address[] => [of, { kind: "dead-letters", of }, { kind: "quarantine", of }]);
   await Promise.all([...topology.topics.map(({ address }) => address), ...queues].map((address) => remove(address)));
 
   async function remove(address: Address): Promise<void> {

@@ -1,9 +1,13 @@
-import type { Address, WorkAddress } from "../../../core/address.ts";
+import { QUARANTINE_KEPT_MS } from "../../../core/adapter.ts";
+import type { WorkAddress } from "../../../core/address.ts";
 import type { Problems } from "./problems.ts";
 import type { Queues, StandingQueue } from "./queues.ts";
 import { checkRedrive, redrivePolicy } from "./redrive.ts";
 
-/** Queues with what belongs to them: dead letters and, where messages can be set apart, suspects. */
+/** Records of a quarantine log go by their age alone: it has no redrive policy, which would take what is read often. */
+const LOG_ATTRIBUTES = Object.freeze({ MessageRetentionPeriod: String(QUARANTINE_KEPT_MS / 1_000) });
+
+/** Queues with what belongs to them: dead letters and a quarantine log. */
 export class WorkQueues {
   readonly #queues: Queues;
   readonly #maxReceives: number;
@@ -20,22 +24,22 @@ export class WorkQueues {
     create: boolean,
     problems: Problems,
   ): Promise<StandingQueue | undefined> {
-    const declare = (address: Address, attributes = {}) =>
-      problems.collect(this.#queues.declare(address, fifo, create, attributes));
-    const dead = await declare({ kind: "dead-letters", of });
+    const dead = await problems.collect(this.#queues.declare({ kind: "dead-letters", of }, fifo, create));
     if (dead === undefined && create) {
       // Without its dead letters a queue is not made; what stands there is looked at.
       await problems.collect(this.#queues.checkOtherKind(of, fifo));
       return undefined;
     }
     const wanted = dead === undefined ? undefined : redrivePolicy(dead.arn, this.#maxReceives);
-    const addresses: Address[] = fifo ? [of] : [of, { kind: "suspects", of }];
     const attributes = wanted === undefined ? {} : { RedrivePolicy: wanted };
-    const standing = await Promise.all(addresses.map((address) => declare(address, attributes)));
-    for (const [index, queue] of standing.entries()) {
-      if (queue === undefined || wanted === undefined) continue;
-      await problems.collect(checkRedrive(this.#queues, addresses[index] as Address, queue, wanted, create));
+    const [standing] = await Promise.all([
+      problems.collect(this.#queues.declare(of, fifo, create, attributes)),
+      // Nobody needs the records in order.
+      problems.collect(this.#queues.declare({ kind: "quarantine", of }, false, create, LOG_ATTRIBUTES)),
+    ]);
+    if (standing !== undefined && wanted !== undefined) {
+      await problems.collect(checkRedrive(this.#queues, of, standing, wanted, create));
     }
-    return standing[0];
+    return standing;
   }
 }

@@ -201,7 +201,7 @@ describe("what could not be tried is no pass", () => {
       const capabilities = { ...inner.capabilities, durable: { support: "native", note: "it says" } as const };
       return { ...delegate(inner), capabilities };
     };
-    for (const number of ["28", "31", "32"]) {
+    for (const number of ["28a", "28c", "28d", "31", "32"]) {
       const { report } = await runCase({ name: "durable", adapter: durable }, caseOf(number), SEED);
       expect(report.result).toBe("not-run");
       expect(report.note).toMatch(/the harness/);

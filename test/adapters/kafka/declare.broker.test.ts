@@ -36,10 +36,10 @@ describeKafka("declaring on Kafka", (broker) => {
     const all = { queues: [workQueue(named("a"))], subscriptions: [subscriptionOf(named("t"), "s")] };
     expect(await declare({ ...all, mode: "none" })).toEqual([]);
     const missing = await declare({ ...all, mode: "verify" });
-    const kept = (name: string): string[] => [`${name}.dlq`, `${name}.suspects`];
-    const delayed = (name: string): string[] => [name, `${name}.delays`];
-    const own = [...delayed(named("a.queue")), ...kept(named("a"))];
-    const expected = [...own, ...delayed(named("t")), ...delayed(named("t..s")), ...kept(named("t..s"))].sort();
+    const work = (name: string): string[] => [name, `${name}.delays`, `${name}.quarantine`];
+    const dead = ["a", "t..s"].map((name) => named(`${name}.dlq`));
+    const events = [named("t"), named("t.delays")];
+    const expected = [...work(named("a.queue")), ...events, ...work(named("t..s")), ...dead].sort();
     expect(missing.map(({ code }) => code)).toEqual(expected.map(() => "not-found"));
     for (const name of expected) expect(missing.map((problem) => problem.message).join()).toContain(`"${name}"`);
     const standing = async () => (await admin.listTopics()).filter((name) => expected.includes(name)).sort();

@@ -126,7 +126,7 @@ describeKafka("messages on Kafka", (broker) => {
     const dead = { kind: "dead-letters", of: address } as const;
     await session.send(dead, message("d-1"), message("d-2"));
     expect(await session.adapter.depth(dead)).toEqual({ ready: 2, unsettled: undefined, exact: true });
-    expect(await session.adapter.depth({ kind: "suspects", of: address })).toMatchObject({ ready: 0 });
+    expect(await session.adapter.depth({ kind: "quarantine", of: address })).toMatchObject({ ready: 0 });
   });
 
   test("are refused where they are too large for the topic, and those beside them are not", async () => {

@@ -59,7 +59,7 @@ export async function openConsuming(
         heartbeatMs: 500,
       }),
   };
-  const consumer = await openConsumer(parts, { window: 100, windowPer: "consumer", singly: false, ...options }, sink);
+  const consumer = await openConsumer(parts, { window: 100, windowPer: "consumer", ...options }, sink);
   return {
     consumer,
     held,

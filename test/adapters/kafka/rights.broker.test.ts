@@ -18,7 +18,7 @@ const ORDERS = workQueue("orders");
 const BILLING = subscriptionOf("placed", "billing");
 const PLACED: Address = { kind: "topic", name: "placed" };
 const ALL = { queues: [ORDERS], subscriptions: [BILLING] };
-const KEPT = ["orders", "placed..billing"].flatMap((name) => [`${name}.dlq`, `${name}.suspects`]);
+const KEPT = ["orders.dlq", "placed..billing.dlq", "orders.queue.quarantine", "placed..billing.quarantine"];
 const TOPICS = ["orders.queue", "placed", "placed..billing"].flatMap((name) => [name, `${name}.delays`]).concat(KEPT);
 
 function each<Value>(names: readonly string[], value: Value): Record<string, Value> {
@@ -31,8 +31,8 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     return;
   }
   let secured: SecuredKafka;
-  const work = ["orders.queue", "orders.suspects", "orders.queue.delays"];
-  const own = ["placed..billing", "placed..billing.suspects", "placed..billing.delays", "placed.delays"];
+  const work = ["orders.queue", "orders.queue.delays"];
+  const own = ["placed..billing", "placed..billing.delays", "placed.delays"];
 
   beforeAll(async () => {
     secured = await startSecuredKafka([
@@ -56,13 +56,18 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     await secured.grant("publisher", { topics: each(["orders.queue", "placed"], ["Write"]) });
     await secured.grant("delayer", { topics: each(["orders.queue.delays", "placed.delays"], ["Write"]) });
     await secured.grant("consumer", {
-      topics: { ...each(work, ["Read", "Write", "Delete"]), "orders.dlq": ["Write"] },
+      topics: {
+        ...each(work, ["Read", "Write", "Delete"]),
+        "orders.queue.quarantine": ["Read", "Write"],
+        "orders.dlq": ["Write"],
+      },
       groups: each(work, ["Read"]),
     });
     await secured.grant("biller", {
       topics: {
         placed: ["Read", "Write"],
         ...each(own, ["Read", "Write", "Delete"]),
+        "placed..billing.quarantine": ["Read", "Write"],
         "placed..billing.dlq": ["Write"],
       },
       groups: each(own, ["Read"]),
@@ -135,9 +140,7 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   test("a consumer takes, retries with a delay and buries", async () => {
     await taken("consumer", ORDERS.address, "sent");
     const grave: Address = { kind: "dead-letters", of: ORDERS.address };
-    const suspects = { kind: "suspects", of: ORDERS.address } as const;
-    expect(await outcomes("consumer", { id: "copied" }, suspects, grave)).toEqual(["confirmed", "confirmed"]);
-    await taken("consumer", suspects, "copied");
+    expect(await outcomes("consumer", { id: "copied" }, grave)).toEqual(["confirmed"]);
     expect(await outcomes("consumer", { id: "again", delayMs: 20 }, ORDERS.address)).toEqual(["confirmed"]);
     await taken("consumer", ORDERS.address, "again");
     await taken("heir", grave, "copied");
@@ -151,6 +154,16 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     await adapter.rewind(BILLING.address, "earliest");
     expect(await adapter.depth(BILLING.address)).not.toMatchObject({ ready: 0 });
     await adapter.close();
+  });
+
+  test("consumers write and read the quarantine logs of what they consume", async () => {
+    for (const [username, { address }] of [["consumer", ORDERS] as const, ["biller", BILLING] as const]) {
+      const { adapter } = await opened(username);
+      const log = adapter.quarantine(address);
+      await log.append(`by ${username}`);
+      expect(await log.read()).toEqual([`by ${username}`]);
+      await adapter.close();
+    }
   });
 
   test("what is handled is deleted with the right to see all groups, and without it somebody is told", async () => {
@@ -203,6 +216,8 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
       adapter.receive(ORDERS.address, { window: 1, ordered: false }, sink),
       adapter.depth(ORDERS.address),
       adapter.rewind(BILLING.address, "now"),
+      adapter.quarantine(ORDERS.address).append("a"),
+      adapter.quarantine(ORDERS.address).read(),
     ]);
     await adapter.close();
     for (const end of ends) {

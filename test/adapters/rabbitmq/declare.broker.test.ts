@@ -29,7 +29,7 @@ describeRabbitMQ("declaring on RabbitMQ", (broker) => {
     const wanted = { queues: [workQueue(named("v"))], subscriptions: [subscriptionOf(named("t"), "s", "geo.#")] };
     const before = await session.adapter.declare(topology({ ...wanted, mode: "verify" }));
     expect(before.map(({ code }) => code)).toEqual(before.map(() => "not-found"));
-    for (const name of ["v", "v.dlq", "v.suspects", "t", "t..s", "t..s.dlq", "t..s.suspects"]) {
+    for (const name of ["v", "v.dlq", "v.quarantine", "t", "t..s", "t..s.dlq", "t..s.quarantine"]) {
       expect(before.some((problem) => problem.message.includes(`"${named(name)}"`))).toBe(true);
     }
     expect(await session.adapter.declare(topology(wanted))).toEqual([]);

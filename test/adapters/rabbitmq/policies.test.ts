@@ -26,7 +26,7 @@ function judged(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
-    { deliveryLimit: 100, consumerTimeoutMs },
+    { consumerTimeoutMs },
   );
   return {
     problems: found.problems.map(({ message }) => message),
@@ -36,6 +36,7 @@ function judged(
 }
 
 const DEAD = "^(orders\\.dlq|anybroker\\.delay\\.undelivered)$";
+const LOG = "\\.quarantine$";
 const WAIT = "^anybroker\\.delay\\.9$";
 
 test.each<[string, Partial<Policy>, "problem" | "notice" | "nothing", { version?: string }?]>([
@@ -47,7 +48,17 @@ test.each<[string, Partial<Policy>, "problem" | "notice" | "nothing", { version?
   ["a time to live of dead letters", { pattern: DEAD, definition: { "message-ttl": 86_400_000 } }, "problem"],
   ["a time to live of a work queue", { pattern: "^orders$", definition: { "message-ttl": 86_400_000 } }, "notice"],
   ["a length of dead letters", { pattern: DEAD, definition: { "max-length": 10 } }, "notice"],
-  ["a length of suspects", { pattern: "suspects$", definition: { "max-length-bytes": 10 } }, "notice"],
+  ["a length of a quarantine log", { pattern: LOG, definition: { "max-length-bytes": 10 } }, "notice"],
+  ["a time to live shorter than its own", { pattern: LOG, definition: { "message-ttl": 86_399_999 } }, "notice"],
+  ["a time to live as long as its own", { pattern: LOG, definition: { "message-ttl": 86_400_000 } }, "nothing"],
+  ["a delivery limit of it", { pattern: LOG, definition: { "delivery-limit": 1_000 } }, "notice"],
+  ["delayed returns to it", { pattern: LOG, definition: { "delayed-retry-type": "returned" } }, "problem"],
+  [
+    "a consumer timeout of it, from which nothing is held for long",
+    { pattern: LOG, definition: { "consumer-timeout": 60_000 } },
+    "nothing",
+    { version: "3.13.7" },
+  ],
   ["a length of a wait queue", { pattern: WAIT, definition: { "max-length": 10 } }, "notice"],
   ["a length of a work queue", { pattern: "^orders$", definition: { "max-length": 10 } }, "nothing"],
   ["an overflow that drops", { pattern: DEAD, definition: { overflow: "drop-head" } }, "problem"],
@@ -68,6 +79,8 @@ test.each<[string, Partial<Policy>, "problem" | "notice" | "nothing", { version?
   ["no delivery limit", { definition: { "delivery-limit": -1 } }, "nothing"],
   ["a lower delivery limit of a work queue", { pattern: "^orders$", definition: { "delivery-limit": 20 } }, "notice"],
   ["a higher one", { pattern: "^orders$", definition: { "delivery-limit": 200 } }, "nothing"],
+  ["the same of an ordered one", { pattern: "^ranked$", definition: { "delivery-limit": 200 } }, "notice"],
+  ["ten times as high", { pattern: "^ranked$", definition: { "delivery-limit": 1_000 } }, "nothing"],
   [
     "a shorter consumer timeout",
     { pattern: "^orders$", definition: { "consumer-timeout": 60_000 } },

@@ -142,7 +142,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await Promise.all([adapter.close(), maker.adapter.close()]);
   });
 
-  test("dead letters, suspects and the exchange of a topic are made again, by name", async () => {
+  test("dead letters, the quarantine log and the exchange of a topic are made again, by name", async () => {
     const place = await newPlace();
     const { namePrefix } = place;
     const orders = queue<Order>(`${namePrefix}orders`);
@@ -164,14 +164,14 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     const { adapter } = await openAdapter({ url: place.url });
     const deadLetters = { kind: "dead-letters", of: { kind: "queue", name: orders.name } } as const;
     await until("the dead letter", 60_000, async () => expect((await adapter.depth(deadLetters)).ready).toBe(1));
-    await remove(place, "queue", `${orders.name}.suspects`);
-    await until("the suspects", 60_000, async () =>
-      expect((await adapter.depth({ kind: "suspects", of: deadLetters.of })).ready).toBe(0),
+    await remove(place, "queue", `${orders.name}.quarantine`);
+    await until("the log", 60_000, async () =>
+      expect((await adapter.depth({ kind: "quarantine", of: deadLetters.of })).ready).toBe(0),
     );
     await remove(place, "exchange", placed.name);
     await app.publish(placed, { n: 2 });
     await until("the event", 60_000, () => expect(handled).toEqual([1, 2]));
-    for (const name of [`${orders.name}.dlq`, `${orders.name}.suspects`, placed.name]) {
+    for (const name of [`${orders.name}.dlq`, `${orders.name}.quarantine`, placed.name]) {
       await until("the notice", 60_000, () =>
         expect(notices()).toContainEqual(expect.stringContaining(`"${name}" was gone`)),
       );

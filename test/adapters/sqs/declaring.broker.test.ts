@@ -35,8 +35,8 @@ describeSQS("declaring queues", (broker) => {
 
   test("verify finds everything missing and makes nothing; create makes it; a second time changes nothing", async () => {
     const queues = [workQueue("a.b"), workQueue("c_d", { ordered: true })];
-    const names = ["a_-b", "a_-b_-dlq", "a_-b_-suspects", "c__d.fifo", "c__d_-dlq.fifo"].map((name) =>
-      underPrefix(namePrefix, name),
+    const names = ["a_-b", "a_-b_-dlq", "a_-b_-quarantine", "c__d.fifo", "c__d_-dlq.fifo", "c__d_-quarantine"].map(
+      (name) => underPrefix(namePrefix, name),
     );
     const missing = await adapter().declare(topology({ mode: "verify", queues }));
     expect(codes(missing)).toEqual(["not-found"]);

@@ -71,7 +71,7 @@ describeSQS("delays and depth", (broker) => {
     await until("four", WAIT_MS, async () => {
       expect(await adapter().depth(of)).toMatchObject({ ready: 4, unsettled: 0 });
     });
-    for (const kind of ["dead-letters", "suspects"] as const) {
+    for (const kind of ["dead-letters", "quarantine"] as const) {
       expect(await adapter().depth({ kind, of })).toMatchObject({ ready: 0, unsettled: 0 });
     }
     await expect(adapter().depth({ kind: "queue", name: "nowhere" })).rejects.toMatchObject({ code: "not-found" });

@@ -72,7 +72,7 @@ function things(context: CaseContext, name: string): Things {
       topics: withTopics ? [{ address: topic, ordered: false }] : [],
       subscriptions: withTopics ? [subscription] : [],
     },
-    places: sources.flatMap((of): Address[] => [of, { kind: "dead-letters", of }, { kind: "suspects", of }]),
+    places: sources.flatMap((of): Address[] => [of, { kind: "dead-letters", of }]),
     targets: withTopics ? [queue, topic] : [queue],
   };
 }
@@ -87,8 +87,7 @@ async function opened(context: CaseContext): Promise<Seam> {
 async function fill(context: CaseContext, seam: Seam, { places, targets }: Things): Promise<void> {
   for (const target of targets) await seam.confirmed(target, [outgoing({ id: context.id() })]);
   for (const place of places) {
-    if (place.kind === "dead-letters" || place.kind === "suspects")
-      await seam.confirmed(place, [outgoing({ id: context.id() })]);
+    if (place.kind === "dead-letters") await seam.confirmed(place, [outgoing({ id: context.id() })]);
   }
   for (const place of places) await holds(context, seam, place, 1);
 }

@@ -7,7 +7,7 @@ import { type Watched, watch } from "../decorators/watch.ts";
 import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, publish, send, sendAll } from "../publishing.ts";
 import { WorkerProcess } from "../workers/worker-process.ts";
-import { crashedPoison } from "./crashed-poison.ts";
+import { crashes } from "./crashes.ts";
 import { poison } from "./poison.ts";
 import { works } from "./works.ts";
 
@@ -176,18 +176,15 @@ async function startRefused(context: CaseContext, orders: Queue<Work>): Promise<
   return { broker, refusing, watched };
 }
 
-/**
- * The message stays where it was. After a crash that is perhaps the suspects, to which it came by a confirmed copy.
- */
+/** The message stays where it was. */
 async function staysUnsettled(context: CaseContext, orders: Queue<Work>, refused: Refused, id: string): Promise<void> {
-  const main = refused.watched.traffic(orders.name).unsettled;
-  const suspects = refused.watched.traffic(`${orders.name}.suspects`).unsettled;
+  const { unsettled } = refused.watched.traffic(orders.name);
   const before = refused.refusing.refused();
   await context.until("copies to the dead letters to be refused", () => refused.refusing.refused() >= before + 3);
   await sendAll(context, refused.broker, orders, works(10));
   await allEffected(context, undefined, [id]);
-  await context.until("everything else to be settled", () => main.size + suspects.size <= 1);
-  const [original] = [...main.values(), ...suspects.values()];
+  await context.until("everything else to be settled", () => unsettled.size <= 1);
+  const [original] = unsettled.values();
   assert.equal(original?.id, id, "the original was settled although its copy was refused");
   assert.ok(
     context.events.some((event) => event.type === "copy-failed" && event.id === id),
@@ -227,11 +224,6 @@ export const retry: readonly ConformanceCase[] = [
     title: "poison: at most `attempts` starts, then dead-lettered with everything; others pass",
     run: poison,
   },
-  {
-    number: "28",
-    title: "a poison that kills its process reaches the dead letters; others are unharmed",
-    timeoutMs: 300_000,
-    run: crashedPoison,
-  },
+  ...crashes,
   { number: "29", title: "the copy to the dead letters fails: the original stays unsettled", run: copyFails },
 ];

@@ -12,6 +12,7 @@ export function delegate<Native>(inner: Adapter<Native>, instead: Partial<Adapte
     declare: (topology) => inner.declare(topology),
     send: (to, batch, report) => inner.send(to, batch, report),
     receive: (from, options, sink) => inner.receive(from, options, sink),
+    quarantine: (of) => inner.quarantine(of),
     depth: (of) => inner.depth(of),
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: browse.bind(inner) }),

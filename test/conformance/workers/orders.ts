@@ -18,6 +18,9 @@ export interface ConsumeOrder {
   /** The file that reports are appended to. */
   readonly log: string;
   readonly queue: string;
+  readonly ordered: boolean;
+  /** See `QuarantineOptions`; undefined for the default. */
+  readonly silenceMs?: number;
   readonly behaviour: Behaviour;
   readonly concurrency: number;
   readonly window: number;

@@ -51,6 +51,7 @@ export class WorkerProcess {
   static consume(context: CaseContext, adapter: ProcessAdapter, wish: ConsumeWish): Promise<WorkerProcess> {
     return WorkerProcess.#start(context, (log) => ({
       type: "consume",
+      ordered: false,
       behaviour: "effect",
       concurrency: 2,
       window: 5,

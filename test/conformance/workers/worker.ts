@@ -40,7 +40,8 @@ async function consume(order: ConsumeOrder, report: Report): Promise<void> {
     if (source === order.queue) report({ type: "acked", id });
   });
   const broker = createBroker(adapter);
-  broker.consume(queue<Body>(order.queue), handler(order, report), {
+  broker.consume(queue<Body>(order.queue, { ordered: order.ordered }), handler(order, report), {
+    ...(order.silenceMs === undefined ? {} : { quarantine: { silenceMs: order.silenceMs } }),
     concurrency: order.concurrency,
     window: { messages: order.window },
     retry: { attempts: order.attempts, delay: { firstMs: order.retryMs, factor: 1, jitter: 0 } },

@@ -5,7 +5,7 @@ import { z } from "zod";
 
 const name = fc
   .stringMatching(/^[A-Za-z0-9][A-Za-z0-9_-]{0,3}(\.[A-Za-z0-9_-]{1,4})?$/)
-  .filter((text) => !/(^|\.)(dlq|suspects|delays|queue)$/.test(text));
+  .filter((text) => !/(^|\.)(dlq|quarantine|delays|queue)$/.test(text));
 const schema = fc.constantFrom(undefined, z.object({ id: z.string() }), type({ id: "string" }), z.bigint());
 const options = fc.record({
   schema,

@@ -120,7 +120,7 @@ export async function openScripted({ partitions, records, committed, options = {
         return member;
       },
     },
-    { group: "g", topics: ["orders"], window: 1_000, windowPer: "consumer", singly: false, ...options },
+    { group: "g", topics: ["orders"], window: 1_000, windowPer: "consumer", ...options },
     sink,
   );
   let isOpen = false;

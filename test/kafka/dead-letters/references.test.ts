@@ -108,14 +108,14 @@ test("what has to stay is told by what stands in the dead letters", async () => 
   const first = refer(held(record(7)));
   refer(held(record(9)));
   refer(held(record(4), "orders", 0));
-  refer(held(record(5), "orders.suspects", 0));
+  refer(held(record(5), "orders.other", 0));
   // The body alone makes no reference.
   put({ ...letter("body"), body: Buffer.from(JSON.stringify({ refersTo: referenceTo(held(record(1)), undefined) })) });
-  expect(await lowest()).toEqual({ "orders/2": 7, "orders/0": 4, "orders.suspects/0": 5 });
+  expect(await lowest()).toEqual({ "orders/2": 7, "orders/0": 4, "orders.other/0": 5 });
   broker.append({ key: first.key?.toString("latin1"), value: undefined, headers: [] } as never);
-  expect(await lowest()).toEqual({ "orders/2": 9, "orders/0": 4, "orders.suspects/0": 5 });
+  expect(await lowest()).toEqual({ "orders/2": 9, "orders/0": 4, "orders.other/0": 5 });
   broker.compact();
-  expect(await lowest()).toEqual({ "orders/2": 9, "orders/0": 4, "orders.suspects/0": 5 });
+  expect(await lowest()).toEqual({ "orders/2": 9, "orders/0": 4, "orders.other/0": 5 });
 });
 
 test("dead letters that cannot all be read say nothing of what has to stay", async () => {
@@ -194,13 +194,13 @@ test("a dead letter has records of its own destination read, and of no other", a
   const to = (topic: string, filter?: string) => ({
     refersTo: { topic, partition: 2, offset: 7, lastOffset: 8, records: 2, timestamp: 5_000, filter },
   });
-  for (const topic of ["placed", "placed..billing", "placed..billing.suspects"]) {
+  for (const topic of ["placed", "placed..billing"]) {
     const messages: readonly IncomingMessage[] = await resolve(to(topic));
     expect(messages.map(({ body }) => Buffer.from(body).toString())).toEqual(['"7"', '"8"']);
   }
   expect(await resolve(to("placed", "eu.#"))).toEqual([]);
   opened.length = 0;
-  for (const topic of ["secrets", "placed..billing.dlq", "placed..mail"]) {
+  for (const topic of ["secrets", "placed..billing.dlq", "placed..billing.quarantine", "placed..mail"]) {
     await expect(resolve(to(topic))).rejects.toMatchObject({ code: "invalid" });
   }
   await expect(resolve(to("placed"), {})).rejects.toMatchObject({ code: "invalid" });

@@ -149,7 +149,7 @@ test("moves dead letters to the dead letters, with what killed them", async () =
 function faulty(adapter: Adapter, fault: (id: string) => "unknown" | MessagingError | undefined): Adapter {
   return {
     ...Object.fromEntries(
-      ["physicalName", "open", "declare", "receive", "browse", "depth", "close"].map((name) => [
+      ["physicalName", "open", "declare", "receive", "quarantine", "browse", "depth", "close"].map((name) => [
         name,
         (...parameters: unknown[]) =>
           (adapter[name as keyof Adapter] as (...all: unknown[]) => unknown).apply(adapter, parameters),

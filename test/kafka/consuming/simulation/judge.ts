@@ -1,6 +1,6 @@
 import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset } from "../../../../adapters/kafka/port.ts";
-import { keyOf, lifeOf, recordsFrom, type SimulatedLog } from "./simulated-log.ts";
+import { lifeOf, recordsFrom, type SimulatedLog } from "./simulated-log.ts";
 
 /** What is known to be true of a record, whatever the consumers believe. */
 export class Fate {
@@ -13,8 +13,6 @@ export class Fate {
   poisonous = false;
   /** How many consumers died, or lost the partition, with it in their hands. */
   deaths = 0;
-  /** How many did so with nothing else in their hands. */
-  deathsAlone = 0;
 }
 
 type Commit = Pick<CommittedOffset, "offset" | "metadata">;
@@ -23,10 +21,8 @@ type Commit = Pick<CommittedOffset, "offset" | "metadata">;
 export class Judge {
   readonly violations: string[] = [];
   readonly #fates = new Map<string, Map<number, Fate>>();
-  /** By partition: how often it changed hands with something left in doubt, and not just one record. */
+  /** By partition: how often it changed hands with something left in doubt. */
   readonly #disorderly = new Map<string, number>();
-  /** By partition: the record alone in the hands of who left it last. */
-  readonly #alone = new Map<string, Fate | undefined>();
 
   violate(text: string): void {
     if (this.violations.length < 10) this.violations.push(text);
@@ -40,19 +36,12 @@ export class Judge {
     return fate;
   }
 
-  /** Somebody's hold on a partition ends, after commits of theirs came through. */
-  ended(key: string, alone: Fate | undefined): void {
-    this.#alone.set(key, alone);
-  }
-
   /** Somebody begins where the last commit was. */
   takenOver(log: SimulatedLog, committed: Commit): void {
     const { progress, of } = decodeProgress(committed);
     if (progress.reach <= progress.offset || of === undefined) return;
-    const alone = this.#alone.get(keyOf(log));
     const life = lifeOf(log, of.id);
-    if (alone === undefined) this.#disorderly.set(life, (this.#disorderly.get(life) ?? 0) + 1);
-    else alone.deathsAlone++;
+    this.#disorderly.set(life, (this.#disorderly.get(life) ?? 0) + 1);
   }
 
   delivered(key: string, offset: number, deaths: number): void {
@@ -60,7 +49,7 @@ export class Judge {
     const where = `${key}@${offset}`;
     if (fate.settled) this.violate(`${where} was delivered again though it was settled`);
     if (deaths < fate.deaths) this.violate(`${where} had ${fate.deaths} deaths and came with ${deaths}`);
-    const most = (this.#disorderly.get(key) ?? 0) + fate.deathsAlone;
+    const most = this.#disorderly.get(key) ?? 0;
     if (deaths > most) this.violate(`${where} can have had ${most} deaths and came with ${deaths}`);
   }
 

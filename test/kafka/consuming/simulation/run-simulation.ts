@@ -35,7 +35,6 @@ export async function runSimulation(seed: number): Promise<Report> {
   const options: ProcessOptions = {
     window: prng.pick([1, 2, 5, 50, 1_000]),
     windowPer: prng.chance(0.8) ? "consumer" : "partition",
-    singly: prng.chance(0.5),
   };
   const poison = prng.chance(0.5) ? 0.01 : 0;
   const deletes = prng.chance(0.2);

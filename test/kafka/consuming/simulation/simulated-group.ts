@@ -19,8 +19,6 @@ interface Hold {
   readonly log: SimulatedLog;
   readonly member: SimulatedMember;
   leaving: boolean;
-  /** A commit came through. */
-  used: boolean;
 }
 
 /** The coordinator of a group: whose the partitions are, and what is committed. */
@@ -67,7 +65,7 @@ export class SimulatedGroup {
 
   #give(log: SimulatedLog, member: SimulatedMember): void {
     const key = keyOf(log);
-    const hold: Hold = { key, log, member, leaving: false, used: false };
+    const hold: Hold = { key, log, member, leaving: false };
     this.#holds.set(key, hold);
     const stored = this.stored.get(key);
     if (stored !== undefined) this.judge.takenOver(log, stored);
@@ -139,9 +137,8 @@ export class SimulatedGroup {
     this.divide();
   }
 
-  #end({ key, used, member }: Hold): void {
+  #end({ key }: Hold): void {
     this.#holds.delete(key);
-    if (used) this.judge.ended(key, member.process.alone);
   }
 
   /** A commit arrives. */
@@ -150,7 +147,6 @@ export class SimulatedGroup {
     if (hold === undefined || this.#holds.get(key) !== hold) return "fenced";
     this.judge.committed(commit, this.stored.get(key), hold.log);
     this.stored.set(key, { offset: commit.offset, metadata: commit.metadata });
-    hold.used = true;
     return "committed";
   }
 }

@@ -12,7 +12,6 @@ import { keyOf, lifeOf } from "./simulated-log.ts";
 export interface ProcessOptions {
   readonly window: number;
   readonly windowPer: "consumer" | "partition";
-  readonly singly: boolean;
 }
 
 interface Out {
@@ -33,8 +32,6 @@ export class SimulatedProcess {
   readonly clock: ProcessClock;
   readonly notices: string[] = [];
   dead = false;
-  /** The only record in its hands when it died, if it was sure to be the only one. */
-  alone: Fate | undefined;
   readonly #group: SimulatedGroup;
   readonly #judge: Judge;
   readonly #prng: Prng;
@@ -105,10 +102,6 @@ export class SimulatedProcess {
     if (this.dead) return;
     this.dead = true;
     this.clock.kill();
-    const [only, another] = this.#out.values();
-    // Where it was settled the next may be meant already.
-    const isAlone = only !== undefined && another === undefined && only.held.deaths > 0 && !only.settling;
-    if (this.#options.singly && isAlone) this.alone = only.fate;
     if (this.#member !== undefined) this.#group.killed(this.#member);
     this.#onKilled(this);
   }
@@ -189,10 +182,6 @@ export class SimulatedProcess {
     const most = this.#options.windowPer === "consumer" ? this.#out.size : Math.max(0, ...counts.values());
     if (most > window && this.#window === window) {
       this.#judge.violate(`${this.name} held ${most} with a window of ${window}`);
-    }
-    const suspects = [...this.#out.values()].filter(({ held }) => held.deaths > 0);
-    if (this.#options.singly && suspects.length > 0 && this.#out.size > 1) {
-      this.#judge.violate(`${this.name} held ${this.#out.size} beside a suspect`);
     }
   }
 

@@ -1,0 +1,103 @@
+import type { QuarantineLog, SendResult } from "../../core/adapter.ts";
+import type { Clock } from "../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { Cluster } from "./cluster.ts";
+import { type Log, PARTITION, readThrough } from "./dead-letters/index.ts";
+import type { TopicPartition } from "./port.ts";
+import type { Producer } from "./producing/contract.ts";
+
+/** What a quarantine log works with. */
+export interface QuarantineHost {
+  readonly cluster: Pick<Cluster, "listOffsets">;
+  readonly producer: Producer;
+  readonly clock: Clock;
+  /** Milliseconds that the confirmation of a record is waited for. */
+  readonly requestTimeoutMs: number;
+  openLog(at: TopicPartition): Log;
+  /** The topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  restore(): Promise<boolean>;
+  /** When it aborts, what is being read rejects with `closed`. */
+  readonly ended: AbortSignal;
+}
+
+/** A quarantine log as a topic of one partition, which is read through without a group. */
+export class KafkaQuarantineLog implements QuarantineLog {
+  readonly #at: TopicPartition;
+  readonly #host: QuarantineHost;
+
+  constructor(topic: string, host: QuarantineHost) {
+    this.#at = { topic, partition: PARTITION };
+    this.#host = host;
+  }
+
+  async append(record: string): Promise<void> {
+    const value = Buffer.from(record);
+    let result = await this.#produce(value);
+    if (isGone(result) && (await this.#host.restore())) result = await this.#produce(value);
+    if (result.status === "rejected") throw result.error;
+    if (result.status === "unknown") throw unconfirmed(this.#at, result.cause);
+  }
+
+  async read(): Promise<readonly string[]> {
+    try {
+      return await this.#readThrough();
+    } catch (error) {
+      // Kafka may delete what is too old while it is read, and a topic that is gone may stand again.
+      const again = isMessagingError(error, "not-found")
+        ? await this.#host.restore()
+        : isMessagingError(error, "conflict");
+      if (!again) throw error;
+    }
+    return this.#readThrough();
+  }
+
+  #produce(value: Uint8Array): Promise<SendResult> {
+    const { topic, partition } = this.#at;
+    const { producer, clock, requestTimeoutMs } = this.#host;
+    const record = { key: undefined, value, headers: [], partition };
+    return new Promise((resolve) => {
+      // The producer goes on for longer, as for messages.
+      const timer = clock.schedule(() => resolve(overdue(requestTimeoutMs)), requestTimeoutMs);
+      producer.send(topic, [record], (_, result) => {
+        clock.cancel(timer);
+        resolve(result);
+      });
+    });
+  }
+
+  async #readThrough(): Promise<readonly string[]> {
+    const { cluster, ended, openLog } = this.#host;
+    // A leader that has just become one may answer a fetch before it knows of all that is confirmed, but not this.
+    const [end] = await cluster.listOffsets([{ ...this.#at, at: "latest" }]);
+    const records: string[] = [];
+    const log = openLog(this.#at);
+    const close = (): void => void log.close();
+    ended.addEventListener("abort", close);
+    try {
+      await readThrough(
+        log,
+        ({ value }) => {
+          if (value !== undefined) records.push(value.toString());
+        },
+        end,
+      );
+    } finally {
+      ended.removeEventListener("abort", close);
+      await log.close();
+    }
+    return records;
+  }
+}
+
+function isGone(result: SendResult): boolean {
+  return result.status === "rejected" && isMessagingError(result.error, "not-found");
+}
+
+function overdue(ms: number): SendResult {
+  return { status: "unknown", cause: new MessagingError("timeout", `Kafka did not answer within ${ms} ms`) };
+}
+
+function unconfirmed({ topic }: TopicPartition, cause: unknown): MessagingError {
+  const text = `a record for "${topic}" was not confirmed by Kafka, and may be there nevertheless; see the cause, and append it again`;
+  return new MessagingError(isMessagingError(cause) ? cause.code : "unreachable", text, { cause });
+}

@@ -1,0 +1,353 @@
+import type { QuarantineLog } from "../adapter.ts";
+import type { Timer } from "../clock.ts";
+import { isMessagingError, MessagingError } from "../errors.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
+import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
+import type { HeldDelivery } from "./held-delivery.ts";
+
+/** A consumer that runs such a message repeats its note so often within the time after which it is taken for dead. */
+const REPEATS = 4;
+/** The log is read again so often within that time, while somebody waits for it. */
+const READS = 6;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 10_000;
+/** So often the log is tried before a handler starts without it: a log that is out of order must not stop the messages. */
+const MOST_TRIES = 5;
+/** A message is quarantined when so many of its attempts would be left if each redelivery had been one. */
+const BEFORE_LAST = 3;
+/**
+ * So many consumers have to crash while they run nothing but the message. One is not enough: another consumer of the same
+ * process may run what crashed it, or somebody kills the process.
+ */
+const DEADLY_ALONE = 2;
+const NO_CRASHES = { crashes: 0, alone: 0 };
+
+/** Where a quarantined delivery is on its way to its handler. */
+interface Stay {
+  /**
+   * `looking`: what is known of crashes is being read; `cleared`: it waits for its turn, or to be alone; `noting`: its turn has
+   * come, and its start note is being written; `running`.
+   */
+  step: "looking" | "cleared" | "noting" | "running";
+  tries: number;
+  /** The start note, from the moment on at which it may be in the log. */
+  note: StartNote | undefined;
+}
+
+/** What a quarantine has done to a delivery. */
+export interface QuarantineActions {
+  /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
+  cleared(held: HeldDelivery): void;
+  /** Its start note is confirmed: it starts now. */
+  admit(held: HeldDelivery): void;
+  /** Consumers crashed while they ran it, and nothing else that could be to blame. */
+  condemn(held: HeldDelivery): void;
+  /** Something that was waited for is over. */
+  changed(): void;
+}
+
+/**
+ * Finds the messages that crash their consumers, and blames no other.
+ *
+ * A redelivery is no crash: brokers count one for each message that a lost connection or a restart gave back, whoever ran
+ * it. So a message that was redelivered often is only quarantined: before its handler starts, a start note stands confirmed
+ * in the log that all consumers of the source share. It is repeated while the handler runs, and ended when the attempt is
+ * over or the delivery was lost. A note that is not ended, of a consumer that says nothing any more, is a crash. After one
+ * crash the message runs with no other handler of the consumer beside it; after two crashes there it is condemned. Until
+ * then only those messages wait, and in order their keys; all others go on.
+ */
+export class Quarantine {
+  readonly #context: ConsumerContext;
+  readonly #log: QuarantineLog;
+  readonly #actions: QuarantineActions;
+  readonly #notes: NoteReader;
+  readonly #from: number;
+  readonly #stays = new Map<HeldDelivery, Stay>();
+  /** Those that are to run, or do, with nothing beside them. */
+  readonly #alone = new Set<HeldDelivery>();
+  /** Notes whose end is not confirmed yet, with the timer of the next try; undefined while it is being said. */
+  readonly #unended = new Map<StartNote, Timer | undefined>();
+  readonly #timers = new Set<Timer>();
+  #nextRead: Timer | undefined;
+  #sequence = 0;
+  #starting = 0;
+  #isReading = false;
+  #isRepeating = false;
+  #failures = 0;
+  #isStopped = false;
+
+  constructor(context: ConsumerContext, actions: QuarantineActions) {
+    this.#context = context;
+    this.#log = context.adapter.quarantine(context.source);
+    this.#actions = actions;
+    this.#notes = new NoteReader(context.consumerId, context.silenceMs);
+    this.#from = Math.max(context.retry.attempts - BEFORE_LAST, 1);
+  }
+
+  /** Begins again after {@link Quarantine.stop}. */
+  start(): void {
+    this.#isStopped = false;
+    this.retry();
+  }
+
+  /** Says now what could not be said: the connection is back. */
+  retry(): void {
+    for (const [note, timer] of [...this.#unended]) {
+      if (timer === undefined) continue;
+      this.#cancel(timer);
+      this.#end(note, 1);
+    }
+  }
+
+  /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
+  holds(held: HeldDelivery): boolean {
+    const stay = this.#stays.get(held);
+    if (stay !== undefined) {
+      this.#note(held, stay);
+      return true;
+    }
+    const { redeliveries, unreadable } = held.incoming;
+    if (unreadable !== undefined || redeliveries < this.#from) return false;
+    const entered: Stay = { step: "looking", tries: 0, note: undefined };
+    this.#stays.set(held, entered);
+    if (held.crashes === undefined) {
+      held.state = "quarantined";
+      this.#read();
+    } else if (held.mustBeAlone) this.#clear(held, entered);
+    else this.#note(held, entered);
+    return true;
+  }
+
+  /** How many are about to start: each has the place of a handler. */
+  get starting(): number {
+    return this.#starting;
+  }
+
+  /**
+   * Whether nothing else may start, because one has to run with nothing beside it. Not while the log cannot be written: that
+   * one waits, and the others go on.
+   */
+  get isReserved(): boolean {
+    if (this.#alone.size === 0) return false;
+    for (const retry of this.#unended.values()) if (retry !== undefined) return false;
+    return true;
+  }
+
+  /**
+   * The one that has to run alone, if its turn can come. To be asked for only while no handler runs. It waits until the notes
+   * of those before it are over in the log, or they would be blamed for what it does.
+   */
+  takeAlone(): HeldDelivery | undefined {
+    const [held] = this.#alone;
+    if (held === undefined || this.#unended.size > 0) return undefined;
+    return this.#stays.get(held)?.step === "cleared" ? held : undefined;
+  }
+
+  /** It is not to start now after all; its turn comes again. */
+  putBack(held: HeldDelivery): void {
+    this.ended(held);
+    held.state = "waiting";
+  }
+
+  /** Its attempt is over, or it is not ours any more, or it leaves: from now on it cannot be what ends this consumer. */
+  ended(held: HeldDelivery): void {
+    const stay = this.#stays.get(held);
+    if (stay === undefined) return;
+    this.#stays.delete(held);
+    if (stay.step === "noting") this.#starting--;
+    if (stay.note !== undefined) this.#end(stay.note, 1);
+    if (this.#alone.delete(held)) this.#actions.changed();
+  }
+
+  /** Whether the log was told the end of every note. */
+  get isSettled(): boolean {
+    return this.#unended.size === 0;
+  }
+
+  /** No further tries at anything; what could not be said is said at the next start. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#clearTimers();
+    this.#nextRead = undefined;
+    this.#isRepeating = false;
+    this.#notes.forget();
+  }
+
+  #clearTimers(): void {
+    for (const timer of this.#timers) this.#context.clock.cancel(timer);
+    this.#timers.clear();
+  }
+
+  // What others wrote.
+
+  #read(): void {
+    if (this.#isReading || this.#isStopped) return;
+    if (this.#nextRead !== undefined) this.#cancel(this.#nextRead);
+    this.#nextRead = undefined;
+    const waiting = this.#looking();
+    if (waiting.length === 0) {
+      this.#notes.forget();
+      return;
+    }
+    this.#isReading = true;
+    const at = this.#context.clock.monotonic();
+    this.#asked().then(
+      (records) => {
+        this.#failures = 0;
+        this.#notes.learn(records, at);
+        this.#decideAll(waiting, this.#context.silenceMs / READS);
+      },
+      (cause: unknown) => {
+        this.#failures++;
+        this.#notes.missed();
+        if (this.#failures === MOST_TRIES) this.#tell("read", cause);
+        this.#decideAll(this.#failures < MOST_TRIES ? [] : waiting, this.#pauseMs(this.#failures));
+      },
+    );
+  }
+
+  /**
+   * Where silence is measured, one record of our own goes first: what keeps us from writing, as an alarm of the broker does,
+   * keeps others from it.
+   */
+  async #asked(): Promise<readonly string[]> {
+    if (this.#notes.isWatching) await this.#log.append(JSON.stringify({ by: this.#context.consumerId, asks: true }));
+    return this.#log.read();
+  }
+
+  /** Decides on those that were there when the reading began, and reads again if others are left. */
+  #decideAll(waiting: readonly HeldDelivery[], pauseMs: number): void {
+    this.#isReading = false;
+    if (this.#isStopped) return;
+    for (const held of waiting) {
+      const stay = this.#stays.get(held);
+      if (stay?.step === "looking") this.#decide(held, stay);
+    }
+    const left = this.#looking();
+    const isNew = (held: HeldDelivery): boolean => !waiting.includes(held);
+    if (this.#failures === 0 && left.some(isNew)) this.#read();
+    else if (left.length === 0) this.#notes.forget();
+    else this.#nextRead = this.#later(() => this.#read(), pauseMs);
+  }
+
+  #looking(): HeldDelivery[] {
+    return [...this.#stays].flatMap(([held, { step }]) => (step === "looking" ? [held] : []));
+  }
+
+  #decide(held: HeldDelivery, stay: Stay): void {
+    const found = this.#failures > 0 ? NO_CRASHES : this.#notes.crashes(copyId(held.incoming));
+    if (found === "unclear") return;
+    held.learnCrashes(found.crashes);
+    if (found.alone >= DEADLY_ALONE) {
+      this.#stays.delete(held);
+      this.#actions.condemn(held);
+    } else this.#clear(held, stay);
+  }
+
+  #clear(held: HeldDelivery, stay: Stay): void {
+    stay.step = "cleared";
+    held.state = "waiting";
+    if (held.mustBeAlone) this.#alone.add(held);
+    this.#actions.cleared(held);
+  }
+
+  // What this consumer writes.
+
+  #note(held: HeldDelivery, stay: Stay): void {
+    if (stay.step !== "noting") this.#starting++;
+    stay.step = "noting";
+    held.state = "quarantined";
+    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
+    this.#append(stay.note, "started").then(
+      () => this.#noted(held, stay),
+      (cause: unknown) => {
+        if (this.#stays.get(held) !== stay || this.#isStopped) return;
+        stay.tries++;
+        if (stay.tries < MOST_TRIES) this.#later(() => this.#noteAgain(held, stay), this.#pauseMs(stay.tries));
+        else {
+          this.#tell("write to", cause);
+          this.#noted(held, stay);
+        }
+      },
+    );
+  }
+
+  #noteAgain(held: HeldDelivery, stay: Stay): void {
+    if (this.#stays.get(held) === stay) this.#note(held, stay);
+  }
+
+  #noted(held: HeldDelivery, stay: Stay): void {
+    if (this.#stays.get(held) !== stay || this.#isStopped) return;
+    stay.step = "running";
+    this.#starting--;
+    this.#repeatLater();
+    this.#actions.admit(held);
+  }
+
+  #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
+    return this.#log.append(writtenNote(note, state, ++this.#sequence));
+  }
+
+  /** One timer for all. A repetition that fails is made good by the next. */
+  #repeatLater(): void {
+    if (this.#isRepeating) return;
+    this.#isRepeating = true;
+    this.#later(() => {
+      this.#isRepeating = false;
+      let count = 0;
+      for (const { step, note } of this.#stays.values()) {
+        if (note === undefined || step !== "running") continue;
+        count++;
+        this.#append(note, "running").catch(() => {});
+      }
+      if (count > 0) this.#repeatLater();
+    }, this.#context.silenceMs / REPEATS);
+  }
+
+  /** Until it is said this consumer looks like one that crashed, so it is tried again while the connection is away. */
+  #end(note: StartNote, tries: number): void {
+    this.#unended.set(note, undefined);
+    this.#append(note, "over").then(
+      () => {
+        this.#unended.delete(note);
+        this.#actions.changed();
+      },
+      () => {
+        this.#unended.set(
+          note,
+          this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries)),
+        );
+        if (this.#isStopped) this.#clearTimers();
+      },
+    );
+  }
+
+  #later(run: () => void, ms: number): Timer {
+    const { clock } = this.#context;
+    const timer = clock.schedule(() => {
+      this.#timers.delete(timer);
+      run();
+    }, ms);
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  #cancel(timer: Timer): void {
+    this.#context.clock.cancel(timer);
+    this.#timers.delete(timer);
+  }
+
+  #pauseMs(tries: number): number {
+    return Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS) * (1 + this.#context.random.fraction());
+  }
+
+  #tell(what: string, cause: unknown): void {
+    const { emit, sourceName } = this.#context;
+    const error = new MessagingError(
+      isMessagingError(cause) ? cause.code : "unreachable",
+      `cannot ${what} the quarantine log of ${sourceName}: messages that were redelivered often are handled without it, and one that crashes its consumers is not found; check that the log exists and that this user may read and write it`,
+      { cause },
+    );
+    emit({ type: "notice", error });
+  }
+}
