@@ -259,8 +259,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   #next(): HeldDelivery | undefined {
     const running = this.#handlers.running + this.#quarantine.starting;
-    if (this.#quarantine.isReserved) return running === 0 ? this.#quarantine.takeAlone() : undefined;
-    return running < this.#concurrency ? this.#lanes.take() : undefined;
+    const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
+    const held = isFree ? this.#lanes.take() : undefined;
+    return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
   cleared(held: HeldDelivery): void {

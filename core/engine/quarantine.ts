@@ -26,12 +26,19 @@ const NO_CRASHES = { crashes: 0, alone: 0 };
 interface Stay {
   /**
    * `looking`: what is known of crashes is being read; `cleared`: it waits for its turn, or to be alone; `noting`: its turn has
-   * come, and its start note is being written; `running`.
+   * come, and its start note is being written; `delayed`: the log could not be written, and it gets another turn after a pause;
+   * `running`.
    */
-  step: "looking" | "cleared" | "noting" | "running";
-  tries: number;
+  step: "looking" | "cleared" | "noting" | "delayed" | "running";
   /** The start note, from the moment on at which it may be in the log. */
   note: StartNote | undefined;
+}
+
+/** A note whose end is not confirmed yet. */
+interface Ending {
+  /** The next try; undefined while it is being said. */
+  timer: Timer | undefined;
+  hasFailed: boolean;
 }
 
 /** What a quarantine has done to a delivery. */
@@ -65,15 +72,22 @@ export class Quarantine {
   readonly #stays = new Map<HeldDelivery, Stay>();
   /** Those that are to run, or do, with nothing beside them. */
   readonly #alone = new Set<HeldDelivery>();
-  /** Notes whose end is not confirmed yet, with the timer of the next try; undefined while it is being said. */
-  readonly #unended = new Map<StartNote, Timer | undefined>();
+  readonly #unended = new Map<StartNote, Ending>();
   readonly #timers = new Set<Timer>();
   #nextRead: Timer | undefined;
   #sequence = 0;
   #starting = 0;
+  /** So many of the others may start before the next runs alone. */
+  #turnsOfOthers = 0;
   #isReading = false;
   #isRepeating = false;
   #failures = 0;
+  /** Tries at start notes that failed since something was written. */
+  #writeFailures = 0;
+  /** The end of the pause before the next try at any. */
+  #nextWrite: Timer | undefined;
+  /** Start notes were given up, and nothing was written since: nobody waits for the log. */
+  #isUnwritable = false;
   #isStopped = false;
 
   constructor(context: ConsumerContext, actions: QuarantineActions) {
@@ -92,7 +106,10 @@ export class Quarantine {
 
   /** Says now what could not be said: the connection is back. */
   retry(): void {
-    for (const [note, timer] of [...this.#unended]) {
+    this.#isUnwritable = false;
+    this.#writeFailures = 0;
+    this.#clearDelayed();
+    for (const [note, { timer }] of [...this.#unended]) {
       if (timer === undefined) continue;
       this.#cancel(timer);
       this.#end(note, 1);
@@ -101,6 +118,7 @@ export class Quarantine {
 
   /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
   holds(held: HeldDelivery): boolean {
+    if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
     const stay = this.#stays.get(held);
     if (stay !== undefined) {
       this.#note(held, stay);
@@ -108,7 +126,7 @@ export class Quarantine {
     }
     const { redeliveries, unreadable } = held.incoming;
     if (unreadable !== undefined || redeliveries < this.#from) return false;
-    const entered: Stay = { step: "looking", tries: 0, note: undefined };
+    const entered: Stay = { step: "looking", note: undefined };
     this.#stays.set(held, entered);
     if (held.crashes === undefined) {
       held.state = "quarantined";
@@ -124,13 +142,25 @@ export class Quarantine {
   }
 
   /**
-   * Whether nothing else may start, because one has to run with nothing beside it. Not while the log cannot be written: that
-   * one waits, and the others go on.
+   * Whether nothing else may start, because one has to run with nothing beside it, or has just done so and would be blamed for
+   * what the next one does. Not while the log cannot be written: that one waits, and the others go on.
    */
   get isReserved(): boolean {
-    if (this.#alone.size === 0) return false;
-    for (const retry of this.#unended.values()) if (retry !== undefined) return false;
-    return true;
+    const [first] = this.#alone;
+    const step = first && this.#stays.get(first)?.step;
+    const isAwaited = step !== undefined && step !== "delayed";
+    if (this.#isUnwritable) return isAwaited && !this.#isTurnOfOthers(step);
+    let isEnding = false;
+    for (const [{ alone }, { hasFailed }] of this.#unended) {
+      if (hasFailed) return false;
+      isEnding ||= alone;
+    }
+    return isEnding || (isAwaited && !this.#isTurnOfOthers(step));
+  }
+
+  /** Those that have to run alone may be many, and run for long: between two of them others do. */
+  #isTurnOfOthers(step: Stay["step"]): boolean {
+    return step === "cleared" && this.#turnsOfOthers > 0;
   }
 
   /**
@@ -139,8 +169,10 @@ export class Quarantine {
    */
   takeAlone(): HeldDelivery | undefined {
     const [held] = this.#alone;
-    if (held === undefined || this.#unended.size > 0) return undefined;
-    return this.#stays.get(held)?.step === "cleared" ? held : undefined;
+    if (held === undefined || (this.#unended.size > 0 && !this.#isUnwritable)) return undefined;
+    if (this.#stays.get(held)?.step !== "cleared") return undefined;
+    this.#turnsOfOthers = 0;
+    return held;
   }
 
   /** It is not to start now after all; its turn comes again. */
@@ -155,8 +187,9 @@ export class Quarantine {
     if (stay === undefined) return;
     this.#stays.delete(held);
     if (stay.step === "noting") this.#starting--;
+    if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
+    // Last, for it may be that nothing is left to wait for.
     if (stay.note !== undefined) this.#end(stay.note, 1);
-    if (this.#alone.delete(held)) this.#actions.changed();
   }
 
   /** Whether the log was told the end of every note. */
@@ -169,6 +202,7 @@ export class Quarantine {
     this.#isStopped = true;
     this.#clearTimers();
     this.#nextRead = undefined;
+    this.#nextWrite = undefined;
     this.#isRepeating = false;
     this.#notes.forget();
   }
@@ -254,26 +288,48 @@ export class Quarantine {
   // What this consumer writes.
 
   #note(held: HeldDelivery, stay: Stay): void {
-    if (stay.step !== "noting") this.#starting++;
-    stay.step = "noting";
     held.state = "quarantined";
-    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
-    this.#append(stay.note, "started").then(
+    if (this.#nextWrite !== undefined) {
+      stay.step = "delayed";
+      return;
+    }
+    this.#starting++;
+    stay.step = "noting";
+    this.#written(held, stay).then(
       () => this.#noted(held, stay),
       (cause: unknown) => {
         if (this.#stays.get(held) !== stay || this.#isStopped) return;
-        stay.tries++;
-        if (stay.tries < MOST_TRIES) this.#later(() => this.#noteAgain(held, stay), this.#pauseMs(stay.tries));
-        else {
-          this.#tell("write to", cause);
-          this.#noted(held, stay);
-        }
+        // It gives up its place meanwhile: others may start.
+        this.#starting--;
+        stay.step = "delayed";
+        this.#writeLater(cause);
+        this.#actions.changed();
       },
     );
   }
 
-  #noteAgain(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) === stay) this.#note(held, stay);
+  async #written(held: HeldDelivery, stay: Stay): Promise<void> {
+    if (this.#isUnwritable) return;
+    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
+    // What was said of it before is told apart from this by its age alone.
+    for (const note of this.#unended.keys()) if (note.of === stay.note.of) this.#forget(note);
+    await this.#append(stay.note, "started");
+  }
+
+  /** One pause for all, or each of them would try the log as often. */
+  #writeLater(cause: unknown): void {
+    if (this.#nextWrite !== undefined) return;
+    this.#writeFailures++;
+    if (this.#isUnwritable || this.#writeFailures >= MOST_TRIES) {
+      this.#giveUp(cause);
+      this.#clearDelayed();
+    } else this.#nextWrite = this.#later(() => this.#clearDelayed(), this.#pauseMs(this.#writeFailures));
+  }
+
+  #clearDelayed(): void {
+    if (this.#nextWrite !== undefined) this.#cancel(this.#nextWrite);
+    this.#nextWrite = undefined;
+    for (const [held, stay] of [...this.#stays]) if (stay.step === "delayed") this.#clear(held, stay);
   }
 
   #noted(held: HeldDelivery, stay: Stay): void {
@@ -284,8 +340,17 @@ export class Quarantine {
     this.#actions.admit(held);
   }
 
-  #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
-    return this.#log.append(writtenNote(note, state, ++this.#sequence));
+  /** It is told once, until something is written again. */
+  #giveUp(cause: unknown): void {
+    if (!this.#isUnwritable) this.#tell("write to", cause);
+    this.#isUnwritable = true;
+  }
+
+  async #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
+    await this.#log.append(writtenNote(note, state, ++this.#sequence));
+    this.#isUnwritable = false;
+    this.#writeFailures = 0;
+    if (this.#nextWrite !== undefined) this.#clearDelayed();
   }
 
   /** One timer for all. A repetition that fails is made good by the next. */
@@ -306,20 +371,27 @@ export class Quarantine {
 
   /** Until it is said this consumer looks like one that crashed, so it is tried again while the connection is away. */
   #end(note: StartNote, tries: number): void {
-    this.#unended.set(note, undefined);
+    const ending: Ending = { timer: undefined, hasFailed: tries > 1 };
+    this.#unended.set(note, ending);
     this.#append(note, "over").then(
-      () => {
-        this.#unended.delete(note);
+      () => this.#forget(note),
+      (cause: unknown) => {
+        if (this.#unended.get(note) !== ending) return;
+        ending.hasFailed = true;
+        if (tries >= MOST_TRIES) this.#giveUp(cause);
+        ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
+        if (this.#isStopped) this.#clearTimers();
         this.#actions.changed();
       },
-      () => {
-        this.#unended.set(
-          note,
-          this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries)),
-        );
-        if (this.#isStopped) this.#clearTimers();
-      },
     );
+  }
+
+  /** Nothing more is to be said of it. */
+  #forget(note: StartNote): void {
+    const timer = this.#unended.get(note)?.timer;
+    if (timer !== undefined) this.#cancel(timer);
+    this.#unended.delete(note);
+    this.#actions.changed();
   }
 
   #later(run: () => void, ms: number): Timer {

@@ -240,6 +240,20 @@ describe("a message that was redelivered often", () => {
     expect(started).toEqual(["1"]);
   });
 
+  it("is not over in the log because an earlier delivery of it was lost, whose end could not be said", async () => {
+    const { opened, adapter, own, pass } = await world();
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    adapter.logRefusal = new MessagingError("unreachable", "cut");
+    opened.sink.lost("all", adapter.logRefusal);
+    await settled();
+    adapter.logRefusal = undefined;
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    await pass(SILENCE_MS * 2);
+    expect(own().filter(({ state }) => state === "over")).toEqual([]);
+  });
+
   it("is given back where it is asked for, and by a pause that releases", async () => {
     const { opened, noted, consumer, own } = await world();
     noted("1", 1);
@@ -255,6 +269,101 @@ describe("a message that was redelivered often", () => {
     ]);
     expect(own()).toEqual([]);
     expect(consumer.status().unsettled).toBe(0);
+  });
+
+  it("starts nothing that is being lost with it", async () => {
+    const { opened, started, noted, until } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    opened.sink.deliver([incoming("2"), incoming("3")]);
+    opened.sink.lost("all", new MessagingError("unreachable", "cut"));
+    await settled();
+    expect(started).toEqual(["1"]);
+  });
+
+  it("is over in the log before anything else starts, if it ran alone", async () => {
+    const { opened, started, noted, until, end, adapter, own } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    opened.sink.deliver([incoming("2")]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    adapter.logWait = promise;
+    await end("1");
+    expect(own().at(-1)).toMatchObject({ state: "over" });
+    expect(started, "it would be blamed for what the next one does").toEqual(["1"]);
+    resolve();
+    await settled();
+    expect(started).toEqual(["1", "2"]);
+  });
+
+  it("takes turns with others where many have to run alone", async () => {
+    const { opened, started, noted, until, end } = await world({ concurrency: 2 });
+    const alone = ["1", "2", "3"];
+    for (const id of alone) noted(id, 1);
+    opened.sink.deliver(alone.map((id) => suspect(id)));
+    await until("the first to run alone", () => started.length === 1);
+    opened.sink.deliver(["a", "b", "c", "d"].map((id) => incoming(id)));
+    for (let count = 0; count < 7; count++) {
+      expect(started.length).toBeGreaterThan(count);
+      await end(started[count] ?? "");
+      await settled();
+    }
+    expect(started).toEqual(["1", "a", "b", "2", "c", "d", "3"]);
+  });
+
+  it("runs alone without a log that cannot be written any more", async () => {
+    const { opened, started, noted, until, end, adapter } = await world();
+    noted("1", 1);
+    noted("2", 1);
+    opened.sink.deliver([suspect("1"), suspect("2")]);
+    await until("the first to run alone", () => started.length === 1);
+    adapter.logRefusal = new MessagingError("unauthorized", "no right to it any more");
+    opened.sink.deliver([incoming("3")]);
+    await end("1");
+    await until("the others to go on", () => started.includes("3"));
+    await end("3");
+    await until("the second to start", () => started.includes("2"));
+  });
+
+  it("lets the others go on while its own note is refused, though it is to run alone", async () => {
+    const { opened, started, noted, until, adapter, end, consumer } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1"), incoming("2")]);
+    await until("it to wait for the other", () => consumer.status().quarantined === 0);
+    opened.sink.deliver([incoming("3")]);
+    await settled();
+    expect(started).toEqual(["2"]);
+    adapter.logRefusal = new MessagingError("unreachable", "no answer");
+    await end("2");
+    await until("the others to go on", () => started.includes("3"));
+    await end("3");
+    adapter.logRefusal = undefined;
+    await until("it to start", () => started.includes("1"));
+  });
+
+  it("does not take up time for each that a log out of order knows nothing of", async () => {
+    const { opened, started, adapter, events, until, end, pass, own } = await world({ concurrency: 1 });
+    adapter.logRefusal = new MessagingError("unauthorized", "no right to it");
+    const ids = Array.from({ length: 50 }, (_, number) => `${number}`);
+    opened.sink.deliver(ids.map((id) => suspect(id)));
+    await until("the first to start", () => started.length === 1);
+    opened.sink.deliver([incoming("other")]);
+    for (let count = 0; count < 51; count++) {
+      expect(started, "without another pause").toHaveLength(count + 1);
+      await end(started[count] ?? "");
+      await settled();
+    }
+    expect(events.filter(({ type }) => type === "notice")).toHaveLength(2);
+    const before = adapter.logWrites;
+    await pass(60_000);
+    expect(adapter.logWrites - before).toBeLessThan(10);
+    adapter.logRefusal = undefined;
+    await pass(60_000);
+    opened.sink.deliver([suspect("last")]);
+    await until("it to start", () => started.includes("last"));
+    expect(own().at(-1), "notes are written again").toMatchObject({ of: "last 0 0", state: "started" });
   });
 });
 

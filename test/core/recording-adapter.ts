@@ -80,6 +80,10 @@ export class RecordingAdapter implements Adapter {
   readonly records: string[] = [];
   /** Why the log can be neither written nor read, if it cannot. */
   logRefusal: MessagingError | undefined = undefined;
+  /** What answers of the log wait for. */
+  logWait: Promise<void> | undefined = undefined;
+  /** How often the log was to be written. */
+  logWrites = 0;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
   physical: (address: Address) => string = addressName;
 
@@ -91,10 +95,15 @@ export class RecordingAdapter implements Adapter {
   quarantine(): QuarantineLog {
     const unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
       if (this.logRefusal !== undefined) throw this.logRefusal;
-      return use();
+      const used = use();
+      await this.logWait;
+      return used;
     };
     return {
-      append: (record) => unlessRefused(() => void this.records.push(record)),
+      append: (record) => {
+        this.logWrites++;
+        return unlessRefused(() => void this.records.push(record));
+      },
       read: () => unlessRefused(() => [...this.records]),
     };
   }
