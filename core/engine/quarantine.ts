@@ -60,8 +60,9 @@ export interface QuarantineActions {
  * it. So a message that was redelivered often is only quarantined: before its handler starts, a start note stands confirmed
  * in the log that all consumers of the source share. It is repeated while the handler runs, and ended when the attempt is
  * over or the delivery was lost. A note that is not ended, of a consumer that says nothing any more, is a crash. After one
- * crash the message runs with no other handler of the consumer beside it; after two crashes there it is condemned. Until
- * then only those messages wait, and in order their keys; all others go on.
+ * crash the message runs with no other handler of the consumer beside it, and with no such message in another consumer of
+ * the broker; after two crashes there it is condemned. Until then only those messages wait, and in order their keys; all
+ * others go on.
  */
 export class Quarantine {
   readonly #context: ConsumerContext;
@@ -101,6 +102,7 @@ export class Quarantine {
   /** Begins again after {@link Quarantine.stop}. */
   start(): void {
     this.#isStopped = false;
+    this.#context.solitude.join(this, () => this.#actions.changed());
     this.retry();
   }
 
@@ -148,7 +150,7 @@ export class Quarantine {
   get isReserved(): boolean {
     const [first] = this.#alone;
     const step = first && this.#stays.get(first)?.step;
-    const isAwaited = step !== undefined && step !== "delayed";
+    const isAwaited = step !== undefined && step !== "delayed" && this.#context.solitude.isFree(this);
     if (this.#isUnwritable) return isAwaited && !this.#isTurnOfOthers(step);
     let isEnding = false;
     for (const [{ alone }, { hasFailed }] of this.#unended) {
@@ -171,6 +173,8 @@ export class Quarantine {
     const [held] = this.#alone;
     if (held === undefined || (this.#unended.size > 0 && !this.#isUnwritable)) return undefined;
     if (this.#stays.get(held)?.step !== "cleared") return undefined;
+    if (!this.#context.solitude.isFree(this)) return undefined;
+    this.#context.solitude.take(this);
     this.#turnsOfOthers = 0;
     return held;
   }
@@ -190,6 +194,17 @@ export class Quarantine {
     if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
     // Last, for it may be that nothing is left to wait for.
     if (stay.note !== undefined) this.#end(stay.note, 1);
+    this.#leaveSolitude();
+  }
+
+  /** Unless one of ours has it, or had it and would be blamed still. */
+  #leaveSolitude(): void {
+    for (const held of this.#alone) {
+      const step = this.#stays.get(held)?.step;
+      if (step === "noting" || step === "running") return;
+    }
+    for (const [{ alone }, { hasFailed }] of this.#unended) if (alone && !hasFailed) return;
+    this.#context.solitude.leave(this);
   }
 
   /** Whether the log was told the end of every note. */
@@ -205,6 +220,7 @@ export class Quarantine {
     this.#nextWrite = undefined;
     this.#isRepeating = false;
     this.#notes.forget();
+    this.#context.solitude.quit(this);
   }
 
   #clearTimers(): void {
@@ -291,6 +307,7 @@ export class Quarantine {
     held.state = "quarantined";
     if (this.#nextWrite !== undefined) {
       stay.step = "delayed";
+      this.#leaveSolitude();
       return;
     }
     this.#starting++;
@@ -302,6 +319,7 @@ export class Quarantine {
         // It gives up its place meanwhile: others may start.
         this.#starting--;
         stay.step = "delayed";
+        this.#leaveSolitude();
         this.#writeLater(cause);
         this.#actions.changed();
       },
@@ -381,6 +399,7 @@ export class Quarantine {
         if (tries >= MOST_TRIES) this.#giveUp(cause);
         ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
         if (this.#isStopped) this.#clearTimers();
+        this.#leaveSolitude();
         this.#actions.changed();
       },
     );
@@ -391,6 +410,7 @@ export class Quarantine {
     const timer = this.#unended.get(note)?.timer;
     if (timer !== undefined) this.#cancel(timer);
     this.#unended.delete(note);
+    this.#leaveSolitude();
     this.#actions.changed();
   }
 

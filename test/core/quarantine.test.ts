@@ -313,6 +313,24 @@ describe("a message that was redelivered often", () => {
     expect(started).toEqual(["1", "a", "b", "2", "c", "d", "3"]);
   });
 
+  it("runs beside none of another consumer that has to run alone, for processes die whole", async () => {
+    const { broker, adapter, opened, started, noted, until, end, finish } = await world();
+    const other = broker.consume(queue<unknown>("other"), (_, { id }) => void started.push(id));
+    await finish(broker.start());
+    const [, second] = adapter.opened;
+    for (const id of ["1", "2"]) noted(id, 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    second?.sink.deliver([suspect("2")]);
+    await until("it to wait for its turn", () => other.status().waiting === 1);
+    await settled();
+    expect(started).toEqual(["1"]);
+    second?.sink.deliver([incoming("3")]);
+    expect(started, "nothing else waits for it").toEqual(["1", "3"]);
+    await end("1");
+    await until("the other to start", () => started.includes("2"));
+  });
+
   it("runs alone without a log that cannot be written any more", async () => {
     const { opened, started, noted, until, end, adapter } = await world();
     noted("1", 1);
