@@ -255,11 +255,16 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
       const held = this.#next();
       if (held === undefined) break;
       if (this.#quarantine.holds(held)) this.#held.setAside(held);
-      else this.#handlers.start(held);
+      else this.#begin(held);
     }
     this.#pumping = false;
     this.#applyWindow();
     this.#quiet.check();
+  }
+
+  #begin(held: HeldDelivery): void {
+    this.#held.rejoin(held);
+    this.#handlers.start(held);
   }
 
   #next(): HeldDelivery | undefined {
@@ -273,9 +278,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  admit(held: HeldDelivery): void {
-    this.#held.rejoin(held);
-    if (this.#state === "running" && !this.#paused) this.#handlers.start(held);
+  admit(held: HeldDelivery, hasPlace: boolean): void {
+    const isFree = hasPlace || this.#handlers.running + this.#quarantine.starting < this.#concurrency;
+    if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
     else {
       this.#quarantine.putBack(held);
       this.#lanes.again(held);
