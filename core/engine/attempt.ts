@@ -3,8 +3,10 @@ import type { Codec } from "../codec.ts";
 import type { Handler, HandlerResult } from "../delivery.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
+import { isThenable } from "../foreign.ts";
+import { LONGEST_MS } from "../names.ts";
 import { type Outcome, outcomeKind } from "../outcome.ts";
-import { HEADER, numberHeader } from "../system-headers.ts";
+import { HEADER, timeHeader } from "../system-headers.ts";
 import type { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
 import { readBody } from "./incoming.ts";
 
@@ -24,14 +26,20 @@ const DONE: Verdict = Object.freeze({ kind: "done" });
 export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
-  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
-  if (expiresAt !== 0 && now >= expiresAt) {
-    const error = new MessagingError("timeout", `it was not delivered by ${new Date(expiresAt).toISOString()}`);
+  const expiresAt = timeHeader(headers, HEADER.expiresAt);
+  if (expiresAt !== undefined && now >= expiresAt) {
+    const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);
     return { kind: "dead", reason: "expired", error };
   }
-  const dueAt = numberHeader(headers, HEADER.dueAt, 0);
-  if (now < dueAt) return { kind: "early", delayMs: dueAt - now };
+  const dueAt = timeHeader(headers, HEADER.dueAt);
+  if (dueAt !== undefined && now < dueAt) return { kind: "early", delayMs: Math.min(dueAt - now, LONGEST_MS) };
   return undefined;
+}
+
+/** Any sender may have written it, and dates end. */
+function timeText(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? `${ms} ms since 1970` : date.toISOString();
 }
 
 /** What the handler is called with and how. */
@@ -59,7 +67,7 @@ export function runAttempt(
     finish({ kind: "dead", reason: "invalid", error });
     return;
   }
-  if (body instanceof Promise) {
+  if (isThenable(body)) {
     body.then(
       ({ value }) => call(value, held, delivery, context, finish),
       (error: unknown) => finish({ kind: "dead", reason: "invalid", error }),
@@ -87,25 +95,31 @@ function call(
     finish(failed(error));
     return;
   }
+  if (!isThenable(result)) {
+    finish(verdictOf(result));
+    return;
+  }
   // A thenable that is no promise may answer twice, or throw from its then.
-  const promise = result instanceof Promise ? result : isThenable(result) ? Promise.resolve(result) : undefined;
-  if (promise === undefined) finish(verdictOf(result));
-  else
-    promise.then(
-      (value) => finish(verdictOf(value)),
-      (error: unknown) => finish(failed(error)),
-    );
+  Promise.resolve(result).then(
+    (value) => finish(verdictOf(value)),
+    (error: unknown) => finish(failed(error)),
+  );
 }
 
 function failed(error: unknown): Verdict {
   return { kind: "failed", error, afterMs: undefined };
 }
 
-function isThenable(value: unknown): value is Promise<HandlerResult> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+/** What a handler returns may be anything, and looking at it may run code that throws. */
+function verdictOf(result: unknown): Verdict {
+  try {
+    return readVerdict(result);
+  } catch (error) {
+    return failed(error);
+  }
 }
 
-function verdictOf(result: unknown): Verdict {
+function readVerdict(result: unknown): Verdict {
   const kind = outcomeKind(result);
   if (kind === undefined) return DONE;
   const outcome = result as Outcome;

@@ -2,6 +2,7 @@ import type { QuarantineLog } from "../adapter.ts";
 import type { Timer } from "../clock.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
+import { copyRefusal } from "./copy-refusal.ts";
 import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
@@ -11,8 +12,12 @@ const REPEATS = 4;
 const READS = 6;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
-/** So often the log is tried before a handler starts without it: a log that is out of order must not stop the messages. */
-const MOST_TRIES = 5;
+/** So often the log is tried before handlers start without it: a log that is out of order must not stop the messages. */
+const MOST_TRIES = 4;
+/** A note that takes longer to be confirmed does not keep the place of a handler for as long. */
+const LONGEST_START_MS = 1_000;
+/** What is to run alone keeps it for longer: others start in its place, and it has to wait for their end. */
+const LONGEST_ALONE_START_MS = 10_000;
 /** A message is quarantined when so many of its attempts would be left if each redelivery had been one. */
 const BEFORE_LAST = 3;
 /**
@@ -26,10 +31,11 @@ const NO_CRASHES = { crashes: 0, alone: 0 };
 interface Stay {
   /**
    * `looking`: what is known of crashes is being read; `cleared`: it waits for its turn, or to be alone; `noting`: its turn has
-   * come, and its start note is being written; `delayed`: the log could not be written, and it gets another turn after a pause;
-   * `running`.
+   * come, and its start note is being written; `running`.
    */
-  step: "looking" | "cleared" | "noting" | "delayed" | "running";
+  step: "looking" | "cleared" | "noting" | "running";
+  /** Whether it has the place of a handler. */
+  isStarting: boolean;
   /** The start note, from the moment on at which it may be in the log. */
   note: StartNote | undefined;
 }
@@ -45,8 +51,8 @@ interface Ending {
 export interface QuarantineActions {
   /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
   cleared(held: HeldDelivery): void;
-  /** Its start note is confirmed: it starts now. */
-  admit(held: HeldDelivery): void;
+  /** Its start note is confirmed: it starts now, in the place that it has, or if there is one for it. */
+  admit(held: HeldDelivery, hasPlace: boolean): void;
   /** Consumers crashed while they ran it, and nothing else that could be to blame. */
   condemn(held: HeldDelivery): void;
   /** Something that was waited for is over. */
@@ -82,13 +88,11 @@ export class Quarantine {
   #turnsOfOthers = 0;
   #isReading = false;
   #isRepeating = false;
+  /** Of readings and of writings, in a row. */
   #failures = 0;
-  /** Tries at start notes that failed since something was written. */
   #writeFailures = 0;
-  /** The end of the pause before the next try at any. */
-  #nextWrite: Timer | undefined;
-  /** Start notes were given up, and nothing was written since: nobody waits for the log. */
-  #isUnwritable = false;
+  /** Why the log cannot be used, as it was said last. */
+  #told: string | undefined;
   #isStopped = false;
 
   constructor(context: ConsumerContext, actions: QuarantineActions) {
@@ -108,9 +112,7 @@ export class Quarantine {
 
   /** Says now what could not be said: the connection is back. */
   retry(): void {
-    this.#isUnwritable = false;
     this.#writeFailures = 0;
-    this.#clearDelayed();
     for (const [note, { timer }] of [...this.#unended]) {
       if (timer === undefined) continue;
       this.#cancel(timer);
@@ -122,20 +124,33 @@ export class Quarantine {
   holds(held: HeldDelivery): boolean {
     if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
     const stay = this.#stays.get(held);
-    if (stay !== undefined) {
+    if (stay !== undefined) return this.#holdsBack(held, stay);
+    const { redeliveries, unreadable } = held.incoming;
+    if (unreadable !== undefined || redeliveries < this.#from) return false;
+    const entered: Stay = { step: "looking", isStarting: false, note: undefined };
+    this.#stays.set(held, entered);
+    if (held.crashes !== undefined) {
+      if (!held.mustBeAlone) return this.#holdsBack(held, entered);
+      this.#clear(held, entered);
+      return true;
+    }
+    held.state = "quarantined";
+    this.#read();
+    return true;
+  }
+
+  /** Its turn has come. Where the log takes nothing it starts without a note. */
+  #holdsBack(held: HeldDelivery, stay: Stay): boolean {
+    if (this.#isWritable) {
       this.#note(held, stay);
       return true;
     }
-    const { redeliveries, unreadable } = held.incoming;
-    if (unreadable !== undefined || redeliveries < this.#from) return false;
-    const entered: Stay = { step: "looking", note: undefined };
-    this.#stays.set(held, entered);
-    if (held.crashes === undefined) {
-      held.state = "quarantined";
-      this.#read();
-    } else if (held.mustBeAlone) this.#clear(held, entered);
-    else this.#note(held, entered);
-    return true;
+    stay.step = "running";
+    return false;
+  }
+
+  get #isWritable(): boolean {
+    return this.#writeFailures < MOST_TRIES;
   }
 
   /** How many are about to start: each has the place of a handler. */
@@ -145,24 +160,24 @@ export class Quarantine {
 
   /**
    * Whether nothing else may start, because one has to run with nothing beside it, or has just done so and would be blamed for
-   * what the next one does. Not while the log cannot be written: that one waits, and the others go on.
+   * what the next one does. Not while the log does not answer: that one waits, and the others go on.
    */
   get isReserved(): boolean {
-    const [first] = this.#alone;
-    const step = first && this.#stays.get(first)?.step;
-    const isAwaited = step !== undefined && step !== "delayed" && this.#context.solitude.isFree(this);
-    if (this.#isUnwritable) return isAwaited && !this.#isTurnOfOthers(step);
     let isEnding = false;
-    for (const [{ alone }, { hasFailed }] of this.#unended) {
+    for (const [{ alone }, { hasFailed }] of this.#isWritable ? this.#unended : []) {
       if (hasFailed) return false;
       isEnding ||= alone;
     }
-    return isEnding || (isAwaited && !this.#isTurnOfOthers(step));
+    return isEnding || this.#isAwaited;
   }
 
-  /** Those that have to run alone may be many, and run for long: between two of them others do. */
-  #isTurnOfOthers(step: Stay["step"]): boolean {
-    return step === "cleared" && this.#turnsOfOthers > 0;
+  /** Those that have to run alone may be many, and run for long: between two of them others have their turns. */
+  get #isAwaited(): boolean {
+    const [first] = this.#alone;
+    const stay = first && this.#stays.get(first);
+    if (stay === undefined || !this.#context.solitude.isFree(this)) return false;
+    if (stay.step === "noting") return stay.isStarting;
+    return stay.step === "running" || this.#turnsOfOthers === 0;
   }
 
   /**
@@ -170,11 +185,11 @@ export class Quarantine {
    * of those before it are over in the log, or they would be blamed for what it does.
    */
   takeAlone(): HeldDelivery | undefined {
+    const { solitude } = this.#context;
     const [held] = this.#alone;
-    if (held === undefined || (this.#unended.size > 0 && !this.#isUnwritable)) return undefined;
+    if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !solitude.isFree(this)) return undefined;
     if (this.#stays.get(held)?.step !== "cleared") return undefined;
-    if (!this.#context.solitude.isFree(this)) return undefined;
-    this.#context.solitude.take(this);
+    solitude.take(this);
     this.#turnsOfOthers = 0;
     return held;
   }
@@ -190,18 +205,17 @@ export class Quarantine {
     const stay = this.#stays.get(held);
     if (stay === undefined) return;
     this.#stays.delete(held);
-    if (stay.step === "noting") this.#starting--;
+    this.#freePlace(stay);
     if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
-    // Last, for it may be that nothing is left to wait for.
     if (stay.note !== undefined) this.#end(stay.note, 1);
     this.#leaveSolitude();
   }
 
-  /** Unless one of ours has it, or had it and would be blamed still. */
+  /** Unless one of ours runs in it, or did and would be blamed still. */
   #leaveSolitude(): void {
     for (const held of this.#alone) {
-      const step = this.#stays.get(held)?.step;
-      if (step === "noting" || step === "running") return;
+      const stay = this.#stays.get(held);
+      if (stay?.step === "running" || stay?.isStarting) return;
     }
     for (const [{ alone }, { hasFailed }] of this.#unended) if (alone && !hasFailed) return;
     this.#context.solitude.leave(this);
@@ -217,7 +231,6 @@ export class Quarantine {
     this.#isStopped = true;
     this.#clearTimers();
     this.#nextRead = undefined;
-    this.#nextWrite = undefined;
     this.#isRepeating = false;
     this.#notes.forget();
     this.#context.solitude.quit(this);
@@ -244,14 +257,16 @@ export class Quarantine {
     this.#asked().then(
       (records) => {
         this.#failures = 0;
+        this.#told = undefined;
         this.#notes.learn(records, at);
         this.#decideAll(waiting, this.#context.silenceMs / READS);
       },
       (cause: unknown) => {
-        this.#failures++;
+        const isRefused = copyRefusal(cause).kind === "place";
+        this.#failures = isRefused ? MOST_TRIES : Math.min(this.#failures + 1, MOST_TRIES);
         this.#notes.missed();
         if (this.#failures === MOST_TRIES) this.#tell("read", cause);
-        this.#decideAll(this.#failures < MOST_TRIES ? [] : waiting, this.#pauseMs(this.#failures));
+        this.#decideAll(this.#failures < MOST_TRIES ? [] : this.#looking(), this.#pauseMs(this.#failures));
       },
     );
   }
@@ -261,7 +276,7 @@ export class Quarantine {
    * keeps others from it.
    */
   async #asked(): Promise<readonly string[]> {
-    if (this.#notes.isWatching) await this.#log.append(JSON.stringify({ by: this.#context.consumerId, asks: true }));
+    if (this.#notes.isWatching) await this.#write(JSON.stringify({ by: this.#context.consumerId, asks: true }));
     return this.#log.read();
   }
 
@@ -304,71 +319,68 @@ export class Quarantine {
   // What this consumer writes.
 
   #note(held: HeldDelivery, stay: Stay): void {
-    held.state = "quarantined";
-    if (this.#nextWrite !== undefined) {
-      stay.step = "delayed";
-      this.#leaveSolitude();
-      return;
-    }
-    this.#starting++;
     stay.step = "noting";
-    this.#written(held, stay).then(
-      () => this.#noted(held, stay),
-      (cause: unknown) => {
-        if (this.#stays.get(held) !== stay || this.#isStopped) return;
-        // It gives up its place meanwhile: others may start.
-        this.#starting--;
-        stay.step = "delayed";
-        this.#leaveSolitude();
-        this.#writeLater(cause);
+    stay.isStarting = true;
+    this.#starting++;
+    held.state = "quarantined";
+    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
+    // Its end, said from now on, would be taken for the end of this one.
+    for (const note of this.#unended.keys()) if (note.of === stay.note.of) this.#forget(note);
+    const patience = this.#later(
+      () => {
+        this.#freePlace(stay);
         this.#actions.changed();
+      },
+      stay.note.alone ? LONGEST_ALONE_START_MS : LONGEST_START_MS,
+    );
+    const isHere = (): boolean => this.#stays.get(held) === stay && !this.#isStopped;
+    this.#append(stay.note, "started").then(
+      () => {
+        this.#cancel(patience);
+        if (!isHere()) return;
+        stay.step = "running";
+        const hasPlace = stay.isStarting;
+        this.#freePlace(stay);
+        this.#repeatLater();
+        this.#actions.admit(held, hasPlace);
+      },
+      (cause: unknown) => {
+        this.#cancel(patience);
+        if (!isHere()) return;
+        this.#freePlace(stay);
+        this.#actions.changed();
+        if (this.#writeFailures >= MOST_TRIES) this.#tell("write to", cause);
+        this.#later(
+          () => {
+            if (isHere()) this.#clear(held, stay);
+          },
+          this.#writeFailures >= MOST_TRIES ? 0 : this.#pauseMs(this.#writeFailures),
+        );
       },
     );
   }
 
-  async #written(held: HeldDelivery, stay: Stay): Promise<void> {
-    if (this.#isUnwritable) return;
-    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
-    // What was said of it before is told apart from this by its age alone.
-    for (const note of this.#unended.keys()) if (note.of === stay.note.of) this.#forget(note);
-    await this.#append(stay.note, "started");
-  }
-
-  /** One pause for all, or each of them would try the log as often. */
-  #writeLater(cause: unknown): void {
-    if (this.#nextWrite !== undefined) return;
-    this.#writeFailures++;
-    if (this.#isUnwritable || this.#writeFailures >= MOST_TRIES) {
-      this.#giveUp(cause);
-      this.#clearDelayed();
-    } else this.#nextWrite = this.#later(() => this.#clearDelayed(), this.#pauseMs(this.#writeFailures));
-  }
-
-  #clearDelayed(): void {
-    if (this.#nextWrite !== undefined) this.#cancel(this.#nextWrite);
-    this.#nextWrite = undefined;
-    for (const [held, stay] of [...this.#stays]) if (stay.step === "delayed") this.#clear(held, stay);
-  }
-
-  #noted(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) !== stay || this.#isStopped) return;
-    stay.step = "running";
+  #freePlace(stay: Stay): void {
+    if (!stay.isStarting) return;
     this.#starting--;
-    this.#repeatLater();
-    this.#actions.admit(held);
+    stay.isStarting = false;
+    this.#leaveSolitude();
   }
 
-  /** It is told once, until something is written again. */
-  #giveUp(cause: unknown): void {
-    if (!this.#isUnwritable) this.#tell("write to", cause);
-    this.#isUnwritable = true;
+  #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
+    return this.#write(writtenNote(note, state, ++this.#sequence));
   }
 
-  async #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
-    await this.#log.append(writtenNote(note, state, ++this.#sequence));
-    this.#isUnwritable = false;
-    this.#writeFailures = 0;
-    if (this.#nextWrite !== undefined) this.#clearDelayed();
+  /** Counts failures in a row, so that not each message finds out anew that the log takes nothing. */
+  async #write(record: string): Promise<void> {
+    try {
+      await this.#log.append(record);
+      this.#writeFailures = 0;
+    } catch (cause) {
+      const isRefused = copyRefusal(cause).kind === "place";
+      this.#writeFailures = isRefused ? MOST_TRIES : Math.min(this.#writeFailures + 1, MOST_TRIES);
+      throw cause;
+    }
   }
 
   /** One timer for all. A repetition that fails is made good by the next. */
@@ -396,7 +408,7 @@ export class Quarantine {
       (cause: unknown) => {
         if (this.#unended.get(note) !== ending) return;
         ending.hasFailed = true;
-        if (tries >= MOST_TRIES) this.#giveUp(cause);
+        if (!this.#isWritable) this.#tell("write to", cause);
         ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
         if (this.#isStopped) this.#clearTimers();
         this.#leaveSolitude();
@@ -433,8 +445,11 @@ export class Quarantine {
     return Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS) * (1 + this.#context.random.fraction());
   }
 
+  /** Once for as long as it lasts. */
   #tell(what: string, cause: unknown): void {
     const { emit, sourceName } = this.#context;
+    if (this.#told === what) return;
+    this.#told = what;
     const error = new MessagingError(
       isMessagingError(cause) ? cause.code : "unreachable",
       `cannot ${what} the quarantine log of ${sourceName}: messages that were redelivered often are handled without it, and one that crashes its consumers is not found; check that the log exists and that this user may read and write it`,

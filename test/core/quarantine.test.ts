@@ -228,6 +228,35 @@ describe("a message that was redelivered often", () => {
     expect(notices).toMatchObject([{ error: { code: "unauthorized" } }, { error: { code: "unauthorized" } }]);
   });
 
+  it("takes no place from others while its note is not confirmed", async () => {
+    const { opened, started, adapter, pass } = await world({ concurrency: 1 });
+    const confirmed = Promise.withResolvers<void>();
+    Object.assign(adapter.log, { append: () => confirmed.promise });
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    opened.sink.deliver([incoming("2")]);
+    await settled();
+    expect(started).toEqual([]);
+    await pass(2_000);
+    expect(started).toEqual(["2"]);
+    confirmed.resolve();
+    await settled();
+    expect(started, "its place is taken by now").toEqual(["2"]);
+  });
+
+  it("is handled at once where the log takes nothing, as others of it have found out", async () => {
+    const { opened, started, adapter, until, pass, end } = await world({ concurrency: 1 });
+    adapter.logRefusal = new MessagingError("unreachable", "away");
+    opened.sink.deliver([suspect("1")]);
+    await until("it to start", () => started.length === 1);
+    await end("1");
+    opened.sink.deliver([suspect("2"), suspect("3")]);
+    await pass(1);
+    expect(started).toEqual(["1", "2"]);
+    await end("2");
+    expect(started).toEqual(["1", "2", "3"]);
+  });
+
   it("is not started by a consumer that was paused meanwhile, nor noted for as long", async () => {
     const { opened, started, own, consumer, pass } = await world();
     opened.sink.deliver([suspect("1")]);
@@ -361,18 +390,37 @@ describe("a message that was redelivered often", () => {
     await until("it to start", () => started.includes("1"));
   });
 
-  it("does not take up time for each that a log out of order knows nothing of", async () => {
+  it("does not start beside others where its note was confirmed late, though it is to run alone", async () => {
+    const { opened, started, noted, until, adapter, end, consumer } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1"), incoming("2")]);
+    await until("it to wait for the other", () => consumer.status().quarantined === 0);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    adapter.logWait = promise;
+    await end("2");
+    opened.sink.deliver([incoming("3")]);
+    await until("others to go on", () => started.includes("3"));
+    adapter.logWait = undefined;
+    resolve();
+    await settled();
+    expect(started).toEqual(["2", "3"]);
+    await end("3");
+    await until("it to start", () => started.includes("1"));
+  });
+
+  it("does not each try a log that is out of order, and tell of it", async () => {
     const { opened, started, adapter, events, until, end, pass, own } = await world({ concurrency: 1 });
     adapter.logRefusal = new MessagingError("unauthorized", "no right to it");
     const ids = Array.from({ length: 50 }, (_, number) => `${number}`);
     opened.sink.deliver(ids.map((id) => suspect(id)));
     await until("the first to start", () => started.length === 1);
     opened.sink.deliver([incoming("other")]);
+    const from = adapter.logWrites;
     for (let count = 0; count < 51; count++) {
-      expect(started, "without another pause").toHaveLength(count + 1);
+      await until("one more to start", () => started.length > count);
       await end(started[count] ?? "");
-      await settled();
     }
+    expect(adapter.logWrites - from).toBeLessThan(10);
     expect(events.filter(({ type }) => type === "notice")).toHaveLength(2);
     const before = adapter.logWrites;
     await pass(60_000);
