@@ -5,7 +5,7 @@ import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { isThenable } from "../foreign.ts";
 import { LONGEST_MS } from "../names.ts";
-import { type Outcome, outcomeKind } from "../outcome.ts";
+import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
 import type { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
 import { readBody } from "./incoming.ts";
@@ -120,13 +120,33 @@ function verdictOf(result: unknown): Verdict {
 }
 
 function readVerdict(result: unknown): Verdict {
-  const kind = outcomeKind(result);
-  if (kind === undefined) return DONE;
-  const outcome = result as Outcome;
-  if ("reason" in outcome) {
-    return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", outcome.reason) };
+  switch (outcomeKind(result)) {
+    case undefined:
+      return DONE;
+    case "dead-letter": {
+      const { reason } = result as DeadLetterOutcome;
+      if (typeof reason !== "string") break;
+      return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", reason) };
+    }
+    case "postpone": {
+      const { afterMs } = result as PostponeOutcome;
+      if (!isTime(afterMs)) break;
+      return { kind: "postponed", afterMs };
+    }
+    case "retry": {
+      const { afterMs } = result as RetryOutcome;
+      if (afterMs !== undefined && !isTime(afterMs)) break;
+      return { kind: "failed", error: new MessagingError("rejected", "the handler asked for a retry"), afterMs };
+    }
   }
-  if (kind === "postpone") return { kind: "postponed", afterMs: outcome.afterMs ?? 0 };
-  const error = new MessagingError("rejected", "the handler asked for a retry");
-  return { kind: "failed", error, afterMs: outcome.afterMs };
+  return failed(
+    new MessagingError(
+      "invalid",
+      "the handler returned an outcome that retry(), postpone() and deadLetter() do not make",
+    ),
+  );
+}
+
+function isTime(afterMs: unknown): boolean {
+  return typeof afterMs === "number" && Number.isFinite(afterMs) && afterMs >= 0;
 }
