@@ -373,12 +373,14 @@ export class Quarantine {
 
   /** Counts failures in a row, so that not each message finds out anew that the log takes nothing. */
   async #write(record: string): Promise<void> {
+    const before = this.#writeFailures;
     try {
       await this.#log.append(record);
       this.#writeFailures = 0;
     } catch (cause) {
-      const isRefused = copyRefusal(cause).kind === "place";
-      this.#writeFailures = isRefused ? MOST_TRIES : Math.min(this.#writeFailures + 1, MOST_TRIES);
+      if (copyRefusal(cause).kind === "place") this.#writeFailures = MOST_TRIES;
+      // Those that failed together count once: a connection that breaks fails all of them.
+      else if (before === this.#writeFailures) this.#writeFailures = Math.min(before + 1, MOST_TRIES);
       throw cause;
     }
   }
