@@ -59,10 +59,8 @@ describeRabbitMQ("a RabbitMQ with a consumer timeout shorter than a handler", (s
       expect(attempts).toEqual([1]);
       expect(dead()).toEqual([]);
     } else {
-      // The first channel is lost to a limit that was not known.
-      expect(attempts[0]).toBe(1);
-      expect(attempts.length).toBeLessThanOrEqual(3);
-      expect(new Set(attempts).size).toBe(attempts.length);
+      // The first channel is lost to a limit that was not known, which is no attempt.
+      expect(attempts).toEqual([1, 1, 2, 3]);
       expect(dead()).toMatchObject([{ reason: "attempts", error: { code: "timeout" } }]);
       const told = events.filter(({ type }) => type === "notice");
       expect(told).toMatchObject([
