@@ -1,3 +1,4 @@
+import { thrownText } from "../core/foreign.ts";
 import type { Output } from "./context.ts";
 import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
 import { hasColours, paintOf } from "./paint.ts";
@@ -42,7 +43,7 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return thrownText(error);
 }
 
 function textOf(error: unknown, problems: readonly LibraryError[]): string {

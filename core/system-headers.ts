@@ -71,6 +71,13 @@ export function numberHeader(headers: Headers, name: string, fallback: number): 
   return Number.isSafeInteger(value) && value >= 0 ? value : fallback;
 }
 
+/** The time in a header, in milliseconds since 1970, of clocks before that too; undefined where there is none. */
+export function timeHeader(headers: Headers, name: string): number | undefined {
+  const text = headers[name];
+  const value = text === undefined || text.trim() === "" ? Number.NaN : Number(text);
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
 /** The bytes of all names and values together, in UTF-8. */
 export function headerBytes(headers: Headers): number {
   let bytes = 0;

@@ -2,6 +2,7 @@ import type { QuarantineLog } from "../adapter.ts";
 import type { Timer } from "../clock.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
+import { copyRefusal } from "./copy-refusal.ts";
 import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
@@ -11,8 +12,10 @@ const REPEATS = 4;
 const READS = 6;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
-/** So often the log is tried before a handler starts without it: a log that is out of order must not stop the messages. */
-const MOST_TRIES = 5;
+/** So often the log is tried before handlers start without it: a log that is out of order must not stop the messages. */
+const MOST_TRIES = 4;
+/** A note that takes longer to be confirmed does not keep the place of a handler for as long. */
+const LONGEST_START_MS = 1_000;
 /** A message is quarantined when so many of its attempts would be left if each redelivery had been one. */
 const BEFORE_LAST = 3;
 /**
@@ -29,7 +32,8 @@ interface Stay {
    * come, and its start note is being written; `running`.
    */
   step: "looking" | "cleared" | "noting" | "running";
-  tries: number;
+  /** Whether it has the place of a handler. */
+  isStarting: boolean;
   /** The start note, from the moment on at which it may be in the log. */
   note: StartNote | undefined;
 }
@@ -38,8 +42,8 @@ interface Stay {
 export interface QuarantineActions {
   /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
   cleared(held: HeldDelivery): void;
-  /** Its start note is confirmed: it starts now. */
-  admit(held: HeldDelivery): void;
+  /** Its start note is confirmed: it starts now, in the place that it has, or if another one is free. */
+  admit(held: HeldDelivery, hasPlace: boolean): void;
   /** Consumers crashed while they ran it, and nothing else that could be to blame. */
   condemn(held: HeldDelivery): void;
   /** Something that was waited for is over. */
@@ -73,7 +77,11 @@ export class Quarantine {
   #starting = 0;
   #isReading = false;
   #isRepeating = false;
+  /** Of readings and of writings, in a row. */
   #failures = 0;
+  #writeFailures = 0;
+  /** Why the log cannot be used, as it was said last. */
+  #told: string | undefined;
   #isStopped = false;
 
   constructor(context: ConsumerContext, actions: QuarantineActions) {
@@ -102,20 +110,29 @@ export class Quarantine {
   /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
   holds(held: HeldDelivery): boolean {
     const stay = this.#stays.get(held);
-    if (stay !== undefined) {
+    if (stay !== undefined) return this.#holdsBack(held, stay);
+    const { redeliveries, unreadable } = held.incoming;
+    if (unreadable !== undefined || redeliveries < this.#from) return false;
+    const entered: Stay = { step: "looking", isStarting: false, note: undefined };
+    this.#stays.set(held, entered);
+    if (held.crashes !== undefined) {
+      if (!held.mustBeAlone) return this.#holdsBack(held, entered);
+      this.#clear(held, entered);
+      return true;
+    }
+    held.state = "quarantined";
+    this.#read();
+    return true;
+  }
+
+  /** Its turn has come. Where the log takes nothing it starts without a note. */
+  #holdsBack(held: HeldDelivery, stay: Stay): boolean {
+    if (this.#writeFailures < MOST_TRIES) {
       this.#note(held, stay);
       return true;
     }
-    const { redeliveries, unreadable } = held.incoming;
-    if (unreadable !== undefined || redeliveries < this.#from) return false;
-    const entered: Stay = { step: "looking", tries: 0, note: undefined };
-    this.#stays.set(held, entered);
-    if (held.crashes === undefined) {
-      held.state = "quarantined";
-      this.#read();
-    } else if (held.mustBeAlone) this.#clear(held, entered);
-    else this.#note(held, entered);
-    return true;
+    stay.step = "running";
+    return false;
   }
 
   /** How many are about to start: each has the place of a handler. */
@@ -154,7 +171,7 @@ export class Quarantine {
     const stay = this.#stays.get(held);
     if (stay === undefined) return;
     this.#stays.delete(held);
-    if (stay.step === "noting") this.#starting--;
+    this.#freePlace(stay);
     if (stay.note !== undefined) this.#end(stay.note, 1);
     if (this.#alone.delete(held)) this.#actions.changed();
   }
@@ -194,14 +211,16 @@ export class Quarantine {
     this.#asked().then(
       (records) => {
         this.#failures = 0;
+        this.#told = undefined;
         this.#notes.learn(records, at);
         this.#decideAll(waiting, this.#context.silenceMs / READS);
       },
       (cause: unknown) => {
-        this.#failures++;
+        const isRefused = copyRefusal(cause).kind === "place";
+        this.#failures = isRefused ? MOST_TRIES : Math.min(this.#failures + 1, MOST_TRIES);
         this.#notes.missed();
         if (this.#failures === MOST_TRIES) this.#tell("read", cause);
-        this.#decideAll(this.#failures < MOST_TRIES ? [] : waiting, this.#pauseMs(this.#failures));
+        this.#decideAll(this.#failures < MOST_TRIES ? [] : this.#looking(), this.#pauseMs(this.#failures));
       },
     );
   }
@@ -211,7 +230,7 @@ export class Quarantine {
    * keeps others from it.
    */
   async #asked(): Promise<readonly string[]> {
-    if (this.#notes.isWatching) await this.#log.append(JSON.stringify({ by: this.#context.consumerId, asks: true }));
+    if (this.#notes.isWatching) await this.#write(JSON.stringify({ by: this.#context.consumerId, asks: true }));
     return this.#log.read();
   }
 
@@ -254,38 +273,61 @@ export class Quarantine {
   // What this consumer writes.
 
   #note(held: HeldDelivery, stay: Stay): void {
-    if (stay.step !== "noting") this.#starting++;
     stay.step = "noting";
+    stay.isStarting = true;
+    this.#starting++;
     held.state = "quarantined";
     stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
+    const patience = this.#later(() => {
+      this.#freePlace(stay);
+      this.#actions.changed();
+    }, LONGEST_START_MS);
+    const isHere = (): boolean => this.#stays.get(held) === stay && !this.#isStopped;
     this.#append(stay.note, "started").then(
-      () => this.#noted(held, stay),
+      () => {
+        this.#cancel(patience);
+        if (!isHere()) return;
+        stay.step = "running";
+        const hasPlace = stay.isStarting;
+        this.#freePlace(stay);
+        this.#repeatLater();
+        this.#actions.admit(held, hasPlace);
+      },
       (cause: unknown) => {
-        if (this.#stays.get(held) !== stay || this.#isStopped) return;
-        stay.tries++;
-        if (stay.tries < MOST_TRIES) this.#later(() => this.#noteAgain(held, stay), this.#pauseMs(stay.tries));
-        else {
-          this.#tell("write to", cause);
-          this.#noted(held, stay);
-        }
+        this.#cancel(patience);
+        if (!isHere()) return;
+        this.#freePlace(stay);
+        this.#actions.changed();
+        if (this.#writeFailures >= MOST_TRIES) this.#tell("write to", cause);
+        this.#later(
+          () => {
+            if (isHere()) this.#clear(held, stay);
+          },
+          this.#writeFailures >= MOST_TRIES ? 0 : this.#pauseMs(this.#writeFailures),
+        );
       },
     );
   }
 
-  #noteAgain(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) === stay) this.#note(held, stay);
-  }
-
-  #noted(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) !== stay || this.#isStopped) return;
-    stay.step = "running";
-    this.#starting--;
-    this.#repeatLater();
-    this.#actions.admit(held);
+  #freePlace(stay: Stay): void {
+    if (stay.isStarting) this.#starting--;
+    stay.isStarting = false;
   }
 
   #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
-    return this.#log.append(writtenNote(note, state, ++this.#sequence));
+    return this.#write(writtenNote(note, state, ++this.#sequence));
+  }
+
+  /** Counts failures in a row, so that not each message finds out anew that the log takes nothing. */
+  async #write(record: string): Promise<void> {
+    try {
+      await this.#log.append(record);
+      this.#writeFailures = 0;
+    } catch (cause) {
+      const isRefused = copyRefusal(cause).kind === "place";
+      this.#writeFailures = isRefused ? MOST_TRIES : Math.min(this.#writeFailures + 1, MOST_TRIES);
+      throw cause;
+    }
   }
 
   /** One timer for all. A repetition that fails is made good by the next. */
@@ -341,8 +383,11 @@ export class Quarantine {
     return Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS) * (1 + this.#context.random.fraction());
   }
 
+  /** Once for as long as it lasts. */
   #tell(what: string, cause: unknown): void {
     const { emit, sourceName } = this.#context;
+    if (this.#told === what) return;
+    this.#told = what;
     const error = new MessagingError(
       isMessagingError(cause) ? cause.code : "unreachable",
       `cannot ${what} the quarantine log of ${sourceName}: messages that were redelivered often are handled without it, and one that crashes its consumers is not found; check that the log exists and that this user may read and write it`,

@@ -228,6 +228,35 @@ describe("a message that was redelivered often", () => {
     expect(notices).toMatchObject([{ error: { code: "unauthorized" } }, { error: { code: "unauthorized" } }]);
   });
 
+  it("takes no place from others while its note is not confirmed", async () => {
+    const { opened, started, adapter, pass } = await world({ concurrency: 1 });
+    const confirmed = Promise.withResolvers<void>();
+    Object.assign(adapter.log, { append: () => confirmed.promise });
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    opened.sink.deliver([incoming("2")]);
+    await settled();
+    expect(started).toEqual([]);
+    await pass(2_000);
+    expect(started).toEqual(["2"]);
+    confirmed.resolve();
+    await settled();
+    expect(started, "its place is taken by now").toEqual(["2"]);
+  });
+
+  it("is handled at once where the log takes nothing, as others of it have found out", async () => {
+    const { opened, started, adapter, until, pass, end } = await world({ concurrency: 1 });
+    adapter.logRefusal = new MessagingError("unreachable", "away");
+    opened.sink.deliver([suspect("1")]);
+    await until("it to start", () => started.length === 1);
+    await end("1");
+    opened.sink.deliver([suspect("2"), suspect("3")]);
+    await pass(1);
+    expect(started).toEqual(["1", "2"]);
+    await end("2");
+    expect(started).toEqual(["1", "2", "3"]);
+  });
+
   it("is not started by a consumer that was paused meanwhile, nor noted for as long", async () => {
     const { opened, started, own, consumer, pass } = await world();
     opened.sink.deliver([suspect("1")]);

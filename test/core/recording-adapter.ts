@@ -78,6 +78,10 @@ export class RecordingAdapter implements Adapter {
   refuses: ((from: Source) => boolean) | undefined = undefined;
   /** The records of its only quarantine log. */
   readonly records: string[] = [];
+  readonly log: QuarantineLog = {
+    append: (record) => this.#unlessRefused(() => void this.records.push(record)),
+    read: () => this.#unlessRefused(() => [...this.records]),
+  };
   /** Why the log can be neither written nor read, if it cannot. */
   logRefusal: MessagingError | undefined = undefined;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
@@ -89,15 +93,13 @@ export class RecordingAdapter implements Adapter {
   }
 
   quarantine(): QuarantineLog {
-    const unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
-      if (this.logRefusal !== undefined) throw this.logRefusal;
-      return use();
-    };
-    return {
-      append: (record) => unlessRefused(() => void this.records.push(record)),
-      read: () => unlessRefused(() => [...this.records]),
-    };
+    return this.log;
   }
+
+  #unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
+    if (this.logRefusal !== undefined) throw this.logRefusal;
+    return use();
+  };
 
   physicalName(address: Address): string {
     return this.physical(address);
