@@ -1,9 +1,9 @@
 import type { Topology } from "../../core/adapter.ts";
+import { DeclaredTopology } from "../../core/declared-topology.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { collisionName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { Declared } from "./topology/declared.ts";
 import { establish } from "./topology/establish.ts";
 import { type PlannedTopic, planOf } from "./topology/plan.ts";
 
@@ -22,11 +22,11 @@ export class Restoring {
   readonly #cluster: Cluster;
   readonly #settings: Settings;
   readonly #notice: (error: MessagingError) => void;
-  /** What was declared and had no problem. What was to be created may be made again. */
-  readonly #known = { create: new Declared(), verify: new Declared() };
-  /** The names of the topics that may be made again. */
+  /** What was to be created and had no problem: it may be made again. */
+  readonly #created = new DeclaredTopology();
+  /** The names of the topics of that. */
   readonly #topics = new Set<string>();
-  /** The topics of everything known, by their names in metrics. */
+  /** The topics of everything that had no problem, by their names in metrics. */
   readonly #planned = new Map<string, PlannedTopic>();
   #asked: Asked[] = [];
   #isDeclaring = false;
@@ -40,8 +40,8 @@ export class Restoring {
   }
 
   /**
-   * See `Adapter.declare`. Where some of it is new, that alone is declared; the rest had no problem when it was. What is
-   * asked for while the cluster is being asked is declared together, and each is told of its own problems.
+   * See `Adapter.declare`. What is asked for while the cluster is being asked is declared together, once each, and everybody
+   * is told of their own problems.
    */
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly MessagingError[]>();
@@ -66,40 +66,28 @@ export class Restoring {
   }
 
   async #declareSome(mode: Topology["mode"], batch: readonly Asked[]): Promise<void> {
-    const all = new Declared();
-    const parts = batch.map(({ topology }) => this.#newsIn(topology));
-    for (const part of parts) all.add(part);
-    const { queues, topics, subscriptions } = all;
-    const united: Topology = { mode, queues, topics, subscriptions };
+    const all = new DeclaredTopology();
+    for (const { topology } of batch) all.add(topology);
+    const united: Topology = { ...all.topology, mode };
     const events = { made: () => {}, notice: this.#notice };
     const problems = await establish(this.#cluster, united, this.#settings, events, this.#planned);
     const byTopic = new Map<string, MessagingError[]>();
     for (const { topics: of, error } of problems) {
       for (const topic of of) byTopic.set(topic, [...(byTopic.get(topic) ?? []), error]);
     }
-    for (const [index, { resolve }] of batch.entries()) {
-      const part = parts[index] as Topology;
-      const plan = planOf(part, this.#settings);
+    for (const { topology, resolve } of batch) {
+      const plan = planOf(topology, this.#settings);
       const names = [...plan.topics.map(({ name }) => name), ...plan.problems.flatMap(({ topics: of }) => of)];
       const own = new Set(names.flatMap((name) => byTopic.get(name) ?? []));
-      if (own.size === 0) this.#learn(part, plan.topics);
+      if (own.size === 0) this.#learn(topology, plan.topics);
       resolve([...own]);
     }
-  }
-
-  /** All of it where nothing is new: then somebody wants to know how it stands. */
-  #newsIn(topology: Topology): Topology {
-    const { mode } = topology;
-    let news: Omit<Topology, "mode"> = this.#known.create.newsIn(topology);
-    if (mode === "verify") news = this.#known.verify.newsIn({ ...news });
-    const isAny = news.queues.length + news.topics.length + news.subscriptions.length > 0;
-    return isAny ? { ...news, mode } : topology;
   }
 
   #learn(topology: Topology, planned: readonly PlannedTopic[]): void {
     const { mode } = topology;
     if (mode === "none") return;
-    this.#known[mode].add(topology);
+    if (mode === "create") this.#created.add(topology);
     for (const topic of planned) {
       this.#planned.set(collisionName(topic.name), topic);
       if (mode === "create") this.#topics.add(topic.name);
@@ -127,11 +115,9 @@ export class Restoring {
   }
 
   async #restoreAll(): Promise<void> {
-    if (this.#topics.size === 0) return;
-    const { queues, topics, subscriptions } = this.#known.create;
+    if (this.#created.isEmpty) return;
     try {
-      const all: Topology = { mode: "create", queues, topics, subscriptions };
-      const problems = await establish(this.#cluster, all, this.#settings, {
+      const problems = await establish(this.#cluster, this.#created.topology, this.#settings, {
         made: (made) => this.#notice(madeAgain(made)),
         notice: this.#notice,
       });
