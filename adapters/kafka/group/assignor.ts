@@ -1,5 +1,4 @@
 import type { TopicPartition } from "../port.ts";
-import { keyOf } from "./partitions.ts";
 import type { Assignment, Subscription, TopicView } from "./protocol.ts";
 
 /** A member as the leader sees it. */
@@ -54,7 +53,7 @@ export function assign(claimants: readonly Claimant[], topics: readonly TopicVie
   }
   for (const view of [...topics].sort((one, other) => (one.topic < other.topic ? -1 : 1))) {
     const readers = readersOf.get(view.topic);
-    if (readers !== undefined) spread(view, readers, claims);
+    if (readers !== undefined) spread(view, readers, claims.get(view.topic));
   }
   const views = new Map(topics.map((view) => [view.topic, view]));
   return new Map(
@@ -72,16 +71,20 @@ function listIn<Key, Item>(lists: Map<Key, Item[]>, key: Key): Item[] {
   return list;
 }
 
+/** Claims on the partitions of one topic. */
+type Claims = ReadonlyMap<number, Claim>;
+
 /** The one claim on each partition that holds. Two of one generation contradict each other: then neither does. */
-function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claim> {
-  const settled = new Map<string, Claim>();
+function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claims> {
+  const settled = new Map<string, Map<number, Claim>>();
   for (const by of shares) {
     const { generation, held, leaving } = by.claimant;
     const claimed = [...held, ...leaving];
     for (let index = 0; index < claimed.length; index++) {
       const partition = claimed[index] as TopicPartition;
-      const key = keyOf(partition);
-      const rival = settled.get(key);
+      const claims = settled.get(partition.topic) ?? new Map<number, Claim>();
+      if (claims.size === 0) settled.set(partition.topic, claims);
+      const rival = claims.get(partition.partition);
       if (problems.has(partition.topic) || (rival !== undefined && rival.generation > generation)) {
         by.taken.push(partition);
         continue;
@@ -90,18 +93,18 @@ function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): 
       rival?.by?.taken.push(partition);
       const contradiction = rival?.generation === generation;
       if (contradiction) by.taken.push(partition);
-      settled.set(key, contradiction ? { ...claim, by: undefined } : claim);
+      claims.set(partition.partition, contradiction ? { ...claim, by: undefined } : claim);
     }
   }
   return settled;
 }
 
-function spread({ topic, partitions }: TopicView, readers: readonly Share[], claims: ReadonlyMap<string, Claim>): void {
+function spread({ topic, partitions }: TopicView, readers: readonly Share[], claims: Claims | undefined): void {
   const free: number[] = [];
   const staying = new Map<Share | undefined, number[]>();
   const leaving = new Map<Share | undefined, number[]>();
   for (let partition = 0; partition < partitions; partition++) {
-    const claim = claims.get(keyOf({ topic, partition }));
+    const claim = claims?.get(partition);
     if (claim === undefined) {
       free.push(partition);
       continue;
