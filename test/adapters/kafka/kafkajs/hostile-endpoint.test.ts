@@ -128,6 +128,21 @@ test("a server that speaks first is no Kafka", async () => {
   }
 });
 
+test.each([-1, 2 ** 31 - 1])("partition %i is none that a cluster has", async (partition) => {
+  const [one, none] = [2, 1];
+  const reply: Reply = (to) => {
+    to.writeUVarInt(0).writeInt32(0).writeUVarInt(none).writeUVarIntString("cluster").writeInt32(1).writeUVarInt(one);
+    to.writeInt16(0)
+      .writeUVarIntString("t")
+      .writeBuffer(Buffer.from(topicId("t"), "base64url"))
+      .writeBoolean(false);
+    to.writeUVarInt(one).writeInt16(0).writeInt32(partition).writeInt32(1).writeInt32(0);
+    to.writeUVarInt(none).writeUVarInt(none).writeUVarInt(none).writeUVarInt(0).writeInt32(0).writeUVarInt(0);
+  };
+  const error = await refusalIn(saying(API.metadata, reply), (at) => at.metadata(["t"]));
+  expect(error).toMatchObject({ code: "unreachable", message: expect.stringContaining("no partition") as string });
+});
+
 test("a login that would take hours to compute is not begun", async () => {
   const reply: Reply = (to) => {
     const words = Buffer.from("r=x,s=c2FsdA==,i=2147483647");
