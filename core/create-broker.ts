@@ -16,6 +16,7 @@ import { Publishing } from "./engine/publishing.ts";
 import { refusal } from "./engine/refusal.ts";
 import { retryPolicy } from "./engine/retry-policy.ts";
 import { Sending } from "./engine/sending.ts";
+import { Solitude } from "./engine/solitude.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
@@ -67,6 +68,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #sending: Sending;
   #consumers: Consuming[] = [];
   readonly #json = jsonCodec();
+  readonly #solitude = new Solitude();
   readonly [INTERNALS]: BrokerInternals;
   readonly #keepers = new Set<KeepStarting>();
   #state: BrokerStatus["state"] = "new";
@@ -188,6 +190,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       emit: (event) => this.#emit(event),
       source,
       consumerId: this.#makeId(),
+      solitude: this.#solitude,
       sourceName: addressName(source),
       destination: destination.name,
       subscription,

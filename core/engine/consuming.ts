@@ -269,8 +269,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   #next(): HeldDelivery | undefined {
     const running = this.#handlers.running + this.#quarantine.starting;
-    if (this.#quarantine.isReserved) return running === 0 ? this.#quarantine.takeAlone() : undefined;
-    return running < this.#concurrency ? this.#lanes.take() : undefined;
+    const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
+    const held = isFree ? this.#lanes.take() : undefined;
+    return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
   cleared(held: HeldDelivery): void {
@@ -279,7 +280,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   admit(held: HeldDelivery, hasPlace: boolean): void {
-    const isFree = hasPlace || this.#handlers.running + this.#quarantine.starting < this.#concurrency;
+    const running = this.#handlers.running + this.#quarantine.starting;
+    const isFree = hasPlace || (!held.mustBeAlone && running < this.#concurrency);
     if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
     else {
       this.#quarantine.putBack(held);

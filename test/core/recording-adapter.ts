@@ -79,11 +79,18 @@ export class RecordingAdapter implements Adapter {
   /** The records of its only quarantine log. */
   readonly records: string[] = [];
   readonly log: QuarantineLog = {
-    append: (record) => this.#unlessRefused(() => void this.records.push(record)),
+    append: (record) => {
+      this.logWrites++;
+      return this.#unlessRefused(() => void this.records.push(record));
+    },
     read: () => this.#unlessRefused(() => [...this.records]),
   };
   /** Why the log can be neither written nor read, if it cannot. */
   logRefusal: MessagingError | undefined = undefined;
+  /** What answers of the log wait for. */
+  logWait: Promise<void> | undefined = undefined;
+  /** How often the log was to be written. */
+  logWrites = 0;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
   physical: (address: Address) => string = addressName;
 
@@ -98,7 +105,9 @@ export class RecordingAdapter implements Adapter {
 
   #unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
     if (this.logRefusal !== undefined) throw this.logRefusal;
-    return use();
+    const used = use();
+    await this.logWait;
+    return used;
   };
 
   physicalName(address: Address): string {

@@ -91,7 +91,9 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await app.stop();
   });
 
-  test("a wait queue further down, and what stands behind all, is noticed at the next delayed message", { timeout: 600_000 }, async (context) => {
+  test("a wait queue further down, and what stands behind all, is noticed at the next delayed message", {
+    timeout: 600_000,
+  }, async (context) => {
     if (shared) return context.skip("NOT RUN: the wait queues of a RabbitMQ given by URL may be others' too");
     const place = await newPlace();
     const orders = queue<Order>("orders");
