@@ -24,6 +24,7 @@ const UNREAD_HEADERS = `${SYSTEM_PREFIX}headers-not-read`;
 
 const OWN_HEADERS: ReadonlySet<string> = new Set(Object.values(WIRE_HEADER));
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
+const ROUTING_KEY = Buffer.from(WIRE_HEADER.routingKey);
 const JSON_TYPE = "application/json";
 const JSON_BYTES = Buffer.from(JSON_TYPE);
 
@@ -105,11 +106,15 @@ export function incomingRecord(
 
 /** What subscriptions filter by. */
 export function routingKeyOf(record: LogRecord): string | undefined {
-  return own(headerList(record), WIRE_HEADER.routingKey);
+  const { written } = record;
+  // Asked of every record that is fetched: nothing is made of the other headers.
+  if (written === undefined) return own(headerList(record), WIRE_HEADER.routingKey);
+  const value = written.last(ROUTING_KEY);
+  return value === undefined ? undefined : asText(value);
 }
 
 function headerList(record: LogRecord): HeaderList {
-  return record.headerList ?? { names: Object.keys(record.headers), values: Object.values(record.headers) };
+  return record.written?.list() ?? { names: Object.keys(record.headers), values: Object.values(record.headers) };
 }
 
 function messageHeaders({ names, values }: HeaderList, problem: string | undefined): Readonly<Record<string, string>> {

@@ -1,22 +1,35 @@
 import type { Topology } from "../../core/adapter.ts";
+import { DeclaredTopology } from "../../core/declared-topology.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
+import { collisionName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { establish } from "./topology/establish.ts";
-import { planOf } from "./topology/plan.ts";
+import { type PlannedTopic, planOf } from "./topology/plan.ts";
 
 /** Many may miss something at once, and again before the whole cluster knows what was made. */
 const LEAST_PAUSE_MS = 1_000;
+
+/** A topology that is to be declared, and who waits for it. */
+interface Asked {
+  readonly topology: Topology;
+  readonly resolve: (problems: readonly MessagingError[]) => void;
+  readonly reject: (error: unknown) => void;
+}
 
 /** Declares topologies, and what was to be created once more when it is gone. */
 export class Restoring {
   readonly #cluster: Cluster;
   readonly #settings: Settings;
   readonly #notice: (error: MessagingError) => void;
-  /** What may be made again; once each. */
-  readonly #topologies = new Map<string, Topology>();
-  /** The names of all topics in them. */
+  /** What was to be created and had no problem: it may be made again. */
+  readonly #created = new DeclaredTopology();
+  /** The names of the topics of that. */
   readonly #topics = new Set<string>();
+  /** The topics of everything that had no problem, by their names in metrics. */
+  readonly #planned = new Map<string, PlannedTopic>();
+  #asked: Asked[] = [];
+  #isDeclaring = false;
   #running: Promise<void> | undefined;
   #lastEnd = Number.NEGATIVE_INFINITY;
 
@@ -26,17 +39,59 @@ export class Restoring {
     this.#notice = notice;
   }
 
-  /** See `Adapter.declare`. */
-  async declare(topology: Topology): Promise<readonly MessagingError[]> {
-    const problems = await establish(this.#cluster, topology, this.#settings, {
-      made: () => {},
-      notice: this.#notice,
-    });
-    if (topology.mode === "create") {
-      this.#topologies.set(JSON.stringify(topology), topology);
-      for (const { name } of planOf(topology, this.#settings).topics) this.#topics.add(name);
+  /**
+   * See `Adapter.declare`. What is asked for while the cluster is being asked is declared together, once each, and everybody
+   * is told of their own problems.
+   */
+  declare(topology: Topology): Promise<readonly MessagingError[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly MessagingError[]>();
+    this.#asked.push({ topology, resolve, reject });
+    if (!this.#isDeclaring) void this.#declareAll();
+    return promise;
+  }
+
+  async #declareAll(): Promise<void> {
+    this.#isDeclaring = true;
+    // Many may come at once.
+    await Promise.resolve();
+    for (let first = this.#asked[0]; first !== undefined; first = this.#asked[0]) {
+      const { mode } = first.topology;
+      const batch = this.#asked.filter(({ topology }) => topology.mode === mode);
+      this.#asked = this.#asked.filter(({ topology }) => topology.mode !== mode);
+      await this.#declareSome(mode, batch).catch((error: unknown) => {
+        for (const { reject } of batch) reject(error);
+      });
     }
-    return problems;
+    this.#isDeclaring = false;
+  }
+
+  async #declareSome(mode: Topology["mode"], batch: readonly Asked[]): Promise<void> {
+    const all = new DeclaredTopology();
+    for (const { topology } of batch) all.add(topology);
+    const united: Topology = { ...all.topology, mode };
+    const events = { made: () => {}, notice: this.#notice };
+    const problems = await establish(this.#cluster, united, this.#settings, events, this.#planned);
+    const byTopic = new Map<string, MessagingError[]>();
+    for (const { topics: of, error } of problems) {
+      for (const topic of of) byTopic.set(topic, [...(byTopic.get(topic) ?? []), error]);
+    }
+    for (const { topology, resolve } of batch) {
+      const plan = planOf(topology, this.#settings);
+      const names = [...plan.topics.map(({ name }) => name), ...plan.problems.flatMap(({ topics: of }) => of)];
+      const own = new Set(names.flatMap((name) => byTopic.get(name) ?? []));
+      if (own.size === 0) this.#learn(topology, plan.topics);
+      resolve([...own]);
+    }
+  }
+
+  #learn(topology: Topology, planned: readonly PlannedTopic[]): void {
+    const { mode } = topology;
+    if (mode === "none") return;
+    if (mode === "create") this.#created.add(topology);
+    for (const topic of planned) {
+      this.#planned.set(collisionName(topic.name), topic);
+      if (mode === "create") this.#topics.add(topic.name);
+    }
   }
 
   /** Makes a topic again that is gone, if it was declared so. Resolves with whether it stands. Never rejects. */
@@ -60,14 +115,13 @@ export class Restoring {
   }
 
   async #restoreAll(): Promise<void> {
+    if (this.#created.isEmpty) return;
     try {
-      for (const topology of this.#topologies.values()) {
-        const problems = await establish(this.#cluster, topology, this.#settings, {
-          made: (topics) => this.#notice(madeAgain(topics)),
-          notice: this.#notice,
-        });
-        for (const problem of problems) this.#notice(problem);
-      }
+      const problems = await establish(this.#cluster, this.#created.topology, this.#settings, {
+        made: (made) => this.#notice(madeAgain(made)),
+        notice: this.#notice,
+      });
+      for (const { error } of problems) this.#notice(error);
     } catch (error) {
       if (isMessagingError(error) && error.code !== "closed") this.#notice(error);
     }

@@ -48,11 +48,11 @@ describe("a plan", () => {
   test("refuses names that Kafka takes for one, and leaves the others", () => {
     const { topics, problems } = planOf(topology({ queues: [queue("a.b"), queue("a_b"), queue("c")] }), SETTINGS);
     expect(problems).toHaveLength(1);
-    expect(problems[0]).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
+    expect(problems[0]?.error).toMatchObject({ code: "conflict", message: expect.stringContaining('queue "a_b"') });
     expect(topics.map(({ name }) => name)).toEqual(["c.queue", "c.dlq", "c.queue.quarantine", "c.queue.delays"]);
     const events = { address: { kind: "topic", name: "orders_dlq" }, ordered: false } as const;
     const derived = planOf(topology({ queues: [queue("orders")], topics: [events] }), SETTINGS);
-    expect(derived.problems.map(({ message }) => message)).toEqual([
+    expect(derived.problems.map(({ error }) => error.message)).toEqual([
       expect.stringContaining('dead letters of queue "orders"'),
     ]);
   });

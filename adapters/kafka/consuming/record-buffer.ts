@@ -33,7 +33,9 @@ export class RecordBuffer {
   push(records: readonly LogRecord[]): void {
     if (records.length === 0) return;
     let bytes = records.length * RECORD_BYTES;
-    for (const { key, value } of records) bytes += (key?.length ?? 0) + (value?.length ?? 0);
+    for (const { key, value, written } of records) {
+      bytes += (key?.length ?? 0) + (value?.length ?? 0) + (written?.size ?? 0);
+    }
     this.#pieces.push({ records, bytesPerRecord: bytes / records.length });
     this.#size += records.length;
     this.#bytes += bytes;

@@ -18,6 +18,8 @@ interface Waiting {
   readonly held: HeldRecord;
   /** Undefined for what somebody else wrote. */
   readonly delay: Delay | undefined;
+  /** That of the destination which it says, until there turns out to be none. */
+  partition: number | undefined;
   /** When it leaves its level, as time of day. */
   readonly leavesAt: number;
   failures: number;
@@ -134,6 +136,7 @@ export class DelayForwarder {
       const waiting: Waiting = {
         held,
         delay,
+        partition: delay?.partition,
         leavesAt: delay === undefined ? 0 : leavesAt({ ...delay, level: partition, receivedAt }),
         failures: 0,
         notBefore: 0,
@@ -174,9 +177,9 @@ export class DelayForwarder {
     }
     due.sort((one, other) => one.leavesAt - other.leavesAt || one.held.record.offset - other.held.record.offset);
     const { topic, delays } = this.#of;
-    this.#send(topic, due, ({ held, delay }) => undelayedRecord(held.record, delay?.partition));
-    this.#send(delays, further, ({ held, delay }) => {
-      const record = undelayedRecord(held.record, delay?.partition);
+    this.#send(topic, due, ({ held, partition }) => undelayedRecord(held.record, partition));
+    this.#send(delays, further, ({ held, delay, partition }) => {
+      const record = undelayedRecord(held.record, partition);
       return delayedRecord(record, delay?.dueAt ?? now, now);
     });
   }
@@ -204,6 +207,8 @@ export class DelayForwarder {
       this.#finish(held, "release");
       return;
     }
+    // Its own partition may never have been there; it must not hold up those behind it for that.
+    if (result.status === "rejected" && isMessagingError(result.error, "not-found")) waiting.partition = undefined;
     const { clock, random } = this.#host;
     const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;
     waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, times, random);

@@ -1,5 +1,4 @@
 import type { TopicPartition } from "../port.ts";
-import { keyOf } from "./partitions.ts";
 import type { Assignment, Subscription, TopicView } from "./protocol.ts";
 
 /** A member as the leader sees it. */
@@ -18,6 +17,17 @@ interface Share {
   awaited: number;
 }
 
+/** A member among the readers of a topic. */
+interface Place {
+  readonly share: Share;
+  /** What it has of the topic, what it goes on with first. */
+  readonly kept: readonly number[];
+  /** How many moves it spares to give it one more than others. */
+  readonly spared: number;
+  /** How many more it may have. */
+  room: number;
+}
+
 /** A partition in the hands of a member; of nobody whom it could stay with, if members contradict each other. */
 interface Claim {
   readonly by: Share | undefined;
@@ -28,7 +38,8 @@ interface Claim {
 /**
  * Who gets what, for each member: every topic spread to within one partition over those who read it, and all together
  * likewise where all read the same. Whoever has a partition keeps it unless it has too many; what it has too many goes to
- * nobody for now, so that it can be given up first. What nobody has is given out at once.
+ * nobody for now, so that it can be given up first. What nobody has is given out at once. Each is told of the topics that it
+ * reads. Takes little more time than it takes to write down who is in the group, what they read and the partitions.
  */
 export function assign(claimants: readonly Claimant[], topics: readonly TopicView[]): ReadonlyMap<string, Assignment> {
   const shares = claimants
@@ -36,53 +47,73 @@ export function assign(claimants: readonly Claimant[], topics: readonly TopicVie
     .sort((one, other) => (one.claimant.memberId < other.claimant.memberId ? -1 : 1));
   const problems = new Set(topics.filter(({ problem }) => problem !== "").map(({ topic }) => topic));
   const claims = settleClaims(shares, problems);
-  for (const view of [...topics].sort((one, other) => (one.topic < other.topic ? -1 : 1))) {
-    const readers = shares.filter(({ claimant }) => claimant.topics.includes(view.topic));
-    if (readers.length > 0) spread(view, readers, claims);
+  const readersOf = new Map<string, Share[]>();
+  for (const share of shares) {
+    for (const topic of new Set(share.claimant.topics)) listIn(readersOf, topic).push(share);
   }
+  for (const view of [...topics].sort((one, other) => (one.topic < other.topic ? -1 : 1))) {
+    const readers = readersOf.get(view.topic);
+    if (readers !== undefined) spread(view, readers, claims.get(view.topic));
+  }
+  const views = new Map(topics.map((view) => [view.topic, view]));
   return new Map(
-    shares.map(({ claimant, assigned, taken, awaited }) => [claimant.memberId, { assigned, taken, awaited, topics }]),
+    shares.map(({ claimant, assigned, taken, awaited }) => {
+      const told = [...new Set(claimant.topics)].flatMap((topic) => views.get(topic) ?? []);
+      return [claimant.memberId, { assigned, taken, awaited, topics: told }];
+    }),
   );
 }
 
+/** The list under a key, which is made where there is none. */
+function listIn<Key, Item>(lists: Map<Key, Item[]>, key: Key): Item[] {
+  const list = lists.get(key) ?? [];
+  if (list.length === 0) lists.set(key, list);
+  return list;
+}
+
+/** Claims on the partitions of one topic. */
+type Claims = ReadonlyMap<number, Claim>;
+
 /** The one claim on each partition that holds. Two of one generation contradict each other: then neither does. */
-function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claim> {
-  const settled = new Map<string, Claim>();
+function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claims> {
+  const settled = new Map<string, Map<number, Claim>>();
   for (const by of shares) {
     const { generation, held, leaving } = by.claimant;
-    for (const partition of [...held, ...leaving]) {
-      const key = keyOf(partition);
-      const rival = settled.get(key);
+    const claimed = [...held, ...leaving];
+    for (let index = 0; index < claimed.length; index++) {
+      const partition = claimed[index] as TopicPartition;
+      const claims = settled.get(partition.topic) ?? new Map<number, Claim>();
+      if (claims.size === 0) settled.set(partition.topic, claims);
+      const rival = claims.get(partition.partition);
       if (problems.has(partition.topic) || (rival !== undefined && rival.generation > generation)) {
         by.taken.push(partition);
         continue;
       }
-      const claim = { by, generation, leaving: leaving.includes(partition) };
+      const claim = { by, generation, leaving: index >= held.length };
       rival?.by?.taken.push(partition);
       const contradiction = rival?.generation === generation;
       if (contradiction) by.taken.push(partition);
-      settled.set(key, contradiction ? { ...claim, by: undefined } : claim);
+      claims.set(partition.partition, contradiction ? { ...claim, by: undefined } : claim);
     }
   }
   return settled;
 }
 
-function spread({ topic, partitions }: TopicView, readers: readonly Share[], claims: ReadonlyMap<string, Claim>): void {
+function spread({ topic, partitions }: TopicView, readers: readonly Share[], claims: Claims | undefined): void {
   const free: number[] = [];
   const staying = new Map<Share | undefined, number[]>();
   const leaving = new Map<Share | undefined, number[]>();
   for (let partition = 0; partition < partitions; partition++) {
-    const claim = claims.get(keyOf({ topic, partition }));
+    const claim = claims?.get(partition);
     if (claim === undefined) {
       free.push(partition);
       continue;
     }
-    const list = claim.leaving ? leaving : staying;
-    list.set(claim.by, [...(list.get(claim.by) ?? []), partition]);
+    listIn(claim.leaving ? leaving : staying, claim.by).push(partition);
   }
 
   const least = Math.floor(partitions / readers.length);
-  const ranked = readers.map((share) => {
+  const ranked = readers.map((share): Place => {
     const goesOn = staying.get(share) ?? [];
     const kept = [...goesOn, ...(leaving.get(share) ?? [])];
     const spared = goesOn.length > least ? 2 : kept.length > least ? 1 : 0;
@@ -102,11 +133,24 @@ function spread({ topic, partitions }: TopicView, readers: readonly Share[], cla
     place.room = Math.max(quota - place.kept.length, 0);
     for (const partition of place.kept.slice(0, quota)) place.share.assigned.push({ topic, partition });
   }
-  for (const partition of free) {
-    const neediest = ranked.reduce((one, other) => (other.room > one.room ? other : one));
-    if (neediest.room === 0) break;
-    neediest.room--;
-    neediest.share.assigned.push({ topic, partition });
+  // Always to whoever has the most room left; of those to the first.
+  const takers = byRoom(ranked);
+  for (const [index, partition] of free.slice(0, takers.length).entries()) {
+    const taker = takers[index] as Place;
+    taker.room--;
+    taker.share.assigned.push({ topic, partition });
   }
   for (const { share, room } of ranked) share.awaited += room;
+}
+
+/** Each as often as it has room: first those with the most, then they with one less and those who have so much, and so on. */
+function byRoom(ranked: readonly Place[]): readonly Place[] {
+  const levels: Place[][] = [];
+  for (const place of ranked) {
+    for (let level = 0; level < place.room; level++) {
+      levels[level] ??= [];
+      levels[level]?.push(place);
+    }
+  }
+  return levels.reverse().flat();
 }

@@ -188,7 +188,8 @@ class Member implements GroupMember {
     if (term !== session.term) return "again";
     if (joined.error === "MEMBER_ID_REQUIRED") {
       session.invited(joined.memberId);
-      return invited ? "again" : await this.#join();
+      // Who is not told a name, or told another one, may ask on for ever.
+      return invited || joined.memberId === "" ? "again" : await this.#join();
     }
     if (joined.error !== undefined) return this.#refused(joined.error);
     session.joined(joined.memberId, joined.generation, joinAsked);
@@ -208,7 +209,7 @@ class Member implements GroupMember {
     if (term !== session.term) return "again";
     let assignment: Assignment;
     try {
-      assignment = decodeAssignment(synced.assignment);
+      assignment = decodeAssignment(synced.assignment, this.#options.topics);
     } catch (error) {
       return this.#leave(unreadableAssignment(this.#options.group, error));
     }

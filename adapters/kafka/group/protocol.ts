@@ -1,4 +1,5 @@
 import type { TopicPartition } from "../port.ts";
+import { keyOf } from "./partitions.ts";
 import { Reader, Writer } from "./wire.ts";
 
 /** The name that members agree on; a group with members of another is not joined. */
@@ -72,12 +73,16 @@ export function encodeAssignment({ assigned, taken, awaited, topics }: Assignmen
   return new Writer().int16(ENVELOPE).partitions(assigned).bytes(content.end()).end();
 }
 
-/** A member that the leader left out gets nothing at all. */
-export function decodeAssignment(assignment: Buffer): Assignment {
+/**
+ * What a member is told that reads these topics; one that the leader left out gets nothing at all. Throws a `RangeError` for
+ * bytes of another protocol, and for partitions that cannot be meant: of other topics, negative, or the same twice.
+ */
+export function decodeAssignment(assignment: Buffer, readTopics: readonly string[]): Assignment {
   if (assignment.length === 0) return { assigned: [], taken: [], awaited: 0, topics: [] };
   const reader = new Reader(assignment);
   reader.int16();
   const assigned = reader.partitions();
+  checkAssigned(assigned, new Set(readTopics));
   const content = new Reader(reader.bytes());
   content.int16();
   const taken = content.partitions();
@@ -88,4 +93,11 @@ export function decodeAssignment(assignment: Buffer): Assignment {
     problem: content.string(),
   }));
   return { assigned, taken, awaited, topics };
+}
+
+function checkAssigned(assigned: readonly TopicPartition[], topics: ReadonlySet<string>): void {
+  const keys = new Set(assigned.map(keyOf));
+  if (keys.size < assigned.length) throw new RangeError("a partition is assigned twice");
+  const odd = assigned.find(({ topic, partition }) => partition < 0 || !topics.has(topic));
+  if (odd !== undefined) throw new RangeError(`partition ${odd.partition} of "${odd.topic}" is none that is read`);
 }

@@ -5,6 +5,9 @@ import type { TopicView } from "./protocol.ts";
 /** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
 const GONE_AFTER_MS = 10_000;
 
+/** Members may say anything: of all topics together that are missing, no more partitions are believed in. */
+const MOST_BELIEVED = 200_000;
+
 /** Asks the cluster about topics. */
 export type AskTopics = (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
 
@@ -34,10 +37,17 @@ export class TopicDirectory {
   /** Asks the cluster. Rejects if it does not answer. */
   async look(topics: readonly string[]): Promise<readonly TopicView[]> {
     const answers = new Map((await this.#ask(topics)).map((topic) => [topic.topic, topic]));
-    return topics.map((topic) => this.#view(topic, answers.get(topic)));
+    let believable = MOST_BELIEVED;
+    return topics.map((topic) => {
+      const answer = answers.get(topic);
+      const view = this.#view(topic, answer, believable);
+      if (answer?.partitions.length !== view.partitions) believable -= view.partitions;
+      return view;
+    });
   }
 
-  #view(topic: string, answer: TopicMetadata | undefined): TopicView {
+  /** `most`: how many partitions are believed in that the cluster does not know. */
+  #view(topic: string, answer: TopicMetadata | undefined, most: number): TopicView {
     const partitions = answer?.partitions.length ?? 0;
     if (partitions > 0) {
       this.#missingSince.delete(topic);
@@ -47,7 +57,7 @@ export class TopicDirectory {
     const since = this.#missingSince.get(topic) ?? this.#clock.monotonic();
     this.#missingSince.set(topic, since);
     const known = this.#known.get(topic);
-    if (known !== undefined && this.#clock.monotonic() - since < GONE_AFTER_MS) {
+    if (known !== undefined && known <= most && this.#clock.monotonic() - since < GONE_AFTER_MS) {
       return { topic, partitions: known, problem: "" };
     }
     this.#known.delete(topic);

@@ -38,17 +38,18 @@ export class TopicWatch {
   }
 
   /** Who gets what. Rejects if the cluster does not tell about the topics. */
-  async divide({ members }: JoinOutcome): Promise<SyncRequest["assignments"]> {
+  async divide({ members, memberId: own }: JoinOutcome): Promise<SyncRequest["assignments"]> {
     const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
     for (const { held, leaving } of claimants) {
       for (const { topic, partition } of [...held, ...leaving]) this.#directory.learn(topic, partition + 1);
     }
     const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
     const views = await this.#look([...topics].sort());
-    return [...assign(claimants, views)].map(([memberId, assignment]) => ({
-      memberId,
-      assignment: encodeAssignment(assignment),
-    }));
+    return [...assign(claimants, views)].map(([memberId, assignment]) => {
+      // Whoever watches the topics has to know them all.
+      const told = memberId === own ? { ...assignment, topics: views } : assignment;
+      return { memberId, assignment: encodeAssignment(told) };
+    });
   }
 
   /** A generation has begun. Its leader looks from time to time. */

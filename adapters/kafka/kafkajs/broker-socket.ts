@@ -3,13 +3,14 @@ import type { ConnectionOptions } from "node:tls";
 import type { SASLOptions } from "kafkajs";
 import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/connection.js";
 import createSocketFactory from "kafkajs/src/network/socketFactory.js";
-import Decoder from "kafkajs/src/protocol/decoder.js";
 import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
+import { AnswerReader } from "./answer-reader.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
-import { type Address, brokenError, connectError, loginError, placeOf } from "./errors.ts";
+import { type Address, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { skipTags, writeTags } from "./flexible.ts";
+import { guard } from "./guarded-connection.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
@@ -22,7 +23,6 @@ export interface SocketSettings {
   readonly requestTimeoutMs: number;
 }
 
-const SASL_AUTHENTICATE = 36;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
@@ -115,8 +115,10 @@ export class BrokerSocket {
     if (error !== undefined) throw unspoken(apiVersions(), address, {});
     for (const needed of NEEDED) if (!speaks(versions, needed)) throw unspoken(needed, address, versions);
     connection.setVersions(versions);
-    connection.setSupportAuthenticationProtocol(versions[SASL_AUTHENTICATE] !== undefined);
     if (sasl !== undefined) {
+      // Without it a login has no frames.
+      if (!speaks(versions, SASL_AUTHENTICATE)) throw unspoken(SASL_AUTHENTICATE, address, versions);
+      connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
         throw loginError(error, address, sasl);
       });
@@ -156,6 +158,10 @@ export class BrokerSocket {
     // Its timer is for requests that wait their turn. None does, as there is no limit to those in flight and the broker
     // does the throttling; and with a negative time it makes Node print a warning.
     connection.requestQueue.scheduleCheckPendingRequests = () => undefined;
+    guard(connection, {
+      isOpen: () => this.#isOpen,
+      garbled: (cause) => this.#end(garbledError(address, cause)),
+    });
     return connection;
   }
 
@@ -182,7 +188,7 @@ export class BrokerSocket {
     });
     const read = answer.then(
       (payload) => {
-        const from = new Decoder(payload);
+        const from = new AnswerReader(payload);
         if (flexible) skipTags(from);
         return exchange.read(from);
       },
@@ -191,7 +197,7 @@ export class BrokerSocket {
     return this.#unlessEnded(read)
       .catch((error: unknown) => {
         // An answer that cannot be read leaves nothing to go on with.
-        this.#end(error instanceof MessagingError ? error : brokenError(address, error));
+        this.#end(error instanceof MessagingError ? error : garbledError(address, error));
         throw this.#ended ?? error;
       })
       .finally(() => clearTimeout(timer));
@@ -239,6 +245,8 @@ type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;
  * another log.
  */
 const NEEDED: readonly Spoken[] = [metadata([]), fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] })];
+
+const SASL_AUTHENTICATE: Spoken = { name: "SaslAuthenticate", key: 36, version: 0 };
 
 function speaks(versions: ApiVersions, { key, version }: Spoken): boolean {
   const spoken = versions[key];

@@ -22,6 +22,8 @@ import { errorName } from "./protocol-error.ts";
 const TOPIC = 2;
 /** In requests by name. */
 const NO_ID = Buffer.alloc(16).toString("base64url");
+/** No cluster has as many partitions; whoever counts up to it goes on. */
+const HIGHEST_PARTITION = 1_000_000;
 /** The number of a right. */
 const DESCRIBE = 8;
 
@@ -93,6 +95,7 @@ function readTopic(from: Parameters<Exchange<unknown>["read"]>[0]): TopicMetadat
     nodes(); // those in sync
     nodes(); // those off line
     skipTags(from);
+    if (led.partition < 0 || led.partition > HIGHEST_PARTITION) throw new RangeError(`no partition ${led.partition}`);
     return { ...led, replicas };
   });
   from.readInt32(); // what this user may do to it

@@ -53,6 +53,15 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
   );
 }
 
+/** What came is not what Kafka says: something else listens there, or speaks TLS where none is spoken. */
+export function garbledError(address: Address, reason: unknown): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `${placeOf(address)} answered what is no Kafka (${reasonOf(reason)}); check host, port and TLS, and what listens there; what was asked may have been done`,
+    { cause: reason },
+  );
+}
+
 /** The code of an error of the network, or its first words. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };

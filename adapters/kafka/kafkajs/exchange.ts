@@ -1,6 +1,6 @@
-import type Decoder from "kafkajs/src/protocol/decoder.js";
 import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type { TopicPartition } from "../port.ts";
+import type { AnswerReader } from "./answer-reader.ts";
 
 /**
  * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
@@ -28,7 +28,7 @@ export interface Exchange<Answer> {
   readonly size?: number;
   /** Throws before anything is sent if a value cannot be written. */
   write(to: Encoder): void;
-  read(from: Decoder): Answer;
+  read(from: AnswerReader): Answer;
 }
 
 /** Writes partitions by their topics, as most requests have them. Each may be there once, or answers could not be told apart. */
@@ -52,7 +52,10 @@ export function writeByTopic<Item extends TopicPartition>(
 }
 
 /** Reads what {@link writeByTopic} writes, and answers alike. They come in any order. */
-export function readByTopic<Item>(from: Decoder, read: (topic: string, partition: number) => Item): readonly Item[] {
+export function readByTopic<Item>(
+  from: AnswerReader,
+  read: (topic: string, partition: number) => Item,
+): readonly Item[] {
   return from
     .readArray(() => {
       const topic = readText(from);
@@ -84,21 +87,21 @@ export function writeInteger(to: Encoder, value: number): void {
 }
 
 /** Reads an offset or a time. */
-export function readInteger(from: Decoder): number {
+export function readInteger(from: AnswerReader): number {
   const value = Number(from.readInt64());
   if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is beyond the integers that a number holds`);
   return value;
 }
 
-export function readText(from: Decoder): string {
+export function readText(from: AnswerReader): string {
   return from.readString() ?? "";
 }
 
-export function readBuffer(from: Decoder): Buffer {
+export function readBuffer(from: AnswerReader): Buffer {
   return from.readBytes() ?? Buffer.alloc(0);
 }
 
 /** The time that the server has slowed the client down for; it does so itself, by answering later. */
-export function skipThrottleTime(from: Decoder): void {
+export function skipThrottleTime(from: AnswerReader): void {
   from.readInt32();
 }

@@ -1,6 +1,6 @@
-import type Decoder from "kafkajs/src/protocol/decoder.js";
 import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type { TopicId } from "../port.ts";
+import type { AnswerReader } from "./answer-reader.ts";
 
 /*
  * What the flexible versions of requests are written in: lengths as varints of one more than they are (0 stands for
@@ -48,36 +48,33 @@ export function writeCompactByTopic<Item extends { readonly partition: number }>
 }
 
 /** Passes over fields with tags. */
-export function skipTags(from: Decoder): void {
+export function skipTags(from: AnswerReader): void {
   for (let left = readVarint(from); left > 0; left--) {
     readVarint(from);
-    take(from, readVarint(from));
+    from.take(readVarint(from));
   }
 }
 
-export function readCompactText(from: Decoder): string {
+export function readCompactText(from: AnswerReader): string {
   return readCompactBytes(from).toString("utf8");
 }
 
 /** Nothing where it is null. Shares the memory of the answer. */
-export function readCompactBytes(from: Decoder): Buffer {
-  return take(from, Math.max(readVarint(from) - 1, 0));
+export function readCompactBytes(from: AnswerReader): Buffer {
+  return from.take(Math.max(readVarint(from) - 1, 0));
 }
 
 /** Nothing where it is null. */
-export function readCompactArray<Item>(from: Decoder, read: () => Item): Item[] {
-  const length = Math.max(readVarint(from) - 1, 0);
-  // No item is shorter than a byte, so that a wrong length costs no memory.
-  if (length > from.buffer.length - from.offset) throw new RangeError("an array is longer than its message");
-  return Array.from({ length }, read);
+export function readCompactArray<Item>(from: AnswerReader, read: () => Item): Item[] {
+  return from.readItems(Math.max(readVarint(from) - 1, 0), read);
 }
 
-export function readTopicId(from: Decoder): TopicId {
-  const id = take(from, UUID_BYTES).toString("base64url");
+export function readTopicId(from: AnswerReader): TopicId {
+  const id = from.take(UUID_BYTES).toString("base64url");
   return id === ZERO_ID ? "" : id;
 }
 
-function readVarint(from: Decoder): number {
+function readVarint(from: AnswerReader): number {
   let value = 0;
   for (let index = 0; index < MOST_VARINT_BYTES; index++) {
     const byte = from.readInt8() & 0xff;
@@ -85,12 +82,4 @@ function readVarint(from: Decoder): number {
     if (byte < 0x80) return value;
   }
   throw new RangeError("a length is longer than 32 bits");
-}
-
-function take(from: Decoder, length: number): Buffer {
-  const end = from.offset + length;
-  if (end > from.buffer.length) throw new RangeError("a length is beyond the end of its message");
-  const taken = from.buffer.subarray(from.offset, end);
-  from.offset = end;
-  return taken;
 }

@@ -1,6 +1,6 @@
-import type Decoder from "kafkajs/src/protocol/decoder.js";
 import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type { ErrorName, GroupDescription, GroupOffsets, ListedGroup, TopicPartition } from "../port.ts";
+import type { AnswerReader } from "./answer-reader.ts";
 import { type Exchange, readInteger, readText, skipThrottleTime } from "./exchange.ts";
 import {
   readCompactArray,
@@ -93,7 +93,7 @@ export function describeConsumerGroup(group: string): Exchange<GroupDescription>
   };
 }
 
-function skipAssignment(from: Decoder): void {
+function skipAssignment(from: AnswerReader): void {
   readCompactArray(from, () => {
     readTopicId(from);
     readCompactText(from); // its name
@@ -233,7 +233,7 @@ function writePartitionNumbers(to: Encoder, partitions: readonly TopicPartition[
   );
 }
 
-function readCompactByName<Item>(from: Decoder, read: (topic: string) => Item): readonly Item[] {
+function readCompactByName<Item>(from: AnswerReader, read: (topic: string) => Item): readonly Item[] {
   return readCompactArray(from, () => {
     const topic = readCompactText(from);
     const items = readCompactArray(from, () => read(topic));

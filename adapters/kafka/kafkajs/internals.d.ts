@@ -19,23 +19,6 @@ declare module "kafkajs/src/protocol/encoder.js" {
   }
 }
 
-declare module "kafkajs/src/protocol/decoder.js" {
-  export default class Decoder {
-    constructor(buffer: Buffer);
-    readonly buffer: Buffer;
-    /** Where it reads next. */
-    offset: number;
-    readInt8(): number;
-    readInt16(): number;
-    readInt32(): number;
-    readInt64(): bigint;
-    readBoolean(): boolean;
-    readString(): string | null;
-    readBytes(): Buffer | null;
-    readArray<Item>(read: (from: this) => Item): Item[];
-  }
-}
-
 declare module "kafkajs/src/protocol/error.js" {
   const errors: { readonly errorCodes: readonly { readonly type: string; readonly code: number }[] };
   export default errors;
@@ -114,11 +97,18 @@ declare module "kafkajs/src/network/connection.js" {
 
   export default class Connection {
     constructor(settings: ConnectionSettings);
-    readonly requestQueue: { scheduleCheckPendingRequests: () => void };
+    readonly requestQueue: {
+      scheduleCheckPendingRequests: () => void;
+      /** By the numbers of requests. */
+      readonly inflight: ReadonlyMap<number, unknown>;
+      fulfillRequest(answer: { correlationId: number; payload: Buffer; size: number }): void;
+    };
+    /** Takes what comes from the socket. */
+    processData: (chunk: Buffer) => void;
     connect(): Promise<boolean>;
     authenticate(): Promise<void>;
     setVersions(versions: ApiVersions): void;
     setSupportAuthenticationProtocol(supported: boolean): void;
-    send<Answer>(request: ProtocolRequest<Answer>): Promise<Answer>;
+    send: <Answer>(request: ProtocolRequest<Answer>) => Promise<Answer>;
   }
 }

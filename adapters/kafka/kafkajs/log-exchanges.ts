@@ -1,4 +1,3 @@
-import type Decoder from "kafkajs/src/protocol/decoder.js";
 import type {
   FetchedPartition,
   FetchRequest,
@@ -11,6 +10,7 @@ import type {
   TopicId,
   WantedOffset,
 } from "../port.ts";
+import type { AnswerReader } from "./answer-reader.ts";
 import {
   type Exchange,
   inOrder,
@@ -200,7 +200,7 @@ function namesOf(
 
 /** Reads what is said of partitions by the ids of their topics. */
 function readCompactByTopic<Item>(
-  from: Decoder,
+  from: AnswerReader,
   names: ReadonlyMap<TopicId, string>,
   read: (topic: string) => Item,
 ): readonly Item[] {

@@ -21,7 +21,7 @@ export interface LogRecord {
   /** Own values on an object without a prototype; of several with one name the last. */
   readonly headers: Readonly<Record<string, Buffer>>;
   /** The headers as they were written, where the record was read from a log: cheaper to go through than `headers`. */
-  readonly headerList?: HeaderList | undefined;
+  readonly written?: HeaderSource | undefined;
   /** Why its headers were not read, if they are over the limits; then there are none here. */
   readonly problem?: MessagingError | undefined;
   /** Set on what takes the place of records that cannot be read, from its offset on; it has no content of its own. */
@@ -37,6 +37,15 @@ export interface UnreadableRecords extends BatchExtent {
 export interface HeaderList {
   readonly names: readonly string[];
   readonly values: readonly Buffer[];
+}
+
+/** Headers that become objects only when somebody asks, each time anew. */
+export interface HeaderSource {
+  /** How many bytes they take. */
+  readonly size: number;
+  list(): HeaderList;
+  /** The value of the last header of a name; shares the memory of the record. */
+  last(name: Buffer): Buffer | undefined;
 }
 
 /** What stands in a fetched piece of a log. */

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, TopicPartition } from "../port.ts";
 import { AbortedTransactions } from "./aborted-transactions.ts";
@@ -18,23 +19,31 @@ export interface DecodeOptions extends TopicPartition {
 
 type CompressedBatch = BatchHeader & { readonly compression: Exclude<Compression, "none"> };
 
+/** How many bytes are read in one turn of the event loop: some ten milliseconds' work. */
+const BYTES_PER_TURN = 4 * 1024 * 1024;
+
 /**
  * Reads the record batches in a piece of a log, as a broker answers with: the first may begin before the offset asked
- * for, the last may be cut off. At once if none of them is compressed. Never throws or rejects: what cannot be read ends
+ * for, the last may be cut off. At once if none of them is compressed and they are small; what is long lets others have
+ * their turns in between. Never throws or rejects: what cannot be read ends
  * the reading and is in the result. Keys, values and headers share the memory of `bytes`.
  */
 export function decodeRecords(bytes: Buffer, options: DecodeOptions): DecodedRecords | Promise<DecodedRecords> {
   const decoding = new Decoding(bytes, options);
-  const compressed = decoding.advance();
-  return compressed === undefined ? decoding.result : inflateOn(decoding, compressed);
+  const wait = decoding.advance();
+  return wait === undefined ? decoding.result : goOn(decoding, wait);
 }
 
-async function inflateOn(decoding: Decoding, first: CompressedBatch): Promise<DecodedRecords> {
-  for (let batch: CompressedBatch | undefined = first; batch !== undefined; batch = decoding.advance()) {
-    await decoding.inflate(batch);
+async function goOn(decoding: Decoding, first: Wait): Promise<DecodedRecords> {
+  for (let wait: Wait | undefined = first; wait !== undefined; wait = decoding.advance()) {
+    if (wait === "turn") await nextTurn();
+    else await decoding.inflate(wait);
   }
   return decoding.result;
 }
+
+/** What reading on waits for: the next turn of the event loop, or a batch that has to be inflated. */
+type Wait = "turn" | CompressedBatch;
 
 class Decoding {
   readonly #bytes: Buffer;
@@ -46,6 +55,8 @@ class Decoding {
   #position = 0;
   #leastOffset = 0;
   #inflated = 0;
+  /** How many bytes may be gone through in this turn. */
+  #left = 0;
   #isOver = false;
   #unreadable: UnreadableBatch | undefined;
 
@@ -63,11 +74,19 @@ class Decoding {
     return { records, nextOffset, unreadable: this.#unreadable };
   }
 
-  /** Reads up to a batch that has to be inflated first; undefined when through. */
-  advance(): CompressedBatch | undefined {
+  /** Reads on, for no longer than a turn; undefined when through. */
+  advance(): Wait | undefined {
+    this.#left = BYTES_PER_TURN;
     while (!this.#isOver && !this.#reader.isFull) {
+      if (this.#left <= 0) return "turn";
+      const { begun } = this.#reader;
+      if (begun !== undefined) {
+        this.#readOn(begun);
+        continue;
+      }
       const batch = this.#next();
       if (batch === undefined) return undefined;
+      if (batch === "turn") return batch;
       if (batch.compression === undefined) {
         this.#stop(unknownCompression(batch), batch);
         return undefined;
@@ -77,26 +96,27 @@ class Decoding {
         if (this.#inflated >= this.#mostInflated) return undefined;
         return batch;
       }
-      this.#read(batch, this.#bytes, batch.start + AT.records, batch.end);
+      this.#begin(batch, this.#bytes, batch.start + AT.records, batch.end);
     }
     return undefined;
   }
 
-  /** Reads a batch that {@link advance} returned. */
+  /** Inflates and begins a batch that {@link advance} returned. */
   async inflate(batch: CompressedBatch): Promise<void> {
     try {
       const records = this.#bytes.subarray(batch.start + AT.records, batch.end);
       const inflated = await inflate(batch.compression, records, this.#mostInflated);
       this.#inflated += inflated.length;
-      this.#read(batch, inflated, 0, inflated.length);
+      this.#begin(batch, inflated, 0, inflated.length);
     } catch (error) {
       this.#stop(error, batch);
     }
   }
 
   /** The next batch that holds something for the reader; undefined if there is none. */
-  #next(): BatchHeader | undefined {
+  #next(): BatchHeader | "turn" | undefined {
     while (!this.#isOver) {
+      if (this.#left <= 0) return "turn";
       const batch = this.#nextHeader();
       if (batch === undefined) return undefined;
       this.#position = batch.end;
@@ -117,6 +137,8 @@ class Decoding {
         if (start === 0) throw cutOff(this.#bytes.length);
         return undefined;
       }
+      // For the checksum.
+      this.#left -= end - start;
       const batch = readBatchHeader(this.#bytes, start, end);
       if (batch.baseOffset < this.#leastOffset) {
         throw new MessagingError("invalid", "it is damaged: its offsets come before those of the batch before it");
@@ -134,14 +156,22 @@ class Decoding {
     return batch.isTransactional && !this.#aborted.isEmpty && this.#aborted.has(producerOf(this.#bytes, batch));
   }
 
-  #read(batch: BatchHeader, bytes: Buffer, start: number, end: number): void {
+  #begin(batch: BatchHeader, bytes: Buffer, start: number, end: number): void {
     try {
       if (batch.isControl) {
         this.#aborted.end(producerOf(this.#bytes, batch), firstKey(bytes, start, end));
         this.#reader.pass(batch.lastOffset);
       } else {
-        this.#reader.read(batch, bytes, start, end);
+        this.#reader.begin(batch, bytes, start, end);
       }
+    } catch (error) {
+      this.#stop(error, batch);
+    }
+  }
+
+  #readOn(batch: BatchHeader): void {
+    try {
+      this.#left -= this.#reader.readOn(this.#left);
     } catch (error) {
       this.#stop(error, batch);
     }

@@ -1,5 +1,7 @@
-import type { MessagingError } from "../../../core/errors.ts";
-import type { BatchExtent, HeaderList, LogRecord } from "./contract.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import type { BatchExtent, HeaderList, HeaderSource, LogRecord } from "./contract.ts";
+
+const NONE: HeaderList = Object.freeze({ names: [], values: [] });
 
 /** A record as it was read: its headers become an object only when somebody asks, which for most records nobody does. */
 export class ReadRecord implements LogRecord {
@@ -10,8 +12,10 @@ export class ReadRecord implements LogRecord {
   readonly appendTime: boolean;
   readonly key: Buffer | undefined;
   readonly value: Buffer | undefined;
-  readonly headerList: HeaderList;
-  readonly problem: MessagingError | undefined;
+  readonly written: HeaderSource | undefined;
+  /** What there is too much of for its headers to be read. */
+  readonly #excess: string | undefined;
+  #problem: MessagingError | undefined = undefined;
   #headers: Readonly<Record<string, Buffer>> | undefined = undefined;
 
   constructor(
@@ -22,8 +26,8 @@ export class ReadRecord implements LogRecord {
     appendTime: boolean,
     key: Buffer | undefined,
     value: Buffer | undefined,
-    headerList: HeaderList,
-    problem: MessagingError | undefined,
+    written: HeaderSource | undefined,
+    excess: string | undefined,
   ) {
     this.topic = topic;
     this.partition = partition;
@@ -32,15 +36,22 @@ export class ReadRecord implements LogRecord {
     this.appendTime = appendTime;
     this.key = key;
     this.value = value;
-    this.headerList = headerList;
-    this.problem = problem;
+    this.written = written;
+    this.#excess = excess;
+  }
+
+  get problem(): MessagingError | undefined {
+    if (this.#excess === undefined) return undefined;
+    const where = `the record at offset ${this.offset} of "${this.topic}", partition ${this.partition},`;
+    this.#problem ??= new MessagingError("too-large", `${where} has more than ${this.#excess}, which are not read`);
+    return this.#problem;
   }
 
   get headers(): Readonly<Record<string, Buffer>> {
     if (this.#headers === undefined) {
-      const { names, values } = this.headerList;
       const headers: Record<string, Buffer> = Object.create(null);
-      for (const [index, name] of names.entries()) headers[name] = values[index] as Buffer;
+      const { names, values } = this.written?.list() ?? NONE;
+      for (let index = 0; index < names.length; index++) headers[names[index] as string] = values[index] as Buffer;
       this.#headers = headers;
     }
     return this.#headers;

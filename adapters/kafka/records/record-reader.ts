@@ -1,13 +1,19 @@
-import { MessagingError } from "../../../core/errors.ts";
 import type { TopicPartition } from "../port.ts";
 import type { BatchHeader } from "./batch-header.ts";
 import { ByteReader, Malformed } from "./byte-reader.ts";
-import type { HeaderList, LogRecord } from "./contract.ts";
-import { type HeaderExcess, HeaderReader } from "./header-reader.ts";
+import type { LogRecord } from "./contract.ts";
 import type { DecodeLimits } from "./limits.ts";
 import { ReadRecord } from "./read-record.ts";
+import { HeaderNames, passHeaders, WrittenHeaders } from "./written-headers.ts";
 
-const NO_HEADERS: HeaderList = Object.freeze({ names: [], values: [] });
+/** A batch of which so many records were read. */
+interface Begun {
+  readonly batch: BatchHeader;
+  readonly reader: ByteReader;
+  index: number;
+  /** The offset of the record before. */
+  previous: number;
+}
 
 /** Reads the records of batches, from an offset on, until there are as many as wanted. */
 export class RecordReader {
@@ -15,7 +21,8 @@ export class RecordReader {
   readonly #of: TopicPartition;
   readonly #from: number;
   readonly #limits: DecodeLimits;
-  readonly #headers: HeaderReader;
+  readonly #names = new HeaderNames();
+  #begun: Begun | undefined;
   #nextOffset: number;
 
   constructor(of: TopicPartition, from: number, limits: DecodeLimits) {
@@ -23,11 +30,15 @@ export class RecordReader {
     this.#from = from;
     this.#nextOffset = from;
     this.#limits = limits;
-    this.#headers = new HeaderReader(limits.maxHeaders, limits.maxHeaderBytes);
   }
 
   get isFull(): boolean {
     return this.records.length >= this.#limits.maxRecords;
+  }
+
+  /** The batch that was begun and is not read to its end. */
+  get begun(): BatchHeader | undefined {
+    return this.#begun?.batch;
   }
 
   /** Where to read on: behind the last record read, or batch passed. */
@@ -46,16 +57,28 @@ export class RecordReader {
     this.#nextOffset = Math.max(this.#nextOffset, lastOffset + 1);
   }
 
-  /** Reads the records of a batch, in `bytes` from `start` to `end`. Throws {@link Malformed} behind the last good one. */
-  read(batch: BatchHeader, bytes: Buffer, start: number, end: number): void {
-    const reader = new ByteReader(bytes, start, end);
-    let previous = batch.baseOffset - 1;
-    for (let index = 0; index < batch.count; index++) {
-      if (this.isFull) return;
-      previous = this.#readRecord(reader, batch, previous);
+  /** Begins with a batch, whose records stand in `bytes` from `start` to `end`. */
+  begin(batch: BatchHeader, bytes: Buffer, start: number, end: number): void {
+    this.#begun = { batch, reader: new ByteReader(bytes, start, end), index: 0, previous: batch.baseOffset - 1 };
+  }
+
+  /**
+   * Reads on in the batch begun, over that many bytes or little more. Returns how many there were. Throws {@link Malformed}
+   * behind the last good record.
+   */
+  readOn(bytes: number): number {
+    const begun = this.#begun;
+    if (begun === undefined) return 0;
+    const { batch, reader } = begun;
+    const start = reader.at;
+    for (; begun.index < batch.count; begun.index++) {
+      if (this.isFull || reader.at - start >= bytes) return reader.at - start;
+      begun.previous = this.#readRecord(reader, batch, begun.previous);
     }
-    if (reader.at !== end) throw new Malformed("it holds more records than it says");
+    this.#begun = undefined;
+    if (reader.at !== reader.end) throw new Malformed("it holds more records than it says");
     this.pass(batch.lastOffset);
+    return reader.at - start;
   }
 
   #readRecord(reader: ByteReader, batch: BatchHeader, previous: number): number {
@@ -73,27 +96,30 @@ export class RecordReader {
     }
     const key = reader.sized();
     const value = reader.sized();
-    const headers = this.#headers.read(reader, end);
+    const count = reader.varint();
+    if (count < 0) throw new Malformed("a count of headers is negative");
+    const start = reader.at;
+    const excess = this.#excess(count, end - start);
+    if (excess === undefined) passHeaders(reader, count);
+    else reader.at = Math.max(start, end);
     if (reader.at !== end) throw new Malformed("a record is longer or shorter than it says");
-    const excess = typeof headers === "string" ? this.#excess(offset, headers) : undefined;
+    const hasHeaders = excess === undefined && count > 0;
+    const written = hasHeaders ? new WrittenHeaders(reader.bytes, start, end, count, this.#names) : undefined;
     const { topic, partition } = this.#of;
-    const list = typeof headers === "string" ? NO_HEADERS : headers;
     const { appendedAt } = batch;
     const at = appendedAt ?? timestamp;
-    const record = new ReadRecord(topic, partition, offset, at, appendedAt !== undefined, key, value, list, excess);
-    this.records.push(record);
+    this.records.push(
+      new ReadRecord(topic, partition, offset, at, appendedAt !== undefined, key, value, written, excess),
+    );
     this.#nextOffset = offset + 1;
     return offset;
   }
 
-  #excess(offset: number, excess: HeaderExcess): MessagingError {
-    const { topic, partition } = this.#of;
+  /** What there is too much of. */
+  #excess(count: number, bytes: number): string | undefined {
     const { maxHeaders, maxHeaderBytes } = this.#limits;
-    const most = excess === "count" ? `${maxHeaders} headers` : `${maxHeaderBytes} bytes of headers`;
-    return new MessagingError(
-      "too-large",
-      `the record at offset ${offset} of "${topic}", partition ${partition}, has more than ${most}, which are not read`,
-    );
+    if (count > maxHeaders) return `${maxHeaders} headers`;
+    return bytes > maxHeaderBytes ? `${maxHeaderBytes} bytes of headers` : undefined;
   }
 }
 

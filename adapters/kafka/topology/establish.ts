@@ -8,7 +8,7 @@ import type { Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
 import { INSPECTED, inspect } from "./inspect.ts";
-import { type Plan, type PlannedTopic, planOf } from "./plan.ts";
+import { type Plan, type PlannedTopic, type Problem, planOf } from "./plan.ts";
 import { begin, mend } from "./positions.ts";
 import { specificationOf } from "./specification.ts";
 
@@ -20,22 +20,26 @@ export interface EstablishEvents {
   notice(error: MessagingError): void;
 }
 
-/** Makes or verifies everything. Resolves with every problem found; rejects if it could not look. */
+/**
+ * Makes or verifies everything, beside other topics that are known by their `collisionName`. Resolves with every problem
+ * found; rejects if it could not look.
+ */
 export async function establish(
   cluster: Cluster,
   topology: Topology,
   settings: Settings,
   events: EstablishEvents,
-): Promise<readonly MessagingError[]> {
+  others?: ReadonlyMap<string, PlannedTopic>,
+): Promise<readonly Problem[]> {
   if (topology.mode === "none") return [];
-  const work = new Establishing(cluster, planOf(topology, settings), settings, events);
+  const work = new Establishing(cluster, planOf(topology, settings, others), settings, events);
   if (topology.mode === "create") await work.create();
   await work.verify();
   return work.problems;
 }
 
 class Establishing {
-  readonly problems: MessagingError[];
+  readonly problems: Problem[];
   readonly #cluster: Cluster;
   readonly #plan: Plan;
   readonly #settings: Settings;
@@ -84,23 +88,31 @@ class Establishing {
     const topics = this.#plan.topics.filter(({ name }) => !this.#failed.has(name));
     const older = topics.filter(({ name }) => !this.#made.has(name));
     const { topics: found } = await this.#cluster.metadata(older.map(({ name }) => name));
+    const byName = new Map(found.map((metadata) => [metadata.topic, metadata]));
     const standing = new Map<PlannedTopic, TopicMetadata>();
     for (const planned of topics) {
-      const metadata = this.#made.get(planned.name) ?? found.find(({ topic }) => topic === planned.name);
+      const metadata = this.#made.get(planned.name) ?? byName.get(planned.name);
       const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
       if (metadata !== undefined && error === undefined && metadata.id === "")
         this.#fail(planned.name, withoutId(planned.name));
       else if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
       else this.#fail(planned.name, operationError(String(error), `look at ${describe(planned)}`, "try again"));
     }
-    const names = [...standing.keys()].map(({ name }) => name);
-    if (names.length === 0) return;
+    const all = [...standing];
+    for (let from = 0; from < all.length; from += MOST_DESCRIBED) {
+      await this.#inspect(all.slice(from, from + MOST_DESCRIBED));
+    }
+  }
+
+  async #inspect(standing: readonly (readonly [PlannedTopic, TopicMetadata])[]): Promise<void> {
+    const names = standing.map(([{ name }]) => name);
     const configurations = await this.#cluster.configurations(names, INSPECTED);
     for (const [planned, metadata] of standing) {
       const configuration = configurations.get(planned.name);
       if (isMessagingError(configuration)) this.#fail(planned.name, configuration);
       else if (configuration !== undefined) {
-        this.problems.push(...inspect(planned, metadata, configuration, this.#settings));
+        const errors = inspect(planned, metadata, configuration, this.#settings);
+        this.problems.push(...errors.map((error) => ({ topics: [planned.name], error })));
       }
     }
   }
@@ -138,7 +150,7 @@ class Establishing {
 
   #fail(topic: string, problem: MessagingError): void {
     this.#failed.add(topic);
-    this.problems.push(problem);
+    this.problems.push({ topics: [topic], error: problem });
   }
 }
 
@@ -146,6 +158,7 @@ class Establishing {
 const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
 /** A server has to make them all before it answers. */
 const MOST_IN_A_REQUEST = 50;
+const MOST_DESCRIBED = 500;
 /** Requests of one connection wait for each other, and a position takes several. */
 const AT_ONCE = 8;
 

@@ -27,17 +27,27 @@ export interface PlannedTopic {
   readonly derived: boolean;
 }
 
+/** Something that is wrong, and the topics that it is about. */
+export interface Problem {
+  readonly topics: readonly string[];
+  readonly error: MessagingError;
+}
+
 /** Everything that must stand on the cluster, in Kafka's terms, and what of the topology cannot be. */
 export interface Plan {
   readonly topics: readonly PlannedTopic[];
   readonly subscriptions: readonly SubscriptionDeclaration[];
-  readonly problems: readonly MessagingError[];
+  readonly problems: readonly Problem[];
 }
 
 type PlanSettings = Pick<Settings, "partitions" | "partitionsGiven">;
 
-/** Works out what must stand; asks nobody. */
-export function planOf(topology: Topology, settings: PlanSettings): Plan {
+/** Works out what must stand beside other topics, which are given by their {@link collisionName}; asks nobody. */
+export function planOf(
+  topology: Topology,
+  settings: PlanSettings,
+  others: ReadonlyMap<string, PlannedTopic> = new Map(),
+): Plan {
   const topics = new Map<string, PlannedTopic>();
   const add = (topic: PlannedTopic): void => {
     if (!topics.has(topic.name)) topics.set(topic.name, topic);
@@ -53,7 +63,7 @@ export function planOf(topology: Topology, settings: PlanSettings): Plan {
     addEvents(address.topic);
     family(address, settings).forEach(add);
   }
-  const { kept, problems } = withoutCollisions([...topics.values()]);
+  const { kept, problems } = withoutCollisions([...topics.values()], others);
   return { topics: kept, subscriptions: topology.subscriptions, problems };
 }
 
@@ -91,22 +101,27 @@ function delays(of: DelayableAddress): PlannedTopic {
  * Kafka would make the first that comes and refuse the other. Where destinations collide, what is derived from them does
  * so too, and need not be told.
  */
-function withoutCollisions(topics: readonly PlannedTopic[]): { kept: PlannedTopic[]; problems: MessagingError[] } {
+function withoutCollisions(
+  topics: readonly PlannedTopic[],
+  others: ReadonlyMap<string, PlannedTopic>,
+): { kept: PlannedTopic[]; problems: Problem[] } {
   const kept: PlannedTopic[] = [];
-  const problems: MessagingError[] = [];
-  for (const same of Map.groupBy(topics, ({ name }) => collisionName(name)).values()) {
+  const problems: Problem[] = [];
+  for (const [collision, planned] of Map.groupBy(topics, ({ name }) => collisionName(name))) {
+    const other = others.get(collision);
+    const isNew = other === undefined || planned.some(({ name }) => name === other.name);
+    const same = isNew ? planned : [other, ...planned];
     const [first, second] = same;
     if (first === undefined || second === undefined) {
       kept.push(...same);
       continue;
     }
     if (same.every(({ exactly }) => exactly)) continue;
-    problems.push(
-      new MessagingError(
-        "conflict",
-        `${first.what} and ${second.what} cannot both be on Kafka: it takes "." for "_" in the names of metrics, so the topics "${first.name}" and "${second.name}" collide. Rename one of them`,
-      ),
+    const error = new MessagingError(
+      "conflict",
+      `${first.what} and ${second.what} cannot both be on Kafka: it takes "." for "_" in the names of metrics, so the topics "${first.name}" and "${second.name}" collide. Rename one of them`,
     );
+    problems.push({ topics: same.map(({ name }) => name), error });
   }
   return { kept, problems };
 }

@@ -340,3 +340,16 @@ test("closing does not wait forever for a send", async () => {
   expect(consumers[0]?.isClosed).toBe(true);
   expect(progress.acknowledged.size).toBe(0);
 });
+
+test("what says a partition that its destination does not have goes where its key belongs", async () => {
+  const { time, topics, forward, send, ids } = world();
+  forward();
+  topics.answer = (topic, { partition = 0 }) =>
+    topic === "orders" && partition > 7
+      ? { status: "rejected", error: new MessagingError("not-found", "fewer partitions") }
+      : { status: "confirmed" };
+  send("odd", 10, { partition: 4_000_000_000 });
+  send("even", 10, { partition: 7 });
+  await pass(time, HOUR);
+  expect(ids().sort()).toEqual(["even", "odd"]);
+});

@@ -160,3 +160,34 @@ test("a topic goes to those who read it, and what is held of one that is gone is
   expect([...keys(result, "a"), ...keys(result, "b")].sort()).toEqual(["orders/0", "orders/1", "other/0", "other/1"]);
   expect(result.get("a")?.taken).toEqual([part("gone/0")]);
 });
+
+/** A quadratic assignment of these would take longer than any test may. */
+const VERY_MANY = 200_000;
+const all = (topic: string): TopicPartition[] =>
+  Array.from({ length: VERY_MANY }, (_, partition) => ({ topic, partition }));
+
+test.each([
+  ["held by one", { held: all("a") }],
+  ["given up by one", { leaving: all("a") }],
+])("very many partitions, %s", (_, more) => {
+  const result = assign([claimant("m0", ["a"], more)], view({ a: VERY_MANY }));
+  expect(result.get("m0")?.assigned).toHaveLength(VERY_MANY);
+});
+
+test("very many partitions and members, and very many topics", () => {
+  const many = assign(members(0, 1_000, ["a"]), view({ a: VERY_MANY }));
+  expect(new Set([...many.values()].map(({ assigned }) => assigned.length))).toEqual(new Set([200]));
+  const topics = Array.from({ length: 50_000 }, (_, index) => `t${index}`);
+  const views = topics.map((topic) => ({ topic, partitions: 2, problem: "" }));
+  const each = assign(
+    topics.map((topic, index) => claimant(`m${index}`, [topic])),
+    views,
+  );
+  // Nobody is told of what others read.
+  expect(each.get("m7")).toMatchObject({ assigned: [part("t7/0"), part("t7/1")], topics: [{ topic: "t7" }] });
+});
+
+test("a topic that is named twice by a member is divided once", () => {
+  const result = assign([claimant("m0", ["a", "a"]), claimant("m1", ["a"])], view({ a: 2 }));
+  expect([...keys(result, "m0"), ...keys(result, "m1")].sort()).toEqual(["a/0", "a/1"]);
+});

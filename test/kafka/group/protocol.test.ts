@@ -36,7 +36,22 @@ test("what a member says of itself is read as it was written", () => {
 });
 
 test("what a member is told is read as it was written", () => {
-  expect(decodeAssignment(encodeAssignment(ASSIGNMENT))).toEqual(ASSIGNMENT);
+  expect(decodeAssignment(encodeAssignment(ASSIGNMENT), SUBSCRIPTION.topics)).toEqual(ASSIGNMENT);
+});
+
+test.each([
+  ["of another topic", [{ topic: "order.paid", partition: 0 }]],
+  ["with a negative number", [{ topic: "order.placed", partition: -1 }]],
+  [
+    "that are there twice",
+    [
+      { topic: "order.placed", partition: 0 },
+      { topic: "order.placed", partition: 0 },
+    ],
+  ],
+])("partitions %s are not taken", (_, assigned) => {
+  const bytes = encodeAssignment({ ...ASSIGNMENT, assigned });
+  expect(() => decodeAssignment(bytes, SUBSCRIPTION.topics)).toThrow(RangeError);
 });
 
 test("other clients read the topics and the assigned partitions", () => {
@@ -60,7 +75,7 @@ test("of a member that cannot be read nothing is known, wherever it breaks off",
 });
 
 test("a member that was left out is told nothing", () => {
-  expect(decodeAssignment(Buffer.alloc(0))).toEqual({ assigned: [], taken: [], awaited: 0, topics: [] });
+  expect(decodeAssignment(Buffer.alloc(0), [])).toEqual({ assigned: [], taken: [], awaited: 0, topics: [] });
 });
 
 test("what a later version adds at the end is passed over", () => {

@@ -10,15 +10,28 @@ export interface Asked {
   readonly body: Buffer;
 }
 
-/** What follows on a request: an answer, an end of the connection, or nothing ever. */
-export type Reply = ((to: Encoder) => unknown) | "close" | "nothing";
+/** What follows on a request: an answer, bytes instead of one, an end of the connection, or nothing ever. */
+export type Reply = ((to: Encoder) => unknown) | { readonly bytes: Uint8Array } | "close" | "nothing";
 
 export interface ScriptedBroker {
   readonly port: number;
   readonly asked: readonly Asked[];
 }
 
-export const API = { produce: 0, metadata: 3, saslHandshake: 17, apiVersions: 18, saslAuthenticate: 36 };
+export const API = {
+  produce: 0,
+  fetch: 1,
+  metadata: 3,
+  coordinator: 10,
+  joinGroup: 11,
+  heartbeat: 12,
+  leaveGroup: 13,
+  syncGroup: 14,
+  describeGroups: 15,
+  saslHandshake: 17,
+  apiVersions: 18,
+  saslAuthenticate: 36,
+};
 
 /** A script for a broker; what it says nothing about is answered as a broker would. */
 export type Script = (asked: Asked) => Reply | undefined;
@@ -53,6 +66,10 @@ export async function scriptedBroker(
     if (reply === "nothing") return;
     if (reply === "close") {
       socket.destroy();
+      return;
+    }
+    if ("bytes" in reply) {
+      socket.write(reply.bytes);
       return;
     }
     const to = new Encoder();

@@ -1,0 +1,88 @@
+import type Connection from "kafkajs/src/network/connection.js";
+import type { ProtocolRequest } from "kafkajs/src/network/connection.js";
+import { AnswerReader } from "./answer-reader.ts";
+import { Frames } from "./frames.ts";
+
+const MIB = 1024 * 1024;
+/** What a server says before it lets anybody in is short, and what is no Kafka's never is: text, read as a length. */
+const MOST_BEFORE_LOGIN_BYTES = MIB;
+/** Beyond the largest piece of a log that is asked for. */
+const MOST_BYTES = 256 * MIB;
+const SASL_HANDSHAKE = 17;
+const SASL_AUTHENTICATE = 36;
+/** 60 times what Kafka's own tools allow. More would keep a thread busy that the whole process shares. */
+const MOST_ITERATIONS = 1_000_000;
+const ITERATIONS = /(?:^|,)i=(\d+)/;
+
+/** What guarding a connection takes. */
+export interface GuardHost {
+  /** Whether the broker has let us in. */
+  isOpen(): boolean;
+  /** What came is no Kafka's, and why not: the socket is of no more use. */
+  garbled(cause: unknown): void;
+}
+
+/**
+ * Has a connection of kafkajs see nothing but whole answers to what was asked, of lengths that can be, and in a login none
+ * that cannot be read: what it throws at others would end the process, or never end.
+ */
+export function guard(connection: Connection, host: GuardHost): void {
+  const frames = new Frames();
+  const { requestQueue } = connection;
+  const mostBytes = (): number => (host.isOpen() ? MOST_BYTES : MOST_BEFORE_LOGIN_BYTES);
+  connection.processData = (chunk) => {
+    try {
+      for (const frame of frames.take(chunk, mostBytes)) {
+        const correlationId = frame.readInt32BE(0);
+        if (!requestQueue.inflight.has(correlationId)) throw new RangeError("an answer that nobody asked for");
+        requestQueue.fulfillRequest({ correlationId, payload: frame.subarray(4), size: frame.length });
+      }
+    } catch (error) {
+      host.garbled(error);
+    }
+  };
+  const send = connection.send.bind(connection);
+  connection.send = (protocol) => {
+    const check = CHECKS.get(protocol.request.apiKey);
+    return send(check === undefined ? protocol : checked(protocol, check, host));
+  };
+}
+
+/** Throws for an answer that cannot be read. */
+type Check = (from: AnswerReader, version: number) => void;
+
+/** Of what kafkajs asks by itself. */
+const CHECKS: ReadonlyMap<number, Check> = new Map<number, Check>([
+  [SASL_HANDSHAKE, checkHandshake],
+  [SASL_AUTHENTICATE, checkAuthenticate],
+]);
+
+function checkHandshake(from: AnswerReader): void {
+  from.readInt16(); // its error
+  from.readArray(() => from.readString()); // mechanisms
+}
+
+function checkAuthenticate(from: AnswerReader, version: number): void {
+  from.readInt16(); // its error
+  from.readString(); // the server's words for it
+  const [, iterations] = ITERATIONS.exec(from.readBytes()?.toString("latin1") ?? "") ?? [];
+  if (Number(iterations) > MOST_ITERATIONS) throw new RangeError(`${iterations} iterations of SCRAM`);
+  if (version > 0 && from.readInt64() < 0n) throw new RangeError("a session that ends before it begins");
+}
+
+function checked<Answer>(
+  { request, response, ...rest }: ProtocolRequest<Answer>,
+  check: Check,
+  { garbled }: GuardHost,
+): ProtocolRequest<Answer> {
+  const decode = (payload: Buffer): Answer => {
+    try {
+      check(new AnswerReader(payload), request.apiVersion);
+    } catch (error) {
+      garbled(error);
+      throw error;
+    }
+    return response.decode(payload);
+  };
+  return { ...rest, request, response: { ...response, decode } };
+}
