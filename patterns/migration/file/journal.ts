@@ -7,7 +7,11 @@ import type { JournalClass, JournalCounts, JournalMark, MarkKind } from "../stor
 /** So many files, of which one is looked at at a time. */
 const FILES = 64;
 const LETTER: Readonly<Record<MarkKind, string>> = { published: "p", handled: "h", dead: "d" };
-const KIND: Readonly<Record<string, MarkKind>> = { p: "published", h: "handled", d: "dead" };
+const KIND: ReadonlyMap<unknown, MarkKind> = new Map([
+  ["p", "published"],
+  ["h", "handled"],
+  ["d", "dead"],
+]);
 
 type Line = readonly [mark: string, source: string, id: string, at: number] | readonly ["f", string, number];
 
@@ -97,21 +101,23 @@ export class FileJournal {
   }
 }
 
+/** Passes over what is no line of a journal: whoever left it half written was not told that it stands. */
 function read(journal: Journal, text: string): void {
-  let line: Line;
+  const [letter, source, third, at] = lineIn(text);
+  if (typeof source !== "string") return;
+  if (letter === "f" && Number.isSafeInteger(third)) journal.addFolded(source, third as number);
+  const mark = KIND.get(letter);
+  if (mark !== undefined && typeof third === "string" && typeof at === "number")
+    journal.mark({ source, id: third, mark }, at);
+}
+
+function lineIn(text: string): readonly unknown[] {
   try {
-    line = JSON.parse(text) as Line;
+    const line: unknown = JSON.parse(text);
+    return Array.isArray(line) ? line : [];
   } catch {
-    // The end of a line that a death cut off: whoever wrote it was not told that it stands.
-    return;
+    return [];
   }
-  if (line[0] === "f") {
-    journal.addFolded(line[1], line[2] as number);
-    return;
-  }
-  const [letter, source, id, at] = line as readonly [string, string, string, number];
-  const mark = KIND[letter];
-  if (mark !== undefined) journal.mark({ source, id, mark }, at);
 }
 
 function added(one: JournalCounts, other: JournalCounts): JournalCounts {
