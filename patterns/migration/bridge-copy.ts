@@ -1,6 +1,6 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
-import { HEADER, headerBytes, numberHeader, userHeaders, withHeaders } from "../../core/system-headers.ts";
+import { HEADER, headerBytes, numberHeader, timeHeader, userHeaders, withHeaders } from "../../core/system-headers.ts";
 
 /**
  * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
@@ -13,7 +13,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
   if (incoming.unreadable !== undefined) throw incoming.unreadable;
   refuseLarge(incoming, to);
   const now = to.clock.now();
-  const delayMs = Math.max(numberHeader(incoming.headers, HEADER.dueAt, 0) - now, 0);
+  const delayMs = Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0);
   const { maxMs } = capabilities.delay;
   if (delayMs > 0 && capabilities.delay.support === "unsupported") {
     throw new MessagingError("unsupported", `message ${id} is to be delivered later, and ${name} has no delay`);
@@ -23,7 +23,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
     [HEADER.moves]: String(numberHeader(incoming.headers, HEADER.moves, 0) + 1),
     ...(delayMs > maxMs ? {} : { [HEADER.dueAt]: undefined }),
   });
-  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
+  const expiresAt = timeHeader(headers, HEADER.expiresAt);
   return {
     id,
     key,
@@ -34,7 +34,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
     size: body.length + headerBytes(headers),
     priority: Math.min(priority, priorities - 1),
     delayMs: Math.min(delayMs, maxMs),
-    ttlMs: expiresAt === 0 ? undefined : Math.max(expiresAt - now, 1),
+    ttlMs: expiresAt === undefined ? undefined : Math.max(expiresAt - now, 1),
   };
 }
 
