@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { appendFile, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { openToAppend, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import { Journal } from "../memory-journal.ts";
 import type { JournalClass, JournalCounts, JournalMark, MarkKind } from "../store.ts";
 
@@ -31,7 +32,7 @@ export class FileJournal {
       texts.set(file, `${texts.get(file) ?? ""}${JSON.stringify(line)}\n`);
     }
     // On a line of its own, whatever a death left at the end.
-    await Promise.all([...texts].map(([file, text]) => appendFile(file, `\n${text}`)));
+    await Promise.all([...texts].map(([file, text]) => append(file, `\n${text}`)));
   }
 
   #fileOf(id: string): string {
@@ -66,17 +67,15 @@ export class FileJournal {
   /** Under the lock, since it writes files anew. */
   async fold(before: number, limit: number, stillOurs: () => Promise<void>): Promise<number> {
     let folded = 0;
-    for await (const { journal, path } of this.#files()) {
+    for await (const { journal, name, path } of this.#files()) {
       const some = journal.fold(before, limit - folded);
       if (some === 0) continue;
       const lines = [...journal.entries()].flatMap(({ source, id, marks, at }) =>
         marks.map((mark): Line => [LETTER[mark], source, id, at]),
       );
       for (const [source, count] of journal.folded()) lines.push(["f", source, count]);
-      const aside = `${path}.new`;
-      await writeFile(aside, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-      await stillOurs();
-      await rename(aside, path);
+      const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+      await replaceFile(path, text, { aside: `${name}.new`, ready: stillOurs });
       folded += some;
       if (folded >= limit) break;
     }
@@ -91,13 +90,22 @@ export class FileJournal {
     return (await readdir(this.#folder)).filter((name) => /^journal-\d\d\.jsonl$/.test(name)).sort();
   }
 
-  async *#files(): AsyncGenerator<{ readonly journal: Journal; readonly path: string }> {
+  async *#files(): AsyncGenerator<{ readonly journal: Journal; readonly name: string; readonly path: string }> {
     for (const name of await this.#names()) {
       const path = join(this.#folder, name);
       const journal = new Journal();
-      for (const line of (await readFile(path, "utf8")).split("\n")) read(journal, line);
-      yield { journal, path };
+      for (const line of (await readOwnText(path)).split("\n")) read(journal, line);
+      yield { journal, name, path };
     }
+  }
+}
+
+async function append(path: string, text: string): Promise<void> {
+  const file = await openToAppend(path);
+  try {
+    await file.appendFile(text);
+  } finally {
+    await file.close();
   }
 }
 
