@@ -45,7 +45,8 @@ async function imported(path: string): Promise<unknown> {
 }
 
 function unloadable(path: string, error: unknown): CommandError {
-  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+  const { code, message }: NodeJS.ErrnoException =
+    error instanceof Error ? error : new Error(typeof error === "string" ? error : "what it throws is no error");
   const missing = /Cannot find package '([^']+)'/.exec(String(message))?.[1];
   if (code === "ERR_MODULE_NOT_FOUND" && missing !== undefined) {
     const text = `the configuration ${path} needs the package ${missing}, which is not installed: npm install ${missing}`;

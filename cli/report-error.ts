@@ -42,7 +42,7 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return textFrom(() => (error instanceof Error ? error.message : error));
 }
 
 function textOf(error: unknown, problems: readonly LibraryError[]): string {
@@ -55,8 +55,18 @@ function textOf(error: unknown, problems: readonly LibraryError[]): string {
 function stacksOf(error: unknown): string {
   const stacks: string[] = [];
   for (let at = error, count = 0; at !== undefined && count < MOST_CAUSES; count++) {
-    stacks.push(at instanceof Error ? (at.stack ?? String(at)) : String(at));
+    const thrown = at;
+    stacks.push(textFrom(() => (thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown)));
     at = at instanceof Error ? at.cause : undefined;
   }
   return stacks.join("\ncaused by: ");
+}
+
+/** What a configuration throws may be anything, also what refuses to be a text. */
+function textFrom(read: () => unknown): string {
+  try {
+    return String(read());
+  } catch {
+    return "something was thrown that cannot be shown";
+  }
 }
