@@ -3,6 +3,7 @@ import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Depth } from "../core/adapter.ts";
 import { addressName, type WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
+import { thrownText } from "../core/foreign.ts";
 import { type KafkaAdmin, kafkaSight } from "./kafka-sight.ts";
 import { declarationsOf } from "./standing.ts";
 
@@ -56,7 +57,7 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
     ];
     return told.length > 0 ? told : [{ check, status: "ok", message: "none that does anything to what is here" }];
   } catch (error) {
-    return [{ check, status: "unknown", message: error instanceof Error ? error.message : String(error) }];
+    return [{ check, status: "unknown", message: thrownText(error) }];
   }
 }
 

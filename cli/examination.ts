@@ -3,6 +3,7 @@ import type { Adapter } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
+import { thrownText } from "../core/foreign.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
 import { type Check, policyChecks, type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
 import { columns } from "./columns.ts";
@@ -49,7 +50,7 @@ async function details(adapter: Adapter, checks: Check[]) {
     checks.push({ check: "version", ...versionCheck(adapter.name, found) });
     return found;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = thrownText(error);
     checks.push({ check: "version", status: "unknown", message });
     return { version: null, servers: null };
   }

@@ -1,3 +1,4 @@
+import { thrownText } from "../core/foreign.ts";
 import type { Output } from "./context.ts";
 import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
 import { hasColours, paintOf } from "./paint.ts";
@@ -42,7 +43,7 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
 }
 
 function messageOf(error: unknown): string {
-  return textFrom(() => (error instanceof Error ? error.message : error));
+  return thrownText(error);
 }
 
 function textOf(error: unknown, problems: readonly LibraryError[]): string {
@@ -55,18 +56,18 @@ function textOf(error: unknown, problems: readonly LibraryError[]): string {
 function stacksOf(error: unknown): string {
   const stacks: string[] = [];
   for (let at = error, count = 0; at !== undefined && count < MOST_CAUSES; count++) {
-    const thrown = at;
-    stacks.push(textFrom(() => (thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown)));
+    stacks.push(stackOf(at));
     at = at instanceof Error ? at.cause : undefined;
   }
   return stacks.join("\ncaused by: ");
 }
 
-/** What a configuration throws may be anything, also what refuses to be a text. */
-function textFrom(read: () => unknown): string {
+/** The stack is written when it is first read, from whatever the error then says. */
+function stackOf(thrown: unknown): string {
   try {
-    return String(read());
+    if (thrown instanceof Error && typeof thrown.stack === "string") return thrown.stack;
   } catch {
-    return "something was thrown that cannot be shown";
+    // It has none that can be read.
   }
+  return thrownText(thrown);
 }

@@ -3,6 +3,7 @@ import { systemRandom } from "../core/clock.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { outgoing } from "../core/engine/outgoing.ts";
 import { isMessagingError } from "../core/errors.ts";
+import { thrownText } from "../core/foreign.ts";
 import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
@@ -182,6 +183,6 @@ function fail(tally: Sent, line: number, error: unknown): void {
   tally.failed++;
   if (tally.exit === "done") tally.exit = exitOf(error);
   const code = isLibraryError(error) ? error.code : exitOf(error);
-  const message = error instanceof Error ? error.message : String(error);
+  const message = thrownText(error);
   if (tally.failures.length < MOST_LISTED) tally.failures.push({ line, code, message });
 }

@@ -1,7 +1,10 @@
+import { MessagingError } from "./errors.ts";
+
 /**
- * Turns bodies into bytes and back. `decode` is given whatever stood on the broker, from any sender: it must be safe on
+ * Turns bodies into bytes and back, at once: neither may return a promise. `decode` is given whatever stood on the broker, from any sender: it must be safe on
  * hostile bytes, and throw on anything it cannot read; the message is then dead-lettered with reason `invalid`.
- * Neither may put the body into an error.
+ * Neither may put the body into an error: of what it throws, errors and dead letters name the class, and the message only
+ * of a `MessagingError`.
  */
 export interface Codec {
   /** Written on every message, so that others can read it. */
@@ -15,7 +18,7 @@ export const bytesCodec: Codec = {
   contentType: "application/octet-stream",
   encode(body) {
     if (body instanceof Uint8Array) return body;
-    throw new TypeError("the body must be a Uint8Array, because its destination has the bytes codec");
+    throw new MessagingError("invalid", "the body must be a Uint8Array, because its destination has the bytes codec");
   },
   // What a handler writes into its body must not reach the retry, nor another subscription's copy.
   decode: (bytes) => new Uint8Array(bytes),

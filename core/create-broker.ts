@@ -16,9 +16,11 @@ import { Publishing } from "./engine/publishing.ts";
 import { refusal } from "./engine/refusal.ts";
 import { retryPolicy } from "./engine/retry-policy.ts";
 import { Sending } from "./engine/sending.ts";
+import { Solitude } from "./engine/solitude.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
+import { observe } from "./foreign.ts";
 import { jsonCodec } from "./json-codec.ts";
 import { messageIds } from "./message-ids.ts";
 import { checkInteger, checkName, checkOptions } from "./names.ts";
@@ -66,8 +68,9 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #sending: Sending;
   #consumers: Consuming[] = [];
   readonly #json = jsonCodec();
+  readonly #solitude = new Solitude();
   readonly [INTERNALS]: BrokerInternals;
-  #keepers: KeepStarting[] = [];
+  readonly #keepers = new Set<KeepStarting>();
   #state: BrokerStatus["state"] = "new";
   #connected = false;
   #blocked: string | undefined;
@@ -163,7 +166,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     const { retry, use, ...settings } = consumerOptions(where, options, this.#options.consume ?? {});
     // The first in a list is the outermost, and the broker's are outside the consumer's.
     const wrapped = [...(this.#options.use ?? []), ...use].reduceRight(
-      (next, middleware) => middleware(next),
+      (next, middleware) => handlerOf(where, middleware(next)),
       handler as Handler<unknown>,
     );
     return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, this.#random) };
@@ -187,6 +190,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       emit: (event) => this.#emit(event),
       source,
       consumerId: this.#makeId(),
+      solitude: this.#solitude,
       sourceName: addressName(source),
       destination: destination.name,
       subscription,
@@ -202,10 +206,16 @@ class AdapterBroker<Native> implements Broker<Native> {
     return consumer;
   }
 
-  /** A consumer made while everything runs: it is declared first, and everything is tried again until it works. */
+  /** A consumer made while everything runs: what it needs is declared first, and all is tried again until it works. */
   #startLate(consumer: Consuming): void {
-    const keeper = new KeepStarting(consumer, this.#clock, () => this.#declare());
-    this.#keepers.push(keeper);
+    const problems = this.#declarations.newProblems(this.#adapter);
+    const topology = this.#declarations.topologyOf(consumer.source, this.#options.declare ?? "create");
+    const prepare = async (): Promise<void> => {
+      const found = problems.length > 0 ? problems : await this.#adapter.declare(topology);
+      if (found.length > 0) throw startFailed(found);
+    };
+    const keeper: KeepStarting = new KeepStarting(consumer, this.#clock, prepare, () => this.#keepers.delete(keeper));
+    this.#keepers.add(keeper);
     keeper.begin();
   }
 
@@ -308,11 +318,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   }
 
   #emit(event: BrokerEvent): void {
-    try {
-      this.#options.onEvent?.(event);
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(this.#options.onEvent, event);
   }
 
   async #stop(timeoutMs: number): Promise<void> {
@@ -321,7 +327,8 @@ class AdapterBroker<Native> implements Broker<Native> {
       return;
     }
     this.#state = "stopping";
-    for (const keeper of this.#keepers.splice(0)) keeper.stop();
+    for (const keeper of this.#keepers) keeper.stop();
+    this.#keepers.clear();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
     this.#sending.close("it was stopped");
@@ -373,4 +380,10 @@ class AdapterBroker<Native> implements Broker<Native> {
 function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
   if (destination?.kind === kind) return;
   throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
+}
+
+/** Middleware is given a handler and returns one: a promise of one, or nothing, would be called for each message. */
+function handlerOf(where: string, made: unknown): Handler<unknown> {
+  if (typeof made === "function") return made as Handler<unknown>;
+  throw new MessagingError("invalid", `${where} { use }: a middleware returned no handler; it must return a function`);
 }

@@ -71,5 +71,10 @@ export class MessagingError extends Error {
 
 /** Tells whether a value is a {@link MessagingError}, optionally of one code. */
 export function isMessagingError(value: unknown, code?: MessagingErrorCode): value is MessagingError {
-  return value instanceof MessagingError && (code === undefined || value.code === code);
+  try {
+    return value instanceof MessagingError && (code === undefined || value.code === code);
+  } catch {
+    // A revoked proxy is an instance of nothing, and says so by throwing.
+    return false;
+  }
 }

@@ -1,5 +1,6 @@
 import secureJson from "secure-json-parse";
 import type { Codec } from "./codec.ts";
+import { MessagingError } from "./errors.ts";
 
 /** The options of {@link jsonCodec}. */
 export interface JsonCodecOptions {
@@ -28,9 +29,17 @@ export function jsonCodec(options: JsonCodecOptions = {}): Codec {
     },
     decode(bytes) {
       refuseDeep(bytes, maxDepth);
-      return parse(decoder.decode(bytes));
+      return parse(textOf(bytes, decoder));
     },
   };
+}
+
+function textOf(bytes: Uint8Array, decoder: { decode(bytes: Uint8Array): string }): string {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    throw new MessagingError("invalid", "the bytes are not valid UTF-8");
+  }
 }
 
 function stringify(body: unknown): string {
@@ -39,9 +48,12 @@ function stringify(body: unknown): string {
     text = JSON.stringify(body);
   } catch {
     // The engine's own message names the body's properties.
-    throw new TypeError("JSON cannot carry this body: it holds a cycle, a BigInt, or a toJSON that throws");
+    throw new MessagingError(
+      "invalid",
+      "JSON cannot carry this body: it holds a cycle, a BigInt, or a toJSON that throws",
+    );
   }
-  if (text === undefined) throw new TypeError(`JSON cannot carry a body of type ${typeof body}`);
+  if (text === undefined) throw new MessagingError("invalid", `JSON cannot carry a body of type ${typeof body}`);
   return text;
 }
 
@@ -51,7 +63,10 @@ function parse(text: string): unknown {
   } catch (error) {
     // JSON.parse quotes the text in its message, and the text is somebody's data.
     const forbidden = error instanceof SyntaxError && error.message.includes("forbidden prototype");
-    throw new SyntaxError(forbidden ? "the JSON holds a forbidden prototype key" : "the bytes are not valid JSON");
+    throw new MessagingError(
+      "invalid",
+      forbidden ? "the JSON holds a forbidden prototype key" : "the bytes are not valid JSON",
+    );
   }
 }
 
@@ -80,7 +95,7 @@ function refuseDeep(bytes: Uint8Array, maxDepth: number): void {
     } else if (byte === QUOTE) {
       quoted = true;
     } else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
-      if (++depth > maxDepth) throw new RangeError(`the JSON is nested deeper than ${maxDepth}`);
+      if (++depth > maxDepth) throw new MessagingError("invalid", `the JSON is nested deeper than ${maxDepth}`);
     } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) {
       depth--;
     }

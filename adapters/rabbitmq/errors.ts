@@ -1,4 +1,5 @@
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import type { Settings } from "./options.ts";
 
 /** AMQP reply codes of a closed channel. */
@@ -15,7 +16,7 @@ export function replyCode(error: unknown): number | undefined {
 
 /** The server's own words of an error from amqplib, such as `inequivalent arg 'x-max-priority' for queue 'orders' …`. */
 export function replyText(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = thrownText(error);
   return /with message "(?:[A-Z_]+ - )?(.*)"$/s.exec(message)?.[1] ?? message;
 }
 
@@ -23,7 +24,7 @@ export function replyText(error: unknown): string {
 export function connectError(error: unknown, settings: Settings): MessagingError {
   if (isMessagingError(error) && error.code !== "timeout") return error;
   const place = `RabbitMQ at ${settings.host}:${settings.port}`;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = thrownText(error);
   if (/vhost \S+ not found/.test(text)) {
     return new MessagingError(
       "not-found",

@@ -12,6 +12,7 @@ import type {
 } from "../../core/adapter.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
+import { DeclaredTopology } from "../../core/declared-topology.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
@@ -51,8 +52,8 @@ export class Session {
   readonly #watch: TopologyWatch;
   /** What was told of policies. */
   readonly #toldPolicies = new Set<string>();
-  /** What was declared and is declared again after a loss; once each. */
-  readonly #topologies = new Map<string, Topology>();
+  /** What was declared, and is declared again after a loss. */
+  readonly #declared = new DeclaredTopology();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
   readonly #logs = new Map<string, QueueLog>();
   #redeclaring: Promise<boolean> | undefined;
@@ -121,10 +122,10 @@ export class Session {
 
   async declare(topology: Topology): Promise<readonly MessagingError[]> {
     const link = this.#linkOrThrow();
-    const isFirst = topology.mode === "create" && this.#topologies.size === 0;
+    const isFirst = topology.mode === "create" && this.#declared.isEmpty;
     const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
     const problems = await establish(link, topology, this.#settings, this.#known);
-    if (topology.mode === "create") this.#topologies.set(JSON.stringify(topology), topology);
+    if (topology.mode === "create") this.#declared.add(topology);
     this.#tellMadeAgain(removed);
     const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
     this.#tellPolicies(notices);
@@ -299,10 +300,10 @@ export class Session {
     try {
       const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
       for (const thing of gone) this.#known.forget(thing);
-      for (const topology of this.#topologies.values()) {
-        const problems = await establish(link, topology, this.#settings, this.#known);
-        for (const problem of problems) this.#signals.notice(problem);
-      }
+      const problems = this.#declared.isEmpty
+        ? []
+        : await establish(link, this.#declared.topology, this.#settings, this.#known);
+      for (const problem of problems) this.#signals.notice(problem);
       this.#tellMadeAgain(gone);
       return true;
     } catch (error) {
@@ -320,13 +321,12 @@ export class Session {
   /** AMQP does not tell whether a subscription is still bound, nor when somebody sets a policy. */
   async #tend(): Promise<void> {
     const link = this.#consuming.current;
-    if (link === undefined) return;
+    if (link === undefined || this.#declared.isEmpty) return;
     try {
-      for (const topology of this.#topologies.values()) {
-        await bindSubscriptions(link, topology, this.#settings, this.#known);
-        const { problems, notices } = await this.#lookForPolicies(topology);
-        this.#tellPolicies([...problems, ...notices]);
-      }
+      const { topology } = this.#declared;
+      await bindSubscriptions(link, topology, this.#settings, this.#known);
+      const { problems, notices } = await this.#lookForPolicies(topology);
+      this.#tellPolicies([...problems, ...notices]);
     } catch {
       // The connection is gone, and everything is declared again with the next.
     }

@@ -89,12 +89,16 @@ export class SqsQuarantineLog implements QuarantineLog {
     return this.#reading;
   }
 
-  /** Takes what is there, until nothing more comes, and gives all of it back. */
+  /**
+   * Takes what is there, until nothing more comes, and gives all of it back. Rejects where more may be there that was never
+   * seen: who misses the end of a note takes its writer for dead.
+   */
   async #take(QueueUrl: string): Promise<readonly string[]> {
     const end = performance.now() + this.#parts.requestTimeoutMs;
     const taken: Message[] = [];
+    let [came, added] = [1, 0];
     try {
-      for (let came = 1; came > 0 && taken.length < MOST_READ && performance.now() < end; ) {
+      while (came > 0 && taken.length < MOST_READ && performance.now() < end) {
         if (this.#ended.signal.aborted) throw new MessagingError("closed", "the SQS adapter was closed");
         const { Messages = [] } = await this.#parts.clients.polling.send(
           new ReceiveMessageCommand({
@@ -109,9 +113,10 @@ export class SqsQuarantineLog implements QuarantineLog {
         taken.push(...Messages);
       }
     } finally {
-      this.#rememberAll(taken);
+      added = this.#rememberAll(taken);
       await this.#giveBack(QueueUrl, taken);
     }
+    if (came > 0 && added > 0) throw tooMany(this.#parts.where, taken.length);
     return this.#records();
   }
 
@@ -129,11 +134,16 @@ export class SqsQuarantineLog implements QuarantineLog {
     }
   }
 
-  #rememberAll(taken: readonly Message[]): void {
+  /** Returns how many were not known. */
+  #rememberAll(taken: readonly Message[]): number {
+    let added = 0;
     for (const { MessageId = "", Body = "", Attributes } of taken) {
       const record = decodeRecord(Body);
-      if (record !== undefined) this.#remember(MessageId, record, Number(Attributes?.SentTimestamp ?? Date.now()));
+      if (record === undefined) continue;
+      if (!this.#remembered.has(MessageId)) added++;
+      this.#remember(MessageId, record, Number(Attributes?.SentTimestamp ?? Date.now()));
     }
+    return added;
   }
 
   #remember(id: string, record: string, sentAt: number): void {
@@ -165,6 +175,13 @@ export class SqsQuarantineLog implements QuarantineLog {
       throw asMessagingError(`${what} the ${where}`, error);
     }
   }
+}
+
+function tooMany(where: string, count: number): MessagingError {
+  return new MessagingError(
+    "overloaded",
+    `the ${where} holds more than the ${count} records that one look took, and some were never seen; look again, each one brings others`,
+  );
 }
 
 /** As JSON within ASCII: SQS refuses some characters, and emulators refuse others. */

@@ -3,8 +3,10 @@ import type { Codec } from "../codec.ts";
 import type { Handler, HandlerResult } from "../delivery.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
-import { type Outcome, outcomeKind } from "../outcome.ts";
-import { HEADER, numberHeader } from "../system-headers.ts";
+import { isThenable } from "../foreign.ts";
+import { LONGEST_MS } from "../names.ts";
+import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
+import { HEADER, timeHeader } from "../system-headers.ts";
 import type { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
 import { readBody } from "./incoming.ts";
 
@@ -24,14 +26,20 @@ const DONE: Verdict = Object.freeze({ kind: "done" });
 export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
-  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
-  if (expiresAt !== 0 && now >= expiresAt) {
-    const error = new MessagingError("timeout", `it was not delivered by ${new Date(expiresAt).toISOString()}`);
+  const expiresAt = timeHeader(headers, HEADER.expiresAt);
+  if (expiresAt !== undefined && now >= expiresAt) {
+    const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);
     return { kind: "dead", reason: "expired", error };
   }
-  const dueAt = numberHeader(headers, HEADER.dueAt, 0);
-  if (now < dueAt) return { kind: "early", delayMs: dueAt - now };
+  const dueAt = timeHeader(headers, HEADER.dueAt);
+  if (dueAt !== undefined && now < dueAt) return { kind: "early", delayMs: Math.min(dueAt - now, LONGEST_MS) };
   return undefined;
+}
+
+/** Any sender may have written it, and dates end. */
+function timeText(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? `${ms} ms since 1970` : date.toISOString();
 }
 
 /** What the handler is called with and how. */
@@ -59,7 +67,7 @@ export function runAttempt(
     finish({ kind: "dead", reason: "invalid", error });
     return;
   }
-  if (body instanceof Promise) {
+  if (isThenable(body)) {
     body.then(
       ({ value }) => call(value, held, delivery, context, finish),
       (error: unknown) => finish({ kind: "dead", reason: "invalid", error }),
@@ -87,32 +95,58 @@ function call(
     finish(failed(error));
     return;
   }
+  if (!isThenable(result)) {
+    finish(verdictOf(result));
+    return;
+  }
   // A thenable that is no promise may answer twice, or throw from its then.
-  const promise = result instanceof Promise ? result : isThenable(result) ? Promise.resolve(result) : undefined;
-  if (promise === undefined) finish(verdictOf(result));
-  else
-    promise.then(
-      (value) => finish(verdictOf(value)),
-      (error: unknown) => finish(failed(error)),
-    );
+  Promise.resolve(result).then(
+    (value) => finish(verdictOf(value)),
+    (error: unknown) => finish(failed(error)),
+  );
 }
 
 function failed(error: unknown): Verdict {
   return { kind: "failed", error, afterMs: undefined };
 }
 
-function isThenable(value: unknown): value is Promise<HandlerResult> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+/** What a handler returns may be anything, and looking at it may run code that throws. */
+function verdictOf(result: unknown): Verdict {
+  try {
+    return readVerdict(result);
+  } catch (error) {
+    return failed(error);
+  }
 }
 
-function verdictOf(result: unknown): Verdict {
-  const kind = outcomeKind(result);
-  if (kind === undefined) return DONE;
-  const outcome = result as Outcome;
-  if ("reason" in outcome) {
-    return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", outcome.reason) };
+function readVerdict(result: unknown): Verdict {
+  switch (outcomeKind(result)) {
+    case undefined:
+      return DONE;
+    case "dead-letter": {
+      const { reason } = result as DeadLetterOutcome;
+      if (typeof reason !== "string") break;
+      return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", reason) };
+    }
+    case "postpone": {
+      const { afterMs } = result as PostponeOutcome;
+      if (!isTime(afterMs)) break;
+      return { kind: "postponed", afterMs };
+    }
+    case "retry": {
+      const { afterMs } = result as RetryOutcome;
+      if (afterMs !== undefined && !isTime(afterMs)) break;
+      return { kind: "failed", error: new MessagingError("rejected", "the handler asked for a retry"), afterMs };
+    }
   }
-  if (kind === "postpone") return { kind: "postponed", afterMs: outcome.afterMs ?? 0 };
-  const error = new MessagingError("rejected", "the handler asked for a retry");
-  return { kind: "failed", error, afterMs: outcome.afterMs };
+  return failed(
+    new MessagingError(
+      "invalid",
+      "the handler returned an outcome that retry(), postpone() and deadLetter() do not make",
+    ),
+  );
+}
+
+function isTime(afterMs: unknown): boolean {
+  return typeof afterMs === "number" && Number.isFinite(afterMs) && afterMs >= 0;
 }

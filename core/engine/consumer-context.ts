@@ -7,6 +7,7 @@ import type { Handler } from "../delivery.ts";
 import type { BrokerEvent } from "../events.ts";
 import type { Publishing, Route } from "./publishing.ts";
 import type { Retry } from "./retry-policy.ts";
+import type { Solitude } from "./solitude.ts";
 
 /** Everything a consumer works with that does not change while it works. */
 export interface ConsumerContext {
@@ -35,6 +36,8 @@ export interface ConsumerContext {
   readonly consumerId: string;
   /** How long the writer of a start note may be silent before it is taken for crashed. */
   readonly silenceMs: number;
+  /** All consumers of the broker share it. */
+  readonly solitude: Solitude;
   /** The longest delay in one hop; 0 where the adapter has no delay. */
   readonly maxDelayMs: number;
   readonly retries: Route;

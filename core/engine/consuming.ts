@@ -1,4 +1,5 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
+import type { WorkAddress } from "../address.ts";
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
@@ -26,6 +27,7 @@ const SETTLE_GRACE_MS = 5_000;
 
 /** The consumer engine: everything between an adapter's deliveries and the handler. */
 export class Consuming implements Consumer, IntakeOwner, AftermathOwner, QuarantineActions {
+  readonly source: WorkAddress;
   readonly #context: ConsumerContext;
   readonly #lanes: Lanes;
   readonly #held: Holding;
@@ -47,6 +49,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #ended = false;
 
   constructor(context: ConsumerContext) {
+    this.source = context.source;
     this.#context = context;
     this.#held = new Holding(
       context,
@@ -113,7 +116,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   pause({ release = false }: PauseOptions = {}): void {
     this.#paused = true;
     this.#applyWindow();
-    if (release) this.#giveBack();
+    if (release) this.#departures.releaseIdle();
   }
 
   resume(): void {
@@ -134,9 +137,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  stop(options: StopOptions = {}): Promise<void> {
+  stop({ timeoutMs = DEFAULT_STOP_MS }: StopOptions = {}): Promise<void> {
+    checkInteger("stop { timeoutMs }", timeoutMs, 0);
     this.#ended = true;
-    return this.halt(options.timeoutMs ?? DEFAULT_STOP_MS);
+    return this.halt(timeoutMs);
   }
 
   /** As `stop`, but it may be started again. */
@@ -165,8 +169,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   #visibleState(): ConsumerStatus["state"] {
-    if (this.#state !== "running") return this.#state;
+    if (this.#state === "stopping" || this.#state === "stopped") return this.#state;
     if (this.#flow.error !== undefined) return "stalled";
+    if (this.#state === "new") return "new";
     return this.#paused ? "paused" : "running";
   }
 
@@ -250,17 +255,23 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
       const held = this.#next();
       if (held === undefined) break;
       if (this.#quarantine.holds(held)) this.#held.setAside(held);
-      else this.#handlers.start(held);
+      else this.#begin(held);
     }
     this.#pumping = false;
     this.#applyWindow();
     this.#quiet.check();
   }
 
+  #begin(held: HeldDelivery): void {
+    this.#held.rejoin(held);
+    this.#handlers.start(held);
+  }
+
   #next(): HeldDelivery | undefined {
     const running = this.#handlers.running + this.#quarantine.starting;
-    if (this.#quarantine.isReserved) return running === 0 ? this.#quarantine.takeAlone() : undefined;
-    return running < this.#concurrency ? this.#lanes.take() : undefined;
+    const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
+    const held = isFree ? this.#lanes.take() : undefined;
+    return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
   cleared(held: HeldDelivery): void {
@@ -268,9 +279,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  admit(held: HeldDelivery): void {
-    this.#held.rejoin(held);
-    if (this.#state === "running" && !this.#paused) this.#handlers.start(held);
+  admit(held: HeldDelivery, hasPlace: boolean): void {
+    const running = this.#handlers.running + this.#quarantine.starting;
+    const isFree = hasPlace || (!held.mustBeAlone && running < this.#concurrency);
+    if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
     else {
       this.#quarantine.putBack(held);
       this.#lanes.again(held);
@@ -363,10 +375,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   #releaseWaiting(): void {
     this.#lanes.drain();
-    this.#giveBack();
-  }
-
-  #giveBack(): void {
     this.#departures.releaseIdle();
   }
 

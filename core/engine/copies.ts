@@ -1,7 +1,9 @@
 import type { OutgoingMessage } from "../adapter.ts";
 import { describeAddress, type WorkAddress } from "../address.ts";
 import type { DeadLetterReason } from "../events.ts";
-import { HEADER, headerBytes, numberHeader, withHeaders } from "../system-headers.ts";
+import { thrownClass, thrownText } from "../foreign.ts";
+import { LONGEST_MS } from "../names.ts";
+import { HEADER, headerBytes, timeHeader, withHeaders } from "../system-headers.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
 const LONGEST_ERROR = 1024;
@@ -25,7 +27,7 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
     // The clock tells whole milliseconds, and the one that is under way has begun.
     [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + 1 + delayMs) : undefined,
   });
-  const expiresAt = numberHeader(headers, HEADER.expiresAt, 0);
+  const expiresAt = timeHeader(headers, HEADER.expiresAt);
   return {
     id: incoming.id,
     key: incoming.key,
@@ -36,7 +38,7 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
     size: incoming.body.length + headerBytes(headers),
     priority: incoming.priority ?? 0,
     delayMs: Math.min(delayMs, maxDelayMs),
-    ttlMs: expiresAt === 0 ? undefined : Math.max(expiresAt - now, 1),
+    ttlMs: expiresAt === undefined ? undefined : Math.min(Math.max(expiresAt - now, 1), LONGEST_MS),
   };
 }
 
@@ -80,23 +82,14 @@ export function deadLetterCopy(held: HeldDelivery, context: CopyContext, death: 
     [HEADER.expiresAt]: undefined,
     [HEADER.deadReason]: reason,
     [HEADER.deadOrigin]: describeAddress(origin),
-    [HEADER.deadErrorClass]: errorClass(error),
-    [HEADER.deadError]: errorText(error),
+    [HEADER.deadErrorClass]: clean(thrownClass(error)) || "Error",
+    [HEADER.deadError]: clean(thrownText(error)),
     [HEADER.deadAttempts]: String(attempts),
     [HEADER.deadFirstAt]: held.firstFailedAt ?? now,
     [HEADER.deadLastAt]: now,
     // Whoever sent it says nothing about where it is.
     [HEADER.deadReference]: undefined,
   });
-}
-
-function errorClass(error: unknown): string {
-  if (!(error instanceof Error)) return typeof error;
-  return clean(error.name === "Error" ? error.constructor.name : error.name) || "Error";
-}
-
-function errorText(error: unknown): string {
-  return clean(error instanceof Error ? error.message : String(error));
 }
 
 /** Header values carry no control characters, lone surrogates or novels. */

@@ -30,9 +30,9 @@ interface Note extends StartNote {
 /** A note that was seen while somebody waits to know about it. */
 interface Watched {
   latest: Note;
-  /** Its writer has written since it was seen first: it lives. */
+  /** Its writer has written since it was seen first. */
   isHeard: boolean;
-  /** For how long nothing was written although we could have read it. */
+  /** For how long nothing was written since, although we could have read it. */
   silentMs: number;
 }
 
@@ -98,6 +98,7 @@ export class NoteReader {
       else if (note.sequence > watched.latest.sequence) {
         watched.latest = note;
         watched.isHeard = true;
+        watched.silentMs = 0;
       }
     }
   }
@@ -118,8 +119,11 @@ export class NoteReader {
   crashes(of: string): FoundCrashes | "unclear" {
     let [crashes, alone] = [0, 0];
     for (const { latest, isHeard, silentMs } of this.#watched.values()) {
-      if (latest.of !== of || latest.state === "over" || isHeard) continue;
-      if (silentMs < this.#silenceMs) return "unclear";
+      if (latest.of !== of || latest.state === "over") continue;
+      if (silentMs < this.#silenceMs) {
+        if (isHeard) continue;
+        return "unclear";
+      }
       crashes++;
       if (latest.alone) alone++;
     }

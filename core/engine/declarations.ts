@@ -15,6 +15,12 @@ import { refusal } from "./refusal.ts";
 type AnyQueue = Queue<never, unknown>;
 type AnyTopic = Topic<never, unknown>;
 
+interface Added {
+  readonly asked: { readonly where: string; readonly capability: CapabilityName }[];
+  readonly queues: QueueDeclaration[];
+  readonly addresses: Address[];
+}
+
 /**
  * Everything that a broker object was told of: destinations, subscriptions and what they ask of the broker. Finds what
  * contradicts, collides or cannot be had, all of it at once.
@@ -23,7 +29,13 @@ export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
   readonly #topics = new Map<string, TopicDeclaration>();
   readonly #subscriptions = new Map<string, SubscriptionDeclaration>();
-  readonly #asked: { readonly where: string; readonly capability: CapabilityName }[] = [];
+  /** What is asked for, by capability and destination. */
+  readonly #asked = new Set<string>();
+  /** What was added since it was looked for problems. */
+  #added: Added = { asked: [], queues: [], addresses: [] };
+  readonly #found: MessagingError[] = [];
+  /** Physical names, with what has them. */
+  readonly #owners = new Map<string, Address>();
 
   /** Throws `conflict` if the queue is known with other properties. */
   addQueue(queue: AnyQueue): QueueDeclaration {
@@ -31,6 +43,7 @@ export class Declarations {
     const address = { kind: "queue", name } as const;
     const ttl = options.ttlMs === undefined ? {} : { ttlMs: options.ttlMs };
     const declaration = { address, ordered: options.ordered === true, priorities: options.priorities ?? 1, ...ttl };
+    if (!this.#queues.has(name)) this.#added.queues.push(declaration);
     this.#add(this.#queues, name, declaration);
     this.#askOptions(describeAddress(address), options);
     if (declaration.priorities > 1) this.#ask(describeAddress(address), "priority");
@@ -72,9 +85,10 @@ export class Declarations {
   }
 
   #ask(where: string, capability: CapabilityName): void {
-    if (!this.#asked.some((other) => other.where === where && other.capability === capability)) {
-      this.#asked.push({ where, capability });
-    }
+    const name = `${capability} ${where}`;
+    if (this.#asked.has(name)) return;
+    this.#asked.add(name);
+    this.#added.asked.push({ where, capability });
   }
 
   #add<Declaration extends { readonly address: Address }>(
@@ -83,8 +97,10 @@ export class Declarations {
     declaration: Declaration,
   ): void {
     const before = known.get(name);
-    if (before === undefined) known.set(name, declaration);
-    else if (JSON.stringify(before) !== JSON.stringify(declaration)) {
+    if (before === undefined) {
+      known.set(name, declaration);
+      this.#added.addresses.push(...familyOf(declaration.address));
+    } else if (JSON.stringify(before) !== JSON.stringify(declaration)) {
       throw new MessagingError(
         "conflict",
         `${describeAddress(declaration.address)} is declared twice with different options: ${JSON.stringify(withoutAddress(before))} and ${JSON.stringify(withoutAddress(declaration))}. Declare it once, and share it`,
@@ -101,27 +117,46 @@ export class Declarations {
     };
   }
 
+  /** What one consumer needs: its queue, or its subscription with its topic. */
+  topologyOf(address: WorkAddress, mode: DeclareMode): Topology {
+    if (address.kind === "queue") {
+      const queue = this.#queues.get(address.name);
+      return { mode, queues: queue === undefined ? [] : [queue], topics: [], subscriptions: [] };
+    }
+    const topic = this.#topics.get(address.topic);
+    const subscription = this.#subscriptions.get(`${address.topic} ${address.name}`);
+    return {
+      mode,
+      queues: [],
+      topics: topic === undefined ? [] : [topic],
+      subscriptions: subscription === undefined ? [] : [subscription],
+    };
+  }
+
   /** Everything that keeps this adapter from carrying what was declared and required. */
   problems(adapter: Adapter, required: readonly CapabilityName[]): readonly MessagingError[] {
-    const asked = [...required.map((capability) => ({ where: "the option `require`", capability })), ...this.#asked];
-    const problems = asked.flatMap(({ where, capability }) => refusal(where, adapter, capability) ?? []);
-    return [...problems, ...this.#tooManyPriorities(adapter), ...this.#collisions(adapter)];
+    const refused = required.flatMap((capability) => refusal("the option `require`", adapter, capability) ?? []);
+    this.newProblems(adapter);
+    return [...refused, ...this.#found];
   }
 
-  #tooManyPriorities(adapter: Adapter): readonly MessagingError[] {
-    const { levels, support } = adapter.capabilities.priority;
-    if (support === "unsupported") return [];
-    const over = [...this.#queues.values()].filter(({ priorities }) => priorities > levels);
-    return over.map(({ address, priorities }) => {
-      const what = `${describeAddress(address)} asks for ${priorities} priorities, and ${adapter.name} has ${levels}`;
-      return new MessagingError("unsupported", `${what}. Declare fewer`);
-    });
+  /** What keeps this adapter, always the same one, from carrying what was declared since it was asked last. */
+  newProblems(adapter: Adapter): readonly MessagingError[] {
+    const { asked, queues, addresses } = this.#added;
+    this.#added = { asked: [], queues: [], addresses: [] };
+    const found = [
+      ...asked.flatMap(({ where, capability }) => refusal(where, adapter, capability) ?? []),
+      ...tooManyPriorities(adapter, queues),
+      ...this.#collisions(adapter, addresses),
+    ];
+    this.#found.push(...found);
+    return found;
   }
 
-  #collisions(adapter: Adapter): readonly MessagingError[] {
+  #collisions(adapter: Adapter, addresses: readonly Address[]): readonly MessagingError[] {
     const problems: MessagingError[] = [];
-    const owners = new Map<string, Address>();
-    for (const address of this.#addresses()) {
+    const owners = this.#owners;
+    for (const address of addresses) {
       let name: string;
       try {
         name = adapter.physicalName(address);
@@ -143,16 +178,24 @@ export class Declarations {
     }
     return problems;
   }
+}
 
-  *#addresses(): Iterable<Address> {
-    for (const { address } of this.#topics.values()) yield address;
-    for (const { address } of [...this.#queues.values(), ...this.#subscriptions.values()]) {
-      yield address;
-      const of: WorkAddress = address;
-      yield { kind: "dead-letters", of };
-      yield { kind: "quarantine", of };
-    }
-  }
+/** An address with those that follow from it. */
+function familyOf(address: Address): readonly Address[] {
+  if (address.kind !== "queue" && address.kind !== "subscription") return [address];
+  const of: WorkAddress = address;
+  return [address, { kind: "dead-letters", of }, { kind: "quarantine", of }];
+}
+
+function tooManyPriorities(adapter: Adapter, queues: readonly QueueDeclaration[]): readonly MessagingError[] {
+  const { levels, support } = adapter.capabilities.priority;
+  if (support === "unsupported") return [];
+  return queues
+    .filter(({ priorities }) => priorities > levels)
+    .map(({ address, priorities }) => {
+      const what = `${describeAddress(address)} asks for ${priorities} priorities, and ${adapter.name} has ${levels}`;
+      return new MessagingError("unsupported", `${what}. Declare fewer`);
+    });
 }
 
 /** Whether it follows from another address, whose collision says it all. */

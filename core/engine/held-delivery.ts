@@ -3,7 +3,7 @@ import type { Clock, Timer } from "../clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
 import { idTime } from "../message-ids.ts";
-import { HEADER, numberHeader, userHeaders } from "../system-headers.ts";
+import { HEADER, numberHeader, timeHeader, userHeaders } from "../system-headers.ts";
 import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
@@ -142,7 +142,9 @@ export class AttemptDelivery implements Delivery {
 
   get firstPublishedAt(): Date {
     const { headers, id } = this.#held.incoming;
-    return new Date(numberHeader(headers, HEADER.publishedAt, idTime(id) ?? this.#receivedAt));
+    const published = new Date(timeHeader(headers, HEADER.publishedAt) ?? idTime(id) ?? this.#receivedAt);
+    // Any sender may have written it, and dates end.
+    return Number.isNaN(published.getTime()) ? new Date(this.#receivedAt) : published;
   }
 
   /** Made when it is first asked for: most handlers never do. */

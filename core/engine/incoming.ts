@@ -2,7 +2,9 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { IncomingMessage } from "../adapter.ts";
 import type { Codec } from "../codec.ts";
 import { MessagingError } from "../errors.ts";
-import { issuePath } from "./outgoing.ts";
+import { isThenable } from "../foreign.ts";
+import { issuePaths, validateBody } from "./body-schema.ts";
+import { codecFailure } from "./outgoing.ts";
 
 /**
  * Decodes a body and parses it with the schema. Throws or rejects with `invalid` for a body that either refuses. A
@@ -17,16 +19,31 @@ export function readBody(
   try {
     value = codec.decode(incoming.body);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : "the codec failed";
-    throw new MessagingError("invalid", `the body cannot be decoded as ${codec.contentType}: ${why}`, { cause });
+    throw new MessagingError("invalid", `the body cannot be decoded as ${codec.contentType}: ${codecFailure(cause)}`, {
+      cause,
+    });
+  }
+  if (isThenable(value)) {
+    Promise.resolve(value).catch(() => {});
+    throw new MessagingError(
+      "invalid",
+      "decode() of the codec returned a promise, and a codec must not be asynchronous",
+    );
   }
   if (schema === undefined) return { value };
-  const result = schema["~standard"].validate(value);
-  return result instanceof Promise ? result.then(accepted) : accepted(result);
-}
-
-function accepted(result: StandardSchemaV1.Result<unknown>): { readonly value: unknown } {
-  if (result.issues === undefined) return result;
-  const shown = result.issues.slice(0, 5).map(issuePath);
-  throw new MessagingError("invalid", `the schema refuses the body at ${shown.join(", ")}`);
+  const accepted = (result: StandardSchemaV1.Result<unknown>): { readonly value: unknown } => {
+    if (result.issues === undefined) return result;
+    throw new MessagingError("invalid", `the schema refuses the body at ${issuePaths(schema, result.issues)}`);
+  };
+  // What a schema throws may quote the body.
+  const failed = (cause: unknown): never => {
+    throw new MessagingError("invalid", "the schema failed on the body; see the cause", { cause });
+  };
+  let result: ReturnType<typeof validateBody>;
+  try {
+    result = validateBody(schema, value);
+  } catch (cause) {
+    return failed(cause);
+  }
+  return result instanceof Promise ? result.then(accepted, failed) : accepted(result);
 }

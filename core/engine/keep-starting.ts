@@ -9,19 +9,24 @@ export class KeepStarting {
   readonly #consumer: Consuming;
   readonly #clock: Clock;
   readonly #prepare: () => Promise<void>;
+  readonly #ended: () => void;
   #timer: Timer | undefined;
   #stopped = false;
 
-  /** `prepare` is done before each try. */
-  constructor(consumer: Consuming, clock: Clock, prepare: () => Promise<void>) {
+  /** `prepare` is done before each try; `ended` is called once it runs, or is not to. */
+  constructor(consumer: Consuming, clock: Clock, prepare: () => Promise<void>, ended: () => void) {
     this.#consumer = consumer;
     this.#clock = clock;
     this.#prepare = prepare;
+    this.#ended = ended;
   }
 
   begin(pauseMs = FIRST_PAUSE_MS): void {
-    this.#try().catch((error: unknown) => {
-      if (this.#over()) return;
+    this.#try().then(this.#ended, (error: unknown) => {
+      if (this.#over()) {
+        this.#ended();
+        return;
+      }
       this.#consumer.stall(error);
       const longer = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
       this.#timer = this.#clock.schedule(() => this.begin(longer), pauseMs);

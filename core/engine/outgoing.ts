@@ -5,10 +5,12 @@ import type { Clock } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
-import { MessagingError } from "../errors.ts";
+import { isMessagingError, MessagingError } from "../errors.ts";
+import { isThenable, thrownClass } from "../foreign.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
+import { issuePaths, validateBody } from "./body-schema.ts";
 
 const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs"];
 const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
@@ -49,48 +51,32 @@ export function outgoing(
   if (options !== undefined) checkSendOptions(context, options);
   const { schema } = context.destination;
   if (schema === undefined) return build(context, body, options);
-  const result = schema["~standard"].validate(body);
-  if (result instanceof Promise) {
-    return result.then((resolved) => {
-      refuseIssues(context.where, resolved);
-      return build(context, body, options);
-    });
-  }
-  refuseIssues(context.where, result);
-  return build(context, body, options);
-}
-
-function refuseIssues(where: string, result: StandardSchemaV1.Result<unknown>): void {
-  if (result.issues === undefined) return;
-  const shown = result.issues.slice(0, 5).map((issue) => issuePath(issue));
-  throw new MessagingError(
-    "invalid",
-    `${where}: the schema refuses the body at ${shown.join(", ")}. Nothing was sent; correct the body, or the schema`,
-  );
-}
-
-/** Where in the body, and not what the schema says of it: its messages may quote the value. */
-export function issuePath(issue: StandardSchemaV1.Issue): string {
-  const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
-  // Without quotes: what stands in quotes is left out where errors are grouped.
-  return path === "" ? "its root" : path;
+  const accepted = ({ issues }: StandardSchemaV1.Result<unknown>): OutgoingMessage => {
+    if (issues === undefined) return build(context, body, options);
+    throw new MessagingError(
+      "invalid",
+      `${context.where}: the schema refuses the body at ${issuePaths(schema, issues)}. Nothing was sent; correct the body, or the schema`,
+    );
+  };
+  const result = validateBody(schema, body);
+  return result instanceof Promise ? result.then(accepted) : accepted(result);
 }
 
 function build(context: Outgoing, body: unknown, options: Options | undefined): OutgoingMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
-  const bytes = encode(codec, body, where);
+  const bytes = encodeBody(codec, body, where);
   if (bytes.length > capabilities.maxMessageBytes) {
     throw new MessagingError(
       "too-large",
       `${where}: the body has ${bytes.length} bytes and ${context.adapterName} takes ${capabilities.maxMessageBytes}. Nothing was sent; put the content elsewhere and send a reference to it`,
     );
   }
-  const key = options?.key ?? destination.options.key?.(body);
+  const key = options?.key ?? settled(destination.options.key?.(body));
   if (key !== undefined) checkKey(where, key);
   let routingKey: string | undefined;
   if (destination.kind === "topic") {
-    routingKey = options?.routingKey ?? destination.options.routingKey?.(body);
+    routingKey = options?.routingKey ?? settled(destination.options.routingKey?.(body));
     if (routingKey !== undefined) checkRoutingKey(where, routingKey);
   }
   const delayMs = options?.delayMs ?? 0;
@@ -120,13 +106,36 @@ function build(context: Outgoing, body: unknown, options: Options | undefined): 
   };
 }
 
-function encode(codec: Codec, body: unknown, where: string): Uint8Array {
+/** Encodes a body, or throws `invalid` for what the codec cannot, or does not. */
+export function encodeBody(codec: Codec, body: unknown, where: string): Uint8Array {
+  let bytes: unknown;
   try {
-    return codec.encode(body);
+    bytes = codec.encode(body);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : "the codec failed";
-    throw new MessagingError("invalid", `${where}: the body cannot be encoded: ${why}. Nothing was sent`, { cause });
+    throw new MessagingError(
+      "invalid",
+      `${where}: the body cannot be encoded: ${codecFailure(cause)}. Nothing was sent`,
+      {
+        cause,
+      },
+    );
   }
+  if (bytes instanceof Uint8Array) return bytes;
+  // An async codec would be confirmed as a message without a body.
+  if (isThenable(bytes)) Promise.resolve(bytes).catch(() => {});
+  const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
+  throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
+}
+
+/** What a codec threw. Only ours is known to quote nothing of the body. */
+export function codecFailure(cause: unknown): string {
+  return isMessagingError(cause, "invalid") ? cause.message : `the codec threw ${thrownClass(cause)}; see the cause`;
+}
+
+/** A promise is refused as no text by what follows; what it rejects with must not end the process. */
+function settled<Value>(value: Value): Value {
+  if (isThenable(value)) Promise.resolve(value).catch(() => {});
+  return value;
 }
 
 function checkKey(where: string, key: unknown): void {

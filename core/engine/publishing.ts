@@ -43,7 +43,8 @@ export class Publishing implements SendObserver, Gate {
   readonly #maxMessages: number;
   readonly #maxBytes: number;
   readonly #whenFull: "wait" | "fail";
-  readonly #timeoutMs: number;
+  /** How long a send may take unless it says otherwise, in milliseconds. */
+  readonly timeoutMs: number;
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
@@ -60,7 +61,7 @@ export class Publishing implements SendObserver, Gate {
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
-    this.#timeoutMs = options.timeoutMs ?? DEFAULT_SEND_MS;
+    this.timeoutMs = options.timeoutMs ?? DEFAULT_SEND_MS;
   }
 
   get messages(): number {
@@ -110,7 +111,7 @@ export class Publishing implements SendObserver, Gate {
   }
 
   /** Sends for a caller, who waits for room or is refused, as the options say. */
-  send(route: Route, message: OutgoingMessage, timeoutMs = this.#timeoutMs): Promise<Receipt> {
+  send(route: Route, message: OutgoingMessage, timeoutMs = this.timeoutMs): Promise<Receipt> {
     const room = this.#waiters === 0 && this.#hasRoom(message.size);
     if (!room && this.#whenFull === "fail") return Promise.reject(this.#overloaded(route.address));
     return this.#accept(route, message, timeoutMs, room);
@@ -121,7 +122,7 @@ export class Publishing implements SendObserver, Gate {
    * bounds such copies, and consumers must not stand still because publishers are many.
    */
   sendCopy(route: Route, message: OutgoingMessage): Promise<Receipt> {
-    return this.#accept(route, message, this.#timeoutMs, true);
+    return this.#accept(route, message, this.timeoutMs, true);
   }
 
   #accept(route: Route, message: OutgoingMessage, timeoutMs: number, room: boolean): Promise<Receipt> {

@@ -2,6 +2,7 @@ import type { QuarantineLog } from "../adapter.ts";
 import type { Timer } from "../clock.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
+import { copyRefusal } from "./copy-refusal.ts";
 import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
@@ -11,8 +12,12 @@ const REPEATS = 4;
 const READS = 6;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
-/** So often the log is tried before a handler starts without it: a log that is out of order must not stop the messages. */
-const MOST_TRIES = 5;
+/** So often the log is tried before handlers start without it: a log that is out of order must not stop the messages. */
+const MOST_TRIES = 4;
+/** A note that takes longer to be confirmed does not keep the place of a handler for as long. */
+const LONGEST_START_MS = 1_000;
+/** What is to run alone keeps it for longer: others start in its place, and it has to wait for their end. */
+const LONGEST_ALONE_START_MS = 10_000;
 /** A message is quarantined when so many of its attempts would be left if each redelivery had been one. */
 const BEFORE_LAST = 3;
 /**
@@ -29,17 +34,25 @@ interface Stay {
    * come, and its start note is being written; `running`.
    */
   step: "looking" | "cleared" | "noting" | "running";
-  tries: number;
+  /** Whether it has the place of a handler. */
+  isStarting: boolean;
   /** The start note, from the moment on at which it may be in the log. */
   note: StartNote | undefined;
+}
+
+/** A note whose end is not confirmed yet. */
+interface Ending {
+  /** The next try; undefined while it is being said. */
+  timer: Timer | undefined;
+  hasFailed: boolean;
 }
 
 /** What a quarantine has done to a delivery. */
 export interface QuarantineActions {
   /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
   cleared(held: HeldDelivery): void;
-  /** Its start note is confirmed: it starts now. */
-  admit(held: HeldDelivery): void;
+  /** Its start note is confirmed: it starts now, in the place that it has, or if there is one for it. */
+  admit(held: HeldDelivery, hasPlace: boolean): void;
   /** Consumers crashed while they ran it, and nothing else that could be to blame. */
   condemn(held: HeldDelivery): void;
   /** Something that was waited for is over. */
@@ -53,8 +66,9 @@ export interface QuarantineActions {
  * it. So a message that was redelivered often is only quarantined: before its handler starts, a start note stands confirmed
  * in the log that all consumers of the source share. It is repeated while the handler runs, and ended when the attempt is
  * over or the delivery was lost. A note that is not ended, of a consumer that says nothing any more, is a crash. After one
- * crash the message runs with no other handler of the consumer beside it; after two crashes there it is condemned. Until
- * then only those messages wait, and in order their keys; all others go on.
+ * crash the message runs with no other handler of the consumer beside it, and with no such message in another consumer of
+ * the broker; after two crashes there it is condemned. Until then only those messages wait, and in order their keys; all
+ * others go on.
  */
 export class Quarantine {
   readonly #context: ConsumerContext;
@@ -65,15 +79,20 @@ export class Quarantine {
   readonly #stays = new Map<HeldDelivery, Stay>();
   /** Those that are to run, or do, with nothing beside them. */
   readonly #alone = new Set<HeldDelivery>();
-  /** Notes whose end is not confirmed yet, with the timer of the next try; undefined while it is being said. */
-  readonly #unended = new Map<StartNote, Timer | undefined>();
+  readonly #unended = new Map<StartNote, Ending>();
   readonly #timers = new Set<Timer>();
   #nextRead: Timer | undefined;
   #sequence = 0;
   #starting = 0;
+  /** So many of the others may start before the next runs alone. */
+  #turnsOfOthers = 0;
   #isReading = false;
   #isRepeating = false;
+  /** Of readings and of writings, in a row. */
   #failures = 0;
+  #writeFailures = 0;
+  /** Why the log cannot be used, as it was said last. */
+  #told: string | undefined;
   #isStopped = false;
 
   constructor(context: ConsumerContext, actions: QuarantineActions) {
@@ -87,12 +106,14 @@ export class Quarantine {
   /** Begins again after {@link Quarantine.stop}. */
   start(): void {
     this.#isStopped = false;
+    this.#context.solitude.join(this, () => this.#actions.changed());
     this.retry();
   }
 
   /** Says now what could not be said: the connection is back. */
   retry(): void {
-    for (const [note, timer] of [...this.#unended]) {
+    this.#writeFailures = 0;
+    for (const [note, { timer }] of [...this.#unended]) {
       if (timer === undefined) continue;
       this.#cancel(timer);
       this.#end(note, 1);
@@ -101,21 +122,35 @@ export class Quarantine {
 
   /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
   holds(held: HeldDelivery): boolean {
+    if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
     const stay = this.#stays.get(held);
-    if (stay !== undefined) {
+    if (stay !== undefined) return this.#holdsBack(held, stay);
+    const { redeliveries, unreadable } = held.incoming;
+    if (unreadable !== undefined || redeliveries < this.#from) return false;
+    const entered: Stay = { step: "looking", isStarting: false, note: undefined };
+    this.#stays.set(held, entered);
+    if (held.crashes !== undefined) {
+      if (!held.mustBeAlone) return this.#holdsBack(held, entered);
+      this.#clear(held, entered);
+      return true;
+    }
+    held.state = "quarantined";
+    this.#read();
+    return true;
+  }
+
+  /** Its turn has come. Where the log takes nothing it starts without a note. */
+  #holdsBack(held: HeldDelivery, stay: Stay): boolean {
+    if (this.#isWritable) {
       this.#note(held, stay);
       return true;
     }
-    const { redeliveries, unreadable } = held.incoming;
-    if (unreadable !== undefined || redeliveries < this.#from) return false;
-    const entered: Stay = { step: "looking", tries: 0, note: undefined };
-    this.#stays.set(held, entered);
-    if (held.crashes === undefined) {
-      held.state = "quarantined";
-      this.#read();
-    } else if (held.mustBeAlone) this.#clear(held, entered);
-    else this.#note(held, entered);
-    return true;
+    stay.step = "running";
+    return false;
+  }
+
+  get #isWritable(): boolean {
+    return this.#writeFailures < MOST_TRIES;
   }
 
   /** How many are about to start: each has the place of a handler. */
@@ -124,13 +159,25 @@ export class Quarantine {
   }
 
   /**
-   * Whether nothing else may start, because one has to run with nothing beside it. Not while the log cannot be written: that
-   * one waits, and the others go on.
+   * Whether nothing else may start, because one has to run with nothing beside it, or has just done so and would be blamed for
+   * what the next one does. Not while the log does not answer: that one waits, and the others go on.
    */
   get isReserved(): boolean {
-    if (this.#alone.size === 0) return false;
-    for (const retry of this.#unended.values()) if (retry !== undefined) return false;
-    return true;
+    let isEnding = false;
+    for (const [{ alone }, { hasFailed }] of this.#isWritable ? this.#unended : []) {
+      if (hasFailed) return false;
+      isEnding ||= alone;
+    }
+    return isEnding || this.#isAwaited;
+  }
+
+  /** Those that have to run alone may be many, and run for long: between two of them others have their turns. */
+  get #isAwaited(): boolean {
+    const [first] = this.#alone;
+    const stay = first && this.#stays.get(first);
+    if (stay === undefined || !this.#context.solitude.isFree(this)) return false;
+    if (stay.step === "noting") return stay.isStarting;
+    return stay.step === "running" || this.#turnsOfOthers === 0;
   }
 
   /**
@@ -138,9 +185,13 @@ export class Quarantine {
    * of those before it are over in the log, or they would be blamed for what it does.
    */
   takeAlone(): HeldDelivery | undefined {
+    const { solitude } = this.#context;
     const [held] = this.#alone;
-    if (held === undefined || this.#unended.size > 0) return undefined;
-    return this.#stays.get(held)?.step === "cleared" ? held : undefined;
+    if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !solitude.isFree(this)) return undefined;
+    if (this.#stays.get(held)?.step !== "cleared") return undefined;
+    solitude.take(this);
+    this.#turnsOfOthers = 0;
+    return held;
   }
 
   /** It is not to start now after all; its turn comes again. */
@@ -154,9 +205,20 @@ export class Quarantine {
     const stay = this.#stays.get(held);
     if (stay === undefined) return;
     this.#stays.delete(held);
-    if (stay.step === "noting") this.#starting--;
+    this.#freePlace(stay);
+    if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
     if (stay.note !== undefined) this.#end(stay.note, 1);
-    if (this.#alone.delete(held)) this.#actions.changed();
+    this.#leaveSolitude();
+  }
+
+  /** Unless one of ours runs in it, or did and would be blamed still. */
+  #leaveSolitude(): void {
+    for (const held of this.#alone) {
+      const stay = this.#stays.get(held);
+      if (stay?.step === "running" || stay?.isStarting) return;
+    }
+    for (const [{ alone }, { hasFailed }] of this.#unended) if (alone && !hasFailed) return;
+    this.#context.solitude.leave(this);
   }
 
   /** Whether the log was told the end of every note. */
@@ -171,6 +233,7 @@ export class Quarantine {
     this.#nextRead = undefined;
     this.#isRepeating = false;
     this.#notes.forget();
+    this.#context.solitude.quit(this);
   }
 
   #clearTimers(): void {
@@ -194,14 +257,16 @@ export class Quarantine {
     this.#asked().then(
       (records) => {
         this.#failures = 0;
+        this.#told = undefined;
         this.#notes.learn(records, at);
         this.#decideAll(waiting, this.#context.silenceMs / READS);
       },
       (cause: unknown) => {
-        this.#failures++;
+        const isRefused = copyRefusal(cause).kind === "place";
+        this.#failures = isRefused ? MOST_TRIES : Math.min(this.#failures + 1, MOST_TRIES);
         this.#notes.missed();
         if (this.#failures === MOST_TRIES) this.#tell("read", cause);
-        this.#decideAll(this.#failures < MOST_TRIES ? [] : waiting, this.#pauseMs(this.#failures));
+        this.#decideAll(this.#failures < MOST_TRIES ? [] : this.#looking(), this.#pauseMs(this.#failures));
       },
     );
   }
@@ -211,7 +276,7 @@ export class Quarantine {
    * keeps others from it.
    */
   async #asked(): Promise<readonly string[]> {
-    if (this.#notes.isWatching) await this.#log.append(JSON.stringify({ by: this.#context.consumerId, asks: true }));
+    if (this.#notes.isWatching) await this.#write(JSON.stringify({ by: this.#context.consumerId, asks: true }));
     return this.#log.read();
   }
 
@@ -254,38 +319,70 @@ export class Quarantine {
   // What this consumer writes.
 
   #note(held: HeldDelivery, stay: Stay): void {
-    if (stay.step !== "noting") this.#starting++;
     stay.step = "noting";
+    stay.isStarting = true;
+    this.#starting++;
     held.state = "quarantined";
     stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
+    // Its end, said from now on, would be taken for the end of this one.
+    for (const note of this.#unended.keys()) if (note.of === stay.note.of) this.#forget(note);
+    const patience = this.#later(
+      () => {
+        this.#freePlace(stay);
+        this.#actions.changed();
+      },
+      stay.note.alone ? LONGEST_ALONE_START_MS : LONGEST_START_MS,
+    );
+    const isHere = (): boolean => this.#stays.get(held) === stay && !this.#isStopped;
     this.#append(stay.note, "started").then(
-      () => this.#noted(held, stay),
+      () => {
+        this.#cancel(patience);
+        if (!isHere()) return;
+        stay.step = "running";
+        const hasPlace = stay.isStarting;
+        this.#freePlace(stay);
+        this.#repeatLater();
+        this.#actions.admit(held, hasPlace);
+      },
       (cause: unknown) => {
-        if (this.#stays.get(held) !== stay || this.#isStopped) return;
-        stay.tries++;
-        if (stay.tries < MOST_TRIES) this.#later(() => this.#noteAgain(held, stay), this.#pauseMs(stay.tries));
-        else {
-          this.#tell("write to", cause);
-          this.#noted(held, stay);
-        }
+        this.#cancel(patience);
+        if (!isHere()) return;
+        this.#freePlace(stay);
+        this.#actions.changed();
+        if (this.#writeFailures >= MOST_TRIES) this.#tell("write to", cause);
+        this.#later(
+          () => {
+            if (isHere()) this.#clear(held, stay);
+          },
+          this.#writeFailures >= MOST_TRIES ? 0 : this.#pauseMs(this.#writeFailures),
+        );
       },
     );
   }
 
-  #noteAgain(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) === stay) this.#note(held, stay);
-  }
-
-  #noted(held: HeldDelivery, stay: Stay): void {
-    if (this.#stays.get(held) !== stay || this.#isStopped) return;
-    stay.step = "running";
+  #freePlace(stay: Stay): void {
+    if (!stay.isStarting) return;
     this.#starting--;
-    this.#repeatLater();
-    this.#actions.admit(held);
+    stay.isStarting = false;
+    this.#leaveSolitude();
   }
 
   #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
-    return this.#log.append(writtenNote(note, state, ++this.#sequence));
+    return this.#write(writtenNote(note, state, ++this.#sequence));
+  }
+
+  /** Counts failures in a row, so that not each message finds out anew that the log takes nothing. */
+  async #write(record: string): Promise<void> {
+    const before = this.#writeFailures;
+    try {
+      await this.#log.append(record);
+      this.#writeFailures = 0;
+    } catch (cause) {
+      if (copyRefusal(cause).kind === "place") this.#writeFailures = MOST_TRIES;
+      // Those that failed together count once: a connection that breaks fails all of them.
+      else if (before === this.#writeFailures) this.#writeFailures = Math.min(before + 1, MOST_TRIES);
+      throw cause;
+    }
   }
 
   /** One timer for all. A repetition that fails is made good by the next. */
@@ -306,20 +403,29 @@ export class Quarantine {
 
   /** Until it is said this consumer looks like one that crashed, so it is tried again while the connection is away. */
   #end(note: StartNote, tries: number): void {
-    this.#unended.set(note, undefined);
+    const ending: Ending = { timer: undefined, hasFailed: tries > 1 };
+    this.#unended.set(note, ending);
     this.#append(note, "over").then(
-      () => {
-        this.#unended.delete(note);
+      () => this.#forget(note),
+      (cause: unknown) => {
+        if (this.#unended.get(note) !== ending) return;
+        ending.hasFailed = true;
+        if (!this.#isWritable) this.#tell("write to", cause);
+        ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
+        if (this.#isStopped) this.#clearTimers();
+        this.#leaveSolitude();
         this.#actions.changed();
       },
-      () => {
-        this.#unended.set(
-          note,
-          this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries)),
-        );
-        if (this.#isStopped) this.#clearTimers();
-      },
     );
+  }
+
+  /** Nothing more is to be said of it. */
+  #forget(note: StartNote): void {
+    const timer = this.#unended.get(note)?.timer;
+    if (timer !== undefined) this.#cancel(timer);
+    this.#unended.delete(note);
+    this.#leaveSolitude();
+    this.#actions.changed();
   }
 
   #later(run: () => void, ms: number): Timer {
@@ -341,8 +447,11 @@ export class Quarantine {
     return Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS) * (1 + this.#context.random.fraction());
   }
 
+  /** Once for as long as it lasts. */
   #tell(what: string, cause: unknown): void {
     const { emit, sourceName } = this.#context;
+    if (this.#told === what) return;
+    this.#told = what;
     const error = new MessagingError(
       isMessagingError(cause) ? cause.code : "unreachable",
       `cannot ${what} the quarantine log of ${sourceName}: messages that were redelivered often are handled without it, and one that crashes its consumers is not found; check that the log exists and that this user may read and write it`,

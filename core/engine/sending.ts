@@ -81,16 +81,42 @@ export class Sending implements Publisher {
       const target = known ?? this.#target(destination, kind);
       const message = outgoing(target, body, options);
       if (message instanceof Promise) {
-        return message.catch(rethrowAsInvalid).then((made) => {
-          // It may have been closed while the schema took its time.
-          this.#refuseIfClosed();
-          return this.#hand(target, made, options?.timeoutMs);
-        });
+        return this.#handLater(target, message, options?.timeoutMs ?? this.#publishing.timeoutMs);
       }
       return this.#hand(target, message, options?.timeoutMs);
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }
+  }
+
+  /** A schema that takes its time takes it from the time that the send has. */
+  #handLater(target: Target, message: Promise<OutgoingMessage>, timeoutMs: number): Promise<Receipt> {
+    const clock = this.#clock;
+    const until = clock.monotonic() + timeoutMs;
+    return new Promise((resolve, reject) => {
+      const timer = clock.schedule(() => {
+        const what = `${target.where}: its schema took longer than the ${timeoutMs} ms that the send has`;
+        reject(new MessagingError("timeout", `${what}. Nothing was sent`));
+      }, timeoutMs);
+      message.then(
+        (made) => {
+          clock.cancel(timer);
+          const leftMs = Math.ceil(until - clock.monotonic());
+          if (leftMs <= 0) return;
+          try {
+            // It may have been closed meanwhile.
+            this.#refuseIfClosed();
+            resolve(this.#hand(target, made, leftMs));
+          } catch (error) {
+            reject(error);
+          }
+        },
+        (error: unknown) => {
+          clock.cancel(timer);
+          reject(asInvalid(error));
+        },
+      );
+    });
   }
 
   #refuseIfClosed(): void {
@@ -118,8 +144,4 @@ export class Sending implements Publisher {
     this.#targets.set(destination, target);
     return target;
   }
-}
-
-function rethrowAsInvalid(error: unknown): never {
-  throw asInvalid(error);
 }

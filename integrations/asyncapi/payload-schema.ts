@@ -1,4 +1,5 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from "@standard-schema/spec";
+import { thrownText } from "../../core/foreign.ts";
 import type { JsonObject, JsonValue } from "./document.ts";
 
 /** The form of JSON Schema that every AsyncAPI parser reads. */
@@ -40,7 +41,7 @@ function open(why: string): JsonObject {
 }
 
 function firstLine(error: unknown): string {
-  const [line = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
+  const [line = ""] = thrownText(error).split("\n");
   return line.replace(/\.$/, "");
 }
 

@@ -1,4 +1,5 @@
 import { backoffMs } from "../../core/backoff.ts";
+import { observe } from "../../core/foreign.ts";
 import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import {
@@ -241,10 +242,6 @@ class Circuit implements CircuitBreaker {
     this.#state = to;
     this.#since = clock.now();
     const probeAt = to === "open" ? new Date(clock.now() + this.#openForMs()) : undefined;
-    try {
-      onChange({ from, to, at: new Date(this.#since), calls, failures, probeAt });
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(onChange, { from, to, at: new Date(this.#since), calls, failures, probeAt });
   }
 }

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Headers } from "../../core/delivery.ts";
-import { issuePath } from "../../core/engine/outgoing.ts";
+import { issuePaths, validateBody } from "../../core/engine/body-schema.ts";
+import { encodeBody } from "../../core/engine/outgoing.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
@@ -100,12 +101,12 @@ export class ReplayAction implements Action {
     const changed = await edit(this.#bodyOf(letter), shown);
     if (changed === undefined) return undefined;
     const { schema, codec, name } = this.#target;
-    const result = await schema?.["~standard"].validate(changed);
-    if (result?.issues !== undefined) {
-      const shown = result.issues.slice(0, 5).map(issuePath);
-      throw new MessagingError("invalid", `the schema of ${name} refuses the edited body at ${shown.join(", ")}`);
+    const issues = schema === undefined ? undefined : (await validateBody(schema, changed)).issues;
+    if (schema !== undefined && issues !== undefined) {
+      const paths = issuePaths(schema, issues);
+      throw new MessagingError("invalid", `the schema of ${name} refuses the edited body at ${paths}`);
     }
-    const body = codec.encode(changed);
+    const body = encodeBody(codec, changed, name);
     const { maxMessageBytes } = this.#internals.adapter.capabilities;
     if (body.length > maxMessageBytes) {
       const text = `the edited body has ${body.length} bytes, and ${this.#internals.adapter.name} takes ${maxMessageBytes}`;

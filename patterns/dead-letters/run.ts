@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { observe } from "../../core/foreign.ts";
 import { within } from "../../core/waiting.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
@@ -248,11 +249,7 @@ export class Run {
   }
 
   #tell(): void {
-    try {
-      this.#onProgress?.(this.#tally.progress());
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(this.#onProgress, this.#tally.progress());
   }
 
   /** Whether this step is at its end. */

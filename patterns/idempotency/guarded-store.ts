@@ -1,4 +1,5 @@
 import { type Answer, ask } from "../../core/asking.ts";
+import { observe } from "../../core/foreign.ts";
 import type { Delivery } from "../../core/index.ts";
 import type { IdempotencyEvent, StoreCall } from "./events.ts";
 import type { Settings } from "./options.ts";
@@ -55,13 +56,8 @@ export class GuardedStore {
 
   tell(happening: Happening): void {
     const { onEvent } = this.#settings;
-    if (onEvent === undefined) return;
     const { destination, subscription, id } = this.#delivery;
-    try {
-      onEvent({ destination, subscription, id, ...happening } as IdempotencyEvent);
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(onEvent, { destination, subscription, id, ...happening } as IdempotencyEvent);
   }
 
   async #ask<T>(

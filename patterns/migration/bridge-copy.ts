@@ -1,5 +1,6 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
+import { LONGEST_MS } from "../../core/names.ts";
 import { HEADER, headerBytes, numberHeader, timeHeader, userHeaders, withHeaders } from "../../core/system-headers.ts";
 
 /**
@@ -13,7 +14,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
   if (incoming.unreadable !== undefined) throw incoming.unreadable;
   refuseLarge(incoming, to);
   const now = to.clock.now();
-  const delayMs = Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0);
+  const delayMs = Math.min(Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0), LONGEST_MS);
   const { maxMs } = capabilities.delay;
   if (delayMs > 0 && capabilities.delay.support === "unsupported") {
     throw new MessagingError("unsupported", `message ${id} is to be delivered later, and ${name} has no delay`);
@@ -34,7 +35,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
     size: body.length + headerBytes(headers),
     priority: Math.min(priority, priorities - 1),
     delayMs: Math.min(delayMs, maxMs),
-    ttlMs: expiresAt === undefined ? undefined : Math.max(expiresAt - now, 1),
+    ttlMs: expiresAt === undefined ? undefined : Math.min(Math.max(expiresAt - now, 1), LONGEST_MS),
   };
 }
 

@@ -1,4 +1,5 @@
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { observe } from "../../core/foreign.ts";
 import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import { pause } from "../../core/waiting.ts";
@@ -212,10 +213,6 @@ class MessageBridge implements Bridge {
   }
 
   #tell(): void {
-    try {
-      this.#options.onProgress?.(this.status());
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(this.#options.onProgress, this.status());
   }
 }

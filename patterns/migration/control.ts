@@ -1,3 +1,4 @@
+import { observe } from "../../core/foreign.ts";
 import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
 import { checkRate } from "./bridge.ts";
@@ -135,13 +136,7 @@ export class Control implements MigrationControl {
     const patience: Patience = {
       until: this.#clock.monotonic() + patienceMs,
       signal,
-      tell: (progress) => {
-        try {
-          onProgress?.(progress);
-        } catch {
-          // An observer that fails must not disturb what it observes.
-        }
-      },
+      tell: (progress) => observe(onProgress, progress),
     };
     return new Stepping({
       plan: this.#plan,

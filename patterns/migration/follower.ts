@@ -1,4 +1,5 @@
 import { ask } from "../../core/asking.ts";
+import { thrownText } from "../../core/foreign.ts";
 import type { Clock, Timer } from "../../core/index.ts";
 import { inForce, type MigrationState, refuseOthers, type Side, stateIn } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
@@ -219,6 +220,6 @@ export function settledChange(state: MigrationState, stored: StoredMigration): M
 }
 
 function textOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = thrownText(error);
   return text.slice(0, LONGEST_PROBLEM);
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { checkBrokerOptions } from "../../core/engine/broker-options.ts";
+import { observe } from "../../core/foreign.ts";
 import { MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
 import type { Migration, MigrationOptions } from "./contract.ts";
@@ -71,12 +72,6 @@ export function migration<FromNative, ToNative>(
     pollMs,
     journaled: journal === "ids",
     maxHeld,
-    tell: (event) => {
-      try {
-        onMigrationEvent?.(event);
-      } catch {
-        // An observer that fails must not disturb what it observes.
-      }
-    },
+    tell: (event) => observe(onMigrationEvent, event),
   });
 }

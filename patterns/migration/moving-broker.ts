@@ -3,6 +3,7 @@ import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
 import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
 import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
+import { observe } from "../../core/foreign.ts";
 import {
   addressName,
   type Broker,
@@ -144,11 +145,7 @@ export class MovingBroker<Native> implements Migration<Native> {
 
   readonly #onEvent = (event: BrokerEvent): void => {
     if (event.type === "dead-lettered") void this.#recording.mark(event.source, event.id, "dead");
-    try {
-      this.#parts.broker.onEvent?.(event);
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(this.#parts.broker.onEvent, event);
   };
 
   /** How many deliveries it holds of each side: brokers do not tell it of one another. */

@@ -1,3 +1,4 @@
+import { observe } from "../../core/foreign.ts";
 import {
   type Delivery,
   deadLetter,
@@ -190,13 +191,8 @@ class Handling<Body, Transaction> {
 
   #tell(happening: Happening): void {
     const { onEvent } = this.#settings;
-    if (onEvent === undefined) return;
     const { destination, subscription, id } = this.#delivery;
-    try {
-      onEvent({ destination, subscription, id, ...happening } as InboxEvent);
-    } catch {
-      // An observer that fails must not disturb what it observes.
-    }
+    observe(onEvent, { destination, subscription, id, ...happening } as InboxEvent);
   }
 }
 

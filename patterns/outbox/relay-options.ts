@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { type Retry, retryPolicy } from "../../core/engine/retry-policy.ts";
+import { observe } from "../../core/foreign.ts";
 import { MessagingError, type RetryPolicy } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
 import type { RelayEvent } from "./relay-events.ts";
@@ -139,13 +140,7 @@ export function relaySettings(options: RelayOptions): RelaySettings {
     onQuarantine,
     clean: cleanSettings(options.clean),
     storeTimeoutMs,
-    tell(event) {
-      try {
-        onEvent?.(event);
-      } catch {
-        // An observer that fails must not disturb what it observes.
-      }
-    },
+    tell: (event) => observe(onEvent, event),
   };
 }
 

@@ -15,12 +15,14 @@ declare module "vitest" {
 }
 
 /** Starts each broker, and builds the package, when the first suite asks for it, once per run; ends with the run. */
-export default async function setup({ provide }: TestProject): Promise<() => Promise<void>> {
+export default async function setup({ provide, name }: TestProject): Promise<() => Promise<void>> {
+  // Only faults restart servers. An emulator of SQS that keeps its data waits for the disk with every request.
+  const durable = name.startsWith("faults");
   const starts: BrokerStarts = {
     rabbitmq: startRabbitMQ,
     kafka: startKafka,
-    elasticmq: startElasticMQ,
-    fauxqs: startFauxqs,
+    elasticmq: () => startElasticMQ(process.env, { durable }),
+    fauxqs: () => startFauxqs(process.env, { durable }),
     postgres: startPostgres,
     valkey: startValkey,
   };

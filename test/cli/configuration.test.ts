@@ -54,7 +54,7 @@ test("what is wrong with it is said", async () => {
     ["throw new Error('not today');", 78, /cannot be used: not today/],
     ["throw new Error('postgres://u:S3CRET@db');", 78, /cannot be used: postgres:\/\/\*\*\*@db/],
     ["throw 'amqp://u:S3CRET@h';", 78, /cannot be used: amqp:\/\/\*\*\*@h/],
-    ["throw null;", 78, /what it throws is no error/],
+    ["throw { toString: 1 };", 78, /has no text/],
     ["export default {", 78, /cannot be used/],
     ["export default { close: 1 };", 78, /function as close/],
   ];

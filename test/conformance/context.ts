@@ -34,7 +34,7 @@ const PATIENCE_MS = 60_000;
 const READY_MS = 60_000;
 const STOP_MS = 2_000;
 /** What one piece of cleaning up may take, before the others go on without it. */
-const CLEAN_UP_MS = 20_000;
+const CLEAN_UP_MS = 60_000;
 
 /** What a case works with. Everything it makes is taken down at its end, however it ends. */
 export class CaseContext {
@@ -78,6 +78,11 @@ export class CaseContext {
 
   topic<Body = Work>(name: string, options?: TopicOptions<Body>): Topic<Body> {
     return topic<Body>(this.name(name), options);
+  }
+
+  /** A fresh adapter for a case that is about leases. */
+  leasing(): Adapter {
+    return this.harness.leasing?.() ?? this.harness.adapter();
   }
 
   /** A broker whose handlers are booked in the ledger. The adapter is a fresh one unless given. */

@@ -35,6 +35,11 @@ export interface Harness {
   /** An adapter of whose broker a consumer may hold a delivery no longer than so many milliseconds, where there is a limit. */
   readonly holding?: { readonly longestMs: number; adapter(): Adapter };
   /**
+   * An adapter with short leases, for cases that outlast them or let them run out, where those of `adapter` are long so that
+   * a busy machine loses none. Default: `adapter`.
+   */
+  readonly leasing?: () => Adapter;
+  /**
    * For how long the broker may hand messages to a consumer that died without a word, and count that against them, in
    * milliseconds, where it does so at all.
    */

@@ -228,6 +228,35 @@ describe("a message that was redelivered often", () => {
     expect(notices).toMatchObject([{ error: { code: "unauthorized" } }, { error: { code: "unauthorized" } }]);
   });
 
+  it("takes no place from others while its note is not confirmed", async () => {
+    const { opened, started, adapter, pass } = await world({ concurrency: 1 });
+    const confirmed = Promise.withResolvers<void>();
+    Object.assign(adapter.log, { append: () => confirmed.promise });
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    opened.sink.deliver([incoming("2")]);
+    await settled();
+    expect(started).toEqual([]);
+    await pass(2_000);
+    expect(started).toEqual(["2"]);
+    confirmed.resolve();
+    await settled();
+    expect(started, "its place is taken by now").toEqual(["2"]);
+  });
+
+  it("is handled at once where the log takes nothing, as others of it have found out", async () => {
+    const { opened, started, adapter, until, pass, end } = await world({ concurrency: 1 });
+    adapter.logRefusal = new MessagingError("unreachable", "away");
+    opened.sink.deliver([suspect("1")]);
+    await until("it to start", () => started.length === 1);
+    await end("1");
+    opened.sink.deliver([suspect("2"), suspect("3")]);
+    await pass(1);
+    expect(started).toEqual(["1", "2"]);
+    await end("2");
+    expect(started).toEqual(["1", "2", "3"]);
+  });
+
   it("is not started by a consumer that was paused meanwhile, nor noted for as long", async () => {
     const { opened, started, own, consumer, pass } = await world();
     opened.sink.deliver([suspect("1")]);
@@ -238,6 +267,20 @@ describe("a message that was redelivered often", () => {
     consumer.resume();
     await settled();
     expect(started).toEqual(["1"]);
+  });
+
+  it("is not over in the log because an earlier delivery of it was lost, whose end could not be said", async () => {
+    const { opened, adapter, own, pass } = await world();
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    adapter.logRefusal = new MessagingError("unreachable", "cut");
+    opened.sink.lost("all", adapter.logRefusal);
+    await settled();
+    adapter.logRefusal = undefined;
+    opened.sink.deliver([suspect("1")]);
+    await settled();
+    await pass(SILENCE_MS * 2);
+    expect(own().filter(({ state }) => state === "over")).toEqual([]);
   });
 
   it("is given back where it is asked for, and by a pause that releases", async () => {
@@ -255,6 +298,138 @@ describe("a message that was redelivered often", () => {
     ]);
     expect(own()).toEqual([]);
     expect(consumer.status().unsettled).toBe(0);
+  });
+
+  it("starts nothing that is being lost with it", async () => {
+    const { opened, started, noted, until } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    opened.sink.deliver([incoming("2"), incoming("3")]);
+    opened.sink.lost("all", new MessagingError("unreachable", "cut"));
+    await settled();
+    expect(started).toEqual(["1"]);
+  });
+
+  it("is over in the log before anything else starts, if it ran alone", async () => {
+    const { opened, started, noted, until, end, adapter, own } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    opened.sink.deliver([incoming("2")]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    adapter.logWait = promise;
+    await end("1");
+    expect(own().at(-1)).toMatchObject({ state: "over" });
+    expect(started, "it would be blamed for what the next one does").toEqual(["1"]);
+    resolve();
+    await settled();
+    expect(started).toEqual(["1", "2"]);
+  });
+
+  it("takes turns with others where many have to run alone", async () => {
+    const { opened, started, noted, until, end } = await world({ concurrency: 2 });
+    const alone = ["1", "2", "3"];
+    for (const id of alone) noted(id, 1);
+    opened.sink.deliver(alone.map((id) => suspect(id)));
+    await until("the first to run alone", () => started.length === 1);
+    opened.sink.deliver(["a", "b", "c", "d"].map((id) => incoming(id)));
+    for (let count = 0; count < 7; count++) {
+      expect(started.length).toBeGreaterThan(count);
+      await end(started[count] ?? "");
+      await settled();
+    }
+    expect(started).toEqual(["1", "a", "b", "2", "c", "d", "3"]);
+  });
+
+  it("runs beside none of another consumer that has to run alone, for processes die whole", async () => {
+    const { broker, adapter, opened, started, noted, until, end, finish } = await world();
+    const other = broker.consume(queue<unknown>("other"), (_, { id }) => void started.push(id));
+    await finish(broker.start());
+    const [, second] = adapter.opened;
+    for (const id of ["1", "2"]) noted(id, 1);
+    opened.sink.deliver([suspect("1")]);
+    await until("it to run alone", () => started.length === 1);
+    second?.sink.deliver([suspect("2")]);
+    await until("it to wait for its turn", () => other.status().waiting === 1);
+    await settled();
+    expect(started).toEqual(["1"]);
+    second?.sink.deliver([incoming("3")]);
+    expect(started, "nothing else waits for it").toEqual(["1", "3"]);
+    await end("1");
+    await until("the other to start", () => started.includes("2"));
+  });
+
+  it("runs alone without a log that cannot be written any more", async () => {
+    const { opened, started, noted, until, end, adapter } = await world();
+    noted("1", 1);
+    noted("2", 1);
+    opened.sink.deliver([suspect("1"), suspect("2")]);
+    await until("the first to run alone", () => started.length === 1);
+    adapter.logRefusal = new MessagingError("unauthorized", "no right to it any more");
+    opened.sink.deliver([incoming("3")]);
+    await end("1");
+    await until("the others to go on", () => started.includes("3"));
+    await end("3");
+    await until("the second to start", () => started.includes("2"));
+  });
+
+  it("lets the others go on while its own note is refused, though it is to run alone", async () => {
+    const { opened, started, noted, until, adapter, end, consumer } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1"), incoming("2")]);
+    await until("it to wait for the other", () => consumer.status().quarantined === 0);
+    opened.sink.deliver([incoming("3")]);
+    await settled();
+    expect(started).toEqual(["2"]);
+    adapter.logRefusal = new MessagingError("unreachable", "no answer");
+    await end("2");
+    await until("the others to go on", () => started.includes("3"));
+    await end("3");
+    adapter.logRefusal = undefined;
+    await until("it to start", () => started.includes("1"));
+  });
+
+  it("does not start beside others where its note was confirmed late, though it is to run alone", async () => {
+    const { opened, started, noted, until, adapter, end, consumer } = await world();
+    noted("1", 1);
+    opened.sink.deliver([suspect("1"), incoming("2")]);
+    await until("it to wait for the other", () => consumer.status().quarantined === 0);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    adapter.logWait = promise;
+    await end("2");
+    opened.sink.deliver([incoming("3")]);
+    await until("others to go on", () => started.includes("3"));
+    adapter.logWait = undefined;
+    resolve();
+    await settled();
+    expect(started).toEqual(["2", "3"]);
+    await end("3");
+    await until("it to start", () => started.includes("1"));
+  });
+
+  it("does not each try a log that is out of order, and tell of it", async () => {
+    const { opened, started, adapter, events, until, end, pass, own } = await world({ concurrency: 1 });
+    adapter.logRefusal = new MessagingError("unauthorized", "no right to it");
+    const ids = Array.from({ length: 50 }, (_, number) => `${number}`);
+    opened.sink.deliver(ids.map((id) => suspect(id)));
+    await until("the first to start", () => started.length === 1);
+    opened.sink.deliver([incoming("other")]);
+    const from = adapter.logWrites;
+    for (let count = 0; count < 51; count++) {
+      await until("one more to start", () => started.length > count);
+      await end(started[count] ?? "");
+    }
+    expect(adapter.logWrites - from).toBeLessThan(10);
+    expect(events.filter(({ type }) => type === "notice")).toHaveLength(2);
+    const before = adapter.logWrites;
+    await pass(60_000);
+    expect(adapter.logWrites - before).toBeLessThan(10);
+    adapter.logRefusal = undefined;
+    await pass(60_000);
+    opened.sink.deliver([suspect("last")]);
+    await until("it to start", () => started.includes("last"));
+    expect(own().at(-1), "notes are written again").toMatchObject({ of: "last 0 0", state: "started" });
   });
 });
 

@@ -78,8 +78,19 @@ export class RecordingAdapter implements Adapter {
   refuses: ((from: Source) => boolean) | undefined = undefined;
   /** The records of its only quarantine log. */
   readonly records: string[] = [];
+  readonly log: QuarantineLog = {
+    append: (record) => {
+      this.logWrites++;
+      return this.#unlessRefused(() => void this.records.push(record));
+    },
+    read: () => this.#unlessRefused(() => [...this.records]),
+  };
   /** Why the log can be neither written nor read, if it cannot. */
   logRefusal: MessagingError | undefined = undefined;
+  /** What answers of the log wait for. */
+  logWait: Promise<void> | undefined = undefined;
+  /** How often the log was to be written. */
+  logWrites = 0;
   signals: Parameters<Adapter["open"]>[0] | undefined = undefined;
   physical: (address: Address) => string = addressName;
 
@@ -89,15 +100,15 @@ export class RecordingAdapter implements Adapter {
   }
 
   quarantine(): QuarantineLog {
-    const unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
-      if (this.logRefusal !== undefined) throw this.logRefusal;
-      return use();
-    };
-    return {
-      append: (record) => unlessRefused(() => void this.records.push(record)),
-      read: () => unlessRefused(() => [...this.records]),
-    };
+    return this.log;
   }
+
+  #unlessRefused = async <Result>(use: () => Result): Promise<Result> => {
+    if (this.logRefusal !== undefined) throw this.logRefusal;
+    const used = use();
+    await this.logWait;
+    return used;
+  };
 
   physicalName(address: Address): string {
     return this.physical(address);

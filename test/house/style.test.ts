@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import config from "../../vitest.config.ts";
 import { codeOf, ROOT, type Source, sourcesIn } from "./sources.ts";
 
-const MOST_LINES = 400;
+const MOST_LINES = 500;
 const shipped = sourcesIn("core", "adapters", "patterns", "integrations", "cli");
 const all = [...shipped, ...sourcesIn("examples", "test", "bench", "integrations", "cli")];
 

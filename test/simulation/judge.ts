@@ -104,6 +104,7 @@ function reasons({ sent, failures, crashes, crashesInHandler }: Entry, { attempt
   if (plan?.kind === "dead-letter") reasons.push("rejected");
   // A redelivery is no attempt: cuts, lapses and restarts blame nobody.
   if (failures > 0 && failures + crashes >= attempts) reasons.push("attempts");
-  if (crashes >= 3 && crashesInHandler >= 1) reasons.push("crashed");
+  // Not what ran in the same process, in whichever consumer.
+  if (plan?.kind === "poison" && crashes >= 3 && crashesInHandler >= 1) reasons.push("crashed");
   return reasons;
 }

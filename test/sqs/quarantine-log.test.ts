@@ -98,9 +98,10 @@ describe("a quarantine log", () => {
     const { aws, log } = await logOfOrders({ requestTimeoutMs: 600_000 });
     const ten = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`id-${index}`, `record ${index}`]));
     aws.on("ReceiveMessage", () => holds(ten));
-    expect(await log.read()).toHaveLength(10);
+    await expect(log.read(), "more may be there").rejects.toMatchObject({ code: "overloaded" });
     expect(aws.inputs("ReceiveMessage")).toHaveLength(100);
     expect(aws.entries("ChangeMessageVisibilityBatch")).toHaveLength(1_000);
+    expect(await log.read(), "nothing new came").toHaveLength(10);
   });
 
   test("is read once for all who ask while it is read, after what they may have appended", async () => {

@@ -2,7 +2,7 @@ import type { Clock } from "../../../core/clock.ts";
 import { Quiet } from "../../../core/engine/quiet.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
-import type { TopicPartition } from "../port.ts";
+import type { TopicId, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 import { Assignments } from "./assignments.ts";
 import type { ConsumerParts } from "./consumer-parts.ts";
@@ -40,6 +40,8 @@ export class Ownership implements MemberOwner {
   readonly #assignments: Assignments;
   readonly #quiet: Quiet;
   /** What was told of topics that are others than they were. */
+  /** The ids of the topics that were read. */
+  readonly #topics = new Map<string, TopicId>();
   readonly #told = new Set<string>();
   #member: GroupMember | undefined;
   #closing = false;
@@ -153,6 +155,10 @@ export class Ownership implements MemberOwner {
       else this.#translated(partition, topic, progress);
       return;
     }
+    // It was gone for so long that the group forgot it, and its offsets went with it.
+    const before = this.#topics.get(partition.topic) ?? topic.id;
+    this.#topics.set(partition.topic, topic.id);
+    if (before !== topic.id) this.#tell(madeAgainNotice(partition, this.#group), topic);
     partition.identity = topic;
     if (!partition.suspended) return;
     partition.suspended = false;
@@ -175,11 +181,16 @@ export class Ownership implements MemberOwner {
 
   /** Tells it once of all partitions of the topic. */
   #replace(partition: OwnedPartition, cause: MessagingError, by: OwnedPartition): void {
-    const told = `${by.identity?.id} ${cause.message}`;
-    if (!this.#told.has(told)) this.#sink.notice(cause);
-    this.#told.add(told);
+    this.#tell(cause, by.identity);
+    if (by.identity !== undefined) this.#topics.set(by.topic, by.identity.id);
     this.#lose(partition, cause);
     this.#begin(by);
+  }
+
+  #tell(cause: MessagingError, topic: TopicIdentity | undefined): void {
+    const told = `${topic?.id} ${cause.message}`;
+    if (!this.#told.has(told)) this.#sink.notice(cause);
+    this.#told.add(told);
   }
 
   /** Its log ends before where we are. */

@@ -7,10 +7,14 @@ import { standingOnSQS } from "./standing-on-sqs.ts";
 /** Far longer than anything takes, however busy the machine is. */
 const PATIENCE_MS = 120_000;
 
-/** Long enough that a machine that is busy with other things renews it in time: no duplicate is allowed in most cases. */
-const LEASE_MS = 20_000;
+/** An emulator is one process, which all tests of a run ask at once: it may have no time for a request for long. */
+const REQUEST_MS = 60_000;
+/** Longer than any renewal takes, however busy the machine is: no duplicate is allowed in most cases. */
+const LEASE_MS = 90_000;
+/** Of cases that outlast leases, some of them several; they have few messages, whose renewals are quick. */
+const SHORT_LEASE_MS = 20_000;
 /** Of workers that are killed: how late their messages come back. */
-const WORKER_LEASE_MS = 10_000;
+const WORKER_LEASE_MS = 20_000;
 const WAIT_SECONDS = 1;
 
 /** What an emulator of SQS has not or does otherwise than SQS. */
@@ -37,6 +41,8 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
     namePrefix,
     visibilityTimeoutMs: LEASE_MS,
     waitSeconds: WAIT_SECONDS,
+    connectTimeoutMs: REQUEST_MS,
+    requestTimeoutMs: REQUEST_MS,
   };
   const { controls } = broker;
   const shortcomings = SHORTCOMINGS[broker.name];
@@ -50,7 +56,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
       module: new URL("sqs-process.ts", import.meta.url).href,
       options: { sqs: { ...options, visibilityTimeoutMs: WORKER_LEASE_MS } },
     },
-    sessionMs: LEASE_MS,
+    leasing: () => sqs({ ...options, visibilityTimeoutMs: SHORT_LEASE_MS }),
     // A poll that nobody waits for any more takes messages until its time is over, on both emulators.
     abandonedMs: WAIT_SECONDS * 1_000,
     cannotTellUnroutable: "SNS confirms an event that no subscription takes",

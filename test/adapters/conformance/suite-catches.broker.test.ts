@@ -27,7 +27,8 @@ describeRabbitMQ(
           name: broken,
           adapter: sound.adapter,
           processes: { module, options },
-          patienceMs: 10_000,
+          // Long enough for all that comes before on a busy machine.
+          patienceMs: 45_000,
         };
         const { report, error } = await runCase(harness, caseOf(number), 1);
         expect(report.result).toBe("failed");

@@ -9,7 +9,7 @@ import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { withSnappy } from "../../kafka/records/literal-snappy.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 const MiB = 1024 * 1024;
 
 /** A failing body that no compression makes smaller than so many bytes. */

@@ -79,7 +79,7 @@ async function windowAtTheSeam(context: CaseContext): Promise<void> {
 
 async function slowHandler(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
-  const watched = watch(context.harness.adapter());
+  const watched = watch(context.leasing());
   const traffic = watched.traffic(orders.name);
   const { sessionMs = 0 } = context.harness;
   const slowMs = (): number => 2.5 * Math.max(sessionMs, traffic.leaseMs ?? 0, 400);
@@ -90,7 +90,7 @@ async function slowHandler(context: CaseContext): Promise<void> {
   };
   const options = { concurrency: 4, window: { messages: 12 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
-  const rival = await context.started({}, (one) => one.consume(orders, handler, options));
+  const rival = await context.started({}, (one) => one.consume(orders, handler, options), context.leasing());
   await sendAll(context, broker, orders, works(100));
   await allEffected(context, slowMs() * 4 + context.patienceMs);
   await drained(context, rival, orders);

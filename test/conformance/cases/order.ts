@@ -95,7 +95,7 @@ async function longRest(context: CaseContext): Promise<void> {
   if (!(await supports(context, "order"))) return;
   const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
   const { holding, sessionMs = 0 } = context.harness;
-  const watched = watch(holding?.adapter() ?? context.harness.adapter());
+  const watched = watch(holding?.adapter() ?? context.leasing());
   const traffic = watched.traffic(steps.name);
   const restMs = (): number => Math.ceil(1.5 * Math.max(holding?.longestMs ?? 0, sessionMs, traffic.leaseMs ?? 0, 400));
   const check = new OrderCheck();

@@ -39,7 +39,7 @@ async function redelivered(context: CaseContext): Promise<void> {
 
 async function settledTwice(context: CaseContext): Promise<void> {
   const address: QueueAddress = { kind: "queue", name: context.name("orders") };
-  const seam = await Seam.open(context.harness.adapter());
+  const seam = await Seam.open(context.leasing());
   context.cleanUp(() => seam.close());
   await seam.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
   const ids = [context.id(), context.id(), context.id()];
@@ -116,7 +116,7 @@ async function noLeak(context: CaseContext): Promise<void> {
 async function keepsItsLease(context: CaseContext): Promise<void> {
   if (!(await supports(context, "lease"))) return;
   const orders = context.queue("orders");
-  const watched = watch(context.harness.adapter());
+  const watched = watch(context.leasing());
   const traffic = watched.traffic(orders.name);
   const ids = works(8).map(() => context.id());
   const [long = "", longer = ""] = ids;

@@ -138,8 +138,8 @@ describePostgres("attempts at a message whose handler writes to Postgres", (brok
     });
 
     test("takes longer than an answer may, and is kept in the end: the message is done", async () => {
-      const statement = await atCommit("PERFORM pg_sleep(3)");
-      const run = await attempting(await inboxWith([], 500), 2, (client) =>
+      const statement = await atCommit("PERFORM pg_sleep(8)");
+      const run = await attempting(await inboxWith([], 3_000), 2, (client) =>
         client.query(statement).then(() => undefined),
       );
       await expect.poll(() => run.succeeded() + run.dead.length).toBe(1);

@@ -133,8 +133,10 @@ describeKafka("kafkajs' connections", (broker) => {
       await controls.resume();
       await fresh.close();
     }
-    expect(await append("after")).toMatchObject([{ error: undefined }]);
-    // Frozen for long enough, it is taken for dead, and is named among the brokers only when it has been heard again.
+    // Frozen for long enough, it is taken for dead: it leads nothing and is not among the brokers until it is heard again.
+    await until("it to take messages", 60_000, async () =>
+      expect(await append("after")).toMatchObject([{ error: undefined }]),
+    );
     await until("the broker to be one of the cluster again", 30_000, async () => {
       expect(await connection.metadata([])).toMatchObject({ nodes: [node] });
     });

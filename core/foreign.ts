@@ -1,0 +1,50 @@
+/**
+ * What user code throws, rejects with or returns may be anything: an object whose `message` is an object, without a
+ * prototype, with a `toString` that throws, a revoked proxy. Nothing here throws.
+ */
+
+const NO_TEXT = "what was thrown has no text";
+
+/** The message of an error, or the text of anything else that was thrown. */
+export function thrownText(thrown: unknown): string {
+  try {
+    const text: unknown = thrown instanceof Error ? thrown.message : thrown;
+    return typeof text === "string" ? text : String(text);
+  } catch {
+    return NO_TEXT;
+  }
+}
+
+/** The name of an error's class, or the type of anything else that was thrown. */
+export function thrownClass(thrown: unknown): string {
+  try {
+    if (!(thrown instanceof Error)) return typeof thrown;
+    const name: unknown = thrown.name === "Error" ? thrown.constructor.name : thrown.name;
+    return typeof name === "string" && name !== "" ? name : "Error";
+  } catch {
+    return "Error";
+  }
+}
+
+/** Whether a value is to be awaited. Reading `then` may run user code; one that throws is not. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  try {
+    const canHaveThen = (typeof value === "object" && value !== null) || typeof value === "function";
+    return canHaveThen && typeof (value as { readonly then?: unknown }).then === "function";
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Calls somebody who only watches. What it throws is ignored, and so is what its promise rejects with: an observer that
+ * fails must not disturb what it observes.
+ */
+export function observe<Seen>(observer: ((seen: Seen) => unknown) | undefined, seen: Seen): void {
+  try {
+    const result = observer?.(seen);
+    if (isThenable(result)) Promise.resolve(result).catch(() => {});
+  } catch {
+    // As above.
+  }
+}
