@@ -43,7 +43,7 @@ export function chooseBroker(sources: BrokerSources, given: string | undefined, 
 
 function chosen(choice: BrokerChoice, name: string | undefined, secrets: Secrets): ChosenBroker {
   if (typeof choice === "string") {
-    secrets.addUrl(choice);
+    secrets.addUrlsIn(choice);
     return { label: maskUrl(choice), adapter: () => fromUrl(choice) };
   }
   const label = name ?? "broker";

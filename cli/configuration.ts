@@ -52,12 +52,15 @@ export function defineConfig(configuration: Configuration): Configuration {
   if (!Array.isArray(destinations)) throw invalid("takes a list as destinations");
   (destinations as readonly unknown[]).forEach((destination, index) => {
     const kind = (destination as { readonly kind?: unknown } | null | undefined)?.kind;
-    if (!KINDS.includes(String(kind))) {
+    if (typeof kind !== "string" || !KINDS.includes(kind)) {
       throw invalid(`takes what queue(), topic() or subscription() made as destinations; number ${index + 1} is none`);
     }
   });
-  for (const name of require) {
-    if (!CAPABILITY_NAMES.includes(name)) throw invalid(`requires "${name}"; there are ${CAPABILITY_NAMES.join(", ")}`);
+  if (!Array.isArray(require)) throw invalid("takes a list of capabilities as require");
+  for (const name of require as readonly unknown[]) {
+    if (CAPABILITY_NAMES.includes(name as CapabilityName)) continue;
+    const shown = typeof name === "string" ? `"${name}"` : "what is no text";
+    throw invalid(`requires ${shown}; there are ${CAPABILITY_NAMES.join(", ")}`);
   }
   for (const [name, store] of named("outboxes", outboxes)) {
     if (typeof (store as Partial<OutboxStore> | null)?.health !== "function") {

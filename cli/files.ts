@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { replaceFile } from "../core/private-files.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 
@@ -45,22 +46,21 @@ export async function readJson(file: string, place: Place): Promise<unknown> {
   }
 }
 
-/** Writes JSON to a file that only its owner reads. Rejects with a `CommandError`. */
-export function writeJson(file: string, place: Pick<Context, "cwd">, value: unknown): Promise<void> {
-  return writeText(file, place, `${JSON.stringify(value)}\n`, 0o600);
+/** Writes JSON to a file that only its owner reads, in place of what is there; a link is refused. Rejects with a `CommandError`. */
+export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, value: unknown): Promise<void> {
+  try {
+    await replaceFile(resolve(cwd, file), `${JSON.stringify(value)}\n`);
+  } catch (cause) {
+    throw unwritable(file, cause);
+  }
 }
 
-/** Writes a file. Rejects with a `CommandError`. */
-export async function writeText(
-  file: string,
-  { cwd }: Pick<Context, "cwd">,
-  text: string,
-  mode = 0o666,
-): Promise<void> {
+/** Writes a file for everybody to read. Rejects with a `CommandError`. */
+export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, text: string): Promise<void> {
   try {
-    await writeFile(resolve(cwd, file), text, { mode, flush: true });
+    await writeFile(resolve(cwd, file), text, { flush: true });
   } catch (cause) {
-    throw new CommandError("cannot-create", `${file} cannot be written: ${reason(cause)}`, { cause });
+    throw unwritable(file, cause);
   }
 }
 
@@ -69,10 +69,15 @@ export async function removeFile(file: string, { cwd }: Pick<Context, "cwd">): P
   await rm(resolve(cwd, file), { force: true });
 }
 
+function unwritable(file: string, cause: unknown): CommandError {
+  return new CommandError("cannot-create", `${file} cannot be written: ${reason(cause)}`, { cause });
+}
+
 function unreadable(file: string, cause: unknown): CommandError {
   return new CommandError("no-input", `${file} cannot be read: ${reason(cause)}`, { cause });
 }
 
 function reason(cause: unknown): string {
-  return String((cause as { readonly code?: unknown } | null)?.code ?? cause);
+  const { code, message = cause } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
+  return String(code ?? message);
 }

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
 import { CommandError, isLibraryError } from "./exit-codes.ts";
 
@@ -45,8 +46,9 @@ async function imported(path: string): Promise<unknown> {
 }
 
 function unloadable(path: string, error: unknown): CommandError {
-  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-  const missing = /Cannot find package '([^']+)'/.exec(String(message))?.[1];
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const message = thrownText(error);
+  const missing = /Cannot find package '([^']+)'/.exec(message)?.[1];
   if (code === "ERR_MODULE_NOT_FOUND" && missing !== undefined) {
     const text = `the configuration ${path} needs the package ${missing}, which is not installed: npm install ${missing}`;
     return new CommandError("unavailable", text, { cause: error });
@@ -55,7 +57,7 @@ function unloadable(path: string, error: unknown): CommandError {
     const text = `this Node.js (${process.version}) does not read TypeScript: use 22.18 or later, or write anybroker.config.js`;
     return new CommandError("configuration", `${path}: ${text}`, { cause: error });
   }
-  return wrong(path, String(message), error);
+  return wrong(path, message, error);
 }
 
 function wrong(path: string, what: string, cause?: unknown): CommandError {

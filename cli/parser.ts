@@ -50,7 +50,10 @@ export async function parse(line: readonly string[], columns: number | undefined
       if (error === undefined || error === null) resolve(text);
       else reject(new CommandError("usage", usageText(error.message, text)));
     });
-    parsing.catch((error: unknown) => reject(asUsage(error)));
+    parsing.catch(reject);
+  }).catch((error: unknown) => {
+    // It throws what it finds before it begins.
+    throw asUsage(error);
   });
   const [command] = chosen;
   if (command === undefined || output !== "") return { text: output };

@@ -56,8 +56,18 @@ function textOf(error: unknown, problems: readonly LibraryError[]): string {
 function stacksOf(error: unknown): string {
   const stacks: string[] = [];
   for (let at = error, count = 0; at !== undefined && count < MOST_CAUSES; count++) {
-    stacks.push(at instanceof Error ? (at.stack ?? String(at)) : String(at));
+    stacks.push(stackOf(at));
     at = at instanceof Error ? at.cause : undefined;
   }
   return stacks.join("\ncaused by: ");
+}
+
+/** The stack is written when it is first read, from whatever the error then says. */
+function stackOf(thrown: unknown): string {
+  try {
+    if (thrown instanceof Error && typeof thrown.stack === "string") return thrown.stack;
+  } catch {
+    // It has none that can be read.
+  }
+  return thrownText(thrown);
 }

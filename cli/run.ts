@@ -12,6 +12,8 @@ import { Terminal } from "./terminal.ts";
 export async function run(line: readonly string[], context: Context): Promise<number> {
   const { stderr, env } = context;
   const secrets = new Secrets(env);
+  // A word in the wrong place is repeated to whoever wrote it.
+  for (const word of line) secrets.addUrlsIn(word);
   const interruption = new Interruption(context);
   // Until the line is read, as far as it can be seen.
   let reporting: ErrorReporting = {

@@ -4,14 +4,49 @@ const SHORTEST = 4;
 /** Names of variables and URL parameters whose values are nobody's to read. */
 const SECRET_NAME = /pass(word|wd)?$|secret|token|credential|api_?key|access_?key$/i;
 
-/** A URL as it may be shown: without user, password, and the values of parameters whose names tell of a secret. */
+/** What a URL begins with where slashes were forgotten, as in `amqp:user:password@host`. */
+const TOO_FEW_SLASHES = /^([a-z][a-z0-9+.-]*:)\/?(?!\/)(?=.*@)/is;
+/** Of a text that is a URL as a whole, and whose password may hold anything. */
+const WHOLE_LOGIN = /^[a-z][a-z0-9+.-]*:\/\/(.*)@/is;
+const PARAMETER = /([?&])([\w.-]{1,64})=([^&#\s"'<>]*)/g;
+
+/**
+ * A text as it may be printed: whatever looks like a URL without user and password, and without the values of parameters
+ * whose names tell of a secret. Rather too much is taken out than too little. In time that grows with the text alone, since
+ * the text may be anybody's.
+ */
+export function redacted(text: string): string {
+  let shown = "";
+  let from = 0;
+  for (const [start, end] of loginsIn(text)) {
+    shown += `${text.slice(from, start)}${MASK}`;
+    from = end;
+  }
+  shown += text.slice(from);
+  return shown.replace(PARAMETER, (all, mark: string, name: string) =>
+    SECRET_NAME.test(name) ? `${mark}${name}=${MASK}` : all,
+  );
+}
+
+/** JSON as it may be printed: as {@link redacted}, but for bodies and headers of messages, which are somebody's data as it is. */
+export function redactedJson(json: object): object {
+  const text = JSON.stringify(json);
+  return redacted(text) === text ? json : (withoutLogins(JSON.parse(text)) as object);
+}
+
+function withoutLogins(value: unknown): unknown {
+  if (typeof value === "string") return redacted(value);
+  if (Array.isArray(value)) return value.map(withoutLogins);
+  if (typeof value !== "object" || value === null) return value;
+  const own = Object.entries(value).map(([name, one]) => [name, CONTENT.includes(name) ? one : withoutLogins(one)]);
+  return Object.fromEntries(own);
+}
+
+const CONTENT: readonly string[] = ["body", "headers"];
+
+/** A URL as it may be shown, also if it is none: see {@link redacted}. */
 export function maskUrl(url: string): string {
-  // By hand: what cannot be parsed, such as several hosts, may hold a password as well.
-  return url
-    .replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${MASK}@`)
-    .replace(/([?&])([^=&#]+)=([^&#]*)/g, (all, mark: string, name: string) =>
-      SECRET_NAME.test(name) ? `${mark}${name}=${MASK}` : all,
-    );
+  return redacted(url.replace(TOO_FEW_SLASHES, "$1//"));
 }
 
 /** Whether a text is a URL of a broker, and no name. */
@@ -19,14 +54,36 @@ export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:/i.test(text);
 }
 
-/** The secrets that a URL holds, as they are written and as they are meant. */
-function secretsIn(url: string): string[] {
-  const [, login = ""] = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)@/i.exec(url) ?? [];
-  const password = login.includes(":") ? [login.slice(login.indexOf(":") + 1)] : [];
-  const values = [...url.matchAll(/[?&]([^=&#]+)=([^&#]*)/g)]
-    .filter(([, name = ""]) => SECRET_NAME.test(name))
-    .map(([, , value = ""]) => value);
-  return [...password, ...values].flatMap((secret) => [secret, decoded(secret)]);
+/** Where user and password stand in a text, up to the `@` behind them. */
+function* loginsIn(text: string): Generator<readonly [from: number, to: number]> {
+  const ends = /[\s"'<>`]|$/g;
+  let end = -1;
+  let lastAt = -1;
+  for (let at = text.indexOf("://"); at !== -1; ) {
+    const start = at + "://".length;
+    if (start > end) {
+      ends.lastIndex = start;
+      end = ends.exec(text)?.index ?? text.length;
+      lastAt = text.lastIndexOf("@", end - 1);
+    }
+    const [authority = ""] = text.slice(start, end).split(/[/?#]/, 1);
+    // A password may hold what should have been escaped, such as `/` and `@`.
+    const login = authority.includes(":") ? lastAt : start + authority.lastIndexOf("@");
+    if (login >= start) yield [start, login];
+    at = text.indexOf("://", Math.max(start, login));
+  }
+}
+
+/** The secrets that URLs in a text hold, as they are written and as they are meant. */
+function secretsIn(given: string): string[] {
+  const text = given.replace(TOO_FEW_SLASHES, "$1//");
+  const [, whole = ""] = WHOLE_LOGIN.exec(text) ?? [];
+  const logins = [whole, ...[...loginsIn(text)].map(([from, to]) => text.slice(from, to))];
+  const passwords = logins.flatMap((login) => (login.includes(":") ? login.slice(login.indexOf(":") + 1) : []));
+  const values = [...text.matchAll(PARAMETER)]
+    .filter(([, , name = ""]) => SECRET_NAME.test(name))
+    .map(([, , , value = ""]) => value);
+  return [...passwords, ...values].flatMap((secret) => [secret, decoded(secret)]);
 }
 
 function decoded(text: string): string {
@@ -46,22 +103,23 @@ export class Secrets {
     for (const [name, value] of Object.entries(env)) {
       if (value === undefined) continue;
       if (SECRET_NAME.test(name)) this.#add(value);
-      if (value.includes("://")) this.addUrl(value);
+      if (value.includes("://")) this.addUrlsIn(value);
     }
   }
 
-  addUrl(url: string): void {
-    for (const secret of secretsIn(url)) this.#add(secret);
+  addUrlsIn(text: string): void {
+    for (const secret of secretsIn(text)) this.#add(secret);
   }
 
   #add(secret: string): void {
     if (secret.length >= SHORTEST) this.#known.add(secret);
   }
 
-  /** The text without any of them, longest first, so that none leaves its end behind. */
+  /** The text without any of them, longest first, so that none leaves its end behind; and {@link redacted}. */
   masked(text: string): string {
-    return [...this.#known]
+    const unknown = [...this.#known]
       .sort((one, other) => other.length - one.length)
       .reduce((left, secret) => left.replaceAll(secret, MASK), text);
+    return redacted(unknown);
   }
 }

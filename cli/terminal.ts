@@ -3,8 +3,12 @@ import type { Context, Output } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 import { hasColours, type Paint, paintOf } from "./paint.ts";
 import { netted, printableJson } from "./printable.ts";
+import { redacted, redactedJson } from "./secrets.ts";
 
-/** How a command talks: results to stdout, as text or as JSON; everything else to stderr. */
+/**
+ * How a command talks: results to stdout, as text or as JSON; everything else to stderr. Nothing leaves it with a login in a
+ * URL, but for what messages hold, in JSON.
+ */
 export class Terminal {
   /** Whether results are JSON. */
   readonly json: boolean;
@@ -38,13 +42,13 @@ export class Terminal {
 
   /** A result on a line, or several, of text; or as JSON on one line. Resolves when there is room for more. */
   async result(json: object, text: string): Promise<void> {
-    if (this.json) await written(this.#context.stdout, `${printableJson(json)}\n`);
-    else if (text !== "") await written(this.#context.stdout, `${netted(text, this.#colours.out)}\n`);
+    if (this.json) await written(this.#context.stdout, `${printableJson(redactedJson(json))}\n`);
+    else if (text !== "") await written(this.#context.stdout, `${shown(text, this.#colours.out)}\n`);
   }
 
   /** Draws over what was drawn, on a live terminal: the cursor goes home, and what is left below is cleared. */
   async screen(text: string): Promise<void> {
-    const lines = netted(text, this.#colours.out).split("\n");
+    const lines = shown(text, this.#colours.out).split("\n");
     const drawn = lines.map((line) => `${line}\u001b[K`).join("\n");
     await written(this.#context.stdout, `\u001b[H${drawn}\n\u001b[J`);
   }
@@ -56,7 +60,7 @@ export class Terminal {
 
   /** Something beside the result, to stderr. */
   note(text: string): void {
-    void written(this.#context.stderr, `${netted(text, this.#colours.notes)}\n`);
+    void written(this.#context.stderr, `${shown(text, this.#colours.notes)}\n`);
   }
 
   /**
@@ -72,7 +76,7 @@ export class Terminal {
         `${question} This needs an answer, and there is no terminal to ask at: give --yes`,
       );
     }
-    const answer = await this.#answer(`${netted(question, this.#colours.notes)} [y/N] `, signal);
+    const answer = await this.#answer(`${shown(question, this.#colours.notes)} [y/N] `, signal);
     if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError("not-allowed", "nothing was done: the answer was no");
   }
 
@@ -91,6 +95,10 @@ export class Terminal {
       lines.question(question, resolve);
     }).finally(() => lines.close());
   }
+}
+
+function shown(text: string, colours: boolean): string {
+  return netted(redacted(text), colours);
 }
 
 /** Writes, and waits for room. A reader that has left is no error here: see `Interruption`. */

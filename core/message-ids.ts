@@ -4,13 +4,13 @@ import type { Clock, Random } from "./clock.ts";
 const ID_BYTES = 16;
 const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-/** Makes UUIDv7 ids that ascend within one millisecond too. */
+/** Makes UUIDv7 ids that ascend within one millisecond too. They tell no time before 1970: an earlier clock gives that. */
 export function messageIds(clock: Clock, random: Random): () => string {
-  let last = 0;
+  let last = -1;
   let sequence = 0;
   const rng = (): Uint8Array => random.bytes(ID_BYTES);
   return () => {
-    const now = clock.now();
+    const now = Math.max(clock.now(), 0);
     if (now > last) {
       last = now;
       sequence = Math.floor(random.fraction() * 0x7fffffff);

@@ -1,16 +1,38 @@
-/** Whether a routing key matches a filter: `*` stands for one word, `#` for any number, none included. */
+/** The most bytes of a routing key that AMQP carries. */
+const LONGEST_ROUTING_KEY_BYTES = 255;
+
+/**
+ * Whether a routing key matches a filter: `*` stands for one word, `#` for any number, none included. A key of over 255 bytes,
+ * which no exchange of AMQP could carry, matches only what matches everything. In at most words times pattern steps.
+ */
 export function routingMatches(filter: string, routingKey: string | undefined): boolean {
-  const words = routingKey === undefined ? [] : routingKey.split(".");
-  return matches(filter.split("."), 0, words, 0);
+  const pattern = filter.split(".");
+  if (routingKey !== undefined && isTooLong(routingKey)) return pattern.every((part) => part === "#");
+  return matches(pattern, routingKey === undefined ? [] : routingKey.split("."));
 }
 
-function matches(pattern: readonly string[], at: number, words: readonly string[], from: number): boolean {
-  if (at === pattern.length) return from === words.length;
-  const part = pattern[at];
-  if (part === "#") {
-    for (let rest = from; rest <= words.length; rest++) if (matches(pattern, at + 1, words, rest)) return true;
-    return false;
+function isTooLong(routingKey: string): boolean {
+  return routingKey.length > LONGEST_ROUTING_KEY_BYTES || Buffer.byteLength(routingKey) > LONGEST_ROUTING_KEY_BYTES;
+}
+
+/** What one `#` takes never needs to be looked at again once a later `#` is reached: only the last one is taken back. */
+function matches(pattern: readonly string[], words: readonly string[]): boolean {
+  let at = 0;
+  let word = 0;
+  let behindWildcard: number | undefined;
+  let taken = 0;
+  while (word < words.length) {
+    const part = pattern[at];
+    if (part === "#") {
+      behindWildcard = ++at;
+      taken = word;
+    } else if (part !== undefined && (part === "*" || part === words[word])) {
+      at++;
+      word++;
+    } else if (behindWildcard !== undefined) {
+      at = behindWildcard;
+      word = ++taken;
+    } else return false;
   }
-  if (from === words.length || (part !== "*" && part !== words[from])) return false;
-  return matches(pattern, at + 1, words, from + 1);
+  return pattern.slice(at).every((part) => part === "#");
 }

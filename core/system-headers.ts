@@ -63,19 +63,22 @@ export function withHeaders(headers: Headers, changes: Readonly<Record<string, s
   return copy;
 }
 
-/** The whole number in a header, or the fallback where there is none or it is none. */
+const WHOLE_NUMBER = /^-?\d{1,16}$/;
+/** The furthest that a `Date` can be from 1970, in milliseconds. */
+const FURTHEST_TIME = 8_640_000_000_000_000;
+
+/** The whole number from 0 up in a header, at most as large as a time can be; the fallback where there is none. */
 export function numberHeader(headers: Headers, name: string, fallback: number): number {
-  const text = headers[name];
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  return Number.isSafeInteger(value) && value >= 0 ? value : fallback;
+  const value = timeHeader(headers, name);
+  return value !== undefined && value >= 0 ? value : fallback;
 }
 
-/** The time in a header, in milliseconds since 1970, of clocks before that too; undefined where there is none. */
+/** The time in a header, in milliseconds since 1970, negative before, that a `Date` can hold; undefined where there is none. */
 export function timeHeader(headers: Headers, name: string): number | undefined {
   const text = headers[name];
-  const value = text === undefined || text.trim() === "" ? Number.NaN : Number(text);
-  return Number.isSafeInteger(value) ? value : undefined;
+  if (text === undefined || !WHOLE_NUMBER.test(text)) return undefined;
+  const value = Number(text);
+  return Math.abs(value) <= FURTHEST_TIME ? value : undefined;
 }
 
 /** The bytes of all names and values together, in UTF-8. */

@@ -2,6 +2,7 @@ import type { ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
 import { describeAddress, type WorkAddress } from "../../core/address.ts";
 import { HEADER, withHeaders } from "../../core/system-headers.ts";
+import { timestampOf } from "./headers.ts";
 import { OWN_PREFIX } from "./names.ts";
 import { incoming } from "./wire.ts";
 
@@ -22,7 +23,7 @@ const REASONS = new Map([
 interface Death {
   readonly reason?: unknown;
   readonly queue?: unknown;
-  readonly time?: { readonly value?: unknown };
+  readonly time?: unknown;
 }
 
 /**
@@ -41,8 +42,7 @@ export function incomingDeadLetter(
   const death = Array.isArray(deaths) ? (deaths as (Death | null)[]).find(isOfWork) : undefined;
   const known = typeof death?.reason === "string" ? REASONS.get(death.reason) : undefined;
   if (death === undefined || death === null || known === undefined) return plain;
-  const at = new Date(Number(death.time?.value) * 1000);
-  const time = Number.isNaN(at.getTime()) ? undefined : at.toISOString();
+  const time = timestampOf(death.time);
   const headers = withHeaders(plain.headers, {
     [HEADER.deadReason]: known.reason,
     [HEADER.deadOrigin]: describeAddress(of),

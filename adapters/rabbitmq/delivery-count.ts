@@ -27,30 +27,36 @@ export class DeliveryCount {
    */
   isDoubtful(message: ConsumeMessage): boolean {
     if (!this.#countsAcquisitions || !this.#isQuorum || !message.fields.redelivered) return false;
-    const { "x-delivery-count": failed, "x-acquired-count": acquired } = countsOf(message);
+    const { failed, acquired } = countsOf(message);
     // Of a count of 1 the second delivery would tell no more.
-    return typeof failed === "number" && failed === acquired && failed > 1;
+    return failed !== undefined && failed === acquired && failed > 1;
   }
 
   of(message: ConsumeMessage): number {
     if (!message.fields.redelivered) return 0;
-    const { "x-delivery-count": failed, "x-acquired-count": acquired } = countsOf(message);
+    const { failed, acquired } = countsOf(message);
     // Had a quorum queue redelivered it, there would be a count.
-    if (typeof (this.#countsAcquisitions ? acquired : failed) !== "number") this.#isQuorum = false;
+    if ((this.#countsAcquisitions ? acquired : failed) === undefined) this.#isQuorum = false;
     if (!this.#isQuorum) return 1;
     // Only given back so far, which is no failure.
-    if (typeof failed !== "number") return 0;
+    if (failed === undefined) return 0;
     // Each failure is an acquisition. Below the failures they are those here, and one of them was to learn this.
     if (this.#countsAcquisitions && (acquired as number) < failed) return (acquired as number) - 1;
     return failed;
   }
 }
 
+/** As the server writes them. What else stands under these names is a sender's. */
 function countsOf({ properties }: ConsumeMessage): Counts {
-  return (properties.headers ?? {}) as Counts;
+  const headers = (properties.headers ?? {}) as Record<string, unknown>;
+  const count = (name: string): number | undefined => {
+    const value = Object.hasOwn(headers, name) ? headers[name] : undefined;
+    return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
+  };
+  return { failed: count("x-delivery-count"), acquired: count("x-acquired-count") };
 }
 
 interface Counts {
-  readonly "x-delivery-count"?: unknown;
-  readonly "x-acquired-count"?: unknown;
+  readonly failed: number | undefined;
+  readonly acquired: number | undefined;
 }

@@ -1,3 +1,4 @@
+import { isUint8Array } from "node:util/types";
 import type { Headers } from "../../core/delivery.ts";
 
 /*
@@ -63,7 +64,7 @@ export interface FromWire {
 /**
  * The headers of a delivery, as a fresh object of own string values without a prototype. What another sender wrote is
  * made text: numbers and booleans as JavaScript writes them, bytes as base64, a timestamp as ISO 8601, lists and tables
- * as JSON, cut off below eight levels and at 4,096 characters; what is null or of an unknown kind is left out.
+ * as JSON, cut off below eight levels and at 4,096 characters; what is null or of an unknown kind is left out. Never throws.
  */
 export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
   const headers = Object.create(null) as Record<string, string>;
@@ -86,19 +87,27 @@ export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
 const DEEPEST = 8;
 const LONGEST_FOREIGN_TEXT = 4096;
 
+/** Undefined for what no text can be made of. */
 function foreignText(value: unknown): string | undefined {
-  const plain = simplify(value, DEEPEST);
-  if (plain === undefined || plain === null) return undefined;
-  const string = typeof plain === "object" ? JSON.stringify(plain) : String(plain);
-  return string.slice(0, LONGEST_FOREIGN_TEXT);
+  try {
+    const plain = simplify(value, DEEPEST);
+    if (plain === undefined || plain === null) return undefined;
+    const string = typeof plain === "object" ? JSON.stringify(plain) : String(plain);
+    return string.slice(0, LONGEST_FOREIGN_TEXT);
+  } catch {
+    // A message is not to be stopped, and its consumer with it, by one header.
+    return undefined;
+  }
 }
 
 /** What is left of a decoded AMQP value for JSON. */
 function simplify(value: unknown, depth: number): unknown {
   if (typeof value !== "object" || value === null) {
+    if (typeof value === "bigint") return String(value);
     return ["string", "number", "boolean"].includes(typeof value) ? value : null;
   }
-  if (Buffer.isBuffer(value)) return value.toString("base64");
+  // By what it is: in a table with bytes under the name `__proto__` they are its prototype.
+  if (isUint8Array(value)) return Buffer.from(value).toString("base64");
   if (Object.hasOwn(value, "!")) return exotic(value as { "!": unknown; value?: unknown });
   if (depth === 0) return null;
   if (Array.isArray(value)) return value.map((item) => simplify(item, depth - 1));
@@ -109,15 +118,19 @@ function simplify(value: unknown, depth: number): unknown {
   return table;
 }
 
-/** amqplib's way to give a timestamp or a decimal. */
+/** amqplib's way to give a timestamp or a decimal; a table of a sender that looks like one may hold anything. */
 function exotic(value: { "!": unknown; value?: unknown }): string | null {
-  if (value["!"] === "timestamp") {
-    const date = new Date(Number(value.value) * 1000);
-    return Number.isNaN(date.getTime()) ? null : date.toISOString();
-  }
+  if (value["!"] === "timestamp") return timestampOf(value) ?? null;
   if (value["!"] === "decimal") {
     const { places, digits } = (value.value ?? {}) as { places?: unknown; digits?: unknown };
-    return String(Number(digits) / 10 ** Number(places));
+    return typeof digits === "number" && typeof places === "number" ? String(digits / 10 ** places) : null;
   }
   return null;
+}
+
+/** An AMQP timestamp, as amqplib gives it, in ISO 8601; undefined for what is none. */
+export function timestampOf(given: unknown): string | undefined {
+  const seconds = (given as { readonly value?: unknown } | null | undefined)?.value;
+  const date = new Date(typeof seconds === "number" ? seconds * 1000 : Number.NaN);
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString();
 }

@@ -23,6 +23,7 @@ export function isCarried(text: string): boolean {
 const JSON_TYPE = "application/json";
 /** SQS refuses a body of no characters. */
 const EMPTY = "-";
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 /** What travels of a message, in the form of both SQS and SNS. */
 export interface WireMessage {
@@ -153,10 +154,39 @@ function digest(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** Reads a message of ours, of another sender to SQS, or of SNS without raw delivery. */
+/**
+ * Reads a message of ours, of another sender to SQS, or of SNS without raw delivery. Never throws: what cannot be read as one
+ * of these is its body as it stands.
+ */
 export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, "token"> {
-  const receives = Number(message.Attributes?.ApproximateReceiveCount ?? 1);
-  const common = { redeliveries: Math.max(receives - 1, 0), native: message };
+  const common = { redeliveries: Math.max(receivesOf(message) - 1, 0), native: message };
+  try {
+    return { ...common, ...contentOf(message) };
+  } catch {
+    return { ...common, ...plainContentOf(message) };
+  }
+}
+
+/** How often SQS handed it out, this time included. */
+export function receivesOf({ Attributes }: Message): number {
+  const receives = Number(Attributes?.ApproximateReceiveCount ?? 1);
+  return Number.isSafeInteger(receives) ? receives : 1;
+}
+
+type Content = Omit<IncomingMessage<Message>, "token" | "redeliveries" | "native">;
+
+function plainContentOf({ Body = "", MessageId = "", Attributes }: Message): Content {
+  return {
+    id: MessageId,
+    key: Attributes?.MessageGroupId,
+    routingKey: undefined,
+    headers: Object.create(null),
+    body: Buffer.from(Body),
+    contentType: undefined,
+  };
+}
+
+function contentOf(message: Message): Content {
   const text = message.Body ?? "";
   const envelope = message.MessageAttributes?.[PACKED] === undefined ? envelopeOf(text) : undefined;
   const attributes = envelope?.attributes ?? attributesOf(message);
@@ -169,7 +199,6 @@ export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, 
   for (const name of Object.keys(packed?.headers ?? {})) headers[name] = packed?.headers?.[name] as string;
   const group = message.Attributes?.MessageGroupId;
   return {
-    ...common,
     id: packed?.id ?? envelope?.id ?? message.MessageId ?? "",
     key: packed === undefined ? group : packed.key,
     routingKey: attributes.get(ROUTING_KEY),
@@ -186,9 +215,11 @@ export function isDirect({ MessageAttributes }: Message): boolean {
   return isRecord(value) && value.direct === true;
 }
 
+/** A body that is not written in the form that it is said to have was written by somebody else: all of it counts. */
 function decodeBody(text: string, form: Packed["body"]): Uint8Array {
-  if (form === "empty") return new Uint8Array();
-  return Buffer.from(text, form === "base64" ? "base64" : "utf8");
+  if (form === "empty" && text === EMPTY) return new Uint8Array();
+  const isBase64 = form === "base64" && text.length % 4 === 0 && BASE64.test(text);
+  return Buffer.from(text, isBase64 ? "base64" : "utf8");
 }
 
 function attributesOf({ MessageAttributes = {} }: Message): Map<string, string> {
@@ -206,7 +237,10 @@ function readPacked(json: string | undefined): Packed | undefined {
   const { id, key, type, body } = value;
   const headers: Record<string, string> = Object.create(null);
   if (isRecord(value.headers)) {
-    for (const name of Object.keys(value.headers)) headers[name] = String(value.headers[name]);
+    for (const name of Object.keys(value.headers)) {
+      const text = plainText(value.headers[name]);
+      if (text !== undefined) headers[name] = text;
+    }
   }
   return {
     id,
@@ -233,7 +267,8 @@ function envelopeOf(text: string): Envelope | undefined {
   const given = isRecord(value.MessageAttributes) ? value.MessageAttributes : {};
   for (const name of Object.keys(given)) {
     const attribute = given[name];
-    if (isRecord(attribute)) attributes.set(name, String(attribute.Value));
+    const text = isRecord(attribute) ? plainText(attribute.Value) : undefined;
+    if (text !== undefined) attributes.set(name, text);
   }
   return { id: value.MessageId, body: value.Message, attributes };
 }
@@ -244,6 +279,12 @@ function parse(json: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** What a header may be made of. A list or an object is none, and to be made text it would be asked how. */
+function plainText(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -12,7 +12,7 @@ import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import type { Change, ChangeTarget } from "./change-requests.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
-import { decodeMessage } from "./message.ts";
+import { decodeMessage, receivesOf } from "./message.ts";
 import type { Redriving } from "./redriving.ts";
 import type { Releases } from "./releases.ts";
 import { MOST_ENTRIES } from "./sender.ts";
@@ -159,8 +159,7 @@ export class SqsReceiver implements Receiver {
         until: now + this.leaseMs,
         settled: false,
       };
-      const receives = Number(message.Attributes?.ApproximateReceiveCount ?? 1);
-      if (this.#parts.redriving?.givesBack(held.messageId, receives))
+      if (this.#parts.redriving?.givesBack(held.messageId, receivesOf(message)))
         redriven.push({ receipt: held.receipt, visibilitySeconds: 0 });
       else if (index >= room) late.push(held);
       else {

@@ -17,7 +17,7 @@ export class Fleet {
   }
 
   async start(count: number): Promise<void> {
-    for (let index = 0; index < count; index++) this.#instances.push(await startInstance(this.#leg));
+    for (let index = 0; index < count; index++) this.#instances.push(await started(this.#leg));
   }
 
   /** Any of them. */
@@ -38,7 +38,7 @@ export class Fleet {
 
   async cutOne(): Promise<void> {
     await this.#inTurn(async () => {
-      const next = await startInstance(this.#leg);
+      const next = await started(this.#leg);
       const [victim] = this.#instances.splice(Math.floor(Math.random() * this.#instances.length), 1, next);
       this.cuts++;
       await victim?.cutOff();
@@ -50,7 +50,7 @@ export class Fleet {
     await this.#inTurn(async () => {
       this.#leg = leg;
       for (let index = 0; index < this.#instances.length; index++) {
-        const [old] = this.#instances.splice(index, 1, await startInstance(leg));
+        const [old] = this.#instances.splice(index, 1, await started(leg));
         await old?.stop();
       }
     });
@@ -70,5 +70,20 @@ export class Fleet {
     const done = this.#turn.then(run);
     this.#turn = done.catch(() => undefined);
     return done;
+  }
+}
+
+const PATIENCE_MS = 120_000;
+
+/** A start tells what is wrong, once; a service that is to outlast a broker that is busy tries again, as its supervisor would. */
+async function started(leg: Leg): Promise<Instance> {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await startInstance(leg);
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await sleep(1_000);
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { idTime } from "../../core/message-ids.ts";
-import { HEADER, numberHeader, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, numberHeader, SYSTEM_PREFIX, timeHeader, userHeaders } from "../../core/system-headers.ts";
 import { fingerprint } from "./fingerprint.ts";
 
 /** On a message whose headers were over the limits of a reader. */
@@ -95,7 +95,7 @@ export class DeadLetter {
 
   /** Milliseconds since 1970; undefined for a message of another sender. */
   get firstPublishedAt(): number | undefined {
-    return this.#number(HEADER.publishedAt) ?? idTime(this.message.id);
+    return timeHeader(this.message.headers, HEADER.publishedAt) ?? idTime(this.message.id);
   }
 
   /** What entries are put in order by: when it failed last, else when it was published. */

@@ -142,10 +142,8 @@ export function isValid(
   }
 }
 
-const LARGEST_DATE = 8_640_000_000_000_000;
-
 function isoTime(milliseconds: number | undefined): string | null {
-  return milliseconds === undefined || milliseconds > LARGEST_DATE ? null : new Date(milliseconds).toISOString();
+  return milliseconds === undefined ? null : new Date(milliseconds).toISOString();
 }
 
 /** What a terminal might obey, or show as something else than it is: controls, line separators, marks of direction. */

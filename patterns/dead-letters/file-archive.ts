@@ -1,8 +1,8 @@
-import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { MessagingError } from "../../core/errors.ts";
+import { openToAppend } from "../../core/private-files.ts";
 import type { Archive, ArchivedEntry } from "./archive.ts";
 import { stringifyEntry } from "./entry.ts";
 
@@ -15,8 +15,8 @@ export interface FileArchive extends Archive {
 }
 
 /**
- * An archive in a file of JSON lines, one for each entry, which is made if need be, readable by its owner only, and added
- * to. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is kept as a line that is
+ * An archive in a file of JSON lines, one for each entry, which is made if need be, kept from all but its owner, and added
+ * to; no link is followed. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is kept as a line that is
  * no JSON. Entries that stand in the file already are not written again; for that its ids are read once, and kept in
  * memory. Several archives may add to one file, and may then hold an entry twice. Rejections have the code `rejected`.
  */
@@ -87,13 +87,13 @@ class JsonLines implements FileArchive {
 }
 
 async function openFile(path: string): Promise<OpenFile> {
-  const handle = await open(path, "a+", 0o600);
+  const handle = await openToAppend(path);
   try {
     const { size } = await handle.stat();
     const last = Buffer.alloc(1);
     if (size > 0) await handle.read(last, 0, 1, size - 1);
     else await syncFolder(dirname(path));
-    return { handle, ids: size > 0 ? await idsIn(path) : new Set(), torn: size > 0 && last[0] !== NEWLINE };
+    return { handle, ids: size > 0 ? await idsIn(handle) : new Set(), torn: size > 0 && last[0] !== NEWLINE };
   } catch (error) {
     await handle.close();
     throw error;
@@ -110,9 +110,10 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function idsIn(path: string): Promise<Set<string>> {
+async function idsIn(handle: FileHandle): Promise<Set<string>> {
   const ids = new Set<string>();
-  for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
+  const input = handle.createReadStream({ start: 0, autoClose: false });
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
     const id = idOf(line);
     if (id !== undefined) ids.add(id);
   }

@@ -125,24 +125,53 @@ function whyUnread(error: unknown): string {
   return `the message that it refers to cannot be read (${code})`;
 }
 
+/** As runs are named: it travels in a header, and names a file. */
+const RUN = /^[\w-]{1,100}$/;
+
 /** A plan that was kept, read back. Throws `invalid` for what is none, or is another source's. */
 export function planOf(given: unknown, source: string): Plan {
-  const plan = (given ?? {}) as Partial<Plan>;
-  const { run, action, entries, to, filter } = plan;
-  const isPlan =
-    typeof run === "string" &&
-    run !== "" &&
-    (action === "discard" ? to === null : action === "replay" && isTargetAddress(to)) &&
-    Array.isArray(entries) &&
-    entries.every((entry) => typeof entry === "string") &&
-    typeof filter === "string";
-  if (!isPlan)
+  if (!isPlan(given))
     throw new MessagingError("invalid", "resume takes the plan of a replay or a discard, as it was kept in JSON");
-  if (plan.source !== source) {
+  if (given.source !== source) {
     throw new MessagingError(
       "invalid",
-      `the plan is for the dead letters of ${plan.source}, and these are those of ${source}`,
+      `the plan is for the dead letters of ${given.source}, and these are those of ${source}`,
     );
   }
-  return plan as Plan;
+  return given;
+}
+
+function isPlan(given: unknown): given is Plan {
+  const plan = fieldsOf(given);
+  const { run, action, to, entries, destinations, refused } = plan;
+  return (
+    isText(run) &&
+    RUN.test(run) &&
+    (action === "discard" ? to === null : action === "replay" && isTargetAddress(to)) &&
+    [plan.source, plan.filter, plan.plannedAt].every(isText) &&
+    [plan.count, plan.beyondLimit].every(isCount) &&
+    [plan.held, plan.complete].every((value) => typeof value === "boolean") &&
+    isListOf(entries, isText) &&
+    isListOf(destinations, (each) => isText(fieldsOf(each).destination) && isCount(fieldsOf(each).count)) &&
+    isListOf(refused, (each) => {
+      const { why, count, example } = fieldsOf(each);
+      return isText(why) && isCount(count) && isText(example);
+    })
+  );
+}
+
+function fieldsOf(given: unknown): Readonly<Record<string, unknown>> {
+  return (given ?? {}) as Readonly<Record<string, unknown>>;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isListOf(value: unknown, isOne: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isOne);
 }

@@ -3,6 +3,7 @@ import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { checkName } from "../../core/names.ts";
 import type { Source } from "./source.ts";
 
 /** Where a replay sends to: plain JSON. */
@@ -46,9 +47,20 @@ export async function requireTarget({ adapter }: BrokerInternals, { address }: T
   if (address.kind !== "topic") await adapter.depth(address);
 }
 
+/** Whether it is one, with names as destinations have them. */
 export function isTargetAddress(given: unknown): given is TargetAddress {
   const { address, ordered } = (given ?? {}) as Partial<TargetAddress>;
   const { kind, name, topic } = (address ?? {}) as Partial<Record<keyof Address | "name" | "topic", unknown>>;
-  if (typeof ordered !== "boolean" || typeof name !== "string") return false;
-  return kind === "queue" || kind === "topic" || (kind === "subscription" && typeof topic === "string");
+  if (typeof ordered !== "boolean") return false;
+  if (kind === "subscription") return isName("topic", topic) && isName(kind, name);
+  return (kind === "queue" || kind === "topic") && isName(kind, name);
+}
+
+function isName(what: string, name: unknown): boolean {
+  try {
+    checkName(what, name);
+    return true;
+  } catch {
+    return false;
+  }
 }

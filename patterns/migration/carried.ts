@@ -1,5 +1,5 @@
 import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
-import type { Side } from "./state.ts";
+import { epochIn, type Side } from "./state.ts";
 
 /** What the body of a marker begins with: no message of anybody else does. */
 const MAGIC = Buffer.from("anybroker-migration-marker:5b0f6c1e-6d0a-4f0e-9a6e-6f5b7d1c2a90:");
@@ -23,8 +23,8 @@ export class Marker {
     if (bytes.length <= MAGIC.length || bytes.length > MAGIC.length + 16) return undefined;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (!text.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
-    const epoch = Number(text.subarray(MAGIC.length).toString());
-    return Number.isSafeInteger(epoch) ? new Marker(epoch) : undefined;
+    const epoch = epochIn(text.subarray(MAGIC.length).toString());
+    return epoch === undefined ? undefined : new Marker(epoch);
   }
 }
 

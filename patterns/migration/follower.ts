@@ -70,6 +70,12 @@ export class Follower {
     return clock.monotonic() - this.#readAt < leaseMs * FRESH;
   }
 
+  /** The result tells whether the state was read, all of it from now on. */
+  readingFromNow(): () => boolean {
+    const now = this.#parts.clock.monotonic();
+    return () => this.#readAt >= now;
+  }
+
   /** The longest that a send may take, in milliseconds, so that it is over when others take this instance for dead. */
   get longestSendMs(): number {
     return Math.floor(this.#parts.leaseMs * SEND);

@@ -4,7 +4,7 @@ import type { Marker } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import type { Router, Target } from "./router.ts";
 import { type Seals, sealScope } from "./seals.ts";
-import { cameWith, epochOf, type Side } from "./state.ts";
+import { cameWith, epochIn, epochOf, type Side } from "./state.ts";
 
 /** The header that says with which epoch a message was published to the new side. */
 export const EPOCH_HEADER = "x-anybroker-epoch";
@@ -14,6 +14,7 @@ const LATER_LOOK_MS = 250;
 /** So many looks are quick: most keys have no past. */
 const QUICK_LOOKS = 10;
 const STORE_AWAY_MS = 500;
+const MOST_AHEAD = 10_000;
 
 /** What a gate works with. */
 export interface GateParts {
@@ -34,6 +35,9 @@ export class Gate {
   readonly #parts: GateParts;
   /** How often a key was looked at in vain. */
   readonly #looks = new Map<string, number>();
+
+  /** Messages of an epoch that was not read yet, and whether the state was read since each came. */
+  readonly #ahead = new Map<string, () => boolean>();
 
   constructor(parts: GateParts) {
     this.#parts = parts;
@@ -61,9 +65,12 @@ export class Gate {
     if (side === "from" || key === undefined) return undefined;
     const { follower, seals, source, router, target } = this.#parts;
     const { state } = follower();
-    const epoch = Number(stamp);
+    const epoch = epochIn(stamp);
+    if (epoch === undefined) return undefined;
     // Others have moved on, and this instance has not read it yet.
-    if (state === undefined || epochOf(state) < epoch) return postpone({ afterMs: FIRST_LOOK_MS });
+    if (state === undefined || epochOf(state) < epoch)
+      return this.#isForged(delivery.id) ? undefined : postpone({ afterMs: FIRST_LOOK_MS });
+    this.#ahead.delete(delivery.id);
     const came = cameWith(state.shares, epoch, bucketOf(key));
     if (came === 0 || state.drained.from >= came) return undefined;
     const scope = sealScope("from", source, key);
@@ -76,5 +83,19 @@ export class Gate {
     const looks = (this.#looks.get(scope) ?? 0) + 1;
     this.#looks.set(scope, looks);
     return postpone({ afterMs: looks <= QUICK_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS });
+  }
+
+  /** Whoever publishes with an epoch has read it: what is read after its message came shows it, if there ever was one. */
+  #isForged(id: string): boolean {
+    const wasReadSince = this.#ahead.get(id);
+    if (wasReadSince === undefined) {
+      this.#ahead.set(id, this.#parts.follower().readingFromNow());
+      const [oldest = ""] = this.#ahead.keys();
+      if (this.#ahead.size > MOST_AHEAD) this.#ahead.delete(oldest);
+      return false;
+    }
+    if (!wasReadSince()) return false;
+    this.#ahead.delete(id);
+    return true;
   }
 }

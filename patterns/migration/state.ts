@@ -88,6 +88,11 @@ export function epochOf({ shares }: MigrationState): number {
   return shares.length - 1;
 }
 
+/** An epoch as it is written on messages; undefined for what nobody here wrote. A state store keeps 32 bits of it. */
+export function epochIn(text: string): number | undefined {
+  return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
 export function shareOf({ shares }: MigrationState): number {
   return shares.at(-1) ?? 0;
 }

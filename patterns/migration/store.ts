@@ -114,6 +114,7 @@ export type MarkKind = "published" | "handled" | "dead";
 export interface JournalMark {
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
+  /** At most 256 characters of printable ASCII, told apart exactly: other ids come as their hash. */
   readonly id: string;
   readonly mark: MarkKind;
 }

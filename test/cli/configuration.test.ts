@@ -49,7 +49,12 @@ test("what is wrong with it is said", async () => {
     ["export default { outboxes: { orders: {} } };", 78, /outboxes\.orders is none/],
     ["export default { migration: {} };", 78, /function as migration/],
     ['export default { require: ["speed"] };', 78, /requires "speed"/],
+    ["export default { require: 5 };", 78, /takes a list of capabilities/],
+    ["export default { destinations: [{ kind: { toString: 1 } }] };", 78, /number 1 is none/],
     ["throw new Error('not today');", 78, /cannot be used: not today/],
+    ["throw new Error('postgres://u:S3CRET@db');", 78, /cannot be used: postgres:\/\/\*\*\*@db/],
+    ["throw 'amqp://u:S3CRET@h';", 78, /cannot be used: amqp:\/\/\*\*\*@h/],
+    ["throw { toString: 1 };", 78, /has no text/],
     ["export default {", 78, /cannot be used/],
     ["export default { close: 1 };", 78, /function as close/],
   ];

@@ -3,7 +3,7 @@ import { memory, memorySpace } from "anybroker/memory";
 import { describe, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { netted, preview, printable, printableLines } from "../../cli/printable.ts";
-import { maskUrl, Secrets } from "../../cli/secrets.ts";
+import { maskUrl, redacted, redactedJson, Secrets } from "../../cli/secrets.ts";
 import { command, documented } from "./commands.ts";
 
 /** Red, a cleared screen, a window title, a carriage return, a C1 control, a mark of direction, a tag, a bell. */
@@ -104,6 +104,77 @@ describe("secrets", () => {
     expect(secrets.masked(`no abcd-1234, ${CANARY}, ${encodeURIComponent(CANARY)}, x, /home`)).toBe(
       "no ***, ***, ***, x, /home",
     );
+  });
+
+  test.for([
+    ["amqp://u:p/w@h", "amqp://***@h"],
+    ["amqp://u:p@ss/w?o#rd@h:5672/vhost", "amqp://***@h:5672/vhost"],
+    ["redis://:pw@h, amqp://u:p@a,amqp://u:p@b", "redis://***@h, amqp://***@b"],
+    ["sqs://eu?endpoint=http://u:pw@h", "sqs://eu?endpoint=http://***@h"],
+    ["sqs://TOKEN@eu", "sqs://***@eu"],
+    ['no "amqp://u:pw@h" and (HTTPS://u:pw@h)', 'no "amqp://***@h" and (HTTPS://***@h)'],
+    ["http://h/?password=pw&user=u&api_key=k", "http://h/?password=***&user=u&api_key=***"],
+    ["http://h/@user http://h a@b.c 12:30 @", "http://h/@user http://h a@b.c 12:30 @"],
+    ["", ""],
+    ["://@", "://***@"],
+  ] as const)("are taken out of any text: %s", ([text, shown]) => {
+    expect(redacted(text)).toBe(shown);
+    expect(redacted(shown)).toBe(shown);
+  });
+
+  test("are taken out of a text of any size", () => {
+    for (const part of ["a://", "a://b:c/", "?a=", "a", "a:", "://@", "a://b:c@"]) {
+      expect(redacted(part.repeat(100_000))).not.toContain("c@c@");
+    }
+  });
+
+  test("are taken out of JSON, but not out of what a message holds", () => {
+    const login = "amqp://u:pw@h";
+    const told = { error: { message: login }, entries: [{ body: login, headers: { at: login }, error: login }], n: 1 };
+    expect(redactedJson(told)).toEqual({
+      error: { message: "amqp://***@h" },
+      entries: [{ body: login, headers: { at: login }, error: "amqp://***@h" }],
+      n: 1,
+    });
+  });
+
+  test.for([
+    [["amqp://u:S3CRET/x@h"]],
+    [["amqp:u:S3CRET@h"]],
+    [["doctor", "amqp://u:S3CRET@h"]],
+    [["doctor", "--plan", "--from", "amqp://u:S3CRET@h", "--to", "amqp:/u:S3CRET@h"]],
+    [["dlq", "ls", "queue:orders", "error ~ amqp://u:S3CRET@h"]],
+    [["send", "amqp://u:S3CRET x@h", "1"]],
+    [["--amqp://u:S3CRET@h"]],
+    [["top", "--broker=amqp:u:S3CRET@h"]],
+    [["topology", "show", "amqp://S3CRET@h"]],
+    [["dlq", "replay", "amqp://h?password=S3CRET", "all"]],
+    [["doctor", "--config", "amqp://u:S3CRET@h"]],
+    [["publish", "topic:a", "amqp://u:S3CRET@h", "--file", "amqp://u:S3CRET@h"]],
+  ])("stand in no complaint about the command line: %s", async ([line = []]) => {
+    for (const more of [[], ["--json"], ["--verbose"]]) {
+      const { stdout, stderr } = await command([...line, ...more], { configuration: { broker: () => memory() } });
+      expect(stdout + stderr).not.toContain("S3CRET");
+    }
+  });
+
+  test.for([
+    ["an error", new Error("cannot connect to postgres://shop:S3CRET@db/shop")],
+    ["a text", "postgres://shop:S3CRET@db/shop"],
+    ["null", null],
+    ["what refuses to be a text", Object.create(null)],
+    ["an error that is none", Object.assign(new Error(), { message: { toString: 1 } })],
+  ] as const)("stand in nothing that a configuration throws: %s", async ([, thrown]) => {
+    const broker = (): never => {
+      throw thrown;
+    };
+    for (const more of [[], ["--json"], ["--verbose"]]) {
+      const { stdout, stderr, code } = await command(["top", "--once", ...more], {
+        configuration: { broker, destinations: [queue("orders")] },
+      });
+      expect(stdout + stderr).not.toContain("S3CRET");
+      expect([stderr === "", code]).toEqual([false, 70]);
+    }
   });
 
   test("stand nowhere in what a command says, whatever an error holds", async () => {

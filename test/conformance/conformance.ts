@@ -38,7 +38,7 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
   { title: "I tools", cases: [watchingCase, removalCase] },
 ];
 
-const CASE_TIMEOUT_MS = 300_000;
+const CASE_TIMEOUT_MS = 600_000;
 
 /** Which cases: those that can run side by side, those that need the broker for themselves, or all. */
 export type CaseSelection = "all" | "shared" | "alone";

@@ -183,6 +183,19 @@ describe("messageIds", () => {
     );
   });
 
+  it("makes ids that ascend by a clock that is before 1970, and that two processes do not share", () => {
+    const clock = { now: () => -5_000, monotonic: () => 0, schedule: () => ({}), cancel: () => {} };
+    const ids = ["one", "other"].map((seed) => {
+      const make = messageIds(clock, new Prng(seed));
+      return [make(), make(), make()];
+    });
+    for (const made of ids) {
+      expect([...made].sort()).toEqual(made);
+      for (const id of made) expect([V7.test(id), idTime(id)]).toEqual([true, 0]);
+    }
+    expect(ids[0]?.[0]?.slice(0, 23)).not.toBe(ids[1]?.[0]?.slice(0, 23));
+  });
+
   it("tells no time of an id of another kind", () => {
     expect(idTime("o-1")).toBeUndefined();
     expect(idTime("9b2d7e0c-8f0a-4c1e-9d5b-1f2e3d4c5b6a")).toBeUndefined();

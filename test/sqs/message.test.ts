@@ -167,6 +167,50 @@ describe("a message of another sender", () => {
   );
 });
 
+/** As JSON writes them: to be made text, each would run something of its own, or have the stack overflow. */
+const NO_TEXTS = [
+  '{"toString":1,"valueOf":1}',
+  '{"toString":{"a":1}}',
+  `${"[".repeat(60_000)}${"]".repeat(60_000)}`,
+  `${'{"a":'.repeat(60_000)}1${"}".repeat(60_000)}`,
+  '{"__proto__":{"toString":1}}',
+  "null",
+];
+
+describe("what is no text", () => {
+  test.for(NO_TEXTS.map((text) => [text.slice(0, 30), text] as const))(
+    "in an envelope like SNS's is no header, and the body is as it was sent: %s",
+    ([, value]) => {
+      const attributes = `{"a":{"Value":${value}},"b":{"Value":"kept"},"c":{"Value":5}}`;
+      const Body = `{"Type":"Notification","TopicArn":"t","Message":"m","MessageId":"i","MessageAttributes":${attributes}}`;
+      const message = decodeMessage({ MessageId: "aws-id", Body });
+      expect({ ...message.headers }).toEqual({ b: "kept", c: "5" });
+      expect(Buffer.from(message.body).toString()).toBe("m");
+    },
+  );
+
+  test.for(NO_TEXTS.map((text) => [text.slice(0, 30), text] as const))(
+    "in the attribute of the engine's headers is no header: %s",
+    ([, value]) => {
+      const StringValue = `{"id":"x","headers":{"a":${value},"b":"kept"}}`;
+      const MessageAttributes = { anybroker: { DataType: "String", StringValue } };
+      const message = decodeMessage({ MessageId: "aws-id", Body: "hello", MessageAttributes });
+      expect({ ...message.headers }).toEqual({ b: "kept" });
+      expect(Buffer.from(message.body).toString()).toBe("hello");
+    },
+  );
+});
+
+test.for([
+  ["empty", "hello"],
+  ["base64", "not base64!"],
+  ["base64", "YQ="],
+])("a body that is said to be %s and is not loses nothing: %s", ([form, Body]) => {
+  const StringValue = JSON.stringify({ id: "x", body: form });
+  const MessageAttributes = { anybroker: { DataType: "String", StringValue } };
+  expect(Buffer.from(decodeMessage({ Body, MessageAttributes }).body).toString()).toBe(Body);
+});
+
 describe("message groups and deduplication", () => {
   const GIVEN = /^[\w!"#$%&'()*+,\-./:;<=>?@[\\\]^`{|}~]{1,128}$/;
 

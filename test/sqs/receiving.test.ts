@@ -38,6 +38,32 @@ describe("polls", () => {
     expect(aws.inputs("ReceiveMessage")[0]).toMatchObject({ WaitTimeSeconds: 1, VisibilityTimeout: 30 });
   });
 
+  test("that bring what nobody meant to be read deliver it, and what came beside it, once", async () => {
+    const { aws, adapter } = await opened();
+    const hostile = '{"a":{"Value":{"toString":1,"valueOf":1}}}';
+    const foreign = (index: number, message: object): object => ({
+      MessageId: `hostile-${index}`,
+      ReceiptHandle: `hostile-receipt-${index}`,
+      ...message,
+    });
+    const attribute = { DataType: "String", StringValue: '{"id":"x","headers":{"a":{"toString":1}}}' };
+    const Messages = [
+      foreign(1, {
+        Body: `{"Type":"Notification","TopicArn":"t","Message":"m","MessageId":"i","MessageAttributes":${hostile}}`,
+      }),
+      foreign(2, { Body: "{}", MessageAttributes: { anybroker: attribute } }),
+      foreign(3, { Body: "{}", Attributes: { ApproximateReceiveCount: "many" } }),
+      { MessageId: "innocent", ReceiptHandle: "receipt", Body: "{}" },
+    ];
+    aws.next("ReceiveMessage", { output: { Messages } });
+    const { inbox } = await receiving(adapter);
+    await eventually(() => inbox.messages.length === 4);
+    expect(inbox.messages.map(({ id }) => id)).toEqual(["i", "x", "hostile-3", "innocent"]);
+    expect(inbox.messages.map(({ redeliveries }) => redeliveries)).toEqual([0, 0, 0, 0]);
+    await eventually(() => aws.inputs("ReceiveMessage").length > 2);
+    expect(inbox.messages).toHaveLength(4);
+  });
+
   test("that bring what the window has no room for any more give it back", async () => {
     const { aws, adapter } = await opened();
     const gate = Promise.withResolvers<void>();

@@ -16,6 +16,7 @@ for (let round = 1; round <= rounds; round++) {
     GROUP_FROM: from,
     GROUP_SEEDS: "1000",
     MIGRATION_RUNS: "300",
+    FUZZ_RUNS: "5000",
   };
   const { status } = spawnSync(process.execPath, [fileURLToPath(new URL("run.ts", import.meta.url))], {
     cwd: root,

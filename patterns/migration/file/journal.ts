@@ -1,13 +1,18 @@
 import { createHash } from "node:crypto";
-import { appendFile, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { openToAppend, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import { Journal } from "../memory-journal.ts";
 import type { JournalClass, JournalCounts, JournalMark, MarkKind } from "../store.ts";
 
 /** So many files, of which one is looked at at a time. */
 const FILES = 64;
 const LETTER: Readonly<Record<MarkKind, string>> = { published: "p", handled: "h", dead: "d" };
-const KIND: Readonly<Record<string, MarkKind>> = { p: "published", h: "handled", d: "dead" };
+const KIND: ReadonlyMap<unknown, MarkKind> = new Map([
+  ["p", "published"],
+  ["h", "handled"],
+  ["d", "dead"],
+]);
 
 type Line = readonly [mark: string, source: string, id: string, at: number] | readonly ["f", string, number];
 
@@ -27,7 +32,7 @@ export class FileJournal {
       texts.set(file, `${texts.get(file) ?? ""}${JSON.stringify(line)}\n`);
     }
     // On a line of its own, whatever a death left at the end.
-    await Promise.all([...texts].map(([file, text]) => appendFile(file, `\n${text}`)));
+    await Promise.all([...texts].map(([file, text]) => append(file, `\n${text}`)));
   }
 
   #fileOf(id: string): string {
@@ -62,17 +67,15 @@ export class FileJournal {
   /** Under the lock, since it writes files anew. */
   async fold(before: number, limit: number, stillOurs: () => Promise<void>): Promise<number> {
     let folded = 0;
-    for await (const { journal, path } of this.#files()) {
+    for await (const { journal, name, path } of this.#files()) {
       const some = journal.fold(before, limit - folded);
       if (some === 0) continue;
       const lines = [...journal.entries()].flatMap(({ source, id, marks, at }) =>
         marks.map((mark): Line => [LETTER[mark], source, id, at]),
       );
       for (const [source, count] of journal.folded()) lines.push(["f", source, count]);
-      const aside = `${path}.new`;
-      await writeFile(aside, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-      await stillOurs();
-      await rename(aside, path);
+      const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+      await replaceFile(path, text, { aside: `${name}.new`, ready: stillOurs });
       folded += some;
       if (folded >= limit) break;
     }
@@ -87,31 +90,42 @@ export class FileJournal {
     return (await readdir(this.#folder)).filter((name) => /^journal-\d\d\.jsonl$/.test(name)).sort();
   }
 
-  async *#files(): AsyncGenerator<{ readonly journal: Journal; readonly path: string }> {
+  async *#files(): AsyncGenerator<{ readonly journal: Journal; readonly name: string; readonly path: string }> {
     for (const name of await this.#names()) {
       const path = join(this.#folder, name);
       const journal = new Journal();
-      for (const line of (await readFile(path, "utf8")).split("\n")) read(journal, line);
-      yield { journal, path };
+      for (const line of (await readOwnText(path)).split("\n")) read(journal, line);
+      yield { journal, name, path };
     }
   }
 }
 
-function read(journal: Journal, text: string): void {
-  let line: Line;
+async function append(path: string, text: string): Promise<void> {
+  const file = await openToAppend(path);
   try {
-    line = JSON.parse(text) as Line;
+    await file.appendFile(text);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Passes over what is no line of a journal: whoever left it half written was not told that it stands. */
+function read(journal: Journal, text: string): void {
+  const [letter, source, third, at] = lineIn(text);
+  if (typeof source !== "string") return;
+  if (letter === "f" && Number.isSafeInteger(third)) journal.addFolded(source, third as number);
+  const mark = KIND.get(letter);
+  if (mark !== undefined && typeof third === "string" && typeof at === "number")
+    journal.mark({ source, id: third, mark }, at);
+}
+
+function lineIn(text: string): readonly unknown[] {
+  try {
+    const line: unknown = JSON.parse(text);
+    return Array.isArray(line) ? line : [];
   } catch {
-    // The end of a line that a death cut off: whoever wrote it was not told that it stands.
-    return;
+    return [];
   }
-  if (line[0] === "f") {
-    journal.addFolded(line[1], line[2] as number);
-    return;
-  }
-  const [letter, source, id, at] = line as readonly [string, string, string, number];
-  const mark = KIND[letter];
-  if (mark !== undefined) journal.mark({ source, id, mark }, at);
 }
 
 function added(one: JournalCounts, other: JournalCounts): JournalCounts {

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { readlinkSync, writeFileSync } from "node:fs";
-import { readFile, rename, rm, stat } from "node:fs/promises";
+import { lstat, rename, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessagingError } from "../../../core/index.ts";
+import { readOwnText } from "../../../core/private-files.ts";
 
 /** Nobody needs a lock for so long: whoever has it is gone. */
 const STALE_MS = 10_000;
@@ -61,7 +62,7 @@ export class FileLock {
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
       try {
         // In one go, so that hardly any death leaves a lock that does not say whose it is.
-        writeFileSync(this.#path, token, { flag: "wx" });
+        writeFileSync(this.#path, token, { flag: "wx", mode: 0o600 });
         return;
       } catch (cause) {
         if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
@@ -78,7 +79,7 @@ export class FileLock {
   /** Moved aside rather than removed: of several who find it stale, one does it, and none removes the next one's lock. */
   async #breakStale(): Promise<void> {
     const before = await this.#holder();
-    const { mtimeMs } = (await stat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
+    const { mtimeMs } = (await lstat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
     if (Date.now() - mtimeMs < STALE_MS && !this.#isDead(before)) return;
     const aside = `${this.#path}.${randomUUID()}`;
     if ((await this.#holder()) === before) await rename(this.#path, aside).catch(() => undefined);
@@ -98,6 +99,6 @@ export class FileLock {
   }
 
   async #holder(): Promise<string | undefined> {
-    return readFile(this.#path, "utf8").catch(() => undefined);
+    return readOwnText(this.#path).catch(() => undefined);
   }
 }

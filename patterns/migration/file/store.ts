@@ -1,7 +1,8 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isMessagingError, MessagingError } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { checkInteger, checkName, checkOptions } from "../../../core/names.ts";
+import { makeOwnFolder, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import type {
   InstanceBeat,
   JournalClass,
@@ -21,11 +22,13 @@ export interface FileMigrationStoreOptions {
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+const STATE = "state.json";
 
 /**
  * A state store in a folder, for the processes of one machine: one file for the state, which is written anew with each change
  * and synced to the disk, and files for the journal, which are added to. Its time is the machine's. Makes the folder if it is
- * not there. Not for network drives. Throws `invalid` for wrong options.
+ * not there, and in it one for each migration, from which all but its owner are kept. Not for network drives. Throws
+ * `invalid` for wrong options; calls reject with it for what is no name of a migration.
  */
 export function fileMigrationStore(folder: string, options: FileMigrationStoreOptions = {}): MigrationStore {
   const where = "fileMigrationStore";
@@ -65,12 +68,14 @@ class FileMigrationStore implements MigrationStore {
     this.#timeoutMs = timeoutMs;
   }
 
-  #place(migration: string): Promise<Place> {
+  async #place(migration: string): Promise<Place> {
+    // Any other could lead out of the folder.
+    checkName("migration", migration);
     const folder = join(this.#folder, migration);
     let place = this.#places.get(migration);
     if (place === undefined) {
-      place = mkdir(folder, { recursive: true }).then(() => ({
-        path: join(folder, "state.json"),
+      place = makeOwnFolder(folder).then(() => ({
+        path: join(folder, STATE),
         lock: new FileLock(join(folder, "lock"), this.#timeoutMs),
         journal: new FileJournal(folder),
         journalLock: new FileLock(join(folder, "journal.lock"), this.#timeoutMs),
@@ -173,16 +178,7 @@ class FileMigrationStore implements MigrationStore {
       return lock.hold(async (stillOurs) => {
         const content = await contentOf(path);
         const result = change(content);
-        const aside = `${path}.new`;
-        const file = await open(aside, "w");
-        try {
-          await file.writeFile(JSON.stringify(content));
-          await file.sync();
-        } finally {
-          await file.close();
-        }
-        await stillOurs();
-        await rename(aside, path);
+        await replaceFile(path, JSON.stringify(content), { aside: `${STATE}.new`, ready: stillOurs });
         return result;
       });
     });
@@ -208,7 +204,7 @@ function stored({ revision, document, instances }: Content): StoredMigration {
 async function contentOf(path: string): Promise<Content> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readOwnText(path);
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ENOENT") throw error;
     return { revision: 0, document: undefined, instances: Object.create(null), seals: Object.create(null) };

@@ -5,12 +5,12 @@ import type { Harness } from "../../conformance/index.ts";
 import { standingOnSQS } from "./standing-on-sqs.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 240_000;
 
 /** An emulator is one process, which all tests of a run ask at once: it may have no time for a request for long. */
 const REQUEST_MS = 60_000;
 /** Longer than any renewal takes, however busy the machine is: no duplicate is allowed in most cases. */
-const LEASE_MS = 90_000;
+const LEASE_MS = 60_000;
 /** Of cases that outlast leases, some of them several; they have few messages, whose renewals are quick. */
 const SHORT_LEASE_MS = 20_000;
 /** Of workers that are killed: how late their messages come back. */

@@ -7,6 +7,7 @@ import { rabbitMQHarness } from "./rabbitmq-harness.ts";
 import type { ProcessOptions } from "./rabbitmq-process.ts";
 import { useVirtualHost } from "./virtual-host.ts";
 
+const TRIES = 4;
 const CATCHES = [
   ["acksOnDelivery", "13", /every confirmed message to be handled/],
   ["acksOnDelivery", "28a", /killed|every confirmed|to be buried/],
@@ -30,9 +31,13 @@ describeRabbitMQ(
           // Long enough for all that comes before on a busy machine.
           patienceMs: 45_000,
         };
-        const { report, error } = await runCase(harness, caseOf(number), 1);
-        expect(report.result).toBe("failed");
-        expect(error?.message).toMatch(reason);
+        // Whether a worker dies before or behind what it does wrong is chance, and another one on a busy machine.
+        const outcomes: string[] = [];
+        for (let tries = 0; tries < TRIES && !outcomes.some((outcome) => reason.test(outcome)); tries++) {
+          const { report, error } = await runCase(harness, caseOf(number), 1);
+          outcomes.push(error?.message ?? report.result);
+        }
+        expect(outcomes.join("\n")).toMatch(reason);
       });
     }
   },

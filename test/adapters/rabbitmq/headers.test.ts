@@ -93,6 +93,42 @@ test("a table of another sender is cut off in depth and length", () => {
   expect(back.headers.long).toHaveLength(4096);
 });
 
+test("what only looks like a timestamp, a decimal or a number is no reason to fail", () => {
+  const trap = { toString: 1, valueOf: 1 };
+  let deep: unknown = [];
+  for (let level = 0; level < 20_000; level++) deep = [deep];
+  const back = fromWire({
+    time: { "!": "timestamp", value: trap },
+    deepTime: { "!": "timestamp", value: deep },
+    never: { "!": "timestamp", value: Number.NaN },
+    price: { "!": "decimal", value: { places: trap, digits: deep } },
+    noPrice: { "!": "decimal", value: null },
+    other: { "!": trap },
+    table: { toString: 1, toJSON: 1, ["__proto__"]: trap },
+    large: 2n ** 60n,
+    huge: Number.POSITIVE_INFINITY,
+    own: "kept",
+  });
+  expect({ ...back.headers }).toEqual({
+    table: '{"toString":1,"toJSON":1,"__proto__":{"toString":1,"valueOf":1}}',
+    large: "1152921504606846976",
+    huge: "Infinity",
+    own: "kept",
+  });
+});
+
+test("a table under the name __proto__, which amqplib makes the prototype, gives a message nothing", () => {
+  const underProto = (value: object, table: object): unknown => Object.setPrototypeOf(table, value);
+  const headers = underProto(
+    { "anybroker-attempts": "9" },
+    {
+      bytes: underProto(Buffer.from("bytes"), { own: 1 }),
+      list: underProto([1], {}),
+    },
+  );
+  expect({ ...fromWire(headers as Record<string, unknown>).headers }).toEqual({ bytes: '{"own":1}', list: "{}" });
+});
+
 test("a name over AMQP's 255 bytes is refused before sending", () => {
   expect(() => toWire(bare([["ü".repeat(128), ""]]), undefined, undefined)).toThrow(RangeError);
   expect(toWire(bare([["ü".repeat(127), ""]]), undefined, undefined)).toBeDefined();

@@ -127,5 +127,7 @@ describe("an entry", () => {
       .replace(/^(.{8})/, "$1-")}-7000-8000-000000000000`;
     expect(letter({ id }).firstPublishedAt).toBe(made);
     expect(letter({ id: "x", headers: { [HEADER.publishedAt]: "5" } }).firstPublishedAt).toBe(5);
+    expect(letter({ id: "x", headers: { [HEADER.publishedAt]: "-5" } }).firstPublishedAt).toBe(-5);
+    expect(letter({ id: "x", headers: { [HEADER.publishedAt]: "9007199254740991" } }).firstPublishedAt).toBeUndefined();
   });
 });

@@ -1,4 +1,13 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ArchivedEntry, fileArchive } from "anybroker/dead-letters";
@@ -61,6 +70,22 @@ test("a line for each entry, readable by its owner, and the same when it is read
       .map((line) => JSON.parse(line)),
   ).toEqual([entry("a", "two\nlines"), entry("b"), entry("c")]);
   expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
+test("a file that others could read is its owner's from then on, and a link is refused", async () => {
+  const path = join(folder, "open.jsonl");
+  writeFileSync(path, "");
+  chmodSync(path, 0o666);
+  const archive = fileArchive(path);
+  await archive.append([entry("a")]);
+  await archive.close();
+  expect([ids(path), statSync(path).mode & 0o777]).toEqual([["a"], 0o600]);
+  const link = join(folder, "link.jsonl");
+  symlinkSync(path, link);
+  const linked = fileArchive(link);
+  await expect(linked.append([entry("b")])).rejects.toMatchObject({ code: "rejected" });
+  await linked.close();
+  expect(ids(path)).toEqual(["a"]);
 });
 
 test("what stands there is not written again, also by the next process; and calls at once do not mix", async () => {

@@ -1,0 +1,63 @@
+import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileMigrationStore } from "anybroker/migration/file";
+import { expect, onTestFinished, test } from "vitest";
+import { Marker } from "../../../patterns/migration/carried.ts";
+import { EPOCH_HEADER } from "../../../patterns/migration/gate.ts";
+import { eventually } from "../../eventually.ts";
+import { plain, World } from "./world.ts";
+
+test.for(["999999999", "9007199254740991", "NaN", "-1", "1e3", "", "x"])(
+  "a message of another sender with the epoch %s is handled, and what comes behind it",
+  async (stamp) => {
+    const world = new World();
+    const { broker } = await world.started();
+    const { orders } = world.catalog;
+    await broker.control.advance();
+    await broker.control.advance();
+    await broker.control.advance({ share: 100 });
+    const foreign = await plain(world.pair.to(), [orders]);
+    const ids = ["stamped", "behind"];
+    for (const id of ids) world.confirmed.get(world.catalog.sources.orders)?.add(id);
+    await foreign.send(orders, { customer: "c", n: 0 }, { id: "stamped", headers: { [EPOCH_HEADER]: stamp } });
+    await foreign.send(orders, { customer: "c", n: 1 }, { id: "behind" });
+    await eventually(async () => expect(world.isClosed).toBe(true));
+    world.expectClosed();
+  },
+);
+
+const markerOf = (epoch: string): Uint8Array => {
+  const own = Buffer.from(new Marker(7).toBytes()).toString();
+  return Buffer.from(own.slice(0, -1) + epoch);
+};
+
+test("a marker is one as it was written, and none with an epoch that no state store keeps", () => {
+  expect(Marker.read(markerOf("7"))?.epoch).toBe(7);
+  expect(Marker.read(markerOf("999999999"))?.epoch).toBe(999_999_999);
+  for (const epoch of ["", "-1", "1e3", " 7", "0x7", "9007199254740991", "2147483648"]) {
+    expect(Marker.read(markerOf(epoch)), epoch).toBeUndefined();
+  }
+});
+
+test("lines of the journal that nobody here wrote are passed over", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "journal-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const store = fileMigrationStore(folder);
+  await store.mark("m", [{ source: "orders", id: "a", mark: "published" }]);
+  const [file = ""] = (await readdir(join(folder, "m"))).filter((name) => name.startsWith("journal-"));
+  const lines = [
+    "null",
+    "5",
+    "{}",
+    "[]",
+    '["f","orders","1"]',
+    '["f"]',
+    '["constructor","orders","b",1]',
+    '["p",{},[],1]',
+  ];
+  await appendFile(join(folder, "m", file), lines.map((line) => `${line}\n`).join(""));
+  expect(await store.counts("m")).toEqual([
+    { source: "orders", published: 1, handled: 0, missing: 1, dead: 0, unexpected: 0 },
+  ]);
+});
