@@ -51,6 +51,8 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
       destinations,
       ...(declare === undefined ? {} : { declare }),
       onEvent: (event) => events.push(event),
+      // 30 MiB take their time on a busy machine.
+      publish: { timeoutMs: WAIT_MS },
     });
     onTestFinished(() => shop.stop({ timeoutMs: 1_000 }));
     return { shop, events };

@@ -193,7 +193,7 @@ export function idempotentConsumers(harness: Harness): void {
 
 type On = (title: string, run: (context: CaseContext, books: Books) => Promise<void>) => void;
 
-const LEASE_MS = 1_500;
+const LEASE_MS = 5_000;
 
 function idempotentProcesses(harness: Harness, on: On): void {
   const place = (context: CaseContext, orders: Queue<Work>) => {
@@ -214,7 +214,7 @@ function idempotentProcesses(harness: Harness, on: On): void {
     const concurrency = 2 * MESSAGES;
     const worker = await Worker.start(context, { ...order, log: log(0), concurrency, stall: true });
     // Of each message one copy is being handled, and the other waits for it.
-    await context.until("all to be claimed", () => worker.starts.length === MESSAGES);
+    await context.until("all to be claimed", () => new Set(worker.starts).size === MESSAGES);
     await worker.kill();
     const use = books.use(store, { leaseMs: LEASE_MS });
     const survivor = await context.started({}, (one) => one.consume(orders, books.effect, { use }));

@@ -5,11 +5,13 @@ import { Fleet, load } from "./load.ts";
 import { type Pair, World } from "./world.ts";
 
 const breathe = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 
 /** A whole migration under load, with services killed at random and a rollback on the way. */
 export function pairCase(title: string, pair: () => Pair): void {
-  test(`${title}: nothing is lost, and every key stays in order`, { timeout: 600_000 }, async ({ onTestFinished }) => {
+  test(`${title}: nothing is lost, and every key stays in order`, { timeout: 1_500_000 }, async ({
+    onTestFinished,
+  }) => {
     // Longer leases than alone: the machine has brokers to run as well.
     const world = new World(pair(), memoryMigrationStore(), { leaseMs: 6_000, pollMs: 100 }, onTestFinished);
     const { destinations } = world.catalog;
@@ -36,7 +38,7 @@ export function pairCase(title: string, pair: () => Pair): void {
     world.expectClosed();
     expect(fleet.kills).toBeGreaterThan(1);
     try {
-      await control.advance({ ...patient, patienceMs: 60_000 });
+      await control.advance({ ...patient, patienceMs: PATIENCE_MS });
     } catch (error) {
       if (!isMessagingError(error)) throw error;
       throw new Error(`${error.message} ${JSON.stringify(await control.report(), null, 1)}`);

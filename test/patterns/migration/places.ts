@@ -28,7 +28,7 @@ function kafkaOptions({ brokers }: RunningKafka): KafkaOptions {
 }
 
 function sqsOptions({ url: endpoint, region, credentials }: RunningFauxqs): SqsOptions {
-  return { endpoint, region, credentials, visibilityTimeoutMs: 5_000, waitSeconds: 1 };
+  return { endpoint, region, credentials, visibilityTimeoutMs: 20_000, waitSeconds: 1 };
 }
 
 export function onRabbitMQ(host: () => VirtualHost): Place {

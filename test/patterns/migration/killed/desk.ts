@@ -10,7 +10,7 @@ import { openAdapter, openState, type StatePlace } from "./job.ts";
 import { type Evidence, feeds, lost, offences } from "./verdict.ts";
 
 /** How long the operator waits for anything, in milliseconds. */
-export const PATIENCE_MS = 120_000;
+export const PATIENCE_MS = 240_000;
 /** So many handlings at most until a kill. */
 const KILL_WITHIN = 40;
 /** So many handlings between two changes. */

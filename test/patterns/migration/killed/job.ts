@@ -71,5 +71,5 @@ export async function openAdapter({ module, options }: ProcessAdapter): Promise<
 
 /** Once per message. The lease is how long what a killed process held is held after it. */
 export function once(store: IdempotencyStore): Middleware {
-  return idempotent(store, { leaseMs: 6_000, postponeMs: 100, waitMs: 200 });
+  return idempotent(store, { leaseMs: 15_000, postponeMs: 100, waitMs: 200 });
 }
