@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { connect } from "amqplib";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { RabbitMQOptions } from "../../../adapters/rabbitmq/index.ts";
@@ -46,7 +47,9 @@ describeRabbitMQ("a quarantine log on RabbitMQ", (broker) => {
     const connection = await connect(url);
     // It may be cut.
     connection.on("error", () => {});
-    open.push(() => connection.close().catch(() => {}));
+    // A close in good order waits for an answer, which a silent link never brings.
+    const { stream } = connection.connection as unknown as { readonly stream: Socket };
+    open.push(async () => void stream.destroy());
     const channel = await connection.createChannel();
     channel.on("error", () => {});
     await channel.prefetch(60_000);
