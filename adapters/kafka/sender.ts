@@ -7,6 +7,7 @@ import { delayedRecord, dueAfter } from "./delays/index.ts";
 import { toRecord } from "./message.ts";
 import { type DelayableAddress, delaysTopic, topicName } from "./names.ts";
 import type { Producer, RecordToSend } from "./producing/contract.ts";
+import { DEFAULT_LIMITS } from "./records/limits.ts";
 
 /** What a sender works with. */
 export interface SenderHost {
@@ -56,8 +57,16 @@ export class Sender {
     this.#produce(delaysTopic(to), delayed, at(later));
   }
 
-  #produce(topic: string, records: readonly RecordToSend[], report: SendReport): void {
-    if (records.length === 0) return;
+  #produce(topic: string, all: readonly RecordToSend[], told: SendReport): void {
+    // Copies of other senders' records may go over what is read: they would come back without their headers.
+    const indexes: number[] = [];
+    for (const [index, { headers }] of all.entries()) {
+      if (areReadable(headers)) indexes.push(index);
+      else told(index, { status: "rejected", error: tooManyHeaders(topic) });
+    }
+    if (indexes.length === 0) return;
+    const records = indexes.length === all.length ? all : indexes.map((index) => all[index] as RecordToSend);
+    const report: SendReport = (index, result) => told(indexes[index] as number, result);
     this.#host.producer.send(topic, records, (index, result) => {
       if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
         void this.#host.restore(topic).then((stands) => {
@@ -69,4 +78,23 @@ export class Sender {
       }
     });
   }
+}
+
+const { maxHeaders, maxHeaderBytes } = DEFAULT_LIMITS;
+/** The lengths of name and value. */
+const LENGTHS_BYTES = 10;
+
+/** Whether a record with these headers is read with them. */
+function areReadable(headers: RecordToSend["headers"]): boolean {
+  if (headers.length > maxHeaders) return false;
+  let bytes = 0;
+  for (const [name, value] of headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + LENGTHS_BYTES;
+  return bytes <= maxHeaderBytes;
+}
+
+function tooManyHeaders(topic: string): MessagingError {
+  return new MessagingError(
+    "too-large",
+    `a record for "${topic}" would have more than ${maxHeaders} headers, or more than ${maxHeaderBytes} bytes of them, which are not read`,
+  );
 }

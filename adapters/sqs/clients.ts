@@ -1,5 +1,6 @@
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
+import { checkAnswers } from "./answers.ts";
 import type { Settings } from "./options.ts";
 
 const SOCKETS = 100;
@@ -57,6 +58,10 @@ export function makeClients(settings: Settings): Clients {
   };
   for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
     middlewareStack.remove("loggerMiddleware");
+  for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
+    // Of both services, whose types of requests differ.
+    checkAnswers(client as Pick<SQSClient, "middlewareStack">);
+  }
   return clients;
 }
 

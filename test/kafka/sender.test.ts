@@ -96,3 +96,18 @@ test("a topic that is gone is made again where it was declared, and the message 
   await Promise.resolve();
   expect(other.results[0]).toEqual({ status: "rejected", error });
 });
+
+test("what would be read without its headers is refused, and the others go", () => {
+  const { send, sent, results } = sender();
+  const headers = (count: number, bytes: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`h${n}`, "x".repeat(bytes)]));
+  send(
+    ORDERS,
+    message("many", { headers: headers(999, 1) }),
+    message("a"),
+    message("long", { headers: headers(10, 26_300) }),
+  );
+  expect(sent[0]?.records).toHaveLength(1);
+  sent[0]?.report(0, { status: "confirmed" });
+  expect(results.map(codeOf)).toEqual(["too-large", "confirmed", "too-large"]);
+});

@@ -69,7 +69,7 @@ describe("sending to SQS", () => {
       return bad ? { error: "InvalidMessageContents" } : { output: { Successful: entriesOf(input) } };
     });
     aws.on("SendMessage", ({ MessageBody }) =>
-      MessageBody === "bad" ? { error: "InvalidMessageContents" } : { output: {} },
+      MessageBody === "bad" ? { error: "InvalidMessageContents" } : { output: { MessageId: "aws-id" } },
     );
     const batch = [outgoing({ id: "a" }), outgoing({ id: "b", body: Buffer.from("bad") }), outgoing({ id: "c" })];
     expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "rejected", "confirmed"]);
@@ -210,4 +210,21 @@ describe("the connection to SQS", () => {
       }
     }
   });
+});
+
+describe("an answer that is none of SQS or SNS", () => {
+  test.each([{}, { MessageId: "" }, { MessageId: 7 }, { html: "log in" }])("%j confirms nothing", async (output) => {
+    const { aws, adapter } = await opened();
+    aws.on("SendMessage", () => ({ output }));
+    expect(statuses(await send(adapter, messages(1)))).toEqual(["unknown"]);
+  });
+
+  test.each([{ Successful: [null] }, { Successful: 7 }, { Failed: 5 }, { Successful: [{ Id: 1 }] }])(
+    "%j for a batch confirms nothing",
+    async (output) => {
+      const { aws, adapter } = await opened();
+      aws.on("SendMessageBatch", () => ({ output }));
+      expect(statuses(await send(adapter, messages(2)))).toEqual(["unknown", "unknown"]);
+    },
+  );
 });

@@ -1,0 +1,61 @@
+import type { SQSClient } from "@aws-sdk/client-sqs";
+
+/** What an answer is checked for. */
+type Check = (output: Readonly<Record<string, unknown>>) => boolean;
+
+const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
+const isTextIfAny = (value: unknown): boolean => value === undefined || typeof value === "string";
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A list of objects, if there is one; SDKs leave empty lists out. */
+function isListOf(list: unknown, isEntry: Check): boolean {
+  return (
+    list === undefined ||
+    list === null ||
+    (Array.isArray(list) && list.every((each) => isObject(each) && isEntry(each)))
+  );
+}
+
+const isBatchOf =
+  (isStored: Check): Check =>
+  ({ Successful, Failed }) =>
+    isListOf(Successful, (entry) => isText(entry.Id) && isStored(entry)) &&
+    isListOf(Failed, ({ Id, Code, Message }) => isText(Id) && isTextIfAny(Code) && isTextIfAny(Message));
+const hasMessageId: Check = ({ MessageId }) => isText(MessageId);
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  SendMessageCommand: hasMessageId,
+  SendMessageBatchCommand: isBatchOf(() => true),
+  PublishBatchCommand: isBatchOf(() => true),
+  DeleteMessageBatchCommand: isBatchOf(() => true),
+  ChangeMessageVisibilityBatchCommand: isBatchOf(() => true),
+  ReceiveMessageCommand: ({ Messages }) =>
+    isListOf(
+      Messages,
+      ({ MessageId, ReceiptHandle, Body, Attributes, MessageAttributes }) =>
+        isText(ReceiptHandle) &&
+        isTextIfAny(MessageId) &&
+        isTextIfAny(Body) &&
+        [Attributes, MessageAttributes].every((each) => each === undefined || each === null || isObject(each)),
+    ),
+  GetQueueUrlCommand: ({ QueueUrl }) => isText(QueueUrl),
+  GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
+};
+
+/**
+ * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
+ * page that asks for a login is no confirmation. They count as no answer at all.
+ */
+export function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">): void {
+  middlewareStack.add(
+    (next, { commandName = "" }) =>
+      async (parameters) => {
+        const result = await next(parameters);
+        const output: unknown = result.output;
+        if (isObject(output) && (CHECKS[commandName]?.(output) ?? true)) return result;
+        throw new Error(`what answered ${commandName} is no SQS or SNS: its answer has another shape`);
+      },
+    { step: "initialize", name: "anybrokerAnswers" },
+  );
+}
