@@ -124,7 +124,9 @@ export class MemoryAdapter implements Adapter<undefined> {
     const queue = this.space.queue(from);
     if (queue === undefined) throw notFound(from);
     const deadLetters = from.kind === "dead-letters" ? undefined : this.space.queue({ kind: "dead-letters", of: from });
-    const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases, deadLetters);
+    const receiver = new MemoryReceiver(queue, sink, options, this.#leaseMs, this.#leases, deadLetters, (closed) =>
+      this.#receivers.delete(closed),
+    );
     this.#receivers.add(receiver);
     queue.attach(receiver);
     return receiver;

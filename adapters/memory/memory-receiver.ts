@@ -37,6 +37,7 @@ export class MemoryReceiver implements Receiver {
   readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
   readonly #queue: MemoryQueue;
   readonly #sink: DeliverySink<undefined>;
+  readonly #onClosed: (receiver: MemoryReceiver) => void;
   readonly #leases: Deadlines;
   readonly #wanted: ReceiveOptions["wanted"];
   readonly #unsettled = new Set<MemoryDelivery>();
@@ -52,7 +53,9 @@ export class MemoryReceiver implements Receiver {
     leaseMs: number | undefined,
     leases: Deadlines,
     deadLetters: MemoryQueue | undefined,
+    closed: (receiver: MemoryReceiver) => void,
   ) {
+    this.#onClosed = closed;
     if (deadLetters !== undefined) {
       this.deadLetter = async (token, letter) => this.#move(token as MemoryDelivery, letter, deadLetters);
     }
@@ -149,6 +152,7 @@ export class MemoryReceiver implements Receiver {
     this.#queue.detach(this);
     for (const delivery of this.#unsettled) this.#giveBack(delivery, true);
     for (const stored of this.#passedOver.splice(0)) this.#queue.returned(stored);
+    this.#onClosed(this);
   }
 }
 

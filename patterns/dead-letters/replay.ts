@@ -19,6 +19,9 @@ import type { Target } from "./target.ts";
  */
 export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
 
+/** What the id of a message without one begins with on RabbitMQ, which is made of what it holds. */
+const DERIVED_ID = "sha256-";
+
 /** Sends dead letters back, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {
   readonly batch = 1;
@@ -31,6 +34,10 @@ export class ReplayAction implements Action {
   readonly #run: string;
   readonly #edit: Edit | undefined;
 
+  /** Those whose ids are made of their content, each for itself. */
+  readonly #derived = new WeakMap<DeadLetter, number>();
+  #numbers = 0;
+
   constructor(internals: BrokerInternals, source: Source, target: Target, run: string, edit: Edit | undefined) {
     this.#internals = internals;
     this.#source = source;
@@ -39,9 +46,15 @@ export class ReplayAction implements Action {
     this.#edit = edit;
   }
 
-  /** Copies of one message, which a crash between copy and ack leaves, are sent once. */
-  sameness({ content }: DeadLetter): string {
-    return content;
+  /**
+   * Copies of one message, which a crash between copy and ack leaves, are sent once. Where the id is made of the content,
+   * nobody knows whether equal ones are copies or several messages: each is sent.
+   */
+  sameness(letter: DeadLetter): string {
+    if (!letter.message.id.startsWith(DERIVED_ID)) return letter.content;
+    const number = this.#derived.get(letter) ?? this.#numbers++;
+    this.#derived.set(letter, number);
+    return `${letter.content} ${number}`;
   }
 
   async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {

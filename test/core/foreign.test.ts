@@ -254,12 +254,14 @@ describe("key, routing key and schema", () => {
 });
 
 describe("middleware, options and clocks", () => {
-  it.each([undefined, 1, {}, Promise.resolve(() => {})])("a middleware that returns %s is refused", (made) => {
+  it.each([undefined, 1, {}, Promise.resolve(() => {})])("a middleware that returns %s is refused", async (made) => {
     const broker = createBroker(memory());
     const use = [(() => made) as unknown as Middleware];
     expect(() => broker.consume(queue("orders"), () => {}, { use })).toThrow(
       expect.objectContaining({ code: "invalid" }),
     );
+    const rejecting = [(async () => Promise.reject(new Error("no middleware"))) as unknown as Middleware];
+    expect(() => broker.consume(queue("orders"), () => {}, { use: rejecting })).toThrow(/no handler/);
   });
 
   it.each([Number.NaN, -1, Number.POSITIVE_INFINITY, "1", null])("a consumer takes no %s for its stop", (timeoutMs) => {

@@ -201,3 +201,17 @@ test("a run that is cancelled waits no longer than its patience for what cannot 
   await expect(running).resolves.toMatchObject({ done: 0, stopped: "cancelled" });
   await yard.stop();
 });
+
+test("equal messages whose ids are made of their content are each sent", async () => {
+  const space = memorySpace();
+  const yard = await Graveyard.open({ name: "memory", adapter: () => memory({ space }) });
+  const [one] = burials(1, "sha256");
+  if (one === undefined) throw new Error("there is one");
+  await yard.bury([one, { ...one, failedAt: 1 }, { ...one, failedAt: 2 }, one]);
+  const replay = async () => (await yard.dead.replay("all")).run();
+  expect(await replay()).toMatchObject({ failed: 0, stopped: undefined });
+  await replay();
+  expect(yard.sentBack()).toHaveLength(4);
+  expect(await yard.dead.count()).toMatchObject({ count: 0 });
+  await yard.stop();
+});
