@@ -20,7 +20,7 @@ import { Solitude } from "./engine/solitude.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
-import { isThenable, observe } from "./foreign.ts";
+import { ignoreRejection, observe } from "./foreign.ts";
 import { jsonCodec } from "./json-codec.ts";
 import { messageIds } from "./message-ids.ts";
 import { checkInteger, checkName, checkOptions } from "./names.ts";
@@ -385,7 +385,6 @@ function checkKind(verb: string, kind: string, destination: { readonly kind: str
 /** Middleware is given a handler and returns one: a promise of one, or nothing, would be called for each message. */
 function handlerOf(where: string, made: unknown): Handler<unknown> {
   if (typeof made === "function") return made as Handler<unknown>;
-  // What it rejects with must not end the process.
-  if (isThenable(made)) Promise.resolve(made).catch(() => {});
+  ignoreRejection(made);
   throw new MessagingError("invalid", `${where} { use }: a middleware returned no handler; it must return a function`);
 }

@@ -36,14 +36,18 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
+/** Handles the rejection of a value that nobody awaits, if it is a promise: an unhandled one ends the process. */
+export function ignoreRejection(value: unknown): void {
+  if (isThenable(value)) Promise.resolve(value).catch(() => {});
+}
+
 /**
  * Calls somebody who only watches. What it throws is ignored, and so is what its promise rejects with: an observer that
  * fails must not disturb what it observes.
  */
 export function observe<Seen>(observer: ((seen: Seen) => unknown) | undefined, seen: Seen): void {
   try {
-    const result = observer?.(seen);
-    if (isThenable(result)) Promise.resolve(result).catch(() => {});
+    ignoreRejection(observer?.(seen));
   } catch {
     // As above.
   }

@@ -1,6 +1,9 @@
 import { v7 } from "uuid";
 import type { Clock, Random } from "./clock.ts";
 
+/** The start of an id that an adapter makes of the content of a message that has none: equal messages have equal ids. */
+export const DERIVED_ID = "sha256-";
+
 const ID_BYTES = 16;
 const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { ConsumeMessage, MessageProperties, Options } from "amqplib";
 import type { DeliveryToken, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import { DERIVED_ID } from "../../core/message-ids.ts";
 import { routingKeyBeforeDelay } from "./delay-levels.ts";
 import { fromWire, toWire } from "./headers.ts";
 import { OWN_PREFIX } from "./names.ts";
@@ -82,5 +83,5 @@ function foreignId(message: ConsumeMessage): string {
   const { headers } = fromWire(properties.headers as Record<string, unknown> | undefined);
   hash.update(JSON.stringify(headers));
   hash.update(message.content);
-  return `sha256-${hash.digest("hex").slice(0, 40)}`;
+  return `${DERIVED_ID}${hash.digest("hex").slice(0, 40)}`;
 }

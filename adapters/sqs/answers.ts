@@ -17,19 +17,16 @@ function isListOf(list: unknown, isEntry: Check): boolean {
   );
 }
 
-const isBatchOf =
-  (isStored: Check): Check =>
-  ({ Successful, Failed }) =>
-    isListOf(Successful, (entry) => isText(entry.Id) && isStored(entry)) &&
-    isListOf(Failed, ({ Id, Code, Message }) => isText(Id) && isTextIfAny(Code) && isTextIfAny(Message));
-const hasMessageId: Check = ({ MessageId }) => isText(MessageId);
+const isBatch: Check = ({ Successful, Failed }) =>
+  isListOf(Successful, ({ Id }) => isText(Id)) &&
+  isListOf(Failed, ({ Id, Code, Message }) => isText(Id) && isTextIfAny(Code) && isTextIfAny(Message));
 
 const CHECKS: Readonly<Record<string, Check>> = {
-  SendMessageCommand: hasMessageId,
-  SendMessageBatchCommand: isBatchOf(() => true),
-  PublishBatchCommand: isBatchOf(() => true),
-  DeleteMessageBatchCommand: isBatchOf(() => true),
-  ChangeMessageVisibilityBatchCommand: isBatchOf(() => true),
+  SendMessageCommand: ({ MessageId }) => isText(MessageId),
+  SendMessageBatchCommand: isBatch,
+  PublishBatchCommand: isBatch,
+  DeleteMessageBatchCommand: isBatch,
+  ChangeMessageVisibilityBatchCommand: isBatch,
   ReceiveMessageCommand: ({ Messages }) =>
     isListOf(
       Messages,

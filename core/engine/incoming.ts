@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { IncomingMessage } from "../adapter.ts";
 import type { Codec } from "../codec.ts";
 import { MessagingError } from "../errors.ts";
-import { isThenable } from "../foreign.ts";
+import { ignoreRejection, isThenable } from "../foreign.ts";
 import { issuePaths, validateBody } from "./body-schema.ts";
 import { codecFailure } from "./outgoing.ts";
 
@@ -24,7 +24,7 @@ export function readBody(
     });
   }
   if (isThenable(value)) {
-    Promise.resolve(value).catch(() => {});
+    ignoreRejection(value);
     throw new MessagingError(
       "invalid",
       "decode() of the codec returned a promise, and a codec must not be asynchronous",

@@ -6,7 +6,7 @@ import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
-import { isThenable, thrownClass } from "../foreign.ts";
+import { ignoreRejection, isThenable, thrownClass } from "../foreign.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
@@ -122,7 +122,7 @@ export function encodeBody(codec: Codec, body: unknown, where: string): Uint8Arr
   }
   if (bytes instanceof Uint8Array) return bytes;
   // An async codec would be confirmed as a message without a body.
-  if (isThenable(bytes)) Promise.resolve(bytes).catch(() => {});
+  ignoreRejection(bytes);
   const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
   throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
 }
@@ -134,7 +134,7 @@ export function codecFailure(cause: unknown): string {
 
 /** A promise is refused as no text by what follows; what it rejects with must not end the process. */
 function settled<Value>(value: Value): Value {
-  if (isThenable(value)) Promise.resolve(value).catch(() => {});
+  ignoreRejection(value);
   return value;
 }
 

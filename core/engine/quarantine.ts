@@ -349,12 +349,12 @@ export class Quarantine {
         if (!isHere()) return;
         this.#freePlace(stay);
         this.#actions.changed();
-        if (this.#writeFailures >= MOST_TRIES) this.#tell("write to", cause);
+        if (!this.#isWritable) this.#tell("write to", cause);
         this.#later(
           () => {
             if (isHere()) this.#clear(held, stay);
           },
-          this.#writeFailures >= MOST_TRIES ? 0 : this.#pauseMs(this.#writeFailures),
+          this.#isWritable ? this.#pauseMs(this.#writeFailures) : 0,
         );
       },
     );

@@ -5,6 +5,7 @@ import type { Headers } from "../../core/delivery.ts";
 import { issuePaths, validateBody } from "../../core/engine/body-schema.ts";
 import { encodeBody } from "../../core/engine/outgoing.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
@@ -18,9 +19,6 @@ import type { Target } from "./target.ts";
  * could not read it. Undefined leaves the message where it is.
  */
 export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
-
-/** What the id of a message without one begins with on RabbitMQ, which is made of what it holds. */
-const DERIVED_ID = "sha256-";
 
 /** Sends dead letters back, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {
