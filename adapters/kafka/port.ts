@@ -10,8 +10,9 @@
  */
 export interface KafkaClient {
   /**
-   * A set of sockets of its own, not yet open. A node answers requests in order, one after another; only fetches, and
-   * joining and syncing with a group, have sockets of their own beside the others.
+   * A way to the cluster. All connections of a client share its sockets, and none waits for what another asked that the
+   * node answers late: fetches are gathered into few for all, what is produced has a socket of its own, and so has each join
+   * and sync with a group while it is under way.
    */
   connection(): KafkaConnection;
 }
@@ -31,12 +32,16 @@ export interface TopicPartition {
  */
 export type TopicId = string;
 
-/** Sockets onto a cluster. They are opened as needed, and again after they broke. */
+/** A way to a cluster. Its sockets are opened as needed, and again after they broke. */
 export interface KafkaConnection {
   /** Resolves when one broker answers. Rejects with `unreachable` or `unauthorized`. */
   connect(): Promise<void>;
-  /** Ends every socket; requests under way reject. A second call does nothing. */
-  close(): Promise<void>;
+  /**
+   * Requests under way reject; nobody else's do. With the last connection of its client every socket ends. With
+   * `distrusted`, for one that does not answer, nobody asks anything more on the sockets on which its requests were. A second
+   * call does nothing.
+   */
+  close(options?: { readonly distrusted?: boolean }): Promise<void>;
 
   /** Asks the cluster anew. Topics that do not exist are in the answer with an error; none is ever created by asking. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata>;
@@ -48,6 +53,10 @@ export interface KafkaConnection {
   producerIdentity(): Promise<ProducerIdentity>;
   /** With acks=all. One record batch per partition. */
   produce(node: number, batches: readonly PartitionBatch[], timeoutMs: number): Promise<readonly ProduceOutcome[]>;
+  /**
+   * In any order. Empty where the node slows the client down, by a quota: then it is asked on when it wants to be. A partition
+   * that is read at several offsets at once may be missing; it is to be asked for again.
+   */
   fetch(node: number, request: FetchRequest): Promise<readonly FetchedPartition[]>;
   /** The first offset at or after a time, or of either end of the log. */
   listOffsets(node: number, wanted: readonly WantedOffset[]): Promise<readonly ListedOffset[]>;
@@ -154,7 +163,7 @@ export interface PartitionOffset extends TopicPartition {
   readonly offset: number;
 }
 
-/** A long poll. Reads what was committed by transactions, and tells which were aborted. */
+/** A long poll, which may take a second longer than it was to wait. Reads what was committed by transactions, and tells which were aborted. */
 export interface FetchRequest {
   readonly maxWaitMs: number;
   readonly minBytes: number;

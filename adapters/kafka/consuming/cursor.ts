@@ -31,7 +31,8 @@ export class Cursor {
   /** How many offsets there were to read, and how many of them stood in no open transaction. */
   behind = 0;
   readable = 0;
-
+  /** Whether the last answer was that a quota is used up. */
+  throttled = false;
   /** Whether it was told that nothing is heard of it. */
   silent = false;
 
@@ -44,6 +45,7 @@ export class Cursor {
 
   succeeded(now: number): void {
     this.failures = 0;
+    this.throttled = false;
     this.beyond = 0;
     this.goneTold = false;
     this.toldAt = Number.NEGATIVE_INFINITY;

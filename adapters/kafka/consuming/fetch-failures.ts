@@ -64,6 +64,7 @@ export class FetchFailures {
     const { clock, random, retry } = this.#parts;
     const now = clock.monotonic();
     cursor.failures++;
+    cursor.throttled = false;
     cursor.leader = undefined;
     // The next leader has to say by itself that the position is not in its log of that very topic.
     cursor.placing = undefined;

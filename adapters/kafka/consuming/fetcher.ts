@@ -16,10 +16,8 @@ import { silence } from "./watchdog.ts";
 const LONGEST_SILENCE_MS = 2_000;
 const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
 const NO_LEADER = "LEADER_NOT_AVAILABLE";
-/** How long a broker may hold back an empty answer. */
-const LONG_POLL_MS = 250;
-/** The same while a partition is left out, so that it need not wait long when it may be read again. */
-const SHORT_POLL_MS = 40;
+/** How long an empty answer may be held back, but for the first of a partition, which says where it ends. */
+const LONG_POLL_MS = 10_000;
 const MIB = 1024 * 1024;
 /** The most bytes of one answer. */
 const ANSWER_BYTES = 8 * MIB;
@@ -31,8 +29,8 @@ const IDENTIFY_EVERY_MS = 10_000;
 const MOST_ENLARGED = 128;
 
 /**
- * Reads ahead in every partition that is ours, as far as its buffer goes: one long poll per node, about all partitions
- * that it leads and that have room. What fails in one partition stays there.
+ * Reads ahead in every partition that is ours, as far as its buffer goes: by long polls about those that have room, which
+ * begin when there is room, whatever the others wait for. What fails in one partition stays there.
  */
 export class Fetcher {
   readonly #parts: FetcherParts;
@@ -40,8 +38,6 @@ export class Fetcher {
   readonly #failures: FetchFailures;
   readonly #cursors = new Map<OwnedPartition, Cursor>();
   #connection: KafkaConnection;
-  /** The nodes with a poll under way. */
-  readonly #polling = new Set<number>();
   #locating = false;
   #turn = 0;
   #wake: Timer | undefined;
@@ -90,9 +86,9 @@ export class Fetcher {
     const { lost, placing, polls, wakeAt } = planPolls(this.#cursors.values(), now, this.#connection, hasRoom);
     if (lost.length > 0 && !this.#locating) void this.#locate(lost);
     for (const [node, cursors] of placing) void this.#place(node, cursors);
-    for (const [node, { cursors, partial }] of polls) {
-      if (cursors.length === 0 || this.#polling.has(node)) continue;
-      void this.#poll(node, cursors, partial ? SHORT_POLL_MS : LONG_POLL_MS);
+    for (const [node, cursors] of polls) {
+      const byBegun = Map.groupBy(cursors, ({ partition }) => partition.ledger.begun);
+      for (const [begun, some] of byBegun) void this.#poll(node, some, begun ? LONG_POLL_MS : 0);
     }
     this.#wakeAt(wakeAt, now);
   }
@@ -120,10 +116,9 @@ export class Fetcher {
   #reconnect(): void {
     const before = this.#connection;
     this.#connection = this.#parts.client.connection();
-    this.#polling.clear();
     this.#locating = false;
     for (const cursor of this.#cursors.values()) cursor.leader = undefined;
-    before.close().catch(() => {});
+    before.close({ distrusted: true }).catch(() => {});
     this.pump();
   }
 
@@ -199,7 +194,6 @@ export class Fetcher {
   }
 
   async #poll(node: number, cursors: Cursor[], maxWaitMs: number): Promise<void> {
-    this.#polling.add(node);
     const connection = this.#begin(cursors);
     cursors.sort((one, other) => one.turn - other.turn);
     const piece = this.#limit / 2;
@@ -218,12 +212,12 @@ export class Fetcher {
         const fetched = pieces.get(partitionKey(cursor.partition));
         if (fetched?.error !== undefined) this.#failures.refused(cursor, fetched.error);
         else if (fetched !== undefined) this.#read(cursor, fetched, connection);
+        else if (answer.length === 0) cursor.throttled = true;
       }
     } catch (error) {
       this.#failures.unanswered(this.#end(connection, cursors), error);
     }
     if (connection !== this.#connection) return;
-    this.#polling.delete(node);
     this.#host.fetched();
     this.pump();
   }

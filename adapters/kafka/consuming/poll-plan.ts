@@ -1,13 +1,6 @@
 import type { KafkaConnection } from "../port.ts";
 import type { Cursor } from "./cursor.ts";
 
-/** What is to be asked of a node in one long poll. */
-export interface Poll {
-  readonly cursors: Cursor[];
-  /** Some of the partitions that the node leads are left out, and may want to be asked about soon. */
-  partial: boolean;
-}
-
 /** What there is to be asked, now. */
 export interface PollPlan {
   /** Those whose leader is to be found. */
@@ -15,7 +8,7 @@ export interface PollPlan {
   /** By node, those whose position is to be found. */
   readonly placing: ReadonlyMap<number, readonly Cursor[]>;
   /** By node, those to be read. */
-  readonly polls: ReadonlyMap<number, Poll>;
+  readonly polls: ReadonlyMap<number, readonly Cursor[]>;
   /** When the first of those that wait has waited long enough. */
   readonly wakeAt: number;
 }
@@ -28,7 +21,7 @@ export function planPolls(
 ): PollPlan {
   const lost: Cursor[] = [];
   const placing = new Map<number, Cursor[]>();
-  const polls = new Map<number, Poll>();
+  const polls = new Map<number, Cursor[]>();
   let wakeAt = Number.POSITIVE_INFINITY;
   for (const cursor of cursors) {
     const { leader } = cursor;
@@ -39,11 +32,15 @@ export function planPolls(
       if (free) lost.push(cursor);
       continue;
     }
-    const poll = polls.get(leader) ?? { cursors: [], partial: false };
-    polls.set(leader, poll);
-    if (free && cursor.placing !== undefined) placing.set(leader, [...(placing.get(leader) ?? []), cursor]);
-    if (free && cursor.placing === undefined && hasRoom(cursor)) poll.cursors.push(cursor);
-    else poll.partial = true;
+    if (!free) continue;
+    if (cursor.placing !== undefined) push(placing, leader, cursor);
+    else if (hasRoom(cursor)) push(polls, leader, cursor);
   }
   return { lost, placing, polls, wakeAt };
+}
+
+function push(byNode: Map<number, Cursor[]>, node: number, cursor: Cursor): void {
+  const those = byNode.get(node);
+  if (those === undefined) byNode.set(node, [cursor]);
+  else those.push(cursor);
 }

@@ -101,6 +101,14 @@ export function transactionError(at: TopicPartition, forMs: number, behind: numb
   );
 }
 
+/** The broker answers, and gives nothing for now. */
+export function quotaError(at: TopicPartition, forMs: number): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `nothing was read of ${describePartition(at)} for ${Math.round(forMs / 1000)} s, because this process has used up its quota, and Kafka slows it down; raise consumer_byte_rate (or request_percentage) for its user or client id, or have it read less`,
+  );
+}
+
 /** Commits do not come through. */
 export function commitError(at: TopicPartition, group: string, failures: number): MessagingError {
   return new MessagingError(

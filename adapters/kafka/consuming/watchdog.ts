@@ -1,13 +1,13 @@
 import type { MessagingError } from "../../../core/errors.ts";
 import type { Cursor } from "./cursor.ts";
-import { silentError, transactionError } from "./stalls.ts";
+import { quotaError, silentError, transactionError } from "./stalls.ts";
 
 /** How long nothing may be heard of a partition that could be read. */
 const SILENT_MS = 30_000;
 
 /**
  * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
- * anew may help, except where others keep a transaction open.
+ * anew may help, except where others keep a transaction open, or a quota is used up.
  */
 export function silence(
   cursor: Cursor,
@@ -25,6 +25,7 @@ export function silence(
   // Told again after as long a time.
   cursor.heardAt = now;
   cursor.movedAt = now;
+  if (cursor.throttled) return { cause: quotaError(cursor.partition, Math.max(silentMs, stuckMs)), reconnect: false };
   if (silentMs < SILENT_MS && cursor.readable <= 0) {
     return { cause: transactionError(cursor.partition, stuckMs, cursor.behind), reconnect: false };
   }

@@ -2,7 +2,7 @@ import type { Clock } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { RecordDecoder } from "../consuming/fetcher-parts.ts";
 import { isMissing, isPassing, operationError } from "../errors.ts";
-import type { KafkaConnection, TopicId, TopicPartition } from "../port.ts";
+import type { FetchedPartition, KafkaConnection, TopicId, TopicPartition } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
 import { proveTopics } from "../topic-proof.ts";
 import type { Log, Piece } from "./contract.ts";
@@ -10,7 +10,7 @@ import { Pauses } from "./pauses.ts";
 
 /** What reading a log takes. */
 export interface PartitionLogParts {
-  /** Not used by anybody else; closed with the log. */
+  /** Closed with the log. */
   readonly connection: KafkaConnection;
   readonly decode: RecordDecoder;
   readonly clock: Clock;
@@ -78,8 +78,10 @@ export class PartitionLog implements Log {
       const { connection, decode } = this.#parts;
       const partitions = [{ topic, topicId, partition, offset: from, maxBytes: PIECE_BYTES }];
       const request = { maxWaitMs, minBytes: 1, maxBytes: PIECE_BYTES, partitions };
-      const [fetched] = await connection.fetch(node, request);
-      if (fetched === undefined) return { error: "REQUEST_TIMED_OUT" };
+      let fetched: FetchedPartition | undefined;
+      // Nothing is said where a quota is used up: that takes its time, and is no failure.
+      do [fetched] = await connection.fetch(node, request);
+      while (fetched === undefined);
       if (fetched.error === "OFFSET_OUT_OF_RANGE") return { result: "out-of-range" };
       if (fetched.error !== undefined) return { error: fetched.error };
       const { abortedTransactions, highWatermark, lastStableOffset } = fetched;

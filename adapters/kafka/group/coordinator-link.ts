@@ -115,6 +115,6 @@ export class CoordinatorLink {
     if (this.#isClosed) return;
     const old = this.#connections[role];
     this.#connections[role] = this.#client.connection();
-    old.close().catch(() => {});
+    old.close({ distrusted: true }).catch(() => {});
   }
 }

@@ -30,11 +30,13 @@ export class Heartbeats {
   }
 
   start(): void {
+    // All members of a process at one time, so that what they say goes out together.
+    const ms = this.#everyMs - (this.#clock.monotonic() % this.#everyMs);
     this.#timer = this.#clock.schedule(() => {
       this.start();
       this.#session.check();
       if (!this.#isBeating) void this.#beat();
-    }, this.#everyMs);
+    }, ms);
   }
 
   stop(): void {

@@ -7,6 +7,8 @@ const MOST_ITEMS = 4_000_000;
  */
 export class AnswerReader {
   readonly buffer: Buffer;
+  /** For how many milliseconds the server says that it reads nothing more of this socket. */
+  throttledMs = 0;
   #at = 0;
   #items = 0;
 

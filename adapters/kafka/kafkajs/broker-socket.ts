@@ -11,6 +11,7 @@ import { type Address, brokenError, connectError, garbledError, loginError, plac
 import type { Exchange } from "./exchange.ts";
 import { skipTags, writeTags } from "./flexible.ts";
 import { guard } from "./guarded-connection.ts";
+import { loadOf } from "./line.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
@@ -39,6 +40,12 @@ export class BrokerSocket {
   #isOpen = false;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
+  #load = 0;
+  #isRetired = false;
+  /** When the last answer came, on the clock of `performance`; undefined while it opens. */
+  #idleSince: number | undefined;
+  /** Until when the server reads nothing of ours, as it said: a quota is used up. On the same clock. */
+  #mutedUntil = 0;
 
   /** Opens it. `locate` says where; `onEnd` is called once, when it is of no more use. */
   constructor(settings: SocketSettings, locate: () => Promise<Address>, onEnd: () => void) {
@@ -53,6 +60,27 @@ export class BrokerSocket {
     return this.#isOpen && this.#ended === undefined;
   }
 
+  /** How many requests are under way. One that the server may hold back counts for many. */
+  get load(): number {
+    return this.#load;
+  }
+
+  /** For how many milliseconds nothing was under way. */
+  get idleMs(): number {
+    return this.#load > 0 || this.#idleSince === undefined ? 0 : performance.now() - this.#idleSince;
+  }
+
+  /** Whether it is not to be asked any more. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
+  /** Is asked nothing more, and ends when the last answer has come. */
+  retire(): void {
+    this.#isRetired = true;
+    if (this.#load === 0) this.#end(new MessagingError("unreachable", "this socket to Kafka was closed as needless"));
+  }
+
   /** Resolves when the broker has answered and let us in. */
   async opened(): Promise<void> {
     await this.#opened;
@@ -60,11 +88,19 @@ export class BrokerSocket {
 
   /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
   async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
-    const { address, connection, versions } = await this.#opened;
-    const { later } = exchange;
-    if (later !== undefined && speaks(versions, later)) return this.#send(later, address, connection);
-    if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
-    return this.#send(exchange, address, connection);
+    const load = loadOf(exchange);
+    this.#load += load;
+    try {
+      const { address, connection, versions } = await this.#opened;
+      const { later } = exchange;
+      if (later !== undefined && speaks(versions, later)) return await this.#send(later, address, connection);
+      if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
+      return await this.#send(exchange, address, connection);
+    } finally {
+      this.#load -= load;
+      if (this.#idleSince !== undefined) this.#idleSince = performance.now();
+      if (this.#isRetired) this.retire();
+    }
   }
 
   /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
@@ -124,6 +160,7 @@ export class BrokerSocket {
       });
     }
     this.#isOpen = true;
+    this.#idleSince = performance.now();
     return { address, connection, versions };
   }
 
@@ -172,7 +209,8 @@ export class BrokerSocket {
     // What kafkajs writes before it is the header, but for its tags.
     if (flexible) writeTags(body);
     exchange.write(body);
-    const ms = Math.min(waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
+    const mutedMs = Math.max(0, Math.ceil(this.#mutedUntil - performance.now()));
+    const ms = Math.min(mutedMs + waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
     const timeout = (): void => {
       this.#end(
         new MessagingError(
@@ -182,6 +220,7 @@ export class BrokerSocket {
       );
     };
     const timer = setTimeout(timeout, ms);
+    if (this.#underWay.size > 0) this.#gather();
     const answer = connection.send({
       request: { apiKey: key, apiVersion: version, apiName: name, encode: () => body },
       response: { decode: (payload) => payload, parse: (payload) => payload },
@@ -190,7 +229,9 @@ export class BrokerSocket {
       (payload) => {
         const from = new AnswerReader(payload);
         if (flexible) skipTags(from);
-        return exchange.read(from);
+        const result = exchange.read(from);
+        if (from.throttledMs > 0) this.#mutedUntil = performance.now() + from.throttledMs;
+        return result;
       },
       (error: unknown) => Promise.reject(this.#sendError(error, address)),
     );
@@ -201,6 +242,14 @@ export class BrokerSocket {
         throw this.#ended ?? error;
       })
       .finally(() => clearTimeout(timer));
+  }
+
+  /** What follows in this turn goes out together: heartbeats of many groups, all at one time. */
+  #gather(): void {
+    const socket = this.#socket;
+    if (socket === undefined || socket.writableCorked > 0) return;
+    socket.cork();
+    setImmediate(() => socket.uncork());
   }
 
   /** kafkajs logs in again before a session ends, within whatever request comes then. */

@@ -1,4 +1,4 @@
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, type MessagingError } from "../../../core/errors.ts";
 import type {
   ClusterMetadata,
   ClusterRight,
@@ -27,39 +27,57 @@ import type {
   TopicSpecification,
   WantedOffset,
 } from "../port.ts";
-import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
+import type { BrokerSocket } from "./broker-socket.ts";
 import * as cluster from "./cluster-exchanges.ts";
-import type { Address } from "./errors.ts";
-import type { Exchange, Lane } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
 import * as views from "./group-views.ts";
 import * as logs from "./log-exchanges.ts";
+import { type Asked, closedError, type Lane, type SocketPool } from "./socket-pool.ts";
 
 /** The state of a group that the classic protocol knows nothing of. */
 const NO_CLASSIC_GROUP = "Dead";
 
-/** {@link KafkaConnection} by sockets that are kept per node and lane. */
+/** A question that has no answer yet. */
+interface Open {
+  readonly lane: Lane;
+  socket: BrokerSocket | undefined;
+  readonly reject: (error: MessagingError) => void;
+}
+
+/** {@link KafkaConnection} by the sockets of a client, which it shares with the others. */
 export class ClusterConnection implements KafkaConnection {
-  readonly #settings: SocketSettings;
-  readonly #seeds: readonly Address[];
-  readonly #nodes = new Map<number, Address>();
-  readonly #sockets = new Map<string, { readonly socket: BrokerSocket; readonly lane: Lane }>();
+  readonly #pool: SocketPool;
+  readonly #open = new Set<Open>();
+  readonly #fetches = new Set<(distrusted?: MessagingError) => void>();
   /** The longest that a member of ours may take to join again, and so the others may have to wait for their assignments. */
   #rebalanceTimeoutMs = 0;
-  #isClosed = false;
+  #closing: Promise<void> | undefined;
 
-  constructor(settings: SocketSettings, seeds: readonly Address[]) {
-    this.#settings = settings;
-    this.#seeds = seeds;
+  constructor(pool: SocketPool) {
+    this.#pool = pool;
+    pool.enter();
   }
 
   async connect(): Promise<void> {
-    await this.#anySocket();
+    await this.#track("ordinary", () => this.#pool.connect());
   }
 
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    await Promise.all([...this.#sockets.values()].map(({ socket }) => socket.end(closedError())));
+  close({ distrusted = false }: { readonly distrusted?: boolean } = {}): Promise<void> {
+    this.#closing ??= this.#close(distrusted);
+    return this.#closing;
+  }
+
+  async #close(distrusted: boolean): Promise<void> {
+    const error = closedError();
+    for (const { lane, socket, reject } of this.#open) {
+      reject(error);
+      // Nobody else waits on the socket of a join.
+      if (lane === "membership") void socket?.end(error);
+      else if (distrusted) socket?.retire();
+    }
+    for (const cancel of this.#fetches) cancel(distrusted ? error : undefined);
+    await this.#pool.leave();
   }
 
   async metadata(topics: readonly string[]): Promise<ClusterMetadata> {
@@ -83,11 +101,20 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   produce(node: number, batches: readonly PartitionBatch[], timeoutMs: number): Promise<readonly ProduceOutcome[]> {
-    return this.#ask(node, logs.produce(batches, timeoutMs));
+    return this.#ask(node, logs.produce(batches, timeoutMs), "produce");
   }
 
-  fetch(node: number, request: FetchRequest): Promise<readonly FetchedPartition[]> {
-    return this.#ask(node, logs.fetch(request));
+  async fetch(node: number, request: FetchRequest): Promise<readonly FetchedPartition[]> {
+    if (this.#closing !== undefined) throw closedError();
+    const { promise, resolve, reject } = Promise.withResolvers<readonly FetchedPartition[]>();
+    const { answer, cancel } = this.#pool.fetch(node, request);
+    const end = (distrusted?: MessagingError): void => {
+      cancel(distrusted);
+      reject(closedError());
+    };
+    this.#fetches.add(end);
+    answer.then(resolve, reject).finally(() => this.#fetches.delete(end));
+    return promise;
   }
 
   listOffsets(node: number, wanted: readonly WantedOffset[]): Promise<readonly ListedOffset[]> {
@@ -100,17 +127,17 @@ export class ClusterConnection implements KafkaConnection {
 
   async coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }> {
     const { error, node, host, port } = await this.#askAny(groups.coordinator(group));
-    if (error === undefined) this.#nodes.set(node, { host, port });
+    if (error === undefined) this.#pool.learn(node, { host, port });
     return { error, node };
   }
 
   joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome> {
     this.#rebalanceTimeoutMs = Math.max(this.#rebalanceTimeoutMs, request.rebalanceTimeoutMs);
-    return this.#ask(node, groups.joinGroup(request));
+    return this.#ask(node, groups.joinGroup(request), "membership");
   }
 
   syncGroup(node: number, request: SyncRequest): Promise<{ readonly error: ErrorName; readonly assignment: Buffer }> {
-    return this.#ask(node, groups.syncGroup(request, this.#rebalanceTimeoutMs));
+    return this.#ask(node, groups.syncGroup(request, this.#rebalanceTimeoutMs), "membership");
   }
 
   heartbeat(node: number, member: Membership): Promise<ErrorName> {
@@ -168,80 +195,33 @@ export class ClusterConnection implements KafkaConnection {
 
   /** What a server may take for what it does not do at once, so that it answers before we give up. */
   #serverWaitMs(): number {
-    return Math.ceil(this.#settings.requestTimeoutMs / 2);
+    return Math.ceil(this.#pool.requestTimeoutMs / 2);
   }
 
-  async #ask<Answer>(node: number, exchange: Exchange<Answer>): Promise<Answer> {
-    return this.#socketTo(node, exchange.lane ?? "ordinary").ask(exchange);
+  #ask<Answer>(node: number, exchange: Exchange<Answer>, lane: Lane = "ordinary"): Promise<Answer> {
+    return this.#track(lane, (asked) => this.#pool.ask(node, lane, exchange, asked));
   }
 
-  async #askAny<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
-    const socket = await this.#anySocket();
-    return socket.ask(exchange);
+  #askAny<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
+    return this.#track("ordinary", (asked) => this.#pool.askAny(exchange, asked));
   }
 
   /** Asks anew where the brokers are, beside what is asked. */
-  async #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
-    const answer = await this.#askAny(cluster.metadata(topics));
-    // A broker that has just started may not know the others yet.
-    if (answer.brokers.length > 0) this.#nodes.clear();
-    for (const { node, host, port } of answer.brokers) this.#nodes.set(node, { host, port });
-    return answer;
+  #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
+    return this.#track("ordinary", (asked) => this.#pool.askCluster(topics, asked));
   }
 
-  /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
-  async #anySocket(): Promise<BrokerSocket> {
-    if (this.#isClosed) throw closedError();
-    for (const { socket, lane } of this.#sockets.values()) {
-      if (lane === "ordinary" && socket.isOpen) return socket;
-    }
-    const failures: unknown[] = [];
-    for (const address of [...this.#nodes.values(), ...this.#seeds]) {
-      try {
-        const socket = this.#socketAt(address);
-        await socket.opened();
-        return socket;
-      } catch (error) {
-        // All brokers know the same users, and are of one release but for a while.
-        if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;
-        failures.push(error);
-      }
-    }
-    if (failures.length === 1) throw failures[0];
-    throw new MessagingError(
-      "unreachable",
-      `none of ${failures.length} Kafka brokers can be reached; the last: ${String((failures.at(-1) as Error).message)}`,
-      { cause: failures.at(-1) },
-    );
+  /** Settles as what is asked does, or rejects when this is closed. */
+  async #track<Answer>(lane: Lane, ask: (asked: Asked) => Promise<Answer>): Promise<Answer> {
+    if (this.#closing !== undefined) throw closedError();
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const open: Open = { lane, socket: undefined, reject };
+    this.#open.add(open);
+    ask((socket) => {
+      open.socket = socket;
+    })
+      .then(resolve, reject)
+      .finally(() => this.#open.delete(open));
+    return promise;
   }
-
-  #socketAt(address: Address): BrokerSocket {
-    return this.#socket(`${address.host}:${address.port}`, "ordinary", async () => address);
-  }
-
-  #socketTo(node: number, lane: Lane): BrokerSocket {
-    const moved = (): void => void this.#nodes.delete(node);
-    return this.#socket(`${node} ${lane}`, lane, () => this.#locate(node), moved);
-  }
-
-  async #locate(node: number): Promise<Address> {
-    if (!this.#nodes.has(node)) await this.#askCluster([]);
-    const address = this.#nodes.get(node);
-    if (address !== undefined) return address;
-    throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
-  }
-
-  #socket(key: string, lane: Lane, locate: () => Promise<Address>, onUnopened?: () => void): BrokerSocket {
-    if (this.#isClosed) throw closedError();
-    const known = this.#sockets.get(key);
-    if (known !== undefined) return known.socket;
-    const socket = new BrokerSocket(this.#settings, locate, () => this.#sockets.delete(key));
-    this.#sockets.set(key, { socket, lane });
-    socket.opened().catch(() => onUnopened?.());
-    return socket;
-  }
-}
-
-function closedError(): MessagingError {
-  return new MessagingError("unreachable", "this connection to Kafka has been closed; open another");
 }

@@ -7,7 +7,7 @@ import type {
   TopicOutcome,
   TopicSpecification,
 } from "../port.ts";
-import { type Exchange, readText, skipThrottleTime } from "./exchange.ts";
+import { type Exchange, readText, readThrottleTime } from "./exchange.ts";
 import {
   readCompactArray,
   readCompactText,
@@ -70,7 +70,7 @@ export function metadata(topics: readonly string[]): Exchange<Cluster> {
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const brokers = readCompactArray(from, () => {
         const broker = { node: from.readInt32(), host: readCompactText(from), port: from.readInt32() };
         readCompactText(from); // its rack
@@ -116,7 +116,7 @@ export function clusterRights(): Exchange<ReadonlySet<ClusterRight>> {
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const error = errorName(from.readInt16());
       readCompactText(from); // the server's words for it
       readCompactText(from); // the cluster
@@ -152,7 +152,7 @@ export function createTopics(topics: readonly TopicSpecification[], waitMs: numb
       to.writeInt32(waitMs).writeBoolean(onlyToTry);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return from.readArray(() => ({
         topic: readText(from),
         error: errorName(from.readInt16()),
@@ -180,7 +180,7 @@ export function topicConfigurations(
       to.writeBoolean(withSynonyms);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return from.readArray(() => {
         const error = errorName(from.readInt16());
         from.readString(); // the server's words for it

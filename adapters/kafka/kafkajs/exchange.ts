@@ -3,12 +3,6 @@ import type { TopicPartition } from "../port.ts";
 import type { AnswerReader } from "./answer-reader.ts";
 
 /**
- * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
- * whatever it holds back (a long poll, a join until all have joined) stands in the way of everything behind it.
- */
-export type Lane = "ordinary" | "fetch" | "membership";
-
-/**
  * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.1 to 4.3
  * speaks too, but for those that say otherwise.
  */
@@ -20,10 +14,13 @@ export interface Exchange<Answer> {
   readonly flexible?: boolean;
   /** The same in a later version, for servers that speak it. */
   readonly later?: Exchange<Answer>;
-  /** Default `ordinary`. */
-  readonly lane?: Lane;
-  /** For how many milliseconds the server may hold the answer back, as asked for in the request. Default 0. */
+  /**
+   * For how many milliseconds the server may hold the answer back, as asked for in the request. Whatever stands behind it on
+   * its socket waits as well. Default: it answers at once.
+   */
   readonly waitMs?: number;
+  /** For how many of the quickest it counts, which take some tenths of a millisecond. Default 1. */
+  readonly load?: number;
   /** About how many bytes are written. Default 511. */
   readonly size?: number;
   /** Throws before anything is sent if a value cannot be written. */
@@ -101,7 +98,11 @@ export function readBuffer(from: AnswerReader): Buffer {
   return from.readBytes() ?? Buffer.alloc(0);
 }
 
-/** The time that the server has slowed the client down for; it does so itself, by answering later. */
-export function skipThrottleTime(from: AnswerReader): void {
-  from.readInt32();
+/**
+ * For how many milliseconds the server slows the client down, by a quota: it has answered at once, and reads nothing more of
+ * the socket for so long.
+ */
+export function readThrottleTime(from: AnswerReader): number {
+  from.throttledMs = Math.max(0, from.readInt32());
+  return from.throttledMs;
 }

@@ -16,7 +16,7 @@ import {
   readByTopic,
   readInteger,
   readText,
-  skipThrottleTime,
+  readThrottleTime,
   writeByTopic,
   writeInteger,
 } from "./exchange.ts";
@@ -40,7 +40,7 @@ export function coordinator(group: string): Exchange<Coordinator> {
     version: 2,
     write: (to) => void to.writeString(group).writeInt8(GROUP),
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const error = errorName(from.readInt16());
       from.readString(); // the server's words for it
       return { error, node: from.readInt32(), host: readText(from), port: from.readInt32() };
@@ -54,7 +54,6 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
     key: 11,
     // Before version 4 a member's first id could be lost with the answer, and would hold up the group.
     version: 4,
-    lane: "membership",
     waitMs: request.rebalanceTimeoutMs,
     write: (to) => {
       to.writeString(request.group).writeInt32(request.sessionTimeoutMs).writeInt32(request.rebalanceTimeoutMs);
@@ -62,7 +61,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
       to.writeInt32(1).writeString(request.protocol).writeBytes(request.metadata);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const [error, generation] = [errorName(from.readInt16()), from.readInt32()];
       from.readString(); // the protocol chosen, of one
       return {
@@ -85,7 +84,6 @@ export function syncGroup(
     name: "SyncGroup",
     key: 14,
     version: 2,
-    lane: "membership",
     waitMs,
     write: (to) => {
       to.writeString(request.group).writeInt32(request.generation).writeString(request.memberId);
@@ -93,7 +91,7 @@ export function syncGroup(
       for (const { memberId, assignment } of request.assignments) to.writeString(memberId).writeBytes(assignment);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return { error: errorName(from.readInt16()), assignment: readBuffer(from) };
     },
   };
@@ -106,7 +104,7 @@ export function heartbeat({ group, generation, memberId }: Membership): Exchange
     version: 2,
     write: (to) => void to.writeString(group).writeInt32(generation).writeString(memberId),
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return errorName(from.readInt16());
     },
   };
@@ -119,7 +117,7 @@ export function leaveGroup({ group, memberId }: Pick<Membership, "group" | "memb
     version: 2,
     write: (to) => void to.writeString(group).writeString(memberId),
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return errorName(from.readInt16());
     },
   };
@@ -128,6 +126,8 @@ export function leaveGroup({ group, memberId }: Pick<Membership, "group" | "memb
 export function commitOffsets(commit: OffsetCommit): Exchange<readonly PartitionOutcome[]> {
   return {
     name: "OffsetCommit",
+    // It is answered when it is written and copied.
+    load: 64,
     key: 8,
     version: 5,
     write: (to) => {
@@ -138,7 +138,7 @@ export function commitOffsets(commit: OffsetCommit): Exchange<readonly Partition
       });
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const outcome = (topic: string, partition: number) => ({ topic, partition, error: errorName(from.readInt16()) });
       return inOrder(commit.offsets, readByTopic(from, outcome));
     },
@@ -158,7 +158,7 @@ export function fetchOffsets(
       writeByTopic(to, partitions, () => undefined);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const offsets = readByTopic(from, (topic, partition) => ({
         topic,
         partition,

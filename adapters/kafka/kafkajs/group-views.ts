@@ -1,7 +1,7 @@
 import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type { ErrorName, GroupDescription, GroupOffsets, ListedGroup, TopicPartition } from "../port.ts";
 import type { AnswerReader } from "./answer-reader.ts";
-import { type Exchange, readInteger, readText, skipThrottleTime } from "./exchange.ts";
+import { type Exchange, readInteger, readText, readThrottleTime } from "./exchange.ts";
 import {
   readCompactArray,
   readCompactText,
@@ -24,7 +24,7 @@ export function describeClassicGroup(group: string): Exchange<GroupDescription> 
     version: 2,
     write: (to) => void to.writeInt32(1).writeString(group),
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const [described] = from.readArray(() => {
         const error = errorName(from.readInt16());
         from.readString(); // the group
@@ -60,7 +60,7 @@ export function describeConsumerGroup(group: string): Exchange<GroupDescription>
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const [described] = readCompactArray(from, () => {
         const error = errorName(from.readInt16());
         readCompactText(from); // the server's words for it
@@ -126,7 +126,7 @@ export function listGroups(): Exchange<{ readonly error: ErrorName; readonly gro
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const error = errorName(from.readInt16());
       const groups = readCompactArray(from, () => {
         const listed = { group: readCompactText(from), protocolType: readCompactText(from) };
@@ -160,7 +160,7 @@ export function fetchGroupsOffsets(
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return readCompactArray(from, () => {
         const group = readCompactText(from);
         const offsets = readCompactByName(from, (topic) => {
@@ -195,7 +195,7 @@ export function fetchShareGroupOffsets(group: string, partitions: readonly Topic
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const [found] = readCompactArray(from, () => {
         readCompactText(from); // the group
         const offsets = readCompactArray(from, () => {

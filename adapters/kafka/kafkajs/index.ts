@@ -5,6 +5,7 @@ import { checkInteger } from "../../../core/names.ts";
 import type { KafkaClient } from "../port.ts";
 import { ClusterConnection } from "./cluster-connection.ts";
 import type { Address } from "./errors.ts";
+import { SocketPool } from "./socket-pool.ts";
 
 /** Where the brokers are and how to talk to them. */
 export interface KafkaJsConfiguration {
@@ -34,7 +35,8 @@ export function kafkaJsClient(configuration: KafkaJsConfiguration): KafkaClient 
   checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, LONGEST_TIMEOUT_MS);
   checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
   const settings = { clientId, tls: secured(ssl), sasl, connectionTimeoutMs, requestTimeoutMs };
-  return { connection: () => new ClusterConnection(settings, seeds) };
+  const pool = new SocketPool(settings, seeds);
+  return { connection: () => new ClusterConnection(pool) };
 }
 
 /** The error quotes nothing of it: whatever it is, it may hold a password. */

@@ -1,4 +1,6 @@
 import type {
+  ErrorName,
+  FetchedFrom,
   FetchedPartition,
   FetchRequest,
   ListedOffset,
@@ -8,6 +10,7 @@ import type {
   ProduceOutcome,
   ProducerIdentity,
   TopicId,
+  TopicPartition,
   WantedOffset,
 } from "../port.ts";
 import type { AnswerReader } from "./answer-reader.ts";
@@ -16,7 +19,7 @@ import {
   inOrder,
   readByTopic,
   readInteger,
-  skipThrottleTime,
+  readThrottleTime,
   writeByTopic,
   writeInteger,
 } from "./exchange.ts";
@@ -26,7 +29,6 @@ import {
   readCompactText,
   readTopicId,
   skipTags,
-  writeCompactArray,
   writeCompactByTopic,
   writeTags,
   writeTopicId,
@@ -39,6 +41,7 @@ const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const NO_EPOCH = -1;
 const WITHOUT_TRANSACTIONS = null;
+const TOPIC_ID = /^[A-Za-z0-9_-]{22}$/;
 /** Room for names and numbers around a batch. */
 const FRAME_BYTES = 300;
 
@@ -51,7 +54,7 @@ export function producerIdentity(): Exchange<ProducerIdentity> {
       to.writeString(WITHOUT_TRANSACTIONS).writeInt32(0);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       return { error: errorName(from.readInt16()), producerId: from.readInt64(), epoch: from.readInt16() };
     },
   };
@@ -75,6 +78,7 @@ export function produce(batches: readonly PartitionBatch[], timeoutMs: number): 
         readInteger(from); // where the log starts
         return outcome;
       });
+      readThrottleTime(from);
       return inOrder(batches, outcomes);
     },
   };
@@ -115,6 +119,7 @@ function produceById(batches: readonly PartitionBatch[], timeoutMs: number): Exc
         skipTags(from);
         return outcome;
       });
+      readThrottleTime(from);
       return inOrder(batches, outcomes);
     },
   };
@@ -130,19 +135,60 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** A fetch as it is sent. */
+export interface WireFetch extends FetchRequest {
+  /** What the node remembers of earlier ones, of which this says the changes; default: nothing, and it is to remember nothing. */
+  readonly session?: {
+    readonly id: number;
+    /** The number of the poll; 0 for one that says everything. */
+    readonly epoch: number;
+    readonly forgotten: readonly FetchedFrom[];
+    /** Of all topics that the node remembers. */
+    readonly names: ReadonlyMap<TopicId, string>;
+  };
+}
+
+/** What a fetch came to. */
+export interface Fetched {
+  /** For how many milliseconds nothing more is to be asked for, because a quota is used up. */
+  readonly throttledMs: number;
+  /** Of all of it: there are no partitions then. */
+  readonly error: ErrorName;
+  /** Under which the node remembers it; 0 where it does not. */
+  readonly sessionId: number;
+  /** All that were asked for, or those with news where the node remembers; none where a quota was used up before. */
+  readonly partitions: readonly FetchedPartition[];
+}
+
+/** Throws for what cannot be asked for. */
+export function checkFetch(partitions: readonly FetchedFrom[]): void {
+  for (const { offset, topicId } of partitions) {
+    if (!Number.isSafeInteger(offset)) throw new RangeError(`${offset} is no offset`);
+    if (!TOPIC_ID.test(topicId)) throw new RangeError(`"${topicId}" is no id of a topic`);
+  }
+  if (new Set(partitions.map(({ topic, partition }) => `${topic}/${partition}`)).size < partitions.length) {
+    throw new RangeError("a partition is asked for twice");
+  }
+}
+
 /** By the ids of topics, and so from no other topic of a name that was deleted and made again. */
-export function fetch(request: FetchRequest): Exchange<readonly FetchedPartition[]> {
+export function fetch(request: WireFetch): Exchange<Fetched> {
+  const { id, epoch, forgotten, names } = request.session ?? {
+    id: 0,
+    epoch: NO_EPOCH,
+    forgotten: [],
+    names: namesOf(request.partitions),
+  };
   return {
     name: "Fetch",
     key: 1,
     version: 13,
     flexible: true,
-    lane: "fetch",
     waitMs: request.maxWaitMs,
     write: (to) => {
-      const [noSession, noRack] = [0, ""];
+      const noRack = "";
       to.writeInt32(NO_REPLICA).writeInt32(request.maxWaitMs).writeInt32(request.minBytes).writeInt32(request.maxBytes);
-      to.writeInt8(READ_COMMITTED).writeInt32(noSession).writeInt32(NO_EPOCH);
+      to.writeInt8(READ_COMMITTED).writeInt32(id).writeInt32(epoch);
       writeCompactByTopic(
         to,
         request.partitions,
@@ -158,16 +204,22 @@ export function fetch(request: FetchRequest): Exchange<readonly FetchedPartition
           writeTags(to);
         },
       );
-      writeCompactArray(to, [], () => undefined); // what the session is to forget
+      writeCompactByTopic(
+        to,
+        forgotten,
+        ({ topicId }) => topicId,
+        (topicId) => writeTopicId(to, topicId),
+        ({ partition }) => void to.writeInt32(partition),
+      );
       to.writeUVarIntString(noRack);
       writeTags(to);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      const throttledMs = readThrottleTime(from);
       const error = errorName(from.readInt16());
-      from.readInt32(); // the session
-      if (error !== undefined) return request.partitions.map((wanted) => unfetched(wanted, error));
-      const outcomes = readCompactByTopic(from, namesOf(request.partitions), (topic) => {
+      const sessionId = from.readInt32();
+      if (error !== undefined) return { throttledMs, error, sessionId, partitions: [] };
+      const outcomes = readCompactByTopic(from, names, (topic) => {
         const fetched = {
           topic,
           partition: from.readInt32(),
@@ -186,7 +238,8 @@ export function fetch(request: FetchRequest): Exchange<readonly FetchedPartition
         skipTags(from);
         return { ...fetched, records };
       });
-      return inOrder(request.partitions, outcomes);
+      const saysAll = epoch <= 0 && (throttledMs === 0 || outcomes.length > 0);
+      return { throttledMs, error, sessionId, partitions: saysAll ? inOrder(request.partitions, outcomes) : outcomes };
     },
   };
 }
@@ -212,7 +265,8 @@ function readCompactByTopic<Item>(
   }).flat();
 }
 
-function unfetched({ topic, partition }: PartitionOffset, error: string): FetchedPartition {
+/** As if a partition were answered for with an error. */
+export function unfetched({ topic, partition }: TopicPartition, error: string): FetchedPartition {
   const [highWatermark, lastStableOffset, logStartOffset] = [-1, -1, -1];
   const nothing = { abortedTransactions: [], records: Buffer.alloc(0) };
   return { topic, partition, error, highWatermark, lastStableOffset, logStartOffset, ...nothing };
@@ -228,7 +282,7 @@ export function listOffsets(wanted: readonly WantedOffset[]): Exchange<readonly 
       writeByTopic(to, wanted, ({ at }) => writeInteger(to, at === "latest" ? -1 : at === "earliest" ? -2 : at));
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const outcomes = readByTopic(from, (topic, partition) => {
         const error = errorName(from.readInt16());
         readInteger(from); // the time of the record found
@@ -253,7 +307,7 @@ export function deleteRecords(
       to.writeInt32(waitMs);
     },
     read: (from) => {
-      skipThrottleTime(from);
+      readThrottleTime(from);
       const outcomes = readByTopic(from, (topic, partition) => {
         readInteger(from); // where the log starts now
         return { topic, partition, error: errorName(from.readInt16()) };

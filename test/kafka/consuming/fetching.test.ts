@@ -70,7 +70,7 @@ describe("reading partitions", () => {
     await scripted.until(() => scripted.held.length === 10);
     scripted.script.tamper = () => undefined;
     const { connections } = scripted.counts;
-    expect(await scripted.until(() => scripted.stalls.length > 0, 40_000)).toBe(true);
+    expect(await scripted.until(() => scripted.stalls.length > 0, 60_000)).toBe(true);
     expect(scripted.stalls[0]?.message).toContain("nothing was heard of partition");
     expect(scripted.counts.connections).toBe(connections + 1);
     scripted.script.tamper = (_, answer) => answer;
@@ -190,7 +190,7 @@ describe("reading partitions", () => {
     }
   });
 
-  it("does not wait long for others while a full one may have room again", async () => {
+  it("asks about a partition that has room again while it waits for others", async () => {
     const scripted = await openScripted({
       partitions: 2,
       records: 5_000,
@@ -198,10 +198,49 @@ describe("reading partitions", () => {
       maxBufferBytes: 1024 * 1024,
     });
     await scripted.until(() => scripted.offsets(0).length === 1_000 && scripted.offsets(1).length === 1_000);
-    await scripted.pass(5_000);
-    const [full] = scripted.asked.slice(-1);
-    expect(full?.partitions.length).toBeLessThan(2);
-    if (full !== undefined && full.partitions.length === 1) expect(full.maxWaitMs).toBeLessThanOrEqual(50);
+    // Partition 0 is read to its end, and waits there.
+    while (scripted.offsets(0).length < 5_000) {
+      const { length } = scripted.offsets(0);
+      void scripted.settle(scripted.held.filter(({ partition }) => partition === 0).slice(length - 1_000));
+      await scripted.until(() => scripted.offsets(0).length > length);
+    }
+    await scripted.pass(1_000);
+    const before = scripted.asked.length;
+    void scripted.settle(scripted.held.filter(({ partition }) => partition === 1));
+    expect(await scripted.until(() => scripted.asked.length > before, 500)).toBe(true);
+    expect(scripted.asked.slice(before).map(({ partitions }) => partitions.map(({ partition }) => partition))).toEqual([
+      [1],
+    ]);
+  });
+
+  it("waits long only for what it has read to the end", async () => {
+    const scripted = await openScripted({ partitions: 1, records: 3 });
+    await scripted.until(() => scripted.held.length === 3);
+    await scripted.pass(30_000);
+    expect(scripted.asked[0]?.maxWaitMs).toBe(0);
+    expect(scripted.asked.length).toBeLessThan(10);
+  });
+
+  it("takes a quota that is used up for no silence, and names it where nothing comes for long", async () => {
+    const scripted = await openScripted({ partitions: 2, records: 5 });
+    await scripted.until(() => scripted.held.length === 10);
+    const { connections } = scripted.counts;
+    const slowly = async (): Promise<readonly FetchedPartition[]> => {
+      await new Promise<void>((resolve) => scripted.cluster.time.schedule(resolve, 1_000));
+      return [];
+    };
+    scripted.script.tamper = () => slowly();
+    for (const log of scripted.logs) log.append({ chance: () => false } as never);
+    scripted.cluster.stir();
+    expect(await scripted.until(() => scripted.stalls.length > 0, 60_000)).toBe(true);
+    expect(scripted.stalls[0]).toMatchObject({
+      code: "timeout",
+      message: expect.stringContaining("its quota") as string,
+    });
+    await scripted.pass(60_000);
+    expect(scripted.counts.connections).toBe(connections);
+    scripted.script.tamper = (_, answer) => answer;
+    expect(await scripted.until(() => scripted.held.length === 12)).toBe(true);
   });
 });
 

@@ -23,7 +23,7 @@ export type Scripted = Awaited<ReturnType<typeof openScripted>>;
 export type Tamper = (
   request: FetchRequest,
   answer: readonly FetchedPartition[],
-) => readonly FetchedPartition[] | undefined;
+) => readonly FetchedPartition[] | Promise<readonly FetchedPartition[]> | undefined;
 
 /** How a piece is read, after it was. */
 export type Misread = (decoded: DecodedRecords, at: TopicPartition & { readonly from: number }) => DecodedRecords;
@@ -66,7 +66,7 @@ export async function openScripted({ partitions, records, committed, options = {
     listOffsets: async (node, wanted) => script.places(await connection.listOffsets(node, wanted)),
     fetch: async (node, request) => {
       asked.push(request);
-      const answer = script.tamper(request, await connection.fetch(node, request));
+      const answer = await script.tamper(request, await connection.fetch(node, request));
       return answer ?? (await new Promise(() => {}));
     },
   });

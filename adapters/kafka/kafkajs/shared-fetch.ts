@@ -1,0 +1,279 @@
+import type { MessagingError } from "../../../core/errors.ts";
+import type { FetchedFrom, FetchedPartition, FetchRequest } from "../port.ts";
+import type { BrokerSocket } from "./broker-socket.ts";
+import { FetchSession, isSame, partitionName } from "./fetch-session.ts";
+import { checkFetch, type Fetched, unfetched, type WireFetch } from "./log-exchanges.ts";
+
+/** Sends a poll to the node; `asked` hears on which socket. */
+export type SendPoll = (
+  lane: "long" | "quick",
+  request: WireFetch,
+  asked: (socket: BrokerSocket) => void,
+) => Promise<Fetched>;
+
+/** For how long the node holds back an empty answer to those that wait for nothing in particular, and to the others. */
+const LONG_MS = 1_000;
+const QUICK_MS = 50;
+/** Where nothing came for so long the next may be told with all the others. */
+const IDLE_AFTER_MS = 1_000;
+/** Quick ones at a time. */
+const MOST_QUICK = 2;
+const MOST_BYTES = 8 * 1024 * 1024;
+/** Each partition of a poll costs both sides some microseconds: polls of very many are made less often. */
+const PAUSE_MS_PER_PARTITION = 0.02;
+/** Less is not worth a timer. */
+const SHORTEST_PAUSE_MS = 2;
+
+/** What stood idle once and never came again is of no use. */
+const MOST_REMEMBERED = 100_000;
+
+/** A partition that somebody wants to read. */
+interface Entry {
+  readonly key: string;
+  readonly wanted: FetchedFrom;
+  /** When it was last asked for, or came, counted: who waits longest goes first. */
+  turn: number;
+}
+
+/** A question that has no answer yet. */
+interface Waiting {
+  readonly entries: readonly Entry[];
+  readonly since: number;
+  readonly until: number;
+  readonly resolve: (answer: readonly FetchedPartition[]) => void;
+  readonly reject: (error: unknown) => void;
+  /** Nothing came for a while. */
+  isIdle: boolean;
+  poll: Poll | undefined;
+}
+
+/** What is under way to the node. */
+interface Poll {
+  readonly lane: "long" | "quick";
+  readonly waiting: readonly Waiting[];
+  readonly included: ReadonlySet<Entry>;
+  socket: BrokerSocket | undefined;
+  /** Its socket is not trusted any more. Those that wait are asked about again. */
+  isGivenUp: boolean;
+}
+
+/**
+ * What everybody wants to read of one node, in as few requests as may be: one long poll about all partitions of which
+ * nothing came for a while, and short ones about the others, so that neither those that just begin nor those that are busy
+ * wait for the idle ones. An answer goes to those whom it concerns. Of readers of one partition at several offsets one is
+ * served after the other.
+ */
+export class SharedFetch {
+  readonly #send: SendPoll;
+  readonly #waiting = new Set<Waiting>();
+  readonly #polls = new Set<Poll>();
+  /** What stood idle when its question was answered with nothing: when it comes again it is idle still. */
+  readonly #idle = new Set<string>();
+  /** Of the long polls, which are about very many partitions that stay the same. */
+  readonly #session = new FetchSession();
+  #turn = 0;
+  #pausedUntil = 0;
+  readonly #notBefore = { long: 0, quick: 0 };
+  #isDue = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(send: SendPoll) {
+    this.#send = send;
+  }
+
+  /** Whether nobody asks for anything. */
+  get isIdle(): boolean {
+    return this.#waiting.size === 0 && this.#polls.size === 0;
+  }
+
+  /**
+   * Resolves when something came for one of the partitions, or after `maxWaitMs` at the least: with whatever is known of
+   * them by then; with nothing at all where a quota is used up. `cancel` ends it without an answer; if the node is not
+   * trusted any more, what was asked on that account is asked for others on another socket.
+   */
+  fetch(request: FetchRequest): {
+    readonly answer: Promise<readonly FetchedPartition[]>;
+    readonly cancel: (distrusted?: MessagingError) => void;
+  } {
+    const { promise: answer, resolve, reject } = Promise.withResolvers<readonly FetchedPartition[]>();
+    try {
+      checkFetch(request.partitions);
+    } catch (error) {
+      reject(error);
+      return { answer, cancel: () => undefined };
+    }
+    const now = performance.now();
+    const entries = request.partitions.map(
+      (wanted): Entry => ({ key: partitionName(wanted), wanted, turn: ++this.#turn }),
+    );
+    const names = entries.map(nameOf);
+    const isIdle = names.every((name) => this.#idle.has(name));
+    for (const name of names) this.#idle.delete(name);
+    const until = now + request.maxWaitMs;
+    const waiting: Waiting = { entries, since: now, until, resolve, reject, isIdle, poll: undefined };
+    this.#waiting.add(waiting);
+    this.#pumpSoon();
+    const cancel = (distrusted?: MessagingError): void => {
+      this.#waiting.delete(waiting);
+      const { poll } = waiting;
+      if (distrusted === undefined || poll === undefined || !this.#polls.has(poll)) return;
+      poll.isGivenUp = true;
+      void poll.socket?.end(distrusted);
+    };
+    return { answer, cancel };
+  }
+
+  /** At the end of this turn, when everybody has been heard who asks on with what just came. */
+  #pumpSoon(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(() => {
+      this.#isDue = false;
+      this.#pump();
+    });
+  }
+
+  #pumpAt(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#pump(), Math.max(0, at - performance.now()));
+  }
+
+  #pump(): void {
+    const now = performance.now();
+    const free = [...this.#waiting].filter(({ poll }) => poll === undefined);
+    if (free.length === 0) return;
+    if (this.#pausedUntil > now) {
+      this.#pumpAt(this.#pausedUntil);
+      return;
+    }
+    const polls = [...this.#polls];
+    const quick = free.filter(({ isIdle }) => !isIdle);
+    if (quick.length > 0 && polls.filter(({ lane }) => lane === "quick").length < MOST_QUICK) {
+      this.#poll("quick", quick, now);
+    }
+    const isLongFree = polls.every(({ lane }) => lane !== "long");
+    // Those that have become idle are in a moment free to come with it.
+    const isAwaited = polls.some(
+      ({ lane, waiting }) => lane === "quick" && waiting.some(({ since }) => now - since >= IDLE_AFTER_MS),
+    );
+    const long = free.filter(({ isIdle }) => isIdle);
+    if (long.length > 0 && isLongFree && !isAwaited) this.#poll("long", long, now);
+  }
+
+  #poll(lane: "long" | "quick", candidates: readonly Waiting[], now: number): void {
+    const notBefore = this.#notBefore[lane];
+    if (notBefore - now > SHORTEST_PAUSE_MS) {
+      this.#pumpAt(notBefore);
+      return;
+    }
+    const { included, leavesOut } = this.#choose(candidates.flatMap(({ entries }) => entries));
+    const waiting = candidates.filter(({ entries }) => entries.some((entry) => included.has(entry)));
+    const poll: Poll = { lane, waiting, included, socket: undefined, isGivenUp: false };
+    for (const one of waiting) one.poll = poll;
+    for (const entry of included) entry.turn = ++this.#turn;
+    this.#polls.add(poll);
+    const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
+    this.#notBefore[lane] = now + partitions.length * PAUSE_MS_PER_PARTITION;
+    const soonest = Math.min(...waiting.map(({ until }) => until)) - now;
+    const mostMs = lane === "long" && !leavesOut ? LONG_MS : QUICK_MS;
+    const maxWaitMs = Math.floor(Math.min(mostMs, Math.max(0, soonest)));
+    // The first of the request gets a batch that is larger than that, whatever its size.
+    const maxBytes = Math.max(MOST_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
+    const asked = (socket: BrokerSocket): void => {
+      poll.socket = socket;
+    };
+    const wire = lane === "long" ? this.#session.ask(partitions) : { partitions };
+    this.#send(lane, { maxWaitMs, minBytes: 1, maxBytes, ...wire }, asked).then(
+      (fetched) => this.#answered(poll, fetched),
+      (error: unknown) => this.#failed(poll, error),
+    );
+  }
+
+  /** Who waits longest goes first. A partition can be asked for once, with all who want the same of it. */
+  #choose(entries: readonly Entry[]): { readonly included: ReadonlySet<Entry>; readonly leavesOut: boolean } {
+    const chosen = new Map<string, Entry>();
+    const included = new Set<Entry>();
+    for (const entry of [...entries].sort((one, other) => one.turn - other.turn)) {
+      const first = chosen.get(entry.key) ?? entry;
+      chosen.set(entry.key, first);
+      if (isSame(entry.wanted, first.wanted)) included.add(entry);
+    }
+    return { included, leavesOut: included.size < entries.length };
+  }
+
+  #answered(poll: Poll, fetched: Fetched): void {
+    const { throttledMs, error } = fetched;
+    const isLong = poll.lane === "long";
+    this.#end(poll);
+    const now = performance.now();
+    if (throttledMs > 0) this.#pausedUntil = Math.max(this.#pausedUntil, now + throttledMs);
+    if (isLong) {
+      const wasNew = this.#session.isNew;
+      if (error === undefined) this.#session.answered(fetched);
+      else this.#session.forget();
+      // The node has forgotten what it was told before.
+      if (error !== undefined && !wasNew) {
+        this.#pumpSoon();
+        return;
+      }
+    }
+    const pieces = this.#piecesOf(poll, fetched);
+    const isRefused = throttledMs > 0 && pieces.size === 0;
+    const pieceOf = (entry: Entry): FetchedPartition | undefined =>
+      poll.included.has(entry) ? pieces.get(entry.key) : undefined;
+    for (const waiting of this.#of(poll)) {
+      const hasCome = waiting.entries.some((entry) => {
+        const piece = pieceOf(entry);
+        return piece !== undefined && (piece.error !== undefined || piece.records.length > 0);
+      });
+      if (hasCome || isRefused || waiting.until <= now) {
+        this.#waiting.delete(waiting);
+        if (!hasCome && !isRefused && waiting.isIdle)
+          for (const entry of waiting.entries) this.#idle.add(nameOf(entry));
+        const lastOf = (entry: Entry) => (isLong && !isRefused ? this.#session.lastOf(entry.wanted) : undefined);
+        waiting.resolve(waiting.entries.flatMap((entry) => pieceOf(entry) ?? lastOf(entry) ?? []));
+      } else if (now - waiting.since >= IDLE_AFTER_MS) waiting.isIdle = true;
+    }
+    if (this.#idle.size > MOST_REMEMBERED) this.#idle.clear();
+    this.#pumpSoon();
+  }
+
+  #piecesOf({ waiting, included }: Poll, { error, partitions }: Fetched): ReadonlyMap<string, FetchedPartition> {
+    if (error !== undefined) {
+      return new Map([...included].map(({ key, wanted }) => [key, unfetched(wanted, error)]));
+    }
+    const isShared = waiting.length > 1;
+    return new Map(partitions.map((one) => [partitionName(one), isShared ? standingAlone(one) : one]));
+  }
+
+  #failed(poll: Poll, error: unknown): void {
+    this.#end(poll);
+    if (poll.lane === "long") this.#session.forget();
+    if (!poll.isGivenUp) {
+      for (const waiting of this.#of(poll)) {
+        this.#waiting.delete(waiting);
+        waiting.reject(error);
+      }
+    }
+    this.#pumpSoon();
+  }
+
+  #end(poll: Poll): void {
+    this.#polls.delete(poll);
+    for (const waiting of poll.waiting) waiting.poll = undefined;
+  }
+
+  /** Those of a poll who still wait. */
+  #of({ waiting }: Poll): readonly Waiting[] {
+    return waiting.filter((one) => this.#waiting.has(one));
+  }
+}
+
+function nameOf({ key, wanted }: Entry): string {
+  return `${key} ${wanted.offset}`;
+}
+
+/** A piece that is kept for long must not keep the whole answer with it, in which there are those of others. */
+function standingAlone(fetched: FetchedPartition): FetchedPartition {
+  return fetched.records.length === 0 ? fetched : { ...fetched, records: Buffer.from(fetched.records) };
+}

@@ -1,0 +1,208 @@
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { FetchRequest } from "../port.ts";
+import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
+import { type Cluster, metadata } from "./cluster-exchanges.ts";
+import type { Address } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { Line, loadOf, type Place } from "./line.ts";
+import { fetch } from "./log-exchanges.ts";
+import { SharedFetch } from "./shared-fetch.ts";
+
+/** For how long a socket that could be spared is kept with nothing under way on it. */
+const IDLE_MS = 10_000;
+const SWEEP_MS = 2_000;
+/** The lanes to a node, and how many sockets each may have; on one that is held up by a join no other waits. */
+const LANES = Object.freeze({ ordinary: 8, produce: 1, membership: Number.POSITIVE_INFINITY, long: 1, quick: 2 });
+/** Where one stays without anything under way: who produces wants it at once. */
+const KEPT: readonly string[] = ["ordinary", "produce"] satisfies Lane[];
+
+/**
+ * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
+ * whatever it holds back (a long poll, a join until all have joined, a write until it is copied) stands in the way of
+ * everything behind it.
+ */
+export type Lane = keyof typeof LANES;
+
+/** Hears on which socket a question is put. */
+export type Asked = (socket: BrokerSocket) => void;
+
+/**
+ * All sockets of a client, which its connections share: to each node one for whatever is answered at once (more while
+ * answers are slow), one to produce on and one for long polls (others for short ones, while something comes), and one for
+ * each group that is being joined. They are opened as needed, and closed where nobody needs them any more; all of them when
+ * the last connection is closed.
+ */
+export class SocketPool {
+  readonly #settings: SocketSettings;
+  readonly #seeds: readonly Address[];
+  readonly #nodes = new Map<number, Address>();
+  /** By what they are for; those to a seed by its address. */
+  readonly #lines = new Map<string, Line>();
+  readonly #fetches = new Map<number, SharedFetch>();
+  #users = 0;
+  #sweep: NodeJS.Timeout | undefined;
+
+  constructor(settings: SocketSettings, seeds: readonly Address[]) {
+    this.#settings = settings;
+    this.#seeds = seeds;
+  }
+
+  get requestTimeoutMs(): number {
+    return this.#settings.requestTimeoutMs;
+  }
+
+  /** One more uses it. */
+  enter(): void {
+    this.#users++;
+  }
+
+  /** One less does. Resolves when its sockets are closed, if it was the last. */
+  async leave(): Promise<void> {
+    if (--this.#users > 0) return;
+    const lines = [...this.#lines.values()];
+    this.#lines.clear();
+    if (this.#sweep !== undefined) clearInterval(this.#sweep);
+    this.#sweep = undefined;
+    await Promise.all(lines.map((line) => line.end(closedError())));
+  }
+
+  /** Resolves when one broker answers. */
+  async connect(): Promise<void> {
+    await this.#anySocket();
+  }
+
+  /** Asks a node on a socket of a lane. */
+  async ask<Answer>(node: number, lane: Lane, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+    return this.#on(this.#lineTo(node, lane).pick(loadOf(exchange)), exchange, asked);
+  }
+
+  /** Asks whichever node. */
+  async askAny<Answer>(exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+    return this.#on(await this.#anySocket(), exchange, asked);
+  }
+
+  /** Reads from a node, together with all others. */
+  fetch(node: number, request: FetchRequest): ReturnType<SharedFetch["fetch"]> {
+    let shared = this.#fetches.get(node);
+    if (shared === undefined) {
+      shared = new SharedFetch((lane, poll, asked) => this.ask(node, lane, fetch(poll), asked));
+      this.#fetches.set(node, shared);
+    }
+    return shared.fetch(request);
+  }
+
+  /** Asks anew where the brokers are, beside what is asked. */
+  async askCluster(topics: readonly string[], asked?: Asked): Promise<Cluster> {
+    const answer = await this.askAny(metadata(topics), asked);
+    // A broker that has just started may not know the others yet.
+    if (answer.brokers.length > 0) this.#nodes.clear();
+    for (const { node, host, port } of answer.brokers) this.learn(node, { host, port });
+    return answer;
+  }
+
+  /** A node is there. */
+  learn(node: number, address: Address): void {
+    this.#nodes.set(node, address);
+    // What was opened to it as a seed is as good as any other.
+    const [seed, own] = [placeOf(address), lineName(node, "ordinary")];
+    const line = this.#lines.get(seed);
+    if (line === undefined || this.#lines.has(own)) return;
+    this.#lines.delete(seed);
+    this.#lines.set(own, line);
+    line.to = node;
+  }
+
+  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: Asked | undefined): Promise<Answer> {
+    asked?.(socket);
+    return socket.ask(exchange);
+  }
+
+  /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
+  async #anySocket(): Promise<BrokerSocket> {
+    const open = this.#openLine("ordinary") ?? this.#openLine(undefined);
+    if (open !== undefined) return open.pick(1);
+    const ways = [
+      ...[...this.#nodes.keys()].map((node) => () => this.#lineTo(node)),
+      ...this.#seeds.map((seed) => () => this.#lineTo(seed)),
+    ];
+    const failures: unknown[] = [];
+    for (const way of ways) {
+      if (this.#users === 0) throw closedError();
+      const socket = way().pick(1);
+      try {
+        await socket.opened();
+        return socket;
+      } catch (error) {
+        // All brokers know the same users, and are of one release but for a while.
+        if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;
+        failures.push(error);
+      }
+    }
+    if (failures.length === 1) throw failures[0];
+    throw new MessagingError(
+      "unreachable",
+      `none of ${failures.length} Kafka brokers can be reached; the last: ${String((failures.at(-1) as Error).message)}`,
+      { cause: failures.at(-1) },
+    );
+  }
+
+  /** Any to a node, or to a seed where there is no lane. */
+  #openLine(lane: Lane | undefined): Line | undefined {
+    for (const [name, line] of this.#lines) if (laneOf(name) === lane && line.isOpen) return line;
+    return undefined;
+  }
+
+  #lineTo(to: Place, lane: Lane = "ordinary"): Line {
+    if (this.#users === 0) throw closedError();
+    const name = typeof to === "number" ? lineName(to, lane) : placeOf(to);
+    const known = this.#lines.get(name);
+    if (known !== undefined) return known;
+    const line = new Line(to, LANES[lane], this.#open.bind(this));
+    this.#lines.set(name, line);
+    this.#sweep ??= setInterval(() => this.#closeIdle(), SWEEP_MS).unref();
+    return line;
+  }
+
+  #open(to: Place, onEnd: () => void): BrokerSocket {
+    if (typeof to !== "number") return new BrokerSocket(this.#settings, async () => to, onEnd);
+    const socket = new BrokerSocket(this.#settings, () => this.#locate(to), onEnd);
+    // Where it was not let in it may be somewhere else by now.
+    socket.opened().catch(() => this.#nodes.delete(to));
+    return socket;
+  }
+
+  async #locate(node: number): Promise<Address> {
+    if (!this.#nodes.has(node)) await this.askCluster([]);
+    const address = this.#nodes.get(node);
+    if (address !== undefined) return address;
+    throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
+  }
+
+  #closeIdle(): void {
+    for (const [name, line] of this.#lines) {
+      const lane = laneOf(name);
+      // A seed is needed while there is nothing else.
+      const isKept = lane === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(lane);
+      line.spare(isKept ? 1 : 0, IDLE_MS);
+      if (line.isEmpty) this.#lines.delete(name);
+    }
+    for (const [node, shared] of this.#fetches) if (shared.isIdle) this.#fetches.delete(node);
+  }
+}
+
+function lineName(node: number, lane: Lane): string {
+  return `${node} ${lane}`;
+}
+
+/** The lane of a line; undefined for one to a seed. */
+function laneOf(name: string): string | undefined {
+  return name.split(" ")[1];
+}
+
+function placeOf({ host, port }: Address): string {
+  return `${host}:${port}`;
+}
+
+export function closedError(): MessagingError {
+  return new MessagingError("unreachable", "this connection to Kafka has been closed; open another");
+}
