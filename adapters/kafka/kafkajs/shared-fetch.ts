@@ -76,6 +76,7 @@ export class SharedFetch {
   readonly #notBefore = { long: 0, quick: 0 };
   #isDue = false;
   #timer: NodeJS.Timeout | undefined;
+  #dueAt = Number.POSITIVE_INFINITY;
 
   constructor(send: SendPoll) {
     this.#send = send;
@@ -134,37 +135,51 @@ export class SharedFetch {
   }
 
   #pumpAt(at: number): void {
+    if (at >= this.#dueAt) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#pump(), Math.max(0, at - performance.now()));
+    this.#dueAt = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#dueAt = Number.POSITIVE_INFINITY;
+        this.#pump();
+      },
+      Math.max(0, at - performance.now()),
+    );
   }
 
   #pump(): void {
     const now = performance.now();
-    const free = [...this.#waiting].filter(({ poll }) => poll === undefined);
-    if (free.length === 0) return;
+    if (this.#waiting.size === 0) return;
     if (this.#pausedUntil > now) {
       this.#pumpAt(this.#pausedUntil);
       return;
     }
-    const polls = [...this.#polls];
-    const quick = free.filter(({ isIdle }) => !isIdle);
-    if (quick.length > 0 && polls.filter(({ lane }) => lane === "quick").length < MOST_QUICK) {
-      this.#poll("quick", quick, now);
+    // What one poll leaves out goes with the next.
+    for (let quick = this.#free(false); quick.length > 0; quick = this.#free(false)) {
+      const isBusy = [...this.#polls].filter(({ lane }) => lane === "quick").length >= MOST_QUICK;
+      if (isBusy || !this.#poll("quick", quick, now)) break;
     }
+    const polls = [...this.#polls];
     const isLongFree = polls.every(({ lane }) => lane !== "long");
     // Those that have become idle are in a moment free to come with it.
     const isAwaited = polls.some(
       ({ lane, waiting }) => lane === "quick" && waiting.some(({ since }) => now - since >= IDLE_AFTER_MS),
     );
-    const long = free.filter(({ isIdle }) => isIdle);
+    const long = this.#free(true);
     if (long.length > 0 && isLongFree && !isAwaited) this.#poll("long", long, now);
   }
 
-  #poll(lane: "long" | "quick", candidates: readonly Waiting[], now: number): void {
+  /** Those about whom nothing is under way. */
+  #free(idle: boolean): readonly Waiting[] {
+    return [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && isIdle === idle);
+  }
+
+  /** Returns whether it was sent. */
+  #poll(lane: "long" | "quick", candidates: readonly Waiting[], now: number): boolean {
     const notBefore = this.#notBefore[lane];
     if (notBefore - now > SHORTEST_PAUSE_MS) {
       this.#pumpAt(notBefore);
-      return;
+      return false;
     }
     const { included, leavesOut } = this.#choose(candidates.flatMap(({ entries }) => entries));
     const waiting = candidates.filter(({ entries }) => entries.some((entry) => included.has(entry)));
@@ -187,6 +202,7 @@ export class SharedFetch {
       (fetched) => this.#answered(poll, fetched),
       (error: unknown) => this.#failed(poll, error),
     );
+    return true;
   }
 
   /** Who waits longest goes first. A partition can be asked for once, with all who want the same of it. */
