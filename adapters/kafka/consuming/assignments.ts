@@ -11,7 +11,8 @@ import { metadataNotice, refusedError } from "./stalls.ts";
 /** What is done with a partition whose progress is known. */
 export interface AssignmentsHost {
   begin(partition: OwnedPartition): void;
-  stalled(cause: MessagingError): void;
+  /** What several partitions may have in common is of one `kind`. */
+  stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
 }
 
@@ -97,7 +98,7 @@ export class Assignments {
       const found = byKey.get(partitionKey(assignment));
       const error = found === undefined ? "UNSTABLE_OFFSET_COMMIT" : found.error;
       if (found === undefined || error !== undefined) {
-        this.#host.stalled(refusedError(error ?? "", assignment, 0));
+        this.#host.stalled(refusedError(error ?? "", assignment, 0), `offsets ${error}`);
         this.#retry(assignment);
       } else {
         assignment.failures = 0;

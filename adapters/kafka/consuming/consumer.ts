@@ -56,16 +56,17 @@ export class PartitionConsumer implements RecordConsumer {
       unread: (partition) => this.fetcher.remove(partition),
       commit: () => this.#committer?.commit(),
       deal: () => this.#deal(),
-      stalled: (cause) => this.#health.stalled(cause),
+      stalled: (cause, kind) => this.#health.stalled(cause, kind),
       failed: (cause) => this.#health.failed(cause),
     });
     this.fetcher = new Fetcher(
       { ...parts, wanted, deliversUnreadable },
       {
         fetched: () => this.#dealer.deal(),
-        stalled: (cause) => this.#health.stalled(cause),
+        stalled: (cause, kind) => this.#health.stalled(cause, kind),
         notice: (error) => sink.notice(error),
-        uncommitted: (partition, earliest) => sink.notice(uncommittedNotice(partition, group, earliest)),
+        uncommitted: (partition, earliest) =>
+          this.#health.notice(uncommittedNotice(partition, group, earliest), `uncommitted ${partition.topic}`),
         vanished: (partition) => this.#ownership.vanished(partition),
         identified: (partition, topic) => this.#ownership.identified(partition, topic),
         beyond: (partition, end, earliest) => this.#ownership.beyond(partition, end, earliest),
@@ -161,7 +162,7 @@ export class PartitionConsumer implements RecordConsumer {
 
   #failing(partition: OwnedPartition, failures: number): void {
     if (failures < TOLD_FROM_FAILURES || Math.log2(failures) % 1 !== 0) return;
-    this.#health.stalled(commitError(partition, this.#group, failures));
+    this.#health.stalled(commitError(partition, this.#group, failures), `${failures} commits`);
   }
 
   #checkLater(): void {

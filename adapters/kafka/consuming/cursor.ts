@@ -4,6 +4,8 @@ import type { OwnedPartition } from "./owned-partition.ts";
 /** Where and how a partition is read. */
 export class Cursor {
   readonly partition: OwnedPartition;
+  /** When it came to be read. */
+  readonly since: number;
   /** The node that leads it, as far as we know. */
   leader: number | undefined;
   /** The connection on which something about it is under way. */
@@ -20,8 +22,6 @@ export class Cursor {
   notBefore = Number.NEGATIVE_INFINITY;
   /** When a failure was last told. */
   toldAt = Number.NEGATIVE_INFINITY;
-  /** Whether it was told that the cluster does not know it. */
-  goneTold = false;
   /** When it was last certain that its topic is still the same. */
   identifiedAt: number;
   /** When an answer about it came. */
@@ -38,6 +38,7 @@ export class Cursor {
 
   constructor(partition: OwnedPartition, now: number) {
     this.partition = partition;
+    this.since = now;
     this.identifiedAt = now;
     this.heardAt = now;
     this.movedAt = now;
@@ -47,7 +48,6 @@ export class Cursor {
     this.failures = 0;
     this.throttled = false;
     this.beyond = 0;
-    this.goneTold = false;
     this.toldAt = Number.NEGATIVE_INFINITY;
     this.heardAt = now;
   }

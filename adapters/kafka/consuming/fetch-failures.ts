@@ -7,6 +7,8 @@ import { goneNotice, refusedError, unreachableError } from "./stalls.ts";
 /** The first failures of a partition are nobody's business: leaders move, brokers restart. */
 const TOLD_FROM = 3;
 const TOLD_EVERY_MS = 30_000;
+/** Nor those of one that was never read yet: of a topic that was just made the leaders take their time to lead. */
+const NEW_FOR_MS = 10_000;
 /** So many answers in a row must say that a log is shorter than it was: starting over does everything again. */
 const CERTAIN_AFTER = 5;
 
@@ -14,6 +16,8 @@ const CERTAIN_AFTER = 5;
 export class FetchFailures {
   readonly #parts: Pick<FetcherParts, "clock" | "random" | "retry">;
   readonly #host: Pick<FetcherHost, "stalled" | "notice" | "vanished">;
+  /** The topics of which it was told that the cluster does not know them. */
+  readonly #gone = new Set<string>();
 
   constructor(
     parts: Pick<FetcherParts, "clock" | "random" | "retry">,
@@ -32,10 +36,18 @@ export class FetchFailures {
       return;
     }
     const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
-    this.failed(cursor, refusedError(error, partition, partition.ledger.position), unauthorized);
-    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || cursor.goneTold) return;
-    cursor.goneTold = true;
+    const cause = refusedError(error, partition, partition.ledger.position);
+    this.failed(cursor, cause, unauthorized, `${error} ${partition.topic}`);
+    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || this.#gone.has(partition.topic))
+      return;
+    this.#gone.add(partition.topic);
     this.#host.notice(goneNotice(partition));
+  }
+
+  /** It was read, or its position was found out. */
+  over(cursor: Cursor): void {
+    cursor.succeeded(this.#parts.clock.monotonic());
+    this.#gone.delete(cursor.partition.topic);
   }
 
   /** The cluster does not know the partition. */
@@ -48,7 +60,8 @@ export class FetchFailures {
   beyond(cursor: Cursor): boolean {
     if (++cursor.beyond >= CERTAIN_AFTER) return true;
     const { partition } = cursor;
-    this.failed(cursor, refusedError("OFFSET_OUT_OF_RANGE", partition, partition.ledger.position), false);
+    const cause = refusedError("OFFSET_OUT_OF_RANGE", partition, partition.ledger.position);
+    this.failed(cursor, cause, false, `beyond ${partition.topic}`);
     return false;
   }
 
@@ -56,11 +69,13 @@ export class FetchFailures {
   unanswered(cursors: readonly Cursor[], error: unknown): void {
     const cause = asError(error);
     for (const cursor of cursors) {
-      this.failed(cursor, unreachableError(cause, cursor.partition), cause.code === "unauthorized");
+      const isTold = cause.code === "unauthorized";
+      this.failed(cursor, unreachableError(cause, cursor.partition), isTold, `unanswered ${cause.code}`);
     }
   }
 
-  failed(cursor: Cursor, cause: MessagingError, atOnce: boolean): void {
+  /** `kind`: what other partitions may fail by as well, and is told once for all. */
+  failed(cursor: Cursor, cause: MessagingError, atOnce: boolean, kind?: string): void {
     const { clock, random, retry } = this.#parts;
     const now = clock.monotonic();
     cursor.failures++;
@@ -69,9 +84,11 @@ export class FetchFailures {
     // The next leader has to say by itself that the position is not in its log of that very topic.
     cursor.placing = undefined;
     cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
-    if ((!atOnce && cursor.failures < TOLD_FROM) || now - cursor.toldAt < TOLD_EVERY_MS) return;
+    const isNew = !cursor.partition.ledger.begun && now - cursor.since < NEW_FOR_MS;
+    if (!atOnce && (isNew || cursor.failures < TOLD_FROM)) return;
+    if (now - cursor.toldAt < TOLD_EVERY_MS) return;
     cursor.toldAt = now;
-    this.#host.stalled(cause);
+    this.#host.stalled(cause, kind);
   }
 }
 

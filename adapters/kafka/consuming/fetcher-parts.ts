@@ -35,7 +35,8 @@ export interface FetcherParts {
 export interface FetcherHost {
   /** There may be more to hand out. */
   fetched(): void;
-  stalled(cause: MessagingError): void;
+  /** What several partitions may have in common is of one `kind`. */
+  stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
   /** Nothing was committed for a partition whose log does not begin with its first record. */
   uncommitted(partition: OwnedPartition, earliest: number): void;

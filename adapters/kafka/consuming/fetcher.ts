@@ -106,7 +106,7 @@ export class Fetcher {
       const found = silence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
       if (found === undefined) continue;
       cursor.silent = true;
-      this.#host.stalled(found.cause);
+      this.#host.stalled(found.cause, found.kind);
       reconnect ||= found.reconnect;
     }
     if (reconnect) this.#reconnect();
@@ -190,7 +190,7 @@ export class Fetcher {
       return;
     }
     cursor.placing = undefined;
-    cursor.succeeded(this.#parts.clock.monotonic());
+    this.#failures.over(cursor);
   }
 
   async #poll(node: number, cursors: Cursor[], maxWaitMs: number): Promise<void> {
@@ -290,7 +290,7 @@ export class Fetcher {
     // Cut off before the end of its first batch.
     if (ledger.position === position && fetched.records.length > 0)
       cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
-    cursor.succeeded(now);
+    this.#failures.over(cursor);
   }
 
   #wakeAt(at: number, now: number): void {

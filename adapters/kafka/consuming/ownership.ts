@@ -25,7 +25,7 @@ export interface OwnershipHost {
   commit(): void;
   /** Hands out what may be handed out now. */
   deal(): void;
-  stalled(cause: MessagingError): void;
+  stalled(cause: MessagingError, kind?: string): void;
   /** The membership, or what stands committed, cannot be had for now. */
   failed(cause: MessagingError): void;
 }
@@ -61,7 +61,7 @@ export class Ownership implements MemberOwner {
     this.#quiet = new Quiet(parts.clock);
     this.#assignments = new Assignments(group, parts, {
       begin: (partition) => this.#begin(partition),
-      stalled: (cause) => host.stalled(cause),
+      stalled: (cause, kind) => host.stalled(cause, kind),
       notice: (error) => sink.notice(error),
     });
   }

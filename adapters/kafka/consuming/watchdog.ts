@@ -13,7 +13,7 @@ export function silence(
   cursor: Cursor,
   now: number,
   readable: boolean,
-): { readonly cause: MessagingError; readonly reconnect: boolean } | undefined {
+): { readonly cause: MessagingError; readonly kind: string; readonly reconnect: boolean } | undefined {
   if (!readable) {
     cursor.heardAt = now;
     cursor.movedAt = now;
@@ -25,9 +25,13 @@ export function silence(
   // Told again after as long a time.
   cursor.heardAt = now;
   cursor.movedAt = now;
-  if (cursor.throttled) return { cause: quotaError(cursor.partition, Math.max(silentMs, stuckMs)), reconnect: false };
-  if (silentMs < SILENT_MS && cursor.readable <= 0) {
-    return { cause: transactionError(cursor.partition, stuckMs, cursor.behind), reconnect: false };
+  const longest = Math.max(silentMs, stuckMs);
+  if (cursor.throttled) {
+    return { cause: quotaError(cursor.partition, longest), kind: "quota", reconnect: false };
   }
-  return { cause: silentError(cursor.partition, Math.max(silentMs, stuckMs), cursor.behind), reconnect: true };
+  if (silentMs < SILENT_MS && cursor.readable <= 0) {
+    const cause = transactionError(cursor.partition, stuckMs, cursor.behind);
+    return { cause, kind: "transaction", reconnect: false };
+  }
+  return { cause: silentError(cursor.partition, longest, cursor.behind), kind: "silent", reconnect: true };
 }

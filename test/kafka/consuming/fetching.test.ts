@@ -242,6 +242,45 @@ describe("reading partitions", () => {
     scripted.script.tamper = (_, answer) => answer;
     expect(await scripted.until(() => scripted.held.length === 12)).toBe(true);
   });
+
+  it("tells nothing of partitions that are not led yet, and once of all where it lasts", async () => {
+    const scripted = await openScripted({ partitions: 300, records: 1 });
+    scripted.script.tamper = (_, answer) => answer.map(refused("NOT_LEADER_FOR_PARTITION"));
+    await scripted.pass(5_000);
+    expect(scripted.stalls).toEqual([]);
+    await scripted.pass(20_000);
+    expect(scripted.stalls).toHaveLength(1);
+    expect(scripted.stalls[0]?.message).toMatch(/^partition \d+ of topic "orders" cannot be read for now/);
+    await scripted.pass(30_000);
+    expect(scripted.stalls).toHaveLength(2);
+    scripted.script.tamper = (_, answer) => answer;
+    expect(await scripted.until(() => scripted.held.length === 300)).toBe(true);
+  });
+
+  it("tells what befalls many partitions once, and how many they are", async () => {
+    const scripted = await openScripted({ partitions: 300, records: 1 });
+    await scripted.until(() => scripted.held.length === 300);
+    scripted.script.tamper = (_, answer) => answer.map(refused("TOPIC_AUTHORIZATION_FAILED"));
+    expect(await scripted.until(() => scripted.stalls.length > 0)).toBe(true);
+    await scripted.pass(1_000);
+    expect(scripted.stalls.map(({ code }) => code)).toEqual(["unauthorized"]);
+    expect(scripted.stalls[0]?.message).toContain("(the same of 299 other partitions)");
+
+    const gone = await openScripted({ partitions: 300, records: 1 });
+    await gone.until(() => gone.held.length === 300);
+    gone.cluster.logs.clear();
+    expect(await gone.until(() => gone.notices.length > 0)).toBe(true);
+    await gone.pass(30_000);
+    // Some are asked about a little later than the others.
+    expect(gone.notices.length + gone.stalls.length).toBeLessThan(20);
+
+    const silent = await openScripted({ partitions: 300, records: 1 });
+    await silent.until(() => silent.held.length === 300);
+    silent.script.tamper = () => undefined;
+    expect(await silent.until(() => silent.stalls.length > 0, 60_000)).toBe(true);
+    expect(silent.stalls[0]?.message).toContain("(the same of 299 other partitions)");
+    expect(silent.stalls).toHaveLength(1);
+  });
 });
 
 describe("committing", () => {
