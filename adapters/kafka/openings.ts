@@ -23,7 +23,7 @@ type OpeningSettings = Pick<
   | "maxInflatedBytes"
 >;
 
-/** Opens what reads, each over connections of its own: a group's answers may take as long as its slowest member. */
+/** Opens what reads. */
 export class Openings {
   readonly #client: KafkaClient;
   readonly #settings: OpeningSettings;
@@ -49,7 +49,8 @@ export class Openings {
     this.#decode = (bytes, options) => decodeRecords(bytes, { ...options, limits: { maxInflatedBytes } });
   }
 
-  consumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer> {
+  /** With a `heartbeatMs` for its member, where others need not hear of it soon; see {@link MemberOptions}. */
+  consumer(options: ConsumerOptions, sink: RecordSink, heartbeatMs?: number): Promise<RecordConsumer> {
     const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs, sessionTimeoutMs } = this.#settings;
     return openConsumer(
       {
@@ -60,7 +61,7 @@ export class Openings {
         retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
         drainMs: drainTimeoutMs,
         sessionTimeoutMs,
-        openMember: ({ group, topics }, owner) => this.member(group, topics, owner),
+        openMember: ({ group, topics }, owner) => this.member(group, topics, owner, heartbeatMs),
         progressed: (at) => {
           // The topic of events is that of other subscriptions too.
           if (at.topic === options.group) this.#trimmer?.progressed(options.group, at);
@@ -71,7 +72,7 @@ export class Openings {
     );
   }
 
-  member(group: string, topics: readonly string[], owner: MemberOwner): GroupMember {
+  member(group: string, topics: readonly string[], owner: MemberOwner, heartbeatMs?: number): GroupMember {
     const { sessionTimeoutMs, drainTimeoutMs } = this.#settings;
     return openMember({
       client: this.#client,
@@ -79,6 +80,7 @@ export class Openings {
       topics,
       sessionTimeoutMs,
       rebalanceTimeoutMs: drainTimeoutMs + LAST_COMMIT_MS,
+      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       owner,
       clock: this.#clock,
       random: this.#random,

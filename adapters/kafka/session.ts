@@ -45,6 +45,9 @@ import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, type TrimPlace 
 import { Trimmer } from "./topology/trimmer.ts";
 import { watchLogs } from "./watching.ts";
 
+/** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
+const FORWARDER_HEARTBEAT_MS = 3_000;
+
 /** Everything between one `open` and its `close`. */
 export class Session {
   readonly #signals: AdapterSignals;
@@ -98,7 +101,7 @@ export class Session {
         producer,
         clock,
         random,
-        openConsumer: (options, sink) => openings.consumer(options, sink),
+        openConsumer: (options, sink) => openings.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
         notice,
       }),
       producer,

@@ -11,13 +11,17 @@ export type SendPoll = (
   asked: (socket: BrokerSocket) => void,
 ) => Promise<Fetched>;
 
-/** For how long the node holds back an empty answer to those that wait for nothing in particular, and to the others. */
+/** For how long the node holds back an empty answer about what stands idle, and about the rest. */
 const LONG_MS = 1_000;
-const QUICK_MS = 50;
-/** Where nothing came for so long the next may be told with all the others. */
+const BUSY_MS = 500;
+/** The same where those that come meanwhile, or were left out, would have to wait for it. */
+const SHORT_MS = 50;
+/** What stands idle is what nothing came of for so long. */
 const IDLE_AFTER_MS = 1_000;
 /** Quick ones at a time. */
 const MOST_QUICK = 2;
+/** The long one waits so long for a quick one, to take with it what has become idle. */
+const MOMENT_MS = 20;
 const MOST_BYTES = 8 * 1024 * 1024;
 /** Each partition of a poll costs both sides some microseconds: polls of very many are made less often. */
 const PAUSE_MS_PER_PARTITION = 0.02;
@@ -52,6 +56,8 @@ interface Poll {
   readonly lane: "long" | "quick";
   readonly waiting: readonly Waiting[];
   readonly included: ReadonlySet<Entry>;
+  /** When its answer comes at the latest, if all goes well. */
+  readonly endsAt: number;
   socket: BrokerSocket | undefined;
   /** Its socket is not trusted any more. Those that wait are asked about again. */
   isGivenUp: boolean;
@@ -75,6 +81,8 @@ export class SharedFetch {
   #pausedUntil = 0;
   readonly #notBefore = { long: 0, quick: 0 };
   #isDue = false;
+  /** The long poll is about to go out. */
+  #isLongDue = false;
   #timer: NodeJS.Timeout | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
 
@@ -97,6 +105,10 @@ export class SharedFetch {
     readonly cancel: (distrusted?: MessagingError) => void;
   } {
     const { promise: answer, resolve, reject } = Promise.withResolvers<readonly FetchedPartition[]>();
+    if (request.partitions.length === 0) {
+      resolve([]);
+      return { answer, cancel: () => undefined };
+    }
     try {
       checkFetch(request.partitions);
     } catch (error) {
@@ -154,24 +166,28 @@ export class SharedFetch {
       this.#pumpAt(this.#pausedUntil);
       return;
     }
+    this.#pumpLong(now);
     // What one poll leaves out goes with the next.
-    for (let quick = this.#free(false); quick.length > 0; quick = this.#free(false)) {
-      const isBusy = [...this.#polls].filter(({ lane }) => lane === "quick").length >= MOST_QUICK;
-      if (isBusy || !this.#poll("quick", quick, now)) break;
+    while (this.#of("quick").length < MOST_QUICK) {
+      // Who becomes idle while the long poll is under way is not left alone for that.
+      const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && !(isIdle && this.#isLongDue));
+      if (free.length === 0 || !this.#poll("quick", free, now)) return;
     }
-    const polls = [...this.#polls];
-    const isLongFree = polls.every(({ lane }) => lane !== "long");
-    // Those that have become idle are in a moment free to come with it.
-    const isAwaited = polls.some(
-      ({ lane, waiting }) => lane === "quick" && waiting.some(({ since }) => now - since >= IDLE_AFTER_MS),
-    );
-    const long = this.#free(true);
-    if (long.length > 0 && isLongFree && !isAwaited) this.#poll("long", long, now);
   }
 
-  /** Those about whom nothing is under way. */
-  #free(idle: boolean): readonly Waiting[] {
-    return [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && isIdle === idle);
+  #pumpLong(now: number): void {
+    this.#isLongDue = false;
+    if (this.#of("long").length > 0) return;
+    const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && isIdle);
+    if (free.length === 0) return;
+    const isAwaited = this.#of("quick").some(({ endsAt, waiting }) => {
+      return endsAt - now < MOMENT_MS && waiting.some(({ since }) => endsAt - since >= IDLE_AFTER_MS);
+    });
+    this.#isLongDue = isAwaited || !this.#poll("long", free, now);
+  }
+
+  #of(lane: Poll["lane"]): readonly Poll[] {
+    return [...this.#polls].filter((poll) => poll.lane === lane);
   }
 
   /** Returns whether it was sent. */
@@ -183,17 +199,15 @@ export class SharedFetch {
     }
     const { included, leavesOut } = this.#choose(candidates.flatMap(({ entries }) => entries));
     const waiting = candidates.filter(({ entries }) => entries.some((entry) => included.has(entry)));
-    const poll: Poll = { lane, waiting, included, socket: undefined, isGivenUp: false };
+    const maxWaitMs = this.#waitOf(lane, waiting, leavesOut, now);
+    const poll: Poll = { lane, waiting, included, endsAt: now + maxWaitMs, socket: undefined, isGivenUp: false };
     for (const one of waiting) one.poll = poll;
     for (const entry of included) entry.turn = ++this.#turn;
     this.#polls.add(poll);
     const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
     this.#notBefore[lane] = now + partitions.length * PAUSE_MS_PER_PARTITION;
-    const soonest = Math.min(...waiting.map(({ until }) => until)) - now;
-    const mostMs = lane === "long" && !leavesOut ? LONG_MS : QUICK_MS;
-    const maxWaitMs = Math.floor(Math.min(mostMs, Math.max(0, soonest)));
     // The first of the request gets a batch that is larger than that, whatever its size.
-    const maxBytes = Math.max(MOST_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
+    const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MOST_BYTES);
     const asked = (socket: BrokerSocket): void => {
       poll.socket = socket;
     };
@@ -203,6 +217,16 @@ export class SharedFetch {
       (error: unknown) => this.#failed(poll, error),
     );
     return true;
+  }
+
+  #waitOf(lane: Poll["lane"], waiting: readonly Waiting[], leavesOut: boolean, now: number): number {
+    const soonest = waiting.reduce((least, { until }) => Math.min(least, until), Number.POSITIVE_INFINITY);
+    const isLastFree = lane === "quick" && this.#of("quick").length === MOST_QUICK - 1;
+    const mostMs = leavesOut || isLastFree ? SHORT_MS : lane === "long" ? LONG_MS : BUSY_MS;
+    // So that what is idle by then can go with the next long one.
+    const long = lane === "quick" ? this.#of("long")[0] : undefined;
+    const meets = long === undefined || long.endsAt <= now ? Number.POSITIVE_INFINITY : long.endsAt + 1;
+    return Math.max(0, Math.floor(Math.min(now + mostMs, soonest, meets) - now));
   }
 
   /** Who waits longest goes first. A partition can be asked for once, with all who want the same of it. */
@@ -237,7 +261,7 @@ export class SharedFetch {
     const isRefused = throttledMs > 0 && pieces.size === 0;
     const pieceOf = (entry: Entry): FetchedPartition | undefined =>
       poll.included.has(entry) ? pieces.get(entry.key) : undefined;
-    for (const waiting of this.#of(poll)) {
+    for (const waiting of this.#stillOf(poll)) {
       const hasCome = waiting.entries.some((entry) => {
         const piece = pieceOf(entry);
         return piece !== undefined && (piece.error !== undefined || piece.records.length > 0);
@@ -266,7 +290,7 @@ export class SharedFetch {
     this.#end(poll);
     if (poll.lane === "long") this.#session.forget();
     if (!poll.isGivenUp) {
-      for (const waiting of this.#of(poll)) {
+      for (const waiting of this.#stillOf(poll)) {
         this.#waiting.delete(waiting);
         waiting.reject(error);
       }
@@ -280,7 +304,7 @@ export class SharedFetch {
   }
 
   /** Those of a poll who still wait. */
-  #of({ waiting }: Poll): readonly Waiting[] {
+  #stillOf({ waiting }: Poll): readonly Waiting[] {
     return waiting.filter((one) => this.#waiting.has(one));
   }
 }
