@@ -15,6 +15,9 @@ const IDLE_MS = 15_000;
 /** So many topics are made at once, so that the server is not busy with them for longer than a request may take. */
 const MADE_AT_ONCE = 25;
 
+/** A small server keeps no more than some thousand partitions: beyond so many destinations consumers share them. */
+const MOST_DESTINATIONS = 500;
+
 /** What a process with so many consumers takes. */
 interface Cost {
   readonly consumers: number;
@@ -38,8 +41,8 @@ const { values, positionals } = parseArgs({
 });
 const brokers = values.brokers ?? "";
 const open = () => kafka({ brokers, partitions: Number(values.partitions) });
-const queueOf = (number: number) => queue<{ n: number }>(`bench.queue.${number}`);
-const topicOf = (number: number) => topic<{ n: number }>(`bench.topic.${number}`);
+const queueOf = (number: number) => queue<{ n: number }>(`bench.queue.${number % MOST_DESTINATIONS}`);
+const topicOf = (number: number) => topic<{ n: number }>(`bench.topic.${number % MOST_DESTINATIONS}`);
 
 if (values.child === true) {
   process.send?.(await measure(Number(positionals[0])));
@@ -87,9 +90,10 @@ function consume(broker: ReturnType<typeof createBroker>, number: number): void 
 }
 
 async function measure(consumers: number): Promise<Cost> {
-  for (let made = 0; made < consumers; made += MADE_AT_ONCE) {
+  const destinations = Math.min(consumers, MOST_DESTINATIONS);
+  for (let made = 0; made < destinations; made += MADE_AT_ONCE) {
     const maker = createBroker(open());
-    for (let number = made; number < Math.min(made + MADE_AT_ONCE, consumers); number++) consume(maker, number);
+    for (let number = made; number < Math.min(made + MADE_AT_ONCE, destinations); number++) consume(maker, number);
     await maker.start();
     await maker.stop();
   }

@@ -98,9 +98,11 @@ async function countOverRestarts(context: CaseContext): Promise<void> {
   };
   await context.started({}, (one) => one.consume(orders, handler, { retry: policy }));
   await judgeClean(context, publisher, orders);
+  // Whoever was killed may have been at the next attempt by then, which is begun again.
+  const counted = attempts.filter((attempt, index) => index !== failed || attempt !== attempts[index - 1]);
   assert.deepEqual(
-    attempts,
-    attempts.map((_, index) => index + 1),
+    counted,
+    counted.map((_, index) => index + 1),
     "the restart lost count of the attempts",
   );
 }

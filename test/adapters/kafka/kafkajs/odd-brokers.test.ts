@@ -55,6 +55,49 @@ describe("brokers that answer in odd ways", () => {
     await connection.close();
   });
 
+  test("one that slows us down by a quota may be silent for as long as it said", async () => {
+    const slowed: Reply = (to) => {
+      to.writeInt32(1).writeString("t").writeInt32(1).writeInt32(0).writeInt16(0);
+      to.writeInt64(7n).writeInt64(-1).writeInt64(0).writeInt32(60_000);
+    };
+    const { connection, send } = await produce(slowed, "nothing");
+    expect(await send()).toMatchObject([{ baseOffset: 7 }]);
+    const second = send();
+    const patient = new Promise((resolve) => setTimeout(resolve, SHORT.requestTimeoutMs + 1_000, "waits"));
+    expect(await Promise.race([second.catch(() => "given up"), patient])).toBe("waits");
+    await connection.close();
+    expect(await refusal(second)).toMatchObject({ code: "unreachable" });
+  });
+
+  test("one that slows us down says nothing of what is to be read, and is asked again when it said", async () => {
+    const polls: number[] = [];
+    const { port } = await scriptedBroker(({ key }) => {
+      if (key !== API.fetch) return undefined;
+      polls.push(performance.now());
+      const isFirst = polls.length === 1;
+      return (to) => {
+        to.writeUVarInt(0)
+          .writeInt32(isFirst ? 300 : 0)
+          .writeInt16(0)
+          .writeInt32(0);
+        if (isFirst) to.writeUVarInt(1).writeUVarInt(0);
+        else {
+          to.writeUVarInt(2).writeBuffer(Buffer.alloc(16, 1)).writeUVarInt(2).writeInt32(0).writeInt16(0);
+          for (let count = 0; count < 3; count++) to.writeInt64(0n);
+          to.writeUVarInt(1).writeInt32(-1).writeUVarInt(1).writeUVarInt(0).writeUVarInt(0).writeUVarInt(0);
+        }
+      };
+    });
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const topicId = Buffer.alloc(16, 1).toString("base64url");
+    const partitions = [{ topic: "t", topicId, partition: 0, offset: 0, maxBytes: 100 }];
+    const fetch = () => connection.fetch(1, { maxWaitMs: 0, minBytes: 1, maxBytes: 100, partitions });
+    expect(await fetch()).toEqual([]);
+    expect(await fetch()).toMatchObject([{ topic: "t", error: undefined }]);
+    expect(polls).toHaveLength(2);
+    await connection.close();
+  });
+
   test("a request that the server does not speak is unsupported, by name", async () => {
     for (const spoken of [
       [0, 6],
