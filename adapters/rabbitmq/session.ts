@@ -30,7 +30,7 @@ import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
 import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
-import { bindSubscriptions, establish, findPolicies } from "./topology.ts";
+import { bindSubscriptions, type Established, establish, findPolicies } from "./topology.ts";
 import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
@@ -50,8 +50,8 @@ export class Session {
   /** What each receiver needs on the broker. */
   readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
   readonly #watch: TopologyWatch;
-  /** What was told of policies. */
-  readonly #toldPolicies = new Set<string>();
+  /** What was told of what operators did. */
+  readonly #told = new Set<string>();
   /** What was declared, and is declared again after a loss. */
   readonly #declared = new DeclaredTopology();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
@@ -124,12 +124,17 @@ export class Session {
     const link = this.#linkOrThrow();
     const isFirst = topology.mode === "create" && this.#declared.isEmpty;
     const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
-    const problems = await establish(link, topology, this.#settings, this.#known);
+    const { problems, unverified } = await establish(link, topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#declared.add(topology);
     this.#tellMadeAgain(removed);
     const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
-    this.#tellPolicies(notices);
+    this.#tellOnce([...unverified, ...notices]);
     return [...problems, ...ofPolicies];
+  }
+
+  /** As `declare` with the mode `verify`, and tells its caller what could not be compared. */
+  verify(topology: Topology): Promise<Established> {
+    return establish(this.#linkOrThrow(), { ...topology, mode: "verify" }, this.#settings, this.#known);
   }
 
   /** What policies do to a topology; undefined where nobody told how to ask for them. */
@@ -300,10 +305,11 @@ export class Session {
     try {
       const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
       for (const thing of gone) this.#known.forget(thing);
-      const problems = this.#declared.isEmpty
-        ? []
-        : await establish(link, this.#declared.topology, this.#settings, this.#known);
-      for (const problem of problems) this.#signals.notice(problem);
+      if (!this.#declared.isEmpty) {
+        const { problems, unverified } = await establish(link, this.#declared.topology, this.#settings, this.#known);
+        for (const problem of problems) this.#signals.notice(problem);
+        this.#tellOnce(unverified);
+      }
       this.#tellMadeAgain(gone);
       return true;
     } catch (error) {
@@ -326,17 +332,17 @@ export class Session {
       const { topology } = this.#declared;
       await bindSubscriptions(link, topology, this.#settings, this.#known);
       const { problems, notices } = await this.#lookForPolicies(topology);
-      this.#tellPolicies([...problems, ...notices]);
+      this.#tellOnce([...problems, ...notices]);
     } catch {
       // The connection is gone, and everything is declared again with the next.
     }
   }
 
   /** Each once: they stay until somebody does something about them. */
-  #tellPolicies(found: readonly MessagingError[]): void {
+  #tellOnce(found: readonly MessagingError[]): void {
     for (const error of found) {
-      if (this.#toldPolicies.has(error.message)) continue;
-      this.#toldPolicies.add(error.message);
+      if (this.#told.has(error.message)) continue;
+      this.#told.add(error.message);
       this.#signals.notice(error);
     }
   }
