@@ -1,6 +1,7 @@
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import type { Settings } from "./options.ts";
+import { isUnexplained, ServerRefusal } from "./refusal-reason.ts";
 
 /** AMQP reply codes of a closed channel. */
 export const ACCESS_REFUSED = 403;
@@ -34,10 +35,31 @@ export function connectError(error: unknown, settings: Settings): MessagingError
       },
     );
   }
+  if (/limit .*is reached/.test(text)) {
+    return new MessagingError(
+      "unreachable",
+      `${place} takes no more connections (${text}); close others, or have the limit raised`,
+      { cause: error },
+    );
+  }
   if (/access to vhost/.test(text)) {
     return new MessagingError(
       "unauthorized",
       `${place} refuses user "${settings.username}" the virtual host "${settings.vhost}"; grant it permissions there`,
+      { cause: error },
+    );
+  }
+  if (error instanceof ServerRefusal) {
+    return new MessagingError(
+      "unreachable",
+      `${place} does not open the virtual host "${settings.vhost}" (${error.code} ${text}); see the server's log`,
+      { cause: error },
+    );
+  }
+  if (isUnexplained(error)) {
+    return new MessagingError(
+      "unreachable",
+      `${place} does not open the virtual host "${settings.vhost}", and did not say why; see that it exists and runs, that user "${settings.username}" has permissions there, and the server's log`,
       { cause: error },
     );
   }
@@ -81,10 +103,13 @@ export function operationError(error: unknown, what: string, next: string): Mess
   switch (replyCode(error)) {
     case NOT_FOUND:
       return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
-    case ACCESS_REFUSED:
-      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user that right`, {
+    case ACCESS_REFUSED: {
+      // From 4.0 on a look takes any right, and the server names that of the operator.
+      const right = what.startsWith("look for ") ? "some right to it, be it which it may" : "that right";
+      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user ${right}`, {
         cause: error,
       });
+    }
     case RESOURCE_LOCKED:
     case PRECONDITION_FAILED:
       return new MessagingError("conflict", `RabbitMQ refused to ${what}: ${text}; ${next}`, { cause: error });

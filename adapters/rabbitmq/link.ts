@@ -5,6 +5,7 @@ import { MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import { connectError, lostError } from "./errors.ts";
 import type { Settings } from "./options.ts";
+import { isUnexplained, refusalReason, ServerRefusal } from "./refusal-reason.ts";
 
 /** One connection as long as it stands. */
 export interface Link {
@@ -38,6 +39,7 @@ export class SupervisedLink {
   #link: Link | undefined;
   #retry: NodeJS.Timeout | undefined;
   #attempts = 0;
+  #told: string | undefined;
 
   constructor(settings: Settings, role: string, events: LinkEvents) {
     this.#settings = settings;
@@ -123,8 +125,13 @@ export class SupervisedLink {
       this.#attempts = 0;
     } catch (error) {
       cut();
-      throw connectError(cause ?? error, this.#settings);
+      throw connectError(cause ?? (await this.#explained(error)), this.#settings);
     }
+  }
+
+  async #explained(error: unknown): Promise<unknown> {
+    if (!isUnexplained(error) || this.#ended.signal.aborted) return error;
+    return (await refusalReason(this.#settings, this.#settings.connectTimeoutMs)) ?? error;
   }
 
   #onLost(cause: MessagingError): void {
@@ -145,13 +152,25 @@ export class SupervisedLink {
       await this.#connect();
     } catch (error) {
       if (this.#ended.signal.aborted) return;
-      const refusal = connectError(error, this.#settings);
-      if (refusal.code !== "unreachable" && refusal.code !== "timeout") this.#events.refused(refusal);
+      this.#tell(connectError(error, this.#settings));
       this.#reconnectLater();
       return;
     }
+    this.#told = undefined;
     this.#events.restored();
   }
+
+  /** Once, and again when the reason changes: attempts never end. */
+  #tell(refusal: MessagingError): void {
+    if (isPassing(refusal) || this.#told === refusal.message) return;
+    this.#told = refusal.message;
+    this.#events.refused(refusal);
+  }
+}
+
+/** Time alone mends what is only not there. */
+function isPassing({ code, cause }: MessagingError): boolean {
+  return (code === "unreachable" || code === "timeout") && !(cause instanceof ServerRefusal);
 }
 
 /** `signal` is Node's own way to destroy a socket; amqplib only ever asks it to end. */

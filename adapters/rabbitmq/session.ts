@@ -314,8 +314,8 @@ export class Session {
       return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
-      // Whatever could not be asked on a connection that stands shows that it does not.
-      link.cut();
+      // Whatever could not be asked on a connection that stands shows that it does not, unless there was no channel for it.
+      if (!isMessagingError(error, "overloaded")) link.cut();
       return false;
     }
   }
