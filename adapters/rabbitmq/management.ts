@@ -3,6 +3,7 @@ import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import type { Settings } from "./options.ts";
+import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
@@ -118,7 +119,9 @@ class Refusal extends Error {
 }
 
 /** By Node's own client, which takes the certificates of the connection. */
-function ask(url: string, { username, password, tls, requestTimeoutMs }: ManagementSettings): Promise<unknown> {
+async function ask(url: string, settings: ManagementSettings): Promise<unknown> {
+  const { username, tls, requestTimeoutMs } = settings;
+  const { value: password } = await currentPassword(settings, requestTimeoutMs);
   return new Promise((resolve, reject) => {
     const isEncrypted = url.startsWith("https:");
     const options = {

@@ -18,6 +18,7 @@ import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { LearnedLimit } from "./hold-limit.ts";
+import { Hosts, placesText } from "./hosts.ts";
 import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
@@ -41,6 +42,7 @@ import { incoming } from "./wire.ts";
  */
 export class Session {
   readonly #settings: Settings;
+  readonly #hosts: Hosts;
   readonly #signals: AdapterSignals;
   readonly #known: KnownThings;
   readonly #publisher: Publisher;
@@ -63,6 +65,7 @@ export class Session {
 
   constructor(settings: Settings, signals: AdapterSignals) {
     this.#settings = settings;
+    this.#hosts = new Hosts(settings.hosts);
     this.#signals = signals;
     this.#known = new KnownThings(
       () => this.#consuming.current,
@@ -83,7 +86,7 @@ export class Session {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
     };
-    this.#publishing = new SupervisedLink(settings, "publish", {
+    this.#publishing = new SupervisedLink(settings, this.#hosts, "publish", {
       ...events,
       lost: (cause) => {
         this.#setUnblocked();
@@ -95,7 +98,7 @@ export class Session {
         return this.#publisher.prepare(link);
       },
     });
-    this.#consuming = new SupervisedLink(settings, "consume", {
+    this.#consuming = new SupervisedLink(settings, this.#hosts, "consume", {
       ...events,
       lost: (cause) => {
         this.#known.forgetAll();
@@ -186,7 +189,7 @@ export class Session {
         deadLetters: (queue) => from.kind !== "dead-letters" && this.#known.isVerified(`queue ${queue}`),
         closed: (closed) => void this.#receivers.delete(closed),
       },
-      new ReceiverLink(this.#settings, () => this.#consuming.current),
+      new ReceiverLink(this.#settings, this.#hosts, () => this.#consuming.current),
       {
         queue: queueName(from),
         ordered: options.ordered,
@@ -268,7 +271,7 @@ export class Session {
     if (link !== undefined) return link;
     throw new MessagingError(
       "unreachable",
-      `not connected to RabbitMQ at ${this.#settings.host}:${this.#settings.port} at the moment; connecting again`,
+      `not connected to RabbitMQ at ${placesText(this.#settings)} at the moment; connecting again`,
     );
   }
 
