@@ -49,6 +49,7 @@ async function runVerb(
   const { config, broker, json } = given;
   const configuration = context.configuration ?? (await loadConfiguration(config, context.cwd));
   const terminal = new Terminal(context, json);
+  interruption.terminal = terminal;
   const frame: Frame = { context, terminal, interruption, secrets, configuration, broker };
   try {
     const { json: result, text, exit = "done" } = await verb.run(given as never, frame);

@@ -1,4 +1,5 @@
 import type { SendResult } from "../../core/adapter.ts";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { CredentialsError, isCredentialsError } from "./credentials.ts";
 import { whyUnanswered } from "./no-answer.ts";
@@ -102,7 +103,11 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   const text = String((error as AwsError | null)?.message ?? "");
   const options = { cause: withoutResponse(error) };
   if (MISSING.includes(name)) {
-    return new MessagingError("not-found", `${what}: it does not exist; declare it, or check region and name`, options);
+    return new MessagingError(
+      "not-found",
+      `${what}: it does not exist; ${DECLARE_IT}, or check region and name`,
+      options,
+    );
   }
   if (error instanceof CredentialsError) {
     return new MessagingError("unauthorized", `${what}: ${error.message}`, { cause: error.cause ?? error });
