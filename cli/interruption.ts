@@ -57,6 +57,19 @@ export class Interruption {
   }
 }
 
+/** The result, or what `late` makes if there is none in time, whatever the promise does then. */
+export function unlessLate<Result>(
+  promise: Promise<Result>,
+  { clock }: Pick<Context, "clock">,
+  ms: number,
+  late: () => unknown,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.schedule(() => reject(late()), ms);
+    promise.then(resolve, reject).finally(() => clock.cancel(timer));
+  });
+}
+
 /** The result, or the signal's reason as soon as it is aborted, whatever the promise does then. */
 export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
   return new Promise((resolve, reject) => {
