@@ -51,7 +51,7 @@ export interface QuarantineOptions {
 }
 
 /** The options of `consume`, and as `BrokerOptions.consume` the defaults for every consumer. */
-export interface ConsumeOptions {
+export interface ConsumeOptions<Body = unknown> {
   /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
   readonly concurrency?: number;
   readonly retry?: RetryPolicy;
@@ -70,11 +70,11 @@ export interface ConsumeOptions {
   readonly maxParked?: number;
   readonly quarantine?: QuarantineOptions;
   /** Wraps the handler, inside the broker's own middleware. */
-  readonly use?: readonly Middleware[];
+  readonly use?: readonly Middleware<Body>[];
 }
 
 /** The options of `subscribe`: those of a consumer, and what the subscription is. */
-export interface SubscribeOptions extends ConsumeOptions, SubscriptionOptions {}
+export interface SubscribeOptions<Body = unknown> extends ConsumeOptions<Body>, SubscriptionOptions {}
 
 /** The options of one `send`. */
 export interface SendOptions {
