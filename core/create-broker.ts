@@ -169,7 +169,8 @@ class AdapterBroker<Native> implements Broker<Native> {
       (next, middleware) => handlerOf(where, middleware(next)),
       handler as Handler<unknown>,
     );
-    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, this.#random) };
+    const tell = (error: MessagingError): void => this.#emit({ type: "notice", error });
+    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, { random: this.#random, tell }) };
   }
 
   #consume(

@@ -42,7 +42,7 @@ export function checkBrokerOptions(options: BrokerOptions): void {
   }
   checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
   const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
-  retryPolicy(`${where} { consume }`, retry, options.random ?? systemRandom());
+  retryPolicy(`${where} { consume }`, retry, { random: options.random ?? systemRandom(), tell: () => {} });
   for (const capability of require) {
     if (CAPABILITY_NAMES.includes(capability)) continue;
     throw new MessagingError(
