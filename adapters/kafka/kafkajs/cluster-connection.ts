@@ -125,10 +125,8 @@ export class ClusterConnection implements KafkaConnection {
     return this.#ask(node, logs.deleteRecords(before, this.#serverWaitMs()));
   }
 
-  async coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }> {
-    const { error, node, host, port } = await this.#askAny(groups.coordinator(group));
-    if (error === undefined) this.#pool.learn(node, { host, port });
-    return { error, node };
+  coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }> {
+    return this.#track("ordinary", (asked) => this.#pool.coordinator(group, asked));
   }
 
   joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome> {

@@ -1,9 +1,10 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { FetchRequest } from "../port.ts";
+import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import type { Address } from "./errors.ts";
+import { type Address, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { coordinator } from "./group-exchanges.ts";
 import { Line, loadOf, type Place } from "./line.ts";
 import { fetch } from "./log-exchanges.ts";
 import { SharedFetch } from "./shared-fetch.ts";
@@ -81,6 +82,14 @@ export class SocketPool {
     return this.#on(await this.#anySocket(), exchange, asked);
   }
 
+  /** Asks whichever node who coordinates a group. */
+  async coordinator(group: string, asked?: Asked): Promise<{ readonly error: ErrorName; readonly node: number }> {
+    const socket = await this.#anySocket();
+    const { error, node, host, port } = await this.#on(socket, coordinator(group), asked);
+    if (error === undefined) this.#learn(node, { host, port }, await socket.address());
+    return { error, node };
+  }
+
   /** Reads from a node, together with all others. */
   fetch(node: number, request: FetchRequest): ReturnType<SharedFetch["fetch"]> {
     let shared = this.#fetches.get(node);
@@ -93,18 +102,22 @@ export class SocketPool {
 
   /** Asks anew where the brokers are, beside what is asked. */
   async askCluster(topics: readonly string[], asked?: Asked): Promise<Cluster> {
-    const answer = await this.askAny(metadata(topics), asked);
+    const socket = await this.#anySocket();
+    const answer = await this.#on(socket, metadata(topics), asked);
+    const from = await socket.address();
     // A broker that has just started may not know the others yet.
     if (answer.brokers.length > 0) this.#nodes.clear();
-    for (const { node, host, port } of answer.brokers) this.learn(node, { host, port });
+    for (const { node, host, port } of answer.brokers) this.#learn(node, { host, port }, from);
     return answer;
   }
 
-  /** A node is there. */
-  learn(node: number, address: Address): void {
-    this.#nodes.set(node, address);
+  /** A broker says where a node is. It is kept who said so, unless the user has given the address too. */
+  #learn(node: number, { host, port }: Address, from: Address): void {
+    const isGiven = this.#seeds.some((seed) => seed.host === host && seed.port === port);
+    // A broker that was found by another's word was named by that one.
+    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? placeOf(from) });
     // What was opened to it as a seed is as good as any other.
-    const [seed, own] = [placeOf(address), lineName(node, "ordinary")];
+    const [seed, own] = [seedName({ host, port }), lineName(node, "ordinary")];
     const line = this.#lines.get(seed);
     if (line === undefined || this.#lines.has(own)) return;
     this.#lines.delete(seed);
@@ -154,7 +167,7 @@ export class SocketPool {
 
   #lineTo(to: Place, lane: Lane = "ordinary"): Line {
     if (this.#users === 0) throw closedError();
-    const name = typeof to === "number" ? lineName(to, lane) : placeOf(to);
+    const name = typeof to === "number" ? lineName(to, lane) : seedName(to);
     const known = this.#lines.get(name);
     if (known !== undefined) return known;
     const line = new Line(to, LANES[lane], this.#open.bind(this));
@@ -199,7 +212,7 @@ function laneOf(name: string): string | undefined {
   return name.split(" ")[1];
 }
 
-function placeOf({ host, port }: Address): string {
+function seedName({ host, port }: Address): string {
   return `${host}:${port}`;
 }
 
