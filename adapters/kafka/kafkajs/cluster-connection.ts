@@ -147,7 +147,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   commitOffsets(node: number, commit: OffsetCommit): Promise<readonly PartitionOutcome[]> {
-    return this.#ask(node, groups.commitOffsets(commit));
+    return this.#ask(node, groups.commitOffsets(commit), "commit");
   }
 
   fetchOffsets(

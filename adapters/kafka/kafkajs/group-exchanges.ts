@@ -127,7 +127,7 @@ export function commitOffsets(commit: OffsetCommit): Exchange<readonly Partition
   return {
     name: "OffsetCommit",
     // It is answered when it is written and copied.
-    load: 64,
+    load: 256,
     key: 8,
     version: 5,
     write: (to) => {

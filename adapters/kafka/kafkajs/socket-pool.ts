@@ -13,14 +13,21 @@ import { SharedFetch } from "./shared-fetch.ts";
 const IDLE_MS = 10_000;
 const SWEEP_MS = 2_000;
 /** The lanes to a node, and how many sockets each may have; on one that is held up by a join no other waits. */
-const LANES = Object.freeze({ ordinary: 8, produce: 1, membership: Number.POSITIVE_INFINITY, long: 1, quick: 2 });
+const LANES = Object.freeze({
+  ordinary: 8,
+  commit: 8,
+  produce: 1,
+  membership: Number.POSITIVE_INFINITY,
+  long: 1,
+  quick: 2,
+});
 /** Where one stays without anything under way: who produces wants it at once. */
 const KEPT: readonly string[] = ["ordinary", "produce"] satisfies Lane[];
 
 /**
  * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
- * whatever it holds back (a long poll, a join until all have joined, a write until it is copied) stands in the way of
- * everything behind it.
+ * whatever it holds back (a long poll, a join until all have joined, a write or a commit until it is copied) stands in the
+ * way of everything behind it.
  */
 export type Lane = keyof typeof LANES;
 
@@ -28,10 +35,10 @@ export type Lane = keyof typeof LANES;
 export type Asked = (socket: BrokerSocket) => void;
 
 /**
- * All sockets of a client, which its connections share: to each node one for whatever is answered at once (more while
- * answers are slow), one to produce on and one for long polls (others for short ones, while something comes), and one for
- * each group that is being joined. They are opened as needed, and closed where nobody needs them any more; all of them when
- * the last connection is closed.
+ * All sockets of a client, which its connections share: to each node one for whatever is answered at once, one to produce on
+ * and one for long polls; while something happens also some for commits and for short polls, and one for each group that is
+ * being joined. They are opened as needed, and closed where nobody needs them any more; all of them when the last connection
+ * is closed.
  */
 export class SocketPool {
   readonly #settings: SocketSettings;

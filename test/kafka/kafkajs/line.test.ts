@@ -43,7 +43,7 @@ function lineOf(most: number) {
 }
 
 const QUICK = loadOf({});
-const SLOW = loadOf({ load: 64 });
+const SLOW = loadOf({ load: 256 });
 const HELD = loadOf({ waitMs: 1_000 });
 
 describe("the sockets of one purpose", () => {

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
 import { freePort } from "../../../brokers/free-port.ts";
+import { until } from "../../../brokers/until.ts";
 import { API, cluster, type Reply, type Script, scriptedBroker, versions } from "./scripted-broker.ts";
 import { batchOf, connectionTo, refusal } from "./wire.ts";
 
+const LONG = { connectionTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
 const SHORT = { connectionTimeoutMs: 2_000, requestTimeoutMs: 2_000 };
 const produced =
   (error: number, offset: bigint): Reply =>
@@ -68,6 +71,50 @@ describe("brokers that answer in odd ways", () => {
     const made = batches.map(({ batch }) => batch.length);
     expect(lengths).toEqual([...made, ...made]);
     await connection.close();
+  });
+
+  test("what one holds back holds up nobody else, and ends for whom it asked alone", async () => {
+    const OFFSET_COMMIT = 8;
+    const held: readonly number[] = [API.produce, API.fetch, API.joinGroup, API.syncGroup, OFFSET_COMMIT];
+    const { port, asked } = await scriptedBroker(({ key }) => {
+      if (held.includes(key)) return "nothing";
+      return key === API.heartbeat ? (to) => to.writeInt32(0).writeInt16(0) : undefined;
+    });
+    const client = kafkaJsClient({ brokers: [`127.0.0.1:${port}`], clientId: "wire-test", ...LONG });
+    const [stuck, other] = [client.connection(), client.connection()];
+    const member = { group: "g", memberId: "m", generation: 1 };
+    const topicId = Buffer.alloc(16, 1).toString("base64url");
+    const poll = { topic: "t", topicId, partition: 0, offset: 0, maxBytes: 100 };
+    const request = { maxWaitMs: 60_000, minBytes: 1, maxBytes: 100, partitions: [poll] };
+    const join = {
+      ...member,
+      sessionTimeoutMs: 1,
+      rebalanceTimeoutMs: 60_000,
+      protocol: "p",
+      metadata: Buffer.alloc(0),
+    };
+    const offsets = [{ topic: "t", partition: 0, offset: 1, metadata: "" }];
+    const refused = [
+      stuck.produce(1, [batchOf("t", 0, "x")], 60_000),
+      stuck.fetch(1, request),
+      stuck.joinGroup(1, join),
+      stuck.syncGroup(1, { ...member, assignments: [] }),
+      stuck.commitOffsets(1, { ...member, offsets }),
+    ].map(refusal);
+    await until("all to be asked", 30_000, async () => {
+      expect(new Set(asked.map(({ key }) => key))).toEqual(new Set([API.metadata, API.apiVersions, ...held]));
+    });
+    const theirs = refusal(other.fetch(1, { ...request, partitions: [{ ...poll, partition: 1 }] }));
+    expect(await other.heartbeat(1, member)).toBeUndefined();
+    expect(await stuck.heartbeat(1, member)).toBeUndefined();
+    await stuck.close();
+    expect((await Promise.all(refused)).map(({ message }) => message)).toEqual(
+      refused.map(() => "this connection to Kafka has been closed; open another"),
+    );
+    expect(await refusal(stuck.heartbeat(1, member))).toMatchObject({ code: "unreachable" });
+    expect(await other.heartbeat(1, member)).toBeUndefined();
+    await other.close();
+    expect(await theirs).toMatchObject({ code: "unreachable" });
   });
 
   test("one that slows us down by a quota may be silent for as long as it said", async () => {
