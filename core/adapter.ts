@@ -87,7 +87,7 @@ export interface Adapter<Native = unknown> {
   depth(of: Address): Promise<Depth>;
 
   /**
-   * Moves a subscription that stands to another position; there where `capabilities.replay` is not `unsupported`. Rejects
+   * Moves a subscription that stands to another position; there where `capabilities.rewind` is not `unsupported`. Rejects
    * with `conflict` while anybody consumes from it, and with `not-found` if there is no such subscription.
    */
   rewind?(of: SubscriptionAddress, to: StartPosition): Promise<void>;

@@ -2,7 +2,7 @@ import { isMessagingError, MessagingError } from "./errors.ts";
 
 /**
  * Asks the SQLite database of a store that has a connection to itself, and says what went wrong. Throws `conflict` inside of
- * an open transaction, `rejected` for what its table refuses, and `unreachable` for whatever else SQLite throws. `store` is what messages call it, as in `idempotency store`.
+ * an open transaction, `refused` for what its table refuses, and `unreachable` for whatever else SQLite throws. `store` is what messages call it, as in `idempotency store`.
  */
 export function askOwnSqlite<T>(store: string, database: { readonly isTransaction?: boolean }, action: () => T): T {
   return askSqlite(store, "answer", () => {
@@ -25,7 +25,7 @@ export function askSqlite<T>(store: string, what: string, action: () => T): T {
     if (isMessagingError(cause)) throw cause;
     if (isRefusal(cause)) {
       throw new MessagingError(
-        "rejected",
+        "refused",
         `the ${store}'s SQLite database refuses this very row: look for a constraint or trigger of your own on its table`,
         { cause },
       );

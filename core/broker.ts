@@ -19,7 +19,7 @@ export interface Entry<Body, Options> {
 /**
  * What most services inject. Every promise settles within the send's `timeoutMs`: it resolves only when the broker has
  * confirmed, and rejects with a {@link MessagingError}: `invalid` or `too-large` (nothing was sent), `not-found`,
- * `unroutable` or `rejected` (the broker does not have it), `overloaded` or `timeout` (it was never handed over),
+ * `unroutable` or `refused` (the broker does not have it), `overloaded` or `timeout` (it was never handed over),
  * `unconfirmed` (it may or may not be stored; sending it again with the same id is safe for an idempotent consumer),
  * `closed`. Calls may be made concurrently; messages of one caller to one destination are handed over in call order.
  */

@@ -359,7 +359,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     checkName("subscription", subscription);
     const where = `rewind(topic "${topic.name}", "${subscription}")`;
     checkPosition(where, to);
-    const refused = refusal(where, this.#adapter, "replay");
+    const refused = refusal(where, this.#adapter, "rewind");
     if (refused !== undefined) throw refused;
     if (this.#state !== "started") throw new MessagingError("closed", `${where} cannot be done: call start() first`);
     await this.#adapter.rewind?.({ kind: "subscription", topic: topic.name, name: subscription }, to);

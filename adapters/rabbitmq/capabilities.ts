@@ -21,7 +21,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     levels: MOST_PRIORITIES,
   },
   ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
-  replay: {
+  rewind: {
     support: "unsupported",
     note: "a queue holds what no consumer has settled; keep events elsewhere, or declare the subscription before",
   },

@@ -128,7 +128,7 @@ function readVerdict(result: unknown): Verdict {
     case "dead-letter": {
       const { reason } = result as DeadLetterOutcome;
       if (typeof reason !== "string") break;
-      return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", reason) };
+      return { kind: "dead", reason: "rejected", error: new MessagingError("refused", reason) };
     }
     case "postpone": {
       const { afterMs } = result as PostponeOutcome;
@@ -138,7 +138,7 @@ function readVerdict(result: unknown): Verdict {
     case "retry": {
       const { afterMs } = result as RetryOutcome;
       if (afterMs !== undefined && !isTime(afterMs)) break;
-      return { kind: "failed", error: new MessagingError("rejected", "the handler asked for a retry"), afterMs };
+      return { kind: "failed", error: new MessagingError("refused", "the handler asked for a retry"), afterMs };
     }
   }
   return failed(

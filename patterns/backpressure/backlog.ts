@@ -60,8 +60,9 @@ class BacklogMeter implements Backlog {
   readonly #meter: HandlingMeter;
   readonly #history: BacklogHistory;
   /** What the consumers had counted when they were asked last. */
-  #counted = 0;
-  #drained = 0;
+  #counted = { handled: 0, deadLettered: 0 };
+  #handled = 0;
+  #deadLettered = 0;
   #last: { readonly reading: Promise<BacklogReading>; readonly at: number } | undefined;
 
   constructor(name: string, broker: BacklogSource, ask: () => Promise<Depth>, settings: BacklogSettings) {
@@ -101,10 +102,10 @@ class BacklogMeter implements Backlog {
     const depth = await this.#depth();
     const consuming = this.#consuming();
     const waiting = this.#meter.takeOldestMs();
-    const { handled, busyMs } = this.#meter;
-    const drained = this.#drained;
+    const { handled: measured, busyMs } = this.#meter;
+    const [handled, deadLettered] = [this.#handled, this.#deadLettered];
     const standing = depth === undefined ? undefined : depth.ready + (depth.unsettled ?? 0);
-    this.#history.add({ at: clock.monotonic(), standing, drained, handled, busyMs });
+    this.#history.add({ at: clock.monotonic(), standing, drained: handled + deadLettered, handled: measured, busyMs });
     const { drainPerSecond, arrivalPerSecond, handlingMs } = this.#rates();
     return {
       source: this.#name,
@@ -113,7 +114,8 @@ class BacklogMeter implements Backlog {
       unsettled: depth?.unsettled,
       exact: depth?.exact ?? false,
       oldestAgeMs: depth?.ready === 0 ? 0 : waiting,
-      drained,
+      handled,
+      deadLettered,
       drainPerSecond,
       arrivalPerSecond,
       handlingMs,
@@ -131,13 +133,15 @@ class BacklogMeter implements Backlog {
     }
   }
 
-  /** Counts what was drained since, and returns how many handlers this process may run at once. */
+  /** Counts what was done since, and returns how many handlers this process may run at once. */
   #consuming(): number {
     const own = this.#broker.status().consumers.filter(({ source }) => source === this.#name);
-    const counted = own.reduce((sum, { succeeded, deadLettered }) => sum + succeeded + deadLettered, 0);
+    const handled = own.reduce((sum, { succeeded }) => sum + succeeded, 0);
+    const deadLettered = own.reduce((sum, one) => sum + one.deadLettered, 0);
     // Less than before means that a consumer is gone.
-    this.#drained += Math.max(counted - this.#counted, 0);
-    this.#counted = counted;
+    this.#handled += Math.max(handled - this.#counted.handled, 0);
+    this.#deadLettered += Math.max(deadLettered - this.#counted.deadLettered, 0);
+    this.#counted = { handled, deadLettered };
     return own.reduce((sum, { concurrency }) => sum + concurrency, 0);
   }
 

@@ -29,7 +29,7 @@ const LOOKS = { firstMs: 20, maxMs: 1_000 };
  * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: the claim is released, so that the next
  *   attempt, or a replay of the dead letter, runs.
  * - The store does not answer: the message waits and is postponed in the same way. It is never handled without a claim.
- *   Where the store refuses this very key (`rejected`), that is a failed attempt.
+ *   Where the store refuses this very key (`refused`), that is a failed attempt.
  * - The claim is renewed while the handler runs. If it is lost, `delivery.signal` is aborted, and the message comes again;
  *   so it does if the signal was aborted for any other reason before a handler that had asked for it returned. That uses
  *   up an attempt, unless the store alone lost the claim: this process asked for each renewal in time.
@@ -74,7 +74,7 @@ async function acquire(store: GuardedStore, settings: Settings, delivery: Delive
     const askedAt = clock.monotonic();
     const answer = await store.claim();
     // It would refuse the key for ever.
-    if ("error" in answer && isMessagingError(answer.error, "rejected")) throw answer.error;
+    if ("error" in answer && isMessagingError(answer.error, "refused")) throw answer.error;
     const result = "value" in answer ? answer.value : undefined;
     if (result?.status === "claimed") return { token: result.token, askedAt };
     if (result?.status === "done") return "done";

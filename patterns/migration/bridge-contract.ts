@@ -36,7 +36,7 @@ export interface BridgeOptions {
 /** Why a message was left where it stood. */
 export interface LeftMessage {
   readonly id: string;
-  /** `too-large`, `rejected`, …; of a message behind another of its key that was left, the error of that one. */
+  /** `too-large`, `refused`, …; of a message behind another of its key that was left, the error of that one. */
   readonly error: MessagingError;
 }
 

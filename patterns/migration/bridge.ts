@@ -26,7 +26,7 @@ const HIGHEST_RATE = 1_000_000;
  * Kept are id, key, routing key, headers, content type, body byte for byte (it is never decoded), when it was first
  * published, attempts made so far, and what is left of its delay and time to live; its priority as far as the new broker has
  * priorities. Where the source is ordered its keys stay in order: of a key one message at a time is under way, and what cannot
- * be moved holds what came after it. What the new broker refuses (`too-large`, `rejected`) stays where it was, and is told.
+ * be moved holds what came after it. What the new broker refuses (`too-large`, `refused`) stays where it was, and is told.
  * What is to be delivered later is moved once it is due.
  *
  * Others may consume from the source at the same time, and share it with the bridge; of an ordered source they must not, or

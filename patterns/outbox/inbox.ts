@@ -111,7 +111,7 @@ class Handling<Body, Transaction> {
 
   /** What follows if the inbox failed: an attempt is used up unless it is certain that the handler has no part in it. */
   async #unhandled(message: InboxMessage, error: unknown): Promise<HandlerResult> {
-    if (isMessagingError(error, "rejected")) throw error;
+    if (isMessagingError(error, "refused")) throw error;
     if (!this.#begun) return this.#postponed("store");
     if (isMessagingError(error, "conflict"))
       return this.#refused("transaction", `${error.message}; look at what it wrote`);

@@ -188,7 +188,7 @@ test("keeps each key in order, whatever the new broker does", async () => {
 test("leaves what the new broker refuses, with its key behind it, and tells", async () => {
   const spaces = [memorySpace(), memorySpace()] as const;
   const from = await started(memory({ space: spaces[0] }), [inOrder, orders]);
-  const refusal = new MessagingError("rejected", "no");
+  const refusal = new MessagingError("refused", "no");
   const to = await started(
     faulty(memory({ space: spaces[1] }), (id) => (id === "id-3" ? refusal : undefined)),
     [inOrder, orders],
