@@ -22,7 +22,7 @@ import type { Ended } from "./verb.ts";
 
 /** Connects, looks, counts, and tells what was found. */
 export async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
-  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
     const checks: Check[] = [
       { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
     ];

@@ -1,7 +1,10 @@
-import type { Adapter, DeclareMode } from "../core/adapter.ts";
+import type { Adapter } from "../core/adapter.ts";
+import { type Address, workAddress } from "../core/address.ts";
 import type { Broker } from "../core/broker.ts";
 import { createBroker } from "../core/create-broker.ts";
 import type { Destination } from "../core/destination.ts";
+import { startFailed } from "../core/engine/start-failed.ts";
+import { isMessagingError, type MessagingError } from "../core/errors.ts";
 import type { BrokerEvent } from "../core/events.ts";
 import { type ChosenBroker, chooseBroker } from "./broker-choice.ts";
 import type { Configuration } from "./configuration.ts";
@@ -31,9 +34,8 @@ export interface OpenBroker {
 
 /** What a broker object is made with. */
 export interface OpenOptions {
+  /** What has to stand. With which properties is not looked at: on the command line few options are given. */
   readonly destinations: readonly Destination[];
-  /** Default `verify`: a command that creates something says so. */
-  readonly declare?: DeclareMode;
   /** Default: what `--broker` says. */
   readonly chosen?: ChosenBroker;
   /** What breaks the starting off. Default: the interruption. */
@@ -68,18 +70,38 @@ export function madeAdapter(
  */
 export async function withBroker<Result>(
   frame: Frame,
-  { destinations, declare = "verify", chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
+  { destinations, chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
   use: (open: OpenBroker) => Promise<Result>,
 ): Promise<Result> {
   const adapter = await madeAdapter(frame, chosen, signal);
   const onEvent = (event: BrokerEvent): void => tell(frame, chosen.label, event);
-  const broker = createBroker(adapter, { destinations, declare, onEvent });
+  const broker = createBroker(adapter, { destinations, declare: "none", onEvent });
   try {
     await unlessAborted(broker.start(), signal);
+    await unlessAborted(mustStand(adapter, destinations), signal);
     return await use({ broker, adapter, label: chosen.label });
   } finally {
     await stopped(frame, broker, chosen.label);
   }
+}
+
+/** A user who may send or consume need not be allowed to look: what does not stand then shows when it is used. */
+async function mustStand(adapter: Adapter, destinations: readonly Destination[]): Promise<void> {
+  const problems: MessagingError[] = [];
+  for (const destination of destinations) {
+    try {
+      await adapter.depth(placeOf(destination));
+    } catch (error) {
+      if (isMessagingError(error, "not-found")) problems.push(error);
+      else if (!isMessagingError(error)) throw error;
+    }
+  }
+  if (problems.length > 0) throw startFailed(problems);
+}
+
+function placeOf(destination: Destination): Address {
+  if (destination.kind === "subscription") return workAddress(destination.topic.name, destination.name);
+  return { kind: destination.kind, name: destination.name };
 }
 
 /** Stops a broker object. The result of the command stands, however long that takes. */

@@ -43,7 +43,8 @@ export function checkBrokerOptions(options: BrokerOptions): void {
   checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
   const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
   clockOf(`${where} { clock }`, options.clock);
-  retryPolicy(`${where} { consume }`, retry, randomOf(`${where} { random }`, options.random));
+  const random = randomOf(`${where} { random }`, options.random);
+  retryPolicy(`${where} { consume }`, retry, { random, tell: () => {} });
   for (const capability of require) {
     if (CAPABILITY_NAMES.includes(capability)) continue;
     throw new MessagingError(

@@ -201,7 +201,7 @@ export class MovingBroker<Native> implements Migration<Native> {
   consume<Input, Output>(
     from: Queue<Input, Output>,
     handler: Handler<Output, Native>,
-    options: ConsumeOptions = {},
+    options: ConsumeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("consume", "queue", from as AnyDestination);
     this.#parts.plan.require(`consume(queue "${from.name}")`, "queue", from.name);
@@ -211,7 +211,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       target,
       from as AnyDestination,
       handler,
-      options,
+      options as ConsumeOptions,
       (_side, broker, carried, wrapped, rest) => broker.consume(carried, wrapped, rest),
     );
   }
@@ -220,7 +220,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     topic: Topic<Input, Output>,
     subscription: string,
     handler: Handler<Output, Native>,
-    options: SubscribeOptions = {},
+    options: SubscribeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("subscribe", "topic", topic as AnyDestination);
     checkName("subscription", subscription);
@@ -233,7 +233,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       target,
       topic as AnyDestination,
       handler,
-      options,
+      options as SubscribeOptions,
       (side, broker, carried, wrapped, rest) => {
         const accepted = this.#follower.state?.accepted ?? [];
         return broker.subscribe(carried, subscription, wrapped, subscriptionOptions({ options: rest }, side, accepted));
