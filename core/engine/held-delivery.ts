@@ -4,6 +4,7 @@ import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
 import { idTime } from "../message-ids.ts";
 import { HEADER, numberHeader, timeHeader, userHeaders } from "../system-headers.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
 import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
@@ -102,6 +103,12 @@ export class HeldDelivery implements Expiring {
   }
 }
 
+/** No `Date` can hold more: https://tc39.es/ecma262/#sec-time-values-and-time-range */
+const LAST_DATE = 8.64e15;
+
+/** Whose attempt it is. */
+type Whereabouts = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
+
 /** What a handler sees of a held delivery, during one attempt; and what the engine keeps of the attempt. */
 export class AttemptDelivery implements Delivery {
   readonly attempt: number;
@@ -111,15 +118,22 @@ export class AttemptDelivery implements Delivery {
   abandoned = false;
   readonly #held: HeldDelivery;
   readonly #receivedAt: number;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  /** By the monotonic clock. */
+  readonly #endsAt: number;
   #headers: Record<string, string> | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
-  constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
+  constructor(held: HeldDelivery, { destination, subscription, clock, timeoutMs }: Whereabouts, receivedAt: number) {
     this.#held = held;
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#endsAt = clock.monotonic() + timeoutMs;
     this.attempt = held.attempt;
     this.destination = destination;
-    this.subscription = subscription;
+    this.subscription = subscription?.address.name;
     this.#receivedAt = receivedAt;
   }
 
@@ -162,6 +176,14 @@ export class AttemptDelivery implements Delivery {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
     this.#controller?.abort(reason);
+  }
+
+  get deadlineAt(): Date {
+    return new Date(Math.min(this.#receivedAt + this.#timeoutMs, LAST_DATE));
+  }
+
+  get remainingMs(): number {
+    return Math.max(this.#endsAt - this.#clock.monotonic(), 0);
   }
 
   get native(): unknown {
