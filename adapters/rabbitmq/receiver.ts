@@ -7,6 +7,7 @@ import type {
   Settlement,
   SettleResult,
 } from "../../core/adapter.ts";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { soon } from "../../core/soon.ts";
@@ -314,11 +315,7 @@ export class QueueReceiver implements Receiver {
 
   #refusal(error: unknown): MessagingError {
     if (isMessagingError(error)) return error;
-    return operationError(
-      error,
-      `consume from queue "${this.#source.queue}"`,
-      'declare it by starting with declare "create", or have it declared',
-    );
+    return operationError(error, `consume from queue "${this.#source.queue}"`, DECLARE_IT);
   }
 }
 
@@ -330,6 +327,6 @@ function versionOf({ model }: Link): ServerVersion {
 function unknownDeadLettering(queue: string): MessagingError {
   return new MessagingError(
     "unsupported",
-    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
+    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare: "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
   );
 }

@@ -45,7 +45,7 @@ export class HeldDelivery implements Expiring {
   /** How many consumers crashed while they ran it, once that was looked for. */
   crashes: number | undefined = undefined;
   /** The attempt under way. */
-  current: AttemptDelivery | undefined = undefined;
+  current: Attempt | undefined = undefined;
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
   readonly #onExpire: (held: HeldDelivery) => void;
@@ -107,30 +107,63 @@ export class HeldDelivery implements Expiring {
 const LAST_DATE = 8.64e15;
 
 /** Whose attempt it is. */
-type Whereabouts = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
+type Whose = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
 
-/** What a handler sees of a held delivery, during one attempt; and what the engine keeps of the attempt. */
-export class AttemptDelivery implements Delivery {
+/** What the engine keeps of an attempt. Handlers are given its delivery, and get at nothing of the rest. */
+export class Attempt {
+  readonly delivery: Delivery;
+  /** The engine has left the handler behind: what it still does or says changes nothing. */
+  abandoned = false;
+  #controller: AbortController | undefined = undefined;
+  #abortReason: MessagingError | undefined = undefined;
+
+  constructor(held: HeldDelivery, whose: Whose, receivedAt: number) {
+    this.delivery = new AttemptDelivery(held, whose, receivedAt, this);
+  }
+
+  /** Made when it is first asked for: most handlers never do. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    return this.#controller.signal;
+  }
+
+  get aborted(): boolean {
+    return this.#abortReason !== undefined;
+  }
+
+  abort(reason: MessagingError): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+/** What a handler sees of a held delivery, during one attempt. */
+class AttemptDelivery implements Delivery {
   readonly attempt: number;
   readonly destination: string;
   readonly subscription: string | undefined;
-  /** The engine has left the handler behind: what it still does or says changes nothing. */
-  abandoned = false;
   readonly #held: HeldDelivery;
   readonly #receivedAt: number;
+  readonly #attempt: Attempt;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   /** By the monotonic clock. */
   readonly #endsAt: number;
   #headers: Record<string, string> | undefined = undefined;
-  #controller: AbortController | undefined = undefined;
-  #abortReason: MessagingError | undefined = undefined;
 
-  constructor(held: HeldDelivery, { destination, subscription, clock, timeoutMs }: Whereabouts, receivedAt: number) {
+  constructor(
+    held: HeldDelivery,
+    { destination, subscription, clock, timeoutMs }: Whose,
+    receivedAt: number,
+    attempt: Attempt,
+  ) {
     this.#held = held;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#endsAt = clock.monotonic() + timeoutMs;
+    this.#attempt = attempt;
     this.attempt = held.attempt;
     this.destination = destination;
     this.subscription = subscription?.address.name;
@@ -161,21 +194,8 @@ export class AttemptDelivery implements Delivery {
     return Number.isNaN(published.getTime()) ? new Date(this.#receivedAt) : published;
   }
 
-  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
-    return this.#controller.signal;
-  }
-
-  get aborted(): boolean {
-    return this.#abortReason !== undefined;
-  }
-
-  abort(reason: MessagingError): void {
-    if (this.#abortReason !== undefined) return;
-    this.#abortReason = reason;
-    this.#controller?.abort(reason);
+    return this.#attempt.signal;
   }
 
   get deadlineAt(): Date {

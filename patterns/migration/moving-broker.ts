@@ -1,10 +1,11 @@
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
 import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
 import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
-import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
+import { sendEach } from "../../core/engine/gather-receipts.ts";
 import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
 import { startWait } from "../../core/engine/start-patience.ts";
 import { observe } from "../../core/foreign.ts";
+import { clockOf, randomOf } from "../../core/given.ts";
 import {
   addressName,
   type Broker,
@@ -26,8 +27,6 @@ import {
   type StartPosition,
   type StopOptions,
   type SubscribeOptions,
-  systemClock,
-  systemRandom,
   type Topic,
   workAddress,
 } from "../../core/index.ts";
@@ -86,10 +85,11 @@ export class MovingBroker<Native> implements Migration<Native> {
   constructor(parts: MovingParts) {
     this.#parts = parts;
     const { plan, broker, leaseMs, pollMs, instance, tell } = parts;
-    const clock = broker.clock ?? systemClock();
+    const clock = clockOf("migration { broker.clock }", broker.clock);
+    const random = randomOf("migration { broker.random }", broker.random);
     const timeoutMs = Math.ceil(leaseMs / 6);
     const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
-    const makeId = messageIds(clock, broker.random ?? systemRandom());
+    const makeId = messageIds(clock, random);
     this.#seals = new Seals(stored);
     this.#recording = new Recording(
       parts.journaled ? { ...stored, late: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
@@ -138,7 +138,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     this[INTERNALS] = movingInternals({
       plan,
       clock,
-      random: broker.random ?? systemRandom(),
+      random,
       makeId,
       emit: this.#onEvent,
       route: (routed) => this.#router.route(routed),
@@ -192,14 +192,14 @@ export class MovingBroker<Native> implements Migration<Native> {
     to: Queue<Input, Output>,
     entries: readonly Entry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.send(to, body, options)));
+    return sendEach("sendMany", entries, ({ body, options }) => this.send(to, body, options));
   }
 
   publishMany<Input, Output>(
     to: Topic<Input, Output>,
     entries: readonly Entry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.publish(to, body, options)));
+    return sendEach("publishMany", entries, ({ body, options }) => this.publish(to, body, options));
   }
 
   consume<Input, Output>(
