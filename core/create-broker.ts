@@ -18,6 +18,7 @@ import { retryPolicy } from "./engine/retry-policy.ts";
 import { Sending } from "./engine/sending.ts";
 import { Solitude } from "./engine/solitude.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
+import { StartPatience, startWait } from "./engine/start-patience.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { ignoreRejection, observe } from "./foreign.ts";
@@ -29,6 +30,7 @@ import type {
   ConsumeOptions,
   PublishOptions,
   SendOptions,
+  StartOptions,
   StopOptions,
   SubscribeOptions,
 } from "./options.ts";
@@ -75,6 +77,8 @@ class AdapterBroker<Native> implements Broker<Native> {
   #connected = false;
   #blocked: string | undefined;
   #turn: Turn | undefined;
+  /** Of a start that is under way. */
+  #patience: StartPatience | undefined;
 
   constructor(adapter: Adapter<Native>, options: BrokerOptions) {
     this.#adapter = adapter;
@@ -228,15 +232,18 @@ class AdapterBroker<Native> implements Broker<Native> {
     if (problems.length > 0) throw startFailed(problems);
   }
 
-  start(): Promise<void> {
-    return this.#inTurn("start", () => this.#start());
+  start(options: StartOptions = {}): Promise<void> {
+    const waitMs = startWait(options);
+    return this.#inTurn("start", () => this.#start(waitMs));
   }
 
   stop(options: StopOptions = {}): Promise<void> {
     checkOptions("stop", options, ["timeoutMs"]);
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
-    return this.#inTurn("stop", () => this.#stop(timeoutMs));
+    const stopped = this.#inTurn("stop", () => this.#stop(timeoutMs));
+    this.#patience?.wake();
+    return stopped;
   }
 
   /** One after another; a call while the last one asked for is of its kind shares it. */
@@ -253,9 +260,28 @@ class AdapterBroker<Native> implements Broker<Native> {
     return turn.done;
   }
 
-  async #start(): Promise<void> {
+  async #start(waitMs: number): Promise<void> {
     if (this.#state === "started") return;
     this.#state = "starting";
+    const patience = new StartPatience(waitMs, {
+      name: this.#adapter.name,
+      clock: this.#clock,
+      random: this.#random,
+      isOver: () => this.#turn?.kind === "stop",
+      tell: (error) => this.#emit({ type: "notice", error }),
+    });
+    this.#patience = patience;
+    try {
+      await patience.run(() => this.#tryToStart());
+    } catch (error) {
+      this.#state = "stopped";
+      throw error;
+    } finally {
+      this.#patience = undefined;
+    }
+  }
+
+  async #tryToStart(): Promise<void> {
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
       if (problems.length > 0) throw startFailed(problems);
@@ -272,7 +298,6 @@ class AdapterBroker<Native> implements Broker<Native> {
       for (const consumer of this.#consumers) if (!consumers.includes(consumer)) this.#startLate(consumer);
     } catch (error) {
       await this.#closeAll("it could not be started");
-      this.#state = "stopped";
       throw isMessagingError(error, "start-failed") ? error : startFailed([asProblem(error)]);
     }
   }

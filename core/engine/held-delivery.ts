@@ -4,6 +4,7 @@ import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
 import { idTime } from "../message-ids.ts";
 import { HEADER, numberHeader, timeHeader, userHeaders } from "../system-headers.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
 import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
@@ -102,6 +103,12 @@ export class HeldDelivery implements Expiring {
   }
 }
 
+/** No `Date` can hold more: https://tc39.es/ecma262/#sec-time-values-and-time-range */
+const LAST_DATE = 8.64e15;
+
+/** Whose attempt it is. */
+type Whose = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
+
 /** What the engine keeps of an attempt. Handlers are given its delivery, and get at nothing of the rest. */
 export class Attempt {
   readonly delivery: Delivery;
@@ -110,8 +117,8 @@ export class Attempt {
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
-  constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
-    this.delivery = new AttemptDelivery(held, destination, subscription, receivedAt, this);
+  constructor(held: HeldDelivery, whose: Whose, receivedAt: number) {
+    this.delivery = new AttemptDelivery(held, whose, receivedAt, this);
   }
 
   /** Made when it is first asked for: most handlers never do. */
@@ -140,20 +147,26 @@ class AttemptDelivery implements Delivery {
   readonly #held: HeldDelivery;
   readonly #receivedAt: number;
   readonly #attempt: Attempt;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  /** By the monotonic clock. */
+  readonly #endsAt: number;
   #headers: Record<string, string> | undefined = undefined;
 
   constructor(
     held: HeldDelivery,
-    destination: string,
-    subscription: string | undefined,
+    { destination, subscription, clock, timeoutMs }: Whose,
     receivedAt: number,
     attempt: Attempt,
   ) {
     this.#held = held;
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#endsAt = clock.monotonic() + timeoutMs;
     this.#attempt = attempt;
     this.attempt = held.attempt;
     this.destination = destination;
-    this.subscription = subscription;
+    this.subscription = subscription?.address.name;
     this.#receivedAt = receivedAt;
   }
 
@@ -183,6 +196,14 @@ class AttemptDelivery implements Delivery {
 
   get signal(): AbortSignal {
     return this.#attempt.signal;
+  }
+
+  get deadlineAt(): Date {
+    return new Date(Math.min(this.#receivedAt + this.#timeoutMs, LAST_DATE));
+  }
+
+  get remainingMs(): number {
+    return Math.max(this.#endsAt - this.#clock.monotonic(), 0);
   }
 
   get native(): unknown {
