@@ -41,7 +41,7 @@ export class Handlers {
     const now = clock.now();
     held.state = "running";
     this.#running++;
-    const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
+    const delivery = new AttemptDelivery(held, destination, subscription?.address.name);
     held.current = delivery;
     const verdict = obstacle(held, now);
     if (verdict !== undefined) {

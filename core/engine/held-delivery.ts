@@ -2,8 +2,7 @@ import type { IncomingMessage } from "../adapter.ts";
 import type { Clock, Timer } from "../clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
-import { idTime } from "../message-ids.ts";
-import { HEADER, numberHeader, timeHeader, userHeaders } from "../system-headers.ts";
+import { HEADER, numberHeader, publishedAt, userHeaders } from "../system-headers.ts";
 import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
@@ -47,11 +46,14 @@ export class HeldDelivery implements Expiring {
   current: AttemptDelivery | undefined = undefined;
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
+  readonly #receivedAt: number;
   readonly #onExpire: (held: HeldDelivery) => void;
 
-  constructor(incoming: IncomingMessage, sequence: number, onExpire: (held: HeldDelivery) => void) {
+  /** `receivedAt` is in milliseconds since 1970. */
+  constructor(incoming: IncomingMessage, sequence: number, receivedAt: number, onExpire: (held: HeldDelivery) => void) {
     this.incoming = incoming;
     this.sequence = sequence;
+    this.#receivedAt = receivedAt;
     this.attempt = 1 + this.recorded;
     this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
     this.#onExpire = onExpire;
@@ -60,6 +62,15 @@ export class HeldDelivery implements Expiring {
   /** Attempts made on earlier copies. */
   get recorded(): number {
     return numberHeader(this.incoming.headers, HEADER.attempts, 0);
+  }
+
+  /**
+   * When it was first published, in milliseconds since 1970: as its headers or its id say, else as its sender or its broker
+   * do, but not in the future; else when it came here.
+   */
+  get firstPublishedAt(): number {
+    const { headers, id, sentAt } = this.incoming;
+    return publishedAt(headers, id) ?? Math.min(sentAt ?? this.#receivedAt, this.#receivedAt);
   }
 
   get bytes(): number {
@@ -110,17 +121,15 @@ export class AttemptDelivery implements Delivery {
   /** The engine has left the handler behind: what it still does or says changes nothing. */
   abandoned = false;
   readonly #held: HeldDelivery;
-  readonly #receivedAt: number;
   #headers: Record<string, string> | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
-  constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
+  constructor(held: HeldDelivery, destination: string, subscription: string | undefined) {
     this.#held = held;
     this.attempt = held.attempt;
     this.destination = destination;
     this.subscription = subscription;
-    this.#receivedAt = receivedAt;
   }
 
   get id(): string {
@@ -141,10 +150,7 @@ export class AttemptDelivery implements Delivery {
   }
 
   get firstPublishedAt(): Date {
-    const { headers, id } = this.#held.incoming;
-    const published = new Date(timeHeader(headers, HEADER.publishedAt) ?? idTime(id) ?? this.#receivedAt);
-    // Any sender may have written it, and dates end.
-    return Number.isNaN(published.getTime()) ? new Date(this.#receivedAt) : published;
+    return new Date(this.#held.firstPublishedAt);
   }
 
   /** Made when it is first asked for: most handlers never do. */

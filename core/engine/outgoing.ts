@@ -39,6 +39,11 @@ export interface Outgoing {
 
 type Options = SendOptions & PublishOptions;
 
+/** One that is sent for the first time. */
+export interface NewMessage extends OutgoingMessage {
+  readonly contentType: string;
+}
+
 /**
  * Makes the message that goes on the wire, or throws (`invalid`, `too-large`, `unsupported`) before anything is sent. A
  * promise only where the schema itself is asynchronous, so that messages keep the order of their calls otherwise.
@@ -47,11 +52,11 @@ export function outgoing(
   context: Outgoing,
   body: unknown,
   options: Options | undefined,
-): OutgoingMessage | Promise<OutgoingMessage> {
+): NewMessage | Promise<NewMessage> {
   if (options !== undefined) checkSendOptions(context, options);
   const { schema } = context.destination;
   if (schema === undefined) return build(context, body, options);
-  const accepted = ({ issues }: StandardSchemaV1.Result<unknown>): OutgoingMessage => {
+  const accepted = ({ issues }: StandardSchemaV1.Result<unknown>): NewMessage => {
     if (issues === undefined) return build(context, body, options);
     throw new MessagingError(
       "invalid",
@@ -62,7 +67,7 @@ export function outgoing(
   return result instanceof Promise ? result.then(accepted) : accepted(result);
 }
 
-function build(context: Outgoing, body: unknown, options: Options | undefined): OutgoingMessage {
+function build(context: Outgoing, body: unknown, options: Options | undefined): NewMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
   const bytes = encodeBody(codec, body, where);
