@@ -25,6 +25,7 @@ const NUMBER_BYTES = 9;
 export class AmqpProperties implements ForeignProperties {
   readonly bytes: number;
   readonly #properties: MessageProperties;
+  /** Who sent it, as a header says; unlike the property, which the server vouches for. */
   readonly #user: string | undefined;
   readonly #typed: ReadonlyMap<string, TypedHeader>;
   /** The encoding is about this very body. */
@@ -57,19 +58,20 @@ export class AmqpProperties implements ForeignProperties {
     const given = [replyTo, correlationId, type, appId, timestamp, contentEncoding, userId ?? user];
     const isLow = typeof priority === "number" && priority <= NORMAL_PRIORITY;
     if (typed === undefined && !isLow && given.every((one) => one === undefined)) return undefined;
-    return new AmqpProperties(properties, userId ?? user, typed ?? new Map(), body);
+    return new AmqpProperties(properties, user, typed ?? new Map(), body);
   }
 
   /** Writes into the options of a copy what it can of all this. `login` is the user who sends. */
   writeInto(options: Options.Publish, body: Uint8Array, login: string): void {
-    const { timestamp, contentEncoding } = this.#properties;
+    const { timestamp, contentEncoding, userId } = this.#properties;
     for (const name of TEXTS) {
       const text: unknown = this.#properties[name];
       if (isProperty(text) && text !== DIRECT_REPLY) options[name] = text;
     }
     if (isUnsigned64(timestamp)) options.timestamp = timestamp;
     if (body === this.#body && isProperty(contentEncoding)) options.contentEncoding = contentEncoding;
-    if (this.#user === login) options.userId = login;
+    // Never by the header's word: whoever may send would have it signed with this name.
+    if (userId === login) options.userId = login;
   }
 
   /** Writes the values of headers as they were, where the copy has the text that stands for them. */
@@ -79,7 +81,9 @@ export class AmqpProperties implements ForeignProperties {
       const encodable = encodableOf(value, DEEPEST);
       if (encodable !== undefined) wire[wireName] = encodable;
     }
-    if (this.#user !== undefined && this.#user !== login) wire[USER_HEADER] = this.#user;
+    const { userId } = this.#properties;
+    const user: unknown = userId === login ? undefined : (userId ?? this.#user);
+    if (typeof user === "string") wire[USER_HEADER] = user;
   }
 
   /** The priority of the message, where anybroker's own could not say it. */
