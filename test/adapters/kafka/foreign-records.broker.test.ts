@@ -48,6 +48,10 @@ describeKafka("records of other senders on Kafka", (broker) => {
       ["message.timestamp.after.max.ms", "9223372036854775807"],
     ].map(([name = "", value = ""]) => ({ name, value }));
     await admin.createTopics({ topics: [{ topic: odd.name, numPartitions: 1, configEntries: entries }] });
+    // Brokers learn of a topic one after another.
+    await until("its leader", WAIT_MS, async () => {
+      expect(await admin.fetchTopicOffsets(odd.name)).toHaveLength(1);
+    });
     await admin.disconnect();
     const nanoseconds = `${Date.now()}000000`;
     await produce(odd.name, { value: '{"n":1}', timestamp: nanoseconds }, { value: '{"n":2}' });
