@@ -5,7 +5,14 @@ import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
-import { type Check, policyChecks, type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
+import {
+  type Check,
+  placeText,
+  policyChecks,
+  type ServerDetails,
+  serverDetails,
+  standingCount,
+} from "./broker-details.ts";
 import { columns } from "./columns.ts";
 import { type Frame, withBroker } from "./frame.ts";
 import { paintSupport } from "./plan-text.ts";
@@ -15,8 +22,10 @@ import type { Ended } from "./verb.ts";
 
 /** Connects, looks, counts, and tells what was found. */
 export async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
-  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
-    const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+    const checks: Check[] = [
+      { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
+    ];
     const { version, servers } = await details(adapter, checks);
     checks.push(...(await policyChecks(adapter, wanted)));
     const compared = await compare(adapter, wanted);

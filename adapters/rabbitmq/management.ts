@@ -3,39 +3,92 @@ import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import type { Settings } from "./options.ts";
+import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
 
-/** The most bytes of an answer: policies are few and short. */
-const MOST_BYTES = 16 * 1024 * 1024;
+/** The most bytes of an answer: room for tens of thousands of queues. */
+const MOST_BYTES = 64 * 1024 * 1024;
 
 /** The policies of the virtual host. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
 export async function readPolicies(managementUrl: string, settings: ManagementSettings): Promise<PolicyLists> {
-  const read = async (kind: string): Promise<readonly Policy[]> => {
-    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}`, settings);
-    return Array.isArray(found) ? found.filter(isPolicy) : [];
+  const [policies = [], operatorPolicies = []] = await readLists(managementUrl, settings, "policies", [
+    ["policies"],
+    ["operator-policies"],
+  ]);
+  return { policies: policies.filter(isPolicy), operatorPolicies: operatorPolicies.filter(isPolicy) };
+}
+
+/** A queue or an exchange as it stands. */
+export interface Standing {
+  readonly name: string;
+  /** Of an exchange, or of a queue from 3.8 on. */
+  readonly type: string;
+  readonly durable: boolean;
+  readonly auto_delete: boolean;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
+
+/** A binding as it stands. */
+export interface StandingBinding {
+  readonly source: string;
+  readonly destination: string;
+  readonly destination_type: string;
+  readonly routing_key: string;
+}
+
+/** Everything that stands in a virtual host. */
+export interface StandingTopology {
+  readonly queues: readonly Standing[];
+  readonly exchanges: readonly Standing[];
+  readonly bindings: readonly StandingBinding[];
+}
+
+/** What stands in the virtual host, with its properties. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
+export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<StandingTopology> {
+  const [queues = [], exchanges = [], bindings = []] = await readLists(managementUrl, settings, "queues and bindings", [
+    // Statistics are read from a cache, and are most of the answer.
+    ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
+    ["exchanges", "?columns=name,type,durable,auto_delete,arguments"],
+    ["bindings", "?columns=source,destination,destination_type,routing_key"],
+  ]);
+  return {
+    queues: queues.filter(isStanding),
+    exchanges: exchanges.filter(isStanding),
+    bindings: bindings.filter(isBinding),
+  };
+}
+
+async function readLists(
+  managementUrl: string,
+  settings: ManagementSettings,
+  what: string,
+  lists: readonly (readonly [kind: string, query?: string])[],
+): Promise<readonly (readonly unknown[])[]> {
+  const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly unknown[]> => {
+    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
+    return Array.isArray(found) ? found : [];
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
   try {
-    const [policies, operatorPolicies] = await within(
+    return await within(
       settings.requestTimeoutMs,
-      `show its policies at ${managementUrl}`,
-      Promise.all([read("policies"), read("operator-policies")]),
+      `show its ${what} at ${managementUrl}`,
+      Promise.all(lists.map(read)),
     );
-    return { policies, operatorPolicies };
   } catch (error) {
     if (isMessagingError(error)) throw error;
     const status = error instanceof Refusal ? error.status : undefined;
     if (status === 401 || status === 403) {
       const next = "the user has to have a tag such as management, and permissions in the virtual host";
-      throw new MessagingError("unauthorized", `${place} refuses to show policies (${status}); ${next}`);
+      throw new MessagingError("unauthorized", `${place} refuses to show ${what} (${status}); ${next}`);
     }
     if (status !== undefined) {
       throw new MessagingError("not-found", `${place} answers ${status}; see that managementUrl leads to it`);
     }
     const next = "see that managementUrl leads to it, and that its plugin is enabled";
-    throw new MessagingError("unreachable", `${place} cannot be asked for policies; ${next}`, { cause: error });
+    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, { cause: error });
   }
 }
 
@@ -44,6 +97,16 @@ function isPolicy(value: unknown): value is Policy {
   return (
     typeof name === "string" && typeof pattern === "string" && typeof definition === "object" && definition !== null
   );
+}
+
+function isStanding(value: unknown): value is Standing {
+  const { name, arguments: given } = (value ?? {}) as Partial<Record<keyof Standing, unknown>>;
+  return typeof name === "string" && typeof given === "object" && given !== null;
+}
+
+function isBinding(value: unknown): value is StandingBinding {
+  const { source, destination } = (value ?? {}) as Partial<Record<keyof StandingBinding, unknown>>;
+  return typeof source === "string" && typeof destination === "string";
 }
 
 class Refusal extends Error {
@@ -56,7 +119,9 @@ class Refusal extends Error {
 }
 
 /** By Node's own client, which takes the certificates of the connection. */
-function ask(url: string, { username, password, tls, requestTimeoutMs }: ManagementSettings): Promise<unknown> {
+async function ask(url: string, settings: ManagementSettings): Promise<unknown> {
+  const { username, tls, requestTimeoutMs } = settings;
+  const { value: password } = await currentPassword(settings, requestTimeoutMs);
   return new Promise((resolve, reject) => {
     const isEncrypted = url.startsWith("https:");
     const options = {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Message, MessageAttributeValue, MessageSystemAttributeValue } from "@aws-sdk/client-sqs";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { Headers } from "../../core/delivery.ts";
+import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import {
   attributeValue,
@@ -207,11 +208,17 @@ export function receivesOf({ Attributes }: Message): number {
   return Number.isSafeInteger(receives) ? receives : 1;
 }
 
+/** The id that SQS gave a message; where something else answered and gave none, one that is made of the content. */
+function idOf({ MessageId = "", Body = "" }: Message): string {
+  return MessageId === "" ? `${DERIVED_ID}${digest(Body).slice(0, 40)}` : MessageId;
+}
+
 type Content = Omit<IncomingMessage<Message>, "token" | "redeliveries" | "native">;
 
-function plainContentOf({ Body = "", MessageId = "", Attributes }: Message): Content {
+function plainContentOf(message: Message): Content {
+  const { Body = "", Attributes } = message;
   return {
-    id: MessageId,
+    id: idOf(message),
     key: Attributes?.MessageGroupId,
     routingKey: undefined,
     headers: Object.create(null),
@@ -248,7 +255,7 @@ function contentOf(message: Message): Content {
   const foreign = SqsAttributes.of(typed, isForeign ? foreignEnvelope(text, body, envelope) : undefined, Attributes);
   const type = packed === undefined ? "" : (packed.type ?? JSON_TYPE);
   return {
-    id: packed?.id ?? envelope?.id ?? message.MessageId ?? "",
+    id: packed?.id || envelope?.id || idOf(message),
     key: packed === undefined ? Attributes?.MessageGroupId : packed.key,
     routingKey: attributes.get(ROUTING_KEY)?.text,
     headers,

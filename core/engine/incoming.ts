@@ -5,9 +5,9 @@ import type { Headers } from "../delivery.ts";
 import type { Tombstones } from "../destination.ts";
 import { MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable } from "../foreign.ts";
-import { issuePaths, validateBody } from "./body-schema.ts";
+import { refused, validateBody } from "./body-schema.ts";
 import { clean } from "./copies.ts";
-import { codecFailure } from "./outgoing.ts";
+import { codecFailure } from "./outgoing-body.ts";
 
 /** How the bodies of a destination are read. */
 export interface Reading {
@@ -35,7 +35,8 @@ export function readBody(
   if (schema === undefined) return { value };
   const accepted = (result: StandardSchemaV1.Result<unknown>): { readonly value: unknown } => {
     if (result.issues === undefined) return result;
-    throw new MessagingError("invalid", `the schema refuses the body at ${issuePaths(schema, result.issues)}`);
+    const { places, details } = refused(schema, result.issues, value);
+    throw new MessagingError("invalid", `the schema refuses the body at ${places}`, details);
   };
   // What a schema throws may quote the body.
   const failed = (cause: unknown): never => {
