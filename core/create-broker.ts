@@ -201,6 +201,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       subscription,
       ordered,
       codec: destination.options.codec ?? this.#json,
+      tombstones: destination.options.tombstones,
       schema: destination.schema,
       maxDelayMs: delay.support === "unsupported" ? 0 : delay.maxMs,
       retries: publishing.route(source, ordered),

@@ -34,7 +34,7 @@ import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
 import { bindSubscriptions, type Established, establish, findPolicies } from "./topology.ts";
 import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
-import { incoming } from "./wire.ts";
+import { incomingWork } from "./wire.ts";
 
 /**
  * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
@@ -81,7 +81,7 @@ export class Session {
       tend: () => this.#tend(),
       notice: (error) => this.#signals.notice(error),
     });
-    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs, () => this.#watch.delayed());
+    this.#publisher = new Publisher(this.#known, settings, () => this.#watch.delayed());
     const events = {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
@@ -179,7 +179,7 @@ export class Session {
     const read: MessageReader =
       from.kind === "dead-letters"
         ? (message, token, redeliveries) => incomingDeadLetter(from.of, message, token, redeliveries)
-        : incoming;
+        : incomingWork;
     const receiver = new QueueReceiver(
       {
         requestTimeoutMs: this.#settings.requestTimeoutMs,

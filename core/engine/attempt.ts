@@ -1,5 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Codec } from "../codec.ts";
 import type { Handler, HandlerResult } from "../delivery.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
@@ -8,7 +6,7 @@ import { LONGEST_MS } from "../names.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
 import type { Attempt, HeldDelivery } from "./held-delivery.ts";
-import { readBody } from "./incoming.ts";
+import { type Reading, readBody } from "./incoming.ts";
 
 /** What became of an attempt, or why there was none. */
 export type Verdict =
@@ -43,9 +41,7 @@ function timeText(ms: number): string {
 }
 
 /** What the handler is called with and how. */
-export interface AttemptContext {
-  readonly codec: Codec;
-  readonly schema: StandardSchemaV1 | undefined;
+export interface AttemptContext extends Reading {
   readonly handler: Handler<unknown>;
   /** The body could be read and the handler is about to be called; false where it is not wanted any more. */
   begin(held: HeldDelivery, attempt: Attempt): boolean;
@@ -60,9 +56,13 @@ export function runAttempt(
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
 ): void {
+  if (held.incoming.tombstone === true && context.tombstones === "skip") {
+    finish(DONE);
+    return;
+  }
   let body: ReturnType<typeof readBody>;
   try {
-    body = readBody(held.incoming, context.codec, context.schema);
+    body = readBody(held.incoming, context);
   } catch (error) {
     finish({ kind: "dead", reason: "invalid", error });
     return;

@@ -38,6 +38,11 @@ export interface Outgoing {
 
 type Options = SendOptions & PublishOptions;
 
+/** One that is sent for the first time. */
+export interface NewMessage extends OutgoingMessage {
+  readonly contentType: string;
+}
+
 /**
  * Makes the message that goes on the wire, or throws (`invalid`, `too-large`, `unsupported`) before anything is sent. A
  * promise only where the schema itself is asynchronous, so that messages keep the order of their calls otherwise.
@@ -46,7 +51,7 @@ export function outgoing(
   context: Outgoing,
   body: unknown,
   options: Options | undefined,
-): OutgoingMessage | Promise<OutgoingMessage> {
+): NewMessage | Promise<NewMessage> {
   if (options !== undefined) checkSendOptions(context, options);
   const { where, codec, destination } = context;
   return encodeChecked({ where, codec, schema: destination.schema }, body, (bytes) =>
@@ -54,7 +59,7 @@ export function outgoing(
   );
 }
 
-function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): OutgoingMessage {
+function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): NewMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
   if (bytes.length > capabilities.maxMessageBytes) {

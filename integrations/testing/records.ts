@@ -30,7 +30,8 @@ export interface RecordedMessage {
 export interface SentMessage<Body> extends RecordedMessage {
   /** The body as the wire carries it: what the codec reads from its bytes. A fresh one at each call. */
   readonly body: Body;
-  readonly contentType: string;
+  /** Undefined only for what came from another sender, and was sent back without one. */
+  readonly contentType: string | undefined;
   readonly delayMs: number;
   readonly priority: number;
   /** Milliseconds, from its sending, after which it need not be delivered. */

@@ -163,7 +163,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     [HEADER.replays]: String(replays + 1),
     [HEADER.replayRun]: run,
   });
-  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = message;
+  const { id, key, routingKey, body, contentType, priority = 0, foreign } = message;
   return {
     id,
     key,
@@ -175,6 +175,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     priority,
     delayMs: 0,
     ttlMs: undefined,
+    ...(foreign === undefined ? undefined : { foreign }),
   };
 }
 

@@ -1,6 +1,5 @@
-import type { OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { type Outgoing, outgoing } from "../../core/engine/outgoing.ts";
+import { type NewMessage, type Outgoing, outgoing } from "../../core/engine/outgoing.ts";
 import { asInvalid, outgoingTo } from "../../core/engine/outgoing-to.ts";
 import { HEADER, MessagingError, type Queue, type Topic } from "../../core/index.ts";
 import { LONGEST_MS } from "../../core/names.ts";
@@ -70,7 +69,7 @@ export class Messages {
   }
 }
 
-function rowOf(destination: Destination, message: OutgoingMessage, delayMs: number): NewOutboxRow {
+function rowOf(destination: Destination, message: NewMessage, delayMs: number): NewOutboxRow {
   const { kind, name, options } = destination;
   const { id, key, routingKey, headers, body, contentType, priority } = message;
   const expiresAt = headers[HEADER.expiresAt];
