@@ -4,7 +4,7 @@ import type { Codec } from "../codec.ts";
 import { MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable } from "../foreign.ts";
 import { refused, validateBody } from "./body-schema.ts";
-import { codecFailure } from "./outgoing-body.ts";
+import { codecFailure, decodeCopy } from "./outgoing-body.ts";
 
 /**
  * Decodes a body and parses it with the schema. Throws or rejects with `invalid` for a body that either refuses. A
@@ -17,7 +17,7 @@ export function readBody(
 ): { readonly value: unknown } | Promise<{ readonly value: unknown }> {
   let value: unknown;
   try {
-    value = codec.decode(incoming.body);
+    value = decodeCopy(codec, incoming.body);
   } catch (cause) {
     throw new MessagingError("invalid", `the body cannot be decoded as ${codec.contentType}: ${codecFailure(cause)}`, {
       cause,
