@@ -20,8 +20,11 @@ export type Verdict =
 
 const DONE: Verdict = Object.freeze({ kind: "done" });
 
-/** Why a delivery is not given to the handler, if it is not. */
-export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | undefined {
+/**
+ * Why a delivery is not given to the handler, if it is not. In order nothing is sent with a delay, so a due time was written by
+ * another sender: it would wait in its place, and hundreds of them would fill the window.
+ */
+export function obstacle({ incoming }: HeldDelivery, now: number, ordered: boolean): Verdict | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
@@ -29,7 +32,7 @@ export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | und
     const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);
     return { kind: "dead", reason: "expired", error };
   }
-  const dueAt = timeHeader(headers, HEADER.dueAt);
+  const dueAt = ordered ? undefined : timeHeader(headers, HEADER.dueAt);
   if (dueAt !== undefined && now < dueAt) return { kind: "early", delayMs: Math.min(dueAt - now, LONGEST_MS) };
   return undefined;
 }

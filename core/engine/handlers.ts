@@ -43,7 +43,7 @@ export class Handlers {
     this.#running++;
     const attempt = new Attempt(held, this.#context, now);
     held.current = attempt;
-    const verdict = obstacle(held, now);
+    const verdict = obstacle(held, now, this.#context.ordered);
     if (verdict !== undefined) {
       this.#finish(held, attempt, verdict);
       return;

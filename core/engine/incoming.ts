@@ -7,7 +7,7 @@ import { MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable } from "../foreign.ts";
 import { refused, validateBody } from "./body-schema.ts";
 import { clean } from "./copies.ts";
-import { codecFailure } from "./outgoing-body.ts";
+import { codecFailure, decodeCopy } from "./outgoing-body.ts";
 
 /** How the bodies of a destination are read. */
 export interface Reading {
@@ -53,7 +53,7 @@ export function readBody(
 
 function decoded(incoming: IncomingMessage, codec: Codec): unknown {
   try {
-    return codec.decode(incoming.body);
+    return decodeCopy(codec, incoming.body);
   } catch (cause) {
     throw new MessagingError(
       "invalid",

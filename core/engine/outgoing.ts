@@ -5,7 +5,7 @@ import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { MessagingError } from "../errors.ts";
-import { ignoreRejection } from "../foreign.ts";
+import { unawaited } from "../foreign.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
@@ -68,11 +68,11 @@ function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Opt
       `${where}: the body has ${bytes.length} bytes and ${context.adapterName} takes ${capabilities.maxMessageBytes}. Nothing was sent; put the content elsewhere and send a reference to it`,
     );
   }
-  const key = options?.key ?? settled(destination.options.key?.(body));
+  const key = options?.key ?? unawaited(destination.options.key?.(body));
   if (key !== undefined) checkKey(where, key);
   let routingKey: string | undefined;
   if (destination.kind === "topic") {
-    routingKey = options?.routingKey ?? settled(destination.options.routingKey?.(body));
+    routingKey = options?.routingKey ?? unawaited(destination.options.routingKey?.(body));
     if (routingKey !== undefined) checkRoutingKey(where, routingKey);
   }
   const delayMs = options?.delayMs ?? 0;
@@ -100,12 +100,6 @@ function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Opt
     // The time to live begins when the delay is over.
     ttlMs: ttlMs === undefined ? undefined : delayMs + ttlMs,
   };
-}
-
-/** A promise is refused as no text by what follows; what it rejects with must not end the process. */
-function settled<Value>(value: Value): Value {
-  ignoreRejection(value);
-  return value;
 }
 
 function checkKey(where: string, key: unknown): void {

@@ -1,3 +1,4 @@
+import { decodeCopy } from "../../core/engine/outgoing-body.ts";
 import {
   type Address,
   addressName,
@@ -114,7 +115,7 @@ export class Records {
     const codec = this.#codecOf(destination);
     return (this.#sent.get(nameOf(destination)) ?? []).map(({ message, at }) => ({
       ...common(message, at),
-      body: codec.decode(message.body) as Body,
+      body: decodeCopy(codec, message.body) as Body,
       contentType: message.contentType,
       delayMs: message.delayMs,
       priority: message.priority,
@@ -158,7 +159,7 @@ function common({ id, key, routingKey, headers }: OutgoingMessage, at: Date): Re
 
 function decoded(codec: Codec, bytes: Uint8Array): unknown {
   try {
-    return codec.decode(bytes);
+    return decodeCopy(codec, bytes);
   } catch {
     return undefined;
   }

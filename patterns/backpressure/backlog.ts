@@ -1,4 +1,12 @@
-import { addressName, type Depth, isMessagingError, type Middleware, workAddress } from "../../core/index.ts";
+import { unawaited } from "../../core/foreign.ts";
+import {
+  addressName,
+  type Depth,
+  isMessagingError,
+  MessagingError,
+  type Middleware,
+  workAddress,
+} from "../../core/index.ts";
 import { BacklogHistory } from "./backlog-history.ts";
 import { type BacklogOptions, type BacklogSettings, type BacklogSource, backlogSettings } from "./backlog-options.ts";
 import type { BacklogReading } from "./backlog-reading.ts";
@@ -145,12 +153,19 @@ class BacklogMeter implements Backlog {
     return own.reduce((sum, { concurrency }) => sum + concurrency, 0);
   }
 
+  /** How many processes consume, as the option says. */
+  #processes(): number {
+    const told: unknown = unawaited(this.#settings.consumers());
+    if (typeof told === "number" && Number.isFinite(told)) return Math.max(told, 1);
+    throw new MessagingError("invalid", "backlog { consumers } has to return a number, at once");
+  }
+
   #rates(): Pick<BacklogReading, "drainPerSecond" | "arrivalPerSecond" | "handlingMs"> {
     const rates = this.#history.rates();
     if (rates === undefined) {
       return { drainPerSecond: undefined, arrivalPerSecond: undefined, handlingMs: undefined };
     }
-    const drainPerSecond = rates.drainPerSecond * Math.max(this.#settings.consumers(), 1);
+    const drainPerSecond = rates.drainPerSecond * this.#processes();
     const { depthPerSecond, handlingMs } = rates;
     // Numbers taken one after the other, some of them approximate, may come out a little below nothing.
     const arrivalPerSecond = depthPerSecond === undefined ? undefined : Math.max(drainPerSecond + depthPerSecond, 0);
