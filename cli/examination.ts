@@ -5,7 +5,14 @@ import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
-import { type Check, policyChecks, type ServerDetails, serverDetails, standingCount } from "./broker-details.ts";
+import {
+  type Check,
+  delayChecks,
+  policyChecks,
+  type ServerDetails,
+  serverDetails,
+  standingCount,
+} from "./broker-details.ts";
 import { columns } from "./columns.ts";
 import { type Frame, withBroker } from "./frame.ts";
 import { paintSupport } from "./plan-text.ts";
@@ -18,7 +25,7 @@ export async function examine(frame: Frame, wanted: readonly Destination[]): Pro
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
     const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
     const { version, servers } = await details(adapter, checks);
-    checks.push(...(await policyChecks(adapter, wanted)));
+    checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
     const compared = await compare(adapter, wanted);
     const destinations = [];
     for (const [index, one] of wanted.entries()) {

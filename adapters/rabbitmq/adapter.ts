@@ -84,6 +84,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     return this.#session.use((session) => session.policies(topology));
   }
 
+  /**
+   * How many delayed messages the server has taken off one wait queue and not put on the next. Undefined without
+   * `managementUrl`. Rejects if the management API does not answer.
+   */
+  delaysUnderWay(): Promise<number | undefined> {
+    return this.#session.use((session) => session.delaysUnderWay());
+  }
+
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     this.#session.send(to, batch, report);
   }
