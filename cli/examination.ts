@@ -8,6 +8,7 @@ import { aboutBroker, aboutDestination } from "./about-broker.ts";
 import {
   type Check,
   delayChecks,
+  placeText,
   policyChecks,
   type ServerDetails,
   serverDetails,
@@ -23,7 +24,9 @@ import type { Ended } from "./verb.ts";
 /** Connects, looks, counts, and tells what was found. */
 export async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
-    const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
+    const checks: Check[] = [
+      { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
+    ];
     const { version, servers } = await details(adapter, checks);
     checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
     const compared = await compare(adapter, wanted);

@@ -44,10 +44,15 @@ export const dlqGroups = verb({
         ageText(lastFailedAt, now),
         example.id,
       ]);
+      const whole = (name: string) => ({ name, when: "whole" }) as const;
       const shown =
         groups.length === 0
           ? `no dead letters of ${target.name}`
-          : columns(paint, ["COUNT", "GROUP", "REASON", "ERROR", "LAST", "EXAMPLE"], rows);
+          : columns(
+              paint,
+              ["COUNT", whole("GROUP"), "REASON", { name: "ERROR", when: "cut" }, "LAST", whole("EXAMPLE")],
+              rows,
+            );
       return {
         json: { broker: label, destination: target.name, groups, others, held, complete },
         text: others === 0 ? shown : `${shown}\nand ${others} in further groups`,

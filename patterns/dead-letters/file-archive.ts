@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { openToAppend } from "../../core/private-files.ts";
 import type { Archive, ArchivedEntry } from "./archive.ts";
 import { stringifyEntry } from "./entry.ts";
@@ -62,9 +63,8 @@ class JsonLines implements FileArchive {
       await file.handle.sync();
       for (const { id } of fresh) file.ids.add(id);
     } catch (cause) {
-      throw new MessagingError("rejected", `the archive ${this.#path} cannot be written; nothing of it was removed`, {
-        cause,
-      });
+      const text = `the archive ${this.#path} cannot be written (${reasonOf(cause)}); nothing of it was removed`;
+      throw new MessagingError("rejected", text, { cause });
     }
   }
 
@@ -98,6 +98,12 @@ async function openFile(path: string): Promise<OpenFile> {
     await handle.close();
     throw error;
   }
+}
+
+function reasonOf(cause: unknown): string {
+  const { code } = (cause ?? {}) as { readonly code?: unknown };
+  if (code === "ENOENT") return "ENOENT: make its folder first";
+  return typeof code === "string" ? code : thrownText(cause);
 }
 
 /** So that a file that was just made is found again after a power cut. */
