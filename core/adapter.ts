@@ -108,6 +108,12 @@ export interface Adapter<Native = unknown> {
    */
   remove?(topology: Topology): Promise<void>;
 
+  /**
+   * What tells that two adapters, opened, lead to one server: they have one in common, compared by `===`. What has none in
+   * common may be one server all the same, under another name.
+   */
+  identities?(of: Address): Promise<readonly unknown[]>;
+
   /** Closes every receiver and connection. Unsettled deliveries go back to the broker. A second call does nothing. */
   close(): Promise<void>;
 }

@@ -21,6 +21,7 @@ import type { LearnedLimit } from "./hold-limit.ts";
 import { Hosts, placesText } from "./hosts.ts";
 import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
+import { readUnderWay } from "./management.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
@@ -143,6 +144,12 @@ export class Session {
   /** What policies do to a topology; undefined where nobody told how to ask for them. */
   policies(topology: Topology): Promise<PolicyFindings | undefined> {
     return findPolicies(this.#linkOrThrow(), topology, this.#settings);
+  }
+
+  /** How many delayed messages are between two wait queues; undefined where nobody told how to ask. */
+  async delaysUnderWay(): Promise<number | undefined> {
+    const { managementUrl } = this.#settings;
+    return managementUrl === undefined ? undefined : readUnderWay(managementUrl, this.#settings);
   }
 
   async #lookForPolicies(topology: Topology): Promise<PolicyFindings> {

@@ -5,6 +5,7 @@ import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import { pause } from "../../core/waiting.ts";
 import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
 import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
+import { refuseItself } from "./bridge-itself.ts";
 import { BridgeRun } from "./bridge-run.ts";
 import { BridgeTally } from "./bridge-tally.ts";
 import { BridgeWindow } from "./bridge-window.ts";
@@ -107,12 +108,17 @@ class MessageBridge implements Bridge {
     return this.#running;
   }
 
-  async #move(signal: AbortSignal | undefined): Promise<BridgeResult> {
-    const { clock } = this.#from;
-    const begun = clock.monotonic();
+  async check(): Promise<void> {
     const what = `moving ${addressName(this.#ends.source)}`;
     this.#from.requireStarted(what);
     this.#to.requireStarted(what);
+    await refuseItself(this.#from, this.#to, this.#ends);
+  }
+
+  async #move(signal: AbortSignal | undefined): Promise<BridgeResult> {
+    const { clock } = this.#from;
+    const begun = clock.monotonic();
+    await this.check();
     this.#stopping = new AbortController();
     const stop = signal === undefined ? this.#stopping.signal : AbortSignal.any([signal, this.#stopping.signal]);
     const emptiness = new Emptiness(this.#from, this.#ends.source, this.#options.emptyForMs ?? DEFAULT_EMPTY_FOR_MS);
