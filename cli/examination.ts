@@ -7,6 +7,7 @@ import { thrownText } from "../core/foreign.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
 import {
   type Check,
+  delayChecks,
   placeText,
   policyChecks,
   type ServerDetails,
@@ -27,7 +28,7 @@ export async function examine(frame: Frame, wanted: readonly Destination[]): Pro
       { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
     ];
     const { version, servers } = await details(adapter, checks);
-    checks.push(...(await policyChecks(adapter, wanted)));
+    checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
     const compared = await compare(adapter, wanted);
     const destinations = [];
     for (const [index, one] of wanted.entries()) {

@@ -122,6 +122,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
     return this.#session.use((session) => session.depth(of));
   }
 
+  identities(): Promise<readonly unknown[]> {
+    return this.#session.use((session) => session.identities());
+  }
+
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
     return this.#session.use((session) => session.rewind(of, to));
   }

@@ -128,10 +128,10 @@ function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number):
 /** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
 export function isValid(
   { message }: Pick<DeadLetter, "message">,
-  { codec, schema }: Pick<Source, "codec" | "schema">,
+  reading: Pick<Source, "codec" | "schema" | "tombstones">,
 ): boolean | Promise<boolean> {
   try {
-    const read = readBody(message, codec, schema);
+    const read = readBody(message, reading);
     if (!(read instanceof Promise)) return true;
     return read.then(
       () => true,

@@ -83,7 +83,7 @@ export class Run {
       }
     } catch (cause) {
       const text = "the run failed; see the cause";
-      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("rejected", text, { cause }));
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
     }
     if (this.#signal?.aborted) this.#tally.stop("cancelled");
     return this.#tally.result();
