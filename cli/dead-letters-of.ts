@@ -1,5 +1,5 @@
 import type { Destination } from "../core/destination.ts";
-import type { DeadLetters, Entry } from "../patterns/dead-letters/index.ts";
+import type { DeadLetters, Entry, Page } from "../patterns/dead-letters/index.ts";
 import { deadLetters } from "../patterns/dead-letters/index.ts";
 import { CommandError } from "./exit-codes.ts";
 import { type Frame, type OpenBroker, withBroker } from "./frame.ts";
@@ -43,7 +43,25 @@ export const DLQ_JSON = {
 export const LOOK_JSON = {
   held: "whether the entries were taken and given back to be looked at, because the broker cannot be read otherwise",
   complete: "whether everything that stands was seen, as far as the broker tells",
+  elsewhere:
+    "how many others hold that could not be seen, such as another run; null where they hold some and the broker does not tell how many",
 } as const;
+
+/** For what others hold a look does not wait long: it says so. */
+export const LOOK_PATIENCE_MS = 2_000;
+
+/** That there are none, as far as could be seen. */
+export function noneText(name: string, filter: string | undefined, { elsewhere }: Pick<Page, "elsewhere">): string {
+  const like = filter === undefined ? "" : " are like that";
+  return `no dead letters of ${name}${like}${elsewhere === 0 ? "" : " among those that could be seen"}`;
+}
+
+/** What could not be seen, for people; nothing if everything was. */
+export function unseenText({ complete, elsewhere }: Pick<Page, "complete" | "elsewhere">): readonly string[] {
+  if (elsewhere === null) return ["others hold some, such as another run; how many this broker does not tell"];
+  if (elsewhere > 0) return [`${elsewhere} held by others, such as another run, and not seen here`];
+  return complete ? [] : ["not everything that stands was seen: look again"];
+}
 
 /** Whose dead letters an address means. Throws a `CommandError` for a topic without a subscription. */
 export function workTarget(frame: Frame, address: string): Target {

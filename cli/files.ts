@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { replaceFile } from "../core/private-files.ts";
@@ -62,11 +62,6 @@ export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, tex
   } catch (cause) {
     throw unwritable(file, cause);
   }
-}
-
-/** Removes a file, if it is there. */
-export async function removeFile(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
-  await rm(resolve(cwd, file), { force: true });
 }
 
 function unwritable(file: string, cause: unknown): CommandError {

@@ -394,4 +394,6 @@ export interface Depth {
   readonly unsettled: number | undefined;
   /** Whether the numbers are exact at the moment of asking. */
   readonly exact: boolean;
+  /** How many consumers there are, of all processes, where what they hold is in none of these numbers. */
+  readonly consumers?: number;
 }

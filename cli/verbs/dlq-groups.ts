@@ -6,6 +6,9 @@ import {
   FILTER,
   filterText,
   LOOK_JSON,
+  LOOK_PATIENCE_MS,
+  noneText,
+  unseenText,
   WHOSE,
   withDeadLetters,
 } from "../dead-letters-of.ts";
@@ -32,8 +35,12 @@ export const dlqGroups = verb({
   run: async ({ destination, filter }, frame) =>
     withDeadLetters(frame, destination, async ({ dead, label, target }) => {
       const text = filterText(filter);
-      const options = { signal: frame.interruption.signal, ...(text === undefined ? {} : { filter: text }) };
-      const { groups, others, held, complete } = await dead.groups(options);
+      const options = {
+        patienceMs: LOOK_PATIENCE_MS,
+        signal: frame.interruption.signal,
+        ...(text === undefined ? {} : { filter: text }),
+      };
+      const { groups, others, ...looked } = await dead.groups(options);
       const { paint } = frame.terminal;
       const now = frame.context.clock.now();
       const rows = groups.map(({ group, count, errorClass, error, example, lastFailedAt }) => [
@@ -46,11 +53,11 @@ export const dlqGroups = verb({
       ]);
       const shown =
         groups.length === 0
-          ? `no dead letters of ${target.name}`
+          ? noneText(target.name, text, looked)
           : columns(paint, ["COUNT", "GROUP", "REASON", "ERROR", "LAST", "EXAMPLE"], rows);
       return {
-        json: { broker: label, destination: target.name, groups, others, held, complete },
-        text: others === 0 ? shown : `${shown}\nand ${others} in further groups`,
+        json: { broker: label, destination: target.name, groups, others, ...looked },
+        text: [shown, ...(others === 0 ? [] : [`and ${others} in further groups`]), ...unseenText(looked)].join("\n"),
       };
     }),
 });

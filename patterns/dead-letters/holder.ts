@@ -65,6 +65,11 @@ export class Holder {
     return held;
   }
 
+  /** How many consumers of the broker's that is. */
+  get consumers(): number {
+    return this.#receivers.length;
+  }
+
   /** Whether deliveries have leases, as on brokers that tell little about what stands. */
   get leased(): boolean {
     return this.#receivers.some(({ leased }) => leased);
