@@ -87,6 +87,13 @@ export interface Adapter<Native = unknown> {
   depth(of: Address): Promise<Depth>;
 
   /**
+   * What of anybroker's stands on the broker: queues and subscriptions with their dead letters, and the topics of the
+   * subscriptions, in no particular order. For people who look. Rejects with `unsupported` where the broker cannot be asked
+   * for it as it is connected, and says what would help.
+   */
+  list?(): Promise<readonly (WorkAddress | TopicAddress)[]>;
+
+  /**
    * Moves a subscription that stands to another position; there where `capabilities.replay` is not `unsupported`. Rejects
    * with `conflict` while anybody consumes from it, and with `not-found` if there is no such subscription.
    */

@@ -7,35 +7,69 @@ import type { Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
 
-/** The most bytes of an answer: policies are few and short. */
-const MOST_BYTES = 16 * 1024 * 1024;
+/** The most bytes of an answer: room for tens of thousands of queues. */
+const MOST_BYTES = 64 * 1024 * 1024;
 
 /** The policies of the virtual host. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
 export async function readPolicies(managementUrl: string, settings: ManagementSettings): Promise<PolicyLists> {
-  const read = async (kind: string): Promise<readonly Policy[]> => {
-    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}`, settings);
-    return Array.isArray(found) ? found.filter(isPolicy) : [];
+  const [policies = [], operatorPolicies = []] = await readLists(managementUrl, settings, "policies", [
+    ["policies"],
+    ["operator-policies"],
+  ]);
+  return { policies: policies.filter(isPolicy), operatorPolicies: operatorPolicies.filter(isPolicy) };
+}
+
+/**
+ * The queues of the virtual host, with how many messages consumers hold of each, as it was some seconds ago. Rejects as
+ * {@link readPolicies}, and with `unsupported` where no management API was given.
+ */
+export async function readQueues(
+  settings: ManagementSettings & Pick<Settings, "managementUrl">,
+): Promise<ReadonlyMap<string, number>> {
+  const { managementUrl } = settings;
+  if (managementUrl === undefined) {
+    const next = "give managementUrl, as in ?managementUrl=https://host:15671, or name the queues";
+    throw new MessagingError("unsupported", `RabbitMQ lists no queues by AMQP; ${next}`);
+  }
+  const columns = "?columns=name,messages_unacknowledged";
+  const [queues = []] = await readLists(managementUrl, settings, "queues", [["queues", columns]]);
+  const held = new Map<string, number>();
+  for (const queue of queues) {
+    const { name, messages_unacknowledged: count } = (queue ?? {}) as Readonly<Record<string, unknown>>;
+    if (typeof name === "string") held.set(name, typeof count === "number" ? count : 0);
+  }
+  return held;
+}
+
+async function readLists(
+  managementUrl: string,
+  settings: ManagementSettings,
+  what: string,
+  lists: readonly (readonly [kind: string, query?: string])[],
+): Promise<readonly (readonly unknown[])[]> {
+  const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly unknown[]> => {
+    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
+    return Array.isArray(found) ? found : [];
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
   try {
-    const [policies, operatorPolicies] = await within(
+    return await within(
       settings.requestTimeoutMs,
-      `show its policies at ${managementUrl}`,
-      Promise.all([read("policies"), read("operator-policies")]),
+      `show its ${what} at ${managementUrl}`,
+      Promise.all(lists.map(read)),
     );
-    return { policies, operatorPolicies };
   } catch (error) {
     if (isMessagingError(error)) throw error;
     const status = error instanceof Refusal ? error.status : undefined;
     if (status === 401 || status === 403) {
       const next = "the user has to have a tag such as management, and permissions in the virtual host";
-      throw new MessagingError("unauthorized", `${place} refuses to show policies (${status}); ${next}`);
+      throw new MessagingError("unauthorized", `${place} refuses to show ${what} (${status}); ${next}`);
     }
     if (status !== undefined) {
       throw new MessagingError("not-found", `${place} answers ${status}; see that managementUrl leads to it`);
     }
     const next = "see that managementUrl leads to it, and that its plugin is enabled";
-    throw new MessagingError("unreachable", `${place} cannot be asked for policies; ${next}`, { cause: error });
+    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, { cause: error });
   }
 }
 

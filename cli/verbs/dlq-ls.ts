@@ -13,6 +13,7 @@ import {
   unseenText,
   WHOSE,
   withDeadLetters,
+  withElsewhere,
 } from "../dead-letters-of.ts";
 import type { Frame } from "../frame.ts";
 import { preview } from "../printable.ts";
@@ -45,15 +46,17 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
   },
   exits: DLQ_EXITS,
   run: async ({ destination, filter, limit, cursor }, frame) =>
-    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
       const text = filterText(filter);
-      const { entries, next, ...looked } = await dead.list({
+      const page = await dead.list({
         limit,
         patienceMs: LOOK_PATIENCE_MS,
         signal: frame.interruption.signal,
         ...(text === undefined ? {} : { filter: text }),
         ...(cursor === undefined ? {} : { cursor }),
       });
+      const { entries, next, ...looked } = await withElsewhere(open, page);
       const json = { broker: label, destination: target.name, entries, next, ...looked };
       const more = next === null ? [] : [`more: --cursor ${next}`];
       const shown = entries.length === 0 ? noneText(target.name, text, looked) : list(frame, entries);

@@ -9,6 +9,7 @@ import {
   unseenText,
   WHOSE,
   withDeadLetters,
+  withElsewhere,
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
 import type { Paint } from "../paint.ts";
@@ -31,19 +32,17 @@ export const dlqShow = verb({
   json: { ...DLQ_JSON, entries: "the entries with that id, with their whole bodies; 20 at most", ...LOOK_JSON },
   exits: { ...DLQ_EXITS, "not-found": "there is no such dead letter, or no such destination" },
   run: async ({ destination, id: given }, frame) =>
-    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
       const id = entryId(given);
-      const {
-        entries,
-        next: _,
-        ...looked
-      } = await dead.list({
+      const page = await dead.list({
         filter: [{ field: "id", is: "=", value: id }],
         limit: MOST_SHOWN,
         bodyBytes: LARGEST_BODY,
         patienceMs: LOOK_PATIENCE_MS,
         signal: frame.interruption.signal,
       });
+      const { next: _, entries, ...looked } = await withElsewhere(open, page);
       if (entries.length === 0)
         throw new CommandError(
           "not-found",

@@ -158,12 +158,12 @@ class SourceDeadLetters implements DeadLetters {
 
   async replay(filter: FilterOrText, options: ReplayOptions = {}): Promise<PlannedRun> {
     const where = this.#where("replay");
-    return this.#planner.replay(where, filterOf(where, filter), options);
+    return this.#planner.replay(where, this.#filter(where, filter), options);
   }
 
   async discard(filter: FilterOrText, options: DiscardOptions): Promise<PlannedRun> {
     const where = this.#where("discard");
-    return this.#planner.discard(where, filterOf(where, filter), options);
+    return this.#planner.discard(where, this.#filter(where, filter), options);
   }
 
   async resume(plan: Plan, options: ResumeOptions = {}): Promise<PlannedRun> {
@@ -201,7 +201,7 @@ class SourceDeadLetters implements DeadLetters {
   }
 
   #filter(where: string, filter: FilterOrText | undefined): Filter {
-    return filter === undefined ? [] : filterOf(where, filter);
+    return filter === undefined ? [] : filterOf(where, filter, this.source);
   }
 
   #matcher(where: string, filter: FilterOrText | undefined): (letter: DeadLetter) => boolean {

@@ -225,7 +225,7 @@ export function planOf(given: unknown, source: string): Plan {
 /** A plan that was kept in JSON, of any source. Throws `invalid` for what is none. */
 export function planFrom(given: unknown): Plan {
   if (isPlan(given)) return given;
-  throw new MessagingError("invalid", "this is no plan of a replay or a discard, as it was kept in JSON");
+  throw new MessagingError("invalid", "it takes the plan of a replay or a discard, as it was kept in JSON");
 }
 
 function isPlan(given: unknown): given is Plan {

@@ -14,6 +14,8 @@ const TOLD_LATE: Proof = { waitMs: 100, times: 3 };
 const APPROXIMATE: Proof = { waitMs: 500, times: 4 };
 /** For so long is waited for what others may hold where the broker says nothing of it. */
 const UNTOLD_MS = 2_000;
+/** For so long a consumer that has left may be counted. */
+const LEAVING_MS = 1_000;
 
 /**
  * Tells when nothing more will come to a holder: nothing came for a while, and the broker says, as often as its word asks
@@ -83,7 +85,8 @@ export class Stillness {
     if (ready === 0 && !elsewhere && this.#said >= this.#proof.times) {
       // Where the broker does not say what others hold, what is missing may be with them for a while yet.
       const untold = missing && unsettled === undefined;
-      if (!untold || silentMs >= Math.min(UNTOLD_MS, this.#patienceMs)) return untold ? "untold" : "all";
+      const waitMs = untold ? UNTOLD_MS : othersConsume ? LEAVING_MS : 0;
+      if (silentMs >= Math.min(waitMs, this.#patienceMs)) return untold ? "untold" : "all";
     }
     const onlyOthers = ready === 0 && elsewhere && this.#said >= this.#proof.times;
     return silentMs >= (onlyOthers ? this.#othersMs : this.#patienceMs) ? "others" : "no";

@@ -1,14 +1,18 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Adapter } from "anybroker";
+import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type CommandWorld, command, errorOf } from "./commands.ts";
+import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
+import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
 import { type Shop, shop } from "./shop.ts";
 
 interface Entry {
   readonly id: string;
   readonly messageId: string;
   readonly body: string;
+  readonly valid: unknown;
 }
 
 let folder: string;
@@ -64,6 +68,60 @@ describe("looking", () => {
     );
   });
 
+  test("without a configuration, by name alone; and over everything", async () => {
+    const { broker } = stocked.configuration;
+    const bare = { ...world, configuration: { broker } };
+    const listed = await command(["dlq", "ls", "orders", "--json"], bare);
+    expect(listed.json.entries).toMatchObject([{ valid: "unknown" }, { valid: "unknown" }, { valid: "unknown" }]);
+    expect(await entries()).toMatchObject([{ valid: true }, { valid: true }, { valid: true }]);
+    expect((await command(["dlq", "ls", "order.placed..billing"], bare)).stdout).toContain("no dead letters");
+    const all = await command(["dlq", "groups", "--json"], bare);
+    expect(all.json).toMatchObject({
+      destination: null,
+      groups: [{ destination: "orders", count: 2 }, { count: 1 }],
+      problems: [],
+    });
+    expect((await command(["dlq", "groups"], world)).stdout).toMatch(/^OF +COUNT.*\norders +2 /);
+    const replayed = await command(["dlq", "replay", "orders", "key = o-1", "--yes", "--json"], bare);
+    expect(replayed.json).toMatchObject({ result: { done: 1 } });
+    expect(await stocked.takeOrders()).toEqual([{ id: "o-1", total: 12 }]);
+    const typo = await command(["dlq", "ls", "order"], bare);
+    expect([typo.code, typo.stderr]).toEqual([67, 'anybroker: no queue "order" on memory; did you mean "orders"?\n']);
+    const topic = await command(["dlq", "ls", "order.placed"], bare);
+    expect([topic.code, topic.stderr]).toEqual([67, expect.stringContaining("write topic:order.placed/billing")]);
+    const nothing = await command(["dlq", "groups"], { ...world, configuration: { broker: () => memory() } });
+    expect([nothing.code, nothing.stderr]).toEqual([67, expect.stringContaining("no queues and subscriptions")]);
+    const impossible = await command(["dlq", "replay", "orders", "reason = atempts", "--yes"], bare);
+    expect([impossible.code, impossible.stderr]).toEqual([65, expect.stringContaining("a reason is one of attempts")]);
+  });
+
+  test("what another run holds is told", async () => {
+    const { broker: make } = stocked.configuration as { readonly broker: () => MemoryAdapter };
+    const broker = (): Adapter => withoutBrowse(make());
+    const held = { ...world, configuration: { ...stocked.configuration, broker } };
+    let looks: Promise<readonly CommandResult[]> | undefined;
+    const look = async (): Promise<readonly CommandResult[]> => [
+      await command(["dlq", "ls", "orders"], held),
+      await command(["dlq", "groups", "orders", "--json"], held),
+    ];
+    const running = await command(["dlq", "replay", "orders", "key = o-1", "--rate", "1", "--ramp", "--yes"], {
+      ...held,
+      terminal: true,
+      watch: (printed, interrupt) => {
+        // It waits behind its one step, for nobody consumes, and holds the others.
+        if (!printed.includes("waiting until it is handled") || looks !== undefined) return;
+        looks = look();
+        void looks.finally(interrupt);
+      },
+    });
+    expect(running.code).toBe(3);
+    const [ls, groups] = (await looks) ?? [];
+    expect(ls?.stdout).toBe(
+      "no dead letters of orders among those that could be seen\n2 held by others, such as another run, and not seen here\n",
+    );
+    expect(groups?.json).toMatchObject({ groups: [], elsewhere: 2, complete: false });
+  });
+
   test("show tells everything of one, by its own id or the message's", async () => {
     const [one] = await entries("key = o-1");
     const { json } = await command(["dlq", "show", "orders", one?.messageId ?? "", "--json"], world);
@@ -88,7 +146,7 @@ describe("looking", () => {
     expect(topic.stderr).toContain("topic:order.placed/subscription");
     const missing = await command(["dlq", "ls", "queue:elsewhere", "--json"], world);
     expect(missing.code).toBe(67);
-    expect(errorOf(missing)).toMatchObject({ code: "start-failed", problems: [{ code: "not-found" }] });
+    expect(errorOf(missing)).toMatchObject({ message: 'no queue "elsewhere" on memory' });
   });
 });
 

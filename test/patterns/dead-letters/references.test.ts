@@ -67,7 +67,7 @@ test("a reference shows the message that it stands for, and sends that one back"
     key: "k",
     body: '{"n":7}',
     size: 7,
-    valid: "unknown",
+    valid: true,
     reference: "log/0/7",
     cut: null,
     error: "too large",
