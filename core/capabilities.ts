@@ -38,7 +38,7 @@ export const CAPABILITY_NAMES: readonly CapabilityName[] = [
 ];
 
 /**
- * What an adapter can do, as data. The guarantee table of the README is made from it, the conformance suite proves each
+ * What an adapter can do, as data. The table of `docs/capabilities.md` is made from it, the conformance suite proves each
  * line, and what is `unsupported` is refused by name before anything is sent.
  */
 export interface Capabilities extends Readonly<Record<CapabilityName, Capability>> {

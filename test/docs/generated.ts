@@ -25,7 +25,7 @@ const ASKED: Readonly<Record<CapabilityName, string>> = {
 const SUPPORT: Readonly<Record<Support, string>> = { native: "yes", emulated: "by anybroker", unsupported: "**no**" };
 
 /** The table of what each broker can do, made from the adapters' capabilities. */
-export function guaranteesTable(
+export function capabilitiesTable(
   adapters: readonly Adapter[] = [memory(), rabbitmq(), kafka({ brokers: "localhost:9092" }), sqs()],
 ): string {
   const row = (...cells: readonly string[]): string => `| ${cells.join(" | ")} |`;

@@ -13,8 +13,14 @@ export function obeyOrders<Order>(obey: (order: Order) => Promise<readonly strin
   process.on("message", (order) =>
     obey(order as Order).then(
       (texts) => texts !== undefined && answer({ type: "answer", texts }),
-      (error: unknown) => answer({ type: "failed", message: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) => answer({ type: "failed", message: withCauses(error) }),
     ),
   );
   process.on("disconnect", () => process.exit(1));
+}
+
+/** An error and what it came of, as one text. */
+function withCauses(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${withCauses(error.cause)}`;
 }

@@ -10,8 +10,9 @@ import {
 import type { Database } from "../../brokers/postgres.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
 import { storeConformance } from "../../conformance/idempotency/index.ts";
+import { openPool } from "../postgres-pool.ts";
 import { consumersInOutages } from "./outage.ts";
-import { openPool, openStore } from "./postgres-database.ts";
+import { openStore } from "./postgres-database.ts";
 
 const LONG_MS = 600_000;
 

@@ -13,7 +13,7 @@ export interface RedisStoreOptions {
 /** Opens the store of a server, with a connection of its own; a process of the conformance suite does it too. */
 export async function openStore({ client, url, keyPrefix }: RedisStoreOptions): Promise<OpenStore> {
   const opened = client === "ioredis" ? openIoredis(url) : await openNodeRedis(url);
-  return { store: redisIdempotencyStore(opened.client, { keyPrefix }), close: opened.close };
+  return { store: redisIdempotencyStore(opened.client, { keyPrefix, timeoutMs: 20_000 }), close: opened.close };
 }
 
 /** A client that connects by itself, and tells soon that it cannot. */

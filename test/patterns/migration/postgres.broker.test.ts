@@ -6,7 +6,7 @@ import { systemClock } from "../../../core/index.ts";
 import { Recording } from "../../../patterns/migration/recording.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { openPool } from "../postgres-pool.ts";
 import { storeCases } from "./store-cases.ts";
 
 describePostgres("the migration's state in Postgres", (broker) => {

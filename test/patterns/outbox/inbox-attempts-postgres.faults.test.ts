@@ -2,7 +2,7 @@ import type { PoolClient } from "pg";
 import { expect, onTestFinished, test } from "vitest";
 import { type PostgresInbox, postgresInbox } from "../../../patterns/outbox/postgres/index.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { openPool } from "../postgres-pool.ts";
 import { type Attempts, attempting, expectDeadAfter, processOf } from "./inbox-attempts.ts";
 
 /** Ends the process of the server that runs it as a crash does: the server then ends all others, and recovers. */

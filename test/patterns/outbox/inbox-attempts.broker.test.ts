@@ -21,7 +21,7 @@ describePostgres("attempts at a message whose handler writes to Postgres", (brok
   /** An inbox with a pool whose connections have these settings. */
   async function inboxWith(settings: readonly string[], timeoutMs = 5_000) {
     const options = settings.map((setting) => `-c ${setting}`).join(" ");
-    const pool = new Pool({ connectionString: own.url(), connectionTimeoutMillis: 5_000, options, max: 3 });
+    const pool = new Pool({ connectionString: own.url(), connectionTimeoutMillis: 20_000, options, max: 3 });
     pool.on("error", () => undefined);
     onTestFinished(() => pool.end());
     const inbox = postgresInbox(pool, { table: `inbox_${state.tables++}`, timeoutMs });

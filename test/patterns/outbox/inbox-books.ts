@@ -4,7 +4,7 @@ import type { InboxStore } from "../../../patterns/outbox/index.ts";
 import { postgresInbox, postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import { sqliteInbox, sqliteOutbox } from "../../../patterns/outbox/sqlite/index.ts";
 import type { OutboxStore } from "../../../patterns/outbox/store.ts";
-import { openPool } from "./inbox-postgres.ts";
+import { openPool } from "../postgres-pool.ts";
 import { openDatabase } from "./sqlite/databases.ts";
 
 /** Where books are kept; travels to other processes as JSON. */

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, test } from "vitest";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
 import { inboxConformance } from "../../conformance/outbox/index.ts";
-import { type InboxToOpen, openInbox, openPool } from "./inbox-postgres.ts";
+import { openPool } from "../postgres-pool.ts";
+import { type InboxToOpen, openInbox } from "./inbox-postgres.ts";
 
 describePostgres("the Postgres inbox", (broker) => {
   let database: Database;

@@ -1,14 +1,7 @@
-import { Pool, type PoolClient } from "pg";
+import type { PoolClient } from "pg";
 import { postgresInbox } from "../../../patterns/outbox/postgres/inbox.ts";
 import type { OpenInbox } from "../../conformance/outbox/index.ts";
-
-/** A pool as a user is told to make it. */
-export function openPool(url: string): Pool {
-  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: 5_000 });
-  // Of connections that break while nobody uses them; without a listener they end the process.
-  pool.on("error", () => undefined);
-  return pool;
-}
+import { openPool } from "../postgres-pool.ts";
 
 /** Which inbox to open. */
 export interface InboxToOpen {
@@ -19,7 +12,7 @@ export interface InboxToOpen {
 /** Opens an inbox with a pool of its own, beside the table `effects`; a process of the conformance suite does it too. */
 export async function openInbox({ url, table }: InboxToOpen): Promise<OpenInbox<PoolClient>> {
   const pool = openPool(url);
-  const inbox = postgresInbox(pool, { table, timeoutMs: 2_000 });
+  const inbox = postgresInbox(pool, { table, timeoutMs: 10_000 });
   await inbox.migrate();
   return {
     inbox,

@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { afterAll, beforeAll } from "vitest";
 import type { Database, RunningPostgres } from "../../brokers/postgres.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { openPool } from "../postgres-pool.ts";
 
 /** A database of their own for the tests of the enclosing `describe`, removed after them, and a pool onto it. */
 export function useOwnPool(broker: RunningPostgres): { pool(): Pool; url(): string } {

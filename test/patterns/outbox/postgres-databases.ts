@@ -2,7 +2,7 @@ import type { PoolClient } from "pg";
 import type { PostgresTransaction } from "../../../patterns/outbox/postgres/database.ts";
 import { postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import type { OpenOutbox } from "../../conformance/outbox/index.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { openPool } from "../postgres-pool.ts";
 
 /** Which outbox to open. */
 export interface OutboxToOpen {

@@ -7,7 +7,7 @@ import { createBroker } from "../../../core/index.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
 import { postgresOutbox, postgresOutboxSql } from "../../../patterns/outbox/postgres/index.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../idempotency/postgres-database.ts";
+import { openPool } from "../postgres-pool.ts";
 import { useOwnPool } from "./own-pool.ts";
 import { claimSome, LONG_MS, openOutbox, sendAll, stepsOf, writeSteps } from "./postgres-outbox.ts";
 

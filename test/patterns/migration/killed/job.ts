@@ -9,8 +9,8 @@ import type { MigrationStore } from "../../../../patterns/migration/index.ts";
 import { postgresMigrationStore } from "../../../../patterns/migration/postgres/index.ts";
 import { sqliteMigrationStore } from "../../../../patterns/migration/sqlite/index.ts";
 import type { ProcessAdapter } from "../../../conformance/harness.ts";
-import { openPool } from "../../idempotency/postgres-database.ts";
 import { openDatabase } from "../../idempotency/sqlite-database.ts";
+import { openPool } from "../../postgres-pool.ts";
 
 /** Where the state of a migration is kept, and what was handled: in files of the folder, or in a Postgres database. */
 export type StatePlace = { readonly kind: "sqlite" | "file" } | { readonly kind: "postgres"; readonly url: string };
