@@ -127,11 +127,12 @@ export async function deadCountOf(adapter: Adapter, of: WorkAddress): Promise<De
   return { deadLetters: ready + (held ?? 0), deadLettersHeld: held };
 }
 
-/** How many consumers hold where the count does not tell it; null where nobody does. */
+/** How many consumers hold where there are some and the count does not tell it; null where nobody knows. */
 export async function heldAt(adapter: Adapter, address: DeadLettersAddress): Promise<number | null> {
   if (adapter.name !== "rabbitmq") return null;
   try {
-    return (await (adapter as Partial<RabbitMQAdapter>).unacknowledged?.(address)) ?? null;
+    // What the management API knows is some seconds old: of those who just began it says 0.
+    return (await (adapter as Partial<RabbitMQAdapter>).unacknowledged?.(address)) || null;
   } catch (error) {
     if (isMessagingError(error)) return null;
     throw error;

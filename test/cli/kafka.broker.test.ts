@@ -13,5 +13,6 @@ describeKafka("the command line on Kafka", (broker) => {
     consumers: 0,
     oldestAgeMs: expect.any(Number),
     watchesQueues: true,
+    lists: true,
   });
 });

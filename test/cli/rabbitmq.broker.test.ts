@@ -11,12 +11,14 @@ describeRabbitMQ("the command line on RabbitMQ", (broker) => {
     adapter: "rabbitmq",
     async url() {
       place = await broker.newVirtualHost();
-      return place.url;
+      const { record } = broker;
+      return record.how === "url" ? place.url : `${place.url}?managementUrl=${new URL(record.managementUrl).origin}`;
     },
     prefix: `test-${randomUUID()}.`,
     server: { version: expect.stringMatching(/^\d+\.\d+/), servers: null },
     consumers: 0,
     oldestAgeMs: null,
     watchesQueues: false,
+    lists: broker.record.how !== "url",
   });
 });

@@ -29,6 +29,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     consumers: null,
     oldestAgeMs: null,
     watchesQueues: false,
+    lists: true,
   });
 
   test("watching a topic leaves no queue and no subscription behind, also where it was never told to end", async () => {

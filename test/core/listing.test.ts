@@ -32,7 +32,7 @@ test("what stands is found among the names of each broker", () => {
         const expected = new Set(all.map(addressName));
         const found = (names: readonly string[], mainName?: (of: WorkAddress) => string) =>
           new Set(
-            standingAmong([...names, "foreign", "amq.gen", "x.dlq"], mainName).flatMap((of) =>
+            standingAmong([...names, "foreign", "amq.gen", "nobody-here.dlq"], mainName).flatMap((of) =>
               of.kind === "topic" ? [] : [addressName(of)],
             ),
           );
