@@ -112,8 +112,9 @@ export function withTarget<Result>(
   others: readonly Destination[] = [],
 ): Promise<Result> {
   // How something is declared that only stands on the broker nobody said: it is looked at as it is.
-  const declared = target.configured ? [destinationOf(target)] : [];
-  return withBroker(frame, { destinations: [...declared, ...others] }, async (open) => {
+  const destinations = [...(target.configured ? [destinationOf(target)] : []), ...others];
+  const declare = destinations.length === 0 ? "none" : "verify";
+  return withBroker(frame, { destinations, declare }, async (open) => {
     await requireStanding(frame, open, target);
     return use(openTarget(frame, open, target));
   });

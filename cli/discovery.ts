@@ -49,9 +49,11 @@ function nameOf(destination: Destination): string {
  * broker, as far as that lists it.
  */
 export async function missingText(adapter: Adapter, of: WorkAddress, known: readonly Destination[]): Promise<string> {
+  let silence = "";
   const standing = await discovered(adapter).catch((error: unknown) => {
-    if (error instanceof CommandError || isMessagingError(error)) return [];
-    throw error;
+    if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
+    silence = `; what stands there cannot be told: ${error.message}`;
+    return [];
   });
   const such = [...known, ...standing];
   const subscriptions = such.flatMap((one) =>
@@ -63,7 +65,7 @@ export async function missingText(adapter: Adapter, of: WorkAddress, known: read
     return `${missing}: it is a topic, and each subscription has dead letters of its own: write topic:${addressName(of)}/${first}`;
   }
   const meant = meantBy(addressName(of), such.filter(({ kind }) => kind !== "topic").map(nameOf));
-  return meant === undefined ? missing : `${missing}; did you mean "${meant}"?`;
+  return meant === undefined ? `${missing}${silence}` : `${missing}; did you mean "${meant}"?`;
 }
 
 /** The name that is most like another, if any is like it. */

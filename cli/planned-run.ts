@@ -88,7 +88,7 @@ export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended>
     text: [
       resultText(plan, result),
       ...(result.cameBack > 0 ? [`see why: ${lookAgain(carrying)}`] : []),
-      ...(goOn === null ? [] : [`go on with: ${goOn}${paceText(plan, ", at its own pace: ")}`]),
+      ...(goOn === null ? [] : [`go on with: ${goOn}${paceText(plan, "\nat its own pace: ")}`]),
       `each message: anybroker dlq report ${planFile}`,
     ].join("\n"),
     exit: exitFor(result),
@@ -102,12 +102,18 @@ function lookAgain({ planned: { plan }, destination }: Carrying): string {
 
 async function running(frame: Frame, { planned }: Carrying, journal: Journal): Promise<RunResult> {
   const { plan } = planned;
-  const bar = progressBar(frame.terminal, plan.action, plan.count);
+  const { terminal } = frame;
+  const bar = progressBar(terminal, plan.action, plan.count);
+  // Where nothing is drawn it would be silent for minutes.
+  let told: Progress["waitsFor"] = null;
+  const isSilent = terminal.progressStream === undefined && !terminal.json;
   try {
     return await planned.run({
       journal,
       signal: frame.interruption.signal,
       onProgress({ done, failed, left, cameBack, step, waitsFor }) {
+        if (isSilent && waitsFor !== null && waitsFor !== told) terminal.note(`sent ${done}: ${WAITING[waitsFor]}`);
+        told = waitsFor;
         const details = [
           failed > 0 ? `${failed} failed` : "",
           cameBack > 0 ? `${cameBack} came back` : "",

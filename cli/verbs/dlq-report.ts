@@ -137,7 +137,7 @@ function reportText(paint: Paint, report: RunReport, all: boolean): string {
     ["planned", `${plannedAt} by ${plannedBy ?? "unknown"}: ${count}`],
     ...(pace.length === 0 ? [] : [["how", pace.join(", ")] as [string, string]]),
     ...parts.map(({ by, begunAt, endedAt, stopped }): [string, string] => [
-      "run",
+      "carried out",
       `${begunAt} to ${endedAt ?? "(not ended)"} by ${by ?? "unknown"}${stopped === null ? "" : `: stopped, ${stopped}`}`,
     ]),
     ...refused.map(({ why, count: left }): [string, string] => ["left alone", `${left}: ${why}`]),

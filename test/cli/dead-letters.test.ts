@@ -244,7 +244,7 @@ describe("sending back", () => {
     const [, run = ""] = /header\.anybroker-replay-run = (\S+)'/.exec(first.stdout) ?? [];
     expect((await entries(`header.anybroker-replay-run = ${run}`)).length).toBe(1);
     const [, planFile = ""] =
-      /--resume (\S+\.json), at its own pace: 20 a second at most, 1 first/.exec(first.stdout) ?? [];
+      /--resume (\S+\.json)\nat its own pace: 20 a second at most, 1 first/.exec(first.stdout) ?? [];
     const resumed = await command(["dlq", "replay", "orders", "--resume", planFile, "--yes", "--json"], world);
     expect(resumed.code).toBe(3);
     expect(resumed.json).toMatchObject({

@@ -221,7 +221,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     });
     const typo = await command(["dlq", "ls", `${orders.name}z`], bare);
     expect(typo.code).toBe(67);
-    const meant = broker.lists ? `; did you mean "${orders.name}"?` : "";
+    const meant = broker.lists ? `; did you mean "${orders.name}"?` : "; what stands there cannot be told";
     expect(typo.stderr).toContain(`no queue "${orders.name}z" on ${broker.adapter}${meant}`);
   });
 
@@ -229,6 +229,8 @@ export function verbsSuite(broker: VerbsBroker): void {
     const slow = queue<Order>(`${broker.prefix}slow`, { key: ({ id }) => id });
     const there: CommandWorld = { configuration: { ...world.configuration, destinations: [slow] }, cwd: folder };
     await command(["topology", "create"], there);
+    const lines = Array.from({ length: 4 }, (_, index) => JSON.stringify({ id: `s-${index}` })).join("\n");
+    await command(["send", slow.name, "--file", "-", "--lines"], { ...there, stdin: lines });
     await bury(url, slow, 4);
     await depthBecomes(`queue:${slow.name}`, { deadLetters: 4 });
     let looks: Promise<readonly CommandResult[]> | undefined;
