@@ -1,5 +1,6 @@
 import type { KafkaAdapter } from "../adapters/kafka/index.ts";
 import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
+import type { SqsAdapter } from "../adapters/sqs/index.ts";
 import type { Adapter, Depth } from "../core/adapter.ts";
 import { addressName, type DeadLettersAddress, type WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
@@ -32,6 +33,16 @@ export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
   } finally {
     await admin.disconnect();
   }
+}
+
+/** Where an open adapter is connected to, where something else than its URL may have said so; otherwise empty. */
+export function placeText(adapter: Adapter): string {
+  if (adapter.name !== "sqs") return "";
+  const { sqs, sns } = (adapter as Partial<SqsAdapter>).endpoints ?? {};
+  return [
+    ...(sqs === undefined ? [] : [` to ${sqs}`]),
+    ...(sns === undefined || sns === sqs ? [] : [`${sqs === undefined ? " with" : " and"} SNS at ${sns}`]),
+  ].join("");
 }
 
 /** Something that was tried. */

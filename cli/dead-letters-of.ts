@@ -113,8 +113,7 @@ export function withTarget<Result>(
 ): Promise<Result> {
   // How something is declared that only stands on the broker nobody said: it is looked at as it is.
   const destinations = [...(target.configured ? [destinationOf(target)] : []), ...others];
-  const declare = destinations.length === 0 ? "none" : "verify";
-  return withBroker(frame, { destinations, declare }, async (open) => {
+  return withBroker(frame, { destinations }, async (open) => {
     await requireStanding(frame, open, target);
     return use(openTarget(frame, open, target));
   });

@@ -9,6 +9,7 @@ import {
   type Check,
   deadCountOf,
   deadText,
+  placeText,
   policyChecks,
   type ServerDetails,
   serverDetails,
@@ -32,8 +33,10 @@ export interface Named {
 
 /** Connects, looks, counts, and tells what was found. */
 export async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
-  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
-    const checks: Check[] = [{ check: "connect", status: "ok", message: "connected, and logged in" }];
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+    const checks: Check[] = [
+      { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
+    ];
     const { version, servers } = await details(adapter, checks);
     const { destinations: known = [] } = frame.configuration;
     const found = named.length > 0 ? named : await whatStands(adapter, checks);

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { replaceFile } from "../core/private-files.ts";
 import type { Context } from "./context.ts";
@@ -64,8 +64,22 @@ export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, tex
   }
 }
 
-function unwritable(file: string, cause: unknown): CommandError {
-  return new CommandError("cannot-create", `${file} cannot be written: ${reason(cause)}`, { cause });
+/** Rejects with a `CommandError` if the folder that a file is to be written into is not there. */
+export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
+  const folder = dirname(resolve(cwd, file));
+  const isFolder = await stat(folder).then(
+    (found) => found.isDirectory(),
+    (cause: unknown) => {
+      throw unwritable(file, cause, `make the folder ${folder} first, or name another`);
+    },
+  );
+  if (!isFolder) throw new CommandError("cannot-create", `${file} cannot be written: ${folder} is no folder`);
+}
+
+function unwritable(file: string, cause: unknown, next?: string): CommandError {
+  const advice = next ?? (reason(cause) === "ENOENT" ? "make its folder first" : undefined);
+  const text = `${file} cannot be written: ${reason(cause)}${advice === undefined ? "" : `; ${advice}`}`;
+  return new CommandError("cannot-create", text, { cause });
 }
 
 function unreadable(file: string, cause: unknown): CommandError {

@@ -1,12 +1,16 @@
-import type { Adapter, DeclareMode } from "../core/adapter.ts";
+import type { Adapter } from "../core/adapter.ts";
+import { type Address, workAddress } from "../core/address.ts";
 import type { Broker } from "../core/broker.ts";
 import { createBroker } from "../core/create-broker.ts";
 import type { Destination } from "../core/destination.ts";
+import { startFailed } from "../core/engine/start-failed.ts";
+import { isMessagingError, type MessagingError } from "../core/errors.ts";
 import type { BrokerEvent } from "../core/events.ts";
 import { type ChosenBroker, chooseBroker } from "./broker-choice.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Context } from "./context.ts";
-import { type Interruption, unlessAborted } from "./interruption.ts";
+import { CommandError } from "./exit-codes.ts";
+import { type Interruption, unlessAborted, unlessLate } from "./interruption.ts";
 import type { Secrets } from "./secrets.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -30,20 +34,34 @@ export interface OpenBroker {
 
 /** What a broker object is made with. */
 export interface OpenOptions {
+  /** What has to stand. With which properties is not looked at: on the command line few options are given. */
   readonly destinations: readonly Destination[];
-  /** Default `verify`: a command that creates something says so. */
-  readonly declare?: DeclareMode;
   /** Default: what `--broker` says. */
   readonly chosen?: ChosenBroker;
   /** What breaks the starting off. Default: the interruption. */
   readonly signal?: AbortSignal;
 }
 
+const MAKING_MS = 60_000;
 const STOP_MS = 10_000;
+const CLOSING_MS = 10_000;
 
 /** The broker of the command. Throws a `CommandError` if there is none. */
 export function chosenBroker({ configuration, context, secrets, broker }: Frame): ChosenBroker {
   return chooseBroker({ configuration, env: context.env, secrets }, broker);
+}
+
+/** Makes the adapter of a broker, which is not connected. A function of the configuration may take its time, and not for ever. */
+export function madeAdapter(
+  { context, interruption }: Frame,
+  { label, adapter }: ChosenBroker,
+  signal: AbortSignal = interruption.signal,
+): Promise<Adapter> {
+  const late = (): CommandError => {
+    const text = `${label} was not made within ${MAKING_MS / 1_000} s; look at what its function in the configuration awaits`;
+    return new CommandError("unavailable", text);
+  };
+  return unlessAborted(unlessLate(adapter(), context, MAKING_MS, late), signal);
 }
 
 /**
@@ -52,18 +70,49 @@ export function chosenBroker({ configuration, context, secrets, broker }: Frame)
  */
 export async function withBroker<Result>(
   frame: Frame,
-  { destinations, declare = "verify", chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
+  { destinations, chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
   use: (open: OpenBroker) => Promise<Result>,
 ): Promise<Result> {
-  const adapter = await unlessAborted(chosen.adapter(), signal);
+  const adapter = await madeAdapter(frame, chosen, signal);
   const onEvent = (event: BrokerEvent): void => tell(frame, chosen.label, event);
-  const broker = createBroker(adapter, { destinations, declare, onEvent });
+  const broker = createBroker(adapter, { destinations, declare: "none", onEvent });
   try {
     await unlessAborted(broker.start(), signal);
+    await unlessAborted(mustStand(adapter, destinations), signal);
     return await use({ broker, adapter, label: chosen.label });
   } finally {
-    await broker.stop({ timeoutMs: STOP_MS });
+    await stopped(frame, broker, chosen.label);
   }
+}
+
+/** A user who may send or consume need not be allowed to look: what does not stand then shows when it is used. */
+async function mustStand(adapter: Adapter, destinations: readonly Destination[]): Promise<void> {
+  const problems: MessagingError[] = [];
+  for (const destination of destinations) {
+    try {
+      await adapter.depth(placeOf(destination));
+    } catch (error) {
+      if (isMessagingError(error, "not-found")) problems.push(error);
+      else if (!isMessagingError(error)) throw error;
+    }
+  }
+  if (problems.length > 0) throw startFailed(problems);
+}
+
+function placeOf(destination: Destination): Address {
+  if (destination.kind === "subscription") return workAddress(destination.topic.name, destination.name);
+  return { kind: destination.kind, name: destination.name };
+}
+
+/** Stops a broker object. The result of the command stands, however long that takes. */
+async function stopped({ context, terminal }: Frame, broker: Broker, label: string): Promise<void> {
+  const late = new CommandError("unavailable", "");
+  const stopping = broker.stop({ timeoutMs: STOP_MS });
+  await unlessLate(stopping, context, STOP_MS + CLOSING_MS, () => late).catch((error: unknown) => {
+    if (error !== late) throw error;
+    const waitedMs = STOP_MS + CLOSING_MS;
+    terminal.note(`the connections to ${label} were not closed within ${waitedMs / 1_000} s, and are left behind`);
+  });
 }
 
 /** What people should know of while a command runs. */

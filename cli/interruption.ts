@@ -1,6 +1,8 @@
 import type { Context } from "./context.ts";
 import { CommandError, EXIT } from "./exit-codes.ts";
 
+const STOPPING = "stopping; Ctrl-C again leaves at once";
+
 /**
  * Aborts its signal when the command is to stop: at the first Ctrl-C, and when whoever reads the output has left. The
  * second Ctrl-C ends the process at once.
@@ -8,16 +10,20 @@ import { CommandError, EXIT } from "./exit-codes.ts";
 export class Interruption {
   readonly #controller = new AbortController();
   readonly #end: () => void;
+  /** What the first Ctrl-C is answered by, on stderr, and what has to be put right before the second ends the process. */
+  terminal: { interrupted(text: string): void; leave(): void } | undefined;
   /** Why the output could not be written, other than that its reader has left. */
   outputFailure: CommandError | undefined = undefined;
 
   constructor(context: Context) {
     const stopListening = context.onInterrupt(() => {
       if (this.signal.aborted) {
+        this.terminal?.leave();
         context.exit(EXIT.interrupted);
         return;
       }
-      context.stderr.write("\nstopping; Ctrl-C again leaves at once\n");
+      if (this.terminal === undefined) context.stderr.write(`${STOPPING}\n`);
+      else this.terminal.interrupted(STOPPING);
       this.#stop("stopped by Ctrl-C");
     });
     const gone = (cause: Error & { readonly code?: unknown }): void => {
@@ -49,6 +55,19 @@ export class Interruption {
   end(): void {
     this.#end();
   }
+}
+
+/** The result, or what `late` makes if there is none in time, whatever the promise does then. */
+export function unlessLate<Result>(
+  promise: Promise<Result>,
+  { clock }: Pick<Context, "clock">,
+  ms: number,
+  late: () => unknown,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.schedule(() => reject(late()), ms);
+    promise.then(resolve, reject).finally(() => clock.cancel(timer));
+  });
 }
 
 /** The result, or the signal's reason as soon as it is aborted, whatever the promise does then. */

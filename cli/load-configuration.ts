@@ -3,7 +3,11 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
+import type { Context } from "./context.ts";
 import { CommandError, isLibraryError } from "./exit-codes.ts";
+import { unlessAborted, unlessLate } from "./interruption.ts";
+
+const LOADING_MS = 60_000;
 
 /** In this order, in the current folder and in no other: what is found there is run. */
 export const CONFIGURATION_FILES: readonly string[] = [
@@ -17,11 +21,18 @@ export const CONFIGURATION_FILES: readonly string[] = [
  * The configuration in a file, or in the one that is found in the folder; empty if there is none. Rejects with a
  * `CommandError` that says what is wrong with it.
  */
-export async function loadConfiguration(file: string | undefined, folder: string): Promise<Configuration> {
-  const path = file === undefined ? found(folder) : resolve(folder, file);
+export async function loadConfiguration(
+  file: string | undefined,
+  context: Pick<Context, "cwd" | "clock">,
+  signal: AbortSignal,
+): Promise<Configuration> {
+  const { cwd } = context;
+  const path = file === undefined ? found(cwd) : resolve(cwd, file);
   if (path === undefined) return {};
   if (!existsSync(path)) throw new CommandError("no-input", `there is no configuration file ${path}`);
-  const exported = await imported(path);
+  const late = (): CommandError =>
+    wrong(path, `it was not loaded within ${LOADING_MS / 1_000} s; look at what it awaits outside of functions`);
+  const exported = await unlessAborted(unlessLate(imported(path), context, LOADING_MS, late), signal);
   if (exported === undefined) {
     throw wrong(path, "it exports nothing by default: write export default defineConfig({ … })");
   }

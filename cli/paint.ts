@@ -10,6 +10,8 @@ export interface Paint {
   readonly red: Paints;
   readonly green: Paints;
   readonly yellow: Paints;
+  /** How many characters fit on a line; undefined where there is no end to it. */
+  readonly width: number | undefined;
 }
 
 /** What decides about colours. */
@@ -22,11 +24,18 @@ export function hasColours({ isTTY }: PaintedStream, env: Readonly<Record<string
   return isTTY === true && (env.NO_COLOR ?? "") === "" && env.TERM !== "dumb";
 }
 
-/** The paint for a stream. */
-export function paintOf(colours: boolean): Paint {
+/** The paint for a stream, and how wide that is. */
+export function paintOf(colours: boolean, width?: number): Paint {
   const paint = (style: "bold" | "dim" | "red" | "green" | "yellow"): Paints => {
     if (!colours) return printable;
     return (text) => styleText(style, printable(text), { validateStream: false });
   };
-  return { bold: paint("bold"), dim: paint("dim"), red: paint("red"), green: paint("green"), yellow: paint("yellow") };
+  return {
+    bold: paint("bold"),
+    dim: paint("dim"),
+    red: paint("red"),
+    green: paint("green"),
+    yellow: paint("yellow"),
+    width,
+  };
 }

@@ -1,7 +1,9 @@
+import { createRequire } from "node:module";
 import yargs, { type Argv, type Options } from "yargs";
 import { asArguments } from "./arguments.ts";
 import { CommandError } from "./exit-codes.ts";
 import { EPILOGUE, INTRODUCTION } from "./introduction.ts";
+import { type Understood, understandable, usageError } from "./usage-error.ts";
 import type { Verb, VerbOptions } from "./verb.ts";
 import { GROUPS } from "./verbs/groups.ts";
 import { VERBS } from "./verbs/index.ts";
@@ -39,7 +41,10 @@ export interface Command {
 /** Reads a command line. Rejects with a `CommandError` (`usage`) for one that makes no sense. */
 export async function parse(line: readonly string[], columns: number | undefined): Promise<Parsed> {
   const chosen: Command[] = [];
-  const parser = parserOf(line, columns, (verb, given) => void chosen.push({ verb, given: given as Command["given"] }));
+  const understood: Understood = { line, common: [...COMMON_OPTIONS, "help"], verb: undefined, group: undefined };
+  const parser = parserOf(line, columns, understood, (verb, given) => {
+    chosen.push({ verb, given: given as Command["given"] });
+  });
   if (line.includes(COMPLETION)) {
     // It answers by the console, and reads the line from the process: the shell asks, nobody else.
     await parser.parseAsync();
@@ -48,12 +53,12 @@ export async function parse(line: readonly string[], columns: number | undefined
   const output = await new Promise<string>((resolve, reject) => {
     const parsing = parser.parseAsync(asArguments(line), {}, (error: Error | undefined, _: unknown, text: string) => {
       if (error === undefined || error === null) resolve(text);
-      else reject(new CommandError("usage", usageText(error.message, text)));
+      else reject(asUsage(error, understood));
     });
     parsing.catch(reject);
   }).catch((error: unknown) => {
     // It throws what it finds before it begins.
-    throw asUsage(error);
+    throw asUsage(error, understood);
   });
   const [command] = chosen;
   if (command === undefined || output !== "") return { text: output };
@@ -65,6 +70,7 @@ export async function parse(line: readonly string[], columns: number | undefined
 function parserOf(
   line: readonly string[],
   columns: number | undefined,
+  understood: Understood,
   choose: (verb: Verb, given: object) => void,
 ): Argv {
   // Completing, yargs reads the line once more from here.
@@ -87,26 +93,29 @@ function parserOf(
     .completion("completion", "Print a script for the shell that completes commands (bash, zsh)")
     .help()
     .alias("help", "h")
+    .version(ownVersion())
     .fail((message, error) => {
-      throw error ?? new CommandError("usage", message);
+      throw error ?? understandable(message, understood);
     })
     .demandCommand(1, 1, "Say what to do: anybroker --help lists the commands");
   for (const [group, summary] of Object.entries(GROUPS)) {
     const members = VERBS.filter(({ name }) => name.startsWith(`${group} `));
     parser.command(group, summary, (under) => {
-      for (const member of members) addVerb(under, member, choose);
+      understood.group = group;
+      for (const member of members) addVerb(under, member, understood, choose);
       return under.demandCommand(1, 1, `Say what to do: anybroker ${group} --help lists the commands`);
     });
   }
-  for (const one of VERBS.filter(({ name }) => !name.includes(" "))) addVerb(parser, one, choose);
+  for (const one of VERBS.filter(({ name }) => !name.includes(" "))) addVerb(parser, one, understood, choose);
   return parser;
 }
 
-function addVerb(parser: Argv, one: Verb, choose: (verb: Verb, given: object) => void): void {
+function addVerb(parser: Argv, one: Verb, understood: Understood, choose: (verb: Verb, given: object) => void): void {
   parser.command(
     patternOf(one),
     one.summary,
     (own) => {
+      understood.verb = one;
       for (const [name, positional] of Object.entries(one.positionals)) own.positional(name, positional);
       for (const [line, what] of one.examples) own.example(`anybroker ${line}`, what);
       return own
@@ -144,22 +153,29 @@ export function usageOf({ name, positionals }: Verb): string {
 }
 
 /** Of two values for one option the wrong one might be meant, and of what is no number any. */
-function refuseOdd({ options }: Verb, given: Readonly<Record<string, unknown>>): void {
+function refuseOdd(one: Verb, given: Readonly<Record<string, unknown>>): void {
+  const { options } = one;
   for (const name of [...COMMON_OPTIONS, ...Object.keys(options)]) {
     if (Array.isArray(given[name]) && options[name]?.array !== true) {
-      throw new CommandError("usage", `--${name} was given several times, and takes one value`);
+      throw usageError(`--${name} was given several times, and takes one value`, one, name);
     }
-    if (Number.isNaN(given[name])) throw new CommandError("usage", `--${name} takes a number`);
-    if (given[name] === "") throw new CommandError("usage", `--${name} was given an empty text`);
+    if (Number.isNaN(given[name])) throw usageError(`--${name} takes a number`, one, name);
+    if (given[name] === "") throw usageError(`--${name} was given an empty text`, one, name);
   }
 }
 
-function usageText(message: string, help: string): string {
-  return message === "" ? help : message;
-}
-
-function asUsage(error: unknown): unknown {
+function asUsage(error: unknown, understood: Understood): unknown {
   if (error instanceof CommandError) return error;
   // What yargs throws of its own accord is about the command line.
-  return error instanceof Error && error.name === "YError" ? new CommandError("usage", error.message) : error;
+  return error instanceof Error && error.name === "YError" ? understandable(error.message, understood) : error;
+}
+
+/** The version of this package, wherever it is run from. yargs would take that of the current folder. */
+function ownVersion(): string {
+  try {
+    const { version } = createRequire(import.meta.url)("anybroker/package.json") as { readonly version: string };
+    return version;
+  } catch {
+    return "unknown";
+  }
 }

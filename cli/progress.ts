@@ -9,6 +9,7 @@ export interface ProgressBar {
   stop(): void;
 }
 
+const CLEAR_LINE = "\r\u001b[K";
 const SILENT: ProgressBar = { update: () => {}, stop: () => {} };
 
 /** A progress bar on stderr if that is a terminal, else nothing. `total` is undefined where it is not known. */
@@ -17,12 +18,20 @@ export function progressBar(terminal: Terminal, title: string, total: number | u
   if (stream === undefined) return SILENT;
   const known = total !== undefined;
   const format = known ? `${title} [{bar}] {value}/{total} {detail}` : `${title} {value} {detail}`;
-  const bar = new SingleBar({ stream, format, hideCursor: true, barsize: 30, gracefulExit: false, fps: 10 });
+  const bar = new SingleBar({
+    stream,
+    format,
+    forceRedraw: true,
+    hideCursor: true,
+    barsize: 30,
+    gracefulExit: false,
+    fps: 10,
+  });
   bar.start(total ?? 1, 0, { detail: "" });
-  return {
-    update: (done, detail = "") => bar.update(done, { detail: printable(detail) }),
-    stop: () => {
-      if (bar.isActive) bar.stop();
-    },
+  const stop = (): void => {
+    if (bar.isActive) bar.stop();
+    terminal.drawing = undefined;
   };
+  terminal.drawing = { erase: CLEAR_LINE, stop };
+  return { update: (done, detail = "") => bar.update(done, { detail: printable(detail) }), stop };
 }

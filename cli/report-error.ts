@@ -6,6 +6,7 @@ import { netted, printableJson, printableLines } from "./printable.ts";
 import type { Secrets } from "./secrets.ts";
 
 const MOST_CAUSES = 8;
+const MOST_PROBLEMS = 20;
 
 /** How errors are told. */
 export interface ErrorReporting {
@@ -52,14 +53,24 @@ function textOf(error: unknown, problems: readonly LibraryError[]): string {
   return [`${problems.length} problems:`, ...problems.map(({ message }) => `  - ${message}`)].join("\n");
 }
 
-/** The stack of an error and of what led to it. */
+/** The stack of an error and of what led to it, and the same of each problem in it. */
 function stacksOf(error: unknown): string {
-  const stacks: string[] = [];
-  for (let at = error, count = 0; at !== undefined && count < MOST_CAUSES; count++) {
-    stacks.push(stackOf(at));
-    at = at instanceof Error ? at.cause : undefined;
+  const problems = isLibraryError(error) ? error.problems.slice(0, MOST_PROBLEMS) : [];
+  const own = causesOf(error).map(stackOf).join("\ncaused by: ");
+  return [own, ...problems.map((problem) => `problem: ${stacksOf(problem)}`)].join("\n");
+}
+
+/** An error, and what led to it. */
+function causesOf(error: unknown): readonly unknown[] {
+  const causes: unknown[] = [];
+  for (
+    let at = error;
+    at !== undefined && causes.length < MOST_CAUSES;
+    at = at instanceof Error ? at.cause : undefined
+  ) {
+    causes.push(at);
   }
-  return stacks.join("\ncaused by: ");
+  return causes;
 }
 
 /** The stack is written when it is first read, from whatever the error then says. */

@@ -1,12 +1,15 @@
+import type { Configuration } from "./configuration.ts";
 import type { Context } from "./context.ts";
-import { EXIT, type ExitName } from "./exit-codes.ts";
+import { CommandError, EXIT, type ExitName } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
-import { Interruption } from "./interruption.ts";
+import { Interruption, unlessLate } from "./interruption.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { type Command, parse } from "./parser.ts";
 import { type ErrorReporting, reportError } from "./report-error.ts";
 import { Secrets } from "./secrets.ts";
 import { Terminal } from "./terminal.ts";
+
+const CLOSING_MS = 10_000;
 
 /** Runs a command line. Resolves with the code to exit with, when everything is closed. Never rejects. */
 export async function run(line: readonly string[], context: Context): Promise<number> {
@@ -40,6 +43,16 @@ export async function run(line: readonly string[], context: Context): Promise<nu
   }
 }
 
+/** What the configuration closes. The result stands, however long that takes. */
+async function closed({ close }: Configuration, context: Context, terminal: Terminal): Promise<void> {
+  if (close === undefined) return;
+  const late = new CommandError("configuration", "");
+  await unlessLate(Promise.resolve(close()), context, CLOSING_MS, () => late).catch((error: unknown) => {
+    if (error !== late) throw error;
+    terminal.note(`close() of the configuration did not end within ${CLOSING_MS / 1_000} s, and is left behind`);
+  });
+}
+
 async function runVerb(
   { verb, given }: Command,
   context: Context,
@@ -47,8 +60,9 @@ async function runVerb(
   interruption: Interruption,
 ): Promise<ExitName> {
   const { config, broker, json } = given;
-  const configuration = context.configuration ?? (await loadConfiguration(config, context.cwd));
+  const configuration = context.configuration ?? (await loadConfiguration(config, context, interruption.signal));
   const terminal = new Terminal(context, json);
+  interruption.terminal = terminal;
   const frame: Frame = { context, terminal, interruption, secrets, configuration, broker };
   try {
     const { json: result, text, exit = "done" } = await verb.run(given as never, frame);
@@ -56,6 +70,6 @@ async function runVerb(
     else if (text !== "") terminal.note(text);
     return exit;
   } finally {
-    await configuration.close?.();
+    await closed(configuration, context, terminal);
   }
 }

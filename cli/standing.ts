@@ -1,3 +1,4 @@
+import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Topology } from "../core/adapter.ts";
 import type { Destination } from "../core/destination.ts";
 import { Declarations } from "../core/engine/declarations.ts";
@@ -51,21 +52,28 @@ export async function compare(adapter: Adapter, destinations: readonly Destinati
   const compared: Compared[] = [];
   for (const destination of destinations) {
     const topology: Topology = declarationsOf([destination]).topology("verify");
-    const problems = await verified(adapter, topology);
+    const { problems, unverified } = await verified(adapter, topology);
     compared.push({
       destination: describeDestination(destination),
-      standing: standingOf(problems),
-      problems: problems.map(toldProblem),
+      standing: problems.length === 0 && unverified.length > 0 ? "unknown" : standingOf(problems),
+      problems: [...problems, ...unverified].map(toldProblem),
     });
   }
   return compared;
 }
 
-async function verified(adapter: Adapter, topology: Topology): Promise<readonly MessagingError[]> {
+interface Verified {
+  readonly problems: readonly MessagingError[];
+  /** What could not be compared. */
+  readonly unverified: readonly MessagingError[];
+}
+
+async function verified(adapter: Adapter, topology: Topology): Promise<Verified> {
   try {
-    return await adapter.declare(topology);
+    const byItself = adapter.name === "rabbitmq" ? (adapter as Partial<RabbitMQAdapter>).verify?.(topology) : undefined;
+    return (await byItself) ?? { problems: await adapter.declare(topology), unverified: [] };
   } catch (error) {
-    if (isMessagingError(error)) return [error];
+    if (isMessagingError(error)) return { problems: [error], unverified: [] };
     throw error;
   }
 }

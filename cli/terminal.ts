@@ -5,6 +5,14 @@ import { hasColours, type Paint, paintOf } from "./paint.ts";
 import { netted, printableJson } from "./printable.ts";
 import { redacted, redactedJson } from "./secrets.ts";
 
+/** Something that is drawn on a line of a terminal. */
+export interface Drawing {
+  /** What takes it off, until it is drawn the next time. */
+  readonly erase: string;
+  /** Draws it for the last time, and gives the terminal back as it was. */
+  stop(): void;
+}
+
 /**
  * How a command talks: results to stdout, as text or as JSON; everything else to stderr. Nothing leaves it with a login in a
  * URL, but for what messages hold, in JSON.
@@ -14,6 +22,8 @@ export class Terminal {
   readonly json: boolean;
   /** For what goes to stdout. */
   readonly paint: Paint;
+  /** What is drawn on stderr, and drawn again and again. */
+  drawing: Drawing | undefined;
   readonly #context: Pick<Context, "stdin" | "stdout" | "stderr">;
   readonly #colours: { readonly out: boolean; readonly notes: boolean };
 
@@ -22,7 +32,7 @@ export class Terminal {
     this.#context = context;
     this.json = json;
     this.#colours = { out: hasColours(stdout, env) && !json, notes: hasColours(stderr, env) };
-    this.paint = paintOf(this.#colours.out);
+    this.paint = paintOf(this.#colours.out, stdout.isTTY === true ? stdout.columns : undefined);
   }
 
   /** Whether results go to a terminal, which can be drawn over. */
@@ -58,9 +68,20 @@ export class Terminal {
     await written(this.#context.stdout, "\u001b[2J\u001b[H");
   }
 
-  /** Something beside the result, to stderr. */
+  /** Something beside the result, to stderr: in place of what is drawn there, which is drawn again below. */
   note(text: string): void {
-    void written(this.#context.stderr, `${shown(text, this.#colours.notes)}\n`);
+    void written(this.#context.stderr, `${this.drawing?.erase ?? ""}${shown(text, this.#colours.notes)}\n`);
+  }
+
+  /** As {@link note}, at a Ctrl-C: the terminal has written ^C itself, wherever the cursor was. */
+  interrupted(text: string): void {
+    const start = this.drawing?.erase ?? "\n";
+    void written(this.#context.stderr, `${start}${shown(text, this.#colours.notes)}\n`);
+  }
+
+  /** Gives the terminal back as it was found: its cursor, and the wrapping of lines. */
+  leave(): void {
+    this.drawing?.stop();
   }
 
   /**

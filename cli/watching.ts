@@ -21,7 +21,7 @@ const AGAIN_MS = 500;
  * connection is away is not shown. Rejects with a `CommandError` for what can only be seen by taking it.
  */
 export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
-  await withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter }) => {
+  await withBroker(frame, { destinations: [] }, async ({ adapter }) => {
     if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to`, of);
     for (let hasBegun = false; !signal.aborted; ) {
       const ended = Promise.withResolvers<void>();

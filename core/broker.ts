@@ -72,7 +72,7 @@ export interface Broker<Native = unknown> extends Publisher {
   consume<Input, Output>(
     queue: Queue<Input, Output>,
     handler: Handler<Output, Native>,
-    options?: ConsumeOptions,
+    options?: ConsumeOptions<NoInfer<Output>>,
   ): Consumer;
   /**
    * Handles a subscription's copy of a topic's events, competing with every other consumer of the same subscription.
@@ -82,7 +82,7 @@ export interface Broker<Native = unknown> extends Publisher {
     topic: Topic<Input, Output>,
     subscription: string,
     handler: Handler<Output, Native>,
-    options?: SubscribeOptions,
+    options?: SubscribeOptions<NoInfer<Output>>,
   ): Consumer;
   /**
    * Checks every capability asked for, connects, declares or verifies, and begins to consume. Rejects with

@@ -11,6 +11,11 @@ export interface Codec {
   readonly contentType: string;
   encode(body: unknown): Uint8Array;
   decode(bytes: Uint8Array): unknown;
+  /**
+   * Whether `decode(encode(body))` is equal to the body, told without encoding it. Optional: where it does not say so, and
+   * the destination has a schema, what was encoded is decoded and shown to the schema before it is sent.
+   */
+  keeps?(body: unknown): boolean;
 }
 
 /** Bodies that are bytes already. Each handler gets a copy of its own. */
@@ -22,4 +27,5 @@ export const bytesCodec: Codec = {
   },
   // What a handler writes into its body must not reach the retry, nor another subscription's copy.
   decode: (bytes) => new Uint8Array(bytes),
+  keeps: (body) => body instanceof Uint8Array && Object.getPrototypeOf(body) === Uint8Array.prototype,
 };

@@ -133,7 +133,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   consume<Input, Output>(
     queue: Queue<Input, Output>,
     handler: Handler<Output, Native>,
-    options: ConsumeOptions = {},
+    options: ConsumeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("consume", "queue", queue);
     const where = `consume(queue "${queue.name}")`;
@@ -147,7 +147,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     topic: Topic<Input, Output>,
     subscription: string,
     handler: Handler<Output, Native>,
-    options: SubscribeOptions = {},
+    options: SubscribeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("subscribe", "topic", topic);
     const where = `subscribe(topic "${topic.name}", "${subscription}")`;
@@ -159,17 +159,18 @@ class AdapterBroker<Native> implements Broker<Native> {
     return this.#consume(declaration.address, declaration.ordered, declaration, topic, parts);
   }
 
-  #consumerParts(where: string, handler: Handler<never>, options: ConsumeOptions): ConsumerParts {
+  #consumerParts(where: string, handler: Handler<never>, options: ConsumeOptions<never>): ConsumerParts {
     if (typeof handler !== "function") {
       throw new MessagingError("invalid", `${where} takes a handler: a function of the body and the delivery`);
     }
-    const { retry, use, ...settings } = consumerOptions(where, options, this.#options.consume ?? {});
+    const { retry, use, ...settings } = consumerOptions(where, options as ConsumeOptions, this.#options.consume ?? {});
     // The first in a list is the outermost, and the broker's are outside the consumer's.
     const wrapped = [...(this.#options.use ?? []), ...use].reduceRight(
       (next, middleware) => handlerOf(where, middleware(next)),
       handler as Handler<unknown>,
     );
-    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, this.#random) };
+    const tell = (error: MessagingError): void => this.#emit({ type: "notice", error });
+    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, { random: this.#random, tell }) };
   }
 
   #consume(

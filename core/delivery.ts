@@ -47,6 +47,7 @@ export type Handler<Body, Native = unknown> = (
 
 /**
  * Wraps a handler: `(next) => async (body, delivery) => { …; return next(body, delivery) }`. It must pass on what `next`
- * returns or throws unless it means to change the outcome. The first in a list is the outermost.
+ * returns or throws unless it means to change the outcome. The first in a list is the outermost. `Body` is what it reads of
+ * the body: one that looks into bodies is taken only by consumers of such bodies.
  */
-export type Middleware = (next: Handler<unknown>) => Handler<unknown>;
+export type Middleware<Body = unknown> = (next: Handler<unknown>) => Handler<Body>;

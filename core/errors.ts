@@ -1,3 +1,5 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+
 /**
  * Every way in which anybroker can refuse or fail. The set is closed: a `switch` over it is exhaustive.
  *
@@ -39,6 +41,16 @@ export type SendOutcome =
   | { readonly status: "confirmed"; readonly id: string }
   | { readonly status: "failed"; readonly error: MessagingError };
 
+/** One thing that is wrong with a body. Nothing of it quotes the body. */
+export interface BodyIssue {
+  /** Where, from the body's root. `[key]` stands for a key that may be data. */
+  readonly path: readonly (string | number)[];
+  /** What the schema's library calls it, as `invalid_type`; undefined where it does not. */
+  readonly code: string | undefined;
+  /** What the schema says; undefined where it may quote a value of the body. */
+  readonly message: string | undefined;
+}
+
 /** What a {@link MessagingError} may carry besides code and message. */
 export interface MessagingErrorOptions {
   /** The error of the client library, or whatever else led here. */
@@ -47,6 +59,10 @@ export interface MessagingErrorOptions {
   readonly problems?: readonly MessagingError[];
   /** For `partly-failed`: one outcome per message, in the order given. */
   readonly outcomes?: readonly SendOutcome[];
+  /** For `invalid` bodies: what is wrong with it. */
+  readonly issues?: readonly BodyIssue[];
+  /** For `invalid` bodies: what the schema returned. */
+  readonly rawIssues?: readonly StandardSchemaV1.Issue[];
 }
 
 /**
@@ -60,12 +76,22 @@ export class MessagingError extends Error {
   readonly problems: readonly MessagingError[];
   /** For `partly-failed`: one outcome per message, in the order given; otherwise empty. */
   readonly outcomes: readonly SendOutcome[];
+  /** For a body that its schema or its codec refuses: what is wrong with it, to be shown to whoever sent it; otherwise empty. */
+  readonly issues: readonly BodyIssue[];
+  readonly #rawIssues: readonly StandardSchemaV1.Issue[];
 
   constructor(code: MessagingErrorCode, message: string, options: MessagingErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.problems = options.problems ?? [];
     this.outcomes = options.outcomes ?? [];
+    this.issues = options.issues ?? [];
+    this.#rawIssues = options.rawIssues ?? [];
+  }
+
+  /** The issues as the schema returned them: they may quote the body, and are not enumerable, so that no logger prints them. */
+  get rawIssues(): readonly StandardSchemaV1.Issue[] {
+    return this.#rawIssues;
   }
 }
 

@@ -29,11 +29,16 @@ export function thrownClass(thrown: unknown): string {
 /** Whether a value is to be awaited. Reading `then` may run user code; one that throws is not. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   try {
-    const canHaveThen = (typeof value === "object" && value !== null) || typeof value === "function";
-    return canHaveThen && typeof (value as { readonly then?: unknown }).then === "function";
+    return hasThen(value);
   } catch {
     return false;
   }
+}
+
+/** As {@link isThenable}, and throws what reading `then` throws: an `await` of such a value would reject with it. */
+export function hasThen(value: unknown): value is PromiseLike<unknown> {
+  const canHaveThen = (typeof value === "object" && value !== null) || typeof value === "function";
+  return canHaveThen && typeof (value as { readonly then?: unknown }).then === "function";
 }
 
 /** Handles the rejection of a value that nobody awaits, if it is a promise: an unhandled one ends the process. */

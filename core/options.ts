@@ -5,27 +5,36 @@ import type { Middleware } from "./delivery.ts";
 import type { Destination, SubscriptionOptions } from "./destination.ts";
 import type { BrokerEvent } from "./events.ts";
 
-/** How failed attempts are spaced. */
+/** How failed attempts are spaced: each delay so many times the one before. */
 export interface RetryDelay {
-  /** The delay after the first failed attempt, in milliseconds. Default 1,000. */
+  /** The delay after the first failed attempt, in milliseconds. Default 1,000, or `maxMs` if that is less. */
   readonly firstMs?: number;
   /** What each delay is multiplied by for the next. Default 2. */
   readonly factor?: number;
-  /** The longest delay, in milliseconds, before jitter. Default 60,000. */
+  /** The longest delay, in milliseconds, before jitter. Not less than `firstMs`. Default 60,000, or `firstMs` if that is more. */
   readonly maxMs?: number;
   /**
    * How much is drawn at random on top, as a share of the delay from 0 to 1, so that what failed together does not come
    * back together. The delay is never shorter than it would be without, and up to twice as long with 1. What
-   * `retry({ afterMs })` asks for gets none. Default 1.
+   * `retry({ afterMs })` asks for gets none. Default 1; 0 turns it off.
    */
   readonly jitter?: number;
 }
 
 /** How often a failing message is tried, and when. Retries count over restarts of the process and of the broker. */
 export interface RetryPolicy {
-  /** How often a handler is started on a message before it is dead-lettered. 1 is: no retry. Default 5. */
+  /**
+   * How often a handler is started on a message before it is dead-lettered. 1 is: no retry. Default 5; for a list of delays
+   * one more than it has.
+   */
   readonly attempts?: number;
-  readonly delay?: RetryDelay;
+  /**
+   * How long a message waits after a failed attempt. A list has a delay in milliseconds for each retry, the last of which
+   * stands for all further ones; a function is given the number of the failed attempt, from 1 up, and returns milliseconds.
+   * Both are taken at their word, without jitter. A function that throws or returns no such number is told as a `notice`,
+   * and the default delay is waited. Default: 1 s, doubled up to 60 s, with jitter.
+   */
+  readonly delay?: RetryDelay | readonly number[] | ((attempt: number) => number);
 }
 
 /** What a consumer holds at most. */
@@ -51,7 +60,7 @@ export interface QuarantineOptions {
 }
 
 /** The options of `consume`, and as `BrokerOptions.consume` the defaults for every consumer. */
-export interface ConsumeOptions {
+export interface ConsumeOptions<Body = unknown> {
   /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
   readonly concurrency?: number;
   readonly retry?: RetryPolicy;
@@ -70,11 +79,11 @@ export interface ConsumeOptions {
   readonly maxParked?: number;
   readonly quarantine?: QuarantineOptions;
   /** Wraps the handler, inside the broker's own middleware. */
-  readonly use?: readonly Middleware[];
+  readonly use?: readonly Middleware<Body>[];
 }
 
 /** The options of `subscribe`: those of a consumer, and what the subscription is. */
-export interface SubscribeOptions extends ConsumeOptions, SubscriptionOptions {}
+export interface SubscribeOptions<Body = unknown> extends ConsumeOptions<Body>, SubscriptionOptions {}
 
 /** The options of one `send`. */
 export interface SendOptions {

@@ -63,14 +63,18 @@ export function withHeaders(headers: Headers, changes: Readonly<Record<string, s
   return copy;
 }
 
+const COUNT = /^\d+$/;
 const WHOLE_NUMBER = /^-?\d{1,16}$/;
 /** The furthest that a `Date` can be from 1970, in milliseconds. */
 const FURTHEST_TIME = 8_640_000_000_000_000;
 
-/** The whole number from 0 up in a header, at most as large as a time can be; the fallback where there is none. */
+/**
+ * The whole number from 0 up in a header, the fallback where there is none. A number that is larger than a time can be counts
+ * as the largest: what counts must not begin anew because somebody counted too far.
+ */
 export function numberHeader(headers: Headers, name: string, fallback: number): number {
-  const value = timeHeader(headers, name);
-  return value !== undefined && value >= 0 ? value : fallback;
+  const text = headers[name];
+  return text === undefined || !COUNT.test(text) ? fallback : Math.min(Number(text), FURTHEST_TIME);
 }
 
 /** The time in a header, in milliseconds since 1970, negative before, that a `Date` can hold; undefined where there is none. */

@@ -1,3 +1,4 @@
+import { DECLARE_IT } from "../../core/advice.ts";
 import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import type { ErrorName } from "./port.ts";
 
@@ -51,8 +52,7 @@ export function isMissing(error: ErrorName): boolean {
 export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
   const reason = said === undefined || said === "" ? error : `${error}: ${said}`;
   if (isMissing(error)) {
-    const advice = 'declare it by starting with declare "create", or have it declared';
-    return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${advice}`);
+    return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }
   if (error.endsWith("_AUTHORIZATION_FAILED") || error.endsWith("_AUTHENTICATION_FAILED")) {
     return new MessagingError("unauthorized", `Kafka refused to ${what} (${reason}); grant the user that right`);

@@ -1,4 +1,5 @@
-import { type Clock, MessagingError, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import { type Clock, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { MemoryAdapter } from "./memory-adapter.ts";
 import { MemorySpace } from "./memory-space.ts";
@@ -31,7 +32,8 @@ export interface MemoryOptions extends MemorySpaceOptions {
  */
 export function memorySpace(options: MemorySpaceOptions = {}): MemorySpace {
   checkOptions("memorySpace", options, ["maxMessages", "clock"]);
-  const { maxMessages = Number.POSITIVE_INFINITY, clock = systemClock() } = options;
+  const { maxMessages = Number.POSITIVE_INFINITY } = options;
+  const clock = clockOf("memorySpace { clock }", options.clock);
   if (options.maxMessages !== undefined) checkInteger("memorySpace { maxMessages }", maxMessages, 1);
   return new MemorySpace(clock, maxMessages);
 }
@@ -53,7 +55,7 @@ export function memory(options: MemoryOptions = {}): MemoryAdapter {
   }
   const ownSpace = (): MemorySpace =>
     memorySpace({ ...(clock === undefined ? {} : { clock }), ...(maxMessages === undefined ? {} : { maxMessages }) });
-  return new MemoryAdapter(space ?? ownSpace(), leaseMs, clock ?? systemClock());
+  return new MemoryAdapter(space ?? ownSpace(), leaseMs, clockOf("memory { clock }", clock));
 }
 
 export type { MemoryAdapter } from "./memory-adapter.ts";

@@ -155,6 +155,9 @@ export class MemoryAdapter implements Adapter<undefined> {
 
   async depth(of: Address): Promise<Depth> {
     const queue = this.space.queue(of);
+    // Nothing stays on a topic itself.
+    if (queue === undefined && of.kind === "topic" && this.space.has(of))
+      return { ready: 0, unsettled: 0, exact: true };
     if (queue === undefined) throw notFound(of);
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }

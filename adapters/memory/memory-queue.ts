@@ -1,4 +1,5 @@
 import { type Clock, HEADER, type OutgoingMessage, type SendReport, type SendResult } from "../../core/index.ts";
+import { soon } from "../../core/soon.ts";
 import type { MemoryReceiver } from "./memory-receiver.ts";
 import { MessageStore, type StoredMessage } from "./message-store.ts";
 
@@ -93,7 +94,7 @@ export class MemoryQueue {
   schedule(): void {
     if (this.#scheduled || this.#receivers.length === 0) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    soon(() => {
       this.#scheduled = false;
       this.#deliver();
     });

@@ -23,6 +23,7 @@ import { physicalName, queueName } from "./names.ts";
 import { type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Session } from "./session.ts";
+import type { Established } from "./topology.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 256,
@@ -66,6 +67,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     return this.#session.use((session) => session.declare(topology));
+  }
+
+  /**
+   * Looks what stands, as `declare` does with `"verify"`, and tells beside the problems what could not be compared: bindings,
+   * which AMQP does not tell, and the properties of what the user may not configure; with `managementUrl` all is compared.
+   */
+  verify(topology: Topology): Promise<Established> {
+    return this.#session.use((session) => session.verify(topology));
   }
 
   /**

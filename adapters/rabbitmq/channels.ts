@@ -1,11 +1,16 @@
 import type { Channel } from "amqplib";
-import { isMessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import type { Link } from "./link.ts";
 
-/** Opens a channel whose closing by the server throws nothing by itself: the operation that caused it rejects. */
+/**
+ * Opens a channel whose closing by the server throws nothing by itself: the operation that caused it rejects. Rejects with
+ * `overloaded` if the connection has no more of them.
+ */
 export async function openChannel(link: Link, ms: number): Promise<Channel> {
-  const channel = await answered(link, ms, "open a channel", link.model.createChannel());
+  const channel = await answered(link, ms, "open a channel", link.model.createChannel()).catch((error: unknown) => {
+    throw isUsedUp(error) ? usedUp(link, error) : error;
+  });
   channel.on("error", () => {});
   return channel;
 }
@@ -34,4 +39,19 @@ export async function answered<Result>(link: Link, ms: number, what: string, wor
     if (isMessagingError(error, "timeout")) link.cut();
     throw error;
   }
+}
+
+/** In amqplib's words. */
+function isUsedUp(error: unknown): boolean {
+  return error instanceof Error && error.message === "No channels left to allocate";
+}
+
+function usedUp({ model }: Link, cause: unknown): MessagingError {
+  const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
+  const most = channelMax === undefined ? "" : ` ${channelMax}`;
+  return new MessagingError(
+    "overloaded",
+    `all${most} channels that RabbitMQ allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
+    { cause },
+  );
 }

@@ -1,6 +1,8 @@
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
-import type { Settings } from "./options.ts";
+import { placeText } from "./hosts.ts";
+import type { Place, Settings } from "./options.ts";
+import { isUnexplained, ServerRefusal } from "./refusal-reason.ts";
 
 /** AMQP reply codes of a closed channel. */
 export const ACCESS_REFUSED = 403;
@@ -21,9 +23,9 @@ export function replyText(error: unknown): string {
 }
 
 /** Why no connection could be made. The password stands nowhere in it. */
-export function connectError(error: unknown, settings: Settings): MessagingError {
+export function connectError(error: unknown, to: Place, settings: Settings): MessagingError {
   if (isMessagingError(error) && error.code !== "timeout") return error;
-  const place = `RabbitMQ at ${settings.host}:${settings.port}`;
+  const place = `RabbitMQ at ${placeText(to)}`;
   const text = thrownText(error);
   if (/vhost \S+ not found/.test(text)) {
     return new MessagingError(
@@ -34,10 +36,31 @@ export function connectError(error: unknown, settings: Settings): MessagingError
       },
     );
   }
+  if (/limit .*is reached/.test(text)) {
+    return new MessagingError(
+      "unreachable",
+      `${place} takes no more connections (${text}); close others, or have the limit raised`,
+      { cause: error },
+    );
+  }
   if (/access to vhost/.test(text)) {
     return new MessagingError(
       "unauthorized",
       `${place} refuses user "${settings.username}" the virtual host "${settings.vhost}"; grant it permissions there`,
+      { cause: error },
+    );
+  }
+  if (error instanceof ServerRefusal) {
+    return new MessagingError(
+      "unreachable",
+      `${place} does not open the virtual host "${settings.vhost}" (${error.code} ${text}); see the server's log`,
+      { cause: error },
+    );
+  }
+  if (isUnexplained(error)) {
+    return new MessagingError(
+      "unreachable",
+      `${place} does not open the virtual host "${settings.vhost}", and did not say why; see that it exists and runs, that user "${settings.username}" has permissions there, and the server's log`,
       { cause: error },
     );
   }
@@ -56,12 +79,36 @@ export function connectError(error: unknown, settings: Settings): MessagingError
   );
 }
 
+/** Why none of several hosts could be reached. */
+export function noneReached(
+  failures: readonly { readonly place: Place; readonly error: MessagingError }[],
+): MessagingError {
+  const [first, ...others] = failures;
+  if (first === undefined || others.length === 0) {
+    return first?.error ?? new MessagingError("unreachable", "RabbitMQ cannot be reached: there is no host to try");
+  }
+  const texts = failures.map(({ place, error }) => `${placeText(place)} (${reasonOf(error)})`);
+  // What a server said tells more than that another is not there.
+  const telling = failures.find(({ error }) => error.cause instanceof ServerRefusal) ?? first;
+  return new MessagingError(
+    "unreachable",
+    `none of the ${failures.length} hosts of RabbitMQ can be used: ${texts.join(", ")}; check hosts, port, TLS and that the servers run`,
+    { cause: telling.error.cause },
+  );
+}
+
+function reasonOf({ cause, message }: MessagingError): string {
+  const code = (cause as { readonly code?: unknown } | null | undefined)?.code;
+  if (typeof code === "string" && !isMessagingError(cause)) return code;
+  return cause === undefined ? message : replyText(cause);
+}
+
 /** Why a connection that stood is gone. */
-export function lostError(cause: unknown, settings: Settings): MessagingError {
+export function lostError(cause: unknown, place: Place): MessagingError {
   const reason = cause === undefined ? "closed" : replyText(cause);
   return new MessagingError(
     "unreachable",
-    `the connection to RabbitMQ at ${settings.host}:${settings.port} is lost (${reason}); connecting again`,
+    `the connection to RabbitMQ at ${placeText(place)} is lost (${reason}); connecting again`,
     { cause },
   );
 }
@@ -81,10 +128,13 @@ export function operationError(error: unknown, what: string, next: string): Mess
   switch (replyCode(error)) {
     case NOT_FOUND:
       return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
-    case ACCESS_REFUSED:
-      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user that right`, {
+    case ACCESS_REFUSED: {
+      // From 4.0 on a look takes any right, and the server names that of the operator.
+      const right = what.startsWith("look for ") ? "some right to it, be it which it may" : "that right";
+      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user ${right}`, {
         cause: error,
       });
+    }
     case RESOURCE_LOCKED:
     case PRECONDITION_FAILED:
       return new MessagingError("conflict", `RabbitMQ refused to ${what}: ${text}; ${next}`, { cause: error });

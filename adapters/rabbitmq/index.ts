@@ -2,8 +2,9 @@ import { RabbitMQAdapter } from "./adapter.ts";
 import type { RabbitMQOptions } from "./options.ts";
 
 export type { RabbitMQAdapter, RabbitMQConnections } from "./adapter.ts";
-export type { RabbitMQOptions } from "./options.ts";
+export type { RabbitMQOptions, RabbitMQPassword, RabbitMQPasswordProvider } from "./options.ts";
 export type { PolicyFindings } from "./policies.ts";
+export type { Established } from "./topology.ts";
 
 /**
  * anybroker over RabbitMQ 3.10 or later, by AMQP 0-9-1 and the package `amqplib`. Throws `invalid` for options that are

@@ -1,3 +1,4 @@
+import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { withChannel } from "./channels.ts";
 import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
@@ -92,7 +93,7 @@ export class KnownThings {
     const name = thing.slice(thing.indexOf(" ") + 1);
     throw new MessagingError(
       "not-found",
-      `the exchange "${name}" of RabbitMQ does not lead to the queue "${name}"; start once with declare "create", which binds it`,
+      `the exchange "${name}" of RabbitMQ does not lead to the queue "${name}"; ${DECLARE_IT}`,
     );
   }
 
@@ -137,7 +138,7 @@ export function missing(thing: Thing, cause?: unknown): MessagingError {
   const [kind, name] = thing.split(" ");
   return new MessagingError(
     "not-found",
-    `RabbitMQ has no ${kind} "${name}"; declare it by starting with declare "create" and the rights to configure`,
+    `RabbitMQ has no ${kind} "${name}"; ${DECLARE_IT}, which need the rights to configure`,
     { cause },
   );
 }

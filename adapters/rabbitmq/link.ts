@@ -1,10 +1,14 @@
 import type { ConnectionOptions } from "node:tls";
 import { type ChannelModel, connect, type SocketOptions } from "amqplib";
 import { backoffMs } from "../../core/backoff.ts";
-import { MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
-import { connectError, lostError } from "./errors.ts";
-import type { Settings } from "./options.ts";
+import { connectError, lostError, noneReached } from "./errors.ts";
+import { type Hosts, placeText } from "./hosts.ts";
+import type { Place, Settings } from "./options.ts";
+import { currentPassword } from "./password.ts";
+import { isUnexplained, refusalReason, ServerRefusal } from "./refusal-reason.ts";
+import { Renewal } from "./renewal-of-password.ts";
 
 /** One connection as long as it stands. */
 export interface Link {
@@ -32,15 +36,18 @@ const CLOSE_MS = 5_000;
  */
 export class SupervisedLink {
   readonly #settings: Settings;
+  readonly #hosts: Hosts;
   readonly #role: string;
   readonly #events: LinkEvents;
   readonly #ended = new AbortController();
   #link: Link | undefined;
   #retry: NodeJS.Timeout | undefined;
   #attempts = 0;
+  #told: string | undefined;
 
-  constructor(settings: Settings, role: string, events: LinkEvents) {
+  constructor(settings: Settings, hosts: Hosts, role: string, events: LinkEvents) {
     this.#settings = settings;
+    this.#hosts = hosts;
     this.#role = role;
     this.#events = events;
   }
@@ -78,8 +85,27 @@ export class SupervisedLink {
     link.cut();
   }
 
+  /** To the first host that takes it. */
   async #connect(): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, ...place } = this.#settings;
+    const failures: { readonly place: Place; readonly error: MessagingError }[] = [];
+    for (const place of this.#hosts.order()) {
+      try {
+        await this.#connectTo(place);
+        return;
+      } catch (error) {
+        const refusal = connectError(error, place, this.#settings);
+        // Every node of a cluster would say the same, and count the login as one more that failed.
+        if (this.#ended.signal.aborted || !isOfTheHost(refusal)) throw refusal;
+        this.#hosts.lost(place);
+        failures.push({ place, error: refusal });
+      }
+    }
+    throw noneReached(failures);
+  }
+
+  async #connectTo(place: Place): Promise<void> {
+    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, username } = this.#settings;
+    const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
     const cut = (): void => cutter.abort();
     this.#ended.signal.addEventListener("abort", cut, { once: true });
@@ -88,14 +114,14 @@ export class SupervisedLink {
     try {
       const model = await within(
         connectTimeoutMs,
-        `connect to ${place.host}:${place.port}`,
+        `connect to ${placeText(place)}`,
         connect(
           {
             protocol: tls === undefined ? "amqp" : "amqps",
             hostname: place.host,
             port: place.port,
-            username: place.username,
-            password: place.password,
+            username,
+            password: password.value,
             vhost: encodeURIComponent(vhost),
             heartbeat: heartbeatSeconds,
           },
@@ -104,14 +130,16 @@ export class SupervisedLink {
       );
       this.#ended.signal.removeEventListener("abort", cut);
       link = { model, cut };
+      const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         model.on("error", (error) => {
           cause = error;
         });
         model.on("close", (error) => {
-          const lost = lostError(cause ?? error, this.#settings);
+          renewal.stop();
+          const lost = lostError(cause ?? error, place);
           reject(lost);
-          if (this.#link === link) this.#onLost(lost);
+          if (this.#link === link) this.#onLost(lost, place);
           // The peer of a half-open connection never ends its side.
           cut();
         });
@@ -121,15 +149,24 @@ export class SupervisedLink {
       if (this.#ended.signal.aborted) throw new MessagingError("closed", "the adapter was closed while it connected");
       this.#link = link;
       this.#attempts = 0;
+      this.#hosts.connected(place);
+      renewal.before(password);
     } catch (error) {
       cut();
-      throw connectError(cause ?? error, this.#settings);
+      throw connectError(cause ?? (await this.#explained(error, place, password.value)), place, this.#settings);
     }
   }
 
-  #onLost(cause: MessagingError): void {
+  async #explained(error: unknown, place: Place, password: string): Promise<unknown> {
+    if (!isUnexplained(error) || this.#ended.signal.aborted) return error;
+    const { tls, username, vhost, connectTimeoutMs } = this.#settings;
+    return (await refusalReason({ ...place, tls, username, password, vhost }, connectTimeoutMs)) ?? error;
+  }
+
+  #onLost(cause: MessagingError, place: Place): void {
     this.#link = undefined;
     if (this.#ended.signal.aborted) return;
+    this.#hosts.lost(place);
     this.#events.lost(cause);
     this.#reconnectLater();
   }
@@ -145,13 +182,30 @@ export class SupervisedLink {
       await this.#connect();
     } catch (error) {
       if (this.#ended.signal.aborted) return;
-      const refusal = connectError(error, this.#settings);
-      if (refusal.code !== "unreachable" && refusal.code !== "timeout") this.#events.refused(refusal);
+      if (isMessagingError(error)) this.#tell(error);
       this.#reconnectLater();
       return;
     }
+    this.#told = undefined;
     this.#events.restored();
   }
+
+  /** Once, and again when the reason changes: attempts never end. */
+  #tell(refusal: MessagingError): void {
+    if (isPassing(refusal) || this.#told === refusal.message) return;
+    this.#told = refusal.message;
+    this.#events.refused(refusal);
+  }
+}
+
+/** Whether another host may be reached all the same. */
+function isOfTheHost({ code }: MessagingError): boolean {
+  return code === "unreachable" || code === "timeout" || code === "overloaded";
+}
+
+/** Time alone mends what is only not there. */
+function isPassing({ code, cause }: MessagingError): boolean {
+  return (code === "unreachable" || code === "timeout") && !(cause instanceof ServerRefusal);
 }
 
 /** `signal` is Node's own way to destroy a socket; amqplib only ever asks it to end. */

@@ -3,6 +3,7 @@ import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
 import type { Settings } from "./options.ts";
+import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
@@ -39,6 +40,46 @@ export async function readQueues(
     if (typeof name === "string") held.set(name, typeof count === "number" ? count : 0);
   }
   return held;
+}
+
+/** A queue or an exchange as it stands. */
+export interface Standing {
+  readonly name: string;
+  /** Of an exchange, or of a queue from 3.8 on. */
+  readonly type: string;
+  readonly durable: boolean;
+  readonly auto_delete: boolean;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
+
+/** A binding as it stands. */
+export interface StandingBinding {
+  readonly source: string;
+  readonly destination: string;
+  readonly destination_type: string;
+  readonly routing_key: string;
+}
+
+/** Everything that stands in a virtual host. */
+export interface StandingTopology {
+  readonly queues: readonly Standing[];
+  readonly exchanges: readonly Standing[];
+  readonly bindings: readonly StandingBinding[];
+}
+
+/** What stands in the virtual host, with its properties. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
+export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<StandingTopology> {
+  const [queues = [], exchanges = [], bindings = []] = await readLists(managementUrl, settings, "queues and bindings", [
+    // Statistics are read from a cache, and are most of the answer.
+    ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
+    ["exchanges", "?columns=name,type,durable,auto_delete,arguments"],
+    ["bindings", "?columns=source,destination,destination_type,routing_key"],
+  ]);
+  return {
+    queues: queues.filter(isStanding),
+    exchanges: exchanges.filter(isStanding),
+    bindings: bindings.filter(isBinding),
+  };
 }
 
 async function readLists(
@@ -80,6 +121,16 @@ function isPolicy(value: unknown): value is Policy {
   );
 }
 
+function isStanding(value: unknown): value is Standing {
+  const { name, arguments: given } = (value ?? {}) as Partial<Record<keyof Standing, unknown>>;
+  return typeof name === "string" && typeof given === "object" && given !== null;
+}
+
+function isBinding(value: unknown): value is StandingBinding {
+  const { source, destination } = (value ?? {}) as Partial<Record<keyof StandingBinding, unknown>>;
+  return typeof source === "string" && typeof destination === "string";
+}
+
 class Refusal extends Error {
   readonly status: number;
 
@@ -90,7 +141,9 @@ class Refusal extends Error {
 }
 
 /** By Node's own client, which takes the certificates of the connection. */
-function ask(url: string, { username, password, tls, requestTimeoutMs }: ManagementSettings): Promise<unknown> {
+async function ask(url: string, settings: ManagementSettings): Promise<unknown> {
+  const { username, tls, requestTimeoutMs } = settings;
+  const { value: password } = await currentPassword(settings, requestTimeoutMs);
   return new Promise((resolve, reject) => {
     const isEncrypted = url.startsWith("https:");
     const options = {

@@ -1,21 +1,31 @@
+import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
-import { MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 
 /** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */
 export interface RabbitMQOptions {
   /**
-   * `amqp://user:password@host:5672/vhost`, or `amqps:`. Everything else about the place may stand in `host`, `port`,
-   * `username`, `password` and `vhost` instead; one given there comes before the URL's. Query parameters are refused.
+   * `amqp://user:password@host:5672/vhost`, or `amqps:`; of a cluster several hosts, `amqp://user:password@a:5672,b,c/vhost`.
+   * Everything else about the place may stand in `host`, `port`, `username`, `password` and `vhost` instead; one given
+   * there comes before the URL's. Query parameters are refused.
    */
   readonly url?: string;
-  /** Default `localhost`. */
-  readonly host?: string;
-  /** Default 5672, with TLS 5671. */
+  /**
+   * Of a cluster several, `["a", "b:5673"]`: they are tried in turn and in random order, at the start and after a loss.
+   * Default `localhost`.
+   */
+  readonly host?: string | readonly string[];
+  /** Of hosts that name none. Default 5672, with TLS 5671. */
   readonly port?: number;
   /** Required unless the host is this machine, where it defaults to RabbitMQ's `guest`. */
   readonly username?: string;
-  readonly password?: string;
+  /**
+   * Or a function, for a password or token that expires: it is asked at each login, of both connections, and before the
+   * token is over, when the server is given a new one while the connections go on. What it rejects with is the cause of
+   * the refusal.
+   */
+  readonly password?: string | RabbitMQPasswordProvider;
   /** Default `/`. */
   readonly vhost?: string;
   /**
@@ -67,12 +77,20 @@ export interface RabbitMQOptions {
   readonly connectionName?: string;
 }
 
+/**
+ * Gives the password, or a token: when it expires, it says beside it; a JSON Web Token says so itself. Without either it is
+ * asked again when the server ends the connection.
+ */
+export type RabbitMQPasswordProvider = () => RabbitMQPassword | Promise<RabbitMQPassword>;
+
+/** What is logged in with. */
+export type RabbitMQPassword = string | { readonly value: string; readonly expiresAt?: Date };
+
 /** The options, checked and with their defaults. */
 export interface Settings {
-  readonly host: string;
-  readonly port: number;
+  readonly hosts: readonly Place[];
   readonly username: string;
-  readonly password: string;
+  readonly password: string | RabbitMQPasswordProvider;
   readonly vhost: string;
   readonly tls: ConnectionOptions | undefined;
   readonly heartbeatSeconds: number;
@@ -119,6 +137,12 @@ const OWN_ARGUMENTS = [
   "x-message-ttl",
   "x-expires",
 ];
+/** One of the server's nodes. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -130,16 +154,22 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   if (place?.encrypted === false && options.tls !== undefined) {
     throw invalid("got tls options with an amqp: URL; write amqps: to encrypt, or leave the tls options out");
   }
-  const host = optionalText(WHERE, "host", options.host) ?? place?.host ?? "localhost";
-  const port = options.port ?? place?.port ?? (tls === undefined ? 5672 : 5671);
-  checkInteger(`${WHERE} { port }`, port, 1, 65_535);
+  if (options.port !== undefined) checkInteger(`${WHERE} { port }`, options.port, 1, 65_535);
+  const [ofUrl, ...more] = place?.hosts ?? [];
+  const defaultPort =
+    options.port ?? (more.length === 0 ? ofUrl?.port : undefined) ?? (tls === undefined ? 5672 : 5671);
+  const given = options.host === undefined ? (place?.hosts ?? []) : hostsIn(options.host);
+  const hosts = (given.length === 0 ? [{ host: "localhost", port: undefined }] : given).map(({ host, port }) => ({
+    host,
+    // A URL's port is overruled by the option, as everything is; that of a host in the options is its own.
+    port: (options.host === undefined ? options.port : undefined) ?? port ?? defaultPort,
+  }));
   const { reconnect = {} } = options;
   checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
   const settings = {
-    host,
-    port,
+    hosts,
     ...credentials(
-      host,
+      hosts.map(({ host }) => host),
       optionalText(WHERE, "username", options.username) ?? place?.username,
       options.password ?? place?.password,
     ),
@@ -181,18 +211,27 @@ function managementUrl(given: string | undefined): string | undefined {
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-interface Place {
-  readonly encrypted: boolean;
-  readonly host: string | undefined;
+/** A host, and its port if it names one. */
+interface NamedHost {
+  readonly host: string;
   readonly port: number | undefined;
+}
+
+interface ReadUrl {
+  readonly encrypted: boolean;
+  readonly hosts: readonly NamedHost[];
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly vhost: string | undefined;
 }
 
 /** The errors quote nothing of the URL, because any part of a malformed one may hold the password. */
-function parseUrl(url: string): Place {
-  const parts = typeof url === "string" && URL.canParse(url) ? new URL(url) : undefined;
+function parseUrl(given: string): ReadUrl {
+  const [, before = "", hosts = "", after = ""] = typeof given === "string" ? (AUTHORITY.exec(given) ?? []) : [];
+  // Node's own parser takes one host.
+  const [first = ""] = hosts.split(",");
+  const url = `${before}${first}${after}`;
+  const parts = URL.canParse(url) ? new URL(url) : undefined;
   if (parts === undefined || (parts.protocol !== "amqp:" && parts.protocol !== "amqps:")) {
     throw invalid("takes a url such as amqp://user:password@host:5672/vhost or amqps://…; special characters encoded");
   }
@@ -202,30 +241,54 @@ function parseUrl(url: string): Place {
   try {
     return {
       encrypted: parts.protocol === "amqps:",
-      host: parts.hostname.replace(/^\[|\]$/g, "") || undefined,
-      port: parts.port === "" ? undefined : Number(parts.port),
+      hosts: hosts === "" ? [] : hosts.split(",").map(hostIn),
       username: decodeURIComponent(parts.username) || undefined,
       password: parts.password === "" ? undefined : decodeURIComponent(parts.password),
       vhost: decodeURIComponent(parts.pathname.slice(1)) || undefined,
     };
-  } catch {
+  } catch (error) {
+    if (isMessagingError(error)) throw error;
     throw invalid("got a url with a malformed percent code; encode special characters with encodeURIComponent");
   }
 }
 
+/** What stands before the hosts, the hosts, and what stands behind them. */
+const AUTHORITY = /^([a-z]+:(?:\/\/)?(?:[^/?#]*@)?)([^/?#@]*)(.*)$/is;
+
+function hostsIn(given: string | readonly string[]): readonly NamedHost[] {
+  const list = typeof given === "string" ? [given] : given;
+  if (!Array.isArray(list) || list.length === 0) throw invalid("takes a text or a list of texts as host, none empty");
+  return list.map(hostIn);
+}
+
+/** `a.example.com`, `a.example.com:5673`, `::1`, `[::1]:5673`. */
+function hostIn(given: string): NamedHost {
+  if (typeof given === "string" && isIP(given) === 6) return { host: given, port: undefined };
+  const url = typeof given === "string" && /^[^/?#@,\s]+$/.test(given) ? `amqp://${given}` : "";
+  const parts = URL.canParse(url) ? new URL(url) : undefined;
+  const host = parts?.hostname.replace(/^\[|\]$/g, "");
+  if (parts === undefined || host === undefined || host === "" || parts.port === "0") {
+    throw invalid("takes hosts such as a.example.com or a.example.com:5673, as host or with commas in its url");
+  }
+  return { host, port: parts.port === "" ? undefined : Number(parts.port) };
+}
+
 function credentials(
-  host: string,
+  hosts: readonly string[],
   username: string | undefined,
-  password: string | undefined,
-): { username: string; password: string } {
-  if (password !== undefined && typeof password !== "string") throw invalid("takes a text as password");
+  password: string | RabbitMQPasswordProvider | undefined,
+): { username: string; password: string | RabbitMQPasswordProvider } {
+  if (password !== undefined && typeof password !== "string" && typeof password !== "function") {
+    throw invalid("takes a text or a function as password");
+  }
   if (username !== undefined && password !== undefined) return { username, password };
   if (username !== undefined || password !== undefined) {
     throw invalid("needs both username and password, in the url or as options");
   }
-  if (LOOPBACK.test(host)) return { username: "guest", password: "guest" };
+  const away = hosts.find((host) => !LOOPBACK.test(host));
+  if (away === undefined) return { username: "guest", password: "guest" };
   throw invalid(
-    `needs credentials for host "${host}": give username and password, in the url or as options; ` +
+    `needs credentials for host "${away}": give username and password, in the url or as options; ` +
       "the guest account is assumed on this machine alone",
   );
 }

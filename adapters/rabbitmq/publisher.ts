@@ -1,4 +1,4 @@
-import type { ConfirmChannel, Message } from "amqplib";
+import type { ConfirmChannel, Message, Options } from "amqplib";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
@@ -7,12 +7,13 @@ import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./dela
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
 import { exchangeName, queueName } from "./names.ts";
-import { Refusals } from "./refusals.ts";
-import { asBuffer, publishOptions } from "./wire.ts";
+import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
+import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions } from "./wire.ts";
 
 /** A message that the broker has not answered for yet. */
 interface Pending {
   readonly to: Address;
+  readonly path: PublishPath;
   /** The exchange and the wait queue that a delayed message goes through first. */
   readonly level: string | undefined;
   /** Bytes of the body. */
@@ -47,6 +48,12 @@ export class Publisher {
   readonly #waiting = new Map<Thing, Promise<void>>();
   #channel: ConfirmChannel | undefined;
   #pendingBytes = 0;
+  /** The most bytes of a frame. */
+  #frameMax = LONGEST_HEADER_FRAME;
+  /** The exchanges of which this channel had an answer. */
+  readonly #answered = new Set<string>();
+  /** What the channel was closed for, before anything of it was answered for. */
+  #refused: RefusedPath | undefined;
   #twins = 0;
 
   /** `delayed` is told of each delayed message. */
@@ -78,6 +85,10 @@ export class Publisher {
       // Fails at once if the connection is gone, which then prepares a new channel itself.
       this.#open(link).catch(() => link.cut());
     });
+    this.#answered.clear();
+    this.#refused = undefined;
+    const { frameMax = LONGEST_HEADER_FRAME } = link.model.connection as unknown as { readonly frameMax?: number };
+    this.#frameMax = frameMax;
     this.#channel = channel;
   }
 
@@ -158,7 +169,7 @@ export class Publisher {
           ? { exchange: name, routingKey }
           : { exchange: "", routingKey: name };
     const problem =
-      this.#refusals.of(path.exchange, message.body.length) ??
+      this.#refusals.of(path, message.body.length) ??
       (problems.size === 0
         ? undefined
         : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.thing) : undefined)));
@@ -177,27 +188,28 @@ export class Publisher {
     const level = message.delayMs > 0 ? path.exchange : undefined;
     if (level !== undefined) this.#delayed();
     const size = message.body.length;
-    this.#write(channel, path, message, isTopic, { to, level, size, index, report, returned: false });
+    this.#write(channel, message, isTopic, { to, path, level, size, index, report, returned: false });
   }
 
-  #write(
-    channel: ConfirmChannel,
-    path: { readonly exchange: string; readonly routingKey: string },
-    message: OutgoingMessage,
-    isTopic: boolean,
-    pending: Pending,
-  ): void {
+  #write(channel: ConfirmChannel, message: OutgoingMessage, isTopic: boolean, pending: Pending): void {
     let handle = message.id;
     try {
       const options = publishOptions(message, isTopic);
+      const tooLarge = this.#overFrame(pending.to, options);
+      if (tooLarge !== undefined) {
+        pending.report(pending.index, { status: "rejected", error: tooLarge });
+        return;
+      }
       if (this.#pending.has(handle)) {
         // Sent again while the first is unanswered: a mark tells which of the two a return is about.
         options.correlationId = String(++this.#twins);
         handle = twinHandle(handle, options.correlationId);
       }
-      channel.publish(path.exchange, path.routingKey, asBuffer(message.body), options, (error: unknown) => {
+      const { exchange, routingKey } = pending.path;
+      channel.publish(exchange, routingKey, asBuffer(message.body), options, (error: unknown) => {
         this.#pending.delete(handle);
         this.#pendingBytes -= pending.size;
+        if (this.#channel === channel) this.#answered.add(exchange);
         if (pending.returned) this.#reportReturned(pending);
         else pending.report(pending.index, this.#resultOf(pending, error));
       });
@@ -210,7 +222,7 @@ export class Publisher {
 
   #resultOf(pending: Pending, error: unknown): SendResult {
     if (error === null || error === undefined) return CONFIRMED;
-    const refusal = this.#refusals.ofSize(pending.size);
+    const refusal = this.#refusals.ofSize(pending.size) ?? this.#refusedWith(pending);
     if (refusal !== undefined) return { status: "rejected", error: refusal };
     // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
     // the message where another was full.
@@ -253,8 +265,29 @@ export class Publisher {
   }
 
   #onRefused(error: unknown): void {
-    const missingExchange = this.#refusals.learn(error);
-    if (missingExchange !== undefined) this.#known.forget(`exchange ${missingExchange}`);
+    const { missing: exchange, refused } = this.#refusals.learn(error);
+    if (exchange !== undefined) this.#known.forget(`exchange ${exchange}`);
+    // A right that this channel once had may have been taken between two messages.
+    if (refused !== undefined && !this.#answered.has(refused.exchange)) this.#refused = refused;
+  }
+
+  /** RabbitMQ asks for the right before it takes a message: where it took none, those that ended with the channel are not stored. */
+  #refusedWith({ path }: Pending): MessagingError | undefined {
+    const refused = this.#refused;
+    if (refused === undefined || refused.exchange !== path.exchange) return undefined;
+    const isOther = refused.routingKey !== undefined && refused.routingKey !== path.routingKey;
+    return isOther ? undefined : refused.error;
+  }
+
+  /** A header frame cannot be split: the server would close the connection, under everybody else's messages. */
+  #overFrame(to: Address, options: Options.Publish): MessagingError | undefined {
+    if (this.#frameMax >= LONGEST_HEADER_FRAME) return undefined;
+    const bytes = headerFrameBytes(options);
+    if (bytes <= this.#frameMax) return undefined;
+    return new MessagingError(
+      "too-large",
+      `the headers of a message for ${describeAddress(to)} make a frame of ${bytes} bytes, and this RabbitMQ takes ${this.#frameMax} (its frame_max); send fewer or shorter ones, or have it raised`,
+    );
   }
 }
 

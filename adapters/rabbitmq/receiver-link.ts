@@ -1,5 +1,6 @@
 import type { MessagingError } from "../../core/errors.ts";
 import { isUnreadable } from "./errors.ts";
+import type { Hosts } from "./hosts.ts";
 import { type Link, type LinkEvents, SupervisedLink } from "./link.ts";
 import type { Settings } from "./options.ts";
 
@@ -9,11 +10,13 @@ import type { Settings } from "./options.ts";
  */
 export class ReceiverLink {
   readonly #settings: Settings;
+  readonly #hosts: Hosts;
   readonly #shared: () => Link | undefined;
   #own: SupervisedLink | undefined;
 
-  constructor(settings: Settings, shared: () => Link | undefined) {
+  constructor(settings: Settings, hosts: Hosts, shared: () => Link | undefined) {
     this.#settings = settings;
+    this.#hosts = hosts;
     this.#shared = shared;
   }
 
@@ -39,7 +42,7 @@ export class ReceiverLink {
       restored: () => events.restored(),
       refused: (error) => events.notice(error),
     };
-    this.#own = new SupervisedLink(this.#settings, "consume", linkEvents);
+    this.#own = new SupervisedLink(this.#settings, this.#hosts, "consume", linkEvents);
     this.#own.start();
   }
 

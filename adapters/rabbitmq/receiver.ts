@@ -7,8 +7,10 @@ import type {
   Settlement,
   SettleResult,
 } from "../../core/adapter.ts";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { soon } from "../../core/soon.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
 import { DeliveryCount } from "./delivery-count.ts";
@@ -259,7 +261,7 @@ export class QueueReceiver implements Receiver {
     const cause = told === undefined ? error : limitLearned(this.#source.queue, told, error.cause);
     this.#sink.lost("all", cause);
     // The end of a connection is told to its channels first.
-    queueMicrotask(() => {
+    soon(() => {
       if (this.#isClosed || this.#subscribing || this.#channel !== undefined) return;
       // Where the connection itself is gone, `resume` follows.
       if (this.#link.current !== link) return;
@@ -313,11 +315,7 @@ export class QueueReceiver implements Receiver {
 
   #refusal(error: unknown): MessagingError {
     if (isMessagingError(error)) return error;
-    return operationError(
-      error,
-      `consume from queue "${this.#source.queue}"`,
-      'declare it by starting with declare "create", or have it declared',
-    );
+    return operationError(error, `consume from queue "${this.#source.queue}"`, DECLARE_IT);
   }
 }
 
@@ -329,6 +327,6 @@ function versionOf({ model }: Link): ServerVersion {
 function unknownDeadLettering(queue: string): MessagingError {
   return new MessagingError(
     "unsupported",
-    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
+    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare: "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
   );
 }

@@ -4,50 +4,78 @@ import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } 
 /** Milliseconds for which a refused right is believed to be still missing. */
 const REMEMBER_MS = 5_000;
 
+/** What is published where. */
+export interface PublishPath {
+  readonly exchange: string;
+  readonly routingKey: string;
+}
+
+/** A right that is missing. */
+export interface RefusedPath {
+  readonly exchange: string;
+  /** Only what is published with this one, where a permission is about topics. */
+  readonly routingKey: string | undefined;
+  readonly error: MessagingError;
+}
+
+/** What the end of a channel tells. */
+export interface Learned {
+  /** The exchange that does not exist. */
+  readonly missing?: string | undefined;
+  readonly refused?: RefusedPath;
+}
+
 /**
  * What the server closed a publishing channel for, remembered so that the same message does not close the next channel
  * under everybody else's.
  */
 export class Refusals {
-  readonly #exchanges = new Map<string, { readonly error: MessagingError; readonly until: number }>();
+  /** By exchange, and by exchange and routing key where a permission is about topics. */
+  readonly #places = new Map<string, { readonly error: MessagingError; readonly until: number }>();
   #mostBytes = Number.POSITIVE_INFINITY;
 
-  /** Learns from the error of a closed channel; the result is the exchange that does not exist, if that was it. */
-  learn(error: unknown): string | undefined {
+  /** Learns from the error of a closed channel. */
+  learn(error: unknown): Learned {
     const text = replyText(error);
     const exchange = /exchange '([^']*)'/.exec(text)?.[1];
     switch (replyCode(error)) {
       case NOT_FOUND:
-        return exchange;
+        return { missing: exchange };
       case ACCESS_REFUSED: {
-        if (exchange === undefined) return undefined;
+        if (exchange === undefined) return {};
         const refusal = new MessagingError(
           "unauthorized",
           `RabbitMQ refused a publish: ${text}; grant the user the right to write there`,
           { cause: error },
         );
         const name = exchange === "amq.default" ? "" : exchange;
-        this.#exchanges.set(name, { error: refusal, until: performance.now() + REMEMBER_MS });
-        return undefined;
+        const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];
+        const place = routingKey === undefined ? name : topicPlace(name, routingKey);
+        this.#places.set(place, { error: refusal, until: performance.now() + REMEMBER_MS });
+        return { refused: { exchange: name, routingKey, error: refusal } };
       }
       case PRECONDITION_FAILED: {
         const most = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
         if (most !== undefined) this.#mostBytes = Number(most);
-        return undefined;
+        return {};
       }
       default:
-        return undefined;
+        return {};
     }
   }
 
-  /** Why a message of this size must not go to this exchange now; undefined if nothing is known against it. */
-  of(exchange: string, bytes: number): MessagingError | undefined {
+  /** Why a message of this size must not go there now; undefined if nothing is known against it. */
+  of({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
     if (bytes > this.#mostBytes) return this.ofSize(bytes);
-    if (this.#exchanges.size === 0) return undefined;
-    const refusal = this.#exchanges.get(exchange);
+    if (this.#places.size === 0) return undefined;
+    return this.#ofPlace(exchange) ?? this.#ofPlace(topicPlace(exchange, routingKey));
+  }
+
+  #ofPlace(place: string): MessagingError | undefined {
+    const refusal = this.#places.get(place);
     if (refusal === undefined) return undefined;
     if (performance.now() < refusal.until) return refusal.error;
-    this.#exchanges.delete(exchange);
+    this.#places.delete(place);
     return undefined;
   }
 
@@ -62,7 +90,11 @@ export class Refusals {
 
   /** Forgets everything: another connection may be to a server with other settings. */
   clear(): void {
-    this.#exchanges.clear();
+    this.#places.clear();
     this.#mostBytes = Number.POSITIVE_INFINITY;
   }
+}
+
+function topicPlace(exchange: string, routingKey: string): string {
+  return `${exchange} ${routingKey}`;
 }

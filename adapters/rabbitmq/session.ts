@@ -18,6 +18,7 @@ import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { LearnedLimit } from "./hold-limit.ts";
+import { Hosts, placesText } from "./hosts.ts";
 import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
@@ -30,7 +31,7 @@ import { ReceiverLink } from "./receiver-link.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { removeAll } from "./removal.ts";
 import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
-import { bindSubscriptions, establish, findPolicies } from "./topology.ts";
+import { bindSubscriptions, type Established, establish, findPolicies } from "./topology.ts";
 import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
 import { incoming } from "./wire.ts";
@@ -41,6 +42,7 @@ import { incoming } from "./wire.ts";
  */
 export class Session {
   readonly #settings: Settings;
+  readonly #hosts: Hosts;
   readonly #signals: AdapterSignals;
   readonly #known: KnownThings;
   readonly #publisher: Publisher;
@@ -50,8 +52,8 @@ export class Session {
   /** What each receiver needs on the broker. */
   readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
   readonly #watch: TopologyWatch;
-  /** What was told of policies. */
-  readonly #toldPolicies = new Set<string>();
+  /** What was told of what operators did. */
+  readonly #told = new Set<string>();
   /** What was declared, and is declared again after a loss. */
   readonly #declared = new DeclaredTopology();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
@@ -63,6 +65,7 @@ export class Session {
 
   constructor(settings: Settings, signals: AdapterSignals) {
     this.#settings = settings;
+    this.#hosts = new Hosts(settings.hosts);
     this.#signals = signals;
     this.#known = new KnownThings(
       () => this.#consuming.current,
@@ -83,7 +86,7 @@ export class Session {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
     };
-    this.#publishing = new SupervisedLink(settings, "publish", {
+    this.#publishing = new SupervisedLink(settings, this.#hosts, "publish", {
       ...events,
       lost: (cause) => {
         this.#setUnblocked();
@@ -95,7 +98,7 @@ export class Session {
         return this.#publisher.prepare(link);
       },
     });
-    this.#consuming = new SupervisedLink(settings, "consume", {
+    this.#consuming = new SupervisedLink(settings, this.#hosts, "consume", {
       ...events,
       lost: (cause) => {
         this.#known.forgetAll();
@@ -124,12 +127,17 @@ export class Session {
     const link = this.#linkOrThrow();
     const isFirst = topology.mode === "create" && this.#declared.isEmpty;
     const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
-    const problems = await establish(link, topology, this.#settings, this.#known);
+    const { problems, unverified } = await establish(link, topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#declared.add(topology);
     this.#tellMadeAgain(removed);
     const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
-    this.#tellPolicies(notices);
+    this.#tellOnce([...unverified, ...notices]);
     return [...problems, ...ofPolicies];
+  }
+
+  /** As `declare` with the mode `verify`, and tells its caller what could not be compared. */
+  verify(topology: Topology): Promise<Established> {
+    return establish(this.#linkOrThrow(), { ...topology, mode: "verify" }, this.#settings, this.#known);
   }
 
   /** What policies do to a topology; undefined where nobody told how to ask for them. */
@@ -181,7 +189,7 @@ export class Session {
         deadLetters: (queue) => from.kind !== "dead-letters" && this.#known.isVerified(`queue ${queue}`),
         closed: (closed) => void this.#receivers.delete(closed),
       },
-      new ReceiverLink(this.#settings, () => this.#consuming.current),
+      new ReceiverLink(this.#settings, this.#hosts, () => this.#consuming.current),
       {
         queue: queueName(from),
         ordered: options.ordered,
@@ -263,7 +271,7 @@ export class Session {
     if (link !== undefined) return link;
     throw new MessagingError(
       "unreachable",
-      `not connected to RabbitMQ at ${this.#settings.host}:${this.#settings.port} at the moment; connecting again`,
+      `not connected to RabbitMQ at ${placesText(this.#settings)} at the moment; connecting again`,
     );
   }
 
@@ -300,16 +308,17 @@ export class Session {
     try {
       const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
       for (const thing of gone) this.#known.forget(thing);
-      const problems = this.#declared.isEmpty
-        ? []
-        : await establish(link, this.#declared.topology, this.#settings, this.#known);
-      for (const problem of problems) this.#signals.notice(problem);
+      if (!this.#declared.isEmpty) {
+        const { problems, unverified } = await establish(link, this.#declared.topology, this.#settings, this.#known);
+        for (const problem of problems) this.#signals.notice(problem);
+        this.#tellOnce(unverified);
+      }
       this.#tellMadeAgain(gone);
       return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
-      // Whatever could not be asked on a connection that stands shows that it does not.
-      link.cut();
+      // Whatever could not be asked on a connection that stands shows that it does not, unless there was no channel for it.
+      if (!isMessagingError(error, "overloaded")) link.cut();
       return false;
     }
   }
@@ -326,17 +335,17 @@ export class Session {
       const { topology } = this.#declared;
       await bindSubscriptions(link, topology, this.#settings, this.#known);
       const { problems, notices } = await this.#lookForPolicies(topology);
-      this.#tellPolicies([...problems, ...notices]);
+      this.#tellOnce([...problems, ...notices]);
     } catch {
       // The connection is gone, and everything is declared again with the next.
     }
   }
 
   /** Each once: they stay until somebody does something about them. */
-  #tellPolicies(found: readonly MessagingError[]): void {
+  #tellOnce(found: readonly MessagingError[]): void {
     for (const error of found) {
-      if (this.#toldPolicies.has(error.message)) continue;
-      this.#toldPolicies.add(error.message);
+      if (this.#told.has(error.message)) continue;
+      this.#told.add(error.message);
       this.#signals.notice(error);
     }
   }

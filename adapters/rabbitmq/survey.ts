@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Channel } from "amqplib";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
 import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
@@ -114,6 +115,6 @@ export function stillGone(thing: Thing): MessagingError {
     : "what is meant for it is kept where it is, or refused";
   return new MessagingError(
     "not-found",
-    `RabbitMQ has no ${thing.replace(" ", ' "')}" any more, and ${text}; start once with declare "create", which makes it again`,
+    `RabbitMQ has no ${thing.replace(" ", ' "')}" any more, and ${text}; ${DECLARE_IT}`,
   );
 }

@@ -1,58 +1,46 @@
-import type { Channel } from "amqplib";
 import type { Topology } from "../../core/adapter.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import { type BindingBlueprint, type Blueprint, blueprint } from "./blueprint.ts";
-import { answered, openChannel } from "./channels.ts";
-import {
-  ACCESS_REFUSED,
-  NOT_FOUND,
-  operationError,
-  PRECONDITION_FAILED,
-  RESOURCE_LOCKED,
-  replyCode,
-} from "./errors.ts";
-import { type KnownThings, missing, type Thing } from "./known.ts";
+import type { KnownThings } from "./known.ts";
 import type { Link } from "./link.ts";
 import { readPolicies } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { judgePolicies, type PolicyFindings } from "./policies.ts";
 import { serverVersion } from "./server-version.ts";
+import { problemsOf, runAll, type Step } from "./steps.ts";
+import { declareExchange, declareQueue, leftBindings, verify } from "./verification.ts";
 
-/** One request to the broker. */
-interface Step {
-  readonly what: string;
-  /** What stands for sure once it succeeded. */
-  readonly thing?: Thing;
-  readonly makes?: boolean;
-  run(channel: Channel): Promise<unknown>;
+/** What came of making or verifying a topology. */
+export interface Established {
+  readonly problems: readonly MessagingError[];
+  /** What could not be compared with what is declared, and what would let it be. */
+  readonly unverified: readonly MessagingError[];
 }
 
-/** Requests on one channel wait for each other, so several channels share the work. */
-const LANES = 8;
-const REFUSALS: readonly (number | undefined)[] = [ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED];
-
 /**
- * Makes or verifies everything. Resolves with every problem found; rejects if the connection went away meanwhile or did
- * not answer. What stands afterwards is `known`.
+ * Makes or verifies everything. Rejects if the connection went away meanwhile or did not answer. What stands afterwards is
+ * `known`.
  */
 export async function establish(
   link: Link,
   topology: Topology,
   settings: Settings,
   known: KnownThings,
-): Promise<readonly MessagingError[]> {
-  if (topology.mode === "none") return [];
+): Promise<Established> {
+  if (topology.mode === "none") return { problems: [], unverified: [] };
   const version = serverVersion(link.model.connection.serverProperties.version);
   const plan = blueprint(topology, version, settings);
-  const problems = [...plan.problems];
-  const phases = topology.mode === "create" ? creation(plan) : verification(plan);
-  for (const phase of phases) {
-    // What is bound to something that could not be made would only repeat its problem.
-    if (problems.length > plan.problems.length) break;
-    problems.push(...(await runAll(link, settings.requestTimeoutMs, phase, known)));
+  if (topology.mode === "verify") {
+    const { problems, unverified } = await verify(link, plan, settings, known);
+    return { problems: [...plan.problems, ...problems], unverified };
   }
-  return problems;
+  for (const phase of creation(plan)) {
+    const refused = await runAll(link, settings.requestTimeoutMs, phase, known);
+    // What is bound to something that could not be made would only repeat its problem.
+    if (refused.length > 0) return { problems: [...plan.problems, ...problemsOf(refused)], unverified: [] };
+  }
+  return { problems: plan.problems, unverified: await leftBindings(plan, settings) };
 }
 
 /**
@@ -85,20 +73,19 @@ export async function bindSubscriptions(
 
 function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
   const makeExchanges = exchanges.map(
-    ({ name, type, alternate }): Step => ({
-      what: `declare exchange "${name}"`,
-      thing: `exchange ${name}`,
+    (exchange): Step => ({
+      what: `declare exchange "${exchange.name}"`,
+      thing: `exchange ${exchange.name}`,
       makes: true,
-      run: (channel) =>
-        channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate }),
+      run: (channel) => declareExchange(channel, exchange),
     }),
   );
   const makeQueues = queues.map(
-    ({ name, arguments: given }): Step => ({
-      what: `declare queue "${name}"`,
-      thing: `queue ${name}`,
+    (queue): Step => ({
+      what: `declare queue "${queue.name}"`,
+      thing: `queue ${queue.name}`,
       makes: true,
-      run: (channel) => channel.assertQueue(name, { durable: true, arguments: given }),
+      run: (channel) => declareQueue(channel, queue),
     }),
   );
   return [[...makeExchanges, ...makeQueues], bindings.map(binding)];
@@ -110,89 +97,4 @@ function binding({ from, to, toKind, pattern }: BindingBlueprint): Step {
     run: (channel) =>
       toKind === "queue" ? channel.bindQueue(to, from, pattern) : channel.bindExchange(to, from, pattern),
   };
-}
-
-/** AMQP tells whether something stands, not with which bindings. */
-function verification({ exchanges, queues }: Blueprint): Step[][] {
-  return [
-    [
-      ...exchanges.map(
-        ({ name }): Step => ({
-          what: `look for exchange "${name}"`,
-          thing: `exchange ${name}`,
-          run: (channel) => channel.checkExchange(name),
-        }),
-      ),
-      ...queues.map(
-        ({ name }): Step => ({
-          what: `look for queue "${name}"`,
-          thing: `queue ${name}`,
-          run: (channel) => channel.checkQueue(name),
-        }),
-      ),
-    ],
-  ];
-}
-
-async function runAll(
-  link: Link,
-  requestTimeoutMs: number,
-  steps: readonly Step[],
-  known: KnownThings,
-): Promise<MessagingError[]> {
-  const problems: { readonly step: Step; readonly error: MessagingError }[] = [];
-  const queue = steps.values();
-  const lane = async (): Promise<void> => {
-    let channel: Channel | undefined;
-    for (const step of queue) {
-      channel ??= await openChannel(link, requestTimeoutMs);
-      try {
-        await answered(link, requestTimeoutMs, step.what, step.run(channel));
-        if (step.thing !== undefined) {
-          if (step.makes) known.declared(step.thing);
-          else known.add(step.thing);
-        }
-      } catch (error) {
-        if (isMessagingError(error) || !REFUSALS.includes(replyCode(error))) throw broken(step, error);
-        // The refusal closed the channel.
-        channel = undefined;
-        if (step.thing !== undefined) known.forget(step.thing);
-        problems.push({ step, error: problemOf(step, error) });
-      }
-    }
-    channel?.close().catch(() => {});
-  };
-  await Promise.all(Array.from({ length: Math.min(LANES, steps.length) }, lane));
-  const isOwn = ({ step }: { readonly step: Step }): boolean => step.what.includes(`"${OWN_PREFIX}`);
-  return [
-    ...problems.filter((problem) => !isOwn(problem)).map(({ error }) => error),
-    ...inOne(problems.filter(isOwn).map(({ error }) => error)),
-  ];
-}
-
-/** The delays have dozens of parts, which fail alike: one problem of each kind speaks for them. */
-function inOne(problems: readonly MessagingError[]): MessagingError[] {
-  const kinds = Map.groupBy(problems, ({ code }) => code);
-  return [...kinds.values()].flatMap(([first, ...rest]) => {
-    if (first === undefined || rest.length === 0) return first ?? [];
-    const text = `${first.message} (and so for ${rest.length} more parts of the delays, which are named ${OWN_PREFIX}…)`;
-    return new MessagingError(first.code, text, { cause: first.cause });
-  });
-}
-
-function problemOf(step: Step, error: unknown): MessagingError {
-  if (replyCode(error) === NOT_FOUND && step.thing !== undefined) return missing(step.thing, error);
-  return operationError(
-    error,
-    step.what,
-    "it stands there with other properties: give the same ones here, or drain and delete it so that it is declared anew",
-  );
-}
-
-function broken(step: Step, error: unknown): MessagingError {
-  return isMessagingError(error)
-    ? error
-    : new MessagingError("unreachable", `the connection to RabbitMQ broke while it was to ${step.what}`, {
-        cause: error,
-      });
 }

@@ -29,6 +29,46 @@ export function publishOptions(message: OutgoingMessage, toTopic: boolean): Opti
   return options;
 }
 
+/** No header frame of amqplib is longer: it encodes 64 KiB of headers at most, and 13 properties of 256 bytes beside them. */
+export const LONGEST_HEADER_FRAME = 65_536 + 4_096;
+
+/** Kind, channel and size, class, weight and length of the body, flags, end. */
+const FRAME_BYTES = 7 + 12 + 2 + 1;
+
+/** The bytes of the frame with a message's properties and headers; of numbers in headers, at most. */
+export function headerFrameBytes(options: Options.Publish): number {
+  const { headers, messageId, contentType, contentEncoding, correlationId, replyTo, type, appId, userId } = options;
+  let bytes = FRAME_BYTES + valueBytes(headers ?? {});
+  for (const text of [messageId, contentType, contentEncoding, correlationId, replyTo, type, appId, userId]) {
+    if (text !== undefined) bytes += 1 + Buffer.byteLength(text);
+  }
+  if (options.expiration !== undefined) bytes += 1 + String(options.expiration).length;
+  if (options.timestamp !== undefined) bytes += 8;
+  // Delivery mode and priority.
+  return bytes + 2;
+}
+
+function valueBytes(value: unknown): number {
+  switch (typeof value) {
+    case "string":
+      return 4 + Buffer.byteLength(value);
+    case "boolean":
+      return 1;
+    case "object":
+      break;
+    default:
+      return 8;
+  }
+  if (value === null) return 0;
+  if (value instanceof Uint8Array) return 4 + value.length;
+  if (Array.isArray(value)) return value.reduce<number>((sum, one) => sum + 1 + valueBytes(one), 4);
+  let bytes = 4;
+  for (const [name, one] of Object.entries(value)) {
+    if (one !== undefined) bytes += 1 + Buffer.byteLength(name) + 1 + valueBytes(one);
+  }
+  return bytes;
+}
+
 /** The body as amqplib wants it, without a copy. */
 export function asBuffer(body: Uint8Array): Buffer {
   return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength);

@@ -55,6 +55,11 @@ export class SqsAdapter implements Adapter<Message> {
     return this.#session.current?.clients;
   }
 
+  /** The URLs of SQS and SNS as the options or the environment have them; undefined for AWS's own, and the shared configuration's. */
+  get endpoints(): { readonly sqs: string | undefined; readonly sns: string | undefined } {
+    return { sqs: this.#settings.endpoint, sns: this.#settings.snsEndpoint };
+  }
+
   physicalName(address: Address): string {
     return physicalName(address, this.#settings.namePrefix);
   }

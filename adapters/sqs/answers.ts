@@ -40,6 +40,11 @@ const CHECKS: Readonly<Record<string, Check>> = {
   GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
 };
 
+/** What answered is none of SQS or SNS. */
+export class AnswerShapeError extends Error {
+  override readonly name = "AnswerShapeError";
+}
+
 /**
  * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
  * page that asks for a login is no confirmation. They count as no answer at all.
@@ -51,7 +56,7 @@ export function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareSta
         const result = await next(parameters);
         const output: unknown = result.output;
         if (isObject(output) && (CHECKS[commandName]?.(output) ?? true)) return result;
-        throw new Error(`what answered ${commandName} is no SQS or SNS: its answer has another shape`);
+        throw new AnswerShapeError(`what answered ${commandName} is no SQS or SNS: its answer has another shape`);
       },
     { step: "initialize", name: "anybrokerAnswers" },
   );

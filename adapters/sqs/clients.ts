@@ -1,6 +1,7 @@
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { checkAnswers } from "./answers.ts";
+import { providedCredentials } from "./credentials.ts";
 import type { Settings } from "./options.ts";
 
 const SOCKETS = 100;
@@ -36,12 +37,18 @@ export function makeClients(settings: Settings): Clients {
     ...(region === undefined ? {} : { region }),
     ...(credentials === undefined ? {} : { credentials }),
     ...(once ? { maxAttempts: 1, cacheMiddleware: true } : {}),
+    // Where it resolves, the endpoint is right: of the options, the environment or the region. What an emulator or a proxy
+    // believes to be called is not.
+    useQueueUrlAsEndpoint: false as const,
     // TLS sees to it that what arrives is what was sent. A process that keeps to FIPS has no MD5 at all.
     md5: false as const,
     requestHandler,
   });
   const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
-  const control = new SQSClient({ ...make(settings.credentials, handler(SOCKETS), false), ...at(endpoint) });
+  const control = new SQSClient({
+    ...make(providedCredentials(settings.credentials), handler(SOCKETS), false),
+    ...at(endpoint),
+  });
   // What the first one found, kept and renewed there, is good for all of them.
   const { credentials } = control.config;
   const clients: Clients = {

@@ -1,5 +1,8 @@
 import type { SendResult } from "../../core/adapter.ts";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { CredentialsError, isCredentialsError } from "./credentials.ts";
+import { whyUnanswered } from "./no-answer.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
@@ -22,6 +25,9 @@ const THROTTLED = /throttl|TooManyRequests|SlowDown|RequestLimitExceeded|OverLim
 /** What SQS answers to a receipt handle that is not, or no longer, in our hands. */
 const GONE = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"];
 const OLD_PREFIX = "AWS.SimpleQueueService.";
+
+/** What the SDK calls a refusal that is not in the form of AWS. */
+const UNREASONED = ["", "Unknown", "UnknownError", "SyntaxError"];
 
 /** The service's name of an error. The query protocol of old had a prefix before some of them. */
 export function errorName(error: unknown): string {
@@ -97,7 +103,18 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   const text = String((error as AwsError | null)?.message ?? "");
   const options = { cause: withoutResponse(error) };
   if (MISSING.includes(name)) {
-    return new MessagingError("not-found", `${what}: it does not exist; declare it, or check region and name`, options);
+    return new MessagingError(
+      "not-found",
+      `${what}: it does not exist; ${DECLARE_IT}, or check region and name`,
+      options,
+    );
+  }
+  if (error instanceof CredentialsError) {
+    return new MessagingError("unauthorized", `${what}: ${error.message}`, { cause: error.cause ?? error });
+  }
+  if (isCredentialsError(error)) {
+    const help = "give sqs({ credentials }), or check AWS_ACCESS_KEY_ID, AWS_PROFILE and the role of this machine";
+    return new MessagingError("unauthorized", `${what}: no credentials could be had (${name}); ${help}`, options);
   }
   if (isUnauthorized(error)) {
     const help = "check the credentials and the policy of the role";
@@ -113,10 +130,14 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
     return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
   }
   if (!isAnswer(error)) {
-    return new MessagingError("unreachable", `${what}: no answer (${name || "unknown error"})`, options);
+    return new MessagingError("unreachable", `${what}: ${whyUnanswered(error)}`, options);
   }
   if (!isRefusal(error)) {
     return new MessagingError("unreachable", `${what}: AWS failed (${name}, status ${statusOf(error)})`, options);
+  }
+  if (UNREASONED.includes(name)) {
+    const said = `what answered says status ${statusOf(error)} and no reason`;
+    return new MessagingError("rejected", `${what}: ${said}; check the endpoint, and what stands in between`, options);
   }
   return new MessagingError("rejected", `${what}: AWS refused it as ${name}; see the cause`, options);
 }

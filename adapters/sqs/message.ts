@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Message, MessageAttributeValue } from "@aws-sdk/client-sqs";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { Headers } from "../../core/delivery.ts";
+import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
 
 /** The attribute that holds what the others cannot: id, key, content type, the engine's headers, and what did not fit. */
@@ -173,11 +174,17 @@ export function receivesOf({ Attributes }: Message): number {
   return Number.isSafeInteger(receives) ? receives : 1;
 }
 
+/** The id that SQS gave a message; where something else answered and gave none, one that is made of the content. */
+function idOf({ MessageId = "", Body = "" }: Message): string {
+  return MessageId === "" ? `${DERIVED_ID}${digest(Body).slice(0, 40)}` : MessageId;
+}
+
 type Content = Omit<IncomingMessage<Message>, "token" | "redeliveries" | "native">;
 
-function plainContentOf({ Body = "", MessageId = "", Attributes }: Message): Content {
+function plainContentOf(message: Message): Content {
+  const { Body = "", Attributes } = message;
   return {
-    id: MessageId,
+    id: idOf(message),
     key: Attributes?.MessageGroupId,
     routingKey: undefined,
     headers: Object.create(null),
@@ -199,7 +206,7 @@ function contentOf(message: Message): Content {
   for (const name of Object.keys(packed?.headers ?? {})) headers[name] = packed?.headers?.[name] as string;
   const group = message.Attributes?.MessageGroupId;
   return {
-    id: packed?.id ?? envelope?.id ?? message.MessageId ?? "",
+    id: packed?.id || envelope?.id || idOf(message),
     key: packed === undefined ? group : packed.key,
     routingKey: attributes.get(ROUTING_KEY),
     headers,

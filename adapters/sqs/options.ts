@@ -1,5 +1,6 @@
 import { MessagingError } from "../../core/errors.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
+import { areCredentials } from "./credentials.ts";
 
 /** Credentials for AWS, as the SDK takes them. */
 export interface AwsCredentials {
@@ -15,9 +16,15 @@ export interface AwsCredentials {
 export interface SqsOptions {
   /** As in `eu-central-1`. Default: from the AWS SDK's own chain (environment, shared configuration). */
   readonly region?: string;
-  /** The URL of SQS, for an emulator or a VPC endpoint. Default: AWS's own for the region. */
+  /**
+   * The URL of SQS, for an emulator or a VPC endpoint. Default: `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL`, the AWS SDK's
+   * shared configuration, then AWS's own for the region.
+   */
   readonly endpoint?: string;
-  /** The URL of SNS. Default: `endpoint` if that is given, otherwise AWS's own for the region. */
+  /**
+   * The URL of SNS. Default: `AWS_ENDPOINT_URL_SNS`, `endpoint` if that is given, `AWS_ENDPOINT_URL`, the AWS SDK's shared
+   * configuration, then AWS's own for the region.
+   */
   readonly snsEndpoint?: string;
   /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
   readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
@@ -105,15 +112,17 @@ const OWN_TOPIC_ATTRIBUTES = ["FifoTopic", "ContentBasedDeduplication"];
 const LONGEST_VISIBILITY_MS = 12 * 60 * 60 * 1_000;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
+/** What is read of the environment, as the AWS SDK does. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** Checks the options and fills in what is missing. Throws `invalid`; the error never holds a credential. */
-export function resolveOptions(options: SqsOptions): Settings {
+export function resolveOptions(options: SqsOptions, env: Environment = process.env): Settings {
   checkOptions(WHERE, options, OPTIONS);
-  const { endpoint, namePrefix = "" } = options;
+  const { namePrefix = "" } = options;
   const settings: Settings = {
     region: optionalText(WHERE, "region", options.region),
-    endpoint: checkEndpoint("endpoint", endpoint),
-    snsEndpoint: checkEndpoint("snsEndpoint", options.snsEndpoint ?? endpoint),
-    credentials: options.credentials,
+    ...endpointsOf(options, env),
+    credentials: checkCredentials(options.credentials),
     namePrefix,
     leaseMs: options.visibilityTimeoutMs ?? 30_000,
     waitSeconds: options.waitSeconds ?? 5,
@@ -137,6 +146,28 @@ export function resolveOptions(options: SqsOptions): Settings {
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
   checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
   return settings;
+}
+
+/** Where SQS and SNS are. The environment's are read here too, so that SNS follows one rule, and a wrong one is named. */
+function endpointsOf(
+  { endpoint, snsEndpoint }: SqsOptions,
+  env: Environment,
+): Pick<Settings, "endpoint" | "snsEndpoint"> {
+  const ignored = env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === "true";
+  const configured = (name: string): string | undefined =>
+    ignored || env[name] === "" ? undefined : checkEndpoint(name, env[name]);
+  const given = checkEndpoint("endpoint", endpoint);
+  const everything = (): string | undefined => configured("AWS_ENDPOINT_URL");
+  return {
+    endpoint: given ?? configured("AWS_ENDPOINT_URL_SQS") ?? everything(),
+    snsEndpoint:
+      checkEndpoint("snsEndpoint", snsEndpoint) ?? configured("AWS_ENDPOINT_URL_SNS") ?? given ?? everything(),
+  };
+}
+
+function checkCredentials(credentials: SqsOptions["credentials"]): SqsOptions["credentials"] {
+  if (credentials === undefined || typeof credentials === "function" || areCredentials(credentials)) return credentials;
+  throw invalid("takes { accessKeyId, secretAccessKey } as credentials, or a function that returns them");
 }
 
 /** The error quotes nothing of the URL, because any part of a malformed one may hold a secret. */

@@ -61,7 +61,7 @@ export class Redriving {
       const { target, maxReceives } = read(RedrivePolicy);
       if (target !== deadLetters && target !== deadLetters + FIFO) {
         const found = target === undefined ? "there is none" : `it leads to "${target}"`;
-        const text = `it is too large to be copied, and SQS moves it only by a redrive policy of ${where} to "${deadLetters}": ${found}; set it, or start with declare "create"`;
+        const text = `it is too large to be copied, and SQS moves it only by a redrive policy of ${where} to "${deadLetters}": ${found}; set it, or start with declare: "create" or "anybroker topology create"`;
         return { status: "refused", error: new MessagingError("conflict", text) };
       }
       this.#readAt = performance.now();

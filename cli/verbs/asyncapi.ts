@@ -1,7 +1,7 @@
 import { asyncapi as describe } from "../../integrations/asyncapi/index.ts";
 import { CommandError } from "../exit-codes.ts";
 import { writeText } from "../files.ts";
-import { chosenBroker } from "../frame.ts";
+import { chosenBroker, madeAdapter } from "../frame.ts";
 import { wantedDestinations } from "../standing.ts";
 import { verb } from "../verb.ts";
 
@@ -36,7 +36,7 @@ export const asyncapi = verb({
       info: { title, version },
       destinations: wantedDestinations(frame, destinations),
       payload: payload === "output" ? "output" : "input",
-      ...(plain ? {} : { adapter: await chosenBroker(frame).adapter() }),
+      ...(plain ? {} : { adapter: await madeAdapter(frame, chosenBroker(frame)) }),
     });
     const text = JSON.stringify(document, null, 2);
     if (out !== undefined) await writeText(out, frame.context, `${text}\n`);

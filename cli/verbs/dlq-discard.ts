@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
-import { fileArchive } from "../../patterns/dead-letters/index.ts";
+import { type Archive, fileArchive } from "../../patterns/dead-letters/index.ts";
 import { DLQ_EXITS, DLQ_JSON, FILTER, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
+import { needFolder } from "../files.ts";
 import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
 import { verb } from "../verb.ts";
 import { planOrResume, RUN_OPTIONS } from "./dlq-replay.ts";
@@ -25,14 +26,23 @@ export const dlqDiscard = verb({
     const { destination, archive: file, limit, rate, "dry-run": dryRun } = given;
     if (file === undefined && !dryRun)
       throw new CommandError("usage", "nothing is discarded without a copy: give --archive file.jsonl");
+    if (file !== undefined) await needFolder(file, frame.context);
     const archive = fileArchive(resolve(frame.context.cwd, file ?? "unused"));
+    let isWritten = true;
+    const kept: Archive = {
+      append: (entries) =>
+        archive.append(entries).catch((error: unknown) => {
+          isWritten = false;
+          throw error;
+        }),
+    };
     try {
       return await withDeadLetters(frame, destination, async (open) => {
         const { signal } = frame.interruption;
         const pace = rate === undefined ? {} : { rate };
-        const options = { archive, signal, ...pace, ...(limit === undefined ? {} : { limit }) };
+        const options = { archive: kept, signal, ...pace, ...(limit === undefined ? {} : { limit }) };
         const planned = await planOrResume(frame, open, given, (filter) => open.dead.discard(filter, options), {
-          archive,
+          archive: kept,
           ...pace,
         });
         const { count, source } = planned.plan;
@@ -46,7 +56,12 @@ export const dlqDiscard = verb({
           planFile: given["plan-file"] ?? given.resume,
           resume: `anybroker dlq discard ${destination} --archive ${file}`,
         });
-        return { ...ended, json: { ...json, archive: dryRun ? null : (file ?? null) } };
+        const exit = isWritten || ended.exit === "partly" ? ended.exit : "cannot-create";
+        return {
+          ...ended,
+          ...(exit === undefined ? {} : { exit }),
+          json: { ...json, archive: dryRun ? null : (file ?? null) },
+        };
       });
     } finally {
       await archive.close();

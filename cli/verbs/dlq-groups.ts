@@ -73,7 +73,7 @@ async function groupsOf(frame: Frame, open: OpenDeadLetters, filter: string | un
 /** Over all queues and subscriptions, one after the other. */
 async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
   const named = namedWork(frame, []);
-  return withBroker(frame, { destinations: [], declare: "none" }, async (open) => {
+  return withBroker(frame, { destinations: [] }, async (open) => {
     const all = named ?? (await workOn(open.adapter));
     const { destinations: known = [] } = frame.configuration;
     const problems: { destination: string; code: string; message: string }[] = [];
@@ -122,7 +122,17 @@ function shownText(frame: Frame, none: string, found: Groups, withDestination = 
     ageText(lastFailedAt, now),
     example.id,
   ]);
-  const names = [...(withDestination ? ["OF"] : []), "COUNT", "GROUP", "REASON", "ERROR", "LAST", "EXAMPLE"];
+  const whole = (name: string) => ({ name, when: "whole" }) as const;
+  const error = { name: "ERROR", when: "cut" } as const;
+  const names = [
+    ...(withDestination ? ["OF"] : []),
+    "COUNT",
+    whole("GROUP"),
+    "REASON",
+    error,
+    "LAST",
+    whole("EXAMPLE"),
+  ];
   return [
     groups.length === 0
       ? `${none}${found.elsewhere === 0 ? "" : " among those that could be seen"}`

@@ -74,5 +74,15 @@ function list({ terminal: { paint }, context: { clock } }: Frame, entries: reado
     entry.key,
     preview(bodyText(entry), LONGEST_BODY),
   ]);
-  return columns(paint, ["ID", "REASON", "ERROR", "TRIES", "AGO", "KEY", "BODY"], rows);
+  const cut = (name: string) => ({ name, when: "cut" }) as const;
+  const names = [
+    { name: "ID", when: "whole" },
+    "REASON",
+    cut("ERROR"),
+    "TRIES",
+    "AGO",
+    cut("KEY"),
+    cut("BODY"),
+  ] as const;
+  return columns(paint, names, rows);
 }

@@ -5,7 +5,7 @@ import { parseAddress } from "../address-text.ts";
 import { chooseBroker } from "../broker-choice.ts";
 import { examine, type Named } from "../examination.ts";
 import { CommandError } from "../exit-codes.ts";
-import { chosenBroker, type Frame } from "../frame.ts";
+import { chosenBroker, type Frame, madeAdapter } from "../frame.ts";
 import { planText } from "../plan-text.ts";
 import { declarationsOf, toldProblem } from "../standing.ts";
 import { destinationOf, findWorkTarget } from "../target.ts";
@@ -85,7 +85,7 @@ async function comparePlan(
   const sources = { configuration, env: context.env, secrets };
   const before = from === undefined ? chosenBroker(frame) : chooseBroker(sources, from, "--from");
   const after = chooseBroker(sources, to, "--to");
-  const [here, there] = [await before.adapter(), await after.adapter()];
+  const [here, there] = [await madeAdapter(frame, before), await madeAdapter(frame, after)];
   const required = configuration.require ?? [];
   const comparison = compareBrokers(here, there, wanted);
   const { differences, lost } = comparison;

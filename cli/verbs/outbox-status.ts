@@ -68,6 +68,7 @@ function statusText({ terminal: { paint } }: Frame, status: Status): string {
     `unsent ${unsent}, the oldest due for ${Math.round(oldestUnsentMs / 1_000)} s; quarantined ${quarantined}`,
     ...stalls.map(({ cause, message }) => `${paint.yellow(cause)} ${message}`),
   ];
-  if (rows.length > 0) lines.push(columns(paint, ["POSITION", "TO", "KEY", "TRIES", "", "ERROR", ""], rows));
+  if (rows.length > 0)
+    lines.push(columns(paint, ["POSITION", "TO", { name: "KEY", when: "cut" }, "TRIES", "", "ERROR", ""], rows));
   return lines.join("\n");
 }

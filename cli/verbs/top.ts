@@ -44,7 +44,7 @@ A broker tells little to those who look from outside. Kafka tells what comes and
     const everyMs = duration("--interval", interval);
     if (everyMs < 100) throw new CommandError("usage", "--interval takes 100ms or more");
     const looks = once ? 1 : (count ?? Number.POSITIVE_INFINITY);
-    return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
+    return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
       const { signal } = frame.interruption;
       const { terminal, context } = frame;
       const live = terminal.isLive && looks > 1;

@@ -3,7 +3,7 @@ import type { MessagingError } from "../../core/errors.ts";
 import type { ExitName } from "../exit-codes.ts";
 import { exitOf } from "../exit-codes.ts";
 import { withBroker } from "../frame.ts";
-import { compare, declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
+import { type Compared, compare, declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
 import { verb } from "../verb.ts";
 
 export const topologyCreate = verb({
@@ -39,21 +39,25 @@ export const topologyCreate = verb({
   async run({ destinations = [], "dry-run": dryRun }, frame) {
     const wanted = wantedDestinations(frame, destinations);
     const declarations = declarationsOf(wanted);
-    return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => {
+    return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
       const refused = declarations.problems(adapter, frame.configuration.require ?? []);
       if (refused.length > 0) throw startFailed(refused);
       const before = await compare(adapter, wanted);
-      const missing = before.filter(({ standing }) => standing !== "same").map(({ destination }) => destination);
-      let problems: readonly MessagingError[] = [];
-      let left = dryRun ? before.filter(({ standing }) => standing !== "same" && standing !== "missing") : [];
-      if (!dryRun && missing.length > 0) {
-        problems = await adapter.declare(declarations.topology("create"));
-        if (problems.length > 0) left = (await compare(adapter, wanted)).filter(({ standing }) => standing !== "same");
-      }
-      const not = left.map(({ destination }) => destination);
-      const created = missing.filter((destination) => !not.includes(destination));
-      const existed = before.filter(({ standing }) => standing === "same").map(({ destination }) => destination);
-      const told = dryRun ? left.flatMap((one) => one.problems) : problems.map(toldProblem);
+      const isComplete = before.every(({ standing }) => standing === "same");
+      const doesMake = !dryRun && !isComplete;
+      const refusals = doesMake ? await adapter.declare(declarations.topology("create")) : [];
+      const after = doesMake ? await compare(adapter, wanted) : before;
+      const gone = named(before, "missing");
+      const stillGone = dryRun ? [] : named(after, "missing");
+      const created = gone.filter((destination) => !stillGone.includes(destination));
+      const others = named(after, "different");
+      const existed = before
+        .map(({ destination }) => destination)
+        .filter((destination) => !gone.includes(destination) && !others.includes(destination));
+      const told =
+        refusals.length > 0
+          ? refusals.map(toldProblem)
+          : after.filter(({ standing }) => standing === "different").flatMap((one) => one.problems);
       const { paint } = frame.terminal;
       const text = [
         ...existed.map((destination) => `${paint.dim("stands ")} ${destination}`),
@@ -64,13 +68,17 @@ export const topologyCreate = verb({
       return {
         json: { broker: label, dryRun, created, existed, problems: told },
         text,
-        exit: exitFor(problems, created),
+        exit: dryRun || told.length === 0 ? "done" : created.length > 0 ? "partly" : exitFor(refusals),
       };
     });
   },
 });
 
-function exitFor(problems: readonly MessagingError[], created: readonly string[]): ExitName {
-  if (problems.length === 0) return "done";
-  return created.length > 0 ? "partly" : exitOf(problems[0]);
+function named(compared: readonly Compared[], standing: Compared["standing"]): readonly string[] {
+  return compared.filter((one) => one.standing === standing).map(({ destination }) => destination);
+}
+
+/** What stands with other properties is refused by the broker, or told by the comparison alone. */
+function exitFor([first]: readonly MessagingError[]): ExitName {
+  return first === undefined ? "configuration" : exitOf(first);
 }

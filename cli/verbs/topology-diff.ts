@@ -8,13 +8,13 @@ import { verb } from "../verb.ts";
 export const COMPARED_JSON = {
   broker: "the broker as it was chosen, without secrets",
   destinations:
-    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen), `problems` (`code`, `message`)",
+    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen or cannot be compared), `problems` (`code`, `message`)",
 };
 
 export const topologyDiff = verb({
   name: "topology diff",
   summary: "What stands on the broker, beside what is declared",
-  teaches: `Connects, looks for each destination and tells what stands there: the same, nothing, or something else under its name. Creates and changes nothing, and ends with 0 whatever it finds; "topology verify" is the same as a check.`,
+  teaches: `Connects, looks for each destination and tells what stands there: the same, nothing, or something else under its name; and "unknown" where that cannot be told, such as bindings on RabbitMQ without managementUrl in its URL. Creates and changes nothing, and ends with 0 whatever it finds; "topology verify" is the same as a check.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
@@ -41,7 +41,7 @@ export async function compareAll(
   addresses: readonly string[],
 ): Promise<{ readonly label: string; readonly compared: readonly Compared[] }> {
   const wanted = wantedDestinations(frame, addresses);
-  return withBroker(frame, { destinations: [], declare: "none" }, async ({ adapter, label }) => ({
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => ({
     label,
     compared: await compare(adapter, wanted),
   }));

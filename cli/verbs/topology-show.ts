@@ -2,7 +2,7 @@ import type { Adapter } from "../../core/adapter.ts";
 import type { Destination } from "../../core/destination.ts";
 import { type PhysicalNames, physicalOf } from "../about-broker.ts";
 import { columns } from "../columns.ts";
-import { chosenBroker, type Frame } from "../frame.ts";
+import { chosenBroker, type Frame, madeAdapter } from "../frame.ts";
 import { declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
 import { describeDestination } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -40,8 +40,9 @@ export const topologyShow = verb({
 
 async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> {
   const wanted = wantedDestinations(frame, addresses);
-  const { label, adapter: make } = chosenBroker(frame);
-  const adapter = await make();
+  const chosen = chosenBroker(frame);
+  const { label } = chosen;
+  const adapter = await madeAdapter(frame, chosen);
   const declarations = declarationsOf(wanted);
   const shown = wanted.map((one) => shownOf(adapter, one));
   const problems = declarations.problems(adapter, frame.configuration.require ?? []).map(toldProblem);

@@ -1,10 +1,12 @@
+import type { ExitName } from "../exit-codes.ts";
+import type { Compared } from "../standing.ts";
 import { verb } from "../verb.ts";
 import { COMPARED_JSON, compareAll, comparedText } from "./topology-diff.ts";
 
 export const topologyVerify = verb({
   name: "topology verify",
   summary: "Check that everything stands on the broker as declared",
-  teaches: `As "topology diff", as a check for a pipeline: it ends with 0 only if everything stands as declared. Creates and changes nothing, so the rights of a production role that may only look are enough.`,
+  teaches: `As "topology diff", as a check for a pipeline: it ends with 0 only if everything stands as declared. Creates and changes nothing. What cannot be compared is "unknown" and no success: RabbitMQ compares what stands for those who may configure it, and tells bindings by its management API alone, so give managementUrl in its URL (?managementUrl=https://host:15671).`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
@@ -13,20 +15,30 @@ export const topologyVerify = verb({
   json: { ...COMPARED_JSON, verified: "whether everything stands as declared" },
   exits: {
     configuration: "something is missing or different, or two destinations contradict each other",
-    unavailable: "the broker cannot be reached",
-    "not-allowed": "it refuses the login",
+    unavailable: "the broker cannot be reached, or something could not be compared there",
+    "not-allowed": "it refuses the login, or a right without which something could not be compared",
   },
   async run({ destinations = [] }, frame) {
     const { label, compared } = await compareAll(frame, destinations);
-    const verified = compared.every(({ standing }) => standing === "same");
+    const standings = compared.map(({ standing }) => standing);
+    const verified = standings.every((standing) => standing === "same");
+    const isKnown = !standings.every((standing) => standing === "same" || standing === "unknown");
     const { paint } = frame.terminal;
     const end = verified
       ? paint.green("everything stands as declared")
-      : paint.red('not everything stands as declared: "anybroker topology create" makes what is missing');
+      : isKnown
+        ? paint.red('not everything stands as declared: "anybroker topology create" makes what is missing')
+        : paint.red("not everything could be compared with what is declared");
     return {
       json: { broker: label, destinations: compared, verified },
       text: `${comparedText(paint, compared)}\n${end}`,
-      exit: verified ? "done" : "configuration",
+      exit: verified ? "done" : isKnown ? "configuration" : exitOfUnknown(compared),
     };
   },
 });
+
+/** What could not be compared is told by what was not allowed, or is lacking. */
+function exitOfUnknown(compared: readonly Compared[]): ExitName {
+  const codes = compared.flatMap(({ problems }) => problems.map(({ code }) => code));
+  return codes.includes("unauthorized") ? "not-allowed" : "unavailable";
+}

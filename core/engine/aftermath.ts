@@ -146,7 +146,7 @@ export class Aftermath {
       this.#deadLetter(held, "attempts", error);
       return;
     }
-    const delayMs = afterMs === undefined ? Math.min(retry.delayMs(held.attempt), LONGEST_MS) : wholeMs(afterMs);
+    const delayMs = afterMs === undefined ? retry.delayMs(held.attempt) : wholeMs(afterMs);
     this.#counts.retried++;
     emit({ type: "retried", source: sourceName, id: held.incoming.id, attempt: held.attempt, delayMs, error });
     if (ordered || (maxDelayMs === 0 && delayMs > 0)) this.#owner.rest(held, delayMs, false);

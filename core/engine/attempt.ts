@@ -3,11 +3,11 @@ import type { Codec } from "../codec.ts";
 import type { Handler, HandlerResult } from "../delivery.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
-import { isThenable } from "../foreign.ts";
+import { hasThen, isThenable } from "../foreign.ts";
 import { LONGEST_MS } from "../names.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
-import type { AttemptDelivery, HeldDelivery } from "./held-delivery.ts";
+import type { Attempt, HeldDelivery } from "./held-delivery.ts";
 import { readBody } from "./incoming.ts";
 
 /** What became of an attempt, or why there was none. */
@@ -48,7 +48,7 @@ export interface AttemptContext {
   readonly schema: StandardSchemaV1 | undefined;
   readonly handler: Handler<unknown>;
   /** The body could be read and the handler is about to be called; false where it is not wanted any more. */
-  begin(held: HeldDelivery, delivery: AttemptDelivery): boolean;
+  begin(held: HeldDelivery, attempt: Attempt): boolean;
 }
 
 /**
@@ -56,7 +56,7 @@ export interface AttemptContext {
  */
 export function runAttempt(
   held: HeldDelivery,
-  delivery: AttemptDelivery,
+  attempt: Attempt,
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
 ): void {
@@ -69,33 +69,35 @@ export function runAttempt(
   }
   if (isThenable(body)) {
     body.then(
-      ({ value }) => call(value, held, delivery, context, finish),
+      ({ value }) => call(value, held, attempt, context, finish),
       (error: unknown) => finish({ kind: "dead", reason: "invalid", error }),
     );
   } else {
-    call(body.value, held, delivery, context, finish);
+    call(body.value, held, attempt, context, finish);
   }
 }
 
 function call(
   body: unknown,
   held: HeldDelivery,
-  delivery: AttemptDelivery,
+  attempt: Attempt,
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
 ): void {
-  if (!context.begin(held, delivery)) {
+  if (!context.begin(held, attempt)) {
     finish(DONE);
     return;
   }
   let result: HandlerResult | Promise<HandlerResult>;
+  let isLater: boolean;
   try {
-    result = context.handler(body, delivery);
+    result = context.handler(body, attempt.delivery);
+    isLater = hasThen(result);
   } catch (error) {
     finish(failed(error));
     return;
   }
-  if (!isThenable(result)) {
+  if (!isLater) {
     finish(verdictOf(result));
     return;
   }

@@ -1,16 +1,18 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from "@standard-schema/spec";
+import type { BodyIssue } from "../errors.ts";
 import { isThenable } from "../foreign.ts";
+import { shownPath } from "../shown-path.ts";
+import { quotesOf } from "./quotes.ts";
 
 type Result = StandardSchemaV1.Result<unknown>;
 
-const MOST_ISSUES = 5;
-const MOST_PARTS = 12;
-const LONGEST_PART = 60;
-const MOST_INDEX = 999_999;
+const MOST_PLACES = 5;
+const MOST_ISSUES = 50;
+const LONGEST_MESSAGE = 500;
+/** A word of the schema's library, and no sentence. */
+const CODE = /^[A-Za-z][A-Za-z0-9_.-]{0,59}$/;
 /** Deeper schemas name nothing that a person could find by a path. */
 const DEEPEST_SCHEMA = 24;
-/** What a property of code is called. Keys that are data (addresses, ids, sentences) are mostly called otherwise. */
-const PLAIN_NAME = /^[A-Za-z_$][A-Za-z0-9_$-]{0,39}$/;
 
 /** Validates a body. Throws or rejects as the schema does, and for a result that is none. A promise only where the schema's is. */
 export function validateBody(schema: StandardSchemaV1, body: unknown): Result | Promise<Result> {
@@ -28,36 +30,79 @@ function checkedResult(result: unknown): Result {
 }
 
 /**
- * Where in the body a schema found something wrong, for errors that people and logs see. Only the paths: what the schema
- * says may quote the value. A path may hold data too, as keys of a record do. A key is shown where the schema names it, by
- * its own JSON Schema, or, where it gives none, if it is called as a property of code is; else `[key]` stands for it.
+ * What a refusal of a body says: where, as a text and as issues, and on the side what the schema itself returned. Text and
+ * issues hold nothing of the body: what a schema says may quote it, and a path may hold data too, as keys of a record do.
  */
-export function issuePaths(schema: StandardSchemaV1, issues: readonly StandardSchemaV1.Issue[]): string {
-  const names = namesOf(schema);
-  const paths = issues.slice(0, MOST_ISSUES).map((issue) => issuePath(issue, names));
-  const more = issues.length - paths.length;
-  return `${paths.join(", ")}${more > 0 ? `, and ${more} more` : ""}`;
+export interface Refused {
+  /** For a message: the first few places. */
+  readonly places: string;
+  readonly details: { readonly issues: readonly BodyIssue[]; readonly rawIssues: readonly StandardSchemaV1.Issue[] };
 }
 
-function issuePath(issue: StandardSchemaV1.Issue, names: ReadonlySet<string> | undefined): string {
+/** Describes why a body was refused. `schema` tells which keys are names. */
+export function refused(
+  schema: StandardSchemaV1 | undefined,
+  rawIssues: readonly StandardSchemaV1.Issue[],
+  body: unknown,
+): Refused {
+  const names = schema === undefined ? undefined : namesOf(schema);
+  const quotes = quotesOf(body, names);
+  const issues = rawIssues.slice(0, MOST_ISSUES).map((issue) => bodyIssue(issue, names, quotes));
+  const places = issues.slice(0, MOST_PLACES).map(({ path }) => placeOf(path));
+  const more = rawIssues.length - places.length;
+  return {
+    places: `${places.join(", ")}${more > 0 ? `, and ${more} more` : ""}`,
+    details: { issues, rawIssues },
+  };
+}
+
+function placeOf(path: BodyIssue["path"]): string {
+  // Without quotes: what stands in quotes is left out where errors are grouped.
+  return path.length === 0 ? "its root" : path.join(".");
+}
+
+function bodyIssue(
+  issue: StandardSchemaV1.Issue,
+  names: ReadonlySet<string> | undefined,
+  quotes: (text: string) => boolean,
+): BodyIssue {
+  return {
+    path: pathOf(issue, names),
+    code: codeOf(issue),
+    message: messageOf(issue, quotes),
+  };
+}
+
+function pathOf(issue: StandardSchemaV1.Issue, names: ReadonlySet<string> | undefined): BodyIssue["path"] {
   try {
     const parts = [...(issue.path ?? [])];
-    const shown = parts
-      .slice(0, MOST_PARTS)
-      .map((part) => shownPart(typeof part === "object" ? part.key : part, names));
-    const path = parts.length > MOST_PARTS ? [...shown, "…"] : shown;
-    // Without quotes: what stands in quotes is left out where errors are grouped.
-    return path.length === 0 ? "its root" : path.join(".");
+    return shownPath(
+      parts.map((part) => (typeof part === "object" ? part.key : part)),
+      names,
+    );
   } catch {
-    return "an unknown place";
+    return ["an unknown place"];
   }
 }
 
-function shownPart(part: unknown, names: ReadonlySet<string> | undefined): string {
-  if (typeof part === "number" && Number.isInteger(part) && part >= 0 && part <= MOST_INDEX) return String(part);
-  if (typeof part !== "string" || part.length > LONGEST_PART) return "[key]";
-  const isNamed = names === undefined ? PLAIN_NAME.test(part) : names.has(part);
-  return isNamed ? part.replace(/[^\x21-\x7e]/g, "?") : "[key]";
+/** zod and arktype say `code`, valibot says `type`. */
+function codeOf(issue: StandardSchemaV1.Issue): string | undefined {
+  try {
+    const { code, type } = issue as { readonly code?: unknown; readonly type?: unknown };
+    return [code, type].find((each): each is string => typeof each === "string" && CODE.test(each));
+  } catch {
+    return undefined;
+  }
+}
+
+function messageOf(issue: StandardSchemaV1.Issue, quotes: (text: string) => boolean): string | undefined {
+  try {
+    const { message } = issue;
+    if (typeof message !== "string" || message.length > LONGEST_MESSAGE || quotes(message)) return undefined;
+    return message;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The names of properties in a schema; undefined where it does not tell. */

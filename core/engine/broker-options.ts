@@ -1,6 +1,6 @@
 import { CAPABILITY_NAMES } from "../capabilities.ts";
-import { systemRandom } from "../clock.ts";
 import { MessagingError } from "../errors.ts";
+import { clockOf, randomOf } from "../given.ts";
 import { checkInteger, checkOptions } from "../names.ts";
 import type { BrokerOptions } from "../options.ts";
 import { CONSUME_OPTIONS, consumerOptions } from "./consumer-options.ts";
@@ -42,7 +42,9 @@ export function checkBrokerOptions(options: BrokerOptions): void {
   }
   checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
   const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
-  retryPolicy(`${where} { consume }`, retry, options.random ?? systemRandom());
+  clockOf(`${where} { clock }`, options.clock);
+  const random = randomOf(`${where} { random }`, options.random);
+  retryPolicy(`${where} { consume }`, retry, { random, tell: () => {} });
   for (const capability of require) {
     if (CAPABILITY_NAMES.includes(capability)) continue;
     throw new MessagingError(

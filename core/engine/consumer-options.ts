@@ -1,6 +1,6 @@
 import { MessagingError } from "../errors.ts";
 import { checkInteger, checkOptions } from "../names.ts";
-import type { ConsumeOptions } from "../options.ts";
+import type { ConsumeOptions, RetryDelay, RetryPolicy } from "../options.ts";
 
 export const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_TIMEOUT_MS = 300_000;
@@ -34,7 +34,17 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   if (!use.every((middleware) => typeof middleware === "function")) {
     throw new MessagingError("invalid", `${where} { use } takes middleware: functions from handler to handler`);
   }
-  const delay = { ...defaults.retry?.delay, ...given.retry?.delay };
-  const retry = { ...defaults.retry, ...given.retry, delay };
+  const retry = { ...defaults.retry, ...given.retry, delay: delayOf(given, defaults) };
   return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, silenceMs, use, retry };
+}
+
+/** Parts of a delay stand beside those of the broker's default; a list or a function stands alone. */
+function delayOf(given: ConsumeOptions, defaults: ConsumeOptions): NonNullable<RetryPolicy["delay"]> {
+  const [own, usual] = [given.retry?.delay, defaults.retry?.delay];
+  if (own === undefined) return usual ?? {};
+  return isParts(own) && isParts(usual) ? { ...usual, ...own } : own;
+}
+
+function isParts(delay: RetryPolicy["delay"] | null): delay is RetryDelay | undefined {
+  return delay === undefined || (typeof delay === "object" && delay !== null && !Array.isArray(delay));
 }

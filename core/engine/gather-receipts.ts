@@ -1,5 +1,16 @@
 import type { Receipt } from "../broker.ts";
 import { MessagingError, type SendOutcome } from "../errors.ts";
+import { checkEntries } from "../given.ts";
+
+/** Sends each of a list, and gathers the receipts. Rejects with `invalid` for what is no list of entries; nothing is sent then. */
+export async function sendEach<One>(
+  where: string,
+  entries: readonly One[],
+  send: (entry: One) => Promise<Receipt>,
+): Promise<readonly Receipt[]> {
+  checkEntries(where, entries);
+  return gatherReceipts(entries.map(send));
+}
 
 /** The receipts of all sends, in order; rejects with `partly-failed` and the end of each if any failed. */
 export async function gatherReceipts(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {

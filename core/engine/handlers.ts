@@ -3,7 +3,7 @@ import type { Counts } from "./aftermath.ts";
 import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
-import { AttemptDelivery, type HeldDelivery } from "./held-delivery.ts";
+import { Attempt, type HeldDelivery } from "./held-delivery.ts";
 
 /** Told when an attempt is over; `aborted` tells whether its signal was given before. */
 export type AttemptOver = (held: HeldDelivery, verdict: Verdict, aborted: boolean) => void;
@@ -22,8 +22,8 @@ export class Handlers {
     this.#counts = counts;
     this.#over = over;
     this.#deadlines = new Deadlines(context.clock);
-    const begin = (held: HeldDelivery, delivery: AttemptDelivery): boolean => {
-      const wanted = !delivery.abandoned && !held.lost;
+    const begin = (held: HeldDelivery, attempt: Attempt): boolean => {
+      const wanted = !attempt.abandoned && !held.lost;
       if (wanted) counts.started++;
       return wanted;
     };
@@ -41,24 +41,24 @@ export class Handlers {
     const now = clock.now();
     held.state = "running";
     this.#running++;
-    const delivery = new AttemptDelivery(held, destination, subscription?.address.name, now);
-    held.current = delivery;
+    const attempt = new Attempt(held, destination, subscription?.address.name, now);
+    held.current = attempt;
     const verdict = obstacle(held, now);
     if (verdict !== undefined) {
-      this.#finish(held, delivery, verdict);
+      this.#finish(held, attempt, verdict);
       return;
     }
     this.#deadlines.set(held, timeoutMs);
-    runAttempt(held, delivery, this.#attempts, (end) => this.#finish(held, delivery, end));
+    runAttempt(held, attempt, this.#attempts, (end) => this.#finish(held, attempt, end));
   }
 
   /** The time of an attempt is over: it has failed, and its handler may go on beside what follows. */
   overrun(held: HeldDelivery, error = this.#tookTooLong()): void {
-    const delivery = held.current;
-    if (delivery === undefined) return;
-    delivery.abort(error);
-    this.#finish(held, delivery, { kind: "failed", error, afterMs: undefined });
-    this.#abandon(delivery);
+    const attempt = held.current;
+    if (attempt === undefined) return;
+    attempt.abort(error);
+    this.#finish(held, attempt, { kind: "failed", error, afterMs: undefined });
+    this.#abandon(attempt);
   }
 
   #tookTooLong(): MessagingError {
@@ -79,13 +79,13 @@ export class Handlers {
     this.#deadlines.clear();
   }
 
-  #finish(held: HeldDelivery, delivery: AttemptDelivery, verdict: Verdict): void {
-    if (delivery.abandoned) {
+  #finish(held: HeldDelivery, attempt: Attempt, verdict: Verdict): void {
+    if (attempt.abandoned) {
       this.#counts.abandoned--;
       return;
     }
     this.#free(held);
-    this.#over(held, verdict, delivery.aborted);
+    this.#over(held, verdict, attempt.aborted);
   }
 
   #free(held: HeldDelivery): void {
@@ -94,8 +94,8 @@ export class Handlers {
     this.#running--;
   }
 
-  #abandon(delivery: AttemptDelivery): void {
-    delivery.abandoned = true;
+  #abandon(attempt: Attempt): void {
+    attempt.abandoned = true;
     this.#counts.abandoned++;
   }
 }

@@ -44,7 +44,7 @@ export class HeldDelivery implements Expiring {
   /** How many consumers crashed while they ran it, once that was looked for. */
   crashes: number | undefined = undefined;
   /** The attempt under way. */
-  current: AttemptDelivery | undefined = undefined;
+  current: Attempt | undefined = undefined;
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
   readonly #onExpire: (held: HeldDelivery) => void;
@@ -102,21 +102,55 @@ export class HeldDelivery implements Expiring {
   }
 }
 
-/** What a handler sees of a held delivery, during one attempt; and what the engine keeps of the attempt. */
-export class AttemptDelivery implements Delivery {
-  readonly attempt: number;
-  readonly destination: string;
-  readonly subscription: string | undefined;
+/** What the engine keeps of an attempt. Handlers are given its delivery, and get at nothing of the rest. */
+export class Attempt {
+  readonly delivery: Delivery;
   /** The engine has left the handler behind: what it still does or says changes nothing. */
   abandoned = false;
-  readonly #held: HeldDelivery;
-  readonly #receivedAt: number;
-  #headers: Record<string, string> | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
   constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
+    this.delivery = new AttemptDelivery(held, destination, subscription, receivedAt, this);
+  }
+
+  /** Made when it is first asked for: most handlers never do. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    return this.#controller.signal;
+  }
+
+  get aborted(): boolean {
+    return this.#abortReason !== undefined;
+  }
+
+  abort(reason: MessagingError): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+/** What a handler sees of a held delivery, during one attempt. */
+class AttemptDelivery implements Delivery {
+  readonly attempt: number;
+  readonly destination: string;
+  readonly subscription: string | undefined;
+  readonly #held: HeldDelivery;
+  readonly #receivedAt: number;
+  readonly #attempt: Attempt;
+  #headers: Record<string, string> | undefined = undefined;
+
+  constructor(
+    held: HeldDelivery,
+    destination: string,
+    subscription: string | undefined,
+    receivedAt: number,
+    attempt: Attempt,
+  ) {
     this.#held = held;
+    this.#attempt = attempt;
     this.attempt = held.attempt;
     this.destination = destination;
     this.subscription = subscription;
@@ -147,21 +181,8 @@ export class AttemptDelivery implements Delivery {
     return Number.isNaN(published.getTime()) ? new Date(this.#receivedAt) : published;
   }
 
-  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
-    return this.#controller.signal;
-  }
-
-  get aborted(): boolean {
-    return this.#abortReason !== undefined;
-  }
-
-  abort(reason: MessagingError): void {
-    if (this.#abortReason !== undefined) return;
-    this.#abortReason = reason;
-    this.#controller?.abort(reason);
+    return this.#attempt.signal;
   }
 
   get native(): unknown {

@@ -3,8 +3,8 @@ import type { IncomingMessage } from "../adapter.ts";
 import type { Codec } from "../codec.ts";
 import { MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable } from "../foreign.ts";
-import { issuePaths, validateBody } from "./body-schema.ts";
-import { codecFailure } from "./outgoing.ts";
+import { refused, validateBody } from "./body-schema.ts";
+import { codecFailure } from "./outgoing-body.ts";
 
 /**
  * Decodes a body and parses it with the schema. Throws or rejects with `invalid` for a body that either refuses. A
@@ -33,7 +33,8 @@ export function readBody(
   if (schema === undefined) return { value };
   const accepted = (result: StandardSchemaV1.Result<unknown>): { readonly value: unknown } => {
     if (result.issues === undefined) return result;
-    throw new MessagingError("invalid", `the schema refuses the body at ${issuePaths(schema, result.issues)}`);
+    const { places, details } = refused(schema, result.issues, value);
+    throw new MessagingError("invalid", `the schema refuses the body at ${places}`, details);
   };
   // What a schema throws may quote the body.
   const failed = (cause: unknown): never => {

@@ -1,16 +1,15 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { OutgoingMessage } from "../adapter.ts";
 import type { Capabilities } from "../capabilities.ts";
 import type { Clock } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
-import { isMessagingError, MessagingError } from "../errors.ts";
-import { ignoreRejection, isThenable, thrownClass } from "../foreign.ts";
+import { MessagingError } from "../errors.ts";
+import { ignoreRejection } from "../foreign.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
-import { issuePaths, validateBody } from "./body-schema.ts";
+import { encodeChecked } from "./outgoing-body.ts";
 
 const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs"];
 const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
@@ -49,23 +48,15 @@ export function outgoing(
   options: Options | undefined,
 ): OutgoingMessage | Promise<OutgoingMessage> {
   if (options !== undefined) checkSendOptions(context, options);
-  const { schema } = context.destination;
-  if (schema === undefined) return build(context, body, options);
-  const accepted = ({ issues }: StandardSchemaV1.Result<unknown>): OutgoingMessage => {
-    if (issues === undefined) return build(context, body, options);
-    throw new MessagingError(
-      "invalid",
-      `${context.where}: the schema refuses the body at ${issuePaths(schema, issues)}. Nothing was sent; correct the body, or the schema`,
-    );
-  };
-  const result = validateBody(schema, body);
-  return result instanceof Promise ? result.then(accepted) : accepted(result);
+  const { where, codec, destination } = context;
+  return encodeChecked({ where, codec, schema: destination.schema }, body, (bytes) =>
+    build(context, body, bytes, options),
+  );
 }
 
-function build(context: Outgoing, body: unknown, options: Options | undefined): OutgoingMessage {
+function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): OutgoingMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
-  const bytes = encodeBody(codec, body, where);
   if (bytes.length > capabilities.maxMessageBytes) {
     throw new MessagingError(
       "too-large",
@@ -104,32 +95,6 @@ function build(context: Outgoing, body: unknown, options: Options | undefined): 
     // The time to live begins when the delay is over.
     ttlMs: ttlMs === undefined ? undefined : delayMs + ttlMs,
   };
-}
-
-/** Encodes a body, or throws `invalid` for what the codec cannot, or does not. */
-export function encodeBody(codec: Codec, body: unknown, where: string): Uint8Array {
-  let bytes: unknown;
-  try {
-    bytes = codec.encode(body);
-  } catch (cause) {
-    throw new MessagingError(
-      "invalid",
-      `${where}: the body cannot be encoded: ${codecFailure(cause)}. Nothing was sent`,
-      {
-        cause,
-      },
-    );
-  }
-  if (bytes instanceof Uint8Array) return bytes;
-  // An async codec would be confirmed as a message without a body.
-  ignoreRejection(bytes);
-  const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
-  throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
-}
-
-/** What a codec threw. Only ours is known to quote nothing of the body. */
-export function codecFailure(cause: unknown): string {
-  return isMessagingError(cause, "invalid") ? cause.message : `the codec threw ${thrownClass(cause)}; see the cause`;
 }
 
 /** A promise is refused as no text by what follows; what it rejects with must not end the process. */

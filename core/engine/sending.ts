@@ -6,7 +6,7 @@ import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
-import { gatherReceipts } from "./gather-receipts.ts";
+import { sendEach } from "./gather-receipts.ts";
 import { type Outgoing, outgoing } from "./outgoing.ts";
 import { asInvalid, outgoingTo } from "./outgoing-to.ts";
 import type { Publishing, Route } from "./publishing.ts";
@@ -58,14 +58,14 @@ export class Sending implements Publisher {
     queue: Queue<Input, Output>,
     entries: readonly Entry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.send(queue, body, options)));
+    return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
     entries: readonly Entry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.publish(topic, body, options)));
+    return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
   }
 
   #send(

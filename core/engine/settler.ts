@@ -1,4 +1,5 @@
 import type { Receiver, Settlement, SettleResult } from "../adapter.ts";
+import { soon } from "../soon.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
 const MOST_IN_FLIGHT = 8;
@@ -62,7 +63,7 @@ export class Settler {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    soon(() => {
       this.#scheduled = false;
       this.#flush();
     });

@@ -23,14 +23,14 @@ export function bindHandler<Input, Output>(
   binder: Binder,
   queue: Queue<Input, Output>,
   handler: HandlerClass<NoInfer<Output>>,
-  options?: QueueHandlerOptions,
+  options?: QueueHandlerOptions<NoInfer<Output>>,
 ): void;
 export function bindHandler<Input, Output>(
   binder: Binder,
   topic: Topic<Input, Output>,
   subscription: string,
   handler: HandlerClass<NoInfer<Output>>,
-  options?: TopicHandlerOptions,
+  options?: TopicHandlerOptions<NoInfer<Output>>,
 ): void;
 export function bindHandler(binder: Binder, ...given: readonly unknown[]): void {
   const at = given.findIndex((value) => typeof value === "function");

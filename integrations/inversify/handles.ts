@@ -16,12 +16,12 @@ export type HandlesDecorator<Body> = (target: HandlerClass<Body>, context?: Clas
  */
 export function Handles<Input, Output>(
   queue: Queue<Input, Output>,
-  options?: QueueHandlerOptions,
+  options?: QueueHandlerOptions<NoInfer<Output>>,
 ): HandlesDecorator<Output>;
 export function Handles<Input, Output>(
   topic: Topic<Input, Output>,
   subscription: string,
-  options?: TopicHandlerOptions,
+  options?: TopicHandlerOptions<NoInfer<Output>>,
 ): HandlesDecorator<Output>;
 export function Handles(
   destination: Queue<never, unknown> | Topic<never, unknown>,

@@ -1,4 +1,7 @@
-import { setImmediate } from "node:timers";
+import * as timers from "node:timers";
+
+/** Taken once: fake timers of a test runner must not stop it. */
+const { setImmediate } = timers;
 
 /** So many containers are made between two turns: some milliseconds, and less than a megabyte. */
 const MADE_BETWEEN = 50;

@@ -12,18 +12,18 @@ export interface MessageHandler<Body> {
 export type HandlerClass<Body> = new (...args: never[]) => MessageHandler<Body>;
 
 /** What a handler may say for itself besides the options of the consumer. */
-export interface InContainer {
+export interface InContainer<Body = unknown> {
   /** The name of its broker in `messagingModule({ brokers })`. Default: the one given as `broker`. */
   readonly broker?: string;
   /**
    * Wraps the handler, inside the broker's own middleware: middleware, or the symbol it is bound by, which is resolved once
    * at start. It runs before the handler is made, so what it holds back costs no construction.
    */
-  readonly use?: readonly (Middleware | symbol)[];
+  readonly use?: readonly (Middleware<Body> | symbol)[];
 }
 
 /** The options of a handler of a queue: those of `Broker.consume`, with its broker by name and middleware by symbol. */
-export interface QueueHandlerOptions extends Omit<ConsumeOptions, "use">, InContainer {}
+export interface QueueHandlerOptions<Body = unknown> extends Omit<ConsumeOptions, "use">, InContainer<Body> {}
 
 /** The options of a handler of a subscription: those of `Broker.subscribe`, likewise. */
-export interface TopicHandlerOptions extends Omit<SubscribeOptions, "use">, InContainer {}
+export interface TopicHandlerOptions<Body = unknown> extends Omit<SubscribeOptions, "use">, InContainer<Body> {}

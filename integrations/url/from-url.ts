@@ -13,7 +13,7 @@ const WHERE = "fromUrl()";
  * The adapter for a URL:
  *
  * - `memory:`, the broker of this process
- * - `amqp://user:password@host:5672/vhost`, RabbitMQ; with `amqps:` encrypted
+ * - `amqp://user:password@host:5672/vhost`, RabbitMQ, of a cluster several hosts with commas; with `amqps:` encrypted
  * - `kafka://user:password@a:9092,b:9092`, Kafka; with `kafka+ssl:` encrypted
  * - `sqs://eu-central-1`, SQS and SNS; an emulator with `?endpoint=http://localhost:4566`
  *

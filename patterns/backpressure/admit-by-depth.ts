@@ -1,4 +1,5 @@
-import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
+import { sendEach } from "../../core/engine/gather-receipts.ts";
+import { clockOf } from "../../core/given.ts";
 import {
   type Clock,
   type Entry,
@@ -8,7 +9,6 @@ import {
   type Queue,
   type Receipt,
   type SendOptions,
-  systemClock,
   type Topic,
 } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
@@ -68,7 +68,7 @@ export function admitByDepth(broker: Publisher & DepthSource, options: Admission
   const where = "admitByDepth";
   checkOptions(where, options, ["limits", "whenFull", "pollMs", "timeoutMs", "clock"]);
   const { whenFull = "wait", pollMs = DEFAULT_POLL_MS, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  const { clock = systemClock() } = options;
+  const clock = clockOf(`${where} { clock }`, options.clock);
   if (whenFull !== "wait" && whenFull !== "fail") {
     throw new MessagingError("invalid", `${where} { whenFull } takes "wait" or "fail"`);
   }
@@ -114,14 +114,14 @@ class Admission implements AdmittingPublisher {
     queue: Queue<Input, Output>,
     entries: readonly Entry<NoInfer<Input>, SendOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.send(queue, body, options)));
+    return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
     entries: readonly Entry<NoInfer<Input>, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.publish(topic, body, options)));
+    return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
   }
 
   status(): readonly AdmissionStatus[] {

@@ -1,4 +1,5 @@
-import { type Broker, type Clock, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import type { Broker, Clock } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkFunction } from "./options.ts";
 
@@ -50,7 +51,7 @@ export function backlogSettings(options: BacklogOptions): BacklogSettings {
     consumers: options.consumers ?? (() => 1),
     intervalMs: options.intervalMs ?? 5_000,
     windowMs: options.windowMs ?? 60_000,
-    clock: options.clock ?? systemClock(),
+    clock: clockOf(`${where} { clock }`, options.clock),
   };
   checkInteger(`${where} { targetDelayMs }`, settings.targetDelayMs, 1);
   checkInteger(`${where} { minConsumers }`, settings.minConsumers, 0);

@@ -1,4 +1,5 @@
-import { type Clock, type Random, systemClock, systemRandom } from "../../core/index.ts";
+import { clockOf, randomOf } from "../../core/given.ts";
+import type { Clock, Random } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkFunction, checkShare } from "./options.ts";
 
@@ -88,8 +89,8 @@ export function circuitSettings(options: CircuitBreakerOptions): CircuitSettings
     maxOpenMs: options.maxOpenMs ?? Math.max(60_000, options.openMs ?? 0),
     probes: options.probes ?? 3,
     onChange: options.onChange ?? (() => {}),
-    clock: options.clock ?? systemClock(),
-    random: options.random ?? systemRandom(),
+    clock: clockOf("circuitBreaker { clock }", options.clock),
+    random: randomOf("circuitBreaker { random }", options.random),
   };
   checkFunction("circuitBreaker { isOutage }", settings.isOutage);
   checkFunction("circuitBreaker { onChange }", settings.onChange);

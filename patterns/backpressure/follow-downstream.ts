@@ -1,4 +1,5 @@
-import { type Broker, type Clock, type Middleware, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import type { Broker, Clock, Middleware } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { DepthGauge } from "./depth-gauge.ts";
 import { askDepth, checkLimits, type DepthLimit, type DepthSource } from "./depth-limit.ts";
@@ -37,7 +38,8 @@ export interface FollowOptions {
 export function followDownstream(broker: DepthSource & Pick<Broker, "status">, options: FollowOptions): IntakeControl {
   const where = "followDownstream";
   checkOptions(where, options, ["limits", "perMessage", "pollMs", "clock"]);
-  const { perMessage = 1, pollMs = DEFAULT_POLL_MS, clock = systemClock() } = options;
+  const { perMessage = 1, pollMs = DEFAULT_POLL_MS } = options;
+  const clock = clockOf(`${where} { clock }`, options.clock);
   checkInteger(`${where} { perMessage }`, perMessage, 1);
   checkInteger(`${where} { pollMs }`, pollMs, 1);
   const gauges = checkLimits(where, options.limits).map(

@@ -1,4 +1,5 @@
-import { type Clock, type Handler, type Middleware, postpone, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import { type Clock, type Handler, type Middleware, postpone } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { Intake } from "./intake.ts";
 import type { IntakeControl } from "./intake-control.ts";
@@ -30,7 +31,8 @@ export interface RateLimitOptions {
  */
 export function rateLimit(options: RateLimitOptions): IntakeControl {
   checkOptions("rateLimit", options, ["perSecond", "burst", "clock"]);
-  const { perSecond, burst = 1, clock = systemClock() } = options;
+  const { perSecond, burst = 1 } = options;
+  const clock = clockOf("rateLimit { clock }", options.clock);
   checkPositive("rateLimit { perSecond }", perSecond);
   checkInteger("rateLimit { burst }", burst, 1);
   return new RateLimit(new TokenBucket(perSecond, burst), clock);

@@ -1,4 +1,5 @@
-import { type Clock, type Middleware, postpone, type Random, systemClock, systemRandom } from "../../core/index.ts";
+import { clockOf, randomOf } from "../../core/given.ts";
+import { type Clock, type Middleware, postpone, type Random } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkPositive, checkShare } from "./options.ts";
 import { WindowedSum } from "./windowed-sum.ts";
@@ -52,7 +53,8 @@ export interface RetryBudget {
 export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
   checkOptions("retryBudget", options, ["ratio", "minPerSecond", "windowMs", "maxWaitMs", "clock", "random"]);
   const { ratio = 0.2, minPerSecond = 1, windowMs = 10_000, maxWaitMs = 60_000 } = options;
-  const { clock = systemClock(), random = systemRandom() } = options;
+  const clock = clockOf("retryBudget { clock }", options.clock);
+  const random = randomOf("retryBudget { random }", options.random);
   checkShare("retryBudget { ratio }", ratio, 0, 10);
   checkPositive("retryBudget { minPerSecond }", minPerSecond);
   checkInteger("retryBudget { windowMs }", windowMs, 1_000);

@@ -56,7 +56,8 @@ export class DiscardAction implements Action {
       await this.#to.append(archived);
       return DONE;
     } catch (cause) {
-      return failed("the archive did not take what was to be discarded, and nothing of it was removed", cause);
+      const why = isMessagingError(cause) ? `: ${cause.message}` : "";
+      return failed(`the archive did not take what was to be discarded, and nothing of it was removed${why}`, cause);
     }
   }
 

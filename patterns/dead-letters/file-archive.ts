@@ -24,7 +24,7 @@ class ArchiveFile implements FileArchive {
   #last: Promise<void> = Promise.resolve();
 
   constructor(path: string) {
-    this.#lines = jsonLines(path, `the archive ${path} cannot be written; nothing of it was removed`);
+    this.#lines = jsonLines(path, `the archive ${path} cannot be written, and nothing of it was removed`);
   }
 
   append(entries: readonly ArchivedEntry[]): Promise<void> {

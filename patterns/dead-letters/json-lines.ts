@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { openToAppend } from "../../core/private-files.ts";
 import { stringifyEntry } from "./entry.ts";
 
@@ -77,7 +78,7 @@ class Lines implements JsonLines {
   }
 
   #refused(cause: unknown): MessagingError {
-    return new MessagingError("rejected", `${this.#problem}: ${reasonOf(cause)}`, { cause });
+    return new MessagingError("rejected", `${this.#problem} (${reasonOf(cause)})`, { cause });
   }
 
   #open(): Promise<OpenFile> {
@@ -132,6 +133,7 @@ function parsedLine(line: string): unknown {
 }
 
 function reasonOf(cause: unknown): string {
-  const { code, message } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
-  return String(code ?? message ?? "see the cause");
+  const { code } = (cause ?? {}) as { readonly code?: unknown };
+  if (code === "ENOENT") return "ENOENT: make its folder first";
+  return typeof code === "string" ? code : thrownText(cause);
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { Codec } from "../../core/codec.ts";
-import { encodeBody } from "../../core/engine/outgoing.ts";
+import { encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
@@ -155,19 +155,18 @@ export function whyNotReplayed(
 
 function whyNotPatched(
   { message }: DeadLetter,
-  { codec }: Source,
-  target: Target,
+  { codec: read }: Source,
+  { schema, codec, name }: Target,
   patch: JsonPatch,
 ): string | undefined | Promise<string | undefined> {
+  const why = (error: unknown): string =>
+    isMessagingError(error) ? error.message : "the patch cannot be applied to its body";
   try {
-    const body = encodeBody(target.codec, patched(codec, message.body, patch), target.name);
-    const { contentType } = target.codec;
-    const valid = isValid({ message: { ...message, body, contentType } }, target);
-    const refused = `the schema of ${target.name} does not take its body as the patch makes it`;
-    if (!(valid instanceof Promise)) return valid === false ? refused : undefined;
-    return valid.then((is) => (is === false ? refused : undefined));
+    const form = { where: `edit for ${name}`, schema, codec };
+    const encoded = encodeChecked(form, patched(read, message.body, patch), () => undefined);
+    return encoded instanceof Promise ? encoded.catch(why) : undefined;
   } catch (error) {
-    return isMessagingError(error) ? error.message : "the patch cannot be applied to its body";
+    return why(error);
   }
 }
 

@@ -2,8 +2,7 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Headers } from "../../core/delivery.ts";
-import { issuePaths, validateBody } from "../../core/engine/body-schema.ts";
-import { encodeBody } from "../../core/engine/outgoing.ts";
+import { encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
@@ -125,12 +124,8 @@ export class ReplayAction implements Action {
         : patched(this.#source.codec, letter.message.body, edit);
     if (changed === undefined) return undefined;
     const { schema, codec, name } = this.#target;
-    const issues = schema === undefined ? undefined : (await validateBody(schema, changed)).issues;
-    if (schema !== undefined && issues !== undefined) {
-      const paths = issuePaths(schema, issues);
-      throw new MessagingError("invalid", `the schema of ${name} refuses the edited body at ${paths}`);
-    }
-    const body = encodeBody(codec, changed, name);
+    const where = `edit for ${name}`;
+    const body = await encodeChecked({ where, schema, codec }, changed, (bytes) => bytes);
     const { maxMessageBytes } = this.#internals.adapter.capabilities;
     if (body.length > maxMessageBytes) {
       const text = `the edited body has ${body.length} bytes, and ${this.#internals.adapter.name} takes ${maxMessageBytes}`;

@@ -39,7 +39,10 @@ const LOOKS = { firstMs: 20, maxMs: 1_000 };
  *
  * Throws `invalid` for wrong options.
  */
-export function idempotent<Body = unknown>(store: IdempotencyStore, options: IdempotentOptions<Body> = {}): Middleware {
+export function idempotent<Body = unknown>(
+  store: IdempotencyStore,
+  options: IdempotentOptions<Body> = {},
+): Middleware<Body> {
   const settings = settingsOf(options);
   const cleaning = new Cleaning(settings);
   return (next) => async (body, delivery) => {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { type Clock, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import type { Clock } from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
@@ -27,7 +28,8 @@ const DEFAULT_MAX_KEYS = 100_000;
  */
 export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
   checkOptions("memoryIdempotencyStore", options, ["maxKeys", "clock"]);
-  const { maxKeys = DEFAULT_MAX_KEYS, clock = systemClock() } = options;
+  const { maxKeys = DEFAULT_MAX_KEYS } = options;
+  const clock = clockOf("memoryIdempotencyStore { clock }", options.clock);
   checkInteger("memoryIdempotencyStore { maxKeys }", maxKeys, 1);
   return new MemoryIdempotencyStore(maxKeys, clock);
 }

@@ -1,4 +1,5 @@
-import { type Clock, type Delivery, MessagingError, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import type { IdempotencyEvent } from "./events.ts";
 
@@ -74,7 +75,8 @@ const DEFAULT_STORE_TIMEOUT_MS = 5_000;
 export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
   checkOptions("idempotent", options, [...TIMES, "key", "clean", "onEvent", "clock"]);
   const { leaseMs = 30_000, holdMs = 300_000, retentionMs = 7 * 24 * 60 * 60 * 1_000 } = options;
-  const { waitMs = 5_000, postponeMs = 5_000, onEvent, clock = systemClock() } = options;
+  const { waitMs = 5_000, postponeMs = 5_000, onEvent } = options;
+  const clock = clockOf("idempotent { clock }", options.clock);
   checkInteger("idempotent { leaseMs }", leaseMs, 3, LONGEST_MS);
   const longestAnswer = Math.floor(leaseMs / 3);
   const { storeTimeoutMs = Math.min(DEFAULT_STORE_TIMEOUT_MS, longestAnswer) } = options;

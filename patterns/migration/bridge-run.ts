@@ -16,7 +16,7 @@ import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
 import { BridgeOriginals, isReference } from "./bridge-originals.ts";
 import type { BridgeTally } from "./bridge-tally.ts";
 import type { BridgeWindow } from "./bridge-window.ts";
-import type { Pacer } from "./pacer.ts";
+import type { Pace } from "./pacer.ts";
 
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
@@ -45,7 +45,7 @@ export interface RunParts {
   readonly ends: BridgeEnds;
   readonly tally: BridgeTally;
   readonly window: BridgeWindow;
-  readonly pacer: Pacer;
+  readonly pacer: Pace;
   /** Something came or went. */
   readonly moved: () => void;
   /** Nothing can be moved at all. */

@@ -9,7 +9,7 @@ import { BridgeRun } from "./bridge-run.ts";
 import { BridgeTally } from "./bridge-tally.ts";
 import { BridgeWindow } from "./bridge-window.ts";
 import { Emptiness } from "./emptiness.ts";
-import { Pacer } from "./pacer.ts";
+import { type Pace, Pacer } from "./pacer.ts";
 
 const OPTIONS = ["source", "target", "content", "until", "rate", "maxMessages", "maxBytes", "emptyForMs", "onProgress"];
 const DEFAULT_MESSAGES = 1_000;
@@ -34,6 +34,16 @@ const HIGHEST_RATE = 1_000_000;
  * `maxMessages` and `maxBytes`. Throws `invalid` for wrong options, or for broker objects not made by `createBroker`.
  */
 export function bridge(from: Broker, to: Broker, options: BridgeOptions): Bridge {
+  return pacedBridge(from, to, options);
+}
+
+/** As {@link bridge}, at a pace that others may share. */
+export function pacedBridge(
+  from: Broker,
+  to: Broker,
+  options: BridgeOptions,
+  pace: (wake: () => void) => Pace = (wake) => new Pacer(internalsOf(from, "bridge(from)").clock, options.rate, wake),
+): Bridge {
   checkOptions("bridge", options, OPTIONS);
   checkContent(options.content);
   const { until, rate, maxMessages = DEFAULT_MESSAGES, maxBytes = DEFAULT_BYTES, emptyForMs } = options;
@@ -48,7 +58,8 @@ export function bridge(from: Broker, to: Broker, options: BridgeOptions): Bridge
     throw new MessagingError("invalid", "bridge { onProgress } takes a function");
   }
   const internals = internalsOf(from, "bridge(from)");
-  return new MessageBridge(internals, internalsOf(to, "bridge(to)"), options, maxMessages, maxBytes);
+  const target = internalsOf(to, "bridge(to)");
+  return new MessageBridge(internals, target, options, new BridgeWindow(maxMessages, maxBytes), pace);
 }
 
 /** Refuses what is no number of messages per second. */
@@ -64,7 +75,7 @@ class MessageBridge implements Bridge {
   readonly #ends: BridgeEnds;
   readonly #tally: BridgeTally;
   readonly #window: BridgeWindow;
-  readonly #pacer: Pacer;
+  readonly #pacer: Pace;
   #run: BridgeRun | undefined;
   #running: Promise<BridgeResult> | undefined;
   #stopping: AbortController | undefined;
@@ -77,16 +88,16 @@ class MessageBridge implements Bridge {
     from: BrokerInternals,
     to: BrokerInternals,
     options: BridgeOptions,
-    maxMessages: number,
-    maxBytes: number,
+    window: BridgeWindow,
+    pace: (wake: () => void) => Pace,
   ) {
     this.#from = from;
     this.#to = to;
     this.#options = options;
     this.#ends = endsOf(options, to);
     this.#tally = new BridgeTally(from.clock);
-    this.#window = new BridgeWindow(maxMessages, maxBytes);
-    this.#pacer = new Pacer(from.clock, options.rate, () => this.#run?.pump());
+    this.#window = window;
+    this.#pacer = pace(() => this.#run?.pump());
   }
 
   run({ signal }: { readonly signal?: AbortSignal } = {}): Promise<BridgeResult> {

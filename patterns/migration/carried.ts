@@ -57,6 +57,7 @@ function markedCodec(codec: Codec): Codec {
     contentType: codec.contentType,
     encode: (body) => codec.encode(body),
     decode: (bytes) => Marker.read(bytes) ?? codec.decode(bytes),
+    keeps: (body) => codec.keeps?.(body) === true,
   };
 }
 

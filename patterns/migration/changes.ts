@@ -75,7 +75,7 @@ export class Changes {
     const at = new Date(stored.now).toISOString();
     await this.write(
       read,
-      withHistory({ ...state, pending: null, quiet: null }, { at, by, what: "taken-back", step, share }),
+      withHistory({ ...state, pending: null, quiet: null, moved: null }, { at, by, what: "taken-back", step, share }),
     );
   }
 
@@ -120,7 +120,8 @@ export class Changes {
   async wait({ until, signal }: Patience, what: string, ms: number = LOOK_EVERY_MS): Promise<void> {
     signal?.throwIfAborted();
     const left = until - this.#clock.monotonic();
-    if (left <= 0) throw new MessagingError("timeout", `migration "${this.#name}": patience ended ${what}`);
+    if (left <= 0)
+      throw new MessagingError("timeout", `migration "${this.#name}": patience (patienceMs, --patience) ended ${what}`);
     await pause(this.#clock, Math.min(ms, left), signal);
     signal?.throwIfAborted();
   }

@@ -1,3 +1,5 @@
+import { soon } from "../../core/soon.ts";
+
 const MOST_IN_FLIGHT = 4;
 
 interface Waiting<Item, Result> {
@@ -25,7 +27,7 @@ export class Gathering<Item, Result> {
       this.#waiting.push({ item, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
-      queueMicrotask(() => {
+      soon(() => {
         this.#scheduled = false;
         this.#flush();
       });

@@ -1,14 +1,26 @@
 import { internalsOf } from "../../core/broker-internals.ts";
-import { addressName, type Broker, type Clock, MessagingError } from "../../core/index.ts";
-import { bridge } from "./bridge.ts";
-import type { Bridge, BridgeContent } from "./bridge-contract.ts";
+import {
+  addressName,
+  type Broker,
+  type Clock,
+  type Destination,
+  isMessagingError,
+  MessagingError,
+} from "../../core/index.ts";
+import { pacedBridge } from "./bridge.ts";
+import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-contract.ts";
 import type { Changes, Patience } from "./changes.ts";
 import { Emptiness, type Reading } from "./emptiness.ts";
 import { Hands } from "./hands.ts";
+import { SharedPace } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 
 const TELL_EVERY_MS = 500;
+const AT_A_TIME = 32;
+/** What each of those may have in hand. */
+const MESSAGES_EACH = 250;
+const BYTES_EACH = 4 * 1024 * 1024;
 
 /** What is moved, and how. */
 export interface LeftoversParts {
@@ -18,6 +30,17 @@ export interface LeftoversParts {
   readonly emptyForMs: number;
   readonly rate: number | undefined;
   readonly patience: Patience;
+}
+
+interface Moving {
+  readonly side: Side;
+  readonly from: Broker;
+  readonly to: Broker;
+  readonly destination: Destination;
+  readonly content: BridgeContent;
+  /** The sources that were moved before. */
+  readonly done: ReadonlySet<string>;
+  readonly pace: SharedPace;
 }
 
 /** What stands on a broker that nobody publishes to any more: moved, or waited for. */
@@ -31,40 +54,77 @@ export class Leftovers {
   /**
    * Moves what nobody handles: the dead letters of everything, and the messages of what is not ordered. What is
    * ordered is left to its consumers, since behind what was published to the other broker it would come too late.
+   *
+   * Several sources at a time, because a broker that estimates has to say for `emptyForMs` that one is empty. What is done is
+   * noted in the state: whoever goes on after a crash, or for want of patience, does not begin anew.
    */
-  async move(from: Broker, to: Broker): Promise<void> {
-    for (const { destination, ordered } of this.#parts.plan.works()) {
-      const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
-      for (const content of contents) {
-        const { rate, emptyForMs, patience } = this.#parts;
-        const moving = bridge(from, to, {
-          source: destination,
-          content,
-          emptyForMs,
-          ...(rate === undefined ? {} : { rate }),
-          onProgress: (status) => patience.tell({ waitingFor: "bridge", bridge: status }),
-        });
-        await this.#run(moving);
+  async move(side: Side, from: Broker, to: Broker): Promise<void> {
+    const { plan, changes, clock, rate } = this.#parts;
+    const { moved } = (await changes.read()).state;
+    const done = new Set(moved?.side === side ? moved.sources : []);
+    const pace = new SharedPace(clock, rate);
+    const open = [...plan.works()];
+    const failures: unknown[] = [];
+    const takeNext = async (): Promise<void> => {
+      for (let work = open.shift(); work !== undefined; work = open.shift()) {
+        const { destination, ordered } = work;
+        // In this order: what is handled meanwhile may become a dead letter.
+        const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
+        try {
+          for (const content of contents) await this.#moveOne({ side, from, to, destination, content, done, pace });
+        } catch (error) {
+          failures.push(error);
+        }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, takeNext));
+    // One that cannot be moved stops none of the others, and says more than patience that ended.
+    const telling = failures.find((error) => !isMessagingError(error, "timeout")) ?? failures[0];
+    if (telling !== undefined) throw telling;
+  }
+
+  async #moveOne({ side, from, to, destination, content, done, pace }: Moving): Promise<void> {
+    const { changes, emptyForMs, patience } = this.#parts;
+    const options = {
+      source: destination,
+      content,
+      emptyForMs,
+      maxMessages: MESSAGES_EACH,
+      maxBytes: BYTES_EACH,
+      onProgress: (status: BridgeStatus) => patience.tell({ waitingFor: "bridge", bridge: status }),
+    };
+    const moving = pacedBridge(from, to, options, (wake) => pace.of(wake));
+    const { source } = moving.status();
+    if (done.has(source)) return;
+    await this.#run(moving);
+    await changes.amend((state) => {
+      const before = state.moved?.side === side ? state.moved.sources : [];
+      return { ...state, moved: { side, sources: [...before, source] } };
+    });
   }
 
   /** Until it is at its end, or patience is. */
   async #run(moving: Bridge): Promise<void> {
-    const { patience, clock } = this.#parts;
+    const { patience, clock, emptyForMs } = this.#parts;
     const { source } = moving.status();
     patience.signal?.throwIfAborted();
     const stop = (): void => void moving.stop();
     const timer = clock.schedule(stop, Math.max(patience.until - clock.monotonic(), 0));
     patience.signal?.addEventListener("abort", stop, { once: true });
-    const { end, left, leftMessages, error } = await moving.run().finally(() => {
+    const { end, left, moved, leftMessages, error } = await moving.run().finally(() => {
       clock.cancel(timer);
       patience.signal?.removeEventListener("abort", stop);
     });
     patience.signal?.throwIfAborted();
     if (end === "drained" && left === 0) return;
-    if (end === "stopped")
-      throw new MessagingError("timeout", `patience ended while ${source} was moved; go on by calling again`);
+    if (end === "stopped") {
+      const seen = `after ${moved} messages, and before it was seen empty for emptyForMs (${emptyForMs} ms)`;
+      const next = "advance or roll back again, which goes on with what is not moved yet, or give more patience";
+      throw new MessagingError(
+        "timeout",
+        `patience (patienceMs, --patience) ended while ${source} was moved, ${seen}; ${next}`,
+      );
+    }
     const [first] = leftMessages;
     const cause = error ?? first?.error;
     const what =
@@ -89,10 +149,14 @@ export class Leftovers {
     for (;;) {
       let waiting: Look | undefined;
       let whole = true;
+      await Promise.all(
+        open.map(async (look) => {
+          look.reading = await look.emptiness.read();
+        }),
+      );
       for (const look of open) {
-        look.reading = await look.emptiness.read();
-        whole &&= look.reading.whole;
-        if (!look.reading.empty) waiting ??= look;
+        whole &&= look.reading?.whole === true;
+        if (look.reading?.empty !== true) waiting ??= look;
       }
       const held: number | undefined =
         waiting === undefined && !whole ? hands.look((await changes.read()).stored.instances) : 0;
@@ -105,7 +169,7 @@ export class Leftovers {
         patience.tell({ waitingFor: "empty", source, remaining });
       }
       const every = Math.max(...open.map(({ emptiness }) => emptiness.everyMs));
-      const what = `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left)`;
+      const what = `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left${remaining > 0 ? "" : `, but not seen so for emptyForMs, ${emptyForMs} ms`})`;
       await changes.wait(patience, what, every);
     }
   }

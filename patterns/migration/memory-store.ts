@@ -1,4 +1,5 @@
-import { type Clock, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import type { Clock } from "../../core/index.ts";
 import { checkOptions } from "../../core/names.ts";
 import { Journal } from "./memory-journal.ts";
 import type {
@@ -20,7 +21,7 @@ export interface MemoryMigrationStoreOptions {
 /** A state store for one process: for tests, and to try things out. Throws `invalid` for wrong options. */
 export function memoryMigrationStore(options: MemoryMigrationStoreOptions = {}): MigrationStore {
   checkOptions("memoryMigrationStore", options, ["clock"]);
-  return new MemoryMigrationStore(options.clock ?? systemClock());
+  return new MemoryMigrationStore(clockOf("memoryMigrationStore { clock }", options.clock));
 }
 
 interface Instance {

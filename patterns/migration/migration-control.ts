@@ -1,5 +1,5 @@
 import { checkBrokerOptions } from "../../core/engine/broker-options.ts";
-import { systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
 import { checkOptions } from "../../core/names.ts";
 import type { MigrationControl, MigrationControlOptions } from "./contract.ts";
 import { Control } from "./control.ts";
@@ -19,7 +19,7 @@ export function migrationControl(options: MigrationControlOptions): MigrationCon
   const sides = new Sides(plan, broker);
   return new Control(
     plan,
-    broker.clock ?? systemClock(),
+    clockOf("migrationControl { broker.clock }", broker.clock),
     async (side, what) => {
       const { document } = await plan.state.read(plan.name);
       const accepted = document === undefined ? [] : (JSON.parse(document) as { accepted: string[] }).accepted;

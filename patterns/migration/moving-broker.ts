@@ -1,9 +1,10 @@
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
 import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
 import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
-import { gatherReceipts } from "../../core/engine/gather-receipts.ts";
+import { sendEach } from "../../core/engine/gather-receipts.ts";
 import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
 import { observe } from "../../core/foreign.ts";
+import { clockOf, randomOf } from "../../core/given.ts";
 import {
   addressName,
   type Broker,
@@ -24,8 +25,6 @@ import {
   type StartPosition,
   type StopOptions,
   type SubscribeOptions,
-  systemClock,
-  systemRandom,
   type Topic,
   workAddress,
 } from "../../core/index.ts";
@@ -82,10 +81,11 @@ export class MovingBroker<Native> implements Migration<Native> {
   constructor(parts: MovingParts) {
     this.#parts = parts;
     const { plan, broker, leaseMs, pollMs, instance, tell } = parts;
-    const clock = broker.clock ?? systemClock();
+    const clock = clockOf("migration { broker.clock }", broker.clock);
+    const random = randomOf("migration { broker.random }", broker.random);
     const timeoutMs = Math.ceil(leaseMs / 6);
     const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
-    const makeId = messageIds(clock, broker.random ?? systemRandom());
+    const makeId = messageIds(clock, random);
     this.#seals = new Seals(stored);
     this.#recording = new Recording(
       parts.journaled ? { ...stored, late: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
@@ -134,7 +134,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     this[INTERNALS] = movingInternals({
       plan,
       clock,
-      random: broker.random ?? systemRandom(),
+      random,
       makeId,
       emit: this.#onEvent,
       route: (routed) => this.#router.route(routed),
@@ -188,20 +188,20 @@ export class MovingBroker<Native> implements Migration<Native> {
     to: Queue<Input, Output>,
     entries: readonly Entry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.send(to, body, options)));
+    return sendEach("sendMany", entries, ({ body, options }) => this.send(to, body, options));
   }
 
   publishMany<Input, Output>(
     to: Topic<Input, Output>,
     entries: readonly Entry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
-    return gatherReceipts(entries.map(({ body, options }) => this.publish(to, body, options)));
+    return sendEach("publishMany", entries, ({ body, options }) => this.publish(to, body, options));
   }
 
   consume<Input, Output>(
     from: Queue<Input, Output>,
     handler: Handler<Output, Native>,
-    options: ConsumeOptions = {},
+    options: ConsumeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("consume", "queue", from as AnyDestination);
     this.#parts.plan.require(`consume(queue "${from.name}")`, "queue", from.name);
@@ -211,7 +211,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       target,
       from as AnyDestination,
       handler,
-      options,
+      options as ConsumeOptions,
       (_side, broker, carried, wrapped, rest) => broker.consume(carried, wrapped, rest),
     );
   }
@@ -220,7 +220,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     topic: Topic<Input, Output>,
     subscription: string,
     handler: Handler<Output, Native>,
-    options: SubscribeOptions = {},
+    options: SubscribeOptions<NoInfer<Output>> = {},
   ): Consumer {
     checkKind("subscribe", "topic", topic as AnyDestination);
     checkName("subscription", subscription);
@@ -233,7 +233,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       target,
       topic as AnyDestination,
       handler,
-      options,
+      options as SubscribeOptions,
       (side, broker, carried, wrapped, rest) => {
         const accepted = this.#follower.state?.accepted ?? [];
         return broker.subscribe(carried, subscription, wrapped, subscriptionOptions({ options: rest }, side, accepted));

@@ -41,6 +41,11 @@ export interface MigrationState {
    */
   readonly quiet: { readonly side: Side; readonly until: number } | null;
   readonly pending: Announced | null;
+  /**
+   * The sources of a side that were moved already on the way to the next change, so that an operator who broke off, or lost
+   * patience, does not begin anew. Forgotten with the next change.
+   */
+  readonly moved: { readonly side: Side; readonly sources: readonly string[] } | null;
   readonly history: readonly HistoryEntry[];
 }
 
@@ -57,6 +62,7 @@ export function firstState(destinations: readonly string[]): MigrationState {
     unordered: 0,
     quiet: null,
     pending: null,
+    moved: null,
     history: [],
   };
 }

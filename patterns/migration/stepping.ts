@@ -49,7 +49,7 @@ export class Stepping {
   async change(read: Read, announcement: Announcement, state: MigrationState = read.state): Promise<void> {
     const { by } = this.#parts;
     const who = by === undefined ? {} : { by };
-    await this.changes.announce(read, { ...announcement, ...who }, { ...state, quiet: null });
+    await this.changes.announce(read, { ...announcement, ...who }, { ...state, quiet: null, moved: null });
     await this.changes.settled(announcement, this.patience);
   }
 

@@ -43,7 +43,7 @@ async function publishLess(stepping: Stepping, read: Read, share: number, option
 async function leaveNew(stepping: Stepping): Promise<void> {
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
-  await stepping.leftovers().move(to, from);
+  await stepping.leftovers().move("to", to, from);
   await stepping.quietly("to", () => stepping.leftovers().empty("to", to));
   await stepping.change(await stepping.changes.read(), { step: "prepared", share: 0, drained: ["to"] });
 }

@@ -61,7 +61,7 @@ async function bridgeLeftovers(stepping: Stepping, read: Read): Promise<void> {
   }
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
-  await stepping.leftovers().move(from, to);
+  await stepping.leftovers().move("from", from, to);
   await stepping.quietly("from", () => stepping.leftovers().empty("from", from));
   await stepping.change(await stepping.changes.read(), { step: "bridged", share: 100, drained: ["from"] });
 }

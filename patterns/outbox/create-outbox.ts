@@ -1,5 +1,6 @@
 import type { Broker } from "../../core/broker.ts";
 import { internalsOf } from "../../core/broker-internals.ts";
+import { checkEntries } from "../../core/given.ts";
 import {
   type Entry,
   isMessagingError,
@@ -114,6 +115,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
     entries: readonly Entry<unknown, OutboxSendOptions & OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]> {
     try {
+      checkEntries(kind === "queue" ? "sendMany" : "publishMany", entries);
       const rows = entries.map(({ body, options }, index) => {
         const row = named(index, () => this.#messages.row(destination, kind, body, options));
         return row instanceof Promise ? row.catch((error: unknown) => named(index, () => rethrow(error))) : row;

@@ -1,4 +1,5 @@
-import { type Clock, MessagingError, systemClock } from "../../core/index.ts";
+import { clockOf } from "../../core/given.ts";
+import { type Clock, MessagingError } from "../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import type { InboxEvent } from "./inbox-events.ts";
 
@@ -55,7 +56,8 @@ const OPTIONS = ["retentionMs", "olderThanRetention", "waitMs", "postponeMs", "c
 export function inboxSettings(options: InboxOptions): InboxSettings {
   checkOptions("transactional", options, OPTIONS);
   const { retentionMs = 7 * 24 * 60 * 60 * 1_000, olderThanRetention = "dead-letter" } = options;
-  const { waitMs = 5_000, postponeMs = 5_000, onEvent, clock = systemClock() } = options;
+  const { waitMs = 5_000, postponeMs = 5_000, onEvent } = options;
+  const clock = clockOf("transactional { clock }", options.clock);
   checkInteger("transactional { retentionMs }", retentionMs, 1, LONGEST_MS);
   checkInteger("transactional { waitMs }", waitMs, 0, 2 ** 31 - 1);
   checkInteger("transactional { postponeMs }", postponeMs, 1, LONGEST_MS);

@@ -37,8 +37,8 @@ export interface RelayOptions {
    */
   readonly leaseMs?: number;
   /**
-   * How often a row that the broker refuses is tried before it is quarantined, and when. Default: 10 attempts, the delays
-   * of `RetryPolicy`. An outage of the broker, or an unconfirmed send, uses up none.
+   * How often a row that the broker refuses is tried before it is quarantined, and when. Default: 10 attempts, or for a
+   * list of delays one more than it has, and the delays of `RetryPolicy`. An outage of the broker, or an unconfirmed send, uses up none.
    */
   readonly retry?: RetryPolicy;
   /**
@@ -136,7 +136,11 @@ export function relaySettings(options: RelayOptions): RelaySettings {
     maxBytes,
     pollMs,
     leaseMs,
-    retry: retryPolicy(WHERE, { attempts: DEFAULT_ATTEMPTS, ...retry }, internals.random),
+    retry: retryPolicy(WHERE, retry, {
+      attempts: DEFAULT_ATTEMPTS,
+      random: internals.random,
+      tell: (error) => internals.emit({ type: "notice", error }),
+    }),
     onQuarantine,
     clean: cleanSettings(options.clean),
     storeTimeoutMs,

@@ -1,4 +1,4 @@
-import type { Headers, QueueAddress, TopicAddress } from "../../core/index.ts";
+import type { Headers, MessagingError, QueueAddress, TopicAddress } from "../../core/index.ts";
 
 /**
  * Where messages wait between the transaction that wrote them and the broker. `Transaction` is what a caller hands over
@@ -121,6 +121,8 @@ export interface OutboxRow extends Omit<NewOutboxRow, "delayMs"> {
   readonly attempts: number;
   /** Milliseconds since 1970, by the database. */
   readonly createdAt: number;
+  /** Why the row is not what was written, if so: it is quarantined and not sent, and nothing else in it counts. */
+  readonly unreadable?: MessagingError | undefined;
 }
 
 /** What a relay asks for. */

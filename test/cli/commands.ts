@@ -24,6 +24,8 @@ export interface CommandWorld {
   readonly terminal?: boolean;
   /** What is typed at it. */
   readonly answer?: string;
+  /** How much faster its clock runs. */
+  readonly faster?: number;
   /** Told what was printed, whenever something is; may interrupt. */
   readonly watch?: (printed: string, interrupt: () => void) => void;
 }
@@ -51,6 +53,8 @@ class Kept extends Writable {
 /** Runs a command line in this process. With `--json` the result is held against what the command documents. */
 export async function command(line: readonly string[], world: CommandWorld = {}): Promise<CommandResult> {
   const { configuration, env = {}, cwd = "/nonexistent", terminal = false, watch = () => {} } = world;
+  const { faster = 1 } = world;
+  const clock = systemClock();
   const listeners = new Set<() => void>();
   const interrupt = (): void => {
     for (const listener of listeners) listener();
@@ -66,7 +70,7 @@ export async function command(line: readonly string[], world: CommandWorld = {})
     stderr,
     env,
     cwd,
-    clock: systemClock(),
+    clock: { ...clock, schedule: (run, ms) => clock.schedule(run, ms / faster) },
     onInterrupt(interrupted) {
       listeners.add(interrupted);
       return () => listeners.delete(interrupted);

@@ -99,3 +99,10 @@ test("defineConfig gives it back, and refuses what is wrong", () => {
   expect(defineConfig(configuration)).toBe(configuration);
   expect(() => defineConfig({ broker: "" })).toThrow(expect.objectContaining({ code: "invalid" }));
 });
+
+test("a configuration that never finishes loading ends the command, with where to look", async () => {
+  write("anybroker.config.ts", "await new Promise(() => {});\nexport default {};");
+  const late = await command(SHOW, { cwd: folder, faster: 1_000 });
+  expect(late.code).toBe(78);
+  expect(late.stderr).toContain("was not loaded within 60 s; look at what it awaits outside of functions");
+});

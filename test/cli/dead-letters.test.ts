@@ -207,6 +207,9 @@ describe("sending back", () => {
       },
     });
     expect(stopped.code).toBe(3);
+    // The bar is taken off its line first, and drawn again below.
+    expect(stopped.stderr).toContain("\r\u001b[Kstopping; Ctrl-C again leaves at once\n");
+    expect(stopped.stderr).toMatch(/leaves at once\n.*replay \[/s);
     expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
     const [, planFile = ""] = /go on with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
     expect(stopped.stdout).toContain("at its own pace: 2 a second at most");
@@ -354,12 +357,19 @@ describe("discarding and editing", () => {
   });
 
   test("an archive that cannot be written keeps the dead letters", async () => {
-    const { code, json } = await command(
-      ["dlq", "discard", "orders", "all", "--archive", "no/such/folder", "--yes", "--json"],
-      world,
+    const discarding = (archive: string) =>
+      command(["dlq", "discard", "orders", "all", "--archive", archive, "--yes", "--json"], world);
+    const absent = await discarding("no/such/file");
+    expect(absent.code).toBe(73);
+    expect(errorOf(absent).message).toMatch(
+      /^no\/such\/file cannot be written: ENOENT; make the folder .*no\/such first/,
     );
-    expect(code).not.toBe(0);
-    expect(json).toMatchObject({ result: { done: 0 } });
+    expect(readdirSync(folder)).toEqual([]);
+    const { code, json } = await discarding(".");
+    expect(code).toBe(73);
+    expect(json).toMatchObject({
+      result: { done: 0, stopped: "error", error: { message: expect.stringContaining("EISDIR") } },
+    });
     expect(await entries()).toHaveLength(3);
   });
 

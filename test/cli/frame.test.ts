@@ -133,3 +133,21 @@ test("a connection that is lost is told, and that it is there again", async () =
     ].join("\n"),
   );
 });
+
+test("a broker that is never made ends the command, with where to look", async () => {
+  const configuration: Configuration = { broker: () => new Promise<Adapter>(() => {}), destinations: [orders] };
+  for (const verb of [["topology", "diff"], ["topology", "show"], ["asyncapi", "--title", "Shop"], ["doctor"]]) {
+    const { code, stderr } = await command(verb, { configuration, faster: 1_000 });
+    expect([verb.join(" "), code]).toEqual([verb.join(" "), 69]);
+    expect(stderr).toContain("broker was not made within 60 s; look at what its function in the configuration awaits");
+  }
+});
+
+test("what never closes is left behind, and the result stands", async () => {
+  const { broker, ...rest } = brokers((inner) => ({ ...delegate(inner), close: () => new Promise<void>(() => {}) }));
+  const configuration: Configuration = { ...rest, broker: broker as () => Adapter, close: () => new Promise(() => {}) };
+  const { code, stdout, stderr } = await command(["topology", "diff"], { configuration, faster: 1_000 });
+  expect([code, stdout]).toEqual([0, expect.stringContaining("queue:orders")]);
+  expect(stderr).toContain("the connections to broker were not closed within 20 s, and are left behind");
+  expect(stderr).toContain("close() of the configuration did not end within 10 s, and is left behind");
+});

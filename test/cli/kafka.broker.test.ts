@@ -12,6 +12,7 @@ describeKafka("the command line on Kafka", (broker) => {
     server: { version: null, servers: 1 },
     consumers: 0,
     oldestAgeMs: expect.any(Number),
+    comparesFilters: true,
     watchesQueues: true,
     lists: true,
   });

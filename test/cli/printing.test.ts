@@ -215,6 +215,19 @@ describe("secrets", () => {
     expect(brief.stderr).toBe("anybroker: a mistake\na mistake of anybroker itself; --verbose shows where\n");
     const verbose = await command(["topology", "show", "--verbose"], { configuration });
     expect(verbose.stderr).toMatch(/TypeError: a mistake\n +at .*caused by: Error: behind it\n +at /s);
+    const several: Configuration = {
+      broker: () => {
+        const problems = ["one", "two"].map(
+          (what) => new MessagingError("conflict", what, { cause: new Error(`behind ${what}`) }),
+        );
+        throw new MessagingError("start-failed", "2 problems", { problems });
+      },
+      destinations: [queue("orders")],
+    };
+    const each = await command(["topology", "show", "--verbose"], { configuration: several });
+    expect(each.stderr).toMatch(
+      /problem: .*: one\n +at .*caused by: Error: behind one\n +at .*caused by: Error: behind two/s,
+    );
     const json = await command(["topology", "show", "--json"], { configuration });
     expect(JSON.parse(json.stderr)).toEqual({
       error: { code: "internal", message: "a mistake", exit: "internal", exitCode: 70, problems: [] },

@@ -1,5 +1,6 @@
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -55,6 +56,20 @@ test("Ctrl-C ends what watches with 0, and what waits for a broker with 130", as
   await waiting.printed(/it hangs/);
   waiting.child.kill("SIGTERM");
   expect(await waiting.ended()).toMatchObject({ code: 130, stderr: expect.stringContaining("nothing was changed") });
+});
+
+test("says its own version, also in the folder of another package", async () => {
+  const other = mkdtempSync(join(tmpdir(), "anybroker-other-"));
+  writeFileSync(join(other, "package.json"), JSON.stringify({ name: "other", version: "9.9.9" }));
+  const { version } = JSON.parse(readFileSync(join(anybroker.folder, "package.json"), "utf8")) as { version: string };
+  try {
+    const main = join(anybroker.folder, "dist/cli/main.js");
+    expect(await started("node", [main, "--version"], other, {}).ended()).toMatchObject({ stdout: `${version}\n` });
+    const source = join(ROOT, "cli/main.ts");
+    expect(await started("node", [source, "--version"], other, {}).ended()).toMatchObject({ stdout: `${version}\n` });
+  } finally {
+    rmSync(other, { recursive: true });
+  }
 });
 
 test("the second Ctrl-C leaves at once", async () => {

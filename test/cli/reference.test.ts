@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { EXIT } from "../../cli/exit-codes.ts";
 import { parse } from "../../cli/parser.ts";
 import { GROUPS } from "../../cli/verbs/groups.ts";
@@ -79,5 +79,41 @@ test("help, version and completion", async () => {
   expect((await command(["completion"])).stdout).toContain("anybroker --get-yargs-completions");
   const none = await command([]);
   expect([none.code, none.stdout, none.stderr]).toEqual([64, "", expect.stringContaining("anybroker --help")]);
-  expect((await command(["toplogy"])).stderr).toContain("Did you mean topology?");
+});
+
+describe("a command line that makes no sense is answered as by a person, with an example", () => {
+  const wrong: readonly (readonly [line: readonly string[], says: string])[] = [
+    [["toplogy"], 'there is no command "toplogy": did you mean "topology"? anybroker --help lists the commands'],
+    [["xyzzy"], 'there is no command "xyzzy": anybroker --help lists the commands'],
+    [["dlq", "lss"], 'there is no command "dlq lss": did you mean "dlq ls"? anybroker dlq --help lists the commands'],
+    [["dlq", "ls"], '"dlq ls" needs <destination> (whose dead letters: orders'],
+    [["dlq", "ls"], "; as in: anybroker dlq ls orders (anybroker dlq ls --help tells more)"],
+    [["dlq", "show", "orders"], '"dlq show" needs <id> (the id of the entry, or of the message)'],
+    [["bridge", "orders"], '"bridge" needs --to (the broker to move them to)'],
+    [["top", "--onec"], '"top" has no option --onec (did you mean --once?); as in: anybroker top'],
+    [["top", "-q"], '"top" has no option -q'],
+    [["send", "a", "b", "c", "d"], '"send" takes fewer words: c, d is too much; quote what holds spaces'],
+    [["top", "--broker"], "--broker takes a value"],
+    [["bridge", "a", "--to", "b", "--rate", "x"], "--rate takes a number; as in: anybroker bridge orders --from amqp:"],
+    [["bridge", "a", "--to", "b", "--content", "x"], '--content takes one of "messages", "dead-letters", and not "x"'],
+  ];
+  test.for(wrong)("%j", async ([line, says]) => {
+    const { code, stdout, stderr } = await command(line);
+    expect([code, stdout]).toEqual([64, ""]);
+    expect(stderr).toContain(says);
+    expect(stderr).not.toMatch(/argument|non-option/);
+  });
+
+  test("whichever command it is", async () => {
+    for (const { name, positionals, options } of VERBS) {
+      const required = [...Object.values(positionals), ...Object.values(options)].some(
+        ({ demandOption }) => demandOption === true,
+      );
+      const { code, stderr } = await command([...name.split(" "), ...(required ? [] : ["--no-such-option"])]);
+      expect([name, code]).toEqual([name, 64]);
+      expect(stderr).toMatch(
+        new RegExp(`^anybroker: "${name}" .*; as in: anybroker ${name}.*--help tells more\\)\\n$`, "s"),
+      );
+    }
+  });
 });

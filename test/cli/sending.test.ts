@@ -152,7 +152,7 @@ test("what is wrong with the command line is said before anything is connected",
     [["send", "mail:orders", "1"], /is no address/],
     [["send", "queue:orders,urgent", "1"], /"urgent" is none of its options/],
     [["send", "queue:orders,ordered", "1"], /has its options from the configuration/],
-    [["send", "orders", "1", "--colour"], /Unknown argument/],
+    [["send", "orders", "1", "--colour"], /"send" has no option --colour/],
   ];
   for (const [line, told] of wrong) {
     const { code, stderr, stdout } = await command(line, { configuration });

@@ -28,6 +28,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     server: { version: null, servers: null },
     consumers: null,
     oldestAgeMs: null,
+    comparesFilters: true,
     watchesQueues: false,
     lists: true,
   });

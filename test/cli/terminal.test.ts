@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Installed, installed, type Started } from "./installed.ts";
 import { stockedOutbox } from "./stocked-outbox.ts";
@@ -78,6 +79,27 @@ describe.runIf(runs)("in a real terminal", () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/queue:orders +0/);
   });
+
+  test("the second Ctrl-C in a run gives the terminal back", async () => {
+    const run = inTerminal("dlq replay orders all --yes --rate 20", { DEAD: "400", HANG: "close" });
+    await run.printed(/replay \[[^\]]*\] [1-9]\d*\/400/);
+    type(run, CTRL_C);
+    await run.printed(/leaves at once/);
+    type(run, CTRL_C);
+    const { code, stdout } = await run.ended();
+    expect(code).toBe(130);
+    expect(stdout.lastIndexOf("\u001b[?25h")).toBeGreaterThan(stdout.lastIndexOf("\u001b[?25l"));
+    expect(stdout.lastIndexOf("\u001b[?7h")).toBeGreaterThan(stdout.lastIndexOf("\u001b[?7l"));
+  });
+
+  test.for(["dlq ls orders", "dlq groups orders", "doctor", "topology show", "top --once"])(
+    "no line of %s is wider than 60 columns",
+    async (line) => {
+      const { stdout } = await inTerminal(line, { DEAD: "2", COLUMNS: "60" }).ended();
+      const lines = stripVTControlCharacters(stdout).split(/\r?\n/);
+      expect(lines.filter((one) => one.length > 60)).toEqual([]);
+    },
+  );
 
   test("an outbox is shown, tried again and pruned", async () => {
     const stocked = await stockedOutbox(anybroker.folder);

@@ -20,12 +20,12 @@ export function type({ child }: Started, keys: string): void {
   child.stdin.write(keys);
 }
 
-/** Runs a command line of the command in a terminal of 120 columns. */
+/** Runs a command line of the command in a terminal of 120 columns, or of `COLUMNS`. */
 export function startInTerminal(
   anybroker: Installed,
   line: string,
   env: Readonly<Record<string, string>> = {},
 ): Started {
-  const command = `stty cols 120 rows 40; exec ${anybroker.shell} ${line}`;
+  const command = `stty cols ${env.COLUMNS ?? 120} rows 40; exec ${anybroker.shell} ${line}`;
   return started("script", ["-qefc", command, "/dev/null"], anybroker.folder, { TERM: "xterm", ...env });
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { jsonCodec } from "../../core/index.ts";
+import { bytesCodec, jsonCodec, type MessagingError } from "../../core/index.ts";
 
 const CANARY = "canary-4f1b";
 
@@ -80,15 +80,83 @@ describe("jsonCodec", () => {
     );
   });
 
-  it("refuses what JSON cannot carry, and never with its content", () => {
-    const cycle: Record<string, unknown> = { [CANARY]: CANARY };
-    cycle.self = cycle;
-    const wrong = [undefined, () => CANARY, Symbol(CANARY), 1n, { [CANARY]: 1n }, cycle];
-    const toJSON = {
-      toJSON: () => {
-        throw new Error(CANARY);
-      },
-    };
-    for (const body of [...wrong, toJSON]) expect(thrownBy(() => codec.encode(body)).message).not.toContain(CANARY);
+  class Plain {
+    readonly id = "o-1";
+  }
+  class Hidden {
+    readonly #secret = CANARY;
+    shown(): string {
+      return this.#secret;
+    }
+  }
+  class NamedMap extends Map<string, string> {
+    readonly name = "a name";
+  }
+  const cycle: Record<string, unknown> = { id: CANARY, items: [1] };
+  cycle.items = [1, cycle];
+  const throwing = () => {
+    throw new Error(CANARY);
+  };
+
+  it.each<[string, unknown, readonly (string | number)[]]>([
+    ["nothing", undefined, []],
+    ["a function", () => CANARY, []],
+    ["a symbol", Symbol(CANARY), []],
+    ["a BigInt", { lines: [{ total: 1n }] }, ["lines", 0, "total"]],
+    ["a BigInt in a wrapper", { total: Object(1n) }, ["total"]],
+    ["NaN", { lines: [{ price: 1 }, { price: Number.NaN }] }, ["lines", 1, "price"]],
+    ["an infinity", [0, Number.NEGATIVE_INFINITY], [1]],
+    ["NaN in a wrapper", { price: Object(Number.NaN) }, ["price"]],
+    ["NaN that toJSON gives", { price: { toJSON: () => ({ amount: Number.NaN }) } }, ["price", "amount"]],
+    ["a Map", { byId: new Map([[CANARY, 1]]) }, ["byId"]],
+    ["a Map with properties of its own", { byId: new NamedMap([[CANARY, CANARY]]) }, ["byId"]],
+    ["a Set", { tags: new Set([CANARY]) }, ["tags"]],
+    ["an Error", { cause: Object.assign(new Error(CANARY), { code: CANARY }) }, ["cause"]],
+    ["a RegExp", { pattern: /canary/ }, ["pattern"]],
+    ["a promise", { later: Promise.resolve(CANARY) }, ["later"]],
+    ["an instance that hides all it holds", { token: new Hidden() }, ["token"]],
+    ["undefined in an array", { items: [1, undefined] }, ["items", 1]],
+    // biome-ignore lint/suspicious/noSparseArray: it is what is sent
+    ["a hole in an array", { items: [1, , 2] }, ["items", 1]],
+    ["a function in a property", { next: () => CANARY }, ["next"]],
+    ["a symbol in a property", { kind: Symbol(CANARY) }, ["kind"]],
+    ["a Buffer", { bytes: Buffer.from(CANARY) }, ["bytes"]],
+    ["a typed array", { bytes: new Float64Array(2) }, ["bytes"]],
+    ["a buffer of memory", { bytes: new ArrayBuffer(2) }, ["bytes"]],
+    ["a Date that is no date", { at: new Date(Number.NaN) }, ["at"]],
+    ["a cycle", cycle, ["items", 1]],
+    ["a toJSON that throws", { id: "o-1", total: { toJSON: throwing } }, ["total"]],
+    ["a getter that throws", Object.defineProperty({}, "total", { enumerable: true, get: throwing }), ["total"]],
+    ["anything under a key that is data", { [`${CANARY}@example.com`]: { price: Number.NaN } }, ["[key]", "price"]],
+  ])("refuses %s, with the place and without the content", (_, body, path) => {
+    const error = thrownBy(() => codec.encode(body)) as MessagingError;
+    expect(error).toMatchObject({ code: "invalid", issues: [{ path, code: "not-carried", message: error.message }] });
+    expect(error.message).not.toContain(CANARY);
+    expect(codec.keeps?.(body)).toBe(false);
+  });
+
+  it("makes of a body what JSON.stringify does, where that loses nothing", () => {
+    const bodies: readonly unknown[] = [
+      { at: new Date(0), link: new URL("https://example.com/a"), total: { toJSON: () => [1] } },
+      { plain: new Plain(), list: [new Plain()], boxed: [Object(1), Object("a"), Object(true)] },
+      { left: undefined, out: { toJSON: () => undefined }, kept: null, at: new Date(0) },
+      { negative: -0, text: "\ud800", at: new Date(0) },
+      Object.assign(Object.create(null), { at: new Date(0) }),
+      new Date(0),
+      "text",
+      null,
+    ];
+    for (const body of bodies) expect(Buffer.from(codec.encode(body)).toString()).toBe(JSON.stringify(body));
+  });
+
+  it("says that it keeps what comes back as it is, and nothing else", () => {
+    for (const body of [{ id: "o-1", lines: [{ price: 1.5, note: null, paid: true }] }, [], "text", 1, null]) {
+      expect(codec.keeps?.(body)).toBe(true);
+    }
+    for (const body of [{ note: undefined }, { at: new Date(0) }, new Plain(), { boxed: Object(1) }]) {
+      expect(codec.keeps?.(body)).toBe(false);
+    }
+    expect(bytesCodec.keeps?.(new Uint8Array(1))).toBe(true);
+    expect(bytesCodec.keeps?.(Buffer.alloc(1))).toBe(false);
   });
 });

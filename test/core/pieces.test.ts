@@ -1,10 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { memory } from "../../adapters/memory/index.ts";
 import { Deadlines, type Expiring } from "../../core/engine/deadlines.ts";
 import { Fifo } from "../../core/engine/fifo.ts";
 import { retryPolicy } from "../../core/engine/retry-policy.ts";
 import { WindowSize } from "../../core/engine/window-size.ts";
+import { type BrokerEvent, createBroker, type MessagingError, queue } from "../../core/index.ts";
 import { idTime, messageIds } from "../../core/message-ids.ts";
+import { LONGEST_MS } from "../../core/names.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 
@@ -103,16 +106,22 @@ describe("Deadlines", () => {
 });
 
 describe("retryPolicy", () => {
+  const told: MessagingError[] = [];
+  const retryContext = (seed: string) => ({
+    random: new Prng(seed),
+    tell: (error: MessagingError) => void told.push(error),
+  });
+
   it("never waits less than the plain delay, nor more than the longest with all its jitter", () => {
     const policy = fc.record({
       firstMs: fc.nat({ max: 100_000 }),
       factor: fc.double({ min: 1, max: 10, noNaN: true }),
-      maxMs: fc.nat({ max: 1_000_000 }),
+      maxMs: fc.integer({ min: 100_000, max: 1_000_000 }),
       jitter: fc.double({ min: 0, max: 1, noNaN: true }),
     });
     fc.assert(
       fc.property(policy, fc.integer({ min: 1, max: 100_000 }), fc.string(), (delay, attempt, seed) => {
-        const { delayMs } = retryPolicy("here", { delay }, new Prng(seed));
+        const { delayMs } = retryPolicy("here", { delay }, retryContext(seed));
         const plain = delay.firstMs === 0 ? 0 : Math.min(delay.firstMs * delay.factor ** (attempt - 1), delay.maxMs);
         const drawn = delayMs(attempt);
         expect(Number.isInteger(drawn)).toBe(true);
@@ -123,7 +132,7 @@ describe("retryPolicy", () => {
   });
 
   it("spreads what failed together over as much time again as the delay, unless told otherwise", () => {
-    const { delayMs } = retryPolicy("here", {}, new Prng("herd"));
+    const { delayMs } = retryPolicy("here", {}, retryContext("herd"));
     const drawn = Array.from({ length: 1_000 }, () => delayMs(3));
     // The third delay is 4 s: chance adds up to 4 s, evenly.
     const perSecond = [4_000, 5_000, 6_000, 7_000].map(
@@ -135,12 +144,70 @@ describe("retryPolicy", () => {
   });
 
   it("stays immediate after as many attempts as one likes", () => {
-    const { delayMs } = retryPolicy("here", { attempts: 1e9, delay: { firstMs: 0 } }, new Prng("a"));
+    const { delayMs } = retryPolicy("here", { attempts: 1e9, delay: { firstMs: 0 } }, retryContext("a"));
     expect(delayMs(5_000)).toBe(0);
+  });
+
+  it("takes a list at its word, and its last delay for all further retries", () => {
+    const given = [2_000, 10_000];
+    const retry = retryPolicy("here", { delay: given }, retryContext("a"));
+    given.push(99);
+    expect(retry.attempts).toBe(3);
+    expect([1, 2, 3, 40].map((attempt) => retry.delayMs(attempt))).toEqual([2_000, 10_000, 10_000, 10_000]);
+    expect(retryPolicy("here", { attempts: 7, delay: given }, retryContext("a")).attempts).toBe(7);
+    expect(retryPolicy("here", { delay: () => 1 }, { ...retryContext("a"), attempts: 10 }).attempts).toBe(10);
+  });
+
+  it("takes a function at its word, in whole milliseconds", () => {
+    const { delayMs } = retryPolicy("here", { delay: (attempt) => attempt * 1.5 }, retryContext("a"));
+    expect([1, 2, 3].map(delayMs)).toEqual([2, 3, 5]);
+    expect(retryPolicy("here", { delay: () => Number.POSITIVE_INFINITY }, retryContext("a")).delayMs(1)).toBe(
+      LONGEST_MS,
+    );
+  });
+
+  it.each<[string, () => unknown, string]>([
+    [
+      "throws",
+      () => {
+        throw new RangeError("no");
+      },
+      "threw RangeError",
+    ],
+    ["returns no number", () => Number.NaN, "returned NaN"],
+    ["returns less than nothing", () => -1, "returned -1"],
+    ["returns nothing", () => undefined, "returned a value of type undefined"],
+    [
+      "is asynchronous and fails",
+      async () => {
+        throw new Error("no");
+      },
+      "returned a value of type object",
+    ],
+  ])("waits the default delay, and says so, where a function %s", (_, delay, what) => {
+    told.length = 0;
+    const { delayMs } = retryPolicy("here", { delay: delay as () => number }, retryContext("a"));
+    expect(delayMs(2)).toBeGreaterThanOrEqual(2_000);
+    expect(delayMs(2)).toBeLessThanOrEqual(4_000);
+    expect(told).toHaveLength(2);
+    expect(told[0]).toMatchObject({ code: "invalid", message: expect.stringContaining(what) });
+  });
+
+  it("lifts the default of one bound to the other, and refuses a first delay over the longest", () => {
+    const plain = (delay: object) => retryPolicy("here", { delay: { jitter: 0, ...delay } }, retryContext("a")).delayMs;
+    expect([1, 2].map(plain({ firstMs: 120_000 }))).toEqual([120_000, 120_000]);
+    expect([1, 2].map(plain({ maxMs: 500 }))).toEqual([500, 500]);
+    expect(() => plain({ firstMs: 2_000, maxMs: 1_000 })).toThrow(/firstMs \} is 2000, and maxMs.* is 1000/);
   });
 
   it("refuses what makes no sense", () => {
     const wrong = [
+      { delay: [] },
+      { delay: [1, -1] },
+      { delay: [1, Number.NaN] },
+      { delay: ["1"] as unknown as number[] },
+      { delay: 5_000 as never },
+      { delay: null as never },
       { attempts: 0 },
       { attempts: 1.5 },
       { delay: { firstMs: -1 } },
@@ -152,10 +219,46 @@ describe("retryPolicy", () => {
       { delay: { first: 5 } },
     ];
     for (const policy of wrong) {
-      expect(() => retryPolicy("here", policy, new Prng("a")), JSON.stringify(policy)).toThrow(
+      expect(() => retryPolicy("here", policy, retryContext("a")), JSON.stringify(policy)).toThrow(
         expect.objectContaining({ code: "invalid" }),
       );
     }
+  });
+});
+
+describe("the retry policy of a consumer", () => {
+  const delaysOf = async (usual: object, own: object): Promise<number[]> => {
+    const delays: number[] = [];
+    const onEvent = (event: BrokerEvent) => event.type === "retried" && delays.push(event.delayMs);
+    const broker = createBroker(memory(), { onEvent, consume: { retry: usual } });
+    const orders = queue("orders");
+    const failing = () => {
+      throw new Error("no");
+    };
+    const consumer = broker.consume(orders, failing, { retry: own });
+    await broker.start();
+    await broker.send(orders, 1);
+    await expect.poll(() => consumer.status().deadLettered).toBe(1);
+    await broker.stop();
+    return delays;
+  };
+
+  it("takes the place of the broker's, its parts in their places, and a list or a function as a whole", async () => {
+    const parts = { attempts: 4, delay: { firstMs: 3, factor: 1, jitter: 0 } };
+    expect(await delaysOf(parts, { delay: { firstMs: 2 } })).toEqual([2, 2, 2]);
+    expect(await delaysOf(parts, { delay: [1, 5] })).toEqual([1, 5, 5]);
+    expect(await delaysOf({ delay: [1, 5] }, {})).toEqual([1, 5]);
+    expect(await delaysOf({ delay: [1, 5] }, { attempts: 2, delay: { firstMs: 2, jitter: 0 } })).toEqual([2]);
+    expect(await delaysOf({ delay: [1, 5] }, { delay: (attempt: number) => attempt })).toEqual([1, 2, 3, 4]);
+  });
+
+  it("is refused where the consumer is made, and where the broker is", () => {
+    const wrong = { delay: { firstMs: 2_000, maxMs: 1_000 } };
+    expect(() => createBroker(memory(), { consume: { retry: wrong } })).toThrow(/consume \} \{ retry\.delay\.firstMs/);
+    const broker = createBroker(memory(), { consume: { retry: { delay: { maxMs: 1_000 } } } });
+    expect(() => broker.consume(queue("orders"), () => {}, { retry: { delay: { firstMs: 2_000 } } })).toThrow(
+      /consume\(queue "orders"\) \{ retry\.delay\.firstMs/,
+    );
   });
 });
 

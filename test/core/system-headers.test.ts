@@ -11,10 +11,17 @@ describe("a whole number in a header", () => {
     expect(read("8640000000000000")).toEqual([8_640_000_000_000_000, 8_640_000_000_000_000]);
   });
 
-  test.for(["", " ", "1e3", "0x10", "1.0", "+1", "NaN", "Infinity", "9007199254740991", "-8640000000000001", "١"])(
+  test.for(["", " ", "1e3", "0x10", "1.0", "+1", "NaN", "Infinity", "-8640000000000001", "١"])(
     "is none where another sender wrote %j",
     (text) => {
       expect(read(text)).toEqual([7, undefined]);
+    },
+  );
+
+  test.for(["8640000000000001", "9007199254740991", "99999999999999999999", "9".repeat(400)])(
+    "is no time where it is too large, as %s, and the largest count",
+    (text) => {
+      expect(read(text)).toEqual([8_640_000_000_000_000, undefined]);
     },
   );
 

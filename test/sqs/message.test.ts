@@ -18,6 +18,33 @@ function received({ body, attributes }: WireMessage, more: Message = {}): Messag
 /** What SQS takes in a body, and in the value of an attribute. */
 const TAKEN = /^[\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]+$/u;
 
+describe("an empty id is none", () => {
+  const packed = (id: string) => ({ anybroker: { DataType: "String", StringValue: JSON.stringify({ id, key: "k" }) } });
+  const envelope = JSON.stringify({ Type: "Notification", TopicArn: "t", Message: "m", MessageId: "" });
+
+  test.for<readonly [what: string, message: Message, id: string]>([
+    ["in our own attribute", { MessageId: "aws-id", Body: "{}", MessageAttributes: packed("") }, "aws-id"],
+    ["of SNS", { MessageId: "aws-id", Body: envelope }, "aws-id"],
+  ])("%s: SQS's own stands for it", ([, message, id]) => {
+    expect(decodeMessage(message).id).toBe(id);
+  });
+
+  test("the rest of our own attribute counts", () => {
+    expect(decodeMessage({ MessageId: "aws-id", Body: "{}", MessageAttributes: packed("") }).key).toBe("k");
+  });
+
+  test("without any, it is made of the content, the same each time", () => {
+    for (const MessageId of ["", undefined]) {
+      const ids = ["one", "one", "two"].map(
+        (Body) => decodeMessage({ ...(MessageId === "" ? { MessageId } : {}), Body }).id,
+      );
+      expect(ids[0]).toMatch(/^sha256-[0-9a-f]{40}$/);
+      expect(ids[1]).toBe(ids[0]);
+      expect(ids[2]).not.toBe(ids[0]);
+    }
+  });
+});
+
 describe("a message on SQS", () => {
   test.for([
     ["nothing", new Uint8Array()],

@@ -9,9 +9,12 @@ import {
   type Middleware,
   queue,
   retry,
+  topic,
 } from "anybroker";
+import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
 import { memory } from "anybroker/memory";
 import { rabbitmq } from "anybroker/rabbitmq";
+import { z } from "zod";
 import { check, type Same } from "./assertions.ts";
 
 interface Order {
@@ -92,4 +95,34 @@ export function middleware(broker: Broker): void {
   broker.consume(orders, () => {}, { use: [logged] });
   // @ts-expect-error it takes a handler and gives one
   broker.consume(orders, () => {}, { use: [() => {}] });
+}
+
+/** Middleware that reads bodies wraps only handlers of such bodies. */
+export function middlewareOfBodies(broker: Broker): void {
+  const store = memoryIdempotencyStore();
+  const placed = topic<Order>("order.placed");
+  const amounts = queue("amounts", { schema: z.string().transform(Number) });
+  const byNumber = idempotent<{ readonly number: number }>(store, { key: ({ number }) => String(number) });
+  const byId = idempotent<Order>(store, { key: ({ id }) => id });
+  broker.consume(orders, () => {}, { use: [byId, idempotent(store)] });
+  broker.consume(queue<Order & { readonly total: number }>("priced"), () => {}, { use: [byId] });
+  broker.consume(orders, () => {}, {
+    use: [
+      idempotent(store, {
+        key: (order) => {
+          check<Same<typeof order, Order>>();
+          return order.id;
+        },
+      }),
+    ],
+  });
+  broker.consume(amounts, () => {}, { use: [idempotent(store, { key: (amount) => amount.toFixed(2) })] });
+  // @ts-expect-error a key of other bodies
+  broker.consume(orders, () => {}, { use: [byNumber] });
+  // @ts-expect-error a key of what is sent, not of what the schema makes of it
+  broker.consume(amounts, () => {}, { use: [idempotent<string>(store, { key: (text) => text })] });
+  // @ts-expect-error the same on a subscription
+  broker.subscribe(placed, "desk", () => {}, { use: [byNumber] });
+  // @ts-expect-error the broker's own middleware is given bodies of every kind
+  createBroker(memory(), { use: [byId] });
 }

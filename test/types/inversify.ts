@@ -1,4 +1,5 @@
 import { type Delivery, deadLetter, type Publisher, queue, topic } from "anybroker";
+import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
 import {
   BROKER,
   bindHandler,
@@ -44,6 +45,8 @@ export function decorated(): void {
       return delivery.attempt > amount ? deadLetter("too much") : undefined;
     }
   }
+  // @ts-expect-error middleware that reads other bodies
+  Handles(amounts, { use: [idempotent<Order>(memoryIdempotencyStore(), { key: ({ id }) => id })] });
   // @ts-expect-error a handler of what is sent, not of what the schema makes of it
   @Handles(amounts)
   class Other {

@@ -1,4 +1,5 @@
 import type { Timer } from "../../../core/clock.ts";
+import { soon } from "../../../core/soon.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read-record.ts";
@@ -62,7 +63,7 @@ export class Fetcher {
   add(partition: OwnedPartition): void {
     this.#cursors.set(partition, new Cursor(partition, this.#parts.clock.monotonic()));
     // Several come together, and are asked about together.
-    queueMicrotask(() => this.pump());
+    soon(() => this.pump());
   }
 
   /** Whether some partition cannot be read for now. */

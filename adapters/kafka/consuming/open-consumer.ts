@@ -1,3 +1,4 @@
+import { DECLARE_IT } from "../../../core/advice.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
@@ -77,10 +78,7 @@ async function findTopics(
     );
     if (missing === undefined) return;
     if (attempt === ATTEMPTS_TO_FIND) {
-      throw new MessagingError(
-        "not-found",
-        `topic "${missing}" does not exist; declare it by starting with declare "create", or have it made`,
-      );
+      throw new MessagingError("not-found", `topic "${missing}" does not exist; ${DECLARE_IT}`);
     }
     await new Promise<void>((resolve) => clock.schedule(resolve, backoffMs(attempt, retry, random)));
   }

@@ -7,7 +7,7 @@ import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
-import { type Address, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
+import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { skipTags, writeTags } from "./flexible.ts";
 import { guard } from "./guarded-connection.ts";
@@ -58,6 +58,11 @@ export class BrokerSocket {
     await this.#opened;
   }
 
+  /** Where it leads to, once it is open. */
+  async address(): Promise<Address> {
+    return (await this.#opened).address;
+  }
+
   /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
   async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
     const { address, connection, versions } = await this.#opened;
@@ -89,7 +94,7 @@ export class BrokerSocket {
       const address = await this.#unlessEnded(locate());
       const late = new MessagingError(
         "unreachable",
-        `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms; check that it runs and is not overloaded`,
+        `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms; ${address.namedBy === undefined ? "check that it runs and is not overloaded" : addressAdvice(address)}`,
       );
       const timer = setTimeout(() => this.#end(late), this.#settings.connectionTimeoutMs);
       try {
@@ -131,7 +136,8 @@ export class BrokerSocket {
     const { clientId, tls, sasl, connectionTimeoutMs, requestTimeoutMs } = this.#settings;
     const openSocket = createSocketFactory();
     const connection = new Connection({
-      ...address,
+      host: address.host,
+      port: address.port,
       clientId,
       logger: SILENT,
       ssl: tls,

@@ -29,7 +29,7 @@ import type {
 } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import * as cluster from "./cluster-exchanges.ts";
-import type { Address } from "./errors.ts";
+import { type Address, placeOf } from "./errors.ts";
 import type { Exchange, Lane } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
 import * as views from "./group-views.ts";
@@ -99,8 +99,9 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   async coordinator(group: string): Promise<{ readonly error: ErrorName; readonly node: number }> {
-    const { error, node, host, port } = await this.#askAny(groups.coordinator(group));
-    if (error === undefined) this.#nodes.set(node, { host, port });
+    const socket = await this.#anySocket();
+    const { error, node, host, port } = await socket.ask(groups.coordinator(group));
+    if (error === undefined) this.#nodes.set(node, this.#named({ host, port }, await socket.address()));
     return { error, node };
   }
 
@@ -182,11 +183,20 @@ export class ClusterConnection implements KafkaConnection {
 
   /** Asks anew where the brokers are, beside what is asked. */
   async #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
-    const answer = await this.#askAny(cluster.metadata(topics));
+    const socket = await this.#anySocket();
+    const answer = await socket.ask(cluster.metadata(topics));
+    const from = await socket.address();
     // A broker that has just started may not know the others yet.
     if (answer.brokers.length > 0) this.#nodes.clear();
-    for (const { node, host, port } of answer.brokers) this.#nodes.set(node, { host, port });
+    for (const { node, host, port } of answer.brokers) this.#nodes.set(node, this.#named({ host, port }, from));
     return answer;
+  }
+
+  /** An address as a broker gave it, with who gave it unless the user has given it too. */
+  #named({ host, port }: Address, from: Address): Address {
+    if (this.#seeds.some((seed) => seed.host === host && seed.port === port)) return { host, port };
+    // A broker that was found by another's word was named by that one.
+    return { host, port, namedBy: from.namedBy ?? placeOf(from) };
   }
 
   /** An open socket, to whatever broker: one that is open already, or else the first that opens. */

@@ -5,10 +5,18 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** The broker that gave this address, where it is none of those that the user gave. */
+  readonly namedBy?: string;
 }
 
 export function placeOf({ host, port }: Address): string {
   return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** What to look at where a broker cannot be had at an address. */
+export function addressAdvice({ namedBy }: Address): string {
+  if (namedBy === undefined) return "check host, port, TLS and that the broker runs";
+  return `${namedBy} names it so in its metadata: check advertised.listeners there, and that this host reaches that address`;
 }
 
 /** Why a broker could not be connected to. */
@@ -16,7 +24,7 @@ export function connectError(error: unknown, address: Address): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} cannot be reached (${reasonOf(error)}); check host, port, TLS and that the broker runs`,
+    `${placeOf(address)} cannot be reached (${reasonOf(error)}); ${addressAdvice(address)}`,
     { cause: error },
   );
 }
@@ -55,9 +63,11 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
 
 /** What came is not what Kafka says: something else listens there, or speaks TLS where none is spoken. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
+  const advice =
+    address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} answered what is no Kafka (${reasonOf(reason)}); check host, port and TLS, and what listens there; what was asked may have been done`,
+    `${placeOf(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
     { cause: reason },
   );
 }

@@ -1,3 +1,4 @@
+import { DECLARE_IT } from "../../../core/advice.ts";
 import { MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import { operationError } from "../errors.ts";
 import type { ErrorName, TopicPartition } from "../port.ts";
@@ -85,10 +86,7 @@ export function topicRefusal(error: string, topic: string): MessagingError {
 }
 
 export function missingTopic(topic: string): MessagingError {
-  return new MessagingError(
-    "not-found",
-    `there is no topic "${topic}" on Kafka; declare it by starting with declare "create", or have it declared`,
-  );
+  return new MessagingError("not-found", `there is no topic "${topic}" on Kafka; ${DECLARE_IT}`);
 }
 
 /** A topic that was written to is another one. */

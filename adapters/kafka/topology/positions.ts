@@ -1,6 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
+import { DECLARE_IT } from "../../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, progressIn } from "../consuming/progress.ts";
@@ -57,11 +58,7 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
   const group = groupName(of);
   await cluster.topics([of.topic, topicName(of)]).catch((error: unknown) => {
     if (!isMessagingError(error, "not-found")) throw error;
-    throw new MessagingError(
-      "not-found",
-      `Kafka has no ${describeAddress(of)}; declare it by starting with declare "create", or have it declared`,
-      { cause: error },
-    );
+    throw new MessagingError("not-found", `Kafka has no ${describeAddress(of)}; ${DECLARE_IT}`, { cause: error });
   });
   let members = await cluster.members(group);
   for (let looks = 1; members > 0 && looks < LOOKS; looks++) {

@@ -27,9 +27,9 @@ WITH standing AS MATERIALIZED (
   WHERE held.ends_at <= clock_timestamp()
   RETURNING 1
 )
-SELECT 'claimed' AS status, 0::float8 AS remaining FROM claimed
+SELECT 'claimed' AS status, '0' AS remaining FROM claimed
 UNION ALL
-SELECT CASE WHEN done THEN 'done' ELSE 'busy' END, greatest(remaining, 0)::float8 FROM standing`,
+SELECT CASE WHEN done THEN 'done' ELSE 'busy' END, ceil(greatest(remaining, 0))::bigint::text FROM standing`,
     renew: `UPDATE ${name} SET ends_at = ${later("$3")} WHERE key = $1 AND token = $2 AND NOT done RETURNING 1`,
     complete: `UPDATE ${name} SET done = true, ends_at = ${later("$3")} WHERE key = $1 AND token = $2 RETURNING 1`,
     release: `DELETE FROM ${name} WHERE key = $1 AND token = $2 AND NOT done RETURNING 1`,
@@ -41,6 +41,6 @@ WITH removed AS (
     SELECT key FROM ${name} WHERE ends_at < now() ORDER BY ends_at LIMIT $1 FOR UPDATE SKIP LOCKED
   )) RETURNING 1
 )
-SELECT count(*)::float8 AS removed FROM removed`,
+SELECT count(*)::text AS removed FROM removed`,
   };
 }

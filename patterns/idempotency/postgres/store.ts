@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { ask } from "../../../core/asking.ts";
 import { type Clock, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { wholeNumber } from "../../../core/postgres-answers.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { PostgresDatabase } from "./database.ts";
 import { failure } from "./failure.ts";
@@ -43,7 +44,8 @@ export function postgresIdempotencyStore(
 
 interface Standing {
   readonly status: ClaimResult["status"];
-  readonly remaining: number;
+  /** In whole milliseconds, as a text. */
+  readonly remaining: unknown;
 }
 
 class PostgresStore implements PostgresIdempotencyStore {
@@ -76,7 +78,9 @@ class PostgresStore implements PostgresIdempotencyStore {
       // Whoever was faster since the statement began is to be seen now.
       if (found === undefined) continue;
       if (found.status === "claimed") return { status: "claimed", token };
-      return found.status === "done" ? { status: "done" } : { status: "busy", remainingMs: Number(found.remaining) };
+      return found.status === "done"
+        ? { status: "done" }
+        : { status: "busy", remainingMs: wholeNumber(found.remaining) };
     }
   }
 
@@ -97,7 +101,7 @@ class PostgresStore implements PostgresIdempotencyStore {
 
   async clean(limit: number): Promise<number> {
     const [row] = await this.#ask("clean up", this.#statements.clean, [limit]);
-    return Number((row as { readonly removed: number }).removed);
+    return wholeNumber((row as { readonly removed: unknown }).removed);
   }
 
   async #ask(

@@ -1,3 +1,4 @@
+import { asTexts } from "../../../core/postgres-answers.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../marks.ts";
 import type { JournalClass } from "../store.ts";
 import type { Tables } from "./tables.ts";
@@ -36,12 +37,12 @@ export function statements({ states, instances, seals, journal, folded }: Tables
     beat: `INSERT INTO ${instances} AS known (migration, instance, acting, report, ends_at) VALUES ($1, $2, $3, $4, ${later("$5")})
 ON CONFLICT (migration, instance) DO UPDATE SET acting = excluded.acting, report = excluded.report, ends_at = excluded.ends_at`,
     // State and instances by one snapshot, and by one that is newer than a beat before.
-    read: `SELECT state.revision::float8 AS revision, state.document, ${epochMs("clock_timestamp()")} AS now, coalesce((
+    read: asTexts(`SELECT state.revision::float8 AS revision, state.document, ${epochMs("clock_timestamp()")} AS now, coalesce((
   SELECT json_agg(json_build_object('instance', instance, 'acting', acting, 'report', report,
     'remainingMs', ${epochMs("ends_at - clock_timestamp()")}) ORDER BY instance)
   FROM ${instances} WHERE migration = $1 AND ends_at > clock_timestamp()
 ), '[]'::json) AS instances
-FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`,
+FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`),
     leave: `DELETE FROM ${instances} WHERE migration = $1 AND instance = $2`,
     clearInstances: `DELETE FROM ${instances} WHERE migration = $1 AND ends_at < clock_timestamp() - interval '1 hour'`,
     begin: `INSERT INTO ${states} (migration, revision, document) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING 1`,
@@ -50,14 +51,14 @@ FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`,
     seal: `INSERT INTO ${seals} AS known (migration, scope, epoch)
 SELECT $1, scope, max(epoch) FROM unnest($2::text[], $3::integer[]) AS given (scope, epoch) GROUP BY scope ORDER BY scope
 ON CONFLICT (migration, scope) DO UPDATE SET epoch = excluded.epoch WHERE known.epoch < excluded.epoch`,
-    seals: `SELECT scope, epoch FROM ${seals} WHERE migration = $1 AND scope = ANY ($2::text[])`,
+    seals: asTexts(`SELECT scope, epoch FROM ${seals} WHERE migration = $1 AND scope = ANY ($2::text[])`),
     clearSeals: `DELETE FROM ${seals} WHERE migration = $1`,
     mark: `INSERT INTO ${journal} AS known (migration, source, id, marks, marked_at)
 SELECT $1, source, id, bit_or(mark), clock_timestamp()
 FROM unnest($2::text[], $3::text[], $4::smallint[]) AS given (source, id, mark) GROUP BY source, id ORDER BY source, id
 ON CONFLICT (migration, source, id) DO UPDATE SET marks = known.marks | excluded.marks, marked_at = excluded.marked_at
 WHERE known.marks | excluded.marks <> known.marks`,
-    counts: `
+    counts: asTexts(`
 WITH marked AS (
   SELECT source,
     count(*) FILTER (WHERE marks & ${MARK.published} <> 0) AS published,
@@ -70,7 +71,7 @@ WITH marked AS (
 SELECT source, (coalesce(published, 0) + coalesce(messages, 0))::float8 AS published,
   (coalesce(handled, 0) + coalesce(messages, 0))::float8 AS handled, coalesce(missing, 0)::float8 AS missing,
   coalesce(dead, 0)::float8 AS dead, coalesce(unexpected, 0)::float8 AS unexpected
-FROM marked FULL JOIN gone USING (source) ORDER BY source`,
+FROM marked FULL JOIN gone USING (source) ORDER BY source`),
     list: { missing: list("missing"), dead: list("dead"), unexpected: list("unexpected") },
     fold: `
 WITH gone AS (
@@ -83,7 +84,7 @@ WITH gone AS (
   SELECT $1, source, count(*) FROM gone GROUP BY source ORDER BY source
   ON CONFLICT (migration, source) DO UPDATE SET messages = known.messages + excluded.messages
 )
-SELECT count(*)::float8 AS folded FROM gone`,
+SELECT count(*)::text AS folded FROM gone`,
     forget: `
 WITH a AS (DELETE FROM ${instances} WHERE migration = $1), b AS (DELETE FROM ${seals} WHERE migration = $1),
   c AS (DELETE FROM ${journal} WHERE migration = $1), d AS (DELETE FROM ${folded} WHERE migration = $1)

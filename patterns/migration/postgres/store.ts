@@ -1,6 +1,7 @@
 import { ask } from "../../../core/asking.ts";
 import { type Clock, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
 import { MARK } from "../marks.ts";
 import type {
   InstanceBeat,
@@ -76,8 +77,8 @@ class PostgresStore implements PostgresMigrationStore {
   }
 
   async read(migration: string): Promise<StoredMigration> {
-    const [row] = (await this.#ask("read the state", this.#statements.read, [migration])) as readonly StateRow[];
-    const { revision, document, now, instances } = row as StateRow;
+    const [row] = await this.#ask("read the state", this.#statements.read, [migration]);
+    const { revision, document, now, instances } = rowOf<StateRow>(row);
     return { revision: revision ?? 0, document: document ?? undefined, now, instances };
   }
 
@@ -107,8 +108,8 @@ class PostgresStore implements PostgresMigrationStore {
   }
 
   async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const rows = (await this.#ask("read seals", this.#statements.seals, [migration, scopes])) as readonly Seal[];
-    const epochs = new Map(rows.map(({ scope, epoch }) => [scope, epoch]));
+    const rows = await this.#ask("read seals", this.#statements.seals, [migration, scopes]);
+    const epochs = new Map(rows.map((row) => rowOf<Seal>(row)).map(({ scope, epoch }) => [scope, epoch]));
     return scopes.map((scope) => epochs.get(scope) ?? 0);
   }
 
@@ -124,7 +125,8 @@ class PostgresStore implements PostgresMigrationStore {
   }
 
   async counts(migration: string): Promise<readonly JournalCounts[]> {
-    return (await this.#ask("count", this.#statements.counts, [migration])) as readonly JournalCounts[];
+    const rows = await this.#ask("count", this.#statements.counts, [migration]);
+    return rows.map((row) => rowOf<JournalCounts>(row));
   }
 
   async list(
@@ -141,7 +143,7 @@ class PostgresStore implements PostgresMigrationStore {
 
   async fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
     const [row] = await this.#ask("fold", this.#statements.fold, [migration, olderThanMs, limit]);
-    return (row as { readonly folded: number }).folded;
+    return wholeNumber((row as { readonly folded: unknown }).folded);
   }
 
   async forget(migration: string): Promise<void> {

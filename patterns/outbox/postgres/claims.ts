@@ -1,19 +1,21 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../core/index.ts";
+import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
 import type { OutboxClaim, OutboxClaimRequest, OutboxSettlement } from "../store.ts";
 import type { Asking } from "./asking.ts";
 import { HeldLanes } from "./held-lanes.ts";
 import { LANES_PER_CLAIM } from "./lanes.ts";
-import { outboxRow, type StoredRow } from "./rows.ts";
+import { outboxRow, type StoredRow, settleable } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
+/** As texts. */
 interface Lane {
-  readonly lane: number;
+  readonly lane: unknown;
 }
 
 /** A row that was the claim's to settle. */
 interface Settled {
-  readonly position: number;
+  readonly position: unknown;
 }
 
 /**
@@ -41,7 +43,8 @@ export class Claims {
     let rows: readonly StoredRow[];
     try {
       const each = Math.max(Math.floor(limit / lanes.length), 1);
-      rows = await this.#asking.rows("read a claim", this.#statements.readLanes, [token, lanes, each]);
+      const answers = await this.#asking.rows("read a claim", this.#statements.readLanes, [token, lanes, each]);
+      rows = answers.map((answer) => settleable(rowOf(answer)));
     } catch (error) {
       this.#free(token, lanes).catch(() => undefined);
       throw error;
@@ -60,12 +63,12 @@ export class Claims {
     const late = (lanes: readonly Lane[]): void => {
       this.#free(
         token,
-        lanes.map(({ lane }) => lane),
+        lanes.map(({ lane }) => wholeNumber(lane)),
       ).catch(() => undefined);
     };
     const values = [token, relay, leaseMs, most];
     const lanes = await this.#asking.rows<Lane>("take a claim", this.#statements.takeLanes, values, late);
-    return lanes.map(({ lane }) => lane);
+    return lanes.map(({ lane }) => wholeNumber(lane));
   }
 
   async #free(token: string, lanes: readonly number[]): Promise<void> {
@@ -109,7 +112,7 @@ export class Claims {
     const rows = await (known.every(({ outcome }) => outcome === "sent")
       ? this.#asking.rows<Settled>("settle", this.#statements.settleSent, [token, positions, freed])
       : this.#asking.rows<Settled>("settle", this.#statements.settle, settleValues(token, known, freed, held)));
-    const changed = new Set(rows.map(({ position }) => position));
+    const changed = new Set(rows.map(({ position }) => wholeNumber(position)));
     held?.settled(positions);
     if (held?.count === 0) this.#held.delete(token);
     return settlements.map(({ position }) => position).filter((position) => !changed.has(position));

@@ -1,3 +1,4 @@
+import { asTexts } from "../../../core/postgres-answers.ts";
 import type { OutboxHealth, OutboxStall } from "../store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -22,7 +23,7 @@ export function healthStatement({ outbox, lanes }: Tables): string {
     `(SELECT o.${column} FROM ${outbox} o WHERE o.lane = l.lane AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.lane, o.${order} LIMIT 1)`;
   const atOnce = first("created_at", "o.due_at IS NULL", "position");
   const timed = first("due_at", "o.due_at <= statement_timestamp()", "due_at");
-  return `
+  return asTexts(`
 SELECT
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NULL LIMIT ${MOST_COUNTED}) counted) AS unsent,
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NOT NULL LIMIT ${MOST_COUNTED}) counted) AS quarantined,
@@ -38,7 +39,7 @@ FROM
   (SELECT count(*)::float8 AS lanes, ${age("min(ends_at)")} AS ms FROM ${lanes} l
     WHERE token IS NOT NULL AND ends_at < statement_timestamp()
       AND EXISTS (SELECT FROM ${outbox} o WHERE o.lane = l.lane AND o.quarantined_at IS NULL
-        AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired`;
+        AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired`);
 }
 
 /** An open transaction or an expired claim is no stall until it is `stallAfterMs` old. */

@@ -1,5 +1,6 @@
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { wholeNumber } from "../../../core/postgres-answers.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted, within } from "../inbox-waiting.ts";
 import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
@@ -80,7 +81,7 @@ WITH removed AS (
     ORDER BY handled_at LIMIT $3 FOR UPDATE SKIP LOCKED
   )) RETURNING 1
 )
-SELECT count(*)::int AS removed FROM removed`;
+SELECT count(*)::text AS removed FROM removed`;
   }
 
   async migrate(): Promise<void> {
@@ -115,7 +116,7 @@ SELECT count(*)::int AS removed FROM removed`;
 
   async clean(consumer: string, olderThanMs: number, limit: number): Promise<number> {
     const result = await this.#ask("clean up", this.#remove, [consumer, olderThanMs, limit]);
-    return (result as { readonly rows: readonly { readonly removed: number }[] }).rows[0]?.removed ?? 0;
+    return wholeNumber((result as { readonly rows: readonly { readonly removed: unknown }[] }).rows[0]?.removed);
   }
 
   /** What the work throws goes on after the rollback, unless the server went down meanwhile. */

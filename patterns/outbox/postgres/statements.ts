@@ -1,3 +1,4 @@
+import { asTexts } from "../../../core/postgres-answers.ts";
 import type { Tables } from "./tables.ts";
 
 /**
@@ -24,7 +25,7 @@ const milliseconds = (time: string): string => `(extract(epoch FROM ${time}) * 1
 
 /** What a {@link OutboxRow} is made of, from a row called `o`. */
 const ROW = `o.position::float8 AS position, o.lane, o.id, o.kind, o.destination, o.key, o.routing_key,
-  o.headers, o.body, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
+  o.headers, encode(o.body, 'hex') AS body, octet_length(o.body) AS bytes, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
   round(${milliseconds("o.expires_at")}) AS expires_at, ${milliseconds("o.created_at")} AS created_at`;
 
 /** A row as it was when it was written. */
@@ -64,9 +65,9 @@ WITH "#free" AS (
 )
 UPDATE ${lanes} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}
 FROM "#free" f WHERE l.lane = f.lane
-RETURNING l.lane`,
+RETURNING l.lane::text AS lane`,
     // Of each lane up to $3, of which half may be what was delayed or failed before: neither waits for ever for the other.
-    readLanes: `
+    readLanes: asTexts(`
 SELECT ${ROW} FROM ${lanes} l CROSS JOIN LATERAL (
   (SELECT o.* FROM ${outbox} o WHERE ${timed("l.lane")} ORDER BY o.due_at LIMIT ($3::integer + 1) / 2)
   UNION ALL
@@ -74,7 +75,7 @@ SELECT ${ROW} FROM ${lanes} l CROSS JOIN LATERAL (
   LIMIT $3::integer
 ) o
 WHERE l.token = $1::uuid AND l.lane = ANY ($2::smallint[])
-ORDER BY o.position`,
+ORDER BY o.position`),
     renew: `UPDATE ${lanes} SET ends_at = ${later("$2")} WHERE token = $1::uuid RETURNING lane`,
     // The lanes are locked, so that whoever takes them over sees a row that failed before or after, not in between.
     // Attempts are those of the claim, so that a failure whose answer was lost is not counted twice.
@@ -91,17 +92,17 @@ WITH "#mine" AS MATERIALIZED (
   WHERE o.position = f.position AND o.lane = m.lane AND o.attempts = f.attempts AND o.quarantined_at IS NULL
   RETURNING o.position
 ), ${freed}
-SELECT position::float8 FROM "#gone"
-UNION ALL SELECT position::float8 FROM "#failed"
-UNION ALL SELECT o.position::float8 FROM ${outbox} o JOIN "#mine" m ON m.lane = o.lane
+SELECT position::text FROM "#gone"
+UNION ALL SELECT position::text FROM "#failed"
+UNION ALL SELECT o.position::text FROM ${outbox} o JOIN "#mine" m ON m.lane = o.lane
   WHERE o.position = ANY ($11::bigint[])`,
     // That a row was sent counts whoever holds its lane by now, so no lock is needed.
     settleSent: `
 WITH ${gone}, ${freed}
-SELECT position::float8 FROM "#gone"`,
-    listQuarantined: `
+SELECT position::text FROM "#gone"`,
+    listQuarantined: asTexts(`
 SELECT ${ROW}, o.error_code, o.error, o.holds, ${milliseconds("o.quarantined_at")} AS quarantined_at
-FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`,
+FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`),
     // What let its key pass goes last, so it is given a new position.
     retryQuarantined: `
 WITH "#chosen" AS MATERIALIZED (
@@ -113,9 +114,9 @@ WITH "#chosen" AS MATERIALIZED (
   UPDATE ${outbox} o SET ${ANEW}, position = DEFAULT FROM "#chosen" c WHERE o.position = c.position AND c.passed
   RETURNING c.position
 )
-SELECT position::float8 FROM "#first" UNION ALL SELECT position::float8 FROM "#last"`,
+SELECT position::text FROM "#first" UNION ALL SELECT position::text FROM "#last"`,
     discardQuarantined: `
-DELETE FROM ${outbox} WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::float8`,
+DELETE FROM ${outbox} WHERE position = ANY ($1::bigint[]) AND quarantined_at IS NOT NULL RETURNING position::text`,
     // An array, so that the choice is made once. Rows that another cleaner has are left to it.
     clean: `
 WITH "#removed" AS (
@@ -123,6 +124,6 @@ WITH "#removed" AS (
     SELECT ctid FROM ${sent} WHERE sent_at < ${later("-1 * $2")} ORDER BY sent_at LIMIT $1::integer FOR UPDATE SKIP LOCKED
   )) RETURNING 1
 )
-SELECT count(*)::float8 AS removed FROM "#removed"`,
+SELECT count(*)::text AS removed FROM "#removed"`,
   };
 }

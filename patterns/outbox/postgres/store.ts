@@ -1,5 +1,6 @@
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/names.ts";
+import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
 import type {
   NewOutboxRow,
   OutboxClaim,
@@ -15,7 +16,7 @@ import type { PostgresOutboxDatabase, PostgresTransaction } from "./database.ts"
 import { healthOf, healthStatement, type StoredHealth } from "./health.ts";
 import { Listening } from "./listening.ts";
 import { outboxVersions } from "./migrations.ts";
-import { quarantinedRow, type StoredQuarantinedRow } from "./rows.ts";
+import { quarantinedRow } from "./rows.ts";
 import { type Statements, statements } from "./statements.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
 import { Writer } from "./writing.ts";
@@ -129,8 +130,8 @@ class PostgresStore implements PostgresOutbox {
     readonly after?: number;
   }): Promise<readonly QuarantinedRow[]> {
     const text = this.#statements.listQuarantined;
-    const rows = await this.#asking.rows<StoredQuarantinedRow>("list what is quarantined", text, [after, limit]);
-    return rows.map(quarantinedRow);
+    const rows = await this.#asking.rows("list what is quarantined", text, [after, limit]);
+    return rows.map((row) => quarantinedRow(rowOf(row)));
   }
 
   retryQuarantined(positions: readonly number[]): Promise<readonly number[]> {
@@ -142,21 +143,21 @@ class PostgresStore implements PostgresOutbox {
   }
 
   async #change(action: string, text: string, positions: readonly number[]): Promise<readonly number[]> {
-    const rows = await this.#asking.rows<{ readonly position: number }>(action, text, [positions]);
-    return rows.map(({ position }) => position);
+    const rows = await this.#asking.rows<{ readonly position: unknown }>(action, text, [positions]);
+    return rows.map(({ position }) => wholeNumber(position));
   }
 
   async clean(limit: number): Promise<number> {
     const { keepSentMs } = this.#settings;
-    const [row] = await this.#asking.rows<{ readonly removed: number }>("clean up", this.#statements.clean, [
+    const [row] = await this.#asking.rows<{ readonly removed: unknown }>("clean up", this.#statements.clean, [
       limit,
       keepSentMs,
     ]);
-    return row?.removed ?? 0;
+    return wholeNumber(row?.removed);
   }
 
   async health(): Promise<OutboxHealth> {
-    const [row] = await this.#asking.rows<StoredHealth>("tell its health", healthStatement(this.#tables));
-    return healthOf(row as StoredHealth, this.#settings.stallAfterMs);
+    const [row] = await this.#asking.rows("tell its health", healthStatement(this.#tables));
+    return healthOf(rowOf<StoredHealth>(row), this.#settings.stallAfterMs);
   }
 }

@@ -71,6 +71,11 @@ export class Sender {
   #send(claim: HeldClaim, held: HeldRow): void {
     const { internals } = this.#settings;
     claim.began(held);
+    const { unreadable } = held.row;
+    if (unreadable !== undefined) {
+      if (claim.ended(held)) this.#quarantine(claim, held, unreadable);
+      return;
+    }
     const aside = this.#silent.aside(held.row);
     if (aside !== undefined) {
       claim.ended(held);
@@ -137,7 +142,7 @@ export class Sender {
   }
 
   #refused(claim: HeldClaim, held: HeldRow, error: MessagingError): void {
-    const { retry, onQuarantine, tell } = this.#settings;
+    const { retry, tell } = this.#settings;
     const { id, to, position, ordered } = held.row;
     const attempts = held.row.attempts + 1;
     const about = { id, destination: to.name, attempts, error };
@@ -149,10 +154,16 @@ export class Sender {
       this.#goOn(claim, held, ordered);
       return;
     }
+    this.#quarantine(claim, held, error);
+  }
+
+  #quarantine(claim: HeldClaim, held: HeldRow, error: MessagingError): void {
+    const { onQuarantine, tell } = this.#settings;
+    const { id, to, position, ordered, attempts } = held.row;
     const holdsKey = ordered && onQuarantine === "hold";
     this.#counts.quarantined++;
     this.#settle(claim, { position, outcome: "quarantined", error: outboxError(error), holdsKey });
-    tell({ type: "quarantined", ...about });
+    tell({ type: "quarantined", id, destination: to.name, attempts: attempts + 1, error });
     this.#goOn(claim, held, holdsKey);
   }
 

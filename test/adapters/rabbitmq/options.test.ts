@@ -16,8 +16,7 @@ function refusal(options: RabbitMQOptions): string {
 
 test("a URL gives everything, decoded", () => {
   expect(resolveOptions({ url: `amqps://ada:${CANARY}%2F@rabbit.example:5699/a%2Fb` })).toMatchObject({
-    host: "rabbit.example",
-    port: 5699,
+    hosts: [{ host: "rabbit.example", port: 5699 }],
     username: "ada",
     password: `${CANARY}/`,
     vhost: "a/b",
@@ -29,15 +28,41 @@ test("options come before the URL, and defaults after both", () => {
   const settings = resolveOptions({ url: "amqp://localhost", vhost: "shop", port: 5000 });
   expect(settings).toMatchObject({
     vhost: "shop",
-    port: 5000,
+    hosts: [{ host: "localhost", port: 5000 }],
     username: "guest",
     tls: undefined,
     heartbeatSeconds: 10,
   });
-  expect(resolveOptions({ tls: {} }).port).toBe(5671);
+  expect(resolveOptions({ tls: {} }).hosts).toEqual([{ host: "localhost", port: 5671 }]);
   expect(resolveOptions({ managementUrl: "https://localhost:15671/rabbit/" }).managementUrl).toBe(
     "https://localhost:15671/rabbit",
   );
+});
+
+test("several hosts, in a URL or as an option, each with its port", () => {
+  const login = { username: "ada", password: CANARY };
+  const hostsOf = (options: RabbitMQOptions) =>
+    resolveOptions(options).hosts.map(({ host, port }) => `${host} ${port}`);
+  expect(hostsOf({ url: `amqp://ada:${CANARY}@a,b.example:5673,[::1]:5674/shop` })).toEqual([
+    "a 5672",
+    "b.example 5673",
+    "::1 5674",
+  ]);
+  expect(resolveOptions({ url: `amqp://ada:${CANARY}@a,b/a%2Fb` })).toMatchObject({ ...login, vhost: "a/b" });
+  expect(hostsOf({ url: "amqps://a,b:1", ...login })).toEqual(["a 5671", "b 1"]);
+  expect(hostsOf({ host: ["a", "b:5673", "::1", "[::1]:7"], port: 6000, ...login })).toEqual([
+    "a 6000",
+    "b 5673",
+    "::1 6000",
+    "::1 7",
+  ]);
+  expect(hostsOf({ host: "127.0.0.1", url: "amqp://localhost:5699" })).toEqual(["127.0.0.1 5699"]);
+  expect(refusal({ host: ["localhost", "rabbit.example"] })).toContain('credentials for host "rabbit.example"');
+});
+
+test("a password may be a function's to give", () => {
+  const password = () => CANARY;
+  expect(resolveOptions({ url: "amqp://ada@rabbit.example", password }).password).toBe(password);
 });
 
 test.each<RabbitMQOptions>([{ host: "rabbit.example" }, { url: "amqp://rabbit.example/shop" }])(
@@ -53,6 +78,11 @@ test.each<[string, RabbitMQOptions]>([
   ["a malformed URL", { url: `amqp://ada:${CANARY}@:x` }],
   ["a malformed percent code", { url: `amqp://ada:${CANARY}%zz@localhost` }],
   ["parameters in the URL", { url: `amqp://ada:${CANARY}@localhost?heartbeat=3` }],
+  ["a host that is none", { url: `amqp://ada:${CANARY}@a,,b/shop` }],
+  ["a port that is none", { url: `amqp://ada:${CANARY}@a,b:x/shop` }],
+  ["no host at all", { host: [] }],
+  ["a host with a path", { host: `a/${CANARY}` }],
+  ["a password that is no text", { username: "ada", password: 5 as unknown as string }],
   ["a password alone", { password: CANARY }],
   ["certificates not verified", { url: `amqps://ada:${CANARY}@localhost`, tls: { rejectUnauthorized: false } }],
   ["tls options for a plain connection", { url: `amqp://ada:${CANARY}@localhost`, tls: {} }],

@@ -89,7 +89,7 @@ describeRabbitMQ("messages over a limit that RabbitMQ was given later", (broker)
     const { one, consumer, orders } = await consumed("unknown", "verify");
     await until("the six to be parked", PATIENCE_MS, () => expect(consumer.status().parked).toBe(6));
     expect(consumer.status()).toMatchObject({ unsettled: 6, state: "stalled" });
-    expect(consumer.status().error?.message).toContain('declare "create"');
+    expect(consumer.status().error?.message).toContain('declare: "create"');
     await consumer.stop();
     await until("them to be back", PATIENCE_MS, async () => {
       expect(await one.depth(orders)).toMatchObject({ ready: 6 });

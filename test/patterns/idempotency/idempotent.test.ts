@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { deadLetter, MessagingError, postpone, retry } from "../../../core/index.ts";
+import { deadLetter, type Handler, MessagingError, postpone, retry } from "../../../core/index.ts";
 import { type IdempotentOptions, idempotent, LONGEST_KEY } from "../../../patterns/idempotency/index.ts";
 import { sent, world } from "./world.ts";
 
@@ -250,9 +250,9 @@ describe("given twice", () => {
 
   it("claims both keys, if there are two", async () => {
     const { store, clock } = world();
-    const use = [idempotent(store, { clock }), idempotent<string>(store, { clock, key: (body) => body })];
     const handler = counting();
-    const wrapped = use.reduceRight((next, one) => one(next), handler as Parameters<(typeof use)[0]>[0]);
+    const byBody = idempotent<string>(store, { clock, key: (body) => body })(handler as Handler<unknown>);
+    const wrapped = idempotent(store, { clock })(byBody as Handler<unknown>);
     await wrapped("o-1", sent("m-1").delivery);
     await wrapped("o-1", sent("m-2").delivery);
     expect(handler.runs).toBe(1);

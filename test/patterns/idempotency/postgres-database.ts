@@ -1,9 +1,9 @@
 import { postgresIdempotencyStore } from "../../../patterns/idempotency/postgres/index.ts";
 import type { OpenStore } from "../../conformance/idempotency/index.ts";
-import { openPool } from "../postgres-pool.ts";
+import { openPoolOfOwnParsers } from "../postgres-pool.ts";
 
 /** Opens the store of a database, with a pool of its own; a process of the conformance suite does it too. */
 export function openStore(url: string): OpenStore {
-  const pool = openPool(url);
+  const pool = openPoolOfOwnParsers(url);
   return { store: postgresIdempotencyStore(pool, { timeoutMs: 20_000 }), close: () => pool.end() };
 }

@@ -39,7 +39,7 @@ test("a database that does not answer, or throws, is a call that fails in its ti
 });
 
 test("a claim that was lost to a faster one is asked about again", async () => {
-  const answers = [[], [{ status: "busy", remaining: 7 }]];
+  const answers = [[], [{ status: "busy", remaining: "7" }]];
   const database: PostgresDatabase = { query: async () => ({ rows: answers.shift() ?? [] }) };
   expect(await postgresIdempotencyStore(database).claim("key", 1)).toEqual({ status: "busy", remainingMs: 7 });
 });

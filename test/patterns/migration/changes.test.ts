@@ -256,7 +256,7 @@ function dying(store: MigrationStore, at: number): { readonly store: MigrationSt
   };
 }
 
-test("an operator that dies at any write of any step is followed by another one", { timeout: 120_000 }, async () => {
+test("an operator that dies at any write of any step is followed by another one", { timeout: 600_000 }, async () => {
   const forward = [{}, {}, { share: 40 }, { share: 100 }, {}, {}, {}];
   for (let at = 0; at < 4; at++) {
     const world = new World();

@@ -6,7 +6,7 @@ import { systemClock } from "../../../core/index.ts";
 import { Recording } from "../../../patterns/migration/recording.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { openPool } from "../postgres-pool.ts";
+import { openPool, openPoolOfOwnParsers } from "../postgres-pool.ts";
 import { storeCases } from "./store-cases.ts";
 
 describePostgres("the migration's state in Postgres", (broker) => {
@@ -15,7 +15,7 @@ describePostgres("the migration's state in Postgres", (broker) => {
 
   beforeAll(async () => {
     place = await broker.newDatabase();
-    pools = [openPool(place.url), openPool(place.url)];
+    pools = [openPoolOfOwnParsers(place.url), openPoolOfOwnParsers(place.url)];
     // All at once, as processes that start together do.
     await Promise.all([...pools, ...pools].map((pool) => postgresMigrationStore(pool).migrate()));
   });

@@ -1,7 +1,7 @@
 import type { PoolClient } from "pg";
 import { postgresInbox } from "../../../patterns/outbox/postgres/inbox.ts";
 import type { OpenInbox } from "../../conformance/outbox/index.ts";
-import { openPool } from "../postgres-pool.ts";
+import { openPoolOfOwnParsers } from "../postgres-pool.ts";
 
 /** Which inbox to open. */
 export interface InboxToOpen {
@@ -11,7 +11,7 @@ export interface InboxToOpen {
 
 /** Opens an inbox with a pool of its own, beside the table `effects`; a process of the conformance suite does it too. */
 export async function openInbox({ url, table }: InboxToOpen): Promise<OpenInbox<PoolClient>> {
-  const pool = openPool(url);
+  const pool = openPoolOfOwnParsers(url);
   const inbox = postgresInbox(pool, { table, timeoutMs: 10_000 });
   await inbox.migrate();
   return {

@@ -2,7 +2,7 @@ import type { PoolClient } from "pg";
 import type { PostgresTransaction } from "../../../patterns/outbox/postgres/database.ts";
 import { postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import type { OpenOutbox } from "../../conformance/outbox/index.ts";
-import { openPool } from "../postgres-pool.ts";
+import { openPoolOfOwnParsers } from "../postgres-pool.ts";
 
 /** Which outbox to open. */
 export interface OutboxToOpen {
@@ -13,7 +13,7 @@ export interface OutboxToOpen {
 
 /** Opens an outbox with a pool of its own; a process of the conformance suite does it too. */
 export async function openOutbox({ url, ...options }: OutboxToOpen): Promise<OpenOutbox<PostgresTransaction>> {
-  const pool = openPool(url);
+  const pool = openPoolOfOwnParsers(url);
   const store = postgresOutbox(pool, options);
   await store.migrate();
   return {

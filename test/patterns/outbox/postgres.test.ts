@@ -1,4 +1,7 @@
 import { expect, test } from "vitest";
+import { memory } from "../../../adapters/memory/index.ts";
+import { createBroker, queue } from "../../../core/index.ts";
+import { createRelay, type RelayEvent } from "../../../patterns/outbox/index.ts";
 import {
   type PostgresOutboxDatabase,
   postgresOutbox,
@@ -56,13 +59,13 @@ test("a claim whose answer comes too late, or whose rows cannot be read, is give
   };
   const store = postgresOutbox(database, { timeoutMs: 10 });
   await expect(store.claim(request)).rejects.toMatchObject({ code: "unreachable" });
-  late.resolve({ rows: [{ lane: 7 }] });
+  late.resolve({ rows: [{ lane: "7" }] });
   await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(2);
   const freed = ([text, values]: (typeof asked)[number]): unknown => (text.includes("#freed") ? values[2] : undefined);
   expect(asked.map(freed)).toEqual([undefined, [7]]);
   expect(asked[1]?.[1][0]).toBe(asked[0]?.[1][0]);
 
-  answers.push(Promise.resolve({ rows: [{ lane: 9 }] }), Promise.reject(new Error("no")));
+  answers.push(Promise.resolve({ rows: [{ lane: "9" }] }), Promise.reject(new Error("no")));
   await expect(store.claim(request)).rejects.toMatchObject({ cause: { message: "no" } });
   await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(5);
   expect(asked.slice(2).map(freed)).toEqual([undefined, undefined, [9]]);
@@ -74,4 +77,81 @@ test("the lane of a key never changes: what waits was put there by other version
   const lanes = new Set(Array.from({ length: 1_000 }, (_, index) => keyed(`${index}`)));
   expect(lanes.size).toBe(64);
   expect([...lanes].every((lane) => lane >= 0 && lane < 64)).toBe(true);
+});
+
+test("a row that does not come back as it was written is quarantined, and never sent", async () => {
+  const written = {
+    position: 1,
+    lane: 3,
+    id: "m-1",
+    kind: "queue",
+    destination: "orders",
+    key: null,
+    routing_key: null,
+    headers: { a: "b" },
+    body: "7b7d",
+    bytes: 2,
+    content_type: "application/json",
+    priority: 0,
+    ordered: false,
+    discard_unroutable: false,
+    attempts: 0,
+    expires_at: null,
+    created_at: 1.5,
+  };
+  const changed: readonly object[] = [
+    { body: "\\x7b7d" },
+    { body: "7b" },
+    { body: "7bzz" },
+    { body: { type: "Buffer", data: [] } },
+    { body: undefined },
+    { headers: { a: 1 } },
+    { headers: "{}" },
+    { key: 7 },
+    { content_type: undefined },
+    { kind: "other" },
+    { ordered: "t" },
+    { created_at: "now" },
+  ];
+  const rows = [written, ...changed.map((change, index) => ({ ...written, position: index + 2, ...change }))];
+  const settled: unknown[][] = [];
+  let claimed = false;
+  const database: PostgresOutboxDatabase = {
+    query: async (text, values = []) => {
+      if (text.includes("FOR NO KEY UPDATE OF l")) {
+        if (claimed) return { rows: [] };
+        claimed = true;
+        return { rows: [{ lane: "3" }] };
+      }
+      if (text.includes("#row")) return { rows: rows.map((row) => ({ row: JSON.stringify(row) })) };
+      if (text.includes("#gone")) settled.push(values);
+      return { rows: rows.map(({ position }) => ({ position: String(position) })) };
+    },
+  };
+  const events: RelayEvent[] = [];
+  const broker = createBroker(memory(), { destinations: [queue("orders")] });
+  await broker.start();
+  const store = postgresOutbox(database);
+  const relay = createRelay({ store, broker, clean: false, onEvent: (event) => events.push(event) });
+  await relay.start();
+  await expect
+    .poll(() => settled.flatMap((values) => [...(values[1] as []), ...((values[3] as []) ?? [])]))
+    .toHaveLength(rows.length);
+  await relay.stop();
+  expect(await relay.status()).toMatchObject({ sent: 1, quarantined: changed.length });
+  const quarantined = events.filter((event) => event.type === "quarantined");
+  expect(quarantined).toHaveLength(changed.length);
+  expect(quarantined[0]).toMatchObject({ error: { code: "invalid", message: expect.stringContaining("row 2 of") } });
+  await broker.stop();
+});
+
+test("a client that changes texts is told, and nothing is sent", async () => {
+  for (const row of [{}, { row: { id: "m-1" } }, { row: "changed" }, { row: JSON.stringify({ position: "1" }) }]) {
+    const answers: unknown[][] = [[{ lane: "3" }], [row]];
+    const database: PostgresOutboxDatabase = { query: async () => ({ rows: answers.shift() ?? [] }) };
+    await expect(postgresOutbox(database).claim(request)).rejects.toMatchObject({ code: "invalid" });
+  }
+  const odd: PostgresOutboxDatabase = { query: async () => ({ rows: [{ lane: 3.5, removed: {} }] }) };
+  await expect(postgresOutbox(odd).claim(request)).rejects.toThrow("type text (25)");
+  await expect(postgresOutbox(odd, { keepSentMs: 1 }).clean(1)).rejects.toThrow("type text (25)");
 });

@@ -56,6 +56,21 @@ describeKafka("kafkajs' connections", (broker) => {
     expect(error).toMatchObject({ code: "unreachable", message: expect.stringContaining("id 77") as string });
   });
 
+  test("a wrong advertised.listeners is named, with the broker that has it", async (context) => {
+    const linked = linkOrNotRun(context);
+    // Without its link, nothing listens where that listener says that it is.
+    await linked.close();
+    link = undefined;
+    const { record } = broker;
+    if (record.how === "url") return;
+    const bootstrap = `${record.linked.host}:${record.linked.port}`;
+    connection = connectionTo([bootstrap]);
+    const { code, message } = await refusal(append("lost"));
+    expect(code).toBe("unreachable");
+    expect(message).toMatch(/cannot be reached \(E\w+\)/);
+    expect(message).toContain(`Kafka at ${bootstrap} names it so in its metadata: check advertised.listeners there`);
+  });
+
   test("requests to a node are answered in the order in which they were made", async () => {
     connection = connectionTo(broker.brokers);
     const values = Array.from({ length: 50 }, (_, index) => `${index}`.padEnd(index % 2 === 0 ? 10 : 50_000));

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { freePort } from "../../../brokers/free-port.ts";
 import { API, cluster, type Reply, type Script, scriptedBroker, versions } from "./scripted-broker.ts";
 import { batchOf, connectionTo, refusal } from "./wire.ts";
 
@@ -36,6 +37,20 @@ describe("brokers that answer in odd ways", () => {
     const { connection, send } = await produce(reply);
     expect(await refusal(send())).toMatchObject({ code: "unreachable" });
     expect(await send()).toMatchObject([{ error: undefined, baseOffset: 7 }]);
+    await connection.close();
+  });
+
+  test("a broker that names itself by an address that does not lead to it is named with the one that does", async () => {
+    const wrong = await freePort();
+    const { port } = await scriptedBroker(({ key }) =>
+      key === API.metadata ? (to) => cluster(to, "127.0.0.1", wrong) : undefined,
+    );
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const { message } = await refusal(connection.produce(1, [batchOf("t", 0, "x")], 100));
+    expect(message).toContain(`Kafka at 127.0.0.1:${wrong} cannot be reached (ECONNREFUSED)`);
+    expect(message).toContain(
+      `Kafka at 127.0.0.1:${port} names it so in its metadata: check advertised.listeners there`,
+    );
     await connection.close();
   });
 

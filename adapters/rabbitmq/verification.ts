@@ -1,0 +1,275 @@
+import type { Channel } from "amqplib";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { BindingBlueprint, Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
+import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
+import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
+import type { KnownThings, Thing } from "./known.ts";
+import type { Link } from "./link.ts";
+import { readTopology, type Standing, type StandingBinding, type StandingTopology } from "./management.ts";
+import { OWN_PREFIX } from "./names.ts";
+import type { Settings } from "./options.ts";
+import { inOne, problemsOf, runAll, type Step } from "./steps.ts";
+
+/** What came of comparing what stands with what is declared. */
+export interface Verification {
+  readonly problems: readonly MessagingError[];
+  /** What could not be compared, and what would let it be. */
+  readonly unverified: readonly MessagingError[];
+}
+
+/** Makes an exchange. Changes nothing where it stands: the channel is closed then if anything about it differs. */
+export function declareExchange(channel: Channel, { name, type, alternate }: ExchangeBlueprint): Promise<unknown> {
+  return channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate });
+}
+
+/** Makes a queue. Changes nothing where it stands: the channel is closed then if anything about it differs. */
+export function declareQueue(channel: Channel, { name, arguments: given }: QueueBlueprint): Promise<unknown> {
+  return channel.assertQueue(name, { durable: true, arguments: given });
+}
+
+type Part = { readonly thing: Thing } & (
+  | { readonly kind: "exchange"; readonly of: ExchangeBlueprint }
+  | { readonly kind: "queue"; readonly of: QueueBlueprint }
+);
+
+/** Something that stands with other properties. */
+interface Conflict {
+  readonly thing: Thing;
+  readonly error: MessagingError;
+}
+
+/**
+ * Looks whether everything stands, and with the properties that are declared. Makes nothing, but for a thing that somebody
+ * removes in the moment between the look and the comparison. Rejects if the connection went away or did not answer.
+ */
+export async function verify(
+  link: Link,
+  plan: Blueprint,
+  settings: Settings,
+  known: KnownThings,
+): Promise<Verification> {
+  const { requestTimeoutMs } = settings;
+  const parts: readonly Part[] = [
+    ...plan.exchanges.map((of): Part => ({ thing: `exchange ${of.name}`, kind: "exchange", of })),
+    ...plan.queues.map((of): Part => ({ thing: `queue ${of.name}`, kind: "queue", of })),
+  ];
+  const absent = await runAll(link, requestTimeoutMs, parts.map(look), known);
+  const gone = new Set(absent.map(({ step }) => step.thing));
+  const standing = parts.filter(({ thing }) => !gone.has(thing));
+  const problems = problemsOf(absent);
+  const unread: MessagingError[] = [];
+  const listed = await readStanding(settings, unread);
+  if (listed !== undefined) {
+    const conflicts = compareParts(standing, listed);
+    // What differs is to be made anew, with its bindings.
+    const alike = standing.filter((part) => !conflicts.some(({ thing }) => thing === part.thing));
+    return {
+      problems: [...problems, ...errorsOf(conflicts), ...errorsOf(compareBindings(plan, alike, listed.bindings))],
+      unverified: [],
+    };
+  }
+  const { conflicts, refused } = await compareByDeclaring(link, requestTimeoutMs, standing, known);
+  return {
+    problems: [...problems, ...errorsOf(conflicts)],
+    unverified: [...unread, ...unknownProperties(refused, settings), ...unknownFilters(plan, standing)],
+  };
+}
+
+/** Bindings of subscriptions with filters that are declared no more: events come by them all the same. */
+export async function leftBindings(plan: Blueprint, settings: Settings): Promise<readonly MessagingError[]> {
+  if (!plan.bindings.some(isOfTopic)) return [];
+  const unread: MessagingError[] = [];
+  const listed = await readStanding(settings, unread);
+  return listed === undefined ? unread : errorsOf(othersThan(plan, listed.bindings));
+}
+
+async function readStanding(settings: Settings, unread: MessagingError[]): Promise<StandingTopology | undefined> {
+  if (settings.managementUrl === undefined) return undefined;
+  try {
+    return await readTopology(settings.managementUrl, settings);
+  } catch (error) {
+    // What only watches must not keep a service from its start.
+    if (!isMessagingError(error)) throw error;
+    unread.push(error);
+    return undefined;
+  }
+}
+
+function look({ thing, kind, of: { name } }: Part): Step {
+  return {
+    what: `look for ${kind} "${name}"`,
+    thing,
+    run: (channel) => (kind === "exchange" ? channel.checkExchange(name) : channel.checkQueue(name)),
+  };
+}
+
+/** How many refusals of one kind, and no permission, show that the user has no such right at all. */
+const SAMPLES = 4;
+
+/**
+ * By the server's own judgement: what is declared as it stands changes nothing, and what differs is refused by name. It
+ * takes the right to configure, and every refusal is written down by the server; so where the first of a kind are all
+ * refused, the others are not asked for.
+ */
+async function compareByDeclaring(
+  link: Link,
+  requestTimeoutMs: number,
+  parts: readonly Part[],
+  known: KnownThings,
+): Promise<{ readonly conflicts: readonly Conflict[]; readonly refused: readonly Part[] }> {
+  const conflicts: Conflict[] = [];
+  const refused: Part[] = [];
+  const tryAll = async (tried: readonly Part[]): Promise<boolean> => {
+    const steps = new Map(tried.map((part): [Step, Part] => [comparison(part), part]));
+    const answers = await runAll(link, requestTimeoutMs, [...steps.keys()], known);
+    let denied = 0;
+    for (const { step, error } of answers) {
+      const part = steps.get(step);
+      if (part === undefined) continue;
+      if (replyCode(error) === ACCESS_REFUSED) {
+        denied++;
+        refused.push(part);
+      } else {
+        conflicts.push({ thing: part.thing, error: different(part, replyText(error), error) });
+      }
+    }
+    return denied < tried.length;
+  };
+  const isOwn = ({ of: { name } }: Part): boolean => name.startsWith(OWN_PREFIX);
+  for (const kind of [parts.filter(isOwn), parts.filter((part) => !isOwn(part))]) {
+    const others = kind.slice(SAMPLES);
+    const isAllowed = kind.length > 0 && (await tryAll(kind.slice(0, SAMPLES)));
+    if (isAllowed) await tryAll(others);
+    else refused.push(...others);
+  }
+  return { conflicts, refused };
+}
+
+function comparison(part: Part): Step {
+  return {
+    what: `compare ${part.kind} "${part.of.name}"`,
+    run: (channel) => (part.kind === "exchange" ? declareExchange(channel, part.of) : declareQueue(channel, part.of)),
+  };
+}
+
+function compareParts(parts: readonly Part[], { queues, exchanges }: StandingTopology): readonly Conflict[] {
+  const standing = {
+    queue: new Map(queues.map((one) => [one.name, one])),
+    exchange: new Map(exchanges.map((one) => [one.name, one])),
+  };
+  return parts.flatMap((part) => {
+    const found = standing[part.kind].get(part.of.name);
+    // Made or removed while it was looked at.
+    if (found === undefined) return [];
+    const differences = differencesOf(part, found);
+    return differences.length === 0 ? [] : { thing: part.thing, error: different(part, differences.join(", ")) };
+  });
+}
+
+function differencesOf(part: Part, found: Standing): readonly string[] {
+  const wanted: Readonly<Record<string, unknown>> =
+    part.kind === "queue"
+      ? part.of.arguments
+      : part.of.alternate === undefined
+        ? {}
+        : { "alternate-exchange": part.of.alternate };
+  const told = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
+  const differ = (name: string, has: unknown, asked: unknown): readonly string[] =>
+    has === asked ? [] : [`${name} is ${told(has)} instead of ${told(asked)}`];
+  const names = new Set([...Object.keys(wanted), ...Object.keys(found.arguments)]);
+  // A queue that was made without it has the type all the same.
+  const has = { "x-queue-type": part.kind === "queue" ? found.type : undefined, ...found.arguments };
+  return [
+    ...differ("durable", found.durable, true),
+    ...differ("auto-delete", found.auto_delete, false),
+    ...(part.kind === "exchange" ? differ("its type", found.type, part.of.type) : []),
+    ...[...names].flatMap((name) => differ(name, (has as Readonly<Record<string, unknown>>)[name], wanted[name])),
+  ];
+}
+
+/** Both ends have to stand: what does not is told by its own problem. */
+function compareBindings(
+  plan: Blueprint,
+  standing: readonly Part[],
+  found: readonly StandingBinding[],
+): readonly Conflict[] {
+  const things = new Set(standing.map(({ thing }) => thing));
+  const has = new Set(found.map((one) => keyOf(one.source, one.destination_type, one.destination, one.routing_key)));
+  const missing = plan.bindings
+    .filter(({ from, to, toKind }) => things.has(`exchange ${from}`) && things.has(`${toKind} ${to}`))
+    .filter(({ from, to, toKind, pattern }) => !has.has(keyOf(from, toKind, to, pattern)))
+    .map(({ from, to, toKind, pattern }): Conflict => {
+      const what = `the ${toKind} "${to}" of RabbitMQ is not bound to the exchange "${from}" with "${pattern}"`;
+      const next = 'gets nothing by that; start once with declare "create", which binds it';
+      return { thing: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
+    });
+  return [...missing, ...othersThan(plan, found)];
+}
+
+function keyOf(source: string, kind: string, destination: string, pattern: string): string {
+  return JSON.stringify([source, kind, destination, pattern]);
+}
+
+function isOfTopic({ from, toKind }: BindingBlueprint): boolean {
+  return toKind === "queue" && !from.startsWith(OWN_PREFIX);
+}
+
+/** Bindings from a topic to its subscription's queue, with another filter than the one that is declared. */
+function othersThan({ bindings }: Blueprint, found: readonly StandingBinding[]): readonly Conflict[] {
+  return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
+    found
+      .filter((one) => one.source === from && one.destination === to && one.destination_type === "queue")
+      .filter(({ routing_key: filter }) => filter !== pattern)
+      .map(({ routing_key: filter }): Conflict => {
+        const what = `the queue "${to}" of RabbitMQ is bound to the exchange "${from}" with the filter "${filter}" too`;
+        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${topicBinding(from, filter)}"`;
+        const next = `where "${pattern}" is declared, and gets those events as well; remove that binding, and ${delayed}`;
+        return { thing: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
+      }),
+  );
+}
+
+function different({ kind, of: { name } }: Part, how: string, cause?: unknown): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `the ${kind} "${name}" of RabbitMQ is not as it is declared: ${how}; declare it as it stands, or drain and delete it so that it is made anew`,
+    { cause },
+  );
+}
+
+function errorsOf(conflicts: readonly Conflict[]): readonly MessagingError[] {
+  const [own, others] = [true, false].map((isOwn) =>
+    conflicts.filter(({ thing }) => thing.includes(` ${OWN_PREFIX}`) === isOwn).map(({ error }) => error),
+  );
+  return [...(others ?? []), ...inOne(own ?? [])];
+}
+
+function unknownProperties(refused: readonly Part[], { username }: Settings): readonly MessagingError[] {
+  const [first, ...rest] = refused.toSorted((a, b) => rank(a) - rank(b));
+  if (first === undefined) return [];
+  const what = `the ${first.kind} "${first.of.name}"${rest.length === 0 ? "" : ` (and ${rest.length} more)`}`;
+  return [
+    new MessagingError(
+      "unauthorized",
+      `whether ${what} stands as it is declared is not known, only that it stands: user "${username}" may not configure it, and AMQP compares it for nobody else; give managementUrl, or that right`,
+    ),
+  ];
+}
+
+/** People know their own names better. */
+function rank({ of: { name } }: Part): number {
+  return name.startsWith(OWN_PREFIX) ? 1 : 0;
+}
+
+function unknownFilters({ bindings }: Blueprint, standing: readonly Part[]): readonly MessagingError[] {
+  const things = new Set(standing.map(({ thing }) => thing));
+  const [first, ...rest] = bindings.filter((one) => isOfTopic(one) && things.has(`queue ${one.to}`));
+  if (first === undefined) return [];
+  const more = rest.length === 0 ? "" : ` (and so for ${rest.length} more subscriptions)`;
+  return [
+    new MessagingError(
+      "unsupported",
+      `whether the queue "${first.to}" of RabbitMQ is bound to the exchange "${first.from}" with the filter "${first.pattern}" is not known${more}: AMQP tells no bindings; give managementUrl`,
+    ),
+  ];
+}

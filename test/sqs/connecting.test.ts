@@ -1,0 +1,167 @@
+import { createServer } from "node:http";
+import { createServer as createSilentServer } from "node:net";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { type AwsCredentials, type SqsOptions, sqs } from "../../adapters/sqs/index.ts";
+import type { AdapterSignals } from "../../core/adapter.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { freePort } from "../brokers/free-port.ts";
+import { CREDENTIALS, ORDERS, opened, send } from "./opened.ts";
+import { outgoing } from "./outgoing.ts";
+import { ScriptedAws } from "./scripted-aws.ts";
+
+const SILENT: AdapterSignals = { up() {}, down() {}, blocked() {}, unblocked() {}, notice() {} };
+const KNOWN: SqsOptions = { region: "eu-central-1", credentials: CREDENTIALS, waitSeconds: 1 };
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+async function failure(options: SqsOptions): Promise<MessagingError> {
+  const adapter = sqs({ ...KNOWN, ...options });
+  const outcome = await adapter.open(SILENT).then(
+    () => adapter.close(),
+    (error: unknown) => error,
+  );
+  if (outcome instanceof MessagingError) return outcome;
+  throw new Error("it was opened");
+}
+
+/** The URL of a server that ends with the test. */
+async function served(server: ReturnType<typeof createServer | typeof createSilentServer>): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+}
+
+describe("what keeps from connecting is named, with what to do", () => {
+  test("a host that refuses connections", async () => {
+    const port = await freePort();
+    const error = await failure({ endpoint: `http://127.0.0.1:${port}` });
+    expect(error.code).toBe("unreachable");
+    expect(error.message).toContain(`127.0.0.1:${port} refuses connections (ECONNREFUSED); check the endpoint`);
+  });
+
+  test("a name that stands for several addresses, all of which refuse", async () => {
+    const port = await freePort();
+    const error = await failure({ endpoint: `http://localhost:${port}` });
+    expect(error.message).toMatch(new RegExp(`(127\\.0\\.0\\.1|::1):${port} refuses connections \\(ECONNREFUSED\\)`));
+  });
+
+  test("a name that nobody knows", async () => {
+    const error = await failure({ endpoint: "http://sqs.nowhere.invalid:4566" });
+    expect(error.code).toBe("unreachable");
+    expect(error.message).toMatch(/the name of sqs\.nowhere\.invalid is not found \(E\w+\); check the region/);
+  });
+
+  test("a server that does not answer", async () => {
+    const sockets: { destroy(): void }[] = [];
+    const place = await served(createSilentServer((socket) => sockets.push(socket)));
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    const error = await failure({ endpoint: `http://${place}`, requestTimeoutMs: 200 });
+    expect(error.code).toBe("unreachable");
+    expect(error.message).toContain("no answer in time");
+    expect(error.message).toContain("requestTimeoutMs");
+  });
+
+  test("TLS to a server that speaks none", async () => {
+    const error = await failure({ endpoint: `https://${await served(createServer())}` });
+    expect(error.code).toBe("unreachable");
+    expect(error.message).toContain("no TLS connection could be made");
+  });
+
+  test("an answer that is none of SQS", async () => {
+    const { aws, adapter } = await opened();
+    aws.on("GetQueueUrl", () => ({ output: {} }));
+    await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
+      code: "unreachable",
+      message: expect.stringMatching(/what answered GetQueueUrlCommand is no SQS or SNS.*; check the endpoint/),
+    });
+  });
+
+  test("a refusal without a reason, as proxies give", async () => {
+    const { aws, adapter } = await opened();
+    aws.on("GetQueueUrl", () => ({ raw: "<html>", status: 405 }));
+    await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
+      code: "rejected",
+      message: expect.stringContaining("status 405 and no reason; check the endpoint"),
+    });
+  });
+
+  test.for<readonly [what: string, credentials: () => Promise<AwsCredentials>, says: string]>([
+    [
+      "that throws",
+      () => Promise.reject(new RangeError("canary-token")),
+      "the function given as credentials failed (RangeError)",
+    ],
+    [
+      "that throws at once",
+      () => {
+        throw new Error("canary-token");
+      },
+      "the function given as credentials failed (Error)",
+    ],
+    ["that returns nothing", async () => undefined as never, "the function given as credentials returned none"],
+    [
+      "that returns half",
+      async () => ({ accessKeyId: "me" }) as never,
+      "make it return { accessKeyId, secretAccessKey }",
+    ],
+    [
+      "of the SDK that finds none",
+      () => Promise.reject(Object.assign(new Error("canary-token"), { name: "CredentialsProviderError" })),
+      "no credentials could be had (CredentialsProviderError); give sqs({ credentials })",
+    ],
+  ])("a provider of credentials %s", async ([, credentials, says]) => {
+    const error = await failure({ endpoint: "http://127.0.0.1:1", credentials });
+    expect(error.code).toBe("unauthorized");
+    expect(error.message).toContain(says);
+    expect(error.message).not.toContain("canary");
+  });
+
+  test("credentials that are none are refused before", () => {
+    for (const credentials of [{}, "me:secret", { accessKeyId: "me" }]) {
+      expect(() => sqs({ credentials: credentials as never })).toThrow("accessKeyId, secretAccessKey");
+    }
+  });
+});
+
+describe("the endpoints of the environment", () => {
+  test("are SQS's for every request, whatever host the URLs of queues name", async () => {
+    const aws = await ScriptedAws.start();
+    onTestFinished(() => aws.stop());
+    aws.on("GetQueueUrl", ({ QueueName }) =>
+      QueueName === "orders"
+        ? { output: { QueueUrl: `http://sqs.nowhere.invalid:9324/000000000000/${QueueName}` } }
+        : { error: "QueueDoesNotExist" },
+    );
+    vi.stubEnv("AWS_ENDPOINT_URL_SQS", aws.url);
+    const adapter = sqs(KNOWN);
+    await adapter.open(SILENT);
+    onTestFinished(() => adapter.close());
+    expect(adapter.endpoints).toEqual({ sqs: aws.url, sns: undefined });
+    expect(await send(adapter, [outgoing()])).toEqual([{ status: "confirmed" }]);
+  });
+
+  test("are SNS's, also beside an endpoint of SQS that was given", async () => {
+    vi.stubEnv("AWS_ENDPOINT_URL_SNS", "http://127.0.0.1:4567");
+    const endpoint = "http://127.0.0.1:4566";
+    expect(sqs({ endpoint }).endpoints).toEqual({ sqs: endpoint, sns: "http://127.0.0.1:4567" });
+    const snsEndpoint = "http://127.0.0.1:4568";
+    expect(sqs({ endpoint, snsEndpoint }).endpoints).toEqual({ sqs: endpoint, sns: snsEndpoint });
+  });
+
+  test("are both services', if one is set for all", () => {
+    vi.stubEnv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566");
+    expect(sqs().endpoints).toEqual({ sqs: "http://127.0.0.1:4566", sns: "http://127.0.0.1:4566" });
+    vi.stubEnv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    expect(sqs().endpoints).toEqual({ sqs: undefined, sns: undefined });
+  });
+
+  test("are named where they are no URLs", () => {
+    vi.stubEnv("AWS_ENDPOINT_URL_SQS", "localhost:4566");
+    expect(() => sqs()).toThrow("as AWS_ENDPOINT_URL_SQS");
+  });
+});
