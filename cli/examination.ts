@@ -199,7 +199,9 @@ function examinedText({ terminal: { paint } }: Frame, examined: Examined): strin
       messages,
       deadLetters === null ? null : { painted: deadText(paint, { deadLetters, deadLettersHeld }) },
     ]);
-    parts.push(columns(paint, ["DESTINATION", "ON THE BROKER", "ASKS FOR", "MESSAGES", "DEAD"], rows));
+    parts.push(
+      columns(paint, [{ name: "DESTINATION", when: "whole" }, "ON THE BROKER", "ASKS FOR", "MESSAGES", "DEAD"], rows),
+    );
   }
   return [...parts, ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`)].join("\n\n");
 }

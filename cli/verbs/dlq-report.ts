@@ -74,7 +74,11 @@ async function listed(context: Context, paint: Paint) {
   const text =
     runs.length === 0
       ? `no runs were kept in ${RUNS_FOLDER} here`
-      : columns(paint, ["RUN", "", "OF", "PLANNED", "BY", "COUNT", "DONE", "CAME BACK", "OPEN", "STOPPED"], rows);
+      : columns(
+          paint,
+          [{ name: "RUN", when: "whole" }, "", "OF", "PLANNED", "BY", "COUNT", "DONE", "CAME BACK", "OPEN", "STOPPED"],
+          rows,
+        );
   return { json: { runs, report: null }, text };
 }
 
@@ -145,7 +149,18 @@ function reportText(paint: Paint, report: RunReport, all: boolean): string {
   const totals = Object.entries({ ...outcomes, open }).filter(([, number]) => number > 0);
   const table = columns(
     paint,
-    ["GROUP", "ERROR", "PLANNED", "REPLAYED", "EDITED", "DISCARDED", "FAILED", "LEFT", "MISSING", "CAME BACK"],
+    [
+      { name: "GROUP", when: "whole" },
+      { name: "ERROR", when: "cut" },
+      "PLANNED",
+      "REPLAYED",
+      "EDITED",
+      "DISCARDED",
+      "FAILED",
+      "LEFT",
+      "MISSING",
+      "CAME BACK",
+    ],
     groups.map((one) => [
       one.group,
       preview([one.errorClass, one.error].filter((part) => part !== null && part !== "").join(": "), LONGEST_ERROR),
@@ -162,7 +177,7 @@ function reportText(paint: Paint, report: RunReport, all: boolean): string {
   const shown = all || messages.length <= FEW ? messages : [];
   const list = columns(
     paint,
-    ["MESSAGE", "GROUP", "OUTCOME", "WHEN", "BY", "MORE"],
+    [{ name: "MESSAGE", when: "whole" }, "GROUP", "OUTCOME", "WHEN", "BY", "MORE"],
     shown.map(({ messageId, group, outcome, at, by, detail, cameBack }) => [
       messageId,
       group,

@@ -90,7 +90,19 @@ function tableOf(paint: Paint, rows: readonly Row[]): string {
   ]);
   return columns(
     paint,
-    ["DESTINATION", "READY", "UNSETTLED", "CHANGE/S", "IN/S", "OUT/S", "EMPTY IN", "OLDEST", "CONSUMERS", "DEAD", ""],
+    [
+      { name: "DESTINATION", when: "whole" },
+      "READY",
+      "UNSETTLED",
+      "CHANGE/S",
+      "IN/S",
+      "OUT/S",
+      "EMPTY IN",
+      "OLDEST",
+      "CONSUMERS",
+      "DEAD",
+      "",
+    ],
     cells,
   );
 }
