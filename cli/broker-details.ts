@@ -74,6 +74,26 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
   }
 }
 
+const STUCK =
+  "after a kill of the server they go on within twice its dead_letter_worker_publisher_confirm_timeout, 3 to 6 minutes unless advanced.config says less";
+
+/** Whether RabbitMQ holds delayed messages between two wait queues, which it does for minutes after it was killed. */
+export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
+  if (adapter.name !== "rabbitmq") return [];
+  const check = "delays";
+  try {
+    const count = await (adapter as Partial<RabbitMQAdapter>).delaysUnderWay?.();
+    if (count === undefined) {
+      const message = `AMQP does not tell what is between two wait queues (${STUCK}); give managementUrl`;
+      return [{ check, status: "unknown", message }];
+    }
+    if (count === 0) return [{ check, status: "ok", message: "no message is between two wait queues" }];
+    return [{ check, status: "ok", message: `${count} messages are between two wait queues; ${STUCK}` }];
+  } catch (error) {
+    return [{ check, status: "unknown", message: thrownText(error) }];
+  }
+}
+
 /** What is seen of a queue or subscription besides its depth; null where the broker does not tell. */
 export interface Sight {
   /** In all processes. */

@@ -9,6 +9,7 @@ import {
   type Check,
   deadCountOf,
   deadText,
+  delayChecks,
   placeText,
   policyChecks,
   type ServerDetails,
@@ -41,7 +42,7 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
     const { destinations: known = [] } = frame.configuration;
     const found = named.length > 0 ? named : await whatStands(adapter, checks);
     const wanted = found.map(({ destination }) => destination);
-    checks.push(...(await policyChecks(adapter, wanted)));
+    checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
     const compared: Compared[] = [];
     for (const one of found) compared.push(await lookedAt(adapter, one));
     const destinations = [];

@@ -135,6 +135,10 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
     }
   }
 
+  identities(): Promise<readonly unknown[]> {
+    return this.#session.use((session) => session.identities());
+  }
+
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {
     return this.#session.use((session) => session.rewind(of, to));
   }

@@ -20,7 +20,7 @@ import { standingAmong } from "../../core/listing.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { readQueues } from "./management.ts";
 import { physicalName, queueName } from "./names.ts";
-import { type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
+import { LOOPBACK, type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Session } from "./session.ts";
 import type { Established } from "./topology.ts";
@@ -86,6 +86,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     return this.#session.use((session) => session.policies(topology));
   }
 
+  /**
+   * How many delayed messages the server has taken off one wait queue and not put on the next. Undefined without
+   * `managementUrl`. Rejects if the management API does not answer.
+   */
+  delaysUnderWay(): Promise<number | undefined> {
+    return this.#session.use((session) => session.delaysUnderWay());
+  }
+
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     this.#session.send(to, batch, report);
   }
@@ -99,6 +107,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
       append: (record) => this.#session.use((session) => session.quarantine(of).append(record)),
       read: () => this.#session.use((session) => session.quarantine(of).read()),
     };
+  }
+
+  /** Host, port and virtual host: what a cluster calls itself, others may be called too. */
+  async identities(): Promise<readonly unknown[]> {
+    const { hosts, vhost } = this.#settings;
+    return hosts.map(
+      ({ host, port }) => `rabbitmq ${LOOPBACK.test(host) ? "localhost" : host.toLowerCase()} ${port} ${vhost}`,
+    );
   }
 
   depth(of: Address): Promise<Depth> {

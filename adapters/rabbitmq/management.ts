@@ -2,6 +2,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
+import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
@@ -82,6 +83,21 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
   };
 }
 
+/**
+ * How many messages the server has taken off the wait queues and not put where they go next. Rejects with `unauthorized`,
+ * `not-found`, `unreachable` or `timeout`.
+ */
+export async function readUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
+  const pattern = encodeURIComponent(`^${OWN_PREFIX.replaceAll(".", "\\.")}`);
+  const [queues = []] = await readLists(managementUrl, settings, "queues", [
+    ["queues", `?page=1&page_size=100&use_regex=true&name=${pattern}&columns=name,messages_dlx`],
+  ]);
+  return queues.reduce<number>((sum, queue) => {
+    const { messages_dlx: count } = (queue ?? {}) as { readonly messages_dlx?: unknown };
+    return sum + (typeof count === "number" ? count : 0);
+  }, 0);
+}
+
 async function readLists(
   managementUrl: string,
   settings: ManagementSettings,
@@ -90,7 +106,8 @@ async function readLists(
 ): Promise<readonly (readonly unknown[])[]> {
   const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly unknown[]> => {
     const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
-    return Array.isArray(found) ? found : [];
+    const list = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
+    return Array.isArray(list) ? list : [];
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
   try {

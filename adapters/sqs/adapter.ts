@@ -87,6 +87,10 @@ export class SqsAdapter implements Adapter<Message> {
     };
   }
 
+  identities(of: Address): Promise<readonly unknown[]> {
+    return this.#session.use((session) => session.identities(of));
+  }
+
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
   }

@@ -297,6 +297,11 @@ export class Session {
     );
   }
 
+  /** A queue's URL or a topic's ARN, which hold the account. */
+  async identities(of: Address): Promise<readonly unknown[]> {
+    return [(await this.#registry.find(of)).locator];
+  }
+
   async depth(of: Address): Promise<Depth> {
     const { kind, locator } = await this.#registry.find(of);
     if (kind === "topic") return { ready: 0, unsettled: 0, exact: true };

@@ -134,11 +134,11 @@ function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number):
 /** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
 export function isValid(
   { message }: Pick<DeadLetter, "message">,
-  { codec, schema }: Pick<Source, "codec" | "schema">,
+  reading: Pick<Source, "codec" | "schema" | "tombstones">,
 ): Validity | Promise<Validity> {
-  const taken = schema === undefined ? "unknown" : true;
+  const taken = reading.schema === undefined ? "unknown" : true;
   try {
-    const read = readBody(message, codec, schema);
+    const read = readBody(message, reading);
     if (!(read instanceof Promise)) return taken;
     return read.then(
       () => taken,

@@ -11,7 +11,7 @@ export interface FileArchive extends Archive {
  * An archive in a file of JSON lines, one for each entry, which is made if need be, kept from all but its owner, and added
  * to; no link is followed. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is kept as a line that is
  * no JSON. Entries that stand in the file already are not written again; for that its ids are read once, and kept in
- * memory. Several archives may add to one file, and may then hold an entry twice. Rejections have the code `rejected`.
+ * memory. Several archives may add to one file, and may then hold an entry twice. Rejections have the code `refused`.
  */
 export function fileArchive(path: string): FileArchive {
   return new ArchiveFile(path);

@@ -49,7 +49,7 @@ export interface FileJournal extends Journal {
 /**
  * A journal in a file of JSON lines, which is made if need be, kept from all but its owner, and added to; no link is
  * followed. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is passed over when
- * it is read. Rejections have the code `rejected`.
+ * it is read. Rejections have the code `refused`.
  */
 export function fileJournal(path: string): FileJournal {
   const lines: JsonLines = jsonLines(path, `the journal ${path} cannot be written`);

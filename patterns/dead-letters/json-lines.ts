@@ -10,9 +10,9 @@ const NEWLINE = 0x0a;
 
 /** A file of JSON lines that is only added to. */
 export interface JsonLines {
-  /** Resolves when the lines are on the disk. Rejects with `rejected`. */
+  /** Resolves when the lines are on the disk. Rejects with `refused`. */
   append(lines: readonly object[]): Promise<void>;
-  /** What stands there, line by line; what is no JSON is passed over. Rejects with `rejected`. */
+  /** What stands there, line by line; what is no JSON is passed over. Rejects with `refused`. */
   read(): AsyncGenerator<unknown, void, undefined>;
   /** Closes the file; it is opened again by the next call. A second call does nothing. */
   close(): Promise<void>;
@@ -78,7 +78,7 @@ class Lines implements JsonLines {
   }
 
   #refused(cause: unknown): MessagingError {
-    return new MessagingError("rejected", `${this.#problem} (${reasonOf(cause)})`, { cause });
+    return new MessagingError("refused", `${this.#problem} (${reasonOf(cause)})`, { cause });
   }
 
   #open(): Promise<OpenFile> {

@@ -203,7 +203,7 @@ function refusedBy(
 }
 
 function whyUnread(error: unknown): string {
-  const code = isMessagingError(error) ? error.code : "rejected";
+  const code = isMessagingError(error) ? error.code : "refused";
   if (code === "not-found") return "the message that it refers to is gone; discard it";
   return `the message that it refers to cannot be read (${code})`;
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Headers } from "../../core/delivery.ts";
-import { encodeChecked } from "../../core/engine/outgoing-body.ts";
+import { decodeCopy, encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
@@ -136,7 +136,7 @@ export class ReplayAction implements Action {
 
   #bodyOf({ message }: DeadLetter): unknown {
     try {
-      return this.#source.codec.decode(message.body);
+      return decodeCopy(this.#source.codec, message.body);
     } catch {
       return undefined;
     }
@@ -176,7 +176,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     [HEADER.replays]: String(replays + 1),
     [HEADER.replayRun]: run,
   });
-  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = message;
+  const { id, key, routingKey, body, contentType, priority = 0, foreign } = message;
   return {
     id,
     key,
@@ -188,6 +188,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     priority,
     delayMs: 0,
     ttlMs: undefined,
+    ...(foreign === undefined ? undefined : { foreign }),
   };
 }
 

@@ -106,7 +106,7 @@ export class Run {
       }
     } catch (cause) {
       const text = "the run failed; see the cause";
-      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("rejected", text, { cause }));
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
     }
     if (this.#signal?.aborted) this.#tally.stop("cancelled");
     await this.#write(this.#journal.note({ what: "ended", detail: this.#tally.stopped ?? null }));
@@ -198,7 +198,7 @@ export class Run {
       await written;
     } catch (cause) {
       const text = "the journal does not take what became of a message; see the cause";
-      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("rejected", text, { cause }));
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
     }
   }
 

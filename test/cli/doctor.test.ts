@@ -123,12 +123,12 @@ test("doctor --plan says offline what a move would lose, and what the other brok
   const { plan } = json as { readonly plan: Readonly<Record<string, unknown>> };
   expect(json).toMatchObject({ broker: "kafka://old.invalid", adapter: "kafka", checks: [] });
   expect(plan).toMatchObject({ to: "sqs://eu-central-1", adapter: "sqs" });
-  expect(plan.lost).toEqual(expect.arrayContaining(["replay", "priority"]));
+  expect(plan.lost).toEqual(expect.arrayContaining(["rewind", "priority"]));
   expect(plan.differences).toContainEqual(
-    expect.objectContaining({ name: "replay", kind: "lost", askedBy: [expect.stringContaining('"us"')] }),
+    expect.objectContaining({ name: "rewind", kind: "lost", askedBy: [expect.stringContaining('"us"')] }),
   );
   const refused = plan.refused as readonly { readonly message: string }[];
-  expect(refused.map(({ message }) => message).join()).toMatch(/priority.*replay/s);
+  expect(refused.map(({ message }) => message).join()).toMatch(/priority.*rewind/s);
   const { stdout } = await command(line.slice(0, -1), { configuration });
   expect(stdout).toContain("the target refuses:");
   const alike = await command(["doctor", "queue:plain", "--plan", "--to", "memory:", "--broker", "memory:", "--json"]);

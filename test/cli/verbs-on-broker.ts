@@ -290,6 +290,8 @@ export function verbsSuite(broker: VerbsBroker): void {
 
   test("bridge: to another broker and back", { timeout: 600_000 }, async () => {
     await command(["topology", "create", "--broker", "local"], world);
+    const itself = await command(["bridge", orders.name, "--to", url, "--dry-run"], world);
+    expect([itself.code, itself.stderr]).toEqual([65, expect.stringContaining("to itself for ever")]);
     const there = await run("bridge", orders.name, "--to", "local", "--yes");
     expect(there.json).toMatchObject({
       source: orders.name,

@@ -189,12 +189,12 @@ describe("what is declared unsupported is refused, and reported so", () => {
   test("case K1 fails where an adapter cannot say why", async () => {
     const mute = (): Adapter => {
       const inner = memory();
-      const capabilities = { ...inner.capabilities, replay: { support: "unsupported", note: "" } as const };
+      const capabilities = { ...inner.capabilities, rewind: { support: "unsupported", note: "" } as const };
       return { ...delegate(inner), capabilities };
     };
     const { report, error } = await runCase({ name: "mute", adapter: mute }, caseOf("K1"), SEED);
     expect(report.result).toBe("failed");
-    expect(error?.message).toMatch(/replay has no note/);
+    expect(error?.message).toMatch(/rewind has no note/);
   });
 });
 

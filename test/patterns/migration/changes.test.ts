@@ -28,7 +28,7 @@ test("lists what the new broker cannot do, and wants it accepted by name", async
     kind: "lost",
     askedBy: [`queue "urgent"`],
   });
-  expect(compareBrokers(log, cloud).lost).toEqual(expect.arrayContaining(["replay"]));
+  expect(compareBrokers(log, cloud).lost).toEqual(expect.arrayContaining(["rewind"]));
   const state = memoryMigrationStore();
   const control = migrationControl({ from: rabbit, to: log, destinations: [urgent], state });
   await expect(control.advance()).rejects.toMatchObject({

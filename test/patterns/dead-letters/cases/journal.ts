@@ -125,7 +125,7 @@ export function journalCases(grounds: () => Grounds): void {
     const journal = {
       read: () => kept.read(),
       append: async (lines: readonly JournalLine[]) => {
-        if (most-- <= 0) throw new MessagingError("rejected", "the disk is full");
+        if (most-- <= 0) throw new MessagingError("refused", "the disk is full");
         await kept.append(lines);
       },
     };
