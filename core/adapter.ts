@@ -87,6 +87,13 @@ export interface Adapter<Native = unknown> {
   depth(of: Address): Promise<Depth>;
 
   /**
+   * What of anybroker's stands on the broker: queues and subscriptions with their dead letters, and the topics of the
+   * subscriptions, in no particular order. For people who look. Rejects with `unsupported` where the broker cannot be asked
+   * for it as it is connected, and says what would help.
+   */
+  list?(): Promise<readonly (WorkAddress | TopicAddress)[]>;
+
+  /**
    * Moves a subscription that stands to another position; there where `capabilities.rewind` is not `unsupported`. Rejects
    * with `conflict` while anybody consumes from it, and with `not-found` if there is no such subscription.
    */
@@ -430,4 +437,6 @@ export interface Depth {
   readonly unsettled: number | undefined;
   /** Whether the numbers are exact at the moment of asking. */
   readonly exact: boolean;
+  /** How many consumers there are, of all processes, where what they hold is in none of these numbers. */
+  readonly consumers?: number;
 }

@@ -162,6 +162,10 @@ export class MemoryAdapter implements Adapter<undefined> {
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }
 
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return this.space.list();
+  }
+
   async identities(): Promise<readonly unknown[]> {
     return [this.space];
   }

@@ -15,9 +15,11 @@ import type {
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
-import type { MessagingError } from "../../core/errors.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { standingAmong } from "../../core/listing.ts";
 import { CAPABILITIES } from "./capabilities.ts";
-import { physicalName } from "./names.ts";
+import { readQueues } from "./management.ts";
+import { physicalName, queueName } from "./names.ts";
 import { LOOPBACK, type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Session } from "./session.ts";
@@ -117,6 +119,21 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  /** Rejects with `unsupported` without `managementUrl`, since AMQP lists no queues. */
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return standingAmong((await readQueues(this.#settings)).keys());
+  }
+
+  /**
+   * How many messages consumers hold of the queue at an address, as the management API knew some seconds ago. Rejects with
+   * `unsupported` without `managementUrl`, and with `not-found` if it knows no such queue.
+   */
+  async unacknowledged(of: Source): Promise<number> {
+    const found = (await readQueues(this.#settings)).get(queueName(of));
+    if (found !== undefined) return found;
+    throw new MessagingError("not-found", `RabbitMQ's management API knows no queue "${queueName(of)}"`);
   }
 
   watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {

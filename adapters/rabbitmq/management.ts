@@ -21,6 +21,28 @@ export async function readPolicies(managementUrl: string, settings: ManagementSe
   return { policies: policies.filter(isPolicy), operatorPolicies: operatorPolicies.filter(isPolicy) };
 }
 
+/**
+ * The queues of the virtual host, with how many messages consumers hold of each, as it was some seconds ago. Rejects as
+ * {@link readPolicies}, and with `unsupported` where no management API was given.
+ */
+export async function readQueues(
+  settings: ManagementSettings & Pick<Settings, "managementUrl">,
+): Promise<ReadonlyMap<string, number>> {
+  const { managementUrl } = settings;
+  if (managementUrl === undefined) {
+    const next = "give managementUrl, as in ?managementUrl=https://host:15671, or name the queues";
+    throw new MessagingError("unsupported", `RabbitMQ lists no queues by AMQP; ${next}`);
+  }
+  const columns = "?columns=name,messages_unacknowledged";
+  const [queues = []] = await readLists(managementUrl, settings, "queues", [["queues", columns]]);
+  const held = new Map<string, number>();
+  for (const queue of queues) {
+    const { name, messages_unacknowledged: count } = (queue ?? {}) as Readonly<Record<string, unknown>>;
+    if (typeof name === "string") held.set(name, typeof count === "number" ? count : 0);
+  }
+  return held;
+}
+
 /** A queue or an exchange as it stands. */
 export interface Standing {
   readonly name: string;

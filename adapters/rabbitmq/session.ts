@@ -252,13 +252,13 @@ export class Session {
     const name = queueName(of);
     const what = `count the messages of ${describeAddress(of)}`;
     try {
-      const { messageCount } = await withChannel(
+      const { messageCount, consumerCount } = await withChannel(
         this.#linkOrThrow(),
         this.#settings.requestTimeoutMs,
         what,
         (channel) => channel.checkQueue(name),
       );
-      return { ready: messageCount, unsettled: undefined, exact: false };
+      return { ready: messageCount, unsettled: undefined, exact: false, consumers: consumerCount };
     } catch (error) {
       if (replyCode(error) === NOT_FOUND) throw missing(`queue ${name}`, error);
       throw operationError(error, what, "try again");

@@ -95,6 +95,10 @@ export class SqsAdapter implements Adapter<Message> {
     return this.#session.use((session) => session.depth(of));
   }
 
+  list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return this.#session.use((session) => session.list());
+  }
+
   watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {
     return this.#session.use((session) => session.watch(of, watcher));
   }

@@ -9,7 +9,9 @@ import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { type Entry, entryWith } from "./entry.ts";
+import type { JsonPatch } from "./json-patch.ts";
 import { isBeyondReading } from "./originals.ts";
+import { patched } from "./plan.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
 
@@ -29,13 +31,19 @@ export class ReplayAction implements Action {
   readonly #source: Source;
   readonly #target: Target;
   readonly #run: string;
-  readonly #edit: Edit | undefined;
+  readonly #edit: Edit | JsonPatch | undefined;
 
   /** Those whose ids are made of their content, each for itself. */
   readonly #derived = new WeakMap<DeadLetter, number>();
   #numbers = 0;
 
-  constructor(internals: BrokerInternals, source: Source, target: Target, run: string, edit: Edit | undefined) {
+  constructor(
+    internals: BrokerInternals,
+    source: Source,
+    target: Target,
+    run: string,
+    edit: Edit | JsonPatch | undefined,
+  ) {
     this.#internals = internals;
     this.#source = source;
     this.#target = target;
@@ -106,9 +114,14 @@ export class ReplayAction implements Action {
     return message.id === letter.message.id ? DONE : { kind: "done", sent: message.id };
   }
 
-  async #edited(letter: DeadLetter, entry: DeadLetter, edit: Edit): Promise<OutgoingMessage | undefined> {
-    const shown = await entryWith(entry, letter.message, this.#source, Number.POSITIVE_INFINITY);
-    const changed = await edit(this.#bodyOf(letter), shown);
+  async #edited(letter: DeadLetter, entry: DeadLetter, edit: Edit | JsonPatch): Promise<OutgoingMessage | undefined> {
+    const changed =
+      typeof edit === "function"
+        ? await edit(
+            this.#bodyOf(letter),
+            await entryWith(entry, letter.message, this.#source, Number.POSITIVE_INFINITY),
+          )
+        : patched(this.#source.codec, letter.message.body, edit);
     if (changed === undefined) return undefined;
     const { schema, codec, name } = this.#target;
     const where = `edit for ${name}`;
