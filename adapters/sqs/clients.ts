@@ -1,6 +1,7 @@
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { checkAnswers } from "./answers.ts";
+import { boundRequests } from "./bounded-requests.ts";
 import { providedCredentials } from "./credentials.ts";
 import type { Settings } from "./options.ts";
 
@@ -22,10 +23,8 @@ export interface Clients {
 
 export function makeClients(settings: Settings): Clients {
   const { region, endpoint, snsEndpoint, connectTimeoutMs, requestTimeoutMs, waitSeconds } = settings;
-  const handler = (sockets: number, waitMs = 0) => ({
+  const handler = (sockets: number) => ({
     connectionTimeout: connectTimeoutMs,
-    requestTimeout: requestTimeoutMs + waitMs,
-    throwOnRequestTimeout: true,
     httpAgent: { keepAlive: true, maxSockets: sockets },
     httpsAgent: { keepAlive: true, maxSockets: sockets },
   });
@@ -55,7 +54,7 @@ export function makeClients(settings: Settings): Clients {
     sqs: new SQSClient({ ...make(credentials, handler(SOCKETS), true), ...at(endpoint) }),
     sns: new SNSClient({ ...make(credentials, handler(SOCKETS), true), ...at(snsEndpoint) }),
     polling: new SQSClient({
-      ...make(credentials, handler(Number.POSITIVE_INFINITY, waitSeconds * 1_000), true),
+      ...make(credentials, handler(Number.POSITIVE_INFINITY), true),
       ...at(endpoint),
     }),
     control: {
@@ -66,8 +65,10 @@ export function makeClients(settings: Settings): Clients {
   for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
     middlewareStack.remove("loggerMiddleware");
   for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
+    const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
     // Of both services, whose types of requests differ.
     checkAnswers(client as Pick<SQSClient, "middlewareStack">);
+    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs);
   }
   return clients;
 }

@@ -58,7 +58,7 @@ export interface SqsOptions {
   readonly topicAttributes?: Readonly<Record<string, string>>;
   /** Milliseconds that a connection may take to be made. Default 3,000. */
   readonly connectTimeoutMs?: number;
-  /** Milliseconds that a request may take to be answered, beside what a poll waits. Default 10,000. */
+  /** Milliseconds that a request may take until all of its answer is there, beside what a poll waits. Default 10,000. */
   readonly requestTimeoutMs?: number;
 }
 
