@@ -12,7 +12,7 @@ import {
 import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
-import { asMessagingError } from "./errors.ts";
+import { asCause, asMessagingError } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
 import { FIFO, underPrefix } from "./names.ts";
 import type { Place } from "./registry.ts";
@@ -77,7 +77,7 @@ export async function watchTopic(
         throw new MessagingError(
           "rejected",
           `${QueueName} and its subscription could not be removed; remove them by hand`,
-          { cause: error },
+          { cause: asCause(error) },
         );
       });
     };
