@@ -2,7 +2,7 @@ import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { checkAnswers } from "./answers.ts";
 import { boundRequests } from "./bounded-requests.ts";
-import { providedCredentials } from "./credentials.ts";
+import { foundCredentials, providedCredentials } from "./credentials.ts";
 import type { Settings } from "./options.ts";
 
 const SOCKETS = 100;
@@ -45,9 +45,12 @@ export function makeClients(settings: Settings): Clients {
   });
   const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
   const control = new SQSClient({
-    ...make(providedCredentials(settings.credentials), handler(SOCKETS), false),
+    ...make(providedCredentials(settings.credentials, requestTimeoutMs), handler(SOCKETS), false),
     ...at(endpoint),
   });
+  if (settings.credentials === undefined) {
+    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs);
+  }
   // What the first one found, kept and renewed there, is good for all of them.
   const { credentials } = control.config;
   const clients: Clients = {

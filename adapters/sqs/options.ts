@@ -26,7 +26,7 @@ export interface SqsOptions {
    * configuration, then AWS's own for the region.
    */
   readonly snsEndpoint?: string;
-  /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
+  /** Credentials, or a function that provides them within `requestTimeoutMs`. Default: the AWS SDK's own chain. */
   readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
   /** What the names of all queues and topics begin with, before a `_`: letters, digits, `-`. Default: nothing. */
   readonly namePrefix?: string;
