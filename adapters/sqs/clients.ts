@@ -39,7 +39,7 @@ export function makeClients(settings: Settings): Clients {
     // Where it resolves, the endpoint is right: of the options, the environment or the region. What an emulator or a proxy
     // believes to be called is not.
     useQueueUrlAsEndpoint: false as const,
-    // TLS sees to it that what arrives is what was sent, and a signature holds a hash of the request. MD5 would take four
+    // TLS sees to it that what arrives is what was sent, and a signature holds a hash of the request. MD5 takes several
     // times as long as that hash, some milliseconds for 1 MiB, and a process that keeps to FIPS has none at all.
     md5: false as const,
     requestHandler,
