@@ -36,6 +36,10 @@ const CHECKS: Readonly<Record<string, Check>> = {
         isTextIfAny(Body) &&
         [Attributes, MessageAttributes].every((each) => each === undefined || each === null || isObject(each)),
     ),
+  ListTopicsCommand: ({ Topics, NextToken }) =>
+    isListOf(Topics, ({ TopicArn }) => isTextIfAny(TopicArn)) && isTextIfAny(NextToken),
+  ListSubscriptionsByTopicCommand: ({ Subscriptions, NextToken }) =>
+    isListOf(Subscriptions, ({ SubscriptionArn }) => isTextIfAny(SubscriptionArn)) && isTextIfAny(NextToken),
   GetQueueUrlCommand: ({ QueueUrl }) => isText(QueueUrl),
   GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
 };
@@ -55,8 +59,14 @@ export function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareSta
       async (parameters) => {
         const result = await next(parameters);
         const output: unknown = result.output;
-        if (isObject(output) && (CHECKS[commandName]?.(output) ?? true)) return result;
-        throw new AnswerShapeError(`what answered ${commandName} is no SQS or SNS: its answer has another shape`);
+        const none = `what answered ${commandName} is no SQS or SNS`;
+        if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
+          throw new AnswerShapeError(`${none}: its answer has another shape`);
+        }
+        const { MaxNumberOfMessages: most } = parameters.input as { readonly MaxNumberOfMessages?: number };
+        const count = Array.isArray(output.Messages) ? output.Messages.length : 0;
+        if (most === undefined || count <= most) return result;
+        throw new AnswerShapeError(`${none}: it brought ${count} messages where ${most} were asked for`);
       },
     { step: "initialize", name: "anybrokerAnswers" },
   );

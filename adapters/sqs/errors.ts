@@ -2,13 +2,14 @@ import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { CredentialsError, isCredentialsError } from "./credentials.ts";
+import { shownCode, shownText } from "./foreign-text.ts";
 import { whyUnanswered } from "./no-answer.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
   readonly name?: string;
   readonly message?: string;
-  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $metadata?: { readonly httpStatusCode?: number; readonly requestId?: unknown };
   readonly $retryable?: { readonly throttling?: boolean };
 }
 
@@ -29,13 +30,13 @@ const OLD_PREFIX = "AWS.SimpleQueueService.";
 /** What the SDK calls a refusal that is not in the form of AWS. */
 const UNREASONED = ["", "Unknown", "UnknownError", "SyntaxError"];
 
-/** The service's name of an error. The query protocol of old had a prefix before some of them. */
+/** The service's name of an error, fit to be shown. The query protocol of old had a prefix before some of them. */
 export function errorName(error: unknown): string {
   return plainCode(String((error as AwsError | null)?.name ?? ""));
 }
 
 function plainCode(code: string): string {
-  return code.startsWith(OLD_PREFIX) ? code.slice(OLD_PREFIX.length) : code;
+  return shownCode(code.startsWith(OLD_PREFIX) ? code.slice(OLD_PREFIX.length) : code);
 }
 
 export function isMissing(error: unknown): boolean {
@@ -83,25 +84,33 @@ function statusOf(error: unknown): number | undefined {
   return (error as AwsError | null)?.$metadata?.httpStatusCode;
 }
 
+/** What the SDK hides in errors: the response as it came, with it the request, and in that the token, the signature, the bodies. */
 const RAW = ["$response", "$responseBodyText"];
 
 /**
- * The SDK's error without its hidden fields. They hold the response as it came, with it the request, and in that the
- * session's token, the signature and the bodies of messages.
+ * An error of the SDK as the cause of another. Of what a service said remain its name, the status, the id of the request
+ * and of its message what may be shown. What other errors say, as those of the network do, is left as it is.
  */
-export function withoutResponse(error: unknown): unknown {
-  if (!(error instanceof Error) || !RAW.some((name) => Object.hasOwn(error, name))) return error;
-  const kept = Object.entries(Object.getOwnPropertyDescriptors(error)).filter(([name]) => !RAW.includes(name));
-  const copy = Object.setPrototypeOf(new Error(error.message), Object.getPrototypeOf(error));
-  return Object.defineProperties(copy, Object.fromEntries(kept));
+export function asCause(error: unknown): unknown {
+  const isOfService = isAnswer(error) || RAW.some((name) => Object.hasOwn(Object(error), name));
+  if (!(error instanceof Error) || !isOfService) return error;
+  const { $metadata: { httpStatusCode, requestId } = {}, $retryable } = error as AwsError;
+  // Made anew: the text stands in the stack, too.
+  const copy = Object.setPrototypeOf(new Error(shownText(error.message)), Object.getPrototypeOf(error));
+  const $metadata = { httpStatusCode, ...(typeof requestId === "string" ? { requestId: shownCode(requestId) } : {}) };
+  return Object.assign(copy, {
+    name: errorName(error),
+    $metadata,
+    ...($retryable === undefined ? {} : { $retryable }),
+  });
 }
 
-/** An error of the AWS SDK as one of ours. Its message names the service's own, which holds no body and no secret. */
+/** An error of the AWS SDK as one of ours. Its message names the service's code, and quotes nothing that a service said. */
 export function asMessagingError(what: string, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   const name = errorName(error);
   const text = String((error as AwsError | null)?.message ?? "");
-  const options = { cause: withoutResponse(error) };
+  const options = { cause: asCause(error) };
   if (MISSING.includes(name)) {
     return new MessagingError(
       "not-found",
@@ -110,7 +119,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
     );
   }
   if (error instanceof CredentialsError) {
-    return new MessagingError("unauthorized", `${what}: ${error.message}`, { cause: error.cause ?? error });
+    return new MessagingError("unauthorized", `${what}: ${error.message}`, { cause: asCause(error.cause ?? error) });
   }
   if (isCredentialsError(error)) {
     const help = "give sqs({ credentials }), or check AWS_ACCESS_KEY_ID, AWS_PROFILE and the role of this machine";
@@ -146,7 +155,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
 export function requestResult(where: string, error: unknown, count: number): SendResult | undefined {
   const known = isMissing(error) || isUnauthorized(error);
   if (!known) {
-    if (!isRefusal(error)) return { status: "unknown", cause: withoutResponse(error) };
+    if (!isRefusal(error)) return { status: "unknown", cause: asCause(error) };
     if (count > 1) return undefined;
   }
   return { status: "rejected", error: asMessagingError(where, error) };
@@ -155,7 +164,7 @@ export function requestResult(where: string, error: unknown, count: number): Sen
 /** What a failed entry of a batch says of its message. */
 export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
   const cause = entryError(code, senderFault, message);
-  if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause };
+  if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause: asCause(cause) };
   return { status: "rejected", error: asMessagingError(where, cause) };
 }
 

@@ -26,7 +26,7 @@ export interface SqsOptions {
    * configuration, then AWS's own for the region.
    */
   readonly snsEndpoint?: string;
-  /** Credentials, or a function that provides them. Default: the AWS SDK's own chain. */
+  /** Credentials, or a function that provides them within `requestTimeoutMs`. Default: the AWS SDK's own chain. */
   readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
   /** What the names of all queues and topics begin with, before a `_`: letters, digits, `-`. Default: nothing. */
   readonly namePrefix?: string;
@@ -58,7 +58,7 @@ export interface SqsOptions {
   readonly topicAttributes?: Readonly<Record<string, string>>;
   /** Milliseconds that a connection may take to be made. Default 3,000. */
   readonly connectTimeoutMs?: number;
-  /** Milliseconds that a request may take to be answered, beside what a poll waits. Default 10,000. */
+  /** Milliseconds that a request may take until all of its answer is there, beside what a poll waits. Default 10,000. */
   readonly requestTimeoutMs?: number;
 }
 
@@ -129,8 +129,8 @@ export function resolveOptions(options: SqsOptions, env: Environment = process.e
     maxPolls: options.maxPolls ?? 10,
     maxReceives: options.maxReceives ?? 100,
     retentionSeconds: options.retentionSeconds ?? 1_209_600,
-    queueAttributes: checkAttributes("queueAttributes", options.queueAttributes ?? {}, OWN_QUEUE_ATTRIBUTES),
-    topicAttributes: checkAttributes("topicAttributes", options.topicAttributes ?? {}, OWN_TOPIC_ATTRIBUTES),
+    queueAttributes: checkAttributes("queueAttributes", options.queueAttributes, OWN_QUEUE_ATTRIBUTES),
+    topicAttributes: checkAttributes("topicAttributes", options.topicAttributes, OWN_TOPIC_ATTRIBUTES),
     connectTimeoutMs: options.connectTimeoutMs ?? 3_000,
     requestTimeoutMs: options.requestTimeoutMs ?? 10_000,
   };
@@ -182,9 +182,12 @@ function checkEndpoint(name: string, url: string | undefined): string | undefine
 
 function checkAttributes(
   name: string,
-  given: Readonly<Record<string, string>>,
+  given: Readonly<Record<string, string>> = {},
   own: readonly string[],
 ): Readonly<Record<string, string>> {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw invalid(`takes an object of texts as ${name}, as in { KmsMasterKeyId: "alias/orders" }`);
+  }
   for (const [attribute, value] of Object.entries(given)) {
     if (own.includes(attribute)) throw invalid(`sets the attribute ${attribute} itself; leave it out of ${name}`);
     if (typeof value !== "string") throw invalid(`takes texts as ${name}; ${attribute} is none`);

@@ -11,6 +11,7 @@ import type {
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import type { Change, ChangeTarget } from "./change-requests.ts";
+import { EarlyPolls } from "./early-polls.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage, receivesOf } from "./message.ts";
 import type { Redriving } from "./redriving.ts";
@@ -70,6 +71,7 @@ export class SqsReceiver implements Receiver {
   readonly #polls = new Set<Promise<void>>();
   readonly #settling: Settling;
   readonly #stalls: Stalls;
+  readonly #early: EarlyPolls;
   /** Deletes that SQS refuses for now: their leases are kept until they go through. */
   readonly #deleting = new Set<Held>();
   #window: number;
@@ -87,6 +89,7 @@ export class SqsReceiver implements Receiver {
     this.#parts = parts;
     this.#sink = sink;
     this.#stalls = new Stalls(sink);
+    this.#early = new EarlyPolls(parts.waitSeconds);
     this.#settling = new Settling(changeTarget(parts), (sort, cause) => this.#held(sort, cause));
     this.leaseMs = parts.leaseMs;
     this.#window = parts.window;
@@ -117,6 +120,7 @@ export class SqsReceiver implements Receiver {
   async #poll(most: number): Promise<void> {
     const { url, polling, leaseMs, waitSeconds } = this.#parts;
     this.#awaited += most;
+    const begun = performance.now();
     let messages: readonly Message[];
     try {
       const { Messages = [] } = await polling.send(
@@ -137,10 +141,12 @@ export class SqsReceiver implements Receiver {
     }
     this.#awaited -= most;
     this.#failures = 0;
+    const pauseMs = this.#early.pauseMs(performance.now() - begun, messages.length);
     if (messages.length === most) this.#wanted = Math.min(this.#wanted * 2, this.#parts.maxPolls);
     else if (messages.length === 0) this.#wanted = 1;
     if (messages.length > 0) await this.#arrived(messages);
     else await this.#nothingCame();
+    if (pauseMs > 0) this.#pumpAfter(pauseMs);
   }
 
   async #arrived(messages: readonly Message[]): Promise<void> {
@@ -206,11 +212,15 @@ export class SqsReceiver implements Receiver {
     const wait = backoffMs(++this.#failures, RETRY);
     this.#wanted = 1;
     if (isMissing(error)) await this.#parts.missing();
+    this.#pumpAfter(wait);
+  }
+
+  #pumpAfter(ms: number): void {
     if (this.#closing !== undefined || this.#retry !== undefined) return;
     this.#retry = setTimeout(() => {
       this.#retry = undefined;
       this.#pump();
-    }, wait);
+    }, ms);
   }
 
   async #nothingCame(): Promise<void> {

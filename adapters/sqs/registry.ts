@@ -1,10 +1,11 @@
-import { paginateListTopics } from "@aws-sdk/client-sns";
+import { ListTopicsCommand } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
 import { type Address, describeAddress, type TopicAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
 import { awsName, FIFO, kindsOf } from "./names.ts";
+import { pagesOf } from "./pages.ts";
 
 /** Where an address stands on AWS. */
 export interface Place {
@@ -130,7 +131,8 @@ export class Registry {
   /** The ARNs of all topics by their names: SNS does not tell the ARN of one. */
   async #listTopics(): Promise<ReadonlyMap<string, string>> {
     const standing = new Map<string, string>();
-    for await (const { Topics = [] } of paginateListTopics({ client: this.#clients.control.sns }, {})) {
+    const { sns } = this.#clients.control;
+    for await (const { Topics = [] } of pagesOf("topics", (token) => sns.send(new ListTopicsCommand(token)))) {
       for (const { TopicArn = "" } of Topics) standing.set(TopicArn.slice(TopicArn.lastIndexOf(":") + 1), TopicArn);
     }
     return standing;

@@ -5,7 +5,7 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import type { Clients } from "./clients.ts";
-import { asMessagingError, entryResult, isAnswer, isMissing, requestResult, withoutResponse } from "./errors.ts";
+import { asCause, asMessagingError, entryResult, isAnswer, isMissing, requestResult } from "./errors.ts";
 import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message.ts";
 import type { Place, Registry } from "./registry.ts";
 
@@ -131,7 +131,7 @@ export class Sender {
     if (isMissing(error)) this.#registry.forget(to);
     const stands = isMissing(error) && (await this.#events.missing(to));
     const result: SendResult | undefined = stands
-      ? { status: "unknown", cause: withoutResponse(error) }
+      ? { status: "unknown", cause: asCause(error) }
       : requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
     if (result === undefined) {
       // One of them is at fault, and AWS does not say which.

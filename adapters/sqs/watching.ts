@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as wait } from "node:timers/promises";
 import { SubscribeCommand, UnsubscribeCommand } from "@aws-sdk/client-sns";
 import {
   CreateQueueCommand,
@@ -12,7 +13,8 @@ import {
 import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./clients.ts";
-import { asMessagingError } from "./errors.ts";
+import { EarlyPolls } from "./early-polls.ts";
+import { asCause, asMessagingError } from "./errors.ts";
 import { decodeMessage } from "./message.ts";
 import { FIFO, underPrefix } from "./names.ts";
 import type { Place } from "./registry.ts";
@@ -77,7 +79,7 @@ export async function watchTopic(
         throw new MessagingError(
           "refused",
           `${QueueName} and its subscription could not be removed; remove them by hand`,
-          { cause: error },
+          { cause: asCause(error) },
         );
       });
     };
@@ -95,8 +97,10 @@ async function queueArn({ control: { sqs } }: Clients, QueueUrl: string, topic: 
 }
 
 async function poll(clients: Clients, QueueUrl: string, watcher: Watcher<Message>, ended: AbortSignal): Promise<void> {
+  const early = new EarlyPolls(WAIT_SECONDS);
   for (let failures = 0; !ended.aborted; ) {
     try {
+      const begun = performance.now();
       const { Messages = [] } = await clients.polling.send(
         new ReceiveMessageCommand({
           QueueUrl,
@@ -107,6 +111,9 @@ async function poll(clients: Clients, QueueUrl: string, watcher: Watcher<Message
         }),
       );
       failures = 0;
+      const pauseMs = early.pauseMs(performance.now() - begun, Messages.length);
+      // Ended sooner by whoever watches no more.
+      if (pauseMs > 0) await wait(pauseMs, undefined, { signal: ended }).catch(() => {});
       if (Messages.length === 0 || ended.aborted) continue;
       await watcher.seen(Messages.map((message) => ({ token: undefined, ...decodeMessage(message) })));
       const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }));

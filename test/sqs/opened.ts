@@ -123,20 +123,23 @@ export async function receiving(
   return { inbox, receiver };
 }
 
-/** A receiver that holds what one poll brought. */
+/** A receiver that holds what its first polls brought. */
 export async function holding(count: number, options: SqsOptions = {}) {
   const { aws, adapter, signals } = await opened(options);
-  aws.next("ReceiveMessage", brings(count));
+  const parts = Array.from({ length: Math.ceil(count / 10) }, (_, at) =>
+    brings(Math.min(10, count - 10 * at), 1, 10 * at),
+  );
+  aws.next("ReceiveMessage", ...parts);
   const { inbox, receiver } = await receiving(adapter, count);
   await eventually(() => inbox.messages.length === count);
   return { aws, adapter, signals, inbox, receiver, tokens: inbox.messages.map(({ token }) => token) };
 }
 
-/** What a poll brings: so many messages, each received so often. */
-export function brings(count: number, receives = 1): { readonly output: unknown } {
+/** What a poll brings: so many messages, each received so often, numbered from the first on. */
+export function brings(count: number, receives = 1, first = 0): { readonly output: unknown } {
   const Messages = Array.from({ length: count }, (_, index) => ({
-    MessageId: `id-${index}`,
-    ReceiptHandle: `receipt-${index}-${receives}`,
+    MessageId: `id-${first + index}`,
+    ReceiptHandle: `receipt-${first + index}-${receives}`,
     Body: "{}",
     Attributes: { ApproximateReceiveCount: String(receives) },
   }));

@@ -49,6 +49,11 @@ describe("the options of sqs()", () => {
     { queueAttributes: { RedrivePolicy: "{}" } },
     { queueAttributes: { KmsMasterKeyId: 5 as unknown as string } },
     { topicAttributes: { FifoTopic: "true" } },
+    ...[5, "text", true, null, ["text"]].flatMap((none) => [
+      { queueAttributes: none as never },
+      { topicAttributes: none as never },
+      { credentials: none as never },
+    ]),
     { colour: "blue" } as SqsOptions,
   ])("refuse %j", (options) => {
     expect(refusal(options).code).toBe("invalid");

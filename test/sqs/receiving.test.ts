@@ -38,6 +38,21 @@ describe("polls", () => {
     expect(aws.inputs("ReceiveMessage")[0]).toMatchObject({ WaitTimeSeconds: 1, VisibilityTimeout: 30 });
   });
 
+  test("that bring more than was asked for bring nothing, and say so", async () => {
+    const { aws, adapter } = await opened();
+    aws.next("ReceiveMessage", brings(2_000), brings(3));
+    const { inbox } = await receiving(adapter, 3);
+    await eventually(() => inbox.messages.length === 3);
+    expect(inbox.causes).toMatchObject([
+      {
+        code: "unreachable",
+        message: expect.stringContaining("it brought 2000 messages where 3 were asked for; check the endpoint"),
+      },
+    ]);
+    // What a server has given away comes back by itself.
+    expect(aws.entries("ChangeMessageVisibilityBatch")).toEqual([]);
+  });
+
   test("that bring what nobody meant to be read deliver it, and what came beside it, once", async () => {
     const { aws, adapter } = await opened();
     const hostile = '{"a":{"Value":{"toString":1,"valueOf":1}}}';

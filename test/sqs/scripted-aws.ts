@@ -6,9 +6,14 @@ import { readQuery, writeAnswer, writeError } from "./query-protocol.ts";
 /** What the server is asked: the input of a command of SQS or SNS. */
 export type Input = Record<string, unknown>;
 
-/** What it says: an output, an error of the service, an answer of whatever stands before it, or nothing at all. */
+/**
+ * What it says: an output, an error of the service, an answer of whatever stands before it, or nothing at all. An answer
+ * that is `broken` never comes to its end, on a connection that stays: its head alone or with one byte, a space now and
+ * then, or more and more.
+ */
 export type Answer =
   | { readonly output: unknown }
+  | { readonly broken: "head" | "byte" | "drip" | "endless"; readonly status?: number }
   | { readonly error: string; readonly status?: number; readonly message?: string }
   | { readonly raw: string; readonly status: number }
   | "cut";
@@ -85,12 +90,31 @@ export class ScriptedAws {
     const answer = (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
     if (answer === "cut") request.socket.destroy();
     else if ("output" in answer) speaks.output(response, answer.output, action);
+    else if ("broken" in answer) breakOff(response, answer.broken, answer.status ?? 200);
     else if ("raw" in answer) response.writeHead(answer.status).end(answer.raw);
     else {
       const { error, status = 400, message = "as scripted" } = answer;
       speaks.error(response, status, error, message);
     }
   }
+}
+
+const MIB = Buffer.alloc(1024 * 1024, " ");
+
+function breakOff(response: ServerResponse, how: "head" | "byte" | "drip" | "endless", status: number): void {
+  response.writeHead(status, { "content-type": "application/x-amz-json-1.0" });
+  response.flushHeaders();
+  if (how === "byte") response.write("{");
+  if (how === "drip") {
+    const timer = setInterval(() => response.write(" "), 10);
+    response.on("close", () => clearInterval(timer));
+  }
+  if (how !== "endless") return;
+  const more = (): void => {
+    while (!response.destroyed && response.write(MIB));
+    if (!response.destroyed) response.once("drain", more);
+  };
+  more();
 }
 
 /** How a service answers. */

@@ -38,6 +38,8 @@ export class BrokerSocket {
   readonly #closed = Promise.withResolvers<void>();
   readonly #onEnd: () => void;
   #isOpen = false;
+  /** Whether the provider of a token was asked and has not answered. */
+  #isTokenAwaited = false;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
@@ -128,11 +130,7 @@ export class BrokerSocket {
   async #open(locate: () => Promise<Address>): Promise<Opened> {
     try {
       const address = await this.#unlessEnded(locate());
-      const late = new MessagingError(
-        "unreachable",
-        `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms; ${address.namedBy === undefined ? "check that it runs and is not overloaded" : addressAdvice(address)}`,
-      );
-      const timer = setTimeout(() => this.#end(late), this.#settings.connectionTimeoutMs);
+      const timer = setTimeout(() => this.#end(this.#late(address)), this.#settings.connectionTimeoutMs);
       try {
         return await this.#unlessEnded(this.#handshake(address));
       } finally {
@@ -143,6 +141,16 @@ export class BrokerSocket {
       this.#end(failed);
       throw this.#ended ?? failed;
     }
+  }
+
+  #late(address: Address): MessagingError {
+    const what = `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
+    if (this.#isTokenAwaited) {
+      const why = "the function given as oauthBearerProvider has given no token; see whether it can reach what it asks";
+      return new MessagingError("unreachable", `${what}: ${why}`);
+    }
+    const advice = address.namedBy === undefined ? "check that it runs and is not overloaded" : addressAdvice(address);
+    return new MessagingError("unreachable", `${what}; ${advice}`);
   }
 
   async #handshake(address: Address): Promise<Opened> {
@@ -178,7 +186,7 @@ export class BrokerSocket {
       clientId,
       logger: SILENT,
       ssl: tls,
-      sasl: sasl && credentials(sasl),
+      sasl: sasl && credentials(sasl, (isAsked) => (this.#isTokenAwaited = isAsked)),
       connectionTimeout: connectionTimeoutMs,
       requestTimeout: requestTimeoutMs,
       // The deadlines are ours: kafkajs' leave the socket open, and report a login that is late as one that was refused.

@@ -4,12 +4,20 @@ import createOAuthBearer, { type AuthenticationProvider } from "kafkajs/src/brok
 /**
  * The credentials as a connection of kafkajs takes them; a copy, since it keeps things there. For OAUTHBEARER with a look at
  * what the server says: kafkajs takes a token as accepted if there is any answer, but a server refuses one by a challenge.
+ * `asks` is told when the provider of the token is asked, and when it has answered.
  */
 export function credentials(
   sasl: SASLOptions,
+  asks: (isAsked: boolean) => void,
 ): SASLOptions & { readonly authenticationProvider?: AuthenticationProvider } {
   if (!("oauthBearerProvider" in sasl)) return { ...sasl };
-  const withoutLook = createOAuthBearer(sasl);
+  const oauthBearerProvider = async () => {
+    asks(true);
+    const token = await sasl.oauthBearerProvider();
+    asks(false);
+    return token;
+  };
+  const withoutLook = createOAuthBearer({ ...sasl, oauthBearerProvider });
   const authenticationProvider: AuthenticationProvider = ({ saslAuthenticate, ...given }) =>
     withoutLook({
       ...given,

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import {
   GetSubscriptionAttributesCommand,
-  paginateListSubscriptionsByTopic,
+  ListSubscriptionsByTopicCommand,
   SetSubscriptionAttributesCommand,
   SubscribeCommand,
 } from "@aws-sdk/client-sns";
@@ -11,6 +11,7 @@ import { MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../clients.ts";
 import { asMessagingError } from "../errors.ts";
 import { filterPolicy, isReadOn } from "../filter-policy.ts";
+import { pagesOf } from "../pages.ts";
 import type { Place, Registry } from "../registry.ts";
 import type { Problems } from "./problems.ts";
 import { allowTopic } from "./queue-policy.ts";
@@ -150,7 +151,10 @@ export class Subscriptions {
 
   /** The ARN of the queue's subscription. One that waits for somebody to confirm it, or was removed just now, has none. */
   async #find(topic: string, queue: string): Promise<string | undefined> {
-    const pages = paginateListSubscriptionsByTopic({ client: this.#clients.control.sns }, { TopicArn: topic });
+    const { sns } = this.#clients.control;
+    const pages = pagesOf("the subscriptions of a topic", (token) =>
+      sns.send(new ListSubscriptionsByTopicCommand({ TopicArn: topic, ...token })),
+    );
     for await (const { Subscriptions = [] } of pages) {
       const found = Subscriptions.find(
         ({ Endpoint, SubscriptionArn }) => Endpoint === queue && SubscriptionArn?.startsWith("arn:"),

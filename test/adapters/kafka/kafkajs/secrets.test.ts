@@ -137,7 +137,10 @@ describe("a login", () => {
       login("OAUTHBEARER", () => accepted),
       { mechanism: "oauthbearer", oauthBearerProvider },
     );
-    expect(await refusal(done)).toMatchObject({ code: "unreachable" });
+    expect(await refusal(done)).toMatchObject({
+      code: "unreachable",
+      message: expect.stringContaining("the function given as oauthBearerProvider has given no token; see whether"),
+    });
   });
 
   test("that is not renewed when its session ends is unauthorized", async () => {

@@ -1,0 +1,128 @@
+import { inspect } from "node:util";
+import { describe, expect, test } from "vitest";
+import { shownText } from "../../adapters/sqs/foreign-text.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import { CREDENTIALS, eventually, holding, ORDERS, opened, send } from "./opened.ts";
+import { outgoing } from "./outgoing.ts";
+import { type Answer, entriesOf } from "./scripted-aws.ts";
+
+const BODY = '{"secret":"canary-body"}';
+const TOKEN = CREDENTIALS.sessionToken;
+
+/** As AWS answers to a wrong secret key. */
+const SIGNATURE = `The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key.
+
+The Canonical String for this request should have been
+'POST
+/
+
+host:sqs.eu-central-1.amazonaws.com
+x-amz-security-token:${TOKEN}
+'
+
+The String-to-Sign should have been
+'AWS4-HMAC-SHA256 ${CREDENTIALS.accessKeyId}'`;
+
+const ECHOES: readonly (readonly [what: string, message: string])[] = [
+  ["the canonical request", SIGNATURE],
+  ["the canonical request in one line", SIGNATURE.replaceAll("\n", " ")],
+  ["the body in JSON", `I do not understand ${JSON.stringify({ MessageBody: BODY })}`],
+  ["the body as the value of a parameter", "Value canary-body for parameter MessageBody is invalid."],
+  ["a form", `cannot read Action=SendMessage&MessageBody=${encodeURIComponent(BODY)}`],
+  ["the header of authorization", `Authorization: 'AWS4-HMAC-SHA256 Credential=${CREDENTIALS.accessKeyId}'`],
+  ["a line of its own", `no\n${BODY}`],
+];
+
+function expectNoSecret(seen: readonly unknown[]): void {
+  for (const one of seen) {
+    const said = inspect(one, { depth: Number.POSITIVE_INFINITY, showHidden: true, maxStringLength: null });
+    for (const secret of [...Object.values(CREDENTIALS), "canary"]) expect(said).not.toContain(secret);
+  }
+}
+
+describe("an answer that repeats the request", () => {
+  test.for(ECHOES)("leaves nothing of %s in errors", async ([, message]) => {
+    const { aws, adapter, receiver, tokens, inbox } = await holding(1);
+    const seen: unknown[] = [];
+    const ask = (asked: Promise<unknown>) =>
+      asked.then(
+        (value) => value,
+        (error: unknown) => error,
+      );
+    for (const error of ["SignatureDoesNotMatch", "InvalidParameterValue", "InternalFailure"]) {
+      const answer: Answer = { error, message, status: error === "InternalFailure" ? 500 : 403 };
+      aws.next("SendMessage", answer);
+      aws.next("SendMessageBatch", (input) => ({
+        output: {
+          Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: error, SenderFault: true, Message: message })),
+        },
+      }));
+      const body = Buffer.from(BODY);
+      seen.push(...(await send(adapter, [outgoing({ body })])));
+      seen.push(...(await send(adapter, [outgoing({ body }), outgoing({ body })])));
+      aws.on("GetQueueAttributes", () => answer);
+      seen.push(await ask(adapter.depth(ORDERS)));
+      aws.on("ListTopics", () => answer);
+      seen.push(await ask(adapter.depth({ kind: "topic", name: "placed" })));
+      aws.next("DeleteMessageBatch", answer);
+    }
+    await receiver.settle(tokens.map((token) => ({ token, action: "ack" })));
+    aws.next("ReceiveMessage", { error: "SignatureDoesNotMatch", message, status: 403 });
+    await eventually(() => inbox.causes.some(({ message: said }) => said.includes("taking messages")));
+    seen.push(...inbox.causes);
+    expect(seen.length).toBeGreaterThan(12);
+    expectNoSecret(seen);
+  });
+
+  test("keeps what tells why: the name, the status, the id of the request and the first line", async () => {
+    const { aws, adapter } = await opened();
+    aws.on("GetQueueAttributes", () => ({ error: "SignatureDoesNotMatch", message: SIGNATURE, status: 403 }));
+    await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
+      code: "unauthorized",
+      message: expect.stringContaining("refused it as SignatureDoesNotMatch; check the credentials"),
+      cause: {
+        name: "SignatureDoesNotMatch",
+        message: SIGNATURE.split("\n")[0],
+        $metadata: { httpStatusCode: 403 },
+      },
+    });
+  });
+});
+
+test("a code of any length and any characters is cut, and printable", async () => {
+  const { aws, adapter } = await opened();
+  const error = `Bad\u001b[31m${"x".repeat(1_000)}`;
+  aws.on("GetQueueAttributes", () => ({ error }));
+  const failure = (await adapter.depth(ORDERS).catch((error: unknown) => error)) as MessagingError;
+  expect(failure.message).toMatch(/as Bad\?\[31mx{92}; see the cause$/);
+  aws.on("SendMessageBatch", (input) => ({
+    output: { Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: error, SenderFault: true })) },
+  }));
+  const [result] = await send(adapter, [outgoing(), outgoing()]);
+  expect(result).toMatchObject({
+    status: "rejected",
+    error: { message: failure.message.replace(/.*: /, 'sending to queue "orders": ') },
+  });
+});
+
+test.for<readonly [text: string, shown: string]>([
+  [
+    "User: arn:aws:sts::000000000000:assumed-role/the-role-of-the-worker/i-0 is not authorized to perform: sqs:sendmessage on resource: arn:aws:sqs:eu-central-1:000000000000:a-queue-with-a-long-name",
+    "=",
+  ],
+  ["The security token included in the request is invalid.", "="],
+  ["Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z", "="],
+  [
+    "Value 999999 for parameter VisibilityTimeout is invalid. Reason: too long.",
+    "The value for parameter VisibilityTimeout is invalid. Reason: too long.",
+  ],
+  [
+    `The input receipt handle ${"AQEB".repeat(50)} is not a valid receipt handle.`,
+    "The input receipt handle … is not a valid receipt handle.",
+  ],
+  ["first\nsecond", "first"],
+  ["a ".repeat(500), `${"a ".repeat(150).trimEnd()}…`],
+  ["", ""],
+])("of what AWS says, %s", ([text, shown]) => {
+  expect(shownText(text)).toBe(shown === "=" ? text : shown);
+});
