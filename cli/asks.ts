@@ -14,7 +14,7 @@ export function asksOf(destination: Destination): readonly CapabilityName[] {
   if (destination.kind === "subscription") {
     const { filter = "#", from = "now" } = destination.options;
     if (filter !== "#") asks.push("routingFilter");
-    if (from !== "now") asks.push("replay");
+    if (from !== "now") asks.push("rewind");
   }
   return asks;
 }

@@ -2,10 +2,12 @@ import type { KafkaAdapter } from "../adapters/kafka/index.ts";
 import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { SqsAdapter } from "../adapters/sqs/index.ts";
 import type { Adapter, Depth } from "../core/adapter.ts";
-import { addressName, type WorkAddress } from "../core/address.ts";
+import { addressName, type DeadLettersAddress, type WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
+import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
 import { type KafkaAdmin, kafkaSight } from "./kafka-sight.ts";
+import type { Paint } from "./paint.ts";
 import { declarationsOf } from "./standing.ts";
 
 /** What a server says of itself. */
@@ -72,6 +74,26 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
   }
 }
 
+const STUCK =
+  "after a kill of the server they go on within twice its dead_letter_worker_publisher_confirm_timeout, 3 to 6 minutes unless advanced.config says less";
+
+/** Whether RabbitMQ holds delayed messages between two wait queues, which it does for minutes after it was killed. */
+export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
+  if (adapter.name !== "rabbitmq") return [];
+  const check = "delays";
+  try {
+    const count = await (adapter as Partial<RabbitMQAdapter>).delaysUnderWay?.();
+    if (count === undefined) {
+      const message = `AMQP does not tell what is between two wait queues (${STUCK}); give managementUrl`;
+      return [{ check, status: "unknown", message }];
+    }
+    if (count === 0) return [{ check, status: "ok", message: "no message is between two wait queues" }];
+    return [{ check, status: "ok", message: `${count} messages are between two wait queues; ${STUCK}` }];
+  } catch (error) {
+    return [{ check, status: "unknown", message: thrownText(error) }];
+  }
+}
+
 /** What is seen of a queue or subscription besides its depth; null where the broker does not tell. */
 export interface Sight {
   /** In all processes. */
@@ -118,6 +140,41 @@ async function rabbitMQSight({ connections }: RabbitMQAdapter, of: WorkAddress):
   } finally {
     await channel.close().catch(() => {});
   }
+}
+
+/** How many dead letters there are. */
+export interface DeadCount {
+  /** Those that somebody holds included, as far as it is known how many. */
+  readonly deadLetters: number;
+  /** How many somebody holds, such as a run; null where some are held and it is not known how many. */
+  readonly deadLettersHeld: number | null;
+}
+
+/** Counts the dead letters of a queue or subscription. Rejects as `Adapter.depth`. */
+export async function deadCountOf(adapter: Adapter, of: WorkAddress): Promise<DeadCount> {
+  const address = { kind: "dead-letters", of } as const;
+  const { ready, unsettled, consumers = 0 } = await adapter.depth(address);
+  const held = unsettled ?? (consumers === 0 ? 0 : await heldAt(adapter, address));
+  return { deadLetters: ready + (held ?? 0), deadLettersHeld: held };
+}
+
+/** How many consumers hold where there are some and the count does not tell it; null where nobody knows. */
+export async function heldAt(adapter: Adapter, address: DeadLettersAddress): Promise<number | null> {
+  if (adapter.name !== "rabbitmq") return null;
+  try {
+    // What the management API knows is some seconds old: of those who just began it says 0.
+    return (await (adapter as Partial<RabbitMQAdapter>).unacknowledged?.(address)) || null;
+  } catch (error) {
+    if (isMessagingError(error)) return null;
+    throw error;
+  }
+}
+
+/** How many are dead, and how many of them somebody holds, as a cell. */
+export function deadText(paint: Paint, { deadLetters, deadLettersHeld }: DeadCount): string {
+  const held = deadLettersHeld === null ? " (some held by a run)" : ` (${deadLettersHeld} held by a run)`;
+  const count = deadLetters > 0 ? paint.red(String(deadLetters)) : "0";
+  return deadLettersHeld === 0 ? count : `${count}${paint.yellow(held)}`;
 }
 
 /** All that stands at an address, unsettled deliveries included. */

@@ -2,7 +2,8 @@ import type { Adapter, Depth } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { type Looking, type Sight, standingCount } from "./broker-details.ts";
+import { deadCountOf, type Looking, type Sight, standingCount } from "./broker-details.ts";
+import { missingText } from "./discovery.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 
 /** A queue or subscription at one moment. What is not known is null. */
@@ -18,6 +19,7 @@ export interface Row {
   readonly oldestAgeMs: number | null;
   readonly consumers: number | null;
   readonly deadLetters: number | null;
+  readonly deadLettersHeld: number | null;
   readonly problem: string | null;
 }
 
@@ -33,6 +35,8 @@ export interface Looked {
 export interface Eyes {
   readonly adapter: Adapter;
   readonly looking: Looking;
+  /** What else may have been meant by a name that is not there. */
+  readonly known: readonly Destination[];
 }
 
 /** A row of the look before. */
@@ -64,7 +68,7 @@ export async function lookAt(
 }
 
 async function seenOf(
-  { adapter, looking }: Eyes,
+  { adapter, looking, known }: Eyes,
   destination: Destination,
   last: Last | undefined,
 ): Promise<{ readonly row: Row; readonly written: number | null }> {
@@ -73,19 +77,20 @@ async function seenOf(
   try {
     const [depth, dead, { written, oldestAgeMs, consumers }] = await Promise.all([
       adapter.depth(of),
-      adapter.depth({ kind: "dead-letters", of }),
+      deadCountOf(adapter, of),
       looking.at(of).catch(() => UNSEEN),
     ]);
     const { ready, unsettled = null, exact } = depth;
     const rates = ratesOf(depth, written, last);
-    const deadLetters = standingCount(dead);
     return {
-      row: { destination: name, ready, unsettled, exact, ...rates, oldestAgeMs, consumers, deadLetters, problem: null },
+      row: { destination: name, ready, unsettled, exact, ...rates, oldestAgeMs, consumers, ...dead, problem: null },
       written,
     };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
-    return { row: { destination: name, ...UNKNOWN, problem: error.message }, written: null };
+    const { code, message } = error;
+    const problem = code === "not-found" ? await missingText(adapter, of, known) : message;
+    return { row: { destination: name, ...UNKNOWN, problem }, written: null };
   }
 }
 
@@ -93,7 +98,7 @@ const UNSEEN: Sight = { consumers: null, written: null, oldestAgeMs: null };
 const NO_RATES = { changePerSecond: null, arrivalPerSecond: null, drainPerSecond: null, emptyInSeconds: null };
 const UNKNOWN = {
   ...{ ready: null, unsettled: null, exact: false, ...NO_RATES },
-  ...{ oldestAgeMs: null, consumers: null, deadLetters: null },
+  ...{ oldestAgeMs: null, consumers: null, deadLetters: null, deadLettersHeld: null },
 };
 
 type Rates = Pick<Row, "changePerSecond" | "arrivalPerSecond" | "drainPerSecond" | "emptyInSeconds">;

@@ -7,6 +7,9 @@ import { thrownText } from "../core/foreign.ts";
 import { aboutBroker, aboutDestination } from "./about-broker.ts";
 import {
   type Check,
+  deadCountOf,
+  deadText,
+  delayChecks,
   placeText,
   policyChecks,
   type ServerDetails,
@@ -14,21 +17,34 @@ import {
   standingCount,
 } from "./broker-details.ts";
 import { columns } from "./columns.ts";
+import { discovered, missingText } from "./discovery.ts";
+import { CommandError } from "./exit-codes.ts";
 import { type Frame, withBroker } from "./frame.ts";
 import { paintSupport } from "./plan-text.ts";
-import { compare, type Standing } from "./standing.ts";
+import { type Compared, compare, type Standing, toldProblem } from "./standing.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 import type { Ended } from "./verb.ts";
 
+/** A destination that was named, or is of the configuration. */
+export interface Named {
+  readonly destination: Destination;
+  /** Whether anybody said how it is declared. */
+  readonly isDeclared: boolean;
+}
+
 /** Connects, looks, counts, and tells what was found. */
-export async function examine(frame: Frame, wanted: readonly Destination[]): Promise<Ended> {
+export async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
     const checks: Check[] = [
       { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
     ];
     const { version, servers } = await details(adapter, checks);
-    checks.push(...(await policyChecks(adapter, wanted)));
-    const compared = await compare(adapter, wanted);
+    const { destinations: known = [] } = frame.configuration;
+    const found = named.length > 0 ? named : await whatStands(adapter, checks);
+    const wanted = found.map(({ destination }) => destination);
+    checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
+    const compared: Compared[] = [];
+    for (const one of found) compared.push(await lookedAt(adapter, one));
     const destinations = [];
     for (const [index, one] of wanted.entries()) {
       const standing: Standing = compared[index]?.standing ?? "unknown";
@@ -36,8 +52,13 @@ export async function examine(frame: Frame, wanted: readonly Destination[]): Pro
       destinations.push({ ...aboutDestination(adapter, one), standing, ...counts });
     }
     for (const { destination, standing, problems } of compared) {
-      const status = standing === "same" ? "ok" : standing === "unknown" ? "unknown" : "failed";
-      const message = problems.map((problem) => problem.message).join("; ") || "stands as declared";
+      const status =
+        standing === "same" || standing === "undeclared" ? "ok" : standing === "unknown" ? "unknown" : "failed";
+      const stands =
+        standing === "undeclared" ? "stands; no configuration says how it is declared" : "stands as declared";
+      const meant = standing === "missing" ? await meantText(adapter, destination, known) : "";
+      const message =
+        [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || stands;
       checks.push({ check: `look at ${destination}`, status, message });
     }
     checks.push({
@@ -51,6 +72,47 @@ export async function examine(frame: Frame, wanted: readonly Destination[]): Pro
     const amiss = checks.some(({ status }) => status === "failed");
     return { json, text: examinedText(frame, json), exit: refused ? "unavailable" : amiss ? "configuration" : "done" };
   });
+}
+
+/** What was not named, and is looked for instead. */
+async function whatStands(adapter: Adapter, checks: Check[]): Promise<readonly Named[]> {
+  const check = "find what stands";
+  try {
+    const found = await discovered(adapter);
+    const message =
+      found.length === 0 ? "nothing of anybroker's stands there" : `found ${found.length}, of no configuration`;
+    checks.push({ check, status: "ok", message });
+    return found.map((destination) => ({ destination, isDeclared: false }));
+  } catch (error) {
+    if (!isMessagingError(error) && !(error instanceof CommandError)) throw error;
+    checks.push({ check, status: "failed", message: `no destinations were named, and ${error.message}` });
+    return [];
+  }
+}
+
+async function lookedAt(adapter: Adapter, { destination, isDeclared }: Named): Promise<Compared> {
+  const name = describeDestination(destination);
+  if (isDeclared) {
+    const [compared] = await compare(adapter, [destination]);
+    return compared ?? { destination: name, standing: "unknown", problems: [] };
+  }
+  try {
+    // Nothing stays on a topic to be counted, and it was listed.
+    if (destination.kind !== "topic") await adapter.depth(addressOf(findTarget(name, [destination])));
+    return { destination: name, standing: "undeclared", problems: [] };
+  } catch (error) {
+    if (!isMessagingError(error)) throw error;
+    const standing = error.code === "not-found" ? "missing" : "unknown";
+    return { destination: name, standing, problems: [toldProblem(error)] };
+  }
+}
+
+/** What may have been meant by the name of something that is not there. */
+async function meantText(adapter: Adapter, destination: string, known: readonly Destination[]): Promise<string> {
+  const target = findTarget(destination, []);
+  if (target.destination.kind === "topic" && target.subscription === undefined) return "";
+  const text = await missingText(adapter, addressOf(target) as WorkAddress, known);
+  return text.includes(";") ? text.slice(text.indexOf(";") + 2) : "";
 }
 
 async function details(adapter: Adapter, checks: Check[]) {
@@ -76,16 +138,16 @@ function versionCheck(broker: string, { version, servers }: ServerDetails): Pick
 }
 
 async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {
-  const nothing = { messages: null, deadLetters: null };
+  const nothing = { messages: null, deadLetters: null, deadLettersHeld: null };
   if (destination.kind === "topic" || standing === "missing") return nothing;
   const target = findTarget(describeDestination(destination), [destination]);
   const of = addressOf(target) as WorkAddress;
   try {
-    const [messages, deadLetters] = await Promise.all([adapter.depth(of), adapter.depth({ kind: "dead-letters", of })]);
+    const [messages, dead] = await Promise.all([adapter.depth(of), deadCountOf(adapter, of)]);
     checks.push({ check: `count ${describeDestination(destination)}`, status: "ok", message: "may be counted" });
     return {
       messages: standingCount(messages),
-      deadLetters: standingCount(deadLetters),
+      ...dead,
     };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
@@ -104,6 +166,7 @@ interface Examined {
   readonly destinations: readonly (ReturnType<typeof aboutDestination> & {
     messages: number | null;
     deadLetters: number | null;
+    deadLettersHeld: number | null;
   })[];
   readonly problems: readonly { readonly code: string; readonly message: string }[];
 }
@@ -130,14 +193,16 @@ function examinedText({ terminal: { paint } }: Frame, examined: Examined): strin
     columns(paint, ["LIMIT", ""], Object.entries(limits)),
   ];
   if (destinations.length > 0) {
-    const rows = destinations.map(({ destination, physical, asks, messages, deadLetters }) => [
+    const rows = destinations.map(({ destination, physical, asks, messages, deadLetters, deadLettersHeld }) => [
       destination,
       physical.main,
       asks.map(({ capability, support }) => `${capability} (${support})`).join(", "),
       messages,
-      deadLetters,
+      deadLetters === null ? null : { painted: deadText(paint, { deadLetters, deadLettersHeld }) },
     ]);
-    parts.push(columns(paint, ["DESTINATION", "ON THE BROKER", "ASKS FOR", "MESSAGES", "DEAD"], rows));
+    parts.push(
+      columns(paint, [{ name: "DESTINATION", when: "whole" }, "ON THE BROKER", "ASKS FOR", "MESSAGES", "DEAD"], rows),
+    );
   }
   return [...parts, ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`)].join("\n\n");
 }

@@ -47,7 +47,7 @@ const OF_CODE: Readonly<Record<MessagingErrorCode, ExitName>> = Object.freeze({
   "not-found": "not-found",
   conflict: "configuration",
   unconfirmed: "try-again",
-  rejected: "data",
+  refused: "data",
   overloaded: "try-again",
   timeout: "try-again",
   closed: "try-again",

@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { replaceFile } from "../core/private-files.ts";
@@ -74,11 +74,6 @@ export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): P
     },
   );
   if (!isFolder) throw new CommandError("cannot-create", `${file} cannot be written: ${folder} is no folder`);
-}
-
-/** Removes a file, if it is there. */
-export async function removeFile(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
-  await rm(resolve(cwd, file), { force: true });
 }
 
 function unwritable(file: string, cause: unknown, next?: string): CommandError {

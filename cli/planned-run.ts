@@ -1,38 +1,55 @@
-import type { Failure, Plan, PlannedRun, RunOptions, RunResult } from "../patterns/dead-letters/index.ts";
+import { formatDuration } from "../patterns/dead-letters/duration.ts";
+import type {
+  Failure,
+  Journal,
+  MissingReason,
+  Plan,
+  PlannedRun,
+  Progress,
+  RunResult,
+} from "../patterns/dead-letters/index.ts";
+import { unseenText } from "./dead-letters-of.ts";
 import { type ExitName, exitOf } from "./exit-codes.ts";
-import { removeFile, writeJson } from "./files.ts";
+import { writeJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
 import { progressBar } from "./progress.ts";
+import { openJournal, planFileOf, runFiles } from "./run-files.ts";
 import { toldProblem } from "./standing.ts";
 import type { Ended } from "./verb.ts";
 
 /** How a plan is carried out. */
 export interface Carrying {
   readonly planned: PlannedRun;
+  /** Whose dead letters, as it was written. */
+  readonly destination: string;
   readonly label: string;
   readonly dryRun: boolean;
   readonly yes: boolean;
   /** What is asked before. */
   readonly question: string;
-  /** Where the plan is kept while it runs; else in the current folder. */
+  /** Where the plan is kept, and its journal beside it; else in the folder of runs. */
   readonly planFile: string | undefined;
   /** The command that takes it up again, without the file. */
   readonly resume: string;
-  readonly run: Pick<RunOptions, "rate" | "ramp">;
+  /** What else is shown of the plan. */
+  readonly more?: string;
 }
 
 /** What `dlq replay` and `dlq discard` both tell. */
 export const RUN_JSON = {
-  plan: "what was planned: `run`, `filter`, `plannedAt`, `count`, `destinations`, `refused` (`why`, `count`, `example`), `beyondLimit`, `to`, `held`, `complete`",
+  plan: "what was planned: `run`, `filter`, `plannedAt`, `count`, `destinations`, `refused` (`why`, `count`, `example`), `beyondLimit`, `to`, `by`, `rate`, `ramp`, `edit`, `groups` (`group`, `errorClass`, `error`, `count`), `held`, `complete`, `elsewhere`",
   dryRun: "whether it ended with the plan because of `--dry-run`",
-  planFile: "the file in which the plan is kept, for `--resume`; null if there is nothing to go on with",
+  planFile: "the file in which the plan is kept, for `--resume` and `dlq report`; null if it was not kept",
+  journal: "the file with a line for each message, beside the plan; null if nothing was run",
+  goOn: "the command that goes on with what is left; null if nothing is",
   result:
-    "null if nothing was run; else `done`, `failed`, `left`, `missing`, `cameBack`, `stopped` (null, `cancelled`, `failed-again`, `held`, `error`), `error` (`code`, `message`) and `failures` (`id`, `messageId`, `code`, `message`; the first 100)",
+    "null if nothing was run; else `done`, `failed`, `left`, `missing` and `missingWhy` (`handled`, `dead-again`, `removed`, `unknown`), `missed` (`id`, `messageId`, `why`, `now`; the first 100), `cameBack`, `unproven`, `stopped` (null, `cancelled`, `failed-again`, `unhandled`, `held`, `error`), `error` (`code`, `message`), `edited` and `failures` (`id`, `messageId`, `code`, `message`; the first 100)",
 } as const;
 
 /** How both may end. */
 export const RUN_EXITS = {
-  partly: "some are done and some are not: `result.stopped` and `result.failures` say why, and `planFile` goes on",
+  partly:
+    "some are done and some are not, or what was sent back came back dead: `result.stopped`, `result.cameBack` and `result.failures` say why, and `goOn` how to go on",
   "try-again": "somebody else holds all of them, such as another run",
   "no-input": "the plan cannot be read",
   "cannot-create": "the plan, or the archive, cannot be written; nothing was done",
@@ -45,40 +62,63 @@ export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended>
   const { terminal, interruption } = frame;
   const { plan } = planned;
   const { entries: _, ...told } = plan;
-  const json = { broker: label, destination: plan.source, plan: told, dryRun };
+  const json = { broker: label, destination: plan.source, plan: told, dryRun, journal: null, goOn: null };
   if (dryRun || plan.count === 0) {
     const { planFile = null } = carrying;
     if (planFile !== null) await writeJson(planFile, frame.context, plan);
     const end = dryRun ? "nothing was done: --dry-run" : "there is nothing to do";
-    return { json: { ...json, planFile, result: null }, text: `${planText(plan)}\n${end}` };
+    return { json: { ...json, planFile, result: null }, text: `${planText(carrying)}\n${end}` };
   }
-  if (!terminal.json) terminal.note(planText(plan));
+  if (!terminal.json) terminal.note(planText(carrying));
   await terminal.agreed(question, yes, interruption.signal);
-  const { planFile = `anybroker-${plan.action}-${plan.run}.json` } = carrying;
+  const planFile = await planFileOf(plan, carrying.planFile, frame.context);
+  const files = runFiles(planFile);
   await writeJson(planFile, frame.context, plan);
-  const result = await running(frame, carrying);
+  const journal = openJournal(files, frame.context);
+  let result: RunResult;
+  try {
+    result = await running(frame, carrying, journal);
+  } finally {
+    await journal.close();
+  }
   const isOver = result.stopped === undefined && result.failed === 0;
-  if (isOver) await removeFile(planFile, frame.context);
-  const goOn = isOver ? [] : [`go on with: ${carrying.resume} --resume ${planFile}`];
+  const goOn = isOver ? null : `${carrying.resume} --resume ${planFile}`;
   return {
-    json: { ...json, planFile: isOver ? null : planFile, result: toldResult(result) },
-    text: [resultText(plan, result), ...goOn].join("\n"),
+    json: { ...json, planFile, journal: files.journal, goOn, result: toldResult(result) },
+    text: [
+      resultText(plan, result),
+      ...(result.cameBack > 0 ? [`see why: ${lookAgain(carrying)}`] : []),
+      ...(goOn === null ? [] : [`go on with: ${goOn}${paceText(plan, "\nat its own pace: ")}`]),
+      `each message: anybroker dlq report ${planFile}`,
+    ].join("\n"),
     exit: exitFor(result),
   };
 }
 
-async function running(frame: Frame, { planned, run }: Carrying): Promise<RunResult> {
+/** What came back, by the run that stands in a header of it. */
+function lookAgain({ planned: { plan }, destination }: Carrying): string {
+  return `anybroker dlq groups ${destination} 'header.anybroker-replay-run = ${plan.run}'`;
+}
+
+async function running(frame: Frame, { planned }: Carrying, journal: Journal): Promise<RunResult> {
   const { plan } = planned;
-  const bar = progressBar(frame.terminal, plan.action, plan.count);
+  const { terminal } = frame;
+  const bar = progressBar(terminal, plan.action, plan.count);
+  // Where nothing is drawn it would be silent for minutes.
+  let told: Progress["waitsFor"] = null;
+  const isSilent = terminal.progressStream === undefined && !terminal.json;
   try {
     return await planned.run({
-      ...run,
+      journal,
       signal: frame.interruption.signal,
-      onProgress({ done, failed, left, cameBack, step }) {
+      onProgress({ done, failed, left, cameBack, step, waitsFor }) {
+        if (isSilent && waitsFor !== null && waitsFor !== told) terminal.note(`sent ${done}: ${WAITING[waitsFor]}`);
+        told = waitsFor;
         const details = [
           failed > 0 ? `${failed} failed` : "",
           cameBack > 0 ? `${cameBack} came back` : "",
-          run.ramp ? `step ${step}` : "",
+          plan.ramp === null ? "" : `step ${step}`,
+          waitsFor === null ? "" : WAITING[waitsFor],
         ];
         bar.update(done + failed + left, details.filter((detail) => detail !== "").join(", "));
       },
@@ -88,7 +128,27 @@ async function running(frame: Frame, { planned, run }: Carrying): Promise<RunRes
   }
 }
 
-function planText(plan: Plan): string {
+const WAITING: Readonly<Record<NonNullable<Progress["waitsFor"]>, string>> = Object.freeze({
+  backlog: "waiting until it is handled",
+  returns: "watching whether it comes back",
+});
+
+/** How fast, and how far without looking; empty for all at once. */
+function paceText({ rate, ramp }: Pick<Plan, "rate" | "ramp">, before: string): string {
+  const parts = [
+    ...(rate === null ? [] : [`${rate} a second at most`]),
+    ...(ramp === null
+      ? []
+      : [
+          `${ramp.first} first, then ${ramp.factor} times as many at each step`,
+          `each watched for ${formatDuration(ramp.observeMs)} once it is handled`,
+          `no more when over ${ramp.tolerate} came back`,
+        ]),
+  ];
+  return parts.length === 0 ? "" : `${before}${parts.join(", ")}`;
+}
+
+function planText({ planned: { plan }, more = "" }: Carrying): string {
   const where = plan.destinations.map(
     ({ destination, count }) => `${count} ${plan.action === "replay" ? "to" : "from"} ${destination}`,
   );
@@ -96,37 +156,60 @@ function planText(plan: Plan): string {
     `${plan.action} ${plan.count} dead letters of ${plan.source}${where.length === 0 ? "" : `: ${where.join(", ")}`}`,
     ...plan.refused.map(({ why, count, example }) => `left alone: ${count}, ${why} (such as ${example})`),
     ...(plan.beyondLimit > 0 ? [`${plan.beyondLimit} more are beyond the limit`] : []),
-    ...(plan.complete ? [] : ["not everything that stands was seen: somebody else holds some"]),
+    ...(plan.rate === null && plan.ramp === null ? [] : [paceText(plan, "pace: ")]),
+    ...(plan.edit === null ? [] : [`each edited by ${plan.edit === "function" ? "the script" : "the patch"}`]),
+    ...(more === "" ? [] : [more]),
+    ...unseenText(plan),
   ].join("\n");
 }
 
 function resultText({ action }: Plan, result: RunResult): string {
-  const { done, failed, left, missing, cameBack, stopped, error, failures } = result;
+  const { done, failed, left, missing, missingWhy, missed, cameBack, unproven, stopped, error, failures } = result;
   const counts = [
     `${action === "replay" ? "sent back" : "discarded"} ${done}`,
     ...(failed > 0 ? [`${failed} failed and stand as before`] : []),
     ...(left > 0 ? [`${left} left as they were`] : []),
     ...(missing > 0 ? [`${missing} were not there any more`] : []),
-    ...(cameBack > 0 ? [`${cameBack} came back`] : []),
+    ...(cameBack > 0 ? [`${cameBack} came back dead`] : []),
   ];
+  const why = Object.entries(missingWhy)
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => {
+      const such = missed.find((one) => one.why === name);
+      const now = such?.now === null || such === undefined ? "" : `, now ${such.now}`;
+      return `not there: ${count} ${GONE[name as MissingReason]}${such === undefined ? "" : ` (such as ${such.id}${now})`}`;
+    });
+  const blind = `after ${unproven} ${unproven === 1 ? "step" : "steps"} nobody could tell whether it was handled yet, since the broker does not tell what consumers hold: the watch has to be longer than handling and retries`;
   return [
     counts.join(", "),
+    ...why,
+    ...(unproven > 0 ? [blind] : []),
     ...failures.slice(0, 10).map((failure) => `failed: ${failure.id}: ${failure.error.message}`),
     ...(stopped === undefined ? [] : [`stopped: ${WHY[stopped]}${error === undefined ? "" : `: ${error.message}`}`]),
   ].join("\n");
 }
 
+const GONE: Readonly<Record<MissingReason, string>> = Object.freeze({
+  handled: "done by an earlier part of this run",
+  "dead-again": "sent back meanwhile, and dead again under a new id",
+  removed: "removed or sent back by somebody else",
+  unknown: "gone, or in the hands of somebody else, which this broker does not tell",
+});
+
 const WHY: Readonly<Record<NonNullable<RunResult["stopped"]>, string>> = Object.freeze({
   cancelled: "it was interrupted, and what was under way is finished",
   "failed-again": "too many came back to the dead letters",
+  unhandled:
+    "nobody handled what was sent in time, so that nobody knows whether it would come back; see that consumers run",
   held: "somebody else holds what is left",
   error: "something that would meet every message",
 });
 
 function toldResult(result: RunResult): Readonly<Record<string, unknown>> {
-  const { done, failed, left, missing, cameBack, stopped = null, error, failures, edited } = result;
+  const { error, failures, stopped = null, run: _, action: __, selected: ___, ...counts } = result;
   return {
-    ...{ done, failed, left, missing, cameBack, stopped, edited },
+    ...counts,
+    stopped,
     error: error === undefined ? null : toldProblem(error),
     failures: failures.map(({ id, messageId, error: problem }: Failure) => ({
       id,
@@ -136,9 +219,9 @@ function toldResult(result: RunResult): Readonly<Record<string, unknown>> {
   };
 }
 
-function exitFor({ done, failures, stopped, error }: RunResult): ExitName {
+function exitFor({ done, failures, cameBack, stopped, error }: RunResult): ExitName {
   const [failure] = failures;
-  if (stopped === undefined && failure === undefined) return "done";
+  if (stopped === undefined && failure === undefined && cameBack === 0) return "done";
   if (done > 0) return "partly";
   if (stopped === "cancelled") return "interrupted";
   if (stopped === "held") return "try-again";

@@ -9,7 +9,7 @@ import type { Frame } from "./frame.ts";
 import { describeDestination, destinationOf, findTarget } from "./target.ts";
 
 /** What stands on the broker in place of a destination. */
-export type Standing = "same" | "missing" | "different" | "unknown";
+export type Standing = "same" | "missing" | "different" | "undeclared" | "unknown";
 
 /** A problem, as JSON has it. */
 export interface ToldProblem {

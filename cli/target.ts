@@ -9,6 +9,7 @@ import {
   topic,
 } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
+import { workAddressOf } from "../core/listing.ts";
 import { type ParsedAddress, parseAddress } from "./address-text.ts";
 import { CommandError } from "./exit-codes.ts";
 
@@ -56,6 +57,18 @@ export function findTarget(text: string, known: readonly Destination[]): Target 
   }
   if (parsed.kind === undefined) throw unknownName(parsed, known);
   return asWritten(parsed, parsed.kind);
+}
+
+/**
+ * As {@link findTarget}, where only a queue or a subscription can be meant: a name that the configuration does not have is
+ * taken for one on the broker, `order.placed..billing` for a subscription.
+ */
+export function findWorkTarget(text: string, known: readonly Destination[]): Target {
+  const parsed = parseAddress(text);
+  if (parsed.kind !== undefined || inConfiguration(parsed, known).length > 0) return findTarget(text, known);
+  const of = workAddressOf(parsed.name);
+  const address = of?.kind === "subscription" ? { ...parsed, name: of.topic, subscription: of.name } : parsed;
+  return asWritten(address, of?.kind === "subscription" ? "topic" : "queue");
 }
 
 function inConfiguration({ kind, name, subscription: sub }: ParsedAddress, known: readonly Destination[]): Target[] {

@@ -87,7 +87,14 @@ export interface Adapter<Native = unknown> {
   depth(of: Address): Promise<Depth>;
 
   /**
-   * Moves a subscription that stands to another position; there where `capabilities.replay` is not `unsupported`. Rejects
+   * What of anybroker's stands on the broker: queues and subscriptions with their dead letters, and the topics of the
+   * subscriptions, in no particular order. For people who look. Rejects with `unsupported` where the broker cannot be asked
+   * for it as it is connected, and says what would help.
+   */
+  list?(): Promise<readonly (WorkAddress | TopicAddress)[]>;
+
+  /**
+   * Moves a subscription that stands to another position; there where `capabilities.rewind` is not `unsupported`. Rejects
    * with `conflict` while anybody consumes from it, and with `not-found` if there is no such subscription.
    */
   rewind?(of: SubscriptionAddress, to: StartPosition): Promise<void>;
@@ -107,6 +114,12 @@ export interface Adapter<Native = unknown> {
    * for a moment longer.
    */
   remove?(topology: Topology): Promise<void>;
+
+  /**
+   * What tells that two adapters, opened, lead to one server: they have one in common, compared by `===`. What has none in
+   * common may be one server all the same, under another name.
+   */
+  identities?(of: Address): Promise<readonly unknown[]>;
 
   /** Closes every receiver and connection. Unsettled deliveries go back to the broker. A second call does nothing. */
   close(): Promise<void>;
@@ -199,7 +212,8 @@ export interface OutgoingMessage {
   /** The caller's headers and the engine's own, which begin with `anybroker-`. */
   readonly headers: Headers;
   readonly body: Uint8Array;
-  readonly contentType: string;
+  /** Undefined only on a copy of a message that came without one. */
+  readonly contentType: string | undefined;
   /** The body and all headers, in bytes. */
   readonly size: number;
   /** 0 (lowest) and up. */
@@ -208,6 +222,19 @@ export interface OutgoingMessage {
   readonly delayMs: number;
   /** Milliseconds from now after which the message need not be delivered; the engine checks at delivery as well. */
   readonly ttlMs: number | undefined;
+  /** On a copy: what came with the original; see {@link IncomingMessage.foreign}. */
+  readonly foreign?: ForeignProperties | undefined;
+}
+
+/**
+ * What came with a message and has no place among the fields of {@link IncomingMessage}: properties that only its broker
+ * has, headers that are no text. Made by an adapter, carried by the engine to the copies of the message without a look
+ * inside, and read again by an adapter of the same kind, which writes what it can of it. An adapter leaves alone what
+ * another kind made. What is about the body alone (an encoding) goes only with that very body.
+ */
+export interface ForeignProperties {
+  /** How much a copy grows by it at most, beside the headers, in bytes. */
+  readonly bytes: number;
 }
 
 /**
@@ -286,6 +313,22 @@ export interface IncomingMessage<Native = unknown> {
   readonly redeliveries: number;
   /** The priority it was sent with, where the broker tells; a copy keeps it. */
   readonly priority?: number;
+  /**
+   * When it was sent, as the sender or the broker says, in milliseconds since 1970: what a `Date` holds. It is asked for
+   * where neither headers nor id tell; a copy carries the answer.
+   */
+  readonly sentAt?: number | undefined;
+  /**
+   * When the broker lets it expire at the latest, in milliseconds since 1970, where its sender gave it a time to live by
+   * the broker's own means. It is delivered all the same; its copies end then.
+   */
+  readonly expiresAt?: number | undefined;
+  /** How the body is encoded beside its content type, as in `gzip`, where the broker has a property for that. */
+  readonly contentEncoding?: string | undefined;
+  /** That there is no body at all, which on a log means that what its key names was deleted. `body` is empty then. */
+  readonly tombstone?: boolean;
+  /** What a copy is to carry beside all this; see {@link OutgoingMessage.foreign}. */
+  readonly foreign?: ForeignProperties | undefined;
   /**
    * Why what is stored there cannot be read. Only from a receiver with {@link Receiver.deadLetter}: `body` is empty then,
    * and the engine has it dead-lettered as `invalid` by that method. No handler gets it, and no copy of it is made.
@@ -394,4 +437,6 @@ export interface Depth {
   readonly unsettled: number | undefined;
   /** Whether the numbers are exact at the moment of asking. */
   readonly exact: boolean;
+  /** How many consumers there are, of all processes, where what they hold is in none of these numbers. */
+  readonly consumers?: number;
 }

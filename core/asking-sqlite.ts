@@ -1,31 +1,57 @@
 import { isMessagingError, MessagingError } from "./errors.ts";
 
-/**
- * Asks the SQLite database of a store that has a connection to itself, and says what went wrong. Throws `conflict` inside of
- * an open transaction, `rejected` for what its table refuses, and `unreachable` for whatever else SQLite throws. `store` is what messages call it, as in `idempotency store`.
- */
-export function askOwnSqlite<T>(store: string, database: { readonly isTransaction?: boolean }, action: () => T): T {
-  return askSqlite(store, "answer", () => {
-    if (database.isTransaction !== true) return action();
-    throw new MessagingError(
-      "conflict",
-      `a transaction is open on the ${store}'s SQLite connection; give the store a connection of its own`,
-    );
-  });
+/** The SQLite connection that a store has to itself. `store` is what messages call it, as in `idempotency store`. */
+export class OwnSqlite {
+  readonly #store: string;
+  readonly #database: { readonly isTransaction?: boolean };
+  /** Why the lock could not be had in this turn of the event loop. */
+  #locked: MessagingError | undefined;
+
+  constructor(store: string, database: { readonly isTransaction?: boolean }) {
+    this.#store = store;
+    this.#database = database;
+  }
+
+  /**
+   * Asks the database, and says what went wrong: throws `conflict` inside of an open transaction, `refused` for what its
+   * table refuses, and `unreachable` for whatever else SQLite throws. One call in a turn of the event loop waits for the lock
+   * of another process; the others of that turn throw at once, or the waits of all that are in flight would add up.
+   */
+  ask<T>(action: () => T): T {
+    if (this.#locked !== undefined) throw this.#locked;
+    try {
+      return askSqlite(this.#store, "answer", () => {
+        if (this.#database.isTransaction !== true) return action();
+        throw new MessagingError(
+          "conflict",
+          `a transaction is open on the ${this.#store}'s SQLite connection; give the store a connection of its own`,
+        );
+      });
+    } catch (error) {
+      if (isMessagingError(error, "unreachable") && resultCode(error.cause) === BUSY) {
+        this.#locked = error;
+        setImmediate(() => {
+          this.#locked = undefined;
+        });
+      }
+      throw error;
+    }
+  }
 }
 
-/** Primary result code: https://www.sqlite.org/rescode.html */
+/** Primary result codes: https://www.sqlite.org/rescode.html */
+const BUSY = 5;
 const CONSTRAINT = 19;
 
-/** Asks a SQLite database, and says what went wrong, as {@link askOwnSqlite}. */
+/** Asks a SQLite database, and says what went wrong, as {@link OwnSqlite.ask}. */
 export function askSqlite<T>(store: string, what: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
     if (isMessagingError(cause)) throw cause;
-    if (isRefusal(cause)) {
+    if (resultCode(cause) === CONSTRAINT) {
       throw new MessagingError(
-        "rejected",
+        "refused",
         `the ${store}'s SQLite database refuses this very row: look for a constraint or trigger of your own on its table`,
         { cause },
       );
@@ -38,7 +64,7 @@ export function askSqlite<T>(store: string, what: string, action: () => T): T {
   }
 }
 
-function isRefusal(error: unknown): boolean {
-  if (typeof error !== "object" || error === null || !("errcode" in error)) return false;
-  return typeof error.errcode === "number" && (error.errcode & 0xff) === CONSTRAINT;
+function resultCode(error: unknown): number | undefined {
+  if (typeof error !== "object" || error === null || !("errcode" in error)) return undefined;
+  return typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
 }

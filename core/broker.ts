@@ -2,7 +2,14 @@ import type { Depth, StartPosition } from "./adapter.ts";
 import type { Consumer, ConsumerStatus } from "./consumer.ts";
 import type { Handler } from "./delivery.ts";
 import type { Queue, Topic } from "./destination.ts";
-import type { ConsumeOptions, PublishOptions, SendOptions, StopOptions, SubscribeOptions } from "./options.ts";
+import type {
+  ConsumeOptions,
+  PublishOptions,
+  SendOptions,
+  StartOptions,
+  StopOptions,
+  SubscribeOptions,
+} from "./options.ts";
 
 /** What a confirmed send tells. */
 export interface Receipt {
@@ -19,7 +26,7 @@ export interface Entry<Body, Options> {
 /**
  * What most services inject. Every promise settles within the send's `timeoutMs`: it resolves only when the broker has
  * confirmed, and rejects with a {@link MessagingError}: `invalid` or `too-large` (nothing was sent), `not-found`,
- * `unroutable` or `rejected` (the broker does not have it), `overloaded` or `timeout` (it was never handed over),
+ * `unroutable` or `refused` (the broker does not have it), `overloaded` or `timeout` (it was never handed over),
  * `unconfirmed` (it may or may not be stored; sending it again with the same id is safe for an idempotent consumer),
  * `closed`. Calls may be made concurrently; messages of one caller to one destination are handed over in call order.
  */
@@ -87,9 +94,10 @@ export interface Broker<Native = unknown> extends Publisher {
   /**
    * Checks every capability asked for, connects, declares or verifies, and begins to consume. Rejects with
    * `start-failed`, whose `problems` lists everything found at once, and leaves nothing open. A second call while
-   * started does nothing; after `stop` it starts again, with the consumers that were not stopped by themselves.
+   * started does nothing; after `stop` it starts again, with the consumers that were not stopped by themselves. With
+   * `waitMs` it waits for a broker that is not there yet. Throws `invalid` for wrong options.
    */
-  start(): Promise<void>;
+  start(options?: StartOptions): Promise<void>;
   /**
    * Stops taking messages, lets running handlers finish, settles them, waits for the confirms of what was sent, and
    * closes. Handlers may send until they are done; after that sends are refused with `closed`. A second call waits for

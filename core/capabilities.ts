@@ -14,7 +14,7 @@ export type CapabilityName =
   | "delay"
   | "priority"
   | "ttl"
-  | "replay"
+  | "rewind"
   | "fanOut"
   | "routingFilter"
   | "lease"
@@ -28,7 +28,7 @@ export const CAPABILITY_NAMES: readonly CapabilityName[] = [
   "delay",
   "priority",
   "ttl",
-  "replay",
+  "rewind",
   "fanOut",
   "routingFilter",
   "lease",
@@ -50,8 +50,8 @@ export interface Capabilities extends Readonly<Record<CapabilityName, Capability
   readonly priority: Capability & { readonly levels: number };
   /** Messages that are too old are dead-lettered instead of delivered. */
   readonly ttl: Capability;
-  /** A new subscription may start in the past. */
-  readonly replay: Capability;
+  /** A new subscription may start in the past, and one that exists may be moved there by `rewind`. */
+  readonly rewind: Capability;
   /** Topics with any number of subscriptions. */
   readonly fanOut: Capability;
   /** Subscriptions that take only the routing keys that match a pattern. */

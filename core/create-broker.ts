@@ -18,6 +18,7 @@ import { retryPolicy } from "./engine/retry-policy.ts";
 import { Sending } from "./engine/sending.ts";
 import { Solitude } from "./engine/solitude.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
+import { StartPatience, startWait } from "./engine/start-patience.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { ignoreRejection, observe } from "./foreign.ts";
@@ -29,6 +30,7 @@ import type {
   ConsumeOptions,
   PublishOptions,
   SendOptions,
+  StartOptions,
   StopOptions,
   SubscribeOptions,
 } from "./options.ts";
@@ -75,6 +77,8 @@ class AdapterBroker<Native> implements Broker<Native> {
   #connected = false;
   #blocked: string | undefined;
   #turn: Turn | undefined;
+  /** Of a start that is under way. */
+  #patience: StartPatience | undefined;
 
   constructor(adapter: Adapter<Native>, options: BrokerOptions) {
     this.#adapter = adapter;
@@ -197,6 +201,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       subscription,
       ordered,
       codec: destination.options.codec ?? this.#json,
+      tombstones: destination.options.tombstones,
       schema: destination.schema,
       maxDelayMs: delay.support === "unsupported" ? 0 : delay.maxMs,
       retries: publishing.route(source, ordered),
@@ -228,15 +233,18 @@ class AdapterBroker<Native> implements Broker<Native> {
     if (problems.length > 0) throw startFailed(problems);
   }
 
-  start(): Promise<void> {
-    return this.#inTurn("start", () => this.#start());
+  start(options: StartOptions = {}): Promise<void> {
+    const waitMs = startWait(options);
+    return this.#inTurn("start", () => this.#start(waitMs));
   }
 
   stop(options: StopOptions = {}): Promise<void> {
     checkOptions("stop", options, ["timeoutMs"]);
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
-    return this.#inTurn("stop", () => this.#stop(timeoutMs));
+    const stopped = this.#inTurn("stop", () => this.#stop(timeoutMs));
+    this.#patience?.wake();
+    return stopped;
   }
 
   /** One after another; a call while the last one asked for is of its kind shares it. */
@@ -253,9 +261,28 @@ class AdapterBroker<Native> implements Broker<Native> {
     return turn.done;
   }
 
-  async #start(): Promise<void> {
+  async #start(waitMs: number): Promise<void> {
     if (this.#state === "started") return;
     this.#state = "starting";
+    const patience = new StartPatience(waitMs, {
+      name: this.#adapter.name,
+      clock: this.#clock,
+      random: this.#random,
+      isOver: () => this.#turn?.kind === "stop",
+      tell: (error) => this.#emit({ type: "notice", error }),
+    });
+    this.#patience = patience;
+    try {
+      await patience.run(() => this.#tryToStart());
+    } catch (error) {
+      this.#state = "stopped";
+      throw error;
+    } finally {
+      this.#patience = undefined;
+    }
+  }
+
+  async #tryToStart(): Promise<void> {
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
       if (problems.length > 0) throw startFailed(problems);
@@ -272,7 +299,6 @@ class AdapterBroker<Native> implements Broker<Native> {
       for (const consumer of this.#consumers) if (!consumers.includes(consumer)) this.#startLate(consumer);
     } catch (error) {
       await this.#closeAll("it could not be started");
-      this.#state = "stopped";
       throw isMessagingError(error, "start-failed") ? error : startFailed([asProblem(error)]);
     }
   }
@@ -360,7 +386,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     checkName("subscription", subscription);
     const where = `rewind(topic "${topic.name}", "${subscription}")`;
     checkPosition(where, to);
-    const refused = refusal(where, this.#adapter, "replay");
+    const refused = refusal(where, this.#adapter, "rewind");
     if (refused !== undefined) throw refused;
     if (this.#state !== "started") throw new MessagingError("closed", `${where} cannot be done: call start() first`);
     await this.#adapter.rewind?.({ kind: "subscription", topic: topic.name, name: subscription }, to);

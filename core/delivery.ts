@@ -28,6 +28,13 @@ export interface Delivery<Native = unknown> {
    * lost (another consumer may have it already), or a stop reached its deadline. The reason is a `MessagingError`.
    */
   readonly signal: AbortSignal;
+  /**
+   * When the handler's time is over: the consumer's `timeoutMs` after it was given the message. Middleware and reading the
+   * body are in it. A lease or connection that is lost ends it earlier; `signal` tells.
+   */
+  readonly deadlineAt: Date;
+  /** How long that is from now, in milliseconds of the broker's clock; 0 when it is over. */
+  readonly remainingMs: number;
   /** The client library's own message. Reading is safe; settling it is not. */
   readonly native: Native;
 }

@@ -26,7 +26,17 @@ export interface DestinationOptions<Body> {
    * Default: never.
    */
   readonly ttlMs?: number;
+  /**
+   * What becomes of tombstones, where the broker has them: records of a Kafka topic with a key and no value, which say that
+   * what the key names was deleted. `dead-letter` makes them dead letters that say so, with reason `invalid`; only with a
+   * codec of `application/octet-stream` handlers get no bytes instead. `skip` counts them as handled. `null` gives them to
+   * the handler as the body `null`, behind the schema, which has to take that. Default `dead-letter`.
+   */
+  readonly tombstones?: Tombstones;
 }
+
+/** See {@link DestinationOptions.tombstones}. */
+export type Tombstones = "dead-letter" | "skip" | "null";
 
 /** The options of {@link queue}. `Body` is what is sent. */
 export interface QueueOptions<Body> extends DestinationOptions<Body> {
@@ -97,11 +107,12 @@ export interface Subscription {
 /** What a broker can be told to declare. */
 export type Destination = Queue<never, unknown> | Topic<never, unknown> | Subscription;
 
-const DESTINATION_OPTIONS = ["schema", "key", "ordered", "codec", "durable", "ttlMs"];
+const DESTINATION_OPTIONS = ["schema", "key", "ordered", "codec", "durable", "ttlMs", "tombstones"];
 const QUEUE_OPTIONS = [...DESTINATION_OPTIONS, "priorities"];
 const TOPIC_OPTIONS = [...DESTINATION_OPTIONS, "routingKey", "whenUnroutable"];
 const SUBSCRIPTION_OPTIONS = ["filter", "from"];
 const MOST_PRIORITIES = 32;
+const TOMBSTONES: readonly Tombstones[] = ["dead-letter", "skip", "null"];
 
 /**
  * Names a work queue and the type of its messages. With a schema (any Standard Schema) bodies are checked when they are
@@ -195,7 +206,13 @@ export function checkPosition(where: string, position: StartPosition): void {
 
 function checkDestination(where: string, options: DestinationOptions<unknown> & { schema?: unknown }): void {
   if (options.ttlMs !== undefined) checkInteger(`${where} { ttlMs }`, options.ttlMs, 1);
-  const { schema, codec } = options;
+  const { schema, codec, tombstones } = options;
+  if (tombstones !== undefined && !TOMBSTONES.includes(tombstones)) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { tombstones } takes "dead-letter", "skip" or "null", not ${String(tombstones)}`,
+    );
+  }
   if (schema !== undefined && typeof (schema as StandardSchemaV1 | null)?.["~standard"]?.validate !== "function") {
     throw new MessagingError(
       "invalid",

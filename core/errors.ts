@@ -10,7 +10,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
  * - `not-found`: the destination does not exist on the broker.
  * - `conflict`: the broker holds something of that name with other properties, or two destinations collide.
  * - `unconfirmed`: the message was handed to the broker and no answer came in time: it may or may not be stored.
- * - `rejected`: the broker refused the message; it is not stored.
+ * - `refused`: the broker refused the message, and it is not stored; or the handler refused it, by `deadLetter()`.
  * - `overloaded`: the publish buffer is full; nothing was sent.
  * - `timeout`: the deadline passed before the message was handed to the broker, or a handler overran its deadline.
  * - `closed`: the broker object is not started, or is stopping.
@@ -27,7 +27,7 @@ export type MessagingErrorCode =
   | "not-found"
   | "conflict"
   | "unconfirmed"
-  | "rejected"
+  | "refused"
   | "overloaded"
   | "timeout"
   | "closed"

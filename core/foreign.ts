@@ -46,6 +46,12 @@ export function ignoreRejection(value: unknown): void {
   if (isThenable(value)) Promise.resolve(value).catch(() => {});
 }
 
+/** Returns a result of user code that is used at once. If it is a promise, whatever checks it refuses it, and a rejection ends nothing. */
+export function unawaited<Value>(value: Value): Value {
+  ignoreRejection(value);
+  return value;
+}
+
 /**
  * Calls somebody who only watches. What it throws is ignored, and so is what its promise rejects with: an observer that
  * fails must not disturb what it observes.

@@ -16,6 +16,7 @@ export {
   type Subscription,
   type SubscriptionOptions,
   subscription,
+  type Tombstones,
   type Topic,
   type TopicOptions,
   topic,

@@ -157,6 +157,16 @@ export interface PauseOptions {
   readonly release?: boolean;
 }
 
+/** The options of `start`. */
+export interface StartOptions {
+  /**
+   * How long to try until the broker is there, in milliseconds, with growing pauses; a `notice` tells of each try in vain.
+   * Only what is `unreachable`, or answers too late, is tried again: no refused login, missing queue or conflict. A try
+   * that is under way is not cut short, and `stop` ends the waiting. Default 0: one try.
+   */
+  readonly waitMs?: number;
+}
+
 /** The options of `stop`, of a broker or of a consumer. */
 export interface StopOptions {
   /**

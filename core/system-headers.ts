@@ -1,4 +1,5 @@
 import type { Headers } from "./delivery.ts";
+import { idTime } from "./message-ids.ts";
 
 /** What the names of the engine's own headers begin with. */
 export const SYSTEM_PREFIX = "anybroker-";
@@ -83,6 +84,11 @@ export function timeHeader(headers: Headers, name: string): number | undefined {
   if (text === undefined || !WHOLE_NUMBER.test(text)) return undefined;
   const value = Number(text);
   return Math.abs(value) <= FURTHEST_TIME ? value : undefined;
+}
+
+/** When a message was first published, as its headers or its id tell; undefined where neither does. */
+export function publishedAt(headers: Headers, id: string): number | undefined {
+  return timeHeader(headers, HEADER.publishedAt) ?? idTime(id);
 }
 
 /** The bytes of all names and values together, in UTF-8. */

@@ -26,11 +26,12 @@ import type {
   WorkAddress,
 } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
-import type { MessagingError } from "../../core/errors.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { standingAmong } from "../../core/listing.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
 import type { KafkaRecord } from "./message.ts";
-import { physicalName } from "./names.ts";
+import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
 import type { KafkaClient } from "./port.ts";
 import { removeAll } from "./removal.ts";
@@ -120,6 +121,22 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
 
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    const admin = this.kafkajs().admin();
+    try {
+      await admin.connect();
+      return standingAmong(await admin.listTopics(), topicName);
+    } catch (cause) {
+      throw new MessagingError("unreachable", "Kafka did not list its topics; see the cause", { cause });
+    } finally {
+      await admin.disconnect().catch(() => {});
+    }
+  }
+
+  identities(): Promise<readonly unknown[]> {
+    return this.#session.use((session) => session.identities());
   }
 
   rewind(of: SubscriptionAddress, to: StartPosition): Promise<void> {

@@ -17,7 +17,7 @@ export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBy
     },
     priority: { support: "unsupported", note: "a log is read in order; use a queue per priority", levels: 1 },
     ttl: { support: "emulated", note: "looked at before delivery: what is too old goes to the dead letters" },
-    replay: { support: "native", note: "from the earliest event kept, a time or offsets; rewind moves a subscription" },
+    rewind: { support: "native", note: "from the earliest event kept, a time or offsets; rewind moves a subscription" },
     fanOut: { support: "native", note: "a consumer group per subscription" },
     routingFilter: { support: "emulated", note: "every event is read, and passed over where it does not match" },
     lease: { support: "unsupported", note: "a delivery is the consumer's while it is a member of its group" },

@@ -80,6 +80,6 @@ function codeOf(error: string): MessagingErrorCode {
     case "UNSUPPORTED_VERSION":
       return "unsupported";
     default:
-      return isPassing(error) ? "unreachable" : "rejected";
+      return isPassing(error) ? "unreachable" : "refused";
   }
 }

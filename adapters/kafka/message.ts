@@ -2,9 +2,11 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import type { HeldRecord } from "./consuming/contract.ts";
+import { KafkaProperties } from "./foreign-properties.ts";
 import type { TopicPartition } from "./port.ts";
 import type { RecordToSend } from "./producing/contract.ts";
-import type { HeaderList, LogRecord, RecordToWrite } from "./records/contract.ts";
+import type { HeaderList, HeaderToWrite, LogRecord, RecordToWrite } from "./records/contract.ts";
+import { headerList, NULL_VALUE } from "./records/header-list.ts";
 import { ReadRecord } from "./records/read-record.ts";
 
 /**
@@ -17,6 +19,8 @@ export const WIRE_HEADER = Object.freeze({
   routingKey: "anybroker-routing-key",
   /** The message's key, where the record's is another. */
   key: "anybroker-key",
+  /** On a dead letter of a record without a value: one without would remove itself. */
+  tombstone: "anybroker-tombstone",
 });
 
 /** On a message whose headers were over the limits of a reader: why there are none. */
@@ -40,31 +44,50 @@ export interface KafkaRecord extends TopicPartition {
   readonly headers: Readonly<Record<string, Buffer>>;
 }
 
-type WireHeaders = [name: string, value: string][];
-
 /** A message as a record. Its key decides over its partition. */
 export function toRecord(message: OutgoingMessage): RecordToSend {
+  const key = keyOf(message);
   return {
-    key: message.key === undefined ? undefined : Buffer.from(message.key),
-    value: message.body,
+    key: typeof key === "string" ? Buffer.from(key) : key,
+    value: isTombstone(message) ? undefined : message.body,
     headers: wireHeaders(message),
   };
 }
 
-/** A message as a record under another key. */
+/** A message as a record under another key, with a value in any case. */
 export function toRecordUnder(key: Uint8Array, message: OutgoingMessage): RecordToWrite {
   const headers = wireHeaders(message);
-  if (message.key !== undefined) headers.push([WIRE_HEADER.key, message.key]);
+  const own = keyOf(message);
+  if (own !== undefined) headers.push([WIRE_HEADER.key, own]);
+  if (isTombstone(message)) headers.push([WIRE_HEADER.tombstone, "1"]);
   return { key, value: message.body, headers };
 }
 
-function wireHeaders(message: OutgoingMessage): WireHeaders {
-  const wire: WireHeaders = [
-    [WIRE_HEADER.id, message.id],
-    [WIRE_HEADER.contentType, message.contentType],
-  ];
+function foreignOf({ foreign }: OutgoingMessage): KafkaProperties | undefined {
+  return foreign instanceof KafkaProperties ? foreign : undefined;
+}
+
+function isTombstone(message: OutgoingMessage): boolean {
+  return foreignOf(message)?.isTombstone(message.body) === true;
+}
+
+/** The bytes that were read, where the text stands for them. */
+function keyOf(message: OutgoingMessage): string | Buffer | undefined {
+  const { key } = message;
+  const bytes = foreignOf(message)?.key;
+  return bytes !== undefined && asText(bytes) === key ? bytes : key;
+}
+
+function wireHeaders(message: OutgoingMessage): HeaderToWrite[] {
+  const wire: HeaderToWrite[] = [[WIRE_HEADER.id, message.id]];
+  if (message.contentType !== undefined) wire.push([WIRE_HEADER.contentType, message.contentType]);
   if (message.routingKey !== undefined) wire.push([WIRE_HEADER.routingKey, message.routingKey]);
   const { headers } = message;
+  const foreign = foreignOf(message);
+  if (foreign !== undefined) {
+    foreign.writeHeaders(wire, headers);
+    return wire;
+  }
   for (const name in headers) {
     const value = headers[name];
     if (value !== undefined) wire.push([name, value]);
@@ -87,18 +110,27 @@ export function incomingRecord(
   token: unknown,
   redeliveries: number,
 ): IncomingMessage<KafkaRecord> {
-  const { offset, key, value, problem } = record;
+  const { offset, value, problem } = record;
   const wire = headerList(record);
   const id = own(wire, WIRE_HEADER.id);
+  const key = bytesOf(wire, WIRE_HEADER.key) ?? record.key;
+  const body = value ?? Buffer.alloc(0);
+  const headers = messageHeaders(wire, problem?.message);
+  const isValueless = value === undefined || (value.length === 0 && wire.names.includes(WIRE_HEADER.tombstone));
+  const tombstone = isValueless && record.unreadable === undefined;
+  const foreign = foreignProperties(key, tombstone ? body : undefined, record, arePlain(wire), headers);
   return {
     token,
     id: id === undefined || id === "" ? `${topic}-${partition}-${offset}` : id,
-    key: own(wire, WIRE_HEADER.key) ?? (key === undefined ? undefined : asText(key)),
+    key: key === undefined ? undefined : asText(key),
     routingKey: own(wire, WIRE_HEADER.routingKey),
-    headers: messageHeaders(wire, problem?.message),
-    body: value ?? Buffer.alloc(0),
+    headers,
+    body,
     contentType: contentTypeOf(wire),
     redeliveries,
+    sentAt: timeOf(record.timestamp),
+    ...(tombstone ? { tombstone } : undefined),
+    ...(foreign === undefined ? undefined : { foreign }),
     ...(record.unreadable === undefined ? undefined : { unreadable: record.unreadable.error }),
     native: record instanceof ReadRecord ? record : nativeRecord(topic, partition, record),
   };
@@ -113,8 +145,33 @@ export function routingKeyOf(record: LogRecord): string | undefined {
   return value === undefined ? undefined : asText(value);
 }
 
-function headerList(record: LogRecord): HeaderList {
-  return record.written?.list() ?? { names: Object.keys(record.headers), values: Object.values(record.headers) };
+/** Undefined where key, body and headers say it all, as with anybroker's own. */
+function foreignProperties(
+  key: Buffer | undefined,
+  tombstone: Buffer | undefined,
+  record: LogRecord,
+  isPlain: boolean,
+  headers: Readonly<Record<string, string>>,
+): KafkaProperties | undefined {
+  const bytes = key === undefined || isUtf8(key) ? undefined : key;
+  if (isPlain && bytes === undefined && tombstone === undefined) return undefined;
+  return new KafkaProperties(bytes, tombstone, isPlain ? undefined : record, headers);
+}
+
+/** Whether headers are texts, each under a name of its own. */
+function arePlain({ names, values }: HeaderList): boolean {
+  for (let index = 0; index < names.length; index++) {
+    const value = values[index] as Buffer;
+    if (value === NULL_VALUE || !isUtf8(value)) return false;
+  }
+  return names.length < 2 || new Set(names).size === names.length;
+}
+
+/** The furthest that a `Date` can be from 1970; records may have any time, also in other units than milliseconds. */
+const FURTHEST_MS = 8_640_000_000_000_000;
+
+function timeOf(timestamp: number): number | undefined {
+  return timestamp >= 0 && timestamp <= FURTHEST_MS ? timestamp : undefined;
 }
 
 function messageHeaders({ names, values }: HeaderList, problem: string | undefined): Readonly<Record<string, string>> {

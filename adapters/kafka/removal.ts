@@ -22,7 +22,7 @@ export async function removeAll(admin: Admin, topology: Topology, settings: Sett
     if (left.length > 0) await admin.deleteGroups(left);
   } catch (cause) {
     const what = `${topics.length} topics and their groups could not all be removed`;
-    throw new MessagingError("rejected", `${what}; see the cause, and remove the rest by hand`, { cause });
+    throw new MessagingError("refused", `${what}; see the cause, and remove the rest by hand`, { cause });
   } finally {
     await admin.disconnect();
   }

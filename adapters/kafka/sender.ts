@@ -88,7 +88,9 @@ const LENGTHS_BYTES = 10;
 function areReadable(headers: RecordToSend["headers"]): boolean {
   if (headers.length > maxHeaders) return false;
   let bytes = 0;
-  for (const [name, value] of headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + LENGTHS_BYTES;
+  for (const [name, value = ""] of headers) {
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + LENGTHS_BYTES;
+  }
   return bytes <= maxHeaderBytes;
 }
 

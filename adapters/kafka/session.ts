@@ -153,6 +153,11 @@ export class Session {
     return receiver;
   }
 
+  async identities(): Promise<readonly unknown[]> {
+    const { clusterId } = await this.#cluster.metadata([]);
+    return clusterId === "" ? [] : [`kafka ${clusterId}`];
+  }
+
   async depth(of: Address): Promise<Depth> {
     switch (of.kind) {
       case "topic":

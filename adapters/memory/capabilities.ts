@@ -9,7 +9,7 @@ export function memoryCapabilities(leaseMs: number | undefined): Capabilities {
     delay: { support: "native", note: "a timer, up to 24 days in one hop", maxMs: 24 * 24 * 60 * 60 * 1000 },
     priority: { support: "native", note: "32 levels, strict", levels: 32 },
     ttl: { support: "native", note: "looked at before each delivery" },
-    replay: {
+    rewind: {
       support: "unsupported",
       note: "handled messages are not kept; use a broker that keeps a log, such as Kafka",
     },

@@ -162,6 +162,14 @@ export class MemoryAdapter implements Adapter<undefined> {
     return { ready: queue.ready, unsettled: queue.unsettled, exact: true };
   }
 
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return this.space.list();
+  }
+
+  async identities(): Promise<readonly unknown[]> {
+    return [this.space];
+  }
+
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<undefined>): Promise<() => Promise<void>> {
     if (!this.space.has(of)) throw notFound(of);
     let last: Promise<void> = Promise.resolve();

@@ -5,8 +5,10 @@ import {
   type OutgoingMessage,
   QUARANTINE_KEPT_MS,
   type SubscriptionDeclaration,
+  type TopicAddress,
   type WorkAddress,
 } from "../../core/index.ts";
+import { standingAmong } from "../../core/listing.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./memory-queue.ts";
 
@@ -110,6 +112,14 @@ export class MemorySpace {
 
   has(address: Address): boolean {
     return address.kind === "topic" ? this.#topics.has(address.name) : this.#queues.has(spaceName(address));
+  }
+
+  /** Its queues and subscriptions, and its topics. */
+  list(): readonly (WorkAddress | TopicAddress)[] {
+    const prefix = spaceName({ kind: "queue", name: "" });
+    const work = standingAmong([...this.#queues.keys()].map((name) => name.slice(prefix.length)));
+    const topics = [...this.#topics.keys()].map((name): TopicAddress => ({ kind: "topic", name }));
+    return [...work.filter(({ kind }) => kind !== "topic"), ...topics];
   }
 
   queue(address: Address): MemoryQueue | undefined {

@@ -15,10 +15,12 @@ import type {
 } from "../../core/adapter.ts";
 import { CurrentSession } from "../../core/adapter-session.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
-import type { MessagingError } from "../../core/errors.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { standingAmong } from "../../core/listing.ts";
 import { CAPABILITIES } from "./capabilities.ts";
-import { physicalName } from "./names.ts";
-import { type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
+import { readQueues } from "./management.ts";
+import { physicalName, queueName } from "./names.ts";
+import { LOOPBACK, type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Session } from "./session.ts";
 import type { Established } from "./topology.ts";
@@ -84,6 +86,14 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     return this.#session.use((session) => session.policies(topology));
   }
 
+  /**
+   * How many delayed messages the server has taken off one wait queue and not put on the next. Undefined without
+   * `managementUrl`. Rejects if the management API does not answer.
+   */
+  delaysUnderWay(): Promise<number | undefined> {
+    return this.#session.use((session) => session.delaysUnderWay());
+  }
+
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     this.#session.send(to, batch, report);
   }
@@ -99,8 +109,31 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     };
   }
 
+  /** Host, port and virtual host: what a cluster calls itself, others may be called too. */
+  async identities(): Promise<readonly unknown[]> {
+    const { hosts, vhost } = this.#settings;
+    return hosts.map(
+      ({ host, port }) => `rabbitmq ${LOOPBACK.test(host) ? "localhost" : host.toLowerCase()} ${port} ${vhost}`,
+    );
+  }
+
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  /** Rejects with `unsupported` without `managementUrl`, since AMQP lists no queues. */
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return standingAmong((await readQueues(this.#settings)).keys());
+  }
+
+  /**
+   * How many messages consumers hold of the queue at an address, as the management API knew some seconds ago. Rejects with
+   * `unsupported` without `managementUrl`, and with `not-found` if it knows no such queue.
+   */
+  async unacknowledged(of: Source): Promise<number> {
+    const found = (await readQueues(this.#settings)).get(queueName(of));
+    if (found !== undefined) return found;
+    throw new MessagingError("not-found", `RabbitMQ's management API knows no queue "${queueName(of)}"`);
   }
 
   watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {

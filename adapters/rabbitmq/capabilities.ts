@@ -6,7 +6,8 @@ export const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** amqplib encodes all headers into 64 KiB; half of it is left to the engine's own. */
 export const MOST_HEADER_BYTES = 32 * 1024;
 export const MOST_HEADERS = 64;
-export const MOST_PRIORITIES = 32;
+/** RabbitMQ has 0 to 31, and a message that says nothing is one of 4: that is ours of 0, and below are others' only. */
+export const MOST_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "single active consumer; order per key over all consumers" },
@@ -17,11 +18,11 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   },
   priority: {
     support: "native",
-    note: "RabbitMQ 4.3 or later: 32 strict priorities; refused when declared on an older server",
+    note: "RabbitMQ 4.3 or later: 28 strict priorities; refused when declared on an older server",
     levels: MOST_PRIORITIES,
   },
   ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
-  replay: {
+  rewind: {
     support: "unsupported",
     note: "a queue holds what no consumer has settled; keep events elsewhere, or declare the subscription before",
   },

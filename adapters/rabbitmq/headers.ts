@@ -16,6 +16,11 @@ export const KEY_HEADER = "anybroker-key";
 /** The routing key of an event's copy to one queue, where AMQP's routing key is the queue's name. */
 export const ROUTING_KEY_HEADER = "anybroker-routing-key";
 
+/** The user who sent a message, where its copy cannot say so: RabbitMQ lets nobody sign with another's name. */
+export const USER_HEADER = "anybroker-user-id";
+/** Tells a message that is sent again from the one before, where that is not answered yet. */
+export const TWIN_HEADER = "anybroker-twin";
+
 /** The most bytes of a header name on the wire. */
 const LONGEST_NAME_BYTES = 255;
 
@@ -24,20 +29,20 @@ export function toWire(
   headers: Headers,
   key: string | undefined,
   routingKey: string | undefined,
-): Record<string, string> | undefined {
-  let wire: Record<string, string> | undefined;
+): Record<string, unknown> | undefined {
+  let wire: Record<string, unknown> | undefined;
   for (const name in headers) {
     const value = headers[name];
     if (value === undefined) continue;
-    wire ??= Object.create(null) as Record<string, string>;
+    wire ??= Object.create(null) as Record<string, unknown>;
     wire[wireName(name)] = value;
   }
   if (key !== undefined) {
-    wire ??= Object.create(null) as Record<string, string>;
+    wire ??= Object.create(null) as Record<string, unknown>;
     wire[KEY_HEADER] = key;
   }
   if (routingKey !== undefined) {
-    wire ??= Object.create(null) as Record<string, string>;
+    wire ??= Object.create(null) as Record<string, unknown>;
     wire[ROUTING_KEY_HEADER] = routingKey;
   }
   return wire;
@@ -54,11 +59,23 @@ function wireName(name: string): string {
   return wire;
 }
 
+/** A header of another sender that is no text. */
+export interface TypedHeader {
+  readonly wireName: string;
+  /** What handlers read in its place; undefined where they find no such header. */
+  readonly text: string | undefined;
+  readonly value: unknown;
+}
+
 /** What stood in the headers of a delivery. */
 export interface FromWire {
   readonly headers: Headers;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
+  /** Who sent the message that this is a copy of. */
+  readonly user: string | undefined;
+  /** Those that are no text, by their names; undefined where all are. */
+  readonly typed: ReadonlyMap<string, TypedHeader> | undefined;
 }
 
 /**
@@ -70,18 +87,26 @@ export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
   const headers = Object.create(null) as Record<string, string>;
   let key: string | undefined;
   let routingKey: string | undefined;
-  for (const name of wire === undefined ? [] : Object.keys(wire)) {
-    const value = wire?.[name];
-    if (name === KEY_HEADER) {
+  let user: string | undefined;
+  let typed: Map<string, TypedHeader> | undefined;
+  for (const wireName of wire === undefined ? [] : Object.keys(wire)) {
+    const value = wire?.[wireName];
+    if (wireName === KEY_HEADER) {
       if (typeof value === "string") key = value;
-    } else if (name === ROUTING_KEY_HEADER) {
+    } else if (wireName === ROUTING_KEY_HEADER) {
       if (typeof value === "string") routingKey = value;
-    } else if (!OWN.test(name)) {
-      const string = typeof value === "string" ? value : foreignText(value);
-      if (string !== undefined) headers[name.startsWith(ESCAPE) ? name.slice(ESCAPE.length) : name] = string;
+    } else if (wireName === USER_HEADER) {
+      if (typeof value === "string") user = value;
+    } else if (!OWN.test(wireName) && wireName !== TWIN_HEADER) {
+      const name = wireName.startsWith(ESCAPE) ? wireName.slice(ESCAPE.length) : wireName;
+      const text = typeof value === "string" ? value : foreignText(value);
+      if (text !== undefined) headers[name] = text;
+      if (typeof value === "string") continue;
+      typed ??= new Map();
+      typed.set(name, { wireName, text, value });
     }
   }
-  return { headers, key, routingKey };
+  return { headers, key, routingKey, user, typed };
 }
 
 const DEEPEST = 8;

@@ -2,6 +2,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
+import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
@@ -18,6 +19,28 @@ export async function readPolicies(managementUrl: string, settings: ManagementSe
     ["operator-policies"],
   ]);
   return { policies: policies.filter(isPolicy), operatorPolicies: operatorPolicies.filter(isPolicy) };
+}
+
+/**
+ * The queues of the virtual host, with how many messages consumers hold of each, as it was some seconds ago. Rejects as
+ * {@link readPolicies}, and with `unsupported` where no management API was given.
+ */
+export async function readQueues(
+  settings: ManagementSettings & Pick<Settings, "managementUrl">,
+): Promise<ReadonlyMap<string, number>> {
+  const { managementUrl } = settings;
+  if (managementUrl === undefined) {
+    const next = "give managementUrl, as in ?managementUrl=https://host:15671, or name the queues";
+    throw new MessagingError("unsupported", `RabbitMQ lists no queues by AMQP; ${next}`);
+  }
+  const columns = "?columns=name,messages_unacknowledged";
+  const [queues = []] = await readLists(managementUrl, settings, "queues", [["queues", columns]]);
+  const held = new Map<string, number>();
+  for (const queue of queues) {
+    const { name, messages_unacknowledged: count } = (queue ?? {}) as Readonly<Record<string, unknown>>;
+    if (typeof name === "string") held.set(name, typeof count === "number" ? count : 0);
+  }
+  return held;
 }
 
 /** A queue or an exchange as it stands. */
@@ -60,6 +83,21 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
   };
 }
 
+/**
+ * How many messages the server has taken off the wait queues and not put where they go next. Rejects with `unauthorized`,
+ * `not-found`, `unreachable` or `timeout`.
+ */
+export async function readUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
+  const pattern = encodeURIComponent(`^${OWN_PREFIX.replaceAll(".", "\\.")}`);
+  const [queues = []] = await readLists(managementUrl, settings, "queues", [
+    ["queues", `?page=1&page_size=100&use_regex=true&name=${pattern}&columns=name,messages_dlx`],
+  ]);
+  return queues.reduce<number>((sum, queue) => {
+    const { messages_dlx: count } = (queue ?? {}) as { readonly messages_dlx?: unknown };
+    return sum + (typeof count === "number" ? count : 0);
+  }, 0);
+}
+
 async function readLists(
   managementUrl: string,
   settings: ManagementSettings,
@@ -68,7 +106,8 @@ async function readLists(
 ): Promise<readonly (readonly unknown[])[]> {
   const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly unknown[]> => {
     const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
-    return Array.isArray(found) ? found : [];
+    const list = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
+    return Array.isArray(list) ? list : [];
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
   try {

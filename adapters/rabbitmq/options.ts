@@ -143,7 +143,8 @@ export interface Place {
   readonly port: number;
 }
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
+/** This machine. */
+export const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** Checks the options and fills in what is missing. Throws `invalid`; the error never holds the password. */

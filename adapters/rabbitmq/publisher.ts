@@ -4,9 +4,11 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { answered } from "./channels.ts";
 import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
+import { TWIN_HEADER } from "./headers.ts";
 import { type KnownThings, missing, type Thing } from "./known.ts";
 import type { Link } from "./link.ts";
 import { exchangeName, queueName } from "./names.ts";
+import type { Settings } from "./options.ts";
 import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
 import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions } from "./wire.ts";
 
@@ -22,6 +24,9 @@ interface Pending {
   readonly report: SendReport;
   returned: boolean;
 }
+
+/** What a publisher needs to know of the connection. */
+type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username">;
 
 /** Where a batch goes. */
 interface Route {
@@ -40,7 +45,7 @@ const MOST_PENDING_BYTES = 64 * 1024 * 1024;
 /** Publishes on one confirm channel, made again whenever the server closes it, and tells how each message ended. */
 export class Publisher {
   readonly #known: KnownThings;
-  readonly #requestTimeoutMs: number;
+  readonly #settings: PublisherSettings;
   readonly #delayed: () => void;
   readonly #refusals = new Refusals();
   readonly #pending = new Map<string, Pending>();
@@ -57,9 +62,9 @@ export class Publisher {
   #twins = 0;
 
   /** `delayed` is told of each delayed message. */
-  constructor(known: KnownThings, requestTimeoutMs: number, delayed: () => void) {
+  constructor(known: KnownThings, settings: PublisherSettings, delayed: () => void) {
     this.#known = known;
-    this.#requestTimeoutMs = requestTimeoutMs;
+    this.#settings = settings;
     this.#delayed = delayed;
   }
 
@@ -72,7 +77,7 @@ export class Publisher {
   async #open(link: Link): Promise<void> {
     const channel = await answered(
       link,
-      this.#requestTimeoutMs,
+      this.#settings.requestTimeoutMs,
       "open a channel for publishing",
       link.model.createConfirmChannel(),
     );
@@ -194,7 +199,7 @@ export class Publisher {
   #write(channel: ConfirmChannel, message: OutgoingMessage, isTopic: boolean, pending: Pending): void {
     let handle = message.id;
     try {
-      const options = publishOptions(message, isTopic);
+      const options = publishOptions(message, isTopic, this.#settings.username);
       const tooLarge = this.#overFrame(pending.to, options);
       if (tooLarge !== undefined) {
         pending.report(pending.index, { status: "rejected", error: tooLarge });
@@ -202,8 +207,9 @@ export class Publisher {
       }
       if (this.#pending.has(handle)) {
         // Sent again while the first is unanswered: a mark tells which of the two a return is about.
-        options.correlationId = String(++this.#twins);
-        handle = twinHandle(handle, options.correlationId);
+        const twin = String(++this.#twins);
+        options.headers = { ...options.headers, [TWIN_HEADER]: twin };
+        handle = twinHandle(handle, twin);
       }
       const { exchange, routingKey } = pending.path;
       channel.publish(exchange, routingKey, asBuffer(message.body), options, (error: unknown) => {
@@ -256,8 +262,9 @@ export class Publisher {
   }
 
   #onReturn(message: Message): void {
-    const { messageId, correlationId } = message.properties;
-    const pending = this.#pending.get(correlationId === undefined ? messageId : twinHandle(messageId, correlationId));
+    const { messageId, headers } = message.properties;
+    const twin: unknown = headers?.[TWIN_HEADER];
+    const pending = this.#pending.get(typeof twin === "string" ? twinHandle(messageId, twin) : messageId);
     if (pending === undefined) return;
     pending.returned = true;
     if (pending.to.kind !== "topic" && pending.level === undefined)

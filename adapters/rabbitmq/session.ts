@@ -21,6 +21,7 @@ import type { LearnedLimit } from "./hold-limit.ts";
 import { Hosts, placesText } from "./hosts.ts";
 import { KnownThings, missing, type Thing } from "./known.ts";
 import { type Link, SupervisedLink } from "./link.ts";
+import { readUnderWay } from "./management.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
@@ -34,7 +35,7 @@ import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
 import { bindSubscriptions, type Established, establish, findPolicies } from "./topology.ts";
 import { TopologyWatch } from "./topology-watch.ts";
 import { watchTopic } from "./watching.ts";
-import { incoming } from "./wire.ts";
+import { incomingWork } from "./wire.ts";
 
 /**
  * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
@@ -81,7 +82,7 @@ export class Session {
       tend: () => this.#tend(),
       notice: (error) => this.#signals.notice(error),
     });
-    this.#publisher = new Publisher(this.#known, settings.requestTimeoutMs, () => this.#watch.delayed());
+    this.#publisher = new Publisher(this.#known, settings, () => this.#watch.delayed());
     const events = {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
@@ -145,6 +146,12 @@ export class Session {
     return findPolicies(this.#linkOrThrow(), topology, this.#settings);
   }
 
+  /** How many delayed messages are between two wait queues; undefined where nobody told how to ask. */
+  async delaysUnderWay(): Promise<number | undefined> {
+    const { managementUrl } = this.#settings;
+    return managementUrl === undefined ? undefined : readUnderWay(managementUrl, this.#settings);
+  }
+
   async #lookForPolicies(topology: Topology): Promise<PolicyFindings> {
     const nothing: PolicyFindings = { problems: [], notices: [] };
     if (topology.mode === "none") return nothing;
@@ -179,7 +186,7 @@ export class Session {
     const read: MessageReader =
       from.kind === "dead-letters"
         ? (message, token, redeliveries) => incomingDeadLetter(from.of, message, token, redeliveries)
-        : incoming;
+        : incomingWork;
     const receiver = new QueueReceiver(
       {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
@@ -245,13 +252,13 @@ export class Session {
     const name = queueName(of);
     const what = `count the messages of ${describeAddress(of)}`;
     try {
-      const { messageCount } = await withChannel(
+      const { messageCount, consumerCount } = await withChannel(
         this.#linkOrThrow(),
         this.#settings.requestTimeoutMs,
         what,
         (channel) => channel.checkQueue(name),
       );
-      return { ready: messageCount, unsettled: undefined, exact: false };
+      return { ready: messageCount, unsettled: undefined, exact: false, consumers: consumerCount };
     } catch (error) {
       if (replyCode(error) === NOT_FOUND) throw missing(`queue ${name}`, error);
       throw operationError(error, what, "try again");

@@ -1,4 +1,5 @@
 import type { Channel } from "amqplib";
+import { DECLARE_IT } from "../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { BindingBlueprint, Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
@@ -200,7 +201,7 @@ function compareBindings(
     .filter(({ from, to, toKind, pattern }) => !has.has(keyOf(from, toKind, to, pattern)))
     .map(({ from, to, toKind, pattern }): Conflict => {
       const what = `the ${toKind} "${to}" of RabbitMQ is not bound to the exchange "${from}" with "${pattern}"`;
-      const next = 'gets nothing by that; start once with declare "create", which binds it';
+      const next = `gets nothing by that; ${DECLARE_IT}`;
       return { thing: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
     });
   return [...missing, ...othersThan(plan, found)];

@@ -3,27 +3,37 @@ import type { ConsumeMessage, MessageProperties, Options } from "amqplib";
 import type { DeliveryToken, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { routingKeyBeforeDelay } from "./delay-levels.ts";
+import { AmqpProperties, fromWirePriority, NORMAL_PRIORITY, sentAt } from "./foreign-properties.ts";
 import { fromWire, toWire } from "./headers.ts";
 import { OWN_PREFIX } from "./names.ts";
 
+const MILLISECONDS = /^\d{1,10}$/;
 /** RabbitMQ takes no longer time to live; a longer one is left to the check at delivery. */
 export const LONGEST_TTL_MS = 2 ** 32 - 1;
 
 /**
  * AMQP properties of a message. `toTopic` tells that AMQP's routing key is the message's own; elsewhere it goes in a
- * header. Throws a RangeError for what AMQP cannot carry.
+ * header. `login` is the user who sends. Throws a RangeError for what AMQP cannot carry.
  */
-export function publishOptions(message: OutgoingMessage, toTopic: boolean): Options.Publish {
-  const { ttlMs } = message;
+export function publishOptions(message: OutgoingMessage, toTopic: boolean, login: string): Options.Publish {
+  const { ttlMs, contentType, priority, body } = message;
+  const foreign = message.foreign instanceof AmqpProperties ? message.foreign : undefined;
+  let headers = toWire(message.headers, message.key, toTopic ? undefined : message.routingKey);
+  if (foreign !== undefined) {
+    headers ??= Object.create(null) as Record<string, unknown>;
+    foreign.writeHeaders(headers, message.headers, login);
+  }
   const options: Options.Publish = {
     mandatory: true,
     persistent: true,
     messageId: message.id,
-    contentType: message.contentType,
-    headers: toWire(message.headers, message.key, toTopic ? undefined : message.routingKey),
-    // Written even if 0: RabbitMQ 4 takes a message without a priority for one of 4.
-    priority: message.priority,
+    headers,
   };
+  if (contentType !== undefined) options.contentType = contentType;
+  // One without a priority counts as one of 4, whoever sent it.
+  const wirePriority = foreign?.priorityFor(priority) ?? (priority > 0 ? NORMAL_PRIORITY + priority : undefined);
+  if (wirePriority !== undefined) options.priority = wirePriority;
+  foreign?.writeInto(options, body, login);
   // Dead-lettering out of a wait queue removes it, so a delayed message's time to live is the engine's to check.
   if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= LONGEST_TTL_MS) options.expiration = Math.ceil(ttlMs);
   return options;
@@ -82,7 +92,8 @@ export function incoming(
 ): IncomingMessage<ConsumeMessage> {
   const { fields, properties } = message;
   const wire = properties.headers as Record<string, unknown> | undefined;
-  const { headers, key, routingKey } = fromWire(wire);
+  const { headers, key, routingKey, user, typed } = fromWire(wire);
+  const foreign = AmqpProperties.of(properties, user, typed, message.content);
   return {
     token,
     id: messageId(message),
@@ -92,9 +103,29 @@ export function incoming(
     body: message.content,
     contentType: properties.contentType as string | undefined,
     redeliveries,
-    ...(typeof properties.priority === "number" ? { priority: properties.priority } : undefined),
+    priority: fromWirePriority(properties.priority),
+    ...(foreign === undefined
+      ? undefined
+      : { foreign, sentAt: sentAt(properties.timestamp), contentEncoding: textOf(properties.contentEncoding) }),
     native: message,
   };
+}
+
+/** A delivery of work: what another sender let expire does so, and its copies with it. */
+export function incomingWork(
+  message: ConsumeMessage,
+  token: DeliveryToken,
+  redeliveries: number,
+): IncomingMessage<ConsumeMessage> {
+  const plain = incoming(message, token, redeliveries);
+  const { expiration } = message.properties;
+  const afterMs = typeof expiration === "string" && MILLISECONDS.test(expiration) ? Number(expiration) : undefined;
+  // How long it had stood there nobody tells; it was not expired yet.
+  return afterMs === undefined ? plain : { ...plain, expiresAt: Date.now() + afterMs };
+}
+
+function textOf(given: unknown): string | undefined {
+  return typeof given === "string" ? given : undefined;
 }
 
 function publishedRoutingKey(exchange: string, routingKey: string): string | undefined {

@@ -87,8 +87,16 @@ export class SqsAdapter implements Adapter<Message> {
     };
   }
 
+  identities(of: Address): Promise<readonly unknown[]> {
+    return this.#session.use((session) => session.identities(of));
+  }
+
   depth(of: Address): Promise<Depth> {
     return this.#session.use((session) => session.depth(of));
+  }
+
+  list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    return this.#session.use((session) => session.list());
   }
 
   watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {

@@ -19,7 +19,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   },
   priority: { support: "unsupported", note: "SQS has none; use a queue for each priority", levels: 1 },
   ttl: { support: "emulated", note: "looked at before each delivery" },
-  replay: {
+  rewind: {
     support: "unsupported",
     note: "a queue holds what no consumer has settled; keep events elsewhere, such as on Kafka",
   },

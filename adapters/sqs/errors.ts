@@ -146,9 +146,9 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   }
   if (UNREASONED.includes(name)) {
     const said = `what answered says status ${statusOf(error)} and no reason`;
-    return new MessagingError("rejected", `${what}: ${said}; check the endpoint, and what stands in between`, options);
+    return new MessagingError("refused", `${what}: ${said}; check the endpoint, and what stands in between`, options);
   }
-  return new MessagingError("rejected", `${what}: AWS refused it as ${name}; see the cause`, options);
+  return new MessagingError("refused", `${what}: AWS refused it as ${name}; see the cause`, options);
 }
 
 /** What a failed request says of every message in it; undefined if that may differ from message to message. */

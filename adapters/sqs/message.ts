@@ -1,10 +1,17 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { Message, MessageAttributeValue } from "@aws-sdk/client-sqs";
+import type { Message, MessageAttributeValue, MessageSystemAttributeValue } from "@aws-sdk/client-sqs";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { Headers } from "../../core/delivery.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
+import {
+  attributeValue,
+  type ForeignEnvelope,
+  SqsAttributes,
+  type TypedAttribute,
+  typedAttribute,
+} from "./foreign-attributes.ts";
 
 /** The attribute that holds what the others cannot: id, key, content type, the engine's headers, and what did not fit. */
 const PACKED = "anybroker";
@@ -12,6 +19,7 @@ const PACKED = "anybroker";
 export const ROUTING_KEY = "anybroker-routing-key";
 /** SQS takes ten attributes; with more SNS drops the message on its way to a queue. */
 const MOST_HEADERS_APART = 8;
+const MOST_ATTRIBUTES = 10;
 const ATTRIBUTE_NAME = /^(?!AWS\.|Amazon\.)(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)$/i;
 /** What SQS refuses in a body or a value. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that it refuses.
@@ -32,15 +40,22 @@ export interface WireMessage {
   readonly attributes: Record<string, MessageAttributeValue>;
   /** As SQS counts: the body, and the names, types and values of the attributes. */
   readonly bytes: number;
+  /** On a copy of another sender's message, what a queue takes beside, and counts nowhere. */
+  readonly system: Readonly<Record<string, MessageSystemAttributeValue>> | undefined;
+  /** The same: the message group of a standard queue. */
+  readonly group: string | undefined;
 }
 
 interface Packed {
   readonly id: string;
   readonly key?: string;
+  /** Empty where the message has no content type. */
   readonly type?: string;
-  /** How the body is written, where it is not text that SQS takes. */
-  readonly body?: "base64" | "empty";
+  /** How the body is written, where it is not text that SQS takes; `sns` is in the envelope that SNS wrapped it in. */
+  readonly body?: "base64" | "empty" | "sns";
   readonly headers?: Headers;
+  /** The data types of those that were attributes of another sender, and no texts. */
+  readonly types?: Readonly<Record<string, string>>;
   /** Sent to one subscription, or to what belongs to it, and not published. */
   readonly direct?: true;
 }
@@ -57,36 +72,54 @@ export interface WireOptions {
 export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false }: WireOptions = {}): WireMessage {
   const attributes: Record<string, MessageAttributeValue> = {};
   const packed: Record<string, string> = Object.create(null);
+  const types: Record<string, string> = Object.create(null);
+  const foreign = message.foreign instanceof SqsAttributes ? message.foreign : undefined;
+  const envelope = foreign?.envelope?.body === message.body ? foreign?.envelope : undefined;
+  const mostApart =
+    foreign === undefined ? MOST_HEADERS_APART : MOST_ATTRIBUTES - (message.routingKey === undefined ? 1 : 2);
   let apart = 0;
   let left = 0;
-  for (const name in message.headers) {
+  for (const name of foreign === undefined ? Object.keys(message.headers) : typedFirst(message.headers, foreign)) {
     const value = message.headers[name] as string;
-    if (apart < MOST_HEADERS_APART && travelsApart(name, value)) {
-      attributes[name] = { DataType: "String", StringValue: value };
+    if (envelope?.headers.get(name) === value) continue;
+    const typed = foreign?.attribute(name, value);
+    if (apart < mostApart && travelsApart(name, value)) {
+      attributes[name] = typed === undefined ? { DataType: "String", StringValue: value } : attributeValue(typed);
       apart++;
     } else {
       packed[name] = value;
       left++;
+      if (typed !== undefined) types[name] = typed.dataType;
     }
   }
   if (dueAt !== undefined) {
     packed[HEADER.dueAt] = String(dueAt);
     left++;
   }
-  const { text, form } = encodeBody(message.body);
+  const { text, form } =
+    envelope === undefined ? encodeBody(message.body) : ({ text: envelope.text, form: "sns" } as const);
   const own: Packed = {
     id: message.id,
     ...(message.key === undefined ? {} : { key: message.key }),
-    ...(message.contentType === JSON_TYPE ? {} : { type: message.contentType }),
+    ...(message.contentType === JSON_TYPE ? {} : { type: message.contentType ?? "" }),
     ...(form === undefined ? {} : { body: form }),
     ...(left === 0 ? {} : { headers: packed }),
+    ...(Object.keys(types).length === 0 ? {} : { types }),
     ...(direct ? { direct } : {}),
   };
   attributes[PACKED] = { DataType: "String", StringValue: escapeRefused(JSON.stringify(own)) };
   if (message.routingKey !== undefined) {
     attributes[ROUTING_KEY] = { DataType: "String", StringValue: message.routingKey };
   }
-  return { body: text, attributes, bytes: bytesOf(text, attributes) };
+  const bytes = bytesOf(text, attributes);
+  return { body: text, attributes, bytes, system: foreign?.system, group: foreign?.group };
+}
+
+/** Who reads numbers and bytes finds them nowhere else; texts are found in `anybroker` as well. */
+function typedFirst(headers: Headers, foreign: SqsAttributes): readonly string[] {
+  const names = Object.keys(headers);
+  const isTyped = (name: string): boolean => foreign.attribute(name, headers[name] as string) !== undefined;
+  return [...names.filter(isTyped), ...names.filter((name) => !isTyped(name))];
 }
 
 function travelsApart(name: string, value: string): boolean {
@@ -121,7 +154,8 @@ function escapeRefused(json: string): string {
 function bytesOf(body: string, attributes: Record<string, MessageAttributeValue>): number {
   let bytes = Buffer.byteLength(body);
   for (const name in attributes) {
-    bytes += Buffer.byteLength(name) + "String".length + Buffer.byteLength(attributes[name]?.StringValue ?? "");
+    const { DataType = "", StringValue = "", BinaryValue } = attributes[name] ?? {};
+    bytes += Buffer.byteLength(name) + DataType.length + (BinaryValue?.length ?? Buffer.byteLength(StringValue));
   }
   return bytes;
 }
@@ -195,24 +229,51 @@ function plainContentOf(message: Message): Content {
 
 function contentOf(message: Message): Content {
   const text = message.Body ?? "";
-  const envelope = message.MessageAttributes?.[PACKED] === undefined ? envelopeOf(text) : undefined;
-  const attributes = envelope?.attributes ?? attributesOf(message);
-  const body = envelope?.body ?? text;
-  const packed = readPacked(attributes.get(PACKED));
+  const given = attributesOf(message);
+  const own = readPacked(given.get(PACKED)?.text);
+  const isWrapped = !given.has(PACKED) || own?.body === "sns";
+  const envelope = isWrapped ? envelopeOf(text) : undefined;
+  const attributes = envelope === undefined ? given : new Map([...envelope.attributes, ...given]);
+  const packed = own ?? readPacked(attributes.get(PACKED)?.text);
   const headers: Record<string, string> = Object.create(null);
-  for (const [name, value] of attributes) {
-    if (name !== PACKED && name !== ROUTING_KEY) headers[name] = value;
+  const typed = new Map<string, TypedAttribute>();
+  const add = (name: string, value: string, dataType: unknown): void => {
+    headers[name] = value;
+    const attribute = typedAttribute(dataType, value);
+    if (attribute !== undefined) typed.set(name, attribute);
+  };
+  for (const [name, { text: value, dataType }] of attributes) {
+    if (name !== PACKED && name !== ROUTING_KEY) add(name, value, dataType);
   }
-  for (const name of Object.keys(packed?.headers ?? {})) headers[name] = packed?.headers?.[name] as string;
-  const group = message.Attributes?.MessageGroupId;
+  for (const name of Object.keys(packed?.headers ?? {})) {
+    add(name, packed?.headers?.[name] as string, packed?.types?.[name]);
+  }
+  const { Attributes } = message;
+  const body = decodeBody(envelope?.body ?? text, packed?.body);
+  // One of anybroker's own says by its attributes how it is to be read.
+  const isForeign = envelope !== undefined && !envelope.attributes.has(PACKED);
+  const foreign = SqsAttributes.of(typed, isForeign ? foreignEnvelope(text, body, envelope) : undefined, Attributes);
+  const type = packed === undefined ? "" : (packed.type ?? JSON_TYPE);
   return {
     id: packed?.id || envelope?.id || idOf(message),
-    key: packed === undefined ? group : packed.key,
-    routingKey: attributes.get(ROUTING_KEY),
+    key: packed === undefined ? Attributes?.MessageGroupId : packed.key,
+    routingKey: attributes.get(ROUTING_KEY)?.text,
     headers,
-    body: decodeBody(body, packed?.body),
-    contentType: packed === undefined ? undefined : (packed.type ?? JSON_TYPE),
+    body,
+    contentType: type === "" ? undefined : type,
+    sentAt: sentAt(Attributes?.SentTimestamp),
+    ...(foreign === undefined ? undefined : { foreign }),
   };
+}
+
+function foreignEnvelope(text: string, body: Uint8Array, { attributes }: Envelope): ForeignEnvelope {
+  return { text, body, headers: new Map([...attributes].map(([name, value]) => [name, value.text])) };
+}
+
+const MILLISECONDS = /^\d{1,15}$/;
+
+function sentAt(milliseconds: unknown): number | undefined {
+  return typeof milliseconds === "string" && MILLISECONDS.test(milliseconds) ? Number(milliseconds) : undefined;
 }
 
 /** Whether a message was sent to one subscription, as retries and replays are, and did not come by its topic. */
@@ -229,11 +290,18 @@ function decodeBody(text: string, form: Packed["body"]): Uint8Array {
   return Buffer.from(text, isBase64 ? "base64" : "utf8");
 }
 
-function attributesOf({ MessageAttributes = {} }: Message): Map<string, string> {
-  const attributes = new Map<string, string>();
+/** An attribute as text; `dataType` is as somebody said. */
+interface Attribute {
+  readonly text: string;
+  readonly dataType: unknown;
+}
+
+function attributesOf({ MessageAttributes = {} }: Message): Map<string, Attribute> {
+  const attributes = new Map<string, Attribute>();
   for (const name of Object.keys(MessageAttributes)) {
-    const { StringValue, BinaryValue } = MessageAttributes[name] ?? {};
-    attributes.set(name, StringValue ?? Buffer.from(BinaryValue ?? []).toString("base64"));
+    const { StringValue, BinaryValue, DataType } = MessageAttributes[name] ?? {};
+    const text = StringValue ?? Buffer.from(BinaryValue ?? []).toString("base64");
+    attributes.set(name, { text, dataType: DataType });
   }
   return attributes;
 }
@@ -242,26 +310,29 @@ function readPacked(json: string | undefined): Packed | undefined {
   const value = json === undefined ? undefined : parse(json);
   if (!isRecord(value) || typeof value.id !== "string") return undefined;
   const { id, key, type, body } = value;
-  const headers: Record<string, string> = Object.create(null);
-  if (isRecord(value.headers)) {
-    for (const name of Object.keys(value.headers)) {
-      const text = plainText(value.headers[name]);
-      if (text !== undefined) headers[name] = text;
-    }
-  }
   return {
     id,
-    headers,
+    headers: plainTexts(value.headers),
+    types: plainTexts(value.types),
     ...(typeof key === "string" ? { key } : {}),
     ...(typeof type === "string" ? { type } : {}),
-    ...(body === "base64" || body === "empty" ? { body } : {}),
+    ...(body === "base64" || body === "empty" || body === "sns" ? { body } : {}),
   };
+}
+
+function plainTexts(given: unknown): Record<string, string> {
+  const texts: Record<string, string> = Object.create(null);
+  for (const name of isRecord(given) ? Object.keys(given) : []) {
+    const text = plainText((given as Record<string, unknown>)[name]);
+    if (text !== undefined) texts[name] = text;
+  }
+  return texts;
 }
 
 interface Envelope {
   readonly id: string;
   readonly body: string;
-  readonly attributes: Map<string, string>;
+  readonly attributes: ReadonlyMap<string, Attribute>;
 }
 
 /** What SNS wraps an event in for a subscription without raw delivery. */
@@ -270,12 +341,12 @@ function envelopeOf(text: string): Envelope | undefined {
   const value = parse(text);
   if (!isRecord(value) || value.Type !== "Notification" || typeof value.TopicArn !== "string") return undefined;
   if (typeof value.Message !== "string" || typeof value.MessageId !== "string") return undefined;
-  const attributes = new Map<string, string>();
+  const attributes = new Map<string, Attribute>();
   const given = isRecord(value.MessageAttributes) ? value.MessageAttributes : {};
   for (const name of Object.keys(given)) {
     const attribute = given[name];
     const text = isRecord(attribute) ? plainText(attribute.Value) : undefined;
-    if (text !== undefined) attributes.set(name, text);
+    if (text !== undefined && isRecord(attribute)) attributes.set(name, { text, dataType: attribute.Type });
   }
   return { id: value.MessageId, body: value.Message, attributes };
 }

@@ -34,6 +34,15 @@ export function underPrefix(prefix: string, name: string): string {
   return prefix === "" ? name : `${prefix}_${name}`;
 }
 
+/** The name of an address, as people read it, from that of its SQS queue; undefined for a queue under another prefix, or none of ours. */
+export function readName(queue: string, prefix: string): string | undefined {
+  const start = prefix === "" ? "" : underPrefix(prefix, "");
+  if (!queue.startsWith(start)) return undefined;
+  const plain = queue.slice(start.length, queue.endsWith(FIFO) ? -FIFO.length : undefined);
+  const name = plain.replace(/_(.?)/g, (_, next: string) => (next === "-" ? "." : next === "_" ? "_" : "\0"));
+  return name.includes("\0") ? undefined : name;
+}
+
 /** The physical name with its namespace: a queue and a topic of one name do not collide. */
 export function physicalName(address: Address, prefix: string): string {
   return `${address.kind === "topic" ? "topic" : "queue"} ${awsName(address, prefix)}`;

@@ -146,7 +146,8 @@ export class Sender {
     const fields = ({ message, wire }: Entry) => ({
       MessageBody: wire.body,
       MessageAttributes: wire.attributes,
-      ...(fifo ? fifoFields(to, message) : delayFields(message)),
+      ...(wire.system === undefined ? {} : { MessageSystemAttributes: wire.system }),
+      ...(fifo ? fifoFields(to, message) : { ...delayFields(message), ...groupFields(wire) }),
     });
     const [first] = entries;
     if (first !== undefined && entries.length === 1) {
@@ -175,6 +176,11 @@ export class Sender {
 
 function delayFields({ delayMs }: OutgoingMessage): { DelaySeconds?: number } {
   return delayMs > 0 ? { DelaySeconds: Math.ceil(delayMs / 1_000) } : {};
+}
+
+/** What came to a standard queue in a group is as fair to others when it comes again. */
+function groupFields({ group }: WireMessage): { MessageGroupId?: string } {
+  return group === undefined ? {} : { MessageGroupId: group };
 }
 
 function fifoFields(

@@ -1,4 +1,4 @@
-import { GetQueueAttributesCommand, ListQueuesCommand, type Message } from "@aws-sdk/client-sqs";
+import { GetQueueAttributesCommand, ListQueuesCommand, type Message, paginateListQueues } from "@aws-sdk/client-sqs";
 import type {
   AdapterSignals,
   DeliverySink,
@@ -22,10 +22,12 @@ import {
   type WorkAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { standingAmong } from "../../core/listing.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message.ts";
+import { readName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { SqsReceiver } from "./receiver.ts";
@@ -295,6 +297,11 @@ export class Session {
     );
   }
 
+  /** A queue's URL or a topic's ARN, which hold the account. */
+  async identities(of: Address): Promise<readonly unknown[]> {
+    return [(await this.#registry.find(of)).locator];
+  }
+
   async depth(of: Address): Promise<Depth> {
     const { kind, locator } = await this.#registry.find(of);
     if (kind === "topic") return { ready: 0, unsettled: 0, exact: true };
@@ -304,6 +311,24 @@ export class Session {
       this.#registry.forget(of);
       throw asMessagingError(`asking for the depth of ${describeAddress(of)}`, error);
     }
+  }
+
+  async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    const { namePrefix } = this.#settings;
+    const names: string[] = [];
+    try {
+      const options = namePrefix === "" ? {} : { QueueNamePrefix: namePrefix };
+      const pages = paginateListQueues({ client: this.clients.control.sqs, pageSize: 1_000 }, options);
+      for await (const { QueueUrls = [] } of pages) {
+        for (const url of QueueUrls) {
+          const name = readName(url.slice(url.lastIndexOf("/") + 1), namePrefix);
+          if (name !== undefined) names.push(name);
+        }
+      }
+    } catch (error) {
+      throw asMessagingError("listing the queues", error);
+    }
+    return standingAmong(names);
   }
 
   async #depthOf(of: Address, url: string): Promise<Depth> {

@@ -77,7 +77,7 @@ export async function watchTopic(
       await polling.catch(() => {});
       await removeAll().catch((error: unknown) => {
         throw new MessagingError(
-          "rejected",
+          "refused",
           `${QueueName} and its subscription could not be removed; remove them by hand`,
           { cause: asCause(error) },
         );

@@ -114,6 +114,7 @@ async function move(frame: Frame, { from, to, source, target }: Ends, given: Mov
     ...(rate === undefined ? {} : { rate }),
     onProgress: (status) => bar?.update(status.moved, detailOf(status)),
   });
+  await running.check();
   const { source: sourceName, target: targetName } = running.status();
   const standing = standingCount(await from.adapter.depth(placeOf(source, content)));
   const json = { from: from.label, to: to.label, source: sourceName, target: targetName, dryRun, standing };

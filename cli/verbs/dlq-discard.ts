@@ -39,20 +39,22 @@ export const dlqDiscard = verb({
     try {
       return await withDeadLetters(frame, destination, async (open) => {
         const { signal } = frame.interruption;
-        const options = { archive: kept, signal, ...(limit === undefined ? {} : { limit }) };
+        const pace = rate === undefined ? {} : { rate };
+        const options = { archive: kept, signal, ...pace, ...(limit === undefined ? {} : { limit }) };
         const planned = await planOrResume(frame, open, given, (filter) => open.dead.discard(filter, options), {
           archive: kept,
+          ...pace,
         });
         const { count, source } = planned.plan;
         const { json, ...ended } = await carryOut(frame, {
           planned,
+          destination,
           label: open.label,
           dryRun,
           yes: given.yes,
           question: `Discard ${count} dead letters of ${source}, and keep them in ${file}?`,
           planFile: given["plan-file"] ?? given.resume,
           resume: `anybroker dlq discard ${destination} --archive ${file}`,
-          run: rate === undefined ? {} : { rate },
         });
         const exit = isWritten || ended.exit === "partly" ? ended.exit : "cannot-create";
         return {

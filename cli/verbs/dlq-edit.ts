@@ -14,7 +14,7 @@ import { verb } from "../verb.ts";
 export const dlqEdit = verb({
   name: "dlq edit",
   summary: "Send an edited copy of one dead letter in its place",
-  teaches: `Sends a copy with another body, under an id of its own, back to where the dead letter came from, and removes the dead letter when the broker has confirmed the copy. The new body is JSON, checked by the schema. The same edit of the same entry always gets the same id, so that trying again after a crash is a duplicate and no second message.`,
+  teaches: `Sends a copy with another body, under an id of its own, back to where the dead letter came from, and removes the dead letter when the broker has confirmed the copy. The new body is JSON, checked by the schema. The same edit of the same entry always gets the same id, so that trying again after a crash is a duplicate and no second message. Many are edited at once by "dlq replay" with --patch or --script.`,
   positionals: {
     destination: WHOSE,
     id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },

@@ -1,4 +1,6 @@
-import { columns } from "../columns.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import type { Groups } from "../../patterns/dead-letters/index.ts";
+import { type Cell, columns } from "../columns.ts";
 import {
   ageText,
   DLQ_EXITS,
@@ -6,56 +8,136 @@ import {
   FILTER,
   filterText,
   LOOK_JSON,
+  LOOK_PATIENCE_MS,
+  type OpenDeadLetters,
+  openTarget,
+  unseenText,
   WHOSE,
   withDeadLetters,
+  withElsewhere,
 } from "../dead-letters-of.ts";
+import { namedWork, workOn } from "../discovery.ts";
+import { type Frame, withBroker } from "../frame.ts";
 import { preview } from "../printable.ts";
-import { verb } from "../verb.ts";
+import { toldProblem } from "../standing.ts";
+import { describeDestination, findTarget } from "../target.ts";
+import { type Ended, verb } from "../verb.ts";
 
 const LONGEST_ERROR = 80;
 
 export const dlqGroups = verb({
   name: "dlq groups",
   summary: "What failed in the same way, counted",
-  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message with ids, numbers and times taken out. The largest group comes first. A group's name is for filters: "group = 1f2ba8a7d0a5".`,
-  positionals: { destination: WHOSE, filter: FILTER },
+  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message with ids, numbers and times taken out. The largest group comes first. A group's name is for filters: "group = 1f2ba8a7d0a5".
+
+Without a destination it goes over all of the configuration, else over all that stand on the broker (on RabbitMQ with managementUrl).`,
+  positionals: {
+    destination: { type: "string", describe: `${WHOSE.describe}. Default: all of them` },
+    filter: FILTER,
+  },
   options: {},
-  examples: [["dlq groups orders", "what went wrong, and how often"]],
+  examples: [
+    ["dlq groups", "what is dead anywhere"],
+    ["dlq groups orders", "what went wrong, and how often"],
+  ],
   json: {
     ...DLQ_JSON,
+    destination: "whose dead letters: `orders`, `order.placed..billing`; null for all",
     groups:
       "the groups, the largest first: `group`, `destination`, `errorClass`, `error`, `count`, `firstFailedAt`, `lastFailedAt`, `example` (an entry)",
-    others: "how many belong to none of the first 1,000 groups",
+    others: "how many belong to none of the first 1,000 groups of a destination",
+    problems: "without a destination: those that could not be looked at (`destination`, `code`, `message`)",
     ...LOOK_JSON,
   },
-  exits: DLQ_EXITS,
-  run: async ({ destination, filter }, frame) =>
-    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
-      const text = filterText(filter);
-      const options = { signal: frame.interruption.signal, ...(text === undefined ? {} : { filter: text }) };
-      const { groups, others, held, complete } = await dead.groups(options);
-      const { paint } = frame.terminal;
-      const now = frame.context.clock.now();
-      const rows = groups.map(({ group, count, errorClass, error, example, lastFailedAt }) => [
-        count,
-        group,
-        { painted: paint.yellow(example.reason) },
-        preview([errorClass, error].filter((part) => part !== null && part !== "").join(": "), LONGEST_ERROR),
-        ageText(lastFailedAt, now),
-        example.id,
-      ]);
-      const whole = (name: string) => ({ name, when: "whole" }) as const;
-      const shown =
-        groups.length === 0
-          ? `no dead letters of ${target.name}`
-          : columns(
-              paint,
-              ["COUNT", whole("GROUP"), "REASON", { name: "ERROR", when: "cut" }, "LAST", whole("EXAMPLE")],
-              rows,
-            );
+  exits: { ...DLQ_EXITS, "not-found": "the destination is not there; or nothing of anybroker's stands on the broker" },
+  async run({ destination, filter }, frame) {
+    const text = filterText(filter);
+    if (destination === undefined) return ofAll(frame, text);
+    return withDeadLetters(frame, destination, async (open) => {
+      const found = await groupsOf(frame, open, text);
+      const { name } = open.target;
       return {
-        json: { broker: label, destination: target.name, groups, others, held, complete },
-        text: others === 0 ? shown : `${shown}\nand ${others} in further groups`,
+        json: { broker: open.label, destination: name, ...found, problems: [] },
+        text: shownText(frame, `no dead letters of ${name}`, found),
       };
-    }),
+    });
+  },
 });
+
+async function groupsOf(frame: Frame, open: OpenDeadLetters, filter: string | undefined): Promise<Groups> {
+  const options = { patienceMs: LOOK_PATIENCE_MS, signal: frame.interruption.signal };
+  const groups = await open.dead.groups({ ...options, ...(filter === undefined ? {} : { filter }) });
+  return withElsewhere(open, groups);
+}
+
+/** Over all queues and subscriptions, one after the other. */
+async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
+  const named = namedWork(frame, []);
+  return withBroker(frame, { destinations: [] }, async (open) => {
+    const all = named ?? (await workOn(open.adapter));
+    const { destinations: known = [] } = frame.configuration;
+    const problems: { destination: string; code: string; message: string }[] = [];
+    let sum: Groups = { groups: [], others: 0, held: false, complete: true, elsewhere: 0 };
+    for (const one of all) {
+      const name = describeDestination(one);
+      try {
+        const target = findTarget(name, named === undefined ? [one] : known);
+        sum = together(sum, await groupsOf(frame, openTarget(frame, open, target), filter));
+      } catch (error) {
+        if (!isMessagingError(error) || error.code === "invalid") throw error;
+        problems.push({ destination: name, ...toldProblem(error) });
+      }
+    }
+    const failed = problems.map(({ destination, message }) => `${destination}: ${message}`);
+    return {
+      json: { broker: open.label, destination: null, ...sum, problems },
+      text: [shownText(frame, `no dead letters on ${all.length} queues and subscriptions`, sum, true), ...failed].join(
+        "\n",
+      ),
+      exit: problems.length === 0 ? "done" : problems.length === all.length ? "not-found" : "partly",
+    };
+  });
+}
+
+function together(one: Groups, other: Groups): Groups {
+  return {
+    groups: [...one.groups, ...other.groups].sort((first, second) => second.count - first.count),
+    others: one.others + other.others,
+    held: one.held || other.held,
+    complete: one.complete && other.complete,
+    elsewhere: one.elsewhere === null || other.elsewhere === null ? null : one.elsewhere + other.elsewhere,
+  };
+}
+
+function shownText(frame: Frame, none: string, found: Groups, withDestination = false): string {
+  const { groups, others } = found;
+  const { paint } = frame.terminal;
+  const now = frame.context.clock.now();
+  const rows = groups.map(({ group, destination, count, errorClass, error, example, lastFailedAt }): Cell[] => [
+    ...(withDestination ? [destination] : []),
+    count,
+    group,
+    { painted: paint.yellow(example.reason) },
+    preview([errorClass, error].filter((part) => part !== null && part !== "").join(": "), LONGEST_ERROR),
+    ageText(lastFailedAt, now),
+    example.id,
+  ]);
+  const whole = (name: string) => ({ name, when: "whole" }) as const;
+  const error = { name: "ERROR", when: "cut" } as const;
+  const names = [
+    ...(withDestination ? ["OF"] : []),
+    "COUNT",
+    whole("GROUP"),
+    "REASON",
+    error,
+    "LAST",
+    whole("EXAMPLE"),
+  ];
+  return [
+    groups.length === 0
+      ? `${none}${found.elsewhere === 0 ? "" : " among those that could be seen"}`
+      : columns(paint, names, rows),
+    ...(others === 0 ? [] : [`and ${others} in further groups`]),
+    ...unseenText(found),
+  ].join("\n");
+}

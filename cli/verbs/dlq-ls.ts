@@ -8,8 +8,12 @@ import {
   FILTER,
   filterText,
   LOOK_JSON,
+  LOOK_PATIENCE_MS,
+  noneText,
+  unseenText,
   WHOSE,
   withDeadLetters,
+  withElsewhere,
 } from "../dead-letters-of.ts";
 import type { Frame } from "../frame.ts";
 import { preview } from "../printable.ts";
@@ -42,22 +46,21 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
   },
   exits: DLQ_EXITS,
   run: async ({ destination, filter, limit, cursor }, frame) =>
-    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
       const text = filterText(filter);
-      const { entries, next, held, complete } = await dead.list({
+      const page = await dead.list({
         limit,
+        patienceMs: LOOK_PATIENCE_MS,
         signal: frame.interruption.signal,
         ...(text === undefined ? {} : { filter: text }),
         ...(cursor === undefined ? {} : { cursor }),
       });
-      const json = { broker: label, destination: target.name, entries, next, held, complete };
+      const { entries, next, ...looked } = await withElsewhere(open, page);
+      const json = { broker: label, destination: target.name, entries, next, ...looked };
       const more = next === null ? [] : [`more: --cursor ${next}`];
-      const unseen = complete ? [] : ["not everything that stands was seen: somebody else holds some"];
-      const shown =
-        entries.length === 0
-          ? `no dead letters of ${target.name}${text === undefined ? "" : " are like that"}`
-          : list(frame, entries);
-      return { json, text: [shown, ...more, ...unseen].join("\n") };
+      const shown = entries.length === 0 ? noneText(target.name, text, looked) : list(frame, entries);
+      return { json, text: [shown, ...more, ...unseenText(looked)].join("\n") };
     }),
 });
 

@@ -9,6 +9,7 @@ import {
   WHOSE,
   withDeadLetters,
 } from "../dead-letters-of.ts";
+import { EDIT_OPTIONS, editOf, editShown } from "../edits.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
@@ -19,9 +20,12 @@ import { verb } from "../verb.ts";
 /** The options of commands that carry out a plan. */
 export const RUN_OPTIONS = {
   limit: { type: "number", describe: "The most, of those that failed first" },
-  rate: { type: "number", describe: "How many per second, at most" },
+  rate: { type: "number", describe: "How many per second, at most; kept with the plan" },
   "dry-run": { type: "boolean", default: false, describe: "Only plan, and tell the plan" },
-  "plan-file": { type: "string", describe: "Where to keep the plan; else in this folder, until it is done" },
+  "plan-file": {
+    type: "string",
+    describe: "Where to keep the plan, and the journal beside it; else in anybroker-runs",
+  },
   resume: { type: "string", describe: "Take up a plan that was kept, for what is left of it" },
   yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
 } as const;
@@ -31,55 +35,75 @@ export const dlqReplay = verb({
   summary: "Send dead letters back",
   teaches: `Plans first: how many, where to, what is left alone and why. Then it asks, and sends each back as a copy that the broker confirms, and removes it: duplicated at worst, never lost. A subscription's go to that subscription, not to the topic.
 
-Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and so on, and watches after each step whether they come back dead. Ctrl-C finishes what is under way; the plan is in a file, and --resume goes on with it, also after a crash.`,
+Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and so on; after each step it waits until what it sent is handled, and watches then whether it comes back dead. --patch or --script edits each on its way, under an id of its own.
+
+Ctrl-C finishes what is under way. The plan is kept in a file with its rate, ramp and patch, and --resume goes on with it, also after a crash; what is given again with --resume counts from then on. Beside it is a journal with a line for each message: "dlq report" shows both.`,
   positionals: { destination: WHOSE, filter: FILTER },
   options: {
     ...RUN_OPTIONS,
+    ...EDIT_OPTIONS,
     to: { type: "string", describe: "Another destination than the one they came from" },
     "max-replays": { type: "number", describe: "Leave alone what was sent back so often; else 3" },
     incomplete: { type: "boolean", default: false, describe: "Also those that lost headers on their way here" },
-    ramp: { type: "boolean", default: false, describe: "Few first, more when they do not come back" },
+    ramp: { type: "boolean", describe: "Few first, more when they do not come back; --no-ramp ends that of a plan" },
     "ramp-first": { type: "number", describe: "With --ramp: how many first; else 1" },
     "ramp-factor": { type: "number", describe: "With --ramp: times how much for each step; else 10" },
-    "ramp-watch": { type: "string", describe: "With --ramp: how long after each step; else 30s" },
+    "ramp-watch": {
+      type: "string",
+      describe: "With --ramp: how long each step is watched once it is handled; else 30s",
+    },
+    "ramp-backlog": { type: "string", describe: "With --ramp: how long to wait until a step is handled; else 10m" },
     tolerate: { type: "number", describe: "With --ramp: how many may come back; else 0" },
   },
   examples: [
     ["dlq replay orders all --dry-run", "what would happen"],
     ["dlq replay orders 'error ~ timeout' --rate 100 --yes", "those, and no more than 100 a second"],
     ["dlq replay orders all --ramp --ramp-watch 2m", "carefully"],
-    ["dlq replay orders --resume anybroker-replay-019a5a3e.json", "go on"],
+    [
+      'dlq replay orders \'group = 1f2ba8a7d0a5\' --patch \'[{"op":"add","path":"/currency","value":"EUR"}]\'',
+      "edited",
+    ],
+    ["dlq replay orders --resume anybroker-runs/replay-019a5a3e.json", "go on"],
   ],
   json: { ...DLQ_JSON, ...RUN_JSON },
   exits: { ...DLQ_EXITS, ...RUN_EXITS },
   async run(given, frame) {
-    const { destination, to, rate } = given;
+    const { destination, to, rate, script } = given;
     const target = to === undefined ? undefined : destinationOf(findTarget(to, frame.configuration.destinations ?? []));
     const ramp = rampOf(given);
+    const pace = { ...(rate === undefined ? {} : { rate }), ...(ramp === undefined ? {} : { ramp }) };
+    const edit = await editOf(given, frame.context);
+    if (given.resume !== undefined && given.patch !== undefined)
+      throw new CommandError("usage", "the patch is in the plan: give --resume without --patch, or plan anew");
     return withDeadLetters(
       frame,
       destination,
       async (open) => {
         const { "max-replays": maxReplays, limit, incomplete } = given;
-        const planned = await planOrResume(frame, open, given, (filter) =>
+        const plan = (filter: string) =>
           open.dead.replay(filter, {
+            ...pace,
             signal: frame.interruption.signal,
             incomplete,
+            ...(edit === undefined ? {} : { edit }),
             ...(limit === undefined ? {} : { limit }),
             ...(target === undefined ? {} : { to: target }),
             ...(maxReplays === undefined ? {} : { maxReplays }),
-          }),
-        );
+          });
+        const again = { ...pace, ...(typeof edit === "function" ? { edit } : {}) };
+        const planned = await planOrResume(frame, open, given, plan, again);
+        const more = given.resume === undefined ? await editShown(frame, open, planned.plan, edit) : "";
         const { count, source } = planned.plan;
         return carryOut(frame, {
           planned,
+          destination,
           label: open.label,
           dryRun: given["dry-run"],
           yes: given.yes,
           question: `Send ${count} dead letters of ${source} back?`,
           planFile: given["plan-file"] ?? given.resume,
-          resume: `anybroker dlq replay ${destination}`,
-          run: { ...(rate === undefined ? {} : { rate }), ...(ramp === undefined ? {} : { ramp }) },
+          resume: `anybroker dlq replay ${destination}${script === undefined ? "" : ` --script ${script}`}`,
+          more,
         });
       },
       target === undefined ? [] : [target],
@@ -112,21 +136,27 @@ export async function planOrResume(
 }
 
 function rampOf(given: {
-  readonly ramp: boolean;
+  readonly ramp: boolean | undefined;
+  readonly resume: string | undefined;
   readonly "ramp-first": number | undefined;
   readonly "ramp-factor": number | undefined;
   readonly "ramp-watch": string | undefined;
+  readonly "ramp-backlog": string | undefined;
   readonly tolerate: number | undefined;
-}): Ramp | undefined {
-  const { ramp, "ramp-first": first, "ramp-factor": factor, "ramp-watch": watch, tolerate } = given;
-  if (!ramp) {
-    if ([first, factor, watch, tolerate].every((value) => value === undefined)) return undefined;
-    throw new CommandError("usage", "--ramp-first, --ramp-factor, --ramp-watch and --tolerate are for --ramp");
+}): boolean | Ramp | undefined {
+  const { ramp, resume, "ramp-first": first, "ramp-factor": factor, "ramp-watch": watch, tolerate } = given;
+  const { "ramp-backlog": backlog } = given;
+  if ([first, factor, watch, backlog, tolerate].every((value) => value === undefined)) return ramp;
+  // A plan that is taken up has a ramp of its own, of which some is to be otherwise.
+  if (ramp === false || (ramp === undefined && resume === undefined)) {
+    const text = "--ramp-first, --ramp-factor, --ramp-watch, --ramp-backlog and --tolerate are for --ramp";
+    throw new CommandError("usage", text);
   }
   return {
     ...(first === undefined ? {} : { first }),
     ...(factor === undefined ? {} : { factor }),
     ...(watch === undefined ? {} : { observeMs: duration("--ramp-watch", watch) }),
+    ...(backlog === undefined ? {} : { backlogMs: duration("--ramp-backlog", backlog) }),
     ...(tolerate === undefined ? {} : { tolerate }),
   };
 }

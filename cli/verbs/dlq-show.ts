@@ -1,6 +1,16 @@
 import type { Entry } from "../../patterns/dead-letters/index.ts";
 import { entryId } from "../arguments.ts";
-import { bodyText, DLQ_EXITS, DLQ_JSON, LOOK_JSON, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
+import {
+  bodyText,
+  DLQ_EXITS,
+  DLQ_JSON,
+  LOOK_JSON,
+  LOOK_PATIENCE_MS,
+  unseenText,
+  WHOSE,
+  withDeadLetters,
+  withElsewhere,
+} from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
 import type { Paint } from "../paint.ts";
 import { printable, printableLines } from "../printable.ts";
@@ -22,19 +32,25 @@ export const dlqShow = verb({
   json: { ...DLQ_JSON, entries: "the entries with that id, with their whole bodies; 20 at most", ...LOOK_JSON },
   exits: { ...DLQ_EXITS, "not-found": "there is no such dead letter, or no such destination" },
   run: async ({ destination, id: given }, frame) =>
-    withDeadLetters(frame, destination, async ({ dead, label, target }) => {
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
       const id = entryId(given);
-      const { entries, held, complete } = await dead.list({
+      const page = await dead.list({
         filter: [{ field: "id", is: "=", value: id }],
         limit: MOST_SHOWN,
         bodyBytes: LARGEST_BODY,
+        patienceMs: LOOK_PATIENCE_MS,
         signal: frame.interruption.signal,
       });
+      const { next: _, entries, ...looked } = await withElsewhere(open, page);
       if (entries.length === 0)
-        throw new CommandError("not-found", `no dead letter of ${target.name} has the id ${id}`);
+        throw new CommandError(
+          "not-found",
+          [`no dead letter of ${target.name} has the id ${id}`, ...unseenText(looked)].join("; "),
+        );
       const { paint } = frame.terminal;
       return {
-        json: { broker: label, destination: target.name, entries, held, complete },
+        json: { broker: label, destination: target.name, entries, ...looked },
         text: entries.map((entry) => shown(paint, entry)).join("\n\n"),
       };
     }),

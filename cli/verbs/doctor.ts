@@ -1,23 +1,24 @@
 import type { Destination } from "../../core/destination.ts";
 import { compareBrokers } from "../../patterns/migration/index.ts";
 import { aboutBroker, aboutDestination } from "../about-broker.ts";
+import { parseAddress } from "../address-text.ts";
 import { chooseBroker } from "../broker-choice.ts";
-import { examine } from "../examination.ts";
+import { examine, type Named } from "../examination.ts";
 import { CommandError } from "../exit-codes.ts";
 import { chosenBroker, type Frame, madeAdapter } from "../frame.ts";
 import { planText } from "../plan-text.ts";
 import { declarationsOf, toldProblem } from "../standing.ts";
-import { destinationOf, findTarget } from "../target.ts";
+import { destinationOf, findWorkTarget } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
 export const doctor = verb({
   name: "doctor",
   summary: "Connect, check rights, version, limits and topology; or compare two brokers",
-  teaches: `Connects to the broker, asks who it is, looks for every destination and counts its messages, and tells for each what it becomes on that broker and which of its guarantees the broker gives itself (native), anybroker adds (emulated), or nobody can give (unsupported: refused at start). It sends nothing and takes nothing; the rights to write and to consume can therefore not be proven here, and are told as unknown.
+  teaches: `Connects to the broker, asks who it is, looks for every destination and counts its messages, and tells for each what it becomes on that broker and which of its guarantees the broker gives itself (native), anybroker adds (emulated), or nobody can give (unsupported: refused at start). It sends nothing and takes nothing; the rights to write and to consume can therefore not be proven here, and are told as unknown. Without a configuration it looks at what it finds on the broker (on RabbitMQ with managementUrl).
 
 With --plan it connects to nothing, and says what a move to another broker would mean for these destinations: what the other refuses, and what it does otherwise. That is the first question of a migration.`,
   positionals: {
-    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration, else of the broker" },
   },
   options: {
     plan: { type: "boolean", default: false, describe: "Compare two brokers, offline" },
@@ -37,7 +38,7 @@ With --plan it connects to nothing, and says what a move to another broker would
     capabilities: "each capability by name: `support` (`native`, `emulated`, `unsupported`) and `note`",
     limits: "`maxMessageBytes`, `maxHeaders`, `maxHeaderBytes`, `priorities`",
     destinations:
-      "a list: `destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages` and `deadLetters` (counts; null where they are not known)",
+      "a list: `destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages`, `deadLetters` and `deadLettersHeld` (counts; null where they are not known)",
     problems: "what keeps the broker from carrying the destinations: `code` and `message`",
     plan: "null without `--plan`; else `to` (the other broker), `adapter`, `differences` (`name`, `from`, `to`, `kind`: `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (their names, as `migrate advance --accept` takes them) and `refused` (`code`, `message`)",
   },
@@ -49,13 +50,28 @@ With --plan it connects to nothing, and says what a move to another broker would
   },
   async run({ destinations = [], plan, from, to }, frame) {
     const { destinations: known = [] } = frame.configuration;
-    const wanted =
-      destinations.length === 0 ? known : destinations.map((text) => destinationOf(findTarget(text, known)));
-    if (plan) return comparePlan(frame, wanted, from, to);
+    const named = destinations.length === 0 ? known.map(declared) : destinations.map((text) => namedBy(text, known));
+    if (plan)
+      return comparePlan(
+        frame,
+        named.map(({ destination }) => destination),
+        from,
+        to,
+      );
     if (from !== undefined || to !== undefined) throw new CommandError("usage", "--from and --to are for --plan");
-    return examine(frame, wanted);
+    return examine(frame, named);
   },
 });
+
+function declared(destination: Destination): Named {
+  return { destination, isDeclared: true };
+}
+
+/** By name alone it is said which one is meant, and not how it is declared. */
+function namedBy(text: string, known: readonly Destination[]): Named {
+  const target = findWorkTarget(text, known);
+  return { destination: destinationOf(target), isDeclared: target.configured || parseAddress(text).kind !== undefined };
+}
 
 async function comparePlan(
   frame: Frame,
@@ -86,6 +102,7 @@ async function comparePlan(
         standing: null,
         messages: null,
         deadLetters: null,
+        deadLettersHeld: null,
       })),
       plan,
     },

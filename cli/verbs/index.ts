@@ -6,6 +6,7 @@ import { dlqEdit } from "./dlq-edit.ts";
 import { dlqGroups } from "./dlq-groups.ts";
 import { dlqLs } from "./dlq-ls.ts";
 import { dlqReplay } from "./dlq-replay.ts";
+import { dlqReport } from "./dlq-report.ts";
 import { dlqShow } from "./dlq-show.ts";
 import { doctor } from "./doctor.ts";
 import { migrateAdvance } from "./migrate-advance.ts";
@@ -41,6 +42,7 @@ export const VERBS: readonly Verb[] = [
   dlqReplay,
   dlqDiscard,
   dlqEdit,
+  dlqReport,
   outboxStatus,
   outboxRetry,
   outboxPrune,

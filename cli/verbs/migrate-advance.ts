@@ -10,7 +10,7 @@ export const migrateAdvance = verb({
   summary: "Go to the next step of a migration, or to a larger share",
   teaches: `The steps are new, prepared, consuming, publishing, bridged, proven, retired. It announces the next one, waits until every live instance has taken it over, and puts it in force; or it takes up a change that broke off. Ctrl-C stops the waiting: the change stays announced, and "migrate advance" goes on, or "migrate rollback" takes it back.
 
-What the new broker lacks has to be accepted by name before "prepared": --accept priority --accept replay; "doctor --plan" lists it.`,
+What the new broker lacks has to be accepted by name before "prepared": --accept priority --accept rewind; "doctor --plan" lists it.`,
   positionals: {},
   options: {
     share: { type: "number", describe: "Percent of the keys for the new broker, on the way to publishing" },

@@ -48,7 +48,16 @@ function reportText(paint: Paint, { name, at, verdict, sources }: ParityReport):
     remaining.from,
     remaining.to,
   ]);
-  const names = ["SOURCE", "PUBLISHED", "HANDLED", "MISSING", "DEAD", "UNEXPECTED", "LEFT ON OLD", "LEFT ON NEW"];
+  const names = [
+    { name: "SOURCE", when: "whole" } as const,
+    "PUBLISHED",
+    "HANDLED",
+    "MISSING",
+    "DEAD",
+    "UNEXPECTED",
+    "LEFT ON OLD",
+    "LEFT ON NEW",
+  ];
   const missing = sources.flatMap(({ source, missing: { ids } }) =>
     ids.slice(0, MOST_IDS).map((id) => `${paint.red("missing")} ${paint.bold(source)} ${paint.dim(id)}`),
   );

@@ -1,12 +1,12 @@
 import { pause } from "../../core/waiting.ts";
 import { duration } from "../address-text.ts";
-import { lookingBy } from "../broker-details.ts";
+import { deadText, lookingBy } from "../broker-details.ts";
 import { columns } from "../columns.ts";
 import { type Looked, lookAt, type Row } from "../depth-rows.ts";
+import { namedWork, workOn } from "../discovery.ts";
 import { CommandError } from "../exit-codes.ts";
 import { withBroker } from "../frame.ts";
 import type { Paint } from "../paint.ts";
-import { wantedDestinations } from "../standing.ts";
 import { verb } from "../verb.ts";
 
 export const top = verb({
@@ -16,7 +16,7 @@ export const top = verb({
 
 A broker tells little to those who look from outside. Kafka tells what comes and what goes, consumers, and (within a twentieth) the age of the oldest that waits; RabbitMQ tells consumers; SQS and the in-process broker tell none of these. Where messages are handled, "backlog" of anybroker/backpressure measures them on every broker.`,
   positionals: {
-    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration, else of the broker" },
   },
   options: {
     interval: { type: "string", default: "2s", describe: "How long between two looks" },
@@ -24,7 +24,7 @@ A broker tells little to those who look from outside. Kafka tells what comes and
     once: { type: "boolean", default: false, describe: "Look once" },
   },
   examples: [
-    ["top", "everything of the configuration, until Ctrl-C"],
+    ["top", "everything of the configuration, else everything that stands on the broker, until Ctrl-C"],
     ["top queue:orders --once --json --broker amqp://localhost", "one look, for a program"],
   ],
   streams: true,
@@ -32,17 +32,15 @@ A broker tells little to those who look from outside. Kafka tells what comes and
     at: "when, an ISO 8601 time",
     broker: "the broker as it was chosen, without secrets",
     destinations:
-      "a list: `destination`, `ready` (what could be delivered; on Kafka the lag), `unsettled`, `exact`, `changePerSecond` (of both together since the look before; null at first), `arrivalPerSecond` and `drainPerSecond`, `emptyInSeconds` (as it changes; null unless it shrinks), `oldestAgeMs`, `consumers`, `deadLetters`, and `problem` (why it cannot be counted). What is not known is null",
+      "a list: `destination`, `ready` (what could be delivered; on Kafka the lag), `unsettled`, `exact`, `changePerSecond` (of both together since the look before; null at first), `arrivalPerSecond` and `drainPerSecond`, `emptyInSeconds` (as it changes; null unless it shrinks), `oldestAgeMs`, `consumers`, `deadLetters`, `deadLettersHeld` (how many of them somebody holds, such as a run; null where some are held and the broker does not tell how many), and `problem` (why it cannot be counted). What is not known is null",
   },
   exits: {
-    "not-found": "with --once: none of the destinations is there",
+    "not-found": "with --once: none of the destinations is there; or nothing of anybroker's stands on the broker",
     unavailable: "the broker cannot be reached",
     "not-allowed": "it refuses the login",
   },
   async run({ destinations = [], interval, count, once }, frame) {
-    const wanted = wantedDestinations(frame, destinations).filter(({ kind }) => kind !== "topic");
-    if (wanted.length === 0)
-      throw new CommandError("usage", "nothing ever waits on a topic: name queues and subscriptions");
+    const named = namedWork(frame, destinations);
     const everyMs = duration("--interval", interval);
     if (everyMs < 100) throw new CommandError("usage", "--interval takes 100ms or more");
     const looks = once ? 1 : (count ?? Number.POSITIVE_INFINITY);
@@ -51,13 +49,15 @@ A broker tells little to those who look from outside. Kafka tells what comes and
       const { terminal, context } = frame;
       const live = terminal.isLive && looks > 1;
       if (live) await terminal.clear();
+      const wanted = named ?? (await workOn(adapter));
       const looking = await lookingBy(adapter);
+      const { destinations: known = [] } = frame.configuration;
       let before: Looked | undefined;
       try {
         for (let look = 1; look <= looks && !signal.aborted; look++) {
           if (look > 1) await pause(context.clock, everyMs, signal);
           if (signal.aborted) break;
-          const now: Looked = await lookAt({ adapter, looking }, wanted, context.clock.monotonic(), before);
+          const now: Looked = await lookAt({ adapter, looking, known }, wanted, context.clock.monotonic(), before);
           before = now;
           const at = new Date(context.clock.now()).toISOString();
           const text = `${terminal.paint.bold(adapter.name)} ${terminal.paint.dim(label)} ${at}\n${tableOf(terminal.paint, now.rows)}`;
@@ -85,12 +85,24 @@ function tableOf(paint: Paint, rows: readonly Row[]): string {
     row.emptyInSeconds === null ? null : `${Math.ceil(row.emptyInSeconds)}s`,
     row.oldestAgeMs === null ? null : `${Math.ceil(row.oldestAgeMs / 1_000)}s`,
     row.consumers,
-    row.deadLetters === null ? null : { painted: row.deadLetters > 0 ? paint.red(String(row.deadLetters)) : "0" },
+    row.deadLetters === null ? null : { painted: deadText(paint, { ...row, deadLetters: row.deadLetters }) },
     row.problem ?? "",
   ]);
   return columns(
     paint,
-    ["DESTINATION", "READY", "UNSETTLED", "CHANGE/S", "IN/S", "OUT/S", "EMPTY IN", "OLDEST", "CONSUMERS", "DEAD", ""],
+    [
+      { name: "DESTINATION", when: "whole" },
+      "READY",
+      "UNSETTLED",
+      "CHANGE/S",
+      "IN/S",
+      "OUT/S",
+      "EMPTY IN",
+      "OLDEST",
+      "CONSUMERS",
+      "DEAD",
+      "",
+    ],
     cells,
   );
 }

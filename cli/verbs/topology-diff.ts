@@ -55,7 +55,7 @@ export function comparedText(paint: Paint, compared: readonly Compared[]): strin
   const problems = others.flatMap(({ problems }) =>
     problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   );
-  return [columns(paint, ["STANDS", "DESTINATION"], rows), ...problems].join("\n");
+  return [columns(paint, ["STANDS", { name: "DESTINATION", when: "whole" }], rows), ...problems].join("\n");
 }
 
 function painted(paint: Paint, standing: Compared["standing"]): string {

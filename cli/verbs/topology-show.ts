@@ -58,7 +58,11 @@ async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> 
   ]);
   const text = [
     `${paint.bold(adapter.name)} ${paint.dim(label)}`,
-    columns(paint, ["DESTINATION", "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "QUARANTINE LOG"], rows),
+    columns(
+      paint,
+      [{ name: "DESTINATION", when: "whole" }, "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "QUARANTINE LOG"],
+      rows,
+    ),
     ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   ].join("\n");
   return { json: { broker: label, adapter: adapter.name, destinations: shown, problems }, text };

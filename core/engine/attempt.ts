@@ -1,5 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Codec } from "../codec.ts";
 import type { Handler, HandlerResult } from "../delivery.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
@@ -8,7 +6,7 @@ import { LONGEST_MS } from "../names.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
 import type { Attempt, HeldDelivery } from "./held-delivery.ts";
-import { readBody } from "./incoming.ts";
+import { type Reading, readBody } from "./incoming.ts";
 
 /** What became of an attempt, or why there was none. */
 export type Verdict =
@@ -22,8 +20,11 @@ export type Verdict =
 
 const DONE: Verdict = Object.freeze({ kind: "done" });
 
-/** Why a delivery is not given to the handler, if it is not. */
-export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | undefined {
+/**
+ * Why a delivery is not given to the handler, if it is not. In order nothing is sent with a delay, so a due time was written by
+ * another sender: it would wait in its place, and hundreds of them would fill the window.
+ */
+export function obstacle({ incoming }: HeldDelivery, now: number, ordered: boolean): Verdict | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
@@ -31,7 +32,7 @@ export function obstacle({ incoming }: HeldDelivery, now: number): Verdict | und
     const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);
     return { kind: "dead", reason: "expired", error };
   }
-  const dueAt = timeHeader(headers, HEADER.dueAt);
+  const dueAt = ordered ? undefined : timeHeader(headers, HEADER.dueAt);
   if (dueAt !== undefined && now < dueAt) return { kind: "early", delayMs: Math.min(dueAt - now, LONGEST_MS) };
   return undefined;
 }
@@ -43,9 +44,7 @@ function timeText(ms: number): string {
 }
 
 /** What the handler is called with and how. */
-export interface AttemptContext {
-  readonly codec: Codec;
-  readonly schema: StandardSchemaV1 | undefined;
+export interface AttemptContext extends Reading {
   readonly handler: Handler<unknown>;
   /** The body could be read and the handler is about to be called; false where it is not wanted any more. */
   begin(held: HeldDelivery, attempt: Attempt): boolean;
@@ -60,9 +59,13 @@ export function runAttempt(
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
 ): void {
+  if (held.incoming.tombstone === true && context.tombstones === "skip") {
+    finish(DONE);
+    return;
+  }
   let body: ReturnType<typeof readBody>;
   try {
-    body = readBody(held.incoming, context.codec, context.schema);
+    body = readBody(held.incoming, context);
   } catch (error) {
     finish({ kind: "dead", reason: "invalid", error });
     return;
@@ -128,7 +131,7 @@ function readVerdict(result: unknown): Verdict {
     case "dead-letter": {
       const { reason } = result as DeadLetterOutcome;
       if (typeof reason !== "string") break;
-      return { kind: "dead", reason: "rejected", error: new MessagingError("rejected", reason) };
+      return { kind: "dead", reason: "rejected", error: new MessagingError("refused", reason) };
     }
     case "postpone": {
       const { afterMs } = result as PostponeOutcome;
@@ -138,7 +141,7 @@ function readVerdict(result: unknown): Verdict {
     case "retry": {
       const { afterMs } = result as RetryOutcome;
       if (afterMs !== undefined && !isTime(afterMs)) break;
-      return { kind: "failed", error: new MessagingError("rejected", "the handler asked for a retry"), afterMs };
+      return { kind: "failed", error: new MessagingError("refused", "the handler asked for a retry"), afterMs };
     }
   }
   return failed(

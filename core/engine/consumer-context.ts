@@ -4,6 +4,7 @@ import type { WorkAddress } from "../address.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Handler } from "../delivery.ts";
+import type { Tombstones } from "../destination.ts";
 import type { BrokerEvent } from "../events.ts";
 import type { Publishing, Route } from "./publishing.ts";
 import type { Retry } from "./retry-policy.ts";
@@ -24,6 +25,7 @@ export interface ConsumerContext {
   readonly ordered: boolean;
   readonly codec: Codec;
   readonly schema: StandardSchemaV1 | undefined;
+  readonly tombstones: Tombstones | undefined;
   /** The handler inside all its middleware. */
   readonly handler: Handler<unknown>;
   readonly retry: Retry;

@@ -292,7 +292,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   condemn(held: HeldDelivery): void {
     this.#held.rejoin(held);
-    const error = new MessagingError("rejected", `its consumers crashed ${held.crashes} times while they handled it`);
+    const error = new MessagingError("refused", `its consumers crashed ${held.crashes} times while they handled it`);
     this.#aftermath.apply(held, { kind: "dead", reason: "crashed", error });
     this.#pump();
   }

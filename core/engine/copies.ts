@@ -3,7 +3,7 @@ import { describeAddress, type WorkAddress } from "../address.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { thrownClass, thrownText } from "../foreign.ts";
 import { LONGEST_MS } from "../names.ts";
-import { HEADER, headerBytes, timeHeader, withHeaders } from "../system-headers.ts";
+import { HEADER, headerBytes, publishedAt, timeHeader, withHeaders } from "../system-headers.ts";
 import type { HeldDelivery } from "./held-delivery.ts";
 
 const LONGEST_ERROR = 1024;
@@ -23,6 +23,7 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
   const { incoming } = held;
   const { now, maxDelayMs } = context;
   const headers = withHeaders(incoming.headers, {
+    ...kept(held),
     ...changes,
     // The clock tells whole milliseconds, and the one that is under way has begun.
     [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + 1 + delayMs) : undefined,
@@ -34,12 +35,24 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
     routingKey: incoming.routingKey,
     headers,
     body: incoming.body,
-    contentType: incoming.contentType ?? "application/octet-stream",
+    contentType: incoming.contentType,
     size: incoming.body.length + headerBytes(headers),
     priority: incoming.priority ?? 0,
     delayMs: Math.min(delayMs, maxDelayMs),
     ttlMs: expiresAt === undefined ? undefined : Math.min(Math.max(expiresAt - now, 1), LONGEST_MS),
+    ...(incoming.foreign === undefined ? undefined : { foreign: incoming.foreign }),
   };
+}
+
+/** What is known of a message of another sender now, and could not be told from its copy. */
+function kept({ incoming, firstPublishedAt }: HeldDelivery): Changes {
+  const { headers, id, expiresAt } = incoming;
+  const known: Record<string, string> = {};
+  if (publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(firstPublishedAt);
+  if (expiresAt !== undefined && timeHeader(headers, HEADER.expiresAt) === undefined) {
+    known[HEADER.expiresAt] = String(expiresAt);
+  }
+  return known;
 }
 
 /** The copy that is tried again. */

@@ -19,7 +19,7 @@ const OF_THE_PLACE: readonly MessagingErrorCode[] = ["unauthorized", "not-found"
 
 /** What the rejection of a send says about the copy. */
 export function copyRefusal(cause: unknown): CopyRefusal {
-  const error = isMessagingError(cause) ? cause : new MessagingError("rejected", "the copy failed", { cause });
+  const error = isMessagingError(cause) ? cause : new MessagingError("refused", "the copy failed", { cause });
   // A refusal behind a try without an answer is a refusal of the next try too.
   const refusal = error.code === "unconfirmed" && isMessagingError(error.cause) ? error.cause : error;
   if (OF_THE_MESSAGE.includes(refusal.code)) return { kind: "message", error };

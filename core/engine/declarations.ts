@@ -71,7 +71,7 @@ export class Declarations {
     this.#add(this.#subscriptions, `${topic.name} ${name}`, declaration);
     const where = describeAddress(address);
     if (options.filter !== undefined && options.filter !== "#") this.#ask(where, "routingFilter");
-    if (declaration.from !== "now") this.#ask(where, "replay");
+    if (declaration.from !== "now") this.#ask(where, "rewind");
     return declaration;
   }
 

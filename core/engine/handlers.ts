@@ -37,13 +37,13 @@ export class Handlers {
 
   /** Gives a delivery to the handler, unless something stands against it; either way the attempt will be over. */
   start(held: HeldDelivery): void {
-    const { clock, destination, subscription, timeoutMs } = this.#context;
+    const { clock, timeoutMs } = this.#context;
     const now = clock.now();
     held.state = "running";
     this.#running++;
-    const attempt = new Attempt(held, destination, subscription?.address.name, now);
+    const attempt = new Attempt(held, this.#context, now);
     held.current = attempt;
-    const verdict = obstacle(held, now);
+    const verdict = obstacle(held, now, this.#context.ordered);
     if (verdict !== undefined) {
       this.#finish(held, attempt, verdict);
       return;

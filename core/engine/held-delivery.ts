@@ -2,8 +2,8 @@ import type { IncomingMessage } from "../adapter.ts";
 import type { Clock, Timer } from "../clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessagingError } from "../errors.ts";
-import { idTime } from "../message-ids.ts";
-import { HEADER, numberHeader, timeHeader, userHeaders } from "../system-headers.ts";
+import { HEADER, numberHeader, publishedAt, userHeaders } from "../system-headers.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
 import type { Deadline, Expiring } from "./deadlines.ts";
 
 /**
@@ -47,11 +47,14 @@ export class HeldDelivery implements Expiring {
   current: Attempt | undefined = undefined;
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
+  readonly #receivedAt: number;
   readonly #onExpire: (held: HeldDelivery) => void;
 
-  constructor(incoming: IncomingMessage, sequence: number, onExpire: (held: HeldDelivery) => void) {
+  /** `receivedAt` is in milliseconds since 1970. */
+  constructor(incoming: IncomingMessage, sequence: number, receivedAt: number, onExpire: (held: HeldDelivery) => void) {
     this.incoming = incoming;
     this.sequence = sequence;
+    this.#receivedAt = receivedAt;
     this.attempt = 1 + this.recorded;
     this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
     this.#onExpire = onExpire;
@@ -60,6 +63,15 @@ export class HeldDelivery implements Expiring {
   /** Attempts made on earlier copies. */
   get recorded(): number {
     return numberHeader(this.incoming.headers, HEADER.attempts, 0);
+  }
+
+  /**
+   * When it was first published, in milliseconds since 1970: as its headers or its id say, else as its sender or its broker
+   * do, but not in the future; else when it came here.
+   */
+  get firstPublishedAt(): number {
+    const { headers, id, sentAt } = this.incoming;
+    return publishedAt(headers, id) ?? Math.min(sentAt ?? this.#receivedAt, this.#receivedAt);
   }
 
   get bytes(): number {
@@ -102,6 +114,12 @@ export class HeldDelivery implements Expiring {
   }
 }
 
+/** No `Date` can hold more: https://tc39.es/ecma262/#sec-time-values-and-time-range */
+const LAST_DATE = 8.64e15;
+
+/** Whose attempt it is. */
+type Whose = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
+
 /** What the engine keeps of an attempt. Handlers are given its delivery, and get at nothing of the rest. */
 export class Attempt {
   readonly delivery: Delivery;
@@ -110,8 +128,9 @@ export class Attempt {
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
-  constructor(held: HeldDelivery, destination: string, subscription: string | undefined, receivedAt: number) {
-    this.delivery = new AttemptDelivery(held, destination, subscription, receivedAt, this);
+  /** `startedAt` is the time of day at which it begins. */
+  constructor(held: HeldDelivery, whose: Whose, startedAt: number) {
+    this.delivery = new AttemptDelivery(held, whose, startedAt, this);
   }
 
   /** Made when it is first asked for: most handlers never do. */
@@ -138,23 +157,29 @@ class AttemptDelivery implements Delivery {
   readonly destination: string;
   readonly subscription: string | undefined;
   readonly #held: HeldDelivery;
-  readonly #receivedAt: number;
+  readonly #startedAt: number;
   readonly #attempt: Attempt;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  /** By the monotonic clock. */
+  readonly #endsAt: number;
   #headers: Record<string, string> | undefined = undefined;
 
   constructor(
     held: HeldDelivery,
-    destination: string,
-    subscription: string | undefined,
-    receivedAt: number,
+    { destination, subscription, clock, timeoutMs }: Whose,
+    startedAt: number,
     attempt: Attempt,
   ) {
     this.#held = held;
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#endsAt = clock.monotonic() + timeoutMs;
+    this.#startedAt = startedAt;
     this.#attempt = attempt;
     this.attempt = held.attempt;
     this.destination = destination;
-    this.subscription = subscription;
-    this.#receivedAt = receivedAt;
+    this.subscription = subscription?.address.name;
   }
 
   get id(): string {
@@ -175,14 +200,19 @@ class AttemptDelivery implements Delivery {
   }
 
   get firstPublishedAt(): Date {
-    const { headers, id } = this.#held.incoming;
-    const published = new Date(timeHeader(headers, HEADER.publishedAt) ?? idTime(id) ?? this.#receivedAt);
-    // Any sender may have written it, and dates end.
-    return Number.isNaN(published.getTime()) ? new Date(this.#receivedAt) : published;
+    return new Date(this.#held.firstPublishedAt);
   }
 
   get signal(): AbortSignal {
     return this.#attempt.signal;
+  }
+
+  get deadlineAt(): Date {
+    return new Date(Math.min(this.#startedAt + this.#timeoutMs, LAST_DATE));
+  }
+
+  get remainingMs(): number {
+    return Math.max(this.#endsAt - this.#clock.monotonic(), 0);
   }
 
   get native(): unknown {

@@ -1,4 +1,5 @@
 import type { DeliveryToken, IncomingMessage } from "../adapter.ts";
+import type { Clock } from "../clock.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { HeldDelivery } from "./held-delivery.ts";
 import { WindowSize } from "./window-size.ts";
@@ -7,6 +8,7 @@ import { WindowSize } from "./window-size.ts";
 export class Holding {
   readonly #held = new Set<HeldDelivery>();
   readonly #size: WindowSize;
+  readonly #clock: Clock;
   readonly #concurrency: () => number;
   readonly #onExpire: (held: HeldDelivery) => void;
   readonly #mostAside: { readonly messages: number; readonly bytes: number };
@@ -20,6 +22,7 @@ export class Holding {
   constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: HeldDelivery) => void) {
     this.#concurrency = concurrency;
     this.#onExpire = onExpire;
+    this.#clock = context.clock;
     this.#mostAside = { messages: context.maxParked, bytes: context.windowBytes };
     this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
   }
@@ -67,7 +70,7 @@ export class Holding {
   }
 
   add(incoming: IncomingMessage): HeldDelivery {
-    const held = new HeldDelivery(incoming, this.#sequence++, this.#onExpire);
+    const held = new HeldDelivery(incoming, this.#sequence++, this.#clock.now(), this.#onExpire);
     this.#held.add(held);
     this.#bytes += held.bytes;
     this.#size.arrived(held.bytes);

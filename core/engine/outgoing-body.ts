@@ -61,7 +61,7 @@ function checkAndGive<Made>(
 /** What a consumer would read. */
 function decodeAgain({ where, codec }: BodyForm, bytes: Uint8Array): unknown {
   try {
-    const body = codec.decode(bytes);
+    const body = decodeCopy(codec, bytes);
     ignoreRejection(body);
     if (!isThenable(body)) return body;
   } catch (cause) {
@@ -87,11 +87,17 @@ function encodeBody({ where, schema, codec }: BodyForm, body: unknown): Uint8Arr
     const next = "; send what the codec carries, or give the destination another codec";
     throw new MessagingError("invalid", `${where}: ${what}. Nothing was sent${next}`, { cause, ...details });
   }
-  if (bytes instanceof Uint8Array) return bytes;
+  // A copy: a caller, or a codec, may use its buffer again before the broker has the message, and in process afterwards.
+  if (bytes instanceof Uint8Array) return Buffer.from(bytes);
   // An async codec would be confirmed as a message without a body.
   ignoreRejection(bytes);
   const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
   throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
+}
+
+/** Decodes a copy of the bytes: what is written into it must not reach the next attempt, nor another subscription. */
+export function decodeCopy(codec: Codec, bytes: Uint8Array): unknown {
+  return codec.decode(new Uint8Array(bytes));
 }
 
 /** What a codec threw. Only ours is known to quote nothing of the body. */

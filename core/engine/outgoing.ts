@@ -5,7 +5,7 @@ import type { Codec } from "../codec.ts";
 import type { Headers } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { MessagingError } from "../errors.ts";
-import { ignoreRejection } from "../foreign.ts";
+import { unawaited } from "../foreign.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../names.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
@@ -38,6 +38,11 @@ export interface Outgoing {
 
 type Options = SendOptions & PublishOptions;
 
+/** One that is sent for the first time. */
+export interface NewMessage extends OutgoingMessage {
+  readonly contentType: string;
+}
+
 /**
  * Makes the message that goes on the wire, or throws (`invalid`, `too-large`, `unsupported`) before anything is sent. A
  * promise only where the schema itself is asynchronous, so that messages keep the order of their calls otherwise.
@@ -46,7 +51,7 @@ export function outgoing(
   context: Outgoing,
   body: unknown,
   options: Options | undefined,
-): OutgoingMessage | Promise<OutgoingMessage> {
+): NewMessage | Promise<NewMessage> {
   if (options !== undefined) checkSendOptions(context, options);
   const { where, codec, destination } = context;
   return encodeChecked({ where, codec, schema: destination.schema }, body, (bytes) =>
@@ -54,7 +59,7 @@ export function outgoing(
   );
 }
 
-function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): OutgoingMessage {
+function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): NewMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
   if (bytes.length > capabilities.maxMessageBytes) {
@@ -63,11 +68,11 @@ function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Opt
       `${where}: the body has ${bytes.length} bytes and ${context.adapterName} takes ${capabilities.maxMessageBytes}. Nothing was sent; put the content elsewhere and send a reference to it`,
     );
   }
-  const key = options?.key ?? settled(destination.options.key?.(body));
+  const key = options?.key ?? unawaited(destination.options.key?.(body));
   if (key !== undefined) checkKey(where, key);
   let routingKey: string | undefined;
   if (destination.kind === "topic") {
-    routingKey = options?.routingKey ?? settled(destination.options.routingKey?.(body));
+    routingKey = options?.routingKey ?? unawaited(destination.options.routingKey?.(body));
     if (routingKey !== undefined) checkRoutingKey(where, routingKey);
   }
   const delayMs = options?.delayMs ?? 0;
@@ -95,12 +100,6 @@ function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Opt
     // The time to live begins when the delay is over.
     ttlMs: ttlMs === undefined ? undefined : delayMs + ttlMs,
   };
-}
-
-/** A promise is refused as no text by what follows; what it rejects with must not end the process. */
-function settled<Value>(value: Value): Value {
-  ignoreRejection(value);
-  return value;
 }
 
 function checkKey(where: string, key: unknown): void {

@@ -15,10 +15,12 @@ const LONGEST_CUT = 1_024;
 /** For what has to be as small as it can be. */
 const SHORT = 64;
 const OWN: readonly string[] = Object.values(HEADER);
+/** In words, what stands in a copy's `foreign`. */
+const FOREIGN = "the sender's own properties";
 
 /**
  * The copy without what is over the limits of headers, and with a header that says what was cut; undefined if nothing is
- * over them. The body stays as it is.
+ * over them. The body stays as it is, and what came from another sender beside the headers as long as there is room for it.
  */
 export function reducedCopy(letter: OutgoingMessage, limits: HeaderLimits): OutgoingMessage | undefined {
   const cut: string[] = [];
@@ -37,9 +39,12 @@ export function reducedCopy(letter: OutgoingMessage, limits: HeaderLimits): Outg
     } else cut.push(`${name} (${size} bytes)`);
   }
   const properties = keptProperties(letter, cut);
+  const { foreign, ...rest } = letter;
+  const hasRoom = foreign === undefined || bytes + foreign.bytes <= limits.maxHeaderBytes;
+  if (!hasRoom) cut.push(`${FOREIGN} (${foreign.bytes} bytes)`);
   if (cut.length === 0) return undefined;
   headers[HEADER.cut] = cutText(letter, cut, LONGEST_CUT);
-  return sized({ ...letter, ...properties, headers });
+  return sized({ ...(hasRoom ? letter : rest), ...properties, headers });
 }
 
 /**
@@ -60,9 +65,11 @@ export function barestCopy(letter: OutgoingMessage): OutgoingMessage | undefined
     }
   }
   const properties = keptProperties(letter, cut);
+  const { foreign, ...rest } = letter;
+  if (foreign !== undefined) cut.push(FOREIGN);
   if (cut.length === 0 && !shortened) return undefined;
   if (cut.length > 0) headers[HEADER.cut] = cutText(letter, cut, 2 * SHORT);
-  return sized({ ...letter, ...properties, headers });
+  return sized({ ...rest, ...properties, headers });
 }
 
 /** What AMQP, SQS and Kafka carry beside the headers; what is too long for that is added to `cut`. */
@@ -78,7 +85,7 @@ function keptProperties(
   return {
     key: kept("key", key, LONGEST_KEY_BYTES),
     routingKey: kept("routing key", routingKey, LONGEST_PROPERTY_BYTES),
-    contentType: kept("content type", contentType, LONGEST_PROPERTY_BYTES) ?? "application/octet-stream",
+    contentType: kept("content type", contentType, LONGEST_PROPERTY_BYTES),
   };
 }
 

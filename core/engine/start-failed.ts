@@ -6,12 +6,16 @@ export function asProblem(error: unknown): MessagingError {
   return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
 }
 
-/** Every problem in one error. */
-export function startFailed(problems: readonly MessagingError[]): MessagingError {
+/** Every problem in one error. `tried` says how often it was tried, if it was more than once. */
+export function startFailed(problems: readonly MessagingError[], tried = ""): MessagingError {
   const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
   const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
   const many = all.length === 1 ? "a problem" : `${all.length} problems`;
-  return new MessagingError("start-failed", `start found ${many}, and nothing was left open:${lines.join("")}`, {
-    problems: all,
-  });
+  return new MessagingError(
+    "start-failed",
+    `start found ${many}${tried}, and nothing was left open:${lines.join("")}`,
+    {
+      problems: all,
+    },
+  );
 }

@@ -58,17 +58,17 @@ export class Clinic {
   /** Sends a group back while nothing is repaired. It has to stop by itself. */
   async replayTooEarly({ group }: Group): Promise<void> {
     this.#say("\nA replay before the fix: 1, then 10, then 100, as long as none comes back");
-    const replay = await this.#dead.replay(`group = ${group}`);
-    const result = await replay.run({ ramp: { observeMs: FAIL_WITHIN_MS }, onProgress: this.#bySteps() });
+    const replay = await this.#dead.replay(`group = ${group}`, { ramp: { observeMs: FAIL_WITHIN_MS } });
+    const result = await replay.run({ onProgress: this.#bySteps() });
     this.#end("sent back", result, "failed-again");
   }
 
   /** Sends a group back. */
   async replay({ group }: Group): Promise<void> {
-    const replay = await this.#dead.replay(`group = ${group}`);
+    const replay = await this.#dead.replay(`group = ${group}`, { ramp: { observeMs: OBSERVE_MS } });
     const { count, destinations } = replay.plan;
     this.#say(`\nThe same replay after the fix: ${count} to ${destinations.map((to) => to.destination).join(", ")}`);
-    const result = await replay.run({ ramp: { observeMs: OBSERVE_MS }, onProgress: this.#bySteps() });
+    const result = await replay.run({ onProgress: this.#bySteps() });
     this.#end("sent back", result);
   }
 

@@ -86,7 +86,7 @@ function handlerIn(scope: MessageScope, { title }: PlannedHandler, broker: Broke
   return (body, delivery) =>
     scope.run(body as never, delivery, (cause) => {
       const what = `${title}, failed on message ${delivery.id}, and what it had used could not be released; see the cause`;
-      const error = new MessagingError("rejected", what, { cause });
+      const error = new MessagingError("refused", what, { cause });
       if (internals === undefined) process.emitWarning(error);
       else internals.emit({ type: "notice", error });
     });

@@ -1,7 +1,15 @@
 import type { Container, ServiceIdentifier } from "inversify";
 import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { asProblem, startFailed } from "../../core/engine/start-failed.ts";
-import { type Broker, type BrokerStatus, type Consumer, MessagingError, type StopOptions } from "../../core/index.ts";
+import { startWait } from "../../core/engine/start-patience.ts";
+import {
+  type Broker,
+  type BrokerStatus,
+  type Consumer,
+  MessagingError,
+  type StartOptions,
+  type StopOptions,
+} from "../../core/index.ts";
 import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { ContainerHandlers } from "./container-handlers.ts";
 import type { Messaging } from "./messaging.ts";
@@ -28,15 +36,19 @@ export class ContainerMessaging implements Messaging {
     this.#container = container;
   }
 
-  start(): Promise<void> {
-    return this.#inTurn(() => this.#start());
+  start(options: StartOptions = {}): Promise<void> {
+    startWait(options);
+    return this.#inTurn(() => this.#start(options));
   }
 
   stop(options: StopOptions = {}): Promise<void> {
     checkOptions("stop", options, ["timeoutMs"]);
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
-    return this.#inTurn(() => this.#stop(timeoutMs));
+    const stopped = this.#inTurn(() => this.#stop(timeoutMs));
+    // Those that wait for their broker would be waited for.
+    for (const broker of this.#brokers?.values() ?? []) if (broker.status().state === "starting") void broker.stop();
+    return stopped;
   }
 
   status(): Readonly<Record<string, BrokerStatus>> {
@@ -62,7 +74,7 @@ export class ContainerMessaging implements Messaging {
     throw new MessagingError("invalid", "messaging is not started: call startMessaging(container) first");
   }
 
-  async #start(): Promise<void> {
+  async #start(options: StartOptions): Promise<void> {
     const container = this.#attached();
     if (this.#running !== undefined) {
       const late = this.#handlers.boundSince(container);
@@ -76,7 +88,7 @@ export class ContainerMessaging implements Messaging {
       await end([], consumers, 0);
       throw startFailed(problems);
     }
-    const failed = failures(await Promise.allSettled(brokers.map((each) => each.start())));
+    const failed = failures(await Promise.allSettled(brokers.map((each) => each.start(options))));
     if (failed.length > 0) {
       await end(brokers, consumers, 0);
       throw startFailed(failed);

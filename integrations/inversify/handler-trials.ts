@@ -67,6 +67,8 @@ function trialDelivery({ destination, subscription }: PlannedHandler): Delivery 
     destination: destination.name,
     subscription,
     signal: new AbortController().signal,
+    deadlineAt: new Date(),
+    remainingMs: 0,
     native: undefined,
   };
 }

@@ -1,6 +1,6 @@
 import type { Container } from "inversify";
 import { startFailed } from "../../core/engine/start-failed.ts";
-import { type BrokerStatus, MessagingError, type StopOptions } from "../../core/index.ts";
+import { type BrokerStatus, MessagingError, type StartOptions, type StopOptions } from "../../core/index.ts";
 import { MESSAGING } from "./identifiers.ts";
 
 /** Owns the lives of a container's brokers and handlers. Made by `messagingModule`, injected as `MESSAGING`. */
@@ -9,9 +9,10 @@ export interface Messaging {
    * Starts all brokers; handlers are given messages when every one of them stands. Rejects with `start-failed`, whose
    * `problems` lists everything found at once, and leaves nothing open: first what is wrong with the handlers, before
    * anything is connected, then what is wrong with the brokers. A second call while started does nothing, but for a
-   * rejection if handlers were bound meanwhile, which would get no message; after `stop` it starts again.
+   * rejection if handlers were bound meanwhile, which would get no message; after `stop` it starts again. The options are
+   * those of `Broker.start`.
    */
-  start(): Promise<void>;
+  start(options?: StartOptions): Promise<void>;
   /**
    * Stops taking messages on all brokers, lets running handlers finish and settles their messages, while all of them can
    * still publish to any broker; then waits for the confirms and closes. A second call waits for the first. Handlers that
@@ -32,7 +33,7 @@ interface Attachable extends Messaging {
  * {@link Messaging.start}. Resolves with what `MESSAGING` injects. Rejects with `start-failed` also where the module is
  * missing: it has to be in this container itself, and not only in a parent.
  */
-export async function startMessaging(container: Container): Promise<Messaging> {
+export async function startMessaging(container: Container, options?: StartOptions): Promise<Messaging> {
   if (!container.isCurrentBound(MESSAGING)) {
     throw refused("the container has no messaging: load messagingModule({ broker }) into it");
   }
@@ -41,7 +42,7 @@ export async function startMessaging(container: Container): Promise<Messaging> {
     throw refused("the container has messaging twice: load one messagingModule, with all { brokers } by their names");
   }
   messaging.attach(container);
-  await messaging.start();
+  await messaging.start(options);
   return messaging;
 }
 

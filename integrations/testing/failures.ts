@@ -15,7 +15,7 @@ export type SendFailureCode = Exclude<MessagingErrorCode, "partly-failed" | "sta
 export interface SendFailure {
   /** The destination whose next message fails. What the engine itself sends on (retries, dead letters) does not. */
   readonly sending: Queue<never, unknown> | Topic<never, unknown>;
-  /** What the caller gets: an error, or its code alone. Default `rejected`. */
+  /** What the caller gets: an error, or its code alone. Default `refused`. */
   readonly with?: MessagingError | SendFailureCode;
   /** Whether the message is stored all the same, as it may be with `unconfirmed`. Default false. */
   readonly stored?: boolean;
@@ -116,7 +116,7 @@ export class Failures {
 }
 
 /** The error that a caller gets. */
-export function errorOf({ with: chosen = "rejected" }: SendFailure, to: Address): MessagingError {
+export function errorOf({ with: chosen = "refused" }: SendFailure, to: Address): MessagingError {
   if (typeof chosen !== "string") return chosen;
   return new MessagingError(chosen, `the message to ${describeAddress(to)} failed because failNext() asked for it`);
 }

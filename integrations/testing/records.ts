@@ -1,3 +1,4 @@
+import { decodeCopy } from "../../core/engine/outgoing-body.ts";
 import {
   type Address,
   addressName,
@@ -30,7 +31,8 @@ export interface RecordedMessage {
 export interface SentMessage<Body> extends RecordedMessage {
   /** The body as the wire carries it: what the codec reads from its bytes. A fresh one at each call. */
   readonly body: Body;
-  readonly contentType: string;
+  /** Undefined only for what came from another sender, and was sent back without one. */
+  readonly contentType: string | undefined;
   readonly delayMs: number;
   readonly priority: number;
   /** Milliseconds, from its sending, after which it need not be delivered. */
@@ -113,7 +115,7 @@ export class Records {
     const codec = this.#codecOf(destination);
     return (this.#sent.get(nameOf(destination)) ?? []).map(({ message, at }) => ({
       ...common(message, at),
-      body: codec.decode(message.body) as Body,
+      body: decodeCopy(codec, message.body) as Body,
       contentType: message.contentType,
       delayMs: message.delayMs,
       priority: message.priority,
@@ -157,7 +159,7 @@ function common({ id, key, routingKey, headers }: OutgoingMessage, at: Date): Re
 
 function decoded(codec: Codec, bytes: Uint8Array): unknown {
   try {
-    return codec.decode(bytes);
+    return decodeCopy(codec, bytes);
   } catch {
     return undefined;
   }

@@ -3,7 +3,9 @@ export interface BacklogSample {
   readonly at: number;
   /** Undefined while the broker could not be asked. */
   readonly standing: number | undefined;
+  /** Handled or dead-lettered, as the consumers counted. */
   readonly drained: number;
+  /** Handlers that ended, as the middleware counted. */
   readonly handled: number;
   readonly busyMs: number;
 }

@@ -19,11 +19,13 @@ export interface BacklogReading {
    * broker; undefined until it has seen a message. Delays asked for at sending are part of it, retries are not.
    */
   readonly oldestAgeMs: number | undefined;
-  /** Messages that this process is done with since the meter was made: handled or dead-lettered. */
-  readonly drained: number;
-  /** Messages done with per second over the window, of all processes as far as `consumers` tells. */
+  /** Messages that handlers of this process have finished since the meter was made. */
+  readonly handled: number;
+  /** Messages that this process has dead-lettered since then. */
+  readonly deadLettered: number;
+  /** Messages handled or dead-lettered per second over the window, of all processes as far as `consumers` tells. */
   readonly drainPerSecond: number | undefined;
-  /** Messages that came per second over the window: what was drained, and what the depth grew by. */
+  /** Messages that came per second over the window: what was handled or dead-lettered, and what the depth grew by. */
   readonly arrivalPerSecond: number | undefined;
   /** How long a handler takes on average over the window, in milliseconds. Measured by `middleware`. */
   readonly handlingMs: number | undefined;

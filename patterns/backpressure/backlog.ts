@@ -1,4 +1,12 @@
-import { addressName, type Depth, isMessagingError, type Middleware, workAddress } from "../../core/index.ts";
+import { unawaited } from "../../core/foreign.ts";
+import {
+  addressName,
+  type Depth,
+  isMessagingError,
+  MessagingError,
+  type Middleware,
+  workAddress,
+} from "../../core/index.ts";
 import { BacklogHistory } from "./backlog-history.ts";
 import { type BacklogOptions, type BacklogSettings, type BacklogSource, backlogSettings } from "./backlog-options.ts";
 import type { BacklogReading } from "./backlog-reading.ts";
@@ -60,8 +68,9 @@ class BacklogMeter implements Backlog {
   readonly #meter: HandlingMeter;
   readonly #history: BacklogHistory;
   /** What the consumers had counted when they were asked last. */
-  #counted = 0;
-  #drained = 0;
+  #counted = { handled: 0, deadLettered: 0 };
+  #handled = 0;
+  #deadLettered = 0;
   #last: { readonly reading: Promise<BacklogReading>; readonly at: number } | undefined;
 
   constructor(name: string, broker: BacklogSource, ask: () => Promise<Depth>, settings: BacklogSettings) {
@@ -101,10 +110,10 @@ class BacklogMeter implements Backlog {
     const depth = await this.#depth();
     const consuming = this.#consuming();
     const waiting = this.#meter.takeOldestMs();
-    const { handled, busyMs } = this.#meter;
-    const drained = this.#drained;
+    const { handled: measured, busyMs } = this.#meter;
+    const [handled, deadLettered] = [this.#handled, this.#deadLettered];
     const standing = depth === undefined ? undefined : depth.ready + (depth.unsettled ?? 0);
-    this.#history.add({ at: clock.monotonic(), standing, drained, handled, busyMs });
+    this.#history.add({ at: clock.monotonic(), standing, drained: handled + deadLettered, handled: measured, busyMs });
     const { drainPerSecond, arrivalPerSecond, handlingMs } = this.#rates();
     return {
       source: this.#name,
@@ -113,7 +122,8 @@ class BacklogMeter implements Backlog {
       unsettled: depth?.unsettled,
       exact: depth?.exact ?? false,
       oldestAgeMs: depth?.ready === 0 ? 0 : waiting,
-      drained,
+      handled,
+      deadLettered,
       drainPerSecond,
       arrivalPerSecond,
       handlingMs,
@@ -131,14 +141,23 @@ class BacklogMeter implements Backlog {
     }
   }
 
-  /** Counts what was drained since, and returns how many handlers this process may run at once. */
+  /** Counts what was done since, and returns how many handlers this process may run at once. */
   #consuming(): number {
     const own = this.#broker.status().consumers.filter(({ source }) => source === this.#name);
-    const counted = own.reduce((sum, { succeeded, deadLettered }) => sum + succeeded + deadLettered, 0);
+    const handled = own.reduce((sum, { succeeded }) => sum + succeeded, 0);
+    const deadLettered = own.reduce((sum, one) => sum + one.deadLettered, 0);
     // Less than before means that a consumer is gone.
-    this.#drained += Math.max(counted - this.#counted, 0);
-    this.#counted = counted;
+    this.#handled += Math.max(handled - this.#counted.handled, 0);
+    this.#deadLettered += Math.max(deadLettered - this.#counted.deadLettered, 0);
+    this.#counted = { handled, deadLettered };
     return own.reduce((sum, { concurrency }) => sum + concurrency, 0);
+  }
+
+  /** How many processes consume, as the option says. */
+  #processes(): number {
+    const told: unknown = unawaited(this.#settings.consumers());
+    if (typeof told === "number" && Number.isFinite(told)) return Math.max(told, 1);
+    throw new MessagingError("invalid", "backlog { consumers } has to return a number, at once");
   }
 
   #rates(): Pick<BacklogReading, "drainPerSecond" | "arrivalPerSecond" | "handlingMs"> {
@@ -146,7 +165,7 @@ class BacklogMeter implements Backlog {
     if (rates === undefined) {
       return { drainPerSecond: undefined, arrivalPerSecond: undefined, handlingMs: undefined };
     }
-    const drainPerSecond = rates.drainPerSecond * Math.max(this.#settings.consumers(), 1);
+    const drainPerSecond = rates.drainPerSecond * this.#processes();
     const { depthPerSecond, handlingMs } = rates;
     // Numbers taken one after the other, some of them approximate, may come out a little below nothing.
     const arrivalPerSecond = depthPerSecond === undefined ? undefined : Math.max(drainPerSecond + depthPerSecond, 0);

@@ -1,5 +1,5 @@
 import { backoffMs } from "../../core/backoff.ts";
-import { observe } from "../../core/foreign.ts";
+import { observe, unawaited } from "../../core/foreign.ts";
 import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import {
@@ -164,7 +164,7 @@ class Circuit implements CircuitBreaker {
 
   #isOutage(failure: unknown): boolean {
     try {
-      return this.#settings.isOutage(failure);
+      return unawaited<unknown>(this.#settings.isOutage(failure)) === true;
     } catch {
       return false;
     }

@@ -38,15 +38,21 @@ const METRICS: readonly Metric[] = [
     value: ({ oldestAgeMs }) => seconds(oldestAgeMs),
   },
   {
-    name: "anybroker_backlog_drained_total",
+    name: "anybroker_backlog_handled_total",
     type: "counter",
-    help: "Messages that this process is done with.",
-    value: ({ drained }) => drained,
+    help: "Messages that handlers of this process have finished.",
+    value: ({ handled }) => handled,
+  },
+  {
+    name: "anybroker_backlog_dead_lettered_total",
+    type: "counter",
+    help: "Messages that this process has dead-lettered.",
+    value: ({ deadLettered }) => deadLettered,
   },
   {
     name: "anybroker_backlog_drain_per_second",
     type: "gauge",
-    help: "Messages done with per second.",
+    help: "Messages handled or dead-lettered per second.",
     value: ({ drainPerSecond }) => drainPerSecond,
   },
   {

@@ -31,7 +31,7 @@ export const DONE: Outcome = Object.freeze({ kind: "done" });
 export const LEFT: Outcome = Object.freeze({ kind: "left" });
 
 /** What is about one message only; any other failure would meet the next one too, and ends the run. */
-const OF_ONE_MESSAGE: readonly MessagingErrorCode[] = ["invalid", "too-large", "rejected"];
+const OF_ONE_MESSAGE: readonly MessagingErrorCode[] = ["invalid", "too-large", "refused"];
 
 export function endsRun({ code }: MessagingError): boolean {
   return !OF_ONE_MESSAGE.includes(code);

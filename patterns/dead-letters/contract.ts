@@ -4,10 +4,11 @@ import type { Audit } from "./audit.ts";
 import type { Entry } from "./entry.ts";
 import type { Filter } from "./filter.ts";
 import type { Group } from "./groups.ts";
+import type { JsonPatch } from "./json-patch.ts";
 import type { Look } from "./look.ts";
 import type { Plan } from "./plan.ts";
 import type { Edit } from "./replay.ts";
-import type { RunOptions } from "./run-options.ts";
+import type { PaceOptions, RunOptions } from "./run-options.ts";
 import type { RunResult } from "./run-result.ts";
 
 /** The options of {@link deadLetters}. */
@@ -29,6 +30,8 @@ export interface ReadOptions {
   readonly filter?: FilterOrText;
   /** The most bytes of a body that are shown. Default 65,536. */
   readonly bodyBytes?: number;
+  /** How long to wait for what others hold, such as a run, in milliseconds. Default: that of `deadLetters`. */
+  readonly patienceMs?: number;
   /** Rejects with the signal's reason when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -67,15 +70,18 @@ export interface Groups extends Look {
 }
 
 /** The options of `replay`. */
-export interface ReplayOptions {
+export interface ReplayOptions extends PaceOptions {
   /** The most entries that are sent back: those that failed first. Default: all that are selected. */
   readonly limit?: number;
   /** Another destination than the one they were dead-lettered from. A subscription's own is its address, and no event. */
   readonly to?: Destination;
   /** A message that was sent back so often is left alone. Default 3. */
   readonly maxReplays?: number;
-  /** Sends an edited copy under an id of its own in the message's place. */
-  readonly edit?: Edit;
+  /**
+   * Sends an edited copy of each under an id of its own in the message's place: by a JSON patch (RFC 6902), which the plan
+   * keeps, and which is tried on each body when it is planned; or by a function.
+   */
+  readonly edit?: Edit | JsonPatch;
   /** Sends those back too that lost headers on their way to the dead letters (`Entry.cut`). Default false. */
   readonly incomplete?: boolean;
   /** Breaks the planning off; the run has a signal of its own. */
@@ -83,7 +89,7 @@ export interface ReplayOptions {
 }
 
 /** The options of `discard`. */
-export interface DiscardOptions {
+export interface DiscardOptions extends Pick<PaceOptions, "rate"> {
   readonly archive: Archive;
   /** The most entries that are discarded: those that failed first. Default: all that are selected. */
   readonly limit?: number;
@@ -91,9 +97,9 @@ export interface DiscardOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What has to be given again to take a run up, because a plan cannot keep it. */
-export interface ResumeOptions {
-  /** For a replay that had one. */
+/** What has to be given again to take a run up, because a plan cannot keep it; and what is to be otherwise from now on. */
+export interface ResumeOptions extends PaceOptions {
+  /** The function, for a replay that had one. */
   readonly edit?: Edit;
   /** For a discard. */
   readonly archive?: Archive;
@@ -163,5 +169,5 @@ export interface DeadLetters {
    * the entry's or the message's. Rejects with `not-found` if there is no such entry, `conflict` if there are several, and
    * `invalid` or `too-large` if the new body cannot be sent; the entry then stands as before.
    */
-  edit(id: string, edit: Edit, options?: EditOptions): Promise<Edited>;
+  edit(id: string, edit: Edit | JsonPatch, options?: EditOptions): Promise<Edited>;
 }

@@ -1,7 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import type { IncomingMessage } from "../../core/adapter.ts";
-import { idTime } from "../../core/message-ids.ts";
-import { HEADER, numberHeader, SYSTEM_PREFIX, timeHeader, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
 import { fingerprint } from "./fingerprint.ts";
 
 /** On a message whose headers were over the limits of a reader. */
@@ -93,9 +92,9 @@ export class DeadLetter {
     return this.#time(HEADER.deadLastAt);
   }
 
-  /** Milliseconds since 1970; undefined for a message of another sender. */
+  /** Milliseconds since 1970; undefined where nothing tells. */
   get firstPublishedAt(): number | undefined {
-    return timeHeader(this.message.headers, HEADER.publishedAt) ?? idTime(this.message.id);
+    return publishedAt(this.message.headers, this.message.id) ?? this.message.sentAt;
   }
 
   /** What entries are put in order by: when it failed last, else when it was published. */

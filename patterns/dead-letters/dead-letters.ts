@@ -27,11 +27,13 @@ import type { Filter } from "./filter.ts";
 import { filterOf } from "./filter-check.ts";
 import { matcher } from "./filter-match.ts";
 import { Grouping } from "./groups.ts";
+import type { JsonPatch } from "./json-patch.ts";
 import { type Look, look, lookAtAll } from "./look.ts";
 import { comparePlaces, FirstOf, parsePlace, placeOf, printPlace } from "./page.ts";
 import type { Plan } from "./plan.ts";
 import { Planner } from "./planner.ts";
 import type { Edit } from "./replay.ts";
+import type { MissingReason } from "./run-result.ts";
 import { type Source, sourceOf } from "./source.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;
@@ -39,7 +41,7 @@ const DEFAULT_BODY_BYTES = 64 * 1024;
 const DEFAULT_PAGE = 50;
 const LARGEST_PAGE = 1_000;
 const DEFAULT_GROUPS = 1_000;
-const READ_OPTIONS = ["filter", "bodyBytes", "signal"];
+const READ_OPTIONS = ["filter", "bodyBytes", "patienceMs", "signal"];
 
 /**
  * The dead letters of a queue, or of one subscription of a topic, to be looked at, sent back, edited and discarded; see
@@ -131,8 +133,13 @@ class SourceDeadLetters implements DeadLetters {
     const conditions = this.#filter(where, filter);
     if (conditions.length === 0) {
       this.#internals.requireStarted(where);
-      const { ready, unsettled = 0, exact } = await this.#internals.adapter.depth(this.#source.deadLetters);
-      return { count: ready + unsettled, held: false, complete: exact };
+      const {
+        ready,
+        unsettled = 0,
+        consumers = 0,
+        exact,
+      } = await this.#internals.adapter.depth(this.#source.deadLetters);
+      return { count: ready + unsettled, held: false, complete: exact, elsewhere: consumers > 0 ? null : 0 };
     }
     let count = 0;
     const looked = await this.#look(where, { filter: conditions }, () => void count++);
@@ -151,23 +158,25 @@ class SourceDeadLetters implements DeadLetters {
 
   async replay(filter: FilterOrText, options: ReplayOptions = {}): Promise<PlannedRun> {
     const where = this.#where("replay");
-    return this.#planner.replay(where, filterOf(where, filter), options);
+    return this.#planner.replay(where, this.#filter(where, filter), options);
   }
 
   async discard(filter: FilterOrText, options: DiscardOptions): Promise<PlannedRun> {
     const where = this.#where("discard");
-    return this.#planner.discard(where, filterOf(where, filter), options);
+    return this.#planner.discard(where, this.#filter(where, filter), options);
   }
 
   async resume(plan: Plan, options: ResumeOptions = {}): Promise<PlannedRun> {
     return this.#planner.resume(this.#where("resume"), plan, options);
   }
 
-  async edit(id: string, edit: Edit, options: EditOptions = {}): Promise<Edited> {
+  async edit(id: string, edit: Edit | JsonPatch, options: EditOptions = {}): Promise<Edited> {
     const where = this.#where("edit");
     checkOptions(where, options, ["to", "maxReplays", "incomplete"]);
     if (typeof id !== "string" || id === "") throw new MessagingError("invalid", `${where} takes the id of an entry`);
-    if (typeof edit !== "function") throw new MessagingError("invalid", `${where} takes a function of the body`);
+    if (typeof edit !== "function" && !Array.isArray(edit)) {
+      throw new MessagingError("invalid", `${where} takes a function of the body, or a JSON patch`);
+    }
     const filter: Filter = [{ field: "id", is: "=", value: id }];
     const planned = await this.#planner.replay(where, filter, { ...options, edit }, "edit");
     const { count, refused } = planned.plan;
@@ -177,13 +186,13 @@ class SourceDeadLetters implements DeadLetters {
     if (refused[0] !== undefined)
       throw new MessagingError("invalid", `${where}: entry "${id}" is left alone: ${refused[0].why}`);
     if (count === 0) throw new MessagingError("not-found", `${where}: there is no entry "${id}"`);
-    const { edited, failures, error, missing } = await planned.run();
+    const { edited, failures, error, missed } = await planned.run();
     const [copy] = edited;
     if (copy !== undefined) return { id: copy.id, editedFrom: copy.from };
     const failure = error ?? failures[0]?.error;
     if (failure !== undefined) throw failure;
-    const why =
-      missing > 0 ? "it was removed meanwhile, or is in the hands of somebody else" : "the edit left it as it was";
+    const [gone] = missed;
+    const why = gone === undefined ? "the edit left it as it was" : GONE[gone.why];
     throw new MessagingError("not-found", `${where}: entry "${id}" was not edited: ${why}`);
   }
 
@@ -192,7 +201,7 @@ class SourceDeadLetters implements DeadLetters {
   }
 
   #filter(where: string, filter: FilterOrText | undefined): Filter {
-    return filter === undefined ? [] : filterOf(where, filter);
+    return filter === undefined ? [] : filterOf(where, filter, this.source);
   }
 
   #matcher(where: string, filter: FilterOrText | undefined): (letter: DeadLetter) => boolean {
@@ -200,8 +209,13 @@ class SourceDeadLetters implements DeadLetters {
     return matcher(this.#filter(where, filter), this.#internals.clock.now());
   }
 
-  #lookOptions({ signal }: ReadOptions) {
-    return { patienceMs: this.#patienceMs, ...(signal === undefined ? {} : { signal }) };
+  #lookOptions({ signal, patienceMs }: ReadOptions) {
+    if (patienceMs !== undefined) checkInteger(`${this.source} { patienceMs }`, patienceMs, 0);
+    return {
+      patienceMs: this.#patienceMs,
+      ...(patienceMs === undefined ? {} : { othersMs: patienceMs }),
+      ...(signal === undefined ? {} : { signal }),
+    };
   }
 
   #look(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<Look> {
@@ -211,6 +225,13 @@ class SourceDeadLetters implements DeadLetters {
     });
   }
 }
+
+const GONE: Readonly<Record<MissingReason, string>> = Object.freeze({
+  handled: "it was sent back meanwhile",
+  "dead-again": "it was sent back meanwhile, and is dead again as another entry",
+  removed: "it was removed meanwhile",
+  unknown: "it was removed meanwhile, or is in the hands of somebody else",
+});
 
 function bodyBytesOf(where: string, { bodyBytes = DEFAULT_BODY_BYTES }: ReadOptions): number {
   checkInteger(`${where} { bodyBytes }`, bodyBytes, 0);

@@ -77,7 +77,7 @@ export class DiscardAction implements Action {
 }
 
 function failed(what: string, cause: unknown): Outcome {
-  // Not `rejected`, which would be about one message.
-  const code = isMessagingError(cause) && cause.code !== "rejected" ? cause.code : "unconfirmed";
+  // Not `refused`, which would be about one message.
+  const code = isMessagingError(cause) && cause.code !== "refused" ? cause.code : "unconfirmed";
   return { kind: "failed", error: new MessagingError(code, `${what}; see the cause`, { cause }) };
 }

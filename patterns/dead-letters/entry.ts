@@ -60,9 +60,15 @@ export interface Entry extends EntryBody {
   readonly contentType: string | null;
   /** Bytes of the body. */
   readonly size: number;
-  /** Whether the destination's codec and schema take the body today. */
-  readonly valid: boolean;
+  /**
+   * Whether the destination's codec and schema take the body today; `unknown` where the codec does and no schema is at
+   * hand.
+   */
+  readonly valid: Validity;
 }
+
+/** Whether a body is taken; `unknown` where the codec reads it, and there is no schema to ask. */
+export type Validity = boolean | "unknown";
 
 /**
  * An entry with so much of its body. A promise only where the schema is asynchronous, or the message is elsewhere. That one
@@ -95,7 +101,7 @@ export function entryWith(
 ): Entry | Promise<Entry> {
   const entry = known(letter, message, bodyBytes);
   const valid = isValid({ message }, source);
-  return typeof valid === "boolean" ? { ...entry, valid } : valid.then((is) => ({ ...entry, valid: is }));
+  return valid instanceof Promise ? valid.then((is) => ({ ...entry, valid: is })) : { ...entry, valid };
 }
 
 function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number): Omit<Entry, "valid"> {
@@ -128,13 +134,14 @@ function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number):
 /** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
 export function isValid(
   { message }: Pick<DeadLetter, "message">,
-  { codec, schema }: Pick<Source, "codec" | "schema">,
-): boolean | Promise<boolean> {
+  reading: Pick<Source, "codec" | "schema" | "tombstones">,
+): Validity | Promise<Validity> {
+  const taken = reading.schema === undefined ? "unknown" : true;
   try {
-    const read = readBody(message, codec, schema);
-    if (!(read instanceof Promise)) return true;
+    const read = readBody(message, reading);
+    if (!(read instanceof Promise)) return taken;
     return read.then(
-      () => true,
+      () => taken,
       () => false,
     );
   } catch {

@@ -10,15 +10,61 @@ import {
 } from "./filter.ts";
 import { parseFilter } from "./filter-text.ts";
 
-/** A filter from what a caller gave: conditions, or their text. Throws `invalid`. */
-export function filterOf(where: string, given: Filter | string): Filter {
-  if (typeof given === "string") return parseFilter(given);
+/**
+ * A filter from what a caller gave: conditions, or their text, for the dead letters of a source. Throws `invalid`, also for a
+ * value that none of them can have.
+ */
+export function filterOf(where: string, given: Filter | string, source?: string): Filter {
+  const filter = typeof given === "string" ? parseFilter(given) : checked(where, given);
+  for (const condition of filter) refuseImpossible(where, condition, source);
+  return filter;
+}
+
+function checked(where: string, given: unknown): Filter {
   if (!Array.isArray(given)) {
     throw new MessagingError("invalid", `${where} takes a filter: a text, or a list of conditions`);
   }
   return (given as readonly unknown[]).map((condition, index) =>
     checkCondition(`${where}: condition ${index}`, condition),
   );
+}
+
+/** What a reason can be; what another sender put there is `unknown`. */
+const REASONS = ["attempts", "invalid", "rejected", "crashed", "expired", "unknown"] as const;
+const GROUP = /^[0-9a-f]{12}$/;
+const PART_OF_GROUP = /^[0-9a-f]{0,12}$/i;
+
+/** A value that no entry can have selects nothing, or with a `!` everything: neither is what was meant. */
+function refuseImpossible(where: string, { field, is, value }: Condition, source: string | undefined): void {
+  const isPart = is === "~" || is === "!~";
+  for (const one of typeof value === "object" ? value : [String(value)]) {
+    const instead = impossible(field, one, isPart, source);
+    if (instead === undefined) continue;
+    throw new MessagingError("invalid", `${where}: ${field} ${is} ${JSON.stringify(one)} is no question: ${instead}`);
+  }
+}
+
+/** What a value would have to be; undefined if it can be. */
+function impossible(
+  field: Condition["field"],
+  value: string,
+  isPart: boolean,
+  source: string | undefined,
+): string | undefined {
+  const part = value.toLowerCase();
+  switch (field) {
+    case "reason":
+      if (REASONS.some((reason) => (isPart ? reason.includes(part) : reason === value))) return undefined;
+      return `a reason is one of ${REASONS.join(", ")}`;
+    case "group":
+      if ((isPart ? PART_OF_GROUP : GROUP).test(value)) return undefined;
+      return "a group is named by 12 hexadecimal digits, as dlq groups shows them";
+    case "destination":
+      if (source === undefined || (isPart ? source.toLowerCase().includes(part) : source === value)) return undefined;
+      return `these are the dead letters of ${source}`;
+    default:
+      return undefined;
+  }
 }
 
 function checkCondition(where: string, given: unknown): Condition {

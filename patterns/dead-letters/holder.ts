@@ -65,6 +65,13 @@ export class Holder {
     return held;
   }
 
+  /** How many consumers of the broker's that is, at most: a wider window may be one more. */
+  get consumers(): number {
+    let consumers = 0;
+    for (const { widenings } of this.#receivers) consumers += 1 + widenings;
+    return consumers;
+  }
+
   /** Whether deliveries have leases, as on brokers that tell little about what stands. */
   get leased(): boolean {
     return this.#receivers.some(({ leased }) => leased);

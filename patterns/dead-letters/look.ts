@@ -17,12 +17,19 @@ export interface Look {
    * a connection or lease was lost on the way.
    */
   readonly complete: boolean;
+  /**
+   * How many others hold that could not be seen, such as a run; null where others may hold some, and the broker does not
+   * tell how many.
+   */
+  readonly elsewhere: number | null;
 }
 
 /** How to look. */
 export interface LookOptions {
-  /** How long to wait for what others hold, in milliseconds. */
+  /** How long to wait for what is slow to come, in milliseconds. */
   readonly patienceMs: number;
+  /** How long to wait for what others hold, in milliseconds. Default: as long. */
+  readonly othersMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -40,7 +47,7 @@ export async function* look(
       options.signal?.throwIfAborted();
       yield letters(batch);
     }
-    return { held: false, complete: true };
+    return { held: false, complete: true, elsewhere: 0 };
   }
   return yield* lookByHolding(internals, source, options, letters);
 }
@@ -48,12 +55,12 @@ export async function* look(
 async function* lookByHolding(
   internals: BrokerInternals,
   source: Source,
-  { patienceMs, signal }: LookOptions,
+  { patienceMs, othersMs, signal }: LookOptions,
   letters: (batch: readonly IncomingMessage[]) => DeadLetter[],
 ): AsyncGenerator<readonly DeadLetter[], Look, undefined> {
   const holder = await Holder.open(internals, source.deadLetters);
   try {
-    const stillness = new Stillness(internals, source.deadLetters, holder, patienceMs);
+    const stillness = new Stillness(internals, source.deadLetters, holder, patienceMs, othersMs);
     for (;;) {
       const batch = await holder.take(stillness.waitMs, signal);
       signal?.throwIfAborted();
@@ -65,7 +72,8 @@ async function* lookByHolding(
       }
       const end = await stillness.reached();
       // What was lost comes again, and may have been seen twice.
-      if (end !== "no") return { held: true, complete: end === "all" && !holder.hasLost };
+      const { elsewhere } = stillness;
+      if (end !== "no") return { held: true, complete: end === "all" && elsewhere === 0 && !holder.hasLost, elsewhere };
     }
   } finally {
     await holder.close();
@@ -91,6 +99,6 @@ export async function lookAtAll(
     }
   } finally {
     // Where the visit threw, what is held is given back.
-    await looking.return({ held: false, complete: false });
+    await looking.return({ held: false, complete: false, elsewhere: null });
   }
 }

@@ -1,9 +1,14 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
+import type { Codec } from "../../core/codec.ts";
+import { encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { DeadLetter } from "./dead-letter.ts";
-import { isValid } from "./entry.ts";
+import { isValid, type Validity } from "./entry.ts";
+import { normalisedError } from "./fingerprint.ts";
+import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import type { Look } from "./look.ts";
 import { comparePlaces, type Place, placeOf } from "./page.ts";
+import { isPace, type Pace } from "./run-options.ts";
 import type { Source } from "./source.ts";
 import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
 
@@ -17,9 +22,9 @@ export interface Refused {
 
 /**
  * What a run is going to do: plain JSON, to be looked at, and to be kept (`JSON.stringify`) so that the run can be taken up
- * again after a crash. It names every entry, by some 25 bytes each: what is dead-lettered later is in no plan.
+ * again after a crash. It names every entry, by some 100 bytes each: what is dead-lettered later is in no plan.
  */
-export interface Plan extends Look {
+export interface Plan extends Look, Pace {
   /** Names the run; it stands in a header of every message that the run sends back. */
   readonly run: string;
   readonly action: "replay" | "discard";
@@ -29,6 +34,8 @@ export interface Plan extends Look {
   readonly filter: string;
   /** ISO time; ages in the filter are counted up to it. */
   readonly plannedAt: string;
+  /** Who planned it, as far as it was told. */
+  readonly by: string | null;
   /** How many entries are going to be sent back or discarded. */
   readonly count: number;
   /** Where to, and how many; for a discard where from. */
@@ -39,17 +46,53 @@ export interface Plan extends Look {
   readonly beyondLimit: number;
   /** For a replay: where it sends to. */
   readonly to: TargetAddress | null;
-  /** The ids of the entries, those that failed first before the others. */
-  readonly entries: readonly string[];
+  /**
+   * For a replay that edits: the JSON patch, or `function` for what a plan cannot keep and a resume has to be given again.
+   * Null where messages are sent back as they were.
+   */
+  readonly edit: JsonPatch | "function" | null;
+  /** How the selected failed, the largest group first: 100 groups at most. */
+  readonly groups: readonly PlannedGroup[];
+  /** The entries, those that failed first before the others. */
+  readonly entries: readonly PlannedEntry[];
+}
+
+/** An entry of a plan. */
+export interface PlannedEntry {
+  /** The id of the entry. */
+  readonly id: string;
+  readonly messageId: string;
+}
+
+/** What failed in one way among the entries of a plan. */
+export interface PlannedGroup {
+  /** The fingerprint, as `groups` has it. */
+  readonly group: string;
+  readonly errorClass: string | null;
+  /** The error's message with what differs from one to the next taken out. */
+  readonly error: string;
+  readonly count: number;
+}
+
+const MOST_GROUPS = 100;
+
+interface Selected extends Place {
+  readonly messageId: string;
+  readonly group: string;
 }
 
 /** Gathers what a run selects. */
 export class Selection {
-  readonly #places = new Map<string, Place>();
+  readonly #selected = new Map<string, Selected>();
+  readonly #groups = new Map<string, Omit<PlannedGroup, "count">>();
   readonly #refused = new Map<string, { count: number; example: string }>();
 
   add(letter: DeadLetter): void {
-    this.#places.set(letter.id, placeOf(letter));
+    const { group, errorClass = null, error = "", message } = letter;
+    if (!this.#groups.has(group)) this.#groups.set(group, { group, errorClass, error: normalisedError(error) });
+    // One text for all of a group.
+    const same = this.#groups.get(group)?.group ?? group;
+    this.#selected.set(letter.id, { ...placeOf(letter), messageId: message.id, group: same });
   }
 
   refuse(letter: DeadLetter, why: string): void {
@@ -62,18 +105,26 @@ export class Selection {
     return [...this.#refused].map(([why, { count, example }]) => ({ why, count, example }));
   }
 
-  /** The ids of the first so many. */
-  first(limit: number): { readonly entries: readonly string[]; readonly beyondLimit: number } {
-    const all = [...this.#places.values()].sort(comparePlaces);
-    const entries = all.slice(0, limit).map(({ id }) => id);
-    return { entries, beyondLimit: all.length - entries.length };
+  /** The first so many, and how they failed. */
+  first(limit: number): Pick<Plan, "entries" | "groups" | "beyondLimit"> {
+    const all = [...this.#selected.values()].sort(comparePlaces);
+    const first = all.slice(0, limit);
+    const counts = new Map<string, number>();
+    for (const { group } of first) counts.set(group, (counts.get(group) ?? 0) + 1);
+    const groups = [...counts]
+      .map(([group, count]): PlannedGroup => ({ ...(this.#groups.get(group) as PlannedGroup), count }))
+      .sort((one, other) => other.count - one.count || (one.group < other.group ? -1 : 1))
+      .slice(0, MOST_GROUPS);
+    const entries = first.map(({ id, messageId }) => ({ id, messageId }));
+    return { entries, groups, beyondLimit: all.length - entries.length };
   }
 }
 
 /** What keeps dead letters from being sent back. */
 export interface ReplayGuards {
   readonly maxReplays: number;
-  readonly edited: boolean;
+  /** What makes the body that is sent; a function is not asked before it is sent. */
+  readonly edit: JsonPatch | "function" | null;
   /** Whether those are sent back too that lost some of their headers. */
   readonly incomplete: boolean;
 }
@@ -86,18 +137,50 @@ export function whyNotReplayed(
   letter: DeadLetter,
   source: Source,
   target: Target,
-  { maxReplays, edited, incomplete }: ReplayGuards,
+  { maxReplays, edit, incomplete }: ReplayGuards,
 ): string | undefined | Promise<string | undefined> {
   if (letter.replays >= maxReplays) return `sent back ${maxReplays} times already (maxReplays)`;
   if (letter.cut !== undefined && !incomplete) {
     return "headers were cut, or were over the limits and not read; sent back, it would go without them (incomplete)";
   }
-  // What an edit makes of the body is checked when it is made.
-  if (edited) return undefined;
+  // What a function makes of the body is checked when it is made.
+  if (edit === "function") return undefined;
+  if (edit !== null && letter.reference === undefined) return whyNotPatched(letter, source, target, edit);
+  if (edit !== null) return undefined;
   if (letter.reference !== undefined) {
     return source.originals.use(letter, (messages) => whyNoneReplayed(messages, target)).catch(whyUnread);
   }
   return refusedBy(isValid(letter, target), target);
+}
+
+function whyNotPatched(
+  { message }: DeadLetter,
+  { codec: read }: Source,
+  { schema, codec, name }: Target,
+  patch: JsonPatch,
+): string | undefined | Promise<string | undefined> {
+  const why = (error: unknown): string =>
+    isMessagingError(error) ? error.message : "the patch cannot be applied to its body";
+  try {
+    const form = { where: `edit for ${name}`, schema, codec };
+    const encoded = encodeChecked(form, patched(read, message.body, patch), () => undefined);
+    return encoded instanceof Promise ? encoded.catch(why) : undefined;
+  } catch (error) {
+    return why(error);
+  }
+}
+
+/** The body after a patch. Throws `invalid` where it cannot be read, or the patch does not fit. */
+export function patched(codec: Codec, body: Uint8Array, patch: JsonPatch): unknown {
+  let decoded: unknown;
+  try {
+    decoded = codec.decode(body);
+  } catch (cause) {
+    const text =
+      "its body cannot be read by the codec, and a patch is of what can; edit it by a function, or one by one";
+    throw new MessagingError("invalid", text, { cause });
+  }
+  return applyJsonPatch(decoded, patch);
 }
 
 /** Of a batch each message is handled by itself, and those that are not valid come back by themselves. */
@@ -111,16 +194,16 @@ function whyNoneReplayed(
 }
 
 function refusedBy(
-  valid: boolean | Promise<boolean>,
+  valid: Validity | Promise<Validity>,
   { name }: Target,
 ): string | undefined | Promise<string | undefined> {
   const refused = `the codec or the schema of ${name} does not take its body: it would fail again; edit or discard it`;
-  if (typeof valid === "boolean") return valid ? undefined : refused;
-  return valid.then((is) => (is ? undefined : refused));
+  if (!(valid instanceof Promise)) return valid === false ? refused : undefined;
+  return valid.then((is) => (is === false ? refused : undefined));
 }
 
 function whyUnread(error: unknown): string {
-  const code = isMessagingError(error) ? error.code : "rejected";
+  const code = isMessagingError(error) ? error.code : "refused";
   if (code === "not-found") return "the message that it refers to is gone; discard it";
   return `the message that it refers to cannot be read (${code})`;
 }
@@ -130,15 +213,18 @@ const RUN = /^[\w-]{1,100}$/;
 
 /** A plan that was kept, read back. Throws `invalid` for what is none, or is another source's. */
 export function planOf(given: unknown, source: string): Plan {
-  if (!isPlan(given))
-    throw new MessagingError("invalid", "resume takes the plan of a replay or a discard, as it was kept in JSON");
-  if (given.source !== source) {
-    throw new MessagingError(
-      "invalid",
-      `the plan is for the dead letters of ${given.source}, and these are those of ${source}`,
-    );
-  }
-  return given;
+  const plan = planFrom(given);
+  if (plan.source === source) return plan;
+  throw new MessagingError(
+    "invalid",
+    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}`,
+  );
+}
+
+/** A plan that was kept in JSON, of any source. Throws `invalid` for what is none. */
+export function planFrom(given: unknown): Plan {
+  if (isPlan(given)) return given;
+  throw new MessagingError("invalid", "it takes the plan of a replay or a discard, as it was kept in JSON");
 }
 
 function isPlan(given: unknown): given is Plan {
@@ -151,13 +237,30 @@ function isPlan(given: unknown): given is Plan {
     [plan.source, plan.filter, plan.plannedAt].every(isText) &&
     [plan.count, plan.beyondLimit].every(isCount) &&
     [plan.held, plan.complete].every((value) => typeof value === "boolean") &&
-    isListOf(entries, isText) &&
+    (plan.elsewhere === null || isCount(plan.elsewhere)) &&
+    (plan.by === null || isText(plan.by)) &&
+    isPace(plan) &&
+    isEdit(plan.edit) &&
+    isListOf(entries, (each) => isText(fieldsOf(each).id) && isText(fieldsOf(each).messageId)) &&
+    isListOf(plan.groups, (each) => {
+      const { group, errorClass, error, count } = fieldsOf(each);
+      return isText(group) && (errorClass === null || isText(errorClass)) && isText(error) && isCount(count);
+    }) &&
     isListOf(destinations, (each) => isText(fieldsOf(each).destination) && isCount(fieldsOf(each).count)) &&
     isListOf(refused, (each) => {
       const { why, count, example } = fieldsOf(each);
       return isText(why) && isCount(count) && isText(example);
     })
   );
+}
+
+function isEdit(given: unknown): boolean {
+  if (given === null || given === "function") return true;
+  try {
+    return jsonPatchOf("plan", given).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 function fieldsOf(given: unknown): Readonly<Record<string, unknown>> {

@@ -10,14 +10,17 @@ import { DiscardAction } from "./discard.ts";
 import type { Filter } from "./filter.ts";
 import { matcher } from "./filter-match.ts";
 import { printFilter } from "./filter-text.ts";
+import { type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { lookAtAll } from "./look.ts";
 import { type Plan, planOf, Selection, whyNotReplayed } from "./plan.ts";
-import { ReplayAction } from "./replay.ts";
+import { type Edit, ReplayAction } from "./replay.ts";
 import { Run } from "./run.ts";
+import { type Pace, paceOf } from "./run-options.ts";
 import type { Source } from "./source.ts";
-import { requireTarget, type Target, targetOf } from "./target.ts";
+import { requireTarget, type Target, type TargetAddress, targetOf } from "./target.ts";
 
 const DEFAULT_MAX_REPLAYS = 3;
+const PACE = ["rate", "ramp"];
 
 /** Makes plans, and what carries them out. */
 export class Planner {
@@ -43,17 +46,20 @@ export class Planner {
 
   /** `name` is what the audit calls it. */
   async replay(where: string, filter: Filter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
-    checkOptions(where, options, ["limit", "to", "maxReplays", "edit", "incomplete", "signal"]);
-    const { to, edit, maxReplays = DEFAULT_MAX_REPLAYS, incomplete = false } = options;
+    checkOptions(where, options, [...PACE, "limit", "to", "maxReplays", "edit", "incomplete", "signal"]);
+    const { to, maxReplays = DEFAULT_MAX_REPLAYS, incomplete = false } = options;
     checkInteger(`${where} { maxReplays }`, maxReplays, 1);
-    checkFunction(`${where} { edit }`, edit);
+    const { kept, edit } = editOf(`${where} { edit }`, options.edit);
+    const pace = paceOf(where, options);
     if (typeof incomplete !== "boolean")
       throw new MessagingError("invalid", `${where} { incomplete } takes true or false`);
     const target = targetOf(this.#internals, this.#source, to);
     this.#internals.requireStarted(where);
     if (to !== undefined) await requireTarget(this.#internals, target);
-    const guards = { maxReplays, edited: edit !== undefined, incomplete };
-    const plan = await this.#plan("replay", filter, options, where, target, (letter) =>
+    refuseRampElsewhere(where, "replay", target, this.#source, pace);
+    const guards = { maxReplays, edit: kept, incomplete };
+    const made = { action: "replay", to: target, edit: kept, ...pace } as const;
+    const plan = await this.#plan(made, filter, options, where, (letter) =>
       whyNotReplayed(letter, this.#source, target, guards),
     );
     const action = new ReplayAction(this.#internals, this.#source, target, plan.run, edit);
@@ -61,16 +67,19 @@ export class Planner {
   }
 
   async discard(where: string, filter: Filter, options: DiscardOptions): Promise<PlannedRun> {
-    checkOptions(where, options ?? {}, ["limit", "archive", "signal"]);
+    checkOptions(where, options ?? {}, ["rate", "limit", "archive", "signal"]);
     const archive = checkArchive(where, options?.archive);
-    const plan = await this.#plan("discard", filter, options, where, undefined, () => undefined);
+    const made = { action: "discard", to: undefined, edit: null, ...paceOf(where, options) } as const;
+    const plan = await this.#plan(made, filter, options, where, () => undefined);
     return this.#planned(plan, this.#discarding(plan, archive), "discard");
   }
 
   async resume(where: string, given: Plan, options: ResumeOptions): Promise<PlannedRun> {
-    checkOptions(where, options, ["edit", "archive"]);
-    checkFunction(`${where} { edit }`, options.edit);
-    const plan = planOf(given, this.#source.name);
+    checkOptions(where, options, [...PACE, "edit", "archive"]);
+    const kept = planOf(given, this.#source.name);
+    const plan: Plan = { ...kept, ...paceOf(where, options, kept) };
+    refuseRampElsewhere(where, plan.action, plan.to, this.#source, plan);
+    const edit = editAgain(where, plan, options.edit);
     if (plan.action === "discard")
       return this.#planned(plan, this.#discarding(plan, checkArchive(where, options.archive)), "discard");
     const { source } = plan;
@@ -82,7 +91,7 @@ export class Planner {
       codec: this.#source.codec,
       schema: this.#source.schema,
     };
-    const action = new ReplayAction(this.#internals, this.#source, target, plan.run, options.edit);
+    const action = new ReplayAction(this.#internals, this.#source, target, plan.run, edit);
     return this.#planned(plan, action, "replay");
   }
 
@@ -91,11 +100,10 @@ export class Planner {
   }
 
   async #plan(
-    action: Plan["action"],
+    made: Pace & Pick<Plan, "action" | "edit"> & { readonly to: Target | undefined },
     filter: Filter,
     { limit, signal }: Pick<ReplayOptions, "limit" | "signal">,
     where: string,
-    to: Target | undefined,
     whyNot: (letter: DeadLetter) => string | undefined | Promise<string | undefined>,
   ): Promise<Plan> {
     if (limit !== undefined) checkInteger(`${where} { limit }`, limit, 1);
@@ -113,19 +121,25 @@ export class Planner {
       const why = whyNot(letter);
       return why instanceof Promise ? why.then((because) => choose(letter, because)) : choose(letter, why);
     });
-    const { entries, beyondLimit } = selection.first(limit ?? Number.POSITIVE_INFINITY);
+    const { entries, groups, beyondLimit } = selection.first(limit ?? Number.POSITIVE_INFINITY);
     const count = entries.length;
+    const { action, to, edit, rate, ramp } = made;
     return {
       run: this.#internals.makeId(),
       action,
       source: this.#source.name,
       filter: printFilter(filter),
       plannedAt: new Date(now).toISOString(),
+      by: this.#by ?? null,
       count,
       destinations: count === 0 ? [] : [{ destination: to?.name ?? this.#source.name, count }],
       refused: selection.refused,
       beyondLimit,
       to: to === undefined ? null : { address: to.address, ordered: to.ordered },
+      rate,
+      ramp,
+      edit,
+      groups,
       entries,
       ...looked,
     };
@@ -133,6 +147,7 @@ export class Planner {
 
   #planned(plan: Plan, action: Action, name: string): PlannedRun {
     const [internals, source, auditor, patienceMs] = [this.#internals, this.#source, this.#auditor, this.#patienceMs];
+    const by = this.#by;
     const where = `the ${plan.action} of dead letters of ${source.name}`;
     let running = false;
     return {
@@ -140,10 +155,10 @@ export class Planner {
       async run(options = {}) {
         internals.requireStarted(where);
         if (running) throw new MessagingError("conflict", `${where} is under way already; wait for its end`);
-        refuseRampElsewhere(where, plan, source, options.ramp);
-        const run = new Run({ internals, source, plan, action, patienceMs }, options);
+        const run = new Run({ internals, source, plan, action, by, patienceMs }, options);
         running = true;
         try {
+          await run.begin();
           await auditor.begun(plan, name);
           const result = await run.execute();
           await auditor.ended(plan, name, result);
@@ -157,8 +172,14 @@ export class Planner {
 }
 
 /** What fails there comes to the dead letters there, where nobody looks. */
-function refuseRampElsewhere(where: string, { to, action }: Plan, source: Source, ramp: unknown): void {
-  if (ramp === undefined || ramp === false) return;
+function refuseRampElsewhere(
+  where: string,
+  action: Plan["action"],
+  to: TargetAddress | null,
+  source: Source,
+  { ramp }: Pace,
+): void {
+  if (ramp === null) return;
   if (action === "discard")
     throw new MessagingError("invalid", `${where} { ramp }: what is discarded does not come back`);
   if (JSON.stringify(to?.address) === JSON.stringify(source.address)) return;
@@ -173,7 +194,30 @@ function checkArchive(where: string, archive: Archive | undefined): Archive {
   throw new MessagingError("invalid", `${where} takes { archive }, such as fileArchive("discarded.jsonl")`);
 }
 
-function checkFunction(where: string, given: unknown): void {
-  if (given === undefined || typeof given === "function") return;
-  throw new MessagingError("invalid", `${where} takes a function`);
+/** What a plan keeps of an edit, and what makes the bodies. Throws `invalid` for what is neither a function nor a patch. */
+function editOf(
+  where: string,
+  given: Edit | JsonPatch | undefined,
+): { readonly kept: Plan["edit"]; readonly edit: Edit | JsonPatch | undefined } {
+  if (given === undefined) return { kept: null, edit: undefined };
+  if (typeof given === "function") return { kept: "function", edit: given };
+  const patch = jsonPatchOf(where, given);
+  return { kept: patch, edit: patch };
+}
+
+/** The edit of a plan that is taken up: without it the messages would go as they were. */
+function editAgain(where: string, { edit: kept }: Plan, given: Edit | undefined): Edit | JsonPatch | undefined {
+  if (given !== undefined && typeof given !== "function") {
+    throw new MessagingError("invalid", `${where} { edit } takes a function; a patch is in its plan`);
+  }
+  if (kept === "function") {
+    if (given !== undefined) return given;
+    throw new MessagingError(
+      "invalid",
+      `${where}: the plan edits what it sends by a function; give the same as { edit }`,
+    );
+  }
+  if (given === undefined) return kept ?? undefined;
+  const plan = kept === null ? "sends messages as they were" : "has a patch of its own";
+  throw new MessagingError("invalid", `${where} { edit }: the plan ${plan}; plan anew to edit otherwise`);
 }

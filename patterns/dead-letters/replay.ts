@@ -2,14 +2,16 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Headers } from "../../core/delivery.ts";
-import { encodeChecked } from "../../core/engine/outgoing-body.ts";
+import { decodeCopy, encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { type Entry, entryWith } from "./entry.ts";
+import type { JsonPatch } from "./json-patch.ts";
 import { isBeyondReading } from "./originals.ts";
+import { patched } from "./plan.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
 
@@ -29,13 +31,19 @@ export class ReplayAction implements Action {
   readonly #source: Source;
   readonly #target: Target;
   readonly #run: string;
-  readonly #edit: Edit | undefined;
+  readonly #edit: Edit | JsonPatch | undefined;
 
   /** Those whose ids are made of their content, each for itself. */
   readonly #derived = new WeakMap<DeadLetter, number>();
   #numbers = 0;
 
-  constructor(internals: BrokerInternals, source: Source, target: Target, run: string, edit: Edit | undefined) {
+  constructor(
+    internals: BrokerInternals,
+    source: Source,
+    target: Target,
+    run: string,
+    edit: Edit | JsonPatch | undefined,
+  ) {
     this.#internals = internals;
     this.#source = source;
     this.#target = target;
@@ -106,9 +114,14 @@ export class ReplayAction implements Action {
     return message.id === letter.message.id ? DONE : { kind: "done", sent: message.id };
   }
 
-  async #edited(letter: DeadLetter, entry: DeadLetter, edit: Edit): Promise<OutgoingMessage | undefined> {
-    const shown = await entryWith(entry, letter.message, this.#source, Number.POSITIVE_INFINITY);
-    const changed = await edit(this.#bodyOf(letter), shown);
+  async #edited(letter: DeadLetter, entry: DeadLetter, edit: Edit | JsonPatch): Promise<OutgoingMessage | undefined> {
+    const changed =
+      typeof edit === "function"
+        ? await edit(
+            this.#bodyOf(letter),
+            await entryWith(entry, letter.message, this.#source, Number.POSITIVE_INFINITY),
+          )
+        : patched(this.#source.codec, letter.message.body, edit);
     if (changed === undefined) return undefined;
     const { schema, codec, name } = this.#target;
     const where = `edit for ${name}`;
@@ -123,7 +136,7 @@ export class ReplayAction implements Action {
 
   #bodyOf({ message }: DeadLetter): unknown {
     try {
-      return this.#source.codec.decode(message.body);
+      return decodeCopy(this.#source.codec, message.body);
     } catch {
       return undefined;
     }
@@ -163,7 +176,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     [HEADER.replays]: String(replays + 1),
     [HEADER.replayRun]: run,
   });
-  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = message;
+  const { id, key, routingKey, body, contentType, priority = 0, foreign } = message;
   return {
     id,
     key,
@@ -175,6 +188,7 @@ function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage 
     priority,
     delayMs: 0,
     ttlMs: undefined,
+    ...(foreign === undefined ? undefined : { foreign }),
   };
 }
 

@@ -17,18 +17,45 @@ export interface Failure {
  * Why a run ended before its plan was done:
  * - `cancelled`: its signal was aborted.
  * - `failed-again`: more of what it sent back came to the dead letters again than the ramp tolerates.
+ * - `unhandled`: nobody handled what it sent within the ramp's `backlogMs`, or the broker does not tell that it was: to send
+ *   more would be blind.
  * - `held`: what is left is in the hands of somebody else, such as another run.
  * - `error`: something that would have met every message; see {@link RunResult.error}.
  */
-export type Stopped = "cancelled" | "failed-again" | "held" | "error";
+export type Stopped = "cancelled" | "failed-again" | "unhandled" | "held" | "error";
+
+/**
+ * Why an entry of a plan was not there any more:
+ * - `handled`: an earlier part of this run sent it back or discarded it, as its journal says.
+ * - `dead-again`: its message is among the dead letters under a new entry id: somebody sent it back, and it failed again.
+ * - `removed`: somebody else sent it back, discarded or purged it.
+ * - `unknown`: it is gone, or in the hands of others, which the broker does not tell.
+ */
+export type MissingReason = "handled" | "dead-again" | "removed" | "unknown";
+
+/** An entry of a plan that was not there any more. */
+export interface Missing {
+  /** The id of the entry. */
+  readonly id: string;
+  readonly messageId: string;
+  readonly why: MissingReason;
+  /** For `dead-again`: the id of the entry that its message is now. */
+  readonly now: string | null;
+}
 
 /** How a run ended. */
-export interface RunResult extends Omit<Progress, "step"> {
-  /**
-   * How many of the plan were not there any more, or did not come: removed before, by an earlier part of this run too, or
-   * in the hands of somebody else where the broker does not tell.
-   */
+export interface RunResult extends Omit<Progress, "step" | "waitsFor"> {
+  /** How many of the plan were not there any more, or did not come. */
   readonly missing: number;
+  /** The same by why. */
+  readonly missingWhy: Readonly<Record<MissingReason, number>>;
+  /** The first 100 of them. */
+  readonly missed: readonly Missing[];
+  /**
+   * After how many steps of a ramp it was not known whether consumers had handled what was sent, because the broker does not
+   * tell what they hold: the ramp's `observeMs` was then all the time they had.
+   */
+  readonly unproven: number;
   /** The first 100 failures. */
   readonly failures: readonly Failure[];
   /** The first 100 edited copies: the id of the message, and that of its copy. */
@@ -45,11 +72,15 @@ export class Tally {
   readonly #failures: Failure[] = [];
   readonly #edited: { readonly from: string; readonly id: string }[] = [];
   readonly #cameBack = new Set<string>();
+  readonly #seen = new Set<string>();
   done = 0;
   failed = 0;
   left = 0;
-  missing = 0;
+  readonly #missing: Record<MissingReason, number> = { handled: 0, "dead-again": 0, removed: 0, unknown: 0 };
+  readonly #missed: Missing[] = [];
+  unproven = 0;
   step = 0;
+  waitsFor: Progress["waitsFor"] = null;
   stopped: Stopped | undefined;
   error: MessagingError | undefined;
 
@@ -61,8 +92,11 @@ export class Tally {
     return this.#cameBack.size;
   }
 
-  sawAgain({ id }: DeadLetter): void {
-    this.#cameBack.add(id);
+  /** Whether it was not seen before. Counts only what this part of the run sent. */
+  sawAgain({ id }: DeadLetter, isOfThisPart: boolean): boolean {
+    const seen = this.#seen.size;
+    if (isOfThisPart) this.#cameBack.add(id);
+    return this.#seen.add(id).size > seen;
   }
 
   failure({ id, message }: DeadLetter, error: MessagingError): void {
@@ -74,6 +108,11 @@ export class Tally {
     if (this.#edited.length < MOST_LISTED) this.#edited.push({ from: message.id, id });
   }
 
+  miss(missing: Missing): void {
+    this.#missing[missing.why]++;
+    if (this.#missed.length < MOST_LISTED) this.#missed.push(missing);
+  }
+
   /** The first reason counts. */
   stop(why: Stopped, error?: MessagingError): void {
     if (this.stopped !== undefined) return;
@@ -83,13 +122,16 @@ export class Tally {
 
   progress(): Progress {
     const { run, action, count } = this.#plan;
-    const { done, failed, left, cameBack, step } = this;
-    return { run, action, selected: count, done, failed, left, cameBack, step };
+    const { done, failed, left, cameBack, step, waitsFor } = this;
+    return { run, action, selected: count, done, failed, left, cameBack, step, waitsFor };
   }
 
   result(): RunResult {
-    const { step: _, ...progress } = this.progress();
-    const { missing, stopped, error } = this;
-    return { ...progress, missing, failures: this.#failures, edited: this.#edited, stopped, error };
+    const { step: _, waitsFor: __, ...progress } = this.progress();
+    const { unproven, stopped, error } = this;
+    const missingWhy = { ...this.#missing };
+    const missing = Object.values(missingWhy).reduce((sum, count) => sum + count, 0);
+    const lists = { missed: this.#missed, failures: this.#failures, edited: this.#edited };
+    return { ...progress, missing, missingWhy, ...lists, unproven, stopped, error };
   }
 }

@@ -4,13 +4,15 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
 import { within } from "../../core/waiting.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
+import { Backlog } from "./backlog.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { Holder } from "./holder.ts";
+import { type Earlier, JournalWriter } from "./journal.ts";
 import type { Taken } from "./open-receiver.ts";
 import { Pacer } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
 import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
-import { type RunResult, Tally } from "./run-result.ts";
+import { type MissingReason, type RunResult, Tally } from "./run-result.ts";
 import type { Source } from "./source.ts";
 import { Standing } from "./standing.ts";
 import { Stillness } from "./stillness.ts";
@@ -21,6 +23,8 @@ export interface RunParts {
   readonly source: Source;
   readonly plan: Plan;
   readonly action: Action;
+  /** Who carries it out. */
+  readonly by: string | undefined;
   /** How long to wait for what others hold, in milliseconds. */
   readonly patienceMs: number;
 }
@@ -43,12 +47,21 @@ export class Run {
   readonly #parts: RunParts;
   readonly #signal: AbortSignal | undefined;
   readonly #onProgress: RunOptions["onProgress"];
-  readonly #ramp: Required<Ramp> | undefined;
+  readonly #ramp: Required<Ramp> | null;
   readonly #pacer: Pacer;
+  readonly #journal: JournalWriter;
+  /** What the journal says of earlier parts of this run. */
+  #earlier: Earlier = { done: new Set(), cameBack: new Set() };
+  /** The entries of the plan by their messages. */
+  readonly #planned = new Map<string, string>();
+  /** What stands of messages of the plan under another entry id. */
+  readonly #again = new Map<string, string>();
+  /** The entries that were written into the journal as done. */
+  readonly #written = new Set<string>();
   readonly #tally: Tally;
   readonly #selected: ReadonlySet<string>;
-  /** What is left of the plan. */
-  readonly #pending = new Set<string>();
+  /** What is left of the plan: the ids of entries, and of their messages. */
+  readonly #pending = new Map<string, string>();
   /** How many more may be begun in this step. */
   #quota = Number.POSITIVE_INFINITY;
   /** The ids of messages that were begun with: known before they can come back. */
@@ -64,28 +77,39 @@ export class Run {
   /** Throws `invalid` for wrong options. */
   constructor(parts: RunParts, options: RunOptions) {
     this.#parts = parts;
-    this.#ramp = checkRunOptions(`the run of a ${parts.plan.action}`, options);
+    const { internals, plan, by = null } = parts;
+    checkRunOptions(`the run of a ${plan.action}`, options);
+    this.#ramp = plan.ramp;
+    this.#journal = new JournalWriter(options.journal, { run: plan.run, by }, () => internals.clock.now());
     this.#signal = options.signal;
     this.#onProgress = options.onProgress;
-    this.#pacer = new Pacer(parts.internals.clock, options.rate);
-    this.#tally = new Tally(parts.plan);
-    this.#selected = new Set(parts.plan.entries);
+    this.#pacer = new Pacer(internals.clock, plan.rate ?? undefined);
+    this.#tally = new Tally(plan);
+    this.#selected = new Set(plan.entries.map(({ id }) => id));
+    for (const { id, messageId } of plan.entries) this.#planned.set(messageId, id);
+  }
+
+  /** Begins the journal. Rejects as that does; nothing was touched then. */
+  async begin(): Promise<void> {
+    this.#earlier = await this.#journal.earlier();
+    await this.#journal.note({ what: "begun" });
   }
 
   /** Never rejects for what the broker or the archive does: that is in the result. */
   async execute(): Promise<RunResult> {
-    for (const entry of this.#parts.plan.entries) this.#pending.add(entry);
+    for (const { id, messageId } of this.#parts.plan.entries) this.#pending.set(id, messageId);
     try {
       while (this.#pending.size > 0 && !this.#isOver) {
-        if (this.#ramp !== undefined) this.#quota = this.#ramp.first * this.#ramp.factor ** this.#tally.step;
+        if (this.#ramp !== null) this.#quota = this.#ramp.first * this.#ramp.factor ** this.#tally.step;
         this.#tally.step++;
         await this.#step();
       }
     } catch (cause) {
       const text = "the run failed; see the cause";
-      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("rejected", text, { cause }));
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
     }
     if (this.#signal?.aborted) this.#tally.stop("cancelled");
+    await this.#write(this.#journal.note({ what: "ended", detail: this.#tally.stopped ?? null }));
     return this.#tally.result();
   }
 
@@ -97,6 +121,7 @@ export class Run {
   async #step(): Promise<void> {
     const { internals, source } = this.#parts;
     const letter = (message: IncomingMessage): DeadLetter => new DeadLetter(message, source.name);
+    const doneBefore = this.#tally.done;
     const holder = await Holder.open(internals, source.deadLetters, {
       wanted: (message) => this.#isWanted(letter(message)),
       seen: (message) => this.#watch(letter(message)),
@@ -104,7 +129,8 @@ export class Run {
     try {
       await this.#work(holder);
       await this.#finished(holder);
-      if (this.#pending.size > 0 && !this.#isOver) await this.#observe(holder);
+      if (this.#ramp !== null && this.#tally.done > doneBefore && !this.#isOver)
+        await this.#observe(holder, this.#ramp);
     } finally {
       await this.#finished(holder);
       await holder.close();
@@ -143,12 +169,37 @@ export class Run {
 
   /** Notes what came back, and stops a run that is to look out for it. */
   #watch(letter: DeadLetter): void {
-    if (letter.replayRun !== this.#parts.plan.run) return;
-    // What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now.
     const id = letter.editedFrom ?? letter.message.id;
-    if (!this.#begun.has(id) && this.#parts.action.begun?.has(id) !== true) return;
-    this.#tally.sawAgain(letter);
-    if (this.#ramp !== undefined && this.#tally.cameBack > this.#ramp.tolerate) this.#tally.stop("failed-again");
+    const planned = this.#planned.get(id);
+    if (planned !== undefined && !this.#selected.has(letter.id)) this.#again.set(id, letter.id);
+    if (letter.replayRun !== this.#parts.plan.run) return;
+    if (!this.#tally.sawAgain(letter, this.#isBegun(id))) return;
+    if (!this.#earlier.cameBack.has(letter.id)) {
+      const line = {
+        what: "came-back",
+        id: planned ?? null,
+        messageId: id,
+        group: letter.group,
+        detail: letter.id,
+      } as const;
+      void this.#write(this.#journal.note(line));
+    }
+    if (this.#ramp !== null && this.#tally.cameBack > this.#ramp.tolerate) this.#tally.stop("failed-again");
+  }
+
+  /** What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now. */
+  #isBegun(id: string): boolean {
+    return this.#begun.has(id) || this.#parts.action.begun?.has(id) === true;
+  }
+
+  /** A journal that takes no more ends the run. */
+  async #write(written: Promise<void>): Promise<void> {
+    try {
+      await written;
+    } catch (cause) {
+      const text = "the journal does not take what became of a message; see the cause";
+      this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
+    }
   }
 
   async #work(holder: Holder): Promise<void> {
@@ -233,7 +284,14 @@ export class Run {
 
   async #finish(holder: Holder, { taken, letter }: Work, outcome: Outcome): Promise<void> {
     const tally = this.#tally;
+    const { plan } = this.#parts;
     if (outcome.kind === "done") {
+      if (this.#pending.has(letter.id) && !this.#written.has(letter.id)) {
+        this.#written.add(letter.id);
+        const what = plan.action === "discard" ? "discarded" : outcome.sent === undefined ? "replayed" : "edited";
+        // It is safe elsewhere: whatever the journal does, it is not to be sent again.
+        await this.#write(this.#journal.about(letter, what, outcome.sent ?? null));
+      }
       // One that was lost meanwhile comes again, and is only removed then.
       if (!(await holder.remove(taken))) return;
       if (this.#pending.delete(letter.id)) tally.done++;
@@ -243,6 +301,8 @@ export class Run {
     if (this.#pending.delete(letter.id)) {
       if (outcome.kind === "left") tally.left++;
       else tally.failure(letter, outcome.error);
+      const what = outcome.kind === "left" ? "left" : "failed";
+      await this.#write(this.#journal.about(letter, what, outcome.kind === "left" ? null : outcome.error.message));
     }
     holder.keep(taken);
     if (outcome.kind === "failed" && endsRun(outcome.error)) tally.stop("error", outcome.error);
@@ -255,29 +315,62 @@ export class Run {
   /** Whether this step is at its end. */
   async #nothingComes(stillness: Stillness, standing: Standing): Promise<boolean> {
     if (standing.canLook) {
-      const end = await standing.look(this.#pending, (id) => {
-        this.#pending.delete(id);
-        this.#tally.missing++;
-      });
+      const end = await standing.look(this.#pending.keys(), (id) => this.#miss(id, "removed"));
       if (end === "held") this.#tally.stop("held");
       return end === "held";
     }
     const end = await stillness.reached(true);
     if (end === "others") this.#tally.stop("held");
     if (end === "no" || end === "others") return false;
-    this.#tally.missing += this.#pending.size;
-    this.#pending.clear();
+    const why = end === "all" && stillness.elsewhere === 0 ? "removed" : "unknown";
+    for (const id of [...this.#pending.keys()]) this.#miss(id, why);
     return true;
   }
 
-  /** Watches for what comes back. */
-  async #observe(holder: Holder): Promise<void> {
+  /** It is not there; `else` is why, if nothing better is known. */
+  #miss(id: string, otherwise: MissingReason): void {
+    const messageId = this.#pending.get(id) ?? "";
+    this.#pending.delete(id);
+    const now = this.#again.get(messageId) ?? null;
+    const why = now !== null ? "dead-again" : this.#earlier.done.has(id) ? "handled" : otherwise;
+    this.#tally.miss({ id, messageId, why, now });
+    // The journal has it already as what it is.
+    if (this.#earlier.done.has(id)) return;
+    const detail = now === null ? why : `${why}: ${now}`;
+    void this.#write(this.#journal.note({ what: "missing", id, messageId, detail }));
+  }
+
+  /** Waits until what was sent is handled, and watches then for what comes back. */
+  async #observe(holder: Holder, { observeMs, backlogMs }: Required<Ramp>): Promise<void> {
+    const { internals, source } = this.#parts;
+    const tally = this.#tally;
+    const backlog = new Backlog(internals, source.address);
+    let isUntold = false;
+    const isHandled = async (): Promise<boolean> => {
+      const told = await backlog.look();
+      isUntold = told === "untold";
+      // Whatever came back was handled.
+      return told !== "waits" || tally.cameBack >= tally.done;
+    };
+    tally.waitsFor = "backlog";
+    this.#tell();
+    if (!(await this.#glances(holder, backlogMs, isHandled)) && !this.#isOver) tally.stop("unhandled");
+    if (isUntold) tally.unproven++;
+    tally.waitsFor = "returns";
+    this.#tell();
+    await this.#glances(holder, observeMs, async () => false);
+    tally.waitsFor = null;
+    this.#tell();
+  }
+
+  /** Looks at what comes, until the time is over, the run is, or something holds. Resolves with whether that held. */
+  async #glances(holder: Holder, forMs: number, until: () => Promise<boolean>): Promise<boolean> {
     const { clock } = this.#parts.internals;
-    const observeMs = this.#ramp?.observeMs ?? 0;
-    const end = clock.monotonic() + observeMs;
-    for (let left = observeMs; left > 0 && !this.#isOver; left = end - clock.monotonic()) {
+    const end = clock.monotonic() + forMs;
+    for (let left = forMs; left > 0 && !this.#isOver; left = end - clock.monotonic()) {
+      if (await until()) return true;
       for (const taken of await holder.take(Math.min(left, GLANCE_MS), this.#signal)) holder.keep(taken);
     }
-    this.#tell();
+    return false;
   }
 }

@@ -1,7 +1,7 @@
 import { addressName, type DeadLettersAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Codec } from "../../core/codec.ts";
-import type { Queue, Topic } from "../../core/destination.ts";
+import type { Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { checkName } from "../../core/names.ts";
 import { Originals } from "./originals.ts";
@@ -15,6 +15,7 @@ export interface Source {
   readonly ordered: boolean;
   readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
+  readonly tombstones?: Tombstones | undefined;
   /** What those stand for that only refer to messages. */
   readonly originals: Originals;
 }
@@ -35,6 +36,7 @@ export function sourceOf(
     ordered: destination.options.ordered === true,
     schema: destination.schema,
     codec: destination.options.codec ?? internals.codec,
+    tombstones: destination.options.tombstones,
   };
 }
 

@@ -37,7 +37,7 @@ export class Standing {
   }
 
   /** Tells which do not stand any more; `held` when the others have not come for too long. */
-  async look(pending: ReadonlySet<string>, gone: (id: string) => void): Promise<"held" | "wait"> {
+  async look(pending: Iterable<string>, gone: (id: string) => void): Promise<"held" | "wait"> {
     const patienceMs = this.#patienceMs;
     const left = new Set(pending);
     const options = { patienceMs, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };

@@ -14,6 +14,8 @@ const TOLD_LATE: Proof = { waitMs: 100, times: 3 };
 const APPROXIMATE: Proof = { waitMs: 500, times: 4 };
 /** For so long is waited for what others may hold where the broker says nothing of it. */
 const UNTOLD_MS = 2_000;
+/** For so long a consumer that has left may be counted. */
+const LEAVING_MS = 1_000;
 
 /**
  * Tells when nothing more will come to a holder: nothing came for a while, and the broker says, as often as its word asks
@@ -24,21 +26,39 @@ export class Stillness {
   readonly #address: DeadLettersAddress;
   readonly #holder: Holder;
   readonly #patienceMs: number;
+  readonly #othersMs: number;
+  #elsewhere: number | null = 0;
   #since: number;
   #said = 0;
   #proof: Proof | undefined;
 
-  constructor(internals: BrokerInternals, address: DeadLettersAddress, holder: Holder, patienceMs: number) {
+  /** `othersMs` is the patience with what others hold. */
+  constructor(
+    internals: BrokerInternals,
+    address: DeadLettersAddress,
+    holder: Holder,
+    patienceMs: number,
+    othersMs = patienceMs,
+  ) {
     this.#internals = internals;
     this.#address = address;
     this.#holder = holder;
     this.#patienceMs = patienceMs;
+    this.#othersMs = Math.min(othersMs, patienceMs);
     this.#since = internals.clock.monotonic();
   }
 
   /** For how long to wait for something before {@link reached} is asked. */
   get waitMs(): number {
     return (this.#proof ?? (this.#holder.leased ? APPROXIMATE : EXACT)).waitMs;
+  }
+
+  /**
+   * How many others held when the broker was asked last; null where others are there and the broker does not tell how many
+   * they hold.
+   */
+  get elsewhere(): number | null {
+    return this.#elsewhere;
   }
 
   /** Something came. */
@@ -53,17 +73,22 @@ export class Stillness {
    */
   async reached(missing = false): Promise<"no" | "all" | "others" | "untold"> {
     const { adapter, clock } = this.#internals;
-    const { ready, unsettled, exact } = await adapter.depth(this.#address);
+    const { ready, unsettled, consumers, exact } = await adapter.depth(this.#address);
     this.#proof = exact ? EXACT : this.#holder.leased ? APPROXIMATE : TOLD_LATE;
     if (ready > 0) this.#said = 0;
     else this.#said++;
     const silentMs = clock.monotonic() - this.#since;
     const elsewhere = unsettled !== undefined && unsettled > this.#holder.held;
+    const othersConsume = consumers !== undefined && consumers > this.#holder.consumers;
+    if (unsettled !== undefined) this.#elsewhere = Math.max(unsettled - this.#holder.held, 0);
+    else this.#elsewhere = othersConsume ? null : 0;
     if (ready === 0 && !elsewhere && this.#said >= this.#proof.times) {
       // Where the broker does not say what others hold, what is missing may be with them for a while yet.
       const untold = missing && unsettled === undefined;
-      if (!untold || silentMs >= Math.min(UNTOLD_MS, this.#patienceMs)) return untold ? "untold" : "all";
+      const waitMs = untold ? UNTOLD_MS : othersConsume ? LEAVING_MS : 0;
+      if (silentMs >= Math.min(waitMs, this.#patienceMs)) return untold ? "untold" : "all";
     }
-    return silentMs >= this.#patienceMs ? "others" : "no";
+    const onlyOthers = ready === 0 && elsewhere && this.#said >= this.#proof.times;
+    return silentMs >= (onlyOthers ? this.#othersMs : this.#patienceMs) ? "others" : "no";
   }
 }

@@ -1,7 +1,7 @@
 import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Codec } from "../../core/codec.ts";
-import type { Destination, Queue, Topic } from "../../core/destination.ts";
+import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { checkName } from "../../core/names.ts";
 import type { Source } from "./source.ts";
@@ -17,6 +17,7 @@ export interface Target extends TargetAddress {
   readonly name: string;
   readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
+  readonly tombstones?: Tombstones | undefined;
 }
 
 /** The source itself, or another destination. Throws `invalid` for what is none. */
@@ -33,6 +34,7 @@ export function targetOf(internals: BrokerInternals, source: Source, to: Destina
     ordered: of.options.ordered === true,
     schema: of.schema,
     codec: of.options.codec ?? internals.codec,
+    tombstones: of.options.tombstones,
   };
 }
 

@@ -1,5 +1,6 @@
 import { backoffMs } from "../../core/backoff.ts";
 import { MessagingError, type Timer } from "../../core/index.ts";
+import { spareMs } from "../../core/spare-time.ts";
 import type { ClaimedDelivery } from "./claimed-delivery.ts";
 import type { GuardedStore } from "./guarded-store.ts";
 import type { Settings } from "./options.ts";
@@ -43,29 +44,31 @@ export class Claim {
   /** Gives the key back. If that fails, the lease ends by itself. */
   async release(): Promise<void> {
     this.#stop();
-    if (!this.#taken) await this.#store.release(this.#token);
+    if (!this.#taken) await this.#store.release(this.#token, spareMs(this.#delivery));
   }
 
-  /** Marks the key done, trying again until the lease is over. Resolves with whether that is recorded. */
+  /** Marks the key done, trying again until the lease or the handler's time is over. Resolves with whether that is recorded. */
   async complete(): Promise<boolean> {
     this.#stop();
     const { clock, leaseMs } = this.#settings;
+    const until = clock.monotonic() + spareMs(this.#delivery);
+    const left = (): number => Math.min(this.#endsAt, until) - clock.monotonic();
     for (let failures = 1; ; failures++) {
-      const answer = await this.#store.complete(this.#token);
-      if ("value" in answer) return answer.value === "completed" || this.#completeAnew();
-      const left = this.#endsAt - clock.monotonic();
-      if (left < 1) return false;
-      const ms = Math.min(left, backoffMs(failures, { firstMs: leaseMs / 100, maxMs: leaseMs * AGAIN }));
+      const answer = await this.#store.complete(this.#token, until - clock.monotonic());
+      if ("value" in answer) return answer.value === "completed" || this.#completeAnew(until);
+      if (left() < 1) return false;
+      const ms = Math.min(left(), backoffMs(failures, { firstMs: leaseMs / 100, maxMs: leaseMs * AGAIN }));
       await new Promise<void>((resolve) => void clock.schedule(resolve, ms));
     }
   }
 
   /** Another had the key since. What was done is done all the same, and the next duplicate is to know. */
-  async #completeAnew(): Promise<boolean> {
-    const answer = await this.#store.claim();
+  async #completeAnew(until: number): Promise<boolean> {
+    const { clock } = this.#settings;
+    const answer = await this.#store.claim(until - clock.monotonic());
     if (!("value" in answer)) return false;
     if (answer.value.status !== "claimed") return answer.value.status === "done";
-    const completed = await this.#store.complete(answer.value.token);
+    const completed = await this.#store.complete(answer.value.token, until - clock.monotonic());
     return "value" in completed && completed.value === "completed";
   }
 

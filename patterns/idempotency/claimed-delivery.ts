@@ -77,6 +77,14 @@ export class ClaimedDelivery implements Delivery {
     return this.#inner.subscription;
   }
 
+  get deadlineAt(): Date {
+    return this.#inner.deadlineAt;
+  }
+
+  get remainingMs(): number {
+    return this.#inner.remainingMs;
+  }
+
   get native(): unknown {
     return this.#inner.native;
   }

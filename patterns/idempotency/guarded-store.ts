@@ -26,13 +26,13 @@ export class GuardedStore {
     this.#delivery = delivery;
   }
 
-  claim(): Promise<Answer<ClaimResult>> {
+  claim(withinMs: number): Promise<Answer<ClaimResult>> {
     const { leaseMs } = this.#settings;
     // A claim that was given up is not to hold the message until its lease ends.
     const late = (result: ClaimResult): void => {
       if (result.status === "claimed") void this.release(result.token);
     };
-    return this.#ask("claim", () => this.#store.claim(this.#key, leaseMs), undefined, late);
+    return this.#ask("claim", () => this.#store.claim(this.#key, leaseMs), withinMs, late);
   }
 
   renew(token: string, withinMs: number): Promise<Answer<"renewed" | "lost">> {
@@ -40,14 +40,14 @@ export class GuardedStore {
     return this.#ask("renew", () => this.#store.renew(this.#key, token, leaseMs), withinMs);
   }
 
-  complete(token: string): Promise<Answer<"completed" | "lost">> {
+  complete(token: string, withinMs: number): Promise<Answer<"completed" | "lost">> {
     const { retentionMs } = this.#settings;
-    return this.#ask("complete", () => this.#store.complete(this.#key, token, retentionMs));
+    return this.#ask("complete", () => this.#store.complete(this.#key, token, retentionMs), withinMs);
   }
 
   /** If it fails, the lease ends by itself. */
-  async release(token: string): Promise<void> {
-    await this.#ask("release", () => this.#store.release(this.#key, token));
+  async release(token: string, withinMs?: number): Promise<void> {
+    await this.#ask("release", () => this.#store.release(this.#key, token), withinMs);
   }
 
   clean(limit: number): Promise<Answer<number>> {
@@ -67,7 +67,7 @@ export class GuardedStore {
     late?: (value: T) => void,
   ): Promise<Answer<T>> {
     const { clock, storeTimeoutMs } = this.#settings;
-    const answer = await ask("idempotency store", clock, Math.min(storeTimeoutMs, withinMs), action, late);
+    const answer = await ask("idempotency store", clock, Math.floor(Math.min(storeTimeoutMs, withinMs)), action, late);
     if ("error" in answer) this.tell({ type: "store-failed", call, error: answer.error });
     return answer;
   }

@@ -8,6 +8,7 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
+import { spareMs } from "../../core/spare-time.ts";
 import { Claim } from "./claim.ts";
 import { ClaimedDelivery } from "./claimed-delivery.ts";
 import { Cleaning } from "./cleaning.ts";
@@ -29,13 +30,15 @@ const LOOKS = { firstMs: 20, maxMs: 1_000 };
  * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: the claim is released, so that the next
  *   attempt, or a replay of the dead letter, runs.
  * - The store does not answer: the message waits and is postponed in the same way. It is never handled without a claim.
- *   Where the store refuses this very key (`rejected`), that is a failed attempt.
+ *   Neither waiting takes longer than the consumer's `timeoutMs` allows, so that no attempt is used up by it.
+ *   Where the store refuses this very key (`refused`), that is a failed attempt.
  * - The claim is renewed while the handler runs. If it is lost, `delivery.signal` is aborted, and the message comes again;
  *   so it does if the signal was aborted for any other reason before a handler that had asked for it returned. That uses
  *   up an attempt, unless the store alone lost the claim: this process asked for each renewal in time.
  *
  * At least once, still: a process that dies between the handler's effect and its completion leaves a claim, and after the
- * lease the next copy runs. A handler that succeeded while the store would not record it is acknowledged (`unrecorded`).
+ * lease the next copy runs. A handler that succeeded while the store would not record it, before the lease or the
+ * handler's time was over, is acknowledged (`unrecorded`).
  *
  * Throws `invalid` for wrong options.
  */
@@ -73,15 +76,16 @@ type Granted = { readonly token: string; readonly askedAt: number } | "done" | "
 async function acquire(store: GuardedStore, settings: Settings, delivery: Delivery): Promise<Granted> {
   const { clock, waitMs } = settings;
   const begin = clock.monotonic();
+  const spare = spareMs(delivery);
   for (let looks = 1; ; looks++) {
     const askedAt = clock.monotonic();
-    const answer = await store.claim();
+    const answer = await store.claim(begin + spare - askedAt);
     // It would refuse the key for ever.
-    if ("error" in answer && isMessagingError(answer.error, "rejected")) throw answer.error;
+    if ("error" in answer && isMessagingError(answer.error, "refused")) throw answer.error;
     const result = "value" in answer ? answer.value : undefined;
     if (result?.status === "claimed") return { token: result.token, askedAt };
     if (result?.status === "done") return "done";
-    const left = waitMs - (clock.monotonic() - begin);
+    const left = Math.min(waitMs, spare) - (clock.monotonic() - begin);
     if (left < 1) return result === undefined ? "store" : "busy";
     // A lease that ends sooner is looked at then; the next look may come before it, for the holder may be done.
     const remaining = result === undefined ? left : result.remainingMs + 1;

@@ -27,8 +27,8 @@ export interface IdempotentOptions<Body> {
   readonly retentionMs?: number;
   /**
    * How long a message waits, in its handler's place, while another holds its key or the store does not answer, in
-   * milliseconds; then it is postponed. Together with `storeTimeoutMs` less than the consumer's `timeoutMs`, whose time
-   * it takes. Default 5,000.
+   * milliseconds; then it is postponed. It is postponed earlier, with `storeTimeoutMs` cut short, where the consumer's
+   * `timeoutMs` is nearly over. Default 5,000.
    */
   readonly waitMs?: number;
   /** How long a postponed message stays away at most, in milliseconds; at least half of it, by chance. Default 5,000. */

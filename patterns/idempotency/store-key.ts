@@ -1,3 +1,4 @@
+import { unawaited } from "../../core/foreign.ts";
 import { type Delivery, MessagingError } from "../../core/index.ts";
 import { storableText } from "../../core/storable-text.ts";
 
@@ -6,6 +7,7 @@ import { storableText } from "../../core/storable-text.ts";
  * share a key. What a store need not carry (other characters than printable ASCII, over 256 of them) is hashed.
  */
 export function storeKey({ destination, subscription }: Delivery, key: unknown): string {
+  unawaited(key);
   if (typeof key !== "string" || key === "") {
     throw new MessagingError("invalid", `idempotent { key } has to return a text for each message of ${destination}`);
   }

@@ -12,7 +12,7 @@
  * - Calls may be made at any time, from many processes, and are atomic each.
  * - A call rejects with a `MessagingError`, in bounded time, if the store cannot be asked (`unreachable`,
  *   `unauthorized`, …), and may be made again later: the store mends its connection by itself. What a rejected call did
- *   is unknown. With `rejected` it says that it refuses this very key, and will refuse it again.
+ *   is unknown. With `refused` it says that it refuses this very key, and will refuse it again.
  * - No error holds a credential.
  */
 export interface IdempotencyStore {

@@ -36,7 +36,7 @@ export interface BridgeOptions {
 /** Why a message was left where it stood. */
 export interface LeftMessage {
   readonly id: string;
-  /** `too-large`, `rejected`, …; of a message behind another of its key that was left, the error of that one. */
+  /** `too-large`, `refused`, …; of a message behind another of its key that was left, the error of that one. */
   readonly error: MessagingError;
 }
 
@@ -84,9 +84,14 @@ export interface BridgeResult {
 /** Moves messages from one broker to another. */
 export interface Bridge {
   /**
-   * Moves. Resolves when it ended, whatever the reason; rejects with `closed` if one of the broker objects is not started,
-   * and with `not-found` if there is no such source. A second call while it runs shares the first; after it ended it goes
-   * on.
+   * Rejects with what {@link Bridge.run} would reject with before it moves anything: `closed` if one of the broker objects
+   * is not started, and `invalid` if source and target are one and the same, or the source is a subscription of the target,
+   * as far as the adapters can tell.
+   */
+  check(): Promise<void>;
+  /**
+   * Moves. Resolves when it ended, whatever the reason; rejects as {@link Bridge.check} does, and with `not-found` if there
+   * is no such source. A second call while it runs shares the first; after it ended it goes on.
    */
   run(options?: { readonly signal?: AbortSignal }): Promise<BridgeResult>;
   /** Takes nothing more, and gives back what was not sent. */

@@ -1,14 +1,22 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
 import { LONGEST_MS } from "../../core/names.ts";
-import { HEADER, headerBytes, numberHeader, timeHeader, userHeaders, withHeaders } from "../../core/system-headers.ts";
+import {
+  HEADER,
+  headerBytes,
+  numberHeader,
+  publishedAt,
+  timeHeader,
+  userHeaders,
+  withHeaders,
+} from "../../core/system-headers.ts";
 
 /**
  * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
  * of a time to live goes on. Throws `too-large` for what the other broker does not take, and why for what nobody could read.
  */
 export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priorities: number): OutgoingMessage {
-  const { id, key, routingKey, body, contentType = "application/octet-stream", priority = 0 } = incoming;
+  const { id, key, routingKey, body, contentType, priority = 0, foreign } = incoming;
   const { capabilities, name } = to.adapter;
   // Its body is not here: a copy would be of nothing.
   if (incoming.unreadable !== undefined) throw incoming.unreadable;
@@ -23,6 +31,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
     // One more than before, also so that a broker which drops duplicates tells it from its own message of before.
     [HEADER.moves]: String(numberHeader(incoming.headers, HEADER.moves, 0) + 1),
     ...(delayMs > maxMs ? {} : { [HEADER.dueAt]: undefined }),
+    ...known(incoming),
   });
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
   return {
@@ -36,7 +45,18 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
     priority: Math.min(priority, priorities - 1),
     delayMs: Math.min(delayMs, maxMs),
     ttlMs: expiresAt === undefined ? undefined : Math.min(Math.max(expiresAt - now, 1), LONGEST_MS),
+    ...(foreign === undefined ? undefined : { foreign }),
   };
+}
+
+/** What the old broker tells of a message of another sender, and the new one could not. */
+function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
+  const known: Record<string, string> = {};
+  if (sentAt !== undefined && publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(sentAt);
+  if (expiresAt !== undefined && timeHeader(headers, HEADER.expiresAt) === undefined) {
+    known[HEADER.expiresAt] = String(expiresAt);
+  }
+  return known;
 }
 
 function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {

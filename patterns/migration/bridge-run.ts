@@ -21,7 +21,7 @@ import type { Pace } from "./pacer.ts";
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
   "too-large",
-  "rejected",
+  "refused",
   "invalid",
   "unsupported",
   "unroutable",

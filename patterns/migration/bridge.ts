@@ -5,6 +5,7 @@ import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import { pause } from "../../core/waiting.ts";
 import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
 import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
+import { refuseItself } from "./bridge-itself.ts";
 import { BridgeRun } from "./bridge-run.ts";
 import { BridgeTally } from "./bridge-tally.ts";
 import { BridgeWindow } from "./bridge-window.ts";
@@ -26,7 +27,7 @@ const HIGHEST_RATE = 1_000_000;
  * Kept are id, key, routing key, headers, content type, body byte for byte (it is never decoded), when it was first
  * published, attempts made so far, and what is left of its delay and time to live; its priority as far as the new broker has
  * priorities. Where the source is ordered its keys stay in order: of a key one message at a time is under way, and what cannot
- * be moved holds what came after it. What the new broker refuses (`too-large`, `rejected`) stays where it was, and is told.
+ * be moved holds what came after it. What the new broker refuses (`too-large`, `refused`) stays where it was, and is told.
  * What is to be delivered later is moved once it is due.
  *
  * Others may consume from the source at the same time, and share it with the bridge; of an ordered source they must not, or
@@ -107,12 +108,17 @@ class MessageBridge implements Bridge {
     return this.#running;
   }
 
-  async #move(signal: AbortSignal | undefined): Promise<BridgeResult> {
-    const { clock } = this.#from;
-    const begun = clock.monotonic();
+  async check(): Promise<void> {
     const what = `moving ${addressName(this.#ends.source)}`;
     this.#from.requireStarted(what);
     this.#to.requireStarted(what);
+    await refuseItself(this.#from, this.#to, this.#ends);
+  }
+
+  async #move(signal: AbortSignal | undefined): Promise<BridgeResult> {
+    const { clock } = this.#from;
+    const begun = clock.monotonic();
+    await this.check();
     this.#stopping = new AbortController();
     const stop = signal === undefined ? this.#stopping.signal : AbortSignal.any([signal, this.#stopping.signal]);
     const emptiness = new Emptiness(this.#from, this.#ends.source, this.#options.emptyForMs ?? DEFAULT_EMPTY_FOR_MS);

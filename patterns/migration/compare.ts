@@ -64,7 +64,7 @@ function asks(destination: Destination, name: CapabilityName): boolean {
   if (destination.kind === "subscription") {
     const { filter, from } = destination.options;
     if (name === "routingFilter") return filter !== undefined && filter !== "#";
-    return name === "replay" && from !== undefined && from !== "now";
+    return name === "rewind" && from !== undefined && from !== "now";
   }
   const { options } = destination;
   if (name === "order") return options.ordered === true;

@@ -131,7 +131,7 @@ export class Leftovers {
       error === undefined
         ? `${left} messages of ${source} are refused by the other broker, as ${first?.id} is`
         : `${source} cannot be moved`;
-    throw new MessagingError(cause?.code ?? "rejected", `${what}; see the cause. They stay where they are`, { cause });
+    throw new MessagingError(cause?.code ?? "refused", `${what}; see the cause. They stay where they are`, { cause });
   }
 
   /**

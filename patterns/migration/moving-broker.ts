@@ -3,6 +3,7 @@ import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
 import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
 import { sendEach } from "../../core/engine/gather-receipts.ts";
 import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
+import { startWait } from "../../core/engine/start-patience.ts";
 import { observe } from "../../core/foreign.ts";
 import { clockOf, randomOf } from "../../core/given.ts";
 import {
@@ -22,6 +23,7 @@ import {
   type Queue,
   type Receipt,
   type SendOptions,
+  type StartOptions,
   type StartPosition,
   type StopOptions,
   type SubscribeOptions,
@@ -75,6 +77,8 @@ export class MovingBroker<Native> implements Migration<Native> {
   readonly #sends: MovingSends;
   #consumers: MovingConsumer[] = [];
   #reports = 0;
+  /** What the start that is under way was told. */
+  #starting: StartOptions = {};
   #state: BrokerStatus["state"] = "new";
   #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
 
@@ -165,7 +169,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     const { tell } = this.#parts;
     const left = this.#router.takeOver(state);
     const wanted = new Set([...usedSides(step), ...(pending === null ? [] : usedSides(pending.step))]);
-    await Promise.all([...wanted].map((side) => this.#sides.start(side, accepted)));
+    await Promise.all([...wanted].map((side) => this.#sides.start(side, accepted, this.#starting)));
     await left;
     const told = { step, share: shares.at(-1) ?? 0, revision };
     if (pending !== null) {
@@ -284,10 +288,12 @@ export class MovingBroker<Native> implements Migration<Native> {
     return consumer;
   }
 
-  start(): Promise<void> {
+  start(options: StartOptions = {}): Promise<void> {
+    startWait(options);
     return this.#inTurn("start", async () => {
       if (this.#state === "started") return;
       this.#state = "starting";
+      this.#starting = options;
       this.#seals.start();
       this.#recording.start();
       try {
@@ -297,11 +303,14 @@ export class MovingBroker<Native> implements Migration<Native> {
         await this.#stopSides(0);
         this.#state = "stopped";
         throw error;
+      } finally {
+        this.#starting = {};
       }
     });
   }
 
   stop(options: StopOptions = {}): Promise<void> {
+    this.#sides.giveUp();
     return this.#inTurn("stop", async () => {
       if (this.#state === "started") {
         this.#state = "stopping";

@@ -1,4 +1,5 @@
 import { asInvalid } from "../../core/engine/outgoing-to.ts";
+import { unawaited } from "../../core/foreign.ts";
 import {
   MessagingError,
   type PublishOptions,
@@ -49,9 +50,9 @@ export class MovingSends {
       const where = `${kind} "${to.name}"`;
       this.#parts.requireStarted(`${verb} to ${where}`);
       this.#parts.plan.require(`${verb} to ${where}`, kind, to.name);
-      const key = options.key ?? to.options.key?.(body as never);
+      const key = options.key ?? unawaited(to.options.key?.(body as never));
       const routingKey =
-        to.kind === "topic" ? (options.routingKey ?? to.options.routingKey?.(body as never)) : undefined;
+        to.kind === "topic" ? (options.routingKey ?? unawaited(to.options.routingKey?.(body as never))) : undefined;
       const id = options.id ?? this.#parts.makeId();
       return this.#parts.router.route({
         to: { kind, name: to.name },

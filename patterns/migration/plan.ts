@@ -139,7 +139,7 @@ export function subscriptionOptions(
   side: Side,
   accepted: readonly string[],
 ): Subscription["options"] {
-  if (side === "from" || !accepted.includes("replay")) return options;
+  if (side === "from" || !accepted.includes("rewind")) return options;
   const { from: _, ...rest } = options;
   return rest;
 }

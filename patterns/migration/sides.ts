@@ -1,4 +1,4 @@
-import { type Broker, type BrokerOptions, createBroker, MessagingError } from "../../core/index.ts";
+import { type Broker, type BrokerOptions, createBroker, MessagingError, type StartOptions } from "../../core/index.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 
@@ -29,12 +29,17 @@ export class Sides {
   }
 
   /** Starts a side. Does nothing if it is started. Rejects as `Broker.start` does. */
-  start(side: Side, accepted: readonly string[]): Promise<void> {
+  start(side: Side, accepted: readonly string[], options: StartOptions = {}): Promise<void> {
     const held = this.#of(side, accepted);
     return this.#inTurn(held, async () => {
-      await held.broker.start();
+      await held.broker.start(options);
       held.started = true;
     });
+  }
+
+  /** Ends the waiting of sides that are being started. */
+  giveUp(): void {
+    for (const { broker } of this.#held.values()) if (broker.status().state === "starting") void broker.stop();
   }
 
   /** Stops a side. Does nothing if it is not started. */

@@ -18,7 +18,7 @@ export interface InboxOptions {
   readonly olderThanRetention?: "dead-letter" | "handle";
   /**
    * How long a message waits, in its handler's place, for another transaction that holds it, in milliseconds; then it is
-   * postponed. Less than the consumer's `timeoutMs`, whose time it takes. Default 5,000.
+   * postponed. It takes its time from the consumer's `timeoutMs`, and ends shortly before that is over. Default 5,000.
    */
   readonly waitMs?: number;
   /** How long a postponed message stays away at most, in milliseconds; at least half of it, by chance. Default 5,000. */

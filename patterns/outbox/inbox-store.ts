@@ -29,7 +29,7 @@ export interface InboxStore<Transaction> {
    * reason without waiting for the work, the transaction is rolled back, and whatever the work still does with it fails.
    * Otherwise the call rejects with a `MessagingError`:
    *
-   * - `rejected`: nothing is kept, for a reason that may lie in what the work did: a constraint that was deferred, a failed
+   * - `refused`: nothing is kept, for a reason that may lie in what the work did: a constraint that was deferred, a failed
    *   statement that it passed over, too long a transaction, a connection that was terminated. Before the work was called:
    *   the database refuses the row of this very message.
    * - `conflict`: the work ended the transaction by itself. What it wrote before is kept or not, as it chose.

@@ -10,6 +10,7 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
+import { spareMs } from "../../core/spare-time.ts";
 import { InboxCleaning } from "./inbox-cleaning.ts";
 import type { InboxEvent } from "./inbox-events.ts";
 import { inboxMessage } from "./inbox-message.ts";
@@ -94,7 +95,7 @@ class Handling<Body, Transaction> {
   async run(body: Body): Promise<HandlerResult> {
     const { signal } = this.#delivery;
     const message = inboxMessage(this.#delivery);
-    const { waitMs } = this.#settings;
+    const waitMs = this.#waitMs;
     try {
       const end = await this.#inbox.handle(message, (transaction) => this.#work(body, transaction), { waitMs, signal });
       if (end === "busy") return this.#postponed("busy");
@@ -111,7 +112,7 @@ class Handling<Body, Transaction> {
 
   /** What follows if the inbox failed: an attempt is used up unless it is certain that the handler has no part in it. */
   async #unhandled(message: InboxMessage, error: unknown): Promise<HandlerResult> {
-    if (isMessagingError(error, "rejected")) throw error;
+    if (isMessagingError(error, "refused")) throw error;
     if (!this.#begun) return this.#postponed("store");
     if (isMessagingError(error, "conflict"))
       return this.#refused("transaction", `${error.message}; look at what it wrote`);
@@ -125,8 +126,8 @@ class Handling<Body, Transaction> {
 
   /** Whether a commit without an answer is known to have been kept. */
   async #isKept(message: InboxMessage): Promise<boolean> {
-    const { waitMs } = this.#settings;
     const { signal } = this.#delivery;
+    const waitMs = this.#waitMs;
     try {
       return (await this.#inbox.handle(message, async () => false, { waitMs, signal })) === "duplicate";
     } catch {
@@ -166,6 +167,11 @@ class Handling<Body, Transaction> {
       "it cannot be told from a duplicate; " +
       'raise retentionMs above the age of replays, let it pass with olderThanRetention: "handle", or send it anew'
     );
+  }
+
+  /** Not so long that the attempt would be over first. */
+  get #waitMs(): number {
+    return Math.min(this.#settings.waitMs, spareMs(this.#delivery));
   }
 
   #postponed(because: "busy" | "store"): Outcome {

@@ -1,7 +1,7 @@
-import type { OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { type Outgoing, outgoing } from "../../core/engine/outgoing.ts";
+import { type NewMessage, type Outgoing, outgoing } from "../../core/engine/outgoing.ts";
 import { asInvalid, outgoingTo } from "../../core/engine/outgoing-to.ts";
+import { isThenable, unawaited } from "../../core/foreign.ts";
 import { HEADER, MessagingError, type Queue, type Topic } from "../../core/index.ts";
 import { LONGEST_MS } from "../../core/names.ts";
 import type { OutboxPublishOptions, OutboxSendOptions } from "./outbox.ts";
@@ -54,7 +54,14 @@ export class Messages {
 
   #withHeaders(options: Options): Options {
     if (this.#headers === undefined) return options;
-    return { ...options, headers: { ...this.#headers(), ...options.headers } };
+    const common: unknown = unawaited(this.#headers());
+    if (typeof common !== "object" || common === null || isThenable(common)) {
+      throw new MessagingError(
+        "invalid",
+        "createOutbox { headers } has to return headers, at once. Nothing was written",
+      );
+    }
+    return { ...options, headers: { ...common, ...options.headers } };
   }
 
   #target(destination: Destination, kind: Destination["kind"]): Outgoing {
@@ -70,7 +77,7 @@ export class Messages {
   }
 }
 
-function rowOf(destination: Destination, message: OutgoingMessage, delayMs: number): NewOutboxRow {
+function rowOf(destination: Destination, message: NewMessage, delayMs: number): NewOutboxRow {
   const { kind, name, options } = destination;
   const { id, key, routingKey, headers, body, contentType, priority } = message;
   const expiresAt = headers[HEADER.expiresAt];

@@ -1,14 +1,18 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Adapter } from "anybroker";
+import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type CommandWorld, command, errorOf } from "./commands.ts";
+import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
+import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
 import { type Shop, shop } from "./shop.ts";
 
 interface Entry {
   readonly id: string;
   readonly messageId: string;
   readonly body: string;
+  readonly valid: unknown;
 }
 
 let folder: string;
@@ -64,6 +68,60 @@ describe("looking", () => {
     );
   });
 
+  test("without a configuration, by name alone; and over everything", async () => {
+    const { broker } = stocked.configuration;
+    const bare = { ...world, configuration: { broker } };
+    const listed = await command(["dlq", "ls", "orders", "--json"], bare);
+    expect(listed.json.entries).toMatchObject([{ valid: "unknown" }, { valid: "unknown" }, { valid: "unknown" }]);
+    expect(await entries()).toMatchObject([{ valid: true }, { valid: true }, { valid: true }]);
+    expect((await command(["dlq", "ls", "order.placed..billing"], bare)).stdout).toContain("no dead letters");
+    const all = await command(["dlq", "groups", "--json"], bare);
+    expect(all.json).toMatchObject({
+      destination: null,
+      groups: [{ destination: "orders", count: 2 }, { count: 1 }],
+      problems: [],
+    });
+    expect((await command(["dlq", "groups"], world)).stdout).toMatch(/^OF +COUNT.*\norders +2 /);
+    const replayed = await command(["dlq", "replay", "orders", "key = o-1", "--yes", "--json"], bare);
+    expect(replayed.json).toMatchObject({ result: { done: 1 } });
+    expect(await stocked.takeOrders()).toEqual([{ id: "o-1", total: 12 }]);
+    const typo = await command(["dlq", "ls", "order"], bare);
+    expect([typo.code, typo.stderr]).toEqual([67, 'anybroker: no queue "order" on memory; did you mean "orders"?\n']);
+    const topic = await command(["dlq", "ls", "order.placed"], bare);
+    expect([topic.code, topic.stderr]).toEqual([67, expect.stringContaining("write topic:order.placed/billing")]);
+    const nothing = await command(["dlq", "groups"], { ...world, configuration: { broker: () => memory() } });
+    expect([nothing.code, nothing.stderr]).toEqual([67, expect.stringContaining("no queues and subscriptions")]);
+    const impossible = await command(["dlq", "replay", "orders", "reason = atempts", "--yes"], bare);
+    expect([impossible.code, impossible.stderr]).toEqual([65, expect.stringContaining("a reason is one of attempts")]);
+  });
+
+  test("what another run holds is told", async () => {
+    const { broker: make } = stocked.configuration as { readonly broker: () => MemoryAdapter };
+    const broker = (): Adapter => withoutBrowse(make());
+    const held = { ...world, configuration: { ...stocked.configuration, broker } };
+    let looks: Promise<readonly CommandResult[]> | undefined;
+    const look = async (): Promise<readonly CommandResult[]> => [
+      await command(["dlq", "ls", "orders"], held),
+      await command(["dlq", "groups", "orders", "--json"], held),
+    ];
+    const running = await command(["dlq", "replay", "orders", "key = o-1", "--rate", "1", "--ramp", "--yes"], {
+      ...held,
+      terminal: true,
+      watch: (printed, interrupt) => {
+        // It waits behind its one step, for nobody consumes, and holds the others.
+        if (!printed.includes("waiting until it is handled") || looks !== undefined) return;
+        looks = look();
+        void looks.finally(interrupt);
+      },
+    });
+    expect(running.code).toBe(3);
+    const [ls, groups] = (await looks) ?? [];
+    expect(ls?.stdout).toBe(
+      "no dead letters of orders among those that could be seen\n2 held by others, such as another run, and not seen here\n",
+    );
+    expect(groups?.json).toMatchObject({ groups: [], elsewhere: 2, complete: false });
+  });
+
   test("show tells everything of one, by its own id or the message's", async () => {
     const [one] = await entries("key = o-1");
     const { json } = await command(["dlq", "show", "orders", one?.messageId ?? "", "--json"], world);
@@ -88,12 +146,12 @@ describe("looking", () => {
     expect(topic.stderr).toContain("topic:order.placed/subscription");
     const missing = await command(["dlq", "ls", "queue:elsewhere", "--json"], world);
     expect(missing.code).toBe(67);
-    expect(errorOf(missing)).toMatchObject({ code: "start-failed", problems: [{ code: "not-found" }] });
+    expect(errorOf(missing)).toMatchObject({ message: 'no queue "elsewhere" on memory' });
   });
 });
 
 describe("sending back", () => {
-  test("plans, asks, sends exactly what was planned, and keeps no plan when it is done", async () => {
+  test("plans, asks, sends exactly what was planned, and keeps the plan and a journal", async () => {
     const asked = await command(["dlq", "replay", "orders", "reason = attempts"], {
       ...world,
       terminal: true,
@@ -102,13 +160,19 @@ describe("sending back", () => {
     expect(asked.code).toBe(0);
     expect(asked.stderr).toContain("replay 2 dead letters of orders: 2 to orders");
     expect(asked.stderr).toContain("Send 2 dead letters of orders back? [y/N]");
-    expect(asked.stdout).toBe("sent back 2\n");
+    expect(asked.stdout).toMatch(/^sent back 2\neach message: anybroker dlq report anybroker-runs\/replay-.*\.json\n$/);
     expect(await stocked.takeOrders()).toEqual([
       { id: "o-1", total: 12 },
       { id: "o-2", total: 7 },
     ]);
     expect(await entries()).toHaveLength(1);
-    expect(readdirSync(folder)).toEqual([]);
+    const kept = readdirSync(join(folder, "anybroker-runs"));
+    expect(kept.sort()).toEqual([
+      expect.stringMatching(/^replay-.*\.journal\.jsonl$/),
+      expect.stringMatching(/^replay-.*\.json$/),
+    ]);
+    expect(statSync(join(folder, "anybroker-runs")).mode & 0o777).toBe(0o700);
+    for (const file of kept) expect(statSync(join(folder, "anybroker-runs", file)).mode & 0o777).toBe(0o600);
   });
 
   test("does nothing without an answer, with a no, or in a dry run", async () => {
@@ -147,14 +211,92 @@ describe("sending back", () => {
     expect(stopped.stderr).toContain("\r\u001b[Kstopping; Ctrl-C again leaves at once\n");
     expect(stopped.stderr).toMatch(/leaves at once\n.*replay \[/s);
     expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
-    const [planFile] = readdirSync(folder);
-    expect(stopped.stdout).toContain(`go on with: anybroker dlq replay orders --resume ${planFile}`);
-    const resumed = await command(["dlq", "replay", "orders", "--resume", planFile ?? "", "--yes", "--json"], world);
+    const [, planFile = ""] = /go on with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
+    expect(stopped.stdout).toContain("at its own pace: 2 a second at most");
+    const resumed = await command(["dlq", "replay", "orders", "--resume", planFile, "--yes", "--json"], world);
     expect(resumed.code).toBe(0);
-    expect(resumed.json).toMatchObject({ planFile: null, result: { failed: 0, stopped: null } });
+    expect(resumed.json).toMatchObject({
+      planFile,
+      goOn: null,
+      plan: { rate: 2 },
+      result: { failed: 0, stopped: null, missingWhy: { removed: 0 } },
+    });
     expect(await stocked.takeOrders()).toHaveLength(3);
     expect(await entries()).toEqual([]);
-    expect(readdirSync(folder)).toEqual([]);
+    // Some are there no more, and it is said why.
+    const again = await command(["dlq", "replay", "orders", "--resume", planFile, "--rate", "50", "--yes"], world);
+    expect(again.stdout).toMatch(
+      /^sent back 0, 3 were not there any more\nnot there: 3 done by an earlier part of this run/,
+    );
+    // What was said again stands in the plan from then on.
+    const { json } = await command(["dlq", "report", planFile, "--json"], world);
+    expect(json.report).toMatchObject({
+      rate: 50,
+      plannedBy: "ann",
+      outcomes: { replayed: 3, missing: 0 },
+      parts: [{ stopped: "cancelled" }, { stopped: null }, { stopped: null }],
+    });
+  });
+
+  test("a ramp that stopped goes on as a ramp, and what came back ends with 3", async () => {
+    const still = await stocked.failing();
+    const ramp = ["--ramp", "--ramp-first", "1", "--ramp-factor", "2", "--ramp-watch", "1m", "--ramp-backlog", "1m"];
+    const first = await command(["dlq", "replay", "orders", "all", "--rate", "20", ...ramp, "--yes"], world);
+    expect(first.code).toBe(3);
+    expect(first.stdout).toMatch(/^sent back 1, 1 came back dead\nstopped: too many came back to the dead letters$/m);
+    const [, run = ""] = /header\.anybroker-replay-run = (\S+)'/.exec(first.stdout) ?? [];
+    expect((await entries(`header.anybroker-replay-run = ${run}`)).length).toBe(1);
+    const [, planFile = ""] =
+      /--resume (\S+\.json)\nat its own pace: 20 a second at most, 1 first/.exec(first.stdout) ?? [];
+    const resumed = await command(["dlq", "replay", "orders", "--resume", planFile, "--yes", "--json"], world);
+    expect(resumed.code).toBe(3);
+    expect(resumed.json).toMatchObject({
+      goOn: `anybroker dlq replay orders --resume ${planFile}`,
+      plan: { rate: 20, ramp: { first: 1, factor: 2, observeMs: 60_000, backlogMs: 60_000, tolerate: 0 } },
+      result: { done: 1, cameBack: 1, stopped: "failed-again" },
+    });
+    // Tolerated, they are told nevertheless.
+    const bold = ["--tolerate", "9", "--ramp-watch", "2s"];
+    const last = await command(["dlq", "replay", "orders", "--resume", planFile, ...bold, "--yes", "--json"], world);
+    expect(last.code).toBe(3);
+    expect(last.json).toMatchObject({ goOn: null, result: { done: 1, cameBack: 1, stopped: null } });
+    await still.stop();
+    const { stdout } = await command(["dlq", "report", run.slice(0, 8)], world);
+    expect(stdout).toMatch(/^replayed 3, came-back 3$/m);
+    expect(stdout).toMatch(/^what +replay of dead letters of orders to orders$/m);
+    expect(stdout).toMatch(/replayed, came back +\d{4}-.* ann/);
+    const list = await command(["dlq", "report", "--json"], world);
+    expect(list.json).toMatchObject({ report: null, runs: [{ run, file: planFile, open: 0, count: 3 }] });
+    const none = await command(["dlq", "report", "nobody"], world);
+    expect([none.code, none.stderr]).toEqual([67, expect.stringContaining("dlq report without it lists them")]);
+  });
+
+  test("a group edited on its way, by a patch that the plan keeps or by a script", async () => {
+    const patch = '[{"op":"replace","path":"/total","value":99}]';
+    const dry = await command(["dlq", "replay", "orders", "key = o-1", "--patch", patch, "--dry-run"], world);
+    expect(dry.stdout).toMatch(/each edited by the patch\nsuch as .*\n- .*"total":12\}\n\+ .*"total":99\}/);
+    const line = ["dlq", "replay", "orders", "key in (o-1, o-2)", "--patch", patch, "--yes", "--json"];
+    const sent = await command(line, world);
+    expect(sent.json).toMatchObject({ result: { done: 2 }, plan: { edit: [{ path: "/total" }] } });
+    writeFileSync(join(folder, "fix.mjs"), "export default (body) => ({ ...body, total: -body.total });\n");
+    const scripted = ["dlq", "replay", "orders", "all", "--script", "fix.mjs", "--yes", "--json"];
+    expect((await command(scripted, world)).json).toMatchObject({ result: { done: 1 }, plan: { edit: "function" } });
+    expect((await stocked.takeOrders()).map(({ total }) => total).sort()).toEqual([1, 99, 99]);
+    const runs = (await command(["dlq", "report", "--json"], world)).json.runs as readonly { readonly file: string }[];
+    const again = ["dlq", "replay", "orders", "--resume", runs[1]?.file ?? "", "--yes"];
+    const without = await command(again, world);
+    expect([without.code, without.stderr]).toEqual([65, expect.stringContaining("by a function; give the same")]);
+    expect((await command([...again, "--script", "fix.mjs"], world)).code).toBe(0);
+    for (const [given, exit, text] of [
+      [["--patch", "[{]"], 65, "--patch is no JSON"],
+      [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read"],
+      [["--patch", '[{"op":"set"}]'], 65, "operation 0 is none of add"],
+      [["--script", "nowhere.mjs"], 66, "nowhere.mjs cannot be loaded"],
+      [["--script", "fix.mjs", "--patch", patch], 64, "give one"],
+    ] as const) {
+      const refused = await command(["dlq", "replay", "orders", "all", ...given, "--yes"], world);
+      expect([refused.code, refused.stderr]).toEqual([exit, expect.stringContaining(text)]);
+    }
   });
 
   test("to another destination, by rate and ramp", async () => {
@@ -171,11 +313,11 @@ describe("sending back", () => {
       plan: { destinations: [{ destination: "rejected", count: 3 }] },
       result: { done: 3 },
     });
-    const ramp = ["--ramp", "--ramp-first", "1", "--ramp-watch", "1ms", "--tolerate", "0"];
+    const ramp = ["--ramp", "--ramp-first", "1", "--ramp-watch", "1ms", "--ramp-backlog", "200ms", "--tolerate", "0"];
     await stocked.stock([{ id: "o-9", total: 1 }]);
-    expect((await command(["dlq", "replay", "orders", "all", ...ramp, "--yes", "--json"], world)).json).toMatchObject({
-      result: { done: 1 },
-    });
+    // Nobody handles what it sends.
+    const unhandled = await command(["dlq", "replay", "orders", "all", ...ramp, "--yes", "--json"], world);
+    expect([unhandled.code, unhandled.json.result]).toMatchObject([3, { done: 1, stopped: "unhandled" }]);
     expect((await command(["dlq", "replay", "orders", "all", "--tolerate", "1"], world)).stderr).toContain(
       "are for --ramp",
     );
@@ -211,7 +353,7 @@ describe("discarding and editing", () => {
     const kept = JSON.parse(readFileSync(join(folder, "archive.jsonl"), "utf8")) as Readonly<Record<string, unknown>>;
     expect(kept).toMatchObject({ key: "o-3", by: "ann", body: '{"id":"o-3","total":-1}' });
     expect(await entries()).toHaveLength(2);
-    expect(readdirSync(folder)).toEqual(["archive.jsonl"]);
+    expect(readdirSync(folder).sort()).toEqual(["anybroker-runs", "archive.jsonl"]);
   });
 
   test("an archive that cannot be written keeps the dead letters", async () => {

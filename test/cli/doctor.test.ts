@@ -1,4 +1,4 @@
-import { queue, subscription, topic } from "anybroker";
+import { type Adapter, queue, subscription, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
 import { delegate } from "../conformance/decorators/delegate.ts";
@@ -25,6 +25,7 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
     standing: "same",
     messages: 0,
     deadLetters: 1,
+    deadLettersHeld: 0,
   });
   expect(json.destinations).toContainEqual(
     expect.objectContaining({ destination: "topic:order.placed", asks: [{ capability: "fanOut", support: "native" }] }),
@@ -34,6 +35,42 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
   const { stdout } = await command(["doctor"], { configuration });
   expect(stdout).toMatch(/^durable +unsupported +messages are gone/m);
   expect(stdout).toMatch(/^queue:orders +queue orders +0 +1$/m);
+});
+
+test("doctor without a configuration looks at what it finds, and says what may have been meant", async () => {
+  const { configuration, stock } = shop();
+  await stock([{ id: "o-1", total: 1 }]);
+  const { broker } = configuration as { readonly broker: () => Adapter };
+  const { code, json } = await command(["doctor", "--json"], { configuration: { broker } });
+  expect(code).toBe(0);
+  expect(json.destinations).toMatchObject([
+    { destination: "topic:order.placed", standing: "undeclared" },
+    { destination: "topic:order.placed/billing", standing: "undeclared", messages: 0 },
+    { destination: "queue:orders", standing: "undeclared", messages: 0, deadLetters: 1 },
+    { destination: "queue:rejected" },
+  ]);
+  expect(json.checks).toContainEqual({
+    check: "find what stands",
+    status: "ok",
+    message: "found 4, of no configuration",
+  });
+  const one = await command(["doctor", "orders", "--json"], { configuration: { broker } });
+  expect([one.code, one.json.destinations]).toMatchObject([0, [{ destination: "queue:orders", deadLetters: 1 }]]);
+  const typo = await command(["doctor", "ordres"], { configuration: { broker } });
+  expect([typo.code, typo.stdout]).toEqual([78, expect.stringContaining('did you mean "orders"?')]);
+  const silent = () => {
+    const { list: _, ...rest } = delegate(broker());
+    return rest;
+  };
+  const blind = await command(["doctor", "--json"], { configuration: { broker: silent } });
+  expect(blind.code).toBe(78);
+  expect(blind.json.checks).toContainEqual(
+    expect.objectContaining({ check: "find what stands", status: "failed", message: expect.stringContaining("name") }),
+  );
+  const nothing = await command(["doctor", "--json", "--broker", "memory:"]);
+  expect(nothing.json.checks).toContainEqual(
+    expect.objectContaining({ check: "find what stands", status: "ok", message: expect.stringContaining("nothing") }),
+  );
 });
 
 test("doctor ends with what is amiss", async () => {
@@ -86,12 +123,12 @@ test("doctor --plan says offline what a move would lose, and what the other brok
   const { plan } = json as { readonly plan: Readonly<Record<string, unknown>> };
   expect(json).toMatchObject({ broker: "kafka://old.invalid", adapter: "kafka", checks: [] });
   expect(plan).toMatchObject({ to: "sqs://eu-central-1", adapter: "sqs" });
-  expect(plan.lost).toEqual(expect.arrayContaining(["replay", "priority"]));
+  expect(plan.lost).toEqual(expect.arrayContaining(["rewind", "priority"]));
   expect(plan.differences).toContainEqual(
-    expect.objectContaining({ name: "replay", kind: "lost", askedBy: [expect.stringContaining('"us"')] }),
+    expect.objectContaining({ name: "rewind", kind: "lost", askedBy: [expect.stringContaining('"us"')] }),
   );
   const refused = plan.refused as readonly { readonly message: string }[];
-  expect(refused.map(({ message }) => message).join()).toMatch(/priority.*replay/s);
+  expect(refused.map(({ message }) => message).join()).toMatch(/priority.*rewind/s);
   const { stdout } = await command(line.slice(0, -1), { configuration });
   expect(stdout).toContain("the target refuses:");
   const alike = await command(["doctor", "queue:plain", "--plan", "--to", "memory:", "--broker", "memory:", "--json"]);

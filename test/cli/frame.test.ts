@@ -17,7 +17,7 @@ function brokers(change: (inner: Adapter) => Adapter): Configuration {
 const ENDS: Readonly<Record<MessagingErrorCode, number>> = {
   invalid: 65,
   "too-large": 65,
-  rejected: 65,
+  refused: 65,
   unroutable: 67,
   "not-found": 67,
   unsupported: 69,

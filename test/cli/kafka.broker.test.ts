@@ -14,5 +14,6 @@ describeKafka("the command line on Kafka", (broker) => {
     oldestAgeMs: expect.any(Number),
     comparesFilters: true,
     watchesQueues: true,
+    lists: true,
   });
 });

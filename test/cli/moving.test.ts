@@ -176,7 +176,7 @@ test("migrate advance asks, passes on what was given, and tells how far it is th
     "--accept",
     "priority",
     "--accept",
-    "replay",
+    "rewind",
     "--share",
     "12.5",
     "--patience",
@@ -186,7 +186,7 @@ test("migrate advance asks, passes on what was given, and tells how far it is th
   const { code, json, stderr } = await command([...line, "--json"], { configuration });
   expect(code).toBe(0);
   expect(json).toMatchObject({ dryRun: false, from: { step: "new", share: 0 }, step: "prepared", revision: 2 });
-  expect(asked).toMatchObject([{ by: "ann", accept: ["priority", "replay"], share: 12.5, patienceMs: 60_000 }]);
+  expect(asked).toMatchObject([{ by: "ann", accept: ["priority", "rewind"], share: 12.5, patienceMs: 60_000 }]);
   expect(stderr).toBe("waiting for web-1\n");
 });
 

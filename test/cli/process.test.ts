@@ -1,5 +1,6 @@
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -83,7 +84,8 @@ test("the second Ctrl-C leaves at once", async () => {
 test("Ctrl-C in a run says where it stands, and the plan that it leaves goes on", async () => {
   const run = anybroker.start(["dlq", "replay", "orders", "all", "--yes", "--rate", "50"], { DEAD: "500" });
   await run.printed(/replay 500 dead letters/);
-  while (readdirSync(anybroker.folder).every((name) => !name.startsWith("anybroker-replay-"))) {
+  const runs = join(anybroker.folder, "anybroker-runs");
+  while (!existsSync(runs) || readdirSync(runs).every((name) => !name.endsWith(".journal.jsonl"))) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   run.child.kill("SIGINT");
@@ -94,11 +96,11 @@ test("Ctrl-C in a run says where it stands, and the plan that it leaves goes on"
   );
   const [, planFile = ""] = /--resume (\S+)/.exec(stdout) ?? [];
   const plan = JSON.parse(readFileSync(join(anybroker.folder, planFile), "utf8")) as {
-    readonly entries: readonly string[];
+    readonly entries: readonly object[];
   };
   expect(plan.entries).toHaveLength(500);
   expect(statSync(join(anybroker.folder, planFile)).mode & 0o777).toBe(0o600);
-  rmSync(join(anybroker.folder, planFile));
+  rmSync(runs, { recursive: true });
 });
 
 test.for([

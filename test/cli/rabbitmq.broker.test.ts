@@ -21,5 +21,6 @@ describeRabbitMQ("the command line on RabbitMQ", (broker) => {
     oldestAgeMs: null,
     comparesFilters: management !== undefined,
     watchesQueues: false,
+    lists: broker.record.how !== "url",
   });
 });

@@ -12,6 +12,8 @@ export interface Shop {
   readonly placed: ReturnType<typeof makePlaced>;
   /** Makes queues and topics, and messages that are dead on them. */
   stock(dead?: readonly { readonly id: string; readonly total: number }[]): Promise<void>;
+  /** Begins to consume from the queue, and fails at everything. */
+  failing(): Promise<{ stop(): Promise<void> }>;
   /** Takes everything that stands on the queue. */
   takeOrders(): Promise<{ readonly id: string; readonly total: number }[]>;
 }
@@ -54,6 +56,18 @@ export function shop(more: Partial<Configuration> = {}): Shop {
         while (Date.now() === failedBy) await new Promise((resolve) => setImmediate(resolve));
       }
       await broker.stop();
+    },
+    async failing() {
+      const broker = made();
+      broker.consume(
+        orders,
+        ({ id }) => {
+          throw new TypeError(`still no currency for order ${id}`);
+        },
+        { retry: { attempts: 1 } },
+      );
+      await broker.start();
+      return { stop: () => broker.stop() };
     },
     async takeOrders() {
       const broker = made();

@@ -30,6 +30,7 @@ describeFauxqs("the command line on SQS and SNS", (broker) => {
     oldestAgeMs: null,
     comparesFilters: true,
     watchesQueues: false,
+    lists: true,
   });
 
   test("watching a topic leaves no queue and no subscription behind, also where it was never told to end", async () => {

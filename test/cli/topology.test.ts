@@ -44,7 +44,7 @@ describe("topology show", () => {
     ]);
     const problems = json.problems as readonly { readonly code: string; readonly message: string }[];
     expect(problems.map(({ code }) => code)).toEqual(["unsupported", "unsupported"]);
-    expect(problems.map(({ message }) => message).join()).toMatch(/priority.*replay/s);
+    expect(problems.map(({ message }) => message).join()).toMatch(/priority.*rewind/s);
   });
 
   test("is a table for people", async () => {

@@ -114,7 +114,7 @@ export async function goThroughVerbs({ anybroker, url, prefix, environment = {} 
       /Advance from new to prepared\? \[y\/N\] /,
     );
     shows(advanced, `${BOLD("shop")}: prepared`);
-    shows(await typed("migrate report"), `${GREEN("equal")}\n`, DIM("LEFT ON OLD"), `${placed.name}..billing`);
+    shows(await typed("migrate report"), `${GREEN("equal")}\n`, "LEFT ON OLD", `${placed.name}..billing`);
     const back = await typed("migrate rollback", /Go back from prepared to the step before\? \[y\/N\] /);
     shows(back, `${BOLD("shop")}: new`);
     shows(await typed("asyncapi --title Shop"), '"asyncapi": "3.0.0"', orders.name, '"bindings"');

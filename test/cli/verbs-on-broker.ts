@@ -33,6 +33,8 @@ export interface VerbsBroker {
   readonly comparesFilters: boolean;
   /** Whether `tail` watches queues, or refuses. */
   readonly watchesQueues: boolean;
+  /** Whether the broker can be asked what stands. */
+  readonly lists: boolean;
 }
 
 const NO_TERMINAL = "NOT RUN: there is no `script` of util-linux here to make a terminal with";
@@ -200,8 +202,96 @@ export function verbsSuite(broker: VerbsBroker): void {
     await depthBecomes(orders.name, { ready: 3, deadLetters: 0 });
   });
 
+  test("without a configuration: what stands is found, and what was meant", { timeout: 600_000 }, async () => {
+    const bare: CommandWorld = { configuration: { broker: url }, cwd: folder };
+    const doctor = await command(["doctor", "--json"], bare);
+    expect(doctor.json.destinations).toEqual(
+      broker.lists
+        ? expect.arrayContaining([
+            expect.objectContaining({ destination: `queue:${orders.name}`, standing: "undeclared", messages: 3 }),
+            expect.objectContaining({
+              destination: `topic:${placed.name}/billing`,
+              deadLetters: 0,
+              deadLettersHeld: 0,
+            }),
+            expect.objectContaining({ destination: `topic:${placed.name}` }),
+          ])
+        : [],
+    );
+    expect((await command(["dlq", "ls", orders.name, "--json"], bare)).json).toMatchObject({
+      entries: [],
+      elsewhere: 0,
+    });
+    const typo = await command(["dlq", "ls", `${orders.name}z`], bare);
+    expect(typo.code).toBe(67);
+    const meant = broker.lists ? `; did you mean "${orders.name}"?` : "; what stands there cannot be told";
+    expect(typo.stderr).toContain(`no queue "${orders.name}z" on ${broker.adapter}${meant}`);
+  });
+
+  test("dlq: a ramp waits for consumers, and says meanwhile what it holds", { timeout: 600_000 }, async () => {
+    const slow = queue<Order>(`${broker.prefix}slow`, { key: ({ id }) => id });
+    const there: CommandWorld = { configuration: { ...world.configuration, destinations: [slow] }, cwd: folder };
+    await command(["topology", "create"], there);
+    const lines = Array.from({ length: 4 }, (_, index) => JSON.stringify({ id: `s-${index}` })).join("\n");
+    await command(["send", slow.name, "--file", "-", "--lines"], { ...there, stdin: lines });
+    await bury(url, slow, 4);
+    await depthBecomes(`queue:${slow.name}`, { deadLetters: 4 });
+    let looks: Promise<readonly CommandResult[]> | undefined;
+    const look = async (): Promise<readonly CommandResult[]> => [
+      await command(["dlq", "ls", slow.name, "--json"], there),
+      await command(["top", slow.name, "--once", "--json"], there),
+    ];
+    const ramp = ["--ramp", "--ramp-watch", "1s", "--ramp-backlog", "5m", "--rate", "50"];
+    const waiting = await command(["dlq", "replay", slow.name, "all", ...ramp, "--yes"], {
+      ...there,
+      terminal: true,
+      watch: (printed, interrupt) => {
+        if (!printed.includes("waiting until it is handled") || looks !== undefined) return;
+        looks = look();
+        void looks.finally(interrupt);
+      },
+    });
+    expect([waiting.code, waiting.stdout]).toEqual([
+      3,
+      expect.stringContaining("sent back 1\nstopped: it was interrupted"),
+    ]);
+    const [ls, top] = (await looks) ?? [];
+    const held = broker.adapter === "kafka" ? 0 : 3;
+    expect(ls?.json.entries).toHaveLength(3 - held);
+    // RabbitMQ tells by its management API only, and late.
+    const told = broker.adapter === "rabbitmq" ? [null, held] : [held];
+    expect(told).toContain(ls?.json.elsewhere);
+    const rows = (top?.json.destinations ?? []) as readonly { readonly deadLettersHeld: number | null }[];
+    expect(told).toContain(rows[0]?.deadLettersHeld);
+    const [, planFile = ""] = /--resume (\S+\.json)/.exec(waiting.stdout) ?? [];
+    // Now somebody consumes, and fails.
+    const failing = createBroker(await fromUrl(url));
+    failing.consume(
+      slow,
+      () => {
+        throw new TypeError("still broken");
+      },
+      { retry: { attempts: 1 } },
+    );
+    await failing.start();
+    await depthBecomes(`queue:${slow.name}`, { ready: 0, deadLetters: 4 });
+    const again = ["dlq", "replay", slow.name, "--resume", planFile, "--ramp-watch", "2m", "--yes", "--json"];
+    const stopped = await command(again, there);
+    expect(stopped.code).toBe(3);
+    expect(stopped.json).toMatchObject({
+      plan: { rate: 50, ramp: { observeMs: 120_000, backlogMs: 300_000 } },
+      result: { done: 1, cameBack: 1, stopped: "failed-again" },
+    });
+    await failing.stop();
+    const { json } = await command(["dlq", "report", planFile, "--json"], there);
+    expect(json.report).toMatchObject({ count: 4, open: 2, outcomes: { replayed: 2 }, plannedBy: "ann" });
+    await removeFrom(url, [slow]);
+  });
+
   test("bridge: to another broker and back", { timeout: 600_000 }, async () => {
     await command(["topology", "create", "--broker", "local"], world);
+    const itself = await command(["bridge", orders.name, "--to", url, "--dry-run"], world);
+    expect([itself.code, itself.stderr]).toEqual([65, expect.stringContaining("to itself for ever")]);
     const there = await run("bridge", orders.name, "--to", "local", "--yes");
     expect(there.json).toMatchObject({
       source: orders.name,

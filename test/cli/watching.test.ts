@@ -1,5 +1,5 @@
 import { type Adapter, createBroker, MessagingError } from "anybroker";
-import type { MemoryAdapter } from "anybroker/memory";
+import { type MemoryAdapter, memory } from "anybroker/memory";
 import { expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { until } from "../brokers/until.ts";
@@ -172,6 +172,61 @@ test("top tells what waits, how fast it changes, and what is dead", async () => 
     .slice(1)
     .map(({ destinations }) => (destinations as readonly { changePerSecond: number }[])[0]?.changePerSecond ?? 0);
   expect(changes.some((change) => change > 0)).toBe(true);
+});
+
+test("top without a configuration finds what stands, and says what may have been meant", async () => {
+  const { configuration, stock } = shop();
+  await stock([{ id: "o-1", total: 1 }]);
+  const { broker } = configuration as { readonly broker: () => MemoryAdapter };
+  const { code, json } = await command(["top", "--once", "--json"], { configuration: { broker } });
+  expect(code).toBe(0);
+  expect(json.destinations).toMatchObject([
+    { destination: "topic:order.placed/billing" },
+    { destination: "queue:orders", deadLetters: 1, deadLettersHeld: 0 },
+    { destination: "queue:rejected" },
+  ]);
+  expect((await command(["top", "orders", "--once"], { configuration: { broker } })).stdout).toMatch(
+    /^queue:orders +0/m,
+  );
+  const typo = await command(["top", "oders", "--once"], { configuration: { broker } });
+  expect([typo.code, typo.stdout]).toEqual([
+    67,
+    expect.stringContaining('no queue "oders" on memory; did you mean "orders"?'),
+  ]);
+  const empty = await command(["top", "--once"], { configuration: { broker: () => memory() } });
+  expect([empty.code, empty.stderr]).toEqual([
+    67,
+    expect.stringContaining("no queues and subscriptions of anybroker stand"),
+  ]);
+});
+
+test("top tells how many dead letters a run holds", async () => {
+  const { configuration, stock } = shop();
+  await stock([
+    { id: "o-1", total: 1 },
+    { id: "o-2", total: 1 },
+  ]);
+  const { broker: make } = configuration as { readonly broker: () => MemoryAdapter };
+  // As on SQS, and as on RabbitMQ.
+  for (const [told, held, text] of [
+    [{ ready: 0, unsettled: 2 }, 2, "2 (2 held by a run)"],
+    [{ ready: 0, unsettled: undefined, consumers: 1 }, null, "0 (some held by a run)"],
+  ] as const) {
+    const broker = (): Adapter => {
+      const inner = make();
+      return delegate(inner, {
+        depth: async (of) => (of.kind === "dead-letters" ? { ...told, exact: false } : inner.depth(of)),
+      });
+    };
+    for (const line of [
+      ["top", "orders", "--once"],
+      ["doctor", "orders"],
+    ]) {
+      const { json } = await command([...line, "--json"], { configuration: { ...configuration, broker } });
+      expect(json.destinations).toMatchObject([{ deadLetters: held ?? 0, deadLettersHeld: held }]);
+      expect((await command(line, { configuration: { ...configuration, broker } })).stdout).toContain(text);
+    }
+  }
 });
 
 test("top is lines where there is no terminal, is drawn over where there is one, and ends with Ctrl-C", async () => {

@@ -8,6 +8,17 @@ export interface ProcessAdapter {
   readonly options: unknown;
 }
 
+/** A client of the broker that knows nothing of anybroker. */
+export interface ForeignSender {
+  /**
+   * Sends a message of JSON to the queue that stands for one of anybroker's, which has that name, with everything that the
+   * broker has for messages, and resolves with that, as data.
+   */
+  send(queue: string): Promise<unknown>;
+  /** The same as another client would find it on a delivery, by its native message: nothing of the delivery, nor of copies. */
+  read(native: unknown): unknown;
+}
+
 /**
  * What the suite needs to know of an adapter and its broker. What is left out makes the cases that need it `not-run`,
  * which is said loudly; nothing is passed over in silence.
@@ -56,6 +67,8 @@ export interface Harness {
   readonly withoutOwnDeadLettering?: string;
   /** Why there is no native message, where the adapter stands on no client library. */
   readonly noNative?: string;
+  /** Other senders, for the case about what copies keep of theirs. */
+  readonly foreign?: ForeignSender;
   /**
    * The names of everything that stands on the broker: queues, topics, subscriptions, groups. Where the broker is shared,
    * those that hold `namePrefix`, and those that nobody named.

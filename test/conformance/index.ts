@@ -1,6 +1,6 @@
 export type { CaseReport, CaseResult, ConformanceCase } from "./case.ts";
 export { type CaseSelection, conformance, type Runner, SECTIONS } from "./conformance.ts";
 export type { CaseContext } from "./context.ts";
-export type { Harness, ProcessAdapter } from "./harness.ts";
+export type { ForeignSender, Harness, ProcessAdapter } from "./harness.ts";
 export { formatReports } from "./results.ts";
 export { type RunCase, runCase } from "./run-case.ts";

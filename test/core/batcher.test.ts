@@ -9,7 +9,7 @@ import { LIMITS, outgoingMessage, RecordingAdapter, settled } from "./recording-
 
 const ADDRESS = { kind: "queue", name: "work" } as const;
 const UNKNOWN: SendResult = { status: "unknown", cause: new Error("no answer") };
-const REJECTED: SendResult = { status: "rejected", error: new MessagingError("rejected", "no") };
+const REJECTED: SendResult = { status: "rejected", error: new MessagingError("refused", "no") };
 
 const run = fc.record({
   ordered: fc.boolean(),
@@ -98,7 +98,7 @@ describe("Publishing and its batchers", () => {
                 end("confirmed");
               },
               (error: MessagingError) => {
-                if (error.code === "timeout" || error.code === "rejected") expect(stored).not.toContain(`${index}`);
+                if (error.code === "timeout" || error.code === "refused") expect(stored).not.toContain(`${index}`);
                 else expect(error.code).toBe("unconfirmed");
                 end(error.code);
               },
@@ -168,6 +168,6 @@ describe("Publishing and its batchers", () => {
     await time.until(() => adapter.handed.length === 2, 5_000);
     adapter.handed[1]?.report(0, REJECTED);
     await settled();
-    expect(ends).toMatchObject([{ code: "unconfirmed", cause: { code: "rejected" } }]);
+    expect(ends).toMatchObject([{ code: "unconfirmed", cause: { code: "refused" } }]);
   });
 });

@@ -83,7 +83,7 @@ describe("declarations", () => {
   });
 
   it("report everything that is wrong at once", async () => {
-    const bare = capabilities("order", "ttl", "priority", "replay", "routingFilter", "durable", "transactions");
+    const bare = capabilities("order", "ttl", "priority", "rewind", "routingFilter", "durable", "transactions");
     const adapter = new RecordingAdapter(LIMITS, bare);
     const broker = createBroker(adapter, {
       require: ["transactions"],
@@ -97,7 +97,7 @@ describe("declarations", () => {
     });
     const problems = await problemsOf(broker.start());
     const said = problems.map(({ code, message }) => `${code} ${message}`).join("\n");
-    const named = ["transactions", "order", "ttl", "priority", "durable", "routingFilter", "replay"];
+    const named = ["transactions", "order", "ttl", "priority", "durable", "routingFilter", "rewind"];
     for (const name of named) expect(said).toContain(`asks for ${name}`);
     expect(problems.filter(({ code }) => code === "unsupported")).toHaveLength(named.length);
     expect(problems.filter(({ code }) => code === "conflict")).toHaveLength(1);

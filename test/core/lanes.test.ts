@@ -5,7 +5,7 @@ import { KeyedLanes, OpenLanes } from "../../core/engine/lanes.ts";
 import { incoming } from "./recording-adapter.ts";
 
 function held(sequence: number, key: string | undefined): HeldDelivery {
-  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, () => {});
+  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, 0, () => {});
 }
 
 const key = fc.constantFrom(undefined, "a", "b", "c");

@@ -172,7 +172,7 @@ describe("a dead letter that nothing takes", () => {
     const { broker, refuse, opened, until, finish, sentTo } = refusingWorld();
     const consumer = broker.consume(work, rejected);
     await finish(broker.start());
-    refuse("dead-letters", "rejected");
+    refuse("dead-letters", "refused");
     opened().sink.deliver([incoming("1")]);
     await until("it to be parked", () => consumer.status().parked === 1);
     expect(sentTo("dead-letters")).toHaveLength(6);

@@ -30,7 +30,7 @@ export function capabilities(...unsupported: readonly string[]): Capabilities {
     delay: { ...of("delay"), maxMs: unsupported.includes("delay") ? 0 : 10_000 },
     priority: { ...of("priority"), levels: 10 },
     ttl: of("ttl"),
-    replay: of("replay"),
+    rewind: of("rewind"),
     fanOut: of("fanOut"),
     routingFilter: of("routingFilter"),
     lease: of("lease"),

@@ -30,9 +30,9 @@ it("moves a subscription by the adapter", async () => {
 });
 
 it("is refused by name where nothing is kept", async () => {
-  const broker = createBroker(new Rewinding(LIMITS, capabilities("replay")), { destinations: [placed] });
+  const broker = createBroker(new Rewinding(LIMITS, capabilities("rewind")), { destinations: [placed] });
   await broker.start();
-  await expect(broker.rewind(placed, "billing", "earliest")).rejects.toThrow(/asks for replay.*recording/);
+  await expect(broker.rewind(placed, "billing", "earliest")).rejects.toThrow(/asks for rewind.*recording/);
   await broker.stop();
 });
 

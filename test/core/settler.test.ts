@@ -47,7 +47,7 @@ describe("Settler", () => {
           ends.set(token, [...(ends.get(token) ?? []), `${action} ${result}`]);
         });
         for (const [index, { at, action }] of list.entries()) {
-          const held = new HeldDelivery(incoming(`${index}`), index, () => {});
+          const held = new HeldDelivery(incoming(`${index}`), index, 0, () => {});
           time.schedule(() => settler.settle(held, action), at);
         }
         for (const { at } of extensions) time.schedule(() => void settler.extend([]), at);

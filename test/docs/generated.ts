@@ -13,7 +13,7 @@ const ASKED: Readonly<Record<CapabilityName, string>> = {
   delay: "delayed messages (`delayMs`) and retries",
   priority: "priorities (`priorities`)",
   ttl: "time to live (`ttlMs`)",
-  replay: "subscriptions that start in the past (`from`)",
+  rewind: "subscriptions that start in the past (`from`)",
   fanOut: "topics with subscriptions",
   routingFilter: "filters by routing key (`filter`)",
   lease: "leases, extended while handlers run",

@@ -13,7 +13,7 @@ test("a day of rides in process, whose audit nothing is kept for", { timeout: 60
   const output = await dispatch(1_000, {});
   expect(output).toContain("matching on memory, audit on memory, receipts on memory\n");
   expectDispatchToClose(output, 1_000);
-  expect(output).toMatch(/the audit cannot be recomputed here: .* asks for replay, and memory cannot give it/);
+  expect(output).toMatch(/the audit cannot be recomputed here: .* asks for rewind, and memory cannot give it/);
   expect(output).not.toContain("recomputed audit");
 });
 

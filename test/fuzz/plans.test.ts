@@ -15,9 +15,18 @@ const PLAN: Plan = {
   refused: [{ why: "sent back 3 times already", count: 1, example: "abc" }],
   beyondLimit: 0,
   to: { address: { kind: "queue", name: "orders" }, ordered: false },
-  entries: ["a", "b"],
+  by: "ann",
+  rate: null,
+  ramp: { first: 1, factor: 10, observeMs: 30_000, backlogMs: 600_000, tolerate: 0 },
+  edit: [{ op: "replace", path: "/total", value: 1 }],
+  groups: [{ group: "1f2ba8a7d0a5", errorClass: "TypeError", error: "no currency for order o-<n>", count: 2 }],
+  entries: [
+    { id: "a", messageId: "m-a" },
+    { id: "b", messageId: "m-b" },
+  ],
   held: false,
   complete: true,
+  elsewhere: 0,
 };
 
 const anything = fc.oneof(
@@ -45,7 +54,9 @@ test("what was kept as a plan is one that can be shown and run, or refused as in
         return;
       }
       expect(plan.run).toMatch(/^[\w-]+$/);
-      expect(plan.entries.every((id) => typeof id === "string")).toBe(true);
+      expect(plan.entries.every(({ id, messageId }) => typeof id === "string" && typeof messageId === "string")).toBe(
+        true,
+      );
       expect(plan.destinations.every(({ destination, count }) => typeof destination === "string" && count >= 0)).toBe(
         true,
       );

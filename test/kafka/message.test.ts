@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { incoming, incomingRecord, routingKeyOf, toRecord, toRecordUnder } from "../../adapters/kafka/message.ts";
 import type { LogRecord, RecordToWrite } from "../../adapters/kafka/records/contract.ts";
+import { CopiedHeaders, NULL_VALUE } from "../../adapters/kafka/records/header-list.ts";
 import type { OutgoingMessage } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 
@@ -19,7 +20,8 @@ const MESSAGE: OutgoingMessage = {
 
 function stored({ key, value, headers }: RecordToWrite): LogRecord {
   const wire = Object.create(null) as Record<string, Buffer>;
-  for (const [name, text] of headers) wire[name] = Buffer.from(text);
+  for (const [name, text = ""] of headers)
+    wire[name] = typeof text === "string" ? Buffer.from(text) : Buffer.from(text);
   return {
     offset: 7,
     timestamp: 1_000,
@@ -106,6 +108,79 @@ describe("a record of another sender", () => {
     const back = incomingRecord(PLACE, foreign({ key: bytes, headers }), 1, 0);
     expect(back.key).toBe("//4=");
     expect({ ...back.headers }).toEqual({ trace: "//4=", constructor: "c" });
+  });
+
+  /** A record with these headers, as they stand in a log. */
+  function written(list: readonly (readonly [string, Buffer | undefined])[], more: Partial<LogRecord> = {}): LogRecord {
+    const values = list.map(([, value]) => value ?? NULL_VALUE);
+    return foreign({ ...more, written: new CopiedHeaders({ names: list.map(([name]) => name), values }) });
+  }
+
+  /** The record of a copy of it, with another header of the engine's. */
+  function copied(record: LogRecord, make = toRecord) {
+    const { headers, ...message } = incomingRecord(PLACE, record, 1, 0);
+    return make({ ...MESSAGE, ...message, contentType: message.contentType, headers: { ...headers, more: "x" } });
+  }
+
+  const bytes = Buffer.from([0xff, 0xfe]);
+  const list = [
+    ["twice", Buffer.from("1")],
+    ["bytes", bytes],
+    ["twice", Buffer.from("2")],
+    ["nothing", undefined],
+    ["empty", Buffer.alloc(0)],
+  ] as const;
+
+  test("goes with its copies as it was: bytes, headers with one name, in order, and without a value", () => {
+    const copy = copied(written(list, { key: bytes }));
+    expect(copy.key).toEqual(bytes);
+    const theirs = copy.headers.filter(([name]) => name !== "anybroker-id");
+    expect(theirs).toEqual([...list, ["more", "x"]]);
+    expect(copy.headers.some(([name]) => name === "anybroker-content-type")).toBe(false);
+  });
+
+  test("leaves a header that was changed since as it is now", () => {
+    const { headers, ...message } = incomingRecord(PLACE, written(list), 1, 0);
+    const { headers: copy } = toRecord({ ...MESSAGE, ...message, headers: { bytes: "changed", twice: "2" } });
+    expect(copy.filter(([name]) => name === "bytes" || name === "twice")).toEqual([
+      ["twice", Buffer.from("1")],
+      ["twice", Buffer.from("2")],
+      ["bytes", "changed"],
+    ]);
+  });
+
+  test("keeps a key of bytes on its way through the dead letters", () => {
+    const letter = stored(copied(foreign({ key: bytes }), (message) => toRecordUnder(Buffer.from("entry"), message)));
+    expect(incomingRecord(PLACE, letter, 1, 0).key).toBe("//4=");
+    expect(copied(letter).key).toEqual(bytes);
+  });
+
+  test("without a value has none in its copies, but for the dead letter, which says so", () => {
+    const record = foreign({ key: Buffer.from("k"), value: undefined });
+    expect(incomingRecord(PLACE, record, 1, 0).tombstone).toBe(true);
+    expect(copied(record).value).toBeUndefined();
+    const letter = stored(copied(record, (message) => toRecordUnder(Buffer.from("entry"), message)));
+    expect(letter.value).toHaveLength(0);
+    const back = incomingRecord(PLACE, letter, 1, 0);
+    expect(back).toMatchObject({ tombstone: true, key: "k" });
+    expect({ ...back.headers }).toEqual({ more: "x" });
+    expect(copied(letter).value).toBeUndefined();
+    const edited = { ...MESSAGE, ...back, contentType: "text/plain", body: Buffer.from("new") };
+    expect(toRecord(edited).value).toEqual(Buffer.from("new"));
+  });
+
+  test("with an empty value is no tombstone, and neither is what cannot be read", () => {
+    expect(incomingRecord(PLACE, foreign({}), 1, 0).tombstone).toBeUndefined();
+    const error = new MessagingError("invalid", "damaged");
+    const extent = { lastOffset: 12, records: 1, timestamp: 0, appendTime: false };
+    const unreadable = foreign({ value: undefined, unreadable: { ...extent, error } });
+    expect(incomingRecord(PLACE, unreadable, 1, 0).tombstone).toBeUndefined();
+  });
+
+  test("tells when it was sent, where that is a date", () => {
+    const at = (timestamp: number) => incomingRecord(PLACE, foreign({ timestamp }), 1, 0).sentAt;
+    expect(at(1_700_000_000_123)).toBe(1_700_000_000_123);
+    for (const none of [-1, 1.7e18]) expect(at(none)).toBeUndefined();
   });
 
   test("says why its headers were not read", () => {

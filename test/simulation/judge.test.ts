@@ -10,7 +10,7 @@ const MUTATIONS: readonly (readonly [Mutation, RegExp])[] = [
   ["delivers-after-ack", /was started after its effect|was handled|stands \d+ times|was started \d+ times/],
   ["delivers-early", /was started [\d.]+ ms early/],
   ["swaps-order", /of its key was done/],
-  ["stores-refused", /was rejected and is stored/],
+  ["stores-refused", /was refused and is stored/],
 ];
 
 describe("the judge of the simulation", () => {

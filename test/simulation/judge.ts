@@ -4,7 +4,7 @@ import type { SimulatedBroker } from "./simulated-broker.ts";
 import type { Variant } from "./variant.ts";
 
 /** Errors that promise that nothing was stored. */
-const NOT_STORED = ["timeout", "overloaded", "closed", "invalid", "too-large", "rejected", "unsupported"];
+const NOT_STORED = ["timeout", "overloaded", "closed", "invalid", "too-large", "refused", "unsupported"];
 const KNOWN = [...NOT_STORED, "confirmed", "unconfirmed", "died"];
 
 /** What the books must show once everything has come to rest. Adds what is wrong to the ledger's violations. */

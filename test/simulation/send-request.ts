@@ -68,7 +68,7 @@ export class SendRequest {
 
   #store(message: OutgoingMessage): SendResult {
     const copy = this.#to.kind === "dead-letters" || this.#to.kind === "subscription";
-    const refused = this.#faults.refuses() ? "rejected" : copy ? this.#faults.refusesCopies : undefined;
+    const refused = this.#faults.refuses() ? "refused" : copy ? this.#faults.refusesCopies : undefined;
     if (refused !== undefined) {
       if (this.#broker.storesRefused) this.#broker.store(this.#to, message);
       return { status: "rejected", error: new MessagingError(refused, "refused by the simulation") };

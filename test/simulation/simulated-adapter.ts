@@ -244,7 +244,7 @@ function capabilitiesOf(variant: Variant): Capabilities {
     delay: { ...(variant.maxDelayMs === 0 ? none : native), maxMs: variant.maxDelayMs },
     priority: { ...none, levels: 1 },
     ttl: native,
-    replay: none,
+    rewind: none,
     fanOut: native,
     routingFilter: none,
     lease: variant.leaseMs === undefined ? none : native,

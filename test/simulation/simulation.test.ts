@@ -22,7 +22,7 @@ async function run(from: number, to: number): Promise<readonly Report[]> {
 describe("simulated brokers, networks and dying processes", () => {
   for (let from = FROM; from <= TO; from += PER_TEST) {
     const to = Math.min(from + PER_TEST - 1, TO);
-    it(`seeds ${from} to ${to} lose nothing and break no promise`, { timeout: 120_000 }, async () => {
+    it(`seeds ${from} to ${to} lose nothing and break no promise`, { timeout: 600_000 }, async () => {
       const failures = await run(from, to);
       expect(failures.length, `\n${failures.map(describeReport).join("\n\n")}\n`).toBe(0);
     });

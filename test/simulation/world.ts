@@ -151,7 +151,7 @@ export class World {
         process.adapter.block(this.#prng.between(10, 10_000));
         break;
       case "refuse copies":
-        this.#faults.refusesCopies = this.#refusals.pick(["rejected", "too-large", "unauthorized"]);
+        this.#faults.refusesCopies = this.#refusals.pick(["refused", "too-large", "unauthorized"]);
         this.time.schedule(
           () => {
             this.#faults.refusesCopies = undefined;

@@ -85,7 +85,7 @@ describe("what keeps from connecting is named, with what to do", () => {
     const { aws, adapter } = await opened();
     aws.on("GetQueueUrl", () => ({ raw: "<html>", status: 405 }));
     await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
-      code: "rejected",
+      code: "refused",
       message: expect.stringContaining("status 405 and no reason; check the endpoint"),
     });
   });

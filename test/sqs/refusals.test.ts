@@ -35,7 +35,7 @@ const UNAUTHORIZED: readonly Refusal[] = [
 const REFUSALS: readonly Refusal[] = [
   ...UNAUTHORIZED,
   ["a queue that is gone", { error: "QueueDoesNotExist" }, "not-found"],
-  ["what nobody has heard of", { error: "UnsupportedOperation" }, "rejected"],
+  ["what nobody has heard of", { error: "UnsupportedOperation" }, "refused"],
   ["throttling that lasts", { error: "RequestThrottled" }, "overloaded"],
   ["a failure that lasts", { error: "InternalFailure", status: 500 }, "unreachable"],
   ["no answer at all", "cut", "unreachable"],

@@ -38,7 +38,7 @@ describe("sending to SQS", () => {
     }));
     expect(statuses(await send(adapter, messages(6)))).toEqual([
       "confirmed",
-      "rejected",
+      "refused",
       "unknown",
       "unknown",
       "too-large",
@@ -72,7 +72,7 @@ describe("sending to SQS", () => {
       MessageBody === "bad" ? { error: "InvalidMessageContents" } : { output: { MessageId: "aws-id" } },
     );
     const batch = [outgoing({ id: "a" }), outgoing({ id: "b", body: Buffer.from("bad") }), outgoing({ id: "c" })];
-    expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "rejected", "confirmed"]);
+    expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "refused", "confirmed"]);
   });
 
   test("makes as many requests as the limits ask for", async () => {

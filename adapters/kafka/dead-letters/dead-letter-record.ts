@@ -3,6 +3,7 @@ import type { Random } from "../../../core/clock.ts";
 import { toRecordUnder } from "../message.ts";
 import type { RecordToSend } from "../producing/contract.ts";
 import type { LogRecord } from "../records/contract.ts";
+import { CopiedHeaders, headerList } from "../records/header-list.ts";
 import { asBytes, asText, entryKey, isEntryKey } from "./entry-key.ts";
 
 /** The one partition of a topic of dead letters. */
@@ -23,8 +24,10 @@ export function tombstone(key: string): RecordToSend {
  * log share its memory, so that a window of such would hold a piece each.
  */
 export function restoredRecord(record: LogRecord): LogRecord {
+  const written = new CopiedHeaders(headerList(record));
   const headers: Record<string, Buffer> = Object.create(null);
-  for (const name in record.headers) headers[name] = Buffer.from(record.headers[name] as Buffer);
+  const { names, values } = written.list();
+  for (const [index, name] of names.entries()) headers[name] = values[index] as Buffer;
   const { key, value } = record;
   const isOurs = key !== undefined && isEntryKey(asText(key));
   return {
@@ -34,5 +37,6 @@ export function restoredRecord(record: LogRecord): LogRecord {
     key: isOurs ? undefined : key && Buffer.from(key),
     value: value && Buffer.from(value),
     headers,
+    written,
   };
 }

@@ -53,8 +53,11 @@ export function readReference(body: Uint8Array): Reference | undefined {
   try {
     const { refersTo } = JSON.parse(Buffer.from(body).toString()) as { readonly refersTo?: Partial<Reference> };
     const { topic, partition, offset, lastOffset, records, timestamp, filter } = refersTo ?? {};
-    const numbers = [partition, offset, lastOffset, records, timestamp].every(Number.isSafeInteger);
-    const isReference = typeof topic === "string" && numbers && (filter === undefined || typeof filter === "string");
+    const numbers = [partition, offset, lastOffset, records].every(Number.isSafeInteger);
+    // Another sender's time may be in nanoseconds.
+    const isTime = Number.isInteger(timestamp);
+    const isReference =
+      typeof topic === "string" && numbers && isTime && (filter === undefined || typeof filter === "string");
     return isReference ? (refersTo as Reference) : undefined;
   } catch {
     return undefined;

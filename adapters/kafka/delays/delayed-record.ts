@@ -1,6 +1,7 @@
 import { SYSTEM_PREFIX } from "../../../core/system-headers.ts";
 import type { RecordToSend } from "../producing/contract.ts";
-import type { LogRecord } from "../records/contract.ts";
+import type { HeaderToWrite, LogRecord } from "../records/contract.ts";
+import { headerList, writtenValue } from "../records/header-list.ts";
 import { levelFor } from "./levels.ts";
 
 /** When a waiting record is due, since when it is at its level, and its partition where one was chosen. */
@@ -42,9 +43,10 @@ export function delayOf(record: LogRecord): Delay | undefined {
 
 /** The record as it was before it was delayed. */
 export function undelayedRecord(record: LogRecord, partition: number | undefined): RecordToSend {
-  const headers: [string, string][] = [];
-  for (const name in record.headers) {
-    if (name !== DELAY_HEADER) headers.push([name, (record.headers[name] as Buffer).toString()]);
+  const headers: HeaderToWrite[] = [];
+  const { names, values } = headerList(record);
+  for (const [index, name] of names.entries()) {
+    if (name !== DELAY_HEADER) headers.push([name, writtenValue(values[index] as Buffer)]);
   }
   const { key, value } = record;
   return partition === undefined ? { key, value, headers } : { key, value, headers, partition };

@@ -71,7 +71,7 @@ export function produce(batches: readonly PartitionBatch[], timeoutMs: number): 
     read: (from) => {
       const outcomes = readByTopic(from, (topic, partition) => {
         const outcome = { topic, partition, error: errorName(from.readInt16()), baseOffset: readInteger(from) };
-        readInteger(from); // when it was appended
+        from.readInt64(); // when it was appended
         readInteger(from); // where the log starts
         return outcome;
       });
@@ -104,7 +104,7 @@ function produceById(batches: readonly PartitionBatch[], timeoutMs: number): Exc
       const outcomes = readCompactByTopic(from, names, (topic) => {
         const partition = from.readInt32();
         const outcome = { topic, partition, error: errorName(from.readInt16()), baseOffset: readInteger(from) };
-        readInteger(from); // when it was appended
+        from.readInt64(); // when it was appended
         readInteger(from); // where the log starts
         readCompactArray(from, () => {
           from.readInt32(); // a record that was refused
@@ -231,7 +231,7 @@ export function listOffsets(wanted: readonly WantedOffset[]): Exchange<readonly 
       skipThrottleTime(from);
       const outcomes = readByTopic(from, (topic, partition) => {
         const error = errorName(from.readInt16());
-        readInteger(from); // the time of the record found
+        from.readInt64(); // the time of the record found, which may be any, also no date
         return { topic, partition, error, offset: readInteger(from) };
       });
       return inOrder(wanted, outcomes);

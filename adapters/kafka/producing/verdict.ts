@@ -46,8 +46,8 @@ const REFUSALS: ReadonlyMap<string, readonly [code: MessagingErrorCode, what: st
     "RECORD_LIST_TOO_LARGE",
     ["too-large", "it is over the topic's segment.bytes; send a reference to the data instead"],
   ],
-  ["INVALID_RECORD", ["rejected", "the topic takes no such record; a compacted one needs a key on each"]],
-  ["INVALID_TIMESTAMP", ["rejected", "its time is too far from the broker's; set this machine's clock"]],
+  ["INVALID_RECORD", ["refused", "the topic takes no such record; a compacted one needs a key on each"]],
+  ["INVALID_TIMESTAMP", ["refused", "its time is too far from the broker's; set this machine's clock"]],
   ["UNSUPPORTED_COMPRESSION_TYPE", ["unsupported", "it does not take this compression; choose another"]],
   [
     "UNSUPPORTED_FOR_MESSAGE_FORMAT",

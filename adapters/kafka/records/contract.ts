@@ -5,8 +5,11 @@ export interface RecordToWrite {
   readonly key: Uint8Array | undefined;
   /** Undefined for a tombstone. */
   readonly value: Uint8Array | undefined;
-  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly headers: readonly HeaderToWrite[];
 }
+
+/** A header on its way into a log; without a value where that is null. */
+export type HeaderToWrite = readonly [name: string, value: string | Uint8Array | undefined];
 
 /** A record as it stands in a log. */
 export interface LogRecord {
@@ -33,7 +36,10 @@ export interface UnreadableRecords extends BatchExtent {
   readonly error: MessagingError;
 }
 
-/** Headers in the order in which they were written, the same name possibly several times. */
+/**
+ * Headers in the order in which they were written, the same name possibly several times. `NULL_VALUE` stands for a value
+ * that is null.
+ */
 export interface HeaderList {
   readonly names: readonly string[];
   readonly values: readonly Buffer[];

@@ -1,4 +1,4 @@
-import type { RecordToWrite } from "./contract.ts";
+import type { HeaderToWrite, RecordToWrite } from "./contract.ts";
 import { sizeOfLength, writeLength } from "./varint.ts";
 
 /** Attributes and the difference to the timestamp of the batch, both 0. */
@@ -6,6 +6,8 @@ const FIXED_BYTES = 2;
 /** Up to here a loop is faster than a call into Node. */
 const SHORT_TEXT = 48;
 const NOT_ASCII = -1;
+/** The length of what is null. */
+const NULL_BYTES = 1;
 
 /** How many bytes a record takes in a batch, its headers taken for ASCII. */
 export function recordSize(record: RecordToWrite, offsetDelta: number): number {
@@ -24,10 +26,10 @@ export function writeAsciiRecord(bytes: Buffer, position: number, record: Record
   let at = writePrefix(bytes, position, record, offsetDelta, bodySize(record, offsetDelta));
   const { headers } = record;
   for (let index = 0; index < headers.length; index++) {
-    const [name, value] = headers[index] as readonly [string, string];
+    const [name, value] = headers[index] as HeaderToWrite;
     at = writeAscii(bytes, at, name);
     if (at === NOT_ASCII) return NOT_ASCII;
-    at = writeAscii(bytes, at, value);
+    at = typeof value === "string" ? writeAscii(bytes, at, value) : writeBytes(bytes, at, value);
     if (at === NOT_ASCII) return NOT_ASCII;
   }
   return at;
@@ -36,8 +38,9 @@ export function writeAsciiRecord(bytes: Buffer, position: number, record: Record
 /** Writes a record; there must be room for its `exactRecordSize`. Returns the position behind it. */
 export function writeRecord(bytes: Buffer, position: number, record: RecordToWrite, offsetDelta: number): number {
   let at = writePrefix(bytes, position, record, offsetDelta, exactBodySize(record, offsetDelta));
-  for (const header of record.headers) {
-    for (const text of header) at = writeBytes(bytes, at, Buffer.from(text));
+  for (const [name, value] of record.headers) {
+    at = writeBytes(bytes, at, Buffer.from(name));
+    at = writeBytes(bytes, at, typeof value === "string" ? Buffer.from(value) : value);
   }
   return at;
 }
@@ -46,19 +49,19 @@ function bodySize(record: RecordToWrite, offsetDelta: number): number {
   const { headers } = record;
   let size = sizeWithoutHeaders(record, offsetDelta);
   for (let index = 0; index < headers.length; index++) {
-    const [name, value] = headers[index] as readonly [string, string];
-    size += sizeOfLength(name.length) + name.length + sizeOfLength(value.length) + value.length;
+    const [name, value] = headers[index] as HeaderToWrite;
+    size += sizeOfLength(name.length) + name.length;
+    size += value === undefined ? NULL_BYTES : sizeOfLength(value.length) + value.length;
   }
   return size;
 }
 
 function exactBodySize(record: RecordToWrite, offsetDelta: number): number {
   let size = sizeWithoutHeaders(record, offsetDelta);
-  for (const header of record.headers) {
-    for (const text of header) {
-      const length = Buffer.byteLength(text);
-      size += sizeOfLength(length) + length;
-    }
+  for (const [name, value] of record.headers) {
+    const length = Buffer.byteLength(name);
+    size += sizeOfLength(length) + length;
+    size += sizeOfBytes(typeof value === "string" ? Buffer.from(value) : value);
   }
   return size;
 }
@@ -68,7 +71,7 @@ function sizeWithoutHeaders({ key, value, headers }: RecordToWrite, offsetDelta:
 }
 
 function sizeOfBytes(bytes: Uint8Array | undefined): number {
-  return bytes === undefined ? 1 : sizeOfLength(bytes.length) + bytes.length;
+  return bytes === undefined ? NULL_BYTES : sizeOfLength(bytes.length) + bytes.length;
 }
 
 /** Everything before the headers themselves. */

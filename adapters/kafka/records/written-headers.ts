@@ -1,7 +1,7 @@
 import { ByteReader, Malformed } from "./byte-reader.ts";
 import type { HeaderList, HeaderSource } from "./contract.ts";
+import { NULL_VALUE } from "./header-list.ts";
 
-const NO_BYTES = Buffer.alloc(0);
 /** Longer names are made anew each time. */
 const LONGEST_KNOWN = 64;
 
@@ -49,7 +49,7 @@ export class WrittenHeaders implements HeaderSource {
     const values: Buffer[] = [];
     this.#each((reader, place, start, end) => {
       names.push(this.#names.at(place, reader.bytes, start, end));
-      values.push(reader.sized() ?? NO_BYTES);
+      values.push(reader.sized() ?? NULL_VALUE);
     });
     return { names, values };
   }
@@ -57,7 +57,7 @@ export class WrittenHeaders implements HeaderSource {
   last(name: Buffer): Buffer | undefined {
     let found: Buffer | undefined;
     this.#each((reader, _, start, end) => {
-      if (isSame(name, reader.bytes, start, end)) found = reader.sized() ?? NO_BYTES;
+      if (isSame(name, reader.bytes, start, end)) found = reader.sized() ?? NULL_VALUE;
       else passBytes(reader);
     });
     return found;

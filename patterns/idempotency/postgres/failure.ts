@@ -23,7 +23,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
 };
 
 const OF_THE_ROW: FailureReason = {
-  code: "rejected",
+  code: "refused",
   advice: "it refuses the record of this very key: look for a constraint or trigger of your own on its table",
 };
 

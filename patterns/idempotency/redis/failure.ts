@@ -6,7 +6,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   NOAUTH: LOGIN_REFUSED,
   WRONGPASS: LOGIN_REFUSED,
   NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
-  WRONGTYPE: { code: "rejected", advice: "somebody else uses this very key; remove it, or choose another keyPrefix" },
+  WRONGTYPE: { code: "refused", advice: "somebody else uses this very key; remove it, or choose another keyPrefix" },
   READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
   OOM: { code: "unreachable", advice: "the server has no memory left" },
 };

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { askOwnSqlite, askSqlite } from "../../../core/asking-sqlite.ts";
+import { askSqlite, OwnSqlite } from "../../../core/asking-sqlite.ts";
 import { MessagingError } from "../../../core/index.ts";
 import { checkOptions } from "../../../core/names.ts";
 import { checkTableName } from "../../../core/sql-names.ts";
@@ -23,7 +23,7 @@ const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
  * A store in a SQLite database, for the processes of one machine. Its time is the machine's.
  *
  * Give it a connection of its own, in WAL mode and with a short `timeout`: a call waits that long for the lock of another
- * process, and the event loop with it. Inside of an open transaction a call rejects with `conflict`: a rollback would take
+ * process, and the event loop with it, but one call at a time: others reject with `unreachable` meanwhile. Inside of an open transaction a call rejects with `conflict`: a rollback would take
  * back the claim. The store never closes the connection. Throws `invalid` for wrong options, and `not-found` without a
  * table where it is not to make one.
  */
@@ -59,7 +59,7 @@ interface Standing {
 
 class SqliteIdempotencyStore implements IdempotencyStore {
   readonly name = "sqlite";
-  readonly #database: SqliteDatabase;
+  readonly #own: OwnSqlite;
   readonly #claim: SqliteStatement;
   readonly #look: SqliteStatement;
   readonly #renew: SqliteStatement;
@@ -68,7 +68,7 @@ class SqliteIdempotencyStore implements IdempotencyStore {
   readonly #clean: SqliteStatement;
 
   constructor(database: SqliteDatabase, table: string) {
-    this.#database = database;
+    this.#own = new OwnSqlite(STORE, database);
     const prepare = (sql: string): SqliteStatement => prepared(database, table, sql);
     this.#claim = prepare(`
       INSERT INTO "${table}" AS t (key, token, done, ends_at) VALUES (?, ?, 0, ${NOW} + ?)
@@ -114,7 +114,7 @@ class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   #ask<T>(action: () => T): T {
-    return askOwnSqlite(STORE, this.#database, action);
+    return this.#own.ask(action);
   }
 }
 

@@ -1,4 +1,4 @@
-import { askOwnSqlite, askSqlite } from "../../../core/asking-sqlite.ts";
+import { askSqlite, OwnSqlite } from "../../../core/asking-sqlite.ts";
 import { checkOptions } from "../../../core/names.ts";
 import { checkTableName } from "../../../core/sql-names.ts";
 import { MARK } from "../marks.ts";
@@ -51,10 +51,12 @@ export function sqliteMigrationStore(
 class SqliteMigrationStore implements MigrationStore {
   readonly name = "sqlite";
   readonly #database: SqliteDatabase;
+  readonly #own: OwnSqlite;
   readonly #statements: Statements;
 
   constructor(database: SqliteDatabase, statements: Statements) {
     this.#database = database;
+    this.#own = new OwnSqlite(STORE, database);
     this.#statements = statements;
   }
 
@@ -172,7 +174,7 @@ class SqliteMigrationStore implements MigrationStore {
   /** In one transaction that locks first, so that what is read is what is changed. */
   #ask<T>(action: () => T): T {
     const database = this.#database;
-    return askOwnSqlite(STORE, database, () => {
+    return this.#own.ask(() => {
       database.exec("BEGIN IMMEDIATE");
       try {
         const result = action();

@@ -68,7 +68,7 @@ export class PostgresInboxTransaction {
       if (serverCode(error) === LOCK_TIMEOUT) return "busy";
       if (!isOfTheRow(error)) throw inboxFailure("take the row of a message", error);
       throw new MessagingError(
-        "rejected",
+        "refused",
         "the inbox's Postgres refused the row of this message: look for a constraint or trigger of your own on the inbox's table; see the cause",
         { cause: error },
       );
@@ -76,7 +76,7 @@ export class PostgresInboxTransaction {
   }
 
   /**
-   * Commits. Rejects with `rejected` if nothing is kept, with `conflict` if the work ended the transaction by itself, and
+   * Commits. Rejects with `refused` if nothing is kept, with `conflict` if the work ended the transaction by itself, and
    * with `unconfirmed` if the connection ended before the answer.
    */
   async commit(): Promise<void> {
@@ -150,7 +150,7 @@ export class PostgresInboxTransaction {
   #tooLong(error: unknown): MessagingError | undefined {
     if (![stateOf(error), stateOf(this.#broken)].some((state) => TOO_LONG.includes(state))) return undefined;
     return new MessagingError(
-      "rejected",
+      "refused",
       "the inbox's Postgres closed the handler's transaction, which took longer than the server allows, and nothing is kept: make the handler faster, or raise idle_in_transaction_session_timeout or transaction_timeout",
       { cause: error },
     );
@@ -176,7 +176,7 @@ export class PostgresInboxTransaction {
 
 function notKept(cause: unknown): MessagingError {
   return new MessagingError(
-    "rejected",
+    "refused",
     "the inbox's Postgres did not commit what the handler wrote, and nothing is kept: a statement of it failed or ended the connection and it went on, or a check that was deferred failed; see the cause",
     { cause },
   );

@@ -14,7 +14,7 @@ const REFUSALS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
   "unroutable",
   "not-found",
   "conflict",
-  "rejected",
+  "refused",
   "unauthorized",
 ]);
 const LONGEST_ERROR = 1024;

@@ -125,7 +125,7 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
     } catch (error) {
       if (!isConstraint(error)) throw sqliteFailure("take the row of a message", error);
       throw new MessagingError(
-        "rejected",
+        "refused",
         "the SQLite database refused the row of this message: look for a constraint or trigger of your own on the inbox's table; see the cause",
         { cause: error },
       );
@@ -179,7 +179,7 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
 
 function notKept(why: string, cause: unknown): MessagingError {
   const what = "the SQLite database did not commit what the handler wrote, and nothing is kept";
-  return new MessagingError("rejected", `${what}: ${why}`, { cause });
+  return new MessagingError("refused", `${what}: ${why}`, { cause });
 }
 
 /** Of a closed connection `node:sqlite` does not say whether a transaction is open. */

@@ -1,5 +1,5 @@
-import type { Headers } from "../../../core/index.ts";
 import type { NewOutboxRow, OutboxRow, QuarantinedRow } from "../store.ts";
+import { outboxRowOf } from "../stored-row.ts";
 import type { SqliteValue } from "./database.ts";
 import { STATE } from "./schema.ts";
 
@@ -15,12 +15,12 @@ export interface SqliteRow {
   readonly headers: string;
   readonly body: Uint8Array;
   readonly content_type: string;
-  readonly priority: number;
+  readonly priority: number | string;
   readonly ordered: number;
   readonly discard_unroutable: number;
-  readonly created_at: number;
-  readonly expires_at: number | null;
-  readonly attempts: number;
+  readonly created_at: number | string;
+  readonly expires_at: number | string | null;
+  readonly attempts: number | string;
   readonly ends_at: number | null;
   readonly error_code: string | null;
   readonly error_message: string | null;
@@ -47,22 +47,36 @@ export function valuesOf(row: NewOutboxRow): SqliteValue[] {
 }
 
 export function outboxRow(row: SqliteRow): OutboxRow {
-  return {
-    position: row.position,
-    id: row.message_id,
-    to: { kind: row.kind, name: row.destination },
-    key: row.key ?? undefined,
-    routingKey: row.routing_key ?? undefined,
-    headers: Object.assign(Object.create(null), JSON.parse(row.headers)) as Headers,
-    body: row.body,
-    contentType: row.content_type,
-    priority: row.priority,
-    expiresAt: row.expires_at ?? undefined,
-    ordered: row.ordered === 1,
-    discardUnroutable: row.discard_unroutable === 1,
-    attempts: row.attempts,
-    createdAt: row.created_at,
-  };
+  const { position, kind, destination, key, body, priority } = row;
+  return outboxRowOf(
+    {
+      position,
+      attempts: typeof row.attempts === "number" ? row.attempts : 0,
+      id: row.message_id,
+      kind,
+      destination,
+      key,
+      routingKey: row.routing_key,
+      headers: jsonOf(row.headers),
+      body: body instanceof Uint8Array ? body : undefined,
+      contentType: row.content_type,
+      priority,
+      expiresAt: row.expires_at,
+      ordered: row.ordered === 1,
+      discardUnroutable: row.discard_unroutable === 1,
+      createdAt: row.created_at,
+    },
+    "something else than the outbox wrote it",
+  );
+}
+
+/** Undefined for what is no JSON. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 export function quarantinedRow(row: SqliteRow): QuarantinedRow {

@@ -4,6 +4,7 @@ import { STATE } from "./schema.ts";
 export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 const COUNTED = 1_000_000;
+const SAFE = Number.MAX_SAFE_INTEGER;
 
 /** The statements of the outbox, by what they are for. They run in transactions that exclude each other. */
 export type Statements = ReturnType<typeof statements>;
@@ -16,6 +17,11 @@ export function statements(name: string) {
   const failed = "attempts = attempts + 1, token = NULL, error_code = ?, error_message = ?";
   const copied = `message_id, kind, destination, key, routing_key, headers, body, content_type, priority, ordered,
     discard_unroutable, created_at, expires_at`;
+  // A number that JavaScript cannot hold fails the whole statement: it is read as a text, which is no number.
+  const number = (column: string): string =>
+    `iif(${column} IS NULL OR ${column} BETWEEN -${SAFE} AND ${SAFE}, ${column}, CAST(${column} AS TEXT)) AS ${column}`;
+  const read = `position, message_id, kind, destination, key, routing_key, headers, body, content_type, ordered,
+    discard_unroutable, ${["priority", "created_at", "expires_at", "attempts"].map(number).join(", ")}`;
   return {
     insert: `
 INSERT INTO ${table} (message_id, kind, destination, key, routing_key, headers, body, content_type, priority, ordered,
@@ -35,7 +41,7 @@ UPDATE ${table} SET state = ${claimed}, token = ?, ends_at = ${NOW} + ? WHERE po
     AND other.destination = row.destination AND other.key = row.key AND other.kind = row.kind
     AND (other.state = ${claimed} OR (other.ordered = 1 AND other.position < row.position))
   )) ORDER BY position LIMIT ?
-) RETURNING *`,
+) RETURNING ${read}`,
     renew: `UPDATE ${table} SET ends_at = ${NOW} + ? WHERE token = ? AND state = ${claimed}`,
     remove: `DELETE FROM ${table} WHERE position = ? AND state <> ${sent}`,
     keep: `UPDATE ${table} SET state = ${sent}, token = NULL, ends_at = ${NOW} + ? WHERE position = ? AND state <> ${sent}`,
@@ -45,7 +51,7 @@ UPDATE ${table} SET state = ${claimed}, token = ?, ends_at = ${NOW} + ? WHERE po
     quarantine: `
 UPDATE ${table} SET state = iif(? = 1 AND ordered = 1, ${holding}, ${quarantined}), ${failed}, ends_at = ${NOW} ${mine}`,
     list: `
-SELECT * FROM ${table} WHERE state IN (${holding}, ${quarantined}) AND position > ? ORDER BY position LIMIT ?`,
+SELECT ${read}, state, ends_at, error_code, error_message FROM ${table} WHERE state IN (${holding}, ${quarantined}) AND position > ? ORDER BY position LIMIT ?`,
     // Its place was kept.
     retry: `
 UPDATE ${table} SET state = ${ready}, attempts = 0, due_at = ${NOW} WHERE position = ? AND state = ${holding}`,

@@ -1,6 +1,7 @@
 import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
 import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { foreignOnKafka } from "./foreign-kafka.ts";
 import { standingOnKafka } from "./standing-on-kafka.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
@@ -23,6 +24,7 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
     name: "kafka",
     patienceMs: PATIENCE_MS,
     adapter: () => kafka(options),
+    foreign: foreignOnKafka(broker.brokers),
     namePrefix,
     standing: () => standingOnKafka(broker.brokers, namePrefix),
     processes: {

@@ -1,6 +1,7 @@
 import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { foreignOnRabbitMQ } from "./foreign-rabbitmq.ts";
 import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
@@ -16,6 +17,10 @@ export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost
     name: "rabbitmq",
     patienceMs: PATIENCE_MS,
     adapter: () => rabbitmq(options()),
+    foreign: foreignOnRabbitMQ(
+      () => host().url,
+      () => decodeURIComponent(new URL(host().url).username),
+    ),
     holding: {
       longestMs: CONSUMER_TIMEOUT_MS,
       adapter: () => rabbitmq({ ...options(), consumerTimeoutMs: CONSUMER_TIMEOUT_MS }),

@@ -2,6 +2,7 @@ import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
 import type { Namespace } from "../../brokers/sqs/namespace.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
 import type { Harness } from "../../conformance/index.ts";
+import { foreignOnSQS } from "./foreign-sqs.ts";
 import { standingOnSQS } from "./standing-on-sqs.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
@@ -51,6 +52,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
     emulator: `${broker.name} ${broker.version}`,
     patienceMs: PATIENCE_MS,
     adapter: () => sqs(options),
+    foreign: foreignOnSQS(broker, namePrefix, broker.name === "elasticmq"),
     standing: () => standingOnSQS(broker, namePrefix, shortcomings?.withoutTopics === undefined),
     processes: {
       module: new URL("sqs-process.ts", import.meta.url).href,

@@ -216,7 +216,7 @@ describeKafka("producing to Kafka", (broker) => {
     const results = await send(producer, compacted, records);
     const codes = results.map((result) => (result.status === "rejected" ? result.error.code : result.status));
     expect(codes).toEqual(
-      records.map((_, index) => (index === 7 ? "rejected" : index === 20 ? "too-large" : "confirmed")),
+      records.map((_, index) => (index === 7 ? "refused" : index === 20 ? "too-large" : "confirmed")),
     );
     const [stored] = await read(compacted);
     expect(stored?.map(({ key }) => Number(key?.toString()))).toEqual(

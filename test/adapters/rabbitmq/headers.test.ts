@@ -32,7 +32,7 @@ function bare(entries: readonly (readonly [string, string])[]): Headers {
 }
 
 /** What amqplib does with a decoded table: it assigns into a plain object. */
-function throughAmqplib(wire: Record<string, string> | undefined): Record<string, unknown> {
+function throughAmqplib(wire: Record<string, unknown> | undefined): Record<string, unknown> {
   const decoded: Record<string, unknown> = {};
   for (const name in wire) decoded[name] = wire[name];
   return decoded;

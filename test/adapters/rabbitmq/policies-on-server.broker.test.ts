@@ -137,6 +137,27 @@ describeRabbitMQ("policies of RabbitMQ", (broker) => {
     await request("DELETE", `users/${user}`);
   });
 
+  test("doctor tells how many messages are between two wait queues", async (context) => {
+    if (!isOurs) return context.skip(NOT_RUN);
+    const own = await openAdapter({ url: place.url });
+    const { address } = workQueue("full");
+    expect(await own.adapter.declare(topology({ queues: [workQueue(address.name)] }))).toEqual([]);
+    await set("policies", "^full$", { "max-length": 1 });
+    let sent = 0;
+    // What the full queue does not take stays with the worker of the last wait queue, as after a kill. It takes a few more
+    // before it refuses.
+    await until("the messages that are held up", 60_000, async () => {
+      await own.send(address, ...Array.from({ length: 20 }, () => message(`delayed-${sent++}`, { delayMs: 32 })));
+      const { json } = await command(["doctor", "--broker", `${place.url}?managementUrl=${managementUrl}`, "--json"]);
+      expect(json.checks).toContainEqual({
+        check: "delays",
+        status: "ok",
+        message: expect.stringMatching(/^[1-9]\d* messages are between.*dead_letter_worker_publisher_confirm_timeout/),
+      });
+    });
+    await own.adapter.close();
+  });
+
   test("a limit on the length of dead letters drops none of them: what is over it is not taken", async (context) => {
     if (!isOurs) return context.skip(NOT_RUN);
     const own = await openAdapter({ url: place.url });

@@ -28,8 +28,8 @@ async function askedByDestinations(context: CaseContext): Promise<void> {
     ["durable", "durable", () => context.queue("durable", { durable: true })],
     ["fanOut", "fanOut", () => subscription(placed, "any")],
     ["routingFilter", "filter", () => subscription(placed, "filtered", { filter: "geo.#" })],
-    ["replay", "replay", () => subscription(placed, "replayed", { from: "earliest" })],
-    ["replay", "replay", () => subscription(placed, "rewound", { from: new Date() })],
+    ["rewind", "rewind", () => subscription(placed, "replayed", { from: "earliest" })],
+    ["rewind", "rewind", () => subscription(placed, "rewound", { from: new Date() })],
   ];
   const tried: string[] = [];
   for (const [capability, named, destination] of asks) {

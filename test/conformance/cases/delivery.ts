@@ -99,7 +99,7 @@ async function neverMissed(context: CaseContext): Promise<void> {
 }
 
 async function oldMessages(context: CaseContext): Promise<void> {
-  if (!(await supports(context, "replay"))) return;
+  if (!(await supports(context, "rewind"))) return;
   const placed = context.topic("placed");
   const broker = await context.started({ destinations: [placed, subscription(placed, "first")] });
   const names = ["first", "from-earliest"];
@@ -170,7 +170,7 @@ async function routingFilter(context: CaseContext): Promise<void> {
 }
 
 async function rewind(context: CaseContext): Promise<void> {
-  if (!(await supports(context, "replay"))) return;
+  if (!(await supports(context, "rewind"))) return;
   const placed = context.topic("placed");
   const broker = await context.started({ destinations: [placed, subscription(placed, "first")] });
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, ["first"], { n })));

@@ -51,6 +51,23 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   assert.ok(ledger.outcomes("confirmed") >= MESSAGES / 2, "most publishes failed, where work should have resumed");
 }
 
+async function startsWhileAway(context: CaseContext): Promise<void> {
+  const { restart, recoveryMs = RECOVERY_MS } = context.harness;
+  if (restart === undefined) return context.notRun("the harness cannot restart the broker");
+  const orders = context.queue("orders");
+  const broker = context.broker();
+  broker.consume(orders, () => {});
+  const restarting = restart();
+  await broker.start({ waitMs: recoveryMs });
+  await restarting;
+  // It may have been there before the restart: then it is there again by itself.
+  await context.until("work to be done", () => broker.status().connected, recoveryMs);
+  await sendAll(context, broker, orders, works(10));
+  await allEffected(context, recoveryMs);
+  const tries = context.events.filter(({ type }) => type === "notice").length;
+  context.note(`${tries} tries in vain`);
+}
+
 async function killedMidHandler(context: CaseContext): Promise<void> {
   const processes = await processesOrEnd(context);
   if (processes === undefined) return;
@@ -79,6 +96,13 @@ export const faults: readonly ConformanceCase[] = [
     timeoutMs: 600_000,
     alone: true,
     run: brokerRestarts,
+  },
+  {
+    number: "31a",
+    title: "a start while the broker is restarted waits until it is there",
+    timeoutMs: 600_000,
+    alone: true,
+    run: startsWhileAway,
   },
   {
     number: "32",

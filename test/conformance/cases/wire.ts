@@ -8,6 +8,7 @@ import { drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, publish, send } from "../publishing.ts";
 import { codeOf, failureOf } from "../refusals.ts";
 import { confirmedIsStored } from "./confirm.ts";
+import { foreignCase } from "./foreign.ts";
 
 const LARGE_BYTES = 1024 * 1024;
 /** Above this a body over the limit is not made: it would fill the memory before it proved anything. */
@@ -249,4 +250,5 @@ export const wire: readonly ConformanceCase[] = [
   { number: "4b", title: "an unroutable event is rejected", needsTopics: true, run: unroutable },
   { number: "5a", title: "the native message is reachable", run: escapeHatch },
   { number: "5b", title: "headers carry trace context unharmed", needsTopics: true, run: traceContext },
+  foreignCase,
 ];

@@ -2,7 +2,7 @@ import type { Adapter } from "../../../core/index.ts";
 
 /** An adapter that passes every call on to another, except what is given here instead. */
 export function delegate<Native>(inner: Adapter<Native>, instead: Partial<Adapter<Native>> = {}): Adapter<Native> {
-  const { browse, remove, resolve, rewind, watch } = inner;
+  const { browse, identities, list, remove, resolve, rewind, watch } = inner;
   return {
     name: inner.name,
     capabilities: inner.capabilities,
@@ -16,6 +16,8 @@ export function delegate<Native>(inner: Adapter<Native>, instead: Partial<Adapte
     depth: (of) => inner.depth(of),
     close: () => inner.close(),
     ...(browse === undefined ? {} : { browse: browse.bind(inner) }),
+    ...(list === undefined ? {} : { list: list.bind(inner) }),
+    ...(identities === undefined ? {} : { identities: identities.bind(inner) }),
     ...(remove === undefined ? {} : { remove: remove.bind(inner) }),
     ...(resolve === undefined ? {} : { resolve: resolve.bind(inner) }),
     ...(rewind === undefined ? {} : { rewind: rewind.bind(inner) }),

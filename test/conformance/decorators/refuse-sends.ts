@@ -10,7 +10,7 @@ export interface RefusedSends<Native> {
   allow(): void;
 }
 
-/** Refuses, in turn, as `rejected` and as `unknown`: neither may pass for a confirm. */
+/** Refuses, in turn, as `refused` and as `unknown`: neither may pass for a confirm. */
 export function refuseSends<Native>(inner: Adapter<Native>, to: (address: Address) => boolean): RefusedSends<Native> {
   let refused = 0;
   let allowed = false;
@@ -30,9 +30,6 @@ export function refuseSends<Native>(inner: Adapter<Native>, to: (address: Addres
 }
 
 function refusal(address: Address, turn: number): SendResult {
-  const error = new MessagingError(
-    "rejected",
-    `the conformance suite refuses sends to the ${describeAddress(address)}`,
-  );
+  const error = new MessagingError("refused", `the conformance suite refuses sends to the ${describeAddress(address)}`);
   return turn % 2 === 0 ? { status: "rejected", error } : { status: "unknown", cause: error };
 }

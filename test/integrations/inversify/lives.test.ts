@@ -188,7 +188,7 @@ describe("what is bound per message", () => {
     expect(events).toContainEqual({
       type: "notice",
       error: expect.objectContaining({
-        code: "rejected",
+        code: "refused",
         message: expect.stringMatching(/^Job, which handles queue "orders", failed on message m, .* not be released/),
         cause: new Error("the release fails"),
       }),

@@ -225,7 +225,7 @@ test("everything wrong is said at once, and nothing is connected", async () => {
 
 test("a broker that cannot start is reported with the others, and none is left open", async () => {
   const good = inProcess();
-  const brokers = { good, one: inProcess({ require: ["durable"] }), two: inProcess({ require: ["replay"] }) };
+  const brokers = { good, one: inProcess({ require: ["durable"] }), two: inProcess({ require: ["rewind"] }) };
   container.load(messagingModule({ brokers }));
   bindHandler(container, orders, Desk, { broker: "good" });
   expect((await problems()).map(({ code }) => code)).toEqual(["unsupported", "unsupported"]);

@@ -105,14 +105,14 @@ test("what the broker did not take, or gave back, is not waited for twice, nor f
   const adapter = memory();
   const send = adapter.send.bind(adapter);
   const refuse: typeof send = (to, batch, report) => {
-    const refused = new MessagingError("rejected", "no room for 13");
+    const refused = new MessagingError("refused", "no room for 13");
     if (batch.some(({ id }) => id === "13")) report(0, { status: "rejected", error: refused });
     else send(to, batch, report);
   };
   await using kit = testBroker({ adapter: Object.assign(adapter, { send: refuse }) });
   kit.broker.consume(jobs, () => {});
   await kit.broker.start();
-  await expect(kit.broker.send(jobs, 1, { id: "13" })).rejects.toMatchObject({ code: "rejected" });
+  await expect(kit.broker.send(jobs, 1, { id: "13" })).rejects.toMatchObject({ code: "refused" });
   await kit.idle({ timeoutMs: 20_000 });
 
   const ledger = new Ledger(systemClock());

@@ -26,7 +26,7 @@ async function run(
 describe("consumers of a simulated cluster, among dying processes and moving partitions", () => {
   for (let from = FROM; from <= TO; from += PER_TEST) {
     const to = Math.min(from + PER_TEST - 1, TO);
-    it(`seeds ${from} to ${to} lose nothing and break no promise`, { timeout: 120_000 }, async () => {
+    it(`seeds ${from} to ${to} lose nothing and break no promise`, { timeout: 600_000 }, async () => {
       const { failures, kills } = await run(from, to);
       expect(failures.length, `\n${failures.map(describeReport).join("\n\n")}\n`).toBe(0);
       if (ONE === undefined) expect(kills).toBeGreaterThan(to - from);

@@ -84,7 +84,7 @@ test("the record comes back as the message that it was", () => {
     const sent = message({ key, headers: { a: "é", [HEADER.deadReason]: "failed" }, routingKey: "geo.us" });
     const record = deadLetterRecord(sent, random);
     const headers: Record<string, Buffer> = Object.create(null);
-    for (const [name, value] of record.headers) headers[name] = Buffer.from(value);
+    for (const [name, value] of record.headers) headers[name] = Buffer.from(value as string);
     const stored = {
       offset: 7,
       timestamp: 0,

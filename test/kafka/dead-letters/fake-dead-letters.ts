@@ -55,7 +55,7 @@ export class FakeDeadLetters {
 
   append({ key, value, headers }: RecordToSend): LogRecord {
     const bytes: Record<string, Buffer> = Object.create(null);
-    for (const [name, text] of headers) bytes[name] = Buffer.from(text);
+    for (const [name, text] of headers) bytes[name] = Buffer.from(text ?? "");
     const record: LogRecord = {
       offset: this.end++,
       timestamp: 0,

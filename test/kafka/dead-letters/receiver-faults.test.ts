@@ -14,7 +14,7 @@ test("a removal is confirmed before it is settled, however often it takes", asyn
   broker.answer = () => {
     tries++;
     if (tries <= 3) return "stored-but-unknown";
-    if (tries <= 6) return { status: "rejected", error: new MessagingError("rejected", "not enough replicas") };
+    if (tries <= 6) return { status: "rejected", error: new MessagingError("refused", "not enough replicas") };
     return { status: "confirmed" };
   };
   expect(await settle(receiver, inbox.held.splice(0))).toEqual(["settled", "settled"]);

@@ -53,7 +53,7 @@ export class FakeTopics {
   append(topic: string, record: RecordToSend): LogRecord {
     this.arrivals.push({ topic, record, at: this.#time.now });
     const headers: Record<string, Buffer> = Object.create(null);
-    for (const [name, value] of record.headers) headers[name] = Buffer.from(value);
+    for (const [name, value] of record.headers) headers[name] = Buffer.from(value ?? "");
     const log = this.partitions(topic)[record.partition ?? 0] ?? [];
     const stored: LogRecord = {
       offset: log.length,

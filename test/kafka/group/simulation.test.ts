@@ -14,7 +14,7 @@ function describeReport({ seed, violations }: Report): string {
 describe("simulated groups", () => {
   for (let from = FROM; from <= TO; from += PER_TEST) {
     const to = Math.min(from + PER_TEST - 1, TO);
-    test(`seeds ${from} to ${to}: a partition has one owner, and gets one`, { timeout: 120_000 }, async () => {
+    test(`seeds ${from} to ${to}: a partition has one owner, and gets one`, { timeout: 600_000 }, async () => {
       const failures: Report[] = [];
       for (let seed = from; seed <= to && failures.length < 3; seed++) {
         const report = await simulate(seed);

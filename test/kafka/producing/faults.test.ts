@@ -200,7 +200,7 @@ test("a record that the topic does not take is found and rejected alone", async 
   values[4] = "invalid";
   send("t", values);
   await settled(values);
-  expect(outcomes(values)).toEqual(values.map((value) => (value === "invalid" ? "rejected rejected" : "confirmed")));
+  expect(outcomes(values)).toEqual(values.map((value) => (value === "invalid" ? "rejected refused" : "confirmed")));
   expect(partition.values).toEqual(values.filter((value) => value !== "invalid"));
 });
 

@@ -30,7 +30,7 @@ export function withChecksum(batch: Buffer): Buffer {
 }
 
 /** A record with a value and headers. */
-export function record(value: string, headers: readonly (readonly [string, string])[] = []): RecordToWrite {
+export function record(value: string, headers: RecordToWrite["headers"] = []): RecordToWrite {
   return { key: undefined, value: Buffer.from(value), headers };
 }
 

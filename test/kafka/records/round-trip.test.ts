@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { Compression, LogRecord, RecordToWrite } from "../../../adapters/kafka/records/contract.ts";
 import { crc32c } from "../../../adapters/kafka/records/crc32c.ts";
 import { encodeRecordBatch } from "../../../adapters/kafka/records/encode.ts";
+import { headerList, writtenValue } from "../../../adapters/kafka/records/header-list.ts";
 import { decode, decodeNow, record, valuesOf } from "./batches.ts";
 import { decodeByKafkajs, encodeByKafkajs } from "./kafkajs-codec.ts";
 import { withTurningCodec } from "./turning-codec.ts";
@@ -25,7 +26,7 @@ const options = { producerId: 12n, epoch: 3, firstSequence: 99, timestamp: 1_700
 /** What a record must come back as. */
 function expected({ key, value, headers }: RecordToWrite): Omit<LogRecord, "offset" | "timestamp"> {
   const own: Record<string, Buffer> = Object.create(null);
-  for (const [name, header] of headers) own[name] = Buffer.from(header);
+  for (const [name, header] of headers) own[name] = Buffer.from(header ?? "");
   return {
     key: key === undefined ? undefined : Buffer.from(key),
     value: value === undefined ? undefined : Buffer.from(value),
@@ -66,6 +67,20 @@ test("what was encoded is decoded, at once", () => {
         written.map((one, offset) => ({ offset, timestamp: options.timestamp, ...expected(one) })),
       );
       for (const { headers } of read) expect(Object.getPrototypeOf(headers)).toBe(null);
+    }),
+  );
+});
+
+test("headers of bytes, without a value, and several of one name are decoded as they were", () => {
+  const list = fc.array(fc.tuple(text, fc.oneof(text, bytes)), { maxLength: 8 });
+  fc.assert(
+    fc.property(list, (headers) => {
+      const { records: read } = decodeNow(encodeRecordBatch([{ ...record("a"), headers }], options));
+      const { names, values } = headerList(read[0] as LogRecord);
+      const back = names.map((name, index) => [name, writtenValue(values[index] as Buffer)]);
+      expect(back).toEqual(
+        headers.map(([name, value]) => [name, value === undefined ? undefined : Buffer.from(value as string)]),
+      );
     }),
   );
 });

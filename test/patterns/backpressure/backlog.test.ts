@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Delivery, MessagingError, queue, topic } from "../../../core/index.ts";
+import { type Delivery, deadLetter, MessagingError, queue, topic } from "../../../core/index.ts";
 import { HandlingMeter } from "../../../patterns/backpressure/handling-meter.ts";
 import { type BacklogOptions, type BacklogReading, backlog } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";
@@ -89,12 +89,27 @@ describe("backlog", () => {
       depth: 1,
       unsettled: 0,
       oldestAgeMs: undefined,
-      drained: 0,
+      handled: 0,
+      deadLettered: 0,
       drainPerSecond: 0,
       arrivalPerSecond: undefined,
       handlingMs: undefined,
       consumersRecommended: undefined,
     });
+    await finish(broker.stop());
+  });
+
+  it("counts what is handled and what is dead-lettered apart, and both as drained", async () => {
+    const { broker, clock, finish, pass } = virtualWorld("apart", { destinations: [orders] });
+    const meter = backlog(broker, orders, { clock });
+    broker.consume(orders, (n) => (n % 4 === 0 ? deadLetter("a fourth of them") : undefined));
+    await finish(broker.start());
+    await finish(meter.read());
+    for (let n = 1; n <= 8; n++) await finish(broker.send(orders, n));
+    await pass(10_000);
+    const reading = await finish(meter.read());
+    expect(reading).toMatchObject({ handled: 6, deadLettered: 2 });
+    expect(reading.drainPerSecond).toBeGreaterThan(0.7);
     await finish(broker.stop());
   });
 

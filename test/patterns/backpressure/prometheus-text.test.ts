@@ -8,7 +8,8 @@ const READING: BacklogReading = {
   unsettled: 3,
   exact: true,
   oldestAgeMs: 1_500,
-  drained: 1_000_000,
+  handled: 1_000_000,
+  deadLettered: 12,
   drainPerSecond: 10.25,
   arrivalPerSecond: 0,
   handlingMs: 20,
@@ -59,14 +60,15 @@ describe("prometheusText", () => {
       anybroker_backlog_depth: 42,
       anybroker_backlog_unsettled: 3,
       anybroker_backlog_oldest_age_seconds: 1.5,
-      anybroker_backlog_drained_total: 1_000_000,
+      anybroker_backlog_handled_total: 1_000_000,
+      anybroker_backlog_dead_lettered_total: 12,
       anybroker_backlog_drain_per_second: 10.25,
       anybroker_backlog_arrival_per_second: 0,
       anybroker_backlog_handling_seconds: 0.02,
       anybroker_backlog_consumers_recommended: 2,
     });
     expect(metrics.get("anybroker_backlog_depth")?.samples.get("placed..billing")).toBe(7);
-    expect(metrics.get("anybroker_backlog_drained_total")?.type).toBe("counter");
+    expect(metrics.get("anybroker_backlog_handled_total")?.type).toBe("counter");
     expect(metrics.get("anybroker_backlog_depth")).toMatchObject({
       type: "gauge",
       help: "Messages that could be delivered, as the broker tells.",
@@ -82,9 +84,12 @@ describe("prometheusText", () => {
       `# HELP anybroker_backlog_depth Messages that could be delivered, as the broker tells.
 # TYPE anybroker_backlog_depth gauge
 anybroker_backlog_depth{source="orders"} 42
-# HELP anybroker_backlog_drained_total Messages that this process is done with.
-# TYPE anybroker_backlog_drained_total counter
-anybroker_backlog_drained_total{source="orders"} 1000000
+# HELP anybroker_backlog_handled_total Messages that handlers of this process have finished.
+# TYPE anybroker_backlog_handled_total counter
+anybroker_backlog_handled_total{source="orders"} 1000000
+# HELP anybroker_backlog_dead_lettered_total Messages that this process has dead-lettered.
+# TYPE anybroker_backlog_dead_lettered_total counter
+anybroker_backlog_dead_lettered_total{source="orders"} 12
 `,
     );
   });

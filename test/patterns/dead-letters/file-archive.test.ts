@@ -83,7 +83,7 @@ test("a file that others could read is its owner's from then on, and a link is r
   const link = join(folder, "link.jsonl");
   symlinkSync(path, link);
   const linked = fileArchive(link);
-  await expect(linked.append([entry("b")])).rejects.toMatchObject({ code: "rejected" });
+  await expect(linked.append([entry("b")])).rejects.toMatchObject({ code: "refused" });
   await linked.close();
   expect(ids(path)).toEqual(["a"]);
 });
@@ -117,7 +117,7 @@ test("half a line, left by a crash, spoils no other", async () => {
 test("a file that cannot be written is a rejection, and can be tried again", async () => {
   const path = join(folder, "missing", "x.jsonl");
   const archive = fileArchive(path);
-  await expect(archive.append([entry("a")])).rejects.toMatchObject({ code: "rejected", cause: { code: "ENOENT" } });
-  await expect(archive.append([entry("a")])).rejects.toMatchObject({ code: "rejected" });
+  await expect(archive.append([entry("a")])).rejects.toMatchObject({ code: "refused", cause: { code: "ENOENT" } });
+  await expect(archive.append([entry("a")])).rejects.toMatchObject({ code: "refused" });
   await archive.close();
 });

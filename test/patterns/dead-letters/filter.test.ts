@@ -14,12 +14,16 @@ const text = fc.oneof(
 );
 const name = text.filter((one) => one !== "");
 const target = fc.oneof(
-  fc.constantFrom("id", "destination", "reason", "key", "group", "error").map((field) => ({ field })),
+  fc.constantFrom("id", "destination", "key", "error").map((field) => ({ field })),
   name.map((one) => ({ field: "header", name: one })),
 );
 const count = fc.nat({ max: Number.MAX_SAFE_INTEGER });
 const timeOperator = fc.constantFrom("<", "<=", ">", ">=");
+const reason = fc.constantFrom("attempts", "invalid", "rejected", "crashed", "expired", "unknown");
+const group = fc.stringMatching(/^[0-9a-f]{12}$/);
 const condition = fc.oneof(
+  fc.tuple(fc.constantFrom("=", "!=", "~", "!~"), reason).map(([is, value]) => ({ field: "reason", is, value })),
+  fc.array(group, { minLength: 1 }).map((value) => ({ field: "group", is: "in", value })),
   fc.tuple(target, fc.constantFrom("=", "!=", "~", "!~"), text).map(([on, is, value]) => ({ ...on, is, value })),
   fc.tuple(target, fc.array(text, { minLength: 1 })).map(([on, value]) => ({ ...on, is: "in", value })),
   fc
@@ -41,6 +45,24 @@ test("a filter that is printed is read as the same", () => {
     }),
     { numRuns: 1_000 },
   );
+});
+
+test("a value that no entry can have is refused, with what there is", () => {
+  for (const [given, problem] of [
+    ["reason = atempts", 'reason = "atempts" is no question: a reason is one of attempts, invalid,'],
+    ["reason != Attempts", "a reason is one of"],
+    ["reason in (attempts, expried)", '"expried"'],
+    ["reason ~ xyz", "a reason is one of"],
+    ["group = 1f2ba8", "12 hexadecimal digits"],
+    ["group ~ xyz", "12 hexadecimal digits"],
+    ["destination = order", "these are the dead letters of orders"],
+    ["destination ~ mail", "these are the dead letters of orders"],
+  ] as const) {
+    expect(() => filterOf("it", given, "orders"), given).toThrow(problem);
+  }
+  for (const given of ["reason ~ TEMPT", "group ~ 1f2B", "destination ~ RDER", "destination in (orders)", "id = x"]) {
+    expect(filterOf("it", given, "orders")).toHaveLength(1);
+  }
 });
 
 test("a text that is read and printed is read as the same again, whatever it is; what cannot be read is refused", () => {

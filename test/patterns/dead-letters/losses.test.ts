@@ -53,8 +53,8 @@ test("a run whose deliveries are lost sends none twice, and removes all", async 
   const space = memorySpace();
   const yard = await Graveyard.open({ name: "memory", adapter: () => losing(memory({ space }), 20) });
   await yard.bury(SELECTED);
-  const { run } = await yard.dead.replay("all");
-  await expect(run({ rate: 200 })).resolves.toMatchObject({ done: 20, failed: 0, stopped: undefined });
+  const { run } = await yard.dead.replay("all", { rate: 200 });
+  await expect(run()).resolves.toMatchObject({ done: 20, failed: 0, stopped: undefined });
   expect(
     yard
       .sentBack()
@@ -138,8 +138,8 @@ test("a broker that takes no more ends the run, with nothing lost", async () => 
     });
   const yard = await Graveyard.open({ name: "memory", adapter: () => refusing(memory({ space })) });
   await yard.bury(SELECTED);
-  const { run } = await yard.dead.replay("all");
-  const result = await run({ rate: 100 });
+  const { run } = await yard.dead.replay("all", { rate: 100 });
+  const result = await run();
   expect(result.stopped).toBe("error");
   expect(isMessagingError(result.error, "unauthorized")).toBe(true);
   expect(result.done).toBe(2);

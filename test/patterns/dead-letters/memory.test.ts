@@ -14,5 +14,5 @@ deadLettersSuite("memory, where they have to be taken to be seen", () => ({
 const leasing = memorySpace();
 deadLettersSuite("memory with leases, where they have to be taken to be seen", () => ({
   name: "memory with leases",
-  adapter: () => withoutBrowse(memory({ space: leasing, leaseMs: 300 })),
+  adapter: () => withoutBrowse(memory({ space: leasing, leaseMs: 3_000 })),
 }));

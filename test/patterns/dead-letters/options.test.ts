@@ -59,11 +59,16 @@ describe("its verbs refuse", () => {
     await yard.bury(burials(1));
     const { plan, run } = await yard.dead.replay("all");
     await expect(yard.dead.resume({ ...plan, source: "mails" })).rejects.toThrow("dead letters of mails");
-    for (const options of [{ rate: 0 }, { ramp: { first: 0 } }, { ramp: { steps: 3 } }, { speed: 1 }, { signal: {} }]) {
+    for (const options of [{ rate: 0 }, { ramp: { first: 0 } }, { ramp: { steps: 3 } }, { speed: 1 }]) {
+      await expect(yard.dead.replay("all", options as never)).rejects.toMatchObject({ code: "invalid" });
+      await expect(yard.dead.resume(plan, options as never)).rejects.toMatchObject({ code: "invalid" });
+    }
+    for (const options of [{ speed: 1 }, { signal: {} }, { journal: {} }, { rate: 5 }]) {
       await expect(run(options as never)).rejects.toMatchObject({ code: "invalid" });
     }
-    const { run: discard } = await yard.dead.discard("all", { archive: memoryArchive() });
-    await expect(discard({ ramp: true })).rejects.toMatchObject({ code: "invalid" });
+    const { plan: discard } = await yard.dead.discard("all", { archive: memoryArchive() });
+    const ramped = yard.dead.resume(discard, { archive: memoryArchive(), ramp: true });
+    await expect(ramped).rejects.toMatchObject({ code: "invalid" });
     expect(yard.sentBack()).toEqual([]);
     await yard.stop();
   });

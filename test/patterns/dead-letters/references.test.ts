@@ -135,8 +135,8 @@ test("a run with a ramp sees that a batch came back", async () => {
     },
     { retry: { attempts: 1 } },
   );
-  const { run } = await yard.dead.replay("all");
-  const result = await run({ ramp: { first: 1, observeMs: 60_000 } });
+  const { run } = await yard.dead.replay("all", { ramp: { first: 1, observeMs: 60_000 } });
+  const result = await run();
   expect(result.stopped).toBe("failed-again");
   expect(result.done).toBe(1);
   await yard.stop();
@@ -160,8 +160,8 @@ test("what is gone or cannot be read is left alone, named in the plan, and stops
   expect(entries.map(({ messageId, valid }) => [messageId, valid])).toEqual([
     ["a", false],
     ["b", false],
-    ["c", true],
-    ["d", true],
+    ["c", "unknown"],
+    ["d", "unknown"],
   ]);
   const planned = await yard.dead.replay("all");
   expect(planned.plan.count).toBe(2);

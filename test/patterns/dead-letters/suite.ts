@@ -2,6 +2,7 @@ import { describe } from "vitest";
 import { concurrencyCases } from "./cases/concurrency.ts";
 import { discardCases } from "./cases/discard.ts";
 import { editCases } from "./cases/edit.ts";
+import { journalCases } from "./cases/journal.ts";
 import { rampCases } from "./cases/ramp.ts";
 import { readingCases } from "./cases/reading.ts";
 import { replayCases } from "./cases/replay.ts";
@@ -17,6 +18,7 @@ export function deadLettersSuite(title: string, grounds: () => Grounds): void {
     describe("are sent back with a ramp", () => rampCases(grounds));
     describe("of a subscription", () => topicCases(grounds));
     describe("are edited", () => editCases(grounds));
+    describe("are journaled", () => journalCases(grounds));
     describe("are discarded", () => discardCases(grounds));
     describe("are worked on by several", () => concurrencyCases(grounds));
   });

@@ -54,7 +54,7 @@ describe("a store that does not answer", () => {
 
   it("that refuses the key itself uses up an attempt: it would for ever", async () => {
     const { handle, store, types } = world();
-    const refusal = new MessagingError("rejected", "a constraint of somebody's own");
+    const refusal = new MessagingError("refused", "a constraint of somebody's own");
     store.claim = () => Promise.reject(refusal);
     expect(await handle(sent("m-1"), () => {})).toEqual({ threw: refusal });
     expect(types()).toEqual(["store-failed"]);

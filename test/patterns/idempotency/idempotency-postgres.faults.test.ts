@@ -249,7 +249,7 @@ describePostgres("the Postgres store", (broker) => {
     const store = postgresIdempotencyStore(pool, { table: "constrained" });
     await store.migrate();
     await pool.query("ALTER TABLE constrained ADD CHECK (key <> 'refused')");
-    await expect(store.claim("refused", LONG_MS)).rejects.toMatchObject({ code: "rejected" });
+    await expect(store.claim("refused", LONG_MS)).rejects.toMatchObject({ code: "refused" });
     expect(await store.claim("other", LONG_MS)).toMatchObject({ status: "claimed" });
   });
 });

@@ -144,7 +144,7 @@ describeValkey("the Redis store", (broker) => {
       withStore(async (store) => {
         const key = `${client}-hash`;
         await withClient(broker.url, (asking) => asking.hSet(`${place.keyPrefix}${key}`, "a", "b"));
-        await expect(store.claim(key, LONG_MS)).rejects.toMatchObject({ code: "rejected" });
+        await expect(store.claim(key, LONG_MS)).rejects.toMatchObject({ code: "refused" });
       }));
   });
 });

@@ -56,7 +56,7 @@ describe("the SQLite store", () => {
     const store = sqliteIdempotencyStore(database, { table: "mine" });
     database.exec(`CREATE TRIGGER strict BEFORE INSERT ON mine WHEN NEW.key = 'refused'
       BEGIN SELECT RAISE(ABORT, 'no'); END`);
-    await expect(store.claim("refused", 60_000)).rejects.toMatchObject({ code: "rejected" });
+    await expect(store.claim("refused", 60_000)).rejects.toMatchObject({ code: "refused" });
     expect(await store.claim("other", 60_000)).toMatchObject({ status: "claimed" });
     database.close();
   });

@@ -79,6 +79,8 @@ export function sent(id: string, place: Partial<Delivery> = {}): Sent {
     destination: "orders",
     subscription: undefined,
     signal: controller.signal,
+    deadlineAt: new Date(300_000),
+    remainingMs: 300_000,
     native: undefined,
     ...place,
   };

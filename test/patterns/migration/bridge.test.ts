@@ -33,6 +33,37 @@ test("moves everything, with id, key, headers and content type, and drains the s
   expect(seen.get("id-17")).toMatchObject({ key: "k7", headers: { color: "red" }, attempt: 1 });
 });
 
+test("is refused from a destination to itself, by one broker object or by two", async () => {
+  const space = memorySpace();
+  const placed = topic<{ n: number }>("placed");
+  const billing = subscription(placed, "billing");
+  const all = [orders, inOrder, placed, billing];
+  const one = await started(memory({ space }), all);
+  const other = await started(delegate(memory({ space })), all);
+  await one.send(orders, { n: 1 });
+  for (const to of [one, other]) {
+    for (const options of [
+      { source: orders },
+      { source: orders, content: "dead-letters" },
+      { source: billing },
+      { source: billing, target: placed },
+    ] as const) {
+      const refused = bridge(one, to, options);
+      await expect(refused.check()).rejects.toMatchObject({ code: "invalid" });
+      await expect(refused.run()).rejects.toMatchObject({
+        code: "invalid",
+        message: expect.stringContaining("to itself for ever"),
+      });
+      expect(refused.status()).toMatchObject({ state: "new", moved: 0 });
+    }
+    // To another destination of the same broker it may go.
+    await expect(bridge(one, to, { source: orders, target: inOrder }).check()).resolves.toBeUndefined();
+  }
+  expect(await one.depth(orders)).toMatchObject({ ready: 1, unsettled: 0 });
+  const elsewhere = await started(memory(), all);
+  await expect(bridge(one, elsewhere, { source: orders }).check()).resolves.toBeUndefined();
+});
+
 test("stops though its source takes no acknowledgement, and says why meanwhile", async () => {
   const space = memorySpace();
   const from = await started(refusesAcks(memory({ space })), [orders]);
@@ -188,7 +219,7 @@ test("keeps each key in order, whatever the new broker does", async () => {
 test("leaves what the new broker refuses, with its key behind it, and tells", async () => {
   const spaces = [memorySpace(), memorySpace()] as const;
   const from = await started(memory({ space: spaces[0] }), [inOrder, orders]);
-  const refusal = new MessagingError("rejected", "no");
+  const refusal = new MessagingError("refused", "no");
   const to = await started(
     faulty(memory({ space: spaces[1] }), (id) => (id === "id-3" ? refusal : undefined)),
     [inOrder, orders],

@@ -20,7 +20,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
 );
 
 test("whatever is changed, killed and cut off in whichever order: nothing is lost, every key stays in order", {
-  timeout: 120_000,
+  timeout: 600_000,
 }, async () => {
   await fc.assert(
     fc.asyncProperty(

@@ -178,14 +178,14 @@ describe("transactional", () => {
 
   it("counts it against the message if the database refuses its row", async () => {
     const { inbox, state, handle } = world();
-    inbox.before = new MessagingError("rejected", "a constraint of somebody's own");
+    inbox.before = new MessagingError("refused", "a constraint of somebody's own");
     await expect(handle()).rejects.toBe(inbox.before);
     expect(state.runs).toBe(0);
   });
 
   it("counts it against the message if the database refused its commit", async () => {
     const { inbox, handle } = world();
-    inbox.after = new MessagingError("rejected", "a deferred constraint");
+    inbox.after = new MessagingError("refused", "a deferred constraint");
     await expect(handle()).rejects.toBe(inbox.after);
   });
 

@@ -17,7 +17,7 @@ import {
   writeSteps,
 } from "./postgres-outbox.ts";
 
-const error = { code: "rejected", message: "the broker refused it" };
+const error = { code: "refused", message: "the broker refused it" };
 const stepsOfKey = (key: string, count: number, from = 0): Step[] =>
   Array.from({ length: count }, (_, step) => ({ key, step: from + step }));
 

@@ -100,7 +100,7 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
       if (claim === undefined) return;
       expect(await claiming.renew(claim.token, LONG_MS)).toBe("renewed");
       const [position = 0] = claim.rows.map((row) => row.position);
-      const problem = { code: "rejected", message: "no" };
+      const problem = { code: "refused", message: "no" };
       await claiming.settle(claim.token, [{ position, outcome: "quarantined", error: problem, holdsKey: false }]);
       expect(await claiming.listQuarantined({ limit: 1 })).toHaveLength(1);
       expect(await claiming.retryQuarantined([position])).toEqual([position]);

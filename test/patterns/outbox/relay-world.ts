@@ -232,6 +232,6 @@ export class RelayProcess {
 function resultOf(fault: Fault | MessagingError): SendResult {
   if (fault instanceof MessagingError) return { status: "rejected", error: fault };
   if (fault === "none") return { status: "confirmed" };
-  if (fault === "refused") return { status: "rejected", error: new MessagingError("rejected", "refused by the test") };
+  if (fault === "refused") return { status: "rejected", error: new MessagingError("refused", "refused by the test") };
   return { status: "unknown", cause: "the connection broke" };
 }

@@ -114,7 +114,7 @@ test.for(["hold", "pass"] as const)("after its attempts a row is quarantined, an
 
 test("what a broker says of a row is kept as any store can keep it", async () => {
   const world = new RelayWorld();
-  world.judge = () => new MessagingError("rejected", "odd: \0 and \ud800");
+  world.judge = () => new MessagingError("refused", "odd: \0 and \ud800");
   world.insert(newRow("m"));
   const process = await world.relay("a", { retry: { attempts: 1 }, clean: false });
   await world.until(() => process.types().includes("quarantined"));

@@ -83,7 +83,7 @@ async function keepsKeysApart(context: StoreContext<OutboxHarness>): Promise<voi
   const rows = places.map(([kind, name, key], n) => row(`r${n}`, { to: { kind, name }, key, ordered: true }));
   await committed(outbox, rows);
   const claim = await take(outbox.store);
-  const failed = { outcome: "failed", error: { code: "rejected", message: "no" }, retryInMs: 600_000 } as const;
+  const failed = { outcome: "failed", error: { code: "refused", message: "no" }, retryInMs: 600_000 } as const;
   assert.deepEqual(await outbox.store.settle(claim.token, [{ position: positionOf(claim, "r0"), ...failed }]), []);
   await sentAll(outbox.store, { token: claim.token, rows: claim.rows.slice(1) });
   await committed(

@@ -67,7 +67,7 @@ async function outage(context: StoreContext<OutboxHarness>): Promise<void> {
   const failure = {
     position: failed,
     outcome: "failed",
-    error: { code: "rejected", message: "no" },
+    error: { code: "refused", message: "no" },
     retryInMs: 0,
   } as const;
   await down.begin();

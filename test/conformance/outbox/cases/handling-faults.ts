@@ -113,7 +113,7 @@ async function doomed(context: StoreContext<InboxHarness>): Promise<void> {
     return true;
   };
   const error = await handle(inbox, message("m-1"), { afterwards }).catch((failure: unknown) => failure);
-  assert.ok(isMessagingError(error, "rejected"), `a work that passed over a failed statement: ${error}`);
+  assert.ok(isMessagingError(error, "refused"), `a work that passed over a failed statement: ${error}`);
   assert.deepEqual(await inboxes.effects(), []);
   assert.equal(await handle(inbox, message("m-1")), "committed");
 }
@@ -142,7 +142,7 @@ async function broken(context: StoreContext<InboxHarness>): Promise<void> {
     const isCounted =
       got === thrown ||
       got === "rolled-back" ||
-      isMessagingError(got, "rejected") ||
+      isMessagingError(got, "refused") ||
       isMessagingError(got, "unconfirmed");
     assert.ok(isCounted, `a work whose connection ended, and that ${how}: ${got}`);
     if (how === "throws") assert.notEqual(got, "rolled-back", "what a work threw was passed over");

@@ -22,7 +22,7 @@ export const keeping: readonly StoreCase<OutboxHarness>[] = [
   { number: "O20", title: "health tells what waits, for how long, and what holds it", run: tellsHealth },
 ];
 
-const ERROR = { code: "rejected", message: "the broker does not want it" };
+const ERROR = { code: "refused", message: "the broker does not want it" };
 const SHORT_MS = 400;
 
 async function fails(context: StoreContext<OutboxHarness>): Promise<void> {

@@ -16,7 +16,7 @@ export const leasing: readonly StoreCase<OutboxHarness>[] = [
 ];
 
 const LEASE_MS = 400;
-const ERROR = { code: "rejected", message: "the broker does not want it" };
+const ERROR = { code: "refused", message: "the broker does not want it" };
 
 /** Waits until another claims what was claimed with a short lease. */
 async function takenOver(context: StoreContext<OutboxHarness>, store: OutboxStore<unknown>) {

@@ -8,10 +8,10 @@ export function concurrencyCases(grounds: () => Grounds): void {
     const other = await Graveyard.open(grounds(), { orders: one.orders });
     const all = burials(60);
     await one.bury(all);
-    const first = await one.dead.replay("all");
-    const second = await other.dead.replay("all");
+    const first = await one.dead.replay("all", { rate: 100 });
+    const second = await other.dead.replay("all", { rate: 100 });
     expect([first.plan.count, second.plan.count]).toEqual([60, 60]);
-    const results = await Promise.all([first.run({ rate: 100 }), second.run({ rate: 100 })]);
+    const results = await Promise.all([first.run(), second.run()]);
     for (const { failed, stopped } of results) expect([failed, stopped]).toEqual([0, undefined]);
     expect(results.reduce((sum, { done }) => sum + done, 0)).toBe(60);
     const sent = [...one.sentBack(), ...other.sentBack()].map(({ id }) => id).sort();
@@ -23,8 +23,8 @@ export function concurrencyCases(grounds: () => Grounds): void {
   test("a run that is under way is not begun a second time", async () => {
     const yard = await Graveyard.open(grounds());
     await yard.bury(burials(10));
-    const { run } = await yard.dead.replay("all");
-    const running = run({ rate: 100 });
+    const { run } = await yard.dead.replay("all", { rate: 100 });
+    const running = run();
     await expect(run()).rejects.toMatchObject({ code: "conflict" });
     await expect(running).resolves.toMatchObject({ done: 10 });
     await yard.stop();

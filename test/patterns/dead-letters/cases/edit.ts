@@ -30,6 +30,44 @@ export function editCases(grounds: () => Grounds): void {
     await yard.stop();
   });
 
+  test("a group, by a JSON patch that is tried on each when it is planned, and kept with the plan", async () => {
+    const yard = await open();
+    await yard.bury([
+      ...burials(3, "a", { body: '{"m":7}' }),
+      ...burials(1, "b", { body: '{"other":7}' }),
+      ...burials(1, "c", { body: '{"m":-7}' }),
+      ...burials(1, "d", { body: "{no json" }),
+    ]);
+    const edit = [{ op: "move", from: "/m", path: "/n" }] as const;
+    const { plan } = await yard.dead.replay("all", { edit });
+    expect(plan).toMatchObject({ count: 3, edit, entries: [{ messageId: "a-00000" }, {}, {}] });
+    expect(plan.refused.map(({ why }) => why).sort()).toEqual([
+      expect.stringMatching(/^edit for .* at n/),
+      expect.stringContaining("cannot be read by the codec"),
+      "operation 0 of the patch (move) does not fit: there is nothing at /m",
+    ]);
+    const kept = JSON.parse(JSON.stringify(plan)) as typeof plan;
+    await expect(yard.dead.resume(kept, { edit: () => ({ n: 1 }) })).rejects.toMatchObject({ code: "invalid" });
+    const result = await (await yard.dead.resume(kept)).run();
+    expect(result).toMatchObject({ done: 3, failed: 0, stopped: undefined });
+    expect(yard.sentBack().map(({ body }) => Buffer.from(body).toString())).toEqual(Array(3).fill('{"n":7}'));
+    await yard.stop();
+  });
+
+  test("not without the function, when a plan with one is taken up", async () => {
+    const yard = await open();
+    await yard.bury(burials(2));
+    const edit = () => ({ n: 5 });
+    const { plan } = await yard.dead.replay("all", { edit });
+    expect(plan.edit).toBe("function");
+    await expect(yard.dead.resume(plan)).rejects.toMatchObject({
+      code: "invalid",
+      message: expect.stringContaining("give the same as { edit }"),
+    });
+    await expect((await yard.dead.resume(plan, { edit })).run()).resolves.toMatchObject({ done: 2 });
+    await yard.stop();
+  });
+
   test("many, of which some are left as they were", async () => {
     const yard = await open();
     await yard.bury(burials(6));

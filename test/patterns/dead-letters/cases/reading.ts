@@ -53,7 +53,7 @@ export function readingCases(grounds: () => Grounds): void {
       body: '{"n":1}',
       bodyEncoding: "text",
       bodyCut: false,
-      valid: true,
+      valid: "unknown",
     });
     expect(second).toMatchObject({ messageId: "order-2", key: null, reason: "rejected", attempts: 1, headers: {} });
     expect([entries.length, next, complete]).toEqual([2, null, true]);

@@ -139,9 +139,9 @@ export function replayCases(grounds: () => Grounds): void {
     const handled: string[] = [];
     other.consume(elsewhere, (_, { id }) => void handled.push(id));
     await other.start();
+    await expect(yard.dead.replay("all", { to: elsewhere, ramp: true })).rejects.toMatchObject({ code: "invalid" });
     const { plan, run } = await yard.dead.replay("all", { to: elsewhere });
     expect(plan.destinations).toEqual([{ destination: elsewhere.name, count: 2 }]);
-    await expect(run({ ramp: true })).rejects.toMatchObject({ code: "invalid" });
     await expect(run()).resolves.toMatchObject({ done: 2 });
     await yard.until("both", () => handled.length === 2);
     expect(yard.sentBack()).toEqual([]);
@@ -152,11 +152,10 @@ export function replayCases(grounds: () => Grounds): void {
   test("until the run is cancelled; the rest when it is resumed, from the plan as JSON", async () => {
     const yard = await Graveyard.open(grounds());
     await yard.bury(burials(30));
-    const { plan, run } = await yard.dead.replay("all");
+    const { plan, run } = await yard.dead.replay("all", { rate: 3 });
     const controller = new AbortController();
     const seen: number[] = [];
     const cancelled = await run({
-      rate: 3,
       signal: controller.signal,
       onProgress: ({ done }) => {
         seen.push(done);
@@ -170,7 +169,7 @@ export function replayCases(grounds: () => Grounds): void {
     expect(seen).toEqual(seen.toSorted((one, other) => one - other));
     await yard.until("the others to be back", async () => (await yard.dead.count()).count === 30 - cancelled.done);
     const kept = JSON.parse(JSON.stringify(plan)) as typeof plan;
-    const resumed = await (await yard.dead.resume(kept)).run();
+    const resumed = await (await yard.dead.resume(kept, { rate: 1_000 })).run();
     expect(resumed).toMatchObject({
       run: plan.run,
       done: 30 - cancelled.done,

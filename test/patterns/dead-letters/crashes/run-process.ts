@@ -29,11 +29,10 @@ await broker.start();
 const dead = deadLetters(broker, orders, { patienceMs: order.patienceMs });
 const file = fileArchive(order.archive);
 const isReplay = order.plan.action === "replay";
-const { run } = await dead.resume(order.plan, isReplay ? {} : { archive: mortalArchive(file, death) });
+// One after another, so that each death takes a few with it and leaves the others.
+const { run } = await dead.resume(order.plan, isReplay ? { rate: 100 } : { archive: mortalArchive(file, death) });
 death.begin();
 const { done, missing, failed, stopped, error } = await run({
-  // One after another, so that each death takes a few with it and leaves the others.
-  ...(isReplay ? { rate: 100 } : {}),
   onProgress: () => void death.step("progress"),
 });
 await file.close();

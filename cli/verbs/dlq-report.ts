@@ -1,0 +1,196 @@
+import { readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { formatDuration } from "../../patterns/dead-letters/duration.ts";
+import { type JournalLine, type Plan, planFrom, type RunReport, runReport } from "../../patterns/dead-letters/index.ts";
+import { type Cell, columns } from "../columns.ts";
+import type { Context } from "../context.ts";
+import { CommandError } from "../exit-codes.ts";
+import { readJson } from "../files.ts";
+import type { Paint } from "../paint.ts";
+import { preview } from "../printable.ts";
+import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../run-files.ts";
+import { verb } from "../verb.ts";
+
+const LONGEST_ERROR = 60;
+/** So many messages are listed without being asked for. */
+const FEW = 20;
+
+export const dlqReport = verb({
+  name: "dlq report",
+  summary: "What replays and discards did, message by message",
+  teaches: `Reads the plan of a run and its journal, which "dlq replay" and "dlq discard" keep in the folder anybroker-runs (or beside --plan-file): what was planned, by whom and when, how each group ended, and what became of each message. It asks no broker. Without a run it lists those of the folder.
+
+What came back later than the run watched is not in its journal: "dlq groups" with the filter header.anybroker-replay-run = <run> shows what stands now.`,
+  positionals: {
+    run: {
+      type: "string",
+      describe: "A plan file, or the id of a run in anybroker-runs or its beginning. Default: list them",
+    },
+  },
+  options: { messages: { type: "boolean", default: false, describe: "List every message, also of many" } },
+  examples: [
+    ["dlq report", "the runs that were kept here"],
+    ["dlq report 019a5a3e --messages", "one of them, for those who have to know"],
+    ["dlq report anybroker-runs/replay-019a5a3e.json --json", "for a program"],
+  ],
+  json: {
+    runs: "without a run: `file`, `run`, `action`, `source`, `plannedAt`, `plannedBy`, `count`, `outcomes`, `open`, `stopped`; else empty",
+    report:
+      "null without a run; else `run`, `action`, `source`, `filter`, `plannedAt`, `plannedBy`, `count`, `rate`, `ramp`, `edited`, `destinations`, `refused`, `parts` (`by`, `begunAt`, `endedAt`, `stopped`), `outcomes` (`replayed`, `edited`, `discarded`, `failed`, `left`, `missing`, `came-back`), `open`, `groups` (`group`, `errorClass`, `error`, `planned` and the outcomes) and `messages` (`id`, `messageId`, `group`, `outcome`, `at`, `by`, `detail`, `cameBack`)",
+  },
+  exits: {
+    "no-input": "the plan or the journal cannot be read",
+    "not-found": "no run that was kept here has that id",
+    data: "the file holds no plan",
+  },
+  async run({ run, messages }, { context, terminal: { paint } }) {
+    if (run === undefined) return listed(context, paint);
+    const report = await reportOf(await fileOf(run, context), context);
+    return { json: { runs: [], report }, text: reportText(paint, report, messages) };
+  },
+});
+
+async function listed(context: Context, paint: Paint) {
+  const files = await keptPlans(context);
+  const reports = await Promise.all(files.map(async (file) => ({ file, ...(await reportOf(file, context)) })));
+  const runs = reports
+    .map(({ file, run, action, source, plannedAt, plannedBy, count, outcomes, open, parts }) => {
+      const stopped = parts.at(-1)?.stopped ?? null;
+      return { file, run, action, source, plannedAt, plannedBy, count, outcomes, open, stopped };
+    })
+    .sort((one, other) => (one.plannedAt < other.plannedAt ? -1 : 1));
+  const rows = runs.map(({ run, action, source, plannedAt, plannedBy, count, outcomes, open, stopped }): Cell[] => [
+    run,
+    action,
+    source,
+    plannedAt,
+    plannedBy,
+    count,
+    outcomes.replayed + outcomes.edited + outcomes.discarded,
+    outcomes["came-back"],
+    open,
+    stopped ?? "",
+  ]);
+  const text =
+    runs.length === 0
+      ? `no runs were kept in ${RUNS_FOLDER} here`
+      : columns(
+          paint,
+          [{ name: "RUN", when: "whole" }, "", "OF", "PLANNED", "BY", "COUNT", "DONE", "CAME BACK", "OPEN", "STOPPED"],
+          rows,
+        );
+  return { json: { runs, report: null }, text };
+}
+
+async function keptPlans({ cwd }: Pick<Context, "cwd">): Promise<readonly string[]> {
+  const names = await readdir(resolve(cwd, RUNS_FOLDER)).catch(() => []);
+  return names.filter(isPlanFile).map((name) => join(RUNS_FOLDER, name));
+}
+
+/** A file that is there, or the one kept plan whose run begins so. */
+async function fileOf(given: string, context: Context): Promise<string> {
+  if (await isThere(given, context)) return given;
+  const found = (await keptPlans(context)).filter((file) => file.includes(`-${given}`));
+  const [file, other] = found;
+  if (file === undefined) {
+    const text = `${given} is no file, and no run in ${RUNS_FOLDER} begins so: dlq report without it lists them`;
+    throw new CommandError("not-found", text);
+  }
+  if (other !== undefined) throw new CommandError("usage", `several runs begin with ${given}: ${found.join(", ")}`);
+  return file;
+}
+
+async function reportOf(file: string, context: Context): Promise<RunReport> {
+  let plan: Plan;
+  try {
+    plan = planFrom(await readJson(file, context));
+  } catch (cause) {
+    if (cause instanceof CommandError) throw cause;
+    throw new CommandError("data", `${file} holds no plan of a replay or a discard`, { cause });
+  }
+  const files = runFiles(file);
+  const lines: JournalLine[] = [];
+  if (await isThere(files.journal, context)) {
+    const journal = openJournal(files, context);
+    try {
+      for await (const line of journal.read()) lines.push(line);
+    } catch (cause) {
+      throw new CommandError("no-input", `the journal ${files.journal} cannot be read`, { cause });
+    } finally {
+      await journal.close();
+    }
+  }
+  return runReport(plan, lines);
+}
+
+function reportText(paint: Paint, report: RunReport, all: boolean): string {
+  const { run, action, source, filter, plannedAt, plannedBy, count, rate, ramp, edited, outcomes, open } = report;
+  const { parts, groups, refused, messages, destinations } = report;
+  const where = destinations.map(({ destination }) => destination).join(", ");
+  const pace = [
+    ...(rate === null ? [] : [`${rate} a second`]),
+    ...(ramp === null
+      ? []
+      : [`ramp ${ramp.first} × ${ramp.factor}, ${formatDuration(ramp.observeMs)} each, tolerating ${ramp.tolerate}`]),
+    ...(edited === null ? [] : [`edited by a ${edited}`]),
+  ];
+  const facts: [string, string][] = [
+    ["run", run],
+    ["what", `${action} of dead letters of ${source}${action === "replay" ? ` to ${where}` : ""}`],
+    ["which", filter],
+    ["planned", `${plannedAt} by ${plannedBy ?? "unknown"}: ${count}`],
+    ...(pace.length === 0 ? [] : [["how", pace.join(", ")] as [string, string]]),
+    ...parts.map(({ by, begunAt, endedAt, stopped }): [string, string] => [
+      "carried out",
+      `${begunAt} to ${endedAt ?? "(not ended)"} by ${by ?? "unknown"}${stopped === null ? "" : `: stopped, ${stopped}`}`,
+    ]),
+    ...refused.map(({ why, count: left }): [string, string] => ["left alone", `${left}: ${why}`]),
+  ];
+  const totals = Object.entries({ ...outcomes, open }).filter(([, number]) => number > 0);
+  const table = columns(
+    paint,
+    [
+      { name: "GROUP", when: "whole" },
+      { name: "ERROR", when: "cut" },
+      "PLANNED",
+      "REPLAYED",
+      "EDITED",
+      "DISCARDED",
+      "FAILED",
+      "LEFT",
+      "MISSING",
+      "CAME BACK",
+    ],
+    groups.map((one) => [
+      one.group,
+      preview([one.errorClass, one.error].filter((part) => part !== null && part !== "").join(": "), LONGEST_ERROR),
+      one.planned,
+      one.replayed,
+      one.edited,
+      one.discarded,
+      one.failed,
+      one.left,
+      one.missing,
+      one["came-back"],
+    ]),
+  );
+  const shown = all || messages.length <= FEW ? messages : [];
+  const list = columns(
+    paint,
+    [{ name: "MESSAGE", when: "whole" }, "GROUP", "OUTCOME", "WHEN", "BY", "MORE"],
+    shown.map(({ messageId, group, outcome, at, by, detail, cameBack }) => [
+      messageId,
+      group,
+      `${outcome ?? "open"}${cameBack ? ", came back" : ""}`,
+      at,
+      by,
+      detail ?? "",
+    ]),
+  );
+  return [
+    facts.map(([name, value]) => `${paint.dim(name.padEnd(12))} ${value}`).join("\n"),
+    totals.length === 0 ? "nothing was done yet" : totals.map(([name, number]) => `${name} ${number}`).join(", "),
+    ...(groups.length === 0 ? [] : [table]),
+    shown.length === 0 && messages.length > 0 ? `${messages.length} messages: --messages lists them` : list,
+  ].join("\n\n");
+}
