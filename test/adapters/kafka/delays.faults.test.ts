@@ -115,12 +115,13 @@ describeKafka("delays on Kafka", (broker) => {
 
   test("what is delayed outlives those who sent it and those who waited with it", async () => {
     const address = await declared("outliving");
-    const delays = [500, 2_000, 4_200];
+    const delays = [500, 2_000, 8_000];
     const first = await openAdapter({ brokers: broker.brokers });
     const before = await receive(address, first);
     const sentAt = Date.now();
     await first.send(address, ...delays.map((delayMs) => message(`d-${delayMs}`, { delayMs })));
-    await until("the first", WAIT_MS, () => expect(before.cameAt.size).toBe(1));
+    // On a busy machine more than that may have come by now.
+    await until("the first", WAIT_MS, () => expect(before.cameAt.size).toBeGreaterThanOrEqual(1));
     await first.adapter.close();
     const second = await openAdapter({ brokers: broker.brokers });
     const after = await receive(address, second);
