@@ -24,12 +24,18 @@ export interface GivenEdit {
 }
 
 /** The edit that was asked for; undefined for none. Rejects with a `CommandError`. */
-export async function editOf({ patch, script }: GivenEdit, context: Context): Promise<Edit | JsonPatch | undefined> {
+export async function editOf(
+  { patch, script }: GivenEdit,
+  { context, interruption }: Frame,
+): Promise<Edit | JsonPatch | undefined> {
   if (patch !== undefined && script !== undefined)
     throw new CommandError("usage", "--patch and --script both make the new body: give one");
   if (script !== undefined) return functionIn(script, context);
   if (patch === undefined) return undefined;
-  return jsonPatchOf("--patch", /^\s*\[/.test(patch) ? parsed(patch) : await readJson(patch, context));
+  return jsonPatchOf(
+    "--patch",
+    /^\s*\[/.test(patch) ? parsed(patch) : await readJson(patch, context, interruption.signal),
+  );
 }
 
 function parsed(text: string): unknown {
