@@ -5,6 +5,7 @@ import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/c
 import createSocketFactory from "kafkajs/src/network/socketFactory.js";
 import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
+import type { ErrorName } from "../port.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
 import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
@@ -40,6 +41,8 @@ export class BrokerSocket {
   #isOpen = false;
   /** Whether the provider of a token was asked and has not answered. */
   #isTokenAwaited = false;
+  /** What the server answered to the last step of a login. */
+  #refusal: ErrorName;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
@@ -169,7 +172,7 @@ export class BrokerSocket {
       if (!speaks(versions, SASL_AUTHENTICATE)) throw unspoken(SASL_AUTHENTICATE, address, versions);
       connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
-        throw loginError(error, address, sasl);
+        throw loginError(error, address, sasl, this.#refusal);
       });
     }
     this.#isOpen = true;
@@ -212,6 +215,7 @@ export class BrokerSocket {
     guard(connection, {
       isOpen: () => this.#isOpen,
       garbled: (cause) => this.#end(garbledError(address, cause)),
+      answered: (refusal) => (this.#refusal = refusal),
     });
     return connection;
   }
@@ -271,7 +275,7 @@ export class BrokerSocket {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
     if (sasl === undefined || isOfConnection) return brokenError(address, error);
-    return loginError(error, address, sasl);
+    return loginError(error, address, sasl, this.#refusal);
   }
 
   /** Settles as `work` does, or rejects as soon as the socket has ended. */
