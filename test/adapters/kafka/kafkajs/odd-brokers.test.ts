@@ -14,7 +14,46 @@ const produced =
     to.writeInt64(offset).writeInt64(-1).writeInt64(0).writeInt32(0);
   };
 
+/** What stands committed in partitions 0 and 1, as each way of asking is answered. */
+const COMMITTED: Readonly<Record<string, (offset: bigint) => Reply>> = {
+  classic: (offset) => (to) => {
+    to.writeInt32(0).writeInt32(1).writeString("t").writeInt32(2);
+    for (const [partition, at] of [offset, 5n].entries()) {
+      to.writeInt32(partition).writeInt64(at).writeString("").writeInt16(0);
+    }
+    to.writeInt16(0);
+  },
+  groups: (offset) => (to) => {
+    const [one, two] = [2, 3];
+    to.writeUVarInt(0).writeInt32(0).writeUVarInt(one).writeUVarIntString("g");
+    to.writeUVarInt(one).writeUVarIntString("t").writeUVarInt(two);
+    for (const [partition, at] of [offset, 5n].entries()) {
+      to.writeInt32(partition).writeInt64(at).writeInt32(0).writeUVarIntString("").writeInt16(0).writeUVarInt(0);
+    }
+    to.writeUVarInt(0).writeInt16(0).writeUVarInt(0).writeUVarInt(0);
+  },
+};
+
 describe("brokers that answer in odd ways", () => {
+  test.for([
+    [2n ** 53n + 1n, Number.MAX_SAFE_INTEGER],
+    [2n ** 63n - 1n, Number.MAX_SAFE_INTEGER],
+    [-(2n ** 63n), Number.MIN_SAFE_INTEGER],
+  ] as const)("a committed offset of %s is one beyond every log, and says nothing of others", async ([at, read]) => {
+    const places = [0, 1].map((partition) => ({ topic: "t", partition }));
+    const wanted = [
+      { partition: 0, offset: read, error: undefined },
+      { partition: 1, offset: 5, error: undefined },
+    ];
+    const replies = Object.values(COMMITTED).map((reply) => reply(at));
+    const OFFSET_FETCH = 9;
+    const { port } = await scriptedBroker(({ key }) => (key === OFFSET_FETCH ? replies.shift() : undefined));
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    expect((await connection.fetchOffsets(1, "g", places)).offsets).toMatchObject(wanted);
+    expect(await connection.fetchGroupsOffsets(1, ["g"], places)).toMatchObject([{ group: "g", offsets: wanted }]);
+    await connection.close();
+  });
+
   /** What comes of producing to a broker that answers so, at first; then well. */
   async function produce(...replies: Reply[]) {
     const { port } = await scriptedBroker(({ key }) =>
