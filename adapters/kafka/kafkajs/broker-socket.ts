@@ -43,6 +43,7 @@ export class BrokerSocket {
   #isTokenAwaited = false;
   /** What the server answered to the last step of a login. */
   #refusal: ErrorName;
+  #hearing: Promise<void> | undefined;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
@@ -101,8 +102,11 @@ export class BrokerSocket {
     const load = loadOf(exchange);
     this.#load += load;
     try {
-      const { address, connection, versions } = await this.#opened;
+      const opened = await this.#opened;
       const { later } = exchange;
+      // Before it is refused the server says it again: once it was a lie, and nothing went out until the socket broke.
+      if (!speaks(opened.versions, exchange) && !(later && speaks(opened.versions, later))) await this.#hear(opened);
+      const { address, connection, versions } = opened;
       if (later !== undefined && speaks(versions, later)) return await this.#send(later, address, connection);
       if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
       return await this.#send(exchange, address, connection);
@@ -111,6 +115,18 @@ export class BrokerSocket {
       if (this.#idleSince !== undefined) this.#idleSince = performance.now();
       if (this.#isRetired) this.retire();
     }
+  }
+
+  /** Has the server say again what it speaks, once for all who wait for that. */
+  #hear(opened: Opened): Promise<void> {
+    this.#hearing ??= this.#send(apiVersions(), opened.address, opened.connection)
+      .then(({ error, versions }) => {
+        if (error === undefined) opened.versions = versions;
+      })
+      .finally(() => {
+        this.#hearing = undefined;
+      });
+    return this.#hearing;
   }
 
   /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
@@ -292,7 +308,7 @@ export class BrokerSocket {
 interface Opened {
   readonly address: Address;
   readonly connection: Connection;
-  readonly versions: ApiVersions;
+  versions: ApiVersions;
 }
 
 // kafkajs' own logger takes its level from the environment.
