@@ -7,6 +7,7 @@ import { bodyText, type OpenDeadLetters } from "./dead-letters-of.ts";
 import { CommandError } from "./exit-codes.ts";
 import { readJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
+import { refuseNoFile } from "./load-configuration.ts";
 import { printableLines } from "./printable.ts";
 
 /** The options of commands that edit what they send. */
@@ -24,12 +25,18 @@ export interface GivenEdit {
 }
 
 /** The edit that was asked for; undefined for none. Rejects with a `CommandError`. */
-export async function editOf({ patch, script }: GivenEdit, context: Context): Promise<Edit | JsonPatch | undefined> {
+export async function editOf(
+  { patch, script }: GivenEdit,
+  { context, interruption }: Frame,
+): Promise<Edit | JsonPatch | undefined> {
   if (patch !== undefined && script !== undefined)
     throw new CommandError("usage", "--patch and --script both make the new body: give one");
   if (script !== undefined) return functionIn(script, context);
   if (patch === undefined) return undefined;
-  return jsonPatchOf("--patch", /^\s*\[/.test(patch) ? parsed(patch) : await readJson(patch, context));
+  return jsonPatchOf(
+    "--patch",
+    /^\s*\[/.test(patch) ? parsed(patch) : await readJson(patch, context, interruption.signal),
+  );
 }
 
 function parsed(text: string): unknown {
@@ -43,6 +50,7 @@ function parsed(text: string): unknown {
 
 async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {
   const path = resolve(cwd, script);
+  refuseNoFile(path, "the script");
   let edit: unknown;
   try {
     ({ default: edit } = (await import(pathToFileURL(path).href)) as { readonly default?: unknown });

@@ -1,22 +1,32 @@
-import { createReadStream } from "node:fs";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { constants, createReadStream, openSync } from "node:fs";
+import { stat, writeFile } from "node:fs/promises";
+import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { addAbortSignal, Readable } from "node:stream";
 import { replaceFile } from "../core/private-files.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 
 type Place = Pick<Context, "cwd" | "stdin">;
 
-/** The bytes of a file, or of what comes on stdin for `-`. Rejects with a `CommandError`. */
-export async function readBytes(file: string, { cwd, stdin }: Place): Promise<Uint8Array> {
+/** The most that is read into memory at once: no broker takes a body of that size. */
+const MOST_BYTES = 256 * 1024 * 1024;
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+
+/** The bytes of a file, or of what comes on stdin for `-`, until the signal is aborted. Rejects with a `CommandError`. */
+export async function readBytes(file: string, { cwd, stdin }: Place, signal: AbortSignal): Promise<Uint8Array> {
   try {
-    if (file !== "-") return await readFile(resolve(cwd, file));
     const chunks: Uint8Array[] = [];
-    for await (const chunk of stdin)
-      chunks.push(typeof chunk === "string" ? Buffer.from(chunk) : (chunk as Uint8Array));
+    let bytes = 0;
+    for await (const chunk of await opened(file, cwd, stdin, signal)) {
+      bytes += chunk.length;
+      if (bytes > MOST_BYTES) throw tooLong("");
+      chunks.push(chunk);
+    }
     return Buffer.concat(chunks);
   } catch (cause) {
+    signal.throwIfAborted();
     throw unreadable(file, cause);
   }
 }
@@ -27,18 +37,59 @@ export async function* readLines(
   { cwd, stdin }: Place,
   signal: AbortSignal,
 ): AsyncGenerator<string, void, undefined> {
-  const input = file === "-" ? stdin : createReadStream(resolve(cwd, file));
+  let parts: Uint8Array[] = [];
+  let bytes = 0;
+  const line = (): string => {
+    const whole = Buffer.concat(parts);
+    parts = [];
+    bytes = 0;
+    return whole.toString("utf8", 0, whole.at(-1) === RETURN ? whole.length - 1 : whole.length);
+  };
   try {
-    // Without crlfDelay a \r\n that two chunks part would be two ends.
-    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, signal });
+    for await (const chunk of await opened(file, cwd, stdin, signal)) {
+      let begin = 0;
+      for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, begin)) {
+        parts.push(chunk.subarray(begin, end));
+        yield line();
+        begin = end + 1;
+      }
+      parts.push(chunk.subarray(begin));
+      bytes += chunk.length - begin;
+      if (bytes > MOST_BYTES) throw tooLong("a line of ");
+    }
+    if (bytes > 0) yield line();
   } catch (cause) {
+    // Nothing more is wanted.
+    if (signal.aborted) return;
     throw unreadable(file, cause);
   }
 }
 
+/** A pipe is opened without waiting for whoever writes to it: such a wait could not be ended, not even by a second Ctrl-C. */
+async function opened(
+  file: string,
+  cwd: string,
+  stdin: Place["stdin"],
+  signal: AbortSignal,
+): Promise<AsyncIterable<Buffer>> {
+  if (file === "-") return bytesOf(addAbortSignal(signal, Readable.from(stdin)));
+  const path = resolve(cwd, file);
+  if (!(await stat(path)).isFIFO()) return createReadStream(path, { signal });
+  const pipe = new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true });
+  return addAbortSignal(signal, pipe);
+}
+
+async function* bytesOf(chunks: AsyncIterable<string | Uint8Array>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) yield Buffer.from(chunk as Uint8Array);
+}
+
+function tooLong(what: string): Error {
+  return new Error(`${what}it holds more than ${MOST_BYTES / 1024 / 1024} MiB`);
+}
+
 /** JSON of a file. Rejects with a `CommandError`, which holds nothing of the file. */
-export async function readJson(file: string, place: Place): Promise<unknown> {
-  const bytes = await readBytes(file, place);
+export async function readJson(file: string, place: Place, signal: AbortSignal): Promise<unknown> {
+  const bytes = await readBytes(file, place, signal);
   try {
     return JSON.parse(Buffer.from(bytes).toString("utf8"));
   } catch {

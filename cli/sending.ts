@@ -98,8 +98,8 @@ interface Sent {
 }
 
 /** What is wrong with a single message is said before anything is connected. */
-async function readBody({ context }: Frame, { body, file, form }: Sending): Promise<unknown> {
-  const bytes = body === undefined ? await readBytes(file ?? "-", context) : Buffer.from(body);
+async function readBody({ context, interruption }: Frame, { body, file, form }: Sending): Promise<unknown> {
+  const bytes = body === undefined ? await readBytes(file ?? "-", context, interruption.signal) : Buffer.from(body);
   return bodyOf(bytes, form, "the message");
 }
 

@@ -51,7 +51,8 @@ export const dlqEdit = verb({
     if ((message === undefined) === (file === undefined)) {
       throw new CommandError("usage", "give the new body, or --file with where it is (- is stdin)");
     }
-    const bytes = message === undefined ? await readBytes(file ?? "-", frame.context) : Buffer.from(message);
+    const { signal } = frame.interruption;
+    const bytes = message === undefined ? await readBytes(file ?? "-", frame.context, signal) : Buffer.from(message);
     const body = bodyOf(bytes, { text: given.text, raw: false, contentType: undefined }, "the new body");
     return withDeadLetters(frame, destination, async (open) => {
       const entry = await theOne(frame, open, id);

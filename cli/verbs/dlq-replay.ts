@@ -72,7 +72,7 @@ Ctrl-C finishes what is under way. The plan is kept in a file with its rate, ram
     const target = to === undefined ? undefined : destinationOf(findTarget(to, frame.configuration.destinations ?? []));
     const ramp = rampOf(given);
     const pace = { ...(rate === undefined ? {} : { rate }), ...(ramp === undefined ? {} : { ramp }) };
-    const edit = await editOf(given, frame.context);
+    const edit = await editOf(given, frame);
     if (given.resume !== undefined && given.patch !== undefined)
       throw new CommandError("usage", "the patch is in the plan: give --resume without --patch, or plan anew");
     return withDeadLetters(
@@ -128,7 +128,7 @@ export async function planOrResume(
   const text = filterText(filter);
   if (resume !== undefined) {
     if (text !== undefined) throw new CommandError("usage", "a plan has its filter: give --resume without one");
-    return dead.resume((await readJson(resume, frame.context)) as Plan, more);
+    return dead.resume((await readJson(resume, frame.context, frame.interruption.signal)) as Plan, more);
   }
   if (text === undefined)
     throw new CommandError("usage", "say which dead letters: all, or a filter such as 'error ~ timeout'");

@@ -6,6 +6,7 @@ import { type Cell, columns } from "../columns.ts";
 import type { Context } from "../context.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
+import type { Frame } from "../frame.ts";
 import type { Paint } from "../paint.ts";
 import { preview } from "../printable.ts";
 import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../run-files.ts";
@@ -43,16 +44,17 @@ What came back later than the run watched is not in its journal: "dlq groups" wi
     "not-found": "no run that was kept here has that id",
     data: "the file holds no plan",
   },
-  async run({ run, messages }, { context, terminal: { paint } }) {
-    if (run === undefined) return listed(context, paint);
-    const report = await reportOf(await fileOf(run, context), context);
-    return { json: { runs: [], report }, text: reportText(paint, report, messages) };
+  async run({ run, messages }, frame) {
+    if (run === undefined) return listed(frame);
+    const report = await reportOf(await fileOf(run, frame.context), frame);
+    return { json: { runs: [], report }, text: reportText(frame.terminal.paint, report, messages) };
   },
 });
 
-async function listed(context: Context, paint: Paint) {
-  const files = await keptPlans(context);
-  const reports = await Promise.all(files.map(async (file) => ({ file, ...(await reportOf(file, context)) })));
+async function listed(frame: Frame) {
+  const { paint } = frame.terminal;
+  const files = await keptPlans(frame.context);
+  const reports = await Promise.all(files.map(async (file) => ({ file, ...(await reportOf(file, frame)) })));
   const runs = reports
     .map(({ file, run, action, source, plannedAt, plannedBy, count, outcomes, open, parts }) => {
       const stopped = parts.at(-1)?.stopped ?? null;
@@ -100,10 +102,10 @@ async function fileOf(given: string, context: Context): Promise<string> {
   return file;
 }
 
-async function reportOf(file: string, context: Context): Promise<RunReport> {
+async function reportOf(file: string, { context, interruption }: Frame): Promise<RunReport> {
   let plan: Plan;
   try {
-    plan = planFrom(await readJson(file, context));
+    plan = planFrom(await readJson(file, context, interruption.signal));
   } catch (cause) {
     if (cause instanceof CommandError) throw cause;
     throw new CommandError("data", `${file} holds no plan of a replay or a discard`, { cause });

@@ -65,6 +65,23 @@ describe("jsonCodec", () => {
     expect(shallow.decode(shallow.encode(brackets))).toEqual(brackets);
   });
 
+  it("refuses more values than maxValues, before anything is built from them", () => {
+    const few = jsonCodec({ maxValues: 10 });
+    const text = { text: '[,{,"\\",[,'.repeat(20) };
+    expect(few.decode(few.encode(text))).toEqual(text);
+    expect(few.decode(few.encode([1, 2, 3, 4, 5]))).toEqual([1, 2, 3, 4, 5]);
+    expect(() => few.encode(Array.from({ length: 30 }, () => 1))).toThrow("more than 10 values");
+    expect(() => few.decode(Buffer.from(JSON.stringify(Array.from({ length: 30 }, () => ({})))))).toThrow(
+      "more than 10",
+    );
+    for (const filling of ["[],", "1,", '{"a":[]},', '"",']) {
+      const bomb = Buffer.from(`[${filling.repeat(2_000_000)}1]`);
+      expect(() => codec.decode(bomb), filling).toThrow("more than 250000 values");
+    }
+    const long = "x".repeat(3_000_000);
+    expect(codec.decode(codec.encode([long, '"\\'.repeat(500_000)]))).toEqual([long, '"\\'.repeat(500_000)]);
+  });
+
   it("throws on anything that is not JSON, and never with its content", () => {
     const wrong = [`{"a":"${CANARY}"`, CANARY, `"${CANARY}`, "", `{"a":${CANARY}}`, `[1,"${CANARY}",]`];
     for (const text of wrong) expect(thrownBy(() => codec.decode(Buffer.from(text))).message).not.toContain(CANARY);

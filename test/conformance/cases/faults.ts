@@ -52,6 +52,8 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
 }
 
 async function startsWhileAway(context: CaseContext): Promise<void> {
+  // What does not outlive a restart is in this process, and never away.
+  if (!(await supports(context, "durable"))) return;
   const { restart, recoveryMs = RECOVERY_MS } = context.harness;
   if (restart === undefined) return context.notRun("the harness cannot restart the broker");
   const orders = context.queue("orders");

@@ -13,6 +13,7 @@ const CHANGES = [
   `headers = ''`,
   `kind = 'other'`,
   `priority = 9223372036854775807`,
+  `priority = -1`,
   `expires_at = -9223372036854775808`,
   `created_at = 9223372036854775807`,
 ];
