@@ -91,10 +91,10 @@ describe("a login", () => {
     const { port } = await scriptedBroker(login("PLAIN", quoting));
     const adapter = new KafkaAdapter({ brokers: `127.0.0.1:${port}`, sasl });
     for (const work of [
-      adapter.list(),
-      adapter.remove({ mode: "create", queues: [], topics: [], subscriptions: [] }),
+      () => adapter.list(),
+      () => adapter.remove({ mode: "create", queues: [], topics: [], subscriptions: [] }),
     ]) {
-      const error = await refusal(work);
+      const error = await refusal(work());
       expect(error.code).toBe("unauthorized");
       expect(inspect(error, { depth: 10, showHidden: true })).not.toContain("cannot take");
     }
