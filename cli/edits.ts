@@ -7,6 +7,7 @@ import { bodyText, type OpenDeadLetters } from "./dead-letters-of.ts";
 import { CommandError } from "./exit-codes.ts";
 import { readJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
+import { refuseNoFile } from "./load-configuration.ts";
 import { printableLines } from "./printable.ts";
 
 /** The options of commands that edit what they send. */
@@ -49,6 +50,7 @@ function parsed(text: string): unknown {
 
 async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {
   const path = resolve(cwd, script);
+  refuseNoFile(path, "the script");
   let edit: unknown;
   try {
     ({ default: edit } = (await import(pathToFileURL(path).href)) as { readonly default?: unknown });

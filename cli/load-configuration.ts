@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
@@ -30,6 +30,7 @@ export async function loadConfiguration(
   const path = file === undefined ? found(cwd) : resolve(cwd, file);
   if (path === undefined) return {};
   if (!existsSync(path)) throw new CommandError("no-input", `there is no configuration file ${path}`);
+  refuseNoFile(path, "the configuration");
   const late = (): CommandError =>
     wrong(path, `it was not loaded within ${LOADING_MS / 1_000} s; look at what it awaits outside of functions`);
   const exported = await unlessAborted(unlessLate(imported(path), context, LOADING_MS, late), signal);
@@ -41,6 +42,12 @@ export async function loadConfiguration(
   } catch (error) {
     throw isLibraryError(error) ? wrong(path, error.message, error) : error;
   }
+}
+
+/** Loading what is no plain file, such as a pipe, would wait for its end, and nothing could end that. */
+export function refuseNoFile(path: string, what: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+    throw new CommandError("no-input", `${what} ${path} is no file`);
 }
 
 function found(folder: string): string | undefined {

@@ -1,6 +1,6 @@
 import { types } from "node:util";
 import { MessagingError } from "./errors.ts";
-import { thrownClass } from "./foreign.ts";
+import { thrownClass, unawaited } from "./foreign.ts";
 import { shownPath } from "./shown-path.ts";
 
 /** Whether JSON gives a body back as it is: `alike` where only properties that are undefined are left out. */
@@ -159,7 +159,7 @@ function asToldByItself(value: unknown, name: string, walk: Walk): unknown {
   if (!canTell) return value;
   try {
     const { toJSON } = value as { readonly toJSON?: unknown };
-    return typeof toJSON === "function" ? (toJSON.call(value, name) as unknown) : value;
+    return typeof toJSON === "function" ? unawaited<unknown>(toJSON.call(value, name)) : value;
   } catch (cause) {
     throw lost(walk, `a value whose toJSON throws ${thrownClass(cause)}`, cause);
   }

@@ -17,6 +17,7 @@ export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
   const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
   checkInteger(`${where} { concurrency }`, concurrency, 1);
+  for (const part of ["window", "retry", "quarantine"] as const) refuseNoObject(`${where} { ${part} }`, given[part]);
   const timeoutMs = given.timeoutMs ?? defaults.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
   const window = { ...defaults.window, ...given.window };
@@ -30,12 +31,21 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   checkOptions(`${where} { quarantine }`, quarantine, ["silenceMs"]);
   const { silenceMs = DEFAULT_SILENCE_MS } = quarantine;
   checkInteger(`${where} { quarantine.silenceMs }`, silenceMs, LEAST_SILENCE_MS);
-  const use = [...(defaults.use ?? []), ...(given.use ?? [])];
-  if (!use.every((middleware) => typeof middleware === "function")) {
-    throw new MessagingError("invalid", `${where} { use } takes middleware: functions from handler to handler`);
+  const own: unknown = given.use ?? [];
+  if (!Array.isArray(own) || !own.every((middleware) => typeof middleware === "function")) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { use } takes a list of middleware: functions from handler to handler`,
+    );
   }
+  const use = [...(defaults.use ?? []), ...(given.use ?? [])];
   const retry = { ...defaults.retry, ...given.retry, delay: delayOf(given, defaults) };
   return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, silenceMs, use, retry };
+}
+
+/** Parts of anything else are none, and it would be taken for no options. */
+function refuseNoObject(where: string, value: object | undefined): void {
+  if (value !== undefined) checkOptions(where, value, Object.keys(Object(value)));
 }
 
 /** Parts of a delay stand beside those of the broker's default; a list or a function stands alone. */

@@ -1,7 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Codec } from "../codec.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
-import { ignoreRejection, isThenable, thrownClass } from "../foreign.ts";
+import { ignoreRejection, isThenable, thrownClass, unawaited } from "../foreign.ts";
 import { refused, validateBody } from "./body-schema.ts";
 
 /** Whose body it is, for errors, and what refuses and encodes it. */
@@ -43,7 +43,7 @@ function checkAndGive<Made>(
   encoded: (bytes: Uint8Array) => Made,
 ): Made | Promise<Made> {
   const bytes = encodeBody(form, body);
-  if (form.codec.keeps?.(body) === true) return encoded(bytes);
+  if (keeps(form.codec, body)) return encoded(bytes);
   const made = encoded(bytes);
   const arrives = decodeAgain(form, bytes);
   const taken = ({ issues }: StandardSchemaV1.Result<unknown>): Made => {
@@ -56,6 +56,15 @@ function checkAndGive<Made>(
   };
   const result = validateBody(schema, arrives);
   return result instanceof Promise ? result.then(taken) : taken(result);
+}
+
+/** Where the codec fails to say so, what it encoded is looked at. */
+function keeps(codec: Codec, body: unknown): boolean {
+  try {
+    return unawaited<unknown>(codec.keeps?.(body)) === true;
+  } catch {
+    return false;
+  }
 }
 
 /** What a consumer would read. */

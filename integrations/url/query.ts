@@ -33,7 +33,7 @@ export function readQuery(
     const place = placeOf(name, parameters);
     const value = place === undefined ? undefined : readValue(text, place.parameter);
     if (place === undefined) {
-      problems.push(unknown(name, parameters));
+      problems.push(unknown(name, text, parameters));
       listed = true;
     } else if (place.parameter.kind === "elsewhere") {
       problems.push(`takes no ${name} in its query: ${place.parameter.where}`);
@@ -71,9 +71,11 @@ function ownOf(parameters: Readonly<Record<string, Parameter>>, name: string): P
   return Object.hasOwn(parameters, name) ? parameters[name] : undefined;
 }
 
-function unknown(name: string, parameters: Readonly<Record<string, Parameter>>): string {
+function unknown(name: string, text: string, parameters: Readonly<Record<string, Parameter>>): string {
   if (!OPTION.test(name)) return "got an option whose name is none";
   const meant = nearest(name, writtenNames(parameters));
+  // What has no value may be the end of one, of a password say, in which there was an "&".
+  if (text === "" && meant === undefined) return "got an option without a value, which is none that it has";
   return `has no option "${name}"${meant === undefined ? "" : ` (did you mean ${meant}?)`}`;
 }
 

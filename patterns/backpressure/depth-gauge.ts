@@ -92,13 +92,14 @@ export class DepthGauge {
         this.#clock.cancel(timer);
         resolve(depth);
       };
-      this.#ask().then(
-        ({ ready }) => told(ready),
-        (error: unknown) => {
-          if (FINAL.some((code) => isMessagingError(error, code))) this.#depth = undefined;
-          told(undefined);
-        },
-      );
+      const asked = async (): Promise<number | undefined> => {
+        const depth: Partial<Depth> | undefined = await this.#ask();
+        return Number.isFinite(depth?.ready) ? depth?.ready : undefined;
+      };
+      asked().then(told, (error: unknown) => {
+        if (FINAL.some((code) => isMessagingError(error, code))) this.#depth = undefined;
+        told(undefined);
+      });
     });
   }
 

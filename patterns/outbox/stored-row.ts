@@ -71,6 +71,7 @@ function isWhole({ id, kind, destination, key, routingKey, contentType, ...row }
     [key, routingKey].every((text) => text === null || isText(text)) &&
     (kind === "queue" || kind === "topic") &&
     Number.isSafeInteger(row.priority) &&
+    (row.priority as number) >= 0 &&
     [row.createdAt, row.expiresAt ?? 0].every(Number.isFinite) &&
     [row.ordered, row.discardUnroutable].every((flag) => typeof flag === "boolean")
   );

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, expect, test } from "vitest";
 import { readBytes, readLines } from "../../cli/files.ts";
+import { refuseNoFile } from "../../cli/load-configuration.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anybroker-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -43,6 +44,11 @@ test("a pipe is read as it is written, and waiting for its writer can be ended",
   writer.write("one, ");
   writer.end("and more");
   expect(Buffer.from(await read).toString()).toBe("one, and more");
+});
+
+test("a configuration and a script that are no files are refused", () => {
+  for (const path of ["/dev/zero", folder]) expect(() => refuseNoFile(path, "the script")).toThrow("is no file");
+  expect(() => refuseNoFile(join(folder, "missing"), "the script")).not.toThrow();
 });
 
 test("what has no end is refused, as a body and as a line", async () => {

@@ -1,11 +1,12 @@
-import { createBroker, queue } from "anybroker";
-import { backlog, circuitBreaker, controlIntake } from "anybroker/backpressure";
+import { type Codec, createBroker, jsonCodec, queue } from "anybroker";
+import { admitByDepth, backlog, circuitBreaker, controlIntake } from "anybroker/backpressure";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
 import { memory } from "anybroker/memory";
 import { memoryMigrationStore, migration } from "anybroker/migration";
 import { createOutbox } from "anybroker/outbox";
 import { sqliteOutbox } from "anybroker/outbox/sqlite";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
 import { newDatabase, openDatabase } from "./outbox/sqlite/databases.ts";
 
 // Plain JavaScript can give an asynchronous function where a plain one is asked for. Its rejection must not end the process.
@@ -85,6 +86,41 @@ describe("an asynchronous callback that rejects", () => {
     await expect(moving.send(keyed, {})).rejects.toMatchObject({ code: "invalid" });
   });
 
+  test("as keeps of a codec, or as toJSON of a body, says nothing", async () => {
+    const codec: Codec = { ...jsonCodec(), keeps: rejects };
+    const kept = queue("kept", { codec, schema: z.object({ n: z.number() }) });
+    const broker = createBroker(memory(), { destinations: [kept, work] });
+    onTestFinished(() => broker.stop());
+    await broker.start();
+    await broker.send(kept, { n: 1 });
+    await expect(broker.send(work, { toJSON: rejects } as never)).rejects.toMatchObject({ code: "invalid" });
+  });
+
+  test.each([
+    ["rejects", rejects],
+    [
+      "throws",
+      () => {
+        throw new Error("no depth");
+      },
+    ],
+    ["answers at once", () => ({ ready: 0 })],
+    ["answers nothing", async () => undefined],
+  ])("as depth of a limit that %s lets messages pass", async (_, depth) => {
+    const broker = createBroker(memory(), { destinations: [work] });
+    onTestFinished(() => broker.stop());
+    await broker.start();
+    const source = {
+      depth: depth as never,
+      status: () => broker.status(),
+      send: broker.send.bind(broker),
+      publish: broker.publish.bind(broker),
+      sendMany: broker.sendMany.bind(broker),
+      publishMany: broker.publishMany.bind(broker),
+    };
+    await admitByDepth(source, { limits: [{ destination: work, maxDepth: 10 }], pollMs: 1 }).send(work, { n: 1 });
+  });
+
   test("as consumers of a backlog is refused", async () => {
     const broker = createBroker(memory());
     onTestFinished(() => broker.stop());
@@ -92,7 +128,7 @@ describe("an asynchronous callback that rejects", () => {
     broker.consume(work, () => {}, { use: [meter.middleware] });
     await broker.start();
     await expect
-      .poll(() => meter.read().catch((error: unknown) => error), { timeout: 60_000, interval: 200 })
+      .poll(() => meter.read().catch((error: unknown) => error), { timeout: 240_000, interval: 200 })
       .toMatchObject({ code: "invalid", message: expect.stringContaining("backlog { consumers }") });
   });
 });

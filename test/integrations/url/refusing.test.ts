@@ -55,6 +55,7 @@ test.for([
   ["amqp://localhost?reconnect=5", "takes its parts, as in .firstMs and .maxMs as reconnect"],
   ["amqp://localhost?reconnect.first=5", "(did you mean reconnect.firstMs?)"],
   ["amqp://localhost?queueArguments=5", "takes a name behind a dot, as in .name=value as queueArguments"],
+  ["amqp://localhost?connectionName=a&S3CR3T", "got an option without a value, which is none that it has"],
   ["amqp://localhost?queueArguments.=5", 'has no option "queueArguments."'],
   ["amqp://localhost?queueArguments.x=", "takes a text that is not empty as queueArguments.x"],
   ["amqp://localhost?connectionName=", "takes a text that is not empty as connectionName"],

@@ -13,6 +13,7 @@ const CHANGES = [
   `headers = ''`,
   `kind = 'other'`,
   `priority = 9223372036854775807`,
+  `priority = -1`,
   `expires_at = -9223372036854775808`,
   `created_at = 9223372036854775807`,
 ];
@@ -40,8 +41,8 @@ test("rows that somebody else changed are quarantined; the others are sent, and 
   const events: RelayEvent[] = [];
   const relay = createRelay({ store, broker, clean: false, onEvent: (event) => events.push(event) });
   await relay.start();
-  await expect.poll(() => relay.status(), { timeout: 60_000 }).toMatchObject({ outbox: { unsent: 0 } });
-  await expect.poll(() => handled, { timeout: 60_000 }).toEqual([CHANGES.length]);
+  await expect.poll(() => relay.status(), { timeout: 240_000 }).toMatchObject({ outbox: { unsent: 0 } });
+  await expect.poll(() => handled, { timeout: 240_000 }).toEqual([CHANGES.length]);
   await relay.stop();
   const quarantined = events.filter((event) => event.type === "quarantined");
   expect(quarantined.map(({ id }) => id).sort()).toEqual(CHANGES.map((_, n) => `m-${n}`));
