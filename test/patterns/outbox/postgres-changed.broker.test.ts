@@ -94,7 +94,7 @@ describePostgres("an outbox on Postgres whose tables somebody changed", (broker)
       { key: "a", step: 2 },
     ]);
     await relay.start();
-    await expect.poll(() => store.health(), { timeout: 60_000 }).toMatchObject({ unsent: 0, quarantined: 2 });
+    await expect.poll(() => store.health(), { timeout: 240_000 }).toMatchObject({ unsent: 0, quarantined: 2 });
     await relay.stop();
     await at.stop();
     expect(handled).toEqual([1, 2]);

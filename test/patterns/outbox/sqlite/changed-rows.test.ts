@@ -144,10 +144,10 @@ test("a row that a trigger keeps from being removed is sent once, and quarantine
   await broker.start();
   const relay = createRelay({ store, broker, clean: false, pollMs: 50 });
   await relay.start();
-  await expect.poll(() => relay.status(), { timeout: 60_000 }).toMatchObject({ sent: 3, held: 0 });
+  await expect.poll(() => relay.status(), { timeout: 240_000 }).toMatchObject({ sent: 3, held: 0 });
   // Its lease is over.
   writing.exec("UPDATE anybroker_outbox SET ends_at = 0");
-  await expect.poll(() => store.health(), { timeout: 60_000 }).toMatchObject({ unsent: 0, quarantined: 1 });
+  await expect.poll(() => store.health(), { timeout: 240_000 }).toMatchObject({ unsent: 0, quarantined: 1 });
   await relay.stop();
   await broker.stop();
   expect(handled.sort()).toEqual([0, 1, 2]);
