@@ -55,7 +55,8 @@ export interface OutboxStore<Transaction = never> {
    *
    * `sent` is honoured also when the lease is over, since the broker has the message. Everything else is done only if the
    * claim still holds the row. Settling a row again does nothing, so that a call whose answer was lost can be made again.
-   * Resolves with the positions that were not changed.
+   * Resolves with the positions that were not changed. If such a row can be claimed again, its relay takes it that the
+   * database ignores the settlement.
    */
   settle(token: string, settlements: readonly OutboxSettlement[]): Promise<readonly number[]>;
 

@@ -43,10 +43,8 @@ export class Claims {
     const endsAt = this.#clock.monotonic() + leaseMs;
     const most = Math.min(limit, LANES_PER_CLAIM);
     let lanes = await this.#takeLanes(token, relay, leaseMs, most);
-    if (this.#watch.isDue) {
-      // What there is does not wait for what is missing.
-      if (lanes.length > 0) void this.#watch.look().catch(() => undefined);
-      else if (await this.#watch.look()) lanes = await this.#takeLanes(token, relay, leaseMs, most);
+    if (lanes.length === 0 && this.#watch.isDue && (await this.#watch.look())) {
+      lanes = await this.#takeLanes(token, relay, leaseMs, most);
     }
     if (lanes.length === 0) return undefined;
     let rows: readonly StoredRow[];
@@ -58,6 +56,8 @@ export class Claims {
       this.#free(token, lanes).catch(() => undefined);
       throw error;
     }
+    // What there is does not wait for what is missing.
+    if (this.#watch.isDue) void this.#watch.look().catch(() => undefined);
     const held = new HeldLanes(rows, endsAt);
     const taken = new Set(rows.map(({ lane }) => lane));
     const empty = lanes.filter((lane) => !taken.has(lane));

@@ -1,8 +1,11 @@
 import { expect, it } from "vitest";
+import { memory } from "../../../adapters/memory/index.ts";
+import { createBroker } from "../../../core/index.ts";
+import { createRelay } from "../../../patterns/outbox/index.ts";
 import { postgresInbox } from "../../../patterns/outbox/postgres/index.ts";
 import { describePostgres } from "../../brokers/suite.ts";
 import { useOwnPool } from "./own-pool.ts";
-import { claimSome, openOutbox, sendAll, stepsOf, writeSteps } from "./postgres-outbox.ts";
+import { claimSome, openOutbox, sendAll, steps, stepsOf, writeSteps } from "./postgres-outbox.ts";
 
 const FAR = "9007199254740993";
 
@@ -74,6 +77,29 @@ describePostgres("an outbox on Postgres whose tables somebody changed", (broker)
     }
     await pool().query(`INSERT INTO ${table}_versions (version) VALUES (1)`);
     await store.migrate();
+  });
+
+  it("quarantines what a trigger keeps it from removing, and sends it once", async () => {
+    const table = "kept";
+    const { store, outbox } = await openOutbox(pool(), { table });
+    await pool().query(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER keep BEFORE DELETE ON ${table} FOR EACH ROW EXECUTE FUNCTION keep()`);
+    const at = createBroker(memory());
+    const handled: number[] = [];
+    at.consume(steps, ({ step }) => void handled.push(step));
+    await at.start();
+    const relay = createRelay({ store, broker: at, clean: false });
+    await writeSteps(pool(), outbox, [
+      { key: "a", step: 1 },
+      { key: "a", step: 2 },
+    ]);
+    await relay.start();
+    await expect.poll(() => store.health(), { timeout: 240_000 }).toMatchObject({ unsent: 0, quarantined: 2 });
+    await relay.stop();
+    await at.stop();
+    expect(handled).toEqual([1, 2]);
+    const [row] = await store.listQuarantined({ limit: 10 });
+    expect(row?.error).toMatchObject({ code: "conflict", message: expect.stringContaining("Look for a trigger") });
   });
 
   it("passes over rows whose positions nobody can tell apart, and tells of them", async () => {

@@ -133,3 +133,24 @@ test("tables without a noted version are a conflict that says what to do", async
   writing.exec("DROP TABLE anybroker_outbox_versions");
   await expect(store.migrate()).rejects.toMatchObject(conflict);
 });
+
+test("a row that a trigger keeps from being removed is sent once, and quarantined", async () => {
+  const { store, writing } = await three();
+  writing.exec(`CREATE TRIGGER keep BEFORE DELETE ON anybroker_outbox WHEN OLD.message_id = 'm-0'
+    BEGIN SELECT RAISE(IGNORE); END`);
+  const broker = createBroker(memory());
+  const handled: number[] = [];
+  broker.consume(queue<{ n: number }>("numbers"), ({ n }) => void handled.push(n));
+  await broker.start();
+  const relay = createRelay({ store, broker, clean: false, pollMs: 50 });
+  await relay.start();
+  await expect.poll(() => relay.status(), { timeout: 240_000 }).toMatchObject({ sent: 3, held: 0 });
+  // Its lease is over.
+  writing.exec("UPDATE anybroker_outbox SET ends_at = 0");
+  await expect.poll(() => store.health(), { timeout: 240_000 }).toMatchObject({ unsent: 0, quarantined: 1 });
+  await relay.stop();
+  await broker.stop();
+  expect(handled.sort()).toEqual([0, 1, 2]);
+  const [row] = await store.listQuarantined({ limit: 10 });
+  expect(row).toMatchObject({ id: "m-0", error: { code: "conflict" } });
+});
