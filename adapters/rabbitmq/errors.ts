@@ -116,8 +116,8 @@ export function lostError(cause: unknown, place: Place): MessagingError {
 /** Whether what broke a connection was a frame that amqplib could not read, and not the network or the server. */
 export function isUnreadable(cause: unknown): boolean {
   return (
-    cause instanceof RangeError ||
-    (cause instanceof Error && /^(Unexpected type tag|Invalid frame|Frame size)/.test(cause.message))
+    cause instanceof Error &&
+    (cause.name === "RangeError" || /^(Unexpected type tag|Invalid frame|Frame size)/.test(cause.message))
   );
 }
 

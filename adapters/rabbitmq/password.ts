@@ -1,6 +1,6 @@
 import { MessagingError } from "../../core/errors.ts";
 import { within } from "./deadline.ts";
-import type { Settings } from "./options.ts";
+import type { RabbitMQPasswordProvider, Settings } from "./options.ts";
 
 /** A password or token, and until when it can be used. */
 export interface Password {
@@ -10,13 +10,21 @@ export interface Password {
 }
 
 /** Asks for the password where it is a function's to say. Rejects with `unauthorized` if that fails. */
-export async function currentPassword({ password }: Pick<Settings, "password">, timeoutMs: number): Promise<Password> {
-  if (typeof password === "string") return { value: password, expiresAt: undefined };
+export async function currentPassword(
+  { password, words }: Pick<Settings, "password" | "words">,
+  timeoutMs: number,
+): Promise<Password> {
+  const current =
+    typeof password === "string" ? { value: password, expiresAt: undefined } : await asked(password, timeoutMs);
+  words.used(current.value);
+  return current;
+}
+
+async function asked(password: RabbitMQPasswordProvider, timeoutMs: number): Promise<Password> {
   const what = "the function that was given to rabbitmq() as password";
   let given: unknown;
   try {
-    const asked = Promise.resolve().then(password);
-    given = await within(timeoutMs, `give a password, by ${what}`, asked);
+    given = await within(timeoutMs, `give a password, by ${what}`, Promise.resolve().then(password));
   } catch (cause) {
     throw new MessagingError("unauthorized", `${what} failed, so there is none to log in with; see the cause`, {
       cause,

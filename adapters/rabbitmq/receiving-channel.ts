@@ -51,6 +51,8 @@ export interface ReceivingSource extends ReviewedSource {
   readonly orderedPrefetch: number;
   readonly read: MessageReader;
   readonly count: DeliveryCount;
+  /** An error of the client library, as it may be shown and kept. */
+  readonly shown: (error: unknown) => unknown;
 }
 
 export interface ReceivingEvents {
@@ -137,7 +139,7 @@ export class ReceivingChannel {
     this.#events = events;
     let cause: unknown;
     channel.on("error", (error) => {
-      cause = error;
+      cause = from.shown(error);
     });
     channel.on("close", () => this.#end(closedError(queue, cause)));
   }

@@ -56,7 +56,7 @@ export async function watchTopic(
     isOver = true;
     await channel.close().catch(() => {});
     throw operationError(
-      error,
+      link.words.error(error),
       `watch topic "${topic}"`,
       "see that its exchange stands, and the right to configure amq.gen-*",
     );

@@ -92,6 +92,7 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
       count: new DeliveryCount(serverVersion("4.3.0"), true),
       hold: () => undefined,
       handlerTimeoutMs: undefined,
+      shown: (error) => error,
     },
     window,
     {
