@@ -3,7 +3,14 @@ import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/ad
 import type { MessagingError } from "../../core/errors.ts";
 import { soon } from "../../core/soon.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
-import { cancelledError, closedError, notBackError, tooMuchError } from "./errors.ts";
+import {
+  cancelledError,
+  closedError,
+  isOverPrefetch,
+  notBackError,
+  overPrefetchError,
+  tooMuchError,
+} from "./errors.ts";
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-review.ts";
 import { Returning } from "./returning.ts";
 import { Unsettled } from "./unsettled.ts";
@@ -291,6 +298,10 @@ export class ReceivingChannel {
     if (this.#over) return;
     if (message === null) {
       this.#end(cancelledError(this.#queue));
+      return;
+    }
+    if (isOverPrefetch(slot.unsettled + 1, slot.prefetch)) {
+      this.#end(overPrefetchError(this.#queue, slot.prefetch));
       return;
     }
     const { deliveryTag: tag, redelivered } = message.fields;
