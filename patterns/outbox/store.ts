@@ -191,9 +191,10 @@ export interface OutboxHealth {
  *   clear away what was removed since.
  * - `held-key`: rows wait behind a quarantined row of their key.
  * - `expired-claim`: a relay did not renew its claim and nobody has taken it over.
+ * - `unclaimable`: rows that no claim takes, since somebody changed them or the tables; the others go on.
  */
 export interface OutboxStall {
-  readonly cause: "open-transaction" | "held-key" | "expired-claim";
+  readonly cause: "open-transaction" | "held-key" | "expired-claim" | "unclaimable";
   /** For how long, in milliseconds. */
   readonly ageMs: number;
   /** What it is and what to do, for people; no key, body or query. */
