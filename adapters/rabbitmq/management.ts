@@ -7,7 +7,7 @@ import type { Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
 import type { Policy, PolicyLists } from "./policies.ts";
 
-type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
+type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
 
 /** The most bytes of an answer: room for tens of thousands of queues. */
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -127,7 +127,9 @@ async function readLists(
       throw new MessagingError("not-found", `${place} answers ${status}; see that managementUrl leads to it`);
     }
     const next = "see that managementUrl leads to it, and that its plugin is enabled";
-    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, { cause: error });
+    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, {
+      cause: settings.words.error(error),
+    });
   }
 }
 

@@ -29,6 +29,9 @@ export interface PolicyFindings {
   readonly notices: readonly MessagingError[];
 }
 
+/** What is to be known of the adapter. */
+type PolicySettings = Pick<Settings, "consumerTimeoutMs" | "words">;
+
 /** What a key of a policy does, where it does something. */
 interface Effect {
   readonly isProblem: boolean;
@@ -46,11 +49,13 @@ export function judgePolicies(
   { queues, exchanges }: Pick<Blueprint, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
-  settings: Pick<Settings, "consumerTimeoutMs">,
+  settings: PolicySettings,
 ): PolicyFindings {
   const found = new Map<string, { readonly isProblem: boolean; readonly text: string; readonly names: string[] }>();
   const add = (kind: string, policy: Policy, key: string, name: string, { isProblem, text }: Effect): void => {
-    const what = `the ${kind} "${policy.name}" sets ${key} to ${JSON.stringify(policy.definition[key])}: ${text}`;
+    const shown = (text: string): string => settings.words.text(text);
+    const value = shown(JSON.stringify(policy.definition[key]));
+    const what = `the ${kind} "${shown(policy.name)}" sets ${key} to ${value}: ${text}`;
     const finding = found.get(what) ?? { isProblem, text: what, names: [] };
     finding.names.push(name);
     found.set(what, finding);
@@ -80,7 +85,10 @@ export function judgePolicies(
   }
   const errors = (isProblem: boolean): MessagingError[] =>
     [...found.values()].filter((one) => one.isProblem === isProblem).map(({ text, names }) => asError(text, names));
-  return { problems: errors(true), notices: [...errors(false), ...unreadable([...policies, ...operatorPolicies])] };
+  return {
+    problems: errors(true),
+    notices: [...errors(false), ...unreadable([...policies, ...operatorPolicies], settings)],
+  };
 }
 
 /** Those of equal priority are all taken, for which of them RabbitMQ takes is not told. */
@@ -104,14 +112,14 @@ function expressionOf({ pattern }: Policy): RegExp | undefined {
   }
 }
 
-function unreadable(policies: readonly Policy[]): MessagingError[] {
+function unreadable(policies: readonly Policy[], { words }: PolicySettings): MessagingError[] {
   return policies
     .filter((policy) => expressionOf(policy) === undefined)
     .map(
       ({ name }) =>
         new MessagingError(
           "unsupported",
-          `the pattern of the policy "${name}" cannot be read here, so it is not known what it does to queues of anybroker; look at it yourself`,
+          `the pattern of the policy "${words.text(name)}" cannot be read here, so it is not known what it does to queues of anybroker; look at it yourself`,
         ),
     );
 }

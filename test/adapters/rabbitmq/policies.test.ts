@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { blueprint } from "../../../adapters/rabbitmq/blueprint.ts";
 import { judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 
 const TOPOLOGY = topology({
@@ -26,7 +27,7 @@ function judged(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
-    { consumerTimeoutMs },
+    { consumerTimeoutMs, words: new ServerWords("guest") },
   );
   return {
     problems: found.problems.map(({ message }) => message),
@@ -133,4 +134,18 @@ test("of several policies only that of the highest priority applies to a queue",
   expect(judged([bad, { ...guard, priority: 2 }]).problems).toHaveLength(1);
   // Which of equals RabbitMQ takes is not told.
   expect(judged([bad, { ...guard, priority: 3 }]).problems).toHaveLength(1);
+});
+
+test("nothing of a policy is obeyed by a terminal", () => {
+  const hostile = "a\u001b[2J\r\n\u202eb\u2028";
+  const { problems, notices } = judged([
+    { name: hostile, pattern: DEAD, definition: { expires: hostile } },
+    { name: hostile, pattern: "(", definition: {} },
+  ]);
+  expect(problems).toHaveLength(1);
+  expect(notices).toHaveLength(1);
+  for (const text of [...problems, ...notices]) {
+    expect(text).toContain('"a?[2J???b?"');
+    expect(text).not.toMatch(/[\p{C}\u2028]/u);
+  }
 });
