@@ -31,15 +31,15 @@ const brokerTests = "test/**/*.broker.test.ts";
 
 const shared = {
   // Only what never comes is to fail, however busy the machine is.
-  expect: { poll: { timeout: 60_000 } },
+  expect: { poll: { timeout: 240_000 } },
   // A lazy desk: it starts a server, or builds the package, when a file asks for it.
   globalSetup: "./test/brokers/global-setup.ts",
   // No module of the library or of the tests keeps state, so files can share a worker.
   isolate: false,
   // Most tests wait more than they work.
   maxConcurrency: 8,
-  testTimeout: 300_000,
-  hookTimeout: 300_000,
+  testTimeout: 600_000,
+  hookTimeout: 600_000,
 };
 
 export default defineConfig({

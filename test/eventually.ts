@@ -1,7 +1,7 @@
 import { vi } from "vitest";
 
 /** Far longer than anything takes even on a busy machine, so that only what never comes fails. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 
 /** Tries again until `attempt` passes. */
 export function eventually<T>(attempt: () => T | Promise<T>): Promise<T> {

@@ -26,9 +26,10 @@ import type {
   WorkAddress,
 } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
-import { MessagingError } from "../../core/errors.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import { standingAmong } from "../../core/listing.ts";
 import { capabilitiesOf } from "./capabilities.ts";
+import { clientError } from "./kafkajs/errors.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
 import type { KafkaRecord } from "./message.ts";
 import { physicalName, topicName } from "./names.ts";
@@ -129,7 +130,7 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
       await admin.connect();
       return standingAmong(await admin.listTopics(), topicName);
     } catch (cause) {
-      throw new MessagingError("unreachable", "Kafka did not list its topics; see the cause", { cause });
+      throw clientError("unreachable", "Kafka did not list its topics", cause);
     } finally {
       await admin.disconnect().catch(() => {});
     }

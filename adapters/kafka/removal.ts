@@ -1,6 +1,6 @@
 import type { Admin } from "kafkajs";
 import type { Topology } from "../../core/adapter.ts";
-import { MessagingError } from "../../core/errors.ts";
+import { clientError } from "./kafkajs/errors.ts";
 import { groupName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { planOf } from "./topology/plan.ts";
@@ -22,7 +22,7 @@ export async function removeAll(admin: Admin, topology: Topology, settings: Sett
     if (left.length > 0) await admin.deleteGroups(left);
   } catch (cause) {
     const what = `${topics.length} topics and their groups could not all be removed`;
-    throw new MessagingError("refused", `${what}; see the cause, and remove the rest by hand`, { cause });
+    throw clientError("refused", `${what}, and the rest is to be removed by hand`, cause);
   } finally {
     await admin.disconnect();
   }

@@ -17,7 +17,7 @@ export type KafkaSasl =
     }
   | {
       readonly mechanism: "oauthbearer";
-      /** Asked at each login; what it rejects with is the cause of the refusal. */
+      /** Asked at each login. Where it rejects the login fails, with nothing of its error, which may hold the token. */
       readonly oauthBearerProvider: () => Promise<{ readonly value: string }>;
     };
 
@@ -34,7 +34,8 @@ const MECHANISMS: Readonly<Record<KafkaSasl["mechanism"], readonly string[]>> = 
 /** A checked copy. Throws `invalid` for what is missing or unknown. */
 export function resolveSasl(sasl: KafkaSasl | undefined): KafkaSasl | undefined {
   if (sasl === undefined) return undefined;
-  if (typeof sasl !== "object" || sasl === null || !Object.hasOwn(MECHANISMS, sasl.mechanism)) {
+  // Of an object Node would make a name, which may throw.
+  if (typeof sasl !== "object" || typeof sasl?.mechanism !== "string" || !Object.hasOwn(MECHANISMS, sasl.mechanism)) {
     throw invalid(`takes an object with one of the mechanisms ${Object.keys(MECHANISMS).join(", ")} as sasl`);
   }
   const { mechanism } = sasl;

@@ -34,7 +34,8 @@ export interface RelayRowEvent {
  * - `stalled`: nothing is sent for now, and why; told once, and again when the cause is another.
  * - `flowing`: the stall is over.
  * - `failed`: the broker refused a row; it is tried again after `retryMs`, and until then nothing behind it in its key.
- * - `quarantined`: the broker refused a row for the last time; it stands in the store until somebody retries it.
+ * - `quarantined`: the broker refused a row for the last time, or it was sent and the database does not let it be removed
+ *   (`conflict`); it stands in the store until somebody retries or discards it.
  * - `postponed`: nobody knows what became of a row, or it never left; it is tried again after `retryMs` under its id. That
  *   alone never quarantines it.
  * - `lost`: rows whose lease ended before they were marked: another relay sends them, under their ids.

@@ -55,7 +55,8 @@ export interface OutboxStore<Transaction = never> {
    *
    * `sent` is honoured also when the lease is over, since the broker has the message. Everything else is done only if the
    * claim still holds the row. Settling a row again does nothing, so that a call whose answer was lost can be made again.
-   * Resolves with the positions that were not changed.
+   * Resolves with the positions that were not changed. If such a row can be claimed again, its relay takes it that the
+   * database ignores the settlement.
    */
   settle(token: string, settlements: readonly OutboxSettlement[]): Promise<readonly number[]>;
 
@@ -191,9 +192,10 @@ export interface OutboxHealth {
  *   clear away what was removed since.
  * - `held-key`: rows wait behind a quarantined row of their key.
  * - `expired-claim`: a relay did not renew its claim and nobody has taken it over.
+ * - `unclaimable`: rows that no claim takes, since somebody changed them or the tables; the others go on.
  */
 export interface OutboxStall {
-  readonly cause: "open-transaction" | "held-key" | "expired-claim";
+  readonly cause: "open-transaction" | "held-key" | "expired-claim" | "unclaimable";
   /** For how long, in milliseconds. */
   readonly ageMs: number;
   /** What it is and what to do, for people; no key, body or query. */

@@ -66,7 +66,7 @@ describeRabbitMQ("RabbitMQ to test against", (broker) => {
       await expect(connect(place.url, { timeout: 5_000 })).rejects.toThrow();
       await controls.start();
     }
-    await expect.poll(() => take(place.url, queue).catch(() => undefined), { timeout: 60_000 }).toBe("kept");
+    await expect.poll(() => take(place.url, queue).catch(() => undefined), { timeout: 240_000 }).toBe("kept");
   });
 
   test("a frozen broker answers nothing, and goes on when thawed", async (context) => {

@@ -34,7 +34,7 @@ const PATIENCE_MS = 60_000;
 const READY_MS = 60_000;
 const STOP_MS = 2_000;
 /** What one piece of cleaning up may take, before the others go on without it. */
-const CLEAN_UP_MS = 60_000;
+const CLEAN_UP_MS = 240_000;
 
 /** What a case works with. Everything it makes is taken down at its end, however it ends. */
 export class CaseContext {

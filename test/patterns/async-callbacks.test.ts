@@ -128,7 +128,7 @@ describe("an asynchronous callback that rejects", () => {
     broker.consume(work, () => {}, { use: [meter.middleware] });
     await broker.start();
     await expect
-      .poll(() => meter.read().catch((error: unknown) => error), { timeout: 60_000, interval: 200 })
+      .poll(() => meter.read().catch((error: unknown) => error), { timeout: 240_000, interval: 200 })
       .toMatchObject({ code: "invalid", message: expect.stringContaining("backlog { consumers }") });
   });
 });

@@ -64,7 +64,7 @@ export function uncommittedNotice(at: TopicPartition, group: string, earliest: n
 export function beyondNotice(at: TopicPartition, position: number, end: number, earliest: number): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut; it is consumed anew from ${earliest}, the earliest that is kept`,
+    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut, or somebody committed that offset for the group; it is consumed anew from ${earliest}, the earliest that is kept`,
   );
 }
 

@@ -49,6 +49,14 @@ export function answerError(name: string, what: string): MessagingError {
   return new MessagingError(code, `Kafka could not ${what} (${name}); ${next}`);
 }
 
+/** The coordinator repeats to a member something else than was said. `what` names it. */
+export function misled(group: string, what: string): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `the coordinator of group ${group} does not repeat what ${what}: partitions may be with nobody; joining again. If it lasts, see what stands between this process and Kafka`,
+  );
+}
+
 /** Whatever a request rejected with, as our own. */
 export function requestError(error: unknown, what: string): MessagingError {
   if (isMessagingError(error)) return error;

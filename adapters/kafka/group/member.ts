@@ -1,13 +1,13 @@
 import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import type { CommittedOffset, JoinRequest, Membership, TopicPartition } from "../port.ts";
+import type { CommittedOffset, JoinOutcome, JoinRequest, Membership, SyncRequest, TopicPartition } from "../port.ts";
 import { Bell } from "./bell.ts";
 import { type Commit, Commits } from "./commits.ts";
 import type { CommitOutcome, GroupMember } from "./contract.ts";
 import { CoordinatorLink } from "./coordinator-link.ts";
 import { within } from "./deadline.ts";
-import { answerError, isFenced, isRefusal, requestError } from "./errors.ts";
+import { answerError, isFenced, isRefusal, misled, requestError } from "./errors.ts";
 import { foreignGroup, foreignMembers, unreadableAssignment } from "./foreign-members.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { Holdings } from "./holdings.ts";
@@ -182,9 +182,12 @@ class Member implements GroupMember {
     }
     const joinAsked = session.moment();
     const invited = session.memberId !== "";
-    const joined = await this.#link.join(this.#what, (connection, node) =>
-      connection.joinGroup(node, this.#joinRequest()),
-    );
+    let said: Buffer = Buffer.alloc(0);
+    const joined = await this.#link.join(this.#what, (connection, node) => {
+      const request = this.#joinRequest();
+      said = request.metadata;
+      return connection.joinGroup(node, request);
+    });
     if (term !== session.term) return "again";
     if (joined.error === "MEMBER_ID_REQUIRED") {
       session.invited(joined.memberId);
@@ -194,6 +197,8 @@ class Member implements GroupMember {
     if (joined.error !== undefined) return this.#refused(joined.error);
     session.joined(joined.memberId, joined.generation, joinAsked);
     const isLeader = joined.leader === joined.memberId;
+    // Of what a member is taken to have said depends what everybody gets; asked again, the coordinator says it again.
+    if (isLeader && !isAmong(joined, said)) return misled(this.#options.group, "its leader joined with");
     const assignments = isLeader ? await this.#topics.divide(joined) : [];
 
     const membership = session.membership;
@@ -213,8 +218,22 @@ class Member implements GroupMember {
     } catch (error) {
       return this.#leave(unreadableAssignment(this.#options.group, error));
     }
-    this.#adopt(assignment, isLeader);
-    return "joined";
+    const wrong = this.#contradiction(assignment, synced.assignment, assignments);
+    // What was awaited may come yet.
+    this.#adopt(wrong === undefined ? assignment : { ...assignment, awaited: 1 }, isLeader);
+    if (wrong === undefined) return "joined";
+    // Only another generation brings another assignment.
+    this.#wish++;
+    return wrong;
+  }
+
+  /** Why an assignment is not what a leader says that knows what this member joined with, or what it said as the leader. */
+  #contradiction({ topics }: Assignment, bytes: Buffer, given: SyncRequest["assignments"]): MessagingError | undefined {
+    const { group, topics: read } = this.#options;
+    const own = given.find(({ memberId }) => memberId === this.#session.memberId);
+    if (own !== undefined && !own.assignment.equals(bytes)) return misled(group, "its leader assigned");
+    const told = new Set(topics.map(({ topic }) => topic));
+    return read.every((topic) => told.has(topic)) ? undefined : misled(group, "this member joined with");
   }
 
   /** Who is in the group that it cannot be shared with. Rejects if that cannot be known. */
@@ -339,4 +358,9 @@ class Member implements GroupMember {
   #backoffMs(attempt: number): number {
     return backoffMs(attempt, RETRY, this.#options.random);
   }
+}
+
+/** Whether the leader is among those whose partitions it divides, with what it said itself. */
+function isAmong({ members, memberId }: JoinOutcome, said: Buffer): boolean {
+  return members.some((member) => member.memberId === memberId && member.metadata.equals(said));
 }

@@ -5,6 +5,7 @@ import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/c
 import createSocketFactory from "kafkajs/src/network/socketFactory.js";
 import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
+import type { ErrorName } from "../port.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
 import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
@@ -40,6 +41,9 @@ export class BrokerSocket {
   #isOpen = false;
   /** Whether the provider of a token was asked and has not answered. */
   #isTokenAwaited = false;
+  /** What the server answered to the last step of a login. */
+  #refusal: ErrorName;
+  #hearing: Promise<void> | undefined;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
@@ -98,8 +102,11 @@ export class BrokerSocket {
     const load = loadOf(exchange);
     this.#load += load;
     try {
-      const { address, connection, versions } = await this.#opened;
+      const opened = await this.#opened;
       const { later } = exchange;
+      // Before it is refused the server says it again: once it was a lie, and nothing went out until the socket broke.
+      if (!speaks(opened.versions, exchange) && !(later && speaks(opened.versions, later))) await this.#hear(opened);
+      const { address, connection, versions } = opened;
       if (later !== undefined && speaks(versions, later)) return await this.#send(later, address, connection);
       if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
       return await this.#send(exchange, address, connection);
@@ -108,6 +115,18 @@ export class BrokerSocket {
       if (this.#idleSince !== undefined) this.#idleSince = performance.now();
       if (this.#isRetired) this.retire();
     }
+  }
+
+  /** Has the server say again what it speaks, once for all who wait for that. */
+  #hear(opened: Opened): Promise<void> {
+    this.#hearing ??= this.#send(apiVersions(), opened.address, opened.connection)
+      .then(({ error, versions }) => {
+        if (error === undefined) opened.versions = versions;
+      })
+      .finally(() => {
+        this.#hearing = undefined;
+      });
+    return this.#hearing;
   }
 
   /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
@@ -169,7 +188,7 @@ export class BrokerSocket {
       if (!speaks(versions, SASL_AUTHENTICATE)) throw unspoken(SASL_AUTHENTICATE, address, versions);
       connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
-        throw loginError(error, address, sasl);
+        throw loginError(error, address, sasl, this.#refusal);
       });
     }
     this.#isOpen = true;
@@ -212,6 +231,7 @@ export class BrokerSocket {
     guard(connection, {
       isOpen: () => this.#isOpen,
       garbled: (cause) => this.#end(garbledError(address, cause)),
+      answered: (refusal) => (this.#refusal = refusal),
     });
     return connection;
   }
@@ -271,7 +291,7 @@ export class BrokerSocket {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
     if (sasl === undefined || isOfConnection) return brokenError(address, error);
-    return loginError(error, address, sasl);
+    return loginError(error, address, sasl, this.#refusal);
   }
 
   /** Settles as `work` does, or rejects as soon as the socket has ended. */
@@ -288,7 +308,7 @@ export class BrokerSocket {
 interface Opened {
   readonly address: Address;
   readonly connection: Connection;
-  readonly versions: ApiVersions;
+  versions: ApiVersions;
 }
 
 // kafkajs' own logger takes its level from the environment.

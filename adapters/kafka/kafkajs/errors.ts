@@ -1,5 +1,6 @@
 import type { SASLOptions } from "kafkajs";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import type { ErrorName } from "../port.ts";
 
 /** Where a broker listens. */
 export interface Address {
@@ -30,26 +31,48 @@ export function connectError(error: unknown, address: Address): MessagingError {
 }
 
 /**
- * Why a broker did not let us in. Only kafkajs' own errors are kept as the cause, and only if they hold none of the
- * secrets: a server may repeat what it was told, and what a token provider throws may hold anything.
+ * Why a broker did not let us in, with the name of the error that it answered, if it answered one. There is no cause: a
+ * server may repeat what it was told, in whatever encoding, and what a token provider throws may hold anything.
  */
-export function loginError(error: unknown, address: Address, sasl: SASLOptions): MessagingError {
+export function loginError(
+  error: unknown,
+  address: Address,
+  { mechanism }: SASLOptions,
+  refusal: ErrorName,
+): MessagingError {
   const ofKafkaJS = error instanceof Error && error.name.startsWith("KafkaJS");
-  const telling = ofKafkaJS && !secretsOf(sasl).some((secret) => error.message.includes(secret));
+  const unasked = ofKafkaJS ? "" : " (no credentials could be had: their provider failed)";
   return new MessagingError(
     "unauthorized",
-    `${placeOf(address)} did not take the SASL login by ${sasl.mechanism}` +
-      `${ofKafkaJS ? "" : " (no credentials could be had: their provider failed)"}; ` +
+    `${placeOf(address)} did not take the SASL login by ${mechanism}` +
+      `${refusal === undefined ? unasked : ` (${refusal})`}; ` +
       "check mechanism and credentials, and that this listener of the broker takes SASL",
-    telling ? { cause: error } : {},
   );
 }
 
-/** Everything in the credentials that must be told to nobody. */
-function secretsOf(sasl: SASLOptions): readonly string[] {
-  return Object.entries(sasl).flatMap(([name, value]) =>
-    typeof value === "string" && value !== "" && name !== "mechanism" && name !== "username" ? [value] : [],
-  );
+/**
+ * Why a client of kafkajs' own could not do something; `text` says what. Of a login that failed nothing is kept, for the
+ * reasons of {@link loginError}.
+ */
+export function clientError(code: MessagingErrorCode, text: string, cause: unknown): MessagingError {
+  const telling = chainOf(cause).every(({ name, type }) => TELLING.test(name) && !String(type).startsWith("SASL"));
+  if (telling) return new MessagingError(code, `${text}; see the cause`, { cause });
+  return new MessagingError("unauthorized", `${text}; check mechanism and credentials of the SASL login`);
+}
+
+/** Errors of kafkajs that hold no words of a login. */
+const TELLING = /^KafkaJS(?!SASL)/;
+
+interface Link {
+  readonly name: string;
+  readonly type?: unknown;
+  readonly cause?: unknown;
+}
+
+function chainOf(error: unknown): readonly Link[] {
+  const chain: Link[] = [];
+  for (let link = error; link instanceof Error && chain.length < 20; link = link.cause) chain.push(link);
+  return chain;
 }
 
 /** What becomes of whatever is under way on a connection that broke. */

@@ -90,6 +90,15 @@ export function readInteger(from: AnswerReader): number {
   return value;
 }
 
+/**
+ * Reads an offset that somebody committed: whoever may commit for a group may commit any. One that a number cannot hold is
+ * far beyond the end of every log, and so is what it is read as.
+ */
+export function readCommitted(from: AnswerReader): number {
+  const value = Number(from.readInt64());
+  return Math.max(Math.min(value, Number.MAX_SAFE_INTEGER), Number.MIN_SAFE_INTEGER);
+}
+
 export function readText(from: AnswerReader): string {
   return from.readString() ?? "";
 }

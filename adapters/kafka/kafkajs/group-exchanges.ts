@@ -14,7 +14,7 @@ import {
   inOrder,
   readBuffer,
   readByTopic,
-  readInteger,
+  readCommitted,
   readText,
   readThrottleTime,
   writeByTopic,
@@ -162,7 +162,7 @@ export function fetchOffsets(
       const offsets = readByTopic(from, (topic, partition) => ({
         topic,
         partition,
-        offset: readInteger(from),
+        offset: readCommitted(from),
         metadata: readText(from),
         error: errorName(from.readInt16()),
       }));

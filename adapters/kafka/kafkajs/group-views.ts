@@ -1,7 +1,7 @@
 import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type { ErrorName, GroupDescription, GroupOffsets, ListedGroup, TopicPartition } from "../port.ts";
 import type { AnswerReader } from "./answer-reader.ts";
-import { type Exchange, readInteger, readText, readThrottleTime } from "./exchange.ts";
+import { type Exchange, readCommitted, readText, readThrottleTime } from "./exchange.ts";
 import {
   readCompactArray,
   readCompactText,
@@ -164,7 +164,7 @@ export function fetchGroupsOffsets(
       return readCompactArray(from, () => {
         const group = readCompactText(from);
         const offsets = readCompactByName(from, (topic) => {
-          const [partition, offset] = [from.readInt32(), readInteger(from)];
+          const [partition, offset] = [from.readInt32(), readCommitted(from)];
           from.readInt32(); // the epoch of its leader
           const committed = { topic, partition, offset, metadata: readCompactText(from) };
           const error = errorName(from.readInt16());
@@ -202,7 +202,7 @@ export function fetchShareGroupOffsets(group: string, partitions: readonly Topic
           const topic = readCompactText(from);
           readTopicId(from);
           const some = readCompactArray(from, () => {
-            const [partition, offset] = [from.readInt32(), readInteger(from)];
+            const [partition, offset] = [from.readInt32(), readCommitted(from)];
             from.readInt32(); // the epoch of its leader
             const error = errorName(from.readInt16());
             readCompactText(from); // the server's words for it

@@ -1,7 +1,9 @@
 import type Connection from "kafkajs/src/network/connection.js";
 import type { ProtocolRequest } from "kafkajs/src/network/connection.js";
+import type { ErrorName } from "../port.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { Frames } from "./frames.ts";
+import { errorName } from "./protocol-error.ts";
 
 const MIB = 1024 * 1024;
 /** What a server says before it lets anybody in is short, and what is no Kafka's never is: text, read as a length. */
@@ -20,6 +22,8 @@ export interface GuardHost {
   isOpen(): boolean;
   /** What came is no Kafka's, and why not: the socket is of no more use. */
   garbled(cause: unknown): void;
+  /** What a step of a login was answered. */
+  answered(refusal: ErrorName): void;
 }
 
 /**
@@ -48,8 +52,8 @@ export function guard(connection: Connection, host: GuardHost): void {
   };
 }
 
-/** Throws for an answer that cannot be read. */
-type Check = (from: AnswerReader, version: number) => void;
+/** Gives the error that an answer names. Throws for one that cannot be read. */
+type Check = (from: AnswerReader, version: number) => ErrorName;
 
 /** Of what kafkajs asks by itself. */
 const CHECKS: ReadonlyMap<number, Check> = new Map<number, Check>([
@@ -57,27 +61,29 @@ const CHECKS: ReadonlyMap<number, Check> = new Map<number, Check>([
   [SASL_AUTHENTICATE, checkAuthenticate],
 ]);
 
-function checkHandshake(from: AnswerReader): void {
-  from.readInt16(); // its error
+function checkHandshake(from: AnswerReader): ErrorName {
+  const error = errorName(from.readInt16());
   from.readArray(() => from.readString()); // mechanisms
+  return error;
 }
 
-function checkAuthenticate(from: AnswerReader, version: number): void {
-  from.readInt16(); // its error
+function checkAuthenticate(from: AnswerReader, version: number): ErrorName {
+  const error = errorName(from.readInt16());
   from.readString(); // the server's words for it
   const [, iterations] = ITERATIONS.exec(from.readBytes()?.toString("latin1") ?? "") ?? [];
   if (Number(iterations) > MOST_ITERATIONS) throw new RangeError(`${iterations} iterations of SCRAM`);
   if (version > 0 && from.readInt64() < 0n) throw new RangeError("a session that ends before it begins");
+  return error;
 }
 
 function checked<Answer>(
   { request, response, ...rest }: ProtocolRequest<Answer>,
   check: Check,
-  { garbled }: GuardHost,
+  { garbled, answered }: GuardHost,
 ): ProtocolRequest<Answer> {
   const decode = (payload: Buffer): Answer => {
     try {
-      check(new AnswerReader(payload), request.apiVersion);
+      answered(check(new AnswerReader(payload), request.apiVersion));
     } catch (error) {
       garbled(error);
       throw error;

@@ -81,7 +81,10 @@ export class SocketPool {
 
   /** Asks a node on a socket of a lane. */
   async ask<Answer>(node: number, lane: Lane, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
-    return this.#on(this.#lineTo(node, lane).pick(loadOf(exchange)), exchange, asked);
+    return this.#believing(
+      () => this.#lineTo(node, lane).pick(loadOf(exchange)),
+      (socket) => this.#on(socket, exchange, asked),
+    );
   }
 
   /** Asks whichever node. */
@@ -137,6 +140,17 @@ export class SocketPool {
     return socket.ask(exchange);
   }
 
+  /** Uses a socket; another one where the first was given up at its opening for what the server said that it speaks. */
+  async #believing<Result>(pick: () => BrokerSocket, use: (socket: BrokerSocket) => Promise<Result>): Promise<Result> {
+    const socket = pick();
+    try {
+      return await use(socket);
+    } catch (error) {
+      if (!isMessagingError(error, "unsupported") || socket.isOpen) throw error;
+    }
+    return use(pick());
+  }
+
   /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
   async #anySocket(): Promise<BrokerSocket> {
     const open = this.#openLine("ordinary") ?? this.#openLine(undefined);
@@ -148,10 +162,14 @@ export class SocketPool {
     const failures: unknown[] = [];
     for (const way of ways) {
       if (this.#users === 0) throw closedError();
-      const socket = way().pick(1);
       try {
-        await socket.opened();
-        return socket;
+        return await this.#believing(
+          () => way().pick(1),
+          async (socket) => {
+            await socket.opened();
+            return socket;
+          },
+        );
       } catch (error) {
         // All brokers know the same users, and are of one release but for a while.
         if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;

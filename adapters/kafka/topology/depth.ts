@@ -13,16 +13,18 @@ export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
   const partitions = topics.flatMap(({ topic, identity, partitions: some }) =>
     some.map(({ partition }) => ({ topic, identity, partition })),
   );
-  const [starts, committed, ends] = await Promise.all([
+  const [starts, committed] = await Promise.all([
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "earliest" }))),
     cluster.committed(groupName(of), partitions),
-    cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" }))),
   ]);
+  // Asked for last, so that no commit lies beyond it but one that was never right.
+  const ends = await cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" })));
   let ready = 0;
   for (const [index, { identity }] of partitions.entries()) {
     const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
-    // What was committed for a topic that was there before counts for nothing.
-    const progress = (commit && progressIn(identity, commit)) ?? beginning(start);
+    // What was committed for a topic that was there before counts for nothing; nor does what the log does not reach.
+    const said = commit === undefined || commit.offset > end ? undefined : progressIn(identity, commit);
+    const progress = said ?? beginning(start);
     const from = Math.max(progress.offset, start);
     if (from < end) ready += end - from - finishedBetween(progress, from, end);
   }

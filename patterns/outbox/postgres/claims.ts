@@ -4,6 +4,7 @@ import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
 import type { OutboxClaim, OutboxClaimRequest, OutboxSettlement } from "../store.ts";
 import type { Asking } from "./asking.ts";
 import { HeldLanes } from "./held-lanes.ts";
+import type { LaneWatch } from "./lane-watch.ts";
 import { LANES_PER_CLAIM } from "./lanes.ts";
 import { outboxRow, type StoredRow, settleable } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -26,19 +27,25 @@ export class Claims {
   readonly #asking: Asking;
   readonly #statements: Statements;
   readonly #clock: Clock;
+  readonly #watch: LaneWatch;
   readonly #held = new Map<string, HeldLanes>();
 
-  constructor(asking: Asking, statements: Statements, clock: Clock) {
+  constructor(asking: Asking, statements: Statements, clock: Clock, watch: LaneWatch) {
     this.#asking = asking;
     this.#statements = statements;
     this.#clock = clock;
+    this.#watch = watch;
   }
 
   async claim({ relay, limit, leaseMs }: OutboxClaimRequest): Promise<OutboxClaim | undefined> {
     this.#forgetEnded();
     const token = randomUUID();
     const endsAt = this.#clock.monotonic() + leaseMs;
-    const lanes = await this.#takeLanes(token, relay, leaseMs, Math.min(limit, LANES_PER_CLAIM));
+    const most = Math.min(limit, LANES_PER_CLAIM);
+    let lanes = await this.#takeLanes(token, relay, leaseMs, most);
+    if (lanes.length === 0 && this.#watch.isDue && (await this.#watch.look())) {
+      lanes = await this.#takeLanes(token, relay, leaseMs, most);
+    }
     if (lanes.length === 0) return undefined;
     let rows: readonly StoredRow[];
     try {
@@ -49,6 +56,8 @@ export class Claims {
       this.#free(token, lanes).catch(() => undefined);
       throw error;
     }
+    // What there is does not wait for what is missing.
+    if (this.#watch.isDue) void this.#watch.look().catch(() => undefined);
     const held = new HeldLanes(rows, endsAt);
     const taken = new Set(rows.map(({ lane }) => lane));
     const empty = lanes.filter((lane) => !taken.has(lane));

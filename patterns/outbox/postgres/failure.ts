@@ -1,6 +1,6 @@
 import type { MessagingError } from "../../../core/index.ts";
 import { type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/store-failure.ts";
-import { NEWER } from "./versions.ts";
+import { DUPLICATE_TABLE, NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
@@ -15,6 +15,11 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
       "make its tables with migrate(), or name those that there are; without USAGE on their schema they are not seen",
   },
   "42703": { code: "conflict", advice: "its tables are others, or older: bring them up to date with migrate()" },
+  [DUPLICATE_TABLE]: {
+    code: "conflict",
+    advice:
+      "tables of its names are there, and no version is noted: somebody emptied or dropped the table that ends with _versions. Note the version that they have, as INSERT INTO …_versions (version) VALUES (1), or move them away, and migrate again",
+  },
   [NEWER]: { code: "conflict", advice: "its tables were made by a newer anybroker: install that here too" },
   "25P02": { code: "conflict", advice: "the transaction has failed before: roll it back" },
 };

@@ -1,8 +1,10 @@
 import { asTexts } from "../../../core/postgres-answers.ts";
 import type { OutboxHealth, OutboxStall } from "../store.ts";
+import { rowLanes } from "./lanes.ts";
 import type { Tables } from "./tables.ts";
 
 const MOST_COUNTED = 1_000_000;
+const MAX = Number.MAX_SAFE_INTEGER;
 
 /** What the statement of {@link healthStatement} tells. */
 export interface StoredHealth {
@@ -14,6 +16,12 @@ export interface StoredHealth {
   readonly held_ms: number | null;
   readonly expired_lanes: number;
   readonly expired_ms: number | null;
+  /** Lanes that have rows and are not there. */
+  readonly lost_lanes: number;
+  readonly lost_ms: number | null;
+  /** Rows at positions that cannot be told apart. */
+  readonly far: number;
+  readonly far_ms: number | null;
 }
 
 /** One statement for all that is known. The oldest of each lane is the first of its index. */
@@ -23,14 +31,16 @@ export function healthStatement({ outbox, lanes }: Tables): string {
     `(SELECT o.${column} FROM ${outbox} o WHERE o.lane = l.lane AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.lane, o.${order} LIMIT 1)`;
   const atOnce = first("created_at", "o.due_at IS NULL", "position");
   const timed = first("due_at", "o.due_at <= statement_timestamp()", "due_at");
+  const oldest = `least(${atOnce}, ${timed})`;
   return asTexts(`
 SELECT
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NULL LIMIT ${MOST_COUNTED}) counted) AS unsent,
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NOT NULL LIMIT ${MOST_COUNTED}) counted) AS quarantined,
-  (SELECT ${age(`min(least(${atOnce}, ${timed}))`)} FROM ${lanes} l) AS oldest_ms,
+  (SELECT ${age(`min(${oldest})`)} FROM ${rowLanes(outbox)} l) AS oldest_ms,
   (SELECT max(${age("xact_start")}) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS transaction_ms,
-  held.keys AS held_keys, held.ms AS held_ms, expired.lanes AS expired_lanes, expired.ms AS expired_ms
+  held.keys AS held_keys, held.ms AS held_ms, expired.lanes AS expired_lanes, expired.ms AS expired_ms,
+  lost.lanes AS lost_lanes, lost.ms AS lost_ms, far.rows AS far, far.ms AS far_ms
 FROM
   (SELECT count(*)::float8 AS keys, ${age("min(quarantined_at)")} AS ms FROM ${outbox} h
     WHERE h.quarantined_at IS NOT NULL AND h.holds AND EXISTS (SELECT FROM ${outbox} o
@@ -39,7 +49,12 @@ FROM
   (SELECT count(*)::float8 AS lanes, ${age("min(ends_at)")} AS ms FROM ${lanes} l
     WHERE token IS NOT NULL AND ends_at < statement_timestamp()
       AND EXISTS (SELECT FROM ${outbox} o WHERE o.lane = l.lane AND o.quarantined_at IS NULL
-        AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired`);
+        AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired,
+  (SELECT count(*)::float8 AS lanes, ${age("min(first)")} AS ms FROM (
+    SELECT ${oldest} AS first FROM ${rowLanes(outbox)} l WHERE NOT EXISTS (SELECT FROM ${lanes} t WHERE t.lane = l.lane)
+  ) without WHERE first IS NOT NULL) lost,
+  (SELECT count(*)::float8 AS rows, ${age("min(created_at)")} AS ms FROM (
+    SELECT created_at FROM ${outbox} WHERE position > ${MAX} OR position < -${MAX} LIMIT ${MOST_COUNTED}) counted) far`);
 }
 
 /** An open transaction or an expired claim is no stall until it is `stallAfterMs` old. */
@@ -69,13 +84,25 @@ export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHeal
       stallAfterMs,
       `the claims of ${stored.expired_lanes} lanes have ended and nobody took them over: start a relay`,
     ],
+    [
+      "unclaimable",
+      stored.lost_lanes > 0 ? (stored.lost_ms ?? 0) : null,
+      0,
+      `${stored.lost_lanes} lanes have rows and are missing in the table that ends with _lanes, so no claim takes those rows: a relay makes them again if its role may INSERT there, and migrate() those of the store`,
+    ],
+    [
+      "unclaimable",
+      stored.far > 0 ? (stored.far_ms ?? 0) : null,
+      0,
+      `${stored.far} rows have a position beyond ${MAX}, and no claim or list takes them: give them others, UPDATE … SET position = DEFAULT WHERE position > ${MAX} OR position < -${MAX}`,
+    ],
   ];
   return {
     unsent: stored.unsent,
     oldestUnsentMs: Math.max(stored.oldest_ms ?? 0, 0),
     quarantined: stored.quarantined,
     stalls: candidates.flatMap(([cause, age, least, message]) =>
-      age !== null && age >= least ? [{ cause, ageMs: age, message }] : [],
+      age !== null && age >= least ? [{ cause, ageMs: Math.max(age, 0), message }] : [],
     ),
   };
 }

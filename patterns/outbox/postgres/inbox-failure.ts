@@ -6,7 +6,7 @@ import {
   stateOf,
   storeFailure,
 } from "../../../core/store-failure.ts";
-import { NEWER } from "./versions.ts";
+import { DUPLICATE_TABLE, NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const REASONS: Readonly<Record<string, FailureReason>> = {
@@ -18,6 +18,11 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   "42P01": { code: "not-found", advice: "make its table with migrate(), or name the one that there is" },
   // Not `conflict`: of a handling that would say that the handler ended its transaction.
   "42703": { code: "unreachable", advice: "its table is another; give the inbox a table of its own" },
+  [DUPLICATE_TABLE]: {
+    code: "conflict",
+    advice:
+      "a table of its name is there, and no version is noted: somebody emptied or dropped the table that ends with _versions. Note the version that it has, as INSERT INTO …_versions (version) VALUES (1), or move it away, and migrate again",
+  },
   [NEWER]: { code: "conflict", advice: "its table was made by a newer anybroker: install that one here too" },
 };
 

@@ -71,7 +71,21 @@ function first({ outbox, lanes, sent }: Tables): readonly string[] {
   ];
 }
 
+/**
+ * Somebody may have emptied the tables. Who may not read the lanes, as a role that only writes, leaves them alone: there is
+ * nothing to do for it.
+ */
+function filledLanes({ lanes }: Tables): string {
+  const all = `generate_series(0, ${LANES - 1}) AS s (lane)`;
+  return `
+  IF has_table_privilege('${lanes}', 'SELECT') THEN
+    IF EXISTS (SELECT FROM ${all} WHERE NOT EXISTS (SELECT FROM ${lanes} l WHERE l.lane = s.lane)) THEN
+      INSERT INTO ${lanes} (lane) SELECT s.lane FROM ${all} ON CONFLICT DO NOTHING;
+    END IF;
+  END IF;`;
+}
+
 /** The tables over their versions. */
 export function outboxVersions(tables: Tables): Versions {
-  return new Versions(tables.versions, [first(tables)]);
+  return new Versions(tables.versions, [first(tables)], filledLanes(tables));
 }

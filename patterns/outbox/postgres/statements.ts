@@ -1,4 +1,6 @@
+import { LONGEST_MS } from "../../../core/names.ts";
 import { asTexts } from "../../../core/postgres-answers.ts";
+import { rowLanes } from "./lanes.ts";
 import type { Tables } from "./tables.ts";
 
 /**
@@ -7,6 +9,9 @@ import type { Tables } from "./tables.ts";
  */
 export interface Statements {
   readonly takeLanes: string;
+  /** The lanes that are to be there, and are not. */
+  readonly missingLanes: string;
+  readonly makeLanes: string;
   readonly readLanes: string;
   readonly renew: string;
   /** Of any outcomes. */
@@ -28,6 +33,9 @@ const ROW = `o.position::float8 AS position, o.lane, o.id, o.kind, o.destination
   o.headers, encode(o.body, 'hex') AS body, octet_length(o.body) AS bytes, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
   round(${milliseconds("o.expires_at")}) AS expires_at, ${milliseconds("o.created_at")} AS created_at`;
 
+/** What JavaScript can tell from other positions. Nobody could say what became of a row beyond. */
+const SAFE = `o.position BETWEEN -${Number.MAX_SAFE_INTEGER} AND ${Number.MAX_SAFE_INTEGER}`;
+
 /** A row as it was when it was written. */
 const ANEW = "quarantined_at = NULL, holds = false, attempts = 0, due_at = NULL, error_code = NULL, error = NULL";
 
@@ -40,7 +48,7 @@ export function statements({ outbox, lanes, sent }: Tables, keep: boolean): Stat
   const free = `NOT (o.ordered AND EXISTS (SELECT FROM ${outbox} h
     WHERE h.holds AND h.destination = o.destination AND h.key = o.key AND h.kind = o.kind AND h.position < o.position))`;
   const atOnce = (lane: string): string =>
-    `o.lane = ${lane} AND o.due_at IS NULL AND o.quarantined_at IS NULL AND ${free}`;
+    `o.lane = ${lane} AND o.due_at IS NULL AND o.quarantined_at IS NULL AND ${SAFE} AND ${free}`;
   const gone = `"#gone" AS (
   DELETE FROM ${outbox} WHERE position = ANY ($2::bigint[]) RETURNING ${keep ? MOVED : "position"}
 )${keep ? `, "#kept" AS (INSERT INTO ${sent} (${MOVED}) SELECT ${MOVED} FROM "#gone")` : ""}`;
@@ -49,23 +57,26 @@ export function statements({ outbox, lanes, sent }: Tables, keep: boolean): Stat
   WHERE token = $1::uuid AND lane = ANY ($3::smallint[])
 )`;
   const timed = (lane: string): string =>
-    `o.lane = ${lane} AND o.due_at <= statement_timestamp() AND o.quarantined_at IS NULL AND ${free}`;
+    `o.lane = ${lane} AND o.due_at <= statement_timestamp() AND o.quarantined_at IS NULL AND ${SAFE} AND ${free}`;
+  const missing = `SELECT s.lane FROM ${rowLanes(outbox)} s WHERE NOT EXISTS (SELECT FROM ${lanes} l WHERE l.lane = s.lane)`;
   return {
     // Lanes that have something to claim and that nobody holds, those with the oldest first. The rows are read by a
     // statement of its own: this one's snapshot may be older than the end of the claim before. OFFSET 0 keeps the planner
-    // from looking for the oldest twice.
+    // from looking for the oldest twice. A lease that ends later than any can is none.
     takeLanes: `
 WITH "#free" AS (
   SELECT l.lane FROM ${lanes} l CROSS JOIN LATERAL (SELECT least(
     (SELECT o.position FROM ${outbox} o WHERE ${timed("l.lane")} ORDER BY o.due_at LIMIT 1),
     (SELECT o.position FROM ${outbox} o WHERE ${atOnce("l.lane")} ORDER BY o.lane, o.position LIMIT 1)
   ) AS first OFFSET 0) oldest
-  WHERE l.ends_at <= statement_timestamp() AND oldest.first IS NOT NULL
+  WHERE (l.ends_at <= statement_timestamp() OR l.ends_at > ${later(String(LONGEST_MS))}) AND oldest.first IS NOT NULL
   ORDER BY oldest.first LIMIT $4::integer FOR NO KEY UPDATE OF l SKIP LOCKED
 )
 UPDATE ${lanes} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}
 FROM "#free" f WHERE l.lane = f.lane
 RETURNING l.lane::text AS lane`,
+    missingLanes: `SELECT lane::text AS lane FROM (${missing}) missing`,
+    makeLanes: `INSERT INTO ${lanes} (lane) ${missing} ON CONFLICT DO NOTHING`,
     // Of each lane up to $3, of which half may be what was delayed or failed before: neither waits for ever for the other.
     readLanes: asTexts(`
 SELECT ${ROW} FROM ${lanes} l CROSS JOIN LATERAL (
@@ -102,7 +113,7 @@ WITH ${gone}, ${freed}
 SELECT position::text FROM "#gone"`,
     listQuarantined: asTexts(`
 SELECT ${ROW}, o.error_code, o.error, o.holds, ${milliseconds("o.quarantined_at")} AS quarantined_at
-FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`),
+FROM ${outbox} o WHERE o.quarantined_at IS NOT NULL AND ${SAFE} AND o.position > $1::bigint ORDER BY o.position LIMIT $2::integer`),
     // What let its key pass goes last, so it is given a new position.
     retryQuarantined: `
 WITH "#chosen" AS MATERIALIZED (

@@ -14,6 +14,7 @@ import { Asking } from "./asking.ts";
 import { Claims } from "./claims.ts";
 import type { PostgresOutboxDatabase, PostgresTransaction } from "./database.ts";
 import { healthOf, healthStatement, type StoredHealth } from "./health.ts";
+import { LaneWatch } from "./lane-watch.ts";
 import { Listening } from "./listening.ts";
 import { outboxVersions } from "./migrations.ts";
 import { quarantinedRow } from "./rows.ts";
@@ -42,7 +43,8 @@ export interface PostgresOutboxOptions extends PostgresOutboxTableOptions {
 /** An outbox in a Postgres database. */
 export interface PostgresOutbox extends OutboxStore<PostgresTransaction> {
   /**
-   * Makes the tables, or brings older ones up to date, unless they are so already; also if many do at once. Only where there
+   * Makes the tables, or brings older ones up to date, unless they are so already; also if many do at once. Lanes that
+   * somebody deleted are made again. Only where there
    * is something to do it needs the right to create in the schema. Rejects like the other calls, and with `not-found` if
    * there is no such schema.
    */
@@ -81,6 +83,7 @@ class PostgresStore implements PostgresOutbox {
   readonly #settings: Settings;
   readonly #statements: Statements;
   readonly #asking: Asking;
+  readonly #watch: LaneWatch;
   readonly #claims: Claims;
   readonly #writer: Writer;
   readonly #clock: Clock = systemClock();
@@ -91,7 +94,8 @@ class PostgresStore implements PostgresOutbox {
     this.#settings = settings;
     this.#statements = statements(tables, settings.keepSentMs > 0);
     this.#asking = new Asking(database, this.#clock, settings.timeoutMs);
-    this.#claims = new Claims(this.#asking, this.#statements, this.#clock);
+    this.#watch = new LaneWatch(this.#asking, this.#statements, this.#clock);
+    this.#claims = new Claims(this.#asking, this.#statements, this.#clock, this.#watch);
     this.#writer = new Writer(tables, settings.notify);
     if (settings.notify && database.connect !== undefined) {
       this.listen = async (wake) => {
@@ -124,7 +128,7 @@ class PostgresStore implements PostgresOutbox {
 
   async listQuarantined({
     limit,
-    after = 0,
+    after = Number.MIN_SAFE_INTEGER,
   }: {
     readonly limit: number;
     readonly after?: number;
@@ -158,6 +162,8 @@ class PostgresStore implements PostgresOutbox {
 
   async health(): Promise<OutboxHealth> {
     const [row] = await this.#asking.rows("tell its health", healthStatement(this.#tables));
-    return healthOf(rowOf<StoredHealth>(row), this.#settings.stallAfterMs);
+    const stored = rowOf<StoredHealth>(row);
+    if (stored.lost_lanes > 0) this.#watch.wake();
+    return healthOf(stored, this.#settings.stallAfterMs);
   }
 }

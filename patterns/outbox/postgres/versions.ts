@@ -1,3 +1,6 @@
+/** The state of what a migration finds there already, with no version noted: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+export const DUPLICATE_TABLE = "42P07";
+
 /** What a migration raises if the tables are of a version that it does not know. */
 export const NEWER = "AB001";
 
@@ -5,10 +8,15 @@ export const NEWER = "AB001";
 export class Versions {
   readonly #table: string;
   readonly #steps: readonly (readonly string[])[];
+  readonly #always: string;
 
-  /** The table that notes the versions, quoted, and the statements of each version; the first is of version 1. */
-  constructor(table: string, steps: readonly (readonly string[])[]) {
+  /**
+   * The table that notes the versions, quoted, and the statements of each version; the first is of version 1. `always` are
+   * statements of PL/pgSQL that each migration ends with.
+   */
+  constructor(table: string, steps: readonly (readonly string[])[], always = "") {
     this.#table = table;
+    this.#always = always;
     const made = `CREATE TABLE ${table} (
   version integer PRIMARY KEY,
   reached_at timestamptz NOT NULL DEFAULT now()
@@ -48,7 +56,7 @@ BEGIN
   END IF;
   IF reached > ${this.last} THEN
     RAISE EXCEPTION 'of version %', reached USING ERRCODE = '${NEWER}';
-  END IF;${steps.join("")}
+  END IF;${steps.join("")}${this.#always}
 END $migration$`;
   }
 }

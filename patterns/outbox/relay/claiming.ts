@@ -30,7 +30,7 @@ export class Claiming {
   readonly #calls: StoreCalls;
   readonly #watch: StallWatch;
   readonly #held: () => Held;
-  readonly #claimed: (claim: OutboxClaim, askedAt: number) => void;
+  readonly #claimed: (claim: OutboxClaim, askedAt: number) => boolean;
   readonly #alarm: Alarm;
   #emptyWaiters: (() => void)[] = [];
   #failures = 0;
@@ -38,12 +38,13 @@ export class Claiming {
   /** The middle size of the rows claimed so far. */
   #rowBytes = 0;
 
+  /** `claimed` tells whether there was anything to do. */
   constructor(
     settings: RelaySettings,
     calls: StoreCalls,
     watch: StallWatch,
     held: () => Held,
-    claimed: (claim: OutboxClaim, askedAt: number) => void,
+    claimed: (claim: OutboxClaim, askedAt: number) => boolean,
   ) {
     this.#settings = settings;
     this.#calls = calls;
@@ -112,9 +113,8 @@ export class Claiming {
     if (claim === undefined && this.#held().rows === 0) for (const resolve of waiters) resolve();
     else this.#emptyWaiters.unshift(...waiters);
     if (claim === undefined) return this.#pollMs();
-    this.#claimed(claim, askedAt);
     // It may have been fewer than there are.
-    return 0;
+    return this.#claimed(claim, askedAt) ? 0 : this.#pollMs();
   }
 
   /** What was just claimed, for the size of the next claim. */

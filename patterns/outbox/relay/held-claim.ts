@@ -24,19 +24,23 @@ export class HeldClaim {
   lost = false;
   readonly #lanes = new Map<string, HeldRow[]>();
   #heads: HeldRow[] = [];
-  readonly #unsettled = new Set<number>();
+  /** The ids of what is not settled, by position. */
+  readonly #unsettled = new Map<number, string>();
+  readonly #count: number;
+  #passed = 0;
   readonly #sending = new Set<HeldRow>();
 
   constructor({ token, rows }: OutboxClaim, heldUntil: number) {
     this.token = token;
     this.heldUntil = heldUntil;
+    this.#count = rows.length;
     for (const row of rows) this.#add(row);
   }
 
   #add(row: OutboxRow): void {
     const bytes = row.body.length + headerBytes(row.headers);
     this.bytes += bytes;
-    this.#unsettled.add(row.position);
+    this.#unsettled.set(row.position, row.id);
     const name = row.key === undefined ? undefined : `${row.to.kind} ${row.to.name} ${row.key}`;
     const behind = name === undefined ? undefined : this.#lanes.get(name);
     const lane = behind ?? (name === undefined ? undefined : []);
@@ -52,6 +56,21 @@ export class HeldClaim {
   /** How many rows are not settled. */
   get size(): number {
     return this.#unsettled.size;
+  }
+
+  /** Whether it held nothing but what was passed over. */
+  get isFruitless(): boolean {
+    return this.#passed > 0 && this.#passed === this.#count;
+  }
+
+  /** So many rows are let alone for a while. */
+  passed(count: number): void {
+    this.#passed += count;
+  }
+
+  /** The id of a row that is not settled. */
+  idOf(position: number): string | undefined {
+    return this.#unsettled.get(position);
   }
 
   get sending(): number {

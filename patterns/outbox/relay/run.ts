@@ -10,6 +10,7 @@ import { Settler } from "./settler.ts";
 import { StallWatch } from "./stall-watch.ts";
 import { StoreCalls } from "./store-calls.ts";
 import { Turns } from "./turns.ts";
+import { UnchangedRows } from "./unchanged-rows.ts";
 
 /** How many calls that settle are under way at once: while they are, more gathers for the next. */
 const SETTLING_AT_ONCE = 2;
@@ -31,6 +32,7 @@ export class RelayRun {
   readonly #leases: Leases;
   readonly #cleaning: Cleaning;
   readonly #changed: Alarm;
+  readonly #unchanged: UnchangedRows;
   readonly #turns = new Turns(SETTLING_AT_ONCE);
   readonly #loops: Promise<unknown>;
   #unlisten: Promise<(() => Promise<void>) | undefined> | undefined;
@@ -42,7 +44,11 @@ export class RelayRun {
     this.#changed = new Alarm(settings.internals.clock);
     this.calls = new StoreCalls(settings, () => this.watch.look());
     this.watch = new StallWatch(settings, () => this.calls.failure);
-    this.#sender = new Sender(settings, this.watch, counts, (claim, settlement) => this.#settle(claim, settlement));
+    const { clock, random } = settings.internals;
+    this.#unchanged = new UnchangedRows(clock, random);
+    this.#sender = new Sender(settings, this.watch, counts, this.#unchanged, (claim, settlement) =>
+      this.#settle(claim, settlement),
+    );
     this.#claiming = new Claiming(
       settings,
       this.calls,
@@ -113,12 +119,15 @@ export class RelayRun {
     }
   }
 
-  #claimed(claim: OutboxClaim, askedAt: number): void {
+  /** Whether there was anything to do. */
+  #claimed(claim: OutboxClaim, askedAt: number): boolean {
     const held = new HeldClaim(claim, askedAt + this.#settings.leaseMs);
-    this.#claims.set(held, new Settler(held, this.calls, this.#settings, this.#turns, () => this.#progress(held)));
+    const settled = (): void => this.#progress(held);
+    this.#claims.set(held, new Settler(held, this.calls, this.#settings, this.#turns, this.#unchanged, settled));
     this.#claiming.learn(held.size, held.bytes);
     if (this.#stopping) this.#sender.stop([held]);
     else this.#sender.send(held);
+    return !held.isFruitless;
   }
 
   #settle(claim: HeldClaim, settlement: OutboxSettlement): void {
@@ -132,8 +141,8 @@ export class RelayRun {
       this.#claims.delete(claim);
     }
     this.#changed.ring();
-    // There is room, and keys are free.
-    if (claim.size === 0) this.#claiming.ring();
+    // There is room, and keys are free; not so where they were only looked at.
+    if (claim.size === 0 && !claim.isFruitless) this.#claiming.ring();
   }
 
   #lost(claim: HeldClaim, count: number): void {

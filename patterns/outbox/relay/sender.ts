@@ -1,10 +1,11 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
 import type { RelaySettings } from "../relay-options.ts";
-import type { OutboxError, OutboxSettlement } from "../store.ts";
+import type { OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";
 import type { HeldClaim, HeldRow } from "./held-claim.ts";
 import { SilentPlaces } from "./silent-places.ts";
 import type { StallWatch } from "./stall-watch.ts";
+import type { UnchangedRows } from "./unchanged-rows.ts";
 
 /** What says for certain that the broker does not have the message, and that it is the message's fault, or its place's. */
 const REFUSALS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
@@ -37,17 +38,20 @@ export class Sender {
   readonly #counts: SendCounts;
   readonly #settle: (claim: HeldClaim, settlement: OutboxSettlement) => void;
   readonly #silent: SilentPlaces;
+  readonly #unchanged: UnchangedRows;
   #stopped = false;
 
   constructor(
     settings: RelaySettings,
     watch: StallWatch,
     counts: SendCounts,
+    unchanged: UnchangedRows,
     settle: (claim: HeldClaim, settlement: OutboxSettlement) => void,
   ) {
     this.#settings = settings;
     this.#watch = watch;
     this.#counts = counts;
+    this.#unchanged = unchanged;
     this.#settle = settle;
     this.#silent = new SilentPlaces(settings.internals.clock, settings.retry);
   }
@@ -74,6 +78,13 @@ export class Sender {
     const { unreadable } = held.row;
     if (unreadable !== undefined) {
       if (claim.ended(held)) this.#quarantine(claim, held, unreadable);
+      return;
+    }
+    const unchanged = this.#unchanged.look(held.row);
+    if (unchanged !== undefined) {
+      claim.ended(held);
+      if (unchanged.waits) this.#pass(claim, held, unchanged.sent);
+      else this.#quarantine(claim, held, unremoved(held.row), false);
       return;
     }
     const aside = this.#silent.aside(held.row);
@@ -157,10 +168,10 @@ export class Sender {
     this.#quarantine(claim, held, error);
   }
 
-  #quarantine(claim: HeldClaim, held: HeldRow, error: MessagingError): void {
+  #quarantine(claim: HeldClaim, held: HeldRow, error: MessagingError, holds = true): void {
     const { onQuarantine, tell } = this.#settings;
     const { id, to, position, ordered, attempts } = held.row;
-    const holdsKey = ordered && onQuarantine === "hold";
+    const holdsKey = holds && ordered && onQuarantine === "hold";
     this.#counts.quarantined++;
     this.#settle(claim, { position, outcome: "quarantined", error: outboxError(error), holdsKey });
     tell({ type: "quarantined", id, destination: to.name, attempts: attempts + 1, error });
@@ -193,6 +204,14 @@ export class Sender {
     this.#settings.tell({ type: "postponed", id, destination: to.name, retryMs, error });
   }
 
+  /** Lets a row alone for now; those behind one that was sent need not wait for it. */
+  #pass(claim: HeldClaim, held: HeldRow, sent: boolean): void {
+    const behind = held.row.ordered && !sent ? claim.takeBehind(held) : [];
+    claim.passed(1 + behind.length);
+    this.#release(claim, [held, ...behind]);
+    this.#next(claim, held);
+  }
+
   #goOn(claim: HeldClaim, held: HeldRow, holds: boolean): void {
     if (holds) this.#release(claim, claim.takeBehind(held));
     else this.#next(claim, held);
@@ -201,6 +220,13 @@ export class Sender {
   #release(claim: HeldClaim, rows: readonly HeldRow[]): void {
     for (const { row } of rows) this.#settle(claim, { position: row.position, outcome: "released" });
   }
+}
+
+function unremoved({ id, position }: OutboxRow): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `message ${id} was sent, and its row ${position} stands in the outbox all the same: the store's database took the settlement and changed nothing. Look for a trigger or a policy that keeps rows from being removed, take it away, and discard the row`,
+  );
 }
 
 /** As any store can keep it: one that refused the text would refuse the settlements beside it too. */

@@ -6,6 +6,7 @@ import type { OutboxSettlement } from "../store.ts";
 import type { HeldClaim } from "./held-claim.ts";
 import type { StoreCalls } from "./store-calls.ts";
 import type { Turns, Waiter } from "./turns.ts";
+import type { UnchangedRows } from "./unchanged-rows.ts";
 
 const BACKOFF = { firstMs: 100, maxMs: 5_000 };
 
@@ -18,6 +19,7 @@ export class Settler implements Waiter {
   readonly #calls: StoreCalls;
   readonly #settings: RelaySettings;
   readonly #turns: Turns;
+  readonly #unchanged: UnchangedRows;
   readonly #settled: (claim: HeldClaim) => void;
   #waiting: OutboxSettlement[] = [];
   #scheduled = false;
@@ -26,18 +28,20 @@ export class Settler implements Waiter {
   #pause: Timer | undefined;
   #closed = false;
 
-  /** `turns` are shared by the claims of a relay. `settled` is called after each batch. */
+  /** `turns` and `unchanged` are shared by the claims of a relay. `settled` is called after each batch. */
   constructor(
     claim: HeldClaim,
     calls: StoreCalls,
     settings: RelaySettings,
     turns: Turns,
+    unchanged: UnchangedRows,
     settled: (claim: HeldClaim) => void,
   ) {
     this.#claim = claim;
     this.#calls = calls;
     this.#settings = settings;
     this.#turns = turns;
+    this.#unchanged = unchanged;
     this.#settled = settled;
   }
 
@@ -73,7 +77,13 @@ export class Settler implements Waiter {
       return;
     }
     this.#failures = 0;
-    for (const { position } of batch) this.#claim.settled(position);
+    const unchanged = new Set(answer.value);
+    for (const settlement of batch) {
+      const { position } = settlement;
+      const id = this.#claim.idOf(position);
+      if (id !== undefined) this.#unchanged.settled(settlement, id, !unchanged.has(position));
+      this.#claim.settled(position);
+    }
     this.#settled(this.#claim);
     this.#ask();
   }

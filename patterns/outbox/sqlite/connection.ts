@@ -148,7 +148,10 @@ export class SqliteConnection<Database extends SqliteDatabase> {
   #opened(): Database {
     if (this.#closed) throw new MessagingError("closed", "the SQLite store was closed; make another");
     this.#database ??= this.#open();
-    return this.#database;
+    const database = this.#database;
+    // A wait inside of SQLite stops the event loop, and those of all that wait for their turn add up.
+    database.exec("PRAGMA busy_timeout = 0");
+    return database;
   }
 }
 

@@ -35,7 +35,7 @@ const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
  *
  * One transaction at a time writes to a SQLite database: handlers go one after another, and a message whose turn does not
  * come within `waitMs` is postponed. The connection is opened when it is needed, is the inbox's own, and is closed and
- * opened anew when a handler was aborted. Leave its `timeout` at 0: the inbox waits for the locks of others itself,
+ * opened anew when a handler was aborted. Its `timeout` is set to 0: the inbox waits for the locks of others itself,
  * without standing in the way of the event loop. Throws `invalid` for wrong options.
  */
 export function sqliteInbox<Database extends SqliteDatabase>(

@@ -40,12 +40,21 @@ export async function migrate(
 
 function versionOf(database: SqliteDatabase, table: string, last: number): number {
   const known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?");
-  if (known.get(`${table}_versions`) === undefined) return 0;
+  const isThere = (name: string): boolean => known.get(name) !== undefined;
+  if (!isThere(`${table}_versions`)) return isThere(table) ? unversioned(table) : 0;
   const newest = database.prepare(`SELECT coalesce(max(version), 0) AS version FROM "${table}_versions"`).get();
   const { version } = newest as { readonly version: number };
+  if (version === 0) unversioned(table);
   if (version <= last) return version;
   throw new MessagingError(
     "conflict",
     `the SQLite table "${table}" is of version ${version}, made by a newer anybroker, and this one knows ${last}: install the newer one here`,
+  );
+}
+
+function unversioned(table: string): never {
+  throw new MessagingError(
+    "conflict",
+    `the SQLite database has a table "${table}" or "${table}_versions", and no version is noted: somebody emptied or dropped the latter. Note the version that the table has, as INSERT INTO "${table}_versions" (version) VALUES (1), or drop both, and migrate again`,
   );
 }

@@ -42,7 +42,7 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 
 /**
  * An outbox in a SQLite database, for the processes of one machine. `open` opens a connection to it, in WAL mode; it is
- * the store's own, for relays: callers of `insert` write with theirs. Leave its `timeout` at 0: the store waits for the
+ * the store's own, for relays: callers of `insert` write with theirs. Its `timeout` is set to 0: the store waits for the
  * locks of others itself, without standing in the way of the event loop.
  *
  * Transactions that write exclude each other in SQLite, so there are no late commits and no waits between keys. A list of
@@ -133,7 +133,13 @@ class SqliteStore<Database extends SqliteDatabase> implements SqliteOutbox<Datab
     );
   }
 
-  async listQuarantined({ limit, after = 0 }: { limit: number; after?: number }): Promise<readonly QuarantinedRow[]> {
+  async listQuarantined({
+    limit,
+    after = Number.MIN_SAFE_INTEGER,
+  }: {
+    limit: number;
+    after?: number;
+  }): Promise<readonly QuarantinedRow[]> {
     const rows = await this.#read("list quarantined rows", (run) => run("list").all(after, limit));
     return (rows as readonly SqliteRow[]).map(quarantinedRow);
   }
@@ -161,7 +167,7 @@ class SqliteStore<Database extends SqliteDatabase> implements SqliteOutbox<Datab
     const found = (await this.#read("tell its health", (run) => run("health").get())) as Health;
     return {
       unsent: found.unsent,
-      oldestUnsentMs: found.oldest ?? 0,
+      oldestUnsentMs: Math.max(found.oldest ?? 0, 0),
       quarantined: found.quarantined,
       stalls: stallsOf(found),
     };
@@ -218,9 +224,11 @@ interface Health {
   readonly oldest: number | null;
   readonly expired: number | null;
   readonly held: number | null;
+  readonly strange: number;
+  readonly strange_ms: number | null;
 }
 
-function stallsOf({ expired, held }: Health): OutboxStall[] {
+function stallsOf({ expired, held, strange, strange_ms: strangeMs }: Health): OutboxStall[] {
   const stalls: OutboxStall[] = [];
   if (held !== null) {
     const message = "rows wait behind a quarantined row of their key: retry or discard it, see listQuarantined";
@@ -229,6 +237,10 @@ function stallsOf({ expired, held }: Health): OutboxStall[] {
   if (expired !== null && expired > 0) {
     const message = "a relay did not renew its claim, and none has taken it over: see whether any relay runs";
     stalls.push({ cause: "expired-claim", ageMs: expired, message });
+  }
+  if (strange > 0) {
+    const message = `${strange} rows have a position beyond ${Number.MAX_SAFE_INTEGER} or a state that there is not, and no claim takes them: something else than the outbox wrote them; mend or delete them`;
+    stalls.push({ cause: "unclaimable", ageMs: Math.max(strangeMs ?? 0, 0), message });
   }
   return stalls;
 }

@@ -21,7 +21,7 @@ export interface SqliteRow {
   readonly created_at: number | string;
   readonly expires_at: number | string | null;
   readonly attempts: number | string;
-  readonly ends_at: number | null;
+  readonly ends_at: number | string | null;
   readonly error_code: string | null;
   readonly error_message: string | null;
 }
@@ -83,7 +83,7 @@ export function quarantinedRow(row: SqliteRow): QuarantinedRow {
   return {
     ...outboxRow(row),
     error: { code: row.error_code ?? "", message: row.error_message ?? "" },
-    quarantinedAt: row.ends_at ?? 0,
+    quarantinedAt: typeof row.ends_at === "number" ? row.ends_at : 0,
     holdsKey: row.state === STATE.holding,
   };
 }

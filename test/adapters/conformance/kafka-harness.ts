@@ -5,7 +5,7 @@ import { foreignOnKafka } from "./foreign-kafka.ts";
 import { standingOnKafka } from "./standing-on-kafka.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 240_000;
 
 /** Long enough that a machine that is busy with other things is heard in time. */
 const SESSION_MS = 15_000;

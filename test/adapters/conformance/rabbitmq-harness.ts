@@ -5,7 +5,7 @@ import { foreignOnRabbitMQ } from "./foreign-rabbitmq.ts";
 import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 240_000;
 /** Long enough that a machine that is busy with other things gives back in time what is held for so long. */
 const CONSUMER_TIMEOUT_MS = 10_000;
 

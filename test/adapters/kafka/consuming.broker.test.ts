@@ -9,7 +9,7 @@ import { until } from "../../brokers/until.ts";
 import { batchOf, connectionTo, coordinatorOf, makeTopics, refusal } from "./kafkajs/wire.ts";
 import { type Consuming, openConsuming, textOf } from "./open-consuming.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const PARTITIONS = 2;
 
 describeKafka("consuming from Kafka", (broker) => {

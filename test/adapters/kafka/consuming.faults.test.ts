@@ -7,7 +7,7 @@ import { until } from "../../brokers/until.ts";
 import { batchOf, connectionTo, coordinatorOf, makeTopics } from "./kafkajs/wire.ts";
 import { type Consuming, openConsuming, textOf } from "./open-consuming.ts";
 
-const WAIT_MS = 90_000;
+const WAIT_MS = 240_000;
 const PARTITIONS = 4;
 const MANY = 4_000;
 

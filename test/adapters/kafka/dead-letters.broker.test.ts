@@ -17,7 +17,7 @@ import { until } from "../../brokers/until.ts";
 import { codeOf, message, topology, workQueue } from "../seam-values.ts";
 import { keepingSink, openAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 30_000;
+const WAIT_MS = 240_000;
 
 describeKafka("dead letters on Kafka", (broker) => {
   const names = broker.newNamespace();

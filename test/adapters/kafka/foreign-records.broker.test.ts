@@ -9,7 +9,7 @@ import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { openAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeKafka("records of other senders on Kafka", (broker) => {
   const names = broker.newNamespace();

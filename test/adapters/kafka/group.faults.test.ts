@@ -7,7 +7,7 @@ import { until } from "../../brokers/until.ts";
 import { connectionTo, coordinatorOf, makeTopics } from "./kafkajs/wire.ts";
 import { OpenMembers } from "./open-members.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const PARTITIONS = 6;
 /** The shortest that Kafka allows unless told otherwise. */
 const SHORT_SESSION_MS = 6_000;

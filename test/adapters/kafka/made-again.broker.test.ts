@@ -11,7 +11,7 @@ import { codeOf, message, subscriptionOf, topology, workQueue } from "../seam-va
 import { coordinatorOf, makeAgain } from "./kafkajs/wire.ts";
 import { keepingSink, openAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 type Session = Awaited<ReturnType<typeof openAdapter>>;
 

@@ -5,7 +5,7 @@ import type { Namespace } from "../../brokers/kafka.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 const PARTITIONS = 800;
 
 describeKafka("very many partitions", (server) => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Admin } from "kafkajs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { groupName } from "../../../adapters/kafka/names.ts";
 import type { StartPosition, SubscriptionDeclaration } from "../../../core/adapter.ts";
 import type { Address, SubscriptionAddress } from "../../../core/address.ts";
 import { describeKafka } from "../../brokers/suite.ts";
@@ -79,6 +80,21 @@ describeKafka("positions of subscriptions on Kafka", (broker) => {
     for (const one of [now, future, placed]) expect(await consumed(one.address)).toEqual(["f", "g"]);
     // The partition that was not named begins with the oldest.
     expect(await consumed(named1.address)).toHaveLength(2 + behind);
+  });
+
+  test("that somebody committed beyond what a number holds are out of range, in their partition alone", async () => {
+    const t = named("beyond");
+    const all = from(t, "all", "earliest");
+    await declare(all);
+    await publish(t, "a", "b", "c", "d", "e");
+    expect(await consumed(all.address)).toHaveLength(5);
+    const [partition] = (await admin.fetchTopicOffsets(t)).filter(({ offset }) => Number(offset) > 0);
+    const lie = { partition: partition?.partition ?? 0, offset: "9007199254740993" };
+    await admin.setOffsets({ groupId: groupName(all.address), topic: t, partitions: [lie] });
+    expect(await session.adapter.depth(all.address)).toMatchObject({ ready: Number(partition?.offset) });
+    await publish(t, "f", "g");
+    expect(await consumed(all.address)).toEqual(expect.arrayContaining(["f", "g"]));
+    expect(await consumed(all.address)).toEqual([]);
   });
 
   test("cannot begin where nothing is kept", async () => {

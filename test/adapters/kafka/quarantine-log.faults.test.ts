@@ -4,7 +4,7 @@ import { until } from "../../brokers/until.ts";
 import { topology, workQueue } from "../seam-values.ts";
 import { openAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 
 describeKafka("quarantine logs on Kafka, when the server goes", (broker) => {
   const names = broker.newNamespace();

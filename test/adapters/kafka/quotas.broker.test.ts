@@ -8,7 +8,7 @@ import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { countSockets } from "./sockets.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 const KB = 1_000;
 
 describeKafka("quotas of Kafka", (server) => {

@@ -6,7 +6,7 @@ import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { countSockets } from "./sockets.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const CONSUMERS = 12;
 /** To each broker: one for short questions, one to produce on, one for long polls. */
 const PER_BROKER = 3;

@@ -17,7 +17,7 @@ import { coordinatorOf, idOf, makeAgain } from "./kafkajs/wire.ts";
 import { keepingSink, openAdapter } from "./open-adapter.ts";
 import { alterShareOffset, OtherMember } from "./other-members.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeKafka("deleting what is handled on Kafka", (broker) => {
   const names = broker.newNamespace();

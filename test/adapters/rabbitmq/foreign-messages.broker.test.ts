@@ -7,7 +7,7 @@ import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const DIRECT_REPLY = "amq.rabbitmq.reply-to";
 
 describeRabbitMQ("messages of other senders on RabbitMQ", (broker) => {

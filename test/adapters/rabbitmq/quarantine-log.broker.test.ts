@@ -10,7 +10,7 @@ import { until } from "../../brokers/until.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 import { openAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeRabbitMQ("a quarantine log on RabbitMQ", (broker) => {
   let place: VirtualHost;

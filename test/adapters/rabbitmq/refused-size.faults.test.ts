@@ -6,7 +6,7 @@ import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { useVirtualHost } from "../conformance/virtual-host.ts";
 
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 const LIMIT = 100_000;
 const LARGE = "x".repeat(2 * LIMIT);
 

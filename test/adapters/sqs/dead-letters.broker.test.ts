@@ -8,7 +8,7 @@ import { headersOf, outgoing } from "../../sqs/outgoing.ts";
 import { topology, workQueue } from "../seam-values.ts";
 import { describeSQS, openAdapter, optionsOf, taking } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const ISO_TIME = /^\d{4}-\d\d-\d\dT/;
 
 describeSQS("dead letters", (broker) => {

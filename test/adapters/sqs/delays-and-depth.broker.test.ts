@@ -8,7 +8,7 @@ import { headersOf, outgoing } from "../../sqs/outgoing.ts";
 import { topology, workQueue } from "../seam-values.ts";
 import { describeSQS, taking, useAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeSQS("delays and depth", (broker) => {
   const { options, adapter } = useAdapter(broker);

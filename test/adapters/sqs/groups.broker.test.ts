@@ -8,7 +8,7 @@ import { outgoing } from "../../sqs/outgoing.ts";
 import { topology, workQueue } from "../seam-values.ts";
 import { describeSQS, openAdapter, optionsOf, taking } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeSQS("message groups", (broker) => {
   const place = broker.newNamespace();

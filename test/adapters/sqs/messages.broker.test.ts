@@ -11,7 +11,7 @@ import { headersOf, outgoing } from "../../sqs/outgoing.ts";
 import { topology, workQueue } from "../seam-values.ts";
 import { describeSQS, openAdapter, taking, useAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 describeSQS("messages", (broker) => {
   const { place, options, adapter } = useAdapter(broker);

@@ -10,7 +10,7 @@ import { until } from "../../brokers/until.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 import { describeSQS, openAdapter, useAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 
 /** Reads until the log has these records and no others; an SQS queue may keep some from one reader for a while. */
 async function holds(log: QuarantineLog, records: readonly string[]): Promise<void> {

@@ -5,7 +5,7 @@ import { until } from "../../brokers/until.ts";
 import { RefusingProxy } from "../../sqs/refusing-proxy.ts";
 import { describeSQS, optionsOf } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 const DENIED = { code: "AccessDeniedException" };
 const EXPIRED = { code: "ExpiredTokenException", status: 403 };
 

@@ -6,7 +6,7 @@ import { sqs } from "../../../adapters/sqs/index.ts";
 import { until } from "../../brokers/until.ts";
 import { describeSQS, openAdapter, optionsOf, taking } from "./open-adapter.ts";
 
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 /** What SQS takes, body and attributes together. */
 const MOST_BYTES = 1_048_576;
 

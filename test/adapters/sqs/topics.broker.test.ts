@@ -22,7 +22,7 @@ import { outgoing } from "../../sqs/outgoing.ts";
 import { subscriptionOf, topology } from "../seam-values.ts";
 import { taking, useAdapter } from "./open-adapter.ts";
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 240_000;
 
 const said = (problems: readonly MessagingError[]) => problems.map(({ message }) => message).join("\n");
 const codes = (problems: readonly MessagingError[]) => [...new Set(problems.map(({ code }) => code))];

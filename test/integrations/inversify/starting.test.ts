@@ -288,7 +288,7 @@ test("middleware that is no list, or nothing of the kind, is refused", async () 
   bindHandler(container, returns, Desk, { use: [NUMBER] });
   expect(await texts()).toEqual([
     'invalid: Desk, which handles queue "orders": use takes an array of middleware or symbols',
-    'invalid: consume(queue "returns") { use } takes middleware: functions from handler to handler',
+    'invalid: consume(queue "returns") { use } takes a list of middleware: functions from handler to handler',
   ]);
 });
 

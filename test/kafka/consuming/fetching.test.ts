@@ -138,6 +138,20 @@ describe("reading partitions", () => {
     expect(shorter.notices.map(({ code }) => code)).toEqual(["conflict"]);
   });
 
+  it("goes on at the earliest that is kept where somebody committed what no log reaches, and elsewhere at once", async () => {
+    const committed = new Map([[0, { offset: Number.MAX_SAFE_INTEGER, metadata: "" }]]);
+    const scripted = await openScripted({ partitions: 4, records: 40, committed });
+    scripted.logs[0]?.deleteBefore(10);
+    expect(await scripted.until(() => scripted.held.length >= 120)).toBe(true);
+    expect(await scripted.until(() => scripted.held.length === 150)).toBe(true);
+    expect(scripted.offsets(0)[0]).toBe(10);
+    expect(scripted.notices.map(({ message }) => message)).toEqual([
+      expect.stringContaining("somebody committed that offset for the group; it is consumed anew from 10"),
+    ]);
+    // Whoever comes next finds a position that can be.
+    expect(await scripted.until(() => scripted.stored.get("orders/0")?.offset === 10)).toBe(true);
+  });
+
   it("says how many records were deleted before they were read", async () => {
     const committed = new Map([
       [0, { offset: 5, metadata: encodeProgress({ ...beginning(5), reach: 20, deaths: [9] }, identity("orders")) }],

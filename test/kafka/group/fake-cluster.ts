@@ -63,6 +63,12 @@ export function deaden(line: Line): void {
   for (const connection of line.connections) connection.isDead = true;
 }
 
+/** What is done to answers on their way. */
+export interface Lies {
+  join?: ((answer: JoinOutcome) => JoinOutcome) | undefined;
+  sync?: ((answer: SyncOutcome) => SyncOutcome) | undefined;
+}
+
 /** Brokers with one group, one of them its coordinator. */
 export class FakeCluster {
   readonly time: VirtualTime;
@@ -72,6 +78,7 @@ export class FakeCluster {
   readonly lines = new Set<Line>();
   /** Errors to answer with instead, by the name of a request. */
   readonly errors = new Map<string, string>();
+  readonly lies: Lies = {};
   node = 1;
   isUp = true;
   /** Whether the other node, the coordinator of before, can be connected to. */
@@ -177,12 +184,20 @@ export class FakeConnection {
 
   joinGroup(node: number, request: JoinRequest): Promise<JoinOutcome> {
     const refusal = { generation: -1, leader: "", memberId: request.memberId, members: [] };
-    return this.#askCoordinator("joinGroup", node, refusal, async (group) => group.joinGroup(request));
+    const answer = async (group: FakeCoordinator): Promise<JoinOutcome> => {
+      const joined = await group.joinGroup(request);
+      return this.#cluster.lies.join?.(joined) ?? joined;
+    };
+    return this.#askCoordinator("joinGroup", node, refusal, answer);
   }
 
   syncGroup(node: number, request: SyncRequest): Promise<SyncOutcome> {
     const refusal = { assignment: Buffer.alloc(0) };
-    return this.#askCoordinator("syncGroup", node, refusal, async (group) => group.syncGroup(request));
+    const answer = async (group: FakeCoordinator): Promise<SyncOutcome> => {
+      const synced = await group.syncGroup(request);
+      return this.#cluster.lies.sync?.(synced) ?? synced;
+    };
+    return this.#askCoordinator("syncGroup", node, refusal, answer);
   }
 
   async heartbeat(node: number, member: Membership): Promise<ErrorName> {

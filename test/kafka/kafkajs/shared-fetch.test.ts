@@ -5,7 +5,7 @@ import type { FetchedFrom, FetchedPartition } from "../../../adapters/kafka/port
 import { MessagingError } from "../../../core/index.ts";
 import { until } from "../../brokers/until.ts";
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 240_000;
 const SESSION = 77;
 
 /** A poll as it came to the node, and what answers it. */

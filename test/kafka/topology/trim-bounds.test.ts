@@ -88,6 +88,10 @@ describe("the slowest position", () => {
     const bound = otherGroups(positions, ({ partition }, group) => slow.push(`${group} in ${partition}`));
     expect(await bound(PLACES)).toEqual([20, 35]);
     expect(slow).toEqual(["billing in 0"]);
+    // As if it had read everything: what no log reaches keeps nothing.
+    const odd = groups({ 1: { orders: [handled(0, 5)], odd: [commit(0, Number.MAX_SAFE_INTEGER)] } });
+    const bounds = [keeping(5, 5), otherGroups(odd.positions, () => undefined)];
+    expect(await slowestPositions(PLACES, bounds)).toEqual([5, 5]);
     const nobody = groups({ 1: { orders: [handled(0, 5)] } });
     expect(await otherGroups(nobody.positions, () => undefined)(PLACES)).toEqual([undefined, undefined]);
   });

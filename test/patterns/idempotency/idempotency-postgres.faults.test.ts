@@ -127,7 +127,7 @@ describePostgres("the Postgres store", (broker) => {
     }
     expect((await answers[1])?.rows).toMatchObject([{ status: "claimed" }]);
     const status = () => postgresIdempotencyStore(pool).claim("late", LONG_MS);
-    await expect.poll(status, { timeout: 60_000 }).toMatchObject({ status: "claimed" });
+    await expect.poll(status, { timeout: 240_000 }).toMatchObject({ status: "claimed" });
   });
 
   it("makes its table once, also if many do at once, in the schema and by the name it is told", async () => {

@@ -104,7 +104,7 @@ describeValkey("the Redis store", (broker) => {
           await resume();
         }
         const status = () => store.claim(key, LONG_MS).then((result) => result.status);
-        await expect.poll(status, { timeout: 60_000 }).toBe("claimed");
+        await expect.poll(status, { timeout: 240_000 }).toBe("claimed");
       });
     });
 

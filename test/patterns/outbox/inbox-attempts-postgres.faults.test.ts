@@ -32,7 +32,7 @@ describePostgres("attempts at a message while Postgres goes down", (broker) => {
 
   /** Expects that the message is done in the end, and how its starts were counted. */
   async function expectDone(run: Attempts, starts: readonly number[]): Promise<void> {
-    await expect.poll(() => run.succeeded() + run.dead.length, { timeout: 60_000 }).toBe(1);
+    await expect.poll(() => run.succeeded() + run.dead.length, { timeout: 240_000 }).toBe(1);
     expect({ dead: run.dead, starts: run.starts }).toEqual({ dead: [], starts });
   }
 

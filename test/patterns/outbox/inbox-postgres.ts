@@ -12,7 +12,7 @@ export interface InboxToOpen {
 /** Opens an inbox with a pool of its own, beside the table `effects`; a process of the conformance suite does it too. */
 export async function openInbox({ url, table }: InboxToOpen): Promise<OpenInbox<PoolClient>> {
   const pool = openPoolOfOwnParsers(url);
-  const inbox = postgresInbox(pool, { table, timeoutMs: 10_000 });
+  const inbox = postgresInbox(pool, { table, timeoutMs: 20_000 });
   await inbox.migrate();
   return {
     inbox,

@@ -89,7 +89,7 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
 
       await pool().query(`
         GRANT SELECT, UPDATE, DELETE ON shop.anybroker_outbox TO ${relay};
-        GRANT SELECT, UPDATE ON shop.anybroker_outbox_lanes TO ${relay};
+        GRANT SELECT, INSERT, UPDATE ON shop.anybroker_outbox_lanes TO ${relay};
         GRANT SELECT, INSERT, UPDATE, DELETE ON shop.anybroker_outbox_sent TO ${relay};
         GRANT SELECT ON shop.anybroker_outbox_versions TO ${relay}`);
       const claiming = postgresOutbox(relays, options);

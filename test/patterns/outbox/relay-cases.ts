@@ -21,7 +21,7 @@ import type { OpenOutbox, OutboxPlace } from "../../conformance/outbox/harness.t
 import type { RelayOrder } from "./relay-process.ts";
 import type { Step } from "./relay-world.ts";
 
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 240_000;
 const LEASE_MS = 3_000;
 const KEYS = 8;
 const PROGRAM = fileURLToPath(new URL("relay-process.ts", import.meta.url));

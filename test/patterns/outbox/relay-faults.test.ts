@@ -88,7 +88,7 @@ test.for(Array.from({ length: 30 }, (_, n) => `seed ${n}`))("four relays in rand
   }
   world.clock.schedule(() => {
     trouble.ends = true;
-  }, 120_000);
+  }, 600_000);
   const isSent = (): boolean =>
     world.outbox.rows.length === rows.length && states(world.outbox).every((state) => state === "sent");
   expect(await world.until(isSent)).toBe(true);

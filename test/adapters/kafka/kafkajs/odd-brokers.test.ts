@@ -1,3 +1,4 @@
+import type { SASLOptions } from "kafkajs";
 import { describe, expect, test } from "vitest";
 import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
 import { freePort } from "../../../brokers/free-port.ts";
@@ -14,7 +15,46 @@ const produced =
     to.writeInt64(offset).writeInt64(-1).writeInt64(0).writeInt32(0);
   };
 
+/** What stands committed in partitions 0 and 1, as each way of asking is answered. */
+const COMMITTED: Readonly<Record<string, (offset: bigint) => Reply>> = {
+  classic: (offset) => (to) => {
+    to.writeInt32(0).writeInt32(1).writeString("t").writeInt32(2);
+    for (const [partition, at] of [offset, 5n].entries()) {
+      to.writeInt32(partition).writeInt64(at).writeString("").writeInt16(0);
+    }
+    to.writeInt16(0);
+  },
+  groups: (offset) => (to) => {
+    const [one, two] = [2, 3];
+    to.writeUVarInt(0).writeInt32(0).writeUVarInt(one).writeUVarIntString("g");
+    to.writeUVarInt(one).writeUVarIntString("t").writeUVarInt(two);
+    for (const [partition, at] of [offset, 5n].entries()) {
+      to.writeInt32(partition).writeInt64(at).writeInt32(0).writeUVarIntString("").writeInt16(0).writeUVarInt(0);
+    }
+    to.writeUVarInt(0).writeInt16(0).writeUVarInt(0).writeUVarInt(0);
+  },
+};
+
 describe("brokers that answer in odd ways", () => {
+  test.for([
+    [2n ** 53n + 1n, Number.MAX_SAFE_INTEGER],
+    [2n ** 63n - 1n, Number.MAX_SAFE_INTEGER],
+    [-(2n ** 63n), Number.MIN_SAFE_INTEGER],
+  ] as const)("a committed offset of %s is one beyond every log, and says nothing of others", async ([at, read]) => {
+    const places = [0, 1].map((partition) => ({ topic: "t", partition }));
+    const wanted = [
+      { partition: 0, offset: read, error: undefined },
+      { partition: 1, offset: 5, error: undefined },
+    ];
+    const replies = Object.values(COMMITTED).map((reply) => reply(at));
+    const OFFSET_FETCH = 9;
+    const { port } = await scriptedBroker(({ key }) => (key === OFFSET_FETCH ? replies.shift() : undefined));
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    expect((await connection.fetchOffsets(1, "g", places)).offsets).toMatchObject(wanted);
+    expect(await connection.fetchGroupsOffsets(1, ["g"], places)).toMatchObject([{ group: "g", offsets: wanted }]);
+    await connection.close();
+  });
+
   /** What comes of producing to a broker that answers so, at first; then well. */
   async function produce(...replies: Reply[]) {
     const { port } = await scriptedBroker(({ key }) =>
@@ -175,6 +215,46 @@ describe("brokers that answer in odd ways", () => {
         code: "unsupported",
         message: expect.stringMatching(/speaks Produce in versions/) as string,
       });
+      await connection.close();
+    }
+  });
+
+  test("a request that the server once said it does not speak is made when it says that it does", async () => {
+    // Both sockets hear it when they are opened.
+    let lies = 2;
+    const { port, asked } = await scriptedBroker(({ key }) => {
+      if (key === API.produce) return produced(0, 7n);
+      return key === API.apiVersions && lies-- > 0 ? versions({ [API.produce]: [1, 2] }) : undefined;
+    });
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    await connection.connect();
+    const send = () => connection.produce(1, [batchOf("t", 0, "x")], 100);
+    expect(await Promise.all([send(), send()])).toMatchObject([[{ baseOffset: 7 }], [{ baseOffset: 7 }]]);
+    await send();
+    expect(asked.filter(({ key }) => key === API.apiVersions)).toHaveLength(3);
+    await connection.close();
+  });
+
+  test.for<[string, number, SASLOptions | undefined]>([
+    ["Fetch", API.fetch, undefined],
+    ["Metadata", API.metadata, undefined],
+    ["SaslAuthenticate", API.saslAuthenticate, { mechanism: "plain", username: "ada", password: "secret" }],
+  ])("one that once says that it does not speak %s is asked again on another socket", async ([, lied, sasl]) => {
+    for (const isConnected of [false, true]) {
+      let lies = 1;
+      const { port } = await scriptedBroker(({ key }) => {
+        if (key === API.produce) return produced(0, 7n);
+        if (key === API.saslHandshake) return (to) => to.writeInt16(0).writeInt32(1).writeString("PLAIN");
+        if (key === API.saslAuthenticate) {
+          return (to) => to.writeInt16(0).writeString(null).writeBytes(Buffer.alloc(0)).writeInt64(0);
+        }
+        return key === API.apiVersions && lies-- > 0 ? versions({ [lied]: [20, 21] }) : undefined;
+      });
+      const connection = connectionTo([`127.0.0.1:${port}`], { ...SHORT, ...(sasl && { sasl }) });
+      if (isConnected) await connection.connect();
+      // Then to the socket that is opened for this.
+      lies = 1;
+      await connection.produce(1, [batchOf("t", 0, "x")], 100);
       await connection.close();
     }
   });

@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { inspect } from "node:util";
 import type { SASLOptions } from "kafkajs";
 import { describe, expect, test } from "vitest";
+import { KafkaAdapter } from "../../../../adapters/kafka/adapter.ts";
 import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
 import { isMessagingError, type MessagingError } from "../../../../core/errors.ts";
 import { topicId } from "../../../kafka/topic-ids.ts";
@@ -59,6 +60,44 @@ describe("a login", () => {
     for (const { body } of logins) expect(body.subarray(4).toString()).toBe(`\0ada\0${CANARY}`);
     // kafkajs would keep things in it.
     expect(PLAIN).toEqual({ mechanism: "plain", username: "ada", password: CANARY });
+  });
+
+  test.for<["utf8" | "base64" | "base64url" | "hex", SASLOptions]>(
+    (["utf8", "base64", "base64url", "hex"] as const).flatMap((encoding) =>
+      [
+        PLAIN,
+        { mechanism: "oauthbearer", oauthBearerProvider: async () => ({ value: CANARY }) } as const,
+        { mechanism: "aws", authorizationIdentity: "a", accessKeyId: "b", secretAccessKey: CANARY } as const,
+      ].map((sasl): ["utf8" | "base64" | "base64url" | "hex", SASLOptions] => [encoding, sasl]),
+    ),
+  )("that the server quotes in %s leaves no word of the server, only its error", async ([encoding, sasl]) => {
+    let said = "";
+    const quoting = ({ body }: Asked): Reply => {
+      said = `cannot take ${body.subarray(4).toString(encoding)}`;
+      return refused(said);
+    };
+    const error = await refusal((await connect(login(sasl.mechanism.toUpperCase(), quoting), sasl)).done);
+    expect(error).toMatchObject({
+      code: "unauthorized",
+      message: expect.stringContaining("(SASL_AUTHENTICATION_FAILED)"),
+    });
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain("cannot take");
+    expect(said).not.toBe("");
+  });
+
+  test("of kafkajs' own client leaves no word of the server either", async () => {
+    const sasl = { mechanism: "plain", username: "ada", password: CANARY } as const;
+    const quoting = ({ body }: Asked): Reply => refused(`cannot take ${body.toString("base64")}`);
+    const { port } = await scriptedBroker(login("PLAIN", quoting));
+    const adapter = new KafkaAdapter({ brokers: `127.0.0.1:${port}`, sasl });
+    for (const work of [
+      () => adapter.list(),
+      () => adapter.remove({ mode: "create", queues: [], topics: [], subscriptions: [] }),
+    ]) {
+      const error = await refusal(work());
+      expect(error.code).toBe("unauthorized");
+      expect(inspect(error, { depth: 10, showHidden: true })).not.toContain("cannot take");
+    }
   });
 
   test.for<[string, Script, SASLOptions]>([

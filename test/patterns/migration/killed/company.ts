@@ -11,7 +11,7 @@ import type { Job } from "./job.ts";
 const PROGRAM = new URL("worker.ts", import.meta.url);
 const SHOPS = ["north", "south"] as const;
 type Shop = (typeof SHOPS)[number];
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 240_000;
 
 /** A folder for the test, removed after it. */
 export function folderForTest(finished: Finished): string {
