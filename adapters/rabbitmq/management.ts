@@ -1,24 +1,50 @@
 import { request as requestPlain } from "node:http";
 import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
+import { jsonCodec } from "../../core/json-codec.ts";
 import { within } from "./deadline.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
-import type { Policy, PolicyLists } from "./policies.ts";
+import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
 
-/** The most bytes of an answer: room for tens of thousands of queues. */
-const MOST_BYTES = 64 * 1024 * 1024;
+/** The most bytes and values of an answer: room for tens of thousands of queues, and what a small heap can hold. */
+const MOST_BYTES = 32 * 1024 * 1024;
+const MOST_VALUES = 1_000_000;
+const ANSWERS = jsonCodec({ maxValues: MOST_VALUES });
 
 /** The policies of the virtual host. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
 export async function readPolicies(managementUrl: string, settings: ManagementSettings): Promise<PolicyLists> {
-  const [policies = [], operatorPolicies = []] = await readLists(managementUrl, settings, "policies", [
+  const [policies = [], operatorPolicies = []] = await readLists(managementUrl, settings, "policies", isPolicy, [
     ["policies"],
     ["operator-policies"],
   ]);
-  return { policies: policies.filter(isPolicy), operatorPolicies: operatorPolicies.filter(isPolicy) };
+  return { policies, operatorPolicies };
+}
+
+/**
+ * Which policies RabbitMQ applies to what stands in the virtual host. Rejects with `unauthorized`, `not-found`,
+ * `unreachable` or `timeout`.
+ */
+export async function readAppliedPolicies(
+  managementUrl: string,
+  settings: ManagementSettings,
+): Promise<AppliedPolicies> {
+  const [queues = [], exchanges = []] = await readLists(managementUrl, settings, "queues and exchanges", isNamed, [
+    // With statistics, a queue that was just made is listed without its policies.
+    ["queues", "?disable_stats=true&columns=name,policy,operator_policy,effective_policy_definition"],
+    ["exchanges", "?columns=name,policy"],
+  ]);
+  const told = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+  const applied = (one: Named) =>
+    [one.name, { policy: told(one.policy), operatorPolicy: told(one.operator_policy) }] as const;
+  return {
+    queues: new Map(queues.filter((one) => "policy" in one || "effective_policy_definition" in one).map(applied)),
+    exchanges: new Map(exchanges.map(applied)),
+  };
 }
 
 /**
@@ -34,11 +60,10 @@ export async function readQueues(
     throw new MessagingError("unsupported", `RabbitMQ lists no queues by AMQP; ${next}`);
   }
   const columns = "?columns=name,messages_unacknowledged";
-  const [queues = []] = await readLists(managementUrl, settings, "queues", [["queues", columns]]);
+  const [queues = []] = await readLists(managementUrl, settings, "queues", isNamed, [["queues", columns]]);
   const held = new Map<string, number>();
-  for (const queue of queues) {
-    const { name, messages_unacknowledged: count } = (queue ?? {}) as Readonly<Record<string, unknown>>;
-    if (typeof name === "string") held.set(name, typeof count === "number" ? count : 0);
+  for (const { name, messages_unacknowledged: count } of queues) {
+    held.set(name, typeof count === "number" ? count : 0);
   }
   return held;
 }
@@ -70,12 +95,18 @@ export interface StandingTopology {
 
 /** What stands in the virtual host, with its properties. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
 export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<StandingTopology> {
-  const [queues = [], exchanges = [], bindings = []] = await readLists(managementUrl, settings, "queues and bindings", [
-    // Statistics are read from a cache, and are most of the answer.
-    ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
-    ["exchanges", "?columns=name,type,durable,auto_delete,arguments"],
-    ["bindings", "?columns=source,destination,destination_type,routing_key"],
-  ]);
+  const [queues = [], exchanges = [], bindings = []] = await readLists(
+    managementUrl,
+    settings,
+    "queues and bindings",
+    isThing,
+    [
+      // Statistics are read from a cache, and are most of the answer.
+      ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
+      ["exchanges", "?columns=name,type,durable,auto_delete,arguments"],
+      ["bindings", "?columns=source,destination,destination_type,routing_key"],
+    ],
+  );
   return {
     queues: queues.filter(isStanding),
     exchanges: exchanges.filter(isStanding),
@@ -89,25 +120,25 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
  */
 export async function readUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
   const pattern = encodeURIComponent(`^${OWN_PREFIX.replaceAll(".", "\\.")}`);
-  const [queues = []] = await readLists(managementUrl, settings, "queues", [
+  const [queues = []] = await readLists(managementUrl, settings, "queues", isNamed, [
     ["queues", `?page=1&page_size=100&use_regex=true&name=${pattern}&columns=name,messages_dlx`],
   ]);
-  return queues.reduce<number>((sum, queue) => {
-    const { messages_dlx: count } = (queue ?? {}) as { readonly messages_dlx?: unknown };
-    return sum + (typeof count === "number" ? count : 0);
-  }, 0);
+  return queues.reduce((sum, { messages_dlx: count }) => sum + (typeof count === "number" ? count : 0), 0);
 }
 
-async function readLists(
+async function readLists<Item>(
   managementUrl: string,
   settings: ManagementSettings,
   what: string,
+  isItem: (value: unknown) => value is Item,
   lists: readonly (readonly [kind: string, query?: string])[],
-): Promise<readonly (readonly unknown[])[]> {
-  const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly unknown[]> => {
+): Promise<readonly (readonly Item[])[]> {
+  const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly Item[]> => {
     const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
-    const list = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
-    return Array.isArray(list) ? list : [];
+    const list: unknown = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
+    if (!Array.isArray(list)) throw new Unusable(`its answer is no list of ${kind}`);
+    if (!list.every(isItem)) throw new Unusable(`its list of ${kind} holds something else`);
+    return list;
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
   try {
@@ -126,6 +157,17 @@ async function readLists(
     if (status !== undefined) {
       throw new MessagingError("not-found", `${place} answers ${status}; see that managementUrl leads to it`);
     }
+    if (error instanceof TooLong) {
+      throw new MessagingError(
+        "unsupported",
+        `${place} answers with more ${what} than are read: ${error.message}; look at them yourself`,
+      );
+    }
+    if (error instanceof Unusable) {
+      const next = "see that managementUrl leads to RabbitMQ's";
+      const answered = `${managementUrl} answered what is no management API when it was asked for ${what}`;
+      throw new MessagingError("unreachable", `${answered} (${error.message}); ${next}`, { cause: error.cause });
+    }
     const next = "see that managementUrl leads to it, and that its plugin is enabled";
     throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, {
       cause: settings.words.error(error),
@@ -140,15 +182,37 @@ function isPolicy(value: unknown): value is Policy {
   );
 }
 
+interface Named {
+  readonly name: string;
+  readonly arguments?: unknown;
+  readonly policy?: unknown;
+  readonly operator_policy?: unknown;
+  readonly messages_unacknowledged?: unknown;
+  readonly messages_dlx?: unknown;
+}
+
+function isNamed(value: unknown): value is Named {
+  return typeof value === "object" && value !== null && typeof (value as Partial<Named>).name === "string";
+}
+
+function isThing(value: unknown): value is Named | StandingBinding {
+  return isNamed(value) || isBinding(value);
+}
+
 function isStanding(value: unknown): value is Standing {
-  const { name, arguments: given } = (value ?? {}) as Partial<Record<keyof Standing, unknown>>;
-  return typeof name === "string" && typeof given === "object" && given !== null;
+  if (!isNamed(value)) return false;
+  return typeof value.arguments === "object" && value.arguments !== null;
 }
 
 function isBinding(value: unknown): value is StandingBinding {
   const { source, destination } = (value ?? {}) as Partial<Record<keyof StandingBinding, unknown>>;
   return typeof source === "string" && typeof destination === "string";
 }
+
+/** What answered is not the management API. */
+class Unusable extends Error {}
+
+class TooLong extends Error {}
 
 class Refusal extends Error {
   readonly status: number;
@@ -178,7 +242,7 @@ async function ask(url: string, settings: ManagementSettings): Promise<unknown> 
       response.on("data", (part: Buffer) => {
         parts.push(part);
         bytes += part.length;
-        if (bytes > MOST_BYTES) response.destroy(new Error(`the answer has over ${MOST_BYTES} bytes`));
+        if (bytes > MOST_BYTES) response.destroy(new TooLong(`it has over ${MOST_BYTES} bytes`));
       });
       response.on("error", reject);
       response.on("end", () => {
@@ -187,9 +251,10 @@ async function ask(url: string, settings: ManagementSettings): Promise<unknown> 
           return;
         }
         try {
-          resolve(JSON.parse(Buffer.concat(parts).toString("utf8")));
-        } catch {
-          reject(new Error("the answer is no JSON"));
+          resolve(ANSWERS.decode(Buffer.concat(parts)));
+        } catch (error) {
+          const text = thrownText(error);
+          reject(text.includes("holds more than") ? new TooLong(text) : new Unusable(text, { cause: error }));
         }
       });
     });

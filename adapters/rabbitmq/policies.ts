@@ -1,6 +1,8 @@
-import { MessagingError } from "../../core/errors.ts";
+import { setImmediate } from "node:timers/promises";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
 import { DEFAULT_CONSUMER_TIMEOUT_MS } from "./hold-limit.ts";
+import { type NamePattern, namePattern } from "./name-pattern.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerVersion } from "./server-version.ts";
@@ -21,6 +23,18 @@ export interface PolicyLists {
   readonly operatorPolicies: readonly Policy[];
 }
 
+/** By name, the policies that the server says it applies to a queue or an exchange: one of each list, or none. */
+type Applied = ReadonlyMap<
+  string,
+  { readonly policy: string | undefined; readonly operatorPolicy: string | undefined }
+>;
+
+/** What the server says it applies to what stands. */
+export interface AppliedPolicies {
+  readonly queues: Applied;
+  readonly exchanges: Applied;
+}
+
 /** What policies do to our queues and exchanges. */
 export interface PolicyFindings {
   /** They lose messages, or break what is promised. */
@@ -28,9 +42,6 @@ export interface PolicyFindings {
   /** They change how it works. */
   readonly notices: readonly MessagingError[];
 }
-
-/** What is to be known of the adapter. */
-type PolicySettings = Pick<Settings, "consumerTimeoutMs" | "words">;
 
 /** What a key of a policy does, where it does something. */
 interface Effect {
@@ -44,94 +55,220 @@ const NOT_FOR_QUORUM =
 const FOR_QUEUES = ["all", "queues", "quorum_queues"];
 const FOR_EXCHANGES = ["all", "exchanges"];
 
-/** What the policies of a virtual host do to what a blueprint wants there. */
-export function judgePolicies(
+/** The most policies of a list that are looked at: those of the highest priorities. */
+const MOST_POLICIES = 1_000;
+/** The most steps of all tests together, and of one: some seconds, and some milliseconds. */
+const MOST_STEPS = 1_000_000_000;
+const MOST_STEPS_OF_ONE = 1_000_000;
+/** How long the event loop waits at most for some tests. */
+const TURN_MS = 10;
+const MOST_FINDINGS = 100;
+const MOST_NAMES = 5;
+const MOST_SHOWN = 200;
+
+/** A policy, read once. */
+interface ReadPolicy {
+  readonly kind: "policy" | "operator policy";
+  readonly policy: Policy;
+  /** Its name, as it may be shown. */
+  readonly shown: string;
+  readonly priority: number;
+  /** Undefined where it is not run here. */
+  readonly pattern: NamePattern | undefined;
+  /** Those keys that do anything. */
+  readonly keys: readonly string[];
+  readonly isForQuorum: boolean;
+}
+
+interface Finding {
+  readonly isProblem: boolean;
+  readonly text: string;
+  readonly names: string[];
+}
+
+/**
+ * What the policies of a virtual host do to what a blueprint wants there. A pattern is run here only if its test is known to
+ * end soon; for the others `askApplied` is called, once, and where it does not tell either there is a notice. Never rejects
+ * for what `askApplied` rejects with.
+ */
+export async function judgePolicies(
   { queues, exchanges }: Pick<Blueprint, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
-  settings: PolicySettings,
-): PolicyFindings {
-  const found = new Map<string, { readonly isProblem: boolean; readonly text: string; readonly names: string[] }>();
-  const add = (kind: string, policy: Policy, key: string, name: string, { isProblem, text }: Effect): void => {
-    const shown = (text: string): string => settings.words.text(text);
-    const value = shown(JSON.stringify(policy.definition[key]));
-    const what = `the ${kind} "${shown(policy.name)}" sets ${key} to ${value}: ${text}`;
-    const finding = found.get(what) ?? { isProblem, text: what, names: [] };
-    finding.names.push(name);
-    found.set(what, finding);
-  };
-  const judge = (
+  settings: Pick<Settings, "consumerTimeoutMs" | "words">,
+  askApplied: () => Promise<AppliedPolicies>,
+): Promise<PolicyFindings> {
+  const found = new Map<string, Finding>();
+  const unknown = new Unknown();
+  const lists = [readList("policy", policies, settings), readList("operator policy", operatorPolicies, settings)];
+  const matching = new Matching(askApplied);
+  const judge = async (
     name: string,
-    appliesTo: readonly string[],
+    thing: keyof AppliedPolicies,
     effect: (key: string, value: unknown) => Effect | undefined,
-  ) => {
-    for (const [kind, list] of [
-      ["policy", policies],
-      ["operator policy", operatorPolicies],
-    ] as const) {
-      for (const policy of applying(list, name, appliesTo)) {
-        for (const [key, value] of Object.entries(policy.definition)) {
-          const does = effect(key, value);
-          if (does !== undefined) add(kind, policy, key, name, does);
+  ): Promise<void> => {
+    for (const list of lists) {
+      for (const { kind, policy, shown, keys } of await matching.applying(list, name, thing, unknown)) {
+        for (const key of keys) {
+          const does = effect(key, policy.definition[key]);
+          if (does === undefined) continue;
+          const value = settings.words.text(JSON.stringify(policy.definition[key]));
+          const text = `the ${kind} "${shown}" sets ${key} to ${value}: ${does.text}`;
+          const finding = found.get(text) ?? { isProblem: does.isProblem, text, names: [] };
+          finding.names.push(name);
+          found.set(text, finding);
         }
       }
     }
   };
   for (const queue of queues) {
-    judge(queue.name, FOR_QUEUES, (key, value) => effectOnQueue(queue, key, value, version, settings));
+    await judge(queue.name, "queues", (key, value) => effectOnQueue(queue, key, value, version, settings));
   }
   for (const exchange of exchanges) {
-    judge(exchange.name, FOR_EXCHANGES, (key) => effectOnExchange(exchange, key));
+    await judge(exchange.name, "exchanges", (key) => effectOnExchange(exchange, key));
   }
   const errors = (isProblem: boolean): MessagingError[] =>
-    [...found.values()].filter((one) => one.isProblem === isProblem).map(({ text, names }) => asError(text, names));
+    fewOf([...found.values()].filter((one) => one.isProblem === isProblem));
+  const left = Math.max(0, policies.length - MOST_POLICIES) + Math.max(0, operatorPolicies.length - MOST_POLICIES);
   return {
     problems: errors(true),
-    notices: [...errors(false), ...unreadable([...policies, ...operatorPolicies], settings)],
+    notices: [...errors(false), ...matching.failures, ...unknown.errors(), ...(left > 0 ? [tooMany(left)] : [])],
   };
 }
 
-/** Those of equal priority are all taken, for which of them RabbitMQ takes is not told. */
-function applying(list: readonly Policy[], name: string, appliesTo: readonly string[]): readonly Policy[] {
-  const matching = list.filter((policy) => {
-    if (!appliesTo.includes(policy["apply-to"] ?? "all")) return false;
-    if (appliesTo === FOR_QUEUES && Object.keys(policy.definition).some((key) => NOT_FOR_QUORUM.test(key)))
-      return false;
-    return expressionOf(policy)?.test(name) ?? false;
-  });
-  const highest = Math.max(...matching.map(({ priority = 0 }) => priority));
-  return matching.filter(({ priority = 0 }) => priority === highest);
+function readList(
+  kind: ReadPolicy["kind"],
+  policies: readonly Policy[],
+  { words }: Pick<Settings, "words">,
+): readonly ReadPolicy[] {
+  return policies
+    .map((policy) => ({ policy, priority: typeof policy.priority === "number" ? policy.priority : 0 }))
+    .sort((a, b) => b.priority - a.priority)
+    .slice(0, MOST_POLICIES)
+    .map(({ policy, priority }) => ({
+      kind,
+      policy,
+      shown: words.text(policy.name),
+      priority,
+      pattern: namePattern(policy.pattern),
+      keys: KEYS.filter((key) => Object.hasOwn(policy.definition, key)),
+      isForQuorum: !Object.keys(policy.definition).some((key) => NOT_FOR_QUORUM.test(key)),
+    }));
 }
 
-function expressionOf({ pattern }: Policy): RegExp | undefined {
-  try {
-    return new RegExp(pattern);
-  } catch {
-    // RabbitMQ's expressions are Perl's.
-    return undefined;
+/** Finds which policies apply to a name. */
+class Matching {
+  readonly failures: MessagingError[] = [];
+  readonly #askApplied: () => Promise<AppliedPolicies>;
+  #applied: Promise<AppliedPolicies | undefined> | undefined;
+  #steps = 0;
+  #turnSince = performance.now();
+
+  constructor(askApplied: () => Promise<AppliedPolicies>) {
+    this.#askApplied = askApplied;
+  }
+
+  /** Those of equal priority are all taken, for which of them RabbitMQ takes is not told by their patterns. */
+  async applying(
+    list: readonly ReadPolicy[],
+    name: string,
+    thing: keyof AppliedPolicies,
+    unknown: Unknown,
+  ): Promise<readonly ReadPolicy[]> {
+    const isQueue = thing === "queues";
+    const targets = isQueue ? FOR_QUEUES : FOR_EXCHANGES;
+    const matched: ReadPolicy[] = [];
+    const untried: ReadPolicy[] = [];
+    for (const one of list) {
+      if (!targets.includes(one.policy["apply-to"] ?? "all") || (isQueue && !one.isForQuorum)) continue;
+      // The list begins with the highest priority.
+      if (matched.some(({ priority }) => priority > one.priority)) break;
+      const does = await this.#test(one, name);
+      if (does === undefined) untried.push(one);
+      else if (does) matched.push(one);
+    }
+    if (untried.length === 0) return matched;
+    const told = (await this.#ask())?.[thing].get(name);
+    if (told !== undefined) {
+      return list.filter(({ kind, policy }) => policy.name === (kind === "policy" ? told.policy : told.operatorPolicy));
+    }
+    for (const one of untried) unknown.add(one, name);
+    return matched;
+  }
+
+  async #test({ pattern }: ReadPolicy, name: string): Promise<boolean | undefined> {
+    const steps = pattern?.steps(name.length) ?? Number.POSITIVE_INFINITY;
+    if (steps > MOST_STEPS_OF_ONE || this.#steps + steps > MOST_STEPS) return undefined;
+    this.#steps += steps;
+    if (performance.now() - this.#turnSince > TURN_MS) {
+      await setImmediate();
+      this.#turnSince = performance.now();
+    }
+    return pattern?.test(name);
+  }
+
+  #ask(): Promise<AppliedPolicies | undefined> {
+    this.#applied ??= this.#askApplied().catch((error: unknown) => {
+      if (!isMessagingError(error)) throw error;
+      this.failures.push(error);
+      return undefined;
+    });
+    return this.#applied;
   }
 }
 
-function unreadable(policies: readonly Policy[], { words }: PolicySettings): MessagingError[] {
-  return policies
-    .filter((policy) => expressionOf(policy) === undefined)
-    .map(
-      ({ name }) =>
-        new MessagingError(
-          "unsupported",
-          `the pattern of the policy "${words.text(name)}" cannot be read here, so it is not known what it does to queues of anybroker; look at it yourself`,
-        ),
-    );
+/** Policies of which nobody knows what they apply to. */
+class Unknown {
+  readonly #policies = new Set<ReadPolicy>();
+  readonly #names = new Set<string>();
+
+  add(policy: ReadPolicy, name: string): void {
+    this.#policies.add(policy);
+    this.#names.add(name);
+  }
+
+  errors(): readonly MessagingError[] {
+    if (this.#policies.size === 0) return [];
+    const what = few([...this.#policies].map(({ shown }) => shown));
+    const why =
+      "their patterns are not run here, for they may take too long or mean something else, and RabbitMQ does not tell it";
+    return [
+      new MessagingError(
+        "unsupported",
+        `whether these policies apply to ${few([...this.#names])} is not known: ${what}; ${why}; look at them yourself`,
+      ),
+    ];
+  }
 }
 
-const MOST_NAMES = 5;
+function tooMany(left: number): MessagingError {
+  return new MessagingError(
+    "unsupported",
+    `RabbitMQ has ${left} more policies in this virtual host than are looked at (${MOST_POLICIES} of a list, of the highest priorities), so it is not known what these do to queues of anybroker; remove what nobody needs, or look at them yourself`,
+  );
+}
 
-function asError(text: string, names: readonly string[]): MessagingError {
-  const shown = names.slice(0, MOST_NAMES).map((name) => `"${name}"`);
-  const more = names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : "";
-  const where = `on ${shown.join(", ")}${more}`;
-  const next = "leave these names out of its pattern, or give them a policy of a higher priority without it";
-  return new MessagingError("conflict", `${text} (${where}); ${next}`);
+/** Names that are shown, a few of them. */
+function few(names: readonly string[]): string {
+  const shown = names.slice(0, MOST_NAMES).map((name) => `"${shortened(name)}"`);
+  return `${shown.join(", ")}${names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : ""}`;
+}
+
+function shortened(text: string): string {
+  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
+}
+
+function fewOf(findings: readonly Finding[]): MessagingError[] {
+  const errors = findings.slice(0, MOST_FINDINGS).map(({ text, names }) => {
+    const next = "leave these names out of its pattern, or give them a policy of a higher priority without it";
+    return new MessagingError("conflict", `${text} (on ${few(names)}); ${next}`);
+  });
+  const more = findings.length - errors.length;
+  if (more <= 0) return errors;
+  return [
+    ...errors,
+    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such things to names of anybroker`),
+  ];
 }
 
 function effectOnExchange({ name, alternate }: ExchangeBlueprint, key: string): Effect | undefined {
@@ -207,6 +344,9 @@ const RULES: Readonly<Record<string, Rule>> = {
       : undefined;
   },
 };
+
+/** What is listed of queues, and of exchanges. */
+const KEYS: readonly string[] = [...Object.keys(RULES), "alternate-exchange"];
 
 function effectOnQueue(
   queue: QueueBlueprint,

