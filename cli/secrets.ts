@@ -1,6 +1,6 @@
+import { secretForms, withoutForms } from "../core/secret-forms.ts";
+
 const MASK = "***";
-/** Shorter ones stand in any text by chance. */
-const SHORTEST = 4;
 /** Names of variables and URL parameters whose values are nobody's to read. */
 const SECRET_NAME = /pass(word|wd)?$|secret|token|credential|api_?key|access_?key$/i;
 
@@ -74,16 +74,27 @@ function* loginsIn(text: string): Generator<readonly [from: number, to: number]>
   }
 }
 
+/** A secret, and whose it is. */
+interface Secret {
+  readonly value: string;
+  readonly user?: string | undefined;
+}
+
 /** The secrets that URLs in a text hold, as they are written and as they are meant. */
-function secretsIn(given: string): string[] {
+function secretsIn(given: string): Secret[] {
   const text = given.replace(TOO_FEW_SLASHES, "$1//");
   const [, whole = ""] = WHOLE_LOGIN.exec(text) ?? [];
   const logins = [whole, ...[...loginsIn(text)].map(([from, to]) => text.slice(from, to))];
-  const passwords = logins.flatMap((login) => (login.includes(":") ? login.slice(login.indexOf(":") + 1) : []));
+  const passwords = logins
+    .filter((login) => login.includes(":"))
+    .map((login): Secret => {
+      const colon = login.indexOf(":");
+      return { value: login.slice(colon + 1), user: decoded(login.slice(0, colon)) };
+    });
   const values = [...text.matchAll(PARAMETER)]
     .filter(([, , name = ""]) => SECRET_NAME.test(name))
-    .map(([, , , value = ""]) => value);
-  return [...passwords, ...values].flatMap((secret) => [secret, decoded(secret)]);
+    .map(([, , , value = ""]): Secret => ({ value }));
+  return [...passwords, ...values].flatMap((secret) => [secret, { ...secret, value: decoded(secret.value) }]);
 }
 
 function decoded(text: string): string {
@@ -102,7 +113,7 @@ export class Secrets {
   constructor(env: Readonly<Record<string, string | undefined>>) {
     for (const [name, value] of Object.entries(env)) {
       if (value === undefined) continue;
-      if (SECRET_NAME.test(name)) this.#add(value);
+      if (SECRET_NAME.test(name)) this.#add({ value });
       if (value.includes("://")) this.addUrlsIn(value);
     }
   }
@@ -111,15 +122,12 @@ export class Secrets {
     for (const secret of secretsIn(text)) this.#add(secret);
   }
 
-  #add(secret: string): void {
-    if (secret.length >= SHORTEST) this.#known.add(secret);
+  #add({ value, user }: Secret): void {
+    for (const form of secretForms(value, user)) this.#known.add(form);
   }
 
-  /** The text without any of them, longest first, so that none leaves its end behind; and {@link redacted}. */
+  /** The text without any of them, in no form that {@link secretForms} knows; and {@link redacted}. */
   masked(text: string): string {
-    const unknown = [...this.#known]
-      .sort((one, other) => other.length - one.length)
-      .reduce((left, secret) => left.replaceAll(secret, MASK), text);
-    return redacted(unknown);
+    return redacted(withoutForms(text, this.#known));
   }
 }

@@ -67,7 +67,8 @@ export interface MessagingErrorOptions {
 
 /**
  * The only error class of anybroker. `message` says what happened, where, and what to do next; it never holds a body,
- * a credential or a token. `cause` keeps the client library's own error.
+ * a credential or a token. `cause` keeps the client library's own error, or,
+ * where that may hold what a server said, one with as much of its text as may be shown.
  */
 export class MessagingError extends Error {
   override readonly name = "MessagingError";

@@ -5,6 +5,17 @@
 
 const NO_TEXT = "what was thrown has no text";
 
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
+/** A foreign text on one line, of so many characters at most: what a terminal or a log might obey is a question mark. */
+export function oneLine(text: string, most: number): string {
+  const line = text
+    .slice(0, most + 1)
+    .toWellFormed()
+    .replaceAll(UNPRINTABLE, "?");
+  return line.length > most ? `${line.slice(0, most - 1)}…` : line;
+}
+
 /** The message of an error, or the text of anything else that was thrown. */
 export function thrownText(thrown: unknown): string {
   try {

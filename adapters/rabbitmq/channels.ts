@@ -37,7 +37,7 @@ export async function answered<Result>(link: Link, ms: number, what: string, wor
     return await within(ms, what, work);
   } catch (error) {
     if (isMessagingError(error, "timeout")) link.cut();
-    throw error;
+    throw link.words.error(error);
   }
 }
 

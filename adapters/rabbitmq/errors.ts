@@ -116,8 +116,8 @@ export function lostError(cause: unknown, place: Place): MessagingError {
 /** Whether what broke a connection was a frame that amqplib could not read, and not the network or the server. */
 export function isUnreadable(cause: unknown): boolean {
   return (
-    cause instanceof RangeError ||
-    (cause instanceof Error && /^(Unexpected type tag|Invalid frame|Frame size)/.test(cause.message))
+    cause instanceof Error &&
+    (cause.name === "RangeError" || /^(Unexpected type tag|Invalid frame|Frame size)/.test(cause.message))
   );
 }
 
@@ -168,6 +168,22 @@ export function tooMuchError(queue: string): MessagingError {
   return new MessagingError(
     "overloaded",
     `the ordered queue "${queue}" has messages so large that its consumer begins anew with fewer in memory`,
+  );
+}
+
+/**
+ * Whether a consumer was given more than a server gives that honours its prefetch. Once more than that is allowed for: a
+ * quorum queue takes back what a consumer holds whose node is away, and gives as much again when it is back.
+ */
+export function isOverPrefetch(unsettled: number, prefetch: number): boolean {
+  return unsettled > 2 * prefetch;
+}
+
+/** The server gives more than it was asked for. */
+export function overPrefetchError(queue: string, prefetch: number): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `queue "${queue}" gave a consumer more than twice its prefetch of ${prefetch} without an answer: whatever serves it does not honour basic.qos, and would fill the memory; its channel is closed, which gives all of them back. See that RabbitMQ itself, and no proxy or other server, answers there`,
   );
 }
 

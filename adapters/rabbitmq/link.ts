@@ -9,10 +9,13 @@ import type { Place, Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
 import { isUnexplained, refusalReason, ServerRefusal } from "./refusal-reason.ts";
 import { Renewal } from "./renewal-of-password.ts";
+import type { ServerWords } from "./server-words.ts";
 
 /** One connection as long as it stands. */
 export interface Link {
   readonly model: ChannelModel;
+  /** What the server says passes there before it is shown or kept. */
+  readonly words: ServerWords;
   /** Cuts the connection at once; for when it does not answer. */
   cut(): void;
 }
@@ -104,7 +107,7 @@ export class SupervisedLink {
   }
 
   async #connectTo(place: Place): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, username } = this.#settings;
+    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, username, words } = this.#settings;
     const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
     const cut = (): void => cutter.abort();
@@ -129,15 +132,15 @@ export class SupervisedLink {
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
-      link = { model, cut };
+      link = { model, words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         model.on("error", (error) => {
-          cause = error;
+          cause = words.error(error);
         });
         model.on("close", (error) => {
           renewal.stop();
-          const lost = lostError(cause ?? error, place);
+          const lost = lostError(cause ?? words.error(error), place);
           reject(lost);
           if (this.#link === link) this.#onLost(lost, place);
           // The peer of a half-open connection never ends its side.
@@ -153,14 +156,16 @@ export class SupervisedLink {
       renewal.before(password);
     } catch (error) {
       cut();
-      throw connectError(cause ?? (await this.#explained(error, place, password.value)), place, this.#settings);
+      const reason = cause ?? (await this.#explained(words.error(error), place, password.value));
+      throw connectError(reason, place, this.#settings);
     }
   }
 
   async #explained(error: unknown, place: Place, password: string): Promise<unknown> {
     if (!isUnexplained(error) || this.#ended.signal.aborted) return error;
-    const { tls, username, vhost, connectTimeoutMs } = this.#settings;
-    return (await refusalReason({ ...place, tls, username, password, vhost }, connectTimeoutMs)) ?? error;
+    const { tls, username, vhost, connectTimeoutMs, words } = this.#settings;
+    const refusal = await refusalReason({ ...place, tls, username, password, vhost }, connectTimeoutMs);
+    return refusal === undefined ? error : new ServerRefusal(refusal.code, words.text(refusal));
   }
 
   #onLost(cause: MessagingError, place: Place): void {

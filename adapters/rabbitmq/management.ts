@@ -9,7 +9,7 @@ import type { Settings } from "./options.ts";
 import { currentPassword } from "./password.ts";
 import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
-type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs">;
+type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
 
 /** The most bytes and values of an answer: room for tens of thousands of queues, and what a small heap can hold. */
 const MOST_BYTES = 32 * 1024 * 1024;
@@ -169,7 +169,9 @@ async function readLists<Item>(
       throw new MessagingError("unreachable", `${answered} (${error.message}); ${next}`, { cause: error.cause });
     }
     const next = "see that managementUrl leads to it, and that its plugin is enabled";
-    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, { cause: error });
+    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, {
+      cause: settings.words.error(error),
+    });
   }
 }
 

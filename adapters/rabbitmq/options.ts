@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
+import { ServerWords } from "./server-words.ts";
 
 /** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */
 export interface RabbitMQOptions {
@@ -104,6 +105,8 @@ export interface Settings {
   readonly connectionName: string;
   /** Without a slash at its end. */
   readonly managementUrl: string | undefined;
+  /** What the server says passes there. Shared by all connections of an adapter. */
+  readonly words: ServerWords;
 }
 
 const WHERE = "rabbitmq()";
@@ -167,13 +170,14 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   }));
   const { reconnect = {} } = options;
   checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
+  const login = credentials(
+    hosts.map(({ host }) => host),
+    optionalText(WHERE, "username", options.username) ?? place?.username,
+    options.password ?? place?.password,
+  );
   const settings = {
     hosts,
-    ...credentials(
-      hosts.map(({ host }) => host),
-      optionalText(WHERE, "username", options.username) ?? place?.username,
-      options.password ?? place?.password,
-    ),
+    ...login,
     vhost: optionalText(WHERE, "vhost", options.vhost) ?? place?.vhost ?? "/",
     tls,
     heartbeatSeconds: options.heartbeatSeconds ?? 10,
@@ -186,6 +190,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
     managementUrl: managementUrl(options.managementUrl),
+    words: new ServerWords(login.username),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);

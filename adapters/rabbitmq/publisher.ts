@@ -26,7 +26,7 @@ interface Pending {
 }
 
 /** What a publisher needs to know of the connection. */
-type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username">;
+type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "words">;
 
 /** Where a batch goes. */
 interface Route {
@@ -232,7 +232,7 @@ export class Publisher {
     if (refusal !== undefined) return { status: "rejected", error: refusal };
     // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
     // the message where another was full.
-    return { status: "unknown", cause: error };
+    return { status: "unknown", cause: this.#settings.words.error(error) };
   }
 
   /** The broker had nowhere to put it. A queue that was declared here is made again, for the engine to send again. */
@@ -272,7 +272,7 @@ export class Publisher {
   }
 
   #onRefused(error: unknown): void {
-    const { missing: exchange, refused } = this.#refusals.learn(error);
+    const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.words);
     if (exchange !== undefined) this.#known.forget(`exchange ${exchange}`);
     // A right that this channel once had may have been taken between two messages.
     if (refused !== undefined && !this.#answered.has(refused.exchange)) this.#refused = refused;

@@ -124,7 +124,7 @@ export class QueueLog implements QuarantineLog {
     };
     let cause: unknown;
     channel.on("error", (error) => {
-      cause = error;
+      cause = link.words.error(error);
     });
     channel.on("close", () => reject(cause ?? new Error("its channel or connection was closed")));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });

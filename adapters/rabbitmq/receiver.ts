@@ -234,6 +234,7 @@ export class QueueReceiver implements Receiver {
       orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch,
       count: new DeliveryCount(version, this.#isQuorum),
       hold: () => this.#hold(link),
+      shown: (error) => link.words.error(error),
     };
   }
 

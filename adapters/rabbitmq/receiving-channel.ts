@@ -3,7 +3,14 @@ import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/ad
 import type { MessagingError } from "../../core/errors.ts";
 import { soon } from "../../core/soon.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
-import { cancelledError, closedError, notBackError, tooMuchError } from "./errors.ts";
+import {
+  cancelledError,
+  closedError,
+  isOverPrefetch,
+  notBackError,
+  overPrefetchError,
+  tooMuchError,
+} from "./errors.ts";
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-review.ts";
 import { Returning } from "./returning.ts";
 import { Unsettled } from "./unsettled.ts";
@@ -51,6 +58,8 @@ export interface ReceivingSource extends ReviewedSource {
   readonly orderedPrefetch: number;
   readonly read: MessageReader;
   readonly count: DeliveryCount;
+  /** An error of the client library, as it may be shown and kept. */
+  readonly shown: (error: unknown) => unknown;
 }
 
 export interface ReceivingEvents {
@@ -137,7 +146,7 @@ export class ReceivingChannel {
     this.#events = events;
     let cause: unknown;
     channel.on("error", (error) => {
-      cause = error;
+      cause = from.shown(error);
     });
     channel.on("close", () => this.#end(closedError(queue, cause)));
   }
@@ -289,6 +298,10 @@ export class ReceivingChannel {
     if (this.#over) return;
     if (message === null) {
       this.#end(cancelledError(this.#queue));
+      return;
+    }
+    if (isOverPrefetch(slot.unsettled + 1, slot.prefetch)) {
+      this.#end(overPrefetchError(this.#queue, slot.prefetch));
       return;
     }
     const { deliveryTag: tag, redelivered } = message.fields;

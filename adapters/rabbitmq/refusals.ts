@@ -1,5 +1,6 @@
 import { MessagingError } from "../../core/errors.ts";
 import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
+import type { ServerWords } from "./server-words.ts";
 
 /** Milliseconds for which a refused right is believed to be still missing. */
 const REMEMBER_MS = 5_000;
@@ -34,8 +35,8 @@ export class Refusals {
   readonly #places = new Map<string, { readonly error: MessagingError; readonly until: number }>();
   #mostBytes = Number.POSITIVE_INFINITY;
 
-  /** Learns from the error of a closed channel. */
-  learn(error: unknown): Learned {
+  /** Learns from amqplib's error of a closed channel: from all that it says, of which less may be shown. */
+  learn(error: unknown, words: ServerWords): Learned {
     const text = replyText(error);
     const exchange = /exchange '([^']*)'/.exec(text)?.[1];
     switch (replyCode(error)) {
@@ -43,10 +44,11 @@ export class Refusals {
         return { missing: exchange };
       case ACCESS_REFUSED: {
         if (exchange === undefined) return {};
+        const shown = words.error(error);
         const refusal = new MessagingError(
           "unauthorized",
-          `RabbitMQ refused a publish: ${text}; grant the user the right to write there`,
-          { cause: error },
+          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the right to write there`,
+          { cause: shown },
         );
         const name = exchange === "amq.default" ? "" : exchange;
         const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];

@@ -53,7 +53,7 @@ export class Renewal {
       this.before(password);
     } catch (error) {
       if (this.#isOver) return;
-      this.#failed(isMessagingError(error) ? error : refused(error));
+      this.#failed(isMessagingError(error) ? error : refused(this.#settings.words.error(error)));
       this.#later(AGAIN_MS);
     }
   }

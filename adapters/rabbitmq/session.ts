@@ -94,7 +94,7 @@ export class Session {
         this.#onLost(cause);
       },
       prepare: (link) => {
-        link.model.on("blocked", (reason) => this.#setBlocked(reason));
+        link.model.on("blocked", (reason) => this.#setBlocked(settings.words.text(reason)));
         link.model.on("unblocked", () => this.#setUnblocked());
         return this.#publisher.prepare(link);
       },

@@ -61,11 +61,15 @@ export async function verify(
   const unread: MessagingError[] = [];
   const listed = await readStanding(settings, unread);
   if (listed !== undefined) {
-    const conflicts = compareParts(standing, listed);
+    const conflicts = compareParts(standing, listed, settings);
     // What differs is to be made anew, with its bindings.
     const alike = standing.filter((part) => !conflicts.some(({ thing }) => thing === part.thing));
     return {
-      problems: [...problems, ...errorsOf(conflicts), ...errorsOf(compareBindings(plan, alike, listed.bindings))],
+      problems: [
+        ...problems,
+        ...errorsOf(conflicts),
+        ...errorsOf(compareBindings(plan, alike, listed.bindings, settings)),
+      ],
       unverified: [],
     };
   }
@@ -81,7 +85,7 @@ export async function leftBindings(plan: Blueprint, settings: Settings): Promise
   if (!plan.bindings.some(isOfTopic)) return [];
   const unread: MessagingError[] = [];
   const listed = await readStanding(settings, unread);
-  return listed === undefined ? unread : errorsOf(othersThan(plan, listed.bindings));
+  return listed === undefined ? unread : errorsOf(othersThan(plan, listed.bindings, settings));
 }
 
 async function readStanding(settings: Settings, unread: MessagingError[]): Promise<StandingTopology | undefined> {
@@ -153,7 +157,11 @@ function comparison(part: Part): Step {
   };
 }
 
-function compareParts(parts: readonly Part[], { queues, exchanges }: StandingTopology): readonly Conflict[] {
+function compareParts(
+  parts: readonly Part[],
+  { queues, exchanges }: StandingTopology,
+  { words }: Settings,
+): readonly Conflict[] {
   const standing = {
     queue: new Map(queues.map((one) => [one.name, one])),
     exchange: new Map(exchanges.map((one) => [one.name, one])),
@@ -163,7 +171,9 @@ function compareParts(parts: readonly Part[], { queues, exchanges }: StandingTop
     // Made or removed while it was looked at.
     if (found === undefined) return [];
     const differences = differencesOf(part, found);
-    return differences.length === 0 ? [] : { thing: part.thing, error: different(part, differences.join(", ")) };
+    return differences.length === 0
+      ? []
+      : { thing: part.thing, error: different(part, words.text(differences.join(", "))) };
   });
 }
 
@@ -193,6 +203,7 @@ function compareBindings(
   plan: Blueprint,
   standing: readonly Part[],
   found: readonly StandingBinding[],
+  settings: Settings,
 ): readonly Conflict[] {
   const things = new Set(standing.map(({ thing }) => thing));
   const has = new Set(found.map((one) => keyOf(one.source, one.destination_type, one.destination, one.routing_key)));
@@ -204,7 +215,7 @@ function compareBindings(
       const next = `gets nothing by that; ${DECLARE_IT}`;
       return { thing: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
     });
-  return [...missing, ...othersThan(plan, found)];
+  return [...missing, ...othersThan(plan, found, settings)];
 }
 
 function keyOf(source: string, kind: string, destination: string, pattern: string): string {
@@ -216,14 +227,18 @@ function isOfTopic({ from, toKind }: BindingBlueprint): boolean {
 }
 
 /** Bindings from a topic to its subscription's queue, with another filter than the one that is declared. */
-function othersThan({ bindings }: Blueprint, found: readonly StandingBinding[]): readonly Conflict[] {
+function othersThan(
+  { bindings }: Blueprint,
+  found: readonly StandingBinding[],
+  { words }: Settings,
+): readonly Conflict[] {
   return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
     found
       .filter((one) => one.source === from && one.destination === to && one.destination_type === "queue")
       .filter(({ routing_key: filter }) => filter !== pattern)
       .map(({ routing_key: filter }): Conflict => {
-        const what = `the queue "${to}" of RabbitMQ is bound to the exchange "${from}" with the filter "${filter}" too`;
-        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${topicBinding(from, filter)}"`;
+        const what = `the queue "${to}" of RabbitMQ is bound to the exchange "${from}" with the filter "${words.text(filter)}" too`;
+        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${words.text(topicBinding(from, filter))}"`;
         const next = `where "${pattern}" is declared, and gets those events as well; remove that binding, and ${delayed}`;
         return { thing: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
       }),

@@ -3,7 +3,7 @@ import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { openChannel } from "./channels.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
-import { operationError } from "./errors.ts";
+import { isOverPrefetch, operationError } from "./errors.ts";
 import type { Link } from "./link.ts";
 import { exchangeName } from "./names.ts";
 import { incoming } from "./wire.ts";
@@ -22,6 +22,7 @@ export async function watchTopic(
   const exchange = exchangeName(topic);
   const channel = await openChannel(link, requestTimeoutMs);
   let last: Promise<void> = Promise.resolve();
+  let waiting = 0;
   let isOver = false;
   const end = (why: string): void => {
     if (isOver) return;
@@ -46,7 +47,14 @@ export async function watchTopic(
         end("the queue is gone");
         return;
       }
+      if (isOver) return;
+      if (isOverPrefetch(++waiting, PREFETCH)) {
+        end("the server gives more than the prefetch that it was asked for");
+        channel.close().catch(() => {});
+        return;
+      }
       last = last.then(async () => {
+        waiting--;
         if (isOver) return;
         await watcher.seen([incoming(message, undefined, 0)]);
         if (!isOver) channel.ack(message);
@@ -56,7 +64,7 @@ export async function watchTopic(
     isOver = true;
     await channel.close().catch(() => {});
     throw operationError(
-      error,
+      link.words.error(error),
       `watch topic "${topic}"`,
       "see that its exchange stands, and the right to configure amq.gen-*",
     );

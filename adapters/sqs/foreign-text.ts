@@ -1,3 +1,5 @@
+import { oneLine } from "../../core/foreign.ts";
+
 /** What a service said, as far as it may be shown: it is foreign text, and may repeat what was sent, with what is secret in it. */
 
 const MOST_TEXT = 300;
@@ -23,10 +25,8 @@ export function shownText(text: string): string {
   const repeats = line.search(REPEATS);
   const own = (repeats < 0 ? line : line.slice(0, repeats))
     .replace(VALUE, "The value for parameter")
-    .replaceAll(LONG, "…")
-    .replaceAll(/\p{C}/gu, "?");
-  const cut = own.length > MOST_TEXT || repeats >= 0;
-  return cut ? `${own.slice(0, MOST_TEXT).trimEnd()}…` : own;
+    .replaceAll(LONG, "…");
+  return repeats >= 0 ? `${oneLine(own, MOST_TEXT).trimEnd()}…` : oneLine(own, MOST_TEXT);
 }
 
 /** A code or an id, printable, and of 100 characters at most. */

@@ -106,6 +106,22 @@ describe("secrets", () => {
     );
   });
 
+  test.for<readonly [string, string]>([
+    ["base64", Buffer.from(CANARY).toString("base64")],
+    ["base64url", Buffer.from(CANARY).toString("base64url")],
+    ["hexadecimal digits", Buffer.from(CANARY).toString("hex")],
+    ["SASL PLAIN", Buffer.from(`\0shop\0${CANARY}`).toString("base64")],
+    ["HTTP Basic", Buffer.from(`shop:${CANARY}`).toString("base64url")],
+    ["Basic of another user", Buffer.from(`other:${CANARY}`).toString("base64")],
+  ])("are taken out of errors as %s", ([, quoted]) => {
+    for (const env of [{ BROKER_URL: URL_WITH }, { BROKER_PASSWORD: CANARY }]) {
+      const shown = new Secrets(env).masked(`said "${quoted}"`);
+      expect(shown).toContain("***");
+      // A character at an end may share its bits with what stands beside the secret.
+      expect(shown.length).toBeLessThan(24);
+    }
+  });
+
   test.for([
     ["amqp://u:p/w@h", "amqp://***@h"],
     ["amqp://u:p@ss/w?o#rd@h:5672/vhost", "amqp://***@h:5672/vhost"],

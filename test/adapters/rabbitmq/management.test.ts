@@ -8,6 +8,7 @@ import {
   readTopology,
   readUnderWay,
 } from "../../../adapters/rabbitmq/management.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -25,7 +26,14 @@ async function answering(answer: string | Buffer): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const SETTINGS = { username: "guest", password: "guest", tls: undefined, vhost: "/", requestTimeoutMs: 60_000 };
+const SETTINGS = {
+  username: "guest",
+  password: "guest",
+  tls: undefined,
+  vhost: "/",
+  requestTimeoutMs: 60_000,
+  words: new ServerWords("guest"),
+};
 
 const READERS: readonly (readonly [string, (url: string) => Promise<unknown>])[] = [
   ["policies", (url) => readPolicies(url, SETTINGS)],

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { blueprint } from "../../../adapters/rabbitmq/blueprint.ts";
 import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 
@@ -29,7 +30,7 @@ async function judged(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
-    { consumerTimeoutMs },
+    { consumerTimeoutMs, words: new ServerWords("guest") },
     applied,
   );
   return {
@@ -188,4 +189,18 @@ test("of very many policies those of the highest priorities are looked at, and t
 test("an error shows the beginning of what is long", async () => {
   const { problems } = await judged([{ name: "n".repeat(1e6), definition: { expires: "x".repeat(1e6) } }]);
   expect(problems[0]?.length).toBeLessThan(2_000);
+});
+
+test("nothing of a policy is obeyed by a terminal", async () => {
+  const hostile = "a\u001b[2J\r\n\u202eb\u2028";
+  const { problems, notices } = await judged([
+    { name: hostile, pattern: DEAD, definition: { expires: hostile } },
+    { name: hostile, pattern: "(", definition: {} },
+  ]);
+  expect(problems).toHaveLength(1);
+  expect(notices).toHaveLength(1);
+  for (const text of [...problems, ...notices]) {
+    expect(text).toContain('"a?[2J???b?"');
+    expect(text).not.toMatch(/[\p{C}\u2028]/u);
+  }
 });

@@ -7,6 +7,7 @@ import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.t
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { incoming } from "../../../adapters/rabbitmq/wire.ts";
 import type { IncomingMessage } from "../../../core/adapter.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 
 interface FakeConsumer {
   readonly prefetch: number;
@@ -68,7 +69,11 @@ class FakeChannel extends EventEmitter {
   }
 
   #fill(consumer: FakeConsumer): void {
-    while (consumer.active && consumer.held.size < consumer.prefetch) {
+    if (consumer.active) this.give(consumer, consumer.prefetch - consumer.held.size);
+  }
+
+  give(consumer: FakeConsumer, count: number): void {
+    for (let one = 0; one < count && consumer.active; one++) {
       consumer.held.add(++this.#tag);
       consumer.onMessage({
         fields: { deliveryTag: this.#tag, redelivered: false, exchange: "", routingKey: "q", consumerTag: "" },
@@ -81,7 +86,7 @@ class FakeChannel extends EventEmitter {
 
 function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
   const passed: IncomingMessage[] = [];
-  const state = { passed, renewed: 0, ended: 0, tooMuch: [] as number[] };
+  const state = { passed, renewed: 0, ended: 0, causes: [] as MessagingError[], tooMuch: [] as number[] };
   const receiving = new ReceivingChannel(
     fake as unknown as Channel,
     {
@@ -92,11 +97,15 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
       count: new DeliveryCount(serverVersion("4.3.0"), true),
       hold: () => undefined,
       handlerTimeoutMs: undefined,
+      shown: (error) => error,
     },
     window,
     {
       deliver: (batch) => passed.push(...batch),
-      ended: () => void state.ended++,
+      ended: (cause) => {
+        state.ended++;
+        state.causes.push(cause);
+      },
       renew: () => void state.renewed++,
       heldBackTooMuch: (prefetch) => void state.tooMuch.push(prefetch),
       progressed: () => {},
@@ -191,6 +200,25 @@ test("what is held back over an ordered queue's window is bounded in bytes: the 
   const [prefetch = 0] = state.tooMuch;
   expect(prefetch).toBeGreaterThan(0);
   expect(prefetch).toBeLessThan(32);
+});
+
+test.each([false, true])("a server that ignores the prefetch ends the channel (ordered: %s)", async (ordered) => {
+  const fake = new FakeChannel();
+  const { receiving, state } = receivingFrom(fake, ordered, 64);
+  await receiving.start();
+  for (const consumer of fake.consumers.values()) {
+    // A quorum queue whose consumer's node was away gives once more what it took back.
+    fake.give(consumer, 64);
+    await settled();
+    expect(state.ended).toBe(0);
+    fake.give(consumer, 100_000);
+  }
+  await settled();
+  expect(state.ended).toBe(1);
+  expect(state.causes).toMatchObject([{ code: "conflict" }]);
+  expect(state.causes[0]?.message).toMatch(/queue "q" .*prefetch of 64/);
+  expect(state.passed.length).toBeLessThanOrEqual(128);
+  expect(receiving.settle(state.passed.map(({ token }) => ({ token, action: "ack" as const })))).toContain("fenced");
 });
 
 test("a delivery of another channel is fenced", async () => {

@@ -156,6 +156,7 @@ function receivingFrom(fake: FakeQueue, ordered: boolean, window: number, handle
       count: new DeliveryCount(serverVersion("4.3.0"), true),
       hold: () => ({ limitMs: LIMIT_MS, isAsked: false }),
       handlerTimeoutMs,
+      shown: (error) => error,
     },
     window,
     {

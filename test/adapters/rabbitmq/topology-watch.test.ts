@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Thing } from "../../../adapters/rabbitmq/known.ts";
 import type { Link } from "../../../adapters/rabbitmq/link.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { TopologyWatch } from "../../../adapters/rabbitmq/topology-watch.ts";
 
 const MINUTE_MS = 60_000;
@@ -21,7 +22,8 @@ class FakeServer {
   undelivered = 0;
 
   get link(): Link {
-    return { model: { createChannel: async () => this.#channel() } as unknown as Link["model"], cut: () => {} };
+    const model = { createChannel: async () => this.#channel() } as unknown as Link["model"];
+    return { model, words: new ServerWords("guest"), cut: () => {} };
   }
 
   #channel() {

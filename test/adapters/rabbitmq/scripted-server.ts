@@ -1,0 +1,89 @@
+import { createRequire } from "node:module";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { dirname, join } from "node:path";
+
+/** amqplib's own encoder, which it does not export, speaks for the server. */
+interface Definitions {
+  readonly [method: string]: number;
+}
+interface Codec {
+  encodeMethod(id: number, channel: number, fields: object): Buffer;
+  decode(id: number, bytes: Buffer): Readonly<Record<string, unknown>>;
+  info(id: number): { readonly name: string };
+}
+
+const require = createRequire(import.meta.url);
+const definitions = require(join(dirname(require.resolve("amqplib")), "lib/defs.js")) as Definitions & Codec;
+
+/** Says a method of AMQP, by amqplib's name for it. */
+export type Say = (method: string, channel: number, fields?: object) => void;
+
+/** Answers a method in the server's own way; true if it did. `password` is the one that the client logged in with. */
+export type Script = (method: string, channel: number, say: Say, password: string) => boolean;
+
+const ANSWERS: Readonly<Record<string, readonly [answer: string, fields?: object]>> = {
+  ConnectionStartOk: ["ConnectionTune", { channelMax: 100, frameMax: 131_072, heartbeat: 0 }],
+  ConnectionOpen: ["ConnectionOpenOk", { knownHosts: "" }],
+  ConnectionClose: ["ConnectionCloseOk"],
+  ChannelOpen: ["ChannelOpenOk", { channelId: Buffer.alloc(0) }],
+  ChannelClose: ["ChannelCloseOk"],
+  ConfirmSelect: ["ConfirmSelectOk"],
+  ExchangeDeclare: ["ExchangeDeclareOk"],
+  ExchangeBind: ["ExchangeBindOk"],
+  QueueDeclare: ["QueueDeclareOk", { queue: "q", messageCount: 0, consumerCount: 0 }],
+  QueueBind: ["QueueBindOk"],
+  BasicQos: ["BasicQosOk"],
+  BasicConsume: ["BasicConsumeOk", { consumerTag: "one" }],
+  BasicCancel: ["BasicCancelOk", { consumerTag: "one" }],
+};
+
+/** A server that takes every login and everything else, but for what its script answers. */
+export async function scriptedServer(script: Script, version = "4.3.0") {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    const say: Say = (method, channel, fields = {}) => {
+      socket.write(definitions.encodeMethod(definitions[method] ?? 0, channel, fields));
+    };
+    let password = "";
+    let seen = Buffer.alloc(0);
+    let isStarted = false;
+    socket.on("data", (data) => {
+      seen = Buffer.concat([seen, data]);
+      if (!isStarted && seen.length >= 8) {
+        isStarted = true;
+        seen = seen.subarray(8);
+        say("ConnectionStart", 0, {
+          serverProperties: { version, capabilities: { publisher_confirms: true, "connection.blocked": true } },
+          mechanisms: Buffer.from("PLAIN"),
+          locales: Buffer.from("en_US"),
+        });
+      }
+      while (seen.length >= 8 && seen.length >= seen.readUInt32BE(3) + 8) {
+        const [type, channel, length] = [seen.readUInt8(0), seen.readUInt16BE(1), seen.readUInt32BE(3)];
+        const payload = seen.subarray(7, 7 + length);
+        seen = seen.subarray(8 + length);
+        if (type !== 1) continue;
+        const id = payload.readUInt32BE(0);
+        const method = definitions.info(id).name;
+        if (method === "ConnectionStartOk") {
+          const { response } = definitions.decode(id, payload.subarray(4));
+          password = String(response).split("\0")[2] ?? "";
+        }
+        if (script(method, channel, say, password)) continue;
+        const [answer, fields] = ANSWERS[method] ?? [];
+        if (answer !== undefined) say(answer, channel, fields);
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    close: async (): Promise<void> => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
