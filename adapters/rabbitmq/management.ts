@@ -195,8 +195,8 @@ function isNamed(value: unknown): value is Named {
   return typeof value === "object" && value !== null && typeof (value as Partial<Named>).name === "string";
 }
 
-function isThing(value: unknown): value is Named | StandingBinding {
-  return isNamed(value) || isBinding(value);
+function isThing(value: unknown): value is Standing | StandingBinding {
+  return isStanding(value) || isBinding(value);
 }
 
 function isStanding(value: unknown): value is Standing {

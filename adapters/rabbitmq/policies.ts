@@ -6,6 +6,7 @@ import { type NamePattern, namePattern } from "./name-pattern.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerVersion } from "./server-version.ts";
+import type { ServerWords } from "./server-words.ts";
 
 /** A policy as the management API tells it. */
 export interface Policy {
@@ -43,6 +44,9 @@ export interface PolicyFindings {
   readonly notices: readonly MessagingError[];
 }
 
+/** What is to be known of the adapter. */
+type PolicySettings = Pick<Settings, "consumerTimeoutMs" | "words">;
+
 /** What a key of a policy does, where it does something. */
 interface Effect {
   readonly isProblem: boolean;
@@ -64,19 +68,17 @@ const MOST_STEPS_OF_ONE = 1_000_000;
 const TURN_MS = 10;
 const MOST_FINDINGS = 100;
 const MOST_NAMES = 5;
-const MOST_SHOWN = 200;
 
 /** A policy, read once. */
 interface ReadPolicy {
   readonly kind: "policy" | "operator policy";
   readonly policy: Policy;
-  /** Its name, as it may be shown. */
-  readonly shown: string;
   readonly priority: number;
   /** Undefined where it is not run here. */
   readonly pattern: NamePattern | undefined;
-  /** Those keys that do anything. */
-  readonly keys: readonly string[];
+  readonly shownName: string;
+  /** Those keys that do anything, with what is shown of their values. */
+  readonly keys: readonly (readonly [key: string, shownValue: string])[];
   readonly isForQuorum: boolean;
 }
 
@@ -95,12 +97,13 @@ export async function judgePolicies(
   { queues, exchanges }: Pick<Blueprint, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
-  settings: Pick<Settings, "consumerTimeoutMs" | "words">,
+  settings: PolicySettings,
   askApplied: () => Promise<AppliedPolicies>,
 ): Promise<PolicyFindings> {
   const found = new Map<string, Finding>();
   const unknown = new Unknown();
-  const lists = [readList("policy", policies, settings), readList("operator policy", operatorPolicies, settings)];
+  const { words } = settings;
+  const lists = [readList("policy", policies, words), readList("operator policy", operatorPolicies, words)];
   const matching = new Matching(askApplied);
   const judge = async (
     name: string,
@@ -108,12 +111,11 @@ export async function judgePolicies(
     effect: (key: string, value: unknown) => Effect | undefined,
   ): Promise<void> => {
     for (const list of lists) {
-      for (const { kind, policy, shown, keys } of await matching.applying(list, name, thing, unknown)) {
-        for (const key of keys) {
+      for (const { kind, policy, shownName, keys } of await matching.applying(list, name, thing, unknown)) {
+        for (const [key, shownValue] of keys) {
           const does = effect(key, policy.definition[key]);
           if (does === undefined) continue;
-          const value = settings.words.text(JSON.stringify(policy.definition[key]));
-          const text = `the ${kind} "${shown}" sets ${key} to ${value}: ${does.text}`;
+          const text = `the ${kind} "${shownName}" sets ${key} to ${shownValue}: ${does.text}`;
           const finding = found.get(text) ?? { isProblem: does.isProblem, text, names: [] };
           finding.names.push(name);
           found.set(text, finding);
@@ -136,11 +138,7 @@ export async function judgePolicies(
   };
 }
 
-function readList(
-  kind: ReadPolicy["kind"],
-  policies: readonly Policy[],
-  { words }: Pick<Settings, "words">,
-): readonly ReadPolicy[] {
+function readList(kind: ReadPolicy["kind"], policies: readonly Policy[], words: ServerWords): readonly ReadPolicy[] {
   return policies
     .map((policy) => ({ policy, priority: typeof policy.priority === "number" ? policy.priority : 0 }))
     .sort((a, b) => b.priority - a.priority)
@@ -148,10 +146,12 @@ function readList(
     .map(({ policy, priority }) => ({
       kind,
       policy,
-      shown: words.text(policy.name),
       priority,
       pattern: namePattern(policy.pattern),
-      keys: KEYS.filter((key) => Object.hasOwn(policy.definition, key)),
+      shownName: words.text(policy.name),
+      keys: KEYS.filter((key) => Object.hasOwn(policy.definition, key)).map(
+        (key) => [key, words.text(JSON.stringify(policy.definition[key]))] as const,
+      ),
       isForQuorum: !Object.keys(policy.definition).some((key) => NOT_FOR_QUORUM.test(key)),
     }));
 }
@@ -229,7 +229,7 @@ class Unknown {
 
   errors(): readonly MessagingError[] {
     if (this.#policies.size === 0) return [];
-    const what = few([...this.#policies].map(({ shown }) => shown));
+    const what = few([...this.#policies].map(({ shownName }) => shownName));
     const why =
       "their patterns are not run here, for they may take too long or mean something else, and RabbitMQ does not tell it";
     return [
@@ -250,12 +250,8 @@ function tooMany(left: number): MessagingError {
 
 /** Names that are shown, a few of them. */
 function few(names: readonly string[]): string {
-  const shown = names.slice(0, MOST_NAMES).map((name) => `"${shortened(name)}"`);
+  const shown = names.slice(0, MOST_NAMES).map((name) => `"${name}"`);
   return `${shown.join(", ")}${names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : ""}`;
-}
-
-function shortened(text: string): string {
-  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
 }
 
 function fewOf(findings: readonly Finding[]): MessagingError[] {

@@ -68,6 +68,11 @@ for (const [what, read] of READERS) {
   });
 }
 
+test("policies are no queues", async () => {
+  const url = await answering('[{"name":"p","pattern":".*","definition":{}}]');
+  await expect(readTopology(url, SETTINGS)).rejects.toMatchObject({ code: "unreachable" });
+});
+
 test.each<[string, Buffer]>([
   ["nested very deep", Buffer.concat([Buffer.alloc(8_000_000, "["), Buffer.alloc(8_000_000, "]")])],
   ["of very many values", Buffer.concat([Buffer.from("[[]"), Buffer.alloc(9_000_000, ",[]"), Buffer.from("]")])],
