@@ -1,7 +1,8 @@
 import type { ConnectionOptions } from "node:tls";
-import { type ChannelModel, connect, type SocketOptions } from "amqplib";
+import { type ChannelModel, connect, type Options, type SocketOptions } from "amqplib";
 import { backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { within } from "./deadline.ts";
 import { connectError, lostError, noneReached } from "./errors.ts";
 import { type Hosts, placeText } from "./hosts.ts";
@@ -118,7 +119,7 @@ export class SupervisedLink {
       const model = await within(
         connectTimeoutMs,
         `connect to ${placeText(place)}`,
-        connect(
+        dialled(
           {
             protocol: tls === undefined ? "amqp" : "amqps",
             hostname: place.host,
@@ -128,7 +129,7 @@ export class SupervisedLink {
             vhost: encodeURIComponent(vhost),
             heartbeat: heartbeatSeconds,
           },
-          socketOptions(tls, `${connectionName} ${this.#role}`, cutter.signal),
+          () => socketOptions(tls, `${connectionName} ${this.#role}`, cutter.signal),
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
@@ -217,4 +218,17 @@ function isPassing({ code, cause }: MessagingError): boolean {
 function socketOptions(tls: ConnectionOptions | undefined, connectionName: string, signal: AbortSignal): SocketOptions {
   const options = { ...tls, signal, clientProperties: { connection_name: connectionName } };
   return options as SocketOptions;
+}
+
+/** amqplib takes no heartbeat while a virtual host is opened. A server that is busy for so long sends one then. */
+const HEARTBEAT_BETWEEN = /^Expected ConnectionOpenOk; got <Heartbeat/;
+
+/** Connects, and once more where only a heartbeat came between. */
+async function dialled(to: Options.Connect, options: () => SocketOptions & ConnectionOptions): Promise<ChannelModel> {
+  try {
+    return await connect(to, options());
+  } catch (error) {
+    if (!HEARTBEAT_BETWEEN.test(thrownText(error))) throw error;
+    return connect(to, options());
+  }
 }

@@ -15,7 +15,7 @@ interface Codec {
 const require = createRequire(import.meta.url);
 const definitions = require(join(dirname(require.resolve("amqplib")), "lib/defs.js")) as Definitions & Codec;
 
-/** Says a method of AMQP, by amqplib's name for it. */
+/** Says a method of AMQP, by amqplib's name for it, or a heartbeat. */
 export type Say = (method: string, channel: number, fields?: object) => void;
 
 /** Answers a method in the server's own way; true if it did. `password` is the one that the client logged in with. */
@@ -37,6 +37,8 @@ const ANSWERS: Readonly<Record<string, readonly [answer: string, fields?: object
   BasicCancel: ["BasicCancelOk", { consumerTag: "one" }],
 };
 
+const HEARTBEAT = Buffer.from([8, 0, 0, 0, 0, 0, 0, 0xce]);
+
 /** A server that takes every login and everything else, but for what its script answers. */
 export async function scriptedServer(script: Script, version = "4.3.0") {
   const sockets = new Set<Socket>();
@@ -44,7 +46,8 @@ export async function scriptedServer(script: Script, version = "4.3.0") {
     sockets.add(socket);
     socket.on("error", () => {});
     const say: Say = (method, channel, fields = {}) => {
-      socket.write(definitions.encodeMethod(definitions[method] ?? 0, channel, fields));
+      const isHeartbeat = method === "Heartbeat";
+      socket.write(isHeartbeat ? HEARTBEAT : definitions.encodeMethod(definitions[method] ?? 0, channel, fields));
     };
     let password = "";
     let seen = Buffer.alloc(0);
