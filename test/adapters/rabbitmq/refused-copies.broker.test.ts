@@ -105,7 +105,10 @@ describeRabbitMQ("copies that RabbitMQ cannot take", (broker) => {
     const first = await start();
     await until("the bad ones to be parked", PATIENCE_MS, () => expect(first.consumer.status().parked).toBe(6));
     await until("the good ones", PATIENCE_MS, () => expect(handled).toHaveLength(20));
-    expect(first.consumer.status()).toMatchObject({ unsettled: 6, state: "stalled", error: { code: "unauthorized" } });
+    const { unsettled, state, error } = first.consumer.status();
+    expect({ unsettled, state }).toEqual({ unsettled: 6, state: "stalled" });
+    // Of copies that were under way when the first was refused nobody can say more.
+    expect(["unauthorized", "unconfirmed"]).toContain(error?.code);
     await first.reader.stop({ timeoutMs: FOREVER_MS });
     const second = await start();
     await until("the bad ones to be parked again", PATIENCE_MS, () => expect(second.consumer.status().parked).toBe(6));
