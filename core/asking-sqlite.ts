@@ -64,7 +64,8 @@ export function askSqlite<T>(store: string, what: string, action: () => T): T {
   }
 }
 
-function resultCode(error: unknown): number | undefined {
+/** The primary result code of what `node:sqlite` threw; undefined for anything else. */
+export function resultCode(error: unknown): number | undefined {
   if (typeof error !== "object" || error === null || !("errcode" in error)) return undefined;
   return typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
 }

@@ -29,11 +29,15 @@ export function checkName(what: string, name: unknown): asserts name is string {
   }
 }
 
+/** Refuses what is no object where options are asked for: nothing in it would be seen. */
+export function checkObject(where: string, options: unknown): void {
+  if (typeof options === "object" && options !== null) return;
+  throw new MessagingError("invalid", `${where} takes its options as an object, or none`);
+}
+
 /** Refuses options that the library does not know, by name, so that a slip of the pen is no silent default. */
 export function checkOptions(where: string, options: object, known: readonly string[]): void {
-  if (typeof options !== "object" || options === null) {
-    throw new MessagingError("invalid", `${where} takes its options as an object, or none`);
-  }
+  checkObject(where, options);
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     throw new MessagingError("invalid", `${where} has no option "${name}"; it takes ${known.join(", ")}`);

@@ -1,5 +1,5 @@
 import { MessagingError } from "../errors.ts";
-import { checkInteger, checkOptions } from "../names.ts";
+import { checkInteger, checkObject, checkOptions } from "../names.ts";
 import type { ConsumeOptions, RetryDelay, RetryPolicy } from "../options.ts";
 
 export const DEFAULT_CONCURRENCY = 10;
@@ -17,7 +17,9 @@ export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
   const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
   checkInteger(`${where} { concurrency }`, concurrency, 1);
-  for (const part of ["window", "retry", "quarantine"] as const) refuseNoObject(`${where} { ${part} }`, given[part]);
+  for (const part of ["window", "retry", "quarantine"] as const) {
+    if (given[part] !== undefined) checkObject(`${where} { ${part} }`, given[part]);
+  }
   const timeoutMs = given.timeoutMs ?? defaults.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
   const window = { ...defaults.window, ...given.window };
@@ -41,11 +43,6 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   const use = [...(defaults.use ?? []), ...(given.use ?? [])];
   const retry = { ...defaults.retry, ...given.retry, delay: delayOf(given, defaults) };
   return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, silenceMs, use, retry };
-}
-
-/** Parts of anything else are none, and it would be taken for no options. */
-function refuseNoObject(where: string, value: object | undefined): void {
-  if (value !== undefined) checkOptions(where, value, Object.keys(Object(value)));
 }
 
 /** Parts of a delay stand beside those of the broker's default; a list or a function stands alone. */

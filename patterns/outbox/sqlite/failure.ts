@@ -1,3 +1,4 @@
+import { resultCode } from "../../../core/asking-sqlite.ts";
 import { isMessagingError, MessagingError } from "../../../core/index.ts";
 
 /** Primary result codes: https://www.sqlite.org/rescode.html */
@@ -7,11 +8,6 @@ const READ_ONLY = 8;
 const CONSTRAINT = 19;
 /** Out of memory, interrupted, input or output failed, the disk is full: SQLite may roll back at once. */
 const BREAKDOWNS = [7, 9, 10, 13];
-
-function resultCode(error: unknown): number | undefined {
-  if (typeof error !== "object" || error === null || !("errcode" in error)) return undefined;
-  return typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
-}
 
 /** Whether another connection holds the lock. */
 export function isBusy(error: unknown): boolean {
