@@ -117,7 +117,7 @@ export class Cluster {
       for (const outcome of pending.length === 0 ? [] : await this.#connection.createTopics(pending)) {
         const { topic, error, message } = outcome;
         if (error === "TOPIC_ALREADY_EXISTS") outcomes.set(topic, { topic, error: undefined, message: undefined });
-        else if (isPassing(error))
+        else if (isPassing(error, message))
           again = operationError(String(error), `create topic "${topic}"`, "try again", message);
         else outcomes.set(topic, outcome);
       }

@@ -28,8 +28,12 @@ const PASSING: ReadonlySet<string> = new Set([
   "THROTTLING_QUOTA_EXCEEDED",
 ]);
 
-/** Whether asking again, of whoever answers for it then, may go well. */
-export function isPassing(error: ErrorName): boolean {
+/** How a controller refuses a new topic while no broker can hold it: one that starts or stops is fenced for that long. */
+const NO_BROKER_NOW = /brokers are currently fenced|only 0 broker\(s\) are registered/;
+
+/** Whether asking again, of whoever answers for it then, may go well. `said` is the server's own sentence, if there is one. */
+export function isPassing(error: ErrorName, said?: string | undefined): boolean {
+  if (error === "INVALID_REPLICATION_FACTOR") return said !== undefined && NO_BROKER_NOW.test(said);
   return error !== undefined && PASSING.has(error);
 }
 
@@ -57,10 +61,11 @@ export function operationError(error: string, what: string, next: string, said?:
   if (error.endsWith("_AUTHORIZATION_FAILED") || error.endsWith("_AUTHENTICATION_FAILED")) {
     return new MessagingError("unauthorized", `Kafka refused to ${what} (${reason}); grant the user that right`);
   }
-  return new MessagingError(codeOf(error), `Kafka could not ${what} (${reason}); ${next}`);
+  return new MessagingError(codeOf(error, said), `Kafka could not ${what} (${reason}); ${next}`);
 }
 
-function codeOf(error: string): MessagingErrorCode {
+function codeOf(error: string, said: string | undefined): MessagingErrorCode {
+  if (isPassing(error, said)) return "unreachable";
   switch (error) {
     case "INVALID_TOPIC_EXCEPTION":
     case "INVALID_TOPIC":
@@ -80,6 +85,6 @@ function codeOf(error: string): MessagingErrorCode {
     case "UNSUPPORTED_VERSION":
       return "unsupported";
     default:
-      return isPassing(error) ? "unreachable" : "refused";
+      return "refused";
   }
 }

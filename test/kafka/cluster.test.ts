@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Cluster } from "../../adapters/kafka/cluster.ts";
+import { operationError } from "../../adapters/kafka/errors.ts";
 import type {
   ErrorName,
   FetchedPartition,
@@ -149,7 +150,24 @@ describe("topics are made", () => {
     expect(await subject.createTopics([specification])).toMatchObject([{ topic: "orders", error: undefined }]);
   });
 
+  test.each([
+    "Unable to replicate the partition 1 time(s): All brokers are currently fenced.",
+    "Unable to replicate the partition 1 time(s): All brokers are currently fenced or in controlled shutdown.",
+    "The target replication factor of 1 cannot be reached because only 0 broker(s) are registered.",
+  ])("when a broker can hold them again: %s", async (message) => {
+    const { cluster: subject } = cluster({
+      createTopics: answering([
+        [{ topic: "orders", error: "INVALID_REPLICATION_FACTOR", message }],
+        [{ topic: "orders", error: undefined, message: undefined }],
+      ]),
+    });
+    expect(await subject.createTopics([specification])).toMatchObject([{ topic: "orders", error: undefined }]);
+    expect(operationError("INVALID_REPLICATION_FACTOR", "make it", "try again", message).code).toBe("unreachable");
+  });
+
   test("and what is refused comes back with the server's words", async () => {
+    const few = "The target replication factor of 3 cannot be reached because only 2 broker(s) are registered.";
+    expect(operationError("INVALID_REPLICATION_FACTOR", "make it", "try again", few).code).toBe("conflict");
     const refused = { topic: "orders", error: "POLICY_VIOLATION", message: "too many" };
     const { cluster: subject } = cluster({ createTopics: answering([[refused]]) });
     expect(await subject.createTopics([specification])).toEqual([refused]);

@@ -52,8 +52,16 @@ export default class CountReporter implements Reporter {
   }
 }
 
-/** The first line of what an error says: the whole of it was printed where it was thrown. */
+const MOST_LINES = 6;
+
+/** The first lines of what an error says, as one: the whole of it was printed where it was thrown. */
 function reasonOf(error: unknown): string {
   const message = typeof error === "object" && error !== null && "message" in error ? error.message : error;
-  return String(message).split("\n")[0] ?? "";
+  const lines = String(message)
+    .split("\n")
+    .map((line) => line.trim());
+  return lines
+    .filter((line) => line !== "")
+    .slice(0, MOST_LINES)
+    .join(" | ");
 }

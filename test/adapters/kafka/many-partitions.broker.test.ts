@@ -34,6 +34,6 @@ describeKafka("very many partitions", (server) => {
       all.map((body) => ({ body, options: { key: `${body}` } })),
     );
     await until("all to be handled", WAIT_MS, async () => expect(seen.size).toBe(all.length));
-    expect(told).toEqual([]);
+    expect(told.join("\n")).toBe("");
   });
 });

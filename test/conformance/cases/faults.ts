@@ -60,8 +60,12 @@ async function startsWhileAway(context: CaseContext): Promise<void> {
   const broker = context.broker();
   broker.consume(orders, () => {});
   const restarting = restart();
-  await broker.start({ waitMs: recoveryMs });
-  await restarting;
+  try {
+    await broker.start({ waitMs: recoveryMs });
+  } finally {
+    // Whatever became of the start, the cases after this one need the broker.
+    await restarting;
+  }
   // It may have been there before the restart: then it is there again by itself.
   await context.until("work to be done", () => broker.status().connected, recoveryMs);
   await sendAll(context, broker, orders, works(10));
