@@ -149,7 +149,7 @@ async function consumeOurs(brokers: string, topic: Topic<Order>): Promise<number
   broker.subscribe(topic, freshTopic("ours").name, async (order) => watch.handle(order), {
     from: "earliest",
     concurrency: 500,
-    window: { messages: 5_000 },
+    prefetch: { messages: 5_000 },
   });
   await broker.start();
   const perSecond = await watch.perSecond();

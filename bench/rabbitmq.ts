@@ -120,7 +120,7 @@ async function consumeOurs(url: string, messages: number): Promise<number> {
     async (order) => {
       if (order.total > 0) tick();
     },
-    { concurrency: PREFETCH, window: { messages: PREFETCH } },
+    { concurrency: PREFETCH, prefetch: { messages: PREFETCH } },
   );
   await done;
   const perSecond = (messages * 1_000) / (performance.now() - begin);

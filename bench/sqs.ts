@@ -189,7 +189,7 @@ function consumeOurs(place: SqsPlace, messages: number): Promise<number> {
       async (order) => {
         if (order.total > 0) tick();
       },
-      { concurrency: CALLERS, window: { messages: 2 * CALLERS } },
+      { concurrency: CALLERS, prefetch: { messages: 2 * CALLERS } },
     );
     await done;
     const perSecond = (messages * 1_000) / (performance.now() - begin);

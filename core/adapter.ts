@@ -252,13 +252,13 @@ export type SendReport = (index: number, result: SendResult) => void;
 
 /** How a receiver is to take messages. */
 export interface ReceiveOptions {
-  /** The most unsettled deliveries at first; see {@link Receiver.window}. */
-  readonly window: number;
+  /** The most unsettled deliveries at first; see {@link Receiver.prefetch}. */
+  readonly prefetch: number;
   /** Whether order per key was asked for: only one consumer of the source may be active for a key at a time. */
   readonly ordered: boolean;
   /**
    * For dead letters on an adapter with {@link Adapter.browse}: what it says no to is passed over, without a place in the
-   * window, and stands where it is. Others may have to wait for it until this receiver is closed. Asked once for each
+   * prefetch, and stands where it is. Others may have to wait for it until this receiver is closed. Asked once for each
    * message that the receiver comes by; must not throw.
    */
   readonly wanted?: (message: IncomingMessage) => boolean;
@@ -308,7 +308,7 @@ export interface IncomingMessage<Native = unknown> {
   readonly contentType: string | undefined;
   /**
    * How many earlier deliveries of this message ended without being settled: the consumer died, or lost its connection
-   * or lease. Deliberate releases do not count where the broker can tell them apart.
+   * or lease. Deliberate requeues do not count where the broker can tell them apart.
    */
   readonly redeliveries: number;
   /** The priority it was sent with, where the broker tells; a copy keeps it. */
@@ -346,13 +346,13 @@ export interface DeliverySink<Native = unknown> {
    */
   lost(tokens: readonly DeliveryToken[] | "all", cause: MessagingError): void;
   /**
-   * Others are to have these deliveries soon: those that no handler was started for are released, and the others settled
+   * Others are to have these deliveries soon: those that no handler was started for are requeued, and the others settled
    * when they end. They stay ours until they are settled or lost.
    */
-  recall(tokens: readonly DeliveryToken[]): void;
+  revoke(tokens: readonly DeliveryToken[]): void;
   /**
    * These deliveries were held about as long as the broker allows, and it will take them back within a moment: those that
-   * no handler was started for are released, and the attempts that run have failed. Where it is left out, they are lost
+   * no handler was started for are requeued, and the attempts that run have failed. Where it is left out, they are lost
    * when the broker takes them.
    */
   overdue?(tokens: readonly DeliveryToken[], cause: MessagingError): void;
@@ -378,10 +378,10 @@ export interface Watcher<Native = unknown> {
   ended(cause: MessagingError): void;
 }
 
-/** Done with a delivery: `ack` removes it, `release` gives it back to be delivered again as soon as possible. */
+/** Done with a delivery: `ack` removes it, `requeue` gives it back to be delivered again as soon as possible. */
 export interface Settlement {
   readonly token: DeliveryToken;
-  readonly action: "ack" | "release";
+  readonly action: "ack" | "requeue";
 }
 
 /**
@@ -410,7 +410,7 @@ export interface Receiver {
    * Sets the most unsettled deliveries from now on. Deliveries already made stay; while there are as many or more, none
    * are added. 0 takes nothing more, and keeps the connection and the membership.
    */
-  window(count: number): void;
+  prefetch(count: number): void;
   /**
    * Settles a batch; one result per settlement, in order. A second settlement of a delivery is `fenced`. Never rejects. While
    * the broker refuses to be told it waits, with the reason said by `stalled`; `close` ends that.

@@ -58,7 +58,7 @@ export interface Capabilities extends Readonly<Record<CapabilityName, Capability
   readonly routingFilter: Capability;
   /** A delivery is the consumer's for a limited time, which the engine extends while the handler runs. */
   readonly lease: Capability;
-  /** The broker itself drops a second message of the same id within a window. */
+  /** The broker itself drops a second message of the same id within a while. */
   readonly deduplication: Capability;
   /** Sending and settling in one atomic step. */
   readonly transactions: Capability;

@@ -5,7 +5,7 @@ import type { PauseOptions, QuarantineOptions, StopOptions } from "./options.ts"
 export interface Consumer {
   /**
    * Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. What waits
-   * in memory is kept too, unless `release` gives it back: do that when it lasts, since brokers take back what is held
+   * in memory is kept too, unless `requeue` gives it back: do that when it lasts, since brokers take back what is held
    * too long. May be called again to give back.
    */
   pause(options?: PauseOptions): void;
@@ -30,7 +30,7 @@ export interface ConsumerStatus {
   readonly error: MessagingError | undefined;
   readonly concurrency: number;
   /** The most unsettled deliveries at present. */
-  readonly window: number;
+  readonly prefetch: number;
   /** How long a delivery is ours unless it is renewed, in milliseconds; undefined where deliveries have no lease. */
   readonly leaseMs: number | undefined;
   /** Handlers running. */
@@ -64,7 +64,7 @@ export interface ConsumerStatus {
    */
   readonly filtered: number;
   /** Deliveries given back without an attempt having failed. */
-  readonly released: number;
+  readonly requeued: number;
   /** Settlements that came too late, twice, or after the delivery was lost: the message comes again or was handled. */
   readonly fenced: number;
   /** Handlers that overran their deadline, ignored their signal and are still running. */

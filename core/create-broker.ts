@@ -49,7 +49,7 @@ export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOp
 /** What `consume` and `subscribe` settle before the rest is known. */
 type ConsumerParts = Pick<
   ConsumerContext,
-  "concurrency" | "timeoutMs" | "windowMessages" | "windowBytes" | "maxParked" | "silenceMs" | "handler" | "retry"
+  "concurrency" | "timeoutMs" | "prefetchMessages" | "prefetchBytes" | "maxParked" | "silenceMs" | "handler" | "retry"
 >;
 
 /** A start or a stop that was asked for last. */

@@ -38,7 +38,7 @@ export interface RetryPolicy {
 }
 
 /** What a consumer holds at most. */
-export interface WindowOptions {
+export interface PrefetchOptions {
   /**
    * The most unsettled deliveries, those running and those waiting in memory. The engine takes what the handlers' rate
    * asks for, from `concurrency` up to this; a higher concurrency is not reached. Default 500.
@@ -70,11 +70,11 @@ export interface ConsumeOptions<Body = unknown> {
    * 300,000 (5 minutes).
    */
   readonly timeoutMs?: number;
-  readonly window?: WindowOptions;
+  readonly prefetch?: PrefetchOptions;
   /**
-   * The most deliveries that do not count in `window`: those parked until their dead letter can be made, those that rest here
+   * The most deliveries that do not count in `prefetch`: those parked until their dead letter can be made, those that rest here
    * because the broker refuses the copy for their retry, and those quarantined until they may start. Their bodies take
-   * `window.bytes` at most, in addition to the window. What is over either bound counts in the window. Default 100.
+   * `prefetch.bytes` at most, in addition to the prefetch. What is over either bound counts in the prefetch. Default 100.
    */
   readonly maxParked?: number;
   readonly quarantine?: QuarantineOptions;
@@ -154,7 +154,7 @@ export interface PauseOptions {
    * Gives back what waits in memory. It comes again, here or elsewhere, and no attempt is used up where the broker can
    * tell it from a death. Default false.
    */
-  readonly release?: boolean;
+  readonly requeue?: boolean;
 }
 
 /** The options of `start`. */

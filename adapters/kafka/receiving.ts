@@ -54,10 +54,10 @@ export async function openReceiver(
     const topic = topicName(from);
     const openLog = () => openings.deadLetters(topic);
     const join = openings.member.bind(openings, groupName(from), [topic]);
-    const { window, wanted } = options;
+    const { prefetch, wanted } = options;
     const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
     const parts = { producer, clock, random, openLog, join, ...isWanted };
-    return new OpenReceiver(host, await receiveDeadLetters(parts, window, records));
+    return new OpenReceiver(host, await receiveDeadLetters(parts, prefetch, records));
   }
   const deadLetters = { kind: "dead-letters", of: from } as const;
   const consumer = await host.openings.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
@@ -92,15 +92,15 @@ function consumerOptions(
   { openings, passesUnreadable }: ReceivingHost,
   from: Source,
   deadLetters: DeadLettersAddress,
-  { window, subscription }: ReceiveOptions,
+  { prefetch, subscription }: ReceiveOptions,
   sink: Pick<DeliverySink, "filtered">,
 ): ConsumerOptions {
   const filter = subscription?.filter;
   const every = {
     group: groupName(from),
     topics: topicsOf(from),
-    window,
-    windowPer: "consumer",
+    prefetch,
+    prefetchPer: "consumer",
     deliversUnreadable: passesUnreadable,
     references: () => lowestReferences(openings.deadLetters(topicName(deadLetters))),
   } as const;
@@ -129,7 +129,7 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
       for (const held of records) if (held.record.problem !== undefined) tellUnread(held, held.record.problem);
       sink.deliver(records.map(incoming));
     },
-    recall: (records) => sink.recall(records),
+    revoke: (records) => sink.revoke(records),
     lost: (records, cause) => sink.lost(records, cause),
     stalled: (cause) => {
       restoreIfGone(cause);
@@ -163,8 +163,8 @@ class OpenReceiver implements Receiver {
     this.#end = end;
   }
 
-  window(count: number): void {
-    this.#inner.window(count);
+  prefetch(count: number): void {
+    this.#inner.prefetch(count);
   }
 
   settle(batch: Parameters<Receiver["settle"]>[0]): ReturnType<Receiver["settle"]> {

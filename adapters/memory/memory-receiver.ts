@@ -43,13 +43,13 @@ export class MemoryReceiver implements Receiver {
   readonly #unsettled = new Set<MemoryDelivery>();
   /** What was not wanted, until the end. */
   readonly #passedOver: StoredMessage[] = [];
-  #window: number;
+  #prefetch: number;
   #closed = false;
 
   constructor(
     queue: MemoryQueue,
     sink: DeliverySink<undefined>,
-    { window, ordered, wanted }: ReceiveOptions,
+    { prefetch, ordered, wanted }: ReceiveOptions,
     leaseMs: number | undefined,
     leases: Deadlines,
     deadLetters: MemoryQueue | undefined,
@@ -61,7 +61,7 @@ export class MemoryReceiver implements Receiver {
     }
     this.#queue = queue;
     this.#sink = sink;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.ordered = ordered;
     this.#wanted = wanted;
     this.leaseMs = leaseMs;
@@ -70,7 +70,7 @@ export class MemoryReceiver implements Receiver {
 
   /** How many more deliveries it may have. */
   get room(): number {
-    return this.#closed ? 0 : Math.max(this.#window - this.#unsettled.size, 0);
+    return this.#closed ? 0 : Math.max(this.#prefetch - this.#unsettled.size, 0);
   }
 
   deliver(batch: readonly StoredMessage[]): void {
@@ -107,8 +107,8 @@ export class MemoryReceiver implements Receiver {
     this.#queue.returned(delivery.stored);
   }
 
-  window(count: number): void {
-    this.#window = count;
+  prefetch(count: number): void {
+    this.#prefetch = count;
     this.#queue.schedule();
   }
 
@@ -130,7 +130,7 @@ export class MemoryReceiver implements Receiver {
     return batch.map(({ token, action }) => {
       const delivery = token as MemoryDelivery;
       if (!this.#unsettled.has(delivery)) return "fenced";
-      if (action === "release") this.#giveBack(delivery, false);
+      if (action === "requeue") this.#giveBack(delivery, false);
       else this.#remove(delivery);
       return "settled";
     });

@@ -7,7 +7,7 @@ export interface Reviewed<Token> {
   /** Milliseconds on a monotonic clock. */
   readonly at: number;
   /** What the engine was told of it: that it is not to wait for a handler any more, or that it is over. */
-  told: "nothing" | "recalled" | "overdue";
+  told: "nothing" | "revoked" | "overdue";
 }
 
 /** What is looked at, and by what. */
@@ -25,7 +25,7 @@ export interface ReviewActions<Delivery, Token> {
   /** Of an ordered queue. */
   renew(due: readonly Delivery[]): void;
   /** Of an unordered one: too little time would be left for a handler. */
-  recall(tokens: readonly Token[]): void;
+  revoke(tokens: readonly Token[]): void;
   /** Of an unordered one: RabbitMQ takes them back within a moment. */
   overdue(tokens: readonly Token[], cause: MessagingError): void;
   /** They were renewed and did not come back. */
@@ -110,7 +110,7 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
       } else {
         next = Math.min(next, longest - heldMs);
         if (delivery.told === "nothing") waited.push(delivery.token);
-        delivery.told = "recalled";
+        delivery.told = "revoked";
       }
     }
     const late = this.#returning.removeOlder(now - BACK_WITHIN_MS);
@@ -118,7 +118,7 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
     if (ordered && this.#returning.size + due.length > 0) next = Math.min(next, longest, BACK_WITHIN_MS);
     if (next < Number.POSITIVE_INFINITY) this.later(next);
     if (late.length > 0) this.#actions.lost(late);
-    if (waited.length > 0) this.#actions.recall(waited);
+    if (waited.length > 0) this.#actions.revoke(waited);
     if (due.length === 0) return;
     if (ordered) {
       this.#actions.renew(due);

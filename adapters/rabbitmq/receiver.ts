@@ -61,7 +61,7 @@ export class QueueReceiver implements Receiver {
   readonly #link: ReceiverLink;
   readonly #source: ReceiverSource;
   readonly #sink: DeliverySink<ConsumeMessage>;
-  #window: number;
+  #prefetch: number;
   #orderedPrefetch = ORDERED_PREFETCH;
   #channel: ReceivingChannel | undefined;
   #writing: Promise<void> | undefined;
@@ -80,13 +80,13 @@ export class QueueReceiver implements Receiver {
     host: ReceiverHost,
     link: ReceiverLink,
     source: ReceiverSource,
-    window: number,
+    prefetch: number,
     sink: DeliverySink<ConsumeMessage>,
   ) {
     this.#host = host;
     this.#link = link;
     this.#source = source;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#sink = sink;
   }
 
@@ -118,7 +118,7 @@ export class QueueReceiver implements Receiver {
    */
   separate(cause: MessagingError): void {
     if (this.#isClosed) return;
-    this.#probation = this.#window * 2;
+    this.#probation = this.#prefetch * 2;
     this.#link.separate({
       restored: () => this.resume(),
       unreadable: (repeated) => this.#onUnreadable(repeated),
@@ -127,9 +127,9 @@ export class QueueReceiver implements Receiver {
     this.#sink.stalled(cause);
   }
 
-  window(count: number): void {
-    this.#window = count;
-    this.#channel?.window(this.#allowed());
+  prefetch(count: number): void {
+    this.#prefetch = count;
+    this.#channel?.prefetch(this.#allowed());
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
@@ -193,7 +193,7 @@ export class QueueReceiver implements Receiver {
     const channel = await openChannel(link, requestTimeoutMs);
     const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#from(link), this.#allowed(), {
       deliver: (batch) => this.#sink.deliver(batch),
-      recall: (tokens) => this.#sink.recall(tokens),
+      revoke: (tokens) => this.#sink.revoke(tokens),
       overdue: (tokens, cause) => this.#sink.overdue?.(tokens, cause),
       lost: (tokens, cause) => {
         this.#host.notice(cause);
@@ -223,7 +223,7 @@ export class QueueReceiver implements Receiver {
     }
     // Set or closed meanwhile.
     if (this.#isClosed) await receiving.close().catch(() => {});
-    else receiving.window(this.#allowed());
+    else receiving.prefetch(this.#allowed());
   }
 
   #from(link: Link): ReceivingSource {
@@ -243,7 +243,7 @@ export class QueueReceiver implements Receiver {
   }
 
   #allowed(): number {
-    return this.#probation > 0 ? Math.min(1, this.#window) : this.#window;
+    return this.#probation > 0 ? Math.min(1, this.#prefetch) : this.#prefetch;
   }
 
   #onProgress(count: number): void {
@@ -252,7 +252,7 @@ export class QueueReceiver implements Receiver {
     this.#probation = Math.max(0, this.#probation - count);
     if (this.#probation > 0) return;
     this.#unreadable = 0;
-    this.#channel?.window(this.#window);
+    this.#channel?.prefetch(this.#prefetch);
   }
 
   #onEnded(error: MessagingError, link: Link): void {
@@ -273,7 +273,7 @@ export class QueueReceiver implements Receiver {
 
   #onUnreadable(cause: MessagingError): void {
     const isFirst = this.#unreadable++ === 0;
-    this.#probation = Math.max(this.#probation, this.#window * 2);
+    this.#probation = Math.max(this.#probation, this.#prefetch * 2);
     const { queue } = this.#source;
     const error = new MessagingError(
       "invalid",

@@ -42,7 +42,7 @@ interface Delivery extends Reviewed<Token> {
 /** What becomes of a delivery. What is rejected the queue moves to its dead letters, if it has some, and drops otherwise. */
 export interface ChannelSettlement {
   readonly token: DeliveryToken;
-  readonly action: "ack" | "release" | "reject";
+  readonly action: "ack" | "requeue" | "reject";
 }
 
 /** Turns a delivery into anybroker's terms. */
@@ -66,7 +66,7 @@ export interface ReceivingEvents {
   deliver(batch: readonly IncomingMessage<ConsumeMessage>[]): void;
   /** The channel is gone or useless, and every unsettled delivery with it. Called once. */
   ended(cause: MessagingError): void;
-  /** Nothing is unsettled, and a wider window wants a new channel. Called once, instead of `ended`. */
+  /** Nothing is unsettled, and a wider prefetch wants a new channel. Called once, instead of `ended`. */
   renew(): void;
   /**
    * An ordered queue's messages are so large that fewer may be held back. Called once, before `ended`; the next channel is
@@ -76,7 +76,7 @@ export interface ReceivingEvents {
   /** Deliveries were settled: the channel works. */
   progressed(count: number): void;
   /** Deliveries that no handler was started for are to be given back, for too little time would be left for it. */
-  recall(tokens: readonly DeliveryToken[]): void;
+  revoke(tokens: readonly DeliveryToken[]): void;
   /** Deliveries are held for too long and cannot be renewed: RabbitMQ takes them back within a moment. */
   overdue(tokens: readonly DeliveryToken[], cause: MessagingError): void;
   /** Deliveries that were to be renewed did not come back. */
@@ -87,18 +87,18 @@ export interface ReceivingEvents {
 const WIDEST = 65_535;
 /** With so many consumers on one channel they are replaced by one. */
 const MOST_SLOTS = 8;
-/** The least prefetch of an ordered queue's one consumer: what the window may grow to without a new channel. */
+/** The least prefetch of an ordered queue's one consumer: what the prefetch may grow to without a new channel. */
 export const ORDERED_PREFETCH = 256;
-/** The most bytes held back over the window of an ordered queue. */
+/** The most bytes held back over the prefetch of an ordered queue. */
 const MOST_HELD_BACK_BYTES = 32 * 1024 * 1024;
 
 /**
- * Takes messages of one queue on one channel, never more unsettled than the window allows, until the channel ends.
+ * Takes messages of one queue on one channel, never more unsettled than the prefetch allows, until the channel ends.
  *
- * The window is widened by one more consumer with the difference as prefetch, and narrowed by cancelling all and starting
+ * The prefetch is widened by one more consumer with the difference as prefetch, and narrowed by cancelling all and starting
  * one with what is free. An ordered queue serves one consumer at a time, and would turn to another process on a cancel
- * while this one still holds messages. So there the one consumer stays, what comes over the window is held back here, and
- * a window wider than its prefetch waits for a moment with nothing unsettled, to take a new channel.
+ * while this one still holds messages. So there the one consumer stays, what comes over the prefetch is held back here, and
+ * a prefetch wider than its prefetch waits for a moment with nothing unsettled, to take a new channel.
  *
  * RabbitMQ takes back what is held for too long. What comes near that is given back before, if it is of an ordered queue:
  * then it comes to this consumer again, at once, and goes on in its old place, whether its handler runs or it waits. On
@@ -118,7 +118,7 @@ export class ReceivingChannel {
   readonly #returning = new Returning<Token>();
   readonly #review: HoldReview<Delivery, Token>;
   #slots: Slot[] = [];
-  #window: number;
+  #prefetch: number;
   #orphans = 0;
   #adjusting = false;
   #over = false;
@@ -126,7 +126,7 @@ export class ReceivingChannel {
   #heldBack: Token[] = [];
   #heldBackBytes = 0;
 
-  constructor(channel: Channel, from: ReceivingSource, window: number, events: ReceivingEvents) {
+  constructor(channel: Channel, from: ReceivingSource, prefetch: number, events: ReceivingEvents) {
     const { queue } = from;
     this.#channel = channel;
     this.#queue = queue;
@@ -137,12 +137,12 @@ export class ReceivingChannel {
     this.#from = from;
     this.#unsettled = new Unsettled(channel);
     this.#review = new HoldReview(from, this.#unsettled, this.#returning, {
-      recall: (tokens) => events.recall(tokens),
+      revoke: (tokens) => events.revoke(tokens),
       overdue: (tokens, cause) => events.overdue(tokens, cause),
       renew: (due) => this.#renewAll(due),
       lost: (late) => this.#loseAll(late),
     });
-    this.#window = Math.min(window, WIDEST);
+    this.#prefetch = Math.min(prefetch, WIDEST);
     this.#events = events;
     let cause: unknown;
     channel.on("error", (error) => {
@@ -153,24 +153,24 @@ export class ReceivingChannel {
 
   /** Begins to take. Rejects if the broker refuses. */
   async start(): Promise<void> {
-    if (this.#window > 0) await this.#addSlot(this.#firstPrefetch());
+    if (this.#prefetch > 0) await this.#addSlot(this.#firstPrefetch());
   }
 
-  window(count: number): void {
-    this.#window = Math.min(count, WIDEST);
+  prefetch(count: number): void {
+    this.#prefetch = Math.min(count, WIDEST);
     this.#passOn();
     if (this.#nextChange() !== undefined) void this.#adjust();
   }
 
   settle(batch: readonly ChannelSettlement[]): readonly SettleResult[] {
     const results: SettleResult[] = [];
-    const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], release: [], reject: [] };
+    const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], requeue: [], reject: [] };
     let settled = 0;
     let away = 0;
     for (const { token, action } of batch) {
       const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
-      // One that is on its way back is acknowledged when it comes; released it is already, and comes as another.
-      if (own !== undefined && this.#returning.settle(own, action === "ack" ? "ack" : "release")) {
+      // One that is on its way back is acknowledged when it comes; requeued it is already, and comes as another.
+      if (own !== undefined && this.#returning.settle(own, action === "ack" ? "ack" : "requeue")) {
         away++;
         results.push(action === "reject" ? "fenced" : "settled");
         continue;
@@ -187,7 +187,7 @@ export class ReceivingChannel {
     }
     if (settled + away === 0) return results;
     try {
-      this.#unsettled.write(tags.ack, tags.release, tags.reject);
+      this.#unsettled.write(tags.ack, tags.requeue, tags.reject);
     } catch {
       // The channel is closing: the broker takes all of them back.
       return results.map(() => "fenced");
@@ -222,7 +222,7 @@ export class ReceivingChannel {
     this.#events.ended(cause);
   }
 
-  /** Brings the consumers in line with the window, one change at a time. */
+  /** Brings the consumers in line with the prefetch, one change at a time. */
   async #adjust(): Promise<void> {
     if (this.#adjusting) return;
     this.#adjusting = true;
@@ -243,18 +243,18 @@ export class ReceivingChannel {
   #nextUnorderedChange(): (() => Promise<void>) | undefined {
     let granted = 0;
     for (const slot of this.#slots) granted += slot.prefetch;
-    const free = this.#window - granted - this.#orphans;
+    const free = this.#prefetch - granted - this.#orphans;
     if (granted > 0 && free < 0) return () => this.#cancelAll();
     if (free <= 0) return undefined;
-    // What cancelled consumers held comes free one by one; a quarter of the window is worth a new consumer.
-    if (granted > 0 && this.#orphans > 0 && free < this.#window >> 2) return undefined;
+    // What cancelled consumers held comes free one by one; a quarter of the prefetch is worth a new consumer.
+    if (granted > 0 && this.#orphans > 0 && free < this.#prefetch >> 2) return undefined;
     return this.#slots.length < MOST_SLOTS ? () => this.#addSlot(free) : () => this.#cancelAll();
   }
 
   #nextOrderedChange(): (() => Promise<void>) | undefined {
     const [slot] = this.#slots;
-    if (slot === undefined) return this.#window > 0 ? () => this.#addSlot(this.#firstPrefetch()) : undefined;
-    return slot.prefetch < this.#window && this.#outstanding === 0 ? () => this.#begin() : undefined;
+    if (slot === undefined) return this.#prefetch > 0 ? () => this.#addSlot(this.#firstPrefetch()) : undefined;
+    return slot.prefetch < this.#prefetch && this.#outstanding === 0 ? () => this.#begin() : undefined;
   }
 
   /** What RabbitMQ delivered and was not told the end of, what is on its way back to us included. */
@@ -269,7 +269,7 @@ export class ReceivingChannel {
   }
 
   #firstPrefetch(): number {
-    return this.#ordered ? Math.max(this.#window, this.#orderedPrefetch) : this.#window;
+    return this.#ordered ? Math.max(this.#prefetch, this.#orderedPrefetch) : this.#prefetch;
   }
 
   async #addSlot(prefetch: number): Promise<void> {
@@ -327,8 +327,8 @@ export class ReceivingChannel {
       if (token.isDoubtful) this.#learned(token, message);
       return;
     }
-    // Over the window, or behind one that is.
-    const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#window;
+    // Over the prefetch, or behind one that is.
+    const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#prefetch;
     if (this.#ordered && (tooMany || isDoubtful)) this.#holdBack(token);
     else this.#gather(token);
     if (!isDoubtful) return;
@@ -352,7 +352,7 @@ export class ReceivingChannel {
   }
 
   #passOn(): void {
-    while (this.#outstanding - this.#heldBack.length < this.#window) {
+    while (this.#outstanding - this.#heldBack.length < this.#prefetch) {
       const [token] = this.#heldBack;
       if (token === undefined || token.isDoubtful) return;
       this.#heldBack.shift();

@@ -40,7 +40,7 @@ export class Returning<Token extends { readonly message: ConsumeMessage }> {
     return entry;
   }
 
-  /** Settles one that is away; false if it is not, or was settled before. A released one comes back as another. */
+  /** Settles one that is away; false if it is not, or was settled before. A requeued one comes back as another. */
   settle(token: Token, action: Settlement["action"]): boolean {
     const entry = this.#entries.get(token);
     if (entry === undefined || entry.action !== undefined) return false;

@@ -204,7 +204,7 @@ export class Session {
         handlerTimeoutMs: options.handlerTimeoutMs,
         learned: this.#learnedLimit(from),
       },
-      options.window,
+      options.prefetch,
       sink,
     );
     this.#receivers.add(receiver);

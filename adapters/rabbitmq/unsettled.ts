@@ -34,9 +34,9 @@ export class Unsettled<Owner> {
   }
 
   /** Writes settlements of deliveries that were taken out before. What is rejected the queue dead-letters, or drops. */
-  write(acks: number[], releases: readonly number[], rejects: readonly number[] = []): void {
-    // Before the acknowledgements: one frame for all up to a tag must not find a released delivery below it.
-    for (const tag of releases) this.#channel.nack(handle(tag), false, true);
+  write(acks: number[], requeues: readonly number[], rejects: readonly number[] = []): void {
+    // Before the acknowledgements: one frame for all up to a tag must not find a requeued delivery below it.
+    for (const tag of requeues) this.#channel.nack(handle(tag), false, true);
     for (const tag of rejects) this.#channel.nack(handle(tag), false, false);
     acks.sort((a, b) => a - b);
     const { value: lowest = Number.POSITIVE_INFINITY } = this.#owners.keys().next();

@@ -15,7 +15,7 @@ import { EarlyPolls } from "./early-polls.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage, receivesOf } from "./message.ts";
 import type { Redriving } from "./redriving.ts";
-import type { Releases } from "./releases.ts";
+import type { Requeues } from "./requeues.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 import { type Changed, Settling } from "./settling.ts";
 import { Stalls } from "./stalls.ts";
@@ -44,13 +44,13 @@ export interface ReceiverParts {
   readonly polling: SQSClient;
   /** For what is done to messages that were taken. */
   readonly client: SQSClient;
-  readonly releases: Releases;
+  readonly requeues: Requeues;
   /** Undefined for dead letters. */
   readonly redriving: Redriving | undefined;
   readonly leaseMs: number;
   readonly waitSeconds: number;
   readonly maxPolls: number;
-  readonly window: number;
+  readonly prefetch: number;
   /** Reads a message; by default as {@link decodeMessage}. */
   readonly decode?: (message: Message) => Omit<IncomingMessage<Message>, "token">;
   /** Whether a message is one that the subscription asked for. */
@@ -62,7 +62,7 @@ export interface ReceiverParts {
   congested(): Promise<MessagingError | undefined>;
 }
 
-/** Takes messages from a queue by as many long polls as its window has use for. */
+/** Takes messages from a queue by as many long polls as its prefetch has use for. */
 export class SqsReceiver implements Receiver {
   readonly leaseMs: number;
   readonly #parts: ReceiverParts;
@@ -74,7 +74,7 @@ export class SqsReceiver implements Receiver {
   readonly #early: EarlyPolls;
   /** Deletes that SQS refuses for now: their leases are kept until they go through. */
   readonly #deleting = new Set<Held>();
-  #window: number;
+  #prefetch: number;
   /** Messages that polls under way may bring. */
   #awaited = 0;
   /** How many polls are worth having: as many as came back full. */
@@ -92,22 +92,22 @@ export class SqsReceiver implements Receiver {
     this.#early = new EarlyPolls(parts.waitSeconds);
     this.#settling = new Settling(changeTarget(parts), (sort, cause) => this.#held(sort, cause));
     this.leaseMs = parts.leaseMs;
-    this.#window = parts.window;
+    this.#prefetch = parts.prefetch;
     this.#pump();
   }
 
-  window(count: number): void {
-    this.#window = count;
+  prefetch(count: number): void {
+    this.#prefetch = count;
     this.#pump();
   }
 
-  /** Makes polls while the window has room for what they bring. */
+  /** Makes polls while the prefetch has room for what they bring. */
   #pump(): void {
     if (this.#closing !== undefined || this.#retry !== undefined || this.#stalls.isHeldBack) return;
     while (this.#polls.size < this.#wanted) {
-      const room = Math.min(this.#window - this.#unsettled.size - this.#awaited, MOST_ENTRIES);
+      const room = Math.min(this.#prefetch - this.#unsettled.size - this.#awaited, MOST_ENTRIES);
       // A poll for one message costs as much as one for ten: beside another it is worth waiting for more room.
-      const least = Math.min(MOST_ENTRIES, Math.ceil(this.#window / 2));
+      const least = Math.min(MOST_ENTRIES, Math.ceil(this.#prefetch / 2));
       if (room < 1 || (room < least && this.#polls.size > 0)) return;
       const poll = this.#poll(room).finally(() => {
         this.#polls.delete(poll);
@@ -151,7 +151,7 @@ export class SqsReceiver implements Receiver {
 
   async #arrived(messages: readonly Message[]): Promise<void> {
     const open = this.#closing === undefined && !this.#stalls.isHeldBack;
-    const room = open ? Math.max(this.#window - this.#unsettled.size, 0) : 0;
+    const room = open ? Math.max(this.#prefetch - this.#unsettled.size, 0) : 0;
     const now = Date.now();
     const surplus: Held[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
@@ -196,12 +196,12 @@ export class SqsReceiver implements Receiver {
 
   #read(token: Held, message: Message): IncomingMessage<Message> {
     const incoming = (this.#parts.decode ?? decodeMessage)(message);
-    const redeliveries = Math.max(incoming.redeliveries - this.#parts.releases.count(token.messageId), 0);
+    const redeliveries = Math.max(incoming.redeliveries - this.#parts.requeues.count(token.messageId), 0);
     return { token, ...incoming, redeliveries };
   }
 
   readonly #givingBack = ({ receipt, messageId }: Held): Change => {
-    this.#parts.releases.released(messageId);
+    this.#parts.requeues.requeued(messageId);
     return { receipt, visibilitySeconds: 0 };
   };
 
@@ -238,11 +238,11 @@ export class SqsReceiver implements Receiver {
       return { held, action };
     });
     const acked = chosen.flatMap((one) => (one?.action === "ack" ? one.held : []));
-    const released = chosen.flatMap((one) => (one?.action === "release" ? one.held : []));
+    const requeued = chosen.flatMap((one) => (one?.action === "requeue" ? one.held : []));
     const answers = new Map<Held, Changed | undefined>();
-    const [deleted, given] = await Promise.all([this.#deleteAll(acked), this.#releaseAll(released)]);
+    const [deleted, given] = await Promise.all([this.#deleteAll(acked), this.#requeueAll(requeued)]);
     for (const [index, held] of acked.entries()) answers.set(held, deleted[index]);
-    for (const [index, held] of released.entries()) answers.set(held, given[index]);
+    for (const [index, held] of requeued.entries()) answers.set(held, given[index]);
     this.#pump();
     return chosen.map((one) => (one !== undefined && answers.get(one.held) === "done" ? "settled" : "fenced"));
   }
@@ -253,16 +253,16 @@ export class SqsReceiver implements Receiver {
     const answers = await this.#settling.apply(deletes, true);
     for (const held of all) {
       this.#deleting.delete(held);
-      this.#parts.releases.forget(held.messageId);
+      this.#parts.requeues.forget(held.messageId);
       this.#letGo(held);
     }
     return answers;
   }
 
-  async #releaseAll(all: readonly Held[]): Promise<readonly Changed[]> {
+  async #requeueAll(all: readonly Held[]): Promise<readonly Changed[]> {
     // When its lease is over a message is free without a word of ours, and perhaps another's.
-    const releases = all.map((held) => ({ ...this.#givingBack(held), until: held.until }));
-    const answers = await this.#settling.apply(releases, true);
+    const requeues = all.map((held) => ({ ...this.#givingBack(held), until: held.until }));
+    const answers = await this.#settling.apply(requeues, true);
     for (const held of all) this.#letGo(held);
     return answers;
   }

@@ -34,7 +34,7 @@ import { SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter } from "./redriven.ts";
 import { Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
-import { Releases } from "./releases.ts";
+import { Requeues } from "./requeues.ts";
 import { Sender } from "./sender.ts";
 import { removeAll } from "./topology/removal.ts";
 import { TopologyKeeper } from "./topology/topology-keeper.ts";
@@ -60,7 +60,7 @@ export class Session {
   readonly #sender: Sender;
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Set<SqsReceiver>();
-  readonly #releases = new Releases();
+  readonly #requeues = new Requeues();
   /** By the URLs of their queues. */
   readonly #redriving = new Map<string, Redriving>();
   /** By the names of their queues: all consumers of a source in a process share one. */
@@ -171,12 +171,12 @@ export class Session {
         url,
         polling: this.clients.polling,
         client: this.clients.sqs,
-        releases: this.#releases,
+        requeues: this.#requeues,
         redriving: this.#redrivingOf(from, url),
         leaseMs,
         waitSeconds,
         maxPolls,
-        window: options.window,
+        prefetch: options.prefetch,
         ...(from.kind === "dead-letters" ? { decode: (message: Message) => decodeDeadLetter(from.of, message) } : {}),
         ...(filter === undefined ? {} : { wanted: wantedBy(filter) }),
         missing: () => this.#missing(from),
@@ -188,7 +188,7 @@ export class Session {
     this.#receivers.add(receiver);
     return {
       leaseMs,
-      window: (count) => receiver.window(count),
+      prefetch: (count) => receiver.prefetch(count),
       settle: (batch) => receiver.settle(batch),
       deadLetter: (token) => receiver.deadLetter(token),
       extend: (batch) => receiver.extend(batch),

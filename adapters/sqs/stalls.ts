@@ -1,7 +1,7 @@
 import type { DeliverySink } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 
-/** What can keep a receiver from taking messages: polls, deletes, releases, renewals of leases. */
+/** What can keep a receiver from taking messages: polls, deletes, requeues, renewals of leases. */
 export type StallReason = "poll" | "delete" | "hide" | "renew";
 
 /** Why a receiver takes no messages, each reason told once. */

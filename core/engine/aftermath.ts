@@ -8,7 +8,7 @@ import { Copier, type CopyForm, MOST_TRIES } from "./copier.ts";
 import { type Death, deadLetterCopy, hopCopy, postponedCopy, retryCopy } from "./copies.ts";
 import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
 import type { Departures } from "./departures.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 import type { Parking } from "./parking.ts";
 import { barestCopy, reducedCopy } from "./reduced-copies.ts";
 
@@ -21,7 +21,7 @@ export interface Counts {
   postponed: number;
   deadLettered: number;
   filtered: number;
-  released: number;
+  requeued: number;
   fenced: number;
   abandoned: number;
 }
@@ -35,7 +35,7 @@ export function noCounts(): Counts {
     postponed: 0,
     deadLettered: 0,
     filtered: 0,
-    released: 0,
+    requeued: 0,
     fenced: 0,
     abandoned: 0,
   };
@@ -45,11 +45,11 @@ export function noCounts(): Counts {
 export interface AftermathOwner {
   /**
    * Keep it, and its lane, and try it again here after a while; `aside` tells that it rests here only because it cannot be
-   * copied, and is not to count in the window.
+   * copied, and is not to count in the prefetch.
    */
-  rest(held: HeldDelivery, delayMs: number, aside: boolean): void;
+  rest(held: InFlightDelivery, delayMs: number, aside: boolean): void;
   /** Keep it, unsettled, until `again`, which is called later. */
-  park(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void;
+  park(held: InFlightDelivery, refusal: CopyRefusal, again: () => void): void;
 }
 
 /** What the aftermath works with. */
@@ -91,7 +91,7 @@ export class Aftermath {
     this.#counts.filtered += count;
   }
 
-  apply(held: HeldDelivery, verdict: Verdict): void {
+  apply(held: InFlightDelivery, verdict: Verdict): void {
     switch (verdict.kind) {
       case "done":
         this.#counts.succeeded++;
@@ -116,13 +116,13 @@ export class Aftermath {
   }
 
   /** `instead` is done where no copy can be made: a copy that lost headers on its way would not be the same message to a handler. */
-  #copy(held: HeldDelivery, route: ConsumerContext["retries"], form: CopyForm, instead: () => void): void {
+  #copy(held: InFlightDelivery, route: ConsumerContext["retries"], form: CopyForm, instead: () => void): void {
     held.state = "copying";
     this.#copier.copy(held, { route, forms: [form], confirmed: () => this.#departures.ack(held), refused: instead });
   }
 
   /** Has it come again without a failure. */
-  #defer(held: HeldDelivery, delayMs: number, make: typeof hopCopy): void {
+  #defer(held: InFlightDelivery, delayMs: number, make: typeof hopCopy): void {
     const { ordered, maxDelayMs, retries } = this.#context;
     const rest = (aside: boolean): void => {
       // The rest counts one more attempt, and this was none.
@@ -139,7 +139,7 @@ export class Aftermath {
       );
   }
 
-  #fail(held: HeldDelivery, error: unknown, afterMs: number | undefined): void {
+  #fail(held: InFlightDelivery, error: unknown, afterMs: number | undefined): void {
     const { retry, clock, ordered, maxDelayMs, retries, emit, sourceName } = this.#context;
     held.firstFailedAt ??= new Date(clock.now()).toISOString();
     if (held.attempt >= retry.attempts) {
@@ -156,7 +156,7 @@ export class Aftermath {
     }
   }
 
-  #deadLetter(held: HeldDelivery, reason: DeadLetterReason, error: unknown): void {
+  #deadLetter(held: InFlightDelivery, reason: DeadLetterReason, error: unknown): void {
     // What was not started this time counts the attempts before.
     const started = reason === "attempts" || reason === "rejected";
     const attempts = started ? held.attempt : held.attempt - 1;
@@ -165,7 +165,7 @@ export class Aftermath {
   }
 
   /** By a copy, a smaller copy, the broker's own means; and where nothing takes it, it is parked. */
-  #bury(held: HeldDelivery, death: Death, tries: number): void {
+  #bury(held: InFlightDelivery, death: Death, tries: number): void {
     const { deadLetters, adapter } = this.#context;
     const { unreadable } = held.incoming;
     if (unreadable !== undefined) {
@@ -187,7 +187,7 @@ export class Aftermath {
   }
 
   /** By the broker's own means, if it has some. */
-  #move(held: HeldDelivery, death: Death, refusal: CopyRefusal, tries: number): void {
+  #move(held: InFlightDelivery, death: Death, refusal: CopyRefusal, tries: number): void {
     const { clock, maxDelayMs, adapter } = this.#context;
     const letter = deadLetterCopy(held, { now: clock.now(), maxDelayMs }, death);
     const moved = this.#departures.deadLetter(held, reducedCopy(letter, adapter.capabilities) ?? letter);
@@ -201,7 +201,7 @@ export class Aftermath {
     );
   }
 
-  #moved(held: HeldDelivery, death: Death, result: DeadLetterResult, tries: number): void {
+  #moved(held: InFlightDelivery, death: Death, result: DeadLetterResult, tries: number): void {
     if (result.status === "settled" || result.status === "fenced") {
       if (result.status === "settled") this.#buried(held, death);
       else this.#counts.fenced++;
@@ -216,14 +216,14 @@ export class Aftermath {
     else this.#copier.again(held, tries, () => this.#move(held, death, refusal, tries + 1));
   }
 
-  #buried({ incoming: { id } }: HeldDelivery, { reason, error }: Death): void {
+  #buried({ incoming: { id } }: InFlightDelivery, { reason, error }: Death): void {
     const { emit, sourceName } = this.#context;
     this.#counts.deadLettered++;
     emit({ type: "dead-lettered", source: sourceName, id, reason, error });
     this.#parking.retry("not refused for what they are");
   }
 
-  #park(held: HeldDelivery, death: Death, { kind, error: cause }: CopyRefusal): void {
+  #park(held: InFlightDelivery, death: Death, { kind, error: cause }: CopyRefusal): void {
     const { emit, sourceName } = this.#context;
     const { id } = held.incoming;
     const error = new MessagingError(

@@ -5,7 +5,7 @@ import { hasThen, isThenable } from "../foreign.ts";
 import { LONGEST_MS } from "../names.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
-import type { Attempt, HeldDelivery } from "./held-delivery.ts";
+import type { Attempt, InFlightDelivery } from "./in-flight-delivery.ts";
 import { type Reading, readBody } from "./incoming.ts";
 
 /** What became of an attempt, or why there was none. */
@@ -22,9 +22,9 @@ const DONE: Verdict = Object.freeze({ kind: "done" });
 
 /**
  * Why a delivery is not given to the handler, if it is not. In order nothing is sent with a delay, so a due time was written by
- * another sender: it would wait in its place, and hundreds of them would fill the window.
+ * another sender: it would wait in its place, and hundreds of them would fill the prefetch.
  */
-export function obstacle({ incoming }: HeldDelivery, now: number, ordered: boolean): Verdict | undefined {
+export function obstacle({ incoming }: InFlightDelivery, now: number, ordered: boolean): Verdict | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
@@ -47,14 +47,14 @@ function timeText(ms: number): string {
 export interface AttemptContext extends Reading {
   readonly handler: Handler<unknown>;
   /** The body could be read and the handler is about to be called; false where it is not wanted any more. */
-  begin(held: HeldDelivery, attempt: Attempt): boolean;
+  begin(held: InFlightDelivery, attempt: Attempt): boolean;
 }
 
 /**
  * Reads the body and calls the handler. `finish` is called once with the verdict, possibly before this returns.
  */
 export function runAttempt(
-  held: HeldDelivery,
+  held: InFlightDelivery,
   attempt: Attempt,
   context: AttemptContext,
   finish: (verdict: Verdict) => void,
@@ -82,7 +82,7 @@ export function runAttempt(
 
 function call(
   body: unknown,
-  held: HeldDelivery,
+  held: InFlightDelivery,
   attempt: Attempt,
   context: AttemptContext,
   finish: (verdict: Verdict) => void,

@@ -31,8 +31,8 @@ export interface ConsumerContext {
   readonly retry: Retry;
   readonly timeoutMs: number;
   readonly concurrency: number;
-  readonly windowMessages: number;
-  readonly windowBytes: number;
+  readonly prefetchMessages: number;
+  readonly prefetchBytes: number;
   readonly maxParked: number;
   /** Names this consumer in the quarantine log, as no other is named. */
   readonly consumerId: string;

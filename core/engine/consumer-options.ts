@@ -4,29 +4,29 @@ import type { ConsumeOptions, RetryDelay, RetryPolicy } from "../options.ts";
 
 export const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_TIMEOUT_MS = 300_000;
-const DEFAULT_WINDOW_MESSAGES = 500;
-const DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024;
+const DEFAULT_PREFETCH_MESSAGES = 500;
+const DEFAULT_PREFETCH_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MAX_PARKED = 100;
 const DEFAULT_SILENCE_MS = 60_000;
 /** The log is read and written several times within it. */
 const LEAST_SILENCE_MS = 100;
 
-export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "window", "maxParked", "quarantine", "use"];
+export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "prefetch", "maxParked", "quarantine", "use"];
 
 /** Fills in the defaults, the broker's before the library's; throws `invalid` for what makes no sense. */
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
   const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
   checkInteger(`${where} { concurrency }`, concurrency, 1);
-  for (const part of ["window", "retry", "quarantine"] as const) {
+  for (const part of ["prefetch", "retry", "quarantine"] as const) {
     if (given[part] !== undefined) checkObject(`${where} { ${part} }`, given[part]);
   }
   const timeoutMs = given.timeoutMs ?? defaults.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
-  const window = { ...defaults.window, ...given.window };
-  checkOptions(`${where} { window }`, window, ["messages", "bytes"]);
-  const { messages = DEFAULT_WINDOW_MESSAGES, bytes = DEFAULT_WINDOW_BYTES } = window;
-  checkInteger(`${where} { window.messages }`, messages, 1);
-  checkInteger(`${where} { window.bytes }`, bytes, 1);
+  const prefetch = { ...defaults.prefetch, ...given.prefetch };
+  checkOptions(`${where} { prefetch }`, prefetch, ["messages", "bytes"]);
+  const { messages = DEFAULT_PREFETCH_MESSAGES, bytes = DEFAULT_PREFETCH_BYTES } = prefetch;
+  checkInteger(`${where} { prefetch.messages }`, messages, 1);
+  checkInteger(`${where} { prefetch.bytes }`, bytes, 1);
   const maxParked = given.maxParked ?? defaults.maxParked ?? DEFAULT_MAX_PARKED;
   checkInteger(`${where} { maxParked }`, maxParked, 0);
   const quarantine = { ...defaults.quarantine, ...given.quarantine };
@@ -42,7 +42,7 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   }
   const use = [...(defaults.use ?? []), ...(given.use ?? [])];
   const retry = { ...defaults.retry, ...given.retry, delay: delayOf(given, defaults) };
-  return { concurrency, timeoutMs, windowMessages: messages, windowBytes: bytes, maxParked, silenceMs, use, retry };
+  return { concurrency, timeoutMs, prefetchMessages: messages, prefetchBytes: bytes, maxParked, silenceMs, use, retry };
 }
 
 /** Parts of a delay stand beside those of the broker's default; a list or a function stands alone. */

@@ -11,8 +11,8 @@ import type { CopyRefusal } from "./copy-refusal.ts";
 import { Departures } from "./departures.ts";
 import { Flow } from "./flow.ts";
 import { Handlers } from "./handlers.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
 import { Holding } from "./holding.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 import { Intake, type IntakeOwner } from "./intake.ts";
 import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
 import { Parking } from "./parking.ts";
@@ -95,7 +95,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   async #open(): Promise<void> {
     try {
-      const intake = await Intake.open(this.#context, this.#window(), this.#sink(), this);
+      const intake = await Intake.open(this.#context, this.#prefetch(), this.#sink(), this);
       if (this.#state === "stopped") {
         await intake.close();
         this.#departures.dropAll();
@@ -113,10 +113,10 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#flow.stalled(cause);
   }
 
-  pause({ release = false }: PauseOptions = {}): void {
+  pause({ requeue = false }: PauseOptions = {}): void {
     this.#paused = true;
-    this.#applyWindow();
-    if (release) this.#departures.releaseIdle();
+    this.#applyPrefetch();
+    if (requeue) this.#departures.requeueIdle();
   }
 
   resume(): void {
@@ -157,7 +157,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
       state: this.#visibleState(),
       error: this.#flow.error,
       concurrency: this.#concurrency,
-      window: this.#intake?.window ?? 0,
+      prefetch: this.#intake?.prefetch ?? 0,
       leaseMs: this.#intake?.leaseMs,
       running: this.#handlers.running,
       waiting: this.#held.waiting(),
@@ -181,7 +181,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     return {
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens, cause) => this.#lose(tokens, cause),
-      recall: (tokens) => this.#recall(tokens),
+      revoke: (tokens) => this.#revoke(tokens),
       stalled: (cause) => this.#flow.stalled(cause),
       flowing: () => this.#flow.flowing(),
       filtered: (count) => this.#aftermath.filtered(count),
@@ -204,21 +204,21 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  #recall(tokens: readonly unknown[]): void {
+  #revoke(tokens: readonly unknown[]): void {
     for (const held of this.#held.chosen(tokens)) {
-      held.recalled = true;
-      if (held.isIdle) this.#departures.release(held);
+      held.revoked = true;
+      if (held.isIdle) this.#departures.requeue(held);
     }
     this.#pump();
   }
 
   /** What waits goes first: the end of an attempt starts the next. */
   #overdue(tokens: readonly unknown[], cause: MessagingError): void {
-    this.#recall(tokens);
+    this.#revoke(tokens);
     for (const held of this.#held.chosen(tokens)) this.#handlers.overrun(held, cause);
   }
 
-  #loseOne(held: HeldDelivery, cause: MessagingError): void {
+  #loseOne(held: InFlightDelivery, cause: MessagingError): void {
     if (held.lost) return;
     held.lost = true;
     held.abort(cause);
@@ -229,16 +229,16 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
-  #releaseBehind(lost: HeldDelivery): void {
+  #releaseBehind(lost: InFlightDelivery): void {
     const { key } = lost.incoming;
     if (!this.#context.ordered || key === undefined) return;
     for (const held of this.#held) {
       if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence)
-        this.#departures.release(held);
+        this.#departures.requeue(held);
     }
   }
 
-  leaseLost(held: HeldDelivery): void {
+  leaseLost(held: InFlightDelivery): void {
     if (held.state === "settled") return;
     const what = `the lease on message ${held.incoming.id} of ${this.#context.sourceName} was lost`;
     this.#loseOne(held, new MessagingError("timeout", `${what}; it will be delivered again`));
@@ -258,28 +258,28 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
       else this.#begin(held);
     }
     this.#pumping = false;
-    this.#applyWindow();
+    this.#applyPrefetch();
     this.#quiet.check();
   }
 
-  #begin(held: HeldDelivery): void {
+  #begin(held: InFlightDelivery): void {
     this.#held.rejoin(held);
     this.#handlers.start(held);
   }
 
-  #next(): HeldDelivery | undefined {
+  #next(): InFlightDelivery | undefined {
     const running = this.#handlers.running + this.#quarantine.starting;
     const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
     const held = isFree ? this.#lanes.take() : undefined;
     return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
-  cleared(held: HeldDelivery): void {
+  cleared(held: InFlightDelivery): void {
     if (!held.mustBeAlone) this.#lanes.again(held);
     this.#pump();
   }
 
-  admit(held: HeldDelivery, hasPlace: boolean): void {
+  admit(held: InFlightDelivery, hasPlace: boolean): void {
     const running = this.#handlers.running + this.#quarantine.starting;
     const isFree = hasPlace || (!held.mustBeAlone && running < this.#concurrency);
     if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
@@ -290,7 +290,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  condemn(held: HeldDelivery): void {
+  condemn(held: InFlightDelivery): void {
     this.#held.rejoin(held);
     const error = new MessagingError("refused", `its consumers crashed ${held.crashes} times while they handled it`);
     this.#aftermath.apply(held, { kind: "dead", reason: "crashed", error });
@@ -299,20 +299,20 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   changed = (): void => this.#pump();
 
-  #over(held: HeldDelivery, verdict: Verdict, aborted: boolean): void {
+  #over(held: InFlightDelivery, verdict: Verdict, aborted: boolean): void {
     this.#quarantine.ended(held);
     if (held.lost) {
       this.#counts.fenced++;
       this.#departures.drop(held);
     } else if (this.#state === "stopping" && aborted && verdict.kind === "failed") {
-      this.#departures.release(held);
+      this.#departures.requeue(held);
     } else {
       this.#aftermath.apply(held, verdict);
     }
     this.#pump();
   }
 
-  rest(held: HeldDelivery, delayMs: number, aside: boolean): void {
+  rest(held: InFlightDelivery, delayMs: number, aside: boolean): void {
     if (!this.#keeps(held)) return;
     if (aside) this.#held.setAside(held);
     this.#later(held, delayMs, () => {
@@ -323,7 +323,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#pump();
   }
 
-  park(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void {
+  park(held: InFlightDelivery, refusal: CopyRefusal, again: () => void): void {
     if (!this.#keeps(held)) return;
     held.state = "parked";
     this.#held.setAside(held);
@@ -332,14 +332,14 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   /** Whether it may stay here for another try; else it is given back. */
-  #keeps(held: HeldDelivery): boolean {
+  #keeps(held: InFlightDelivery): boolean {
     if (held.isLeaving) return false;
-    const kept = this.#state === "running" && !held.recalled;
-    if (!kept) this.#departures.release(held);
+    const kept = this.#state === "running" && !held.revoked;
+    if (!kept) this.#departures.requeue(held);
     return kept;
   }
 
-  #later(held: HeldDelivery, ms: number, wake: () => void): void {
+  #later(held: InFlightDelivery, ms: number, wake: () => void): void {
     held.state = "resting";
     held.rest = this.#context.clock.schedule(() => {
       held.rest = undefined;
@@ -351,20 +351,20 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   // Deliveries leave.
 
-  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void {
+  settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void {
     this.#departures.settled(held, action, result);
   }
 
-  leased(): readonly HeldDelivery[] {
+  leased(): readonly InFlightDelivery[] {
     return this.#held.owned();
   }
 
-  #window = (): number => (this.#paused ? 0 : this.#held.window());
+  #prefetch = (): number => (this.#paused ? 0 : this.#held.prefetch());
 
-  #applyWindow(): void {
+  #applyPrefetch(): void {
     if (this.#state !== "running") return;
     if (this.#isStarved) this.#held.widen();
-    this.#intake?.setWindow(this.#window());
+    this.#intake?.setPrefetch(this.#prefetch());
   }
 
   /** Whether handlers are free and nothing that is held may start: keys wait for their turn. */
@@ -375,13 +375,13 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   #releaseWaiting(): void {
     this.#lanes.drain();
-    this.#departures.releaseIdle();
+    this.#departures.requeueIdle();
   }
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#state = "stopping";
     await this.#quiet.settled(this.#opening, timeoutMs);
-    this.#intake?.setWindow(0);
+    this.#intake?.setPrefetch(0);
     this.#releaseWaiting();
     await this.#quiet.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
     this.#aftermath.stop();
@@ -399,8 +399,8 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   /** Gives back what a handler or a copy would not let go of in time. */
-  #leaveBehind(held: HeldDelivery): void {
+  #leaveBehind(held: InFlightDelivery): void {
     this.#handlers.leaveBehind(held);
-    if (held.state === "running" || held.state === "copying") this.#departures.release(held);
+    if (held.state === "running" || held.state === "copying") this.#departures.requeue(held);
   }
 }

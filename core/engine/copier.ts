@@ -2,7 +2,7 @@ import type { OutgoingMessage } from "../adapter.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyContext } from "./copies.ts";
 import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 import type { Route } from "./publishing.ts";
 
 const FIRST_PAUSE_MS = 1_000;
@@ -30,11 +30,11 @@ export interface Copying {
  */
 export class Copier {
   readonly #context: ConsumerContext;
-  readonly #dropped: (held: HeldDelivery) => void;
+  readonly #dropped: (held: InFlightDelivery) => void;
   #stopped = false;
 
   /** `dropped` is called for a delivery that was lost before its copy stood. */
-  constructor(context: ConsumerContext, dropped: (held: HeldDelivery) => void) {
+  constructor(context: ConsumerContext, dropped: (held: InFlightDelivery) => void) {
     this.#context = context;
     this.#dropped = dropped;
   }
@@ -53,11 +53,11 @@ export class Copier {
    * One of `confirmed` and `refused` is called; neither if the delivery was lost, or the consumer stopped before. `tries`
    * counts from 1: from {@link MOST_TRIES} on nothing is tried twice.
    */
-  copy(held: HeldDelivery, copying: Copying, tries = 1): void {
+  copy(held: InFlightDelivery, copying: Copying, tries = 1): void {
     this.#try(held, copying, 0, tries, undefined);
   }
 
-  #try(held: HeldDelivery, copying: Copying, form: number, tries: number, before: CopyRefusal | undefined): void {
+  #try(held: InFlightDelivery, copying: Copying, form: number, tries: number, before: CopyRefusal | undefined): void {
     const { publishing, clock, maxDelayMs } = this.#context;
     const make = copying.forms[form];
     const message = make?.({ now: clock.now(), maxDelayMs });
@@ -72,7 +72,7 @@ export class Copier {
     );
   }
 
-  #failed(held: HeldDelivery, copying: Copying, form: number, tries: number, refusal: CopyRefusal): void {
+  #failed(held: InFlightDelivery, copying: Copying, form: number, tries: number, refusal: CopyRefusal): void {
     const { emit, sourceName } = this.#context;
     emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error: refusal.error });
     if (held.lost) this.#dropped(held);
@@ -83,7 +83,7 @@ export class Copier {
   }
 
   /** Tries something again after a pause that grows with the tries made. */
-  again(held: HeldDelivery, tries: number, run: () => void): void {
+  again(held: InFlightDelivery, tries: number, run: () => void): void {
     const { clock, random } = this.#context;
     const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS);
     held.rest = clock.schedule(

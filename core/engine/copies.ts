@@ -4,7 +4,7 @@ import type { DeadLetterReason } from "../events.ts";
 import { thrownClass, thrownText } from "../foreign.ts";
 import { LONGEST_MS } from "../names.ts";
 import { HEADER, headerBytes, publishedAt, timeHeader, withHeaders } from "../system-headers.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 const LONGEST_ERROR = 1024;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
@@ -19,7 +19,7 @@ export interface CopyContext {
 }
 
 /** A copy under the same id, with body and headers kept, delivered after `delayMs`. */
-function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes: Changes): OutgoingMessage {
+function copy(held: InFlightDelivery, context: CopyContext, delayMs: number, changes: Changes): OutgoingMessage {
   const { incoming } = held;
   const { now, maxDelayMs } = context;
   const headers = withHeaders(incoming.headers, {
@@ -45,7 +45,7 @@ function copy(held: HeldDelivery, context: CopyContext, delayMs: number, changes
 }
 
 /** What is known of a message of another sender now, and could not be told from its copy. */
-function kept({ incoming, firstPublishedAt }: HeldDelivery): Changes {
+function kept({ incoming, firstPublishedAt }: InFlightDelivery): Changes {
   const { headers, id, expiresAt } = incoming;
   const known: Record<string, string> = {};
   if (publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(firstPublishedAt);
@@ -56,7 +56,7 @@ function kept({ incoming, firstPublishedAt }: HeldDelivery): Changes {
 }
 
 /** The copy that is tried again. */
-export function retryCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+export function retryCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
   return copy(held, context, delayMs, {
     [HEADER.attempts]: String(held.attempt),
     [HEADER.firstFailedAt]: held.firstFailedAt,
@@ -64,12 +64,12 @@ export function retryCopy(held: HeldDelivery, context: CopyContext, delayMs: num
 }
 
 /** The copy that waits for the rest of its delay. */
-export function hopCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+export function hopCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
   return copy(held, context, delayMs, {});
 }
 
 /** The copy that comes again as if it had not been tried; earlier attempts stay counted. */
-export function postponedCopy(held: HeldDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+export function postponedCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
   return copy(held, context, delayMs, {
     [HEADER.attempts]: String(held.attempt - 1),
     [HEADER.firstFailedAt]: held.firstFailedAt,
@@ -86,7 +86,7 @@ export interface Death {
 }
 
 /** The copy that stands in the dead letters and says why. */
-export function deadLetterCopy(held: HeldDelivery, context: CopyContext, death: Death): OutgoingMessage {
+export function deadLetterCopy(held: InFlightDelivery, context: CopyContext, death: Death): OutgoingMessage {
   const now = new Date(context.now).toISOString();
   const { origin, reason, attempts, error } = death;
   return copy(held, context, 0, {

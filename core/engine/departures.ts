@@ -1,8 +1,8 @@
 import type { DeadLetterResult, OutgoingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { Counts } from "./aftermath.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
 import type { Holding } from "./holding.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 import type { Intake } from "./intake.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Parking } from "./parking.ts";
@@ -32,7 +32,7 @@ export class Departures {
   }
 
   /** Done with, here: the broker may forget it. */
-  ack(held: HeldDelivery): void {
+  ack(held: InFlightDelivery): void {
     // A copy that was confirmed after its original had been given back.
     if (held.isLeaving) return;
     if (held.lost) {
@@ -46,12 +46,12 @@ export class Departures {
   }
 
   /** There is nothing left to settle: it was lost meanwhile, or the broker has moved it. */
-  dropped(held: HeldDelivery): void {
+  dropped(held: InFlightDelivery): void {
     this.drop(held);
     this.#parts.changed();
   }
 
-  release(held: HeldDelivery): void {
+  requeue(held: InFlightDelivery): void {
     if (held.isLeaving) return;
     held.cancelRest(this.#context.clock);
     if (held.lost) {
@@ -60,29 +60,29 @@ export class Departures {
     }
     this.#parts.quarantine.ended(held);
     this.#parts.lanes.leave(held);
-    this.#parts.intake()?.settle(held, "release");
+    this.#parts.intake()?.settle(held, "requeue");
   }
 
   /** Gives back everything that nothing is done with at present. */
-  releaseIdle(): void {
-    for (const held of this.#parts.held) if (held.isIdle) this.release(held);
+  requeueIdle(): void {
+    for (const held of this.#parts.held) if (held.isIdle) this.requeue(held);
   }
 
   /** A settlement was answered. */
-  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void {
+  settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void {
     if (result === "fenced") this.#parts.counts.fenced++;
-    else if (action === "release") this.#parts.counts.released++;
+    else if (action === "requeue") this.#parts.counts.requeued++;
     this.#forget(held);
     this.#parts.changed();
   }
 
   /** Has the broker move it to the dead letters; undefined where it cannot. */
-  deadLetter(held: HeldDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
+  deadLetter(held: InFlightDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
     return this.#parts.intake()?.deadLetter(held, letter);
   }
 
   /** It is settled already, or lost. */
-  drop(held: HeldDelivery): void {
+  drop(held: InFlightDelivery): void {
     this.#parts.lanes.leave(held);
     this.#forget(held);
   }
@@ -92,7 +92,7 @@ export class Departures {
     for (const held of this.#parts.held) this.#forget(held);
   }
 
-  #forget(held: HeldDelivery): void {
+  #forget(held: InFlightDelivery): void {
     held.cancelRest(this.#context.clock);
     this.#parts.parking.remove(held);
     this.#parts.quarantine.ended(held);

@@ -3,10 +3,10 @@ import type { Counts } from "./aftermath.ts";
 import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
-import { Attempt, type HeldDelivery } from "./held-delivery.ts";
+import { Attempt, type InFlightDelivery } from "./in-flight-delivery.ts";
 
 /** Told when an attempt is over; `aborted` tells whether its signal was given before. */
-export type AttemptOver = (held: HeldDelivery, verdict: Verdict, aborted: boolean) => void;
+export type AttemptOver = (held: InFlightDelivery, verdict: Verdict, aborted: boolean) => void;
 
 /** The handlers that run: started, held to their deadline, and left behind where they will not end. */
 export class Handlers {
@@ -22,7 +22,7 @@ export class Handlers {
     this.#counts = counts;
     this.#over = over;
     this.#deadlines = new Deadlines(context.clock);
-    const begin = (held: HeldDelivery, attempt: Attempt): boolean => {
+    const begin = (held: InFlightDelivery, attempt: Attempt): boolean => {
       const wanted = !attempt.abandoned && !held.lost;
       if (wanted) counts.started++;
       return wanted;
@@ -36,7 +36,7 @@ export class Handlers {
   }
 
   /** Gives a delivery to the handler, unless something stands against it; either way the attempt will be over. */
-  start(held: HeldDelivery): void {
+  start(held: InFlightDelivery): void {
     const { clock, timeoutMs } = this.#context;
     const now = clock.now();
     held.state = "running";
@@ -53,7 +53,7 @@ export class Handlers {
   }
 
   /** The time of an attempt is over: it has failed, and its handler may go on beside what follows. */
-  overrun(held: HeldDelivery, error = this.#tookTooLong()): void {
+  overrun(held: InFlightDelivery, error = this.#tookTooLong()): void {
     const attempt = held.current;
     if (attempt === undefined) return;
     attempt.abort(error);
@@ -68,7 +68,7 @@ export class Handlers {
   }
 
   /** Leaves a handler behind without a verdict, if one runs on this delivery. */
-  leaveBehind(held: HeldDelivery): void {
+  leaveBehind(held: InFlightDelivery): void {
     if (held.current === undefined) return;
     this.#abandon(held.current);
     this.#free(held);
@@ -79,7 +79,7 @@ export class Handlers {
     this.#deadlines.clear();
   }
 
-  #finish(held: HeldDelivery, attempt: Attempt, verdict: Verdict): void {
+  #finish(held: InFlightDelivery, attempt: Attempt, verdict: Verdict): void {
     if (attempt.abandoned) {
       this.#counts.abandoned--;
       return;
@@ -88,7 +88,7 @@ export class Handlers {
     this.#over(held, verdict, attempt.aborted);
   }
 
-  #free(held: HeldDelivery): void {
+  #free(held: InFlightDelivery): void {
     this.#deadlines.lift(held);
     held.current = undefined;
     this.#running--;

@@ -1,37 +1,37 @@
 import type { DeliveryToken, IncomingMessage } from "../adapter.ts";
 import type { Clock } from "../clock.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import { HeldDelivery } from "./held-delivery.ts";
-import { WindowSize } from "./window-size.ts";
+import { InFlightDelivery } from "./in-flight-delivery.ts";
+import { Prefetch } from "./prefetch.ts";
 
-/** Every delivery that a consumer holds, and the window that follows from them. */
+/** Every delivery that a consumer holds, and the prefetch that follows from them. */
 export class Holding {
-  readonly #held = new Set<HeldDelivery>();
-  readonly #size: WindowSize;
+  readonly #held = new Set<InFlightDelivery>();
+  readonly #size: Prefetch;
   readonly #clock: Clock;
   readonly #concurrency: () => number;
-  readonly #onExpire: (held: HeldDelivery) => void;
+  readonly #onExpire: (held: InFlightDelivery) => void;
   readonly #mostAside: { readonly messages: number; readonly bytes: number };
-  /** Of those that count in the window. */
+  /** Of those that count in the prefetch. */
   #bytes = 0;
   #aside = 0;
   #asideBytes = 0;
   #sequence = 0;
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
-  constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: HeldDelivery) => void) {
+  constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: InFlightDelivery) => void) {
     this.#concurrency = concurrency;
     this.#onExpire = onExpire;
     this.#clock = context.clock;
-    this.#mostAside = { messages: context.maxParked, bytes: context.windowBytes };
-    this.#size = new WindowSize(context.clock, context.concurrency, context.windowMessages, context.windowBytes);
+    this.#mostAside = { messages: context.maxParked, bytes: context.prefetchBytes };
+    this.#size = new Prefetch(context.clock, context.concurrency, context.prefetchMessages, context.prefetchBytes);
   }
 
   get size(): number {
     return this.#held.size;
   }
 
-  [Symbol.iterator](): Iterator<HeldDelivery> {
+  [Symbol.iterator](): Iterator<InFlightDelivery> {
     return this.#held[Symbol.iterator]();
   }
 
@@ -44,7 +44,7 @@ export class Holding {
     return this.#count(({ state }) => state === "quarantined");
   }
 
-  #count(counts: (held: HeldDelivery) => boolean): number {
+  #count(counts: (held: InFlightDelivery) => boolean): number {
     let count = 0;
     for (const held of this.#held) if (counts(held)) count++;
     return count;
@@ -57,20 +57,20 @@ export class Holding {
   }
 
   /** Those that are still ours to settle. */
-  owned(): readonly HeldDelivery[] {
-    const owned: HeldDelivery[] = [];
+  owned(): readonly InFlightDelivery[] {
+    const owned: InFlightDelivery[] = [];
     for (const held of this.#held) if (held.state !== "settling" && !held.lost) owned.push(held);
     return owned;
   }
 
   /** Those with these tokens, or all of them, that are still ours. */
-  chosen(tokens: readonly DeliveryToken[] | "all"): readonly HeldDelivery[] {
+  chosen(tokens: readonly DeliveryToken[] | "all"): readonly InFlightDelivery[] {
     const wanted = tokens === "all" ? undefined : new Set(tokens);
     return [...this.#held].filter((held) => !held.lost && (wanted?.has(held.incoming.token) ?? true));
   }
 
-  add(incoming: IncomingMessage): HeldDelivery {
-    const held = new HeldDelivery(incoming, this.#sequence++, this.#clock.now(), this.#onExpire);
+  add(incoming: IncomingMessage): InFlightDelivery {
+    const held = new InFlightDelivery(incoming, this.#sequence++, this.#clock.now(), this.#onExpire);
     this.#held.add(held);
     this.#bytes += held.bytes;
     this.#size.arrived(held.bytes);
@@ -78,7 +78,7 @@ export class Holding {
   }
 
   /** Lets go of one; a second call does nothing. */
-  remove(held: HeldDelivery): void {
+  remove(held: InFlightDelivery): void {
     if (!this.#held.delete(held)) return;
     held.state = "settled";
     this.rejoin(held);
@@ -86,19 +86,19 @@ export class Holding {
     this.#size.finished(this.#concurrency());
   }
 
-  /** It no longer counts in the window, unless as many do not already as may. */
-  setAside(held: HeldDelivery): void {
+  /** It no longer counts in the prefetch, unless as many do not already as may. */
+  setAside(held: InFlightDelivery): void {
     const { messages, bytes } = this.#mostAside;
     if (held.aside || this.#aside >= messages || this.#asideBytes + held.bytes > bytes) return;
     this.#countAside(held, 1);
   }
 
-  /** It counts in the window again. */
-  rejoin(held: HeldDelivery): void {
+  /** It counts in the prefetch again. */
+  rejoin(held: InFlightDelivery): void {
     if (held.aside) this.#countAside(held, -1);
   }
 
-  #countAside(held: HeldDelivery, by: 1 | -1): void {
+  #countAside(held: InFlightDelivery, by: 1 | -1): void {
     held.aside = by > 0;
     this.#aside += by;
     this.#asideBytes += by * held.bytes;
@@ -106,18 +106,18 @@ export class Holding {
   }
 
   /** The most deliveries to hold. */
-  window(): number {
+  prefetch(): number {
     return this.#size.size(this.#concurrency(), this.#bytes) + this.#aside;
   }
 
   /**
-   * Handlers are free, and keys that wait for their turn may fill the window: what the others could do would stand behind it
+   * Handlers are free, and keys that wait for their turn may fill the prefetch: what the others could do would stand behind it
    * for as long, since nothing ends and nothing comes that would widen it.
    */
   widen(): void {
-    for (let window = this.window(); this.#held.size >= window; window = this.window()) {
+    for (let prefetch = this.prefetch(); this.#held.size >= prefetch; prefetch = this.prefetch()) {
       this.#size.starved();
-      if (this.window() <= window) return;
+      if (this.prefetch() <= prefetch) return;
     }
   }
 }

@@ -8,7 +8,7 @@ import type {
 } from "../adapter.ts";
 import type { Clock, Timer } from "../clock.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 import { Settler } from "./settler.ts";
 
 /** Leases are renewed when a third of them has passed, so that one failed renewal loses none. */
@@ -17,24 +17,24 @@ const RENEWALS_PER_LEASE = 3;
 /** What an intake asks of its consumer. */
 export interface IntakeOwner {
   /** The deliveries whose lease is to be kept. */
-  leased(): readonly HeldDelivery[];
-  leaseLost(held: HeldDelivery): void;
-  settled(held: HeldDelivery, action: Settlement["action"], result: SettleResult): void;
+  leased(): readonly InFlightDelivery[];
+  leaseLost(held: InFlightDelivery): void;
+  settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void;
 }
 
-/** One receiver of the adapter, its settlements, its leases and its window. */
+/** One receiver of the adapter, its settlements, its leases and its prefetch. */
 export class Intake {
   readonly #receiver: Receiver;
   readonly #settler: Settler;
   readonly #owner: IntakeOwner;
   readonly #clock: Clock;
-  #window: number;
+  #prefetch: number;
   #renewal: Timer | undefined;
   #closed = false;
 
-  private constructor(receiver: Receiver, window: number, owner: IntakeOwner, clock: Clock) {
+  private constructor(receiver: Receiver, prefetch: number, owner: IntakeOwner, clock: Clock) {
     this.#receiver = receiver;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#owner = owner;
     this.#clock = clock;
     this.#settler = new Settler(receiver, (held, action, result) => owner.settled(held, action, result));
@@ -42,34 +42,39 @@ export class Intake {
   }
 
   /** Rejects as the adapter's `receive` does. Deliveries made before it resolves are kept until then. */
-  static async open(context: ConsumerContext, window: number, sink: DeliverySink, owner: IntakeOwner): Promise<Intake> {
+  static async open(
+    context: ConsumerContext,
+    prefetch: number,
+    sink: DeliverySink,
+    owner: IntakeOwner,
+  ): Promise<Intake> {
     const { adapter, source, subscription, ordered, clock, timeoutMs: handlerTimeoutMs } = context;
     const declared = subscription === undefined ? {} : { subscription };
-    const receiver = await adapter.receive(source, { window, ordered, handlerTimeoutMs, ...declared }, sink);
-    return new Intake(receiver, window, owner, clock);
+    const receiver = await adapter.receive(source, { prefetch, ordered, handlerTimeoutMs, ...declared }, sink);
+    return new Intake(receiver, prefetch, owner, clock);
   }
 
   get leaseMs(): number | undefined {
     return this.#receiver.leaseMs;
   }
 
-  get window(): number {
-    return this.#window;
+  get prefetch(): number {
+    return this.#prefetch;
   }
 
-  setWindow(count: number): void {
-    if (count === this.#window || this.#closed) return;
-    this.#window = count;
-    this.#receiver.window(count);
+  setPrefetch(count: number): void {
+    if (count === this.#prefetch || this.#closed) return;
+    this.#prefetch = count;
+    this.#receiver.prefetch(count);
   }
 
-  settle(held: HeldDelivery, action: Settlement["action"]): void {
+  settle(held: InFlightDelivery, action: Settlement["action"]): void {
     held.state = "settling";
     this.#settler.settle(held, action);
   }
 
   /** Has the broker itself move it to the dead letters; undefined where the broker has no means for that. */
-  deadLetter(held: HeldDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
+  deadLetter(held: InFlightDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
     return this.#receiver.deadLetter?.(held.incoming.token, letter);
   }
 

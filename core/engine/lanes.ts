@@ -1,38 +1,38 @@
 import { Fifo } from "./fifo.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 /** What waits for a handler, and which of it may start next. Deliveries that were lost or given back are passed over. */
 export interface Lanes {
-  push(held: HeldDelivery): void;
+  push(held: InFlightDelivery): void;
   /** The next that may start; it then occupies its lane, if it has one, until `leave`. */
-  take(): HeldDelivery | undefined;
+  take(): InFlightDelivery | undefined;
   /** One that still occupies its lane may start again, before all others. */
-  again(held: HeldDelivery): void;
+  again(held: InFlightDelivery): void;
   /** Frees the lane that one occupies. */
-  leave(held: HeldDelivery): void;
+  leave(held: InFlightDelivery): void;
   /** Empties the lanes of what waits; what occupies them stays. */
-  drain(): HeldDelivery[];
+  drain(): InFlightDelivery[];
 }
 
 /** No order: each may start at once. */
 export class OpenLanes implements Lanes {
-  readonly #waiting = new Fifo<HeldDelivery>();
+  readonly #waiting = new Fifo<InFlightDelivery>();
 
-  push(held: HeldDelivery): void {
+  push(held: InFlightDelivery): void {
     this.#waiting.push(held);
   }
 
-  take(): HeldDelivery | undefined {
+  take(): InFlightDelivery | undefined {
     return takeKept(this.#waiting);
   }
 
-  again(held: HeldDelivery): void {
+  again(held: InFlightDelivery): void {
     this.#waiting.putBack([held]);
   }
 
   leave(): void {}
 
-  drain(): HeldDelivery[] {
+  drain(): InFlightDelivery[] {
     const drained = [...this.#waiting];
     this.#waiting.clear();
     return drained;
@@ -41,8 +41,8 @@ export class OpenLanes implements Lanes {
 
 interface Lane {
   readonly key: string;
-  readonly waiting: Fifo<HeldDelivery>;
-  occupant: HeldDelivery | undefined;
+  readonly waiting: Fifo<InFlightDelivery>;
+  occupant: InFlightDelivery | undefined;
   /** Whether it stands among the free ones: what waits there may have been lost, all of it. */
   ready: boolean;
 }
@@ -56,10 +56,10 @@ export class KeyedLanes implements Lanes {
   readonly #lanes = new Map<string, Lane>();
   /** Free lanes with something waiting, in the order they became so. */
   readonly #ready = new Fifo<Lane>();
-  readonly #keyless = new Fifo<HeldDelivery>();
-  readonly #again = new Fifo<HeldDelivery>();
+  readonly #keyless = new Fifo<InFlightDelivery>();
+  readonly #again = new Fifo<InFlightDelivery>();
 
-  push(held: HeldDelivery): void {
+  push(held: InFlightDelivery): void {
     const { key } = held.incoming;
     if (key === undefined) {
       this.#keyless.push(held);
@@ -80,7 +80,7 @@ export class KeyedLanes implements Lanes {
     this.#ready.push(lane);
   }
 
-  take(): HeldDelivery | undefined {
+  take(): InFlightDelivery | undefined {
     const again = takeKept(this.#again);
     if (again !== undefined) return again;
     for (let lane = this.#ready.shift(); lane !== undefined; lane = this.#ready.shift()) {
@@ -90,7 +90,7 @@ export class KeyedLanes implements Lanes {
     return takeKept(this.#keyless);
   }
 
-  #occupy(lane: Lane): HeldDelivery | undefined {
+  #occupy(lane: Lane): InFlightDelivery | undefined {
     const held = takeKept(lane.waiting);
     lane.ready = false;
     lane.occupant = held;
@@ -98,11 +98,11 @@ export class KeyedLanes implements Lanes {
     return held;
   }
 
-  again(held: HeldDelivery): void {
+  again(held: InFlightDelivery): void {
     this.#again.push(held);
   }
 
-  leave(held: HeldDelivery): void {
+  leave(held: InFlightDelivery): void {
     const { key } = held.incoming;
     const lane = key === undefined ? undefined : this.#lanes.get(key);
     if (lane === undefined || lane.occupant !== held) return;
@@ -111,7 +111,7 @@ export class KeyedLanes implements Lanes {
     else this.#lanes.delete(lane.key);
   }
 
-  drain(): HeldDelivery[] {
+  drain(): InFlightDelivery[] {
     const drained = [...this.#again, ...this.#keyless];
     this.#again.clear();
     this.#keyless.clear();
@@ -127,12 +127,12 @@ export class KeyedLanes implements Lanes {
   }
 }
 
-function takeKept(waiting: Fifo<HeldDelivery>): HeldDelivery | undefined {
+function takeKept(waiting: Fifo<InFlightDelivery>): InFlightDelivery | undefined {
   dropGone(waiting);
   return waiting.shift();
 }
 
-function dropGone(waiting: Fifo<HeldDelivery>): void {
+function dropGone(waiting: Fifo<InFlightDelivery>): void {
   for (let first = waiting.peek(); first !== undefined && first.state !== "waiting"; first = waiting.peek()) {
     waiting.shift();
   }

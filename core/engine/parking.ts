@@ -1,7 +1,7 @@
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyRefusal } from "./copy-refusal.ts";
 import type { Flow } from "./flow.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 const FIRST_PAUSE_MS = 30_000;
 const LONGEST_PAUSE_MS = 600_000;
@@ -19,7 +19,7 @@ interface Parked {
 export class Parking {
   readonly #context: Pick<ConsumerContext, "clock" | "random">;
   readonly #flow: Flow;
-  readonly #parked = new Map<HeldDelivery, Parked>();
+  readonly #parked = new Map<InFlightDelivery, Parked>();
 
   constructor(context: Pick<ConsumerContext, "clock" | "random">, flow: Flow) {
     this.#context = context;
@@ -31,7 +31,7 @@ export class Parking {
   }
 
   /** Parks one, or parks it again after a try that failed. */
-  add(held: HeldDelivery, refusal: CopyRefusal, again: () => void): void {
+  add(held: InFlightDelivery, refusal: CopyRefusal, again: () => void): void {
     const before = this.#parked.get(held);
     const pauseMs = before === undefined ? FIRST_PAUSE_MS : Math.min(before.pauseMs * 2, LONGEST_PAUSE_MS);
     const parked = { refusal, pauseMs, again };
@@ -51,13 +51,13 @@ export class Parking {
   }
 
   /** It is settled, given back or lost. One that is not parked is no error. */
-  remove(held: HeldDelivery): void {
+  remove(held: InFlightDelivery): void {
     if (!this.#parked.delete(held)) return;
     const last = [...this.#parked.values()].at(-1);
     this.#flow.parked(last?.refusal.error);
   }
 
-  #retry(held: HeldDelivery, { again }: Parked): void {
+  #retry(held: InFlightDelivery, { again }: Parked): void {
     held.rest = undefined;
     again();
   }

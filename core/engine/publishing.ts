@@ -118,7 +118,7 @@ export class Publishing implements SendObserver, Gate {
   }
 
   /**
-   * Sends the engine's own copy of a message that a consumer holds. It never waits for room: the consumer's window
+   * Sends the engine's own copy of a message that a consumer holds. It never waits for room: the consumer's prefetch
    * bounds such copies, and consumers must not stand still because publishers are many.
    */
   sendCopy(route: Route, message: OutgoingMessage): Promise<Receipt> {

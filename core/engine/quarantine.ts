@@ -4,7 +4,7 @@ import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { copyRefusal } from "./copy-refusal.ts";
 import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 /** A consumer that runs such a message repeats its note so often within the time after which it is taken for dead. */
 const REPEATS = 4;
@@ -50,11 +50,11 @@ interface Ending {
 /** What a quarantine has done to a delivery. */
 export interface QuarantineActions {
   /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
-  cleared(held: HeldDelivery): void;
+  cleared(held: InFlightDelivery): void;
   /** Its start note is confirmed: it starts now, in the place that it has, or if there is one for it. */
-  admit(held: HeldDelivery, hasPlace: boolean): void;
+  admit(held: InFlightDelivery, hasPlace: boolean): void;
   /** Consumers crashed while they ran it, and nothing else that could be to blame. */
-  condemn(held: HeldDelivery): void;
+  condemn(held: InFlightDelivery): void;
   /** Something that was waited for is over. */
   changed(): void;
 }
@@ -76,9 +76,9 @@ export class Quarantine {
   readonly #actions: QuarantineActions;
   readonly #notes: NoteReader;
   readonly #from: number;
-  readonly #stays = new Map<HeldDelivery, Stay>();
+  readonly #stays = new Map<InFlightDelivery, Stay>();
   /** Those that are to run, or do, with nothing beside them. */
-  readonly #alone = new Set<HeldDelivery>();
+  readonly #alone = new Set<InFlightDelivery>();
   readonly #unended = new Map<StartNote, Ending>();
   readonly #timers = new Set<Timer>();
   #nextRead: Timer | undefined;
@@ -121,7 +121,7 @@ export class Quarantine {
   }
 
   /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
-  holds(held: HeldDelivery): boolean {
+  holds(held: InFlightDelivery): boolean {
     if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
     const stay = this.#stays.get(held);
     if (stay !== undefined) return this.#holdsBack(held, stay);
@@ -140,7 +140,7 @@ export class Quarantine {
   }
 
   /** Its turn has come. Where the log takes nothing it starts without a note. */
-  #holdsBack(held: HeldDelivery, stay: Stay): boolean {
+  #holdsBack(held: InFlightDelivery, stay: Stay): boolean {
     if (this.#isWritable) {
       this.#note(held, stay);
       return true;
@@ -184,7 +184,7 @@ export class Quarantine {
    * The one that has to run alone, if its turn can come. To be asked for only while no handler runs. It waits until the notes
    * of those before it are over in the log, or they would be blamed for what it does.
    */
-  takeAlone(): HeldDelivery | undefined {
+  takeAlone(): InFlightDelivery | undefined {
     const { solitude } = this.#context;
     const [held] = this.#alone;
     if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !solitude.isFree(this)) return undefined;
@@ -195,13 +195,13 @@ export class Quarantine {
   }
 
   /** It is not to start now after all; its turn comes again. */
-  putBack(held: HeldDelivery): void {
+  putBack(held: InFlightDelivery): void {
     this.ended(held);
     held.state = "waiting";
   }
 
   /** Its attempt is over, or it is not ours any more, or it leaves: from now on it cannot be what ends this consumer. */
-  ended(held: HeldDelivery): void {
+  ended(held: InFlightDelivery): void {
     const stay = this.#stays.get(held);
     if (stay === undefined) return;
     this.#stays.delete(held);
@@ -281,7 +281,7 @@ export class Quarantine {
   }
 
   /** Decides on those that were there when the reading began, and reads again if others are left. */
-  #decideAll(waiting: readonly HeldDelivery[], pauseMs: number): void {
+  #decideAll(waiting: readonly InFlightDelivery[], pauseMs: number): void {
     this.#isReading = false;
     if (this.#isStopped) return;
     for (const held of waiting) {
@@ -289,17 +289,17 @@ export class Quarantine {
       if (stay?.step === "looking") this.#decide(held, stay);
     }
     const left = this.#looking();
-    const isNew = (held: HeldDelivery): boolean => !waiting.includes(held);
+    const isNew = (held: InFlightDelivery): boolean => !waiting.includes(held);
     if (this.#failures === 0 && left.some(isNew)) this.#read();
     else if (left.length === 0) this.#notes.forget();
     else this.#nextRead = this.#later(() => this.#read(), pauseMs);
   }
 
-  #looking(): HeldDelivery[] {
+  #looking(): InFlightDelivery[] {
     return [...this.#stays].flatMap(([held, { step }]) => (step === "looking" ? [held] : []));
   }
 
-  #decide(held: HeldDelivery, stay: Stay): void {
+  #decide(held: InFlightDelivery, stay: Stay): void {
     const found = this.#failures > 0 ? NO_CRASHES : this.#notes.crashes(copyId(held.incoming));
     if (found === "unclear") return;
     held.learnCrashes(found.crashes);
@@ -309,7 +309,7 @@ export class Quarantine {
     } else this.#clear(held, stay);
   }
 
-  #clear(held: HeldDelivery, stay: Stay): void {
+  #clear(held: InFlightDelivery, stay: Stay): void {
     stay.step = "cleared";
     held.state = "waiting";
     if (held.mustBeAlone) this.#alone.add(held);
@@ -318,7 +318,7 @@ export class Quarantine {
 
   // What this consumer writes.
 
-  #note(held: HeldDelivery, stay: Stay): void {
+  #note(held: InFlightDelivery, stay: Stay): void {
     stay.step = "noting";
     stay.isStarting = true;
     this.#starting++;

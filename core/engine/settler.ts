@@ -1,18 +1,18 @@
 import type { Receiver, Settlement, SettleResult } from "../adapter.ts";
 import { soon } from "../soon.ts";
-import type { HeldDelivery } from "./held-delivery.ts";
+import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 const MOST_IN_FLIGHT = 8;
 
 /**
  * Gathers settlements into batches by the same rule as the publisher: no timer; what is waiting goes at once while few
  * batches are in flight, otherwise it gathers. No settlement goes while leases are being extended, because an extension
- * that arrives after a release would undo it.
+ * that arrives after a requeue would undo it.
  */
 export class Settler {
   readonly #receiver: Receiver;
-  readonly #settled: (held: HeldDelivery, action: Settlement["action"], result: SettleResult) => void;
-  #waiting: HeldDelivery[] = [];
+  readonly #settled: (held: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void;
+  #waiting: InFlightDelivery[] = [];
   #actions: Settlement[] = [];
   #inFlight = 0;
   #scheduled = false;
@@ -21,25 +21,25 @@ export class Settler {
 
   constructor(
     receiver: Receiver,
-    settled: (held: HeldDelivery, action: Settlement["action"], result: SettleResult) => void,
+    settled: (held: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void,
   ) {
     this.#receiver = receiver;
     this.#settled = settled;
   }
 
   /** Those that the receiver was not told of yet. */
-  get waiting(): readonly HeldDelivery[] {
+  get waiting(): readonly InFlightDelivery[] {
     return this.#waiting;
   }
 
-  settle(held: HeldDelivery, action: Settlement["action"]): void {
+  settle(held: InFlightDelivery, action: Settlement["action"]): void {
     this.#waiting.push(held);
     this.#actions.push({ token: held.incoming.token, action });
     this.#schedule();
   }
 
   /** Extends leases; settlements wait until it is done. Resolves with whether each is still ours. */
-  async extend(batch: readonly HeldDelivery[]): Promise<readonly boolean[]> {
+  async extend(batch: readonly InFlightDelivery[]): Promise<readonly boolean[]> {
     const tokens = batch.map((held) => held.incoming.token);
     const extension = this.#receiver.extend(tokens);
     this.#extension = extension.then(
@@ -80,7 +80,7 @@ export class Settler {
       this.#inFlight--;
       for (let index = 0; index < batch.length; index++) {
         const action = actions[index]?.action ?? "ack";
-        this.#settled(batch[index] as HeldDelivery, action, results[index] ?? "fenced");
+        this.#settled(batch[index] as InFlightDelivery, action, results[index] ?? "fenced");
       }
       if (this.#waiting.length > 0) this.#schedule();
       else if (this.#inFlight === 0) {

@@ -166,8 +166,8 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
     this.#sink.lost(tokens, cause);
   }
 
-  recall(tokens: readonly DeliveryToken[]): void {
-    this.#sink.recall(tokens);
+  revoke(tokens: readonly DeliveryToken[]): void {
+    this.#sink.revoke(tokens);
   }
 
   overdue(...[tokens, cause]: Parameters<NonNullable<DeliverySink["overdue"]>>): void {
@@ -194,7 +194,7 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
       get leaseMs() {
         return receiver.leaseMs;
       },
-      window: (count) => receiver.window(count),
+      prefetch: (count) => receiver.prefetch(count),
       settle: async (batch) => {
         const results = await receiver.settle(batch);
         for (const [index, settlement] of batch.entries()) this.#settled(settlement, results[index] ?? "fenced");

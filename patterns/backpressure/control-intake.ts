@@ -49,7 +49,7 @@ class ControlledConsumer implements Consumer {
     const isLeased = (): boolean => this.#inner?.status().leaseMs !== undefined;
     const intake: Intake = {
       allow: (handlers) => this.#allow(intake, handlers),
-      release: () => this.#release(),
+      requeue: () => this.#requeue(),
       get leased() {
         return isLeased();
       },
@@ -73,7 +73,7 @@ class ControlledConsumer implements Consumer {
   pause(options?: PauseOptions): void {
     this.#paused = true;
     this.#apply();
-    if (options?.release) this.#release();
+    if (options?.requeue) this.#requeue();
   }
 
   resume(): void {
@@ -114,8 +114,8 @@ class ControlledConsumer implements Consumer {
     this.#apply();
   }
 
-  #release(): void {
-    if (this.#held) this.#inner?.pause({ release: true });
+  #requeue(): void {
+    if (this.#held) this.#inner?.pause({ requeue: true });
   }
 
   /**

@@ -74,7 +74,7 @@ export class IntakeGroup {
       const since = Math.max(this.#releasedAt.get(intake) ?? this.#heldSince, this.#heldSince);
       if (now - since < longest) continue;
       this.#releasedAt.set(intake, now);
-      intake.release();
+      intake.requeue();
     }
   }
 

@@ -6,7 +6,7 @@ export interface Intake {
    */
   allow(handlers: number | undefined): void;
   /** Gives back what waits in memory, if handlers are held: for a hold that lasts. */
-  release(): void;
+  requeue(): void;
   /** Whether its deliveries have leases, which the engine renews. */
   readonly leased: boolean;
   /** Whether it takes messages, or will: false from when the consumer, or its broker, begins to stop. */

@@ -5,11 +5,11 @@ import type { MessagingError } from "../../core/errors.ts";
 import { pause } from "../../core/waiting.ts";
 import { OpenReceiver, type Taken } from "./open-receiver.ts";
 
-/** The first window of a receiver, until something is known of the sizes of bodies. */
-const FIRST_WINDOW = 32;
-const WIDEST_WINDOW = 1_000;
-const NARROWEST_WINDOW = 4;
-/** So often a receiver's window is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
+/** The first prefetch of a receiver, until something is known of the sizes of bodies. */
+const FIRST_PREFETCH = 32;
+const MOST_PREFETCH = 1_000;
+const LEAST_PREFETCH = 4;
+/** So often a receiver's prefetch is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
 const MOST_WIDENINGS = 8;
 /** The most bytes of bodies that are on their way or wait to be looked at. */
 const MOST_BYTES = 32 * 1024 * 1024;
@@ -25,7 +25,7 @@ export interface HolderQuestions {
 /**
  * Takes dead letters, and keeps them from everybody else until its end. What was looked at and stays is kept as a token,
  * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
- * wider window, or a further receiver, whenever a window is full of what stays: so the bodies in memory are bounded, and
+ * wider prefetch, or a further receiver, whenever a prefetch is full of what stays: so the bodies in memory are bounded, and
  * what is held is not.
  */
 export class Holder {
@@ -65,7 +65,7 @@ export class Holder {
     return held;
   }
 
-  /** How many consumers of the broker's that is, at most: a wider window may be one more. */
+  /** How many consumers of the broker's that is, at most: a wider prefetch may be one more. */
   get consumers(): number {
     let consumers = 0;
     for (const { widenings } of this.#receivers) consumers += 1 + widenings;
@@ -120,13 +120,13 @@ export class Holder {
   async #makeRoom(): Promise<void> {
     const last = this.#receivers.at(-1);
     if (last?.isFull !== true) return;
-    if (last.widenings < MOST_WIDENINGS) last.widen(this.#window());
+    if (last.widenings < MOST_WIDENINGS) last.widen(this.#prefetch());
     else await this.#open();
   }
 
   async #open(): Promise<void> {
     const { adapter, clock } = this.#internals;
-    const receiver = new OpenReceiver(this.#messages === 0 ? FIRST_WINDOW : this.#window());
+    const receiver = new OpenReceiver(this.#messages === 0 ? FIRST_PREFETCH : this.#prefetch());
     const sink: DeliverySink = {
       deliver: (batch) => {
         this.#stalled = undefined;
@@ -137,14 +137,14 @@ export class Holder {
         }
         receiver.deliver(batch);
         // Now that something is known of them.
-        if (receiver.window === FIRST_WINDOW) receiver.widen(this.#window() - FIRST_WINDOW);
+        if (receiver.prefetch === FIRST_PREFETCH) receiver.widen(this.#prefetch() - FIRST_PREFETCH);
         this.#arrived?.();
       },
       lost: (tokens) => {
         this.#hasLost = true;
         receiver.lost(tokens);
       },
-      recall: (tokens) => receiver.recall(tokens),
+      revoke: (tokens) => receiver.revoke(tokens),
       stalled: (cause) => {
         this.#stalled = cause;
       },
@@ -155,14 +155,14 @@ export class Holder {
     };
     const questions = this.#passesOver ? this.#questions : undefined;
     const wanted = questions === undefined ? {} : { wanted: (message: IncomingMessage) => questions.wanted(message) };
-    const options = { window: receiver.window, ordered: false, ...wanted };
+    const options = { prefetch: receiver.prefetch, ordered: false, ...wanted };
     receiver.opened(await adapter.receive(this.#address, options, sink), clock);
     this.#receivers.push(receiver);
   }
 
-  #window(): number {
+  #prefetch(): number {
     const average = Math.max(this.#bytes / Math.max(this.#messages, 1), 1);
-    return Math.min(Math.max(Math.floor(MOST_BYTES / average), NARROWEST_WINDOW), WIDEST_WINDOW);
+    return Math.min(Math.max(Math.floor(MOST_BYTES / average), LEAST_PREFETCH), MOST_PREFETCH);
   }
 
   async #arrival(waitMs: number, signal: AbortSignal | undefined): Promise<void> {

@@ -17,8 +17,8 @@ export interface Taken {
 
 /** One receiver of a holder, and what it has. */
 export class OpenReceiver {
-  window: number;
-  /** How often the window was widened. */
+  prefetch: number;
+  /** How often the prefetch was widened. */
   widenings = 0;
   #receiver: Receiver | undefined;
   #clock: Clock | undefined;
@@ -31,14 +31,14 @@ export class OpenReceiver {
   #removals: { readonly token: DeliveryToken; readonly done: (removed: boolean) => void }[] = [];
   #stopRenewing: (() => Promise<void>) | undefined;
 
-  constructor(window: number) {
-    this.window = window;
+  constructor(prefetch: number) {
+    this.prefetch = prefetch;
   }
 
   opened(receiver: Receiver, clock: Clock): void {
     this.#receiver = receiver;
     this.#clock = clock;
-    receiver.window(this.window);
+    receiver.prefetch(this.prefetch);
     if (receiver.leaseMs !== undefined)
       this.#stopRenewing = renewing(clock, receiver.leaseMs / RENEWALS, () => this.#renew());
   }
@@ -57,15 +57,15 @@ export class OpenReceiver {
 
   /** Whether nothing more comes because of what is kept. */
   get isFull(): boolean {
-    return this.held >= this.window && this.#kept.size > 0;
+    return this.held >= this.prefetch && this.#kept.size > 0;
   }
 
   /** By so many. */
   widen(by: number): void {
     if (by <= 0) return;
     this.widenings++;
-    this.window += by;
-    this.#receiver?.window(this.window);
+    this.prefetch += by;
+    this.#receiver?.prefetch(this.prefetch);
   }
 
   deliver(batch: readonly IncomingMessage[]): void {
@@ -81,9 +81,9 @@ export class OpenReceiver {
   }
 
   /** Others are to have these: what is not in work goes back. */
-  recall(tokens: readonly DeliveryToken[]): void {
+  revoke(tokens: readonly DeliveryToken[]): void {
     const idle = tokens.filter((token) => this.#waiting.delete(token) || this.#kept.delete(token));
-    void this.#release(idle);
+    void this.#requeue(idle);
   }
 
   takeWaiting(): Taken[] {
@@ -105,7 +105,7 @@ export class OpenReceiver {
   }
 
   giveBack(token: DeliveryToken): void {
-    if (this.#working.delete(token)) void this.#release([token]);
+    if (this.#working.delete(token)) void this.#requeue([token]);
   }
 
   /** What is removed within one turn is settled in one batch. */
@@ -136,21 +136,21 @@ export class OpenReceiver {
     }
   }
 
-  async #release(tokens: readonly DeliveryToken[]): Promise<void> {
+  async #requeue(tokens: readonly DeliveryToken[]): Promise<void> {
     for (let from = 0; from < tokens.length; from += SETTLED_AT_ONCE) {
       const batch = tokens.slice(from, from + SETTLED_AT_ONCE);
-      await this.#receiver?.settle(batch.map((token) => ({ token, action: "release" })));
+      await this.#receiver?.settle(batch.map((token) => ({ token, action: "requeue" })));
     }
   }
 
   async close(): Promise<void> {
-    this.#receiver?.window(0);
-    // A lease that is renewed behind the release would keep the message from everybody.
+    this.#receiver?.prefetch(0);
+    // A lease that is renewed behind the requeue would keep the message from everybody.
     await this.#stopRenewing?.();
     const held = [...this.#waiting.keys(), ...this.#working, ...this.#kept];
     this.lost("all");
     // The broker may refuse it for now.
-    if (this.#clock !== undefined) await within(this.#clock, RELEASE_MS, this.#release(held));
+    if (this.#clock !== undefined) await within(this.#clock, RELEASE_MS, this.#requeue(held));
     await this.#receiver?.close();
   }
 }

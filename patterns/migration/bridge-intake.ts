@@ -18,7 +18,7 @@ const RENEWALS = 3;
 export interface IntakeOwner {
   deliver(batch: readonly IncomingMessage[]): void;
   lost(tokens: readonly DeliveryToken[] | "all"): void;
-  recall(tokens: readonly DeliveryToken[]): void;
+  revoke(tokens: readonly DeliveryToken[]): void;
   stalled(error: MessagingError | undefined): void;
   filtered(count: number): void;
   /** Everything in hand, whose leases are to be kept. */
@@ -31,18 +31,18 @@ export class BridgeIntake {
   readonly #acks: Gathering<DeliveryToken, SettleResult>;
   readonly #owner: IntakeOwner;
   readonly #internals: BrokerInternals;
-  #window: number;
+  #prefetch: number;
   #renewal: Timer | undefined;
   #renewing: Promise<void> = Promise.resolve();
   #closed = false;
 
-  private constructor(receiver: Receiver, window: number, owner: IntakeOwner, internals: BrokerInternals) {
+  private constructor(receiver: Receiver, prefetch: number, owner: IntakeOwner, internals: BrokerInternals) {
     this.#receiver = receiver;
     this.#acks = new Gathering(Number.POSITIVE_INFINITY, (tokens) =>
       receiver.settle(tokens.map((token) => ({ token, action: "ack" }))),
     );
     this.#owner = owner;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#internals = internals;
     this.#renewLater();
   }
@@ -51,26 +51,26 @@ export class BridgeIntake {
   static async open(
     internals: BrokerInternals,
     ends: BridgeEnds,
-    window: number,
+    prefetch: number,
     owner: IntakeOwner,
   ): Promise<BridgeIntake> {
     const { source, ordered, subscription } = ends;
     const sink: DeliverySink = {
       deliver: (batch) => owner.deliver(batch),
       lost: (tokens) => owner.lost(tokens),
-      recall: (tokens) => owner.recall(tokens),
+      revoke: (tokens) => owner.revoke(tokens),
       stalled: (cause) => owner.stalled(cause),
       flowing: () => owner.stalled(undefined),
       filtered: (count) => owner.filtered(count),
     };
-    const options = { window, ordered, ...(subscription === undefined ? {} : { subscription }) };
-    return new BridgeIntake(await internals.adapter.receive(source, options, sink), window, owner, internals);
+    const options = { prefetch, ordered, ...(subscription === undefined ? {} : { subscription }) };
+    return new BridgeIntake(await internals.adapter.receive(source, options, sink), prefetch, owner, internals);
   }
 
-  window(count: number): void {
-    if (count === this.#window || this.#closed) return;
-    this.#window = count;
-    this.#receiver.window(count);
+  prefetch(count: number): void {
+    if (count === this.#prefetch || this.#closed) return;
+    this.#prefetch = count;
+    this.#receiver.prefetch(count);
   }
 
   /** Never rejects. */
@@ -79,9 +79,9 @@ export class BridgeIntake {
   }
 
   /** Gives back, once no renewal is under way that would undo it. */
-  async release(tokens: readonly DeliveryToken[]): Promise<void> {
+  async requeue(tokens: readonly DeliveryToken[]): Promise<void> {
     await this.#renewing;
-    if (tokens.length > 0) await this.#receiver.settle(tokens.map((token) => ({ token, action: "release" })));
+    if (tokens.length > 0) await this.#receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
   }
 
   async close(): Promise<void> {

@@ -14,8 +14,8 @@ import type { BridgeEnds } from "./bridge-ends.ts";
 import { BridgeIntake } from "./bridge-intake.ts";
 import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
 import { BridgeOriginals, isReference } from "./bridge-originals.ts";
+import type { BridgePrefetch } from "./bridge-prefetch.ts";
 import type { BridgeTally } from "./bridge-tally.ts";
-import type { BridgeWindow } from "./bridge-window.ts";
 import type { Pace } from "./pacer.ts";
 
 /** What says that the other broker will never take the message. */
@@ -44,7 +44,7 @@ export interface RunParts {
   readonly to: BrokerInternals;
   readonly ends: BridgeEnds;
   readonly tally: BridgeTally;
-  readonly window: BridgeWindow;
+  readonly prefetch: BridgePrefetch;
   readonly pacer: Pace;
   /** Something came or went. */
   readonly moved: () => void;
@@ -74,11 +74,11 @@ export class BridgeRun {
   }
 
   async open(): Promise<void> {
-    const { from, ends, window } = this.#parts;
-    this.#intake = await BridgeIntake.open(from, ends, window.size(0), {
+    const { from, ends, prefetch } = this.#parts;
+    this.#intake = await BridgeIntake.open(from, ends, prefetch.size(0), {
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens) => this.#lose(tokens),
-      recall: (tokens) => this.#recall(tokens),
+      revoke: (tokens) => this.#revoke(tokens),
       stalled: (error) => {
         this.stalled = error;
       },
@@ -88,7 +88,7 @@ export class BridgeRun {
       },
       tokens: () => [...this.#held.keys()],
     });
-    this.#applyWindow();
+    this.#applyPrefetch();
     this.pump();
   }
 
@@ -104,8 +104,8 @@ export class BridgeRun {
 
   pause(paused: boolean): void {
     this.#paused = paused;
-    this.#applyWindow();
-    if (paused) this.#release(() => true);
+    this.#applyPrefetch();
+    if (paused) this.#requeue(() => true);
     else this.pump();
   }
 
@@ -135,12 +135,12 @@ export class BridgeRun {
     for (const message of batch) {
       const held: InHand = { message, state: "waiting", lost: false, failures: 0 };
       this.#held.set(message.token, held);
-      this.#parts.window.arrived(message.body.length);
+      this.#parts.prefetch.arrived(message.body.length);
       this.#lanes.push(held);
     }
-    this.#applyWindow();
+    this.#applyPrefetch();
     this.#parts.moved();
-    if (this.#closing || this.#paused) this.#release(() => true);
+    if (this.#closing || this.#paused) this.#requeue(() => true);
     else this.pump();
   }
 
@@ -222,7 +222,7 @@ export class BridgeRun {
     this.#left++;
     this.#parts.tally.leave(held.message.id, error);
     this.#lanes.leave(held, error);
-    this.#applyWindow();
+    this.#applyPrefetch();
     if (this.#left > MOST_LEFT) this.#parts.failed(error);
     this.#check();
     this.pump();
@@ -241,7 +241,7 @@ export class BridgeRun {
     // What waits behind one that was lost alone would pass it; given back, it comes again behind it.
     if (tokens !== "all" && this.#parts.ends.ordered) {
       const keys = new Set(lost.map(({ message }) => message.key));
-      this.#release((held) => held.message.key !== undefined && keys.has(held.message.key));
+      this.#requeue((held) => held.message.key !== undefined && keys.has(held.message.key));
     }
     this.#parts.moved();
     this.pump();
@@ -254,20 +254,20 @@ export class BridgeRun {
   }
 
   /** Others are to have these: what is on its way is acknowledged when it is confirmed, the rest goes back. */
-  #recall(tokens: readonly DeliveryToken[]): void {
-    const recalled = new Set(tokens);
-    this.#release(({ message }) => recalled.has(message.token));
+  #revoke(tokens: readonly DeliveryToken[]): void {
+    const revoked = new Set(tokens);
+    this.#requeue(({ message }) => revoked.has(message.token));
   }
 
   /** Gives back what waits. */
-  #release(chosen: (held: InHand) => boolean): void {
+  #requeue(chosen: (held: InHand) => boolean): void {
     const waiting = [...this.#held.values()].filter((held) => held.state === "waiting" && chosen(held));
     for (const held of waiting) this.#forget(held);
-    if (waiting.length > 0) void this.#intake?.release(waiting.map(({ message }) => message.token));
+    if (waiting.length > 0) void this.#intake?.requeue(waiting.map(({ message }) => message.token));
   }
 
-  #applyWindow(): void {
-    this.#intake?.window(this.#paused || this.#closing ? 0 : this.#parts.window.size(this.#left));
+  #applyPrefetch(): void {
+    this.#intake?.prefetch(this.#paused || this.#closing ? 0 : this.#parts.prefetch.size(this.#left));
   }
 
   #check(): void {
@@ -285,7 +285,7 @@ export class BridgeRun {
   /** Waits for what is on its way, gives back the rest, and closes. */
   async close(): Promise<void> {
     this.#closing = true;
-    this.#applyWindow();
+    this.#applyPrefetch();
     const { clock } = this.#parts.from;
     for (const timer of this.#timers) clock.cancel(timer);
     this.#timers.clear();
@@ -296,7 +296,7 @@ export class BridgeRun {
     this.#held.clear();
     this.#lanes.clear();
     this.#parts.pacer.stop();
-    if (this.#intake !== undefined) await within(clock, SETTLE_MS, this.#intake.release(rest));
+    if (this.#intake !== undefined) await within(clock, SETTLE_MS, this.#intake.requeue(rest));
     await this.#intake?.close();
     this.#intake = undefined;
   }

@@ -6,9 +6,9 @@ import { pause } from "../../core/waiting.ts";
 import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
 import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
 import { refuseItself } from "./bridge-itself.ts";
+import { BridgePrefetch } from "./bridge-prefetch.ts";
 import { BridgeRun } from "./bridge-run.ts";
 import { BridgeTally } from "./bridge-tally.ts";
-import { BridgeWindow } from "./bridge-window.ts";
 import { Emptiness } from "./emptiness.ts";
 import { type Pace, Pacer } from "./pacer.ts";
 
@@ -60,7 +60,7 @@ export function pacedBridge(
   }
   const internals = internalsOf(from, "bridge(from)");
   const target = internalsOf(to, "bridge(to)");
-  return new MessageBridge(internals, target, options, new BridgeWindow(maxMessages, maxBytes), pace);
+  return new MessageBridge(internals, target, options, new BridgePrefetch(maxMessages, maxBytes), pace);
 }
 
 /** Refuses what is no number of messages per second. */
@@ -75,7 +75,7 @@ class MessageBridge implements Bridge {
   readonly #options: BridgeOptions;
   readonly #ends: BridgeEnds;
   readonly #tally: BridgeTally;
-  readonly #window: BridgeWindow;
+  readonly #prefetch: BridgePrefetch;
   readonly #pacer: Pace;
   #run: BridgeRun | undefined;
   #running: Promise<BridgeResult> | undefined;
@@ -89,7 +89,7 @@ class MessageBridge implements Bridge {
     from: BrokerInternals,
     to: BrokerInternals,
     options: BridgeOptions,
-    window: BridgeWindow,
+    prefetch: BridgePrefetch,
     pace: (wake: () => void) => Pace,
   ) {
     this.#from = from;
@@ -97,7 +97,7 @@ class MessageBridge implements Bridge {
     this.#options = options;
     this.#ends = endsOf(options, to);
     this.#tally = new BridgeTally(from.clock);
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#pacer = pace(() => this.#run?.pump());
   }
 
@@ -129,7 +129,7 @@ class MessageBridge implements Bridge {
       to: this.#to,
       ends: this.#ends,
       tally: this.#tally,
-      window: this.#window,
+      prefetch: this.#prefetch,
       pacer: this.#pacer,
       moved: () => emptiness.disturbed(),
       failed: (error) => {

@@ -34,12 +34,12 @@ async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLetters
     }
   };
   const ignore = (): void => {};
-  const sink = { deliver, lost: ignore, recall: ignore, stalled: ignore, flowing: ignore, filtered: ignore };
-  const receiver = await adapter.receive(address, { window: MOST_HELD, ordered: false }, sink);
+  const sink = { deliver, lost: ignore, revoke: ignore, stalled: ignore, flowing: ignore, filtered: ignore };
+  const receiver = await adapter.receive(address, { prefetch: MOST_HELD, ordered: false }, sink);
   try {
     while (tokens.length < ready && clock.monotonic() - last < STILL_MS) await pause(clock, LOOK_EVERY_MS);
   } finally {
-    await receiver.settle(tokens.map((token) => ({ token, action: "release" })));
+    await receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
     await receiver.close();
   }
   return [...ids];

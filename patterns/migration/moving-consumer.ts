@@ -96,7 +96,7 @@ export class MovingConsumer implements Consumer {
       state: (stalled ?? active[0] ?? all[0])?.state ?? (this.ended ? "stopped" : "new"),
       error: stalled?.error,
       concurrency: this.#slots.most,
-      window: all.reduce((total, { window }) => total + window, 0),
+      prefetch: all.reduce((total, { prefetch }) => total + prefetch, 0),
       leaseMs: leases.length === 0 ? undefined : Math.min(...leases),
       running: sum("running"),
       waiting: sum("waiting"),
@@ -110,7 +110,7 @@ export class MovingConsumer implements Consumer {
       postponed: sum("postponed"),
       deadLettered: sum("deadLettered"),
       filtered: sum("filtered"),
-      released: sum("released"),
+      requeued: sum("requeued"),
       fenced: sum("fenced"),
       abandoned: sum("abandoned"),
     };
@@ -118,4 +118,4 @@ export class MovingConsumer implements Consumer {
 }
 
 type Held = "running" | "waiting" | "unsettled" | "parked" | "quarantined";
-type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "filtered" | "released" | "fenced" | "abandoned";
+type Counted = "failed" | "retried" | "postponed" | "deadLettered" | "filtered" | "requeued" | "fenced" | "abandoned";

@@ -37,7 +37,7 @@ export function keepingSink<Native>() {
   const sink: DeliverySink<Native> = {
     deliver: (batch) => void kept.push(...batch),
     lost: (_tokens, cause) => void lost.push(cause),
-    recall: () => undefined,
+    revoke: () => undefined,
     stalled: (cause) => void stalled.push(cause),
     flowing: () => undefined,
     filtered: (count) => {

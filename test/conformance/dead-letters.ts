@@ -3,7 +3,7 @@ import { addressName, HEADER, type IncomingMessage, type WorkAddress } from "../
 import type { CaseContext } from "./context.ts";
 import { type Inbox, outgoing, Seam } from "./seam.ts";
 
-const WINDOW = 1_000;
+const PREFETCH = 1_000;
 
 /** The dead letters of one queue or subscription, read through the adapter as they arrive, none of them settled. */
 export class DeadLetterReader {
@@ -25,7 +25,7 @@ export class DeadLetterReader {
   static async open(context: CaseContext, of: WorkAddress): Promise<DeadLetterReader> {
     const seam = await Seam.open(context.harness.adapter());
     context.cleanUp(() => seam.close());
-    const inbox = await seam.receive({ kind: "dead-letters", of }, { window: WINDOW, ordered: false });
+    const inbox = await seam.receive({ kind: "dead-letters", of }, { prefetch: PREFETCH, ordered: false });
     return new DeadLetterReader(context, of, seam, inbox);
   }
 

@@ -102,7 +102,7 @@ export class Inbox implements DeliverySink {
     for (const token of gone) this.#unsettled.delete(token);
   }
 
-  recall(): void {
+  revoke(): void {
     // Cases settle when it suits them; what they are too late with is lost.
   }
 

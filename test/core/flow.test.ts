@@ -27,12 +27,12 @@ it("says that a consumer stalled, and that it flows again, by a word of the rece
   await broker.stop();
 });
 
-it("widens the window again where it shrank below what one key holds", async () => {
+it("widens the prefetch again where it shrank below what one key holds", async () => {
   const time = new VirtualTime();
   const adapter = new RecordingAdapter();
   const broker = createBroker(adapter, { clock: new ProcessClock(time), random: new Prng("hot key") });
   const handler = (_: unknown, { key }: Delivery) => (key === "hot" ? new Promise<void>(() => {}) : undefined);
-  broker.consume(queue("work", { ordered: true }), handler, { concurrency: 4, window: { messages: 200 } });
+  broker.consume(queue("work", { ordered: true }), handler, { concurrency: 4, prefetch: { messages: 200 } });
   let started = false;
   broker.start().then(() => {
     started = true;
@@ -41,8 +41,8 @@ it("widens the window again where it shrank below what one key holds", async () 
   const [opened] = adapter.opened;
   opened?.sink.deliver(Array.from({ length: 50 }, (_, n) => incoming(`hot ${n}`, { key: "hot" })));
   for (let n = 0; n < 5; n++) {
-    expect(opened?.window).toBeGreaterThan(50);
-    // So slowly that a small window would do for what is handled.
+    expect(opened?.prefetch).toBeGreaterThan(50);
+    // So slowly that a small prefetch would do for what is handled.
     let isLater = false;
     time.schedule(() => {
       isLater = true;
@@ -51,6 +51,6 @@ it("widens the window again where it shrank below what one key holds", async () 
     opened?.sink.deliver([incoming(`other ${n}`, { key: `k${n}` })]);
     await settled();
   }
-  expect(opened?.window).toBeGreaterThan(50);
+  expect(opened?.prefetch).toBeGreaterThan(50);
   void broker.stop({ timeoutMs: 0 });
 });

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { HeldDelivery } from "../../core/engine/held-delivery.ts";
+import { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
 import { KeyedLanes, OpenLanes } from "../../core/engine/lanes.ts";
 import { incoming } from "./recording-adapter.ts";
 
-function held(sequence: number, key: string | undefined): HeldDelivery {
-  return new HeldDelivery(incoming(`${sequence}`, { key }), sequence, 0, () => {});
+function held(sequence: number, key: string | undefined): InFlightDelivery {
+  return new InFlightDelivery(incoming(`${sequence}`, { key }), sequence, 0, () => {});
 }
 
 const key = fc.constantFrom(undefined, "a", "b", "c");
@@ -23,12 +23,12 @@ describe("KeyedLanes", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const lanes = new KeyedLanes();
-        const waiting: HeldDelivery[] = [];
-        const occupying: HeldDelivery[] = [];
-        const again = new Set<HeldDelivery>();
+        const waiting: InFlightDelivery[] = [];
+        const occupying: InFlightDelivery[] = [];
+        const again = new Set<InFlightDelivery>();
         let sequence = 0;
-        const choose = (list: readonly HeldDelivery[], which: number) => list[which % Math.max(list.length, 1)];
-        const startable = (): HeldDelivery[] => [
+        const choose = (list: readonly InFlightDelivery[], which: number) => list[which % Math.max(list.length, 1)];
+        const startable = (): InFlightDelivery[] => [
           ...again,
           ...waiting.filter((one, index) => {
             const { key } = one.incoming;
@@ -84,7 +84,7 @@ describe("KeyedLanes", () => {
         }
         // Once everything leaves, everything else comes, each key in its order.
         for (const one of occupying) lanes.leave(one);
-        const rest: HeldDelivery[] = [];
+        const rest: InFlightDelivery[] = [];
         for (let one = lanes.take(); one !== undefined; one = lanes.take()) {
           rest.push(one);
           lanes.leave(one);

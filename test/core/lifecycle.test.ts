@@ -114,7 +114,7 @@ describe("a consumer that stops", () => {
     await settled();
     fail();
     await finish(stopping);
-    expect(before.settled).toEqual([{ token: "1", action: "release" }]);
+    expect(before.settled).toEqual([{ token: "1", action: "requeue" }]);
     expect(time.now).toBe(0);
     expect(clock.pending).toBe(0);
     await finish(broker.start());
@@ -191,7 +191,7 @@ describe("order", () => {
     main().sink.deliver([incoming("1", { key: "a" }), incoming("2", { key: "a" }), incoming("3", { key: "b" })]);
     main().sink.lost(["1"], { code: "unreachable" } as never);
     await settled();
-    expect(main().settled).toEqual([{ token: "2", action: "release" }]);
+    expect(main().settled).toEqual([{ token: "2", action: "requeue" }]);
     await finish(broker.stop());
   });
 });

@@ -38,7 +38,7 @@ it("fails the attempt that runs on a delivery that may be held no longer, and re
   await settled();
   expect(aborted).toEqual([cause]);
   expect(events).toContainEqual(expect.objectContaining({ type: "retried", id: "runs", attempt: 1, error: cause }));
-  expect(opened.settled).toContainEqual({ token: "waits", action: "release" });
+  expect(opened.settled).toContainEqual({ token: "waits", action: "requeue" });
   expect(ends.has("waits")).toBe(false);
   expect(ends.has("is kept")).toBe(true);
   expect(consumer.status()).toMatchObject({ failed: 1, retried: 1, abandoned: 1 });

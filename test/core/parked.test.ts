@@ -20,60 +20,66 @@ describe("a dead letter that nothing takes", () => {
         if (id.startsWith("bad")) return deadLetter("no");
         handled.push(id);
       },
-      { concurrency: 2, window: { messages: 5 } },
+      { concurrency: 2, prefetch: { messages: 5 } },
     );
     await finish(broker.start());
     refuse("dead-letters", "unauthorized");
     const source = opened();
     const waiting = [...six, ...twenty];
-    // As a broker does: never more unsettled than the window.
+    // As a broker does: never more unsettled than the prefetch.
     const feed = (): boolean => {
       const { unsettled } = consumer.status();
-      if (unsettled < source.window && waiting.length > 0) {
-        source.sink.deliver(waiting.splice(0, source.window - unsettled).map((id) => incoming(id)));
+      if (unsettled < source.prefetch && waiting.length > 0) {
+        source.sink.deliver(waiting.splice(0, source.prefetch - unsettled).map((id) => incoming(id)));
       }
       return waiting.length === 0 && consumer.status().unsettled === 6;
     };
     await until("the good ones to be handled", feed);
     expect(handled).toEqual(twenty);
-    expect(consumer.status()).toMatchObject({ parked: 6, unsettled: 6, state: "stalled", window: 10, deadLettered: 0 });
+    expect(consumer.status()).toMatchObject({
+      parked: 6,
+      unsettled: 6,
+      state: "stalled",
+      prefetch: 10,
+      deadLettered: 0,
+    });
     expect(consumer.status().error).toMatchObject({ code: "unauthorized" });
     expect(eventsOf("parked")).toHaveLength(6);
     expect(eventsOf("stalled")).toHaveLength(1);
     const before = time.now;
     await finish(broker.stop({ timeoutMs: 30_000 }));
     expect(time.now).toBe(before);
-    expect(source.settled.filter(({ action }) => action === "release")).toHaveLength(6);
+    expect(source.settled.filter(({ action }) => action === "requeue")).toHaveLength(6);
     expect(clock.pending).toBe(0);
   });
 
-  it("counts in the window from the bound on", async () => {
+  it("counts in the prefetch from the bound on", async () => {
     const { broker, refuse, opened, until, finish } = refusingWorld();
-    const options = { concurrency: 1, window: { messages: 3 }, maxParked: 2 };
+    const options = { concurrency: 1, prefetch: { messages: 3 }, maxParked: 2 };
     const consumer = broker.consume(work, rejected, options);
     await finish(broker.start());
     refuse("dead-letters", "not-found");
     opened().sink.deliver(["1", "2", "3", "4"].map((id) => incoming(id)));
     await until("all to be parked", () => consumer.status().parked === 4);
     // Twice the concurrency, and two beside.
-    expect(opened().window).toBe(4);
+    expect(opened().prefetch).toBe(4);
     await finish(broker.stop());
   });
 
-  it("takes no more memory than a window", async () => {
+  it("takes no more memory than a prefetch", async () => {
     const { broker, refuse, opened, until, finish } = refusingWorld();
-    const options = { concurrency: 1, window: { messages: 10, bytes: 1_000 } };
+    const options = { concurrency: 1, prefetch: { messages: 10, bytes: 1_000 } };
     const consumer = broker.consume(work, rejected, options);
     await finish(broker.start());
     refuse("dead-letters", "not-found");
     const body = Buffer.from(`"${"x".repeat(398)}"`);
     for (const id of ["1", "2"]) opened().sink.deliver([incoming(id, { body })]);
     await until("both to be parked", () => consumer.status().parked === 2);
-    expect(opened().window).toBeGreaterThan(2);
+    expect(opened().prefetch).toBeGreaterThan(2);
     for (const id of ["3", "4", "5"]) opened().sink.deliver([incoming(id, { body })]);
     await until("all to be parked", () => consumer.status().parked === 5);
-    // Two beside the window, and three in it, which are over its bytes.
-    expect(opened().window).toBe(2);
+    // Two beside the prefetch, and three in it, which are over its bytes.
+    expect(opened().prefetch).toBe(2);
     await finish(broker.stop());
   });
 
@@ -138,12 +144,12 @@ describe("a dead letter that nothing takes", () => {
     refuse("dead-letters", "unauthorized");
     opened().sink.deliver([incoming("asked back"), incoming("paused")]);
     await settled();
-    opened().sink.recall(["asked back"]);
+    opened().sink.revoke(["asked back"]);
     await settled();
-    expect(opened().settled).toEqual([{ token: "asked back", action: "release" }]);
-    consumer.pause({ release: true });
+    expect(opened().settled).toEqual([{ token: "asked back", action: "requeue" }]);
+    consumer.pause({ requeue: true });
     await settled();
-    expect(opened().settled[1]).toEqual({ token: "paused", action: "release" });
+    expect(opened().settled[1]).toEqual({ token: "paused", action: "requeue" });
     expect(consumer.status()).toMatchObject({ parked: 0, unsettled: 0 });
     await finish(broker.stop());
   });

@@ -27,14 +27,14 @@ it.for([work, inOrder])("a pause gives back what waits only when told to, on $na
   await broker.start();
   const opened = adapter.opened.findLast(({ from }) => from.kind === "queue");
   const deliver = (...ids: string[]) => opened?.sink.deliver(ids.map((id) => incoming(id, { key: id })));
-  const released = () => opened?.settled.filter(({ action }) => action === "release").map(({ token }) => token);
+  const released = () => opened?.settled.filter(({ action }) => action === "requeue").map(({ token }) => token);
   deliver("fails", "runs", "waits", "waits too");
   await settled();
   expect(handled).toEqual(["fails", "runs"]);
   consumer.pause();
   await settled();
   expect(released()).toEqual([]);
-  consumer.pause({ release: true });
+  consumer.pause({ requeue: true });
   await settled();
   expect(released()).toEqual(source === inOrder ? ["fails", "waits", "waits too"] : ["waits", "waits too"]);
   // What runs goes on, and what comes again is handled after the pause.

@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { memory } from "../../adapters/memory/index.ts";
 import { Deadlines, type Expiring } from "../../core/engine/deadlines.ts";
 import { Fifo } from "../../core/engine/fifo.ts";
+import { Prefetch } from "../../core/engine/prefetch.ts";
 import { retryPolicy } from "../../core/engine/retry-policy.ts";
-import { WindowSize } from "../../core/engine/window-size.ts";
 import { type BrokerEvent, createBroker, type MessagingError, queue } from "../../core/index.ts";
 import { idTime, messageIds } from "../../core/message-ids.ts";
 import { LONGEST_MS } from "../../core/names.ts";
@@ -305,7 +305,7 @@ describe("messageIds", () => {
   });
 });
 
-describe("WindowSize", () => {
+describe("Prefetch", () => {
   it("asks for at least one and never for more than is allowed, in messages and in bytes", () => {
     const step = fc.record({
       concurrency: fc.integer({ min: 1, max: 200 }),
@@ -319,16 +319,16 @@ describe("WindowSize", () => {
       fc.property(most, fc.integer({ min: 1, max: 10_000 }), fc.array(step), (messages, bytes, steps) => {
         let now = 0;
         const clock = { now: () => now, monotonic: () => now, schedule: () => ({}), cancel: () => {} };
-        const size = new WindowSize(clock, 10, messages, bytes);
+        const size = new Prefetch(clock, 10, messages, bytes);
         for (const step of steps) {
           now += step.passed;
           size.arrived(step.bytes);
           for (let count = 0; count < step.finished; count++) size.finished(step.concurrency);
           if (step.starved) size.starved();
-          const window = size.size(step.concurrency, 0);
-          expect(Number.isInteger(window)).toBe(true);
-          expect(window).toBeGreaterThanOrEqual(1);
-          expect(window).toBeLessThanOrEqual(messages);
+          const prefetch = size.size(step.concurrency, 0);
+          expect(Number.isInteger(prefetch)).toBe(true);
+          expect(prefetch).toBeGreaterThanOrEqual(1);
+          expect(prefetch).toBeLessThanOrEqual(messages);
           expect(size.size(step.concurrency, bytes)).toBe(0);
         }
       }),

@@ -289,12 +289,12 @@ describe("a message that was redelivered often", () => {
     noted("2", 1);
     opened.sink.deliver([suspect("1"), suspect("2")]);
     await settled();
-    opened.sink.recall(["1"]);
-    consumer.pause({ release: true });
+    opened.sink.revoke(["1"]);
+    consumer.pause({ requeue: true });
     await settled();
     expect(opened.settled).toEqual([
-      { token: "1", action: "release" },
-      { token: "2", action: "release" },
+      { token: "1", action: "requeue" },
+      { token: "2", action: "requeue" },
     ]);
     expect(own()).toEqual([]);
     expect(consumer.status().unsettled).toBe(0);

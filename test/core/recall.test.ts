@@ -7,7 +7,7 @@ import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
 async function consuming(ordered: boolean) {
   const time = new VirtualTime();
   const adapter = new RecordingAdapter();
-  const broker = createBroker(adapter, { clock: new ProcessClock(time), random: new Prng("recall") });
+  const broker = createBroker(adapter, { clock: new ProcessClock(time), random: new Prng("revoke") });
   const ends = new Map<string, (result?: ReturnType<typeof retry>) => void>();
   const options = { concurrency: 1, retry: { delay: { firstMs: 5_000 } } };
   broker.consume(
@@ -28,9 +28,9 @@ async function consuming(ordered: boolean) {
 it("releases what waits and settles what runs when deliveries are asked back", async () => {
   const { opened, ends } = await consuming(false);
   opened.sink.deliver([incoming("runs"), incoming("waits"), incoming("is kept")]);
-  opened.sink.recall(["runs", "waits"]);
+  opened.sink.revoke(["runs", "waits"]);
   await settled();
-  expect(opened.settled).toEqual([{ token: "waits", action: "release" }]);
+  expect(opened.settled).toEqual([{ token: "waits", action: "requeue" }]);
   ends.get("runs")?.();
   await settled();
   expect(opened.settled[1]).toEqual({ token: "runs", action: "ack" });
@@ -44,10 +44,10 @@ it("releases what rests for its next attempt in place, and what would rest", asy
   ends.get("rests")?.(retry());
   await settled();
   expect(opened.settled).toEqual([]);
-  opened.sink.recall(["rests", "will rest"]);
+  opened.sink.revoke(["rests", "will rest"]);
   await settled();
-  expect(opened.settled).toEqual([{ token: "rests", action: "release" }]);
+  expect(opened.settled).toEqual([{ token: "rests", action: "requeue" }]);
   ends.get("will rest")?.(retry());
   await settled();
-  expect(opened.settled[1]).toEqual({ token: "will rest", action: "release" });
+  expect(opened.settled[1]).toEqual({ token: "will rest", action: "requeue" });
 });

@@ -55,9 +55,9 @@ export interface Opened {
   readonly from: Source;
   readonly options: ReceiveOptions;
   readonly sink: DeliverySink;
-  readonly settled: { readonly token: unknown; readonly action: "ack" | "release" }[];
-  /** The window that was set last. */
-  window: number;
+  readonly settled: { readonly token: unknown; readonly action: "ack" | "requeue" }[];
+  /** The prefetch that was set last. */
+  prefetch: number;
   closed: boolean;
 }
 
@@ -133,14 +133,14 @@ export class RecordingAdapter implements Adapter {
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink): Promise<Receiver> {
     if (this.refuses?.(from)) throw new Error("refused by the test");
-    const opened: Opened = { from, options, sink, settled: [], window: options.window, closed: false };
+    const opened: Opened = { from, options, sink, settled: [], prefetch: options.prefetch, closed: false };
     this.opened.push(opened);
     const { moves } = this;
     return {
       ...(moves === undefined ? {} : { deadLetter: async (token, letter) => moves(token, letter) }),
       leaseMs: undefined,
-      window: (count) => {
-        opened.window = count;
+      prefetch: (count) => {
+        opened.prefetch = count;
       },
       settle: async (batch) => {
         opened.settled.push(...batch);

@@ -104,12 +104,12 @@ describe("a dead letter that is refused for its size", () => {
     expect(consumer.status().error).toMatchObject({ code: "unauthorized" });
     expect(eventsOf("parked")).toMatchObject([{ id: "2", reason: "rejected" }]);
     await finish(broker.stop());
-    expect(opened().settled).toEqual([{ token: "2", action: "release" }]);
+    expect(opened().settled).toEqual([{ token: "2", action: "requeue" }]);
   });
 });
 
 describe("a retry whose copy is refused", () => {
-  it("rests here, beside the window and no earlier than asked for, and all attempts are made", async () => {
+  it("rests here, beside the prefetch and no earlier than asked for, and all attempts are made", async () => {
     const { time, broker, refuse, opened, until, finish, sentTo } = refusingWorld();
     const starts: { readonly id: string; readonly at: number; readonly attempt: number }[] = [];
     const consumer = broker.consume(
@@ -119,14 +119,14 @@ describe("a retry whose copy is refused", () => {
         if (id === "good") return;
         throw new Error("no");
       },
-      { concurrency: 1, window: { messages: 2 }, retry: { attempts: 3, delay: { firstMs: 1_000, jitter: 0 } } },
+      { concurrency: 1, prefetch: { messages: 2 }, retry: { attempts: 3, delay: { firstMs: 1_000, jitter: 0 } } },
     );
     await finish(broker.start());
     refuse("queue", "too-large");
     opened().sink.deliver([incoming("1"), incoming("2")]);
     await settled();
     expect(consumer.status()).toMatchObject({ waiting: 2, unsettled: 2, parked: 0, state: "running" });
-    expect(opened().window).toBe(4);
+    expect(opened().prefetch).toBe(4);
     opened().sink.deliver([incoming("good")]);
     await until("both to be dead", () => consumer.status().deadLettered === 2);
     const ofFirst = starts.filter(({ id }) => id === "1");
@@ -134,7 +134,7 @@ describe("a retry whose copy is refused", () => {
     expect(ofFirst.map(({ at }) => at)).toEqual([0, 1_000, 3_000]);
     expect(starts.find(({ id }) => id === "good")?.at).toBe(0);
     expect(sentTo("dead-letters").map(({ headers: sent }) => sent[HEADER.deadAttempts])).toEqual(["3", "3"]);
-    expect(opened().window).toBe(2);
+    expect(opened().prefetch).toBe(2);
     await finish(broker.stop());
   });
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { HeldDelivery } from "../../core/engine/held-delivery.ts";
+import { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
 import { Settler } from "../../core/engine/settler.ts";
 import type { Receiver, SettleResult } from "../../core/index.ts";
 import { VirtualTime } from "../simulation/virtual-time.ts";
@@ -10,7 +10,7 @@ describe("Settler", () => {
   it("settles each exactly once with what the broker said, and none while leases are extended", async () => {
     const settlement = fc.record({
       at: fc.nat({ max: 100 }),
-      action: fc.constantFrom("ack" as const, "release" as const),
+      action: fc.constantFrom("ack" as const, "requeue" as const),
       result: fc.constantFrom<SettleResult>("settled", "fenced"),
     });
     const extensions = fc.array(fc.record({ at: fc.nat({ max: 100 }), takes: fc.nat({ max: 30 }) }), { maxLength: 1 });
@@ -25,7 +25,7 @@ describe("Settler", () => {
           new Promise((resolve) => time.schedule(() => resolve(make()), ms));
         const receiver: Receiver = {
           leaseMs: 1_000,
-          window: () => {},
+          prefetch: () => {},
           close: async () => {},
           settle: (batch) => {
             expect(extending).toBe(false);
@@ -47,7 +47,7 @@ describe("Settler", () => {
           ends.set(token, [...(ends.get(token) ?? []), `${action} ${result}`]);
         });
         for (const [index, { at, action }] of list.entries()) {
-          const held = new HeldDelivery(incoming(`${index}`), index, 0, () => {});
+          const held = new InFlightDelivery(incoming(`${index}`), index, 0, () => {});
           time.schedule(() => settler.settle(held, action), at);
         }
         for (const { at } of extensions) time.schedule(() => void settler.extend([]), at);

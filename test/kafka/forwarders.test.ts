@@ -20,7 +20,7 @@ function forwarders() {
       open.push(topic);
       return {
         leaseMs: undefined,
-        window: () => {},
+        prefetch: () => {},
         settle: async () => [],
         extend: async () => [],
         close: async () => void open.splice(open.indexOf(topic), 1),

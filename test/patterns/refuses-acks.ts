@@ -9,10 +9,10 @@ export function refusesAcks(inner: Adapter): Adapter {
       const closed = Promise.withResolvers<void>();
       return {
         leaseMs: receiver.leaseMs,
-        window: (count) => receiver.window(count),
+        prefetch: (count) => receiver.prefetch(count),
         extend: (batch) => receiver.extend(batch),
         async settle(batch) {
-          if (batch.every(({ action }) => action === "release")) return receiver.settle(batch);
+          if (batch.every(({ action }) => action === "requeue")) return receiver.settle(batch);
           sink.stalled(new MessagingError("unauthorized", "no right to delete, as ordered"));
           await closed.promise;
           return batch.map((): SettleResult => "fenced");

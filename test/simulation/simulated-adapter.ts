@@ -127,7 +127,7 @@ export class SimulatedAdapter implements Adapter, Link {
       if (this.connection === undefined || this.#faults.openFails()) {
         throw new MessagingError("unreachable", "the simulation has no connection");
       }
-      const receiver = new SimulatedReceiver(this.#broker, place, options.window, this, sink, this.#variant);
+      const receiver = new SimulatedReceiver(this.#broker, place, options.prefetch, this, sink, this.#variant);
       this.#receivers.add(receiver);
       receiver.attach();
       return receiver;

@@ -58,7 +58,7 @@ export class SimulatedProcess {
     this.#kill = kill;
     this.#clock = new ProcessClock(time);
     this.#handlerClock = new ProcessClock(time);
-    const { attempts, firstMs, factor, maxMs, concurrency, windowMessages, maxParked } = variant;
+    const { attempts, firstMs, factor, maxMs, concurrency, prefetchMessages, maxParked } = variant;
     this.broker = createBroker(adapter, {
       clock: this.#clock,
       random: prng,
@@ -75,7 +75,7 @@ export class SimulatedProcess {
       consume: {
         concurrency,
         timeoutMs: variant.handlerTimeoutMs,
-        window: { messages: windowMessages },
+        prefetch: { messages: prefetchMessages },
         maxParked,
         quarantine: { silenceMs: variant.silenceMs },
         retry: { attempts, delay: { firstMs, factor, maxMs } },
@@ -162,15 +162,15 @@ export class SimulatedProcess {
   /** Looks at what must hold at any moment. */
   inspect(): void {
     if (this.dead) return;
-    const { windowMessages, maxParked, bufferMessages, concurrency } = this.#variant;
+    const { prefetchMessages, maxParked, bufferMessages, concurrency } = this.#variant;
     for (const receiver of this.adapter.receivers) {
-      const most = windowMessages + maxParked;
+      const most = prefetchMessages + maxParked;
       if (receiver.asked <= most) continue;
       this.#ledger.violated(`${this.name} asks for ${receiver.asked} from ${receiver.place.name}, not ${most} at most`);
     }
     const { publishing, consumers } = this.broker.status();
     // A lease that lapsed in silence is held on to until the next extension says so, while its message comes again.
-    const mostWaiting = (windowMessages + maxParked + 1) * (this.#variant.leaseMs === undefined ? 1 : 3);
+    const mostWaiting = (prefetchMessages + maxParked + 1) * (this.#variant.leaseMs === undefined ? 1 : 3);
     for (const { source, running, waiting, unsettled } of consumers) {
       if (running < 0 || waiting > mostWaiting || unsettled < waiting) {
         this.#ledger.violated(
@@ -179,7 +179,7 @@ export class SimulatedProcess {
       }
     }
     // Copies of what the consumers hold do not wait for room, and those of what was lost meanwhile are still on their way.
-    const most = bufferMessages + consumers.length * 3 * (windowMessages + maxParked + 1 + concurrency);
+    const most = bufferMessages + consumers.length * 3 * (prefetchMessages + maxParked + 1 + concurrency);
     if (publishing.messages < 0 || publishing.bytes < 0 || publishing.waiting < 0 || publishing.messages > most) {
       this.#ledger.violated(`${this.name}: its buffer holds ${JSON.stringify(publishing)}`);
     }

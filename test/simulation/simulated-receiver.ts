@@ -49,7 +49,7 @@ export class SimulatedReceiver implements Receiver, Taker {
   readonly #options: ReceiverOptions;
   readonly #sink: DeliverySink;
   readonly #unsettled = new Set<Holding>();
-  #window: number;
+  #prefetch: number;
   #closed = false;
   /** Ends a hand-over that is under way. */
   #handedOver: (() => void) | undefined;
@@ -57,14 +57,14 @@ export class SimulatedReceiver implements Receiver, Taker {
   constructor(
     broker: SimulatedBroker,
     place: Place,
-    window: number,
+    prefetch: number,
     link: Link,
     sink: DeliverySink,
     options: ReceiverOptions,
   ) {
     this.#broker = broker;
     this.place = place;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#link = link;
     this.#sink = sink;
     this.#options = options;
@@ -73,11 +73,11 @@ export class SimulatedReceiver implements Receiver, Taker {
   }
 
   get room(): number {
-    return Math.max(this.#window - this.#unsettled.size, 0);
+    return Math.max(this.#prefetch - this.#unsettled.size, 0);
   }
 
   get asked(): number {
-    return this.#window;
+    return this.#prefetch;
   }
 
   attach(): void {
@@ -122,7 +122,7 @@ export class SimulatedReceiver implements Receiver, Taker {
       }, 10);
     };
     this.#handedOver = over;
-    if (!this.#link.dead) this.#sink.recall([...this.#unsettled]);
+    if (!this.#link.dead) this.#sink.revoke([...this.#unsettled]);
     time.schedule(over, this.#unsettled.size === 0 ? 0 : withinMs);
   }
 
@@ -182,8 +182,8 @@ export class SimulatedReceiver implements Receiver, Taker {
     return true;
   }
 
-  window(count: number): void {
-    this.#window = count;
+  prefetch(count: number): void {
+    this.#prefetch = count;
     if (!this.#link.dead) this.#broker.stir(this.place);
   }
 
@@ -208,7 +208,7 @@ export class SimulatedReceiver implements Receiver, Taker {
   #settle({ token, action }: Settlement): SettleResult {
     const holding = token as Holding;
     if (holding.settled) return "fenced";
-    if (action === "release") {
+    if (action === "requeue") {
       this.#takeBack(holding, false);
     } else {
       this.#unsettled.delete(holding);

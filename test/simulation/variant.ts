@@ -23,7 +23,7 @@ export interface Variant {
   readonly whenFull: "wait" | "fail";
   readonly publishTimeoutMs: number;
   readonly concurrency: number;
-  readonly windowMessages: number;
+  readonly prefetchMessages: number;
   readonly attempts: number;
   readonly firstMs: number;
   readonly factor: number;
@@ -74,7 +74,7 @@ export function variantOf(seed: number): Variant {
     whenFull: prng.pick(["wait", "fail"]),
     publishTimeoutMs: prng.pick([500, 5_000, 30_000]),
     concurrency: prng.pick([1, 2, 5, 20]),
-    windowMessages: prng.pick([1, 3, 10, 500]),
+    prefetchMessages: prng.pick([1, 3, 10, 500]),
     attempts: prng.between(1, 5),
     firstMs: prng.pick([0, 100, 1_000]),
     factor: prng.pick([1, 2]),

@@ -51,7 +51,7 @@ describe("an answer that never comes to its end is none", () => {
     const adapter = sqs({ endpoint: aws.url, region: "eu-central-1", credentials: CREDENTIALS, ...SHORT });
     const open = async () => {
       await adapter.open({ up() {}, down() {}, blocked() {}, unblocked() {}, notice() {} });
-      await adapter.receive(ORDERS, { window: 1, ordered: false }, { deliver() {} } as never);
+      await adapter.receive(ORDERS, { prefetch: 1, ordered: false }, { deliver() {} } as never);
     };
     const error = await open().catch((error: unknown) => error);
     expect(isMessagingError(error, "unreachable")).toBe(true);

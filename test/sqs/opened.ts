@@ -93,8 +93,8 @@ export class Inbox implements DeliverySink {
     this.said.push(`lost ${tokens === "all" ? "all" : tokens.length}`);
   }
 
-  recall(): void {
-    this.said.push("recall");
+  revoke(): void {
+    this.said.push("revoke");
   }
 
   stalled(cause: MessagingError): void {
@@ -114,11 +114,11 @@ export class Inbox implements DeliverySink {
 /** Takes from the orders, or from a subscription as it is declared. */
 export async function receiving(
   adapter: SqsAdapter,
-  window = 10,
+  prefetch = 10,
   subscription?: SubscriptionDeclaration,
 ): Promise<{ inbox: Inbox; receiver: Receiver }> {
   const inbox = new Inbox();
-  const options = { window, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
+  const options = { prefetch, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
   const receiver = await adapter.receive(subscription?.address ?? ORDERS, options, inbox);
   return { inbox, receiver };
 }

@@ -13,7 +13,7 @@ function clock(): void {
 }
 
 describe("polls", () => {
-  test("ask for no more than the window has room for, and are as many as come back full", async () => {
+  test("ask for no more than the prefetch has room for, and are as many as come back full", async () => {
     const { aws, adapter } = await opened({ maxPolls: 3 });
     let waiting = 0;
     let most = 0;
@@ -79,7 +79,7 @@ describe("polls", () => {
     expect(inbox.messages).toHaveLength(4);
   });
 
-  test("that bring what the window has no room for any more give it back", async () => {
+  test("that bring what the prefetch has no room for any more give it back", async () => {
     const { aws, adapter } = await opened();
     const gate = Promise.withResolvers<void>();
     aws.next("ReceiveMessage", async () => {
@@ -88,7 +88,7 @@ describe("polls", () => {
     });
     const { inbox, receiver } = await receiving(adapter);
     await eventually(() => aws.inputs("ReceiveMessage").length === 1);
-    receiver.window(4);
+    receiver.prefetch(4);
     gate.resolve();
     await eventually(() => aws.entries("ChangeMessageVisibilityBatch").length === 6);
     expect(inbox.messages).toHaveLength(4);
@@ -182,9 +182,9 @@ describe("settling", () => {
 
   test("a second time does nothing", async () => {
     const { aws, receiver, tokens } = await holding(1);
-    const settle = (action: "ack" | "release") => receiver.settle(tokens.map((token) => ({ token, action })));
+    const settle = (action: "ack" | "requeue") => receiver.settle(tokens.map((token) => ({ token, action })));
     expect(await settle("ack")).toEqual(["settled"]);
-    expect([...(await settle("ack")), ...(await settle("release"))]).toEqual(["fenced", "fenced"]);
+    expect([...(await settle("ack")), ...(await settle("requeue"))]).toEqual(["fenced", "fenced"]);
     expect(await receiver.extend(tokens)).toEqual([false]);
     expect(aws.requests.filter(({ action }) => /Delete|Change/.test(action))).toHaveLength(1);
   });
@@ -243,7 +243,7 @@ describe("settling", () => {
 
   test("what was given back on purpose is not taken for a death", async () => {
     const { aws, receiver, inbox, tokens } = await holding(1);
-    const release = (token: DeliveryToken) => receiver.settle([{ token, action: "release" }]);
+    const release = (token: DeliveryToken) => receiver.settle([{ token, action: "requeue" }]);
     aws.next("ReceiveMessage", brings(1, 2));
     await release(tokens[0]);
     await eventually(() => inbox.messages.length === 2);

@@ -36,7 +36,7 @@ test("what SQS moved to the dead letters by itself says that its consumers crash
     ),
   );
   const inbox = new Inbox();
-  await adapter.receive({ kind: "dead-letters", of: ORDERS }, { window: 10, ordered: false }, inbox);
+  await adapter.receive({ kind: "dead-letters", of: ORDERS }, { prefetch: 10, ordered: false }, inbox);
   await eventually(() => inbox.messages.length === 4);
   const [ours, other, told, sent] = inbox.messages;
   const crashed = {

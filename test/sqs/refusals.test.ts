@@ -9,7 +9,7 @@ import { type Answer, entriesOf, type Input, type ScriptedAws } from "./scripted
 const DENIED: Answer = { error: "AccessDeniedException" };
 
 const acks = (tokens: readonly DeliveryToken[]) => tokens.map((token) => ({ token, action: "ack" as const }));
-const releases = (tokens: readonly DeliveryToken[]) => tokens.map((token) => ({ token, action: "release" as const }));
+const releases = (tokens: readonly DeliveryToken[]) => tokens.map((token) => ({ token, action: "requeue" as const }));
 const done = (input: Input): Answer => ({ output: { Successful: entriesOf(input) } });
 /** Fails every entry with a code. */
 const failing = (Code: string, SenderFault: boolean, Message?: string) => (input: Input) => ({
@@ -50,7 +50,7 @@ describe("deletes", () => {
       await gate.promise;
       return bringing(received({ id: "late" }));
     });
-    receiver.window(10);
+    receiver.prefetch(10);
     await eventually(() => aws.inputs("ReceiveMessage").length === 2);
     aws.on("DeleteMessageBatch", () => answer);
     let settled: unknown;
@@ -248,7 +248,7 @@ describe("renewals", () => {
 
   test("that are refused take nothing more, until nothing is held that could be lost", async () => {
     const { aws, inbox, receiver, tokens } = await holding(2);
-    receiver.window(10);
+    receiver.prefetch(10);
     aws.on("ChangeMessageVisibilityBatch", () => DENIED);
     await receiver.extend(tokens);
     expect(inbox.said).toEqual(["stalled"]);
@@ -280,7 +280,7 @@ describe("renewals", () => {
 describe("several reasons", () => {
   test("are over when the last of them is", async () => {
     const { aws, inbox, receiver, tokens } = await holding(1);
-    receiver.window(10);
+    receiver.prefetch(10);
     aws.on("DeleteMessageBatch", () => DENIED);
     aws.on("ReceiveMessage", () => "cut");
     const settled = receiver.settle(acks(tokens));

@@ -7,7 +7,7 @@ import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts"
 import { Dealer } from "./dealer.ts";
 import { Fetcher } from "./fetcher.ts";
 import { Health } from "./health.ts";
-import { HeldEntry } from "./held-entry.ts";
+import { InFlightRecord } from "./in-flight-record.ts";
 import type { OwnedPartition } from "./owned-partition.ts";
 import { OwnedPartitions } from "./owned-partitions.ts";
 import { Ownership } from "./ownership.ts";
@@ -103,43 +103,43 @@ export class PartitionConsumer implements RecordConsumer {
     this.#checkLater();
   }
 
-  window(count: number): void {
-    this.#dealer.window = count;
+  prefetch(count: number): void {
+    this.#dealer.prefetch = count;
     this.fetcher.pump();
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const answer = new SettleAnswer(batch.length);
-    let released = false;
+    let requeued = false;
     for (let index = 0; index < batch.length; index++) {
       const { token, action } = batch[index] as Settlement;
-      const partition = token instanceof HeldEntry && token.held ? this.#partitions.of(token.ledger) : undefined;
+      const partition = token instanceof InFlightRecord && token.held ? this.#partitions.of(token.ledger) : undefined;
       if (partition === undefined) {
         answer.set(index, "fenced");
-      } else if (action === "release") {
-        partition.ledger.release(token as HeldEntry);
-        released = true;
+      } else if (action === "requeue") {
+        partition.ledger.requeue(token as InFlightRecord);
+        requeued = true;
         answer.set(index, "settled");
       } else {
-        partition.ledger.finish(token as HeldEntry);
+        partition.ledger.finish(token as InFlightRecord);
         partition.settlements.add(answer, index);
         partition.urgent = true;
       }
     }
     this.#committer?.commit();
-    if (released || this.#dealer.exact) this.#deal();
+    if (requeued || this.#dealer.exact) this.#deal();
     this.#ownership.check();
     return answer.results;
   }
 
   keep(token: DeliveryToken): (() => void) | undefined {
-    if (!(token instanceof HeldEntry) || !token.held || this.#partitions.of(token.ledger) === undefined)
+    if (!(token instanceof InFlightRecord) || !token.held || this.#partitions.of(token.ledger) === undefined)
       return undefined;
     return token.ledger.kept.keep(token.record.offset);
   }
 
   extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
-    return Promise.resolve(batch.map((token) => token instanceof HeldEntry && token.held));
+    return Promise.resolve(batch.map((token) => token instanceof InFlightRecord && token.held));
   }
 
   close(): Promise<void> {

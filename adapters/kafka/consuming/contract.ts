@@ -10,8 +10,8 @@ export interface ConsumerOptions {
   /** Every topic that the group reads; all members must say the same. */
   readonly topics: readonly string[];
   /** The most unsettled records at first: of the consumer in all, or of each partition. */
-  readonly window: number;
-  readonly windowPer: "consumer" | "partition";
+  readonly prefetch: number;
+  readonly prefetchPer: "consumer" | "partition";
   /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
   readonly wanted?: (record: LogRecord, topic: string) => boolean;
   /**
@@ -33,8 +33,8 @@ export interface HeldRecord extends TopicPartition {
 /** Where a consumer puts what it reads. No call throws. */
 export interface RecordSink {
   deliver(records: readonly HeldRecord[]): void;
-  /** These are asked back: those not begun should be released soon, the others settled as they end. */
-  recall(records: readonly HeldRecord[]): void;
+  /** These are asked back: those not begun should be requeued soon, the others settled as they end. */
+  revoke(records: readonly HeldRecord[]): void;
   /** No longer ours. */
   lost(records: readonly HeldRecord[], cause: MessagingError): void;
   stalled(cause: MessagingError): void;

@@ -10,36 +10,36 @@ export interface DealerHost {
 }
 
 /**
- * Hands records out: never more than the window, fair over the partitions, and none before the reach that covers it is
- * committed. With a window of one, what is handed out waits until nothing else is out, and until it is certain that nothing
+ * Hands records out: never more than the prefetch, fair over the partitions, and none before the reach that covers it is
+ * committed. With a prefetch of one, what is handed out waits until nothing else is out, and until it is certain that nothing
  * else would be blamed if we died.
  */
 export class Dealer {
   readonly #partitions: OwnedPartitions;
   readonly #perPartition: boolean;
   readonly #host: DealerHost;
-  #window: number;
+  #prefetch: number;
   #turn = 0;
   #dealing = false;
   #again = false;
 
   constructor(
     partitions: OwnedPartitions,
-    { window, windowPer }: Pick<ConsumerOptions, "window" | "windowPer">,
+    { prefetch, prefetchPer }: Pick<ConsumerOptions, "prefetch" | "prefetchPer">,
     host: DealerHost,
   ) {
     this.#partitions = partitions;
-    this.#perPartition = windowPer === "partition";
-    this.#window = window;
+    this.#perPartition = prefetchPer === "partition";
+    this.#prefetch = prefetch;
     this.#host = host;
   }
 
-  get window(): number {
-    return this.#window;
+  get prefetch(): number {
+    return this.#prefetch;
   }
 
-  set window(count: number) {
-    this.#window = count;
+  set prefetch(count: number) {
+    this.#prefetch = count;
     this.deal();
   }
 
@@ -57,9 +57,9 @@ export class Dealer {
     this.#dealing = false;
   }
 
-  /** Whether what is handed out next waits for what was finished, and not for the window. */
+  /** Whether what is handed out next waits for what was finished, and not for the prefetch. */
   get exact(): boolean {
-    return this.#window <= 1;
+    return this.#prefetch <= 1;
   }
 
   /** Whether handing out waits for the next commit, or is about to. */
@@ -70,7 +70,7 @@ export class Dealer {
       if (partition.closing || partition.reach.isWanted) return true;
       unsettled = this.#perPartition ? Math.max(unsettled, partition.unsettled) : unsettled + partition.unsettled;
     }
-    return unsettled * 2 >= this.#window;
+    return unsettled * 2 >= this.#prefetch;
   }
 
   /** How far records may be handed out after the next commit. */
@@ -79,13 +79,13 @@ export class Dealer {
     // In the end nothing is in our hands, and what we leave unfinished was not our death.
     if (closing) return ledger.exactReach();
     if (this.exact) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
-    return ledger.handedOutTo + reach.ahead(this.#window);
+    return ledger.handedOutTo + reach.ahead(this.#prefetch);
   }
 
   #fill(batch: HeldRecord[]): void {
     const open = this.#partitions.all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
-    if (this.#window === 0 || open.length === 0) return;
-    if (this.#window > 1) this.#dealMany(open, batch);
+    if (this.#prefetch === 0 || open.length === 0) return;
+    if (this.#prefetch > 1) this.#dealMany(open, batch);
     else if (this.#perPartition) for (const partition of open) this.#dealExactly(partition, [], batch);
     else this.#dealOne(open, batch);
   }
@@ -125,15 +125,15 @@ export class Dealer {
   #dealMany(open: readonly OwnedPartition[], batch: HeldRecord[]): void {
     let room = Number.POSITIVE_INFINITY;
     if (!this.#perPartition) {
-      room = this.#window;
+      room = this.#prefetch;
       for (const { unsettled } of this.#partitions.all) room -= unsettled;
     }
     const first = this.#turn++ % open.length;
     let hungry = [...open.slice(first), ...open.slice(0, first)];
     while (room > 0 && hungry.length > 0) {
-      const share = Math.ceil(Math.min(room, this.#window * hungry.length) / hungry.length);
+      const share = Math.ceil(Math.min(room, this.#prefetch * hungry.length) / hungry.length);
       hungry = hungry.filter((partition) => {
-        const own = this.#perPartition ? this.#window - partition.unsettled : room;
+        const own = this.#perPartition ? this.#prefetch - partition.unsettled : room;
         const most = Math.min(share, own, room);
         const taken = this.#takeMany(partition, most, batch);
         room -= taken;

@@ -76,7 +76,7 @@ export class OwnedPartition implements TopicPartition {
     return !this.closing && !this.gone && !this.suspended && this.ledger.begun;
   }
 
-  /** What counts against the window: handed out, and neither given back nor confirmed as finished. */
+  /** What counts against the prefetch: handed out, and neither given back nor confirmed as finished. */
   get unsettled(): number {
     return this.ledger.inHands + this.ledger.unconfirmed;
   }

@@ -109,7 +109,7 @@ export class Ownership implements MemberOwner {
     const revoked = this.#owned(partitions);
     for (const partition of revoked) this.#retire(partition);
     const held = revoked.flatMap(({ ledger }) => ledger.held());
-    if (held.length > 0) this.#sink.recall(held);
+    if (held.length > 0) this.#sink.revoke(held);
     const isDone = ({ gone, ledger }: OwnedPartition): boolean => gone || ledger.inHands === 0;
     await this.#quiet.until(() => revoked.every(isDone), this.#drainMs);
     const left = revoked.flatMap(({ ledger }) => ledger.abandon());

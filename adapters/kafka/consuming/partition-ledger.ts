@@ -1,6 +1,6 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { HeldEntry } from "./held-entry.ts";
+import { InFlightRecord } from "./in-flight-record.ts";
 import { KeptOffsets } from "./kept-offsets.ts";
 import { add, OffsetSet, remove } from "./offset-set.ts";
 import { MOST_AHEAD, type Progress, withDeath } from "./progress.ts";
@@ -23,12 +23,12 @@ export class PartitionLedger {
    * is an index into both, counted from the very first.
    */
   #offsets: number[] = [];
-  #entries: (HeldEntry | undefined)[] = [];
+  #entries: (InFlightRecord | undefined)[] = [];
   #head = 0;
   #dropped = 0;
-  /** Given back, in descending order while `#releasedInOrder`. */
-  #released: HeldEntry[] = [];
-  #releasedInOrder = true;
+  /** Given back, in descending order while `#requeuedInOrder`. */
+  #requeued: InFlightRecord[] = [];
+  #requeuedInOrder = true;
   #position: number;
   /** Behind the highest offset ever handed out. */
   #handedOutTo: number;
@@ -148,7 +148,7 @@ export class PartitionLedger {
 
   /** The record to be handed out next; none while it is too far above the first unfinished one. */
   get next(): LogRecord | undefined {
-    const record = this.#peekReleased()?.record ?? this.#buffer.first;
+    const record = this.#peekRequeued()?.record ?? this.#buffer.first;
     return record === undefined || record.offset - this.prefix >= MOST_AHEAD ? undefined : record;
   }
 
@@ -160,18 +160,18 @@ export class PartitionLedger {
   }
 
   /** Hands out {@link next}. */
-  take(): HeldEntry | undefined {
+  take(): InFlightRecord | undefined {
     if (this.next === undefined) return undefined;
     this.#inHands++;
-    const released = this.#peekReleased();
-    if (released !== undefined) {
-      this.#released.pop();
-      const again = new HeldEntry(released.record, released.deaths, this, released.slot);
-      this.#entries[released.slot - this.#dropped] = again;
+    const requeued = this.#peekRequeued();
+    if (requeued !== undefined) {
+      this.#requeued.pop();
+      const again = new InFlightRecord(requeued.record, requeued.deaths, this, requeued.slot);
+      this.#entries[requeued.slot - this.#dropped] = again;
       return again;
     }
     const record = this.#buffer.shift() as LogRecord;
-    const entry = new HeldEntry(record, this.#deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
+    const entry = new InFlightRecord(record, this.#deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
     this.#handedOutTo = record.offset + 1;
@@ -179,7 +179,7 @@ export class PartitionLedger {
   }
 
   /** False if it is not in anybody's hands. */
-  finish(entry: HeldEntry): boolean {
+  finish(entry: InFlightRecord): boolean {
     if (!entry.held) return false;
     entry.held = false;
     this.#inHands--;
@@ -197,27 +197,27 @@ export class PartitionLedger {
   }
 
   /** Takes a record back, to be handed out again. False if it is not in anybody's hands. */
-  release(entry: HeldEntry): boolean {
+  requeue(entry: InFlightRecord): boolean {
     if (!entry.held) return false;
     entry.held = false;
     this.#inHands--;
-    this.#released.push(entry);
-    this.#releasedInOrder = false;
+    this.#requeued.push(entry);
+    this.#requeuedInOrder = false;
     return true;
   }
 
-  #peekReleased(): HeldEntry | undefined {
-    if (this.#released.length === 0) return undefined;
-    if (!this.#releasedInOrder) {
-      this.#released.sort((one, other) => other.slot - one.slot);
-      this.#releasedInOrder = true;
+  #peekRequeued(): InFlightRecord | undefined {
+    if (this.#requeued.length === 0) return undefined;
+    if (!this.#requeuedInOrder) {
+      this.#requeued.sort((one, other) => other.slot - one.slot);
+      this.#requeuedInOrder = true;
     }
-    return this.#released[this.#released.length - 1];
+    return this.#requeued[this.#requeued.length - 1];
   }
 
   /** What is in somebody's hands, in the order of offsets. */
-  held(): HeldEntry[] {
-    const held: HeldEntry[] = [];
+  held(): InFlightRecord[] {
+    const held: InFlightRecord[] = [];
     for (let index = this.#head; index < this.#entries.length; index++) {
       const entry = this.#entries[index];
       if (entry?.held) held.push(entry);
@@ -226,7 +226,7 @@ export class PartitionLedger {
   }
 
   /** Whatever is in somebody's hands cannot be settled any more; it stays unfinished. */
-  abandon(): HeldEntry[] {
+  abandon(): InFlightRecord[] {
     const held = this.held();
     for (const entry of held) entry.held = false;
     this.#inHands = 0;

@@ -42,11 +42,11 @@ export class Reach {
     this.#wanting = true;
   }
 
-  /** How far to go ahead in the next commit, for so large a window. Learns from what was handed out since the last. */
-  ahead(window: number): number {
+  /** How far to go ahead in the next commit, for so large a prefetch. Learns from what was handed out since the last. */
+  ahead(prefetch: number): number {
     const since = this.#handedOut * 2;
     this.#ahead = Math.max(since, this.#wanting ? this.#ahead * 4 : this.#ahead >> 1, LEAST_AHEAD);
-    this.#ahead = Math.min(this.#ahead, Math.max(window, 1));
+    this.#ahead = Math.min(this.#ahead, Math.max(prefetch, 1));
     this.#handedOut = 0;
     return this.#ahead;
   }

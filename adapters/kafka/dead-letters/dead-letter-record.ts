@@ -21,7 +21,7 @@ export function tombstone(key: string): RecordToSend {
 
 /**
  * A dead letter as the record that its message was: without the entry's key. Its bytes are its own: those of a piece of a
- * log share its memory, so that a window of such would hold a piece each.
+ * log share its memory, so that a prefetch of such would hold a piece each.
  */
 export function restoredRecord(record: LogRecord): LogRecord {
   const written = new CopiedHeaders(headerList(record));

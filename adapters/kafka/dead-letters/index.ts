@@ -4,7 +4,7 @@
  * - What is sent to the dead letters of W goes to `W.dlq` as `deadLetterRecord(message, random)`.
  * - `W.dlq` has one partition and DEAD_LETTERS_CONFIGURATION; never trimmed. To verify: cleanup.policy is `compact` alone,
  *   delete.retention.ms at least TOMBSTONE_RETENTION_MS.
- * - receive({ kind: "dead-letters" }) is `receiveDeadLetters(host, window, sink)`, with `openLog: () => new
+ * - receive({ kind: "dead-letters" }) is `receiveDeadLetters(host, prefetch, sink)`, with `openLog: () => new
  *   PartitionLog({ topic: "W.dlq", partition: PARTITION }, { connection: client.connection(), … })` and `join: (owner) =>
  *   openMember({ group: "W.dlq", topics: ["W.dlq"], owner, … })`. Its tokens are the held records.
  * - depth({ kind: "dead-letters" }) is `{ ready: await countDeadLetters(openLog()), unsettled: undefined, exact: true }`.

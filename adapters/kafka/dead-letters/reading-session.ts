@@ -25,7 +25,7 @@ export interface SessionParts {
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
   readonly sink: RecordSink;
-  /** What it says no to stays in the hands of this session, without a place in the window, and is not delivered. */
+  /** What it says no to stays in the hands of this session, without a place in the prefetch, and is not delivered. */
   readonly wanted?: (held: HeldRecord) => boolean;
   /** What was read is not to be trusted any more: ends this session and begins another. */
   startOver(cause: MessagingError): void;
@@ -35,14 +35,14 @@ const LONG_POLL_MS = 5_000;
 
 /**
  * Has the dead letters of a topic for a while: reads the log once to its end to know what stands, then delivers that, and
- * what comes, under the window.
+ * what comes, under the prefetch.
  */
 export class ReadingSession {
   readonly #parts: SessionParts;
   readonly #entries = new Entries();
   readonly #held = new Map<HeldRecord, Entry>();
   readonly #bodies: BodyReader;
-  #window: number;
+  #prefetch: number;
   #position: number | undefined;
   /** When the position last was the end of the log, or began, by both clocks. */
   #fresh: { readonly at: number; readonly monotonic: number };
@@ -55,9 +55,9 @@ export class ReadingSession {
   #closing: Promise<unknown> | undefined;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(parts: SessionParts, window: number) {
+  constructor(parts: SessionParts, prefetch: number) {
     this.#parts = parts;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#bodies = new BodyReader(parts.bodies);
     this.#pauses = new Pauses(parts.clock);
     this.#fresh = this.#now();
@@ -67,8 +67,8 @@ export class ReadingSession {
     void this.#follow();
   }
 
-  window(count: number): void {
-    this.#window = count;
+  prefetch(count: number): void {
+    this.#prefetch = count;
     void this.#hand();
   }
 
@@ -106,7 +106,7 @@ export class ReadingSession {
   /** Delivers nothing more and asks for what is held. Resolves when nothing is, or the session ended. */
   async drain(): Promise<void> {
     this.#isPaused = true;
-    if (this.#held.size > 0) this.#parts.sink.recall([...this.#held.keys()]);
+    if (this.#held.size > 0) this.#parts.sink.revoke([...this.#held.keys()]);
     await this.#until(() => this.#held.size === 0 && this.#removing === 0);
   }
 
@@ -192,7 +192,7 @@ export class ReadingSession {
     void this.#hand();
   }
 
-  /** Delivers what the window has room for. */
+  /** Delivers what the prefetch has room for. */
   async #hand(): Promise<void> {
     if (this.#isHanding) return;
     this.#isHanding = true;
@@ -233,7 +233,7 @@ export class ReadingSession {
   }
 
   #mayTake(): boolean {
-    return !this.#isEnded && !this.#isPaused && this.#isAtEnd && this.#held.size + this.#removing < this.#window;
+    return !this.#isEnded && !this.#isPaused && this.#isAtEnd && this.#held.size + this.#removing < this.#prefetch;
   }
 
   #hold(entry: Entry, record: LogRecord): readonly HeldRecord[] {

@@ -14,20 +14,20 @@ const CLOSE_MS = 5_000;
 
 /**
  * Takes dead letters, in their order. One receiver at a time has them; others wait and take over. To acknowledge removes an
- * entry: it is gone once that is confirmed. What is released, or in the hands of a receiver that ends, stands as before.
+ * entry: it is gone once that is confirmed. What is requeued, or in the hands of a receiver that ends, stands as before.
  * Tokens are the held records.
  *
  * Rejects with `not-found` if there is no such topic, with `conflict` if others have its group, and with why it cannot be
  * read.
  */
-export async function receiveDeadLetters(host: DeadLettersHost, window: number, sink: RecordSink): Promise<Receiver> {
+export async function receiveDeadLetters(host: DeadLettersHost, prefetch: number, sink: RecordSink): Promise<Receiver> {
   const log = host.openLog();
   try {
     await log.first();
   } finally {
     await log.close();
   }
-  const receiver = new DeadLettersReceiver(host, window, sink);
+  const receiver = new DeadLettersReceiver(host, prefetch, sink);
   try {
     await receiver.joined();
   } catch (error) {
@@ -42,13 +42,13 @@ class DeadLettersReceiver implements Receiver {
   readonly #host: DeadLettersHost;
   readonly #sink: RecordSink;
   readonly #member: GroupMember;
-  #window: number;
+  #prefetch: number;
   #session: ReadingSession | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(host: DeadLettersHost, window: number, sink: RecordSink) {
+  constructor(host: DeadLettersHost, prefetch: number, sink: RecordSink) {
     this.#host = host;
-    this.#window = window;
+    this.#prefetch = prefetch;
     this.#sink = sink;
     this.#member = host.join({
       assigned: (partitions) => {
@@ -67,9 +67,9 @@ class DeadLettersReceiver implements Receiver {
     return firstAssignment(this.#host.clock, this.#member);
   }
 
-  window(count: number): void {
-    this.#window = count;
-    this.#session?.window(count);
+  prefetch(count: number): void {
+    this.#prefetch = count;
+    this.#session?.prefetch(count);
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
@@ -123,7 +123,7 @@ class DeadLettersReceiver implements Receiver {
           if (this.#closing === undefined) this.#begin();
         },
       },
-      this.#window,
+      this.#prefetch,
     );
     this.#session = session;
     session.start();

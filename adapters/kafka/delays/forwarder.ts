@@ -27,7 +27,7 @@ interface Waiting {
   notBefore: number;
   at: number;
   isSending: boolean;
-  isRecalled: boolean;
+  isRevoked: boolean;
 }
 
 /** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
@@ -55,7 +55,7 @@ export class DelayForwarder {
   readonly #opening: Opening<Receiver>;
   readonly #ready: Promise<void>;
   #consumer: Receiver | undefined;
-  #window: number;
+  #prefetch: number;
   #closing: Promise<void> | undefined;
 
   /** Begins to read, and tries until it can or is closed. */
@@ -64,7 +64,7 @@ export class DelayForwarder {
     this.#of = of;
     this.#agenda = new Agenda(host.clock, (items) => this.#onTime(items));
     this.#notices = new Notices(host.clock, (error) => host.notice(error));
-    this.#window = this.#readAhead.window;
+    this.#prefetch = this.#readAhead.prefetch;
     this.#opening = new Opening(
       host.clock,
       host.random,
@@ -86,7 +86,7 @@ export class DelayForwarder {
     this.#agenda.retain(() => false);
     await this.#ready;
     for (const [held, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(held);
-    this.#consumer?.window(0);
+    this.#consumer?.prefetch(0);
     let timer: Timer | undefined;
     const tooLong = new Promise<void>((resolve) => {
       timer = clock.schedule(resolve, CLOSE_MS);
@@ -101,13 +101,13 @@ export class DelayForwarder {
     const { group, delays } = this.#of;
     const sink: RecordSink = {
       deliver: (records) => this.#deliver(records),
-      recall: (records) => this.#recall(records),
+      revoke: (records) => this.#revoke(records),
       lost: (records) => this.#lost(records),
       stalled: (cause) => this.#cannotRead(cause),
       notice: (error) => this.#host.notice(error),
     };
-    const window = this.#readAhead.window;
-    const options = { group, topics: [delays], window, windowPer: "partition" } as const;
+    const prefetch = this.#readAhead.prefetch;
+    const options = { group, topics: [delays], prefetch, prefetchPer: "partition" } as const;
     return this.#host.openConsumer(options, sink);
   }
 
@@ -116,7 +116,7 @@ export class DelayForwarder {
     this.#consumer = consumer;
     this.#settling.open(consumer);
     // Records may have come before.
-    consumer.window(this.#closing === undefined ? this.#window : 0);
+    consumer.prefetch(this.#closing === undefined ? this.#prefetch : 0);
   }
 
   #cannotRead(cause: unknown): void {
@@ -142,15 +142,15 @@ export class DelayForwarder {
         notBefore: 0,
         at: 0,
         isSending: false,
-        isRecalled: false,
+        isRevoked: false,
       };
       this.#waiting.set(held, waiting);
       this.#put(waiting);
       this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
     }
     this.#agenda.arm();
-    if (this.#readAhead.window !== this.#window) this.#consumer?.window(this.#readAhead.window);
-    this.#window = this.#readAhead.window;
+    if (this.#readAhead.prefetch !== this.#prefetch) this.#consumer?.prefetch(this.#readAhead.prefetch);
+    this.#prefetch = this.#readAhead.prefetch;
   }
 
   #tellForeign({ record, partition }: HeldRecord): void {
@@ -203,8 +203,8 @@ export class DelayForwarder {
       return;
     }
     this.#tellUnsent(topic, result);
-    if (this.#closing !== undefined || waiting.isRecalled) {
-      this.#finish(held, "release");
+    if (this.#closing !== undefined || waiting.isRevoked) {
+      this.#finish(held, "requeue");
       return;
     }
     // Its own partition may never have been there; it must not hold up those behind it for that.
@@ -229,17 +229,17 @@ export class DelayForwarder {
     }
   }
 
-  #finish(held: HeldRecord, action: "ack" | "release"): void {
+  #finish(held: HeldRecord, action: "ack" | "requeue"): void {
     this.#waiting.delete(held);
     this.#settling.settle(held, action);
   }
 
-  #recall(records: readonly HeldRecord[]): void {
+  #revoke(records: readonly HeldRecord[]): void {
     for (const held of records) {
       const waiting = this.#waiting.get(held);
       if (waiting === undefined) continue;
-      waiting.isRecalled = true;
-      if (!waiting.isSending) this.#finish(held, "release");
+      waiting.isRevoked = true;
+      if (!waiting.isSending) this.#finish(held, "requeue");
     }
     this.#agenda.retain(({ held }) => this.#waiting.has(held));
   }

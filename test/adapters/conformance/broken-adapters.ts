@@ -113,8 +113,8 @@ export const forgetsIds: Breakage = (inner) => {
 export const exceedsTheWindow: Breakage = (inner) =>
   delegate(inner, {
     async receive(from, options, sink) {
-      const receiver = await inner.receive(from, { ...options, window: options.window + 3 }, sink);
-      return changedReceiver(receiver, { window: (count) => receiver.window(count + 3) });
+      const receiver = await inner.receive(from, { ...options, prefetch: options.prefetch + 3 }, sink);
+      return changedReceiver(receiver, { prefetch: (count) => receiver.prefetch(count + 3) });
     },
   });
 
@@ -135,7 +135,7 @@ export const acksOnDelivery: Breakage = (inner) =>
           ack(batch);
         },
         lost: () => {},
-        recall: () => {},
+        revoke: () => {},
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),
@@ -155,7 +155,7 @@ export const releasesInsteadOfAcking: Breakage = (inner) =>
   changesReceivers(inner, (receiver) => ({
     async settle(batch) {
       await sleep(1);
-      return receiver.settle(batch.map(({ token }) => ({ token, action: "release" })));
+      return receiver.settle(batch.map(({ token }) => ({ token, action: "requeue" })));
     },
   }));
 
@@ -205,7 +205,7 @@ function filtersWhileReading(inner: Adapter, judged: (message: IncomingMessage) 
           else void receiver.settle(settlements);
         },
         lost: (tokens, cause) => sink.lost(tokens, cause),
-        recall: (tokens) => sink.recall(tokens),
+        revoke: (tokens) => sink.revoke(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),
@@ -247,7 +247,7 @@ export const watchesByTaking: Breakage = (inner) =>
     async watch(of, watcher) {
       if (of.kind === "topic") return (await inner.watch?.(of, watcher)) ?? (async () => {});
       const taken = new Inbox();
-      taken.receiver = await inner.receive(of, { window: 100, ordered: false }, taken);
+      taken.receiver = await inner.receive(of, { prefetch: 100, ordered: false }, taken);
       const looking = setInterval(() => {
         const batch = taken.messages.splice(0);
         void watcher.seen(batch.map((message) => ({ ...message, token: undefined })));
@@ -284,7 +284,7 @@ function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => 
       inner.receive(from, options, {
         deliver: (batch) => sink.deliver(batch.map(change)),
         lost: (tokens, cause) => sink.lost(tokens, cause),
-        recall: (tokens) => sink.recall(tokens),
+        revoke: (tokens) => sink.revoke(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),
@@ -312,7 +312,7 @@ function changesReceivers(inner: Adapter, change: (receiver: Receiver) => Partia
 function changedReceiver(inner: Receiver, change: Partial<Receiver>): Receiver {
   return {
     leaseMs: inner.leaseMs,
-    window: (count) => inner.window(count),
+    prefetch: (count) => inner.prefetch(count),
     settle: (batch) => inner.settle(batch),
     extend: (batch) => inner.extend(batch),
     close: () => inner.close(),

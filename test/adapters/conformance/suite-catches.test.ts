@@ -67,7 +67,7 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [fallsIntoHeaderTraps, "1", /the headers of/],
   [truncatesBodies, "1", /the bytes of/],
   [forgetsIds, "11a", /every confirmed message to be handled/],
-  [exceedsTheWindow, "19", /unsettled deliveries in a window|13 !== 10/],
+  [exceedsTheWindow, "19", /unsettled deliveries in a prefetch|13 !== 10/],
   [acksOnDelivery, "13", /every confirmed message to be handled/],
   [acksOnDelivery, "23b", /every confirmed message to be handled/],
   [acksOnDelivery, "25", /every confirmed message to be handled/],

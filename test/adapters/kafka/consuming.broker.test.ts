@@ -168,9 +168,9 @@ describeKafka("consuming from Kafka", (broker) => {
 
   test("what is given back, or given up at the close, comes again without a death", async () => {
     await produce(0, ...values("a", 4));
-    const first = await consume({ window: 2 });
+    const first = await consume({ prefetch: 2 });
     await came(first, 2);
-    await first.settle(first.held.slice(0, 1), "release");
+    await first.settle(first.held.slice(0, 1), "requeue");
     await came(first, 3);
     expect(first.values()).toEqual(["a0", "a1", "a0"]);
     await close(first);
@@ -182,17 +182,17 @@ describeKafka("consuming from Kafka", (broker) => {
     expect(second.values()).toEqual(values("a", 4));
   });
 
-  test("the window is never exceeded, nor filled while it is 0", async () => {
+  test("the prefetch is never exceeded, nor filled while it is 0", async () => {
     await produce(0, ...values("a", 100));
     await produce(1, ...values("b", 100));
-    const consuming = await consume({ window: 0 });
+    const consuming = await consume({ prefetch: 0 });
     await until("the assignment", WAIT_MS, async () => {
       if ((await committed()).some(({ offset }) => offset < 0)) throw new Error("nothing is committed yet");
     });
     expect(consuming.held).toEqual([]);
-    consuming.consumer.window(3);
+    consuming.consumer.prefetch(3);
     await came(consuming, 3);
-    consuming.consumer.window(7);
+    consuming.consumer.prefetch(7);
     await came(consuming, 7);
     expect(consuming.held).toHaveLength(7);
     for (let from = 0; from < 200; from += 7) {
@@ -209,13 +209,13 @@ describeKafka("consuming from Kafka", (broker) => {
     await came(first, 40);
     // Resolves when it has its share.
     const joining = consume();
-    await until("a recall", WAIT_MS, () => {
-      if (first.recalled.length === 0) throw new Error("nothing was asked back");
+    await until("a revoke", WAIT_MS, () => {
+      if (first.revoked.length === 0) throw new Error("nothing was asked back");
     });
-    const moved = first.recalled[0]?.partition;
-    const recalled = [...first.recalled];
-    const [kept, released] = [recalled.slice(0, 5), recalled.slice(5)];
-    await first.settle(released, "release");
+    const moved = first.revoked[0]?.partition;
+    const revoked = [...first.revoked];
+    const [kept, released] = [revoked.slice(0, 5), revoked.slice(5)];
+    await first.settle(released, "requeue");
     expect(new Set(await first.settle(kept))).toEqual(new Set(["settled"]));
     const second = await joining;
     await came(second, 15);

@@ -51,7 +51,7 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
   const values = Array.from({ length: MANY }, (_, index) => `value ${index}`);
 
   async function consume(brokers = broker.brokers): Promise<Consuming> {
-    const consuming = await openConsuming(brokers, { group, topics: [topic], window: 50 });
+    const consuming = await openConsuming(brokers, { group, topics: [topic], prefetch: 50 });
     ends.push(() => consuming.consumer.close());
     return consuming;
   }

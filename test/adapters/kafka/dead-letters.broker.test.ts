@@ -57,12 +57,12 @@ describeKafka("dead letters on Kafka", (broker) => {
     const results = await session.send(to, ...ids.map((id) => message(id, { key: `key of ${id}` })));
     expect(new Set(results.map(codeOf))).toEqual(new Set(["confirmed"]));
   };
-  const receive = async (from: DeadLettersAddress, window = 1_000) => {
+  const receive = async (from: DeadLettersAddress, prefetch = 1_000) => {
     const { kept, sink, lost } = keepingSink();
-    const receiver = await session.adapter.receive(from, { window, ordered: false }, sink);
+    const receiver = await session.adapter.receive(from, { prefetch, ordered: false }, sink);
     return { receiver, kept, lost, ids: () => kept.map(({ id }) => id) };
   };
-  const settle = (receiver: Receiver, messages: readonly IncomingMessage[], action: "ack" | "release" = "ack") =>
+  const settle = (receiver: Receiver, messages: readonly IncomingMessage[], action: "ack" | "requeue" = "ack") =>
     receiver.settle(messages.map(({ token }) => ({ token, action })));
   const count = async (of: DeadLettersAddress): Promise<number> => {
     const { ready, exact } = await session.adapter.depth(of);
@@ -91,7 +91,7 @@ describeKafka("dead letters on Kafka", (broker) => {
     expect(await settle(first.receiver, first.kept.slice(1, 3))).toEqual(["settled", "settled"]);
     expect(await settle(first.receiver, first.kept.slice(1, 2))).toEqual(["fenced"]);
     expect(await count(address)).toBe(2);
-    expect(await settle(first.receiver, first.kept.slice(0, 1), "release")).toEqual(["settled"]);
+    expect(await settle(first.receiver, first.kept.slice(0, 1), "requeue")).toEqual(["settled"]);
     await send(address, "e");
     await until("it again, and the new one", WAIT_MS, () => expect(first.ids().slice(4).sort()).toEqual(["a", "e"]));
     await first.receiver.close();
@@ -133,14 +133,16 @@ describeKafka("dead letters on Kafka", (broker) => {
     await second.receiver.close();
   });
 
-  test("come under the window, and each once, however many there are", async () => {
+  test("come under the prefetch, and each once, however many there are", async () => {
     const address = await declared("many");
     const wanted = Array.from({ length: 3_000 }, (_, index) => `m-${index}`);
     for (let from = 0; from < wanted.length; from += 500) await send(address, ...wanted.slice(from, from + 500));
     const { receiver, kept, ids } = await receive(address, 50);
     let settled = 0;
     while (settled < wanted.length) {
-      await until("the window to fill", WAIT_MS, () => expect(kept.length).toBe(Math.min(settled + 50, wanted.length)));
+      await until("the prefetch to fill", WAIT_MS, () =>
+        expect(kept.length).toBe(Math.min(settled + 50, wanted.length)),
+      );
       await settle(receiver, kept.slice(settled));
       settled = Math.min(settled + 50, wanted.length);
     }

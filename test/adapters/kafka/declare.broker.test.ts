@@ -104,7 +104,7 @@ describeKafka("declaring on Kafka", (broker) => {
     };
     await Promise.all(["a", "b", "c", "d"].map(declareAndSend));
     const { sink, ids } = keepingSink();
-    const receiver = await session.adapter.receive(subscription.address, { window: 100, ordered: false }, sink);
+    const receiver = await session.adapter.receive(subscription.address, { prefetch: 100, ordered: false }, sink);
     await until("all events", 30_000, () => expect(ids().sort()).toEqual([...sent].sort()));
     await receiver.close();
   });
@@ -113,7 +113,7 @@ describeKafka("declaring on Kafka", (broker) => {
     const { address } = workQueue(named("deleted"));
     expect(await declare({ queues: [workQueue(address.name)] })).toEqual([]);
     const { sink, ids } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 5, ordered: false }, sink);
     await session.send(address, message("before"));
     await until("the first", 30_000, () => expect(ids()).toEqual(["before"]));
     await deleteTopic(wire, admin, topicName(address));
@@ -132,7 +132,7 @@ describeKafka("declaring on Kafka", (broker) => {
     const [result] = await session.send(address, message("lost"));
     expect(codeOf(result)).toBe("not-found");
     const { sink } = keepingSink();
-    await expect(session.adapter.receive(address, { window: 1, ordered: false }, sink)).rejects.toMatchObject({
+    await expect(session.adapter.receive(address, { prefetch: 1, ordered: false }, sink)).rejects.toMatchObject({
       code: "not-found",
     });
     await expect(session.adapter.depth(address)).rejects.toMatchObject({ code: "not-found" });

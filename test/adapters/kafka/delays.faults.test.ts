@@ -35,7 +35,7 @@ describeKafka("delays on Kafka", (broker) => {
     const cameAt = new Map<string, number>();
     const receiver = await adapter.receive(
       from,
-      { window: 100, ordered: false },
+      { prefetch: 100, ordered: false },
       {
         ...sink,
         deliver: (batch) => {

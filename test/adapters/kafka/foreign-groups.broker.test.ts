@@ -73,7 +73,7 @@ describeKafka("groups that other clients have on Kafka", (broker) => {
 
   async function receive(address: QueueAddress) {
     const { kept, sink, stalled, ids } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 100, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 100, ordered: false }, sink);
     ends.push(() => receiver.close());
     return { kept, stalled, ids, receiver };
   }
@@ -178,7 +178,7 @@ describeKafka("groups that other clients have on Kafka", (broker) => {
     await until("its partition", WAIT_MS, () => expect(other.size).toBe(1));
     const { sink } = keepingSink();
     const dead = { kind: "dead-letters", of: address } as const;
-    await expect(session.adapter.receive(dead, { window: 1, ordered: false }, sink)).rejects.toMatchObject({
+    await expect(session.adapter.receive(dead, { prefetch: 1, ordered: false }, sink)).rejects.toMatchObject({
       code: "conflict",
       message: expect.stringContaining("KIP-848") as string,
     });

@@ -69,10 +69,13 @@ describeKafka("a topic that is deleted and made again on Kafka", (broker) => {
   /** Receives; what comes is acknowledged as soon as `isHandling` says so. */
   async function receive(
     from: Source,
-    { window = 1_000, isHandling = () => true }: { readonly window?: number; readonly isHandling?: () => boolean } = {},
+    {
+      prefetch = 1_000,
+      isHandling = () => true,
+    }: { readonly prefetch?: number; readonly isHandling?: () => boolean } = {},
   ) {
     const { kept, sink, lost, stalled, ids } = keepingSink();
-    const receiver = await session.adapter.receive(from, { window, ordered: false }, sink);
+    const receiver = await session.adapter.receive(from, { prefetch, ordered: false }, sink);
     ends.push(receiver);
     let settled = 0;
     /** Acknowledges what came, and looks whether everything has come by then. */
@@ -123,7 +126,7 @@ describeKafka("a topic that is deleted and made again on Kafka", (broker) => {
   test("is so too by one with a full buffer and a backlog, and seconds after", async () => {
     const address = await declared("busy");
     let isHandling = false;
-    const { came, kept, lost } = await receive(address, { window: 5, isHandling: () => isHandling });
+    const { came, kept, lost } = await receive(address, { prefetch: 5, isHandling: () => isHandling });
     await sendAll(address, "before", 300, 20_000);
     await until("some", WAIT_MS, () => expect(kept).toHaveLength(5));
     await remake(topicName(address));

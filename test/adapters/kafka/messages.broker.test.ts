@@ -52,7 +52,7 @@ describeKafka("messages on Kafka", (broker) => {
     });
     await producer.disconnect();
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 5, ordered: false }, sink);
     await until("both", 30_000, () => expect(kept).toHaveLength(2));
     const [first, second] = kept;
     expect(first).toMatchObject({ id: `${topicName(address)}-0-0`, key: "k", contentType: undefined, redeliveries: 0 });
@@ -100,7 +100,7 @@ describeKafka("messages on Kafka", (broker) => {
     );
     await session.send(address, message("copy", { routingKey: "geo.ca" }));
     const { kept, counts, sink, ids } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 5, ordered: false, subscription }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 5, ordered: false, subscription }, sink);
     await until("those that match", 30_000, () => expect(ids().sort()).toEqual(["copy", "e-0", "e-3"]));
     await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
     await until("nothing to be left", 30_000, async () => {
@@ -116,7 +116,7 @@ describeKafka("messages on Kafka", (broker) => {
     await session.send(address, ...Array.from({ length: 10 }, (_, n) => message(`c-${n}`, { key: "one" })));
     expect(await session.adapter.depth(address)).toEqual({ ready: 10, unsettled: undefined, exact: false });
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 10, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 10, ordered: false }, sink);
     await until("all", 30_000, () => expect(kept).toHaveLength(10));
     const later = kept.slice(4).map(({ token }) => ({ token, action: "ack" }) as const);
     expect(await receiver.settle(later)).toEqual(later.map(() => "settled"));
@@ -147,7 +147,7 @@ describeKafka("messages on Kafka", (broker) => {
     await admin.connect();
     await session.send(address, ...Array.from({ length: 6 }, (_, n) => message(`t-${n}`, { key: "one" })));
     const { kept, sink, ids } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 10, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 10, ordered: false }, sink);
     await until("all", 30_000, () => expect(kept).toHaveLength(6));
     const done = kept.filter((_, n) => n !== 3).map(({ token }) => ({ token, action: "ack" }) as const);
     expect(await receiver.settle(done)).toEqual(done.map(() => "settled"));
@@ -174,7 +174,7 @@ describeKafka("messages on Kafka", (broker) => {
     await admin.disconnect();
     expect(notices).toEqual([]);
     kept.length = 0;
-    const again = await session.adapter.receive(address, { window: 10, ordered: false }, sink);
+    const again = await session.adapter.receive(address, { prefetch: 10, ordered: false }, sink);
     await until("the one that is left", 30_000, () => expect(ids()).toEqual(["t-3"]));
     await again.close();
   });
@@ -189,7 +189,7 @@ describeKafka("messages on Kafka", (broker) => {
     await expect(again.adapter.open(NO_SIGNALS)).rejects.toMatchObject({ code: "invalid" });
     expect((await again.send(address, message("a"))).map(codeOf)).toEqual(["confirmed"]);
     const { sink, ids } = keepingSink();
-    await again.adapter.receive(address, { window: 10, ordered: false }, sink);
+    await again.adapter.receive(address, { prefetch: 10, ordered: false }, sink);
     await until("it", 30_000, () => expect(ids()).toEqual(["a"]));
     await again.adapter.close();
     await again.adapter.close();

@@ -21,7 +21,7 @@ export async function openConsuming(
     kafkaJsClient({ brokers, clientId: "consuming-test", connectionTimeoutMs: 10_000, requestTimeoutMs: 10_000 }),
   );
   const held: HeldRecord[] = [];
-  const recalled: HeldRecord[] = [];
+  const revoked: HeldRecord[] = [];
   const lost: HeldRecord[] = [];
   const stalls: MessagingError[] = [];
   const notices: MessagingError[] = [];
@@ -29,7 +29,7 @@ export async function openConsuming(
   const heard = { flowing: 0, most: 0 };
   const sink: RecordSink = {
     deliver: (records) => void held.push(...records),
-    recall: (records) => void recalled.push(...records),
+    revoke: (records) => void revoked.push(...records),
     lost: (records) => void lost.push(...records),
     stalled: (cause) => void stalls.push(cause),
     flowing: () => void heard.flowing++,
@@ -59,11 +59,11 @@ export async function openConsuming(
         heartbeatMs: 500,
       }),
   };
-  const consumer = await openConsumer(parts, { window: 100, windowPer: "consumer", ...options }, sink);
+  const consumer = await openConsumer(parts, { prefetch: 100, prefetchPer: "consumer", ...options }, sink);
   return {
     consumer,
     held,
-    recalled,
+    revoked,
     lost,
     stalls,
     notices,
@@ -71,7 +71,7 @@ export async function openConsuming(
     heard,
     values: () => held.map(textOf),
     /** Settles, and resolves with the results. */
-    settle: (records: readonly HeldRecord[], action: "ack" | "release" = "ack") =>
+    settle: (records: readonly HeldRecord[], action: "ack" | "requeue" = "ack") =>
       consumer.settle(records.map((token) => ({ token, action }))),
     /** As if its process were killed: nothing goes out any more, not even a good-bye. */
     kill: () => client.kill(),

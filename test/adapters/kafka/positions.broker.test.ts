@@ -44,7 +44,7 @@ describeKafka("positions of subscriptions on Kafka", (broker) => {
   /** Consumes until the subscription has nothing more, settles all of it, and says what it was. */
   const consumed = async (address: SubscriptionAddress): Promise<string[]> => {
     const { kept, sink, ids } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 1_000, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 1_000, ordered: false }, sink);
     let settled = 0;
     await until(`the end of ${address.name}`, 30_000, async () => {
       const some = kept.slice(settled);
@@ -147,7 +147,7 @@ describeKafka("positions of subscriptions on Kafka", (broker) => {
     await session.adapter.rewind(address, "now");
     expect(await consumed(address)).toEqual([]);
     const { sink } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 1, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 1, ordered: false }, sink);
     await until("a member", 30_000, async () => {
       await expect(session.adapter.rewind(address, "earliest")).rejects.toMatchObject({ code: "conflict" });
     });

@@ -68,7 +68,7 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
         if (text.startsWith("x") && !isMended) throw new TypeError("no stock");
         handled.push(text);
       },
-      { concurrency: 2, window: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 100, jitter: 0 } } },
+      { concurrency: 2, prefetch: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 100, jitter: 0 } } },
     );
     const mend = (): void => {
       isMended = true;

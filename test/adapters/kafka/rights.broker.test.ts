@@ -105,7 +105,7 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   const taken = async (username: string, from: Source, id: string): Promise<void> => {
     const { adapter, notices } = await opened(username);
     const { kept, sink, ids } = keepingSink();
-    const receiver = await adapter.receive(from, { window: 10, ordered: false }, sink);
+    const receiver = await adapter.receive(from, { prefetch: 10, ordered: false }, sink);
     await until(`"${id}"`, 30_000, () => expect(ids()).toContain(id));
     const held = [...kept];
     const results = await receiver.settle(held.map(({ token }) => ({ token, action: "ack" })));
@@ -169,7 +169,7 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
   test("what is handled is deleted with the right to see all groups, and without it somebody is told", async () => {
     const { adapter, send } = await opened("consumer");
     const { kept, sink, ids } = keepingSink();
-    const receiver = await adapter.receive(ORDERS.address, { window: 10, ordered: false }, sink);
+    const receiver = await adapter.receive(ORDERS.address, { prefetch: 10, ordered: false }, sink);
     await send(ORDERS.address, message("trimmed", { key: "one" }));
     await until("it", 30_000, () => expect(ids()).toContain("trimmed"));
     await receiver.settle(kept.map(({ token }) => ({ token, action: "ack" })));
@@ -213,7 +213,7 @@ describeKafka("the rights that roles need on Kafka, as they are documented", (br
     const { adapter } = await opened("publisher");
     const { sink } = keepingSink();
     const ends = await Promise.allSettled([
-      adapter.receive(ORDERS.address, { window: 1, ordered: false }, sink),
+      adapter.receive(ORDERS.address, { prefetch: 1, ordered: false }, sink),
       adapter.depth(ORDERS.address),
       adapter.rewind(BILLING.address, "now"),
       adapter.quarantine(ORDERS.address).append("a"),

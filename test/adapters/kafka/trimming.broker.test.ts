@@ -50,7 +50,7 @@ describeKafka("deleting what is handled on Kafka", (broker) => {
     const { address } = workQueue(names.namePrefix + name);
     expect(await session.adapter.declare(topology({ queues: [workQueue(address.name)] }))).toEqual([]);
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 1_000, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 1_000, ordered: false }, sink);
     ends.push(() => receiver.close());
     await session.send(address, ...Array.from({ length: count }, (_, index) => message(`m-${index}`)));
     await until("all", WAIT_MS, () => expect(kept).toHaveLength(count));

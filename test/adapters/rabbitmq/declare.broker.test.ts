@@ -67,7 +67,7 @@ describeRabbitMQ("declaring on RabbitMQ", (broker) => {
     const priorities = [0, 7, 27, 3];
     await session.send(queue.address, ...priorities.map((priority) => message(`p${priority}`, { priority })));
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(queue.address, { window: 10, ordered: false }, sink);
+    const receiver = await session.adapter.receive(queue.address, { prefetch: 10, ordered: false }, sink);
     await until("all priorities", 30_000, () => expect(kept).toHaveLength(4));
     await receiver.close();
     expect(kept.map(({ priority }) => priority ?? 0)).toEqual([27, 7, 3, 0]);
@@ -82,7 +82,7 @@ describeRabbitMQ("declaring on RabbitMQ", (broker) => {
     const { kept, sink } = keepingSink();
     const receiver = await session.adapter.receive(
       { kind: "dead-letters", of: address },
-      { window: 1, ordered: false },
+      { prefetch: 1, ordered: false },
       sink,
     );
     await until("the dead letter", 30_000, () => expect(kept).toHaveLength(1));
@@ -97,7 +97,7 @@ describeRabbitMQ("declaring on RabbitMQ", (broker) => {
     const { address } = workQueue(named("deleted"));
     expect(await session.adapter.declare(topology({ queues: [workQueue(address.name)] }))).toEqual([]);
     const { kept, lost, sink } = keepingSink();
-    const receiver = await session.adapter.receive(address, { window: 5, ordered: false }, sink);
+    const receiver = await session.adapter.receive(address, { prefetch: 5, ordered: false }, sink);
     const connection = await connect(place.url);
     const channel = await connection.createChannel();
     await channel.deleteQueue(address.name);

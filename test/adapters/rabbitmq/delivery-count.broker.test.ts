@@ -199,7 +199,7 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
     });
     const session = await openAdapter({ url: place.url });
     const { kept, sink } = keepingSink();
-    await session.adapter.receive({ kind: "queue", name }, { window: 5, ordered: false }, sink);
+    await session.adapter.receive({ kind: "queue", name }, { prefetch: 5, ordered: false }, sink);
     await until("both", 60_000, () => expect(kept).toHaveLength(2));
     expect(kept.map(({ redeliveries }) => redeliveries)).toEqual([1, 1]);
     await session.adapter.close();
@@ -208,7 +208,7 @@ describeRabbitMQ("delivery counts of RabbitMQ that another queue made, or a send
   async function redeliveriesOf(name: string, ordered = false): Promise<number | undefined> {
     const session = await openAdapter({ url: place.url });
     const { kept, sink } = keepingSink();
-    const options = { window: 5, ordered, handlerTimeoutMs: 60_000 };
+    const options = { prefetch: 5, ordered, handlerTimeoutMs: 60_000 };
     await session.adapter.receive({ kind: "queue", name }, options, sink);
     await until("the delivery", 60_000, () => expect(kept).toHaveLength(1));
     await session.adapter.close();

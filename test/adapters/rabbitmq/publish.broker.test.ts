@@ -128,8 +128,8 @@ describeRabbitMQ("publishing to RabbitMQ", (broker) => {
         sink.deliver(batch);
       },
     };
-    const drained = await session.adapter.receive(orders, { window: 1_000, ordered: false }, timed);
-    const subscribed = await session.adapter.receive(us, { window: 1_000, ordered: false }, events.sink);
+    const drained = await session.adapter.receive(orders, { prefetch: 1_000, ordered: false }, timed);
+    const subscribed = await session.adapter.receive(us, { prefetch: 1_000, ordered: false }, events.sink);
     const delays = [1, 31, 32, 33, 64, 95, 500, 992, 1_001];
     const sent = new Map<string, { at: number; delayMs: number }>();
     for (const delayMs of delays) {

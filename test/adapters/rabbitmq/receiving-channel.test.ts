@@ -84,7 +84,7 @@ class FakeChannel extends EventEmitter {
   }
 }
 
-function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
+function receivingFrom(fake: FakeChannel, ordered: boolean, prefetch: number) {
   const passed: IncomingMessage[] = [];
   const state = { passed, renewed: 0, ended: 0, causes: [] as MessagingError[], tooMuch: [] as number[] };
   const receiving = new ReceivingChannel(
@@ -99,7 +99,7 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
       handlerTimeoutMs: undefined,
       shown: (error) => error,
     },
-    window,
+    prefetch,
     {
       deliver: (batch) => passed.push(...batch),
       ended: (cause) => {
@@ -109,7 +109,7 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
       renew: () => void state.renewed++,
       heldBackTooMuch: (prefetch) => void state.tooMuch.push(prefetch),
       progressed: () => {},
-      recall: () => {},
+      revoke: () => {},
       overdue: () => {},
       lost: () => {},
     },
@@ -121,12 +121,12 @@ function receivingFrom(fake: FakeChannel, ordered: boolean, window: number) {
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const change = fc.oneof(
-  fc.record({ window: fc.integer({ min: 0, max: 40 }) }),
+  fc.record({ prefetch: fc.integer({ min: 0, max: 40 }) }),
   fc.record({ settle: fc.integer({ min: 1, max: 40 }) }),
 );
 
 test.each([false, true])(
-  "the engine never holds more than the window over what it held before (ordered: %s)",
+  "the engine never holds more than the prefetch over what it held before (ordered: %s)",
   async (ordered) => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 0, max: 40 }), fc.array(change, { maxLength: 30 }), async (first, changes) => {
@@ -134,13 +134,13 @@ test.each([false, true])(
         const { receiving, state } = receivingFrom(fake, ordered, first);
         await receiving.start();
         await settled();
-        let window = first;
+        let prefetch = first;
         let held = state.passed.splice(0);
         expect(held.length).toBe(first);
         for (const step of changes) {
-          if ("window" in step) {
-            window = step.window;
-            receiving.window(window);
+          if ("prefetch" in step) {
+            prefetch = step.prefetch;
+            receiving.prefetch(prefetch);
           } else {
             const batch = held.splice(0, step.settle).map(({ token }) => ({ token, action: "ack" as const }));
             expect(receiving.settle(batch)).toEqual(batch.map(() => "settled"));
@@ -149,12 +149,12 @@ test.each([false, true])(
           const before = held.length;
           await settled();
           held = [...held, ...state.passed.splice(0)];
-          expect(held.length).toBeLessThanOrEqual(Math.max(window, before));
+          expect(held.length).toBeLessThanOrEqual(Math.max(prefetch, before));
           if (!ordered) {
             expect(fake.unsettled).toBe(held.length);
             expect(fake.activeCount).toBeLessThanOrEqual(8);
-            // Never starved: with the window free, at least three quarters of it are used.
-            expect(held.length).toBeGreaterThanOrEqual(Math.min(window, Math.ceil(window * 0.75)));
+            // Never starved: with the prefetch free, at least three quarters of it are used.
+            expect(held.length).toBeGreaterThanOrEqual(Math.min(prefetch, Math.ceil(prefetch * 0.75)));
           } else {
             expect(fake.activeCount).toBeLessThanOrEqual(1);
           }
@@ -164,11 +164,11 @@ test.each([false, true])(
   },
 );
 
-test("an ordered queue's wider window waits for a moment with nothing unsettled", async () => {
+test("an ordered queue's wider prefetch waits for a moment with nothing unsettled", async () => {
   const fake = new FakeChannel();
   const { receiving, state } = receivingFrom(fake, true, 2);
   await receiving.start();
-  receiving.window(1_000);
+  receiving.prefetch(1_000);
   await settled();
   expect(state.renewed).toBe(0);
   for (const consumer of fake.consumers.values()) consumer.active = false;
@@ -191,7 +191,7 @@ test("a cancel by the broker ends the channel, and fences what it delivered", as
   expect(receiving.settle([{ token: first?.token, action: "ack" }])).toEqual(["fenced"]);
 });
 
-test("what is held back over an ordered queue's window is bounded in bytes: the channel ends, for one that holds less", async () => {
+test("what is held back over an ordered queue's prefetch is bounded in bytes: the channel ends, for one that holds less", async () => {
   const fake = new FakeChannel(1024 * 1024);
   const { receiving, state } = receivingFrom(fake, true, 2);
   await receiving.start();

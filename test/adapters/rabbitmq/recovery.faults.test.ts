@@ -44,7 +44,7 @@ describeRabbitMQ("losing RabbitMQ and getting it back", (broker) => {
   /** Everything on the queue, acknowledged. */
   async function takeAll(until_: (ids: ReadonlySet<string>) => void): Promise<ReadonlySet<string>> {
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(orders(), { window: 5_000, ordered: false }, sink);
+    const receiver = await session.adapter.receive(orders(), { prefetch: 5_000, ordered: false }, sink);
     const ids = new Set<string>();
     await until("the messages", 60_000, async () => {
       const batch = kept.splice(0);
@@ -77,7 +77,7 @@ describeRabbitMQ("losing RabbitMQ and getting it back", (broker) => {
 
   test("a half-open connection is noticed by its heartbeats; unsettled deliveries are lost and come again", async () => {
     const { kept, lost, sink } = keepingSink();
-    const receiver = await session.adapter.receive(orders(), { window: 5, ordered: false }, sink);
+    const receiver = await session.adapter.receive(orders(), { prefetch: 5, ordered: false }, sink);
     await confirmedSend("held");
     await until("the delivery", 60_000, () => expect(kept).toHaveLength(1));
     const [first] = kept;
@@ -116,7 +116,7 @@ describeRabbitMQ("losing RabbitMQ and getting it back", (broker) => {
     const controls = controlsOrNotRun(broker, context);
     await confirmedSend("before");
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(orders(), { window: 50, ordered: false }, sink);
+    const receiver = await session.adapter.receive(orders(), { prefetch: 50, ordered: false }, sink);
     await until("the first delivery", 60_000, () => expect(kept.map(({ id }) => id)).toContain("before"));
     await controls.restart();
     await until("the way back", 60_000, () => expect(session.signals.at(-1)).toBe("up"));
@@ -132,7 +132,7 @@ describeRabbitMQ("losing RabbitMQ and getting it back", (broker) => {
 
   test("an event loop that stood still for longer than the heartbeats allow is survived", async () => {
     const { kept, sink } = keepingSink();
-    const receiver = await session.adapter.receive(orders(), { window: 5, ordered: false }, sink);
+    const receiver = await session.adapter.receive(orders(), { prefetch: 5, ordered: false }, sink);
     const end = performance.now() + 6_000;
     while (performance.now() < end) Math.sqrt(end);
     await until("the way back", 60_000, () => expect(session.signals.at(-1)).toBe("up"));

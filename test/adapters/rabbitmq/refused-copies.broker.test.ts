@@ -47,7 +47,7 @@ describeRabbitMQ("copies that RabbitMQ cannot take", (broker) => {
         }
         handled.push(n);
       },
-      { concurrency: 2, window: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 1_000, jitter: 0 } } },
+      { concurrency: 2, prefetch: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 1_000, jitter: 0 } } },
     );
     await until("the good ones", PATIENCE_MS, () => expect(handled).toHaveLength(20));
     await until("the bad ones to be dead", PATIENCE_MS, () => expect(consumer.status().deadLettered).toBe(6));
@@ -63,7 +63,7 @@ describeRabbitMQ("copies that RabbitMQ cannot take", (broker) => {
     const { kept, sink } = keepingSink();
     const seam = await openAdapter({ url });
     const dead = { kind: "dead-letters", of: { kind: "queue", name: orders.name } } as const;
-    await seam.adapter.receive(dead, { window: 10, ordered: false }, sink);
+    await seam.adapter.receive(dead, { prefetch: 10, ordered: false }, sink);
     await until("the dead letters", PATIENCE_MS, () => expect(kept).toHaveLength(6));
     for (const { headers } of kept) expect(headers[HEADER.cut]).toBe(`huge (${HUGE.length + 4} bytes)`);
     await seam.adapter.close();
@@ -95,7 +95,7 @@ describeRabbitMQ("copies that RabbitMQ cannot take", (broker) => {
           if (bad) throw new Error("no total");
           handled.push(n);
         },
-        { concurrency: 2, window: { messages: 5 }, retry: { attempts: 1 } },
+        { concurrency: 2, prefetch: { messages: 5 }, retry: { attempts: 1 } },
       );
       await reader.start();
       return { reader, consumer };

@@ -50,7 +50,7 @@ describeRabbitMQ("messages over a limit that RabbitMQ was given later", (broker)
         if (body === LARGE) throw new Error("no total");
         handled.push(body);
       },
-      { concurrency: 2, window: { messages: 5 }, retry: { attempts: 1 } },
+      { concurrency: 2, prefetch: { messages: 5 }, retry: { attempts: 1 } },
     );
     await until("the good ones", PATIENCE_MS, () => expect(handled).toHaveLength(20));
     return { one, consumer, orders };

@@ -138,12 +138,12 @@ class FakeQueue extends EventEmitter {
   }
 }
 
-function receivingFrom(fake: FakeQueue, ordered: boolean, window: number, handlerTimeoutMs?: number) {
+function receivingFrom(fake: FakeQueue, ordered: boolean, prefetch: number, handlerTimeoutMs?: number) {
   const passed: IncomingMessage[] = [];
   const state = {
     passed,
     lost: [] as DeliveryToken[],
-    recalled: [] as DeliveryToken[],
+    revoked: [] as DeliveryToken[],
     overdue: [] as DeliveryToken[],
   };
   const receiving = new ReceivingChannel(
@@ -151,21 +151,21 @@ function receivingFrom(fake: FakeQueue, ordered: boolean, window: number, handle
     {
       queue: "q",
       ordered,
-      orderedPrefetch: ordered ? 16 : window,
+      orderedPrefetch: ordered ? 16 : prefetch,
       read: incoming,
       count: new DeliveryCount(serverVersion("4.3.0"), true),
       hold: () => ({ limitMs: LIMIT_MS, isAsked: false }),
       handlerTimeoutMs,
       shown: (error) => error,
     },
-    window,
+    prefetch,
     {
       deliver: (batch) => passed.push(...batch),
       ended: () => expect.unreachable("the channel ended"),
       renew: () => {},
       heldBackTooMuch: () => {},
       progressed: () => {},
-      recall: (tokens) => void state.recalled.push(...tokens),
+      revoke: (tokens) => void state.revoked.push(...tokens),
       overdue: (tokens) => void state.overdue.push(...tokens),
       lost: (tokens) => void state.lost.push(...tokens),
     },
@@ -195,13 +195,13 @@ const step = fc.oneof(
 
 test("an ordered queue's deliveries are never held too long, come once and in order, and are settled at any moment", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(step, { maxLength: 25 }), async (window, steps) => {
+    fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(step, { maxLength: 25 }), async (prefetch, steps) => {
       const fake = new FakeQueue();
       let published = 0;
       const publish = (count: number): void => {
         for (let one = 0; one < count; one++) fake.publish(`m-${published++}`);
       };
-      const { receiving, state } = receivingFrom(fake, true, window);
+      const { receiving, state } = receivingFrom(fake, true, prefetch);
       publish(20);
       await receiving.start();
       await arrived();
@@ -219,14 +219,14 @@ test("an ordered queue's deliveries are never held too long, come once and in or
           }
           held.push(message);
         }
-        expect(held.length).toBeLessThanOrEqual(window);
+        expect(held.length).toBeLessThanOrEqual(prefetch);
       };
       take();
       for (const one of steps) {
         if ("pass" in one) await pass(fake, one.pass);
         else if ("publish" in one) publish(one.publish);
         else {
-          const action = "ack" in one ? "ack" : "release";
+          const action = "ack" in one ? "ack" : "requeue";
           const [chosen] = held.splice(("ack" in one ? one.ack : one.release) % Math.max(held.length, 1), 1);
           if (chosen !== undefined) {
             if (action === "ack") done.push(chosen.id);
@@ -323,10 +323,10 @@ test("an unordered queue's deliveries are asked back while a handler has time, a
   await arrived();
   const [first, second] = state.passed.splice(0);
   await pass(fake, 1_500);
-  expect(state.recalled).toEqual([]);
+  expect(state.revoked).toEqual([]);
   await pass(fake, 1_000);
-  expect(state.recalled).toEqual([first?.token, second?.token]);
-  receiving.settle([{ token: second?.token, action: "release" }]);
+  expect(state.revoked).toEqual([first?.token, second?.token]);
+  receiving.settle([{ token: second?.token, action: "requeue" }]);
   await pass(fake, 2_000);
   expect(state.overdue).toEqual([]);
   await pass(fake, 1_000);

@@ -61,7 +61,7 @@ describeRabbitMQ("limits that the server gives a connection", (broker) => {
     let refusal: unknown;
     while (refusal === undefined && receivers.length <= CHANNEL_MAX) {
       const { sink } = keepingSink();
-      await session.adapter.receive(address, { window: 1, ordered: false }, sink).then(
+      await session.adapter.receive(address, { prefetch: 1, ordered: false }, sink).then(
         (receiver) => receivers.push(receiver),
         (error: unknown) => {
           refusal = error;

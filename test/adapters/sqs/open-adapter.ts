@@ -48,9 +48,9 @@ export function useAdapter(broker: RunningSQS, given: SqsOptions = {}) {
 export async function taking(
   adapter: SqsAdapter,
   from: Source,
-  window = 10,
+  prefetch = 10,
 ): Promise<{ readonly inbox: Inbox; readonly receiver: Receiver }> {
   const inbox = new Inbox();
-  const receiver = await adapter.receive(from, { window, ordered: false }, inbox);
+  const receiver = await adapter.receive(from, { prefetch, ordered: false }, inbox);
   return { inbox, receiver };
 }

@@ -73,7 +73,7 @@ describeSQS("what AWS refuses", (broker) => {
         signal.addEventListener("abort", () => aborted.push(signal.reason));
         await gate.promise;
       },
-      { concurrency: 3, window: { messages: 3 } },
+      { concurrency: 3, prefetch: { messages: 3 } },
     );
     await shop.start();
     const ids = ["a", "b", "c"];

@@ -45,7 +45,7 @@ describeSQS("copies that SQS cannot take", (broker) => {
         }
         handled.push(text);
       },
-      { concurrency: 2, window: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 100, jitter: 0 } } },
+      { concurrency: 2, prefetch: { messages: 5 }, retry: { attempts: 2, delay: { firstMs: 100, jitter: 0 } } },
     );
     for (let n = 0; n < 20; n++) await shop.send(orders, `good ${n}`, fifo ? { key: `g${n % 6}` } : {});
     await until("the good ones", WAIT_MS, () => expect(handled).toHaveLength(20));

@@ -109,7 +109,7 @@ async function priorities(context: CaseContext): Promise<void> {
   for (let level = 0; level < levels; level++) {
     for (let n = 0; n < 20; n++) mustSucceed(await send(context, broker, orders, { n: level }, { priority: level }));
   }
-  broker.consume(orders, handler, { concurrency: 1, window: { messages: 1 } });
+  broker.consume(orders, handler, { concurrency: 1, prefetch: { messages: 1 } });
   gate.resolve();
   await judgeClean(context, broker, orders);
   const wanted = [...handled].sort((a, b) => b - a);

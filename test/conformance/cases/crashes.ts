@@ -14,7 +14,7 @@ const ATTEMPTS = 3;
 /** As often as a message starts that crashes each of its consumers. */
 const STARTS = 4;
 const SILENCE_MS = 2_000;
-const WINDOW = 4;
+const PREFETCH = 4;
 const WORKERS = 2;
 const OTHERS = 40;
 const CONSUMERS = 5;
@@ -43,7 +43,7 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
       silenceMs: SILENCE_MS,
       behaviour: "kill-self-on-poison",
       concurrency: 2,
-      window: WINDOW,
+      prefetch: PREFETCH,
       attempts: ATTEMPTS,
     });
   const workers = await Promise.all(Array.from({ length: WORKERS }, employ));
@@ -72,10 +72,10 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
   for (const message of found) assert.equal(message.headers[HEADER.deadReason], "crashed");
   const starts = context.ledger.starts(orders.name, id);
   // A death that comes before the broker counted the one before is not counted by it.
-  assert.ok(starts <= STARTS + WINDOW, `the poison was started ${starts} times`);
+  assert.ok(starts <= STARTS + PREFETCH, `the poison was started ${starts} times`);
   context.note(`${starts} starts, ${found.length} dead letters`);
   // Each death may have taken with it what was done and not yet acked.
-  judge(context, { duplicates: deaths * WINDOW });
+  judge(context, { duplicates: deaths * PREFETCH });
 }
 
 /** M of a queue fails once; everything else is in handlers whenever the broker goes. */
@@ -101,7 +101,7 @@ async function nobodyBlamedForRestarts(context: CaseContext): Promise<void> {
     count(1);
     await Promise.race([gate.promise, lost]).finally(() => count(-1));
   };
-  const options = { concurrency: 4, window: { messages: 10 }, retry: { attempts: 5, delay: { firstMs: 0 } } };
+  const options = { concurrency: 4, prefetch: { messages: 10 }, retry: { attempts: 5, delay: { firstMs: 0 } } };
   const consumers = await Promise.all(
     Array.from({ length: CONSUMERS }, () =>
       context.started({}, (one) => queues.map((each) => one.consume(each, handler, options))),
@@ -147,7 +147,7 @@ async function survivorStaysParallel(context: CaseContext): Promise<void> {
     ordered: true,
     behaviour: "gate",
     concurrency: KEYS,
-    window: 4 * KEYS,
+    prefetch: 4 * KEYS,
   });
   await sendAll(context, publisher, steps, works(4 * KEYS));
   await context.until("handlers to run", () => worker.starts >= KEYS / 2);
@@ -160,7 +160,7 @@ async function survivorStaysParallel(context: CaseContext): Promise<void> {
     running--;
   };
   await context.started({}, (one) =>
-    one.consume(steps, handler, { concurrency: KEYS, window: { messages: 4 * KEYS } }),
+    one.consume(steps, handler, { concurrency: KEYS, prefetch: { messages: 4 * KEYS } }),
   );
   await context.until("several handlers to run at once", () => running >= KEYS / 2);
   gate.resolve();

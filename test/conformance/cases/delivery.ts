@@ -38,7 +38,7 @@ async function competingBrokers(context: CaseContext, publisher: Broker): Promis
       shares[index] = (shares[index] ?? 0) + 1;
       await gate.promise;
     };
-    await context.started({}, (one) => one.consume(orders, handler, { concurrency: 2, window: { messages: 5 } }));
+    await context.started({}, (one) => one.consume(orders, handler, { concurrency: 2, prefetch: { messages: 5 } }));
   }
   await sendAll(context, publisher, orders, works(300));
   await context.until("every consumer to have a share", () => shares.every((share) => share > 0));
@@ -57,7 +57,7 @@ async function fanOut(context: CaseContext): Promise<void> {
       shares[index] = (shares[index] ?? 0) + 1;
       await gate.promise;
     };
-    const options = { concurrency: 2, window: { messages: 5 } };
+    const options = { concurrency: 2, prefetch: { messages: 5 } };
     await context.started({}, (one) => one.subscribe(first, "shared", handler, options));
   }
   const broker = await context.started({}, (one) => {
@@ -115,7 +115,7 @@ async function oldMessages(context: CaseContext): Promise<void> {
 
 async function manyConsumers(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
-  const broker = await context.started({ consume: { concurrency: 2, window: { messages: 20 } } }, (one) => {
+  const broker = await context.started({ consume: { concurrency: 2, prefetch: { messages: 20 } } }, (one) => {
     for (let consumer = 0; consumer < 50; consumer++) one.consume(orders, () => {});
   });
   await sendAll(context, broker, orders, works(5_000));

@@ -10,7 +10,7 @@ import { works } from "./works.ts";
 
 const MESSAGES = 10_000;
 const PUBLISHERS = 100;
-const WINDOW = 200;
+const PREFETCH = 200;
 const RECOVERY_MS = 180_000;
 
 async function brokerRestarts(context: CaseContext): Promise<void> {
@@ -19,7 +19,7 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   if (losesInRestarts !== undefined) return context.notApplicable(losesInRestarts);
   if (restart === undefined) return context.notRun("the harness cannot restart the broker");
   const orders = context.queue("orders");
-  const options = { concurrency: 50, window: { messages: WINDOW } };
+  const options = { concurrency: 50, prefetch: { messages: PREFETCH } };
   const consuming = await context.started({}, (one) => one.consume(orders, () => {}, options));
   const publisher = await context.started({ destinations: [orders], publish: { timeoutMs: 60_000 } });
   const load = callers(MESSAGES, PUBLISHERS, (n) => send(context, publisher, orders, { n }));
@@ -46,8 +46,8 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   const confirmed = ledger.outcomes("confirmed");
   context.note(`${confirmed} confirmed, ${refused} refused, ${unknown} unknown, ${recovered.length} recovered`);
   // At each restart: publishes sent again under their ids for want of an answer, and deliveries that the broker did not
-  // yet know as settled, of which there are never more than the window.
-  judge(context, { duplicates: 2 * (PUBLISHERS + WINDOW) });
+  // yet know as settled, of which there are never more than the prefetch.
+  judge(context, { duplicates: 2 * (PUBLISHERS + PREFETCH) });
   assert.ok(ledger.outcomes("confirmed") >= MESSAGES / 2, "most publishes failed, where work should have resumed");
 }
 
@@ -78,9 +78,9 @@ async function killedMidHandler(context: CaseContext): Promise<void> {
   const processes = await processesOrEnd(context);
   if (processes === undefined) return;
   const orders = context.queue("orders");
-  const window = 10;
+  const prefetch = 10;
   const publisher = await context.started({ destinations: [orders] });
-  const order = { queue: orders.name, window, concurrency: 5 };
+  const order = { queue: orders.name, prefetch, concurrency: 5 };
   const busy = await WorkerProcess.consume(context, processes, order);
   const held = await WorkerProcess.consume(context, processes, { ...order, behaviour: "gate" });
   const load = sendAll(context, publisher, orders, works(1_000));
@@ -92,7 +92,7 @@ async function killedMidHandler(context: CaseContext): Promise<void> {
   await drained(context, publisher, orders);
   assert.equal(held.effects, 0);
   for (const [id] of held.attempts) assert.equal(context.ledger.effects(orders.name, id), 1, `${id} did not come back`);
-  judge(context, { duplicates: window });
+  judge(context, { duplicates: prefetch });
 }
 
 export const faults: readonly ConformanceCase[] = [

@@ -23,7 +23,7 @@ async function boundedWindow(context: CaseContext): Promise<void> {
     running--;
   };
   const broker = context.broker({}, watched.adapter);
-  const consumer = broker.consume(orders, handler, { concurrency: 10, window: { messages: 20 } });
+  const consumer = broker.consume(orders, handler, { concurrency: 10, prefetch: { messages: 20 } });
   await broker.start();
   await sendAll(context, broker, orders, works(300));
   await context.until("10 handlers at once", () => running === 10);
@@ -40,10 +40,10 @@ async function boundedWindow(context: CaseContext): Promise<void> {
   gate.resolve();
   await judgeClean(context, broker, orders);
   assert.ok(most <= 2, `${most} handlers ran at once after setConcurrency(2)`);
-  assert.ok(traffic.mostUnsettled <= 20, `${traffic.mostUnsettled} unsettled deliveries in a window of 20`);
+  assert.ok(traffic.mostUnsettled <= 20, `${traffic.mostUnsettled} unsettled deliveries in a prefetch of 20`);
 }
 
-/** The adapter's part: whatever window is set, it is kept. */
+/** The adapter's part: whatever prefetch is set, it is kept. */
 async function windowAtTheSeam(context: CaseContext): Promise<void> {
   const address: QueueAddress = { kind: "queue", name: context.name("seam") };
   const seam = await Seam.open(context.harness.adapter());
@@ -51,8 +51,8 @@ async function windowAtTheSeam(context: CaseContext): Promise<void> {
   await seam.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
   const ids = works(100).map(() => context.id());
   for (const id of ids) await seam.confirmed(address, [outgoing({ id })]);
-  const inbox = await seam.receive(address, { window: 10, ordered: false });
-  await context.until("a window of deliveries", () => inbox.messages.length >= 10);
+  const inbox = await seam.receive(address, { prefetch: 10, ordered: false });
+  await context.until("a prefetch of deliveries", () => inbox.messages.length >= 10);
   const acked = async (from: number, to: number): Promise<void> => {
     const results = await inbox.settle(inbox.messages.slice(from, to), "ack");
     assert.ok(results.every((result) => result === "settled"));
@@ -60,12 +60,12 @@ async function windowAtTheSeam(context: CaseContext): Promise<void> {
   await acked(0, 3);
   await context.until("the room to be filled", () => inbox.messages.length >= 13);
   assert.equal(inbox.mostUnsettled, 10);
-  inbox.receiver?.window(0);
+  inbox.receiver?.prefetch(0);
   await acked(3, 13);
-  inbox.receiver?.window(4);
-  await context.until("the smaller window to be filled", () => inbox.unsettled >= 4);
-  // Deliveries under way when the window was closed may have added to those that were there, never to more than 10.
-  assert.ok(inbox.mostUnsettled <= 10, `${inbox.mostUnsettled} unsettled deliveries in a window of 10`);
+  inbox.receiver?.prefetch(4);
+  await context.until("the smaller prefetch to be filled", () => inbox.unsettled >= 4);
+  // Deliveries under way when the prefetch was closed may have added to those that were there, never to more than 10.
+  assert.ok(inbox.mostUnsettled <= 10, `${inbox.mostUnsettled} unsettled deliveries in a prefetch of 10`);
   let settled = 13;
   while (settled < ids.length) {
     await context.until("more deliveries", () => inbox.messages.length > settled);
@@ -73,7 +73,7 @@ async function windowAtTheSeam(context: CaseContext): Promise<void> {
     await acked(settled, arrived);
     settled = arrived;
   }
-  assert.ok(inbox.mostUnsettled <= 10, `${inbox.mostUnsettled} unsettled deliveries in a window of 10`);
+  assert.ok(inbox.mostUnsettled <= 10, `${inbox.mostUnsettled} unsettled deliveries in a prefetch of 10`);
   assert.deepEqual(inbox.messages.map(({ id }) => id).sort(), [...ids].sort());
 }
 
@@ -88,7 +88,7 @@ async function slowHandler(context: CaseContext): Promise<void> {
     if (n % 25 !== 0) return;
     await context.until("the slow work", () => performance.now() - begin > slowMs(), slowMs() + context.patienceMs);
   };
-  const options = { concurrency: 4, window: { messages: 12 } };
+  const options = { concurrency: 4, prefetch: { messages: 12 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
   const rival = await context.started({}, (one) => one.consume(orders, handler, options), context.leasing());
   await sendAll(context, broker, orders, works(100));
@@ -96,7 +96,7 @@ async function slowHandler(context: CaseContext): Promise<void> {
   await drained(context, rival, orders);
   judge(context);
   assert.equal(context.ledger.starts(orders.name), 100, "messages were started again while they were slow");
-  assert.ok(traffic.mostUnsettled <= 12, `${traffic.mostUnsettled} unsettled deliveries in a window of 12`);
+  assert.ok(traffic.mostUnsettled <= 12, `${traffic.mostUnsettled} unsettled deliveries in a prefetch of 12`);
   assert.equal(traffic.receivers, 1, "the consumer had to join again");
   assert.deepEqual(traffic.lost, [], "deliveries were lost while their handlers ran");
 }
@@ -107,7 +107,7 @@ async function pauseAndResume(context: CaseContext): Promise<void> {
   const watched = watch(context.harness.adapter());
   const traffic = watched.traffic(orders.name);
   const broker = context.broker({}, watched.adapter);
-  const consumer = broker.consume(orders, () => {}, { concurrency: 4, window: { messages: 20 } });
+  const consumer = broker.consume(orders, () => {}, { concurrency: 4, prefetch: { messages: 20 } });
   broker.consume(beacon, () => {});
   await broker.start();
   await sendAll(context, broker, orders, works(20));
@@ -133,16 +133,16 @@ async function pauseAndRelease(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   let gate = Promise.withResolvers<void>();
   const broker = context.broker();
-  const consumer = broker.consume(orders, () => gate.promise, { concurrency: 2, window: { messages: 20 } });
+  const consumer = broker.consume(orders, () => gate.promise, { concurrency: 2, prefetch: { messages: 20 } });
   await broker.start();
   await sendAll(context, broker, orders, works(60));
   for (let round = 1; round <= 3; round++) {
     await context.until("messages to wait in memory", () => consumer.status().waiting > 0);
-    const before = consumer.status().released;
-    consumer.pause({ release: true });
+    const before = consumer.status().requeued;
+    consumer.pause({ requeue: true });
     await context.until("what waits to be given back", () => {
-      const { running, waiting, unsettled, released } = consumer.status();
-      return waiting === 0 && unsettled === running && released > before;
+      const { running, waiting, unsettled, requeued } = consumer.status();
+      return waiting === 0 && unsettled === running && requeued > before;
     });
     assert.equal(consumer.status().running, 2, "handlers that ran were to be left alone");
     const { promise, resolve } = gate;
@@ -232,7 +232,11 @@ async function endsByItsDeadline(context: CaseContext): Promise<void> {
 }
 
 export const flow: readonly ConformanceCase[] = [
-  { number: "19", title: "unsettled deliveries never exceed the window; concurrency changed live", run: boundedWindow },
+  {
+    number: "19",
+    title: "unsettled deliveries never exceed the prefetch; concurrency changed live",
+    run: boundedWindow,
+  },
   { number: "20", title: "slow handler: bounded memory, no rebalance loop, no redelivery storm", run: slowHandler },
   { number: "21a", title: "pause / resume keeps membership and loses nothing", run: pauseAndResume },
   { number: "21b", title: "a pause that releases gives back what waits, and nothing else", run: pauseAndRelease },

@@ -15,7 +15,7 @@ async function stopDrains(context: CaseContext): Promise<void> {
   const watched = watch(context.harness.adapter());
   const receipts = context.queue("receipts");
   const gate = Promise.withResolvers<void>();
-  const options = { concurrency: 5, window: { messages: 10 } };
+  const options = { concurrency: 5, prefetch: { messages: 10 } };
   const prepare = (one: Broker): void => {
     const handler = async ({ n }: Work): Promise<void> => {
       await gate.promise;
@@ -138,7 +138,7 @@ async function stopMidPublish(context: CaseContext): Promise<void> {
 
 async function comeAndGo(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
-  const window = 20;
+  const prefetch = 20;
   const total = 2_000;
   const publisher = await context.started({ destinations: [orders] });
   const everyone: Watched<unknown>[] = [];
@@ -147,12 +147,12 @@ async function comeAndGo(context: CaseContext): Promise<void> {
     const watched = watch(context.harness.adapter());
     everyone.push(watched);
     const handler = async (): Promise<void> => sleep(context.random() * 4);
-    const options = { concurrency: 5, window: { messages: window } };
+    const options = { concurrency: 5, prefetch: { messages: prefetch } };
     const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
     return async () => {
       if (context.random() < 0.7) return broker.stop();
       // A crash: the adapter is gone under its engine. What still comes while it closes may be handled, and not be settled.
-      mayDuplicate += window;
+      mayDuplicate += prefetch;
       await watched.adapter.close();
     };
   };

@@ -46,7 +46,7 @@ async function perKeyOrder(context: CaseContext): Promise<void> {
     if (context.random() < 0.3) await sleep(context.random() * 5);
     check.end(step, true);
   };
-  const options = { concurrency: 8, window: { messages: 40 } };
+  const options = { concurrency: 8, prefetch: { messages: 40 } };
   for (let consumer = 0; consumer < 3; consumer++) {
     await context.started({}, (one) => one.consume(steps, handler, options));
   }
@@ -140,7 +140,7 @@ async function hotKey(context: CaseContext): Promise<void> {
     if (step.key === "hot") await gate.promise;
     check.end(step, true);
   };
-  const options = { concurrency: 4, window: { messages: 200 } };
+  const options = { concurrency: 4, prefetch: { messages: 200 } };
   const broker = await context.started({}, (one) => one.consume(steps, handler, options));
   const sendKey = async (key: string, count: number): Promise<void> => {
     const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));

@@ -56,7 +56,7 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
   const refusal: Refusal = ({ kind }) => (kind === "dead-letters" ? "too-large" : undefined);
   let consumer: { resume(): void } | undefined;
   const { broker, refusing } = await startRefused(context, refusal, (one) => {
-    consumer = one.consume(orders, failOnPoison, { retry: ONCE, concurrency: 2, window: { messages: 5 } });
+    consumer = one.consume(orders, failOnPoison, { retry: ONCE, concurrency: 2, prefetch: { messages: 5 } });
   });
   const graves = await context.deadLetters(orders);
   const ids = Array.from({ length: 6 }, () => context.id());
@@ -87,7 +87,7 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
 async function nothingTakesIt(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const refusal: Refusal = ({ kind }) => (kind === "dead-letters" ? "unauthorized" : undefined);
-  const options = { retry: ONCE, concurrency: 2, window: { messages: 5 } };
+  const options = { retry: ONCE, concurrency: 2, prefetch: { messages: 5 } };
   const first = await startRefused(context, refusal, (one) => one.consume(orders, failOnPoison, options));
   const ids = Array.from({ length: 6 }, () => context.id());
   for (const id of ids) mustSucceed(await send(context, first.broker, orders, { n: 0, poison: true }, { id }));
@@ -196,7 +196,7 @@ async function retriesRest(context: CaseContext): Promise<void> {
   const refusal: Refusal = (to, message) => (isRetry(to, message) ? "too-large" : undefined);
   const policy = { attempts: 5, delay: { firstMs: 200, factor: 1, jitter: 0 } };
   const { broker, refusing } = await startRefused(context, refusal, (one) =>
-    one.consume(orders, handler, { retry: policy, concurrency: 1, window: { messages: 1 } }),
+    one.consume(orders, handler, { retry: policy, concurrency: 1, prefetch: { messages: 1 } }),
   );
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { headers: HEADERS }));
   await sendAll(context, broker, orders, works(20));

@@ -47,7 +47,7 @@ async function settledTwice(context: CaseContext): Promise<void> {
     address,
     ids.map((id) => outgoing({ id })),
   );
-  const inbox = await seam.receive(address, { window: 10, ordered: false });
+  const inbox = await seam.receive(address, { prefetch: 10, ordered: false });
   const arrived = async (from: Inbox, count: number): Promise<void> =>
     context.until(`${count} deliveries`, () => from.messages.length === count);
   await arrived(inbox, 3);
@@ -55,8 +55,8 @@ async function settledTwice(context: CaseContext): Promise<void> {
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
   assert.deepEqual(await inbox.settle([first], "ack"), ["settled"]);
   assert.deepEqual(await inbox.settle([first], "ack"), ["fenced"], "a second ack");
-  assert.deepEqual(await inbox.settle([first], "release"), ["fenced"], "a release after the ack");
-  assert.deepEqual(await inbox.settle([second], "release"), ["settled"]);
+  assert.deepEqual(await inbox.settle([first], "requeue"), ["fenced"], "a release after the ack");
+  assert.deepEqual(await inbox.settle([second], "requeue"), ["settled"]);
   await arrived(inbox, 4);
   const again = inbox.messages[3];
   assert.ok(again !== undefined);
@@ -66,7 +66,7 @@ async function settledTwice(context: CaseContext): Promise<void> {
   await inbox.receiver?.close();
   await inbox.receiver?.close();
   assert.deepEqual(await inbox.settle([third], "ack"), ["fenced"], "an ack after the close");
-  const later = await seam.receive(address, { window: 10, ordered: false });
+  const later = await seam.receive(address, { prefetch: 10, ordered: false });
   await arrived(later, 1);
   assert.equal(later.messages[0]?.id, third.id, "what was unsettled at the close did not come again");
   if (later.receiver?.leaseMs !== undefined) await lateByLease(context, later);
@@ -132,7 +132,7 @@ async function keepsItsLease(context: CaseContext): Promise<void> {
     await context.until("two more extensions", () => extensions(longer) >= before + 2, patienceMs);
   };
   // Two at once, both taken by the long ones: the others wait in memory meanwhile, and their leases run too.
-  const options = { concurrency: 2, window: { messages: 10 } };
+  const options = { concurrency: 2, prefetch: { messages: 10 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
   const all = works(8);
   await sendAll(context, broker, orders, all.slice(0, 2), (index) => ({ id: ids[index] ?? "" }));

@@ -163,7 +163,7 @@ async function takenBy(
   ids: readonly string[],
   subscription?: SubscriptionDeclaration,
 ): Promise<void> {
-  const options = { window: 100, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
+  const options = { prefetch: 100, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
   const inbox: Inbox = await seam.receive(from, options);
   await context.until(`everything at ${describeAddress(from)}`, () => inbox.messages.length >= ids.length);
   assert.deepEqual(inbox.messages.map(({ id }) => id).sort(), [...ids].sort(), `what came to ${describeAddress(from)}`);

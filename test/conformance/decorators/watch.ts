@@ -23,7 +23,7 @@ export class Traffic {
   /** Ids that the broker itself moved to the dead letters. */
   readonly moved: string[] = [];
   /** Ids given back. */
-  readonly released: string[] = [];
+  readonly requeued: string[] = [];
   /** Ids that the adapter said were lost, or that were settled too late. */
   readonly lost: string[] = [];
   /** Extensions asked for while the delivery was unsettled, per id. */
@@ -88,7 +88,7 @@ function watchSink<Native>(sink: DeliverySink<Native>, traffic: Traffic): Delive
       }
       sink.lost(tokens, cause);
     },
-    recall: (tokens) => sink.recall(tokens),
+    revoke: (tokens) => sink.revoke(tokens),
     overdue: (tokens, cause) => sink.overdue?.(tokens, cause),
     stalled: (cause) => sink.stalled(cause),
     flowing: () => sink.flowing(),
@@ -115,9 +115,9 @@ function watchReceiver(
   return {
     ...(deadLetter === undefined ? {} : { deadLetter: move }),
     leaseMs: receiver.leaseMs,
-    window: (count) => receiver.window(count),
+    prefetch: (count) => receiver.prefetch(count),
     async settle(batch) {
-      // Booked before the call: the adapter may fill the room in the window before its answer is back.
+      // Booked before the call: the adapter may fill the room in the prefetch before its answer is back.
       const messages = batch.map(({ token }) => traffic.unsettled.get(token));
       for (const { token } of batch) {
         traffic.unsettled.delete(token);
@@ -128,7 +128,7 @@ function watchReceiver(
         const id = messages[index]?.id;
         if (id === undefined) continue;
         if (results[index] !== "settled") traffic.lost.push(id);
-        else if (settlement.action === "release") traffic.released.push(id);
+        else if (settlement.action === "requeue") traffic.requeued.push(id);
         else {
           traffic.acked.push(id);
           onAck(id);

@@ -23,7 +23,7 @@ export interface ConsumeOrder {
   readonly silenceMs?: number;
   readonly behaviour: Behaviour;
   readonly concurrency: number;
-  readonly window: number;
+  readonly prefetch: number;
   readonly attempts: number;
   readonly retryMs: number;
 }

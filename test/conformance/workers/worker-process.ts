@@ -54,7 +54,7 @@ export class WorkerProcess {
       ordered: false,
       behaviour: "effect",
       concurrency: 2,
-      window: 5,
+      prefetch: 5,
       attempts: 5,
       retryMs: 50,
       ...wish,

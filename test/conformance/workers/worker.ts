@@ -43,7 +43,7 @@ async function consume(order: ConsumeOrder, report: Report): Promise<void> {
   broker.consume(queue<Body>(order.queue, { ordered: order.ordered }), handler(order, report), {
     ...(order.silenceMs === undefined ? {} : { quarantine: { silenceMs: order.silenceMs } }),
     concurrency: order.concurrency,
-    window: { messages: order.window },
+    prefetch: { messages: order.prefetch },
     retry: { attempts: order.attempts, delay: { firstMs: order.retryMs, factor: 1, jitter: 0 } },
   });
   await broker.start();

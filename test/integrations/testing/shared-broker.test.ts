@@ -68,7 +68,7 @@ test("what others send under the same prefix is waited for by depth", async () =
   await using here = testBroker({
     adapter: memory({ space }),
     namePrefix,
-    consume: { window: { messages: 1 }, concurrency: 1 },
+    consume: { prefetch: { messages: 1 }, concurrency: 1 },
   });
   await using there = testBroker({ adapter: memory({ space }), namePrefix, destinations: [jobs] });
   let handled = 0;

@@ -11,7 +11,7 @@ const leftBehind = (partitions: number) => {
 
 test("what those who died held comes in a full batch, from all partitions", async () => {
   const committed = leftBehind(4);
-  const scripted = await openScripted({ partitions: 4, records: 10, committed, options: { window: 40 } });
+  const scripted = await openScripted({ partitions: 4, records: 10, committed, options: { prefetch: 40 } });
   expect(await scripted.until(() => scripted.held.length === 40)).toBe(true);
   for (const partition of [0, 1, 2, 3]) {
     const held = scripted.held.filter((one) => one.partition === partition);
@@ -23,7 +23,7 @@ test("what those who died held comes in a full batch, from all partitions", asyn
 
 test("a record that somebody died over holds up no other while it is at work", async () => {
   const committed = leftBehind(3);
-  const scripted = await openScripted({ partitions: 3, records: 10, committed, options: { window: 4 } });
+  const scripted = await openScripted({ partitions: 3, records: 10, committed, options: { prefetch: 4 } });
   let seen = 1;
   const all = (): boolean => {
     const more = scripted.held.slice(seen);

@@ -189,7 +189,7 @@ describe("reading partitions", () => {
 
   it("reads ahead only as far as its buffers go", async () => {
     const maxBufferBytes = 2 * 1024 * 1024;
-    const scripted = await openScripted({ partitions: 4, records: 20_000, options: { window: 1 }, maxBufferBytes });
+    const scripted = await openScripted({ partitions: 4, records: 20_000, options: { prefetch: 1 }, maxBufferBytes });
     const read = new Map<number, number>();
     scripted.script.misread = (decoded, { partition }) => {
       read.set(partition, (read.get(partition) ?? 0) + decoded.records.length);
@@ -208,7 +208,7 @@ describe("reading partitions", () => {
     const scripted = await openScripted({
       partitions: 2,
       records: 5_000,
-      options: { window: 1_000, windowPer: "partition" },
+      options: { prefetch: 1_000, prefetchPer: "partition" },
       maxBufferBytes: 1024 * 1024,
     });
     await scripted.until(() => scripted.offsets(0).length === 1_000 && scripted.offsets(1).length === 1_000);
@@ -359,7 +359,7 @@ describe("committing", () => {
   });
 
   it("hands out nothing more of what others are to have", async () => {
-    const scripted = await openScripted({ partitions: 1, records: 9, options: { window: 2 } });
+    const scripted = await openScripted({ partitions: 1, records: 9, options: { prefetch: 2 } });
     await scripted.until(() => scripted.held.length === 2);
     let isRevoked = false;
     void scripted.owner.revoke(scripted.logs).then(() => {

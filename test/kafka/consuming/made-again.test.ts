@@ -44,7 +44,7 @@ describe("a topic that is deleted and made again", () => {
   });
 
   it("takes along what is held and read ahead, and none of it is confirmed in its place", async () => {
-    const scripted = await openScripted({ partitions: 1, records: 200, options: { window: 10 } });
+    const scripted = await openScripted({ partitions: 1, records: 200, options: { prefetch: 10 } });
     await scripted.until(() => scripted.held.length === 10);
     scripted.logs[0]?.recreate();
     append(scripted, 5);
@@ -57,7 +57,7 @@ describe("a topic that is deleted and made again", () => {
 
   it("is noticed while there is room for nothing more", async () => {
     // What is read ahead fills the buffer; nothing of it is settled.
-    const scripted = await openScripted({ partitions: 1, records: 9_000, options: { window: 1 }, maxBufferBytes: 1 });
+    const scripted = await openScripted({ partitions: 1, records: 9_000, options: { prefetch: 1 }, maxBufferBytes: 1 });
     await scripted.until(() => scripted.held.length === 1);
     await scripted.pass(2_000);
     const { length } = scripted.asked;

@@ -101,7 +101,7 @@ export async function openScripted({ partitions, records, committed, options = {
   const notices: MessagingError[] = [];
   const sink: RecordSink = {
     deliver: (batch) => void held.push(...batch),
-    recall: () => {},
+    revoke: () => {},
     lost: (batch) => void lost.push(...batch),
     stalled: (cause) => void stalls.push(cause),
     flowing: () => void counts.flowing++,
@@ -120,7 +120,7 @@ export async function openScripted({ partitions, records, committed, options = {
         return member;
       },
     },
-    { group: "g", topics: ["orders"], window: 1_000, windowPer: "consumer", ...options },
+    { group: "g", topics: ["orders"], prefetch: 1_000, prefetchPer: "consumer", ...options },
     sink,
   );
   let isOpen = false;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { HeldEntry } from "../../../adapters/kafka/consuming/held-entry.ts";
+import type { InFlightRecord } from "../../../adapters/kafka/consuming/in-flight-record.ts";
 import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import {
   beginning,
@@ -28,21 +28,21 @@ function ledgerOf(progress: Progress, ...offsets: readonly number[]): PartitionL
   return ledger;
 }
 
-function takeAll(ledger: PartitionLedger): HeldEntry[] {
-  const entries: HeldEntry[] = [];
+function takeAll(ledger: PartitionLedger): InFlightRecord[] {
+  const entries: InFlightRecord[] = [];
   for (let entry = ledger.take(); entry !== undefined; entry = ledger.take()) entries.push(entry);
   return entries;
 }
 
-const offsetsOf = (entries: readonly HeldEntry[]): number[] => entries.map(({ record: { offset } }) => offset);
+const offsetsOf = (entries: readonly InFlightRecord[]): number[] => entries.map(({ record: { offset } }) => offset);
 
 describe("a partition's ledger", () => {
   it("hands a record out that was given back before those behind it", () => {
     const ledger = ledgerOf(beginning(0), 0, 1, 2, 3);
-    const [first, second] = [ledger.take(), ledger.take()] as [HeldEntry, HeldEntry];
-    expect(ledger.release(second)).toBe(true);
-    expect(ledger.release(first)).toBe(true);
-    expect(ledger.release(first)).toBe(false);
+    const [first, second] = [ledger.take(), ledger.take()] as [InFlightRecord, InFlightRecord];
+    expect(ledger.requeue(second)).toBe(true);
+    expect(ledger.requeue(first)).toBe(true);
+    expect(ledger.requeue(first)).toBe(false);
     expect(ledger.finish(first)).toBe(false);
     expect(offsetsOf(takeAll(ledger))).toEqual([0, 1, 2, 3]);
     expect(ledger.inHands).toBe(4);
@@ -56,14 +56,14 @@ describe("a partition's ledger", () => {
     for (const entry of taken.slice(1)) ledger.finish(entry);
     expect(ledger.take()).toBeUndefined();
     expect(encodeProgress(ledger.progress(0), identity("orders")).length).toBeLessThan(4096);
-    ledger.finish(taken[0] as HeldEntry);
+    ledger.finish(taken[0] as InFlightRecord);
     expect(offsetsOf(takeAll(ledger))).toEqual([MOST_AHEAD, MOST_AHEAD + 1]);
   });
 
   it("is not held up by offsets that do not exist", () => {
     const ledger = ledgerOf(beginning(0), 5, 1_000_000, 2_000_000);
     expect(ledger.prefix).toBe(5);
-    const [first] = takeAll(ledger) as [HeldEntry];
+    const [first] = takeAll(ledger) as [InFlightRecord];
     expect(ledger.next).toBeUndefined();
     ledger.finish(first);
     expect(ledger.prefix).toBe(1_000_000);
@@ -74,7 +74,7 @@ describe("a partition's ledger", () => {
     const ledger = new PartitionLedger(AT, beginning(0));
     ledger.append([record(0, "no"), record(1, "yes"), record(2, "no")], 3, ({ value }) => value?.toString() === "yes");
     expect(ledger.prefix).toBe(1);
-    const [only] = takeAll(ledger) as [HeldEntry];
+    const [only] = takeAll(ledger) as [InFlightRecord];
     expect(only.record.offset).toBe(1);
     ledger.finish(only);
     expect(ledger.prefix).toBe(3);
@@ -137,7 +137,7 @@ describe("a partition's ledger", () => {
       },
       { weight: 6, arbitrary: fc.record({ kind: fc.constant("take" as const) }) },
       { weight: 6, arbitrary: fc.record({ kind: fc.constant("finish" as const), which: fc.nat() }) },
-      { weight: 2, arbitrary: fc.record({ kind: fc.constant("release" as const), which: fc.nat() }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("requeue" as const), which: fc.nat() }) },
       {
         weight: 1,
         arbitrary: fc.record({ kind: fc.constant("hand over" as const), dies: fc.boolean(), ahead: fc.nat(5) }),
@@ -156,7 +156,7 @@ describe("a partition's ledger", () => {
 type Step =
   | { readonly kind: "append"; readonly gaps: readonly number[] }
   | { readonly kind: "take" }
-  | { readonly kind: "finish" | "release"; readonly which: number }
+  | { readonly kind: "finish" | "requeue"; readonly which: number }
   | { readonly kind: "hand over"; readonly dies: boolean; readonly ahead: number };
 
 /** A log of which everything is remembered, beside the ledger of whoever owns it. */
@@ -165,7 +165,7 @@ class Model {
   #end = 0;
   readonly #finished = new Set<number>();
   readonly #deaths = new Map<number, number>();
-  #held: HeldEntry[] = [];
+  #held: InFlightRecord[] = [];
   #ledger = new PartitionLedger(AT, beginning(0));
 
   constructor() {
@@ -211,7 +211,7 @@ class Model {
     this.#held.push(entry);
   }
 
-  #settle(kind: "finish" | "release", which: number): void {
+  #settle(kind: "finish" | "requeue", which: number): void {
     const entry = this.#held[which % this.#held.length];
     if (entry === undefined) return;
     expect(this.#ledger[kind](entry)).toBe(true);

@@ -5,7 +5,7 @@ import type { MessagingError } from "../../../core/errors.ts";
 export class Inbox implements RecordSink {
   readonly held: HeldRecord[] = [];
   readonly delivered: HeldRecord[] = [];
-  readonly recalled: HeldRecord[] = [];
+  readonly revoked: HeldRecord[] = [];
   readonly stalls: MessagingError[] = [];
   readonly notices: MessagingError[] = [];
   readonly lostOnes: HeldRecord[] = [];
@@ -18,8 +18,8 @@ export class Inbox implements RecordSink {
     this.most = Math.max(this.most, this.held.length);
   }
 
-  recall(records: readonly HeldRecord[]): void {
-    this.recalled.push(...records);
+  revoke(records: readonly HeldRecord[]): void {
+    this.revoked.push(...records);
     this.onRecall(records);
   }
 

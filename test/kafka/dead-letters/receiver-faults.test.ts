@@ -76,10 +76,10 @@ test("when the group hands over, what is held is asked for, and nothing more com
   const second = await receive();
   await until(() => first.inbox.held.length === 3);
   const handingOver = broker.handOver();
-  expect(bodies(first.inbox.recalled)).toEqual(["m-0", "m-1", "m-2"]);
+  expect(bodies(first.inbox.revoked)).toEqual(["m-0", "m-1", "m-2"]);
   const [running, ...unbegun] = first.inbox.held;
   if (running === undefined) throw new Error("nothing came");
-  await settle(first.receiver, unbegun, "release");
+  await settle(first.receiver, unbegun, "requeue");
   expect(second.inbox.delivered).toEqual([]);
   await settle(first.receiver, [running]);
   await run(handingOver);
@@ -205,12 +205,12 @@ test("what is being looked up when the group hands over is left to the next", as
   const second = await receive();
   await until(() => first.inbox.held.length === 1);
   broker.latency = () => 300;
-  first.receiver.window(9);
+  first.receiver.prefetch(9);
   const handingOver = broker.handOver();
   await pass(1_000);
   const held = first.inbox.held.splice(0);
-  expect(first.inbox.recalled).toEqual(held);
-  await settle(first.receiver, held, "release");
+  expect(first.inbox.revoked).toEqual(held);
+  await settle(first.receiver, held, "requeue");
   await run(handingOver);
   expect(await until(() => second.inbox.held.length === 9)).toBe(true);
   expect(first.inbox.lostOnes).toEqual([]);

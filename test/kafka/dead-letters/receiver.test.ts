@@ -20,7 +20,7 @@ test("what stands is delivered in order, then what comes; what was removed is no
   expect(second.inbox.held[0]?.record.key).toBeUndefined();
 });
 
-test("the window holds, live, and entries beyond it are read again", async () => {
+test("the prefetch holds, live, and entries beyond it are read again", async () => {
   const { put, receive, settle, until, broker, pass } = world();
   for (let index = 0; index < 60; index++) put(`m-${index}`);
   const { receiver, inbox } = await receive(4);
@@ -33,17 +33,17 @@ test("the window holds, live, and entries beyond it are read again", async () =>
     expect(await until(() => inbox.held.length === 4)).toBe(true);
   }
   expect(inbox.most).toBe(4);
-  receiver.window(0);
+  receiver.prefetch(0);
   const rest = inbox.held.splice(0);
   seen.push(...bodies(rest));
   await settle(receiver, rest);
   put("late");
   await pass(20_000);
   expect(inbox.held).toEqual([]);
-  receiver.window(100);
+  receiver.prefetch(100);
   expect(await until(() => inbox.held.length === 61 - seen.length)).toBe(true);
   expect([...seen, ...bodies(inbox.held)]).toEqual([...Array.from({ length: 60 }, (_, index) => `m-${index}`), "late"]);
-  // Once to know what stands, once for the bodies, and the tombstones; not once more for each window.
+  // Once to know what stands, once for the bodies, and the tombstones; not once more for each prefetch.
   expect(broker.recordsRead).toBeLessThan(61 * 2 + seen.length * 2 + 20);
 });
 
@@ -55,7 +55,7 @@ test("what is released is delivered again, and stands", async () => {
   await until(() => inbox.held.length === 2);
   const [a] = inbox.held;
   if (a === undefined) throw new Error("nothing came");
-  expect(await settle(receiver, [inbox.drop(a)], "release")).toEqual(["settled"]);
+  expect(await settle(receiver, [inbox.drop(a)], "requeue")).toEqual(["settled"]);
   expect(await until(() => inbox.held.length === 2)).toBe(true);
   expect(bodies(inbox.held)).toEqual(["b", "a"]);
   expect(await count()).toBe(2);
@@ -127,7 +127,7 @@ test("nothing is delivered before the end of the log was reached, whatever is as
   broker.latency = () => 50;
   const { receiver, inbox } = await receive(0);
   for (let count = 1; count < 15; count++) {
-    receiver.window(count);
+    receiver.prefetch(count);
     await pass(50);
   }
   expect(await until(() => inbox.held.length === 1)).toBe(true);

@@ -58,14 +58,14 @@ class World {
         for (const held of records) this.#check(held);
         deliver(records);
       },
-      recall: (records) => inbox.recall(records),
+      revoke: (records) => inbox.revoke(records),
       lost: (records) => inbox.lost(records),
       stalled: (cause) => inbox.stalled(cause),
       notice: (error) => inbox.notice(error),
     });
     const receiver = await this.run(opening);
     const process: Process = { receiver, inbox, clock };
-    inbox.onRecall = (records) => void this.settle(process, [...records], "release");
+    inbox.onRecall = (records) => void this.settle(process, [...records], "requeue");
     this.processes.push(process);
   }
 
@@ -73,7 +73,7 @@ class World {
     if (held.record.offset <= (this.settled.get(bodyOf(held)) ?? -1)) this.cameBack.push(bodyOf(held));
   }
 
-  async settle({ receiver, inbox }: Process, tokens: readonly HeldRecord[], action: "ack" | "release"): Promise<void> {
+  async settle({ receiver, inbox }: Process, tokens: readonly HeldRecord[], action: "ack" | "requeue"): Promise<void> {
     for (const token of tokens) {
       inbox.drop(token);
       if (action === "ack") raise(this.acknowledged, token);
@@ -102,7 +102,7 @@ class World {
         void this.settle(process, [token], "ack");
         break;
       case 5:
-        if (token !== undefined) void this.settle(process, [token], "release");
+        if (token !== undefined) void this.settle(process, [token], "requeue");
         break;
       case 6:
         broker.compact(prng.between(0, broker.end));

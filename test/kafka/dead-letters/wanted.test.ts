@@ -6,7 +6,7 @@ import { ProcessClock } from "../../simulation/virtual-time.ts";
 import { bodyOf, Inbox } from "./inbox.ts";
 import { bodies, world } from "./world.ts";
 
-test("what is not wanted is passed over, takes no place in the window, and stands", async () => {
+test("what is not wanted is passed over, takes no place in the prefetch, and stands", async () => {
   const { put, broker, prng, time, run, settle, until, count, receive } = world();
   for (let index = 0; index < 30; index++) put(`m-${index}`);
   const asked: string[] = [];

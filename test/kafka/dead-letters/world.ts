@@ -28,9 +28,9 @@ export function world(seed = "dead letters") {
     return broker.append(deadLetterRecord({ ...message, size: 0, priority: 0, delayMs: 0, ttlMs: undefined }, prng));
   }
 
-  async function receive(window = 100, clock = new ProcessClock(time)) {
+  async function receive(prefetch = 100, clock = new ProcessClock(time)) {
     const inbox = new Inbox();
-    const opening = receiveDeadLetters(broker.host(clock, prng), window, inbox);
+    const opening = receiveDeadLetters(broker.host(clock, prng), prefetch, inbox);
     return { receiver: await run(opening), inbox, clock };
   }
 
@@ -45,7 +45,7 @@ export function world(seed = "dead letters") {
     return promise;
   }
 
-  async function settle(receiver: Receiver, tokens: readonly HeldRecord[], action: "ack" | "release" = "ack") {
+  async function settle(receiver: Receiver, tokens: readonly HeldRecord[], action: "ack" | "requeue" = "ack") {
     return run(receiver.settle(tokens.map((token) => ({ token, action }))));
   }
 

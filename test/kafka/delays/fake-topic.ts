@@ -82,7 +82,7 @@ export class Progress {
   readonly acknowledged = new Set<LogRecord>();
 }
 
-/** A consumer of one topic that reads in order, under a window for each partition. */
+/** A consumer of one topic that reads in order, under a prefetch for each partition. */
 export class FakeConsumer implements Receiver {
   readonly leaseMs = undefined;
   readonly held = new Set<HeldRecord>();
@@ -96,7 +96,7 @@ export class FakeConsumer implements Receiver {
   readonly #progress: Progress;
   readonly #time: VirtualTime;
   readonly #taken = new Set<LogRecord>();
-  #window: number;
+  #prefetch: number;
   #isPolling = false;
 
   constructor(topics: FakeTopics, progress: Progress, time: VirtualTime, options: ConsumerOptions, sink: RecordSink) {
@@ -105,14 +105,14 @@ export class FakeConsumer implements Receiver {
     this.#time = time;
     this.options = options;
     this.sink = sink;
-    this.#window = options.window;
+    this.#prefetch = options.prefetch;
     topics.listeners.add(this.#wake);
     this.#wake();
   }
 
-  window(count: number): void {
+  prefetch(count: number): void {
     this.windows.push(count);
-    this.#window = count;
+    this.#prefetch = count;
     this.#wake();
   }
 
@@ -158,7 +158,7 @@ export class FakeConsumer implements Receiver {
     if (this.isClosed) return;
     const [topic = ""] = this.options.topics;
     this.#topics.partitions(topic).forEach((log, partition) => {
-      const room = this.#window - [...this.held].filter((held) => held.partition === partition).length;
+      const room = this.#prefetch - [...this.held].filter((held) => held.partition === partition).length;
       const next = log.filter((record) => !this.#progress.acknowledged.has(record) && !this.#taken.has(record));
       const records = next.slice(0, Math.max(room, 0)).map((record) => ({ topic, partition, record, deaths: 0 }));
       for (const held of records) {

@@ -224,16 +224,16 @@ test("what is asked back is released, unless it is on its way, and then settled"
   await time.until(() => topics.sends === 1, 1_000);
   const [consumer] = consumers;
   if (consumer === undefined) throw new Error("there is no consumer");
-  consumer.window(0);
+  consumer.prefetch(0);
   const asked = [...consumer.held];
   expect(asked).toHaveLength(2);
-  consumer.sink.recall(asked);
+  consumer.sink.revoke(asked);
   await time.until(() => consumer.settled.length === 2, 5_000);
   const byId = consumer.settled.map(({ token, action }) => {
     return [(token as { record: { value: Buffer } }).record.value.toString(), action];
   });
   expect(byId).toEqual([
-    ["waits", "release"],
+    ["waits", "requeue"],
     ["on its way", "ack"],
   ]);
 });

@@ -12,7 +12,7 @@ import { PausableClock } from "./pausable-clock.ts";
 /** What a consumer does with a partition while it has it. */
 interface Work extends TopicPartition {
   position: number | undefined;
-  isRecalled: boolean;
+  isRevoked: boolean;
 }
 
 export interface ConsumerTimes {
@@ -102,7 +102,7 @@ export class FakeConsumer implements MemberOwner {
     const keys = partitions.map(keyOf);
     this.#events.log(`${this.name} took ${keys.join(" ")}`);
     for (const partition of partitions) {
-      const work: Work = { ...partition, position: undefined, isRecalled: false };
+      const work: Work = { ...partition, position: undefined, isRevoked: false };
       this.works.set(keyOf(partition), work);
       void this.#begin(work);
     }
@@ -115,7 +115,7 @@ export class FakeConsumer implements MemberOwner {
     this.#events.log(`${this.name} is to let go ${keys.join(" ")}`);
     this.revokedKeys.push(...keys);
     const works = keys.flatMap((key) => this.works.get(key) ?? []);
-    for (const work of works) work.isRecalled = true;
+    for (const work of works) work.isRevoked = true;
     const { drainMs } = this.#times;
     if (drainMs === "never") await new Promise(() => undefined);
     else await new Promise<void>((resolve) => void this.clock.schedule(resolve, drainMs * this.#random.fraction()));
@@ -152,7 +152,7 @@ export class FakeConsumer implements MemberOwner {
     if (this.isClosed) return;
     this.#timer = this.clock.schedule(
       () => {
-        for (const work of this.works.values()) if (!work.isRecalled && work.position !== undefined) work.position++;
+        for (const work of this.works.values()) if (!work.isRevoked && work.position !== undefined) work.position++;
         this.#committing ??= this.#commit([...this.works.values()]).finally(() => {
           this.#committing = undefined;
         });

@@ -70,7 +70,7 @@ export class World {
   /** Every partition has one consumer, and none has two more than another, of any topic and in all. */
   isBalanced(): boolean {
     const { running } = this;
-    if (running.length === 0 || running.some(({ works }) => [...works.values()].some((work) => work.isRecalled)))
+    if (running.length === 0 || running.some(({ works }) => [...works.values()].some((work) => work.isRevoked)))
       return false;
     const topics = [...this.cluster.topics.keys()];
     const of = (topic: string): number[] =>

@@ -8,7 +8,7 @@ import { decode, decodeNow, record, stored } from "./batches.ts";
 const NOBODY = { producerId: -1n, epoch: -1, firstSequence: -1, timestamp: 0 };
 /** As many as fit into the most that a batch may inflate to. */
 const RECORDS = 32_853;
-const WINDOW = 100;
+const PREFETCH = 100;
 
 interface Outcome {
   readonly records: number;
@@ -32,7 +32,7 @@ async function readInSmallHeap(count: number, ...headers: readonly Headers[]): P
   const batch = await encodeRecordBatch(records, { ...NOBODY, compression: "gzip" });
   expect(batch.length).toBeLessThan(1024 * 1024);
   const worker = new Worker(new URL("./small-heap.ts", import.meta.url), {
-    workerData: { batch, window: WINDOW },
+    workerData: { batch, prefetch: PREFETCH },
     resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 },
   });
   return new Promise((resolve, reject) => {
@@ -49,7 +49,7 @@ test.for<[string, number, readonly Headers[]]>([
 ])("very many records with %s are read in little memory, and others have their turns", async ([, count, headers]) => {
   const outcome = await readInSmallHeap(count, ...headers);
   expect(outcome).toMatchObject({ records: count, nextOffset: count, error: undefined, routed: 0, problems: 0 });
-  expect(outcome.headers).toHaveLength(WINDOW);
+  expect(outcome.headers).toHaveLength(PREFETCH);
   expect(outcome.turns).toBeGreaterThan(5);
 });
 

@@ -3,13 +3,15 @@ import { incomingRecord, routingKeyOf } from "../../../adapters/kafka/message.ts
 import { decode } from "./batches.ts";
 
 // In a thread whose heap is small: reads a batch, and the first of its records as they are delivered.
-const { batch, window } = workerData as { readonly batch: Uint8Array; readonly window: number };
+const { batch, prefetch } = workerData as { readonly batch: Uint8Array; readonly prefetch: number };
 let turns = 0;
 const beat = setInterval(() => turns++, 0);
 const { records, nextOffset, unreadable } = await decode(Buffer.from(batch));
 clearInterval(beat);
 const routed = records.filter((record) => routingKeyOf(record) !== undefined).length;
-const delivered = records.slice(0, window).map((record) => incomingRecord({ topic: "t", partition: 0 }, record, 0, 0));
+const delivered = records
+  .slice(0, prefetch)
+  .map((record) => incomingRecord({ topic: "t", partition: 0 }, record, 0, 0));
 const headers = delivered.map((message) => Object.keys(message.headers).length);
 const problems = records.filter(({ problem }) => problem !== undefined).length;
 const error = unreadable?.error.message;

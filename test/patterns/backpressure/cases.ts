@@ -126,9 +126,9 @@ export function backpressureCases(place: () => Place): void {
       expect(consumer.status().running).toBe(1);
       expect(consumer.status().waiting).toBeGreaterThan(0);
     });
-    consumer.pause({ release: true });
+    consumer.pause({ requeue: true });
     await holds("all to be given back", () => expect(consumer.status().unsettled).toBe(1));
-    expect(consumer.status().released).toBeGreaterThan(0);
+    expect(consumer.status().requeued).toBeGreaterThan(0);
     hangs = false;
     consumer.setConcurrency(2);
     consumer.resume();
@@ -188,7 +188,7 @@ export function backpressureCases(place: () => Place): void {
       broker.consume(first, async (body) => void (await broker.send(middle, body)), { use }),
     );
     controlIntake([follow(last, 30)], (use) =>
-      broker.consume(middle, async (body) => void (await broker.send(last, body)), { use, window: { messages: 10 } }),
+      broker.consume(middle, async (body) => void (await broker.send(last, body)), { use, prefetch: { messages: 10 } }),
     );
     const seen = new Set<number>();
     const slow = broker.consume(
@@ -197,7 +197,7 @@ export function backpressureCases(place: () => Place): void {
         await sleep(10);
         seen.add(n);
       },
-      { concurrency: 1, window: { messages: 2 } },
+      { concurrency: 1, prefetch: { messages: 2 } },
     );
     await broker.start();
     await sendAll(broker, first, count);

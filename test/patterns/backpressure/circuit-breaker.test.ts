@@ -259,7 +259,7 @@ describe("circuitBreaker", () => {
       live: true,
       leased: false,
       ended: false,
-      release: () => {},
+      requeue: () => {},
       allow: (handlers: number | undefined) => void allowed.push(handlers),
     };
     const delivery = (signal: AbortSignal) => ({ signal }) as Delivery;
@@ -291,9 +291,9 @@ describe("circuitBreaker", () => {
     await finish(broker.start());
     await sendAll(inOrder, 15);
     await pass(1_200_000);
-    expect(consumer.status()).toMatchObject({ released: 0, unsettled: 15 });
+    expect(consumer.status()).toMatchObject({ requeued: 0, unsettled: 15 });
     await pass(360_000);
-    expect(consumer.status().released).toBeGreaterThan(0);
+    expect(consumer.status().requeued).toBeGreaterThan(0);
     const other = another();
     const seen = new Set<number>();
     let most = 0;

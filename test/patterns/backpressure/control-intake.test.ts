@@ -49,7 +49,7 @@ describe("IntakeGroup", () => {
       live: true,
       leased: false,
       ended: false,
-      release: () => {},
+      requeue: () => {},
       allow: (handlers) => {
         told.push(`${name} ${handlers}`);
         // As a consumer does that holds a message, whose control then holds all of them.
@@ -65,27 +65,27 @@ describe("IntakeGroup", () => {
 
   it("has messages given back in holds that last and that only moments interrupt, sooner where there are no leases", async () => {
     const { clock, pass } = virtualWorld("holds");
-    const released: string[] = [];
+    const requeued: string[] = [];
     const group = new IntakeGroup(clock);
     for (const leased of [false, true]) {
-      const release = (): void => void released.push(`${leased} ${Math.floor(clock.monotonic() / 60_000)}`);
-      group.add({ live: true, leased, ended: false, allow: () => {}, release });
+      const requeue = (): void => void requeued.push(`${leased} ${Math.floor(clock.monotonic() / 60_000)}`);
+      group.add({ live: true, leased, ended: false, allow: () => {}, requeue });
     }
     const hold = (ms: number): void => group.holdUntil(clock.monotonic() + ms, () => group.allow(undefined));
     for (let minute = 0; minute < 60; minute++) {
       hold(60_000);
       await pass(60_000);
     }
-    expect(released).toEqual(["false 25", "false 50"]);
+    expect(requeued).toEqual(["false 25", "false 50"]);
     for (let minute = 0; minute < 60; minute++) {
       hold(30_000);
       await pass(60_000);
     }
-    expect(released).toHaveLength(2);
+    expect(requeued).toHaveLength(2);
     hold(12 * 3_600_000);
     await pass(12 * 3_600_000);
-    expect(released.filter((one) => one.startsWith("true"))).toEqual([`true ${120 + 11 * 60}`]);
-    expect(released.filter((one) => one.startsWith("false"))).toHaveLength(2 + 28);
+    expect(requeued.filter((one) => one.startsWith("true"))).toEqual([`true ${120 + 11 * 60}`]);
+    expect(requeued.filter((one) => one.startsWith("false"))).toHaveLength(2 + 28);
   });
 });
 
@@ -132,8 +132,8 @@ describe("controlIntake", () => {
     first.allow(0);
     await pass(1_000);
     expect(consumer.status()).toMatchObject({ succeeded: 8, waiting: 4 });
-    consumer.pause({ release: true });
-    await until(() => consumer.status().released === 4);
+    consumer.pause({ requeue: true });
+    await until(() => consumer.status().requeued === 4);
     expect(consumer.status()).toMatchObject({ unsettled: 0, state: "paused" });
     const other = another();
     const attempts: number[] = [];

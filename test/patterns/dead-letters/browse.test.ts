@@ -25,7 +25,7 @@ test("in process, a look has everything that stands in order, also what others h
     from,
     ids.map((id) => outgoing({ id })),
   );
-  const inbox = await seam.receive(from, { window: 5, ordered: false });
+  const inbox = await seam.receive(from, { prefetch: 5, ordered: false });
   await new Promise((resolve) => setImmediate(resolve));
   expect(inbox.messages).toHaveLength(5);
   expect(await looked()).toEqual(ids);
@@ -43,7 +43,7 @@ test("in process, a look has everything that stands in order, also what others h
   expect(isMessagingError(missing, "not-found")).toBe(true);
 });
 
-test("in process, a receiver passes over what is not wanted, outside of its window, and gives it back in its place", async () => {
+test("in process, a receiver passes over what is not wanted, outside of its prefetch, and gives it back in its place", async () => {
   const { seam, looked } = await opened();
   const ids = Array.from({ length: 20 }, (_, n) => `m-${n}`);
   await seam.confirmed(
@@ -51,7 +51,7 @@ test("in process, a receiver passes over what is not wanted, outside of its wind
     ids.map((id) => outgoing({ id })),
   );
   const wanted = ({ id }: IncomingMessage): boolean => id.endsWith("9");
-  const inbox = await seam.receive(from, { window: 1, ordered: false, wanted });
+  const inbox = await seam.receive(from, { prefetch: 1, ordered: false, wanted });
   await new Promise((resolve) => setImmediate(resolve));
   expect(inbox.messages.map(({ id }) => id)).toEqual(["m-9"]);
   await inbox.settle(inbox.messages, "ack");
@@ -59,7 +59,7 @@ test("in process, a receiver passes over what is not wanted, outside of its wind
   expect(inbox.messages.map(({ id }) => id)).toEqual(["m-9", "m-19"]);
   expect(await looked()).toEqual(ids.filter((id) => id !== "m-9"));
   await inbox.receiver?.close();
-  const next = await seam.receive(from, { window: 100, ordered: false });
+  const next = await seam.receive(from, { prefetch: 100, ordered: false });
   await new Promise((resolve) => setImmediate(resolve));
   expect(next.messages.map(({ id }) => id)).toEqual(ids.filter((id) => id !== "m-9"));
   // To be passed over is no failed delivery.

@@ -34,11 +34,11 @@ function losing(inner: Adapter, after: number): Adapter {
           // After those who look have had their turn.
           setImmediate(() => {
             sink.lost("all", new MessagingError("unreachable", "as ordered"));
-            void receiver?.settle([...held].map((token) => ({ token, action: "release" })));
+            void receiver?.settle([...held].map((token) => ({ token, action: "requeue" })));
           });
         },
         lost: (tokens, cause) => sink.lost(tokens, cause),
-        recall: (tokens) => sink.recall(tokens),
+        revoke: (tokens) => sink.revoke(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),
@@ -105,9 +105,9 @@ test("what somebody else holds is waited for as long as there is patience, and t
   const yard = await Graveyard.open({ name: "memory", adapter: () => adapter }, { dead: { patienceMs: 300 } });
   await yard.bury(SELECTED);
   const { plan, run } = await yard.dead.replay("all");
-  const sink: DeliverySink = { deliver() {}, lost() {}, recall() {}, stalled() {}, flowing() {}, filtered() {} };
+  const sink: DeliverySink = { deliver() {}, lost() {}, revoke() {}, stalled() {}, flowing() {}, filtered() {} };
   const from = { kind: "dead-letters", of: yard.address } as const;
-  const other = await adapter.receive(from, { window: 5, ordered: false }, sink);
+  const other = await adapter.receive(from, { prefetch: 5, ordered: false }, sink);
   await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });
   await other.close();
   const patient = deadLetters(yard.broker, yard.orders, { patienceMs: 60_000 });

@@ -106,7 +106,7 @@ test("what nobody could read stays where it is: a copy would be of nothing", asy
             batch.map((one) => (one.id === "b" ? { ...one, body: Buffer.alloc(0), unreadable } : one)) as never,
           ),
         lost: (...lost) => sink.lost(...lost),
-        recall: (tokens) => sink.recall(tokens),
+        revoke: (tokens) => sink.revoke(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),

@@ -33,8 +33,8 @@ export async function runSimulation(seed: number): Promise<Report> {
   }
   const logs = [...cluster.logs.values()];
   const options: ProcessOptions = {
-    window: prng.pick([1, 2, 5, 50, 1_000]),
-    windowPer: prng.chance(0.8) ? "consumer" : "partition",
+    prefetch: prng.pick([1, 2, 5, 50, 1_000]),
+    prefetchPer: prng.chance(0.8) ? "consumer" : "partition",
   };
   const poison = prng.chance(0.5) ? 0.01 : 0;
   const deletes = prng.chance(0.2);
@@ -95,7 +95,7 @@ export async function runSimulation(seed: number): Promise<Report> {
     if (time.now > STORM_MS) {
       cluster.calm = true;
       cluster.faults = { unanswered: 0, hangs: 0, refused: 0 };
-      for (const process of processes) process.setWindow(options.window);
+      for (const process of processes) process.setPrefetch(options.prefetch);
       return;
     }
     const process = processes.length > 0 ? prng.pick(processes) : undefined;
@@ -107,7 +107,7 @@ export async function runSimulation(seed: number): Promise<Report> {
     else if (kind === 6) prng.pick(logs).leader = prng.between(1, 2);
     else if (kind === 7 && deletes) remove();
     else if (kind === 9 && recreates) recreate();
-    else if (kind === 8) process?.setWindow(prng.pick([0, 1, 3, options.window]));
+    else if (kind === 8) process?.setPrefetch(prng.pick([0, 1, 3, options.prefetch]));
     time.schedule(storm, prng.between(50, 1_500));
   };
   if (prng.chance(0.8)) {

@@ -10,8 +10,8 @@ import type { SimulatedGroup, SimulatedMember } from "./simulated-group.ts";
 import { keyOf, lifeOf } from "./simulated-log.ts";
 
 export interface ProcessOptions {
-  readonly window: number;
-  readonly windowPer: "consumer" | "partition";
+  readonly prefetch: number;
+  readonly prefetchPer: "consumer" | "partition";
 }
 
 interface Out {
@@ -40,7 +40,7 @@ export class SimulatedProcess {
   readonly #out = new Map<HeldRecord, Out>();
   readonly #highest = new Map<string, number>();
   readonly #released = new Set<string>();
-  #window: number;
+  #prefetch: number;
   #settling: Settlement[] = [];
   #member: SimulatedMember | undefined;
   #consumer: RecordConsumer | undefined;
@@ -59,7 +59,7 @@ export class SimulatedProcess {
     this.#prng = prng;
     this.#options = options;
     this.#onKilled = onKilled;
-    this.#window = options.window;
+    this.#prefetch = options.prefetch;
   }
 
   async open(): Promise<void> {
@@ -67,7 +67,7 @@ export class SimulatedProcess {
     const topics = [...new Set([...cluster.logs.values()].map(({ topic }) => topic))];
     const sink: RecordSink = {
       deliver: (records) => this.#deliver(records),
-      recall: (records) => this.#recall(records),
+      revoke: (records) => this.#revoke(records),
       lost: (records) => this.#lost(records),
       stalled: () => {},
       notice: (error) => this.notices.push(error.message),
@@ -88,7 +88,7 @@ export class SimulatedProcess {
         drainMs: 1_000,
       };
       this.#consumer = await openConsumer(parts, { group: "g", topics, ...this.#options }, sink);
-      this.#consumer.window(this.#window);
+      this.#consumer.prefetch(this.#prefetch);
     } catch {
       this.kill();
     }
@@ -116,9 +116,9 @@ export class SimulatedProcess {
     this.#onKilled(this);
   }
 
-  setWindow(count: number): void {
-    this.#window = count;
-    this.#consumer?.window(count);
+  setPrefetch(count: number): void {
+    this.#prefetch = count;
+    this.#consumer?.prefetch(count);
   }
 
   /** It is about to read a partition from where that is committed. */
@@ -152,9 +152,9 @@ export class SimulatedProcess {
       if (this.dead) return;
     }
     // Those that were settled just before are told so in the same turn.
-    const window = this.#window;
+    const prefetch = this.#prefetch;
     const keys = new Set(records.map(keyOf));
-    this.#group.cluster.time.schedule(() => this.#checkWindow(window, keys), 0);
+    this.#group.cluster.time.schedule(() => this.#checkWindow(prefetch, keys), 0);
   }
 
   #checkOrder(key: string, offset: number): void {
@@ -175,13 +175,13 @@ export class SimulatedProcess {
       this.#judge.violate(`${this.name} got ${key}@${offset}, and ${reach} was committed as its reach`);
   }
 
-  #checkWindow(window: number, filled: ReadonlySet<string>): void {
+  #checkWindow(prefetch: number, filled: ReadonlySet<string>): void {
     if (this.dead) return;
     const counts = new Map<string, number>();
     for (const { key } of this.#out.values()) if (filled.has(key)) counts.set(key, (counts.get(key) ?? 0) + 1);
-    const most = this.#options.windowPer === "consumer" ? this.#out.size : Math.max(0, ...counts.values());
-    if (most > window && this.#window === window) {
-      this.#judge.violate(`${this.name} held ${most} with a window of ${window}`);
+    const most = this.#options.prefetchPer === "consumer" ? this.#out.size : Math.max(0, ...counts.values());
+    if (most > prefetch && this.#prefetch === prefetch) {
+      this.#judge.violate(`${this.name} held ${most} with a prefetch of ${prefetch}`);
     }
   }
 
@@ -203,11 +203,11 @@ export class SimulatedProcess {
 
   #end(held: HeldRecord): void {
     const out = this.#out.get(held);
-    const action = this.#prng.chance(0.1) ? "release" : "ack";
+    const action = this.#prng.chance(0.1) ? "requeue" : "ack";
     if (action === "ack" && out !== undefined && !out.settling) out.fate.acked = true;
     this.#settle(held, action);
     // A second settlement does nothing.
-    if (this.#prng.chance(0.02)) this.#settle(held, this.#prng.pick(["ack", "release"]));
+    if (this.#prng.chance(0.02)) this.#settle(held, this.#prng.pick(["ack", "requeue"]));
   }
 
   #settle(held: HeldRecord, action: Settlement["action"]): void {
@@ -222,7 +222,7 @@ export class SimulatedProcess {
       const out = this.#out.get(token as HeldRecord);
       if (out === undefined || out.settling) return undefined;
       out.settling = true;
-      if (action === "release") {
+      if (action === "requeue") {
         this.#out.delete(out.held);
         this.#released.add(`${out.life}@${out.held.record.offset}`);
       }
@@ -243,8 +243,8 @@ export class SimulatedProcess {
     }
   }
 
-  #recall(records: readonly HeldRecord[]): void {
-    for (const held of records) if (this.#out.has(held) && this.#prng.chance(0.6)) this.#settle(held, "release");
+  #revoke(records: readonly HeldRecord[]): void {
+    for (const held of records) if (this.#out.has(held) && this.#prng.chance(0.6)) this.#settle(held, "requeue");
   }
 
   #lost(records: readonly HeldRecord[]): void {

@@ -67,15 +67,15 @@ export function mortal(inner: Adapter, death: Death): Adapter {
           if (batch.every(() => death.step("held"))) sink.deliver(batch);
         },
         lost: (tokens, cause) => sink.lost(tokens, cause),
-        recall: (tokens) => sink.recall(tokens),
+        revoke: (tokens) => sink.revoke(tokens),
         stalled: (cause) => sink.stalled(cause),
         flowing: () => sink.flowing(),
         filtered: (count) => sink.filtered(count),
       });
       return {
         leaseMs: receiver.leaseMs,
-        window: (count) => {
-          if (!death.isDead) receiver.window(count);
+        prefetch: (count) => {
+          if (!death.isDead) receiver.prefetch(count);
         },
         extend: (batch) => (death.isDead ? never() : receiver.extend(batch)),
         settle: async (batch) => {

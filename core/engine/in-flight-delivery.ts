@@ -25,7 +25,7 @@ export type HeldState =
 const IDLE: readonly HeldState[] = ["waiting", "quarantined", "resting", "parked"];
 
 /** A delivery that the engine holds, from the adapter's hand until it is settled or lost. */
-export class HeldDelivery implements Expiring {
+export class InFlightDelivery implements Expiring {
   deadline: Deadline | undefined = undefined;
   readonly incoming: IncomingMessage;
   /** The order of arrival in this consumer. */
@@ -38,8 +38,8 @@ export class HeldDelivery implements Expiring {
   /** No longer ours: settling it would be answered `fenced`. */
   lost = false;
   /** Asked back: it is not to wait here for another attempt. */
-  recalled = false;
-  /** Held beside the window: the broker refuses its copies, or it is quarantined. */
+  revoked = false;
+  /** Held beside the prefetch: the broker refuses its copies, or it is quarantined. */
   aside = false;
   /** How many consumers crashed while they ran it, once that was looked for. */
   crashes: number | undefined = undefined;
@@ -48,10 +48,15 @@ export class HeldDelivery implements Expiring {
   /** Wakes it for its next attempt in place, or for the next try at a copy. */
   rest: Timer | undefined = undefined;
   readonly #receivedAt: number;
-  readonly #onExpire: (held: HeldDelivery) => void;
+  readonly #onExpire: (held: InFlightDelivery) => void;
 
   /** `receivedAt` is in milliseconds since 1970. */
-  constructor(incoming: IncomingMessage, sequence: number, receivedAt: number, onExpire: (held: HeldDelivery) => void) {
+  constructor(
+    incoming: IncomingMessage,
+    sequence: number,
+    receivedAt: number,
+    onExpire: (held: InFlightDelivery) => void,
+  ) {
     this.incoming = incoming;
     this.sequence = sequence;
     this.#receivedAt = receivedAt;
@@ -129,7 +134,7 @@ export class Attempt {
   #abortReason: MessagingError | undefined = undefined;
 
   /** `startedAt` is the time of day at which it begins. */
-  constructor(held: HeldDelivery, whose: Whose, startedAt: number) {
+  constructor(held: InFlightDelivery, whose: Whose, startedAt: number) {
     this.delivery = new AttemptDelivery(held, whose, startedAt, this);
   }
 
@@ -156,7 +161,7 @@ class AttemptDelivery implements Delivery {
   readonly attempt: number;
   readonly destination: string;
   readonly subscription: string | undefined;
-  readonly #held: HeldDelivery;
+  readonly #held: InFlightDelivery;
   readonly #startedAt: number;
   readonly #attempt: Attempt;
   readonly #clock: Clock;
@@ -166,7 +171,7 @@ class AttemptDelivery implements Delivery {
   #headers: Record<string, string> | undefined = undefined;
 
   constructor(
-    held: HeldDelivery,
+    held: InFlightDelivery,
     { destination, subscription, clock, timeoutMs }: Whose,
     startedAt: number,
     attempt: Attempt,

@@ -11,7 +11,7 @@ const SHRINK_BY = 4;
  * How many unsettled deliveries to ask for: what runs, plus what the handlers get through in a short time (Little's
  * law), so that quick handlers never wait for the broker and slow ones do not hoard what other consumers could do.
  */
-export class WindowSize {
+export class Prefetch {
   readonly #clock: Clock;
   readonly #most: number;
   #wanted: number;
@@ -43,7 +43,7 @@ export class WindowSize {
   }
 
   /**
-   * Handlers are free, and all that is held waits for its turn: a few keys fill the window, and what the others could
+   * Handlers are free, and all that is held waits for its turn: a few keys fill the prefetch, and what the others could
    * do stands behind it.
    */
   starved(): void {
@@ -56,12 +56,12 @@ export class WindowSize {
     this.#bytesPerMessage = this.#bytesPerMessage === 0 ? bytes : this.#bytesPerMessage * 0.9 + bytes * 0.1;
   }
 
-  /** The window for this concurrency while so many bytes are held; 0 while they are over the limit. */
+  /** The prefetch for this concurrency while so many bytes are held; 0 while they are over the limit. */
   size(concurrency: number, heldBytes: number): number {
     if (heldBytes >= this.#maxBytes) return 0;
     const byCount = Math.min(Math.max(this.#wanted, concurrency), this.#most);
     if (this.#bytesPerMessage * byCount <= this.#maxBytes) return byCount;
-    // A power of two, so that a drifting average does not tell the broker a new window with every message.
+    // A power of two, so that a drifting average does not tell the broker a new prefetch with every message.
     return Math.max(1, 2 ** Math.floor(Math.log2(this.#maxBytes / this.#bytesPerMessage)));
   }
 }

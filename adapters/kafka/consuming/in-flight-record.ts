@@ -3,7 +3,7 @@ import type { HeldRecord } from "./contract.ts";
 import type { PartitionLedger } from "./partition-ledger.ts";
 
 /** A record that was handed out: the token of one delivery. */
-export class HeldEntry implements HeldRecord {
+export class InFlightRecord implements HeldRecord {
   readonly record: LogRecord;
   readonly deaths: number;
   readonly ledger: PartitionLedger;

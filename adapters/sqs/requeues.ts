@@ -4,10 +4,10 @@ const MOST_REMEMBERED = 10_000;
  * How often messages were given back on purpose. SQS counts that like the death of a consumer; what this process gave
  * back it can tell apart, what another did it cannot.
  */
-export class Releases {
+export class Requeues {
   readonly #counts = new Map<string, number>();
 
-  released(messageId: string): void {
+  requeued(messageId: string): void {
     const count = this.count(messageId) + 1;
     // The oldest makes room: it is the least likely to be asked for.
     this.#counts.delete(messageId);

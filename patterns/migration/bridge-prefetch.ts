@@ -1,10 +1,10 @@
-/** The first window, until something is known of the sizes of bodies. */
+/** The first prefetch, until something is known of the sizes of bodies. */
 const FIRST = 64;
 /** How much one body counts in the mean. */
 const WEIGHT = 1 / 64;
 
 /** How many messages may be in hand, bounded in number and in bytes. */
-export class BridgeWindow {
+export class BridgePrefetch {
   readonly #maxMessages: number;
   readonly #maxBytes: number;
   #meanBytes: number | undefined;
