@@ -9,14 +9,14 @@ import { checkPosition, checkSubscription, type Queue, type Topic } from "./dest
 import { checkBrokerOptions } from "./engine/broker-options.ts";
 import type { ConsumerContext } from "./engine/consumer-context.ts";
 import { CONSUME_OPTIONS, consumerOptions } from "./engine/consumer-options.ts";
-import { Consuming, DEFAULT_STOP_MS } from "./engine/consuming.ts";
+import { ConsumerEngine, DEFAULT_STOP_MS } from "./engine/consuming.ts";
 import { Declarations } from "./engine/declarations.ts";
-import { KeepStarting } from "./engine/keep-starting.ts";
-import { Publishing } from "./engine/publishing.ts";
+import { StartKeeper } from "./engine/keep-starting.ts";
+import { PublisherEngine } from "./engine/publishing.ts";
 import { refusal } from "./engine/refusal.ts";
 import { retryPolicy } from "./engine/retry-policy.ts";
-import { Sending } from "./engine/sending.ts";
-import { Solitude } from "./engine/solitude.ts";
+import { DestinationPublisher } from "./engine/sending.ts";
+import { ExclusiveTurn } from "./engine/exclusiveTurn.ts";
 import { asProblem, startFailed } from "./engine/start-failed.ts";
 import { StartPatience, startWait } from "./engine/start-patience.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
@@ -66,13 +66,13 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #random: Random;
   readonly #makeId: () => string;
   readonly #declarations = new Declarations();
-  readonly #publishing: Publishing;
-  readonly #sending: Sending;
-  #consumers: Consuming[] = [];
+  readonly #publishing: PublisherEngine;
+  readonly #sending: DestinationPublisher;
+  #consumers: ConsumerEngine[] = [];
   readonly #json = jsonCodec();
-  readonly #solitude = new Solitude();
+  readonly #exclusiveTurn = new ExclusiveTurn();
   readonly [INTERNALS]: BrokerInternals;
-  readonly #keepers = new Set<KeepStarting>();
+  readonly #keepers = new Set<StartKeeper>();
   #state: BrokerStatus["state"] = "new";
   #connected = false;
   #blocked: string | undefined;
@@ -86,8 +86,8 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#clock = options.clock ?? systemClock();
     this.#random = options.random ?? systemRandom();
     this.#makeId = messageIds(this.#clock, this.#random);
-    this.#publishing = new Publishing(adapter, options.publish ?? {}, this.#clock, this.#random);
-    this.#sending = new Sending(adapter, this.#publishing, this.#clock, this.#random, this.#json);
+    this.#publishing = new PublisherEngine(adapter, options.publish ?? {}, this.#clock, this.#random);
+    this.#sending = new DestinationPublisher(adapter, this.#publishing, this.#clock, this.#random, this.#json);
     for (const destination of options.destinations ?? []) {
       if (destination.kind === "queue") this.#declarations.addQueue(destination);
       else if (destination.kind === "topic") this.#declarations.addTopic(destination);
@@ -186,7 +186,7 @@ class AdapterBroker<Native> implements Broker<Native> {
   ): Consumer {
     const { delay } = this.#adapter.capabilities;
     const publishing = this.#publishing;
-    const consumer = new Consuming({
+    const consumer = new ConsumerEngine({
       ...parts,
       adapter: this.#adapter,
       publishing,
@@ -195,7 +195,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       emit: (event) => this.#emit(event),
       source,
       consumerId: this.#makeId(),
-      solitude: this.#solitude,
+      exclusiveTurn: this.#exclusiveTurn,
       sourceName: addressName(source),
       destination: destination.name,
       subscription,
@@ -213,14 +213,14 @@ class AdapterBroker<Native> implements Broker<Native> {
   }
 
   /** A consumer made while everything runs: what it needs is declared first, and all is tried again until it works. */
-  #startLate(consumer: Consuming): void {
+  #startLate(consumer: ConsumerEngine): void {
     const problems = this.#declarations.newProblems(this.#adapter);
     const topology = this.#declarations.topologyOf(consumer.source, this.#options.declare ?? "create");
     const prepare = async (): Promise<void> => {
       const found = problems.length > 0 ? problems : await this.#adapter.declare(topology);
       if (found.length > 0) throw startFailed(found);
     };
-    const keeper: KeepStarting = new KeepStarting(consumer, this.#clock, prepare, () => this.#keepers.delete(keeper));
+    const keeper: StartKeeper = new StartKeeper(consumer, this.#clock, prepare, () => this.#keepers.delete(keeper));
     this.#keepers.add(keeper);
     keeper.begin();
   }
@@ -303,7 +303,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     }
   }
 
-  async #startConsumers(consumers: readonly Consuming[]): Promise<void> {
+  async #startConsumers(consumers: readonly ConsumerEngine[]): Promise<void> {
     const ends = await Promise.allSettled(consumers.map((consumer) => consumer.start()));
     const failures = ends.flatMap((end) => (end.status === "rejected" ? [asProblem(end.reason)] : []));
     if (failures.length === 0) return;

@@ -1,5 +1,5 @@
 import { type Clock, HEADER, type OutgoingMessage, type SendReport, type SendResult } from "../../core/index.ts";
-import { soon } from "../../core/soon.ts";
+import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import type { MemoryReceiver } from "./memory-receiver.ts";
 import { MessageStore, type StoredMessage } from "./message-store.ts";
 
@@ -94,7 +94,7 @@ export class MemoryQueue {
   schedule(): void {
     if (this.#scheduled || this.#receivers.length === 0) return;
     this.#scheduled = true;
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#scheduled = false;
       this.#deliver();
     });

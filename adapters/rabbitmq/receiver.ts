@@ -10,7 +10,7 @@ import type {
 import { DECLARE_IT } from "../../core/advice.ts";
 import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { soon } from "../../core/soon.ts";
+import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
 import { DeliveryCount } from "./delivery-count.ts";
@@ -262,7 +262,7 @@ export class QueueReceiver implements Receiver {
     const cause = told === undefined ? error : limitLearned(this.#source.queue, told, error.cause);
     this.#sink.lost("all", cause);
     // The end of a connection is told to its channels first.
-    soon(() => {
+    afterCurrentTurn(() => {
       if (this.#isClosed || this.#subscribing || this.#channel !== undefined) return;
       // Where the connection itself is gone, `resume` follows.
       if (this.#link.current !== link) return;

@@ -1,7 +1,7 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { soon } from "../../core/soon.ts";
+import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
 import {
   cancelledError,
@@ -393,7 +393,7 @@ export class ReceivingChannel {
 
   /** amqplib gives every message of one read from the socket in one turn; they go on together. */
   #gather(token: Token): void {
-    if (this.#gathered.length === 0) soon(() => this.#flush());
+    if (this.#gathered.length === 0) afterCurrentTurn(() => this.#flush());
     this.#gathered.push(this.#read(token.message, token, this.#count.of(token.message)));
   }
 

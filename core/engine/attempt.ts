@@ -9,7 +9,7 @@ import type { Attempt, InFlightDelivery } from "./in-flight-delivery.ts";
 import { type Reading, readBody } from "./incoming.ts";
 
 /** What became of an attempt, or why there was none. */
-export type Verdict =
+export type AttemptResult =
   | { readonly kind: "done" }
   | { readonly kind: "failed"; readonly error: unknown; readonly afterMs: number | undefined }
   | { readonly kind: "dead"; readonly reason: DeadLetterReason; readonly error: unknown }
@@ -18,13 +18,13 @@ export type Verdict =
   /** It came before its time. */
   | { readonly kind: "early"; readonly delayMs: number };
 
-const DONE: Verdict = Object.freeze({ kind: "done" });
+const DONE: AttemptResult = Object.freeze({ kind: "done" });
 
 /**
  * Why a delivery is not given to the handler, if it is not. In order nothing is sent with a delay, so a due time was written by
  * another sender: it would wait in its place, and hundreds of them would fill the prefetch.
  */
-export function obstacle({ incoming }: InFlightDelivery, now: number, ordered: boolean): Verdict | undefined {
+export function precheck({ incoming }: InFlightDelivery, now: number, ordered: boolean): AttemptResult | undefined {
   const { headers, unreadable } = incoming;
   if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
@@ -51,13 +51,13 @@ export interface AttemptContext extends Reading {
 }
 
 /**
- * Reads the body and calls the handler. `finish` is called once with the verdict, possibly before this returns.
+ * Reads the body and calls the handler. `finish` is called once with the result, possibly before this returns.
  */
 export function runAttempt(
   held: InFlightDelivery,
   attempt: Attempt,
   context: AttemptContext,
-  finish: (verdict: Verdict) => void,
+  finish: (result: AttemptResult) => void,
 ): void {
   if (held.incoming.tombstone === true && context.tombstones === "skip") {
     finish(DONE);
@@ -85,7 +85,7 @@ function call(
   held: InFlightDelivery,
   attempt: Attempt,
   context: AttemptContext,
-  finish: (verdict: Verdict) => void,
+  finish: (result: AttemptResult) => void,
 ): void {
   if (!context.begin(held, attempt)) {
     finish(DONE);
@@ -101,30 +101,30 @@ function call(
     return;
   }
   if (!isLater) {
-    finish(verdictOf(result));
+    finish(resultOf(result));
     return;
   }
   // A thenable that is no promise may answer twice, or throw from its then.
   Promise.resolve(result).then(
-    (value) => finish(verdictOf(value)),
+    (value) => finish(resultOf(value)),
     (error: unknown) => finish(failed(error)),
   );
 }
 
-function failed(error: unknown): Verdict {
+function failed(error: unknown): AttemptResult {
   return { kind: "failed", error, afterMs: undefined };
 }
 
 /** What a handler returns may be anything, and looking at it may run code that throws. */
-function verdictOf(result: unknown): Verdict {
+function resultOf(result: unknown): AttemptResult {
   try {
-    return readVerdict(result);
+    return readResult(result);
   } catch (error) {
     return failed(error);
   }
 }
 
-function readVerdict(result: unknown): Verdict {
+function readResult(result: unknown): AttemptResult {
   switch (outcomeKind(result)) {
     case undefined:
       return DONE;

@@ -1,7 +1,7 @@
 import type { Adapter, SendReport, SendResult } from "../adapter.ts";
 import type { Address } from "../address.ts";
 import type { Clock, Random, Timer } from "../clock.ts";
-import { soon } from "../soon.ts";
+import { afterCurrentTurn } from "../afterCurrentTurn.ts";
 import type { Backlog } from "./backlog.ts";
 import { OrderedBacklog, PlainBacklog } from "./backlog.ts";
 import type { PendingSend } from "./pending-send.ts";
@@ -62,7 +62,7 @@ export class Batcher {
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#scheduled = false;
       this.#flush();
     });

@@ -6,14 +6,14 @@ import type { Codec } from "../codec.ts";
 import type { Handler } from "../delivery.ts";
 import type { Tombstones } from "../destination.ts";
 import type { BrokerEvent } from "../events.ts";
-import type { Publishing, Route } from "./publishing.ts";
+import type { PublisherEngine, Route } from "./publishing.ts";
 import type { Retry } from "./retry-policy.ts";
-import type { Solitude } from "./solitude.ts";
+import type { ExclusiveTurn } from "./exclusiveTurn.ts";
 
 /** Everything a consumer works with that does not change while it works. */
 export interface ConsumerContext {
   readonly adapter: Adapter;
-  readonly publishing: Publishing;
+  readonly publishing: PublisherEngine;
   readonly clock: Clock;
   readonly random: Random;
   readonly emit: (event: BrokerEvent) => void;
@@ -39,7 +39,7 @@ export interface ConsumerContext {
   /** How long the writer of a start note may be silent before it is taken for crashed. */
   readonly silenceMs: number;
   /** All consumers of the broker share it. */
-  readonly solitude: Solitude;
+  readonly exclusiveTurn: ExclusiveTurn;
   /** The longest delay in one hop; 0 where the adapter has no delay. */
   readonly maxDelayMs: number;
   readonly retries: Route;

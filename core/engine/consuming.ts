@@ -4,20 +4,20 @@ import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import { checkInteger } from "../names.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
-import { Aftermath, type AftermathOwner, type Counts, noCounts } from "./aftermath.ts";
-import type { Verdict } from "./attempt.ts";
+import { OutcomeHandler, type OutcomeOwner, type Counts, noCounts } from "./outcomes.ts";
+import type { AttemptResult } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyRefusal } from "./copy-refusal.ts";
-import { Departures } from "./departures.ts";
-import { Flow } from "./flow.ts";
+import { Settlements } from "./settlements.ts";
+import { ConsumerHealth } from "./health.ts";
 import { Handlers } from "./handlers.ts";
-import { Holding } from "./holding.ts";
+import { InFlightDeliveries } from "./holding.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
-import { Intake, type IntakeOwner } from "./intake.ts";
-import { KeyedLanes, type Lanes, OpenLanes } from "./lanes.ts";
-import { Parking } from "./parking.ts";
+import { ConsumerReceiver, type ReceiverOwner } from "./receiver.ts";
+import { KeyQueues, type DeliveryQueue, UnorderedQueue } from "./queues.ts";
+import { ParkedDeliveries } from "./parked.ts";
 import { Quarantine, type QuarantineActions } from "./quarantine.ts";
-import { Quiet } from "./quiet.ts";
+import { Conditions } from "./conditions.ts";
 
 export const DEFAULT_STOP_MS = 30_000;
 /** How long aborted handlers have to come to an end before their messages are given back. */
@@ -26,23 +26,23 @@ const ABORT_GRACE_MS = 1_000;
 const SETTLE_GRACE_MS = 5_000;
 
 /** The consumer engine: everything between an adapter's deliveries and the handler. */
-export class Consuming implements Consumer, IntakeOwner, AftermathOwner, QuarantineActions {
+export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, QuarantineActions {
   readonly source: WorkAddress;
   readonly #context: ConsumerContext;
-  readonly #lanes: Lanes;
-  readonly #held: Holding;
+  readonly #queues: DeliveryQueue;
+  readonly #held: InFlightDeliveries;
   readonly #handlers: Handlers;
-  readonly #aftermath: Aftermath;
-  readonly #quiet: Quiet;
+  readonly #outcomes: OutcomeHandler;
+  readonly #conditions: Conditions;
   readonly #counts: Counts = noCounts();
   #state: "new" | "running" | "stopping" | "stopped" = "new";
   #paused = false;
-  readonly #flow: Flow;
-  readonly #parking: Parking;
+  readonly #health: ConsumerHealth;
+  readonly #parked: ParkedDeliveries;
   readonly #quarantine: Quarantine;
-  readonly #departures: Departures;
+  readonly #settlements: Settlements;
   #concurrency: number;
-  #intake: Intake | undefined;
+  #receiver: ConsumerReceiver | undefined;
   #pumping = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -51,23 +51,23 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   constructor(context: ConsumerContext) {
     this.source = context.source;
     this.#context = context;
-    this.#held = new Holding(
+    this.#held = new InFlightDeliveries(
       context,
       () => this.#concurrency,
       (held) => this.#handlers.overrun(held),
     );
-    this.#lanes = context.ordered ? new KeyedLanes() : new OpenLanes();
-    this.#handlers = new Handlers(context, this.#counts, (held, verdict, aborted) =>
-      this.#over(held, verdict, aborted),
+    this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
+    this.#handlers = new Handlers(context, this.#counts, (held, result, aborted) =>
+      this.#over(held, result, aborted),
     );
-    this.#quiet = new Quiet(context.clock);
-    this.#flow = new Flow(context);
-    this.#parking = new Parking(context, this.#flow);
+    this.#conditions = new Conditions(context.clock);
+    this.#health = new ConsumerHealth(context);
+    this.#parked = new ParkedDeliveries(context, this.#health);
     this.#quarantine = new Quarantine(context, this);
-    const [lanes, held, parking, counts] = [this.#lanes, this.#held, this.#parking, this.#counts];
-    const [intake, changed, quarantine] = [() => this.#intake, () => this.#pump(), this.#quarantine];
-    this.#departures = new Departures(context, { lanes, held, parking, quarantine, counts, intake, changed });
-    this.#aftermath = new Aftermath(context, { counts, parking, departures: this.#departures }, this);
+    const [queues, held, parked, counts] = [this.#queues, this.#held, this.#parked, this.#counts];
+    const [receiver, changed, quarantine] = [() => this.#receiver, () => this.#pump(), this.#quarantine];
+    this.#settlements = new Settlements(context, { queues, held, parked, quarantine, counts, receiver, changed });
+    this.#outcomes = new OutcomeHandler(context, { counts, parked, settlements: this.#settlements }, this);
     this.#concurrency = context.concurrency;
   }
 
@@ -84,9 +84,9 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   /** Opens the receiver. Rejects if it cannot be opened. */
   start(): Promise<void> {
     this.#state = "running";
-    this.#flow.flowing();
+    this.#health.flowing();
     this.#stopping = undefined;
-    this.#aftermath.start();
+    this.#outcomes.start();
     this.#quarantine.start();
     const opening = this.#open();
     this.#opening = opening.catch(() => {});
@@ -95,28 +95,28 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   async #open(): Promise<void> {
     try {
-      const intake = await Intake.open(this.#context, this.#prefetch(), this.#sink(), this);
+      const receiver = await ConsumerReceiver.open(this.#context, this.#prefetch(), this.#sink(), this);
       if (this.#state === "stopped") {
-        await intake.close();
-        this.#departures.dropAll();
+        await receiver.close();
+        this.#settlements.dropAll();
         return;
       }
-      this.#intake = intake;
+      this.#receiver = receiver;
       this.#pump();
     } catch (error) {
-      this.#departures.dropAll();
+      this.#settlements.dropAll();
       throw error;
     }
   }
 
   stall(cause: unknown): void {
-    this.#flow.stalled(cause);
+    this.#health.stalled(cause);
   }
 
   pause({ requeue = false }: PauseOptions = {}): void {
     this.#paused = true;
     this.#applyPrefetch();
-    if (requeue) this.#departures.requeueIdle();
+    if (requeue) this.#settlements.requeueIdle();
   }
 
   resume(): void {
@@ -127,7 +127,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   /** Tries now what is parked, and what could not be said to other consumers: the connection is back. */
   retryParked(): void {
-    this.#parking.retry("all");
+    this.#parked.retry("all");
     this.#quarantine.retry();
   }
 
@@ -155,14 +155,14 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     return {
       source: this.#context.sourceName,
       state: this.#visibleState(),
-      error: this.#flow.error,
+      error: this.#health.error,
       concurrency: this.#concurrency,
-      prefetch: this.#intake?.prefetch ?? 0,
-      leaseMs: this.#intake?.leaseMs,
+      prefetch: this.#receiver?.prefetch ?? 0,
+      leaseMs: this.#receiver?.leaseMs,
       running: this.#handlers.running,
       waiting: this.#held.waiting(),
       unsettled: this.#held.size,
-      parked: this.#parking.size,
+      parked: this.#parked.size,
       quarantined: this.#held.quarantined(),
       ...this.#counts,
     };
@@ -170,7 +170,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
 
   #visibleState(): ConsumerStatus["state"] {
     if (this.#state === "stopping" || this.#state === "stopped") return this.#state;
-    if (this.#flow.error !== undefined) return "stalled";
+    if (this.#health.error !== undefined) return "stalled";
     if (this.#state === "new") return "new";
     return this.#paused ? "paused" : "running";
   }
@@ -182,16 +182,16 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens, cause) => this.#lose(tokens, cause),
       revoke: (tokens) => this.#revoke(tokens),
-      stalled: (cause) => this.#flow.stalled(cause),
-      flowing: () => this.#flow.flowing(),
-      filtered: (count) => this.#aftermath.filtered(count),
+      stalled: (cause) => this.#health.stalled(cause),
+      flowing: () => this.#health.flowing(),
+      filtered: (count) => this.#outcomes.filtered(count),
       overdue: (tokens, cause) => this.#overdue(tokens, cause),
     };
   }
 
   #deliver(batch: readonly IncomingMessage[]): void {
-    this.#flow.flowing();
-    for (const incoming of batch) this.#lanes.push(this.#held.add(incoming));
+    this.#health.flowing();
+    for (const incoming of batch) this.#queues.push(this.#held.add(incoming));
     if (this.#state === "stopping") this.#releaseWaiting();
     else this.#pump();
   }
@@ -207,7 +207,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #revoke(tokens: readonly unknown[]): void {
     for (const held of this.#held.chosen(tokens)) {
       held.revoked = true;
-      if (held.isIdle) this.#departures.requeue(held);
+      if (held.isIdle) this.#settlements.requeue(held);
     }
     this.#pump();
   }
@@ -225,7 +225,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#quarantine.ended(held);
     // A handler, a copy or a settlement under way comes to its own end.
     if (held.state === "waiting" || held.state === "quarantined" || held.rest !== undefined)
-      this.#departures.drop(held);
+      this.#settlements.drop(held);
   }
 
   /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
@@ -234,7 +234,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     if (!this.#context.ordered || key === undefined) return;
     for (const held of this.#held) {
       if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence)
-        this.#departures.requeue(held);
+        this.#settlements.requeue(held);
     }
   }
 
@@ -251,7 +251,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (this.#state === "running" && !this.#paused && this.#intake !== undefined) {
+    while (this.#state === "running" && !this.#paused && this.#receiver !== undefined) {
       const held = this.#next();
       if (held === undefined) break;
       if (this.#quarantine.holds(held)) this.#held.setAside(held);
@@ -259,7 +259,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     }
     this.#pumping = false;
     this.#applyPrefetch();
-    this.#quiet.check();
+    this.#conditions.check();
   }
 
   #begin(held: InFlightDelivery): void {
@@ -270,12 +270,12 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #next(): InFlightDelivery | undefined {
     const running = this.#handlers.running + this.#quarantine.starting;
     const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
-    const held = isFree ? this.#lanes.take() : undefined;
+    const held = isFree ? this.#queues.take() : undefined;
     return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
   cleared(held: InFlightDelivery): void {
-    if (!held.mustBeAlone) this.#lanes.again(held);
+    if (!held.mustBeAlone) this.#queues.again(held);
     this.#pump();
   }
 
@@ -285,7 +285,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
     else {
       this.#quarantine.putBack(held);
-      this.#lanes.again(held);
+      this.#queues.again(held);
     }
     this.#pump();
   }
@@ -293,21 +293,21 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   condemn(held: InFlightDelivery): void {
     this.#held.rejoin(held);
     const error = new MessagingError("refused", `its consumers crashed ${held.crashes} times while they handled it`);
-    this.#aftermath.apply(held, { kind: "dead", reason: "crashed", error });
+    this.#outcomes.apply(held, { kind: "dead", reason: "crashed", error });
     this.#pump();
   }
 
   changed = (): void => this.#pump();
 
-  #over(held: InFlightDelivery, verdict: Verdict, aborted: boolean): void {
+  #over(held: InFlightDelivery, result: AttemptResult, aborted: boolean): void {
     this.#quarantine.ended(held);
     if (held.lost) {
       this.#counts.fenced++;
-      this.#departures.drop(held);
-    } else if (this.#state === "stopping" && aborted && verdict.kind === "failed") {
-      this.#departures.requeue(held);
+      this.#settlements.drop(held);
+    } else if (this.#state === "stopping" && aborted && result.kind === "failed") {
+      this.#settlements.requeue(held);
     } else {
-      this.#aftermath.apply(held, verdict);
+      this.#outcomes.apply(held, result);
     }
     this.#pump();
   }
@@ -318,7 +318,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     this.#later(held, delayMs, () => {
       this.#held.rejoin(held);
       held.attempt++;
-      this.#lanes.again(held);
+      this.#queues.again(held);
     });
     this.#pump();
   }
@@ -327,7 +327,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
     if (!this.#keeps(held)) return;
     held.state = "parked";
     this.#held.setAside(held);
-    this.#parking.add(held, refusal, again);
+    this.#parked.add(held, refusal, again);
     this.#pump();
   }
 
@@ -335,7 +335,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #keeps(held: InFlightDelivery): boolean {
     if (held.isLeaving) return false;
     const kept = this.#state === "running" && !held.revoked;
-    if (!kept) this.#departures.requeue(held);
+    if (!kept) this.#settlements.requeue(held);
     return kept;
   }
 
@@ -352,7 +352,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   // Deliveries leave.
 
   settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void {
-    this.#departures.settled(held, action, result);
+    this.#settlements.settled(held, action, result);
   }
 
   leased(): readonly InFlightDelivery[] {
@@ -364,7 +364,7 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   #applyPrefetch(): void {
     if (this.#state !== "running") return;
     if (this.#isStarved) this.#held.widen();
-    this.#intake?.setPrefetch(this.#prefetch());
+    this.#receiver?.setPrefetch(this.#prefetch());
   }
 
   /** Whether handlers are free and nothing that is held may start: keys wait for their turn. */
@@ -374,26 +374,26 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   }
 
   #releaseWaiting(): void {
-    this.#lanes.drain();
-    this.#departures.requeueIdle();
+    this.#queues.drain();
+    this.#settlements.requeueIdle();
   }
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#state = "stopping";
-    await this.#quiet.settled(this.#opening, timeoutMs);
-    this.#intake?.setPrefetch(0);
+    await this.#conditions.settled(this.#opening, timeoutMs);
+    this.#receiver?.setPrefetch(0);
     this.#releaseWaiting();
-    await this.#quiet.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
-    this.#aftermath.stop();
+    await this.#conditions.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
+    this.#outcomes.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
     for (const held of this.#held) held.abort(reason);
-    await this.#quiet.until(() => this.#handlers.running === 0, ABORT_GRACE_MS);
+    await this.#conditions.until(() => this.#handlers.running === 0, ABORT_GRACE_MS);
     for (const held of this.#held) this.#leaveBehind(held);
-    await this.#quiet.until(() => this.#held.size === 0 && this.#quarantine.isSettled, SETTLE_GRACE_MS);
+    await this.#conditions.until(() => this.#held.size === 0 && this.#quarantine.isSettled, SETTLE_GRACE_MS);
     this.#quarantine.stop();
-    await this.#intake?.close();
-    this.#intake = undefined;
-    this.#departures.dropAll();
+    await this.#receiver?.close();
+    this.#receiver = undefined;
+    this.#settlements.dropAll();
     this.#handlers.clear();
     this.#state = "stopped";
   }
@@ -401,6 +401,6 @@ export class Consuming implements Consumer, IntakeOwner, AftermathOwner, Quarant
   /** Gives back what a handler or a copy would not let go of in time. */
   #leaveBehind(held: InFlightDelivery): void {
     this.#handlers.leaveBehind(held);
-    if (held.state === "running" || held.state === "copying") this.#departures.requeue(held);
+    if (held.state === "running" || held.state === "copying") this.#settlements.requeue(held);
   }
 }

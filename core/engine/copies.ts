@@ -77,7 +77,7 @@ export function postponedCopy(held: InFlightDelivery, context: CopyContext, dela
 }
 
 /** Why and when a message ended, for its dead letter. */
-export interface Death {
+export interface DeadLetterCause {
   readonly origin: WorkAddress;
   readonly reason: DeadLetterReason;
   /** How often a handler was started on it. */
@@ -86,9 +86,9 @@ export interface Death {
 }
 
 /** The copy that stands in the dead letters and says why. */
-export function deadLetterCopy(held: InFlightDelivery, context: CopyContext, death: Death): OutgoingMessage {
+export function deadLetterCopy(held: InFlightDelivery, context: CopyContext, cause: DeadLetterCause): OutgoingMessage {
   const now = new Date(context.now).toISOString();
-  const { origin, reason, attempts, error } = death;
+  const { origin, reason, attempts, error } = cause;
   return copy(held, context, 0, {
     [HEADER.attempts]: undefined,
     [HEADER.firstFailedAt]: undefined,

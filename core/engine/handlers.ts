@@ -1,12 +1,12 @@
 import { MessagingError } from "../errors.ts";
-import type { Counts } from "./aftermath.ts";
-import { type AttemptContext, obstacle, runAttempt, type Verdict } from "./attempt.ts";
+import type { Counts } from "./outcomes.ts";
+import { type AttemptContext, precheck, runAttempt, type AttemptResult } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Attempt, type InFlightDelivery } from "./in-flight-delivery.ts";
 
 /** Told when an attempt is over; `aborted` tells whether its signal was given before. */
-export type AttemptOver = (held: InFlightDelivery, verdict: Verdict, aborted: boolean) => void;
+export type AttemptOver = (held: InFlightDelivery, result: AttemptResult, aborted: boolean) => void;
 
 /** The handlers that run: started, held to their deadline, and left behind where they will not end. */
 export class Handlers {
@@ -43,9 +43,9 @@ export class Handlers {
     this.#running++;
     const attempt = new Attempt(held, this.#context, now);
     held.current = attempt;
-    const verdict = obstacle(held, now, this.#context.ordered);
-    if (verdict !== undefined) {
-      this.#finish(held, attempt, verdict);
+    const result = precheck(held, now, this.#context.ordered);
+    if (result !== undefined) {
+      this.#finish(held, attempt, result);
       return;
     }
     this.#deadlines.set(held, timeoutMs);
@@ -67,7 +67,7 @@ export class Handlers {
     return new MessagingError("timeout", `${what}; raise timeoutMs, or let the handler heed delivery.signal`);
   }
 
-  /** Leaves a handler behind without a verdict, if one runs on this delivery. */
+  /** Leaves a handler behind without a result, if one runs on this delivery. */
   leaveBehind(held: InFlightDelivery): void {
     if (held.current === undefined) return;
     this.#abandon(held.current);
@@ -79,13 +79,13 @@ export class Handlers {
     this.#deadlines.clear();
   }
 
-  #finish(held: InFlightDelivery, attempt: Attempt, verdict: Verdict): void {
+  #finish(held: InFlightDelivery, attempt: Attempt, result: AttemptResult): void {
     if (attempt.abandoned) {
       this.#counts.abandoned--;
       return;
     }
     this.#free(held);
-    this.#over(held, verdict, attempt.aborted);
+    this.#over(held, result, attempt.aborted);
   }
 
   #free(held: InFlightDelivery): void {

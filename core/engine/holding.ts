@@ -5,7 +5,7 @@ import { InFlightDelivery } from "./in-flight-delivery.ts";
 import { Prefetch } from "./prefetch.ts";
 
 /** Every delivery that a consumer holds, and the prefetch that follows from them. */
-export class Holding {
+export class InFlightDeliveries {
   readonly #held = new Set<InFlightDelivery>();
   readonly #size: Prefetch;
   readonly #clock: Clock;

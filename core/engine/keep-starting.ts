@@ -1,12 +1,12 @@
 import type { Clock, Timer } from "../clock.ts";
-import type { Consuming } from "./consuming.ts";
+import type { ConsumerEngine } from "./consuming.ts";
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 10_000;
 
 /** Starts a consumer, and tries again with growing pauses, until it runs or is stopped. */
-export class KeepStarting {
-  readonly #consumer: Consuming;
+export class StartKeeper {
+  readonly #consumer: ConsumerEngine;
   readonly #clock: Clock;
   readonly #prepare: () => Promise<void>;
   readonly #ended: () => void;
@@ -14,7 +14,7 @@ export class KeepStarting {
   #stopped = false;
 
   /** `prepare` is done before each try; `ended` is called once it runs, or is not to. */
-  constructor(consumer: Consuming, clock: Clock, prepare: () => Promise<void>, ended: () => void) {
+  constructor(consumer: ConsumerEngine, clock: Clock, prepare: () => Promise<void>, ended: () => void) {
     this.#consumer = consumer;
     this.#clock = clock;
     this.#prepare = prepare;

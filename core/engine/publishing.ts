@@ -33,7 +33,7 @@ export class Route {
  * counted from acceptance until the adapter has reported on it, even if its caller was answered by the deadline before:
  * memory is bounded by what is really kept.
  */
-export class Publishing implements SendObserver, Gate {
+export class PublisherEngine implements SendObserver, Gate {
   readonly #adapter: Adapter;
   readonly #clock: Clock;
   readonly #random: Random;

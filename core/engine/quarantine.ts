@@ -106,7 +106,7 @@ export class Quarantine {
   /** Begins again after {@link Quarantine.stop}. */
   start(): void {
     this.#isStopped = false;
-    this.#context.solitude.join(this, () => this.#actions.changed());
+    this.#context.exclusiveTurn.join(this, () => this.#actions.changed());
     this.retry();
   }
 
@@ -175,7 +175,7 @@ export class Quarantine {
   get #isAwaited(): boolean {
     const [first] = this.#alone;
     const stay = first && this.#stays.get(first);
-    if (stay === undefined || !this.#context.solitude.isFree(this)) return false;
+    if (stay === undefined || !this.#context.exclusiveTurn.isFree(this)) return false;
     if (stay.step === "noting") return stay.isStarting;
     return stay.step === "running" || this.#turnsOfOthers === 0;
   }
@@ -185,11 +185,11 @@ export class Quarantine {
    * of those before it are over in the log, or they would be blamed for what it does.
    */
   takeAlone(): InFlightDelivery | undefined {
-    const { solitude } = this.#context;
+    const { exclusiveTurn } = this.#context;
     const [held] = this.#alone;
-    if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !solitude.isFree(this)) return undefined;
+    if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !exclusiveTurn.isFree(this)) return undefined;
     if (this.#stays.get(held)?.step !== "cleared") return undefined;
-    solitude.take(this);
+    exclusiveTurn.take(this);
     this.#turnsOfOthers = 0;
     return held;
   }
@@ -208,17 +208,17 @@ export class Quarantine {
     this.#freePlace(stay);
     if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
     if (stay.note !== undefined) this.#end(stay.note, 1);
-    this.#leaveSolitude();
+    this.#leaveExclusiveTurn();
   }
 
   /** Unless one of ours runs in it, or did and would be blamed still. */
-  #leaveSolitude(): void {
+  #leaveExclusiveTurn(): void {
     for (const held of this.#alone) {
       const stay = this.#stays.get(held);
       if (stay?.step === "running" || stay?.isStarting) return;
     }
     for (const [{ alone }, { hasFailed }] of this.#unended) if (alone && !hasFailed) return;
-    this.#context.solitude.leave(this);
+    this.#context.exclusiveTurn.leave(this);
   }
 
   /** Whether the log was told the end of every note. */
@@ -233,7 +233,7 @@ export class Quarantine {
     this.#nextRead = undefined;
     this.#isRepeating = false;
     this.#notes.forget();
-    this.#context.solitude.quit(this);
+    this.#context.exclusiveTurn.quit(this);
   }
 
   #clearTimers(): void {
@@ -364,7 +364,7 @@ export class Quarantine {
     if (!stay.isStarting) return;
     this.#starting--;
     stay.isStarting = false;
-    this.#leaveSolitude();
+    this.#leaveExclusiveTurn();
   }
 
   #append(note: StartNote, state: "started" | "running" | "over"): Promise<void> {
@@ -413,7 +413,7 @@ export class Quarantine {
         if (!this.#isWritable) this.#tell("write to", cause);
         ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
         if (this.#isStopped) this.#clearTimers();
-        this.#leaveSolitude();
+        this.#leaveExclusiveTurn();
         this.#actions.changed();
       },
     );
@@ -424,7 +424,7 @@ export class Quarantine {
     const timer = this.#unended.get(note)?.timer;
     if (timer !== undefined) this.#cancel(timer);
     this.#unended.delete(note);
-    this.#leaveSolitude();
+    this.#leaveExclusiveTurn();
     this.#actions.changed();
   }
 

@@ -9,7 +9,7 @@ import type { PublishOptions, SendOptions } from "../options.ts";
 import { sendEach } from "./gather-receipts.ts";
 import { type Outgoing, outgoing } from "./outgoing.ts";
 import { asInvalid, outgoingTo } from "./outgoing-to.ts";
-import type { Publishing, Route } from "./publishing.ts";
+import type { PublisherEngine, Route } from "./publishing.ts";
 
 type Destination = Queue<never, unknown> | Topic<never, unknown>;
 
@@ -20,9 +20,9 @@ interface Target extends Outgoing {
 }
 
 /** The publisher's side of a broker object: checks, encodes, and hands over to the publisher engine. */
-export class Sending implements Publisher {
+export class DestinationPublisher implements Publisher {
   readonly #adapter: Adapter;
-  readonly #publishing: Publishing;
+  readonly #publishing: PublisherEngine;
   readonly #clock: Clock;
   readonly #makeId: () => string;
   readonly #targets = new WeakMap<Destination, Target>();
@@ -30,7 +30,7 @@ export class Sending implements Publisher {
   /** Why nothing can be sent now; undefined while it can. */
   #closed: string | undefined = "it is not started: call start() first";
 
-  constructor(adapter: Adapter, publishing: Publishing, clock: Clock, random: Random, json: Codec) {
+  constructor(adapter: Adapter, publishing: PublisherEngine, clock: Clock, random: Random, json: Codec) {
     this.#adapter = adapter;
     this.#publishing = publishing;
     this.#clock = clock;

@@ -1,6 +1,6 @@
 import type { DeliveryToken, IncomingMessage, Receiver, Settlement } from "../../core/adapter.ts";
 import type { Clock, Timer } from "../../core/clock.ts";
-import { soon } from "../../core/soon.ts";
+import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import { within } from "../../core/waiting.ts";
 
 const SETTLED_AT_ONCE = 1_000;
@@ -112,7 +112,7 @@ export class OpenReceiver {
   remove(token: DeliveryToken): Promise<boolean> {
     return new Promise((done) => {
       this.#removals.push({ token, done });
-      if (this.#removals.length === 1) soon(() => void this.#settleRemovals());
+      if (this.#removals.length === 1) afterCurrentTurn(() => void this.#settleRemovals());
     });
   }
 

@@ -116,7 +116,7 @@ export class Follower {
   }
 
   /** The others wait for what it acts by: it says so at once. */
-  #soon(): void {
+  #afterCurrentTurn(): void {
     if (this.#timer === undefined) return;
     this.#parts.clock.cancel(this.#timer);
     this.#timer = undefined;
@@ -184,7 +184,7 @@ export class Follower {
       await this.#parts.takeOver(state, revision);
       this.#acting = Math.max(this.#acting, revision);
       this.#problem = undefined;
-      this.#soon();
+      this.#afterCurrentTurn();
     } catch (error) {
       // Tried again after a while: a broker that is away is not to be called in every beat.
       if (this.#followed === revision) {

@@ -1,4 +1,4 @@
-import { soon } from "../../core/soon.ts";
+import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 
 const MOST_IN_FLIGHT = 4;
 
@@ -27,7 +27,7 @@ export class Gathering<Item, Result> {
       this.#waiting.push({ item, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
-      soon(() => {
+      afterCurrentTurn(() => {
         this.#scheduled = false;
         this.#flush();
       });

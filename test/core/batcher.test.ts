@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Publishing } from "../../core/engine/publishing.ts";
+import { PublisherEngine } from "../../core/engine/publishing.ts";
 import type { SendResult } from "../../core/index.ts";
 import { MessagingError } from "../../core/index.ts";
 import { Prng } from "../simulation/prng.ts";
@@ -33,7 +33,7 @@ const run = fc.record({
   answersAfter: fc.array(fc.nat({ max: 200 }), { minLength: 1, maxLength: 10 }),
 });
 
-describe("Publishing and its batchers", () => {
+describe("PublisherEngine and its batchers", () => {
   it("keep within the limits, keep order, send unanswered ones again first, and end every send once", async () => {
     await fc.assert(
       fc.asyncProperty(run, async ({ ordered, storesInOrder, limits, messages, fates, answersAfter }) => {
@@ -78,7 +78,7 @@ describe("Publishing and its batchers", () => {
             );
           }
         };
-        const publishing = new Publishing(adapter, {}, clock, new Prng("batcher"));
+        const publishing = new PublisherEngine(adapter, {}, clock, new Prng("batcher"));
         publishing.connected(true);
         const route = publishing.route(ADDRESS, ordered);
         const ends = messages.map(() => 0);
@@ -122,7 +122,7 @@ describe("Publishing and its batchers", () => {
   it("sends a lone message at once, and gathers while as many batches as allowed are under way", async () => {
     const adapter = new RecordingAdapter({ maxBatchMessages: 100, maxBatchBytes: 1_000, maxBatchesInFlight: 1 });
     adapter.holds = true;
-    const publishing = new Publishing(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("batcher"));
+    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("batcher"));
     publishing.connected(true);
     const route = publishing.route(ADDRESS, false);
     const send = (id: string) => publishing.send(route, outgoingMessage(id));
@@ -143,7 +143,7 @@ describe("Publishing and its batchers", () => {
       const time = new VirtualTime();
       const adapter = new RecordingAdapter({ ...LIMITS, storesInOrder: true });
       adapter.holds = true;
-      const publishing = new Publishing(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+      const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
       publishing.connected(true);
       const route = publishing.route(ADDRESS, ordered);
       for (const id of ["1", "2", "3"]) publishing.send(route, outgoingMessage(id, { key: "k" }));
@@ -159,7 +159,7 @@ describe("Publishing and its batchers", () => {
     const time = new VirtualTime();
     const adapter = new RecordingAdapter();
     adapter.holds = true;
-    const publishing = new Publishing(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
     publishing.connected(true);
     const ends: unknown[] = [];
     publishing.send(publishing.route(ADDRESS, false), outgoingMessage("1")).catch((error) => ends.push(error));

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
-import { KeyedLanes, OpenLanes } from "../../core/engine/lanes.ts";
+import { KeyQueues, UnorderedQueue } from "../../core/engine/queues.ts";
 import { incoming } from "./recording-adapter.ts";
 
 function held(sequence: number, key: string | undefined): InFlightDelivery {
@@ -18,11 +18,11 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant("drain" as const) }),
 );
 
-describe("KeyedLanes", () => {
+describe("KeyQueues", () => {
   it("runs a key one at a time and in order, lets others pass, and forgets nothing", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const lanes = new KeyedLanes();
+        const lanes = new KeyQueues();
         const waiting: InFlightDelivery[] = [];
         const occupying: InFlightDelivery[] = [];
         const again = new Set<InFlightDelivery>();
@@ -100,7 +100,7 @@ describe("KeyedLanes", () => {
   });
 
   it("frees a lane once, though everything that waited there was lost", () => {
-    const lanes = new KeyedLanes();
+    const lanes = new KeyQueues();
     const [lost, one, two] = [held(0, "a"), held(1, "a"), held(2, "a")];
     lanes.push(lost);
     lost.state = "settled";
@@ -112,9 +112,9 @@ describe("KeyedLanes", () => {
   });
 });
 
-describe("OpenLanes", () => {
+describe("UnorderedQueue", () => {
   it("is first come, first served, what starts again before all others", () => {
-    const lanes = new OpenLanes();
+    const lanes = new UnorderedQueue();
     const [one, two, three] = [held(1, "a"), held(2, "a"), held(3, undefined)];
     lanes.push(one);
     lanes.push(two);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Publishing } from "../../core/engine/publishing.ts";
+import { PublisherEngine } from "../../core/engine/publishing.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
@@ -20,7 +20,7 @@ describe("the publish buffer", () => {
           const adapter = new RecordingAdapter(WIDE);
           adapter.holds = true;
           const options = { maxMessages: most, maxBytes: bytes };
-          const publishing = new Publishing(adapter, options, new ProcessClock(new VirtualTime()), new Prng("buffer"));
+          const publishing = new PublisherEngine(adapter, options, new ProcessClock(new VirtualTime()), new Prng("buffer"));
           publishing.connected(true);
           const route = publishing.route(ADDRESS, false);
           const sends = sizes.map((size, index) => publishing.send(route, outgoingMessage(`${index}`, { size })));
@@ -47,7 +47,7 @@ describe("the publish buffer", () => {
     const adapter = new RecordingAdapter(WIDE);
     adapter.holds = true;
     const clock = new ProcessClock(new VirtualTime());
-    const publishing = new Publishing(adapter, { maxMessages: 2, whenFull: "fail" }, clock, new Prng("buffer"));
+    const publishing = new PublisherEngine(adapter, { maxMessages: 2, whenFull: "fail" }, clock, new Prng("buffer"));
     publishing.connected(true);
     const route = publishing.route(ADDRESS, false);
     publishing.send(route, outgoingMessage("1"));
@@ -64,7 +64,7 @@ describe("the publish buffer", () => {
     const time = new VirtualTime();
     const adapter = new RecordingAdapter(WIDE);
     adapter.holds = true;
-    const publishing = new Publishing(adapter, { maxMessages: 1 }, new ProcessClock(time), new Prng("buffer"));
+    const publishing = new PublisherEngine(adapter, { maxMessages: 1 }, new ProcessClock(time), new Prng("buffer"));
     publishing.connected(true);
     const route = publishing.route(ADDRESS, false);
     const codes: string[] = [];
@@ -87,7 +87,7 @@ describe("the publish buffer", () => {
     it(`keeps nothing of what gave up behind one that waits long, ${what}`, async () => {
       const time = new VirtualTime();
       const clock = new ProcessClock(time);
-      const publishing = new Publishing(new RecordingAdapter(), { maxMessages }, clock, new Prng("buffer"));
+      const publishing = new PublisherEngine(new RecordingAdapter(), { maxMessages }, clock, new Prng("buffer"));
       const route = publishing.route(ADDRESS, ordered);
       publishing.send(route, outgoingMessage("before", { key: "k" }), 1_000_000).catch(() => {});
       publishing.send(route, outgoingMessage("first", { key: "k" }), 1_000_000).catch(() => {});
@@ -112,7 +112,7 @@ describe("the publish buffer", () => {
 
   it("opens its gate after a stop in a blocked state", async () => {
     const adapter = new RecordingAdapter();
-    const publishing = new Publishing(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("buffer"));
+    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("buffer"));
     publishing.connected(true);
     publishing.blocked(true);
     publishing.close();
@@ -122,7 +122,7 @@ describe("the publish buffer", () => {
   });
 
   it("tells routes apart that read alike", () => {
-    const publishing = new Publishing(
+    const publishing = new PublisherEngine(
       new RecordingAdapter(),
       {},
       new ProcessClock(new VirtualTime()),

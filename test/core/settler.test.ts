@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
-import { Settler } from "../../core/engine/settler.ts";
+import { AckBatcher } from "../../core/engine/ackBatcher.ts";
 import type { Receiver, SettleResult } from "../../core/index.ts";
 import { VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming } from "./recording-adapter.ts";
 
-describe("Settler", () => {
+describe("AckBatcher", () => {
   it("settles each exactly once with what the broker said, and none while leases are extended", async () => {
     const settlement = fc.record({
       at: fc.nat({ max: 100 }),
@@ -43,7 +43,7 @@ describe("Settler", () => {
           },
         };
         const ends = new Map<unknown, string[]>();
-        const settler = new Settler(receiver, ({ incoming: { token } }, action, result) => {
+        const settler = new AckBatcher(receiver, ({ incoming: { token } }, action, result) => {
           ends.set(token, [...(ends.get(token) ?? []), `${action} ${result}`]);
         });
         for (const [index, { at, action }] of list.entries()) {

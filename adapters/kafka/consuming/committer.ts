@@ -1,6 +1,6 @@
 import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import type { CommitOutcome, GroupMember } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
@@ -70,7 +70,7 @@ export class Committer {
   commit(): void {
     if (this.#scheduled || this.#underWay || this.#closed) return;
     this.#scheduled = true;
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#scheduled = false;
       void this.#commit();
     });

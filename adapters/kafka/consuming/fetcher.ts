@@ -1,5 +1,5 @@
 import type { Timer } from "../../../core/clock.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read-record.ts";
@@ -59,7 +59,7 @@ export class Fetcher {
   add(partition: OwnedPartition): void {
     this.#cursors.set(partition, new Cursor(partition, this.#parts.clock.monotonic()));
     // Several come together, and are asked about together.
-    soon(() => this.pump());
+    afterCurrentTurn(() => this.pump());
   }
 
   /** Whether some partition cannot be read for now. */

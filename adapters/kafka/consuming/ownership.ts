@@ -1,5 +1,5 @@
 import type { Clock } from "../../../core/clock.ts";
-import { Quiet } from "../../../core/engine/quiet.ts";
+import { Conditions } from "../../../core/engine/conditions.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
@@ -38,7 +38,7 @@ export class Ownership implements MemberOwner {
   readonly #sink: RecordSink;
   readonly #host: OwnershipHost;
   readonly #assignments: Assignments;
-  readonly #quiet: Quiet;
+  readonly #quiet: Conditions;
   /** What was told of topics that are others than they were. */
   /** The ids of the topics that were read. */
   readonly #topics = new Map<string, TopicId>();
@@ -58,7 +58,7 @@ export class Ownership implements MemberOwner {
     this.#drainMs = parts.drainMs;
     this.#sink = sink;
     this.#host = host;
-    this.#quiet = new Quiet(parts.clock);
+    this.#quiet = new Conditions(parts.clock);
     this.#assignments = new Assignments(group, parts, {
       begin: (partition) => this.#begin(partition),
       stalled: (cause, kind) => host.stalled(cause, kind),

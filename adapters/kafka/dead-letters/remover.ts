@@ -2,7 +2,7 @@ import type { SendResult } from "../../../core/adapter.ts";
 import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import { RETRY } from "../delays/backoff.ts";
 import { Notices } from "../delays/notices.ts";
 import type { Producer } from "../producing/contract.ts";
@@ -64,7 +64,7 @@ export class Remover {
   #write(removal: Removal): void {
     this.#batch.push(removal);
     if (this.#batch.length > 1) return;
-    soon(() => {
+    afterCurrentTurn(() => {
       const batch = this.#batch;
       this.#batch = [];
       if (this.#isEnded) return;

@@ -1,5 +1,5 @@
 import type { Receiver, Settlement } from "../../../core/adapter.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import type { HeldRecord } from "../consuming/contract.ts";
 
 /** Gathers what is settled within one turn into one call. */
@@ -35,7 +35,7 @@ export class Settling {
   #schedule(): void {
     if (this.#isScheduled || this.#consumer === undefined) return;
     this.#isScheduled = true;
-    soon(() => void this.#flush());
+    afterCurrentTurn(() => void this.#flush());
   }
 
   async #flush(): Promise<void> {

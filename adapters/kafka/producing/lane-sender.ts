@@ -1,6 +1,6 @@
 import { backoffMs } from "../../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import type { ErrorName, TopicId } from "../port.ts";
 import type { Answers } from "./answers.ts";
 import { Identities } from "./identities.ts";
@@ -65,7 +65,7 @@ export class LaneSender {
     this.#ready.add(lane);
     if (this.#isFlushing) return;
     this.#isFlushing = true;
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#isFlushing = false;
       this.flush();
     });

@@ -1,6 +1,6 @@
 import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
-import { soon } from "../../../core/soon.ts";
+import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxSettlement } from "../store.ts";
 import type { HeldClaim } from "./held-claim.ts";
@@ -54,7 +54,7 @@ export class Settler implements Waiter {
     if (this.#scheduled) return;
     this.#scheduled = true;
     // As soon as all results of this turn of the event loop have been heard.
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#scheduled = false;
       this.#ask();
     });

@@ -9,13 +9,13 @@ import type {
 import type { Clock, Timer } from "../clock.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
-import { Settler } from "./settler.ts";
+import { AckBatcher } from "./ackBatcher.ts";
 
 /** Leases are renewed when a third of them has passed, so that one failed renewal loses none. */
 const RENEWALS_PER_LEASE = 3;
 
-/** What an intake asks of its consumer. */
-export interface IntakeOwner {
+/** What a receiver asks of its consumer. */
+export interface ReceiverOwner {
   /** The deliveries whose lease is to be kept. */
   leased(): readonly InFlightDelivery[];
   leaseLost(held: InFlightDelivery): void;
@@ -23,21 +23,21 @@ export interface IntakeOwner {
 }
 
 /** One receiver of the adapter, its settlements, its leases and its prefetch. */
-export class Intake {
+export class ConsumerReceiver {
   readonly #receiver: Receiver;
-  readonly #settler: Settler;
-  readonly #owner: IntakeOwner;
+  readonly #ackBatcher: AckBatcher;
+  readonly #owner: ReceiverOwner;
   readonly #clock: Clock;
   #prefetch: number;
   #renewal: Timer | undefined;
   #closed = false;
 
-  private constructor(receiver: Receiver, prefetch: number, owner: IntakeOwner, clock: Clock) {
+  private constructor(receiver: Receiver, prefetch: number, owner: ReceiverOwner, clock: Clock) {
     this.#receiver = receiver;
     this.#prefetch = prefetch;
     this.#owner = owner;
     this.#clock = clock;
-    this.#settler = new Settler(receiver, (held, action, result) => owner.settled(held, action, result));
+    this.#ackBatcher = new AckBatcher(receiver, (held, action, result) => owner.settled(held, action, result));
     this.#renewLater();
   }
 
@@ -46,12 +46,12 @@ export class Intake {
     context: ConsumerContext,
     prefetch: number,
     sink: DeliverySink,
-    owner: IntakeOwner,
-  ): Promise<Intake> {
+    owner: ReceiverOwner,
+  ): Promise<ConsumerReceiver> {
     const { adapter, source, subscription, ordered, clock, timeoutMs: handlerTimeoutMs } = context;
     const declared = subscription === undefined ? {} : { subscription };
     const receiver = await adapter.receive(source, { prefetch, ordered, handlerTimeoutMs, ...declared }, sink);
-    return new Intake(receiver, prefetch, owner, clock);
+    return new ConsumerReceiver(receiver, prefetch, owner, clock);
   }
 
   get leaseMs(): number | undefined {
@@ -70,7 +70,7 @@ export class Intake {
 
   settle(held: InFlightDelivery, action: Settlement["action"]): void {
     held.state = "settling";
-    this.#settler.settle(held, action);
+    this.#ackBatcher.settle(held, action);
   }
 
   /** Has the broker itself move it to the dead letters; undefined where the broker has no means for that. */
@@ -80,7 +80,7 @@ export class Intake {
 
   /** Resolves when every settlement was answered. */
   idle(): Promise<void> {
-    return this.#settler.idle();
+    return this.#ackBatcher.idle();
   }
 
   async close(): Promise<void> {
@@ -99,9 +99,9 @@ export class Intake {
 
   async #renew(): Promise<void> {
     // What waits for its settlement may wait long, where the broker refuses to be told.
-    const leased = [...this.#owner.leased(), ...this.#settler.waiting];
+    const leased = [...this.#owner.leased(), ...this.#ackBatcher.waiting];
     if (leased.length === 0) return;
-    const kept = await this.#settler.extend(leased);
+    const kept = await this.#ackBatcher.extend(leased);
     leased.forEach((held, index) => {
       if (kept[index] === false) this.#owner.leaseLost(held);
     });

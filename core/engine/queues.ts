@@ -2,20 +2,20 @@ import { Fifo } from "./fifo.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 /** What waits for a handler, and which of it may start next. Deliveries that were lost or given back are passed over. */
-export interface Lanes {
+export interface DeliveryQueue {
   push(held: InFlightDelivery): void;
-  /** The next that may start; it then occupies its lane, if it has one, until `leave`. */
+  /** The next that may start; it then occupies its queue, if it has one, until `leave`. */
   take(): InFlightDelivery | undefined;
-  /** One that still occupies its lane may start again, before all others. */
+  /** One that still occupies its queue may start again, before all others. */
   again(held: InFlightDelivery): void;
-  /** Frees the lane that one occupies. */
+  /** Frees the queue that one occupies. */
   leave(held: InFlightDelivery): void;
-  /** Empties the lanes of what waits; what occupies them stays. */
+  /** Empties the queues of what waits; what occupies them stays. */
   drain(): InFlightDelivery[];
 }
 
 /** No order: each may start at once. */
-export class OpenLanes implements Lanes {
+export class UnorderedQueue implements DeliveryQueue {
   readonly #waiting = new Fifo<InFlightDelivery>();
 
   push(held: InFlightDelivery): void {
@@ -39,7 +39,7 @@ export class OpenLanes implements Lanes {
   }
 }
 
-interface Lane {
+interface KeyQueue {
   readonly key: string;
   readonly waiting: Fifo<InFlightDelivery>;
   occupant: InFlightDelivery | undefined;
@@ -48,14 +48,14 @@ interface Lane {
 }
 
 /**
- * A lane per key: one at a time of each key, in the order of arrival, and other keys pass. A lane stays occupied by a
+ * A queue per key: one at a time of each key, in the order of arrival, and other keys pass. A queue stays occupied by a
  * delivery that was lost while its handler runs, so that its redelivery does not run beside it. Deliveries without a key
  * have no order to keep.
  */
-export class KeyedLanes implements Lanes {
-  readonly #lanes = new Map<string, Lane>();
-  /** Free lanes with something waiting, in the order they became so. */
-  readonly #ready = new Fifo<Lane>();
+export class KeyQueues implements DeliveryQueue {
+  readonly #queues = new Map<string, KeyQueue>();
+  /** Free queues with something waiting, in the order they became so. */
+  readonly #ready = new Fifo<KeyQueue>();
   readonly #keyless = new Fifo<InFlightDelivery>();
   readonly #again = new Fifo<InFlightDelivery>();
 
@@ -65,36 +65,36 @@ export class KeyedLanes implements Lanes {
       this.#keyless.push(held);
       return;
     }
-    let lane = this.#lanes.get(key);
-    if (lane === undefined) {
-      lane = { key, waiting: new Fifo(), occupant: undefined, ready: false };
-      this.#lanes.set(key, lane);
+    let queue = this.#queues.get(key);
+    if (queue === undefined) {
+      queue = { key, waiting: new Fifo(), occupant: undefined, ready: false };
+      this.#queues.set(key, queue);
     }
-    lane.waiting.push(held);
-    if (lane.occupant === undefined) this.#free(lane);
+    queue.waiting.push(held);
+    if (queue.occupant === undefined) this.#free(queue);
   }
 
-  #free(lane: Lane): void {
-    if (lane.ready) return;
-    lane.ready = true;
-    this.#ready.push(lane);
+  #free(queue: KeyQueue): void {
+    if (queue.ready) return;
+    queue.ready = true;
+    this.#ready.push(queue);
   }
 
   take(): InFlightDelivery | undefined {
     const again = takeKept(this.#again);
     if (again !== undefined) return again;
-    for (let lane = this.#ready.shift(); lane !== undefined; lane = this.#ready.shift()) {
-      const held = this.#occupy(lane);
+    for (let queue = this.#ready.shift(); queue !== undefined; queue = this.#ready.shift()) {
+      const held = this.#occupy(queue);
       if (held !== undefined) return held;
     }
     return takeKept(this.#keyless);
   }
 
-  #occupy(lane: Lane): InFlightDelivery | undefined {
-    const held = takeKept(lane.waiting);
-    lane.ready = false;
-    lane.occupant = held;
-    if (held === undefined) this.#lanes.delete(lane.key);
+  #occupy(queue: KeyQueue): InFlightDelivery | undefined {
+    const held = takeKept(queue.waiting);
+    queue.ready = false;
+    queue.occupant = held;
+    if (held === undefined) this.#queues.delete(queue.key);
     return held;
   }
 
@@ -104,11 +104,11 @@ export class KeyedLanes implements Lanes {
 
   leave(held: InFlightDelivery): void {
     const { key } = held.incoming;
-    const lane = key === undefined ? undefined : this.#lanes.get(key);
-    if (lane === undefined || lane.occupant !== held) return;
-    lane.occupant = undefined;
-    if (lane.waiting.size > 0) this.#free(lane);
-    else this.#lanes.delete(lane.key);
+    const queue = key === undefined ? undefined : this.#queues.get(key);
+    if (queue === undefined || queue.occupant !== held) return;
+    queue.occupant = undefined;
+    if (queue.waiting.size > 0) this.#free(queue);
+    else this.#queues.delete(queue.key);
   }
 
   drain(): InFlightDelivery[] {
@@ -116,11 +116,11 @@ export class KeyedLanes implements Lanes {
     this.#again.clear();
     this.#keyless.clear();
     this.#ready.clear();
-    for (const lane of this.#lanes.values()) {
-      drained.push(...lane.waiting);
-      lane.waiting.clear();
-      lane.ready = false;
-      if (lane.occupant === undefined) this.#lanes.delete(lane.key);
+    for (const queue of this.#queues.values()) {
+      drained.push(...queue.waiting);
+      queue.waiting.clear();
+      queue.ready = false;
+      if (queue.occupant === undefined) this.#queues.delete(queue.key);
     }
     for (const held of drained) this.leave(held);
     return drained.sort((one, other) => one.sequence - other.sequence);

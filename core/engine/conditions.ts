@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 
 /** Waits for conditions that are looked at whenever something changed. */
-export class Quiet {
+export class Conditions {
   readonly #clock: Clock;
   #waits: { readonly condition: () => boolean; readonly done: () => void }[] = [];
 

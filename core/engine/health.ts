@@ -2,7 +2,7 @@ import { isMessagingError, MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 
 /** Whether a consumer can take messages, and why not; says so when that changes. Parked messages stall it, too. */
-export class Flow {
+export class ConsumerHealth {
   readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
   #stalled: MessagingError | undefined;
   #parked: MessagingError | undefined;

@@ -1,32 +1,32 @@
 import type { DeadLetterResult, OutgoingMessage, Settlement, SettleResult } from "../adapter.ts";
-import type { Counts } from "./aftermath.ts";
+import type { Counts } from "./outcomes.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import type { Holding } from "./holding.ts";
+import type { InFlightDeliveries } from "./holding.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
-import type { Intake } from "./intake.ts";
-import type { Lanes } from "./lanes.ts";
-import type { Parking } from "./parking.ts";
+import type { ConsumerReceiver } from "./receiver.ts";
+import type { DeliveryQueue } from "./queues.ts";
+import type { ParkedDeliveries } from "./parked.ts";
 import type { Quarantine } from "./quarantine.ts";
 
 /** What deliveries leave behind when they go. */
-export interface DeparturesParts {
-  readonly lanes: Lanes;
-  readonly held: Holding;
-  readonly parking: Parking;
+export interface SettlementsParts {
+  readonly queues: DeliveryQueue;
+  readonly held: InFlightDeliveries;
+  readonly parked: ParkedDeliveries;
   readonly quarantine: Quarantine;
   readonly counts: Counts;
   /** Where they came in; undefined while nothing is open. */
-  readonly intake: () => Intake | undefined;
+  readonly receiver: () => ConsumerReceiver | undefined;
   /** Something left, or is about to. */
   readonly changed: () => void;
 }
 
 /** The ways in which deliveries leave a consumer: settled, given back, moved by the broker, or lost. */
-export class Departures {
+export class Settlements {
   readonly #context: Pick<ConsumerContext, "clock">;
-  readonly #parts: DeparturesParts;
+  readonly #parts: SettlementsParts;
 
-  constructor(context: Pick<ConsumerContext, "clock">, parts: DeparturesParts) {
+  constructor(context: Pick<ConsumerContext, "clock">, parts: SettlementsParts) {
     this.#context = context;
     this.#parts = parts;
   }
@@ -39,8 +39,8 @@ export class Departures {
       this.#parts.counts.fenced++;
       this.drop(held);
     } else {
-      this.#parts.lanes.leave(held);
-      this.#parts.intake()?.settle(held, "ack");
+      this.#parts.queues.leave(held);
+      this.#parts.receiver()?.settle(held, "ack");
     }
     this.#parts.changed();
   }
@@ -59,8 +59,8 @@ export class Departures {
       return;
     }
     this.#parts.quarantine.ended(held);
-    this.#parts.lanes.leave(held);
-    this.#parts.intake()?.settle(held, "requeue");
+    this.#parts.queues.leave(held);
+    this.#parts.receiver()?.settle(held, "requeue");
   }
 
   /** Gives back everything that nothing is done with at present. */
@@ -78,23 +78,23 @@ export class Departures {
 
   /** Has the broker move it to the dead letters; undefined where it cannot. */
   deadLetter(held: InFlightDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
-    return this.#parts.intake()?.deadLetter(held, letter);
+    return this.#parts.receiver()?.deadLetter(held, letter);
   }
 
   /** It is settled already, or lost. */
   drop(held: InFlightDelivery): void {
-    this.#parts.lanes.leave(held);
+    this.#parts.queues.leave(held);
     this.#forget(held);
   }
 
   dropAll(): void {
-    this.#parts.lanes.drain();
+    this.#parts.queues.drain();
     for (const held of this.#parts.held) this.#forget(held);
   }
 
   #forget(held: InFlightDelivery): void {
     held.cancelRest(this.#context.clock);
-    this.#parts.parking.remove(held);
+    this.#parts.parked.remove(held);
     this.#parts.quarantine.ended(held);
     this.#parts.held.remove(held);
   }

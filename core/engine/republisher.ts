@@ -14,7 +14,7 @@ export const MOST_TRIES = 6;
 export type CopyForm = (context: CopyContext) => OutgoingMessage | undefined;
 
 /** A copy to be made, and what follows. */
-export interface Copying {
+export interface Republication {
   readonly route: Route;
   /** The copy and, where that is refused for what it is, smaller ones in turn. */
   readonly forms: readonly CopyForm[];
@@ -28,7 +28,7 @@ export interface Copying {
  * Makes copies of held deliveries. Until a copy is confirmed its original stays unsettled, however often it takes; so a
  * crash in between duplicates the message under its id, and nothing loses it.
  */
-export class Copier {
+export class Republisher {
   readonly #context: ConsumerContext;
   readonly #dropped: (held: InFlightDelivery) => void;
   #stopped = false;
@@ -39,7 +39,7 @@ export class Copier {
     this.#dropped = dropped;
   }
 
-  /** Begins again after {@link Copier.stop}. */
+  /** Begins again after {@link Republisher.stop}. */
   start(): void {
     this.#stopped = false;
   }
@@ -53,11 +53,11 @@ export class Copier {
    * One of `confirmed` and `refused` is called; neither if the delivery was lost, or the consumer stopped before. `tries`
    * counts from 1: from {@link MOST_TRIES} on nothing is tried twice.
    */
-  copy(held: InFlightDelivery, copying: Copying, tries = 1): void {
+  copy(held: InFlightDelivery, copying: Republication, tries = 1): void {
     this.#try(held, copying, 0, tries, undefined);
   }
 
-  #try(held: InFlightDelivery, copying: Copying, form: number, tries: number, before: CopyRefusal | undefined): void {
+  #try(held: InFlightDelivery, copying: Republication, form: number, tries: number, before: CopyRefusal | undefined): void {
     const { publishing, clock, maxDelayMs } = this.#context;
     const make = copying.forms[form];
     const message = make?.({ now: clock.now(), maxDelayMs });
@@ -72,7 +72,7 @@ export class Copier {
     );
   }
 
-  #failed(held: InFlightDelivery, copying: Copying, form: number, tries: number, refusal: CopyRefusal): void {
+  #failed(held: InFlightDelivery, copying: Republication, form: number, tries: number, refusal: CopyRefusal): void {
     const { emit, sourceName } = this.#context;
     emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error: refusal.error });
     if (held.lost) this.#dropped(held);

@@ -2,7 +2,7 @@
  * Sees to it that of what runs alone in its consumer only one runs at a time over all consumers of a broker: processes die
  * whole, and what crashes one of them waits in step with what ran beside it in another.
  */
-export class Solitude {
+export class ExclusiveTurn {
   readonly #changed = new Map<object, () => void>();
   #holder: object | undefined;
 

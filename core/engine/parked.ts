@@ -1,6 +1,6 @@
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { CopyRefusal } from "./copy-refusal.ts";
-import type { Flow } from "./flow.ts";
+import type { ConsumerHealth } from "./health.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 const FIRST_PAUSE_MS = 30_000;
@@ -16,14 +16,14 @@ interface Parked {
  * Deliveries whose dead letter nothing takes. Each is tried again at growing intervals, and all at once when something
  * suggests that it may go now.
  */
-export class Parking {
+export class ParkedDeliveries {
   readonly #context: Pick<ConsumerContext, "clock" | "random">;
-  readonly #flow: Flow;
+  readonly #health: ConsumerHealth;
   readonly #parked = new Map<InFlightDelivery, Parked>();
 
-  constructor(context: Pick<ConsumerContext, "clock" | "random">, flow: Flow) {
+  constructor(context: Pick<ConsumerContext, "clock" | "random">, health: ConsumerHealth) {
     this.#context = context;
-    this.#flow = flow;
+    this.#health = health;
   }
 
   get size(): number {
@@ -36,7 +36,7 @@ export class Parking {
     const pauseMs = before === undefined ? FIRST_PAUSE_MS : Math.min(before.pauseMs * 2, LONGEST_PAUSE_MS);
     const parked = { refusal, pauseMs, again };
     this.#parked.set(held, parked);
-    this.#flow.parked(refusal.error);
+    this.#health.parked(refusal.error);
     const { clock, random } = this.#context;
     held.rest = clock.schedule(() => this.#retry(held, parked), pauseMs * (1 + random.fraction()));
   }
@@ -54,7 +54,7 @@ export class Parking {
   remove(held: InFlightDelivery): void {
     if (!this.#parked.delete(held)) return;
     const last = [...this.#parked.values()].at(-1);
-    this.#flow.parked(last?.refusal.error);
+    this.#health.parked(last?.refusal.error);
   }
 
   #retry(held: InFlightDelivery, { again }: Parked): void {

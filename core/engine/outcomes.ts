@@ -2,14 +2,14 @@ import type { DeadLetterResult } from "../adapter.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { LONGEST_MS } from "../names.ts";
-import type { Verdict } from "./attempt.ts";
+import type { AttemptResult } from "./attempt.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import { Copier, type CopyForm, MOST_TRIES } from "./copier.ts";
-import { type Death, deadLetterCopy, hopCopy, postponedCopy, retryCopy } from "./copies.ts";
+import { Republisher, type CopyForm, MOST_TRIES } from "./republisher.ts";
+import { type DeadLetterCause, deadLetterCopy, hopCopy, postponedCopy, retryCopy } from "./copies.ts";
 import { type CopyRefusal, copyRefusal } from "./copy-refusal.ts";
-import type { Departures } from "./departures.ts";
+import type { Settlements } from "./settlements.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
-import type { Parking } from "./parking.ts";
+import type { ParkedDeliveries } from "./parked.ts";
 import { barestCopy, reducedCopy } from "./reduced-copies.ts";
 
 /** What a consumer counts, since it was made. */
@@ -42,9 +42,9 @@ export function noCounts(): Counts {
 }
 
 /** How a delivery stays with the consumer after an attempt. */
-export interface AftermathOwner {
+export interface OutcomeOwner {
   /**
-   * Keep it, and its lane, and try it again here after a while; `aside` tells that it rests here only because it cannot be
+   * Keep it, and its queue, and try it again here after a while; `aside` tells that it rests here only because it cannot be
    * copied, and is not to count in the prefetch.
    */
   rest(held: InFlightDelivery, delayMs: number, aside: boolean): void;
@@ -52,38 +52,38 @@ export interface AftermathOwner {
   park(held: InFlightDelivery, refusal: CopyRefusal, again: () => void): void;
 }
 
-/** What the aftermath works with. */
-export interface AftermathParts {
+/** What outcomes are applied with. */
+export interface OutcomeParts {
   readonly counts: Counts;
-  readonly parking: Parking;
-  readonly departures: Departures;
+  readonly parked: ParkedDeliveries;
+  readonly settlements: Settlements;
 }
 
 /** Turns verdicts into acks, retries and dead letters. */
-export class Aftermath {
+export class OutcomeHandler {
   readonly #context: ConsumerContext;
-  readonly #copier: Copier;
+  readonly #republisher: Republisher;
   readonly #counts: Counts;
-  readonly #parking: Parking;
-  readonly #departures: Departures;
-  readonly #owner: AftermathOwner;
+  readonly #parked: ParkedDeliveries;
+  readonly #settlements: Settlements;
+  readonly #owner: OutcomeOwner;
 
-  constructor(context: ConsumerContext, { counts, parking, departures }: AftermathParts, owner: AftermathOwner) {
+  constructor(context: ConsumerContext, { counts, parked, settlements }: OutcomeParts, owner: OutcomeOwner) {
     this.#context = context;
-    this.#departures = departures;
-    this.#parking = parking;
-    this.#copier = new Copier(context, (held) => departures.dropped(held));
+    this.#settlements = settlements;
+    this.#parked = parked;
+    this.#republisher = new Republisher(context, (held) => settlements.dropped(held));
     this.#counts = counts;
     this.#owner = owner;
   }
 
   start(): void {
-    this.#copier.start();
+    this.#republisher.start();
   }
 
   /** No further tries at copies that failed. */
   stop(): void {
-    this.#copier.stop();
+    this.#republisher.stop();
   }
 
   /** So many were passed over, and never delivered. */
@@ -91,26 +91,26 @@ export class Aftermath {
     this.#counts.filtered += count;
   }
 
-  apply(held: InFlightDelivery, verdict: Verdict): void {
-    switch (verdict.kind) {
+  apply(held: InFlightDelivery, result: AttemptResult): void {
+    switch (result.kind) {
       case "done":
         this.#counts.succeeded++;
-        this.#departures.ack(held);
+        this.#settlements.ack(held);
         break;
       case "failed":
         this.#counts.failed++;
-        this.#fail(held, verdict.error, verdict.afterMs);
+        this.#fail(held, result.error, result.afterMs);
         break;
       case "dead":
-        if (verdict.reason === "rejected") this.#counts.failed++;
-        this.#deadLetter(held, verdict.reason, verdict.error);
+        if (result.reason === "rejected") this.#counts.failed++;
+        this.#deadLetter(held, result.reason, result.error);
         break;
       case "postponed":
         this.#counts.postponed++;
-        this.#defer(held, wholeMs(verdict.afterMs), postponedCopy);
+        this.#defer(held, wholeMs(result.afterMs), postponedCopy);
         break;
       case "early":
-        this.#defer(held, verdict.delayMs, hopCopy);
+        this.#defer(held, result.delayMs, hopCopy);
         break;
     }
   }
@@ -118,7 +118,7 @@ export class Aftermath {
   /** `instead` is done where no copy can be made: a copy that lost headers on its way would not be the same message to a handler. */
   #copy(held: InFlightDelivery, route: ConsumerContext["retries"], form: CopyForm, instead: () => void): void {
     held.state = "copying";
-    this.#copier.copy(held, { route, forms: [form], confirmed: () => this.#departures.ack(held), refused: instead });
+    this.#republisher.copy(held, { route, forms: [form], confirmed: () => this.#settlements.ack(held), refused: instead });
   }
 
   /** Has it come again without a failure. */
@@ -165,74 +165,74 @@ export class Aftermath {
   }
 
   /** By a copy, a smaller copy, the broker's own means; and where nothing takes it, it is parked. */
-  #bury(held: InFlightDelivery, death: Death, tries: number): void {
+  #bury(held: InFlightDelivery, cause: DeadLetterCause, tries: number): void {
     const { deadLetters, adapter } = this.#context;
     const { unreadable } = held.incoming;
     if (unreadable !== undefined) {
-      this.#move(held, death, copyRefusal(unreadable), tries);
+      this.#move(held, cause, copyRefusal(unreadable), tries);
       return;
     }
-    const letter: CopyForm = (context) => deadLetterCopy(held, context, death);
-    const reduced: CopyForm = (context) => reducedCopy(deadLetterCopy(held, context, death), adapter.capabilities);
-    const barest: CopyForm = (context) => barestCopy(deadLetterCopy(held, context, death));
+    const letter: CopyForm = (context) => deadLetterCopy(held, context, cause);
+    const reduced: CopyForm = (context) => reducedCopy(deadLetterCopy(held, context, cause), adapter.capabilities);
+    const barest: CopyForm = (context) => barestCopy(deadLetterCopy(held, context, cause));
     const confirmed = (): void => {
-      this.#buried(held, death);
-      this.#departures.ack(held);
+      this.#buried(held, cause);
+      this.#settlements.ack(held);
     };
     const refused = (refusal: CopyRefusal): void => {
-      if (refusal.kind === "message") this.#move(held, death, refusal, tries);
-      else this.#park(held, death, refusal);
+      if (refusal.kind === "message") this.#move(held, cause, refusal, tries);
+      else this.#park(held, cause, refusal);
     };
-    this.#copier.copy(held, { route: deadLetters, forms: [letter, reduced, barest], confirmed, refused }, tries);
+    this.#republisher.copy(held, { route: deadLetters, forms: [letter, reduced, barest], confirmed, refused }, tries);
   }
 
   /** By the broker's own means, if it has some. */
-  #move(held: InFlightDelivery, death: Death, refusal: CopyRefusal, tries: number): void {
+  #move(held: InFlightDelivery, cause: DeadLetterCause, refusal: CopyRefusal, tries: number): void {
     const { clock, maxDelayMs, adapter } = this.#context;
-    const letter = deadLetterCopy(held, { now: clock.now(), maxDelayMs }, death);
-    const moved = this.#departures.deadLetter(held, reducedCopy(letter, adapter.capabilities) ?? letter);
+    const letter = deadLetterCopy(held, { now: clock.now(), maxDelayMs }, cause);
+    const moved = this.#settlements.deadLetter(held, reducedCopy(letter, adapter.capabilities) ?? letter);
     if (moved === undefined) {
-      this.#park(held, death, refusal);
+      this.#park(held, cause, refusal);
       return;
     }
     moved.then(
-      (result) => this.#moved(held, death, result, tries),
-      (cause: unknown) => this.#moved(held, death, { status: "unknown", cause }, tries),
+      (result) => this.#moved(held, cause, result, tries),
+      (failure: unknown) => this.#moved(held, cause, { status: "unknown", cause: failure }, tries),
     );
   }
 
-  #moved(held: InFlightDelivery, death: Death, result: DeadLetterResult, tries: number): void {
+  #moved(held: InFlightDelivery, cause: DeadLetterCause, result: DeadLetterResult, tries: number): void {
     if (result.status === "settled" || result.status === "fenced") {
-      if (result.status === "settled") this.#buried(held, death);
+      if (result.status === "settled") this.#buried(held, cause);
       else this.#counts.fenced++;
-      this.#departures.dropped(held);
+      this.#settlements.dropped(held);
       return;
     }
     const { emit, sourceName } = this.#context;
     const refusal = copyRefusal(result.status === "refused" ? result.error : result.cause);
     emit({ type: "copy-failed", source: sourceName, id: held.incoming.id, error: refusal.error });
-    if (held.lost) this.#departures.dropped(held);
-    else if (result.status === "refused" || tries >= MOST_TRIES) this.#park(held, death, refusal);
-    else this.#copier.again(held, tries, () => this.#move(held, death, refusal, tries + 1));
+    if (held.lost) this.#settlements.dropped(held);
+    else if (result.status === "refused" || tries >= MOST_TRIES) this.#park(held, cause, refusal);
+    else this.#republisher.again(held, tries, () => this.#move(held, cause, refusal, tries + 1));
   }
 
-  #buried({ incoming: { id } }: InFlightDelivery, { reason, error }: Death): void {
+  #buried({ incoming: { id } }: InFlightDelivery, { reason, error }: DeadLetterCause): void {
     const { emit, sourceName } = this.#context;
     this.#counts.deadLettered++;
     emit({ type: "dead-lettered", source: sourceName, id, reason, error });
-    this.#parking.retry("not refused for what they are");
+    this.#parked.retry("not refused for what they are");
   }
 
-  #park(held: InFlightDelivery, death: Death, { kind, error: cause }: CopyRefusal): void {
+  #park(held: InFlightDelivery, cause: DeadLetterCause, { kind, error: refusal }: CopyRefusal): void {
     const { emit, sourceName } = this.#context;
     const { id } = held.incoming;
     const error = new MessagingError(
-      cause.code,
-      `message ${id} of ${sourceName} is parked, unsettled on the broker: nothing takes it into the dead letters (${cause.message}). Mend that; it is tried again at long intervals, and at once after consumer.resume()`,
-      { cause },
+      refusal.code,
+      `message ${id} of ${sourceName} is parked, unsettled on the broker: nothing takes it into the dead letters (${refusal.message}). Mend that; it is tried again at long intervals, and at once after consumer.resume()`,
+      { cause: refusal },
     );
-    if (held.state !== "parked") emit({ type: "parked", source: sourceName, id, reason: death.reason, error });
-    this.#owner.park(held, { kind, error }, () => this.#bury(held, death, MOST_TRIES));
+    if (held.state !== "parked") emit({ type: "parked", source: sourceName, id, reason: cause.reason, error });
+    this.#owner.park(held, { kind, error }, () => this.#bury(held, cause, MOST_TRIES));
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Receiver, Settlement, SettleResult } from "../adapter.ts";
-import { soon } from "../soon.ts";
+import { afterCurrentTurn } from "../afterCurrentTurn.ts";
 import type { InFlightDelivery } from "./in-flight-delivery.ts";
 
 const MOST_IN_FLIGHT = 8;
@@ -9,7 +9,7 @@ const MOST_IN_FLIGHT = 8;
  * batches are in flight, otherwise it gathers. No settlement goes while leases are being extended, because an extension
  * that arrives after a requeue would undo it.
  */
-export class Settler {
+export class AckBatcher {
   readonly #receiver: Receiver;
   readonly #settled: (held: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void;
   #waiting: InFlightDelivery[] = [];
@@ -63,7 +63,7 @@ export class Settler {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    soon(() => {
+    afterCurrentTurn(() => {
       this.#scheduled = false;
       this.#flush();
     });
