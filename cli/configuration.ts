@@ -1,8 +1,8 @@
 import type { Adapter } from "../core/adapter.ts";
 import { CAPABILITY_NAMES, type CapabilityName } from "../core/capabilities.ts";
+import { checkOptions, optionalText } from "../core/checks.ts";
 import type { Destination } from "../core/destination.ts";
 import { MessagingError } from "../core/errors.ts";
-import { checkOptions, optionalText } from "../core/names.ts";
 import type { MigrationControl } from "../patterns/migration/index.ts";
 import type { OutboxStore } from "../patterns/outbox/index.ts";
 

@@ -1,12 +1,12 @@
 import type { Broker, Receipt } from "../core/broker.ts";
 import { systemRandom } from "../core/clock.ts";
 import type { Queue, Topic } from "../core/destination.ts";
-import { outgoing } from "../core/engine/outgoing.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
 import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
+import { outgoing } from "../core/publish/encode-message.ts";
 import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
 import { readBytes, readLines } from "./files.ts";

@@ -1,7 +1,7 @@
 import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Topology } from "../core/adapter.ts";
+import { Declarations } from "../core/declarations.ts";
 import type { Destination } from "../core/destination.ts";
-import { Declarations } from "../core/engine/declarations.ts";
 import { isMessagingError, type MessagingError } from "../core/errors.ts";
 import { ADDRESS_SYNTAX } from "./address-text.ts";
 import { CommandError } from "./exit-codes.ts";

@@ -1,3 +1,4 @@
+import { workAddressOf } from "../core/adapter-support.ts";
 import { type Address, addressName, workAddress } from "../core/address.ts";
 import {
   type Destination,
@@ -9,7 +10,6 @@ import {
   topic,
 } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { workAddressOf } from "../core/listing.ts";
 import { type ParsedAddress, parseAddress } from "./address-text.ts";
 import { CommandError } from "./exit-codes.ts";
 

@@ -1,7 +1,7 @@
 import type { Watcher } from "../core/adapter.ts";
 import { describeAddress, type QueueAddress, type TopicAddress } from "../core/address.ts";
+import { pause } from "../core/clock.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { pause } from "../core/waiting.ts";
 import { CommandError } from "./exit-codes.ts";
 import { type Frame, withBroker } from "./frame.ts";
 

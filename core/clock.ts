@@ -66,3 +66,77 @@ export function systemRandom(): Random {
     },
   };
 }
+
+const READY = Promise.resolve();
+
+/**
+ * Runs a function when everything that runs now has run, as `queueMicrotask` does. Fake timers of test runners replace that
+ * one, and leave promises alone. The function must not throw.
+ */
+export function afterCurrentTurn(run: () => void): void {
+  void READY.then(run);
+}
+
+/** Resolves after so many milliseconds, or when the signal is aborted. Never rejects. */
+export async function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  if (ms <= 0 || signal?.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = (): void => resolve();
+  const timer = clock.schedule(end, ms);
+  signal?.addEventListener("abort", end, { once: true });
+  await promise;
+  clock.cancel(timer);
+  signal?.removeEventListener("abort", end);
+}
+
+/** Resolves when the work is over, or after so many milliseconds. Rejects if the work does before. */
+export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  try {
+    await Promise.race([work, pause(clock, ms, over.signal)]);
+  } finally {
+    over.abort();
+  }
+}
+
+/** Waits for conditions that are looked at whenever something changed. */
+export class Conditions {
+  readonly #clock: Clock;
+  #waits: { readonly condition: () => boolean; readonly done: () => void }[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Something changed. */
+  check(): void {
+    if (this.#waits.length === 0) return;
+    for (const wait of this.#waits) if (wait.condition()) wait.done();
+  }
+
+  /** Resolves when the condition holds, or after `timeoutMs`. */
+  async until(condition: () => boolean, timeoutMs: number): Promise<void> {
+    if (condition()) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        this.#clock.cancel(timer);
+        this.#waits = this.#waits.filter((other) => other !== wait);
+        resolve();
+      };
+      const wait = { condition, done };
+      const timer = this.#clock.schedule(done, timeoutMs);
+      this.#waits.push(wait);
+    });
+  }
+
+  /** Resolves when the work has settled, or after `timeoutMs`. */
+  async settled(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+    let over = false;
+    const finish = (): void => {
+      over = true;
+      this.check();
+    };
+    work.then(finish, finish);
+    await this.until(() => over, timeoutMs);
+  }
+}

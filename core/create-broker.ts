@@ -2,29 +2,21 @@ import type { Adapter, AdapterSignals, Depth, StartPosition, SubscriptionDeclara
 import { addressName, type WorkAddress } from "./address.ts";
 import type { Broker, BrokerStatus, Entry, Receipt } from "./broker.ts";
 import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
+import { CONSUME_OPTIONS, checkBrokerOptions, consumerOptions } from "./broker-options.ts";
+import { checkInteger, checkName, checkOptions } from "./checks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { ConsumerEngine, DEFAULT_STOP_MS, StartKeeper } from "./consume/consumer.ts";
+import type { ConsumerContext } from "./consume/consumer-context.ts";
+import { ExclusiveTurn } from "./consume/exclusive-turn.ts";
 import type { Consumer } from "./consumer.ts";
+import { Declarations, refusal } from "./declarations.ts";
 import type { Handler } from "./delivery.ts";
 import { checkPosition, checkSubscription, type Queue, type Topic } from "./destination.ts";
-import { checkBrokerOptions } from "./engine/broker-options.ts";
-import type { ConsumerContext } from "./engine/consumer-context.ts";
-import { CONSUME_OPTIONS, consumerOptions } from "./engine/consumer-options.ts";
-import { ConsumerEngine, DEFAULT_STOP_MS } from "./engine/consuming.ts";
-import { Declarations } from "./engine/declarations.ts";
-import { StartKeeper } from "./engine/keep-starting.ts";
-import { PublisherEngine } from "./engine/publishing.ts";
-import { refusal } from "./engine/refusal.ts";
-import { retryPolicy } from "./engine/retry-policy.ts";
-import { DestinationPublisher } from "./engine/sending.ts";
-import { ExclusiveTurn } from "./engine/exclusiveTurn.ts";
-import { asProblem, startFailed } from "./engine/start-failed.ts";
-import { StartPatience, startWait } from "./engine/start-patience.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { ignoreRejection, observe } from "./foreign.ts";
 import { jsonCodec } from "./json-codec.ts";
 import { messageIds } from "./message-ids.ts";
-import { checkInteger, checkName, checkOptions } from "./names.ts";
 import type {
   BrokerOptions,
   ConsumeOptions,
@@ -34,6 +26,10 @@ import type {
   StopOptions,
   SubscribeOptions,
 } from "./options.ts";
+import { DestinationPublisher } from "./publish/publisher.ts";
+import { PublisherEngine } from "./publish/publisher-engine.ts";
+import { retryPolicy } from "./retry-policy.ts";
+import { asProblem, StartPatience, startFailed, startWait } from "./start.ts";
 
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 

@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { StartOffset, StartPosition } from "./adapter.ts";
+import { checkFilter, checkInteger, checkName, checkOptions } from "./checks.ts";
 import type { Codec } from "./codec.ts";
 import { MessagingError } from "./errors.ts";
-import { checkFilter, checkInteger, checkName, checkOptions } from "./names.ts";
 
 /** What queues and topics have in common. `Body` is what is sent. */
 export interface DestinationOptions<Body> {

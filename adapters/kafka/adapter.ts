@@ -15,7 +15,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession } from "../../core/adapter-session.ts";
+import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
 import type {
   Address,
   DeadLettersAddress,
@@ -27,7 +27,6 @@ import type {
 } from "../../core/address.ts";
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { standingAmong } from "../../core/listing.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { clientError } from "./kafkajs/errors.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";

@@ -1,5 +1,5 @@
 import type { Capabilities } from "../../core/capabilities.ts";
-import { LONGEST_MS } from "../../core/names.ts";
+import { LONGEST_MS } from "../../core/checks.ts";
 import type { Settings } from "./options.ts";
 
 /** Beside the engine's own. What Kafka has no limit for, a reader must have one for. */

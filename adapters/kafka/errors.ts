@@ -1,5 +1,4 @@
-import { DECLARE_IT } from "../../core/advice.ts";
-import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { DECLARE_IT, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import type { ErrorName } from "./port.ts";
 
 /** What a partition or a group answers while leadership moves or the cluster starts: asking again helps. */

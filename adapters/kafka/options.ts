@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
+import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 import { parseBrokers } from "./bootstrap.ts";
 import type { Compression } from "./records/contract.ts";
 import { DEFAULT_LIMITS } from "./records/limits.ts";

@@ -1,5 +1,5 @@
 import type { Topology } from "../../core/adapter.ts";
-import { DeclaredTopology } from "../../core/declared-topology.ts";
+import { DeclaredTopology } from "../../core/adapter-support.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { collisionName } from "./names.ts";

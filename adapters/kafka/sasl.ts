@@ -1,5 +1,5 @@
+import { checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkOptions } from "../../core/names.ts";
 
 /** How to log in to Kafka: by a password, with AWS's own mechanism, or with a token that is fetched when it is needed. */
 export type KafkaSasl =

@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import { type Clock, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { MemoryAdapter } from "./memory-adapter.ts";
 import { MemorySpace } from "./memory-space.ts";
 

@@ -1,4 +1,4 @@
-import { Deadlines } from "../../core/engine/deadlines.ts";
+import { Deadlines } from "../../core/deadlines.ts";
 import {
   type Adapter,
   type Address,

@@ -1,5 +1,5 @@
+import { afterCurrentTurn } from "../../core/clock.ts";
 import { type Clock, HEADER, type OutgoingMessage, type SendReport, type SendResult } from "../../core/index.ts";
-import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import type { MemoryReceiver } from "./memory-receiver.ts";
 import { MessageStore, type StoredMessage } from "./message-store.ts";
 

@@ -1,4 +1,4 @@
-import type { Deadline, Deadlines, Expiring } from "../../core/engine/deadlines.ts";
+import type { Deadline, Deadlines, Expiring } from "../../core/deadlines.ts";
 import {
   type DeadLetterResult,
   type DeliverySink,

@@ -1,3 +1,4 @@
+import { standingAmong } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,
@@ -8,7 +9,6 @@ import {
   type TopicAddress,
   type WorkAddress,
 } from "../../core/index.ts";
-import { standingAmong } from "../../core/listing.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./memory-queue.ts";
 

@@ -1,4 +1,4 @@
-import { Fifo } from "../../core/engine/fifo.ts";
+import { Fifo } from "../../core/fifo.ts";
 import type { Clock, OutgoingMessage, Timer } from "../../core/index.ts";
 
 /** A message as it stands on a queue of the process. */

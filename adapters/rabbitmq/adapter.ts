@@ -13,10 +13,9 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession } from "../../core/adapter-session.ts";
+import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { standingAmong } from "../../core/listing.ts";
 import { CAPABILITIES } from "./capabilities.ts";
 import { readQueues } from "./management.ts";
 import { physicalName, queueName } from "./names.ts";

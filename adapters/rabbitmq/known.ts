@@ -1,5 +1,4 @@
-import { DECLARE_IT } from "../../core/advice.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { withChannel } from "./channels.ts";
 import { NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { Link } from "./link.ts";

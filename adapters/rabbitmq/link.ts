@@ -1,8 +1,8 @@
 import type { ConnectionOptions } from "node:tls";
 import { type ChannelModel, connect, type Options, type SocketOptions } from "amqplib";
-import { backoffMs } from "../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
+import { backoffMs } from "../../core/retry-policy.ts";
 import { within } from "./deadline.ts";
 import { connectError, lostError, noneReached } from "./errors.ts";
 import { type Hosts, placeText } from "./hosts.ts";

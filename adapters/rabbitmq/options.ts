@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
+import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 import { ServerWords } from "./server-words.ts";
 
 /** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */

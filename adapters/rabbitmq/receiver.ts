@@ -7,10 +7,9 @@ import type {
   Settlement,
   SettleResult,
 } from "../../core/adapter.ts";
-import { DECLARE_IT } from "../../core/advice.ts";
-import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../core/clock.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 import { answered, openChannel } from "./channels.ts";
 import { within } from "./deadline.ts";
 import { DeliveryCount } from "./delivery-count.ts";

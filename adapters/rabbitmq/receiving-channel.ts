@@ -1,7 +1,7 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
+import { afterCurrentTurn } from "../../core/clock.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
 import type { DeliveryCount } from "./delivery-count.ts";
 import {
   cancelledError,

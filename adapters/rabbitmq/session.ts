@@ -10,9 +10,9 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
+import { DeclaredTopology } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
-import { DeclaredTopology } from "../../core/declared-topology.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { incomingDeadLetter } from "./broker-dead-letter.ts";
 import { withChannel } from "./channels.ts";

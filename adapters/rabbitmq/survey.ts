@@ -1,7 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Channel } from "amqplib";
-import { DECLARE_IT } from "../../core/advice.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, openChannel } from "./channels.ts";
 import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
 import { NOT_FOUND, replyCode } from "./errors.ts";

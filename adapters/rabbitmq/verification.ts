@@ -1,6 +1,5 @@
 import type { Channel } from "amqplib";
-import { DECLARE_IT } from "../../core/advice.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { BindingBlueprint, Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";

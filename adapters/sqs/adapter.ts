@@ -14,7 +14,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession } from "../../core/adapter-session.ts";
+import { CurrentSession } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";

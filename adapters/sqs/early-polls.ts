@@ -1,4 +1,4 @@
-import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
+import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 
 /** Short beside what a network takes now and then: where polls do not wait, messages are to come soon all the same. */
 const PAUSE: BackoffTimes = Object.freeze({ firstMs: 10, maxMs: 250 });

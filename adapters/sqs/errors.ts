@@ -1,6 +1,5 @@
 import type { SendResult } from "../../core/adapter.ts";
-import { DECLARE_IT } from "../../core/advice.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { CredentialsError, isCredentialsError } from "./credentials.ts";
 import { shownCode, shownText } from "./foreign-text.ts";
 import { whyUnanswered } from "./no-answer.ts";

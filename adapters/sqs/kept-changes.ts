@@ -1,5 +1,5 @@
-import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 import { type Change, type ChangeTarget, requestChanges } from "./change-requests.ts";
 import { MOST_ENTRIES } from "./sender.ts";
 

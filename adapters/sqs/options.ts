@@ -1,5 +1,5 @@
+import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions, optionalText } from "../../core/names.ts";
 import { areCredentials } from "./credentials.ts";
 
 /** Credentials for AWS, as the SDK takes them. */

@@ -8,8 +8,8 @@ import type {
   Settlement,
   SettleResult,
 } from "../../core/adapter.ts";
-import { type BackoffTimes, backoffMs } from "../../core/backoff.ts";
 import type { MessagingError } from "../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 import type { Change, ChangeTarget } from "./change-requests.ts";
 import { EarlyPolls } from "./early-polls.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";

@@ -12,6 +12,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
+import { standingAmong } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,
@@ -22,7 +23,6 @@ import {
   type WorkAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { standingAmong } from "../../core/listing.ts";
 import { type Clients, destroyClients, makeClients } from "./clients.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
-import { checkFilter } from "../../core/names.ts";
+import { checkFilter } from "../../core/checks.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { userHeaders } from "../../core/system-headers.ts";
 import { entryBody } from "../../patterns/dead-letters/entry.ts";

@@ -1,4 +1,4 @@
-import { pause } from "../../core/waiting.ts";
+import { pause } from "../../core/clock.ts";
 import { duration } from "../address-text.ts";
 import { deadText, lookingBy } from "../broker-details.ts";
 import { columns } from "../columns.ts";

@@ -1,5 +1,5 @@
-import { startFailed } from "../../core/engine/start-failed.ts";
 import type { MessagingError } from "../../core/errors.ts";
+import { startFailed } from "../../core/start.ts";
 import type { ExitName } from "../exit-codes.ts";
 import { exitOf } from "../exit-codes.ts";
 import { withBroker } from "../frame.ts";

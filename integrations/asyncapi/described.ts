@@ -1,4 +1,4 @@
-import { Declarations } from "../../core/engine/declarations.ts";
+import { Declarations } from "../../core/declarations.ts";
 import {
   addressName,
   type Destination,

@@ -1,7 +1,7 @@
 import { WIRE_HEADER } from "../../adapters/kafka/message.ts";
 import { physicalName } from "../../adapters/kafka/names.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import type { Address } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { type BrokerBindings, bareName, type DescribedDestination, type PhysicalName } from "./broker-bindings.ts";
 import { given } from "./document.ts";
 

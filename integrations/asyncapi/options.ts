@@ -1,5 +1,5 @@
+import { checkOptions, optionalText } from "../../core/checks.ts";
 import { type Adapter, type Destination, MessagingError } from "../../core/index.ts";
-import { checkOptions, optionalText } from "../../core/names.ts";
 import { bindingsOfAdapter } from "./bindings-of-adapter.ts";
 import { type BrokerBindings, plainBindings } from "./broker-bindings.ts";
 import type { AsyncApiInfo, AsyncApiServer } from "./document.ts";

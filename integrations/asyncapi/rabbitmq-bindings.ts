@@ -1,6 +1,6 @@
 import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/headers.ts";
 import { physicalName } from "../../adapters/rabbitmq/names.ts";
-import { checkOptions, optionalText } from "../../core/names.ts";
+import { checkOptions, optionalText } from "../../core/checks.ts";
 import { type BrokerBindings, bareName, type PhysicalName } from "./broker-bindings.ts";
 import { given } from "./document.ts";
 

@@ -1,8 +1,8 @@
 import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message.ts";
 import { FIFO, physicalName } from "../../adapters/sqs/names.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { type Address, MessagingError, type SubscriptionDeclaration, type WorkAddress } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { type BrokerBindings, bareName, type DescribedDestination, type PhysicalName } from "./broker-bindings.ts";
 import { given, type JsonObject, type JsonValue } from "./document.ts";
 

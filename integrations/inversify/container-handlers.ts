@@ -1,6 +1,5 @@
 import type { Container, ContainerModule } from "inversify";
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
-import { asProblem } from "../../core/engine/start-failed.ts";
 import {
   type Broker,
   type ConsumeOptions,
@@ -9,6 +8,7 @@ import {
   MessagingError,
   type Middleware,
 } from "../../core/index.ts";
+import { asProblem } from "../../core/start.ts";
 import { HandlerTrials } from "./handler-trials.ts";
 import { BROKER, brokerOf } from "./identifiers.ts";
 import { LoopTurns } from "./loop-turns.ts";

@@ -1,7 +1,6 @@
 import type { Container, ServiceIdentifier } from "inversify";
-import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
-import { asProblem, startFailed } from "../../core/engine/start-failed.ts";
-import { startWait } from "../../core/engine/start-patience.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
+import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import {
   type Broker,
   type BrokerStatus,
@@ -10,7 +9,7 @@ import {
   type StartOptions,
   type StopOptions,
 } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
+import { asProblem, startFailed, startWait } from "../../core/start.ts";
 import type { ContainerHandlers } from "./container-handlers.ts";
 import type { Messaging } from "./messaging.ts";
 

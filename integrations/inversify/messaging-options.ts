@@ -1,7 +1,7 @@
 import type { ContainerModule } from "inversify";
-import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
+import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
+import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { type Broker, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkName, checkOptions } from "../../core/names.ts";
 
 /** What messaging in a container is told besides its brokers. */
 export interface MessagingSettings {

@@ -1,6 +1,6 @@
 import type { Container } from "inversify";
-import { startFailed } from "../../core/engine/start-failed.ts";
 import { type BrokerStatus, MessagingError, type StartOptions, type StopOptions } from "../../core/index.ts";
+import { startFailed } from "../../core/start.ts";
 import { MESSAGING } from "./identifiers.ts";
 
 /** Owns the lives of a container's brokers and handlers. Made by `messagingModule`, injected as `MESSAGING`. */

@@ -1,3 +1,4 @@
+import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import {
   type Address,
   describeAddress,
@@ -6,7 +7,6 @@ import {
   type Queue,
   type Topic,
 } from "../../core/index.ts";
-import { checkInteger, checkName, checkOptions } from "../../core/names.ts";
 
 /** Codes that a send can fail with. */
 export type SendFailureCode = Exclude<MessagingErrorCode, "partly-failed" | "start-failed">;

@@ -1,4 +1,4 @@
-import { decodeCopy } from "../../core/engine/outgoing-body.ts";
+import { checkName } from "../../core/checks.ts";
 import {
   type Address,
   addressName,
@@ -12,7 +12,7 @@ import {
   type WorkAddress,
   workAddress,
 } from "../../core/index.ts";
-import { checkName } from "../../core/names.ts";
+import { decodeCopy } from "../../core/publish/encode-message.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";
 import type { Success } from "./watch-handlers.ts";
 

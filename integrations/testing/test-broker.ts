@@ -1,4 +1,5 @@
 import { memory, memorySpace } from "../../adapters/memory/index.ts";
+import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import {
   type Adapter,
   type Broker,
@@ -11,7 +12,6 @@ import {
   systemRandom,
   type Topic,
 } from "../../core/index.ts";
-import { checkInteger, checkName, checkOptions } from "../../core/names.ts";
 import { closeBrokers } from "./close.ts";
 import { describeDeadLetters } from "./describe-dead-letters.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";

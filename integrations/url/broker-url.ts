@@ -1,5 +1,5 @@
 import type { Adapter } from "../../core/adapter.ts";
-import { checkOptions } from "../../core/names.ts";
+import { checkOptions } from "../../core/checks.ts";
 import { notLoaded } from "./not-loaded.ts";
 import type { UrlOptions } from "./options.ts";
 import type { Parameters } from "./parameters.ts";

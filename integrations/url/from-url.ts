@@ -1,5 +1,5 @@
 import type { Adapter } from "../../core/adapter.ts";
-import { checkOptions } from "../../core/names.ts";
+import { checkOptions } from "../../core/checks.ts";
 import type { BrokerUrl } from "./broker-url.ts";
 import { BROKERS } from "./brokers.ts";
 import { nearest } from "./nearest.ts";

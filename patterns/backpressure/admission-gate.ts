@@ -1,4 +1,4 @@
-import { Fifo } from "../../core/engine/fifo.ts";
+import { Fifo } from "../../core/fifo.ts";
 import { type Clock, MessagingError, type Receipt, type Timer } from "../../core/index.ts";
 import type { DepthGauge } from "./depth-gauge.ts";
 

@@ -1,5 +1,4 @@
-import { sendEach } from "../../core/engine/gather-receipts.ts";
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import {
   type Clock,
   type Entry,
@@ -11,7 +10,7 @@ import {
   type SendOptions,
   type Topic,
 } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
+import { sendEach } from "../../core/publish/publisher.ts";
 import { AdmissionGate } from "./admission-gate.ts";
 import { DepthGauge } from "./depth-gauge.ts";
 import { askDepth, type CheckedLimit, checkLimits, type DepthLimit, type DepthSource } from "./depth-limit.ts";

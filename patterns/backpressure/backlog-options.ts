@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Broker, Clock } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkFunction } from "./options.ts";
 
 /** The options of `backlog`. */

@@ -1,6 +1,5 @@
-import { clockOf, randomOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
 import type { Clock, Random } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkFunction, checkShare } from "./options.ts";
 
 /** `closed`: messages flow. `open`: none is started. `half-open`: one at a time, to see. */

@@ -1,7 +1,7 @@
-import { backoffMs } from "../../core/backoff.ts";
 import { observe, unawaited } from "../../core/foreign.ts";
 import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
+import { backoffMs } from "../../core/retry-policy.ts";
 import {
   type CircuitBreakerOptions,
   type CircuitSettings,

@@ -1,6 +1,6 @@
+import { checkInteger } from "../../core/checks.ts";
 import type { Consumer, ConsumerStatus, Middleware, PauseOptions, StopOptions } from "../../core/index.ts";
 import { MessagingError } from "../../core/index.ts";
-import { checkInteger } from "../../core/names.ts";
 import type { Intake } from "./intake.ts";
 import type { IntakeControl } from "./intake-control.ts";
 

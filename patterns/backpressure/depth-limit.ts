@@ -1,5 +1,5 @@
+import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import { type Broker, type Depth, MessagingError, type Queue, type Topic } from "../../core/index.ts";
-import { checkInteger, checkName, checkOptions } from "../../core/names.ts";
 
 /** How much may wait at a queue, or at one subscription of a topic. */
 export interface DepthLimit {

@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Broker, Clock, Middleware } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { DepthGauge } from "./depth-gauge.ts";
 import { askDepth, checkLimits, type DepthLimit, type DepthSource } from "./depth-limit.ts";
 import type { Intake } from "./intake.ts";

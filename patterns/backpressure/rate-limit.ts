@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import { type Clock, type Handler, type Middleware, postpone } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { Intake } from "./intake.ts";
 import type { IntakeControl } from "./intake-control.ts";
 import { IntakeGroup } from "./intake-group.ts";

@@ -1,6 +1,5 @@
-import { clockOf, randomOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
 import { type Clock, type Middleware, postpone, type Random } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { checkPositive, checkShare } from "./options.ts";
 import { WindowedSum } from "./windowed-sum.ts";
 

@@ -1,8 +1,8 @@
 import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { Auditor } from "./audit.ts";
 import type {
   Count,

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "../../core/adapter.ts";
-import { readBody } from "../../core/engine/incoming.ts";
+import { readBody } from "../../core/consume/run-handler.ts";
 import { userHeaders } from "../../core/system-headers.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import { isBeyondReading } from "./originals.ts";

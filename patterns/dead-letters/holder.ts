@@ -1,8 +1,8 @@
 import type { DeliverySink, IncomingMessage } from "../../core/adapter.ts";
 import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { pause } from "../../core/clock.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { pause } from "../../core/waiting.ts";
 import { OpenReceiver, type Taken } from "./open-receiver.ts";
 
 /** The first prefetch of a receiver, until something is known of the sizes of bodies. */

@@ -1,7 +1,6 @@
 import type { DeliveryToken, IncomingMessage, Receiver, Settlement } from "../../core/adapter.ts";
 import type { Clock, Timer } from "../../core/clock.ts";
-import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
-import { within } from "../../core/waiting.ts";
+import { afterCurrentTurn, within } from "../../core/clock.ts";
 
 const SETTLED_AT_ONCE = 1_000;
 /** Leases are renewed three times before they end. */

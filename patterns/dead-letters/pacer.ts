@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import { pause } from "../../core/waiting.ts";
+import { pause } from "../../core/clock.ts";
 
 const MOST_LATE_MS = 20;
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { Codec } from "../../core/codec.ts";
-import { encodeChecked } from "../../core/engine/outgoing-body.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { encodeChecked } from "../../core/publish/encode-message.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
 import { normalisedError } from "./fingerprint.ts";

@@ -1,6 +1,6 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { Action } from "./action.ts";
 import type { Archive } from "./archive.ts";
 import type { Auditor } from "./audit.ts";

@@ -1,5 +1,5 @@
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { Journal } from "./journal.ts";
 
 /** How a replay goes up from few to many. */

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { within } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { within } from "../../core/waiting.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
 import { Backlog } from "./backlog.ts";
 import { DeadLetter } from "./dead-letter.ts";

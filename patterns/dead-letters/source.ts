@@ -1,9 +1,9 @@
 import { addressName, type DeadLettersAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkName } from "../../core/names.ts";
 import { Originals } from "./originals.ts";
 
 /** A queue or a subscription whose dead letters are worked on. */

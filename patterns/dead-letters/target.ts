@@ -1,9 +1,9 @@
 import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { checkName } from "../../core/names.ts";
 import type { Source } from "./source.ts";
 
 /** Where a replay sends to: plain JSON. */

@@ -1,6 +1,6 @@
-import { backoffMs } from "../../core/backoff.ts";
 import { MessagingError, type Timer } from "../../core/index.ts";
-import { spareMs } from "../../core/spare-time.ts";
+import { backoffMs } from "../../core/retry-policy.ts";
+import { spareMs } from "../../core/stores.ts";
 import type { ClaimedDelivery } from "./claimed-delivery.ts";
 import type { GuardedStore } from "./guarded-store.ts";
 import type { Settings } from "./options.ts";

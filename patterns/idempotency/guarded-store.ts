@@ -1,6 +1,6 @@
-import { type Answer, ask } from "../../core/asking.ts";
 import { observe } from "../../core/foreign.ts";
 import type { Delivery } from "../../core/index.ts";
+import { type Answer, ask } from "../../core/stores.ts";
 import type { IdempotencyEvent, StoreCall } from "./events.ts";
 import type { Settings } from "./options.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";

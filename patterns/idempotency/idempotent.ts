@@ -1,4 +1,3 @@
-import { backoffMs } from "../../core/backoff.ts";
 import {
   type Delivery,
   type HandlerResult,
@@ -8,7 +7,8 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { spareMs } from "../../core/spare-time.ts";
+import { backoffMs } from "../../core/retry-policy.ts";
+import { spareMs } from "../../core/stores.ts";
 import { Claim } from "./claim.ts";
 import { ClaimedDelivery } from "./claimed-delivery.ts";
 import { Cleaning } from "./cleaning.ts";

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Clock } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
 /** The options of {@link memoryIdempotencyStore}. */

@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import type { IdempotencyEvent } from "./events.ts";
 
 /** The options of {@link idempotent}. `Body` is what the handler gets. */

@@ -1,6 +1,6 @@
 import { unawaited } from "../../core/foreign.ts";
 import { type Delivery, MessagingError } from "../../core/index.ts";
-import { storableText } from "../../core/storable-text.ts";
+import { storableText } from "../../core/stores.ts";
 
 /**
  * The key that a store keeps: `queue:key` or `topic/subscription:key`. Names have neither `:` nor `/`, so no two consumers

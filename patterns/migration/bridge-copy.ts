@@ -1,6 +1,6 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { LONGEST_MS } from "../../core/checks.ts";
 import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
-import { LONGEST_MS } from "../../core/names.ts";
 import {
   HEADER,
   headerBytes,

@@ -1,4 +1,4 @@
-import { Fifo } from "../../core/engine/fifo.ts";
+import { Fifo } from "../../core/fifo.ts";
 import type { IncomingMessage, MessagingError } from "../../core/index.ts";
 
 /** A message in the hands of a bridge. */

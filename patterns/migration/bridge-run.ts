@@ -1,5 +1,5 @@
-import { backoffMs } from "../../core/backoff.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import { within } from "../../core/clock.ts";
 import {
   type DeliveryToken,
   type IncomingMessage,
@@ -8,7 +8,7 @@ import {
   type MessagingErrorCode,
   type Timer,
 } from "../../core/index.ts";
-import { within } from "../../core/waiting.ts";
+import { backoffMs } from "../../core/retry-policy.ts";
 import { movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
 import { BridgeIntake } from "./bridge-intake.ts";

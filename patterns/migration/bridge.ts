@@ -1,8 +1,8 @@
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { checkInteger, checkOptions, LONGEST_MS } from "../../core/checks.ts";
+import { pause } from "../../core/clock.ts";
 import { observe } from "../../core/foreign.ts";
 import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
-import { pause } from "../../core/waiting.ts";
 import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-contract.ts";
 import { type BridgeEnds, checkContent, endsOf } from "./bridge-ends.ts";
 import { refuseItself } from "./bridge-itself.ts";

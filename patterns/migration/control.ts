@@ -1,6 +1,6 @@
+import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
 import { observe } from "../../core/foreign.ts";
 import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
 import { checkRate } from "./bridge.ts";
 import { Changes, type Patience, type Read, waitingFor } from "./changes.ts";
 import { checkAccepted, compareBrokers } from "./compare.ts";

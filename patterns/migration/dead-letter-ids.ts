@@ -1,6 +1,6 @@
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { pause } from "../../core/clock.ts";
 import type { Broker, DeadLettersAddress, IncomingMessage, WorkAddress } from "../../core/index.ts";
-import { pause } from "../../core/waiting.ts";
 
 /** More are not held at once. */
 const MOST_HELD = 10_000;

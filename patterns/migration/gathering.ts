@@ -1,4 +1,4 @@
-import { afterCurrentTurn } from "../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../core/clock.ts";
 
 const MOST_IN_FLIGHT = 4;
 

@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkOptions, clockOf } from "../../core/checks.ts";
 import type { Clock } from "../../core/index.ts";
-import { checkOptions } from "../../core/names.ts";
 import { Journal } from "./memory-journal.ts";
 import type {
   InstanceBeat,

@@ -1,6 +1,5 @@
-import { checkBrokerOptions } from "../../core/engine/broker-options.ts";
-import { clockOf } from "../../core/given.ts";
-import { checkOptions } from "../../core/names.ts";
+import { checkBrokerOptions } from "../../core/broker-options.ts";
+import { checkOptions, clockOf } from "../../core/checks.ts";
 import type { MigrationControl, MigrationControlOptions } from "./contract.ts";
 import { Control } from "./control.ts";
 import { Plan } from "./plan.ts";

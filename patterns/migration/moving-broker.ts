@@ -1,11 +1,8 @@
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
-import { DEFAULT_CONCURRENCY } from "../../core/engine/consumer-options.ts";
-import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
-import { sendEach } from "../../core/engine/gather-receipts.ts";
-import { DEFAULT_SEND_MS } from "../../core/engine/publishing.ts";
-import { startWait } from "../../core/engine/start-patience.ts";
+import { DEFAULT_CONCURRENCY } from "../../core/broker-options.ts";
+import { checkName, clockOf, randomOf } from "../../core/checks.ts";
+import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { observe } from "../../core/foreign.ts";
-import { clockOf, randomOf } from "../../core/given.ts";
 import {
   addressName,
   type Broker,
@@ -31,7 +28,9 @@ import {
   workAddress,
 } from "../../core/index.ts";
 import { messageIds } from "../../core/message-ids.ts";
-import { checkName } from "../../core/names.ts";
+import { sendEach } from "../../core/publish/publisher.ts";
+import { DEFAULT_SEND_MS } from "../../core/publish/publisher-engine.ts";
+import { startWait } from "../../core/start.ts";
 import { CarriedDestinations } from "./carried-destinations.ts";
 import type { Migration, MigrationControl, MigrationEvent } from "./contract.ts";
 import { Control } from "./control.ts";

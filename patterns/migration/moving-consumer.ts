@@ -1,5 +1,5 @@
+import { checkInteger } from "../../core/checks.ts";
 import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
-import { checkInteger } from "../../core/names.ts";
 import type { Side } from "./state.ts";
 
 /** How many handlers run at once, over both sides. */

@@ -1,4 +1,3 @@
-import { asInvalid } from "../../core/engine/outgoing-to.ts";
 import { unawaited } from "../../core/foreign.ts";
 import {
   MessagingError,
@@ -8,6 +7,7 @@ import {
   type SendOptions,
   type Topic,
 } from "../../core/index.ts";
+import { asInvalid } from "../../core/publish/encode-message.ts";
 import type { CarriedDestinations } from "./carried-destinations.ts";
 import type { Follower } from "./follower.ts";
 import { EPOCH_HEADER } from "./gate.ts";

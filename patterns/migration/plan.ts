@@ -1,3 +1,4 @@
+import { checkName } from "../../core/checks.ts";
 import {
   type Adapter,
   type Address,
@@ -13,7 +14,6 @@ import {
   type WorkAddress,
   workAddress,
 } from "../../core/index.ts";
-import { checkName } from "../../core/names.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { addressOf, isOrdered } from "./addresses.ts";
 import { carried } from "./carried.ts";

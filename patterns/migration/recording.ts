@@ -1,6 +1,5 @@
-import { ask } from "../../core/asking.ts";
 import type { Clock } from "../../core/index.ts";
-import { storableText } from "../../core/storable-text.ts";
+import { ask, storableText } from "../../core/stores.ts";
 import { Gathering } from "./gathering.ts";
 import { LateMarks } from "./late-marks.ts";
 import type { JournalMark, MigrationStore } from "./store.ts";

@@ -1,7 +1,7 @@
 import { internalsOf } from "../../core/broker-internals.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { addressName, type Broker, type Depth, type WorkAddress } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
-import { storableText } from "../../core/storable-text.ts";
+import { storableText } from "../../core/stores.ts";
 import { deadLetterIds } from "./dead-letter-ids.ts";
 import { reportOf } from "./instance-report.ts";
 import type { ParityReport, ReportOptions, SourceParity } from "./parity.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { ask } from "../../core/asking.ts";
 import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
+import { ask } from "../../core/stores.ts";
 import { Gathering } from "./gathering.ts";
 import type { Side } from "./state.ts";
 import type { MigrationStore, Seal } from "./store.ts";

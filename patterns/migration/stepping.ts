@@ -1,5 +1,5 @@
+import { pause } from "../../core/clock.ts";
 import type { Broker, Clock } from "../../core/index.ts";
-import { pause } from "../../core/waiting.ts";
 import type { Announcement, Changes, Patience, Read } from "./changes.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { ParityReport } from "./parity.ts";

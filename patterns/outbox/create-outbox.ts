@@ -1,6 +1,6 @@
 import type { Broker } from "../../core/broker.ts";
 import { internalsOf } from "../../core/broker-internals.ts";
-import { checkEntries } from "../../core/given.ts";
+import { checkEntries, checkOptions } from "../../core/checks.ts";
 import {
   type Entry,
   isMessagingError,
@@ -9,7 +9,6 @@ import {
   type Receipt,
   type Topic,
 } from "../../core/index.ts";
-import { checkOptions } from "../../core/names.ts";
 import { Messages, type OutboxHeaders } from "./messages.ts";
 import type { Outbox, OutboxPublishOptions, OutboxSendOptions } from "./outbox.ts";
 import type { NewOutboxRow, OutboxStore } from "./store.ts";

@@ -1,5 +1,5 @@
 import type { Delivery } from "../../core/index.ts";
-import { storableText } from "../../core/storable-text.ts";
+import { storableText } from "../../core/stores.ts";
 import type { InboxMessage } from "./inbox-store.ts";
 
 /**

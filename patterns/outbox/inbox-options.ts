@@ -1,6 +1,5 @@
-import { clockOf } from "../../core/given.ts";
+import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS } from "../../core/names.ts";
 import type { InboxEvent } from "./inbox-events.ts";
 
 /** The options of `transactional`. */

@@ -10,7 +10,7 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { spareMs } from "../../core/spare-time.ts";
+import { spareMs } from "../../core/stores.ts";
 import { InboxCleaning } from "./inbox-cleaning.ts";
 import type { InboxEvent } from "./inbox-events.ts";
 import { inboxMessage } from "./inbox-message.ts";

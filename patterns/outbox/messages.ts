@@ -1,9 +1,8 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { type NewMessage, type Outgoing, outgoing } from "../../core/engine/outgoing.ts";
-import { asInvalid, outgoingTo } from "../../core/engine/outgoing-to.ts";
+import { LONGEST_MS } from "../../core/checks.ts";
 import { isThenable, unawaited } from "../../core/foreign.ts";
 import { HEADER, MessagingError, type Queue, type Topic } from "../../core/index.ts";
-import { LONGEST_MS } from "../../core/names.ts";
+import { asInvalid, type NewMessage, type Outgoing, outgoing, outgoingTo } from "../../core/publish/encode-message.ts";
 import type { OutboxPublishOptions, OutboxSendOptions } from "./outbox.ts";
 import type { NewOutboxRow } from "./store.ts";
 

@@ -1,10 +1,10 @@
 import { hostname } from "node:os";
 import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
-import { type Retry, retryPolicy } from "../../core/engine/retry-policy.ts";
+import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
 import { observe } from "../../core/foreign.ts";
 import { MessagingError, type RetryPolicy } from "../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/names.ts";
+import { type Retry, retryPolicy } from "../../core/retry-policy.ts";
 import type { RelayEvent } from "./relay-events.ts";
 import type { OutboxStore } from "./store.ts";
 

@@ -1,6 +1,6 @@
-import { DEFAULT_STOP_MS } from "../../core/engine/consuming.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
+import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { MessagingError } from "../../core/index.ts";
-import { checkInteger, checkOptions } from "../../core/names.ts";
 import { Alarm } from "./relay/alarm.ts";
 import { type RelayCounts, RelayRun } from "./relay/run.ts";
 import type { RelayStall } from "./relay-events.ts";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PublisherEngine } from "../../core/engine/publishing.ts";
 import type { SendResult } from "../../core/index.ts";
 import { MessagingError } from "../../core/index.ts";
+import { PublisherEngine } from "../../core/publish/publisher-engine.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { LIMITS, outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";

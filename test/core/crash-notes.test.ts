@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { NoteReader, writtenNote } from "../../core/engine/crash-notes.ts";
+import { NoteReader, writtenNote } from "../../core/consume/crash-notes.ts";
 
 it("takes for crashed a writer that was heard while it was watched, and fell silent then", () => {
   const notes = new NoteReader("self", 60_000);

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { checkFilter, checkName, checkRoutingKey } from "../../core/checks.ts";
 import {
   addressName,
   createBroker,
@@ -9,7 +10,6 @@ import {
   subscription,
   topic,
 } from "../../core/index.ts";
-import { checkFilter, checkName, checkRoutingKey } from "../../core/names.ts";
 import { capabilities, LIMITS, RecordingAdapter } from "./recording-adapter.ts";
 
 async function problemsOf(starting: Promise<void>): Promise<readonly MessagingError[]> {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { precheck } from "../../core/engine/attempt.ts";
-import type { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
+import type { InFlightDelivery } from "../../core/consume/in-flight.ts";
+import { precheck } from "../../core/consume/run-handler.ts";
 import { HEADER } from "../../core/system-headers.ts";
 
 test("a due time of another sender delays nothing in order, where it would keep its place", () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { InFlightDelivery } from "../../core/engine/in-flight-delivery.ts";
-import { KeyQueues, UnorderedQueue } from "../../core/engine/queues.ts";
+import { InFlightDelivery } from "../../core/consume/in-flight.ts";
+import { KeyQueues, UnorderedQueue } from "../../core/consume/key-queues.ts";
 import { incoming } from "./recording-adapter.ts";
 
 function held(sequence: number, key: string | undefined): InFlightDelivery {

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { topicName } from "../../adapters/kafka/names.ts";
 import { awsName, FIFO, readName } from "../../adapters/sqs/names.ts";
+import { standingAmong, workAddressOf } from "../../core/adapter-support.ts";
 import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
-import { standingAmong, workAddressOf } from "../../core/listing.ts";
 
 const word = fc.stringMatching(/^[a-z][a-z0-9_-]{0,2}$/);
 const name = fc.array(word, { minLength: 1, maxLength: 2 }).map((words) => words.join("."));

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { memory } from "../../adapters/memory/index.ts";
-import { Deadlines, type Expiring } from "../../core/engine/deadlines.ts";
-import { Fifo } from "../../core/engine/fifo.ts";
-import { Prefetch } from "../../core/engine/prefetch.ts";
-import { retryPolicy } from "../../core/engine/retry-policy.ts";
+import { LONGEST_MS } from "../../core/checks.ts";
+import { Prefetch } from "../../core/consume/in-flight.ts";
+import { Deadlines, type Expiring } from "../../core/deadlines.ts";
+import { Fifo } from "../../core/fifo.ts";
 import { type BrokerEvent, createBroker, type MessagingError, queue } from "../../core/index.ts";
 import { idTime, messageIds } from "../../core/message-ids.ts";
-import { LONGEST_MS } from "../../core/names.ts";
+import { retryPolicy } from "../../core/retry-policy.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 

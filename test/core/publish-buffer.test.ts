@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PublisherEngine } from "../../core/engine/publishing.ts";
+import { PublisherEngine } from "../../core/publish/publisher-engine.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
@@ -20,7 +20,12 @@ describe("the publish buffer", () => {
           const adapter = new RecordingAdapter(WIDE);
           adapter.holds = true;
           const options = { maxMessages: most, maxBytes: bytes };
-          const publishing = new PublisherEngine(adapter, options, new ProcessClock(new VirtualTime()), new Prng("buffer"));
+          const publishing = new PublisherEngine(
+            adapter,
+            options,
+            new ProcessClock(new VirtualTime()),
+            new Prng("buffer"),
+          );
           publishing.connected(true);
           const route = publishing.route(ADDRESS, false);
           const sends = sizes.map((size, index) => publishing.send(route, outgoingMessage(`${index}`, { size })));

@@ -66,7 +66,7 @@ describe("the entry points", () => {
 });
 
 test("clients are optional peers, and every dependency is used", () => {
-  const imported = sourcesIn("core", "adapters", "patterns", "integrations", "cli").map(({ text }) => text);
+  const imported = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli").map(({ text }) => text);
   for (const name of [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies)]) {
     expect(
       imported.some((text) => text.includes(`from "${name}`)),

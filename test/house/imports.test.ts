@@ -38,7 +38,7 @@ import "e";
 const f = await import("f");
 const text = 'from "nowhere"';
 `;
-  const found = importsOf({ path: "core/engine/x.ts", text });
+  const found = importsOf({ path: "core/publish/x.ts", text });
   expect(found.map(({ specifier }) => specifier)).toEqual(["a", "b", "../c.ts", "./d.ts", "e", "f"]);
   expect(found[1]?.typeOnly).toBe(true);
   expect(found[2]?.target).toBe("core/c.ts");
@@ -68,9 +68,15 @@ test("an adapter imports core, itself and its own client", () => {
   expect(offences(sources, allowed)).toEqual([]);
 });
 
-test("a pattern imports core and itself", () => {
+test("what speaks SQL for stores imports core and itself", () => {
+  const sources = sourcesIn("sql");
+  expect(sources).not.toEqual([]);
+  expect(offences(sources, (wanted) => within("core", wanted) || within("sql", wanted))).toEqual([]);
+});
+
+test("a pattern imports core, sql and itself", () => {
   const allowed = (wanted: Import, source: Source): boolean =>
-    within("core", wanted) || within(folderOf(source), wanted);
+    ["core", "sql", folderOf(source)].some((folder) => within(folder, wanted));
   expect(offences(sourcesIn("patterns"), allowed)).toEqual([]);
 });
 
@@ -78,7 +84,7 @@ test("an integration imports what is below it, itself and its own framework", ()
   const sources = sourcesIn("integrations");
   expect(sources).not.toEqual([]);
   const allowed = (wanted: Import, source: Source): boolean =>
-    ["core", "adapters", "patterns", folderOf(source)].some((folder) => within(folder, wanted)) ||
+    ["core", "sql", "adapters", "patterns", folderOf(source)].some((folder) => within(folder, wanted)) ||
     (FRAMEWORKS[folderOf(source).split("/")[1] ?? ""] ?? []).includes(wanted.specifier) ||
     (wanted.typeOnly && CORE_TYPES.includes(wanted.specifier));
   expect(offences(sources, allowed)).toEqual([]);
@@ -94,6 +100,6 @@ test("examples import the package by its name, as users do", () => {
 });
 
 test("nothing that is shipped imports the tests or the benchmarks", () => {
-  const shipped = sourcesIn("core", "adapters", "patterns", "integrations", "cli");
+  const shipped = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
   expect(offences(shipped, (wanted) => !within("test", wanted) && !within("bench", wanted))).toEqual([]);
 });

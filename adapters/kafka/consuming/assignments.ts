@@ -1,6 +1,6 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { GroupMember } from "../group/contract.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
 import type { FetcherParts } from "./fetcher-parts.ts";

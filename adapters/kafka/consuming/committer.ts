@@ -1,6 +1,6 @@
-import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommitOutcome, GroupMember } from "../group/contract.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";

@@ -1,5 +1,5 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { Cursor } from "./cursor.ts";
 import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
 import { goneNotice, refusedError, unreachableError } from "./stalls.ts";

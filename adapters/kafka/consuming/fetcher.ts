@@ -1,5 +1,5 @@
 import type { Timer } from "../../../core/clock.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read-record.ts";

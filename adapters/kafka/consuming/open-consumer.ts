@@ -1,7 +1,6 @@
-import { DECLARE_IT } from "../../../core/advice.ts";
-import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
-import { MessagingError } from "../../../core/errors.ts";
+import { DECLARE_IT, MessagingError } from "../../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import { firstAssignment } from "../group/first-assignment.ts";
 import type { KafkaConnection } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";

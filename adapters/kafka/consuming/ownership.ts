@@ -1,5 +1,5 @@
 import type { Clock } from "../../../core/clock.ts";
-import { Conditions } from "../../../core/engine/conditions.ts";
+import { Conditions } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { GroupMember, MemberOwner } from "../group/contract.ts";
 import type { TopicId, TopicPartition } from "../port.ts";

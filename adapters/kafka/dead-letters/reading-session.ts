@@ -1,7 +1,7 @@
 import type { Settlement, SettleResult } from "../../../core/adapter.ts";
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
 import { RETRY } from "../delays/backoff.ts";
 import type { LogRecord } from "../records/contract.ts";

@@ -1,8 +1,8 @@
 import type { SendResult } from "../../../core/adapter.ts";
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import { RETRY } from "../delays/backoff.ts";
 import { Notices } from "../delays/notices.ts";
 import type { Producer } from "../producing/contract.ts";

@@ -1,4 +1,4 @@
-import type { BackoffTimes } from "../../../core/backoff.ts";
+import type { BackoffTimes } from "../../../core/retry-policy.ts";
 
 /** Between tries at what a broker held up: seconds at most, so that it goes on soon when the broker is back. */
 export const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 3_000 });

@@ -1,7 +1,7 @@
 import type { Receiver, SendResult } from "../../../core/adapter.ts";
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
 import type { RecordToSend } from "../producing/contract.ts";
 import { Agenda } from "./agenda.ts";

@@ -1,5 +1,5 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import { RETRY } from "./backoff.ts";
 
 /** Opens something, and tries until it can or is told to stop. */

@@ -1,5 +1,5 @@
 import type { Receiver, Settlement } from "../../../core/adapter.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
 import type { HeldRecord } from "../consuming/contract.ts";
 
 /** Gathers what is settled within one turn into one call. */

@@ -1,6 +1,6 @@
-import { type BackoffTimes, backoffMs } from "../../../core/backoff.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommittedOffset, JoinOutcome, JoinRequest, Membership, SyncRequest, TopicPartition } from "../port.ts";
 import { Bell } from "./bell.ts";
 import { type Commit, Commits } from "./commits.ts";

@@ -1,7 +1,7 @@
 import { type ConnectionOptions, createSecureContext } from "node:tls";
 import type { SASLOptions } from "kafkajs";
+import { checkInteger } from "../../../core/checks.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { checkInteger } from "../../../core/names.ts";
 import type { KafkaClient } from "../port.ts";
 import { ClusterConnection } from "./cluster-connection.ts";
 import type { Address } from "./errors.ts";

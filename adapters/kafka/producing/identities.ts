@@ -1,6 +1,6 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
 import { isMessagingError, type MessagingError } from "../../../core/errors.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import { operationError } from "../errors.ts";
 import type { ProducerIdentity } from "../port.ts";
 import { type ProducerSettings, RETRY } from "./settings.ts";

@@ -1,6 +1,6 @@
-import { backoffMs } from "../../../core/backoff.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { ErrorName, TopicId } from "../port.ts";
 import type { Answers } from "./answers.ts";
 import { Identities } from "./identities.ts";

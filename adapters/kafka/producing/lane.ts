@@ -1,5 +1,5 @@
 import type { Timer } from "../../../core/clock.ts";
-import { Fifo } from "../../../core/engine/fifo.ts";
+import { Fifo } from "../../../core/fifo.ts";
 import type { ProducerIdentity, TopicPartition } from "../port.ts";
 import type { Compression } from "../records/contract.ts";
 import { encodeRecordBatch } from "../records/encode.ts";

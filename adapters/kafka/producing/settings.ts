@@ -1,6 +1,6 @@
-import type { BackoffTimes } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
+import type { BackoffTimes } from "../../../core/retry-policy.ts";
 import type { KafkaConnection } from "../port.ts";
 import type { Compression } from "../records/contract.ts";
 

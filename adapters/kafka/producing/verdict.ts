@@ -1,5 +1,4 @@
-import { DECLARE_IT } from "../../../core/advice.ts";
-import { MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import { DECLARE_IT, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import { operationError } from "../errors.ts";
 import type { ErrorName, TopicPartition } from "../port.ts";
 

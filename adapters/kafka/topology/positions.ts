@@ -1,8 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
-import { DECLARE_IT } from "../../../core/advice.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, progressIn } from "../consuming/progress.ts";
 import { groupName, topicName } from "../names.ts";

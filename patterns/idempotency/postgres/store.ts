@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { ask } from "../../../core/asking.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { wholeNumber } from "../../../core/postgres-answers.ts";
+import { ask } from "../../../core/stores.ts";
+import { wholeNumber } from "../../../sql/postgres.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { PostgresDatabase } from "./database.ts";
 import { failure } from "./failure.ts";

@@ -1,5 +1,5 @@
 import type { MessagingError } from "../../../core/index.ts";
-import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/store-failure.ts";
+import { type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
 
 /** By the first word of the server's error. */
 const REASONS: Readonly<Record<string, FailureReason>> = {

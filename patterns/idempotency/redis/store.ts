@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { ask } from "../../../core/asking.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { ask } from "../../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import { type IoredisClient, type NodeRedisClient, type RunScript, type Script, scriptRunner } from "./client.ts";
 import { failure } from "./failure.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { askSqlite, OwnSqlite } from "../../../core/asking-sqlite.ts";
+import { checkOptions } from "../../../core/checks.ts";
 import { MessagingError } from "../../../core/index.ts";
-import { checkOptions } from "../../../core/names.ts";
-import { checkTableName } from "../../../core/sql-names.ts";
+import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
+import { checkTableName } from "../../../sql/tables.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 import type { SqliteDatabase, SqliteStatement } from "./database.ts";
 

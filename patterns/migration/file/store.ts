@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { checkInteger, checkName, checkOptions } from "../../../core/checks.ts";
 import { isMessagingError, MessagingError } from "../../../core/index.ts";
-import { checkInteger, checkName, checkOptions } from "../../../core/names.ts";
 import { makeOwnFolder, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import type {
   InstanceBeat,

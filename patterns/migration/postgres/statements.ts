@@ -1,4 +1,4 @@
-import { asTexts } from "../../../core/postgres-answers.ts";
+import { asTexts } from "../../../sql/postgres.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../marks.ts";
 import type { JournalClass } from "../store.ts";
 import type { Tables } from "./tables.ts";

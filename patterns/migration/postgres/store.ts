@@ -1,7 +1,7 @@
-import { ask } from "../../../core/asking.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
+import { ask } from "../../../core/stores.ts";
+import { rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import { MARK } from "../marks.ts";
 import type {
   InstanceBeat,

@@ -1,6 +1,5 @@
-import { checkOptions } from "../../../core/names.ts";
-import { unlessThere } from "../../../core/postgres-tables.ts";
-import { quotedNames } from "../../../core/sql-names.ts";
+import { checkOptions } from "../../../core/checks.ts";
+import { quotedNames, unlessThere } from "../../../sql/tables.ts";
 
 /** Where the state is. */
 export interface PostgresMigrationTableOptions {

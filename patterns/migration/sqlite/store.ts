@@ -1,6 +1,6 @@
-import { askSqlite, OwnSqlite } from "../../../core/asking-sqlite.ts";
-import { checkOptions } from "../../../core/names.ts";
-import { checkTableName } from "../../../core/sql-names.ts";
+import { checkOptions } from "../../../core/checks.ts";
+import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
+import { checkTableName } from "../../../sql/tables.ts";
 import { MARK } from "../marks.ts";
 import type {
   InstanceBeat,

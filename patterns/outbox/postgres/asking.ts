@@ -1,5 +1,5 @@
-import { ask } from "../../../core/asking.ts";
 import type { Clock } from "../../../core/index.ts";
+import { ask } from "../../../core/stores.ts";
 import type { PostgresOutboxDatabase } from "./database.ts";
 import { outboxFailure } from "./failure.ts";
 

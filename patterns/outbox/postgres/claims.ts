@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../core/index.ts";
-import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
+import { rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import type { OutboxClaim, OutboxClaimRequest, OutboxSettlement } from "../store.ts";
 import type { Asking } from "./asking.ts";
 import { HeldLanes } from "./held-lanes.ts";

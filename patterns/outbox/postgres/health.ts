@@ -1,4 +1,4 @@
-import { asTexts } from "../../../core/postgres-answers.ts";
+import { asTexts } from "../../../sql/postgres.ts";
 import type { OutboxHealth, OutboxStall } from "../store.ts";
 import { rowLanes } from "./lanes.ts";
 import type { Tables } from "./tables.ts";

@@ -1,11 +1,5 @@
 import { isMessagingError, type MessagingError } from "../../../core/index.ts";
-import {
-  type FailureReason,
-  POSTGRES_REASONS,
-  serverCode,
-  stateOf,
-  storeFailure,
-} from "../../../core/store-failure.ts";
+import { type FailureReason, POSTGRES_REASONS, serverCode, stateOf, storeFailure } from "../../../core/stores.ts";
 import { DUPLICATE_TABLE, NEWER } from "./versions.ts";
 
 /** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */

@@ -1,5 +1,5 @@
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { quotedNames } from "../../../core/sql-names.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
+import { quotedNames } from "../../../sql/tables.ts";
 import { Versions } from "./versions.ts";
 
 /** Where the rows of handled messages are. */

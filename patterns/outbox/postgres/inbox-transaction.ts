@@ -1,5 +1,5 @@
 import { type Clock, MessagingError } from "../../../core/index.ts";
-import { isOfTheRow, serverCode, stateOf } from "../../../core/store-failure.ts";
+import { isOfTheRow, serverCode, stateOf } from "../../../core/stores.ts";
 import type { InboxMessage } from "../inbox-store.ts";
 import { within } from "../inbox-waiting.ts";
 import type { PostgresInboxClient } from "./inbox-database.ts";

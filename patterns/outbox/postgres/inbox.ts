@@ -1,6 +1,6 @@
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { wholeNumber } from "../../../core/postgres-answers.ts";
+import { wholeNumber } from "../../../sql/postgres.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted, within } from "../inbox-waiting.ts";
 import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";

@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from "../../../core/names.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { LANES } from "./lanes.ts";
 import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
 import { Versions } from "./versions.ts";

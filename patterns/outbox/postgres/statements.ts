@@ -1,5 +1,5 @@
-import { LONGEST_MS } from "../../../core/names.ts";
-import { asTexts } from "../../../core/postgres-answers.ts";
+import { LONGEST_MS } from "../../../core/checks.ts";
+import { asTexts } from "../../../sql/postgres.ts";
 import { rowLanes } from "./lanes.ts";
 import type { Tables } from "./tables.ts";
 

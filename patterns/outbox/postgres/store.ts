@@ -1,6 +1,6 @@
+import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/checks.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/names.ts";
-import { rowOf, wholeNumber } from "../../../core/postgres-answers.ts";
+import { rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import type {
   NewOutboxRow,
   OutboxClaim,

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { quotedNames } from "../../../core/sql-names.ts";
+import { quotedNames } from "../../../sql/tables.ts";
 
 /** Where the rows are. */
 export interface PostgresOutboxTableOptions {

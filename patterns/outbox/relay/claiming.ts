@@ -1,4 +1,4 @@
-import { backoffMs } from "../../../core/backoff.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxClaim } from "../store.ts";
 import { Alarm } from "./alarm.ts";

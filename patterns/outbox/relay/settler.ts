@@ -1,6 +1,6 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Timer } from "../../../core/clock.ts";
-import { afterCurrentTurn } from "../../../core/afterCurrentTurn.ts";
+import { afterCurrentTurn } from "../../../core/clock.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxSettlement } from "../store.ts";
 import type { HeldClaim } from "./held-claim.ts";

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../core/clock.ts";
-import type { Retry } from "../../../core/engine/retry-policy.ts";
 import type { MessagingError } from "../../../core/index.ts";
+import type { Retry } from "../../../core/retry-policy.ts";
 import type { OutboxRow } from "../store.ts";
 
 /** A place that gave no answer. */

@@ -1,5 +1,5 @@
-import { backoffMs } from "../../../core/backoff.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
 import type { OutboxRow, OutboxSettlement } from "../store.ts";
 
 const BACKOFF = { firstMs: 1_000, maxMs: 60_000 };

@@ -1,5 +1,5 @@
-import { resultCode } from "../../../core/asking-sqlite.ts";
 import { isMessagingError, MessagingError } from "../../../core/index.ts";
+import { resultCode } from "../../../sql/sqlite.ts";
 
 /** Primary result codes: https://www.sqlite.org/rescode.html */
 const BUSY = 5;

@@ -1,6 +1,6 @@
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { MessagingError, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { checkTableName } from "../../../core/sql-names.ts";
+import { checkTableName } from "../../../sql/tables.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
 import { unlessAborted } from "../inbox-waiting.ts";
 import { SqliteConnection } from "./connection.ts";

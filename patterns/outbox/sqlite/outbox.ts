@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/checks.ts";
 import { MessagingError, systemClock } from "../../../core/index.ts";
-import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/names.ts";
-import { checkTableName } from "../../../core/sql-names.ts";
+import { checkTableName } from "../../../sql/tables.ts";
 import type {
   NewOutboxRow,
   OutboxClaim,

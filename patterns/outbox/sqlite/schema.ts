@@ -1,5 +1,5 @@
-import { checkInteger, checkOptions } from "../../../core/names.ts";
-import { checkTableName } from "../../../core/sql-names.ts";
+import { checkInteger, checkOptions } from "../../../core/checks.ts";
+import { checkTableName } from "../../../sql/tables.ts";
 import { type Versions, versionsSql } from "./migrations.ts";
 
 /** What a row is doing. Rows that are due stand apart from those that are not, so that a claim need not pass the latter. */

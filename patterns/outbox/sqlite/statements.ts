@@ -1,4 +1,4 @@
-import { LONGEST_MS } from "../../../core/names.ts";
+import { LONGEST_MS } from "../../../core/checks.ts";
 import { STATE } from "./schema.ts";
 
 /** SQLite's own time of day, in milliseconds; the same all through one statement. */

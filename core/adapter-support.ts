@@ -1,0 +1,131 @@
+import type { Adapter, Topology } from "./adapter.ts";
+import { addressName, type TopicAddress, type WorkAddress } from "./address.ts";
+import { checkName } from "./checks.ts";
+import { MessagingError } from "./errors.ts";
+
+/** What an adapter has from its `open` to its `close`. */
+interface AdapterSession extends Pick<Adapter, "send" | "close"> {
+  open(): Promise<void>;
+}
+
+/** The one session of an adapter, while it is open: made by `open`, gone with `close`, refused in between by name. */
+export class CurrentSession<Session extends AdapterSession> {
+  readonly #broker: string;
+  #session: Session | undefined;
+
+  /** `broker` as people write it: `RabbitMQ`. */
+  constructor(broker: string) {
+    this.#broker = broker;
+  }
+
+  /** Undefined while the adapter is not open. */
+  get current(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Rejects with `invalid` if one is open, and as the session's own `open` does; then none is. */
+  async open(make: () => Session): Promise<void> {
+    if (this.#session !== undefined) {
+      throw new MessagingError("invalid", `the ${this.#broker} adapter is open already`);
+    }
+    const session = make();
+    this.#session = session;
+    try {
+      await session.open();
+    } catch (error) {
+      if (this.#session === session) this.#session = undefined;
+      throw error;
+    }
+  }
+
+  /** Rejects with `closed` while the adapter is not open. */
+  async use<Result>(use: (session: Session) => Promise<Result>): Promise<Result> {
+    if (this.#session === undefined) throw this.#notOpen();
+    return await use(this.#session);
+  }
+
+  /** Reports everything `unknown` while the adapter is not open. */
+  send(...[to, batch, report]: Parameters<Adapter["send"]>): void {
+    if (this.#session !== undefined) {
+      this.#session.send(to, batch, report);
+      return;
+    }
+    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause: this.#notOpen() });
+  }
+
+  /** A second call does nothing. */
+  async close(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    await session?.close();
+  }
+
+  #notOpen(): MessagingError {
+    return new MessagingError("closed", `the ${this.#broker} adapter is not open; start the broker first`);
+  }
+}
+
+/** What an adapter has declared since it was opened, united, so that it is declared again once after a loss. */
+export class DeclaredTopology {
+  readonly #queues = new Map<string, Topology["queues"][number]>();
+  readonly #topics = new Map<string, Topology["topics"][number]>();
+  readonly #subscriptions = new Map<string, Topology["subscriptions"][number]>();
+
+  get isEmpty(): boolean {
+    return this.#queues.size + this.#topics.size + this.#subscriptions.size === 0;
+  }
+
+  add({ queues, topics, subscriptions }: Topology): void {
+    for (const queue of queues) this.#queues.set(addressName(queue.address), queue);
+    for (const topic of topics) this.#topics.set(addressName(topic.address), topic);
+    for (const subscription of subscriptions) {
+      this.#subscriptions.set(addressName(subscription.address), subscription);
+    }
+  }
+
+  get topology(): Topology {
+    return {
+      mode: "create",
+      queues: [...this.#queues.values()],
+      topics: [...this.#topics.values()],
+      subscriptions: [...this.#subscriptions.values()],
+    };
+  }
+}
+
+const DEAD_LETTERS_ENDING = addressName({ kind: "dead-letters", of: { kind: "queue", name: "" } });
+const BETWEEN = addressName({ kind: "subscription", topic: "", name: "" });
+
+/** The queue or subscription that a name stands for, as people read it; undefined for a name that is neither's. */
+export function workAddressOf(name: string): WorkAddress | undefined {
+  const [first = "", second, ...more] = name.split(BETWEEN);
+  try {
+    checkName(second === undefined ? "queue" : "topic", first);
+    if (second === undefined) return { kind: "queue", name: first };
+    checkName("subscription", second);
+    return more.length === 0 ? { kind: "subscription", topic: first, name: second } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What of anybroker's stands among the names of a broker: each queue and subscription whose dead letters stand beside it, and
+ * the topics of those subscriptions. `mainName` is what one of them is called there.
+ */
+export function standingAmong(
+  names: Iterable<string>,
+  mainName: (of: WorkAddress) => string = addressName,
+): readonly (WorkAddress | TopicAddress)[] {
+  const all = new Set(names);
+  const topics = new Set<string>();
+  const standing: (WorkAddress | TopicAddress)[] = [];
+  for (const name of all) {
+    if (!name.endsWith(DEAD_LETTERS_ENDING)) continue;
+    const of = workAddressOf(name.slice(0, -DEAD_LETTERS_ENDING.length));
+    if (of === undefined || !all.has(mainName(of))) continue;
+    standing.push(of);
+    if (of.kind === "subscription") topics.add(of.topic);
+  }
+  return [...standing, ...[...topics].map((name): TopicAddress => ({ kind: "topic", name }))];
+}

@@ -1,0 +1,122 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { Adapter, SubscriptionDeclaration } from "../adapter.ts";
+import type { WorkAddress } from "../address.ts";
+import type { Clock, Random } from "../clock.ts";
+import type { Codec } from "../codec.ts";
+import type { Handler } from "../delivery.ts";
+import type { Tombstones } from "../destination.ts";
+import { isMessagingError, MessagingError } from "../errors.ts";
+import type { BrokerEvent } from "../events.ts";
+import type { Route } from "../publish/publish-queue.ts";
+import type { PublisherEngine } from "../publish/publisher-engine.ts";
+import type { Retry } from "../retry-policy.ts";
+import type { ExclusiveTurn } from "./exclusive-turn.ts";
+
+/** Everything a consumer works with that does not change while it works. */
+export interface ConsumerContext {
+  readonly adapter: Adapter;
+  readonly publishing: PublisherEngine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly emit: (event: BrokerEvent) => void;
+  readonly source: WorkAddress;
+  /** As people read it: `orders`, `order.placed..billing`. */
+  readonly sourceName: string;
+  readonly destination: string;
+  readonly subscription: SubscriptionDeclaration | undefined;
+  readonly ordered: boolean;
+  readonly codec: Codec;
+  readonly schema: StandardSchemaV1 | undefined;
+  readonly tombstones: Tombstones | undefined;
+  /** The handler inside all its middleware. */
+  readonly handler: Handler<unknown>;
+  readonly retry: Retry;
+  readonly timeoutMs: number;
+  readonly concurrency: number;
+  readonly prefetchMessages: number;
+  readonly prefetchBytes: number;
+  readonly maxParked: number;
+  /** Names this consumer in the quarantine log, as no other is named. */
+  readonly consumerId: string;
+  /** How long the writer of a start note may be silent before it is taken for crashed. */
+  readonly silenceMs: number;
+  /** All consumers of the broker share it. */
+  readonly exclusiveTurn: ExclusiveTurn;
+  /** The longest delay in one hop; 0 where the adapter has no delay. */
+  readonly maxDelayMs: number;
+  readonly retries: Route;
+  readonly deadLetters: Route;
+}
+
+/** What a consumer counts, since it was made. */
+export interface Counts {
+  started: number;
+  succeeded: number;
+  failed: number;
+  retried: number;
+  postponed: number;
+  deadLettered: number;
+  filtered: number;
+  requeued: number;
+  fenced: number;
+  abandoned: number;
+}
+
+export function noCounts(): Counts {
+  return {
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    retried: 0,
+    postponed: 0,
+    deadLettered: 0,
+    filtered: 0,
+    requeued: 0,
+    fenced: 0,
+    abandoned: 0,
+  };
+}
+
+/** Whether a consumer can take messages, and why not; says so when that changes. Parked messages stall it, too. */
+export class ConsumerHealth {
+  readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
+  #stalled: MessagingError | undefined;
+  #parked: MessagingError | undefined;
+
+  constructor(context: Pick<ConsumerContext, "sourceName" | "emit">) {
+    this.#context = context;
+  }
+
+  /** Why it cannot take messages for now, or else why some are parked; undefined while all is well. */
+  get error(): MessagingError | undefined {
+    return this.#stalled ?? this.#parked;
+  }
+
+  stalled(cause: unknown): void {
+    const { sourceName, emit } = this.#context;
+    const error = isMessagingError(cause)
+      ? cause
+      : new MessagingError("unreachable", `${sourceName} cannot be consumed for now; it is tried again`, { cause });
+    this.#stalled = error;
+    emit({ type: "stalled", source: sourceName, error });
+  }
+
+  flowing(): void {
+    if (this.#stalled === undefined) return;
+    this.#stalled = undefined;
+    this.#tellFlowing();
+  }
+
+  /** Why the one that was parked last is parked; undefined once none is. */
+  parked(error: MessagingError | undefined): void {
+    const before = this.#parked;
+    this.#parked = error;
+    const { sourceName, emit } = this.#context;
+    if (before === undefined && error !== undefined) emit({ type: "stalled", source: sourceName, error });
+    else if (before !== undefined && error === undefined) this.#tellFlowing();
+  }
+
+  #tellFlowing(): void {
+    if (this.error === undefined) this.#context.emit({ type: "flowing", source: this.#context.sourceName });
+  }
+}

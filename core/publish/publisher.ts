@@ -1,0 +1,174 @@
+import type { Adapter, OutgoingMessage } from "../adapter.ts";
+import type { Entry, Publisher, Receipt } from "../broker.ts";
+import { checkEntries } from "../checks.ts";
+import type { Clock, Random } from "../clock.ts";
+import type { Codec } from "../codec.ts";
+import type { Queue, Topic } from "../destination.ts";
+import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
+import { messageIds } from "../message-ids.ts";
+import type { PublishOptions, SendOptions } from "../options.ts";
+import { asInvalid, type Outgoing, outgoing, outgoingTo } from "./encode-message.ts";
+import type { Route } from "./publish-queue.ts";
+import type { PublisherEngine } from "./publisher-engine.ts";
+
+type Destination = Queue<never, unknown> | Topic<never, unknown>;
+
+/** A destination as messages are made for it and sent to it. */
+interface Target extends Outgoing {
+  readonly route: Route;
+  readonly discardUnroutable: boolean;
+}
+
+/** The publisher's side of a broker object: checks, encodes, and hands over to the publisher engine. */
+export class DestinationPublisher implements Publisher {
+  readonly #adapter: Adapter;
+  readonly #publishing: PublisherEngine;
+  readonly #clock: Clock;
+  readonly #makeId: () => string;
+  readonly #targets = new WeakMap<Destination, Target>();
+  readonly #json: Codec;
+  /** Why nothing can be sent now; undefined while it can. */
+  #closed: string | undefined = "it is not started: call start() first";
+
+  constructor(adapter: Adapter, publishing: PublisherEngine, clock: Clock, random: Random, json: Codec) {
+    this.#adapter = adapter;
+    this.#publishing = publishing;
+    this.#clock = clock;
+    this.#json = json;
+    this.#makeId = messageIds(clock, random);
+  }
+
+  open(): void {
+    this.#closed = undefined;
+  }
+
+  close(why: string): void {
+    this.#closed = why;
+  }
+
+  send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt> {
+    return this.#send(queue, body, options, "queue");
+  }
+
+  publish<Input, Output>(topic: Topic<Input, Output>, body: Input, options?: PublishOptions): Promise<Receipt> {
+    return this.#send(topic, body, options, "topic");
+  }
+
+  sendMany<Input, Output>(
+    queue: Queue<Input, Output>,
+    entries: readonly Entry<Input, SendOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
+  }
+
+  publishMany<Input, Output>(
+    topic: Topic<Input, Output>,
+    entries: readonly Entry<Input, PublishOptions>[],
+  ): Promise<readonly Receipt[]> {
+    return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
+  }
+
+  #send(
+    destination: Destination,
+    body: unknown,
+    options: (SendOptions & PublishOptions) | undefined,
+    kind: Destination["kind"],
+  ): Promise<Receipt> {
+    try {
+      this.#refuseIfClosed();
+      // One that is known may have been sent to by the other verb.
+      const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
+      const target = known ?? this.#target(destination, kind);
+      const message = outgoing(target, body, options);
+      if (message instanceof Promise) {
+        return this.#handLater(target, message, options?.timeoutMs ?? this.#publishing.timeoutMs);
+      }
+      return this.#hand(target, message, options?.timeoutMs);
+    } catch (error) {
+      return Promise.reject(asInvalid(error));
+    }
+  }
+
+  /** A schema that takes its time takes it from the time that the send has. */
+  #handLater(target: Target, message: Promise<OutgoingMessage>, timeoutMs: number): Promise<Receipt> {
+    const clock = this.#clock;
+    const until = clock.monotonic() + timeoutMs;
+    return new Promise((resolve, reject) => {
+      const timer = clock.schedule(() => {
+        const what = `${target.where}: its schema took longer than the ${timeoutMs} ms that the send has`;
+        reject(new MessagingError("timeout", `${what}. Nothing was sent`));
+      }, timeoutMs);
+      message.then(
+        (made) => {
+          clock.cancel(timer);
+          const leftMs = Math.ceil(until - clock.monotonic());
+          if (leftMs <= 0) return;
+          try {
+            // It may have been closed meanwhile.
+            this.#refuseIfClosed();
+            resolve(this.#hand(target, made, leftMs));
+          } catch (error) {
+            reject(error);
+          }
+        },
+        (error: unknown) => {
+          clock.cancel(timer);
+          reject(asInvalid(error));
+        },
+      );
+    });
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed === undefined) return;
+    throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
+  }
+
+  #hand(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
+    const sent = this.#publishing.send(target.route, message, timeoutMs);
+    if (!target.discardUnroutable) return sent;
+    return sent.catch((error: unknown) => {
+      if (isMessagingError(error, "unroutable")) return { id: message.id };
+      throw error;
+    });
+  }
+
+  #target(destination: Destination, kind: Destination["kind"]): Target {
+    const made = outgoingTo(destination, kind, this.#adapter, this.#json, this.#clock, this.#makeId);
+    const { name, options } = destination;
+    const target: Target = {
+      ...made,
+      route: this.#publishing.route({ kind, name }, options.ordered === true),
+      discardUnroutable: destination.kind === "topic" && destination.options.whenUnroutable === "discard",
+    };
+    this.#targets.set(destination, target);
+    return target;
+  }
+}
+
+/** Sends each of a list, and gathers the receipts. Rejects with `invalid` for what is no list of entries; nothing is sent then. */
+export async function sendEach<One>(
+  where: string,
+  entries: readonly One[],
+  send: (entry: One) => Promise<Receipt>,
+): Promise<readonly Receipt[]> {
+  checkEntries(where, entries);
+  return gatherReceipts(entries.map(send));
+}
+
+/** The receipts of all sends, in order; rejects with `partly-failed` and the end of each if any failed. */
+async function gatherReceipts(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {
+  const ends = await Promise.allSettled(sends);
+  const receipts = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
+  if (receipts.length === ends.length) return receipts;
+  const outcomes = ends.map((end): SendOutcome => {
+    if (end.status === "fulfilled") return { status: "confirmed", id: end.value.id };
+    return { status: "failed", error: end.reason as MessagingError };
+  });
+  const failed = ends.length - receipts.length;
+  throw new MessagingError(
+    "partly-failed",
+    `${failed} of ${ends.length} messages failed; error.outcomes has the end of each, in order`,
+    { outcomes },
+  );
+}

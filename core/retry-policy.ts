@@ -1,0 +1,141 @@
+import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
+import type { Random } from "./clock.ts";
+import { MessagingError } from "./errors.ts";
+import { ignoreRejection, thrownClass } from "./foreign.ts";
+import type { RetryDelay, RetryPolicy } from "./options.ts";
+
+/** How long to wait between attempts, in milliseconds: the first wait, doubled up to the longest. */
+export interface BackoffTimes {
+  readonly firstMs: number;
+  readonly maxMs: number;
+}
+
+const MOST_DOUBLINGS = 30;
+
+/**
+ * Milliseconds to wait after so many failures in a row. Half of it is certain and half is chance, so that many who failed
+ * together do not come back together.
+ */
+export function backoffMs(
+  failures: number,
+  { firstMs, maxMs }: BackoffTimes,
+  random: Pick<Random, "fraction"> = { fraction: Math.random },
+): number {
+  const doublings = Math.min(Math.max(failures - 1, 0), MOST_DOUBLINGS);
+  return Math.min(maxMs, firstMs * 2 ** doublings) * (0.5 + random.fraction() / 2);
+}
+
+const DEFAULT_ATTEMPTS = 5;
+const DEFAULT_FIRST_MS = 1_000;
+const DEFAULT_FACTOR = 2;
+const DEFAULT_MAX_MS = 60_000;
+const DEFAULT_JITTER = 1;
+
+/** A retry policy with nothing left open. */
+export interface Retry {
+  readonly attempts: number;
+  /** The delay after the given failed attempt, 1 for the first, in whole milliseconds. */
+  delayMs(attempt: number): number;
+}
+
+/** What a retry policy is made with. */
+interface RetryContext {
+  readonly random: Random;
+  /** How many attempts there are if the policy does not say. Default 5. */
+  readonly attempts?: number;
+  /** Told what a delay function does wrong. */
+  tell(error: MessagingError): void;
+}
+
+type DelayMs = Retry["delayMs"];
+
+/** Fills in the defaults; throws `invalid` for what makes no sense. */
+export function retryPolicy(where: string, policy: RetryPolicy, context: RetryContext): Retry {
+  checkOptions(`${where} { retry }`, policy, ["attempts", "delay"]);
+  const { delay = {} } = policy;
+  const usual = Array.isArray(delay) ? delay.length + 1 : (context.attempts ?? DEFAULT_ATTEMPTS);
+  const { attempts = usual } = policy;
+  checkInteger(`${where} { retry.attempts }`, attempts, 1);
+  const delayMs = delayOf(where, delay, context);
+  return { attempts, delayMs: (attempt) => Math.min(delayMs(attempt), LONGEST_MS) };
+}
+
+function delayOf(where: string, delay: NonNullable<RetryPolicy["delay"]>, { random, tell }: RetryContext): DelayMs {
+  if (typeof delay === "function") return told(where, delay, exponential(where, {}, random), tell);
+  if (isList(delay)) return listed(where, delay);
+  if (typeof delay === "object" && delay !== null) return exponential(where, delay, random);
+  throw new MessagingError(
+    "invalid",
+    `${where} { retry.delay } takes an object, as in { firstMs: 1_000 }, a list of milliseconds, or a function, not ${String(delay)}`,
+  );
+}
+
+function isList(delay: RetryDelay | readonly number[]): delay is readonly number[] {
+  return Array.isArray(delay);
+}
+
+function listed(where: string, given: readonly number[]): DelayMs {
+  const delays = [...given];
+  const last = delays.at(-1);
+  if (last === undefined) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { retry.delay } takes at least one delay in a list; for no retry give { attempts: 1 }`,
+    );
+  }
+  for (const [index, ms] of delays.entries()) checkInteger(`${where} { retry.delay[${index}] }`, ms, 0, LONGEST_MS);
+  return (attempt) => delays[attempt - 1] ?? last;
+}
+
+function told(
+  where: string,
+  ask: (attempt: number) => unknown,
+  otherwise: DelayMs,
+  tell: RetryContext["tell"],
+): DelayMs {
+  const wrong = (attempt: number, what: string, cause?: unknown): number => {
+    const next = "the default delay is waited; let it return milliseconds";
+    tell(new MessagingError("invalid", `${where} { retry.delay } ${what} for attempt ${attempt}: ${next}`, { cause }));
+    return otherwise(attempt);
+  };
+  return (attempt) => {
+    let ms: unknown;
+    try {
+      ms = ask(attempt);
+    } catch (cause) {
+      return wrong(attempt, `threw ${thrownClass(cause)}`, cause);
+    }
+    if (typeof ms === "number" && ms >= 0) return Math.ceil(ms);
+    ignoreRejection(ms);
+    return wrong(attempt, `returned ${typeof ms === "number" ? ms : `a value of type ${typeof ms}`}`);
+  };
+}
+
+/**
+ * Exponential, with jitter on top. By default as much time as the delay itself is drawn at random, the spread of "full
+ * jitter" (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). That draws from zero up; here the
+ * delay is a promise, never cut short, and what is drawn comes on top.
+ */
+function exponential(where: string, delay: RetryDelay, random: Random): DelayMs {
+  checkOptions(`${where} { retry.delay }`, delay, ["firstMs", "factor", "maxMs", "jitter"]);
+  const { factor = DEFAULT_FACTOR, jitter = DEFAULT_JITTER } = delay;
+  const { firstMs = Math.min(DEFAULT_FIRST_MS, delay.maxMs ?? DEFAULT_FIRST_MS) } = delay;
+  const { maxMs = Math.max(DEFAULT_MAX_MS, firstMs) } = delay;
+  checkInteger(`${where} { retry.delay.firstMs }`, firstMs, 0);
+  checkInteger(`${where} { retry.delay.maxMs }`, maxMs, 0);
+  if (firstMs > maxMs) {
+    const what = `${where} { retry.delay.firstMs } is ${firstMs}, and maxMs, the longest delay, is ${maxMs}`;
+    throw new MessagingError("invalid", `${what}: raise maxMs, or lower firstMs`);
+  }
+  if (!(Number.isFinite(factor) && factor >= 1)) {
+    throw new MessagingError("invalid", `${where} { retry.delay.factor } takes a number from 1 up, not ${factor}`);
+  }
+  if (!(jitter >= 0 && jitter <= 1)) {
+    throw new MessagingError("invalid", `${where} { retry.delay.jitter } takes a number from 0 to 1, not ${jitter}`);
+  }
+  return (attempt) => {
+    // The power is infinite one day, and zero times infinity is no number.
+    const delayMs = firstMs === 0 ? 0 : Math.min(firstMs * factor ** (attempt - 1), maxMs);
+    return Math.ceil(delayMs * (1 + jitter * random.fraction()));
+  };
+}
