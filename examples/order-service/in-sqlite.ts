@@ -5,13 +5,15 @@ import type { Database } from "./database.ts";
 
 const BUSY = 5;
 const TRY_AGAIN_MS = 5;
-const BEGIN_WITHIN_MS = 10_000;
+const WITHIN_MS = 60_000;
 
 /** The database of a run in a file, for processes of one machine. */
 export function openSqlite(file: string, run: string): Database<DatabaseSync> {
   const open = (): DatabaseSync => {
-    const database = new DatabaseSync(file, { timeout: 0 });
+    const database = new DatabaseSync(file, { timeout: WITHIN_MS });
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+    // The first look at the file may meet whoever opens or closes it. From here on nobody waits in the event loop.
+    database.exec("PRAGMA busy_timeout = 0");
     return database;
   };
   const outbox = sqliteOutbox(open, { table: `outbox_${run}` });
@@ -55,7 +57,7 @@ async function begin(database: DatabaseSync): Promise<void> {
       return database.exec("BEGIN IMMEDIATE");
     } catch (error) {
       const isBusy = (error as { readonly errcode?: unknown }).errcode === BUSY;
-      if (!isBusy || performance.now() - since > BEGIN_WITHIN_MS) throw error;
+      if (!isBusy || performance.now() - since > WITHIN_MS) throw error;
     }
   }
 }

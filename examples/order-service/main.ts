@@ -26,7 +26,7 @@ const OUTBOX = process.env.OUTBOX !== "off";
 const INBOX = process.env.INBOX !== "off";
 const SHOPS = 2;
 const WORKERS = 2;
-const DEADLINE_MS = 240_000;
+const PATIENCE_MS = 180_000;
 const LOOK_EVERY_MS = 50;
 
 const run = Date.now().toString(36);
@@ -79,7 +79,7 @@ async function main<Transaction>(database: Database<Transaction>): Promise<void>
       return (await database.outbox.health()).unsent === 0 && (await isQuiet());
     };
     if (!(await until(count, isSettled))) {
-      say("The time was up before everything was done.");
+      say("Nothing went on any more before everything was done.");
       process.exitCode = 1;
     }
   } finally {
@@ -103,12 +103,19 @@ async function killAsTheyBuy(count: () => Promise<number>, crew: Crew<Role>): Pr
     const moment = (share: number): number => share * (begin + (end - begin) * (0.1 + 0.6 * Math.random()));
     const [forShop, forWorker] = [moment(1), moment(SHARE_ON_CREDIT)];
     const kills: Promise<void>[] = [];
-    const buying = buy(orders.slice(begin, end), shops, answers, AbortSignal.timeout(timeLeft()));
+    const given = new AbortController();
+    let isBuying = true;
+    const buying = buy(orders.slice(begin, end), shops, answers, given.signal).finally(() => {
+      isBuying = false;
+    });
+    const giveUp = async (): Promise<void> => {
+      if (!(await until(count, () => !isBuying))) given.abort();
+    };
     if (KILLS > 0) {
       kills.push(killWhen("shop", crew, count, () => answers.accepted.size + answers.refused.size >= forShop));
       kills.push(killWhen("billing", crew, count, (invoiced) => invoiced >= forWorker));
     }
-    await Promise.all([buying, ...kills]);
+    await Promise.all([buying, giveUp(), ...kills]);
   }
 }
 
@@ -135,7 +142,7 @@ async function until(
   count: () => Promise<number>,
   isSo: (invoiced: number) => boolean | Promise<boolean>,
 ): Promise<boolean> {
-  while (timeLeft() > 0) {
+  while (progress.idleMs < PATIENCE_MS) {
     const invoiced = await count();
     const { accepted, refused } = answers;
     progress.show(
@@ -146,8 +153,4 @@ async function until(
     await sleep(LOOK_EVERY_MS);
   }
   return false;
-}
-
-function timeLeft(): number {
-  return Math.max(0, Math.ceil(DEADLINE_MS - 1_000 * Number(progress.seconds)));
 }

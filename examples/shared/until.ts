@@ -3,17 +3,17 @@ import type { Progress } from "./progress.ts";
 
 const LOOK_EVERY_MS = 20;
 
-/** Waits until something is so, and shows the state meanwhile. Rejects when the run has taken longer than `deadlineMs`. */
+/** Waits until something is so, and shows the state meanwhile. Rejects when the state has been the same for `patienceMs`. */
 export async function until(
   what: string,
   isSo: () => boolean,
   progress: Progress,
   state: () => string,
-  deadlineMs = 180_000,
+  patienceMs = 180_000,
 ): Promise<void> {
   while (!isSo()) {
-    if (Number(progress.seconds) * 1_000 > deadlineMs) throw new Error(`the time was up before ${what}`);
     progress.show(state());
+    if (progress.idleMs > patienceMs) throw new Error(`nothing went on any more before ${what}`);
     await sleep(LOOK_EVERY_MS);
   }
 }
