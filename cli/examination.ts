@@ -1,4 +1,4 @@
-import { serverVersion } from "../adapters/rabbitmq/server-version.ts";
+import { serverVersion } from "../adapters/rabbitmq/connection.ts";
 import type { Adapter } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";

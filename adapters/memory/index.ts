@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import { type Clock, MessagingError } from "../../core/index.ts";
-import { MemoryAdapter } from "./memory-adapter.ts";
-import { MemorySpace } from "./memory-space.ts";
+import { MemoryAdapter } from "./adapter.ts";
+import { MemorySpace } from "./space.ts";
 
 /** The options of {@link memorySpace}. */
 export interface MemorySpaceOptions {
@@ -57,5 +57,5 @@ export function memory(options: MemoryOptions = {}): MemoryAdapter {
   return new MemoryAdapter(space ?? ownSpace(), leaseMs, clockOf("memory { clock }", clock));
 }
 
-export type { MemoryAdapter } from "./memory-adapter.ts";
-export type { MemorySpace } from "./memory-space.ts";
+export type { MemoryAdapter } from "./adapter.ts";
+export type { MemorySpace } from "./space.ts";

@@ -12,17 +12,22 @@ import { createHash } from "node:crypto";
 
 /** The number of levels, each with an exchange and a wait queue. */
 export const LEVELS = 26;
+
 /** Milliseconds of level 0: delays are rounded up to a multiple of this. */
 export const UNIT_MS = 32;
+
 /** The longest delay in one hop: 24.8 days. */
 export const LONGEST_DELAY_MS = (2 ** LEVELS - 1) * UNIT_MS;
+
 /** AMQP's limit on a routing key, in bytes. */
 export const LONGEST_ROUTING_KEY = 255;
 
 /** Where delayed messages come out. */
 export const DELIVERY_EXCHANGE = "anybroker.delay.deliver";
+
 /** Where those go whose destination was deleted while they waited, so that they neither vanish nor hold up others. */
 export const UNDELIVERED_EXCHANGE = "anybroker.delay.undelivered";
+
 export const UNDELIVERED_QUEUE = "anybroker.delay.undelivered";
 
 /** The name of a level's exchange and of its wait queue. */
@@ -74,7 +79,7 @@ export function topicBinding(exchange: string, filter: string): string {
   return `${"*.".repeat(LEVELS)}t.${word(exchange)}.${filter}`;
 }
 
-const BITS = new RegExp(`^(?:[01]\\.){${LEVELS}}([qt])\\.[^.]+(?:\\.(.*))?$`);
+export const BITS = new RegExp(`^(?:[01]\\.){${LEVELS}}([qt])\\.[^.]+(?:\\.(.*))?$`);
 
 /** The routing key that an event had before it was delayed; undefined for what was delayed for a queue. */
 export function routingKeyBeforeDelay(routingKey: string): string | undefined {
@@ -82,10 +87,10 @@ export function routingKeyBeforeDelay(routingKey: string): string | undefined {
   return kind === "t" ? rest : undefined;
 }
 
-const LONGEST_WORD = 150;
+export const LONGEST_WORD = 150;
 
 /** A name as one word: no name holds `/`. Names too long for a routing key stand as their SHA-256. */
-function word(name: string): string {
+export function word(name: string): string {
   if (name.length > LONGEST_WORD) return `~${createHash("sha256").update(name).digest("hex")}`;
   return name.replaceAll(".", "/");
 }

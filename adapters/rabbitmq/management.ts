@@ -3,10 +3,9 @@ import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { jsonCodec } from "../../core/json-codec.ts";
-import { within } from "./deadline.ts";
+import { currentPassword, within } from "./connection.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { currentPassword } from "./password.ts";
 import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
@@ -69,7 +68,7 @@ export async function readQueues(
 }
 
 /** A queue or an exchange as it stands. */
-export interface Standing {
+export interface ExistingResource {
   readonly name: string;
   /** Of an exchange, or of a queue from 3.8 on. */
   readonly type: string;
@@ -79,7 +78,7 @@ export interface Standing {
 }
 
 /** A binding as it stands. */
-export interface StandingBinding {
+export interface ExistingBinding {
   readonly source: string;
   readonly destination: string;
   readonly destination_type: string;
@@ -87,19 +86,19 @@ export interface StandingBinding {
 }
 
 /** Everything that stands in a virtual host. */
-export interface StandingTopology {
-  readonly queues: readonly Standing[];
-  readonly exchanges: readonly Standing[];
-  readonly bindings: readonly StandingBinding[];
+export interface ExistingTopology {
+  readonly queues: readonly ExistingResource[];
+  readonly exchanges: readonly ExistingResource[];
+  readonly bindings: readonly ExistingBinding[];
 }
 
 /** What stands in the virtual host, with its properties. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
-export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<StandingTopology> {
+export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<ExistingTopology> {
   const [queues = [], exchanges = [], bindings = []] = await readLists(
     managementUrl,
     settings,
     "queues and bindings",
-    isThing,
+    isResource,
     [
       // Statistics are read from a cache, and are most of the answer.
       ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
@@ -108,8 +107,8 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
     ],
   );
   return {
-    queues: queues.filter(isStanding),
-    exchanges: exchanges.filter(isStanding),
+    queues: queues.filter(isExisting),
+    exchanges: exchanges.filter(isExisting),
     bindings: bindings.filter(isBinding),
   };
 }
@@ -195,17 +194,17 @@ function isNamed(value: unknown): value is Named {
   return typeof value === "object" && value !== null && typeof (value as Partial<Named>).name === "string";
 }
 
-function isThing(value: unknown): value is Standing | StandingBinding {
-  return isStanding(value) || isBinding(value);
+function isResource(value: unknown): value is ExistingResource | ExistingBinding {
+  return isExisting(value) || isBinding(value);
 }
 
-function isStanding(value: unknown): value is Standing {
+function isExisting(value: unknown): value is ExistingResource {
   if (!isNamed(value)) return false;
   return typeof value.arguments === "object" && value.arguments !== null;
 }
 
-function isBinding(value: unknown): value is StandingBinding {
-  const { source, destination } = (value ?? {}) as Partial<Record<keyof StandingBinding, unknown>>;
+function isBinding(value: unknown): value is ExistingBinding {
+  const { source, destination } = (value ?? {}) as Partial<Record<keyof ExistingBinding, unknown>>;
   return typeof source === "string" && typeof destination === "string";
 }
 

@@ -42,3 +42,6 @@ export function physicalName(address: Address): string {
   }
   return address.kind === "topic" ? `exchange ${name}` : `queue ${name}`;
 }
+
+/** RabbitMQ's own default. */
+export const DEFAULT_CONSUMER_TIMEOUT_MS = 30 * 60 * 1000;

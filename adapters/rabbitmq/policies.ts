@@ -1,12 +1,11 @@
 import { setImmediate } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import type { Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
-import { DEFAULT_CONSUMER_TIMEOUT_MS } from "./hold-limit.ts";
+import type { ServerVersion } from "./connection.ts";
 import { type NamePattern, namePattern } from "./name-pattern.ts";
-import { OWN_PREFIX } from "./names.ts";
+import { DEFAULT_CONSUMER_TIMEOUT_MS, OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
-import type { ServerVersion } from "./server-version.ts";
 import type { ServerWords } from "./server-words.ts";
+import type { TopologyPlan, ExchangePlan, QueuePlan } from "./topology-plan.ts";
 
 /** A policy as the management API tells it. */
 export interface Policy {
@@ -89,12 +88,12 @@ interface Finding {
 }
 
 /**
- * What the policies of a virtual host do to what a blueprint wants there. A pattern is run here only if its test is known to
+ * What the policies of a virtual host do to what a topologyPlan wants there. A pattern is run here only if its test is known to
  * end soon; for the others `askApplied` is called, once, and where it does not tell either there is a notice. Never rejects
  * for what `askApplied` rejects with.
  */
 export async function judgePolicies(
-  { queues, exchanges }: Pick<Blueprint, "queues" | "exchanges">,
+  { queues, exchanges }: Pick<TopologyPlan, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
   settings: PolicySettings,
@@ -107,11 +106,11 @@ export async function judgePolicies(
   const matching = new Matching(askApplied);
   const judge = async (
     name: string,
-    thing: keyof AppliedPolicies,
+    resource: keyof AppliedPolicies,
     effect: (key: string, value: unknown) => Effect | undefined,
   ): Promise<void> => {
     for (const list of lists) {
-      for (const { kind, policy, shownName, keys } of await matching.applying(list, name, thing, unknown)) {
+      for (const { kind, policy, shownName, keys } of await matching.applying(list, name, resource, unknown)) {
         for (const [key, shownValue] of keys) {
           const does = effect(key, policy.definition[key]);
           if (does === undefined) continue;
@@ -172,10 +171,10 @@ class Matching {
   async applying(
     list: readonly ReadPolicy[],
     name: string,
-    thing: keyof AppliedPolicies,
+    resource: keyof AppliedPolicies,
     unknown: Unknown,
   ): Promise<readonly ReadPolicy[]> {
-    const isQueue = thing === "queues";
+    const isQueue = resource === "queues";
     const targets = isQueue ? FOR_QUEUES : FOR_EXCHANGES;
     const matched: ReadPolicy[] = [];
     const untried: ReadPolicy[] = [];
@@ -188,7 +187,7 @@ class Matching {
       else if (does) matched.push(one);
     }
     if (untried.length === 0) return matched;
-    const told = (await this.#ask())?.[thing].get(name);
+    const told = (await this.#ask())?.[resource].get(name);
     if (told !== undefined) {
       return list.filter(({ kind, policy }) => policy.name === (kind === "policy" ? told.policy : told.operatorPolicy));
     }
@@ -263,11 +262,11 @@ function fewOf(findings: readonly Finding[]): MessagingError[] {
   if (more <= 0) return errors;
   return [
     ...errors,
-    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such things to names of anybroker`),
+    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such resources to names of anybroker`),
   ];
 }
 
-function effectOnExchange({ name, alternate }: ExchangeBlueprint, key: string): Effect | undefined {
+function effectOnExchange({ name, alternate }: ExchangePlan, key: string): Effect | undefined {
   // Where the exchange has an argument, that counts.
   if (key !== "alternate-exchange" || alternate !== undefined) return undefined;
   return name.startsWith(OWN_PREFIX)
@@ -276,13 +275,13 @@ function effectOnExchange({ name, alternate }: ExchangeBlueprint, key: string): 
 }
 
 type Rule = (
-  queue: QueueBlueprint,
+  queue: QueuePlan,
   value: unknown,
   version: ServerVersion,
   settings: Pick<Settings, "consumerTimeoutMs">,
 ) => Effect | undefined;
 
-const isDead = ({ role }: QueueBlueprint): boolean => role === "dead-letters" || role === "undelivered";
+const isDead = ({ role }: QueuePlan): boolean => role === "dead-letters" || role === "undelivered";
 const problem = (text: string): Effect => ({ isProblem: true, text });
 const notice = (text: string): Effect => ({ isProblem: false, text });
 
@@ -345,7 +344,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 const KEYS: readonly string[] = [...Object.keys(RULES), "alternate-exchange"];
 
 function effectOnQueue(
-  queue: QueueBlueprint,
+  queue: QueuePlan,
   key: string,
   value: unknown,
   version: ServerVersion,

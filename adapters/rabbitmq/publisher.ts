@@ -2,15 +2,113 @@ import type { ConfirmChannel, Message, Options } from "amqplib";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { answered } from "./channels.ts";
+import { answered, type Connection } from "./connection.ts";
+import { type DeclaredResources, missing, type Resource } from "./declared-resources.ts";
 import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
-import { TWIN_HEADER } from "./headers.ts";
-import { type KnownThings, missing, type Thing } from "./known.ts";
-import type { Link } from "./link.ts";
+import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
+import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions, TWIN_HEADER } from "./message-codec.ts";
 import { exchangeName, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
-import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions } from "./wire.ts";
+import type { ServerWords } from "./server-words.ts";
+
+/** Milliseconds for which a refused right is believed to be still missing. */
+const REMEMBER_MS = 5_000;
+
+/** What is published where. */
+interface PublishPath {
+  readonly exchange: string;
+  readonly routingKey: string;
+}
+
+/** A right that is missing. */
+interface RefusedPath {
+  readonly exchange: string;
+  /** Only what is published with this one, where a permission is about topics. */
+  readonly routingKey: string | undefined;
+  readonly error: MessagingError;
+}
+
+/** What the end of a channel tells. */
+interface Learned {
+  /** The exchange that does not exist. */
+  readonly missing?: string | undefined;
+  readonly refused?: RefusedPath;
+}
+
+/**
+ * What the server closed a publishing channel for, remembered so that the same message does not close the next channel
+ * under everybody else's.
+ */
+class Refusals {
+  /** By exchange, and by exchange and routing key where a permission is about topics. */
+  readonly #places = new Map<string, { readonly error: MessagingError; readonly until: number }>();
+  #mostBytes = Number.POSITIVE_INFINITY;
+
+  /** Learns from amqplib's error of a closed channel: from all that it says, of which less may be shown. */
+  learn(error: unknown, words: ServerWords): Learned {
+    const text = replyText(error);
+    const exchange = /exchange '([^']*)'/.exec(text)?.[1];
+    switch (replyCode(error)) {
+      case NOT_FOUND:
+        return { missing: exchange };
+      case ACCESS_REFUSED: {
+        if (exchange === undefined) return {};
+        const shown = words.error(error);
+        const refusal = new MessagingError(
+          "unauthorized",
+          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the right to write there`,
+          { cause: shown },
+        );
+        const name = exchange === "amq.default" ? "" : exchange;
+        const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];
+        const place = routingKey === undefined ? name : topicPlace(name, routingKey);
+        this.#places.set(place, { error: refusal, until: performance.now() + REMEMBER_MS });
+        return { refused: { exchange: name, routingKey, error: refusal } };
+      }
+      case PRECONDITION_FAILED: {
+        const most = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
+        if (most !== undefined) this.#mostBytes = Number(most);
+        return {};
+      }
+      default:
+        return {};
+    }
+  }
+
+  /** Why a message of this size must not go there now; undefined if nothing is known against it. */
+  of({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
+    if (bytes > this.#mostBytes) return this.ofSize(bytes);
+    if (this.#places.size === 0) return undefined;
+    return this.#ofPlace(exchange) ?? this.#ofPlace(topicPlace(exchange, routingKey));
+  }
+
+  #ofPlace(place: string): MessagingError | undefined {
+    const refusal = this.#places.get(place);
+    if (refusal === undefined) return undefined;
+    if (performance.now() < refusal.until) return refusal.error;
+    this.#places.delete(place);
+    return undefined;
+  }
+
+  /** Why a message of this size is refused, if it is. */
+  ofSize(bytes: number): MessagingError | undefined {
+    if (bytes <= this.#mostBytes) return undefined;
+    return new MessagingError(
+      "too-large",
+      `this RabbitMQ takes ${this.#mostBytes} bytes at most (its max_message_size), the message has ${bytes}; send a reference to the data instead`,
+    );
+  }
+
+  /** Forgets everything: another connection may be to a server with other settings. */
+  clear(): void {
+    this.#places.clear();
+    this.#mostBytes = Number.POSITIVE_INFINITY;
+  }
+}
+
+function topicPlace(exchange: string, routingKey: string): string {
+  return `${exchange} ${routingKey}`;
+}
 
 /** A message that the broker has not answered for yet. */
 interface Pending {
@@ -32,25 +130,25 @@ type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "words
 interface Route {
   readonly to: Address;
   readonly isTopic: boolean;
-  readonly thing: Thing;
+  readonly resource: Resource;
   readonly name: string;
 }
 
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
-const NOTHING: ReadonlyMap<Thing, MessagingError> = new Map();
+const NOTHING: ReadonlyMap<Resource, MessagingError> = new Map();
 /** Past these, what the socket does not take is no longer piled up: a net under the engine's own bounds. */
 const MOST_PENDING = 65_536;
 const MOST_PENDING_BYTES = 64 * 1024 * 1024;
 
 /** Publishes on one confirm channel, made again whenever the server closes it, and tells how each message ended. */
 export class Publisher {
-  readonly #known: KnownThings;
+  readonly #known: DeclaredResources;
   readonly #settings: PublisherSettings;
   readonly #delayed: () => void;
   readonly #refusals = new Refusals();
   readonly #pending = new Map<string, Pending>();
   /** Batches that wait until it is known that their destination stands, in order. */
-  readonly #waiting = new Map<Thing, Promise<void>>();
+  readonly #waiting = new Map<Resource, Promise<void>>();
   #channel: ConfirmChannel | undefined;
   #pendingBytes = 0;
   /** The most bytes of a frame. */
@@ -62,19 +160,19 @@ export class Publisher {
   #twins = 0;
 
   /** `delayed` is told of each delayed message. */
-  constructor(known: KnownThings, settings: PublisherSettings, delayed: () => void) {
+  constructor(known: DeclaredResources, settings: PublisherSettings, delayed: () => void) {
     this.#known = known;
     this.#settings = settings;
     this.#delayed = delayed;
   }
 
   /** Opens the channel on a new connection. */
-  prepare(link: Link): Promise<void> {
+  prepare(link: Connection): Promise<void> {
     this.#refusals.clear();
     return this.#open(link);
   }
 
-  async #open(link: Link): Promise<void> {
+  async #open(link: Connection): Promise<void> {
     const channel = await answered(
       link,
       this.#settings.requestTimeoutMs,
@@ -100,9 +198,9 @@ export class Publisher {
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     const isTopic = to.kind === "topic";
     const name = isTopic ? exchangeName(to.name) : queueName(to);
-    const route: Route = { to, isTopic, name, thing: isTopic ? `exchange ${name}` : `queue ${name}` };
-    const waiting = this.#waiting.get(route.thing);
-    const unknown = this.#unknownThings(route, batch);
+    const route: Route = { to, isTopic, name, resource: isTopic ? `exchange ${name}` : `queue ${name}` };
+    const waiting = this.#waiting.get(route.resource);
+    const unknown = this.#unknownResources(route, batch);
     if (waiting === undefined && unknown.length === 0) {
       this.#publishAll(route, batch, report, NOTHING);
       return;
@@ -111,29 +209,29 @@ export class Publisher {
       .then(() => this.#check(unknown))
       .then((problems) => this.#publishAll(route, batch, report, problems))
       .finally(() => {
-        if (this.#waiting.get(route.thing) === turn) this.#waiting.delete(route.thing);
+        if (this.#waiting.get(route.resource) === turn) this.#waiting.delete(route.resource);
       });
-    this.#waiting.set(route.thing, turn);
+    this.#waiting.set(route.resource, turn);
   }
 
   /** What must stand for this batch and is not known to. The default exchange always stands, and returns the rest. */
-  #unknownThings(route: Route, batch: readonly OutgoingMessage[]): Thing[] {
-    const unknown: Thing[] = [];
-    if (route.isTopic && !this.#known.has(route.thing)) unknown.push(route.thing);
+  #unknownResources(route: Route, batch: readonly OutgoingMessage[]): Resource[] {
+    const unknown: Resource[] = [];
+    if (route.isTopic && !this.#known.has(route.resource)) unknown.push(route.resource);
     for (const { delayMs } of batch) {
       if (delayMs <= 0 || delayMs > LONGEST_DELAY_MS) continue;
-      const level: Thing = `exchange ${delayedRoute(delayMs, "").exchange}`;
+      const level: Resource = `exchange ${delayedRoute(delayMs, "").exchange}`;
       if (!this.#known.has(level) && !unknown.includes(level)) unknown.push(level);
-      if (!this.#known.has(route.thing) && !unknown.includes(route.thing)) unknown.push(route.thing);
+      if (!this.#known.has(route.resource) && !unknown.includes(route.resource)) unknown.push(route.resource);
     }
     return unknown;
   }
 
-  async #check(things: readonly Thing[]): Promise<ReadonlyMap<Thing, MessagingError>> {
-    const problems = new Map<Thing, MessagingError>();
-    const check = (thing: Thing): Promise<void> =>
-      this.#known.check(thing).catch((error: MessagingError) => void problems.set(thing, error));
-    await Promise.all(things.map(check));
+  async #check(resources: readonly Resource[]): Promise<ReadonlyMap<Resource, MessagingError>> {
+    const problems = new Map<Resource, MessagingError>();
+    const check = (resource: Resource): Promise<void> =>
+      this.#known.check(resource).catch((error: MessagingError) => void problems.set(resource, error));
+    await Promise.all(resources.map(check));
     return problems;
   }
 
@@ -141,7 +239,7 @@ export class Publisher {
     route: Route,
     batch: readonly OutgoingMessage[],
     report: SendReport,
-    problems: ReadonlyMap<Thing, MessagingError>,
+    problems: ReadonlyMap<Resource, MessagingError>,
   ): void {
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index];
@@ -154,7 +252,7 @@ export class Publisher {
     message: OutgoingMessage,
     index: number,
     report: SendReport,
-    problems: ReadonlyMap<Thing, MessagingError>,
+    problems: ReadonlyMap<Resource, MessagingError>,
   ): void {
     const channel = this.#channel;
     if (channel === undefined) {
@@ -177,7 +275,7 @@ export class Publisher {
       this.#refusals.of(path, message.body.length) ??
       (problems.size === 0
         ? undefined
-        : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.thing) : undefined)));
+        : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.resource) : undefined)));
     if (problem !== undefined) {
       report(index, asResult(problem));
       return;
@@ -239,7 +337,7 @@ export class Publisher {
   #reportReturned({ to, level, index, report }: Pending): void {
     if (level !== undefined) {
       // Whatever its destination: the level that it entered by has no wait queue.
-      const wait: Thing = `queue ${level}`;
+      const wait: Resource = `queue ${level}`;
       this.#known.mend(wait).then(
         () => report(index, { status: "unknown", cause: missing(wait) }),
         (error: MessagingError) => report(index, asResult(error)),
@@ -250,13 +348,13 @@ export class Publisher {
       report(index, { status: "rejected", error: unroutable(to) });
       return;
     }
-    const thing: Thing = `queue ${queueName(to)}`;
-    if (!this.#known.isDeclared(thing)) {
-      report(index, { status: "rejected", error: missing(thing) });
+    const resource: Resource = `queue ${queueName(to)}`;
+    if (!this.#known.isDeclared(resource)) {
+      report(index, { status: "rejected", error: missing(resource) });
       return;
     }
-    this.#known.check(thing).then(
-      () => report(index, { status: "unknown", cause: missing(thing) }),
+    this.#known.check(resource).then(
+      () => report(index, { status: "unknown", cause: missing(resource) }),
       (error: MessagingError) => report(index, asResult(error)),
     );
   }

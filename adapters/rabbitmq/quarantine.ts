@@ -3,18 +3,17 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import type { OutgoingMessage, QuarantineLog, SendReport } from "../../core/adapter.ts";
 import { describeAddress, type QuarantineAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { answered, openChannel } from "./channels.ts";
-import { within } from "./deadline.ts";
+import type { Connection } from "./connection.ts";
+import { answered, openChannel, within } from "./connection.ts";
+import { missing } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
-import { missing } from "./known.ts";
-import type { Link } from "./link.ts";
 import { queueName } from "./names.ts";
 
 /** What a log needs of the adapter around it. */
 export interface LogHost {
   readonly requestTimeoutMs: number;
   /** The connection to read on. Throws `unreachable` while there is none. */
-  link(): Link;
+  link(): Connection;
   send(to: QuarantineAddress, batch: readonly OutgoingMessage[], report: SendReport): void;
   /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
   restore(): Promise<unknown>;
@@ -102,7 +101,7 @@ export class QueueLog implements QuarantineLog {
     }
   }
 
-  #takeUntil(marker: string, link: Link, channel: Channel, signal: AbortSignal): Promise<readonly string[]> {
+  #takeUntil(marker: string, link: Connection, channel: Channel, signal: AbortSignal): Promise<readonly string[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     const records: string[] = [];
     let taken = 0;

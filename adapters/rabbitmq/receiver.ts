@@ -10,10 +10,18 @@ import type {
 import { afterCurrentTurn } from "../../core/clock.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
-import { answered, openChannel } from "./channels.ts";
-import { within } from "./deadline.ts";
-import { DeliveryCount } from "./delivery-count.ts";
-import { operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
+import {
+  answered,
+  type Connection,
+  type LinkEvents,
+  openChannel,
+  type ServerVersion,
+  SupervisedConnection,
+  serverVersion,
+  within,
+} from "./connection.ts";
+import { DeliveryCount } from "./dead-letters.ts";
+import { isUnreadable, operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
 import {
   type HoldLimit,
   holdLimit,
@@ -22,13 +30,58 @@ import {
   toldByServer,
   tooLongToHold,
 } from "./hold-limit.ts";
-import type { Link } from "./link.ts";
-import type { ReceiverLink } from "./receiver-link.ts";
+import type { Hosts, Settings } from "./options.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
-import { type ServerVersion, serverVersion } from "./server-version.ts";
+
+/**
+ * The connection that a receiver consumes on: the one all share, until a message came in that amqplib cannot read and
+ * that broke it for all. From then on each receiver has its own, so that the message breaks only the one it comes to.
+ */
+export class ReceiverLink {
+  readonly #settings: Settings;
+  readonly #hosts: Hosts;
+  readonly #shared: () => Connection | undefined;
+  #own: SupervisedConnection | undefined;
+
+  constructor(settings: Settings, hosts: Hosts, shared: () => Connection | undefined) {
+    this.#settings = settings;
+    this.#hosts = hosts;
+    this.#shared = shared;
+  }
+
+  get current(): Connection | undefined {
+    return this.#own === undefined ? this.#shared() : this.#own.current;
+  }
+
+  get isOwn(): boolean {
+    return this.#own !== undefined;
+  }
+
+  /** Makes a connection of its own, and calls `restored` each time that it stands. */
+  separate(events: {
+    restored(): void;
+    /** It broke on a message that amqplib cannot read. */
+    unreadable(cause: MessagingError): void;
+    notice(error: MessagingError): void;
+  }): void {
+    if (this.#own !== undefined) return;
+    const linkEvents: LinkEvents = {
+      prepare: () => Promise.resolve(),
+      lost: (cause) => (isUnreadable(cause.cause) ? events.unreadable(cause) : events.notice(cause)),
+      restored: () => events.restored(),
+      refused: (error) => events.notice(error),
+    };
+    this.#own = new SupervisedConnection(this.#settings, this.#hosts, "consume", linkEvents);
+    this.#own.start();
+  }
+
+  async close(): Promise<void> {
+    await this.#own?.close();
+  }
+}
 
 /** What a receiver needs of the adapter around it. */
-export interface ReceiverHost {
+interface ReceiverHost {
   readonly requestTimeoutMs: number;
   /** How long the server lets a delivery be held, as far as people told. */
   readonly consumerTimeoutMs: number | undefined;
@@ -41,7 +94,7 @@ export interface ReceiverHost {
 }
 
 /** What a receiver takes from, and how. */
-export interface ReceiverSource {
+interface ReceiverSource {
   readonly queue: string;
   readonly ordered: boolean;
   readonly read: MessageReader;
@@ -90,7 +143,7 @@ export class QueueReceiver implements Receiver {
   }
 
   /** The first subscription. Rejects if it fails. */
-  async open(link: Link): Promise<void> {
+  async open(link: Connection): Promise<void> {
     this.#subscribing = true;
     try {
       const { queue, ordered, handlerTimeoutMs } = this.#source;
@@ -175,7 +228,7 @@ export class QueueReceiver implements Receiver {
     return this.#writing;
   }
 
-  async #subscribe(link: Link): Promise<void> {
+  async #subscribe(link: Connection): Promise<void> {
     try {
       await this.#subscribeOnce(link);
     } catch (error) {
@@ -187,7 +240,7 @@ export class QueueReceiver implements Receiver {
     }
   }
 
-  async #subscribeOnce(link: Link): Promise<void> {
+  async #subscribeOnce(link: Connection): Promise<void> {
     const { requestTimeoutMs } = this.#host;
     const channel = await openChannel(link, requestTimeoutMs);
     const receiving: ReceivingChannel = new ReceivingChannel(channel, this.#from(link), this.#allowed(), {
@@ -225,7 +278,7 @@ export class QueueReceiver implements Receiver {
     else receiving.prefetch(this.#allowed());
   }
 
-  #from(link: Link): ReceivingSource {
+  #from(link: Connection): ReceivingSource {
     const version = versionOf(link);
     return {
       ...this.#source,
@@ -237,7 +290,7 @@ export class QueueReceiver implements Receiver {
     };
   }
 
-  #hold(link: Link): HoldLimit | undefined {
+  #hold(link: Connection): HoldLimit | undefined {
     return holdLimit(versionOf(link), this.#isQuorum, this.#host.consumerTimeoutMs, this.#source.learned.ms);
   }
 
@@ -254,7 +307,7 @@ export class QueueReceiver implements Receiver {
     this.#channel?.prefetch(this.#prefetch);
   }
 
-  #onEnded(error: MessagingError, link: Link): void {
+  #onEnded(error: MessagingError, link: Connection): void {
     this.#channel = undefined;
     const told = toldByServer(error.cause);
     if (told !== undefined) this.#source.learned.ms = told;
@@ -319,7 +372,7 @@ export class QueueReceiver implements Receiver {
   }
 }
 
-function versionOf({ model }: Link): ServerVersion {
+function versionOf({ model }: Connection): ServerVersion {
   return serverVersion(model.connection.serverProperties.version);
 }
 

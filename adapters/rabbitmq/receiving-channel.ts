@@ -1,8 +1,8 @@
-import type { Channel, ConsumeMessage } from "amqplib";
-import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
+import type { Channel, ConsumeMessage, Message } from "amqplib";
+import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
 import { afterCurrentTurn } from "../../core/clock.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import type { DeliveryCount } from "./delivery-count.ts";
+import type { DeliveryCount } from "./dead-letters.ts";
 import {
   cancelledError,
   closedError,
@@ -11,9 +11,127 @@ import {
   overPrefetchError,
   tooMuchError,
 } from "./errors.ts";
-import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-review.ts";
-import { Returning } from "./returning.ts";
-import { Unsettled } from "./unsettled.ts";
+import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-limit.ts";
+import { messageId } from "./message-codec.ts";
+
+/**
+ * The deliveries of one channel that are not settled yet, by delivery tag. Acknowledgements of neighbours are written as
+ * one frame.
+ */
+export class Unsettled<Owner> {
+  readonly #channel: Pick<Channel, "ack" | "nack">;
+  /** In the order of delivery, which is ascending. */
+  readonly #owners = new Map<number, Owner>();
+
+  constructor(channel: Pick<Channel, "ack" | "nack">) {
+    this.#channel = channel;
+  }
+
+  get size(): number {
+    return this.#owners.size;
+  }
+
+  /** What is unsettled, in the order of delivery. */
+  [Symbol.iterator](): IterableIterator<[number, Owner]> {
+    return this.#owners[Symbol.iterator]();
+  }
+
+  add(tag: number, owner: Owner): void {
+    this.#owners.set(tag, owner);
+  }
+
+  /** Takes a delivery out, to be written with {@link write}; undefined if it is settled already. */
+  take(tag: number): Owner | undefined {
+    const owner = this.#owners.get(tag);
+    if (owner !== undefined) this.#owners.delete(tag);
+    return owner;
+  }
+
+  /** Writes settlements of deliveries that were taken out before. What is rejected the queue dead-letters, or drops. */
+  write(acks: number[], requeues: readonly number[], rejects: readonly number[] = []): void {
+    // Before the acknowledgements: one frame for all up to a tag must not find a requeued delivery below it.
+    for (const tag of requeues) this.#channel.nack(handle(tag), false, true);
+    for (const tag of rejects) this.#channel.nack(handle(tag), false, false);
+    acks.sort((a, b) => a - b);
+    const { value: lowest = Number.POSITIVE_INFINITY } = this.#owners.keys().next();
+    // The tags below the lowest one still unsettled: one frame settles them all.
+    let below = 0;
+    while (below < acks.length && (acks[below] as number) < lowest) below++;
+    if (below > 0) this.#channel.ack(handle(acks[below - 1] as number), below > 1);
+    for (let index = below; index < acks.length; index++) this.#channel.ack(handle(acks[index] as number), false);
+  }
+}
+
+/** amqplib reads nothing but the tag. */
+function handle(deliveryTag: number): Message {
+  return { fields: { deliveryTag } } as Message;
+}
+
+interface Entry<Token> {
+  readonly token: Token;
+  readonly id: string;
+  readonly since: number;
+  /** What the engine decided meanwhile. */
+  action: "ack" | undefined;
+}
+
+/**
+ * Deliveries that were given back to be delivered to the same consumer again, by the ids of their messages: nothing else
+ * of a delivery is the same when it comes back.
+ */
+class Returning<Token extends { readonly message: ConsumeMessage }> {
+  readonly #entries = new Map<Token, Entry<Token>>();
+  readonly #byId = new Map<string, Entry<Token>[]>();
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  add(token: Token): void {
+    const id = messageId(token.message);
+    const entry: Entry<Token> = { token, id, since: performance.now(), action: undefined };
+    this.#entries.set(token, entry);
+    const twins = this.#byId.get(id);
+    if (twins === undefined) this.#byId.set(id, [entry]);
+    else twins.push(entry);
+  }
+
+  /** The delivery that came back with this message, and what is to be done with it; undefined if it is another one. */
+  take(message: ConsumeMessage): { readonly token: Token; readonly action: "ack" | undefined } | undefined {
+    if (this.#entries.size === 0) return undefined;
+    const entry = this.#byId.get(messageId(message))?.[0];
+    if (entry === undefined) return undefined;
+    this.#remove(entry);
+    return entry;
+  }
+
+  /** Settles one that is away; false if it is not, or was settled before. A requeued one comes back as another. */
+  settle(token: Token, action: Settlement["action"]): boolean {
+    const entry = this.#entries.get(token);
+    if (entry === undefined || entry.action !== undefined) return false;
+    if (action === "ack") entry.action = "ack";
+    else this.#remove(entry);
+    return true;
+  }
+
+  /** Takes out what was given back before a moment; the result is what of it is not settled. */
+  removeOlder(than: number): readonly Token[] {
+    const unsettled: Token[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.since > than) break;
+      this.#remove(entry);
+      if (entry.action === undefined) unsettled.push(entry.token);
+    }
+    return unsettled;
+  }
+
+  #remove(entry: Entry<Token>): void {
+    this.#entries.delete(entry.token);
+    const twins = this.#byId.get(entry.id)?.filter((twin) => twin !== entry);
+    if (twins === undefined || twins.length === 0) this.#byId.delete(entry.id);
+    else this.#byId.set(entry.id, twins);
+  }
+}
 
 /** One consumer on the channel. RabbitMQ sets a prefetch when a consumer begins, for good. */
 interface Slot {
@@ -40,7 +158,7 @@ interface Delivery extends Reviewed<Token> {
 }
 
 /** What becomes of a delivery. What is rejected the queue moves to its dead letters, if it has some, and drops otherwise. */
-export interface ChannelSettlement {
+interface ChannelSettlement {
   readonly token: DeliveryToken;
   readonly action: "ack" | "requeue" | "reject";
 }
@@ -62,7 +180,7 @@ export interface ReceivingSource extends ReviewedSource {
   readonly shown: (error: unknown) => unknown;
 }
 
-export interface ReceivingEvents {
+interface ReceivingEvents {
   deliver(batch: readonly IncomingMessage<ConsumeMessage>[]): void;
   /** The channel is gone or useless, and every unsettled delivery with it. Called once. */
   ended(cause: MessagingError): void;

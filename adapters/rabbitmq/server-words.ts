@@ -3,12 +3,15 @@ import { oneLine, thrownClass, thrownText } from "../../core/foreign.ts";
 import { secretForms, withoutPieces } from "../../core/secret-forms.ts";
 
 /** AMQP's own texts have 255 bytes at most, and amqplib says before them what happened. */
-const MOST_TEXT = 400;
+export const MOST_TEXT = 400;
+
 /** What is looked at: what is masked becomes shorter. */
-const MOST_READ = 4_096;
-const MOST_NAME = 64;
+export const MOST_READ = 4_096;
+
+export const MOST_NAME = 64;
+
 /** A function may give another password to each connection and to the management API, and a new one before the old is over. */
-const MOST_PASSWORDS = 8;
+export const MOST_PASSWORDS = 8;
 
 /** An error whose text came from the server, or may have: with what may be shown of it, and nothing else. */
 export class ServerError extends Error {

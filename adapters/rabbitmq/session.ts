@@ -14,28 +14,24 @@ import { DeclaredTopology } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { describeAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { incomingDeadLetter } from "./broker-dead-letter.ts";
-import { withChannel } from "./channels.ts";
+import { type Connection, SupervisedConnection, withChannel } from "./connection.ts";
+import { incomingDeadLetter } from "./dead-letters.ts";
+import { DeclaredResources, missing, type Resource } from "./declared-resources.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { LearnedLimit } from "./hold-limit.ts";
-import { Hosts, placesText } from "./hosts.ts";
-import { KnownThings, missing, type Thing } from "./known.ts";
-import { type Link, SupervisedLink } from "./link.ts";
 import { readUnderWay } from "./management.ts";
+import { incomingWork } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
+import { Hosts, placesText } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueLog } from "./quarantine.ts";
-import { QueueReceiver } from "./receiver.ts";
-import { ReceiverLink } from "./receiver-link.ts";
+import { QueueReceiver, ReceiverLink } from "./receiver.ts";
 import type { MessageReader } from "./receiving-channel.ts";
-import { removeAll } from "./removal.ts";
-import { madeAgain, removedWaitQueues, survey } from "./survey.ts";
-import { bindSubscriptions, type Established, establish, findPolicies } from "./topology.ts";
-import { TopologyWatch } from "./topology-watch.ts";
+import { bindSubscriptions, type Established, establish, findPolicies, removeAll } from "./topology.ts";
+import { madeAgain, removedWaitQueues, survey, TopologyWatch } from "./topology-recovery.ts";
 import { watchTopic } from "./watching.ts";
-import { incomingWork } from "./wire.ts";
 
 /**
  * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
@@ -45,13 +41,13 @@ export class Session {
   readonly #settings: Settings;
   readonly #hosts: Hosts;
   readonly #signals: AdapterSignals;
-  readonly #known: KnownThings;
+  readonly #known: DeclaredResources;
   readonly #publisher: Publisher;
-  readonly #publishing: SupervisedLink;
-  readonly #consuming: SupervisedLink;
+  readonly #publishing: SupervisedConnection;
+  readonly #consuming: SupervisedConnection;
   readonly #receivers = new Set<QueueReceiver>();
   /** What each receiver needs on the broker. */
-  readonly #helpers = new WeakMap<QueueReceiver, readonly Thing[]>();
+  readonly #helpers = new WeakMap<QueueReceiver, readonly Resource[]>();
   readonly #watch: TopologyWatch;
   /** What was told of what operators did. */
   readonly #told = new Set<string>();
@@ -68,7 +64,7 @@ export class Session {
     this.#settings = settings;
     this.#hosts = new Hosts(settings.hosts);
     this.#signals = signals;
-    this.#known = new KnownThings(
+    this.#known = new DeclaredResources(
       () => this.#consuming.current,
       () => this.#restore(),
       settings.requestTimeoutMs,
@@ -77,7 +73,7 @@ export class Session {
       requestTimeoutMs: settings.requestTimeoutMs,
       link: () => this.#consuming.current,
       consumed: () => [...this.#receivers].flatMap((receiver) => this.#helpers.get(receiver) ?? []),
-      isDeclared: (thing) => this.#known.isDeclared(thing),
+      isDeclared: (resource) => this.#known.isDeclared(resource),
       restore: () => this.#restore(),
       tend: () => this.#tend(),
       notice: (error) => this.#signals.notice(error),
@@ -87,7 +83,7 @@ export class Session {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),
     };
-    this.#publishing = new SupervisedLink(settings, this.#hosts, "publish", {
+    this.#publishing = new SupervisedConnection(settings, this.#hosts, "publish", {
       ...events,
       lost: (cause) => {
         this.#setUnblocked();
@@ -99,7 +95,7 @@ export class Session {
         return this.#publisher.prepare(link);
       },
     });
-    this.#consuming = new SupervisedLink(settings, this.#hosts, "consume", {
+    this.#consuming = new SupervisedConnection(settings, this.#hosts, "consume", {
       ...events,
       lost: (cause) => {
         this.#known.forgetAll();
@@ -273,7 +269,7 @@ export class Session {
     await Promise.all([this.#publishing.close(), this.#consuming.close()]);
   }
 
-  #linkOrThrow(): Link {
+  #linkOrThrow(): Connection {
     const link = this.#consuming.current;
     if (link !== undefined) return link;
     throw new MessagingError(
@@ -314,7 +310,7 @@ export class Session {
     if (link === undefined) return false;
     try {
       const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
-      for (const thing of gone) this.#known.forget(thing);
+      for (const resource of gone) this.#known.forget(resource);
       if (!this.#declared.isEmpty) {
         const { problems, unverified } = await establish(link, this.#declared.topology, this.#settings, this.#known);
         for (const problem of problems) this.#signals.notice(problem);
@@ -330,8 +326,8 @@ export class Session {
     }
   }
 
-  #tellMadeAgain(gone: readonly Thing[]): void {
-    for (const error of madeAgain(gone.filter((thing) => this.#known.has(thing)))) this.#signals.notice(error);
+  #tellMadeAgain(gone: readonly Resource[]): void {
+    for (const error of madeAgain(gone.filter((resource) => this.#known.has(resource)))) this.#signals.notice(error);
   }
 
   /** AMQP does not tell whether a subscription is still bound, nor when somebody sets a policy. */
@@ -371,9 +367,9 @@ export class Session {
 }
 
 /** What must stand for a receiver's source, and for what becomes of its messages. */
-function helpersOf(from: Source): readonly Thing[] {
+function helpersOf(from: Source): readonly Resource[] {
   const work = from.kind === "dead-letters" ? from.of : from;
-  const queues: Thing[] = [queueName(work), deadLettersOf(work), quarantineOf(work)].map(
+  const queues: Resource[] = [queueName(work), deadLettersOf(work), quarantineOf(work)].map(
     (name) => `queue ${name}` as const,
   );
   return work.kind === "subscription" ? [...queues, `exchange ${exchangeName(work.topic)}`] : queues;

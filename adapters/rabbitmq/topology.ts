@@ -1,15 +1,33 @@
 import type { Topology } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { type BindingBlueprint, type Blueprint, blueprint } from "./blueprint.ts";
-import type { KnownThings } from "./known.ts";
-import type { Link } from "./link.ts";
+import { type Connection, serverVersion, withChannel } from "./connection.ts";
+import type { DeclaredResources } from "./declared-resources.ts";
+import { problemsOf, runAll, type Step } from "./declared-resources.ts";
+import { operationError } from "./errors.ts";
 import { readAppliedPolicies, readPolicies } from "./management.ts";
-import { OWN_PREFIX } from "./names.ts";
+import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { judgePolicies, type PolicyFindings } from "./policies.ts";
-import { serverVersion } from "./server-version.ts";
-import { problemsOf, runAll, type Step } from "./steps.ts";
+import { type BindingPlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
 import { declareExchange, declareQueue, leftBindings, verify } from "./verification.ts";
+
+/** Deletes the queues and exchanges of a topology; to RabbitMQ, one that does not stand is deleted already. */
+export async function removeAll(link: Connection, topology: Topology, requestTimeoutMs: number): Promise<void> {
+  const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
+  const queues = work.flatMap((of) => [queueName(of), deadLettersOf(of), quarantineOf(of)]);
+  const exchanges = topology.topics.map(({ address }) => exchangeName(address.name));
+  for (const name of queues) await remove(`queue ${name}`, (channel) => channel.deleteQueue(name));
+  for (const name of exchanges) await remove(`exchange ${name}`, (channel) => channel.deleteExchange(name));
+
+  async function remove(resource: string, use: Parameters<typeof withChannel<unknown>>[3]): Promise<void> {
+    const what = `remove ${resource}`;
+    try {
+      await withChannel(link, requestTimeoutMs, what, use);
+    } catch (error) {
+      throw operationError(error, what, "remove it by hand");
+    }
+  }
+}
 
 /** What came of making or verifying a topology. */
 export interface Established {
@@ -23,14 +41,14 @@ export interface Established {
  * `known`.
  */
 export async function establish(
-  link: Link,
+  link: Connection,
   topology: Topology,
   settings: Settings,
-  known: KnownThings,
+  known: DeclaredResources,
 ): Promise<Established> {
   if (topology.mode === "none") return { problems: [], unverified: [] };
   const version = serverVersion(link.model.connection.serverProperties.version);
-  const plan = blueprint(topology, version, settings);
+  const plan = topologyPlan(topology, version, settings);
   if (topology.mode === "verify") {
     const { problems, unverified } = await verify(link, plan, settings, known);
     return { problems: [...plan.problems, ...problems], unverified };
@@ -48,7 +66,7 @@ export async function establish(
  * not answer.
  */
 export async function findPolicies(
-  link: Link,
+  link: Connection,
   topology: Topology,
   settings: Settings,
 ): Promise<PolicyFindings | undefined> {
@@ -57,27 +75,27 @@ export async function findPolicies(
   const version = serverVersion(link.model.connection.serverProperties.version);
   const lists = await readPolicies(managementUrl, settings);
   const askApplied = () => readAppliedPolicies(managementUrl, settings);
-  return judgePolicies(blueprint(topology, version, settings), lists, version, settings, askApplied);
+  return judgePolicies(topologyPlan(topology, version, settings), lists, version, settings, askApplied);
 }
 
 /** Binds the subscriptions of a topology to their topics, whether they are or not. */
 export async function bindSubscriptions(
-  link: Link,
+  link: Connection,
   topology: Topology,
   settings: Settings,
-  known: KnownThings,
+  known: DeclaredResources,
 ): Promise<void> {
   const version = serverVersion(link.model.connection.serverProperties.version);
-  const { bindings } = blueprint(topology, version, settings);
+  const { bindings } = topologyPlan(topology, version, settings);
   const ofTopics = bindings.filter(({ from }) => !from.startsWith(OWN_PREFIX));
   await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);
 }
 
-function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
+function creation({ exchanges, queues, bindings }: TopologyPlan): Step[][] {
   const makeExchanges = exchanges.map(
     (exchange): Step => ({
       what: `declare exchange "${exchange.name}"`,
-      thing: `exchange ${exchange.name}`,
+      resource: `exchange ${exchange.name}`,
       makes: true,
       run: (channel) => declareExchange(channel, exchange),
     }),
@@ -85,7 +103,7 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
   const makeQueues = queues.map(
     (queue): Step => ({
       what: `declare queue "${queue.name}"`,
-      thing: `queue ${queue.name}`,
+      resource: `queue ${queue.name}`,
       makes: true,
       run: (channel) => declareQueue(channel, queue),
     }),
@@ -93,7 +111,7 @@ function creation({ exchanges, queues, bindings }: Blueprint): Step[][] {
   return [[...makeExchanges, ...makeQueues], bindings.map(binding)];
 }
 
-function binding({ from, to, toKind, pattern }: BindingBlueprint): Step {
+function binding({ from, to, toKind, pattern }: BindingPlan): Step {
   return {
     what: `bind ${toKind} "${to}" to exchange "${from}"`,
     run: (channel) =>

@@ -1,14 +1,14 @@
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
-import type { BindingBlueprint, Blueprint, ExchangeBlueprint, QueueBlueprint } from "./blueprint.ts";
+import type { Connection } from "./connection.ts";
+import type { DeclaredResources, Resource } from "./declared-resources.ts";
+import { inOne, problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
-import type { KnownThings, Thing } from "./known.ts";
-import type { Link } from "./link.ts";
-import { readTopology, type Standing, type StandingBinding, type StandingTopology } from "./management.ts";
+import { readTopology, type ExistingResource, type ExistingBinding, type ExistingTopology } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { inOne, problemsOf, runAll, type Step } from "./steps.ts";
+import type { BindingPlan, TopologyPlan, ExchangePlan, QueuePlan } from "./topology-plan.ts";
 
 /** What came of comparing what stands with what is declared. */
 export interface Verification {
@@ -18,51 +18,51 @@ export interface Verification {
 }
 
 /** Makes an exchange. Changes nothing where it stands: the channel is closed then if anything about it differs. */
-export function declareExchange(channel: Channel, { name, type, alternate }: ExchangeBlueprint): Promise<unknown> {
+export function declareExchange(channel: Channel, { name, type, alternate }: ExchangePlan): Promise<unknown> {
   return channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate });
 }
 
 /** Makes a queue. Changes nothing where it stands: the channel is closed then if anything about it differs. */
-export function declareQueue(channel: Channel, { name, arguments: given }: QueueBlueprint): Promise<unknown> {
+export function declareQueue(channel: Channel, { name, arguments: given }: QueuePlan): Promise<unknown> {
   return channel.assertQueue(name, { durable: true, arguments: given });
 }
 
-type Part = { readonly thing: Thing } & (
-  | { readonly kind: "exchange"; readonly of: ExchangeBlueprint }
-  | { readonly kind: "queue"; readonly of: QueueBlueprint }
+type Part = { readonly resource: Resource } & (
+  | { readonly kind: "exchange"; readonly of: ExchangePlan }
+  | { readonly kind: "queue"; readonly of: QueuePlan }
 );
 
 /** Something that stands with other properties. */
 interface Conflict {
-  readonly thing: Thing;
+  readonly resource: Resource;
   readonly error: MessagingError;
 }
 
 /**
- * Looks whether everything stands, and with the properties that are declared. Makes nothing, but for a thing that somebody
+ * Looks whether everything stands, and with the properties that are declared. Makes nothing, but for a resource that somebody
  * removes in the moment between the look and the comparison. Rejects if the connection went away or did not answer.
  */
 export async function verify(
-  link: Link,
-  plan: Blueprint,
+  link: Connection,
+  plan: TopologyPlan,
   settings: Settings,
-  known: KnownThings,
+  known: DeclaredResources,
 ): Promise<Verification> {
   const { requestTimeoutMs } = settings;
   const parts: readonly Part[] = [
-    ...plan.exchanges.map((of): Part => ({ thing: `exchange ${of.name}`, kind: "exchange", of })),
-    ...plan.queues.map((of): Part => ({ thing: `queue ${of.name}`, kind: "queue", of })),
+    ...plan.exchanges.map((of): Part => ({ resource: `exchange ${of.name}`, kind: "exchange", of })),
+    ...plan.queues.map((of): Part => ({ resource: `queue ${of.name}`, kind: "queue", of })),
   ];
   const absent = await runAll(link, requestTimeoutMs, parts.map(look), known);
-  const gone = new Set(absent.map(({ step }) => step.thing));
-  const standing = parts.filter(({ thing }) => !gone.has(thing));
+  const gone = new Set(absent.map(({ step }) => step.resource));
+  const existing = parts.filter(({ resource }) => !gone.has(resource));
   const problems = problemsOf(absent);
   const unread: MessagingError[] = [];
-  const listed = await readStanding(settings, unread);
+  const listed = await readExisting(settings, unread);
   if (listed !== undefined) {
-    const conflicts = compareParts(standing, listed, settings);
+    const conflicts = compareParts(existing, listed, settings);
     // What differs is to be made anew, with its bindings.
-    const alike = standing.filter((part) => !conflicts.some(({ thing }) => thing === part.thing));
+    const alike = existing.filter((part) => !conflicts.some(({ resource }) => resource === part.resource));
     return {
       problems: [
         ...problems,
@@ -72,22 +72,22 @@ export async function verify(
       unverified: [],
     };
   }
-  const { conflicts, refused } = await compareByDeclaring(link, requestTimeoutMs, standing, known);
+  const { conflicts, refused } = await compareByDeclaring(link, requestTimeoutMs, existing, known);
   return {
     problems: [...problems, ...errorsOf(conflicts)],
-    unverified: [...unread, ...unknownProperties(refused, settings), ...unknownFilters(plan, standing)],
+    unverified: [...unread, ...unknownProperties(refused, settings), ...unknownFilters(plan, existing)],
   };
 }
 
 /** Bindings of subscriptions with filters that are declared no more: events come by them all the same. */
-export async function leftBindings(plan: Blueprint, settings: Settings): Promise<readonly MessagingError[]> {
+export async function leftBindings(plan: TopologyPlan, settings: Settings): Promise<readonly MessagingError[]> {
   if (!plan.bindings.some(isOfTopic)) return [];
   const unread: MessagingError[] = [];
-  const listed = await readStanding(settings, unread);
+  const listed = await readExisting(settings, unread);
   return listed === undefined ? unread : errorsOf(othersThan(plan, listed.bindings, settings));
 }
 
-async function readStanding(settings: Settings, unread: MessagingError[]): Promise<StandingTopology | undefined> {
+async function readExisting(settings: Settings, unread: MessagingError[]): Promise<ExistingTopology | undefined> {
   if (settings.managementUrl === undefined) return undefined;
   try {
     return await readTopology(settings.managementUrl, settings);
@@ -99,10 +99,10 @@ async function readStanding(settings: Settings, unread: MessagingError[]): Promi
   }
 }
 
-function look({ thing, kind, of: { name } }: Part): Step {
+function look({ resource, kind, of: { name } }: Part): Step {
   return {
     what: `look for ${kind} "${name}"`,
-    thing,
+    resource,
     run: (channel) => (kind === "exchange" ? channel.checkExchange(name) : channel.checkQueue(name)),
   };
 }
@@ -116,10 +116,10 @@ const SAMPLES = 4;
  * refused, the others are not asked for.
  */
 async function compareByDeclaring(
-  link: Link,
+  link: Connection,
   requestTimeoutMs: number,
   parts: readonly Part[],
-  known: KnownThings,
+  known: DeclaredResources,
 ): Promise<{ readonly conflicts: readonly Conflict[]; readonly refused: readonly Part[] }> {
   const conflicts: Conflict[] = [];
   const refused: Part[] = [];
@@ -134,7 +134,7 @@ async function compareByDeclaring(
         denied++;
         refused.push(part);
       } else {
-        conflicts.push({ thing: part.thing, error: different(part, replyText(error), error) });
+        conflicts.push({ resource: part.resource, error: different(part, replyText(error), error) });
       }
     }
     return denied < tried.length;
@@ -158,25 +158,25 @@ function comparison(part: Part): Step {
 
 function compareParts(
   parts: readonly Part[],
-  { queues, exchanges }: StandingTopology,
+  { queues, exchanges }: ExistingTopology,
   { words }: Settings,
 ): readonly Conflict[] {
-  const standing = {
+  const existing = {
     queue: new Map(queues.map((one) => [one.name, one])),
     exchange: new Map(exchanges.map((one) => [one.name, one])),
   };
   return parts.flatMap((part) => {
-    const found = standing[part.kind].get(part.of.name);
+    const found = existing[part.kind].get(part.of.name);
     // Made or removed while it was looked at.
     if (found === undefined) return [];
     const differences = differencesOf(part, found);
     return differences.length === 0
       ? []
-      : { thing: part.thing, error: different(part, words.text(differences.join(", "))) };
+      : { resource: part.resource, error: different(part, words.text(differences.join(", "))) };
   });
 }
 
-function differencesOf(part: Part, found: Standing): readonly string[] {
+function differencesOf(part: Part, found: ExistingResource): readonly string[] {
   const wanted: Readonly<Record<string, unknown>> =
     part.kind === "queue"
       ? part.of.arguments
@@ -199,20 +199,20 @@ function differencesOf(part: Part, found: Standing): readonly string[] {
 
 /** Both ends have to stand: what does not is told by its own problem. */
 function compareBindings(
-  plan: Blueprint,
-  standing: readonly Part[],
-  found: readonly StandingBinding[],
+  plan: TopologyPlan,
+  existing: readonly Part[],
+  found: readonly ExistingBinding[],
   settings: Settings,
 ): readonly Conflict[] {
-  const things = new Set(standing.map(({ thing }) => thing));
+  const resources = new Set(existing.map(({ resource }) => resource));
   const has = new Set(found.map((one) => keyOf(one.source, one.destination_type, one.destination, one.routing_key)));
   const missing = plan.bindings
-    .filter(({ from, to, toKind }) => things.has(`exchange ${from}`) && things.has(`${toKind} ${to}`))
+    .filter(({ from, to, toKind }) => resources.has(`exchange ${from}`) && resources.has(`${toKind} ${to}`))
     .filter(({ from, to, toKind, pattern }) => !has.has(keyOf(from, toKind, to, pattern)))
     .map(({ from, to, toKind, pattern }): Conflict => {
       const what = `the ${toKind} "${to}" of RabbitMQ is not bound to the exchange "${from}" with "${pattern}"`;
       const next = `gets nothing by that; ${DECLARE_IT}`;
-      return { thing: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
+      return { resource: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
     });
   return [...missing, ...othersThan(plan, found, settings)];
 }
@@ -221,14 +221,14 @@ function keyOf(source: string, kind: string, destination: string, pattern: strin
   return JSON.stringify([source, kind, destination, pattern]);
 }
 
-function isOfTopic({ from, toKind }: BindingBlueprint): boolean {
+function isOfTopic({ from, toKind }: BindingPlan): boolean {
   return toKind === "queue" && !from.startsWith(OWN_PREFIX);
 }
 
 /** Bindings from a topic to its subscription's queue, with another filter than the one that is declared. */
 function othersThan(
-  { bindings }: Blueprint,
-  found: readonly StandingBinding[],
+  { bindings }: TopologyPlan,
+  found: readonly ExistingBinding[],
   { words }: Settings,
 ): readonly Conflict[] {
   return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
@@ -239,7 +239,7 @@ function othersThan(
         const what = `the queue "${to}" of RabbitMQ is bound to the exchange "${from}" with the filter "${words.text(filter)}" too`;
         const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${words.text(topicBinding(from, filter))}"`;
         const next = `where "${pattern}" is declared, and gets those events as well; remove that binding, and ${delayed}`;
-        return { thing: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
+        return { resource: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
       }),
   );
 }
@@ -254,7 +254,7 @@ function different({ kind, of: { name } }: Part, how: string, cause?: unknown): 
 
 function errorsOf(conflicts: readonly Conflict[]): readonly MessagingError[] {
   const [own, others] = [true, false].map((isOwn) =>
-    conflicts.filter(({ thing }) => thing.includes(` ${OWN_PREFIX}`) === isOwn).map(({ error }) => error),
+    conflicts.filter(({ resource }) => resource.includes(` ${OWN_PREFIX}`) === isOwn).map(({ error }) => error),
   );
   return [...(others ?? []), ...inOne(own ?? [])];
 }
@@ -276,9 +276,9 @@ function rank({ of: { name } }: Part): number {
   return name.startsWith(OWN_PREFIX) ? 1 : 0;
 }
 
-function unknownFilters({ bindings }: Blueprint, standing: readonly Part[]): readonly MessagingError[] {
-  const things = new Set(standing.map(({ thing }) => thing));
-  const [first, ...rest] = bindings.filter((one) => isOfTopic(one) && things.has(`queue ${one.to}`));
+function unknownFilters({ bindings }: TopologyPlan, existing: readonly Part[]): readonly MessagingError[] {
+  const resources = new Set(existing.map(({ resource }) => resource));
+  const [first, ...rest] = bindings.filter((one) => isOfTopic(one) && resources.has(`queue ${one.to}`));
   if (first === undefined) return [];
   const more = rest.length === 0 ? "" : ` (and so for ${rest.length} more subscriptions)`;
   return [

@@ -1,12 +1,12 @@
 import type { ConsumeMessage } from "amqplib";
 import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { openChannel } from "./channels.ts";
+import type { Connection } from "./connection.ts";
+import { openChannel } from "./connection.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { isOverPrefetch, operationError } from "./errors.ts";
-import type { Link } from "./link.ts";
+import { incoming } from "./message-codec.ts";
 import { exchangeName } from "./names.ts";
-import { incoming } from "./wire.ts";
 
 /** What is not looked at in time is let go, from the oldest: nobody else misses it. */
 const MOST_WAITING = 10_000;
@@ -14,7 +14,7 @@ const PREFETCH = 100;
 
 /** Shows what comes to a topic's exchange, by a queue of the connection's own: it is gone with it, whatever happens. */
 export async function watchTopic(
-  link: Link,
+  link: Connection,
   requestTimeoutMs: number,
   topic: string,
   watcher: Watcher<ConsumeMessage>,

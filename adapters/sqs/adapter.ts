@@ -20,7 +20,7 @@ import type { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
 import { resolveOptions, type Settings, type SqsOptions } from "./options.ts";
-import { MOST_ENTRIES } from "./sender.ts";
+import { MOST_ENTRIES } from "./publisher.ts";
 import { Session } from "./session.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({

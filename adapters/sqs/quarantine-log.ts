@@ -6,9 +6,9 @@ import {
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type QuarantineLog } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import type { Clients } from "./clients.ts";
+import type { Clients } from "./connection.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
-import { MOST_ENTRIES } from "./sender.ts";
+import { MOST_ENTRIES } from "./publisher.ts";
 
 /** How long SQS hides from other readers what one that died had in its hands. One that lives gives it back earlier. */
 const HIDDEN_SECONDS = 5;

@@ -10,15 +10,105 @@ import type {
 } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
-import type { Change, ChangeTarget } from "./change-requests.ts";
-import { EarlyPolls } from "./early-polls.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
-import { decodeMessage, receivesOf } from "./message.ts";
+import { decodeMessage, receivesOf } from "./message-codec.ts";
+import { MOST_ENTRIES } from "./publisher.ts";
 import type { Redriving } from "./redriving.ts";
-import type { Requeues } from "./requeues.ts";
-import { MOST_ENTRIES } from "./sender.ts";
+import type { Change, ChangeTarget } from "./settling.ts";
 import { type Changed, Settling } from "./settling.ts";
-import { Stalls } from "./stalls.ts";
+
+/** Short beside what a network takes now and then: where polls do not wait, messages are to come soon all the same. */
+const PAUSE: BackoffTimes = Object.freeze({ firstMs: 10, maxMs: 250 });
+
+/**
+ * Polls of one queue that come back empty long before their time, as from a server that knows no long polls, or will have
+ * none for the moment. One now and then is nothing; many in a row would be made as fast as the network lets them.
+ */
+export class EarlyPolls {
+  readonly #waitMs: number;
+  #inARow = 0;
+
+  constructor(waitSeconds: number) {
+    this.#waitMs = waitSeconds * 1_000;
+  }
+
+  /** Milliseconds to wait before the next poll, after one that took so long and brought so many messages. */
+  pauseMs(tookMs: number, count: number): number {
+    this.#inARow = count > 0 || tookMs >= this.#waitMs / 2 ? 0 : this.#inARow + 1;
+    return this.#inARow < 2 ? 0 : backoffMs(this.#inARow - 1, PAUSE);
+  }
+}
+
+const MOST_REMEMBERED = 10_000;
+
+/**
+ * How often messages were given back on purpose. SQS counts that like the death of a consumer; what this process gave
+ * back it can tell apart, what another did it cannot.
+ */
+export class Requeues {
+  readonly #counts = new Map<string, number>();
+
+  requeued(messageId: string): void {
+    const count = this.count(messageId) + 1;
+    // The oldest makes room: it is the least likely to be asked for.
+    this.#counts.delete(messageId);
+    this.#counts.set(messageId, count);
+    if (this.#counts.size <= MOST_REMEMBERED) return;
+    const [oldest = ""] = this.#counts.keys();
+    this.#counts.delete(oldest);
+  }
+
+  count(messageId: string): number {
+    return this.#counts.get(messageId) ?? 0;
+  }
+
+  forget(messageId: string): void {
+    this.#counts.delete(messageId);
+  }
+}
+
+/** What can keep a receiver from taking messages: polls, deletes, requeues, renewals of leases. */
+type StallReason = "poll" | "delete" | "hide" | "renew";
+
+/** Why a receiver takes no messages, each reason told once. */
+class Stalls {
+  readonly #sink: Pick<DeliverySink, "stalled" | "flowing">;
+  readonly #causes = new Map<StallReason, MessagingError>();
+  #told: StallReason | undefined;
+
+  constructor(sink: Pick<DeliverySink, "stalled" | "flowing">) {
+    this.#sink = sink;
+  }
+
+  /** Whether nothing should be taken, because what is held cannot be settled or kept. */
+  get isHeldBack(): boolean {
+    return this.#causes.size > (this.#causes.has("poll") ? 1 : 0);
+  }
+
+  stalled(reason: StallReason, cause: MessagingError): void {
+    const before = this.#causes.get(reason);
+    this.#causes.set(reason, cause);
+    if (before?.code === cause.code && before.message === cause.message) return;
+    this.#told = reason;
+    this.#sink.stalled(cause);
+  }
+
+  /** A reason is over, if it was one. */
+  over(reason: StallReason): void {
+    if (!this.#causes.delete(reason)) return;
+    const [next] = this.#causes;
+    if (next === undefined) this.#sink.flowing();
+    else if (this.#told === reason) {
+      this.#told = next[0];
+      this.#sink.stalled(next[1]);
+    }
+  }
+
+  /** A poll brought something, which a delivery says by itself. */
+  delivers(): void {
+    this.#causes.delete("poll");
+  }
+}
 
 /** SQS takes a message back after so long, however often its visibility timeout was extended. */
 const LONGEST_HOLD_MS = 12 * 60 * 60 * 1_000;
@@ -37,7 +127,7 @@ interface Held {
 }
 
 /** What a receiver needs of its queue. */
-export interface ReceiverParts {
+interface ReceiverParts {
   /** Names the source in messages to people. */
   readonly where: string;
   readonly url: string;

@@ -1,15 +1,43 @@
-import { GetQueueAttributesCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import type { DeadLetterResult } from "../../core/adapter.ts";
+import { GetQueueAttributesCommand, type Message, type SQSClient } from "@aws-sdk/client-sqs";
+import type { DeadLetterResult, IncomingMessage } from "../../core/adapter.ts";
+import { describeAddress, type WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { HEADER, withHeaders } from "../../core/system-headers.ts";
 import { asMessagingError } from "./errors.ts";
+import { decodeMessage } from "./message-codec.ts";
 import { FIFO } from "./names.ts";
+
+/**
+ * A message from dead letters. What the engine put there tells why by its headers; what SQS itself moved there, because
+ * it had been received too often, is given the same headers.
+ */
+export function decodeDeadLetter(of: WorkAddress, message: Message): Omit<IncomingMessage<Message>, "token"> {
+  const plain = decodeMessage(message);
+  const { DeadLetterQueueSourceArn, SentTimestamp, ApproximateFirstReceiveTimestamp } = message.Attributes ?? {};
+  if (plain.headers[HEADER.deadReason] !== undefined || DeadLetterQueueSourceArn === undefined) return plain;
+  const headers = withHeaders(plain.headers, {
+    [HEADER.deadReason]: "crashed",
+    [HEADER.deadOrigin]: describeAddress(of),
+    [HEADER.deadErrorClass]: "MessagingError",
+    [HEADER.deadError]:
+      "SQS moved it: it was received as often as its queue allows, and never settled; or it was too large for any copy, and left to SQS",
+    [HEADER.deadFirstAt]: plain.headers[HEADER.firstFailedAt] ?? timeOf(SentTimestamp),
+    [HEADER.deadLastAt]: timeOf(ApproximateFirstReceiveTimestamp ?? SentTimestamp),
+  });
+  return { ...plain, headers };
+}
+
+function timeOf(milliseconds: string | undefined): string | undefined {
+  const time = new Date(Number(milliseconds));
+  return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
+}
 
 /** How long a policy that was read counts. */
 const BELIEVED_MS = 60_000;
 const MOST_REMEMBERED = 10_000;
 
 /** What leaving messages to a redrive policy takes. */
-export interface RedrivingParts {
+interface RedrivingParts {
   /** Names the source in messages to people. */
   readonly where: string;
   readonly url: string;

@@ -23,21 +23,18 @@ import {
   type WorkAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { type Clients, destroyClients, makeClients } from "./clients.ts";
+import { type Clients, destroyClients, makeClients } from "./connection.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
-import { isSurplus } from "./filter-policy.ts";
-import { isDirect } from "./message.ts";
+import { isDirect } from "./message-codec.ts";
 import { readName } from "./names.ts";
 import type { Settings } from "./options.ts";
+import { Sender } from "./publisher.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
-import { SqsReceiver } from "./receiver.ts";
-import { decodeDeadLetter } from "./redriven.ts";
-import { Redriving } from "./redriving.ts";
+import { Requeues, SqsReceiver } from "./receiver.ts";
+import { decodeDeadLetter, Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
-import { Requeues } from "./requeues.ts";
-import { Sender } from "./sender.ts";
-import { removeAll } from "./topology/removal.ts";
-import { TopologyKeeper } from "./topology/topology-keeper.ts";
+import { removeAll } from "./topology/queues.ts";
+import { isSurplus, TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;

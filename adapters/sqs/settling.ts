@@ -1,7 +1,200 @@
+import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import type { MessagingError } from "../../core/errors.ts";
-import { type Change, type ChangeTarget, requestChanges } from "./change-requests.ts";
-import { KeptChanges } from "./kept-changes.ts";
-import { MOST_ENTRIES } from "./sender.ts";
+import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
+import {
+  asMessagingError,
+  entryError,
+  errorName,
+  isGone,
+  isMissing,
+  isRefusal,
+  isUnanswered,
+  isUnauthorized,
+} from "./errors.ts";
+import { MOST_ENTRIES } from "./publisher.ts";
+
+const AGAIN: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
+
+interface Kept {
+  readonly change: Change;
+  readonly answered: (answer: "done" | "gone" | MessagingError) => void;
+  error: MessagingError;
+}
+
+/**
+ * Changes of one sort that SQS refuses, or does not answer for, for a reason that is none of theirs: a right that is
+ * missing, a token that has expired, throttling that lasts. They are tried again, ten of them first, until SQS takes them or
+ * says that the message is not ours any more.
+ */
+class KeptChanges {
+  readonly #target: ChangeTarget;
+  readonly #changed: (cause: MessagingError | undefined) => void;
+  readonly #kept = new Set<Kept>();
+  #failures = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #trying: Promise<void> = Promise.resolve();
+  #ended = false;
+
+  /** `changed` is told why there are any, and with nothing when there are none any more. */
+  constructor(target: ChangeTarget, changed: (cause: MessagingError | undefined) => void) {
+    this.#target = target;
+    this.#changed = changed;
+  }
+
+  /** Why some are kept: what comes now would fare the same. */
+  get cause(): MessagingError | undefined {
+    const [first] = this.#kept;
+    return first?.error;
+  }
+
+  /** Keeps a change. Resolves with its answer, or with what stood against it when it was given up. */
+  keep(change: Change, error: MessagingError): Promise<"done" | "gone" | MessagingError> {
+    if (this.#ended) return Promise.resolve(error);
+    return new Promise((answered) => {
+      this.#kept.add({ change, answered, error });
+      this.#tell();
+      this.#tryLater();
+    });
+  }
+
+  /** Tries once more, and gives up what is left then. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    await this.#trying;
+    await this.#try();
+    for (const kept of this.#kept) this.#answer(kept, kept.error);
+  }
+
+  #tell(): void {
+    this.#changed(this.cause);
+  }
+
+  #tryLater(): void {
+    if (this.#timer !== undefined || this.#ended || this.#kept.size === 0) return;
+    const wait = backoffMs(++this.#failures, AGAIN);
+    this.#timer = setTimeout(() => {
+      this.#trying = this.#try().then(() => {
+        this.#timer = undefined;
+        if (this.#kept.size === 0) this.#failures = 0;
+        this.#tryLater();
+      });
+    }, wait);
+  }
+
+  /** Ten at a time, as long as SQS says something of each. */
+  async #try(): Promise<void> {
+    const now = Date.now();
+    for (const kept of this.#kept) {
+      if (kept.change.until !== undefined && kept.change.until <= now) this.#answer(kept, kept.error);
+    }
+    const left = [...this.#kept];
+    for (let stopped = false; left.length > 0 && !stopped; ) {
+      const batch = left.splice(0, MOST_ENTRIES);
+      const answers = await requestChanges(
+        this.#target,
+        batch.map(({ change }) => change),
+      );
+      for (const [index, kept] of batch.entries()) {
+        const answer = answers[index];
+        if (answer === undefined) continue;
+        if (answer.kind === "done" || answer.kind === "gone") this.#answer(kept, answer.kind);
+        else {
+          kept.error = answer.error;
+          stopped ||= answer.whole;
+        }
+      }
+    }
+    this.#tell();
+  }
+
+  #answer(kept: Kept, answer: "done" | "gone" | MessagingError): void {
+    this.#kept.delete(kept);
+    kept.answered(answer);
+  }
+}
+
+/** A receipt, and for how many seconds the message is to be invisible from now on; none to delete it. */
+export interface Change {
+  readonly receipt: string;
+  readonly visibilitySeconds?: number;
+  /** From when on it does itself what it asks for, in milliseconds since 1970; undefined if it never does. */
+  readonly until?: number;
+}
+
+/**
+ * - `done`: SQS did it.
+ * - `gone`: SQS said that the message is not ours any more.
+ * - `again`: SQS did not say, or cannot for the moment; the next try may well do it.
+ * - `refused`: SQS refuses it, for a reason that lasts and has nothing to do with whose the message is.
+ */
+type ChangeAnswer =
+  | { readonly kind: "done" }
+  | { readonly kind: "gone" }
+  | {
+      readonly kind: "again" | "refused";
+      readonly error: MessagingError;
+      /** Whether that was said of the request, and not of this change alone. */
+      readonly whole: boolean;
+    };
+
+const DONE: ChangeAnswer = Object.freeze({ kind: "done" });
+const GONE: ChangeAnswer = Object.freeze({ kind: "gone" });
+
+/** What a request needs of its queue. */
+export interface ChangeTarget {
+  readonly client: SQSClient;
+  readonly url: string;
+  /** Names the source in messages to people. */
+  readonly where: string;
+  /** SQS did not take a request. */
+  unanswered(cause: unknown): void;
+  /** The queue is gone. */
+  missing(): void;
+}
+
+/** Asks for changes of one sort, ten at most, and has an answer for each, in order. Never rejects. */
+async function requestChanges(target: ChangeTarget, changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
+  const deletes = changes[0]?.visibilitySeconds === undefined;
+  const what = `${deletes ? "deleting" : "changing the visibility of"} messages of ${target.where}`;
+  try {
+    const { Successful = [], Failed = [] } = await send(target, changes, deletes);
+    const answers = new Map<string | undefined, ChangeAnswer>();
+    for (const { Id } of Successful) answers.set(Id, DONE);
+    for (const { Id, Code = "", SenderFault = false, Message = "" } of Failed) {
+      answers.set(Id, entryAnswer(what, Code, SenderFault, Message));
+    }
+    return changes.map((_, index) => answers.get(String(index)) ?? entryAnswer(what, "NotMentioned", false, ""));
+  } catch (error) {
+    if (isGone(errorName(error), String((error as Error | null)?.message ?? ""))) {
+      if (changes.length === 1) return [GONE];
+      // One of them, and SQS does not say which.
+      return (await Promise.all(changes.map((change) => requestChanges(target, [change])))).flat();
+    }
+    if (isUnanswered(error)) target.unanswered(error);
+    const kind = isRefusal(error) || isUnauthorized(error) ? "refused" : "again";
+    const answer: ChangeAnswer = { kind, error: asMessagingError(what, error), whole: true };
+    if (isMissing(error)) target.missing();
+    return changes.map(() => answer);
+  }
+}
+
+function send({ client, url }: ChangeTarget, changes: readonly Change[], deletes: boolean) {
+  const entry = ({ receipt }: Change, index: number) => ({ Id: String(index), ReceiptHandle: receipt });
+  if (deletes) return client.send(new DeleteMessageBatchCommand({ QueueUrl: url, Entries: changes.map(entry) }));
+  const Entries = changes.map((change, index) => ({
+    ...entry(change, index),
+    VisibilityTimeout: change.visibilitySeconds ?? 0,
+  }));
+  return client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: url, Entries }));
+}
+
+function entryAnswer(what: string, code: string, senderFault: boolean, message: string): ChangeAnswer {
+  if (isGone(code, message)) return GONE;
+  const cause = entryError(code, senderFault, message);
+  const kind = isRefusal(cause) || isUnauthorized(cause) ? "refused" : "again";
+  return { kind, error: asMessagingError(what, cause), whole: false };
+}
 
 const MOST_TRIES = 5;
 const FIRST_WAIT_MS = 50;
@@ -12,7 +205,7 @@ const MOST_GATHERING_MS = 200;
 export type Changed = "done" | "gone" | MessagingError;
 
 /** What is done to messages: they are deleted, or hidden for a while. */
-export type ChangeSort = "delete" | "hide";
+type ChangeSort = "delete" | "hide";
 
 /** A change on its way, and where its answer goes. */
 interface Entry {

@@ -12,13 +12,13 @@ import {
 } from "@aws-sdk/client-sqs";
 import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { Clients } from "./clients.ts";
-import { EarlyPolls } from "./early-polls.ts";
+import type { Clients } from "./connection.ts";
 import { asCause, asMessagingError } from "./errors.ts";
-import { decodeMessage } from "./message.ts";
+import { decodeMessage } from "./message-codec.ts";
 import { FIFO, underPrefix } from "./names.ts";
+import { EarlyPolls } from "./receiver.ts";
 import type { Place } from "./registry.ts";
-import { queuePolicy } from "./topology/queue-policy.ts";
+import { queuePolicy } from "./topology/queues.ts";
 
 const WAIT_SECONDS = 2;
 /** So that a queue that nobody could remove, because its process was killed, holds little. */

@@ -1,4 +1,4 @@
-import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/headers.ts";
+import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/message-codec.ts";
 import { physicalName } from "../../adapters/rabbitmq/names.ts";
 import { checkOptions, optionalText } from "../../core/checks.ts";
 import { type BrokerBindings, bareName, type PhysicalName } from "./broker-bindings.ts";

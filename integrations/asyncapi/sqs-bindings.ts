@@ -1,6 +1,6 @@
-import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
-import { ROUTING_KEY } from "../../adapters/sqs/message.ts";
+import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
 import { FIFO, physicalName } from "../../adapters/sqs/names.ts";
+import { filterPolicy } from "../../adapters/sqs/topology/topics.ts";
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { type Address, MessagingError, type SubscriptionDeclaration, type WorkAddress } from "../../core/index.ts";
 import { type BrokerBindings, bareName, type DescribedDestination, type PhysicalName } from "./broker-bindings.ts";

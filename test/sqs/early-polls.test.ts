@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { EarlyPolls } from "../../adapters/sqs/early-polls.ts";
+import { EarlyPolls } from "../../adapters/sqs/receiver.ts";
 import { bringing, received } from "./feed.ts";
 import { eventually, ORDERS, opened, receiving } from "./opened.ts";
 

@@ -1,5 +1,5 @@
 import type { Message } from "@aws-sdk/client-sqs";
-import { encodeMessage } from "../../adapters/sqs/message.ts";
+import { encodeMessage } from "../../adapters/sqs/message-codec.ts";
 import type { OutgoingMessage } from "../../core/adapter.ts";
 import { outgoing } from "./outgoing.ts";
 import type { Answer, Script, ScriptedAws } from "./scripted-aws.ts";

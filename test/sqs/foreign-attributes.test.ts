@@ -1,6 +1,6 @@
 import type { Message, MessageAttributeValue } from "@aws-sdk/client-sqs";
 import { describe, expect, test } from "vitest";
-import { decodeMessage, encodeMessage, type WireMessage } from "../../adapters/sqs/message.ts";
+import { decodeMessage, encodeMessage, type WireMessage } from "../../adapters/sqs/message-codec.ts";
 import type { OutgoingMessage } from "../../core/adapter.ts";
 import { outgoing } from "./outgoing.ts";
 

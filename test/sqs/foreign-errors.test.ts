@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
-import { shownText } from "../../adapters/sqs/foreign-text.ts";
+import { shownText } from "../../adapters/sqs/message-codec.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CREDENTIALS, eventually, holding, ORDERS, opened, send } from "./opened.ts";
 import { outgoing } from "./outgoing.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { pagesOf } from "../../adapters/sqs/pages.ts";
+import { pagesOf } from "../../adapters/sqs/registry.ts";
 import { account } from "./declared.ts";
 import { opened } from "./opened.ts";
 import { topicArn } from "./scripted-account.ts";

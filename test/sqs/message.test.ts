@@ -6,7 +6,7 @@ import {
   encodeMessage,
   messageGroup,
   type WireMessage,
-} from "../../adapters/sqs/message.ts";
+} from "../../adapters/sqs/message-codec.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import { headersOf, outgoing } from "./outgoing.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { allows } from "../../adapters/sqs/topology/queue-policy.ts";
+import { allows } from "../../adapters/sqs/topology/queues.ts";
 import { topicArn } from "./scripted-account.ts";
 
 describe("a queue policy", () => {

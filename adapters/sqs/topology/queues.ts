@@ -1,17 +1,165 @@
-import { CreateQueueCommand, GetQueueAttributesCommand, SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
-import { type Address, describeAddress } from "../../../core/address.ts";
+import { DeleteTopicCommand } from "@aws-sdk/client-sns";
+import {
+  CreateQueueCommand,
+  DeleteQueueCommand,
+  GetQueueAttributesCommand,
+  SetQueueAttributesCommand,
+} from "@aws-sdk/client-sqs";
+import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
+import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
-import type { Clients } from "../clients.ts";
-import { asMessagingError } from "../errors.ts";
+import type { Clients } from "../connection.ts";
+import { asMessagingError, isMissing } from "../errors.ts";
 import { FIFO, kindsOf } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { Registry } from "../registry.ts";
 
+/** Everything that was found wrong, each once: one problem hides no other. */
+export class Problems {
+  readonly #found = new Map<string, MessagingError>();
+
+  get all(): readonly MessagingError[] {
+    return [...this.#found.values()];
+  }
+
+  add(problem: MessagingError): void {
+    this.#found.set(`${problem.code} ${problem.message}`, problem);
+  }
+
+  /** What was looked for; undefined if there was a problem with it. Rejects with `unreachable` if nobody could look. */
+  async collect<Result>(looking: Promise<Result>): Promise<Result | undefined> {
+    try {
+      return await looking;
+    } catch (error) {
+      if (!isMessagingError(error) || error.code === "unreachable") throw error;
+      this.add(error);
+      return undefined;
+    }
+  }
+}
+
+/** Lets that topic, and no other, put messages on the queue; without that its events would be dropped in silence. */
+export async function allowTopic(
+  queues: Queues,
+  where: string,
+  queue: StandingQueue,
+  topic: string,
+  create: boolean,
+): Promise<void> {
+  const { Policy } = await queues.attributes(where, queue.url, ["Policy"]);
+  if (Policy === undefined && create) {
+    await queues.set(where, queue.url, { Policy: queuePolicy(queue.arn, topic) });
+    return;
+  }
+  if (Policy !== undefined && allows(Policy, topic)) return;
+  const found =
+    Policy === undefined ? "the queue has no policy" : "the queue has a policy that does not name the topic";
+  throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
+}
+
+/** A policy by which a topic, and no other, may put messages on a queue. */
+export function queuePolicy(queue: string, topic: string): string {
+  return JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [
+      {
+        Sid: "anybroker",
+        Effect: "Allow",
+        Principal: { Service: "sns.amazonaws.com" },
+        Action: "sqs:SendMessage",
+        Resource: queue,
+        Condition: { ArnEquals: { "aws:SourceArn": topic } },
+      },
+    ],
+  });
+}
+
+/** Whether a statement that allows something has the topic in its condition, by its ARN or by a pattern for it. */
+export function allows(policy: string, topic: string): boolean {
+  const statements = [parsed(policy)?.Statement ?? []].flat();
+  return statements.some(
+    ({ Effect, Condition }) => Effect === "Allow" && texts(Condition).some((text) => matches(text, topic)),
+  );
+}
+
+interface Policy {
+  readonly Statement?: Statement | readonly Statement[];
+}
+
+interface Statement {
+  readonly Effect?: unknown;
+  readonly Condition?: unknown;
+}
+
+function parsed(policy: string): Policy | undefined {
+  try {
+    return JSON.parse(policy) as Policy;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Every text in a value, however deep. */
+function texts(value: unknown): readonly string[] {
+  if (typeof value === "string") return [value];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(texts) : [];
+}
+
+/** As IAM matches ARNs: part by part between colons, `*` for any characters and `?` for one. */
+function matches(pattern: string, arn: string): boolean {
+  const parts = arn.split(":");
+  const patterns = pattern.split(":");
+  if (!pattern.startsWith("arn:") || patterns.length !== parts.length) return false;
+  return patterns.every((part, index) => {
+    const expression = part
+      .replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")
+      .replaceAll("*", ".*")
+      .replaceAll("?", ".");
+    return new RegExp(`^${expression}$`, "s").test(parts[index] ?? "");
+  });
+}
+
+/** The `RedrivePolicy` of a queue: what SQS handed out too often goes to the dead letters with this ARN. */
+function redrivePolicy(deadLetters: string, maxReceives: number): string {
+  return JSON.stringify({ deadLetterTargetArn: deadLetters, maxReceiveCount: maxReceives });
+}
+
+/** The net under the retry policy must lead to our dead letters: elsewhere nobody would look. */
+async function checkRedrive(
+  queues: Queues,
+  of: Address,
+  queue: StandingQueue,
+  wanted: string,
+  create: boolean,
+): Promise<void> {
+  const where = `declaring ${describeAddress(of)}`;
+  const { RedrivePolicy } = await queues.attributes(where, queue.url, ["RedrivePolicy"]);
+  if (RedrivePolicy === undefined && create) {
+    await queues.set(where, queue.url, { RedrivePolicy: wanted });
+    return;
+  }
+  const target = targetOf(wanted);
+  if (RedrivePolicy !== undefined && targetOf(RedrivePolicy) === target) return;
+  const found = RedrivePolicy === undefined ? "has no redrive policy" : "redrives to another queue";
+  throw new MessagingError(
+    "conflict",
+    `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or remove it to have it set here`,
+  );
+}
+
+function targetOf(policy: string): unknown {
+  try {
+    return (JSON.parse(policy) as { readonly deadLetterTargetArn?: unknown }).deadLetterTargetArn;
+  } catch {
+    return undefined;
+  }
+}
+
 const FIFO_ONLY: readonly string[] = ["DeduplicationScope", "FifoThroughputLimit"];
 
 /** A queue that stands. */
-export interface StandingQueue {
+interface StandingQueue {
   readonly url: string;
   readonly arn: string;
 }
@@ -127,4 +275,64 @@ function withoutFifoOnly(attributes: Readonly<Record<string, string>>): Record<s
 
 function unlessUnauthorized(error: unknown): void {
   if (!isMessagingError(error) || error.code !== "unauthorized") throw error;
+}
+
+/** Records of a quarantine log go by their age alone: it has no redrive policy, which would take what is read often. */
+const LOG_ATTRIBUTES = Object.freeze({ MessageRetentionPeriod: String(QUARANTINE_KEPT_MS / 1_000) });
+
+/** Queues with what belongs to them: dead letters and a quarantine log. */
+export class WorkQueues {
+  readonly #queues: Queues;
+  readonly #maxReceives: number;
+
+  constructor(queues: Queues, maxReceives: number) {
+    this.#queues = queues;
+    this.#maxReceives = maxReceives;
+  }
+
+  /** The queue, if it stands; whatever is wrong with it and with what belongs to it is added to `problems`. */
+  async declare(
+    of: WorkAddress,
+    fifo: boolean,
+    create: boolean,
+    problems: Problems,
+  ): Promise<StandingQueue | undefined> {
+    const dead = await problems.collect(this.#queues.declare({ kind: "dead-letters", of }, fifo, create));
+    if (dead === undefined && create) {
+      // Without its dead letters a queue is not made; what stands there is looked at.
+      await problems.collect(this.#queues.checkOtherKind(of, fifo));
+      return undefined;
+    }
+    const wanted = dead === undefined ? undefined : redrivePolicy(dead.arn, this.#maxReceives);
+    const attributes = wanted === undefined ? {} : { RedrivePolicy: wanted };
+    const [standing] = await Promise.all([
+      problems.collect(this.#queues.declare(of, fifo, create, attributes)),
+      // Nobody needs the records in order.
+      problems.collect(this.#queues.declare({ kind: "quarantine", of }, false, create, LOG_ATTRIBUTES)),
+    ]);
+    if (standing !== undefined && wanted !== undefined) {
+      await problems.collect(checkRedrive(this.#queues, of, standing, wanted, create));
+    }
+    return standing;
+  }
+}
+
+/** Deletes the queues and SNS topics of a topology that stand; with a topic go its subscriptions. */
+export async function removeAll({ control }: Clients, registry: Registry, topology: Topology): Promise<void> {
+  const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
+  const queues = work.flatMap((of): Address[] => [of, { kind: "dead-letters", of }, { kind: "quarantine", of }]);
+  await Promise.all([...topology.topics.map(({ address }) => address), ...queues].map((address) => remove(address)));
+
+  async function remove(address: Address): Promise<void> {
+    try {
+      const { kind, locator } = await registry.find(address);
+      if (kind === "topic") await control.sns.send(new DeleteTopicCommand({ TopicArn: locator }));
+      else await control.sqs.send(new DeleteQueueCommand({ QueueUrl: locator }));
+    } catch (error) {
+      if (isMessagingError(error, "not-found") || isMissing(error)) return;
+      throw asMessagingError(`removing ${describeAddress(address)}`, error);
+    } finally {
+      registry.forget(address);
+    }
+  }
 }

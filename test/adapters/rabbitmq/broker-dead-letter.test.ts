@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from "amqplib";
 import { expect, test } from "vitest";
-import { incomingDeadLetter } from "../../../adapters/rabbitmq/broker-dead-letter.ts";
+import { incomingDeadLetter } from "../../../adapters/rabbitmq/dead-letters.ts";
 import { HEADER } from "../../../core/system-headers.ts";
 
 const ORDERS = { kind: "queue", name: "orders" } as const;

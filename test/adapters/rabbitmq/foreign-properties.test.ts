@@ -1,7 +1,6 @@
 import type { ConsumeMessage, MessageProperties } from "amqplib";
 import { describe, expect, test } from "vitest";
-import { USER_HEADER } from "../../../adapters/rabbitmq/headers.ts";
-import { incoming, incomingWork, publishOptions } from "../../../adapters/rabbitmq/wire.ts";
+import { incoming, incomingWork, publishOptions, USER_HEADER } from "../../../adapters/rabbitmq/message-codec.ts";
 import { outgoing } from "../../sqs/outgoing.ts";
 
 function delivery(properties: Partial<MessageProperties>): ConsumeMessage {

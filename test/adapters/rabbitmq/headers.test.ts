@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { fromWire, toWire } from "../../../adapters/rabbitmq/headers.ts";
+import { fromWire, toWire } from "../../../adapters/rabbitmq/message-codec.ts";
 import type { Headers } from "../../../core/delivery.ts";
 
 const special = fc.constantFrom(

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Hosts } from "../../../adapters/rabbitmq/hosts.ts";
+import { Hosts } from "../../../adapters/rabbitmq/options.ts";
 
 const places = ["a", "b", "c", "d"].map((host) => ({ host, port: 1 }));
 const [a] = places as [(typeof places)[number]];

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { currentPassword } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { currentPassword } from "../../../adapters/rabbitmq/password.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { createBroker, queue } from "../../../core/index.ts";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { blueprint } from "../../../adapters/rabbitmq/blueprint.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
-import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
 
@@ -18,7 +18,7 @@ async function judged(
   { version = "4.3.0", operator = false, consumerTimeoutMs = undefined as number | undefined, applied = untold } = {},
 ) {
   const server = serverVersion(version);
-  const plan = blueprint(TOPOLOGY, server, { deliveryLimit: 100, queueArguments: {} });
+  const plan = topologyPlan(TOPOLOGY, server, { deliveryLimit: 100, queueArguments: {} });
   const lists = policies.map((policy) => ({
     name: "ours",
     pattern: ".*",
@@ -165,7 +165,7 @@ test("what such a pattern applies to is told by RabbitMQ, where the queue stands
 });
 
 async function judgedNames(): Promise<readonly string[]> {
-  const { queues, exchanges } = blueprint(TOPOLOGY, serverVersion("4.3.0"), { deliveryLimit: 100, queueArguments: {} });
+  const { queues, exchanges } = topologyPlan(TOPOLOGY, serverVersion("4.3.0"), { deliveryLimit: 100, queueArguments: {} });
   return [...queues, ...exchanges].map(({ name }) => name);
 }
 

@@ -1,9 +1,9 @@
 import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Thing } from "../../../adapters/rabbitmq/known.ts";
-import type { Link } from "../../../adapters/rabbitmq/link.ts";
+import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
+import type { Resource } from "../../../adapters/rabbitmq/declared-resources.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
-import { TopologyWatch } from "../../../adapters/rabbitmq/topology-watch.ts";
+import { TopologyWatch } from "../../../adapters/rabbitmq/topology-recovery.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -16,18 +16,18 @@ afterEach(() => {
 
 /** A server of which some things are gone, and some are nobody's business. */
 class FakeServer {
-  readonly gone = new Set<Thing>();
-  readonly refused = new Set<Thing>();
-  readonly looks: Thing[] = [];
+  readonly gone = new Set<Resource>();
+  readonly refused = new Set<Resource>();
+  readonly looks: Resource[] = [];
   undelivered = 0;
 
-  get link(): Link {
-    const model = { createChannel: async () => this.#channel() } as unknown as Link["model"];
+  get link(): Connection {
+    const model = { createChannel: async () => this.#channel() } as unknown as Connection["model"];
     return { model, words: new ServerWords("guest"), cut: () => {} };
   }
 
   #channel() {
-    const look = async (thing: Thing) => {
+    const look = async (thing: Resource) => {
       this.looks.push(thing);
       if (this.gone.has(thing)) throw Object.assign(new Error("NOT_FOUND"), { code: 404 });
       if (this.refused.has(thing)) throw Object.assign(new Error("ACCESS_REFUSED"), { code: 403 });
@@ -41,7 +41,7 @@ class FakeServer {
   }
 }
 
-function watching(server: FakeServer, consumed: readonly Thing[], declared: readonly Thing[]) {
+function watching(server: FakeServer, consumed: readonly Resource[], declared: readonly Resource[]) {
   const state = { restored: 0, tended: 0, notices: [] as string[] };
   const watch = new TopologyWatch({
     // Longer than what passes at once.
@@ -69,7 +69,7 @@ async function pass(ms: number): Promise<void> {
 
 test("what is consumed is looked at about once a minute, made again, and tended to now and then", async () => {
   const server = new FakeServer();
-  const dead: Thing = "queue orders.dlq";
+  const dead: Resource = "queue orders.dlq";
   const { watch, state } = watching(server, ["queue orders", dead], ["queue orders", dead]);
   await pass(3 * MINUTE_MS);
   expect(new Set(server.looks)).toEqual(new Set(["queue orders", dead]));
@@ -113,7 +113,7 @@ test("what may not be looked at is asked for once", async () => {
 
 test("the way of delayed messages is looked at when one is sent, and while they are", async () => {
   const server = new FakeServer();
-  const wait: Thing = "queue anybroker.delay.3";
+  const wait: Resource = "queue anybroker.delay.3";
   const { watch, state } = watching(server, [], [wait]);
   await pass(5 * MINUTE_MS);
   expect(server.looks).toEqual([]);

@@ -4,9 +4,9 @@ import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
-import type { Clients } from "./clients.ts";
+import type { Clients } from "./connection.ts";
 import { asCause, asMessagingError, entryResult, isAnswer, isMissing, requestResult } from "./errors.ts";
-import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message.ts";
+import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message-codec.ts";
 import type { Place, Registry } from "./registry.ts";
 
 /** The most entries that AWS takes in one request. */

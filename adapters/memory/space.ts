@@ -10,7 +10,7 @@ import {
   type WorkAddress,
 } from "../../core/index.ts";
 import { routingMatches } from "../../core/routing.ts";
-import { MemoryQueue } from "./memory-queue.ts";
+import { MemoryQueue } from "./queue.ts";
 
 interface QuarantineRecord {
   readonly at: number;

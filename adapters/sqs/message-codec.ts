@@ -1,17 +1,127 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Message, MessageAttributeValue, MessageSystemAttributeValue } from "@aws-sdk/client-sqs";
-import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { Headers } from "../../core/delivery.ts";
+import { oneLine } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
-import {
-  attributeValue,
-  type ForeignEnvelope,
-  SqsAttributes,
-  type TypedAttribute,
-  typedAttribute,
-} from "./foreign-attributes.ts";
+
+/** What a service said, as far as it may be shown: it is foreign text, and may repeat what was sent, with what is secret in it. */
+
+const MOST_TEXT = 300;
+const MOST_CODE = 100;
+/**
+ * From here on a text repeats a request: the canonical form that a signature is made of, which holds the session's token,
+ * its headers, a form, or a body in JSON or XML.
+ */
+const REPEATS =
+  /canonical (string|request)|string[- ]to[- ]sign|x-amz-|authorization( header)?['":]|(credential|signature|action)=|&\w+=|[{["<]/i;
+/** As in "Value … for parameter MessageBody is invalid". */
+const VALUE = /\bValue .* for parameter\b/;
+/** Too long for a word: a token, a receipt, a body in base64. The name of a resource is shown. */
+const LONG = /(?<!\S)(?!\(?(?:arn:|https?:))\S{40,}/g;
+const UNPRINTABLE = /[^\x20-\x7e]/g;
+
+/** The first line of a message, without what repeats the request, of 300 characters at most. */
+export function shownText(text: string): string {
+  const [line = ""] = text
+    .slice(0, 10 * MOST_TEXT)
+    .trimStart()
+    .split(/[\r\n]/, 1);
+  const repeats = line.search(REPEATS);
+  const own = (repeats < 0 ? line : line.slice(0, repeats))
+    .replace(VALUE, "The value for parameter")
+    .replaceAll(LONG, "…");
+  return repeats >= 0 ? `${oneLine(own, MOST_TEXT).trimEnd()}…` : oneLine(own, MOST_TEXT);
+}
+
+/** A code or an id, printable, and of 100 characters at most. */
+export function shownCode(code: string): string {
+  return code.slice(0, MOST_CODE).replaceAll(UNPRINTABLE, "?");
+}
+
+const DATA_TYPE = /^(?:String|Number|Binary)(?:\.[\w.-]{1,240})?$/;
+const NUMBER = /^-?\d{1,38}(?:\.\d{1,38})?(?:[eE][+-]?\d{1,3})?$/;
+const BASE64_TEXT = /^[A-Za-z0-9+/]+={0,2}$/;
+const TRACE = "AWSTraceHeader";
+
+/** A message attribute that is more than a text, and the text that handlers find in its place. */
+interface TypedAttribute {
+  readonly dataType: string;
+  readonly text: string;
+}
+
+/** An event of another sender in the envelope that SNS wrapped it in. */
+interface ForeignEnvelope {
+  readonly text: string;
+  /** The event's own body: only with that very one the envelope is of use. */
+  readonly body: Uint8Array;
+  readonly headers: ReadonlyMap<string, string>;
+}
+
+/** What another sender's message has beside what anybroker reads of it. */
+class SqsAttributes implements ForeignProperties {
+  readonly typed: ReadonlyMap<string, TypedAttribute>;
+  readonly envelope: ForeignEnvelope | undefined;
+  readonly bytes: number;
+  /** The message group of a standard queue, by which SQS is fair to tenants. */
+  readonly group: string | undefined;
+  readonly #trace: string | undefined;
+
+  private constructor(
+    typed: ReadonlyMap<string, TypedAttribute>,
+    envelope: ForeignEnvelope | undefined,
+    group: string | undefined,
+    trace: string | undefined,
+  ) {
+    this.typed = typed;
+    this.envelope = envelope;
+    this.group = group;
+    this.#trace = trace;
+    let bytes = envelope === undefined ? 0 : Buffer.byteLength(envelope.text) - envelope.body.length;
+    for (const [name, { dataType }] of typed) bytes += name.length + dataType.length;
+    this.bytes = bytes;
+  }
+
+  /** Undefined where there is nothing, as with anybroker's own messages. `system` are the attributes of SQS. */
+  static of(
+    typed: ReadonlyMap<string, TypedAttribute>,
+    envelope: ForeignEnvelope | undefined,
+    system: Readonly<Partial<Record<string, string>>> | undefined,
+  ): SqsAttributes | undefined {
+    const trace = system?.[TRACE];
+    const group = system?.SequenceNumber === undefined ? system?.MessageGroupId : undefined;
+    const isNothing = typed.size === 0 && envelope === undefined && trace === undefined && group === undefined;
+    return isNothing ? undefined : new SqsAttributes(typed, envelope, group, trace);
+  }
+
+  /** The attribute that a header was made of; undefined where it was a text, or is not the same any more. */
+  attribute(name: string, text: string): TypedAttribute | undefined {
+    const typed = this.typed.get(name);
+    return typed?.text === text ? typed : undefined;
+  }
+
+  /** What a queue takes beside the attributes of a message. */
+  get system(): { readonly [TRACE]: MessageSystemAttributeValue } | undefined {
+    return this.#trace === undefined ? undefined : { [TRACE]: { DataType: "String", StringValue: this.#trace } };
+  }
+}
+
+/** The attribute of a data type and the text that stands for its value; undefined where it is a mere text, or is none. */
+function typedAttribute(dataType: unknown, text: string): TypedAttribute | undefined {
+  if (typeof dataType !== "string" || dataType === "String" || !DATA_TYPE.test(dataType) || text === "")
+    return undefined;
+  if (dataType.startsWith("Number") && !NUMBER.test(text)) return undefined;
+  if (dataType.startsWith("Binary") && (text.length % 4 !== 0 || !BASE64_TEXT.test(text))) return undefined;
+  return { dataType, text };
+}
+
+/** As SQS takes it. */
+function attributeValue({ dataType, text }: TypedAttribute): MessageAttributeValue {
+  if (dataType.startsWith("Binary")) return { DataType: dataType, BinaryValue: Buffer.from(text, "base64") };
+  return { DataType: dataType, StringValue: text };
+}
 
 /** The attribute that holds what the others cannot: id, key, content type, the engine's headers, and what did not fit. */
 const PACKED = "anybroker";
@@ -61,7 +171,7 @@ interface Packed {
 }
 
 /** What of a message's way is written into it. */
-export interface WireOptions {
+interface WireOptions {
   /** Milliseconds since 1970 before which it is not to be handled, where the broker cannot delay it. */
   readonly dueAt?: number | undefined;
   /** Whether it goes to one subscription alone, so that no filter is to look at it; see {@link isDirect}. */

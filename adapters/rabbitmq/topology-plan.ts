@@ -1,7 +1,7 @@
 import { QUARANTINE_KEPT_MS, type Topology } from "../../core/adapter.ts";
-import type { WorkAddress } from "../../core/address.ts";
-import { describeAddress } from "../../core/address.ts";
+import { describeAddress, type WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
+import type { ServerVersion } from "./connection.ts";
 import {
   belowLevel,
   DELIVERY_EXCHANGE,
@@ -14,28 +14,27 @@ import {
   UNDELIVERED_EXCHANGE,
   UNDELIVERED_QUEUE,
 } from "./delay-levels.ts";
+import { LONGEST_TTL_MS } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import type { ServerVersion } from "./server-version.ts";
-import { LONGEST_TTL_MS } from "./wire.ts";
 
-export interface ExchangeBlueprint {
+export interface ExchangePlan {
   readonly name: string;
   readonly type: "topic" | "fanout";
   readonly alternate?: string;
 }
 
 /** What a queue is for. */
-export type QueueRole = "work" | "quarantine" | "dead-letters" | "wait" | "undelivered";
+type QueueRole = "work" | "quarantine" | "dead-letters" | "wait" | "undelivered";
 
-export interface QueueBlueprint {
+export interface QueuePlan {
   readonly name: string;
   readonly role: QueueRole;
   readonly isOrdered: boolean;
   readonly arguments: Readonly<Record<string, string | number | boolean>>;
 }
 
-export interface BindingBlueprint {
+export interface BindingPlan {
   readonly from: string;
   readonly to: string;
   readonly toKind: "queue" | "exchange";
@@ -43,10 +42,10 @@ export interface BindingBlueprint {
 }
 
 /** Everything that must stand on the broker, in RabbitMQ's terms, and what of the topology cannot be. */
-export interface Blueprint {
-  readonly exchanges: readonly ExchangeBlueprint[];
-  readonly queues: readonly QueueBlueprint[];
-  readonly bindings: readonly BindingBlueprint[];
+export interface TopologyPlan {
+  readonly exchanges: readonly ExchangePlan[];
+  readonly queues: readonly QueuePlan[];
+  readonly bindings: readonly BindingPlan[];
   readonly problems: readonly MessagingError[];
 }
 
@@ -63,13 +62,13 @@ interface WorkQueue {
   readonly ttlMs: number | undefined;
 }
 
-export function blueprint(
+export function topologyPlan(
   topology: Topology,
   version: ServerVersion,
   settings: Pick<Settings, "deliveryLimit" | "queueArguments">,
-): Blueprint {
-  const exchanges = new Map<string, ExchangeBlueprint>();
-  const bindings: BindingBlueprint[] = [];
+): TopologyPlan {
+  const exchanges = new Map<string, ExchangePlan>();
+  const bindings: BindingPlan[] = [];
   const problems: MessagingError[] = [];
   const work: WorkQueue[] = [];
   for (const { address, ordered, priorities, ttlMs } of topology.queues) {
@@ -86,7 +85,7 @@ export function blueprint(
     bindings.push({ from: exchange, to, toKind: "queue", pattern: filter });
     bindings.push({ from: DELIVERY_EXCHANGE, to, toKind: "queue", pattern: topicBinding(exchange, filter) });
   }
-  const queues: QueueBlueprint[] = [];
+  const queues: QueuePlan[] = [];
   for (const queue of work) {
     const problem = problemOf(queue, version);
     if (problem !== undefined) {
@@ -101,7 +100,7 @@ export function blueprint(
       bindings.push({ from: DELIVERY_EXCHANGE, to: name, toKind: "queue", pattern: queueBinding(name) });
     }
   }
-  const delays = delayBlueprint(version);
+  const delays = delayPlan(version);
   return {
     exchanges: [...delays.exchanges, ...exchanges.values()],
     queues: [...delays.queues, ...queues],
@@ -134,7 +133,7 @@ function familyOf(
   { address, ordered, ttlMs }: WorkQueue,
   version: ServerVersion,
   { deliveryLimit, queueArguments }: Pick<Settings, "deliveryLimit" | "queueArguments">,
-): QueueBlueprint[] {
+): QueuePlan[] {
   const deadLetters = deadLettersOf(address);
   return [
     {
@@ -189,15 +188,15 @@ function lasting(version: ServerVersion): Record<string, string | number> {
 }
 
 /** The levels of the delays, once per virtual host. */
-function delayBlueprint(version: ServerVersion): Omit<Blueprint, "problems"> {
-  const exchanges: ExchangeBlueprint[] = [
+function delayPlan(version: ServerVersion): Omit<TopologyPlan, "problems"> {
+  const exchanges: ExchangePlan[] = [
     { name: UNDELIVERED_EXCHANGE, type: "fanout" },
     { name: DELIVERY_EXCHANGE, type: "topic", alternate: UNDELIVERED_EXCHANGE },
   ];
-  const queues: QueueBlueprint[] = [
+  const queues: QueuePlan[] = [
     { name: UNDELIVERED_QUEUE, role: "undelivered", isOrdered: false, arguments: lasting(version) },
   ];
-  const bindings: BindingBlueprint[] = [
+  const bindings: BindingPlan[] = [
     { from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" },
   ];
   for (let level = 0; level < LEVELS; level++) {

@@ -26,8 +26,8 @@ import {
   type WorkAddress,
 } from "../../core/index.ts";
 import { memoryCapabilities } from "./capabilities.ts";
-import { incoming, MemoryReceiver, shown } from "./memory-receiver.ts";
-import { type MemorySpace, spaceName } from "./memory-space.ts";
+import { incoming, MemoryReceiver, shown } from "./queue.ts";
+import { type MemorySpace, spaceName } from "./space.ts";
 
 const BROWSE_BATCH = 256;
 /** What those who watch are behind by at most; what comes then they do not see. */

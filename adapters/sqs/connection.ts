@@ -1,0 +1,221 @@
+import type { Readable } from "node:stream";
+import { SNSClient } from "@aws-sdk/client-sns";
+import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
+import { foundCredentials, providedCredentials, type Settings } from "./options.ts";
+
+/** What an answer is checked for. */
+type Check = (output: Readonly<Record<string, unknown>>) => boolean;
+
+const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
+const isTextIfAny = (value: unknown): boolean => value === undefined || typeof value === "string";
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A list of objects, if there is one; SDKs leave empty lists out. */
+function isListOf(list: unknown, isEntry: Check): boolean {
+  return (
+    list === undefined ||
+    list === null ||
+    (Array.isArray(list) && list.every((each) => isObject(each) && isEntry(each)))
+  );
+}
+
+const isBatch: Check = ({ Successful, Failed }) =>
+  isListOf(Successful, ({ Id }) => isText(Id)) &&
+  isListOf(Failed, ({ Id, Code, Message }) => isText(Id) && isTextIfAny(Code) && isTextIfAny(Message));
+
+const CHECKS: Readonly<Record<string, Check>> = {
+  SendMessageCommand: ({ MessageId }) => isText(MessageId),
+  SendMessageBatchCommand: isBatch,
+  PublishBatchCommand: isBatch,
+  DeleteMessageBatchCommand: isBatch,
+  ChangeMessageVisibilityBatchCommand: isBatch,
+  ReceiveMessageCommand: ({ Messages }) =>
+    isListOf(
+      Messages,
+      ({ MessageId, ReceiptHandle, Body, Attributes, MessageAttributes }) =>
+        isText(ReceiptHandle) &&
+        isTextIfAny(MessageId) &&
+        isTextIfAny(Body) &&
+        [Attributes, MessageAttributes].every((each) => each === undefined || each === null || isObject(each)),
+    ),
+  ListTopicsCommand: ({ Topics, NextToken }) =>
+    isListOf(Topics, ({ TopicArn }) => isTextIfAny(TopicArn)) && isTextIfAny(NextToken),
+  ListSubscriptionsByTopicCommand: ({ Subscriptions, NextToken }) =>
+    isListOf(Subscriptions, ({ SubscriptionArn }) => isTextIfAny(SubscriptionArn)) && isTextIfAny(NextToken),
+  GetQueueUrlCommand: ({ QueueUrl }) => isText(QueueUrl),
+  GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
+};
+
+/** What answered is none of SQS or SNS. */
+export class AnswerShapeError extends Error {
+  override readonly name = "AnswerShapeError";
+}
+
+/**
+ * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
+ * page that asks for a login is no confirmation. They count as no answer at all.
+ */
+function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">): void {
+  middlewareStack.add(
+    (next, { commandName = "" }) =>
+      async (parameters) => {
+        const result = await next(parameters);
+        const output: unknown = result.output;
+        const none = `what answered ${commandName} is no SQS or SNS`;
+        if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
+          throw new AnswerShapeError(`${none}: its answer has another shape`);
+        }
+        const { MaxNumberOfMessages: most } = parameters.input as { readonly MaxNumberOfMessages?: number };
+        const count = Array.isArray(output.Messages) ? output.Messages.length : 0;
+        if (most === undefined || count <= most) return result;
+        throw new AnswerShapeError(`${none}: it brought ${count} messages where ${most} were asked for`);
+      },
+    { step: "initialize", name: "anybrokerAnswers" },
+  );
+}
+
+/** Room for ten messages of 1 MiB of which every character is escaped in JSON. */
+const MOST_BYTES = 64 * 1024 * 1024;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+type Handle = SQSClient["config"]["requestHandler"]["handle"];
+type Options = { readonly abortSignal?: AbortSignal };
+
+/**
+ * Gives every request of a client one deadline, from its start to the last byte of its answer, and its answer a size. The
+ * SDK's own deadline ends with the head of an answer: half an answer would never end, and an endless one fill the memory.
+ * A request that is over its deadline fails as a `TimeoutError`, and one whose answer is too long as an
+ * {@link AnswerShapeError}; its connection is closed.
+ */
+function boundRequests({ config: { requestHandler } }: Pick<SQSClient, "config">, timeoutMs: number): void {
+  const handle: Handle = requestHandler.handle.bind(requestHandler);
+  const limitMs = Math.min(timeoutMs, LONGEST_TIMER_MS);
+  requestHandler.handle = (request, options) => bounded(handle, limitMs, request, options as Options);
+}
+
+async function bounded(
+  handle: Handle,
+  timeoutMs: number,
+  request: Parameters<Handle>[0],
+  options: Options = {},
+): ReturnType<Handle> {
+  const { abortSignal: given } = options;
+  const late = new AbortController();
+  const abortSignal = given === undefined ? late.signal : AbortSignal.any([given, late.signal]);
+  const { promise: over, reject: end } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    // By this name the SDK tries again where it is to.
+    end(named("TimeoutError", `no whole answer within ${timeoutMs} ms`));
+    late.abort();
+  }, timeoutMs);
+  const aborted = (): void => end(named("AbortError", "the request was aborted"));
+  given?.addEventListener("abort", aborted, { once: true });
+  const answer = async (): ReturnType<Handle> => {
+    const { response } = await handle(request, { ...options, abortSignal });
+    response.body = await wholeBody(response.body as Readable);
+    return { response };
+  };
+  try {
+    return await Promise.race([answer(), over]);
+  } finally {
+    clearTimeout(timer);
+    given?.removeEventListener("abort", aborted);
+  }
+}
+
+function wholeBody(body: Readable): Promise<Uint8Array> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  return new Promise((resolve, reject) => {
+    body.on("data", (part: Buffer) => {
+      parts.push(part);
+      bytes += part.length;
+      if (bytes <= MOST_BYTES) return;
+      parts.length = 0;
+      body.destroy(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${MOST_BYTES} bytes`));
+    });
+    body.on("error", reject);
+    body.on("end", () => resolve(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)));
+  });
+}
+
+function named(name: string, message: string): Error {
+  return Object.assign(new Error(message), { name });
+}
+
+const SOCKETS = 100;
+
+/** The SDK's clients of one adapter. */
+export interface Clients {
+  /**
+   * For what carries and settles messages. They try once: the engine tries again, in order, and says so meanwhile. They
+   * keep the middleware of a command once it was sent, and have none for a log, which nobody is given.
+   */
+  readonly sqs: SQSClient;
+  readonly sns: SNSClient;
+  /** For long polls, with sockets of its own, so that those that wait hold up nobody. */
+  readonly polling: SQSClient;
+  /** For everything else. They try again as the SDK does of itself. */
+  readonly control: { readonly sqs: SQSClient; readonly sns: SNSClient };
+}
+
+export function makeClients(settings: Settings): Clients {
+  const { region, endpoint, snsEndpoint, connectTimeoutMs, requestTimeoutMs, waitSeconds } = settings;
+  const handler = (sockets: number) => ({
+    connectionTimeout: connectTimeoutMs,
+    httpAgent: { keepAlive: true, maxSockets: sockets },
+    httpsAgent: { keepAlive: true, maxSockets: sockets },
+  });
+  const make = (
+    credentials: SQSClientConfig["credentials"],
+    requestHandler: ReturnType<typeof handler>,
+    once: boolean,
+  ) => ({
+    ...(region === undefined ? {} : { region }),
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(once ? { maxAttempts: 1, cacheMiddleware: true } : {}),
+    // Where it resolves, the endpoint is right: of the options, the environment or the region. What an emulator or a proxy
+    // believes to be called is not.
+    useQueueUrlAsEndpoint: false as const,
+    // TLS sees to it that what arrives is what was sent, and a signature holds a hash of the request. MD5 takes several
+    // times as long as that hash, some milliseconds for 1 MiB, and a process that keeps to FIPS has none at all.
+    md5: false as const,
+    requestHandler,
+  });
+  const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
+  const control = new SQSClient({
+    ...make(providedCredentials(settings.credentials, requestTimeoutMs), handler(SOCKETS), false),
+    ...at(endpoint),
+  });
+  if (settings.credentials === undefined) {
+    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs);
+  }
+  // What the first one found, kept and renewed there, is good for all of them.
+  const { credentials } = control.config;
+  const clients: Clients = {
+    sqs: new SQSClient({ ...make(credentials, handler(SOCKETS), true), ...at(endpoint) }),
+    sns: new SNSClient({ ...make(credentials, handler(SOCKETS), true), ...at(snsEndpoint) }),
+    polling: new SQSClient({
+      ...make(credentials, handler(Number.POSITIVE_INFINITY), true),
+      ...at(endpoint),
+    }),
+    control: {
+      sqs: control,
+      sns: new SNSClient({ ...make(credentials, handler(SOCKETS), false), ...at(snsEndpoint) }),
+    },
+  };
+  for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
+    middlewareStack.remove("loggerMiddleware");
+  for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
+    const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
+    // Of both services, whose types of requests differ.
+    checkAnswers(client as Pick<SQSClient, "middlewareStack">);
+    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs);
+  }
+  return clients;
+}
+
+export function destroyClients({ sqs, sns, polling, control }: Clients): void {
+  for (const client of [sqs, sns, polling, control.sqs, control.sns]) client.destroy();
+}
