@@ -23,7 +23,7 @@ export async function claimsBesideFinishedRows(pool: Pool): Promise<Comparison> 
   await fillFinished(pool);
   for (const [store, table] of [[empty, "outbox_empty"] as const, [full, "outbox_full"] as const]) {
     await writeUnsent(pool, store);
-    for (const ending of ["", "_lanes", "_sent"]) await pool.query(`VACUUM ANALYZE ${table}${ending}`);
+    for (const ending of ["", "_shards", "_sent"]) await pool.query(`VACUUM ANALYZE ${table}${ending}`);
   }
   await pool.query("CHECKPOINT");
   return {
@@ -76,7 +76,7 @@ async function fillFinished(pool: Pool): Promise<void> {
     const last = Math.min(first + FILLED_AT_ONCE - 1, ROWS);
     await pool.query(
       `INSERT INTO outbox_full_sent
-         (position, lane, id, kind, destination, body, content_type, priority, ordered, discard_unroutable, sent_at)
+         (position, shard, id, kind, destination, body, content_type, priority, ordered, discard_unroutable, sent_at)
        SELECT n, n % 64, 'id-' || n, 'queue', 'bench.claims', '\\x7b7d', 'application/json', 4, false, false,
          now() - (${ROWS} - n) * interval '1 millisecond'
        FROM generate_series($1::integer, $2::integer) AS n`,

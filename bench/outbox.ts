@@ -91,7 +91,7 @@ async function insertPlain(pool: Pool, each: number): Promise<number> {
   await pool.query(`CREATE TABLE IF NOT EXISTS plain (LIKE ${TABLE} INCLUDING DEFAULTS INCLUDING IDENTITY);
     TRUNCATE plain; ALTER TABLE plain DROP CONSTRAINT IF EXISTS plain_pkey, ADD PRIMARY KEY (position)`);
   const body = Buffer.from(JSON.stringify(ORDER));
-  const text = `INSERT INTO plain (lane, id, kind, destination, body, content_type, priority, ordered, discard_unroutable)
+  const text = `INSERT INTO plain (shard, id, kind, destination, body, content_type, priority, ordered, discard_unroutable)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
   let made = 0;
   return microsecondsEach(pool, each, (client) => {
@@ -161,7 +161,7 @@ async function fill({ pool, brokerUrl }: Ground, store: PostgresOutbox, orders: 
     client.release();
   }
   await pool.query(`VACUUM ANALYZE ${TABLE}`);
-  await pool.query(`VACUUM ANALYZE ${TABLE}_lanes`);
+  await pool.query(`VACUUM ANALYZE ${TABLE}_shards`);
 }
 
 /** The store as a relay uses it: the next claim is made while the one before is deleted. */

@@ -1,19 +1,340 @@
-import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
+import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
+import { Fifo } from "../../core/fifo.ts";
 import {
+  type Broker,
   type Clock,
+  type Depth,
   type Entry,
+  isMessagingError,
   MessagingError,
   type Publisher,
   type PublishOptions,
   type Queue,
   type Receipt,
   type SendOptions,
+  type Timer,
   type Topic,
 } from "../../core/index.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
-import { AdmissionGate } from "./admission-gate.ts";
-import { DepthGauge } from "./depth-gauge.ts";
-import { askDepth, type CheckedLimit, checkLimits, type DepthLimit, type DepthSource } from "./depth-limit.ts";
+
+/** How much may wait at a queue, or at one subscription of a topic. */
+export interface DepthLimit {
+  readonly destination: Queue<never, unknown> | Topic<never, unknown>;
+  /** For a topic: whose copies are counted. */
+  readonly subscription?: string;
+  /** The high mark: with so many messages it is full. */
+  readonly maxDepth: number;
+  /** The low mark: once full, it stays full until there are so few. Default: three quarters of `maxDepth`. */
+  readonly resumeAt?: number;
+}
+
+/** Where depths come from: a broker object. */
+export type DepthSource = Pick<Broker, "depth">;
+
+/** A limit with nothing left open. */
+interface CheckedLimit {
+  readonly destination: DepthLimit["destination"];
+  readonly subscription: string | undefined;
+  /** As people read it: `queue "orders"`. */
+  readonly name: string;
+  readonly maxDepth: number;
+  readonly resumeAt: number;
+}
+
+/** Fills in the defaults; throws `invalid` for what makes no sense. */
+export function checkLimits(where: string, limits: readonly DepthLimit[]): CheckedLimit[] {
+  if (!Array.isArray(limits) || limits.length === 0) {
+    throw new MessagingError("invalid", `${where} { limits } takes a list of at least one { destination, maxDepth }`);
+  }
+  return limits.map((limit: DepthLimit) => checkLimit(`${where} { limits }`, limit));
+}
+
+function checkLimit(where: string, limit: DepthLimit): CheckedLimit {
+  checkOptions(where, limit, ["destination", "subscription", "maxDepth", "resumeAt"]);
+  const { destination, subscription, maxDepth } = limit;
+  const name = sourceName(where, destination, subscription);
+  checkInteger(`${where}: maxDepth of ${name}`, maxDepth, 1);
+  const resumeAt = limit.resumeAt ?? Math.floor((maxDepth * 3) / 4);
+  checkInteger(`${where}: resumeAt of ${name}`, resumeAt, 0, maxDepth - 1);
+  return { destination, subscription, name, maxDepth, resumeAt };
+}
+
+/** The name of a queue or of a subscription, as people read it; throws `invalid` for anything else. */
+export function sourceName(
+  where: string,
+  destination: DepthLimit["destination"],
+  subscription: string | undefined,
+): string {
+  if (destination?.kind === "queue" && subscription === undefined) return `queue "${destination.name}"`;
+  if (destination?.kind === "topic") {
+    checkName("subscription", subscription);
+    return `subscription "${subscription}" of topic "${destination.name}"`;
+  }
+  throw new MessagingError("invalid", `${where} takes a queue, or a topic with the name of a subscription`);
+}
+
+/** Asks for the depth of what the limit is about. */
+export function askDepth(
+  source: DepthSource,
+  { destination, subscription }: Pick<CheckedLimit, "destination" | "subscription">,
+): Promise<Depth> {
+  return destination.kind === "queue" ? source.depth(destination) : source.depth(destination, subscription as string);
+}
+
+/** How long an answer is waited for. */
+const ASK_MS = 5_000;
+/** How long the last depth known is believed while no newer one can be had. */
+const BELIEVED_MS = 10_000;
+/** What does not mend itself within a moment: there is nothing to believe in. */
+const FINAL = ["closed", "not-found", "unauthorized", "unsupported", "invalid"] as const;
+
+/**
+ * What is known of a depth: the last answer, and what this process added since, so that the limit holds between two
+ * answers too. It is asked for at a bounded rate, whoever wants to know. Credits as in Reactive Streams: the room below
+ * the limit is what may be taken, and an answer grants anew what was handled.
+ */
+export class DepthGauge {
+  readonly limit: CheckedLimit;
+  readonly #ask: () => Promise<Depth>;
+  readonly #clock: Clock;
+  readonly #pollMs: number;
+  #depth: number | undefined;
+  #knownAt = Number.NEGATIVE_INFINITY;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #asking: Promise<void> | undefined;
+  /** Taken and not yet settled: it may not be in the depth yet. */
+  #pending = 0;
+  /** What may have come on top of the depth. */
+  #since = 0;
+  #full = false;
+
+  constructor(limit: CheckedLimit, ask: () => Promise<Depth>, clock: Clock, pollMs: number) {
+    this.limit = limit;
+    this.#ask = ask;
+    this.#clock = clock;
+    this.#pollMs = pollMs;
+  }
+
+  /** The last depth told, and what was added since; undefined while it is not known. */
+  get level(): number | undefined {
+    return this.known ? (this.#depth as number) + this.#since : undefined;
+  }
+
+  /** Whether anything is known about the depth at present. */
+  get known(): boolean {
+    return this.#depth !== undefined && this.#clock.monotonic() - this.#knownAt <= BELIEVED_MS + this.#pollMs;
+  }
+
+  /** Whether it is known to be full: it was at the high mark, and not at the low mark since. */
+  get full(): boolean {
+    return this.#full && this.known;
+  }
+
+  /** Whether an answer is old enough to ask again. */
+  get stale(): boolean {
+    return this.#asking === undefined && this.#clock.monotonic() - this.#askedAt >= this.#pollMs;
+  }
+
+  /** Uses up so much of the room; `settled` says when it is in the depth or will never be. */
+  take(count: number): void {
+    this.#pending += count;
+    this.#since += count;
+    this.#judge();
+  }
+
+  settled(count: number): void {
+    this.#pending -= count;
+  }
+
+  /** Asks, unless that was done a moment ago; a call meanwhile shares it. Never rejects, and resolves in bounded time. */
+  refresh(): Promise<void> {
+    if (this.#asking !== undefined) return this.#asking;
+    if (!this.stale) return Promise.resolve();
+    this.#askedAt = this.#clock.monotonic();
+    const before = this.#since;
+    const pending = this.#pending;
+    this.#asking = this.#answer().then((depth) => {
+      this.#asking = undefined;
+      if (depth === undefined) return;
+      this.#depth = depth;
+      this.#knownAt = this.#clock.monotonic();
+      this.#since = this.#since - before + pending;
+      this.#judge();
+    });
+    return this.#asking;
+  }
+
+  /** The depth; undefined if it could not be had in time. */
+  #answer(): Promise<number | undefined> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.schedule(() => resolve(undefined), ASK_MS);
+      const told = (depth: number | undefined): void => {
+        this.#clock.cancel(timer);
+        resolve(depth);
+      };
+      const asked = async (): Promise<number | undefined> => {
+        const depth: Partial<Depth> | undefined = await this.#ask();
+        return Number.isFinite(depth?.ready) ? depth?.ready : undefined;
+      };
+      asked().then(told, (error: unknown) => {
+        if (FINAL.some((code) => isMessagingError(error, code))) this.#depth = undefined;
+        told(undefined);
+      });
+    });
+  }
+
+  #judge(): void {
+    if (this.#depth === undefined) return;
+    const level = this.#depth + this.#since;
+    if (level >= this.limit.maxDepth) this.#full = true;
+    else if (level <= this.limit.resumeAt) this.#full = false;
+  }
+}
+
+/** Sends, within so many milliseconds if there is a number. */
+type Send = (timeoutMs: number | undefined) => Promise<Receipt>;
+
+/** So many answered callers may stay in the list beyond those that wait. */
+const SPARE = 64;
+
+interface Waiting {
+  readonly send: Send;
+  readonly deadline: number;
+  readonly timer: Timer;
+  readonly resolve: (receipt: Promise<Receipt>) => void;
+  answered: boolean;
+}
+
+/** Lets sends to one destination pass, in the order of their calls, while it is not full. */
+class AdmissionGate {
+  readonly gauges: readonly DepthGauge[];
+  readonly #clock: Clock;
+  readonly #pollMs: number;
+  readonly #whenFull: "wait" | "fail";
+  readonly #waiters = new Fifo<Waiting>();
+  #waiting = 0;
+  /** Whether the first answer, or the lack of one, has been seen. */
+  #asked = false;
+  #timer: Timer | undefined;
+
+  constructor(gauges: readonly DepthGauge[], clock: Clock, pollMs: number, whenFull: "wait" | "fail") {
+    this.gauges = gauges;
+    this.#clock = clock;
+    this.#pollMs = pollMs;
+    this.#whenFull = whenFull;
+  }
+
+  /** Callers waiting. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  pass(send: Send, timeoutMs: number): Promise<Receipt> {
+    if (this.gauges.some((gauge) => gauge.stale)) this.#refresh();
+    if (this.#waiting === 0 && this.#asked && this.#full === undefined) return this.#go(send, undefined);
+    if (this.#whenFull === "fail" && this.#asked && this.#full !== undefined) {
+      return Promise.reject(overloaded(this.#full));
+    }
+    return this.#wait(send, timeoutMs);
+  }
+
+  get #full(): DepthGauge | undefined {
+    return this.gauges.find((gauge) => gauge.full);
+  }
+
+  #go(send: Send, timeoutMs: number | undefined): Promise<Receipt> {
+    for (const gauge of this.gauges) gauge.take(1);
+    const settled = (): void => {
+      for (const gauge of this.gauges) gauge.settled(1);
+    };
+    const sent = new Promise<Receipt>((resolve) => resolve(send(timeoutMs)));
+    sent.then(settled, settled);
+    return sent;
+  }
+
+  #wait(send: Send, timeoutMs: number): Promise<Receipt> {
+    return new Promise((resolve) => {
+      const waiting: Waiting = {
+        send,
+        deadline: this.#clock.monotonic() + timeoutMs,
+        timer: this.#clock.schedule(() => this.#answer(waiting, this.#timeout(timeoutMs)), timeoutMs),
+        resolve,
+        answered: false,
+      };
+      this.#waiters.push(waiting);
+      this.#waiting++;
+      this.#keepAsking();
+    });
+  }
+
+  #answer(waiting: Waiting, end: Promise<Receipt>): void {
+    waiting.answered = true;
+    this.#clock.cancel(waiting.timer);
+    this.#waiting--;
+    while (this.#waiters.peek()?.answered) this.#waiters.shift();
+    // Behind one that waits long, many that gave up soon must not pile up.
+    if (this.#waiters.size > 2 * this.#waiting + SPARE) {
+      const kept = [...this.#waiters].filter((other) => !other.answered);
+      this.#waiters.clear();
+      this.#waiters.putBack(kept);
+    }
+    waiting.resolve(end);
+  }
+
+  #refresh(): void {
+    const asked = Promise.all(this.gauges.map((gauge) => gauge.refresh()));
+    asked.then(() => {
+      this.#asked = true;
+      this.#letPass();
+    });
+  }
+
+  /** One after another, as long as there is room: each takes some of it. */
+  #letPass(): void {
+    for (let next = this.#waiters.peek(); next !== undefined; next = this.#waiters.peek()) {
+      const full = this.#full;
+      if (full !== undefined) {
+        if (this.#whenFull === "wait") break;
+        this.#answer(next, Promise.reject(overloaded(full)));
+        continue;
+      }
+      const left = Math.max(Math.ceil(next.deadline - this.#clock.monotonic()), 1);
+      this.#answer(next, this.#go(next.send, left));
+    }
+    this.#keepAsking();
+  }
+
+  /** While anybody waits, and no longer. */
+  #keepAsking(): void {
+    if (this.#waiting === 0) {
+      if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+      this.#timer = undefined;
+      return;
+    }
+    this.#timer ??= this.#clock.schedule(() => {
+      this.#timer = undefined;
+      this.#refresh();
+    }, this.#pollMs);
+  }
+
+  #timeout(timeoutMs: number): Promise<never> {
+    const gauge = this.#full ?? this.gauges.find(({ known }) => !known);
+    const what = gauge === undefined ? "its turn" : `the depth of ${gauge.limit.name} to fall`;
+    return Promise.reject(
+      new MessagingError(
+        "timeout",
+        `the message waited ${timeoutMs} ms for ${what}, and was not sent. Send it again later, add consumers, or raise maxDepth`,
+      ),
+    );
+  }
+}
+
+function overloaded({ limit, level }: DepthGauge): MessagingError {
+  return new MessagingError(
+    "overloaded",
+    `${limit.name} is full: ${level} messages of ${limit.maxDepth}; it takes more from ${limit.resumeAt} down. Nothing was sent: send it again later, or let sends wait with whenFull "wait"`,
+  );
+}
 
 const DEFAULT_POLL_MS = 500;
 const DEFAULT_TIMEOUT_MS = 30_000;

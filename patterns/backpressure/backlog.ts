@@ -1,18 +1,175 @@
+import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import { unawaited } from "../../core/foreign.ts";
 import {
   addressName,
+  type Broker,
+  type Clock,
   type Depth,
   isMessagingError,
   MessagingError,
   type Middleware,
   workAddress,
 } from "../../core/index.ts";
-import { BacklogHistory } from "./backlog-history.ts";
-import { type BacklogOptions, type BacklogSettings, type BacklogSource, backlogSettings } from "./backlog-options.ts";
-import type { BacklogReading } from "./backlog-reading.ts";
-import { askDepth, type DepthLimit, sourceName } from "./depth-limit.ts";
+import { askDepth, type DepthLimit, sourceName } from "./admit-by-depth.ts";
 import { HandlingMeter } from "./handling-meter.ts";
+import { checkFunction } from "./options.ts";
 import { pause } from "./pause.ts";
+
+/** The options of `backlog`. */
+export interface BacklogOptions {
+  /** For a topic: the subscription. */
+  readonly subscription?: string;
+  /** How long a message may wait: what the recommended number of consumers is for, in milliseconds. Default 10,000. */
+  readonly targetDelayMs?: number;
+  /** The least and the most consumers recommended. Default 1, and no most. */
+  readonly minConsumers?: number;
+  readonly maxConsumers?: number;
+  /**
+   * How many processes like this one consume at present, for example what the scheduler says. What this one measures is
+   * multiplied by it. Default: 1.
+   */
+  readonly consumers?: () => number;
+  /** How long `for await` waits between two readings, in milliseconds. Default 5,000. */
+  readonly intervalMs?: number;
+  /** Rates are those of the last so many milliseconds. Default 60,000. */
+  readonly windowMs?: number;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
+}
+
+/** What a backlog is read from: a broker object. */
+export type BacklogSource = Pick<Broker, "depth" | "status">;
+
+/** Options with nothing left open. */
+type BacklogSettings = Required<Omit<BacklogOptions, "subscription">>;
+
+/** Fills in the defaults; throws `invalid` for what makes no sense. */
+function backlogSettings(options: BacklogOptions): BacklogSettings {
+  const where = "backlog";
+  checkOptions(where, options, [
+    "subscription",
+    "targetDelayMs",
+    "minConsumers",
+    "maxConsumers",
+    "consumers",
+    "intervalMs",
+    "windowMs",
+    "clock",
+  ]);
+  const settings: BacklogSettings = {
+    targetDelayMs: options.targetDelayMs ?? 10_000,
+    minConsumers: options.minConsumers ?? 1,
+    maxConsumers: options.maxConsumers ?? Number.POSITIVE_INFINITY,
+    consumers: options.consumers ?? (() => 1),
+    intervalMs: options.intervalMs ?? 5_000,
+    windowMs: options.windowMs ?? 60_000,
+    clock: clockOf(`${where} { clock }`, options.clock),
+  };
+  checkInteger(`${where} { targetDelayMs }`, settings.targetDelayMs, 1);
+  checkInteger(`${where} { minConsumers }`, settings.minConsumers, 0);
+  if (options.maxConsumers !== undefined) {
+    checkInteger(`${where} { maxConsumers }`, settings.maxConsumers, Math.max(settings.minConsumers, 1));
+  }
+  checkFunction(`${where} { consumers }`, settings.consumers);
+  checkInteger(`${where} { intervalMs }`, settings.intervalMs, 1);
+  checkInteger(`${where} { windowMs }`, settings.windowMs, 1_000);
+  return settings;
+}
+
+/** What a backlog was at one moment. What is not known is undefined, never a guess. */
+export interface BacklogReading {
+  /** The queue's name, or `topic..subscription`. */
+  readonly source: string;
+  readonly at: Date;
+  /**
+   * Messages that could be delivered, as the broker tells: `Depth.ready`. On Kafka this is the lag, which includes what
+   * is delivered and not yet settled; on SQS it is approximate. Undefined while the broker cannot be asked.
+   */
+  readonly depth: number | undefined;
+  /** Messages delivered and not yet settled, where the broker tells. */
+  readonly unsettled: number | undefined;
+  /** Whether both are exact. */
+  readonly exact: boolean;
+  /**
+   * How old the oldest waiting message is at most, in milliseconds since its first publishing: 0 with nothing waiting;
+   * otherwise the age at which first attempts were started since the last reading, the oldest of them; and if none was,
+   * the age by now of the message started last, since what waits came after it. Measured by `middleware`, alike on every
+   * broker; undefined until it has seen a message. Delays asked for at sending are part of it, retries are not.
+   */
+  readonly oldestAgeMs: number | undefined;
+  /** Messages that handlers of this process have finished since the meter was made. */
+  readonly handled: number;
+  /** Messages that this process has dead-lettered since then. */
+  readonly deadLettered: number;
+  /** Messages handled or dead-lettered per second over the window, of all processes as far as `consumers` tells. */
+  readonly drainPerSecond: number | undefined;
+  /** Messages that came per second over the window: what was handled or dead-lettered, and what the depth grew by. */
+  readonly arrivalPerSecond: number | undefined;
+  /** How long a handler takes on average over the window, in milliseconds. Measured by `middleware`. */
+  readonly handlingMs: number | undefined;
+  /**
+   * How many processes like this one keep up with what comes, and work off what waits within the target delay:
+   * `(arrival + depth / target) / (concurrency / handling time)`, rounded up. Undefined until all of it is known.
+   */
+  readonly consumersRecommended: number | undefined;
+}
+
+/** What was counted up to one moment. All but the depth only grow. */
+interface BacklogSample {
+  readonly at: number;
+  /** Undefined while the broker could not be asked. */
+  readonly standing: number | undefined;
+  /** Handled or dead-lettered, as the consumers counted. */
+  readonly drained: number;
+  /** Handlers that ended, as the middleware counted. */
+  readonly handled: number;
+  readonly busyMs: number;
+}
+
+/** Per second, over the time between two samples. */
+interface BacklogRates {
+  readonly drainPerSecond: number;
+  readonly depthPerSecond: number | undefined;
+  readonly handlingMs: number | undefined;
+}
+
+/** The samples of the last so many milliseconds, and one that is older, for the rates between them. */
+class BacklogHistory {
+  readonly #windowMs: number;
+  readonly #samples: BacklogSample[] = [];
+
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  add(sample: BacklogSample): void {
+    this.#samples.push(sample);
+    const from = sample.at - this.#windowMs;
+    while ((this.#samples[1]?.at ?? Number.POSITIVE_INFINITY) <= from) this.#samples.shift();
+  }
+
+  /** The rates from the oldest sample to the newest; undefined until there are two. */
+  rates(): BacklogRates | undefined {
+    const first = this.#samples[0];
+    const last = this.#samples.at(-1);
+    if (first === undefined || last === undefined || last.at <= first.at) return undefined;
+    const handled = last.handled - first.handled;
+    return {
+      drainPerSecond: ((last.drained - first.drained) * 1_000) / (last.at - first.at),
+      depthPerSecond: this.#growth(),
+      handlingMs: handled === 0 ? undefined : (last.busyMs - first.busyMs) / handled,
+    };
+  }
+
+  /** How fast the depth grows, between the first and the last time that it was known. */
+  #growth(): number | undefined {
+    const known = ({ standing }: BacklogSample): boolean => standing !== undefined;
+    const first = this.#samples.find(known);
+    const last = this.#samples.findLast(known);
+    if (first?.standing === undefined || last?.standing === undefined || last.at <= first.at) return undefined;
+    return ((last.standing - first.standing) * 1_000) / (last.at - first.at);
+  }
+}
 
 /** However often it is read, the broker is asked no more often than this. */
 const LEAST_MS = 1_000;

@@ -1,10 +1,8 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Broker, Clock, Middleware } from "../../core/index.ts";
-import { DepthGauge } from "./depth-gauge.ts";
-import { askDepth, checkLimits, type DepthLimit, type DepthSource } from "./depth-limit.ts";
-import type { Intake } from "./intake.ts";
-import type { IntakeControl } from "./intake-control.ts";
-import { IntakeGroup } from "./intake-group.ts";
+import { askDepth, checkLimits, DepthGauge, type DepthLimit, type DepthSource } from "./admit-by-depth.ts";
+import type { Intake, IntakeControl } from "./control-intake.ts";
+import { IntakeGroup } from "./control-intake.ts";
 
 const DEFAULT_POLL_MS = 500;
 

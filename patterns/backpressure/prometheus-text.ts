@@ -1,4 +1,4 @@
-import type { BacklogReading } from "./backlog-reading.ts";
+import type { BacklogReading } from "./backlog.ts";
 
 /** What an HTTP endpoint answers with; see {@link prometheusText}. */
 export interface PrometheusText {

@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
 import { type Clock, type Middleware, postpone, type Random } from "../../core/index.ts";
+import { WindowedSum } from "./handling-meter.ts";
 import { checkPositive, checkShare } from "./options.ts";
-import { WindowedSum } from "./windowed-sum.ts";
 
 /** Ten tenths are a little less than one, in floating point. */
 const ALMOST_ONE = 1 - 1e-9;

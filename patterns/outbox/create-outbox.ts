@@ -1,17 +1,108 @@
 import type { Broker } from "../../core/broker.ts";
-import { internalsOf } from "../../core/broker-internals.ts";
-import { checkEntries, checkOptions } from "../../core/checks.ts";
+import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { checkEntries, checkOptions, LONGEST_MS } from "../../core/checks.ts";
+import { isThenable, unawaited } from "../../core/foreign.ts";
 import {
   type Entry,
+  HEADER,
   isMessagingError,
   MessagingError,
   type Queue,
   type Receipt,
   type Topic,
 } from "../../core/index.ts";
-import { Messages, type OutboxHeaders } from "./messages.ts";
-import type { Outbox, OutboxPublishOptions, OutboxSendOptions } from "./outbox.ts";
+import type { PublishOptions, SendOptions } from "../../core/options.ts";
+import { asInvalid, type NewMessage, type Outgoing, outgoing, outgoingTo } from "../../core/publish/encode-message.ts";
 import type { NewOutboxRow, OutboxStore } from "./store.ts";
+
+/** Headers for the message that is being made. */
+export type OutboxHeaders = () => Readonly<Record<string, string>>;
+
+type Options = OutboxSendOptions & OutboxPublishOptions;
+
+/** Makes the rows of an outbox with what makes a broker's messages, so that both refuse the same. */
+class Messages {
+  readonly #broker: BrokerInternals;
+  readonly #headers: OutboxHeaders | undefined;
+  readonly #targets = new WeakMap<Destination, Outgoing>();
+
+  constructor(broker: BrokerInternals, headers: OutboxHeaders | undefined) {
+    this.#broker = broker;
+    this.#headers = headers;
+  }
+
+  /** A promise only where the schema is asynchronous. Throws, or rejects with, what the broker would. */
+  row(
+    destination: Destination,
+    kind: Destination["kind"],
+    body: unknown,
+    options: Options = {},
+  ): NewOutboxRow | Promise<NewOutboxRow> {
+    try {
+      const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
+      const target = known ?? this.#target(destination, kind);
+      if ("timeoutMs" in options) {
+        const why = "the outbox takes no timeoutMs: a relay tries until it is sent or quarantined. Leave it out";
+        throw new MessagingError("invalid", `${target.where}: ${why}`);
+      }
+      const made = outgoing(target, body, this.#withHeaders(options));
+      const { delayMs = 0 } = options;
+      if (!(made instanceof Promise)) return rowOf(destination, made, delayMs);
+      return made.then(
+        (message) => rowOf(destination, message, delayMs),
+        (error: unknown) => {
+          throw asInvalid(error);
+        },
+      );
+    } catch (error) {
+      throw asInvalid(error);
+    }
+  }
+
+  #withHeaders(options: Options): Options {
+    if (this.#headers === undefined) return options;
+    const common: unknown = unawaited(this.#headers());
+    if (typeof common !== "object" || common === null || isThenable(common)) {
+      throw new MessagingError(
+        "invalid",
+        "createOutbox { headers } has to return headers, at once. Nothing was written",
+      );
+    }
+    return { ...options, headers: { ...common, ...options.headers } };
+  }
+
+  #target(destination: Destination, kind: Destination["kind"]): Outgoing {
+    const { adapter, codec, clock, makeId } = this.#broker;
+    const made = outgoingTo(destination, kind, adapter, codec, clock, makeId);
+    // A name that the broker cannot carry is refused here, not at the relay.
+    adapter.physicalName({ kind, name: destination.name });
+    // The outbox itself keeps what is not due, for as long as it takes, on any broker.
+    const delay = { support: "emulated", note: "the outbox keeps it until it is due", maxMs: LONGEST_MS } as const;
+    const target = { ...made, capabilities: { ...made.capabilities, delay } };
+    this.#targets.set(destination, target);
+    return target;
+  }
+}
+
+function rowOf(destination: Destination, message: NewMessage, delayMs: number): NewOutboxRow {
+  const { kind, name, options } = destination;
+  const { id, key, routingKey, headers, body, contentType, priority } = message;
+  const expiresAt = headers[HEADER.expiresAt];
+  return {
+    id,
+    to: { kind, name },
+    key,
+    routingKey,
+    headers,
+    body,
+    contentType,
+    priority,
+    delayMs,
+    expiresAt: expiresAt === undefined ? undefined : Number(expiresAt),
+    ordered: options.ordered === true && key !== undefined,
+    discardUnroutable: destination.kind === "topic" && destination.options.whenUnroutable === "discard",
+  };
+}
 
 /** The options of {@link createOutbox}. */
 export interface OutboxOptions<Transaction> {
@@ -145,4 +236,52 @@ function named<Result>(index: number, make: () => Result): Result {
 
 function rethrow(error: unknown): never {
   throw error;
+}
+
+/** The options of one `send` of an outbox: those of `Publisher.send`, of any delay on any broker. */
+export interface OutboxSendOptions extends Omit<SendOptions, "timeoutMs"> {}
+
+/** The options of one `publish` of an outbox. */
+export interface OutboxPublishOptions extends Omit<PublishOptions, "timeoutMs"> {}
+
+/**
+ * Sends by writing to the caller's own database transaction: what is committed is sent by a relay, at least once and under
+ * the id of the receipt; what is rolled back never was.
+ *
+ * Everything is checked as by the broker that will carry it, and refused here with the broker's own errors (`invalid`,
+ * `too-large`, `unsupported`), before anything is written. A failure of the database rejects with the store's error, and
+ * leaves the transaction as the database says: on Postgres it can only be rolled back.
+ *
+ * `Transaction` is what the store takes: for Postgres a client with an open transaction, never a pool.
+ */
+export interface Outbox<Transaction> {
+  /** Puts work on a queue, once the transaction is committed. */
+  send<Input, Output>(
+    transaction: Transaction,
+    queue: Queue<Input, Output>,
+    body: NoInfer<Input>,
+    options?: OutboxSendOptions,
+  ): Promise<Receipt>;
+  /** Publishes an event to a topic, once the transaction is committed. */
+  publish<Input, Output>(
+    transaction: Transaction,
+    topic: Topic<Input, Output>,
+    body: NoInfer<Input>,
+    options?: OutboxPublishOptions,
+  ): Promise<Receipt>;
+  /**
+   * Writes all of them in one statement, or none: if one is refused, nothing is written, and the error says which. Resolves
+   * with the receipts in order.
+   */
+  sendMany<Input, Output>(
+    transaction: Transaction,
+    queue: Queue<Input, Output>,
+    entries: readonly Entry<NoInfer<Input>, OutboxSendOptions>[],
+  ): Promise<readonly Receipt[]>;
+  /** As {@link Outbox.sendMany}, for events. */
+  publishMany<Input, Output>(
+    transaction: Transaction,
+    topic: Topic<Input, Output>,
+    entries: readonly Entry<NoInfer<Input>, OutboxPublishOptions>[],
+  ): Promise<readonly Receipt[]>;
 }

@@ -1,5 +1,6 @@
 import { observe } from "../../core/foreign.ts";
 import {
+  type Clock,
   type Delivery,
   deadLetter,
   type Handler,
@@ -11,11 +12,97 @@ import {
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import { spareMs } from "../../core/stores.ts";
-import { InboxCleaning } from "./inbox-cleaning.ts";
-import type { InboxEvent } from "./inbox-events.ts";
-import { inboxMessage } from "./inbox-message.ts";
-import { type InboxOptions, type InboxSettings, inboxSettings } from "./inbox-options.ts";
+import type { InboxEvent } from "./inbox-options.ts";
+import { type InboxOptions, type InboxSettings, inboxMessage, inboxSettings } from "./inbox-options.ts";
 import type { InboxMessage, InboxStore } from "./inbox-store.ts";
+
+/**
+ * How much longer than their retention rows are kept: what a message's age is counted from is the time of day of the
+ * machine that published it, and the rows' is the database's.
+ */
+const CLOCKS_DIFFER_MS = 60 * 60 * 1_000;
+
+/** Cleans an inbox now and then, beside the handlers: a bounded piece at a time, one at once. */
+class InboxCleaning {
+  readonly #store: Pick<InboxStore<unknown>, "clean">;
+  readonly #settings: InboxSettings;
+  #cleaning = false;
+  #dueAt: number;
+
+  constructor(store: Pick<InboxStore<unknown>, "clean">, settings: InboxSettings) {
+    this.#store = store;
+    this.#settings = settings;
+    // Processes that start together do not clean together.
+    this.#dueAt = settings.clock.monotonic() + (settings.clean?.everyMs ?? 0) * Math.random();
+  }
+
+  /** Something was committed: cleans if it is time to. Failures go to `failed`. */
+  committed(consumer: string, failed: (error: unknown) => void): void {
+    const { clean, clock } = this.#settings;
+    if (clean === undefined || this.#cleaning || clock.monotonic() < this.#dueAt) return;
+    this.#cleaning = true;
+    void this.#clean(consumer, clean).catch(failed);
+  }
+
+  async #clean(consumer: string, { everyMs, limit }: NonNullable<InboxSettings["clean"]>): Promise<void> {
+    const { retentionMs, clock } = this.#settings;
+    let pauseMs = everyMs;
+    try {
+      const removed = await this.#store.clean(consumer, retentionMs + CLOCKS_DIFFER_MS, limit);
+      if (removed >= limit) pauseMs = 0;
+    } finally {
+      this.#dueAt = clock.monotonic() + pauseMs;
+      this.#cleaning = false;
+    }
+  }
+}
+
+/**
+ * Settles as the promise does, or rejects with `timeout` after `ms` milliseconds. What comes too late goes to `late`.
+ */
+export function within<T>(
+  clock: Clock,
+  ms: number,
+  what: string,
+  promise: Promise<T>,
+  late: (value: T) => void = () => {},
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let waiting = true;
+    const timer = clock.schedule(() => {
+      waiting = false;
+      reject(new MessagingError("timeout", `${what} took longer than ${ms} ms`));
+    }, ms);
+    const settle = (action: () => void): void => {
+      clock.cancel(timer);
+      action();
+    };
+    promise.then(
+      (value) => (waiting ? settle(() => resolve(value)) : late(value)),
+      (error: unknown) => settle(() => reject(error)),
+    );
+  });
+}
+
+/** Settles as the promise does, or rejects with the signal's reason as soon as it is aborted. */
+export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+    const over = (): void => signal.removeEventListener("abort", abort);
+    promise.then(
+      (value) => {
+        over();
+        resolve(value);
+      },
+      (error: unknown) => {
+        over();
+        reject(error);
+      },
+    );
+  });
+}
 
 /**
  * Handles one message inside of a database transaction: what it writes with `transaction`, and what it gives to

@@ -1,9 +1,8 @@
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { MessagingError } from "../../core/index.ts";
-import { Alarm } from "./relay/alarm.ts";
-import { type RelayCounts, RelayRun } from "./relay/run.ts";
-import type { RelayStall } from "./relay-events.ts";
+import { Alarm, type RelayCounts, RelayRun } from "./relay/run.ts";
+import type { RelayStall } from "./relay-options.ts";
 import { type RelayOptions, type RelaySettings, relaySettings } from "./relay-options.ts";
 import type { OutboxHealth } from "./store.ts";
 

@@ -1,7 +1,8 @@
-export type { PostgresDatabase } from "./database.ts";
+export type { PostgresDatabase } from "./store.ts";
 export {
   type PostgresIdempotencyStore,
   type PostgresIdempotencyStoreOptions,
+  type PostgresIdempotencyTableOptions,
+  postgresIdempotencySql,
   postgresIdempotencyStore,
 } from "./store.ts";
-export { type PostgresIdempotencyTableOptions, postgresIdempotencySql } from "./table.ts";

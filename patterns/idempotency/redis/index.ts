@@ -1,2 +1,2 @@
-export type { IoredisClient, NodeRedisClient, NodeRedisScriptOptions } from "./client.ts";
+export type { IoredisClient, NodeRedisClient, NodeRedisScriptOptions } from "./store.ts";
 export { type RedisIdempotencyStoreOptions, redisIdempotencyStore } from "./store.ts";

@@ -1,11 +1,125 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
-import { ask } from "../../../core/stores.ts";
+import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
-import { type IoredisClient, type NodeRedisClient, type RunScript, type Script, scriptRunner } from "./client.ts";
-import { failure } from "./failure.ts";
-import { CLAIM, COMPLETE, RELEASE, RENEW } from "./scripts.ts";
+
+/** What the store needs of `ioredis`: its `Redis` and its `Cluster` fit as they are. */
+export interface IoredisClient {
+  evalsha(sha1: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+}
+
+/** What the store needs of `redis` (node-redis): its clients, pools and clusters fit as they are. */
+export interface NodeRedisClient {
+  evalSha(sha1: string, options: NodeRedisScriptOptions): Promise<unknown>;
+  eval(script: string, options: NodeRedisScriptOptions): Promise<unknown>;
+}
+
+/** What a script of `redis` works with. */
+export interface NodeRedisScriptOptions {
+  keys: string[];
+  arguments: string[];
+}
+
+/** Runs a script on one key, and resolves with its answer. */
+type RunScript = (script: Script, key: string, values: readonly string[]) => Promise<unknown>;
+
+/** A script and what the server knows it by. */
+interface Script {
+  readonly source: string;
+  readonly sha1: string;
+}
+
+/** The one way in which both clients run a script: by its hash, and in full where the server does not know it yet. */
+function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
+  const { byHash, inFull } = "evalSha" in client ? ofNodeRedis(client) : ofIoredis(client);
+  return async (script, key, values) => {
+    try {
+      return await byHash(script, key, values);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
+      return inFull(script, key, values);
+    }
+  };
+}
+
+interface BothWays {
+  readonly byHash: RunScript;
+  readonly inFull: RunScript;
+}
+
+function ofIoredis(client: IoredisClient): BothWays {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalsha(sha1, 1, key, ...values),
+    inFull: ({ source }, key, values) => client.eval(source, 1, key, ...values),
+  };
+}
+
+function ofNodeRedis(client: NodeRedisClient): BothWays {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalSha(sha1, { keys: [key], arguments: [...values] }),
+    inFull: ({ source }, key, values) => client.eval(source, { keys: [key], arguments: [...values] }),
+  };
+}
+
+/** By the first word of the server's error. */
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  NOAUTH: LOGIN_REFUSED,
+  WRONGPASS: LOGIN_REFUSED,
+  NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
+  WRONGTYPE: { code: "refused", advice: "somebody else uses this very key; remove it, or choose another keyPrefix" },
+  READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
+  OOM: { code: "unreachable", advice: "the server has no memory left" },
+};
+
+/** Says of a failed question to the server what went wrong and what to do. */
+function failure(action: string, cause: unknown): MessagingError {
+  const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
+  return storeFailure("idempotency store", "Redis", action, REASONS[word], withoutLogin(cause));
+}
+
+/** ioredis fails what waits with the error of its login, which holds the password. */
+function withoutLogin(cause: unknown): unknown {
+  if (!(cause instanceof Error) || !("command" in cause)) return cause;
+  const { command } = cause as { readonly command?: { readonly name?: unknown } };
+  return /^eval/i.test(String(command?.name)) ? cause : new Error(cause.message);
+}
+
+// A record is a string that expires: `c` (claimed) or `d` (done), and the token. Time is the server's throughout: how
+// long is told to it, when that is over it decides. A client that lost the answer sends a command again by itself, so
+// each script answers a second call with the same token as it did the first.
+
+/** Answers -1 for claimed, -2 for done, or for how many milliseconds more somebody holds the key. */
+const CLAIM = script(`
+local held = redis.call('GET', KEYS[1])
+if held and held ~= 'c' .. ARGV[1] then
+  if string.sub(held, 1, 1) == 'd' then return -2 end
+  return math.max(redis.call('PTTL', KEYS[1]), 0)
+end
+redis.call('SET', KEYS[1], 'c' .. ARGV[1], 'PX', ARGV[2])
+return -1`);
+
+/** Answers 1, or 0 for lost. */
+const RENEW = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`);
+
+/** Answers 1, or 0 for lost. */
+const COMPLETE = script(`
+local held = redis.call('GET', KEYS[1])
+if held ~= 'c' .. ARGV[1] and held ~= 'd' .. ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'd' .. ARGV[1], 'PX', ARGV[2])
+return 1`);
+
+/** Answers 1, or 0 for lost. */
+const RELEASE = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`);
+
+function script(source: string): Script {
+  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+}
 
 /** The options of {@link redisIdempotencyStore}. */
 export interface RedisIdempotencyStoreOptions {

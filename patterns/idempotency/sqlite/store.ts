@@ -4,7 +4,20 @@ import { MessagingError } from "../../../core/index.ts";
 import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
 import { checkTableName } from "../../../sql/tables.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
-import type { SqliteDatabase, SqliteStatement } from "./database.ts";
+
+/** What the store needs of a database: the `DatabaseSync` of `node:sqlite` fits as it is. */
+export interface SqliteDatabase {
+  exec(sql: string): unknown;
+  prepare(sql: string): SqliteStatement;
+  /** Whether a transaction is open. */
+  readonly isTransaction?: boolean;
+}
+
+/** A prepared statement. */
+export interface SqliteStatement {
+  get(...values: (string | number)[]): unknown;
+  run(...values: (string | number)[]): { readonly changes: number | bigint };
+}
 
 /** The options of {@link sqliteIdempotencyStore}. */
 export interface SqliteIdempotencyStoreOptions {

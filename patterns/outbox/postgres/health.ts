@@ -1,7 +1,7 @@
 import { asTexts } from "../../../sql/postgres.ts";
 import type { OutboxHealth, OutboxStall } from "../store.ts";
-import { rowLanes } from "./lanes.ts";
-import type { Tables } from "./tables.ts";
+import { rowShards } from "./shards.ts";
+import type { Tables } from "./statements.ts";
 
 const MOST_COUNTED = 1_000_000;
 const MAX = Number.MAX_SAFE_INTEGER;
@@ -14,21 +14,21 @@ export interface StoredHealth {
   readonly transaction_ms: number | null;
   readonly held_keys: number;
   readonly held_ms: number | null;
-  readonly expired_lanes: number;
+  readonly expired_shards: number;
   readonly expired_ms: number | null;
-  /** Lanes that have rows and are not there. */
-  readonly lost_lanes: number;
+  /** Shards that have rows and are not there. */
+  readonly lost_shards: number;
   readonly lost_ms: number | null;
   /** Rows at positions that cannot be told apart. */
   readonly far: number;
   readonly far_ms: number | null;
 }
 
-/** One statement for all that is known. The oldest of each lane is the first of its index. */
-export function healthStatement({ outbox, lanes }: Tables): string {
+/** One statement for all that is known. The oldest of each shard is the first of its index. */
+export function healthStatement({ outbox, shards }: Tables): string {
   const age = (time: string): string => `(extract(epoch FROM statement_timestamp() - ${time}) * 1000)::float8`;
   const first = (column: string, condition: string, order: string): string =>
-    `(SELECT o.${column} FROM ${outbox} o WHERE o.lane = l.lane AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.lane, o.${order} LIMIT 1)`;
+    `(SELECT o.${column} FROM ${outbox} o WHERE o.shard = l.shard AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.shard, o.${order} LIMIT 1)`;
   const atOnce = first("created_at", "o.due_at IS NULL", "position");
   const timed = first("due_at", "o.due_at <= statement_timestamp()", "due_at");
   const oldest = `least(${atOnce}, ${timed})`;
@@ -36,22 +36,22 @@ export function healthStatement({ outbox, lanes }: Tables): string {
 SELECT
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NULL LIMIT ${MOST_COUNTED}) counted) AS unsent,
   (SELECT count(*)::float8 FROM (SELECT FROM ${outbox} WHERE quarantined_at IS NOT NULL LIMIT ${MOST_COUNTED}) counted) AS quarantined,
-  (SELECT ${age(`min(${oldest})`)} FROM ${rowLanes(outbox)} l) AS oldest_ms,
+  (SELECT ${age(`min(${oldest})`)} FROM ${rowShards(outbox)} l) AS oldest_ms,
   (SELECT max(${age("xact_start")}) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS transaction_ms,
-  held.keys AS held_keys, held.ms AS held_ms, expired.lanes AS expired_lanes, expired.ms AS expired_ms,
-  lost.lanes AS lost_lanes, lost.ms AS lost_ms, far.rows AS far, far.ms AS far_ms
+  held.keys AS held_keys, held.ms AS held_ms, expired.shards AS expired_shards, expired.ms AS expired_ms,
+  lost.shards AS lost_shards, lost.ms AS lost_ms, far.rows AS far, far.ms AS far_ms
 FROM
   (SELECT count(*)::float8 AS keys, ${age("min(quarantined_at)")} AS ms FROM ${outbox} h
     WHERE h.quarantined_at IS NOT NULL AND h.holds AND EXISTS (SELECT FROM ${outbox} o
-      WHERE o.lane = h.lane AND o.due_at IS NULL AND o.quarantined_at IS NULL AND o.position > h.position
+      WHERE o.shard = h.shard AND o.due_at IS NULL AND o.quarantined_at IS NULL AND o.position > h.position
         AND o.destination = h.destination AND o.key = h.key AND o.kind = h.kind)) held,
-  (SELECT count(*)::float8 AS lanes, ${age("min(ends_at)")} AS ms FROM ${lanes} l
+  (SELECT count(*)::float8 AS shards, ${age("min(ends_at)")} AS ms FROM ${shards} l
     WHERE token IS NOT NULL AND ends_at < statement_timestamp()
-      AND EXISTS (SELECT FROM ${outbox} o WHERE o.lane = l.lane AND o.quarantined_at IS NULL
+      AND EXISTS (SELECT FROM ${outbox} o WHERE o.shard = l.shard AND o.quarantined_at IS NULL
         AND (o.due_at IS NULL OR o.due_at <= statement_timestamp()))) expired,
-  (SELECT count(*)::float8 AS lanes, ${age("min(first)")} AS ms FROM (
-    SELECT ${oldest} AS first FROM ${rowLanes(outbox)} l WHERE NOT EXISTS (SELECT FROM ${lanes} t WHERE t.lane = l.lane)
+  (SELECT count(*)::float8 AS shards, ${age("min(first)")} AS ms FROM (
+    SELECT ${oldest} AS first FROM ${rowShards(outbox)} l WHERE NOT EXISTS (SELECT FROM ${shards} t WHERE t.shard = l.shard)
   ) without WHERE first IS NOT NULL) lost,
   (SELECT count(*)::float8 AS rows, ${age("min(created_at)")} AS ms FROM (
     SELECT created_at FROM ${outbox} WHERE position > ${MAX} OR position < -${MAX} LIMIT ${MOST_COUNTED}) counted) far`);
@@ -82,13 +82,13 @@ export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHeal
       "expired-claim",
       expired,
       stallAfterMs,
-      `the claims of ${stored.expired_lanes} lanes have ended and nobody took them over: start a relay`,
+      `the claims of ${stored.expired_shards} shards have ended and nobody took them over: start a relay`,
     ],
     [
       "unclaimable",
-      stored.lost_lanes > 0 ? (stored.lost_ms ?? 0) : null,
+      stored.lost_shards > 0 ? (stored.lost_ms ?? 0) : null,
       0,
-      `${stored.lost_lanes} lanes have rows and are missing in the table that ends with _lanes, so no claim takes those rows: a relay makes them again if its role may INSERT there, and migrate() those of the store`,
+      `${stored.lost_shards} shards have rows and are missing in the table that ends with _shards, so no claim takes those rows: a relay makes them again if its role may INSERT there, and migrate() those of the store`,
     ],
     [
       "unclaimable",

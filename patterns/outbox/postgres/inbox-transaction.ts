@@ -1,9 +1,9 @@
 import { type Clock, MessagingError } from "../../../core/index.ts";
 import { isOfTheRow, serverCode, stateOf } from "../../../core/stores.ts";
+import { within } from "../inbox.ts";
 import type { InboxMessage } from "../inbox-store.ts";
-import { within } from "../inbox-waiting.ts";
-import type { PostgresInboxClient } from "./inbox-database.ts";
-import { inboxFailure, isRefusal } from "./inbox-failure.ts";
+import type { PostgresInboxClient } from "./inbox-table.ts";
+import { inboxFailure, isRefusal } from "./inbox-table.ts";
 
 /** Idle in transaction for too long, and a transaction that took too long: the server closed the connection. */
 const TOO_LONG = ["25P03", "25P04"];

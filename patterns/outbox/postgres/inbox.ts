@@ -1,11 +1,19 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
 import { wholeNumber } from "../../../sql/postgres.ts";
+import { unlessAborted, within } from "../inbox.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
-import { unlessAborted, within } from "../inbox-waiting.ts";
-import type { CallbackPool, PostgresInboxClient, PostgresInboxPool } from "./inbox-database.ts";
-import { inboxFailure, isDown } from "./inbox-failure.ts";
-import { type InboxTables, inboxTables, inboxVersions, type PostgresInboxTableOptions } from "./inbox-table.ts";
+import {
+  type CallbackPool,
+  type InboxTables,
+  inboxFailure,
+  inboxTables,
+  inboxVersions,
+  isDown,
+  type PostgresInboxClient,
+  type PostgresInboxPool,
+  type PostgresInboxTableOptions,
+} from "./inbox-table.ts";
 import { PostgresInboxTransaction } from "./inbox-transaction.ts";
 
 /** The options of {@link postgresInbox}. */

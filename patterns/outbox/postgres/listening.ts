@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../../../core/index.ts";
-import type { PostgresListener, PostgresOutboxDatabase } from "./database.ts";
+import type { PostgresListener, PostgresOutboxDatabase } from "./connection.ts";
 
 const RECONNECT_MS = 1_000;
 

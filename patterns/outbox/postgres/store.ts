@@ -10,17 +10,123 @@ import type {
   OutboxStore,
   QuarantinedRow,
 } from "../store.ts";
-import { Asking } from "./asking.ts";
-import { Claims } from "./claims.ts";
-import type { PostgresOutboxDatabase, PostgresTransaction } from "./database.ts";
+import { Claims, ShardWatch } from "./claims.ts";
+import { Asking, outboxFailure, type PostgresOutboxDatabase, type PostgresTransaction } from "./connection.ts";
 import { healthOf, healthStatement, type StoredHealth } from "./health.ts";
-import { LaneWatch } from "./lane-watch.ts";
 import { Listening } from "./listening.ts";
 import { outboxVersions } from "./migrations.ts";
-import { quarantinedRow } from "./rows.ts";
-import { type Statements, statements } from "./statements.ts";
-import { type PostgresOutboxTableOptions, type Tables, tablesOf } from "./tables.ts";
-import { Writer } from "./writing.ts";
+import { shardOf } from "./shards.ts";
+import {
+  type PostgresOutboxTableOptions,
+  quarantinedRow,
+  type Statements,
+  statements,
+  type Tables,
+  tablesOf,
+} from "./statements.ts";
+
+/** Each value once and in order, and none of them a list: so that the placeholders of any client can take their place. */
+const COLUMNS: readonly (readonly [name: string, value: (placeholder: string) => string])[] = [
+  ["shard", (at) => `${at}::smallint`],
+  ["id", (at) => `${at}::text`],
+  ["kind", (at) => `${at}::text`],
+  ["destination", (at) => `${at}::text`],
+  ["key", (at) => `${at}::text`],
+  ["routing_key", (at) => `${at}::text`],
+  ["headers", (at) => `${at}::json`],
+  ["body", (at) => `${at}::bytea`],
+  ["content_type", (at) => `${at}::text`],
+  ["priority", (at) => `${at}::smallint`],
+  ["due_at", (at) => `clock_timestamp() + ${at}::float8 * interval '1 millisecond'`],
+  ["expires_at", (at) => `to_timestamp(${at}::float8 / 1000)`],
+  ["ordered", (at) => `${at}::boolean`],
+  ["discard_unroutable", (at) => `${at}::boolean`],
+];
+const NAMES = COLUMNS.map(([name]) => name).join(", ");
+/** The protocol's limit of values to a statement. */
+const MOST_VALUES = 65_535;
+const MOST_ROWS = Math.floor(MOST_VALUES / COLUMNS.length);
+
+/** Writes rows with the caller's own connection. */
+class Writer {
+  readonly #tables: Tables;
+  readonly #notify: boolean;
+  /** The statement for one row, by far the most frequent. */
+  readonly #single: string;
+
+  constructor(tables: Tables, notify: boolean) {
+    this.#tables = tables;
+    this.#notify = notify;
+    this.#single = this.#statement(1);
+  }
+
+  async insert(transaction: PostgresTransaction, rows: readonly NewOutboxRow[]): Promise<void> {
+    checkTransaction(transaction);
+    for (let first = 0; first < rows.length; first += MOST_ROWS) {
+      const some = rows.slice(first, first + MOST_ROWS);
+      const text = some.length === 1 ? this.#single : this.#statement(some.length);
+      try {
+        await transaction.query(text, some.flatMap(valuesOf));
+      } catch (error) {
+        throw outboxFailure("take messages", error);
+      }
+    }
+  }
+
+  #statement(count: number): string {
+    const width = COLUMNS.length;
+    const row = (_: unknown, index: number): string =>
+      `(${COLUMNS.map(([, value], column) => value(`$${index * width + column + 1}`)).join(", ")})`;
+    const values = Array.from({ length: count }, row).join(",\n");
+    const insert = `INSERT INTO ${this.#tables.outbox} (${NAMES}) VALUES\n${values}`;
+    if (!this.#notify) return insert;
+    return `WITH "#written" AS (\n${insert})\nSELECT pg_notify('${this.#tables.channel}', '')`;
+  }
+}
+
+function valuesOf(row: NewOutboxRow): unknown[] {
+  const { body, headers } = row;
+  const isEmpty = Object.keys(headers).length === 0;
+  return [
+    shardOf(row),
+    row.id,
+    row.to.kind,
+    row.to.name,
+    row.key ?? null,
+    row.routingKey ?? null,
+    isEmpty ? null : JSON.stringify(headers),
+    Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength),
+    row.contentType,
+    row.priority,
+    row.delayMs === 0 ? null : row.delayMs,
+    row.expiresAt ?? null,
+    row.ordered,
+    row.discardUnroutable,
+  ];
+}
+
+/** What can be told of a connection, so that no message goes its own way. */
+interface Connection extends PostgresTransaction {
+  /** Only pools have it. */
+  readonly idleCount?: unknown;
+  /** `I` is idle; newer clients of `pg` have it. */
+  getTransactionStatus?(): unknown;
+}
+
+function checkTransaction(transaction: Connection): void {
+  if (typeof transaction?.query !== "function" || "idleCount" in transaction) {
+    throw new MessagingError(
+      "invalid",
+      "the outbox takes the client whose transaction is open, or an executor { query(text, values) } for it, and no pool. Nothing was written",
+    );
+  }
+  if (transaction.getTransactionStatus?.() === "I") {
+    throw new MessagingError(
+      "invalid",
+      "the outbox was given a client without an open transaction: await BEGIN before. Nothing was written",
+    );
+  }
+}
 
 /** The options of {@link postgresOutbox}. */
 export interface PostgresOutboxOptions extends PostgresOutboxTableOptions {
@@ -43,7 +149,7 @@ export interface PostgresOutboxOptions extends PostgresOutboxTableOptions {
 /** An outbox in a Postgres database. */
 export interface PostgresOutbox extends OutboxStore<PostgresTransaction> {
   /**
-   * Makes the tables, or brings older ones up to date, unless they are so already; also if many do at once. Lanes that
+   * Makes the tables, or brings older ones up to date, unless they are so already; also if many do at once. Shards that
    * somebody deleted are made again. Only where there
    * is something to do it needs the right to create in the schema. Rejects like the other calls, and with `not-found` if
    * there is no such schema.
@@ -61,7 +167,7 @@ const WHERE = "postgresOutbox";
  * own: give it a pool, never a client with an open transaction. The store never ends the pool. A claim has to be settled
  * and renewed by the store object that made it. Throws `invalid` for wrong options.
  *
- * Claims lock lanes, into which keys are divided by a hash, in place of rows. So a row is written once and removed once,
+ * Claims lock shards, into which keys are divided by a hash, in place of rows. So a row is written once and removed once,
  * and of a key in flight nobody else can see the next row.
  */
 export function postgresOutbox(database: PostgresOutboxDatabase, options: PostgresOutboxOptions = {}): PostgresOutbox {
@@ -83,7 +189,7 @@ class PostgresStore implements PostgresOutbox {
   readonly #settings: Settings;
   readonly #statements: Statements;
   readonly #asking: Asking;
-  readonly #watch: LaneWatch;
+  readonly #watch: ShardWatch;
   readonly #claims: Claims;
   readonly #writer: Writer;
   readonly #clock: Clock = systemClock();
@@ -94,7 +200,7 @@ class PostgresStore implements PostgresOutbox {
     this.#settings = settings;
     this.#statements = statements(tables, settings.keepSentMs > 0);
     this.#asking = new Asking(database, this.#clock, settings.timeoutMs);
-    this.#watch = new LaneWatch(this.#asking, this.#statements, this.#clock);
+    this.#watch = new ShardWatch(this.#asking, this.#statements, this.#clock);
     this.#claims = new Claims(this.#asking, this.#statements, this.#clock, this.#watch);
     this.#writer = new Writer(tables, settings.notify);
     if (settings.notify && database.connect !== undefined) {
@@ -163,7 +269,7 @@ class PostgresStore implements PostgresOutbox {
   async health(): Promise<OutboxHealth> {
     const [row] = await this.#asking.rows("tell its health", healthStatement(this.#tables));
     const stored = rowOf<StoredHealth>(row);
-    if (stored.lost_lanes > 0) this.#watch.wake();
+    if (stored.lost_shards > 0) this.#watch.wake();
     return healthOf(stored, this.#settings.stallAfterMs);
   }
 }

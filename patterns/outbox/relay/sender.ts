@@ -1,11 +1,233 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
+import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
+import { backoffMs } from "../../../core/retry-policy.ts";
+import { headerBytes } from "../../../core/system-headers.ts";
 import type { RelaySettings } from "../relay-options.ts";
-import type { OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";
-import type { HeldClaim, HeldRow } from "./held-claim.ts";
-import { SilentPlaces } from "./silent-places.ts";
+import type { OutboxClaim, OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";
 import type { StallWatch } from "./stall-watch.ts";
-import type { UnchangedRows } from "./unchanged-rows.ts";
+import { SilentPlaces } from "./stall-watch.ts";
+
+/** Something that wants a turn. */
+export interface Waiter {
+  /** How much it would do with it. */
+  readonly size: number;
+  /** Takes its turn; resolves when it is over. Never rejects. */
+  take(): Promise<void>;
+}
+
+/** Lets a few at a time have a turn; of those that wait, the one with the most to do is next, so that batches grow. */
+export class Turns {
+  readonly #most: number;
+  readonly #waiting = new Set<Waiter>();
+  #taken = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Asks for a turn. A second time while it waits changes nothing. */
+  ask(waiter: Waiter): void {
+    this.#waiting.add(waiter);
+    this.#next();
+  }
+
+  /** It wants no turn any more. */
+  leave(waiter: Waiter): void {
+    this.#waiting.delete(waiter);
+  }
+
+  #next(): void {
+    while (this.#taken < this.#most && this.#waiting.size > 0) {
+      let next: Waiter | undefined;
+      for (const waiter of this.#waiting) if (next === undefined || waiter.size > next.size) next = waiter;
+      if (next === undefined) return;
+      this.#waiting.delete(next);
+      this.#taken++;
+      void next.take().then(() => {
+        this.#taken--;
+        this.#next();
+      });
+    }
+  }
+}
+
+const BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
+/** Most of them are gone, and were settled by others. */
+const MOST_KNOWN = 10_000;
+
+interface Unchanged {
+  readonly id: string;
+  /** Whether the broker has it. */
+  readonly sent: boolean;
+  readonly failures: number;
+  /** Until when it is let alone, by the monotonic clock. */
+  readonly until: number;
+}
+
+/**
+ * Rows whose settlement changed nothing. Most are no more ours, or gone. One that comes in a claim again stands there
+ * although the store was told what became of it, as where a trigger keeps it from removing rows.
+ */
+export class UnchangedRows {
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #rows = new Map<number, Unchanged>();
+
+  constructor(clock: Clock, random: Random) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** The store was told, and changed the row or not. */
+  settled({ position, outcome }: OutboxSettlement, id: string, changed: boolean): void {
+    if (outcome === "released") return;
+    const before = this.#known(position, id);
+    this.#rows.delete(position);
+    if (changed) return;
+    const failures = before === undefined ? 1 : before.failures + 1;
+    const sent = outcome === "sent" || before?.sent === true;
+    // What was sent once can be quarantined at once.
+    const waitMs = before === undefined && sent ? 0 : backoffMs(failures, BACKOFF, this.#random);
+    this.#rows.set(position, { id, sent, failures, until: this.#clock.monotonic() + waitMs });
+    if (this.#rows.size > MOST_KNOWN) for (const oldest of this.#rows.keys()) return void this.#rows.delete(oldest);
+  }
+
+  /** Whether a row that was claimed was sent before, and whether it is to be let alone; undefined if it is like any other. */
+  look({ position, id }: OutboxRow): { readonly sent: boolean; readonly waits: boolean } | undefined {
+    const known = this.#rows.size === 0 ? undefined : this.#known(position, id);
+    if (known === undefined) return undefined;
+    const waits = this.#clock.monotonic() < known.until;
+    return waits || known.sent ? { sent: known.sent, waits } : undefined;
+  }
+
+  #known(position: number, id: string): Unchanged | undefined {
+    const known = this.#rows.get(position);
+    return known?.id === id ? known : undefined;
+  }
+}
+
+/** A row of a claim, while it is neither sent nor let go. */
+interface HeldRow {
+  readonly row: OutboxRow;
+  /** Its body and headers. */
+  readonly bytes: number;
+  /** Those that wait behind it and each other; undefined where nothing does. */
+  readonly shard: HeldRow[] | undefined;
+}
+
+/**
+ * The rows of one claim, until they are settled. Of each key one is on its way at a time, in the order of the claim; no
+ * other claim holds rows of that key meanwhile, by the contract of stores.
+ */
+export class HeldClaim {
+  readonly token: string;
+  /** What is neither sent nor let go. */
+  bytes = 0;
+  /** Until when it is surely ours, by the monotonic clock. */
+  heldUntil: number;
+  /** Whether others may have it: nothing is begun any more. */
+  lost = false;
+  readonly #shards = new Map<string, HeldRow[]>();
+  #heads: HeldRow[] = [];
+  /** The ids of what is not settled, by position. */
+  readonly #unsettled = new Map<number, string>();
+  readonly #count: number;
+  #passed = 0;
+  readonly #sending = new Set<HeldRow>();
+
+  constructor({ token, rows }: OutboxClaim, heldUntil: number) {
+    this.token = token;
+    this.heldUntil = heldUntil;
+    this.#count = rows.length;
+    for (const row of rows) this.#add(row);
+  }
+
+  #add(row: OutboxRow): void {
+    const bytes = row.body.length + headerBytes(row.headers);
+    this.bytes += bytes;
+    this.#unsettled.set(row.position, row.id);
+    const name = row.key === undefined ? undefined : `${row.to.kind} ${row.to.name} ${row.key}`;
+    const behind = name === undefined ? undefined : this.#shards.get(name);
+    const shard = behind ?? (name === undefined ? undefined : []);
+    const held = { row, bytes, shard };
+    if (behind !== undefined) {
+      behind.push(held);
+      return;
+    }
+    this.#heads.push(held);
+    if (name !== undefined && shard !== undefined) this.#shards.set(name, shard);
+  }
+
+  /** How many rows are not settled. */
+  get size(): number {
+    return this.#unsettled.size;
+  }
+
+  /** Whether it held nothing but what was passed over. */
+  get isFruitless(): boolean {
+    return this.#passed > 0 && this.#passed === this.#count;
+  }
+
+  /** So many rows are let alone for a while. */
+  passed(count: number): void {
+    this.#passed += count;
+  }
+
+  /** The id of a row that is not settled. */
+  idOf(position: number): string | undefined {
+    return this.#unsettled.get(position);
+  }
+
+  get sending(): number {
+    return this.#sending.size;
+  }
+
+  /** The first of each key and all without one, in the order of the claim. Once. */
+  takeHeads(): readonly HeldRow[] {
+    const heads = this.#heads;
+    this.#heads = [];
+    return heads;
+  }
+
+  began(held: HeldRow): void {
+    this.#sending.add(held);
+  }
+
+  /** It is known what became of it. False if it was let go before. */
+  ended(held: HeldRow): boolean {
+    if (!this.#sending.delete(held)) return false;
+    this.bytes -= held.bytes;
+    return true;
+  }
+
+  /** Takes away all that wait behind the row in its key. */
+  takeBehind({ shard }: HeldRow): readonly HeldRow[] {
+    return this.#letGo(shard?.splice(0) ?? []);
+  }
+
+  /** Takes away everything that was not begun. */
+  takeWaiting(): readonly HeldRow[] {
+    return this.#letGo([...this.takeHeads(), ...[...this.#shards.values()].flatMap((shard) => shard.splice(0))]);
+  }
+
+  /** Takes away what is on its way: nobody waits for its end any more. */
+  takeSending(): readonly HeldRow[] {
+    const held = [...this.#sending];
+    this.#sending.clear();
+    return this.#letGo(held);
+  }
+
+  #letGo(rows: readonly HeldRow[]): readonly HeldRow[] {
+    for (const { bytes } of rows) this.bytes -= bytes;
+    return rows;
+  }
+
+  /** The store was told what became of it, or need not be. */
+  settled(position: number): void {
+    this.#unsettled.delete(position);
+  }
+}
 
 /** What says for certain that the broker does not have the message, and that it is the message's fault, or its place's. */
 const REFUSALS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
@@ -131,7 +353,7 @@ export class Sender {
     if (this.#settings.internals.clock.monotonic() >= claim.heldUntil) claim.lost = true;
     // Those behind a row of a lost claim are let go by whoever keeps the lease.
     if (claim.lost || this.#stopped) return;
-    const next = held.lane?.shift();
+    const next = held.shard?.shift();
     if (next !== undefined) this.#send(claim, next);
   }
 

@@ -1,13 +1,11 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { MessagingError, systemClock } from "../../../core/index.ts";
 import { checkTableName } from "../../../sql/tables.ts";
+import { unlessAborted } from "../inbox.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
-import { unlessAborted } from "../inbox-waiting.ts";
-import { SqliteConnection } from "./connection.ts";
-import type { SqliteDatabase } from "./database.ts";
-import { isBreakdown, isConstraint, sqliteFailure } from "./failure.ts";
-import { migrate } from "./migrations.ts";
-import { DEFAULT_INBOX_TABLE, INBOX_VERSIONS } from "./schema.ts";
+import type { SqliteDatabase } from "./connection.ts";
+import { isBreakdown, isConstraint, SqliteConnection, sqliteFailure } from "./connection.ts";
+import { DEFAULT_INBOX_TABLE, INBOX_VERSIONS, migrate } from "./schema.ts";
 
 /** The options of {@link sqliteInbox}. */
 export interface SqliteInboxOptions {

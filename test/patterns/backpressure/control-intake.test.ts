@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { queue } from "../../../core/index.ts";
+import { IntakeGroup } from "../../../patterns/backpressure/control-intake.ts";
 import { controlIntake, type Intake, type IntakeControl } from "../../../patterns/backpressure/index.ts";
-import { IntakeGroup } from "../../../patterns/backpressure/intake-group.ts";
 import { virtualWorld } from "./virtual.ts";
 
 const orders = queue<number>("orders");

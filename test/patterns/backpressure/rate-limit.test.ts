@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Delivery, queue } from "../../../core/index.ts";
 import { controlIntake, rateLimit } from "../../../patterns/backpressure/index.ts";
-import { TokenBucket } from "../../../patterns/backpressure/token-bucket.ts";
+import { TokenBucket } from "../../../patterns/backpressure/rate-limit.ts";
 import { virtualWorld } from "./virtual.ts";
 
 const orders = queue<{ n: number }>("orders");

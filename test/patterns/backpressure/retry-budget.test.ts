@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Delivery, queue } from "../../../core/index.ts";
+import { WindowedSum } from "../../../patterns/backpressure/handling-meter.ts";
 import { type RetryBudgetOptions, retryBudget } from "../../../patterns/backpressure/index.ts";
-import { WindowedSum } from "../../../patterns/backpressure/windowed-sum.ts";
 import { virtualWorld } from "./virtual.ts";
 
 const orders = queue<{ n: number }>("orders");

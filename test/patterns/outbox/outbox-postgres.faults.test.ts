@@ -19,7 +19,7 @@ describePostgres("the Postgres outbox", (broker) => {
           open: ({ keepSentMs }) => openOutbox({ ...options, keepSentMs }),
           processes: { module: new URL("postgres-databases.ts", import.meta.url).href, options },
           remove: async () => {
-            await pool().query(`DROP TABLE ${table}, ${table}_lanes, ${table}_sent, ${table}_versions`);
+            await pool().query(`DROP TABLE ${table}, ${table}_shards, ${table}_sent, ${table}_versions`);
           },
         };
       },

@@ -12,11 +12,11 @@ const FAR = "9007199254740993";
 describePostgres("an outbox on Postgres whose tables somebody changed", (broker) => {
   const { pool } = useOwnPool(broker);
 
-  it("makes lanes again that are gone, and tells of their rows until then", async () => {
+  it("makes shards again that are gone, and tells of their rows until then", async () => {
     const table = "emptied";
     const { store, outbox } = await openOutbox(pool(), { table });
     expect(await claimSome(store)).toBeUndefined();
-    await pool().query(`TRUNCATE ${table}, ${table}_lanes`);
+    await pool().query(`TRUNCATE ${table}, ${table}_shards`);
     await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
     const health = await store.health();
     expect(health.oldestUnsentMs).toBeGreaterThan(0);
@@ -25,32 +25,32 @@ describePostgres("an outbox on Postgres whose tables somebody changed", (broker)
     expect(stepsOf(claim)).toEqual([{ key: "a", step: 1 }]);
     if (claim !== undefined) expect(await sendAll(store, claim)).toEqual([]);
     expect(await store.health()).toMatchObject({ unsent: 0, oldestUnsentMs: 0 });
-    const lanes = async () => (await pool().query(`SELECT count(*)::int AS n FROM ${table}_lanes`)).rows[0].n;
-    expect(await lanes()).toBe(64);
-    await pool().query(`DELETE FROM ${table}_lanes WHERE lane < 3`);
+    const shards = async () => (await pool().query(`SELECT count(*)::int AS n FROM ${table}_shards`)).rows[0].n;
+    expect(await shards()).toBe(64);
+    await pool().query(`DELETE FROM ${table}_shards WHERE shard < 3`);
     await store.migrate();
-    expect(await lanes()).toBe(64);
+    expect(await shards()).toBe(64);
   });
 
-  it.each([99, -1])("claims what others wrote into lane %i", async (lane) => {
-    const table = `lane_${Math.abs(lane)}`;
+  it.each([99, -1])("claims what others wrote into shard %i", async (shard) => {
+    const table = `shard_${Math.abs(shard)}`;
     const { store, outbox } = await openOutbox(pool(), { table });
     await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
-    await pool().query(`UPDATE ${table} SET lane = ${lane}`);
+    await pool().query(`UPDATE ${table} SET shard = ${shard}`);
     expect((await store.health()).oldestUnsentMs).toBeGreaterThan(0);
     expect(stepsOf(await claimSome(store))).toEqual([{ key: "a", step: 1 }]);
   });
 
-  it("says so where its role may not make the lanes", async () => {
+  it("says so where its role may not make the shards", async () => {
     const table = "not_ours";
     const { store } = await openOutbox(pool(), { table });
-    await pool().query(`TRUNCATE ${table}_lanes; CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$
+    await pool().query(`TRUNCATE ${table}_shards; CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '42501'; END $$;
-      CREATE TRIGGER no BEFORE INSERT ON ${table}_lanes EXECUTE FUNCTION no()`);
+      CREATE TRIGGER no BEFORE INSERT ON ${table}_shards EXECUTE FUNCTION no()`);
     for (let tries = 0; tries < 2; tries++) {
       await expect(claimSome(store)).rejects.toMatchObject({
         code: "conflict",
-        message: expect.stringContaining("_lanes is empty"),
+        message: expect.stringContaining("_shards is empty"),
       });
     }
   });
@@ -59,7 +59,7 @@ describePostgres("an outbox on Postgres whose tables somebody changed", (broker)
     const table = "leased";
     const { store, outbox } = await openOutbox(pool(), { table });
     await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
-    await pool().query(`UPDATE ${table}_lanes SET ends_at = 'infinity'`);
+    await pool().query(`UPDATE ${table}_shards SET ends_at = 'infinity'`);
     expect(stepsOf(await claimSome(store))).toEqual([{ key: "a", step: 1 }]);
   });
 

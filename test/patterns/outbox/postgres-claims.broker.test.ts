@@ -240,7 +240,7 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
       { position: second ?? 0, outcome: "failed", error, retryInMs: LONG_MS },
       { position: third ?? 0, outcome: "quarantined", error, holdsKey: true },
     ]);
-    // What the broker has is gone; of the rest nothing is changed, and the lane is not freed.
+    // What the broker has is gone; of the rest nothing is changed, and the shard is not freed.
     expect(said).toEqual([second, third]);
     expect(await claimSome(store)).toBeUndefined();
     expect((await store.health()).quarantined).toBe(0);
@@ -297,7 +297,7 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
 
   it("claims by its indexes, whatever waits for its time or was sent", async () => {
     const { outbox } = await openOutbox(pool(), { table: "large", keepSentMs: LONG_MS });
-    const columns = "lane, id, kind, destination, body, content_type, priority, ordered, discard_unroutable";
+    const columns = "shard, id, kind, destination, body, content_type, priority, ordered, discard_unroutable";
     const values = "SELECT i % 64, i::text, 'queue', 'steps', '\\x7b7d'::bytea, 'application/json', 0, false, false";
     await pool().query(`
       INSERT INTO large (${columns}, due_at) ${values}, now() + interval '1 day' FROM generate_series(1, 20000) AS i`);
@@ -318,7 +318,7 @@ describePostgres("claims of an outbox on Postgres", (broker) => {
     );
     const claim = defined(await claimSome(watching));
     await sendAll(watching, claim);
-    // The lanes, the rows, a look for lanes that are missing, and the settlement.
+    // The shards, the rows, a look for shards that are missing, and the settlement.
     expect(asked).toHaveLength(4);
     for (const [text, given] of asked) {
       const plan = JSON.stringify((await pool().query(`EXPLAIN (FORMAT JSON) ${text}`, given)).rows);

@@ -1,5 +1,5 @@
 import type { PoolClient } from "pg";
-import type { PostgresTransaction } from "../../../patterns/outbox/postgres/database.ts";
+import type { PostgresTransaction } from "../../../patterns/outbox/postgres/connection.ts";
 import { postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import type { OpenOutbox } from "../../conformance/outbox/index.ts";
 import { openPoolOfOwnParsers } from "../postgres-pool.ts";

@@ -1,8 +1,8 @@
 import type { Pool, PoolClient } from "pg";
 import { memory } from "../../../adapters/memory/index.ts";
 import { createBroker, queue } from "../../../core/index.ts";
+import type { Outbox } from "../../../patterns/outbox/create-outbox.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
-import type { Outbox } from "../../../patterns/outbox/outbox.ts";
 import {
   type PostgresOutbox,
   type PostgresOutboxOptions,

@@ -29,7 +29,7 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
     await Promise.all(Array.from({ length: 8 }, () => postgresOutbox(pool(), options).migrate()));
     await postgresOutbox(pool(), options).migrate();
     expect((await pool().query('SELECT version FROM own."Outgoing_versions"')).rows).toEqual([{ version: 1 }]);
-    expect((await pool().query('SELECT count(*)::int AS n FROM own."Outgoing_lanes"')).rows).toEqual([{ n: 64 }]);
+    expect((await pool().query('SELECT count(*)::int AS n FROM own."Outgoing_shards"')).rows).toEqual([{ n: 64 }]);
     const { store, outbox } = await openOutbox(pool(), options);
     await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
     expect(stepsOf(await claimSome(store))).toEqual([{ key: "a", step: 1 }]);
@@ -89,7 +89,7 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
 
       await pool().query(`
         GRANT SELECT, UPDATE, DELETE ON shop.anybroker_outbox TO ${relay};
-        GRANT SELECT, INSERT, UPDATE ON shop.anybroker_outbox_lanes TO ${relay};
+        GRANT SELECT, INSERT, UPDATE ON shop.anybroker_outbox_shards TO ${relay};
         GRANT SELECT, INSERT, UPDATE, DELETE ON shop.anybroker_outbox_sent TO ${relay};
         GRANT SELECT ON shop.anybroker_outbox_versions TO ${relay}`);
       const claiming = postgresOutbox(relays, options);
@@ -127,7 +127,7 @@ describePostgres("the tables of an outbox on Postgres", (broker) => {
     await expect(postgresOutbox(pool(), { schema: "not_there" }).migrate()).rejects.toMatchObject({
       code: "not-found",
     });
-    await pool().query("CREATE TABLE another (id int); CREATE TABLE another_lanes (id int)");
+    await pool().query("CREATE TABLE another (id int); CREATE TABLE another_shards (id int)");
     await expect(claimSome(postgresOutbox(pool(), { table: "another" }))).rejects.toMatchObject({ code: "conflict" });
   });
 });

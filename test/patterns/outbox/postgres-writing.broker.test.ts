@@ -118,7 +118,7 @@ describePostgres("writing to an outbox on Postgres", (broker) => {
     const [row] = (await pool().query<{ now: number }>(now)).rows;
     expect((row?.now ?? 0) - (soon?.createdAt ?? 0)).toBeGreaterThanOrEqual(300);
     expect((await store.health()).unsent).toBe(2);
-    // They may be in one lane, which is free again only now.
+    // They may be in one shard, which is free again only now.
     expect(await store.settle(token, [{ position: soon?.position ?? 0, outcome: "sent" }])).toEqual([]);
     await pool().query("UPDATE delayed SET due_at = now() WHERE due_at > now() + interval '1 minute'");
     expect((await claimSome(store))?.rows.map((row) => bodyOf(row))).toEqual([{ to: "late" }]);

@@ -7,7 +7,7 @@ import {
   postgresOutbox,
   postgresOutboxSql,
 } from "../../../patterns/outbox/postgres/index.ts";
-import { laneOf } from "../../../patterns/outbox/postgres/lanes.ts";
+import { shardOf } from "../../../patterns/outbox/postgres/shards.ts";
 import { row } from "../../conformance/outbox/outbox-place.ts";
 
 const silent: PostgresOutboxDatabase = { query: () => new Promise(() => {}) };
@@ -28,7 +28,7 @@ test("wrong options are refused", () => {
 
 test("names are quoted, and versions that are reached left out", () => {
   const statements = postgresOutboxSql({ schema: "Order", table: "Select" });
-  expect(statements.join()).toContain('CREATE TABLE "Order"."Select_lanes"');
+  expect(statements.join()).toContain('CREATE TABLE "Order"."Select_shards"');
   expect(statements.at(-1)).toBe('INSERT INTO "Order"."Select_versions" (version) VALUES (1)');
   expect(postgresOutboxSql({ from: 1 })).toEqual([]);
 });
@@ -59,30 +59,30 @@ test("a claim whose answer comes too late, or whose rows cannot be read, is give
   };
   const store = postgresOutbox(database, { timeoutMs: 10 });
   await expect(store.claim(request)).rejects.toMatchObject({ code: "unreachable" });
-  late.resolve({ rows: [{ lane: "7" }] });
+  late.resolve({ rows: [{ shard: "7" }] });
   await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(2);
   const freed = ([text, values]: (typeof asked)[number]): unknown => (text.includes("#freed") ? values[2] : undefined);
   expect(asked.map(freed)).toEqual([undefined, [7]]);
   expect(asked[1]?.[1][0]).toBe(asked[0]?.[1][0]);
 
-  answers.push(Promise.resolve({ rows: [{ lane: "9" }] }), Promise.reject(new Error("no")));
+  answers.push(Promise.resolve({ rows: [{ shard: "9" }] }), Promise.reject(new Error("no")));
   await expect(store.claim(request)).rejects.toMatchObject({ cause: { message: "no" } });
   await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(5);
   expect(asked.slice(2).map(freed)).toEqual([undefined, undefined, [9]]);
 });
 
-test("the lane of a key never changes: what waits was put there by other versions", () => {
-  const keyed = (key: string) => laneOf(row("id", { key }));
-  expect([keyed("a"), keyed("b"), keyed("ä"), laneOf(row("id"))]).toEqual([11, 49, 14, 16]);
-  const lanes = new Set(Array.from({ length: 1_000 }, (_, index) => keyed(`${index}`)));
-  expect(lanes.size).toBe(64);
-  expect([...lanes].every((lane) => lane >= 0 && lane < 64)).toBe(true);
+test("the shard of a key never changes: what waits was put there by other versions", () => {
+  const keyed = (key: string) => shardOf(row("id", { key }));
+  expect([keyed("a"), keyed("b"), keyed("ä"), shardOf(row("id"))]).toEqual([11, 49, 14, 16]);
+  const shards = new Set(Array.from({ length: 1_000 }, (_, index) => keyed(`${index}`)));
+  expect(shards.size).toBe(64);
+  expect([...shards].every((shard) => shard >= 0 && shard < 64)).toBe(true);
 });
 
 test("a row that does not come back as it was written is quarantined, and never sent", async () => {
   const written = {
     position: 1,
-    lane: 3,
+    shard: 3,
     id: "m-1",
     kind: "queue",
     destination: "orders",
@@ -121,7 +121,7 @@ test("a row that does not come back as it was written is quarantined, and never 
       if (text.includes("FOR NO KEY UPDATE OF l")) {
         if (claimed) return { rows: [] };
         claimed = true;
-        return { rows: [{ lane: "3" }] };
+        return { rows: [{ shard: "3" }] };
       }
       if (text.includes("#row")) return { rows: rows.map((row) => ({ row: JSON.stringify(row) })) };
       if (text.includes("#gone")) settled.push(values);
@@ -147,11 +147,11 @@ test("a row that does not come back as it was written is quarantined, and never 
 
 test("a client that changes texts is told, and nothing is sent", async () => {
   for (const row of [{}, { row: { id: "m-1" } }, { row: "changed" }, { row: JSON.stringify({ position: "1" }) }]) {
-    const answers: unknown[][] = [[{ lane: "3" }], [row]];
+    const answers: unknown[][] = [[{ shard: "3" }], [row]];
     const database: PostgresOutboxDatabase = { query: async () => ({ rows: answers.shift() ?? [] }) };
     await expect(postgresOutbox(database).claim(request)).rejects.toMatchObject({ code: "invalid" });
   }
-  const odd: PostgresOutboxDatabase = { query: async () => ({ rows: [{ lane: 3.5, removed: {} }] }) };
+  const odd: PostgresOutboxDatabase = { query: async () => ({ rows: [{ shard: 3.5, removed: {} }] }) };
   await expect(postgresOutbox(odd).claim(request)).rejects.toThrow("type text (25)");
   await expect(postgresOutbox(odd, { keepSentMs: 1 }).clean(1)).rejects.toThrow("type text (25)");
 });

@@ -7,8 +7,7 @@ import {
   type SendResult,
 } from "../../../core/index.ts";
 import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
-import type { RelayEvent } from "../../../patterns/outbox/relay-events.ts";
-import type { RelayOptions } from "../../../patterns/outbox/relay-options.ts";
+import type { RelayEvent, RelayOptions } from "../../../patterns/outbox/relay-options.ts";
 import type { NewOutboxRow, OutboxStore } from "../../../patterns/outbox/store.ts";
 import { RecordingAdapter } from "../../core/recording-adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
