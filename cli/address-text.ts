@@ -1,5 +1,5 @@
 import type { StartPosition } from "../core/adapter.ts";
-import { parseDuration } from "../patterns/dead-letters/duration.ts";
+import { parseDuration } from "../patterns/dead-letters/filter.ts";
 import { CommandError } from "./exit-codes.ts";
 
 /** What an address on the command line may say of a destination that the configuration does not have. */

@@ -1,4 +1,4 @@
-import { formatDuration } from "../patterns/dead-letters/duration.ts";
+import { formatDuration } from "../patterns/dead-letters/filter.ts";
 import type {
   Failure,
   Journal,

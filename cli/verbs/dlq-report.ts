@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { formatDuration } from "../../patterns/dead-letters/duration.ts";
+import { formatDuration } from "../../patterns/dead-letters/filter.ts";
 import { type JournalLine, type Plan, planFrom, type RunReport, runReport } from "../../patterns/dead-letters/index.ts";
 import { type Cell, columns } from "../columns.ts";
 import type { Context } from "../context.ts";

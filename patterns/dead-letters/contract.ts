@@ -1,15 +1,14 @@
 import type { Destination } from "../../core/destination.ts";
+import type { Edit } from "./actions.ts";
 import type { Archive } from "./archive.ts";
-import type { Audit } from "./audit.ts";
 import type { Entry } from "./entry.ts";
 import type { Filter } from "./filter.ts";
 import type { Group } from "./groups.ts";
 import type { JsonPatch } from "./json-patch.ts";
-import type { Look } from "./look.ts";
 import type { Plan } from "./plan.ts";
-import type { Edit } from "./replay.ts";
 import type { PaceOptions, RunOptions } from "./run-options.ts";
-import type { RunResult } from "./run-result.ts";
+import type { Audit, RunResult } from "./run-result.ts";
+import type { Look } from "./scan.ts";
 
 /** The options of {@link deadLetters}. */
 export interface DeadLettersOptions {

@@ -3,7 +3,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { Auditor } from "./audit.ts";
+import type { Edit } from "./actions.ts";
 import type {
   Count,
   DeadLetters,
@@ -24,16 +24,14 @@ import type {
 import type { DeadLetter } from "./dead-letter.ts";
 import { type Entry, entryOf } from "./entry.ts";
 import type { Filter } from "./filter.ts";
-import { filterOf } from "./filter-check.ts";
-import { matcher } from "./filter-match.ts";
-import { Grouping } from "./groups.ts";
+import { filterOf, matcher } from "./filter-match.ts";
+import { comparePlaces, FirstOf, Grouping, parsePlace, placeOf, printPlace } from "./groups.ts";
 import type { JsonPatch } from "./json-patch.ts";
-import { type Look, look, lookAtAll } from "./look.ts";
-import { comparePlaces, FirstOf, parsePlace, placeOf, printPlace } from "./page.ts";
 import type { Plan } from "./plan.ts";
 import { Planner } from "./planner.ts";
-import type { Edit } from "./replay.ts";
 import type { MissingReason } from "./run-result.ts";
+import { Auditor } from "./run-result.ts";
+import { type Look, look, lookAtAll } from "./scan.ts";
 import { type Source, sourceOf } from "./source.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;

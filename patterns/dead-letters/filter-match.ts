@@ -1,5 +1,112 @@
+import { MessagingError } from "../../core/errors.ts";
 import type { DeadLetter } from "./dead-letter.ts";
-import type { Condition, Filter, TextField, TextOperator } from "./filter.ts";
+import {
+  type Condition,
+  type Filter,
+  NUMBER_OPERATORS,
+  parseFilter,
+  TEXT_FIELDS,
+  TEXT_OPERATORS,
+  type TextField,
+  type TextOperator,
+  TIME_OPERATORS,
+} from "./filter.ts";
+
+/**
+ * A filter from what a caller gave: conditions, or their text, for the dead letters of a source. Throws `invalid`, also for a
+ * value that none of them can have.
+ */
+export function filterOf(where: string, given: Filter | string, source?: string): Filter {
+  const filter = typeof given === "string" ? parseFilter(given) : checked(where, given);
+  for (const condition of filter) refuseImpossible(where, condition, source);
+  return filter;
+}
+
+function checked(where: string, given: unknown): Filter {
+  if (!Array.isArray(given)) {
+    throw new MessagingError("invalid", `${where} takes a filter: a text, or a list of conditions`);
+  }
+  return (given as readonly unknown[]).map((condition, index) =>
+    checkCondition(`${where}: condition ${index}`, condition),
+  );
+}
+
+/** What a reason can be; what another sender put there is `unknown`. */
+const REASONS = ["attempts", "invalid", "rejected", "crashed", "expired", "unknown"] as const;
+const GROUP = /^[0-9a-f]{12}$/;
+const PART_OF_GROUP = /^[0-9a-f]{0,12}$/i;
+
+/** A value that no entry can have selects nothing, or with a `!` everything: neither is what was meant. */
+function refuseImpossible(where: string, { field, is, value }: Condition, source: string | undefined): void {
+  const isPart = is === "~" || is === "!~";
+  for (const one of typeof value === "object" ? value : [String(value)]) {
+    const instead = impossible(field, one, isPart, source);
+    if (instead === undefined) continue;
+    throw new MessagingError("invalid", `${where}: ${field} ${is} ${JSON.stringify(one)} is no question: ${instead}`);
+  }
+}
+
+/** What a value would have to be; undefined if it can be. */
+function impossible(
+  field: Condition["field"],
+  value: string,
+  isPart: boolean,
+  source: string | undefined,
+): string | undefined {
+  const part = value.toLowerCase();
+  switch (field) {
+    case "reason":
+      if (REASONS.some((reason) => (isPart ? reason.includes(part) : reason === value))) return undefined;
+      return `a reason is one of ${REASONS.join(", ")}`;
+    case "group":
+      if ((isPart ? PART_OF_GROUP : GROUP).test(value)) return undefined;
+      return "a group is named by 12 hexadecimal digits, as dlq groups shows them";
+    case "destination":
+      if (source === undefined || (isPart ? source.toLowerCase().includes(part) : source === value)) return undefined;
+      return `these are the dead letters of ${source}`;
+    default:
+      return undefined;
+  }
+}
+
+function checkCondition(where: string, given: unknown): Condition {
+  const condition = given as { field?: unknown; name?: unknown; is?: unknown; value?: unknown } | null | undefined;
+  const { field, name, is, value } = condition ?? {};
+  const refuse = (what: string): never => {
+    throw new MessagingError("invalid", `${where} ${what}`);
+  };
+  const oneOf = (operators: readonly string[]): void => {
+    if (!operators.includes(is as string)) refuse(`takes ${operators.join(", ")}, not ${String(is)}`);
+  };
+  if (field === "header" && (typeof name !== "string" || name === "")) refuse("on a header names it");
+  switch (field) {
+    case "attempts":
+    case "replays":
+      oneOf(NUMBER_OPERATORS);
+      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes a whole number from 0 up");
+      break;
+    case "age":
+      oneOf(TIME_OPERATORS);
+      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes whole milliseconds from 0 up");
+      break;
+    case "time":
+      oneOf(TIME_OPERATORS);
+      if (typeof value !== "string" || Number.isNaN(Date.parse(value))) refuse("takes an ISO 8601 time");
+      break;
+    default:
+      if (field !== "header" && !TEXT_FIELDS.includes(field as TextField)) {
+        refuse(
+          `has no field ${String(field)}: there are ${[...TEXT_FIELDS, "header", "attempts", "replays", "time", "age"].join(", ")}`,
+        );
+      }
+      oneOf([...TEXT_OPERATORS, "in"]);
+      if (is === "in") {
+        const texts = Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string");
+        if (!texts) refuse("takes a list of texts");
+      } else if (typeof value !== "string") refuse("takes a text");
+  }
+  return condition as Condition;
+}
 
 /** Tells whether a dead letter is selected; ages are counted up to `now`, in milliseconds since 1970. */
 export function matcher(filter: Filter, now: number): (letter: DeadLetter) => boolean {

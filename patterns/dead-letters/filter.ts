@@ -1,3 +1,5 @@
+import { MessagingError } from "../../core/errors.ts";
+
 /** `=` and `!=` compare all of a text, `~` and `!~` look for a part of it, whatever its case. */
 export type TextOperator = "=" | "!=" | "~" | "!~";
 
@@ -38,3 +40,249 @@ export const TEXT_FIELDS: readonly TextField[] = ["id", "destination", "reason",
 export const TEXT_OPERATORS: readonly TextOperator[] = ["=", "!=", "~", "!~"];
 export const NUMBER_OPERATORS: readonly NumberOperator[] = ["=", "!=", "<", "<=", ">", ">="];
 export const TIME_OPERATORS: readonly TimeOperator[] = ["<", "<=", ">", ">="];
+
+const UNITS = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
+
+/** Milliseconds of a text such as `90s`, `1h` or `500ms`; undefined if it is none. */
+export function parseDuration(text: string): number | undefined {
+  const [, digits = "", unit = ""] = /^(\d+)(ms|[smhdw])$/.exec(text.toLowerCase()) ?? [];
+  const milliseconds = Number(digits) * (UNITS[unit as keyof typeof UNITS] ?? Number.NaN);
+  return digits !== "" && Number.isSafeInteger(milliseconds) ? milliseconds : undefined;
+}
+
+/** The shortest text for so many milliseconds. */
+export function formatDuration(milliseconds: number): string {
+  for (const [unit, size] of Object.entries(UNITS)) {
+    if (milliseconds > 0 && milliseconds % size === 0) return `${milliseconds / size}${unit}`;
+  }
+  return `${milliseconds}ms`;
+}
+
+const LONGEST = 10_000;
+const TOKEN = /\s*(?:(?<quoted>"(?:[^"\\]|\\.)*")|(?<sign>!=|!~|<=|>=|[=~<>(),])|(?<word>[^\s"=!~<>(),]+))/suy;
+
+interface Token {
+  readonly at: number;
+  readonly kind: "quoted" | "sign" | "word";
+  /** Of a quoted one what stands between the quotes. */
+  readonly text: string;
+  /** Whether nothing stands between it and the one before. */
+  readonly joined: boolean;
+}
+
+/** The words and signs of a filter, taken one by one. */
+class FilterTokens {
+  readonly #text: string;
+  readonly #tokens: readonly Token[];
+  #next = 0;
+
+  /** Throws `invalid` for what can be no part of a filter. */
+  constructor(text: string) {
+    if (text.length > LONGEST) throw new MessagingError("invalid", `a filter has ${LONGEST} characters at most`);
+    this.#text = text;
+    this.#tokens = split(text);
+  }
+
+  get end(): boolean {
+    return this.#next === this.#tokens.length;
+  }
+
+  /** Takes a keyword if it comes next. */
+  takeWord(keyword: string): boolean {
+    const token = this.#tokens[this.#next];
+    if (token?.kind !== "word" || token.text.toLowerCase() !== keyword) return false;
+    this.#next++;
+    return true;
+  }
+
+  /** Takes `header.<name>` if it comes next. */
+  takeHeader(): string | undefined {
+    const token = this.#tokens[this.#next];
+    if (token?.kind !== "word" || !/^header\./i.test(token.text)) return undefined;
+    this.#next++;
+    const name = token.text.slice("header.".length);
+    if (name !== "") return name;
+    const quoted = this.#tokens[this.#next];
+    if (quoted?.kind !== "quoted" || !quoted.joined || quoted.text === "") return this.refuse("the name of a header");
+    this.#next++;
+    return quoted.text;
+  }
+
+  word(expected: string): string {
+    const token = this.#tokens[this.#next];
+    if (token?.kind !== "word") return this.refuse(expected);
+    this.#next++;
+    return token.text;
+  }
+
+  /** `or` is what else could stand there. */
+  operator(operators: readonly string[], or?: string): string {
+    const token = this.#tokens[this.#next];
+    if (token?.kind !== "sign" || !operators.includes(token.text)) {
+      return this.refuse([...operators, ...(or === undefined ? [] : [or])].join(" "));
+    }
+    this.#next++;
+    return token.text;
+  }
+
+  /** A word or a quoted text that `read` can make something of. */
+  value<Value>(expected: string, read: (text: string) => Value | undefined): Value {
+    const token = this.#tokens[this.#next];
+    const value = token === undefined || token.kind === "sign" ? undefined : read(token.text);
+    if (value === undefined) return this.refuse(expected);
+    this.#next++;
+    return value;
+  }
+
+  /** `(a, b, …)` */
+  list(): readonly string[] {
+    this.operator(["("]);
+    const values = [this.value("a text", (text) => text)];
+    while (this.operator([",", ")"]) === ",") values.push(this.value("a text", (text) => text));
+    return values;
+  }
+
+  refuse(expected: string): never {
+    throw expectation(expected, this.#tokens[this.#next]?.at ?? this.#text.length, this.#text);
+  }
+
+  /** As {@link refuse}, for what was taken last. */
+  refuseLast(expected: string): never {
+    throw expectation(expected, this.#tokens[this.#next - 1]?.at ?? 0, this.#text);
+  }
+}
+
+function split(text: string): readonly Token[] {
+  const tokens: Token[] = [];
+  let from = 0;
+  while (text.slice(from).trim() !== "") {
+    TOKEN.lastIndex = from;
+    const match = TOKEN.exec(text);
+    const blank = /^\s*/.exec(text.slice(from))?.[0].length ?? 0;
+    if (match === null) throw expectation("a word, a sign, or a text between two quotes", from + blank, text);
+    const { quoted, sign, word } = match.groups ?? {};
+    const at = from + blank;
+    const joined = blank === 0 && from > 0;
+    if (quoted !== undefined) tokens.push({ at, kind: "quoted", text: unquoted(quoted, at, text), joined });
+    else if (sign !== undefined) tokens.push({ at, kind: "sign", text: sign, joined });
+    else tokens.push({ at, kind: "word", text: word ?? "", joined });
+    from = TOKEN.lastIndex;
+  }
+  return tokens;
+}
+
+function unquoted(quoted: string, at: number, text: string): string {
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    throw expectation("a text in double quotes, escaped as in JSON", at, text);
+  }
+}
+
+function expectation(expected: string, at: number, text: string): MessagingError {
+  const found = at >= text.length ? "its end" : JSON.stringify(text.slice(at, at + 20));
+  return new MessagingError(
+    "invalid",
+    `the filter cannot be read at character ${at + 1}, ${found}: expected ${expected}`,
+  );
+}
+
+/** What selects every entry, said aloud. */
+const ALL = "all";
+const BARE = /^[\p{L}\p{N}_.:@/+*%-]+$/u;
+const FIELDS =
+  "id, destination, reason, key, group, error, header.<name>, attempts, replays, time, age, since or until";
+
+/**
+ * Reads the text form of a filter: conditions with `and` between them, or `all`.
+ *
+ * ```text
+ * reason = attempts and error ~ "timeout" and age > 1h and header.tenant = acme
+ * id in (a, b) and attempts >= 3 and since 2026-11-01T00:00:00Z and until 2026-11-02
+ * ```
+ *
+ * A text with spaces or signs in it stands in double quotes, escaped as in JSON. Ages are numbers with `ms`, `s`, `m`, `h`,
+ * `d` or `w`; `since` and `until` are `time >=` and `time <`. Throws `invalid`, with the place and what was expected there.
+ */
+export function parseFilter(text: string): Filter {
+  const tokens = new FilterTokens(text);
+  if (tokens.end)
+    throw new MessagingError("invalid", `an empty filter selects nothing by itself: say "${ALL}" for every entry`);
+  if (tokens.takeWord(ALL)) {
+    if (!tokens.end) tokens.refuse("nothing behind it");
+    return [];
+  }
+  const conditions = [condition(tokens)];
+  while (!tokens.end) {
+    if (!tokens.takeWord("and")) tokens.refuse("and");
+    conditions.push(condition(tokens));
+  }
+  return conditions;
+}
+
+function condition(tokens: FilterTokens): Condition {
+  const header = tokens.takeHeader();
+  if (header !== undefined) return textCondition(tokens, { field: "header", name: header });
+  const field = tokens.word(FIELDS).toLowerCase();
+  if ((TEXT_FIELDS as readonly string[]).includes(field)) return textCondition(tokens, { field: field as TextField });
+  switch (field) {
+    case "attempts":
+    case "replays": {
+      const is = tokens.operator(NUMBER_OPERATORS) as NumberOperator;
+      return { field, is, value: tokens.value("a whole number", wholeNumber) };
+    }
+    case "age": {
+      const is = tokens.operator(TIME_OPERATORS) as TimeOperator;
+      return { field, is, value: tokens.value("an age such as 90s, 15m, 1h or 2d", parseDuration) };
+    }
+    case "time":
+      return { field, is: tokens.operator(TIME_OPERATORS) as TimeOperator, value: time(tokens) };
+    case "since":
+      return { field: "time", is: ">=", value: time(tokens) };
+    case "until":
+      return { field: "time", is: "<", value: time(tokens) };
+    default:
+      return tokens.refuseLast(FIELDS);
+  }
+}
+
+type TextTarget = { readonly field: TextField } | { readonly field: "header"; readonly name: string };
+
+function textCondition(tokens: FilterTokens, target: TextTarget): Condition {
+  if (tokens.takeWord("in")) return { ...target, is: "in", value: tokens.list() };
+  const is = tokens.operator(TEXT_OPERATORS, "in") as TextOperator;
+  return { ...target, is, value: tokens.value("a text", (value) => value) };
+}
+
+function wholeNumber(text: string): number | undefined {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+function time(tokens: FilterTokens): string {
+  return tokens.value("an ISO 8601 time such as 2026-11-01T00:00:00Z", (text) => {
+    const milliseconds = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+    return Number.isNaN(milliseconds) ? undefined : new Date(milliseconds).toISOString();
+  });
+}
+
+/** Writes a filter as text that {@link parseFilter} reads as the same. */
+export function printFilter(filter: Filter): string {
+  return filter.length === 0 ? ALL : filter.map(printCondition).join(" and ");
+}
+
+function printCondition(condition: Condition): string {
+  const field = condition.field === "header" ? `header.${printText(condition.name)}` : condition.field;
+  return `${field} ${condition.is} ${printValue(condition)}`;
+}
+
+function printValue({ field, value }: Condition): string {
+  if (field === "age") return formatDuration(value);
+  if (field === "time") return new Date(value).toISOString();
+  if (typeof value === "object") return `(${value.map(printText).join(", ")})`;
+  return typeof value === "number" ? String(value) : printText(value);
+}
+
+function printText(text: string): string {
+  return BARE.test(text) && text.isWellFormed() ? text : JSON.stringify(text);
+}

@@ -1,5 +1,5 @@
+import { type JsonLines, jsonLines } from "./archive.ts";
 import type { DeadLetter } from "./dead-letter.ts";
-import { type JsonLines, jsonLines } from "./json-lines.ts";
 
 /**
  * What became of a message of a plan:

@@ -5,10 +5,10 @@ import { encodeChecked } from "../../core/publish/encode-message.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
 import { normalisedError } from "./fingerprint.ts";
+import { comparePlaces, type Place, placeOf } from "./groups.ts";
 import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
-import type { Look } from "./look.ts";
-import { comparePlaces, type Place, placeOf } from "./page.ts";
 import { isPace, type Pace } from "./run-options.ts";
+import type { Look } from "./scan.ts";
 import type { Source } from "./source.ts";
 import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
 

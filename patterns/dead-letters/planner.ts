@@ -1,21 +1,20 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { Action } from "./action.ts";
+import type { Action } from "./actions.ts";
+import { DiscardAction, type Edit, ReplayAction } from "./actions.ts";
 import type { Archive } from "./archive.ts";
-import type { Auditor } from "./audit.ts";
 import type { DiscardOptions, PlannedRun, ReplayOptions, ResumeOptions } from "./contract.ts";
 import type { DeadLetter } from "./dead-letter.ts";
-import { DiscardAction } from "./discard.ts";
 import type { Filter } from "./filter.ts";
+import { printFilter } from "./filter.ts";
 import { matcher } from "./filter-match.ts";
-import { printFilter } from "./filter-text.ts";
 import { type JsonPatch, jsonPatchOf } from "./json-patch.ts";
-import { lookAtAll } from "./look.ts";
 import { type Plan, planOf, Selection, whyNotReplayed } from "./plan.ts";
-import { type Edit, ReplayAction } from "./replay.ts";
 import { Run } from "./run.ts";
 import { type Pace, paceOf } from "./run-options.ts";
+import type { Auditor } from "./run-result.ts";
+import { lookAtAll } from "./scan.ts";
 import type { Source } from "./source.ts";
 import { requireTarget, type Target, type TargetAddress, targetOf } from "./target.ts";
 

@@ -1,24 +1,101 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
+import type { WorkAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { within } from "../../core/clock.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { type Clock, pause, within } from "../../core/clock.ts";
+import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { type Action, DONE, endsRun, type Outcome } from "./action.ts";
-import { Backlog } from "./backlog.ts";
+import { type Action, DONE, endsRun, type Outcome } from "./actions.ts";
 import { DeadLetter } from "./dead-letter.ts";
-import { Holder } from "./holder.ts";
 import { type Earlier, JournalWriter } from "./journal.ts";
-import type { Taken } from "./open-receiver.ts";
-import { Pacer } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
+import { Holder, type Taken } from "./receiver.ts";
 import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
 import { type MissingReason, type RunResult, Tally } from "./run-result.ts";
+import { Standing, Stillness } from "./scan.ts";
 import type { Source } from "./source.ts";
-import { Standing } from "./standing.ts";
-import { Stillness } from "./stillness.ts";
+
+/** Between two looks. */
+const FIRST_LOOK_MS = 100;
+const LONGEST_LOOK_MS = 2_000;
+/** How often a broker that does not count exactly has to say that nothing is left. */
+const LOOKS_WHERE_INEXACT = 3;
+/** What another look would meet as well. */
+const NEVER_TOLD: readonly MessagingErrorCode[] = ["unauthorized", "not-found", "unsupported"];
+
+/**
+ * Tells when everything is handled that stands at an address when it is made: nothing stands there any more, or as much has
+ * gone since. That is known where messages go in the order in which they came, as far as the broker counts.
+ */
+class Backlog {
+  readonly #internals: BrokerInternals;
+  readonly #of: WorkAddress;
+  #atFirst: number | undefined;
+  #last = 0;
+  #gone = 0;
+  #empty = 0;
+  #everyMs = FIRST_LOOK_MS;
+  #nextLook: number;
+
+  constructor(internals: BrokerInternals, of: WorkAddress) {
+    this.#internals = internals;
+    this.#of = of;
+    this.#nextLook = internals.clock.monotonic();
+  }
+
+  /**
+   * Looks, unless it did a moment ago. `untold`: the broker does not tell what consumers hold, or may not be asked: more is not
+   * going to be known.
+   */
+  async look(): Promise<"waits" | "handled" | "untold"> {
+    const { adapter, clock } = this.#internals;
+    const now = clock.monotonic();
+    if (now < this.#nextLook) return "waits";
+    this.#nextLook = now + this.#everyMs;
+    this.#everyMs = Math.min(this.#everyMs * 2, LONGEST_LOOK_MS);
+    try {
+      const { ready, unsettled = 0, consumers = 0, exact } = await adapter.depth(this.#of);
+      const standing = ready + unsettled;
+      this.#atFirst ??= standing;
+      this.#gone += Math.max(this.#last - standing, 0);
+      this.#last = standing;
+      this.#empty = standing === 0 ? this.#empty + 1 : 0;
+      const passed = this.#atFirst > 0 && this.#gone >= this.#atFirst;
+      if (!passed && this.#empty < (exact ? 1 : LOOKS_WHERE_INEXACT)) return "waits";
+      return consumers > 0 ? "untold" : "handled";
+    } catch (error) {
+      if (!isMessagingError(error)) throw error;
+      return NEVER_TOLD.includes(error.code) ? "untold" : "waits";
+    }
+  }
+}
+
+const MOST_LATE_MS = 20;
+
+/** Lets so many pass per second, evenly. */
+export class Pacer {
+  readonly #clock: Clock;
+  readonly #everyMs: number;
+  #next: number | undefined;
+
+  /** Without a rate everything passes at once. */
+  constructor(clock: Clock, perSecond: number | undefined) {
+    this.#clock = clock;
+    this.#everyMs = perSecond === undefined ? 0 : 1_000 / perSecond;
+  }
+
+  /** Resolves when the next may pass, or the signal is aborted. Must not be called again before. */
+  async pass(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#everyMs === 0) return;
+    const now = this.#clock.monotonic();
+    // A timer that fires late is made up for, what was not used while there was nothing to do is not.
+    const at = Math.max(this.#next ?? now, now - MOST_LATE_MS);
+    this.#next = at + this.#everyMs;
+    await pause(this.#clock, at - now, signal);
+  }
+}
 
 /** What a run works with. */
-export interface RunParts {
+interface RunParts {
   readonly internals: BrokerInternals;
   readonly source: Source;
   readonly plan: Plan;

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { isMessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
-import { parseFilter, printFilter } from "../../patterns/dead-letters/filter-text.ts";
+import { parseFilter, printFilter } from "../../patterns/dead-letters/filter.ts";
 import { fuzzing } from "./runs.ts";
 
 /** What a filter means, as an expression: it backtracks, and is for short keys only. */

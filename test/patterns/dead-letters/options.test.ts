@@ -2,7 +2,7 @@ import { deadLetters, memoryArchive } from "anybroker/dead-letters";
 import { describe, expect, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
 import { type Broker, createBroker, queue, topic } from "../../../core/index.ts";
-import { Pacer } from "../../../patterns/dead-letters/pacer.ts";
+import { Pacer } from "../../../patterns/dead-letters/run.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { burials, Graveyard, type Order } from "./graveyard.ts";
 

@@ -1,19 +1,56 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Clock } from "../../core/clock.ts";
 import type { Headers } from "../../core/delivery.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
-import { HEADER, headerBytes, withHeaders } from "../../core/system-headers.ts";
-import { type Action, DONE, LEFT, type Outcome } from "./action.ts";
+import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/system-headers.ts";
+import type { Archive, ArchivedEntry } from "./archive.ts";
 import { DeadLetter } from "./dead-letter.ts";
-import { type Entry, entryWith } from "./entry.ts";
+import { type Entry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
 import { isBeyondReading } from "./originals.ts";
 import { patched } from "./plan.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
+
+/**
+ * What became of a dead letter: `done`, so that it can be removed; `left`, because nobody wanted more; or why not. `sent` is
+ * the id under which it was sent, if that is another than its own.
+ */
+export type Outcome =
+  | { readonly kind: "done"; readonly sent?: string }
+  | { readonly kind: "left" }
+  | { readonly kind: "failed"; readonly error: MessagingError };
+
+/** What a run does to dead letters before it removes them. */
+export interface Action {
+  /** How many are given to one call. */
+  readonly batch: number;
+  /** How many calls may be under way. */
+  readonly concurrency: number;
+  /** The ids of messages that were begun with, where those are others than the dead letters' own. */
+  readonly begun?: ReadonlySet<string>;
+  /** What dead letters have in common of which one is enough to be made safe. */
+  sameness(letter: DeadLetter): string;
+  /**
+   * Makes them safe elsewhere. Resolves with what became of each, in order; `done` only for what the broker or the archive
+   * has confirmed. Never rejects.
+   */
+  perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]>;
+}
+
+export const DONE: Outcome = Object.freeze({ kind: "done" });
+const LEFT: Outcome = Object.freeze({ kind: "left" });
+
+/** What is about one message only; any other failure would meet the next one too, and ends the run. */
+const OF_ONE_MESSAGE: readonly MessagingErrorCode[] = ["invalid", "too-large", "refused"];
+
+export function endsRun({ code }: MessagingError): boolean {
+  return !OF_ONE_MESSAGE.includes(code);
+}
 
 /**
  * Makes another body of a dead letter's: of what its codec read, not yet parsed by the schema, or undefined where the codec
@@ -216,4 +253,79 @@ function editedId({ id }: DeadLetter, body: Uint8Array): string {
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   const hex = bytes.toString("hex");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+/** What a discard writes into the archive beside the message. */
+interface DiscardedBy {
+  readonly run: string;
+  readonly by: string | undefined;
+}
+
+/** Archives dead letters. */
+export class DiscardAction implements Action {
+  readonly batch = 100;
+  readonly concurrency = 1;
+  readonly #source: Source;
+  readonly #to: Archive;
+  readonly #discarded: DiscardedBy;
+  readonly #clock: Clock;
+
+  constructor(source: Source, archive: Archive, discarded: DiscardedBy, clock: Clock) {
+    this.#source = source;
+    this.#to = archive;
+    this.#discarded = discarded;
+    this.#clock = clock;
+  }
+
+  /** Each failure is archived, also of one message. */
+  sameness({ id }: DeadLetter): string {
+    return id;
+  }
+
+  async perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
+    const together = letters.filter(({ reference }) => reference === undefined);
+    const outcome = together.length === 0 ? DONE : await this.#archive(together);
+    const outcomes: Outcome[] = [];
+    for (const letter of letters) {
+      // What is stored elsewhere was too large for here: one of those is in memory at a time.
+      outcomes.push(letter.reference === undefined ? outcome : await this.#archive([letter]));
+    }
+    return outcomes;
+  }
+
+  async #archive(letters: readonly DeadLetter[]): Promise<Outcome> {
+    let archived: readonly ArchivedEntry[];
+    try {
+      archived = await Promise.all(letters.map((letter) => this.#archived(letter)));
+    } catch (cause) {
+      return failed("what a dead letter refers to could not be read for the archive, and it was not removed", cause);
+    }
+    try {
+      await this.#to.append(archived);
+      return DONE;
+    } catch (cause) {
+      const why = isMessagingError(cause) ? `: ${cause.message}` : "";
+      return failed(`the archive did not take what was to be discarded, and nothing of it was removed${why}`, cause);
+    }
+  }
+
+  async #archived(letter: DeadLetter): Promise<ArchivedEntry> {
+    const { run, by } = this.#discarded;
+    const { headers } = letter.message;
+    const systemHeaders: Record<string, string> = Object.create(null);
+    for (const name in headers) if (name.startsWith(SYSTEM_PREFIX)) systemHeaders[name] = headers[name] as string;
+    return {
+      ...(await entryOf(letter, this.#source, Number.POSITIVE_INFINITY, true)),
+      archivedAt: new Date(this.#clock.now()).toISOString(),
+      run,
+      by: by ?? null,
+      systemHeaders,
+    };
+  }
+}
+
+function failed(what: string, cause: unknown): Outcome {
+  // Not `refused`, which would be about one message.
+  const code = isMessagingError(cause) && cause.code !== "refused" ? cause.code : "unconfirmed";
+  return { kind: "failed", error: new MessagingError(code, `${what}; see the cause`, { cause }) };
 }
