@@ -1,4 +1,4 @@
-import { nearest } from "../integrations/url/nearest.ts";
+import { nearest } from "../integrations/url/query.ts";
 import { CommandError } from "./exit-codes.ts";
 import type { Verb } from "./verb.ts";
 import { VERBS } from "./verbs/index.ts";

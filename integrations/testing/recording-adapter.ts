@@ -19,9 +19,8 @@ import {
 } from "../../core/index.ts";
 import { renamedTopology, renaming, workOf } from "./addresses.ts";
 import { errorOf, type Failures, type SendFailure } from "./failures.ts";
-import type { Held, Ledger } from "./ledger.ts";
-import type { Made } from "./made.ts";
-import type { Records } from "./records.ts";
+import type { Held, Ledger, Records } from "./ledger.ts";
+import type { Made } from "./test-broker.ts";
 import type { HandlerWatch } from "./watch-handlers.ts";
 
 /** What the adapters of a kit tell, and whom they ask. */

@@ -8,13 +8,11 @@ import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/system-headers.ts";
 import type { Archive, ArchivedEntry } from "./archive.ts";
-import { DeadLetter } from "./dead-letter.ts";
+import type { Source, Target } from "./dead-letter.ts";
+import { DeadLetter, isBeyondReading } from "./dead-letter.ts";
 import { type Entry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
-import { isBeyondReading } from "./originals.ts";
 import { patched } from "./plan.ts";
-import type { Source } from "./source.ts";
-import type { Target } from "./target.ts";
 
 /**
  * What became of a dead letter: `done`, so that it can be removed; `left`, because nobody wanted more; or why not. `sent` is

@@ -22,6 +22,7 @@ import type {
   ResumeOptions,
 } from "./contract.ts";
 import type { DeadLetter } from "./dead-letter.ts";
+import { type Source, sourceOf } from "./dead-letter.ts";
 import { type Entry, entryOf } from "./entry.ts";
 import type { Filter } from "./filter.ts";
 import { filterOf, matcher } from "./filter-match.ts";
@@ -32,7 +33,6 @@ import { Planner } from "./planner.ts";
 import type { MissingReason } from "./run-result.ts";
 import { Auditor } from "./run-result.ts";
 import { type Look, look, lookAtAll } from "./scan.ts";
-import { type Source, sourceOf } from "./source.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;
 const DEFAULT_BODY_BYTES = 64 * 1024;

@@ -2,9 +2,8 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { readBody } from "../../core/consume/run-handler.ts";
 import { userHeaders } from "../../core/system-headers.ts";
-import type { DeadLetter } from "./dead-letter.ts";
-import { isBeyondReading } from "./originals.ts";
-import type { Source } from "./source.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { isBeyondReading } from "./dead-letter.ts";
 
 /** A body in JSON. */
 export interface EntryBody {

@@ -1,7 +1,6 @@
-import type { DeadLetter } from "./dead-letter.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { normalisedError } from "./dead-letter.ts";
 import { type Entry, entryOf } from "./entry.ts";
-import { normalisedError } from "./fingerprint.ts";
-import type { Source } from "./source.ts";
 
 const PLACE = /^(\d{1,16})\.([A-Za-z0-9_-]{22})$/;
 

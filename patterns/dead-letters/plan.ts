@@ -2,15 +2,13 @@ import type { IncomingMessage } from "../../core/adapter.ts";
 import type { Codec } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { encodeChecked } from "../../core/publish/encode-message.ts";
-import type { DeadLetter } from "./dead-letter.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { isTargetAddress, normalisedError, type Target, type TargetAddress } from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
-import { normalisedError } from "./fingerprint.ts";
 import { comparePlaces, type Place, placeOf } from "./groups.ts";
 import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { isPace, type Pace } from "./run-options.ts";
 import type { Look } from "./scan.ts";
-import type { Source } from "./source.ts";
-import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
 
 /** Entries that were asked for and are not in a plan. */
 export interface Refused {

@@ -5,7 +5,8 @@ import type { Action } from "./actions.ts";
 import { DiscardAction, type Edit, ReplayAction } from "./actions.ts";
 import type { Archive } from "./archive.ts";
 import type { DiscardOptions, PlannedRun, ReplayOptions, ResumeOptions } from "./contract.ts";
-import type { DeadLetter } from "./dead-letter.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { requireTarget, type Target, type TargetAddress, targetOf } from "./dead-letter.ts";
 import type { Filter } from "./filter.ts";
 import { printFilter } from "./filter.ts";
 import { matcher } from "./filter-match.ts";
@@ -15,8 +16,6 @@ import { Run } from "./run.ts";
 import { type Pace, paceOf } from "./run-options.ts";
 import type { Auditor } from "./run-result.ts";
 import { lookAtAll } from "./scan.ts";
-import type { Source } from "./source.ts";
-import { requireTarget, type Target, type TargetAddress, targetOf } from "./target.ts";
 
 const DEFAULT_MAX_REPLAYS = 3;
 const PACE = ["rate", "ramp"];

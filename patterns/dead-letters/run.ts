@@ -5,6 +5,7 @@ import { type Clock, pause, within } from "../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./actions.ts";
+import type { Source } from "./dead-letter.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { type Earlier, JournalWriter } from "./journal.ts";
 import type { Plan } from "./plan.ts";
@@ -12,7 +13,6 @@ import { Holder, type Taken } from "./receiver.ts";
 import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
 import { type MissingReason, type RunResult, Tally } from "./run-result.ts";
 import { Standing, Stillness } from "./scan.ts";
-import type { Source } from "./source.ts";
 
 /** Between two looks. */
 const FIRST_LOOK_MS = 100;

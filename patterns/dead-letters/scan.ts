@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Source } from "./dead-letter.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { Holder } from "./receiver.ts";
-import type { Source } from "./source.ts";
 
 /** How long nothing has to come before the broker is asked, and how often it has to say that nothing is left. */
 interface Proof {

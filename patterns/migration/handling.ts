@@ -1,7 +1,7 @@
 import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
+import type { Gate } from "./barrier.ts";
 import { Marker } from "./carried.ts";
-import type { Gate } from "./gate.ts";
 import type { Slots } from "./moving-consumer.ts";
 import type { Recording } from "./recording.ts";
 import type { Side } from "./state.ts";
@@ -9,7 +9,7 @@ import type { Side } from "./state.ts";
 const STORE_AWAY_MS = 500;
 
 /** What stands around a handler. */
-export interface HandlingParts {
+interface HandlingParts {
   readonly source: string;
   /** Undefined where no order is kept. */
   readonly gate: Gate | undefined;

@@ -1,14 +1,16 @@
 import { createHash } from "node:crypto";
 import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
-import { Gathering } from "./gathering.ts";
+import { Gathering } from "./bridge-run.ts";
 import type { Side } from "./state.ts";
 import type { MigrationStore, Seal } from "./store.ts";
 
-const MOST_AT_ONCE = 500;
+export const MOST_AT_ONCE = 500;
+
 /** So many keys are remembered; others are asked for again. */
-const MOST_KNOWN = 20_000;
-const LOOK_EVERY_MS = 100;
+export const MOST_KNOWN = 20_000;
+
+export const LOOK_EVERY_MS = 100;
 
 /** Names a key at one side of one source. */
 export function sealScope(side: Side, source: string, key: string): string {

@@ -5,13 +5,13 @@ import type { IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { isMessagingError, jsonCodec } from "../../core/index.ts";
 import { HEADER, timeHeader } from "../../core/system-headers.ts";
+import type { Source } from "../../patterns/dead-letters/dead-letter.ts";
 import { DeadLetter } from "../../patterns/dead-letters/dead-letter.ts";
 import { entryWith, stringifyEntry } from "../../patterns/dead-letters/entry.ts";
 import { parseFilter } from "../../patterns/dead-letters/filter.ts";
 import { matcher } from "../../patterns/dead-letters/filter-match.ts";
 import { placeOf } from "../../patterns/dead-letters/groups.ts";
-import type { Source } from "../../patterns/dead-letters/source.ts";
-import { movedCopy } from "../../patterns/migration/bridge-copy.ts";
+import { movedCopy } from "../../patterns/migration/bridge-run.ts";
 import { headersOf } from "../sqs/outgoing.ts";
 import { fuzzing } from "./runs.ts";
 

@@ -1,8 +1,9 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, systemClock } from "../../../core/index.ts";
-import { ask } from "../../../core/stores.ts";
-import { rowOf, wholeNumber } from "../../../sql/postgres.ts";
-import { MARK } from "../marks.ts";
+import { type Clock, type MessagingError, systemClock } from "../../../core/index.ts";
+import { ask, type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/stores.ts";
+import { asTexts, rowOf, wholeNumber } from "../../../sql/postgres.ts";
+import { quotedNames, unlessThere } from "../../../sql/tables.ts";
+import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
   InstanceBeat,
   JournalClass,
@@ -13,10 +14,201 @@ import type {
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
-import type { PostgresDatabase } from "./database.ts";
-import { failure } from "./failure.ts";
-import { type Statements, statements } from "./statements.ts";
-import { migrationOf, type PostgresMigrationTableOptions, type Tables, tablesOf } from "./tables.ts";
+
+/**
+ * What the store needs of a database: the `Pool` of `pg` fits as it is, and an executor of two lines for other clients.
+ * Each call is a transaction of its own, at the isolation level `READ COMMITTED`.
+ */
+export interface PostgresDatabase {
+  /** Runs one statement, with values for `$1`, `$2` and so on; resolves with its rows, their columns by name. */
+  query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>;
+}
+
+/** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  ...POSTGRES_REASONS,
+  "42501": {
+    code: "unauthorized",
+    advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the tables; to migrate, CREATE",
+  },
+  "42P01": { code: "not-found", advice: "make its tables with migrate(), or name those that there are" },
+  "42703": { code: "conflict", advice: "its tables are others; give the store tables of its own" },
+};
+
+/** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
+function failure(action: string, cause: unknown): MessagingError {
+  return storeFailure("migration state store", "Postgres", action, REASONS[serverCode(cause)], cause);
+}
+
+/** Where the state is. */
+export interface PostgresMigrationTableOptions {
+  /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
+  readonly table?: string;
+  /** The name of the schema they are in, of the same form, 63 at most. Default: whichever the connection's `search_path` leads to. */
+  readonly schema?: string;
+}
+
+/** The quoted names. */
+interface Tables {
+  readonly states: string;
+  readonly instances: string;
+  readonly seals: string;
+  readonly journal: string;
+  readonly folded: string;
+}
+
+/** Checks the names and quotes them. Throws `invalid`. */
+function tablesOf(where: string, { schema, table = "anybroker_migration" }: PostgresMigrationTableOptions): Tables {
+  const quoted = quotedNames(where, schema, table);
+  return {
+    states: quoted(""),
+    instances: quoted("_instances"),
+    seals: quoted("_seals"),
+    journal: quoted("_journal"),
+    folded: quoted("_folded"),
+  };
+}
+
+/**
+ * The statements that make the tables, for a team's own migration tool: each is to run once, by a role that may create in
+ * the schema. The store's `migrate` runs the same. Throws `invalid` for wrong options.
+ */
+export function postgresMigrationSql(options: PostgresMigrationTableOptions = {}): readonly string[] {
+  checkOptions("postgresMigrationSql", options, ["table", "schema"]);
+  return tableSql(tablesOf("postgresMigrationSql", options));
+}
+
+function tableSql({ states, instances, seals, journal, folded }: Tables): readonly string[] {
+  return [
+    `CREATE TABLE ${states} (
+  migration text COLLATE "C" PRIMARY KEY,
+  revision bigint NOT NULL,
+  document text NOT NULL
+)`,
+    `CREATE TABLE ${instances} (
+  migration text COLLATE "C" NOT NULL,
+  instance text COLLATE "C" NOT NULL,
+  acting bigint NOT NULL,
+  report text NOT NULL,
+  ends_at timestamptz NOT NULL,
+  PRIMARY KEY (migration, instance)
+)`,
+    `CREATE TABLE ${seals} (
+  migration text COLLATE "C" NOT NULL,
+  scope text COLLATE "C" NOT NULL,
+  epoch integer NOT NULL,
+  PRIMARY KEY (migration, scope)
+)`,
+    `CREATE TABLE ${journal} (
+  migration text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  marks smallint NOT NULL,
+  marked_at timestamptz NOT NULL,
+  PRIMARY KEY (migration, source, id)
+)`,
+    `CREATE TABLE ${folded} (
+  migration text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  messages bigint NOT NULL,
+  PRIMARY KEY (migration, source)
+)`,
+  ];
+}
+
+/** One statement that makes the tables unless they are there; of several at once the later ones find them. */
+function migrationOf(tables: Tables): string {
+  return unlessThere("anybroker_migration", tables.folded, tableSql(tables));
+}
+
+const later = (ms: string): string => `clock_timestamp() + ${ms}::float8 * interval '1 millisecond'`;
+const epochMs = (at: string): string => `(extract(epoch FROM ${at}) * 1000)::float8`;
+
+/** Of the column `marks`. */
+function inClass(which: JournalClass): string {
+  const { mask, value } = CLASS[which];
+  return `marks & ${mask} = ${value}`;
+}
+
+/** The statements of the store. */
+interface Statements {
+  readonly beat: string;
+  readonly read: string;
+  readonly leave: string;
+  readonly clearInstances: string;
+  readonly begin: string;
+  readonly change: string;
+  readonly seal: string;
+  readonly seals: string;
+  readonly clearSeals: string;
+  readonly mark: string;
+  readonly counts: string;
+  readonly list: Readonly<Record<JournalClass, string>>;
+  readonly fold: string;
+  readonly forget: string;
+}
+
+function statements({ states, instances, seals, journal, folded }: Tables): Statements {
+  const list = (which: JournalClass): string =>
+    `SELECT id FROM ${journal} WHERE migration = $1 AND source = $2 AND ($3::text IS NULL OR id > $3) AND ${inClass(which)} ORDER BY id LIMIT $4`;
+  return {
+    beat: `INSERT INTO ${instances} AS known (migration, instance, acting, report, ends_at) VALUES ($1, $2, $3, $4, ${later("$5")})
+ON CONFLICT (migration, instance) DO UPDATE SET acting = excluded.acting, report = excluded.report, ends_at = excluded.ends_at`,
+    // State and instances by one snapshot, and by one that is newer than a beat before.
+    read: asTexts(`SELECT state.revision::float8 AS revision, state.document, ${epochMs("clock_timestamp()")} AS now, coalesce((
+  SELECT json_agg(json_build_object('instance', instance, 'acting', acting, 'report', report,
+    'remainingMs', ${epochMs("ends_at - clock_timestamp()")}) ORDER BY instance)
+  FROM ${instances} WHERE migration = $1 AND ends_at > clock_timestamp()
+), '[]'::json) AS instances
+FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`),
+    leave: `DELETE FROM ${instances} WHERE migration = $1 AND instance = $2`,
+    clearInstances: `DELETE FROM ${instances} WHERE migration = $1 AND ends_at < clock_timestamp() - interval '1 hour'`,
+    begin: `INSERT INTO ${states} (migration, revision, document) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING 1`,
+    change: `UPDATE ${states} SET revision = revision + 1, document = $3 WHERE migration = $1 AND revision = $2 RETURNING 1`,
+    // In order, so that two batches never wait for each other.
+    seal: `INSERT INTO ${seals} AS known (migration, scope, epoch)
+SELECT $1, scope, max(epoch) FROM unnest($2::text[], $3::integer[]) AS given (scope, epoch) GROUP BY scope ORDER BY scope
+ON CONFLICT (migration, scope) DO UPDATE SET epoch = excluded.epoch WHERE known.epoch < excluded.epoch`,
+    seals: asTexts(`SELECT scope, epoch FROM ${seals} WHERE migration = $1 AND scope = ANY ($2::text[])`),
+    clearSeals: `DELETE FROM ${seals} WHERE migration = $1`,
+    mark: `INSERT INTO ${journal} AS known (migration, source, id, marks, marked_at)
+SELECT $1, source, id, bit_or(mark), clock_timestamp()
+FROM unnest($2::text[], $3::text[], $4::smallint[]) AS given (source, id, mark) GROUP BY source, id ORDER BY source, id
+ON CONFLICT (migration, source, id) DO UPDATE SET marks = known.marks | excluded.marks, marked_at = excluded.marked_at
+WHERE known.marks | excluded.marks <> known.marks`,
+    counts: asTexts(`
+WITH marked AS (
+  SELECT source,
+    count(*) FILTER (WHERE marks & ${MARK.published} <> 0) AS published,
+    count(*) FILTER (WHERE marks & ${MARK.handled} <> 0) AS handled,
+    count(*) FILTER (WHERE ${inClass("missing")}) AS missing,
+    count(*) FILTER (WHERE ${inClass("dead")}) AS dead,
+    count(*) FILTER (WHERE ${inClass("unexpected")}) AS unexpected
+  FROM ${journal} WHERE migration = $1 GROUP BY source
+), gone AS (SELECT source, messages FROM ${folded} WHERE migration = $1)
+SELECT source, (coalesce(published, 0) + coalesce(messages, 0))::float8 AS published,
+  (coalesce(handled, 0) + coalesce(messages, 0))::float8 AS handled, coalesce(missing, 0)::float8 AS missing,
+  coalesce(dead, 0)::float8 AS dead, coalesce(unexpected, 0)::float8 AS unexpected
+FROM marked FULL JOIN gone USING (source) ORDER BY source`),
+    list: { missing: list("missing"), dead: list("dead"), unexpected: list("unexpected") },
+    fold: `
+WITH gone AS (
+  DELETE FROM ${journal} WHERE migration = $1 AND (source, id) IN (
+    SELECT source, id FROM ${journal} WHERE migration = $1 AND marks & ${PUBLISHED_AND_HANDLED} = ${PUBLISHED_AND_HANDLED}
+      AND marked_at < clock_timestamp() - $2::float8 * interval '1 millisecond' LIMIT $3
+  ) RETURNING source
+), counted AS (
+  INSERT INTO ${folded} AS known (migration, source, messages)
+  SELECT $1, source, count(*) FROM gone GROUP BY source ORDER BY source
+  ON CONFLICT (migration, source) DO UPDATE SET messages = known.messages + excluded.messages
+)
+SELECT count(*)::text AS folded FROM gone`,
+    forget: `
+WITH a AS (DELETE FROM ${instances} WHERE migration = $1), b AS (DELETE FROM ${seals} WHERE migration = $1),
+  c AS (DELETE FROM ${journal} WHERE migration = $1), d AS (DELETE FROM ${folded} WHERE migration = $1)
+DELETE FROM ${states} WHERE migration = $1`,
+  };
+}
 
 /** The options of {@link postgresMigrationStore}. */
 export interface PostgresMigrationStoreOptions extends PostgresMigrationTableOptions {

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileMigrationStore } from "anybroker/migration/file";
 import { expect, onTestFinished, test } from "vitest";
+import { EPOCH_HEADER } from "../../../patterns/migration/barrier.ts";
 import { Marker } from "../../../patterns/migration/carried.ts";
-import { EPOCH_HEADER } from "../../../patterns/migration/gate.ts";
 import { eventually } from "../../eventually.ts";
 import { plain, World } from "./world.ts";
 

@@ -17,7 +17,7 @@ const STORE_AWAY_MS = 500;
 const MOST_AHEAD = 10_000;
 
 /** What a gate works with. */
-export interface GateParts {
+interface GateParts {
   readonly follower: () => Follower;
   readonly seals: Seals;
   readonly router: Router;

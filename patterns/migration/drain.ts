@@ -1,20 +1,98 @@
-import { internalsOf } from "../../core/broker-internals.ts";
+import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import { pause } from "../../core/clock.ts";
 import {
   addressName,
   type Broker,
   type Clock,
+  type DeadLettersAddress,
   type Destination,
+  type IncomingMessage,
   isMessagingError,
   MessagingError,
+  type WorkAddress,
 } from "../../core/index.ts";
 import { pacedBridge } from "./bridge.ts";
-import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-contract.ts";
+import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-ends.ts";
 import type { Changes, Patience } from "./changes.ts";
 import { Emptiness, type Reading } from "./emptiness.ts";
-import { Hands } from "./hands.ts";
+import { reportOf } from "./instance-report.ts";
 import { SharedPace } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
+import type { StoredInstance } from "./store.ts";
+
+/** More are not held at once. */
+const MOST_HELD = 10_000;
+/** Nothing more comes when nothing came for so long, and everything that the broker counted came. */
+const STILL_MS = 1_000;
+const LOOK_EVERY_MS = 20;
+
+/**
+ * The ids of the dead letters of a queue or subscription, batch by batch; taken by nobody, or given back where they have to
+ * be held to be looked at.
+ */
+export async function* deadLetterIds(broker: Broker, of: WorkAddress): AsyncGenerator<readonly string[]> {
+  const internals = internalsOf(broker, "migration");
+  const address: DeadLettersAddress = { kind: "dead-letters", of };
+  const { adapter } = internals;
+  if (adapter.browse === undefined) yield await heldIds(internals, address);
+  else for await (const batch of adapter.browse(address)) yield batch.map(({ id }) => id);
+}
+
+async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLettersAddress): Promise<readonly string[]> {
+  const { ready, unsettled = 0 } = await adapter.depth(address);
+  if (ready + unsettled === 0) return [];
+  const ids = new Set<string>();
+  const tokens: unknown[] = [];
+  let last = clock.monotonic();
+  const deliver = (batch: readonly IncomingMessage[]): void => {
+    last = clock.monotonic();
+    for (const { id, token } of batch) {
+      ids.add(id);
+      tokens.push(token);
+    }
+  };
+  const ignore = (): void => {};
+  const sink = { deliver, lost: ignore, revoke: ignore, stalled: ignore, flowing: ignore, filtered: ignore };
+  const receiver = await adapter.receive(address, { prefetch: MOST_HELD, ordered: false }, sink);
+  try {
+    while (tokens.length < ready && clock.monotonic() - last < STILL_MS) await pause(clock, LOOK_EVERY_MS);
+  } finally {
+    await receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
+    await receiver.close();
+  }
+  return [...ids];
+}
+
+/** A report that is written now may have been made before; the one after it was not. */
+const REPORTS = 2;
+
+/** What the instances hold of a side, for brokers that do not count what is unsettled. */
+class Hands {
+  readonly #side: Side;
+  /** The reports at the first of the looks that found nothing. */
+  #since: ReadonlyMap<string, number> | undefined;
+
+  constructor(side: Side) {
+    this.#side = side;
+  }
+
+  /** Something is there: what was seen before does not count. */
+  disturbed(): void {
+    this.#since = undefined;
+  }
+
+  /** How many deliveries they say they hold; undefined until each has said it since the first look. */
+  look(instances: readonly StoredInstance[]): number | undefined {
+    const reports = instances.map(({ instance, report }) => ({ instance, report: reportOf(report) }));
+    const held = reports.reduce((sum, { report }) => sum + (report.held?.[this.#side] ?? 0), 0);
+    if (held > 0) return held;
+    this.#since ??= new Map(reports.map(({ instance, report }) => [instance, report.count ?? 0]));
+    const since = this.#since;
+    const all = reports.every(({ instance, report }) => (report.count ?? 0) >= (since.get(instance) ?? 0) + REPORTS);
+    return all ? 0 : undefined;
+  }
+}
 
 const TELL_EVERY_MS = 500;
 const AT_A_TIME = 32;
@@ -23,7 +101,7 @@ const MESSAGES_EACH = 250;
 const BYTES_EACH = 4 * 1024 * 1024;
 
 /** What is moved, and how. */
-export interface LeftoversParts {
+interface LeftoversParts {
   readonly plan: Plan;
   readonly changes: Changes;
   readonly clock: Clock;
