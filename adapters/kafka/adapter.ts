@@ -30,7 +30,7 @@ import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { clientError } from "./kafkajs/errors.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
-import type { KafkaRecord } from "./message.ts";
+import type { KafkaRecord } from "./message-codec.ts";
 import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
 import type { KafkaClient } from "./port.ts";

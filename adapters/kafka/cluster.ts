@@ -14,8 +14,7 @@ import type {
   TopicSpecification,
   WantedOffset,
 } from "./port.ts";
-import { identityOf, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
-import { proveTopics } from "./topic-proof.ts";
+import { identityOf, proveTopics, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;

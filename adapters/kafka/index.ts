@@ -2,9 +2,8 @@ import { KafkaAdapter } from "./adapter.ts";
 import type { KafkaOptions } from "./options.ts";
 
 export type { KafkaAdapter } from "./adapter.ts";
-export type { KafkaRecord } from "./message.ts";
-export type { KafkaCompression, KafkaOptions, KafkaTrim } from "./options.ts";
-export type { KafkaSasl } from "./sasl.ts";
+export type { KafkaRecord } from "./message-codec.ts";
+export type { KafkaCompression, KafkaOptions, KafkaSasl, KafkaTrim } from "./options.ts";
 
 /**
  * anybroker over Kafka 3.1 or later, or 4.x, by the package `kafkajs`. Throws `invalid` for options that are unknown or wrong;

@@ -1,10 +1,84 @@
 import type { ConnectionOptions } from "node:tls";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { parseBrokers } from "./bootstrap.ts";
-import type { Compression } from "./records/contract.ts";
-import { DEFAULT_LIMITS } from "./records/limits.ts";
-import { type KafkaSasl, resolveSasl } from "./sasl.ts";
+import { type Compression, DEFAULT_LIMITS } from "./records/contract.ts";
+
+const DEFAULT_PORT = 9092;
+const PLACE = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
+
+/**
+ * Hosts with ports, from a list or a text with commas. Throws `invalid`, quoting nothing of what was given: it may be a URL
+ * with a password.
+ */
+function parseBrokers(given: string | readonly string[]): readonly string[] {
+  const places: unknown = typeof given === "string" ? given.split(",") : given;
+  if (!Array.isArray(places) || places.length === 0) throw malformed();
+  return places.map((place: unknown) => {
+    const [, host, port] = (typeof place === "string" && PLACE.exec(place.trim())) || [];
+    const number = port === undefined ? DEFAULT_PORT : Number(port);
+    if (host === undefined || number < 1 || number > 65_535) throw malformed();
+    return `${host}:${number}`;
+  });
+}
+
+function malformed(): MessagingError {
+  return new MessagingError(
+    "invalid",
+    'kafka() takes brokers such as ["a.example:9092", "b.example:9092"] or "a.example:9092,b.example:9092": hosts with ports, no URLs; log in by sasl',
+  );
+}
+
+/** How to log in to Kafka: by a password, with AWS's own mechanism, or with a token that is fetched when it is needed. */
+export type KafkaSasl =
+  | {
+      readonly mechanism: "plain" | "scram-sha-256" | "scram-sha-512";
+      readonly username: string;
+      readonly password: string;
+    }
+  | {
+      readonly mechanism: "aws";
+      readonly authorizationIdentity: string;
+      readonly accessKeyId: string;
+      readonly secretAccessKey: string;
+      readonly sessionToken?: string;
+    }
+  | {
+      readonly mechanism: "oauthbearer";
+      /** Asked at each login. Where it rejects the login fails, with nothing of its error, which may hold the token. */
+      readonly oauthBearerProvider: () => Promise<{ readonly value: string }>;
+    };
+
+const PASSWORD = ["username", "password"];
+const AWS = ["authorizationIdentity", "accessKeyId", "secretAccessKey"];
+const MECHANISMS: Readonly<Record<KafkaSasl["mechanism"], readonly string[]>> = {
+  plain: PASSWORD,
+  "scram-sha-256": PASSWORD,
+  "scram-sha-512": PASSWORD,
+  aws: AWS,
+  oauthbearer: ["oauthBearerProvider"],
+};
+
+/** A checked copy. Throws `invalid` for what is missing or unknown. */
+function resolveSasl(sasl: KafkaSasl | undefined): KafkaSasl | undefined {
+  if (sasl === undefined) return undefined;
+  // Of an object Node would make a name, which may throw.
+  if (typeof sasl !== "object" || typeof sasl?.mechanism !== "string" || !Object.hasOwn(MECHANISMS, sasl.mechanism)) {
+    throw invalidLogin(`takes an object with one of the mechanisms ${Object.keys(MECHANISMS).join(", ")} as sasl`);
+  }
+  const { mechanism } = sasl;
+  const needed = MECHANISMS[mechanism];
+  checkOptions("kafka() { sasl }", sasl, ["mechanism", ...needed, ...(mechanism === "aws" ? ["sessionToken"] : [])]);
+  for (const name of needed) {
+    const value = (sasl as Readonly<Record<string, unknown>>)[name];
+    const fits = mechanism === "oauthbearer" ? typeof value === "function" : typeof value === "string" && value !== "";
+    if (!fits) throw invalidLogin(`needs ${needed.join(" and ")} for the mechanism ${mechanism}; ${name} is missing`);
+  }
+  return { ...sasl };
+}
+
+function invalidLogin(problem: string): MessagingError {
+  return new MessagingError("invalid", `kafka() ${problem}`);
+}
 
 /** How to reach Kafka and what to ask of it. Everything but `brokers` has a default. */
 export interface KafkaOptions {

@@ -4,7 +4,7 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Log, PARTITION, readThrough } from "./dead-letters/index.ts";
 import type { TopicPartition } from "./port.ts";
-import type { Producer } from "./producing/contract.ts";
+import type { Producer } from "./producing/producer.ts";
 
 /** What a quarantine log works with. */
 export interface QuarantineHost {

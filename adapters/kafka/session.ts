@@ -23,27 +23,20 @@ import type {
 } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { browseDeadLetters } from "./browsing.ts";
 import { Cluster } from "./cluster.ts";
 import { countDeadLetters } from "./dead-letters/index.ts";
-import { Forwarders } from "./forwarders.ts";
-import type { KafkaRecord } from "./message.ts";
+import type { KafkaRecord } from "./message-codec.ts";
 import { topicName } from "./names.ts";
-import { Openings } from "./openings.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
-import { createProducer, type KafkaProducer } from "./producing/producer.ts";
+import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
+import { Sender } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { openReceiver, type ReceivingHost } from "./receiving.ts";
-import { resolveReference } from "./resolving.ts";
-import { Restoring } from "./restoring.ts";
-import { Sender } from "./sender.ts";
-import { lag } from "./topology/depth.ts";
-import { GroupPositions } from "./topology/group-positions.ts";
-import { rewind } from "./topology/positions.ts";
-import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, type TrimPlace } from "./topology/trim-bounds.ts";
-import { Trimmer } from "./topology/trimmer.ts";
-import { watchLogs } from "./watching.ts";
+import { Forwarders, Openings, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
+import { GroupPositions, lag, rewind } from "./topology/positions.ts";
+import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, Trimmer, type TrimPlace } from "./topology/trimmer.ts";
+import { Restoring } from "./topology-recovery.ts";
+import { browseDeadLetters, watchLogs } from "./watching.ts";
 
 /** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
 const FORWARDER_HEARTBEAT_MS = 3_000;

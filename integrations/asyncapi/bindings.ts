@@ -1,4 +1,4 @@
-import { WIRE_HEADER } from "../../adapters/kafka/message.ts";
+import { WIRE_HEADER } from "../../adapters/kafka/message-codec.ts";
 import { physicalName as kafkaName } from "../../adapters/kafka/names.ts";
 import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/message-codec.ts";
 import { physicalName as rabbitMQName } from "../../adapters/rabbitmq/names.ts";

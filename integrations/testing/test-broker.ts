@@ -2,23 +2,20 @@ import { memory, memorySpace } from "../../adapters/memory/index.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import {
   type Adapter,
-  type Address,
   type Broker,
   type BrokerOptions,
   type Clock,
   createBroker,
-  describeAddress,
   MessagingError,
   type Queue,
   type Random,
   systemRandom,
   type Topic,
-  type Topology,
 } from "../../core/index.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import { type ConsumedMessage, type DeadLetterRecord, Ledger, Records, type SentMessage } from "./ledger.ts";
-import { type Recording, recordingAdapter } from "./recording-adapter.ts";
+import { Made, type Recording, recordingAdapter } from "./recording-adapter.ts";
 import { pause, realClock, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
 import { HandlerWatch } from "./watch-handlers.ts";
 
@@ -46,44 +43,6 @@ function isAtWork(broker: Broker): boolean {
   const { state, publishing, consumers } = broker.status();
   if (state !== "started") return false;
   return publishing.messages > 0 || consumers.some(({ running }) => running > 0);
-}
-
-/** Everything that was made on the broker, over all adapters of a kit. */
-export class Made {
-  readonly #queues = new Map<string, Topology["queues"][number]>();
-  readonly #topics = new Map<string, Topology["topics"][number]>();
-  readonly #subscriptions = new Map<string, Topology["subscriptions"][number]>();
-
-  add({ mode, queues, topics, subscriptions }: Topology): void {
-    if (mode !== "create") return;
-    keep(this.#queues, queues);
-    keep(this.#topics, topics);
-    keep(this.#subscriptions, subscriptions);
-  }
-
-  /** Removes it all with an adapter that is closed, if it can. */
-  async remove(adapter: Adapter): Promise<void> {
-    if (adapter.remove === undefined || this.#queues.size + this.#topics.size + this.#subscriptions.size === 0) return;
-    const nothing = (): void => {};
-    await adapter.open({ up: nothing, down: nothing, blocked: nothing, unblocked: nothing, notice: nothing });
-    try {
-      await adapter.remove({
-        mode: "none",
-        queues: [...this.#queues.values()],
-        topics: [...this.#topics.values()],
-        subscriptions: [...this.#subscriptions.values()],
-      });
-    } finally {
-      await adapter.close();
-    }
-  }
-}
-
-function keep<Declaration extends { readonly address: Address }>(
-  known: Map<string, Declaration>,
-  declarations: readonly Declaration[],
-): void {
-  for (const declaration of declarations) known.set(describeAddress(declaration.address), declaration);
 }
 
 /** The options of {@link testBroker}: those of `createBroker` for the kit's first broker object, and these. */

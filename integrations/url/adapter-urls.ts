@@ -1,5 +1,4 @@
-import type { KafkaCompression, KafkaOptions, KafkaTrim } from "../../adapters/kafka/options.ts";
-import type { KafkaSasl } from "../../adapters/kafka/sasl.ts";
+import type { KafkaCompression, KafkaOptions, KafkaSasl, KafkaTrim } from "../../adapters/kafka/options.ts";
 import type { MemoryOptions } from "../../adapters/memory/index.ts";
 import type { RabbitMQOptions } from "../../adapters/rabbitmq/options.ts";
 import type { SqsOptions } from "../../adapters/sqs/options.ts";

@@ -4,14 +4,14 @@ import { expect, test } from "vitest";
 import { decodeProgress, encodeProgress, trimmableTo } from "../../adapters/kafka/consuming/progress.ts";
 import { readReference } from "../../adapters/kafka/dead-letters/index.ts";
 import { assign } from "../../adapters/kafka/group/assignor.ts";
-import { keyOf } from "../../adapters/kafka/group/partitions.ts";
 import {
   decodeAssignment,
   decodeSubscription,
   encodeAssignment,
   encodeSubscription,
+  keyOf,
 } from "../../adapters/kafka/group/protocol.ts";
-import { TopicWatch } from "../../adapters/kafka/group/topic-watch.ts";
+import { TopicWatch } from "../../adapters/kafka/group/topics.ts";
 import type { TopicMetadata } from "../../adapters/kafka/port.ts";
 import { PausableClock } from "../kafka/group/pausable-clock.ts";
 import { identity, topicId } from "../kafka/topic-ids.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Forwarders } from "../../adapters/kafka/forwarders.ts";
+import { Forwarders } from "../../adapters/kafka/receiver.ts";
 import type { Source } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 

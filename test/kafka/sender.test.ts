@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { DELAY_HEADER } from "../../adapters/kafka/delays/index.ts";
-import type { RecordToSend } from "../../adapters/kafka/producing/contract.ts";
-import { Sender } from "../../adapters/kafka/sender.ts";
+import type { RecordToSend } from "../../adapters/kafka/producing/producer.ts";
+import { Sender } from "../../adapters/kafka/publisher.ts";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import type { Address } from "../../core/address.ts";
 import { systemRandom } from "../../core/clock.ts";

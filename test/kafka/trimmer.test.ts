@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import type { Cluster } from "../../adapters/kafka/cluster.ts";
-import { KeptOffsets } from "../../adapters/kafka/consuming/kept-offsets.ts";
-import { beginning, encodeProgress, type Progress } from "../../adapters/kafka/consuming/progress.ts";
-import { ownGroup, slowestPositions } from "../../adapters/kafka/topology/trim-bounds.ts";
+import { beginning, encodeProgress, KeptOffsets, type Progress } from "../../adapters/kafka/consuming/progress.ts";
+import { ownGroup, slowestPositions } from "../../adapters/kafka/topology/trimmer.ts";
 import { identity, topicId } from "./topic-ids.ts";
 
 test("what is handled is deleted up to what dead letters refer to, and no further", async () => {

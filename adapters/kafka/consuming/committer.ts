@@ -1,11 +1,10 @@
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { afterCurrentTurn } from "../../../core/clock.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { CommitOutcome, GroupMember } from "../group/contract.ts";
+import type { CommitOutcome, GroupMember } from "../group/coordinator.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import type { OwnedPartition, Standing } from "./owned-partition.ts";
-import type { OwnedPartitions } from "./owned-partitions.ts";
+import type { OwnedPartition, OwnedPartitions, Standing } from "./owned-partition.ts";
 import { encodeProgress } from "./progress.ts";
 
 /** What committing needs beside the partitions. */

@@ -1,19 +1,194 @@
 import type { DeliveryToken, Settlement, SettleResult } from "../../../core/adapter.ts";
-import type { Timer } from "../../../core/clock.ts";
-import type { GroupMember, MemberOwner } from "../group/contract.ts";
+import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { DECLARE_IT, MessagingError } from "../../../core/errors.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
+import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
+import { firstAssignment } from "../group/coordinator.ts";
+import type { KafkaConnection } from "../port.ts";
+import { withoutId } from "../topic-identity.ts";
 import { Committer } from "./committer.ts";
-import type { ConsumerParts } from "./consumer-parts.ts";
-import type { ConsumerOptions, RecordConsumer, RecordSink } from "./contract.ts";
-import { Dealer } from "./dealer.ts";
+import { commitError, uncommittedNotice } from "./fetch-failures.ts";
 import { Fetcher } from "./fetcher.ts";
 import { Health } from "./health.ts";
-import { InFlightRecord } from "./in-flight-record.ts";
-import type { OwnedPartition } from "./owned-partition.ts";
-import { OwnedPartitions } from "./owned-partitions.ts";
-import { Ownership } from "./ownership.ts";
-import { Reviews } from "./reviews.ts";
-import { SettleAnswer } from "./settlements.ts";
-import { commitError, uncommittedNotice } from "./stalls.ts";
+import {
+  type ConsumerOptions,
+  type OwnedPartition,
+  OwnedPartitions,
+  type RecordConsumer,
+  type RecordSink,
+  Reviews,
+  SettleAnswer,
+} from "./owned-partition.ts";
+import { type ConsumerParts, Ownership } from "./ownership.ts";
+import { type HeldRecord, InFlightRecord } from "./partition-ledger.ts";
+
+/** What dealing needs beside the partitions. */
+interface DealerHost {
+  deliver(records: readonly HeldRecord[]): void;
+  /** A commit is waited for. */
+  commit(): void;
+}
+
+/**
+ * Hands records out: never more than the prefetch, fair over the partitions, and none before the reach that covers it is
+ * committed. With a prefetch of one, what is handed out waits until nothing else is out, and until it is certain that nothing
+ * else would be blamed if we died.
+ */
+class Dealer {
+  readonly #partitions: OwnedPartitions;
+  readonly #perPartition: boolean;
+  readonly #host: DealerHost;
+  #prefetch: number;
+  #turn = 0;
+  #dealing = false;
+  #again = false;
+
+  constructor(
+    partitions: OwnedPartitions,
+    { prefetch, prefetchPer }: Pick<ConsumerOptions, "prefetch" | "prefetchPer">,
+    host: DealerHost,
+  ) {
+    this.#partitions = partitions;
+    this.#perPartition = prefetchPer === "partition";
+    this.#prefetch = prefetch;
+    this.#host = host;
+  }
+
+  get prefetch(): number {
+    return this.#prefetch;
+  }
+
+  set prefetch(count: number) {
+    this.#prefetch = count;
+    this.deal();
+  }
+
+  /** Hands out what may be handed out by now, and asks for the commits that the rest waits for. */
+  deal(): void {
+    this.#again = true;
+    if (this.#dealing) return;
+    this.#dealing = true;
+    while (this.#again) {
+      this.#again = false;
+      const batch: HeldRecord[] = [];
+      this.#fill(batch);
+      if (batch.length > 0) this.#host.deliver(batch);
+    }
+    this.#dealing = false;
+  }
+
+  /** Whether what is handed out next waits for what was finished, and not for the prefetch. */
+  get exact(): boolean {
+    return this.#prefetch <= 1;
+  }
+
+  /** Whether handing out waits for the next commit, or is about to. */
+  get isPressing(): boolean {
+    if (this.exact) return true;
+    let unsettled = 0;
+    for (const partition of this.#partitions.all) {
+      if (partition.closing || partition.reach.isWanted) return true;
+      unsettled = this.#perPartition ? Math.max(unsettled, partition.unsettled) : unsettled + partition.unsettled;
+    }
+    return unsettled * 2 >= this.#prefetch;
+  }
+
+  /** How far records may be handed out after the next commit. */
+  reachOf(partition: OwnedPartition): number {
+    const { closing, ledger, single, reach } = partition;
+    // In the end nothing is in our hands, and what we leave unfinished was not our death.
+    if (closing) return ledger.exactReach();
+    if (this.exact) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
+    return ledger.handedOutTo + reach.ahead(this.#prefetch);
+  }
+
+  #fill(batch: HeldRecord[]): void {
+    const open = this.#partitions.all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
+    if (this.#prefetch === 0 || open.length === 0) return;
+    if (this.#prefetch > 1) this.#dealMany(open, batch);
+    else if (this.#perPartition) for (const partition of open) this.#dealExactly(partition, [], batch);
+    else this.#dealOne(open, batch);
+  }
+
+  /** One of these, with nothing else out. */
+  #dealOne(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
+    const { all } = this.#partitions;
+    if (all.some(({ ledger }) => ledger.inHands > 0)) return;
+    const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
+    if (chosen === undefined) return;
+    const others = all.filter((other) => other !== chosen);
+    for (const other of others) other.single = undefined;
+    this.#dealExactly(chosen, others, batch);
+  }
+
+  /** The next of a partition, once it is all that these partitions would be blamed for. */
+  #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): void {
+    const { ledger, reach } = partition;
+    const next = ledger.next;
+    if (next === undefined || ledger.inHands > 0) return;
+    const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
+    for (const other of inexact) other.urgent = true;
+    // The commit that confirms the one before goes as far as this one.
+    const ready = ledger.unconfirmed === 0 && reach.allows(next.offset) && reach.endsBy(next.offset + 1);
+    if (!ready) {
+      partition.single = next.offset;
+      partition.urgent = true;
+    }
+    if (!ready || inexact.length > 0) {
+      this.#host.commit();
+      return;
+    }
+    partition.single = undefined;
+    this.#take(partition, batch);
+  }
+
+  #dealMany(open: readonly OwnedPartition[], batch: HeldRecord[]): void {
+    let room = Number.POSITIVE_INFINITY;
+    if (!this.#perPartition) {
+      room = this.#prefetch;
+      for (const { unsettled } of this.#partitions.all) room -= unsettled;
+    }
+    const first = this.#turn++ % open.length;
+    let hungry = [...open.slice(first), ...open.slice(0, first)];
+    while (room > 0 && hungry.length > 0) {
+      const share = Math.ceil(Math.min(room, this.#prefetch * hungry.length) / hungry.length);
+      hungry = hungry.filter((partition) => {
+        const own = this.#perPartition ? this.#prefetch - partition.unsettled : room;
+        const most = Math.min(share, own, room);
+        const taken = this.#takeMany(partition, most, batch);
+        room -= taken;
+        return taken === share;
+      });
+    }
+  }
+
+  #takeMany(partition: OwnedPartition, most: number, batch: HeldRecord[]): number {
+    const { ledger, reach } = partition;
+    for (let taken = 0; taken < most; taken++) {
+      const next = ledger.next;
+      if (next === undefined) return taken;
+      if (!reach.allows(next.offset)) {
+        reach.want();
+        partition.urgent = true;
+        this.#host.commit();
+        return taken;
+      }
+      this.#take(partition, batch);
+    }
+    return Math.max(most, 0);
+  }
+
+  #take(partition: OwnedPartition, batch: HeldRecord[]): void {
+    const entry = partition.ledger.take();
+    if (entry === undefined) return;
+    partition.reach.handedOut();
+    batch.push(entry);
+  }
+}
+
+function isChosen({ ledger, single }: OwnedPartition): boolean {
+  return single !== undefined && single === ledger.next?.offset;
+}
 
 /** How often it looks after itself. */
 const CHECK_MS = 1_000;
@@ -21,7 +196,7 @@ const CHECK_MS = 1_000;
 const TOLD_FROM_FAILURES = 4;
 
 /** Takes the records of its partitions, hands them out, and commits what was finished. */
-export class PartitionConsumer implements RecordConsumer {
+class PartitionConsumer implements RecordConsumer {
   readonly leaseMs = undefined;
   readonly fetcher: Fetcher;
   readonly #parts: ConsumerParts;
@@ -191,4 +366,79 @@ function rest(partition: OwnedPartition): void {
   const idle = reach.isIdle(ledger.handedOutTo);
   if (idle) reach.rest();
   if (idle || behind) partition.urgent = true;
+}
+
+/** What a consumer is made of; see {@link ConsumerParts}. */
+interface OpenConsumerParts
+  extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs" | "reviewMs"> {
+  /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
+  readonly retry?: BackoffTimes | undefined;
+  /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
+  readonly maxBufferBytes?: number | undefined;
+  /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
+  readonly drainMs?: number | undefined;
+  /** The session timeout of the group's members, in milliseconds. Default 30,000. */
+  readonly sessionTimeoutMs?: number | undefined;
+  /** See {@link ConsumerParts.reviewMs}. Default 600,000: each time all dead letters are read. */
+  readonly reviewMs?: number | undefined;
+}
+
+const DEFAULT_RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 3_000 });
+const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
+const DEFAULT_DRAIN_MS = 60_000;
+const DEFAULT_SESSION_MS = 30_000;
+const DEFAULT_REVIEW_MS = 600_000;
+/** A topic that was made just now may not be known everywhere. */
+const ATTEMPTS_TO_FIND = 5;
+
+/**
+ * Joins a group and consumes what it is assigned. Resolves when it has its share of the partitions, or if that
+ * does not come about within 10 s, which `stalled` explains; rejects with `not-found` for
+ * a topic that does not exist, `conflict` for a group with members of another protocol, `unauthorized`, `unsupported` for
+ * a topic without an id, or `unreachable`.
+ */
+export async function openConsumer(
+  parts: OpenConsumerParts,
+  options: ConsumerOptions,
+  sink: RecordSink,
+): Promise<RecordConsumer> {
+  const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = parts;
+  const { sessionTimeoutMs = DEFAULT_SESSION_MS, reviewMs = DEFAULT_REVIEW_MS } = parts;
+  const all = { ...parts, retry, maxBufferBytes, drainMs, sessionTimeoutMs, reviewMs };
+  const consumer = new PartitionConsumer(all, options, sink);
+  try {
+    await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
+    const { group, topics } = options;
+    const member = parts.openMember({ group, topics }, consumer.owner);
+    consumer.start(member);
+    await firstAssignment(parts.clock, member);
+  } catch (error) {
+    await consumer.close();
+    throw error;
+  }
+  return consumer;
+}
+
+async function findTopics(
+  connection: KafkaConnection,
+  topics: readonly string[],
+  { clock, random, retry }: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const found = await connection.metadata(topics);
+    const refused = found.topics.find(({ error }) => error === "TOPIC_AUTHORIZATION_FAILED");
+    if (refused !== undefined) {
+      throw new MessagingError("unauthorized", `topic "${refused.topic}" cannot be read: grant the user READ on it`);
+    }
+    const nameless = found.topics.find(({ error, id }) => error === undefined && id === "");
+    if (nameless !== undefined) throw withoutId(nameless.topic);
+    const missing = topics.find(
+      (wanted) => !found.topics.some(({ topic, error }) => topic === wanted && error === undefined),
+    );
+    if (missing === undefined) return;
+    if (attempt === ATTEMPTS_TO_FIND) {
+      throw new MessagingError("not-found", `topic "${missing}" does not exist; ${DECLARE_IT}`);
+    }
+    await new Promise<void>((resolve) => clock.schedule(resolve, backoffMs(attempt, retry, random)));
+  }
 }

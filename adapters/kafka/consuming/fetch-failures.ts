@@ -1,8 +1,100 @@
+import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import type { BackoffTimes } from "../../../core/retry-policy.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
-import type { Cursor } from "./cursor.ts";
-import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
-import { goneNotice, refusedError, unreachableError } from "./stalls.ts";
+import type {
+  ErrorName,
+  FetchedPartition,
+  KafkaClient,
+  KafkaConnection,
+  ListedOffset,
+  TopicPartition,
+} from "../port.ts";
+import type { DecodedRecords } from "../records/contract.ts";
+import type { TopicIdentity } from "../topic-identity.ts";
+import { type ConsumerOptions, describePartition, type OwnedPartition, partitionKey } from "./owned-partition.ts";
+
+/** How long nothing may be heard of a partition that could be read. */
+const SILENT_MS = 30_000;
+
+/**
+ * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
+ * anew may help, except where others keep a transaction open, or a quota is used up.
+ */
+export function silence(
+  cursor: Cursor,
+  now: number,
+  readable: boolean,
+): { readonly cause: MessagingError; readonly kind: string; readonly reconnect: boolean } | undefined {
+  if (!readable) {
+    cursor.heardAt = now;
+    cursor.movedAt = now;
+    return undefined;
+  }
+  const silentMs = now - cursor.heardAt;
+  const stuckMs = now - cursor.movedAt;
+  if (silentMs < SILENT_MS && (stuckMs < SILENT_MS || cursor.behind <= 0)) return undefined;
+  // Told again after as long a time.
+  cursor.heardAt = now;
+  cursor.movedAt = now;
+  const longest = Math.max(silentMs, stuckMs);
+  if (cursor.throttled) {
+    return { cause: quotaError(cursor.partition, longest), kind: "quota", reconnect: false };
+  }
+  if (silentMs < SILENT_MS && cursor.readable <= 0) {
+    const cause = transactionError(cursor.partition, stuckMs, cursor.behind);
+    return { cause, kind: "transaction", reconnect: false };
+  }
+  return { cause: silentError(cursor.partition, longest, cursor.behind), kind: "silent", reconnect: true };
+}
+
+/** Where the log of a partition begins and ends. `latest` is only looked for where a position may lie beyond it. */
+interface Place {
+  readonly error: ErrorName;
+  readonly earliest: number;
+  readonly latest: number;
+}
+
+/** Finds out where the logs of partitions begin and end. Rejects if the node does not answer. */
+export async function place(
+  connection: KafkaConnection,
+  node: number,
+  cursors: readonly Cursor[],
+): Promise<ReadonlyMap<Cursor, Place>> {
+  const earliest = await list(connection, node, cursors, "earliest");
+  const ends = cursors.filter((cursor) => {
+    const start = earliest.get(cursor);
+    if (cursor.placing === "uncommitted" || start === undefined) return false;
+    return start.error === undefined && cursor.partition.ledger.position > start.offset;
+  });
+  const latest = ends.length === 0 ? new Map() : await list(connection, node, ends, "latest");
+  return new Map(
+    cursors.map((cursor) => {
+      const start: ListedOffset | undefined = earliest.get(cursor);
+      const end: ListedOffset | undefined = latest.get(cursor);
+      const error = start === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : (start.error ?? end?.error);
+      const found = { error, earliest: start?.offset ?? 0, latest: end?.offset ?? Number.POSITIVE_INFINITY };
+      return [cursor, found];
+    }),
+  );
+}
+
+async function list(
+  connection: KafkaConnection,
+  node: number,
+  cursors: readonly Cursor[],
+  at: "earliest" | "latest",
+): Promise<ReadonlyMap<Cursor, ListedOffset>> {
+  const wanted = cursors.map(({ partition: { topic, partition } }) => ({ topic, partition, at }));
+  const listed = await connection.listOffsets(node, wanted);
+  const byKey = new Map(listed.map((offset) => [partitionKey(offset as TopicPartition), offset]));
+  return new Map(
+    cursors.flatMap((cursor): [Cursor, ListedOffset][] => {
+      const offset = byKey.get(partitionKey(cursor.partition));
+      return offset === undefined ? [] : [[cursor, offset]];
+    }),
+  );
+}
 
 /** The first failures of a partition are nobody's business: leaders move, brokers restart. */
 const TOLD_FROM = 3;
@@ -95,4 +187,220 @@ export class FetchFailures {
 function asError(error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError("unreachable", "the client failed; see the cause", { cause: error });
+}
+
+/** Why a partition cannot be read, by the name of a protocol error. */
+export function refusedError(error: string, at: TopicPartition, position: number): MessagingError {
+  const what = `${describePartition(at)} cannot be read`;
+  switch (error) {
+    case "TOPIC_AUTHORIZATION_FAILED":
+      return new MessagingError("unauthorized", `${what}: grant the user READ and DESCRIBE on the topic (${error})`);
+    case "UNKNOWN_TOPIC_OR_PARTITION":
+      return new MessagingError(
+        "not-found",
+        `${what}: the cluster does not know it; if the topic was deleted, make it again; it is tried again (${error})`,
+      );
+    case "CORRUPT_MESSAGE":
+      return new MessagingError(
+        "invalid",
+        `${what} from offset ${position} on: the broker found it damaged; see its logs; it is tried again (${error})`,
+      );
+    default:
+      return new MessagingError("unreachable", `${what} for now: the broker answers ${error}; it is tried again`);
+  }
+}
+
+function unreachableError(cause: MessagingError, at: TopicPartition): MessagingError {
+  return new MessagingError(cause.code, `${describePartition(at)} cannot be read for now: ${cause.message}`, { cause });
+}
+
+/** What stands at an offset cannot be read. */
+export function unreadableError(cause: MessagingError, at: TopicPartition, offset: number): MessagingError {
+  return new MessagingError(
+    cause.code,
+    `${describePartition(at)} stops at offset ${offset}, which cannot be read: ${cause.message}; nothing behind it is delivered until it can be, or is deleted, or the group's offset is moved behind it`,
+    { cause },
+  );
+}
+
+/** A topic that was read is not there any more. */
+function goneNotice(at: TopicPartition): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `${describePartition(at)} is gone: the cluster does not know it any more; consuming goes on when it is back`,
+  );
+}
+
+/** Records were deleted before they were read. */
+export function missingNotice(at: TopicPartition, from: number, to: number): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `${describePartition(at)} was to be read from offset ${from} and begins at ${to}: ${to - from} offsets were deleted before they were read; consuming goes on at ${to}. Raise the topic's retention, or consume faster`,
+  );
+}
+
+/** There was no offset for a partition that already lost records. */
+export function uncommittedNotice(at: TopicPartition, group: string, earliest: number): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `group "${group}" has no offset for ${describePartition(at)}, which begins at ${earliest}; it is consumed from there, the earliest that is kept`,
+  );
+}
+
+/** The log ends before the offset that we were at. */
+export function beyondNotice(at: TopicPartition, position: number, end: number, earliest: number): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut, or somebody committed that offset for the group; it is consumed anew from ${earliest}, the earliest that is kept`,
+  );
+}
+
+/** A topic is another one than before. */
+export function madeAgainNotice({ topic }: TopicPartition, group: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `topic "${topic}" is another one than group "${group}" was reading: it was deleted and made again. It is consumed from its beginning; what the group had not handled of the one before is gone with it. Find out who deleted it`,
+  );
+}
+
+/** What stands committed was made in another cluster, or for a topic of another name. */
+export function translatedNotice({ topic }: TopicPartition, group: string): MessagingError {
+  return new MessagingError(
+    "conflict",
+    `the offsets of group "${group}" in topic "${topic}" were brought here from another topic, as mirrors between clusters do; it is consumed from them, and what was finished behind them is handled again`,
+  );
+}
+
+/** Nothing came, though there is something. */
+function silentError(at: TopicPartition, forMs: number, behind: number): MessagingError {
+  const much = behind > 0 ? `, though there are ${behind} offsets to read` : "";
+  return new MessagingError(
+    "unreachable",
+    `nothing was heard of ${describePartition(at)} for ${Math.round(forMs / 1000)} s${much}; connecting again`,
+  );
+}
+
+/** Records are there, behind the beginning of a transaction that has not ended. */
+function transactionError(at: TopicPartition, forMs: number, behind: number): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `${describePartition(at)} holds ${behind} offsets that cannot be read for ${Math.round(forMs / 1000)} s, because a transaction of another producer is open; end or abort it`,
+  );
+}
+
+/** The broker answers, and gives nothing for now. */
+function quotaError(at: TopicPartition, forMs: number): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `nothing was read of ${describePartition(at)} for ${Math.round(forMs / 1000)} s, because this process has used up its quota, and Kafka slows it down; raise consumer_byte_rate (or request_percentage) for its user or client id, or have it read less`,
+  );
+}
+
+/** Commits do not come through. */
+export function commitError(at: TopicPartition, group: string, failures: number): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `${failures} commits of group "${group}" for ${describePartition(at)} failed in a row; what is settled stays unconfirmed until one comes through`,
+  );
+}
+
+/** The committed metadata is in our form and cannot be read. */
+export function metadataNotice(at: TopicPartition, group: string, offset: number): MessagingError {
+  return new MessagingError(
+    "invalid",
+    `what group "${group}" committed beside offset ${offset} of ${describePartition(at)} cannot be read, perhaps because a newer version wrote it; what was finished behind that offset is handled again`,
+  );
+}
+
+/** Reads a fetched piece of a log. Never throws or rejects: what cannot be read is in the result. */
+export type RecordDecoder = (
+  bytes: Buffer,
+  options: TopicPartition & {
+    readonly from: number;
+    readonly abortedTransactions: FetchedPartition["abortedTransactions"];
+  },
+) => DecodedRecords | Promise<DecodedRecords>;
+
+/** What fetching is made of. */
+export interface FetcherParts {
+  readonly client: KafkaClient;
+  readonly decode: RecordDecoder;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly retry: BackoffTimes;
+  /** The most bytes that all buffers take, roughly. */
+  readonly maxBufferBytes: number;
+  readonly wanted: ConsumerOptions["wanted"] | undefined;
+  readonly deliversUnreadable: boolean;
+  /** After so many milliseconds without a sign of life the group takes a member for dead. */
+  readonly sessionTimeoutMs: number;
+}
+
+/** What fetching tells. */
+export interface FetcherHost {
+  /** There may be more to hand out. */
+  fetched(): void;
+  /** What several partitions may have in common is of one `kind`. */
+  stalled(cause: MessagingError, kind?: string): void;
+  notice(error: MessagingError): void;
+  /** Nothing was committed for a partition whose log does not begin with its first record. */
+  uncommitted(partition: OwnedPartition, earliest: number): void;
+  /** The cluster does not know a partition; told each time that it is asked. */
+  vanished(partition: OwnedPartition): void;
+  /** Which topic it is that has the name now. A partition of another is not read on. */
+  identified(partition: OwnedPartition, topic: TopicIdentity): void;
+  /** The log of a partition ends before the position: it is another log, or was cut. */
+  beyond(partition: OwnedPartition, end: number, earliest: number): void;
+}
+
+/** Where and how a partition is read. */
+export class Cursor {
+  readonly partition: OwnedPartition;
+  /** When it came to be read. */
+  readonly since: number;
+  /** The node that leads it, as far as we know. */
+  leader: number | undefined;
+  /** The connection on which something about it is under way. */
+  busyOn: KafkaConnection | undefined;
+  /** Why its position is to be found out first; only right after its leader said that nothing is there. */
+  placing: "uncommitted" | "out-of-range" | undefined;
+  /** How often in a row its log ended before the position. */
+  beyond = 0;
+  /** When it was last asked about, counted in questions: who waited longest is asked about first. */
+  turn = 0;
+  /** A piece is to be so many times as large as others, because one did not hold a single batch. */
+  enlarged = 1;
+  failures = 0;
+  notBefore = Number.NEGATIVE_INFINITY;
+  /** When a failure was last told. */
+  toldAt = Number.NEGATIVE_INFINITY;
+  /** When it was last certain that its topic is still the same. */
+  identifiedAt: number;
+  /** When an answer about it came. */
+  heardAt: number;
+  /** When it last got on, or had nothing to get on with. */
+  movedAt: number;
+  /** How many offsets there were to read, and how many of them stood in no open transaction. */
+  behind = 0;
+  readable = 0;
+  /** Whether the last answer was that a quota is used up. */
+  throttled = false;
+  /** Whether it was told that nothing is heard of it. */
+  silent = false;
+
+  constructor(partition: OwnedPartition, now: number) {
+    this.partition = partition;
+    this.since = now;
+    this.identifiedAt = now;
+    this.heardAt = now;
+    this.movedAt = now;
+  }
+
+  succeeded(now: number): void {
+    this.failures = 0;
+    this.throttled = false;
+    this.beyond = 0;
+    this.toldAt = Number.NEGATIVE_INFINITY;
+    this.heardAt = now;
+  }
 }

@@ -1,17 +1,63 @@
-import type { Timer } from "../../../core/clock.ts";
-import { afterCurrentTurn } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Timer } from "../../../core/clock.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
-import { unreadableRecord } from "../records/read-record.ts";
+import { unreadableRecord } from "../records/read.ts";
 import { identityOf } from "../topic-identity.ts";
-import { Cursor } from "./cursor.ts";
-import { FetchFailures } from "./fetch-failures.ts";
-import type { FetcherHost, FetcherParts } from "./fetcher-parts.ts";
+import {
+  Cursor,
+  type FetcherHost,
+  type FetcherParts,
+  FetchFailures,
+  missingNotice,
+  place,
+  silence,
+  unreadableError,
+} from "./fetch-failures.ts";
 import { type OwnedPartition, partitionKey } from "./owned-partition.ts";
-import { place } from "./placing.ts";
-import { planPolls } from "./poll-plan.ts";
-import { missingNotice, unreadableError } from "./stalls.ts";
-import { silence } from "./watchdog.ts";
+
+/** What there is to be asked, now. */
+interface PollPlan {
+  /** Those whose leader is to be found. */
+  readonly lost: readonly Cursor[];
+  /** By node, those whose position is to be found. */
+  readonly placing: ReadonlyMap<number, readonly Cursor[]>;
+  /** By node, those to be read. */
+  readonly polls: ReadonlyMap<number, readonly Cursor[]>;
+  /** When the first of those that wait has waited long enough. */
+  readonly wakeAt: number;
+}
+
+function planPolls(
+  cursors: Iterable<Cursor>,
+  now: number,
+  connection: KafkaConnection,
+  hasRoom: (cursor: Cursor) => boolean,
+): PollPlan {
+  const lost: Cursor[] = [];
+  const placing = new Map<number, Cursor[]>();
+  const polls = new Map<number, Cursor[]>();
+  let wakeAt = Number.POSITIVE_INFINITY;
+  for (const cursor of cursors) {
+    const { leader } = cursor;
+    const waits = cursor.notBefore > now;
+    if (waits) wakeAt = Math.min(wakeAt, cursor.notBefore);
+    const free = cursor.busyOn !== connection && !waits;
+    if (leader === undefined) {
+      if (free) lost.push(cursor);
+      continue;
+    }
+    if (!free) continue;
+    if (cursor.placing !== undefined) push(placing, leader, cursor);
+    else if (hasRoom(cursor)) push(polls, leader, cursor);
+  }
+  return { lost, placing, polls, wakeAt };
+}
+
+function push(byNode: Map<number, Cursor[]>, node: number, cursor: Cursor): void {
+  const those = byNode.get(node);
+  if (those === undefined) byNode.set(node, [cursor]);
+  else those.push(cursor);
+}
 
 /** The longest time between two signs of life, and what the clocks of brokers and consumers may differ by. */
 const LONGEST_SILENCE_MS = 2_000;

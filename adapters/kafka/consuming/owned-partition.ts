@@ -1,9 +1,260 @@
+import type { DeliveryToken, Receiver, SettleResult } from "../../../core/adapter.ts";
+import type { Clock } from "../../../core/clock.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
+import type { LogRecord } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { PartitionLedger } from "./partition-ledger.ts";
+import { type HeldRecord, PartitionLedger } from "./partition-ledger.ts";
 import { beginning, type Commit, decodeProgress, type Progress } from "./progress.ts";
-import { Reach } from "./reach.ts";
-import { Settlements } from "./settlements.ts";
+
+/** The answer to one `settle`: given when each of its settlements has a result. */
+export class SettleAnswer {
+  readonly results: Promise<readonly SettleResult[]>;
+  readonly #results: SettleResult[];
+  #left: number;
+  #resolve: (results: readonly SettleResult[]) => void = () => {};
+
+  constructor(size: number) {
+    this.#results = new Array<SettleResult>(size).fill("fenced");
+    this.#left = size;
+    this.results = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (size === 0) this.#resolve([]);
+  }
+
+  set(index: number, result: SettleResult): void {
+    this.#results[index] = result;
+    if (--this.#left === 0) this.#resolve(this.#results);
+  }
+}
+
+/** What was finished in a partition and waits for the commit that holds it. */
+class Settlements {
+  // Two arrays instead of an object each: there is one entry per record.
+  #answers: SettleAnswer[] = [];
+  #indexes: number[] = [];
+  /** Of the commit under way. */
+  #sent = 0;
+
+  get size(): number {
+    return this.#answers.length;
+  }
+
+  add(answer: SettleAnswer, index: number): void {
+    this.#answers.push(answer);
+    this.#indexes.push(index);
+  }
+
+  /** A commit with all of them is under way. */
+  send(): void {
+    this.#sent = this.#answers.length;
+  }
+
+  /** That commit is confirmed. */
+  confirm(): void {
+    this.#answer(this.#sent, "settled");
+    this.#sent = 0;
+  }
+
+  /** That commit may not have come through. */
+  fail(): void {
+    this.#sent = 0;
+  }
+
+  /** The partition is not ours. */
+  fence(): void {
+    this.#answer(this.#answers.length, "fenced");
+    this.#sent = 0;
+  }
+
+  #answer(count: number, result: SettleResult): void {
+    if (count === 0) return;
+    const answers = this.#answers;
+    const indexes = this.#indexes;
+    this.#answers = answers.slice(count);
+    this.#indexes = indexes.slice(count);
+    for (let at = 0; at < count; at++) answers[at]?.set(indexes[at] as number, result);
+  }
+}
+
+/** How many records an idle consumer hands out without asking first. */
+const LEAST_AHEAD = 16;
+
+/**
+ * How far records may be handed out, which is what stands committed: if we die, everything unfinished before it counts as
+ * having been in our hands. Kept so far ahead that handing out rarely waits, and no further.
+ */
+class Reach {
+  /** What is committed at the least, and at the most: while a commit is under way, or after one without an answer, either. */
+  #low = Number.NEGATIVE_INFINITY;
+  #high: number;
+  #ahead = LEAST_AHEAD;
+  #handedOut = 0;
+  #wanting = false;
+
+  /** With what another one committed: until we have committed ourselves nothing may be handed out. */
+  constructor(committed: number) {
+    this.#high = committed;
+  }
+
+  /** Whether a record may be handed out now. */
+  allows(offset: number): boolean {
+    return offset < this.#low;
+  }
+
+  /** Whether certainly nothing at or above an offset would be blamed for our death. */
+  endsBy(offset: number): boolean {
+    return this.#high <= offset;
+  }
+
+  /** Whether {@link want} was called since a commit was last asked for. */
+  get isWanted(): boolean {
+    return this.#wanting;
+  }
+
+  handedOut(): void {
+    this.#handedOut++;
+  }
+
+  /** Something could be handed out, were it not for the reach. */
+  want(): void {
+    this.#wanting = true;
+  }
+
+  /** How far to go ahead in the next commit, for so large a prefetch. Learns from what was handed out since the last. */
+  ahead(prefetch: number): number {
+    const since = this.#handedOut * 2;
+    this.#ahead = Math.max(since, this.#wanting ? this.#ahead * 4 : this.#ahead >> 1, LEAST_AHEAD);
+    this.#ahead = Math.min(this.#ahead, Math.max(prefetch, 1));
+    this.#handedOut = 0;
+    return this.#ahead;
+  }
+
+  /** Whether far more than a moment's worth would be blamed, with nothing handed out for a while. */
+  isIdle(handedOutTo: number): boolean {
+    return this.#handedOut === 0 && this.#high > handedOutTo + LEAST_AHEAD;
+  }
+
+  /** Goes ahead as little as can be, from the next commit on. */
+  rest(): void {
+    this.#ahead = LEAST_AHEAD;
+  }
+
+  asked(reach: number): void {
+    this.#low = Math.min(this.#low, reach);
+    this.#high = Math.max(this.#high, reach);
+    this.#wanting = false;
+  }
+
+  confirmed(reach: number): void {
+    this.#low = reach;
+    this.#high = reach;
+  }
+}
+
+/** What a consumer reads, and how. */
+export interface ConsumerOptions {
+  readonly group: string;
+  /** Every topic that the group reads; all members must say the same. */
+  readonly topics: readonly string[];
+  /** The most unsettled records at first: of the consumer in all, or of each partition. */
+  readonly prefetch: number;
+  readonly prefetchPer: "consumer" | "partition";
+  /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
+  readonly wanted?: (record: LogRecord, topic: string) => boolean;
+  /**
+   * Whether what cannot be read (see {@link LogRecord.unreadable}) is delivered, as one record, and the partition goes on
+   * behind it. Otherwise the partition stops there, which `stalled` explains. Default false.
+   */
+  readonly deliversUnreadable?: boolean;
+  /** Which records dead letters refer to; undefined where they refer to none of these. */
+  readonly references?: References;
+}
+
+/** Where a consumer puts what it reads. No call throws. */
+export interface RecordSink {
+  deliver(records: readonly HeldRecord[]): void;
+  /** These are asked back: those not begun should be requeued soon, the others settled as they end. */
+  revoke(records: readonly HeldRecord[]): void;
+  /** No longer ours. */
+  lost(records: readonly HeldRecord[], cause: MessagingError): void;
+  stalled(cause: MessagingError): void;
+  /** What stalled is over. Not called where a delivery says so. */
+  flowing?(): void;
+  /** Something that people should know: an offset out of range, a topic that is gone. */
+  notice(error: MessagingError): void;
+}
+
+/** Reads partitions as a member of a group. Tokens of `settle` and `extend` are the held records. */
+export interface RecordConsumer extends Receiver {
+  /**
+   * Keeps a held record from being deleted once it is finished, for a dead letter that is about to refer to it. The result
+   * is to be called when writing that ended, in whatever way. Undefined if the record is not ours any more.
+   */
+  keep(token: DeliveryToken): (() => void) | undefined;
+}
+
+/** The lowest offset that dead letters refer to, by {@link partitionKey}. Reads all dead letters; rejects if it cannot. */
+type References = () => Promise<ReadonlyMap<string, number>>;
+
+/** What reviewing takes. */
+interface ReviewParts {
+  readonly clock: Clock;
+  readonly partitions: OwnedPartitions;
+  readonly references: References;
+  readonly everyMs: number;
+  /** Less has to stay than before: worth a commit. */
+  changed(): void;
+}
+
+/**
+ * Finds out now and then which records still have to stay for the dead letters that refer to them. Reads nothing while
+ * there are none.
+ */
+export class Reviews {
+  readonly #parts: ReviewParts;
+  #lastAt: number;
+  #isUnderWay = false;
+
+  constructor(parts: ReviewParts) {
+    this.#parts = parts;
+    this.#lastAt = parts.clock.monotonic();
+  }
+
+  /** Begins one if it is time for it, and anything has to stay. */
+  check(): void {
+    const { clock, partitions, everyMs } = this.#parts;
+    if (this.#isUnderWay || clock.monotonic() - this.#lastAt < everyMs) return;
+    const keeping = partitions.all.filter(({ ledger }) => ledger.kept.lowest !== undefined);
+    if (keeping.length === 0) return;
+    this.#isUnderWay = true;
+    for (const { ledger } of keeping) ledger.kept.beginReview();
+    this.#parts.references().then(
+      (references) => this.#end(keeping, references),
+      () => {
+        for (const { ledger } of keeping) ledger.kept.failReview();
+        this.#over();
+      },
+    );
+  }
+
+  #end(keeping: readonly OwnedPartition[], references: ReadonlyMap<string, number>): void {
+    let hasChanged = false;
+    for (const partition of keeping) {
+      if (!partition.ledger.kept.endReview(references.get(partitionKey(partition)))) continue;
+      partition.urgent = true;
+      hasChanged = true;
+    }
+    this.#over();
+    if (hasChanged) this.#parts.changed();
+  }
+
+  #over(): void {
+    this.#isUnderWay = false;
+    this.#lastAt = this.#parts.clock.monotonic();
+  }
+}
 
 export function partitionKey({ topic, partition }: TopicPartition): string {
   return `${topic}/${partition}`;
@@ -84,5 +335,39 @@ export class OwnedPartition implements TopicPartition {
   /** Whether nothing that was handed out is in doubt, wherever a commit got to. */
   get exact(): boolean {
     return this.unsettled === 0 && this.reach.endsBy(this.ledger.prefix);
+  }
+}
+
+/** The partitions that are ours and that we know our way in. */
+export class OwnedPartitions {
+  readonly #byKey = new Map<string, OwnedPartition>();
+  readonly #byLedger = new Map<PartitionLedger, OwnedPartition>();
+  #all: readonly OwnedPartition[] = [];
+
+  /** In no order that matters; does not change under a caller. */
+  get all(): readonly OwnedPartition[] {
+    return this.#all;
+  }
+
+  get(at: TopicPartition): OwnedPartition | undefined {
+    return this.#byKey.get(partitionKey(at));
+  }
+
+  /** The one whose ledger it is, as long as it is ours. */
+  of(ledger: PartitionLedger): OwnedPartition | undefined {
+    return this.#byLedger.get(ledger);
+  }
+
+  add(partition: OwnedPartition): void {
+    this.#byKey.set(partitionKey(partition), partition);
+    this.#byLedger.set(partition.ledger, partition);
+    this.#all = [...this.#byKey.values()];
+  }
+
+  remove(partition: OwnedPartition): void {
+    if (this.#byKey.get(partitionKey(partition)) !== partition) return;
+    this.#byKey.delete(partitionKey(partition));
+    this.#byLedger.delete(partition.ledger);
+    this.#all = [...this.#byKey.values()];
   }
 }

@@ -1,12 +1,91 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { InFlightRecord } from "./in-flight-record.ts";
-import { KeptOffsets } from "./kept-offsets.ts";
-import { add, OffsetSet, remove } from "./offset-set.ts";
-import { MOST_AHEAD, type Progress, withDeath } from "./progress.ts";
-import { RecordBuffer } from "./record-buffer.ts";
+import { add, KeptOffsets, MOST_AHEAD, OffsetSet, type Progress, remove, withDeath } from "./progress.ts";
 
-const COMPACT_AFTER = 1024;
+/** What an object for a record takes beside its bytes, roughly. */
+export const RECORD_BYTES = 200;
+
+export interface Piece {
+  readonly records: readonly LogRecord[];
+  readonly bytesPerRecord: number;
+}
+
+/** Fetched records that wait to be handed out, in the order of their offsets. */
+export class RecordBuffer {
+  #pieces: Piece[] = [];
+  /** Of the first piece. */
+  #next = 0;
+  #size = 0;
+  #bytes = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** What they take in memory, roughly. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get first(): LogRecord | undefined {
+    return this.#pieces[0]?.records[this.#next];
+  }
+
+  /** Adds records whose offsets are above all that are here. */
+  push(records: readonly LogRecord[]): void {
+    if (records.length === 0) return;
+    let bytes = records.length * RECORD_BYTES;
+    for (const { key, value, written } of records) {
+      bytes += (key?.length ?? 0) + (value?.length ?? 0) + (written?.size ?? 0);
+    }
+    this.#pieces.push({ records, bytesPerRecord: bytes / records.length });
+    this.#size += records.length;
+    this.#bytes += bytes;
+  }
+
+  shift(): LogRecord | undefined {
+    const piece = this.#pieces[0];
+    const record = piece?.records[this.#next];
+    if (piece === undefined || record === undefined) return undefined;
+    this.#next++;
+    this.#size--;
+    this.#bytes -= piece.bytesPerRecord;
+    if (this.#next === piece.records.length) {
+      this.#next = 0;
+      this.#pieces.shift();
+      if (this.#pieces.length === 0) this.#bytes = 0;
+    }
+    return record;
+  }
+}
+
+/** A record that was handed out: the token of one delivery. */
+export class InFlightRecord implements HeldRecord {
+  readonly record: LogRecord;
+  readonly deaths: number;
+  readonly ledger: PartitionLedger;
+  /** Its place in the ledger. */
+  readonly slot: number;
+  /** Whether it is still to be settled. */
+  held = true;
+
+  constructor(record: LogRecord, deaths: number, ledger: PartitionLedger, slot: number) {
+    this.record = record;
+    this.deaths = deaths;
+    this.ledger = ledger;
+    this.slot = slot;
+  }
+
+  get topic(): string {
+    return this.ledger.topic;
+  }
+
+  get partition(): number {
+    return this.ledger.partition;
+  }
+}
+
+export const COMPACT_AFTER = 1024;
 
 /**
  * What is known of a partition while it is ours: what was fetched, handed out, given back and finished. Records are handed
@@ -278,9 +357,16 @@ export class PartitionLedger {
 }
 
 /** Whether all of these offsets are finished. */
-function isFinished(first: number, last: number, finished: OffsetSet): boolean {
+export function isFinished(first: number, last: number, finished: OffsetSet): boolean {
   // The end is above all that are.
   if (last >= finished.end) return false;
   for (let offset = first; offset <= last; offset++) if (!finished.has(offset)) return false;
   return true;
+}
+
+/** A record that is ours until it is settled; it is its own delivery token. */
+export interface HeldRecord extends TopicPartition {
+  readonly record: LogRecord;
+  /** How many consumers died while it was, or may have been, in their hands. */
+  readonly deaths: number;
 }

@@ -1,6 +1,115 @@
 import type { CommittedOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { OffsetSet } from "./offset-set.ts";
+
+/** Some of the offsets from a first one on, a bit each. */
+export class OffsetSet {
+  readonly #first: number;
+  readonly #bits: Uint8Array;
+
+  /** The lowest bit of the first byte stands for `first`. */
+  constructor(first: number, bits: Uint8Array) {
+    this.#first = first;
+    this.#bits = bits;
+  }
+
+  static of(first: number, offsets: Iterable<number>): OffsetSet {
+    const wanted = [...offsets].filter((offset) => offset >= first);
+    const bits = new Uint8Array(Math.ceil((Math.max(first - 1, ...wanted) - first + 1) / 8));
+    for (const offset of wanted) add(bits, offset - first);
+    return new OffsetSet(first, bits);
+  }
+
+  /** No offset at or above it is in the set. */
+  get end(): number {
+    return this.#first + this.#bits.length * 8;
+  }
+
+  has(offset: number): boolean {
+    const index = offset - this.#first;
+    return index >= 0 && ((this.#bits[Math.floor(index / 8)] ?? 0) & (1 << (index % 8))) !== 0;
+  }
+
+  /** The bits, without bytes that are zero at the end. */
+  get bits(): Uint8Array {
+    let length = this.#bits.length;
+    while (length > 0 && this.#bits[length - 1] === 0) length--;
+    return this.#bits.subarray(0, length);
+  }
+
+  *[Symbol.iterator](): Iterator<number> {
+    for (let offset = this.#first; offset < this.end; offset++) if (this.has(offset)) yield offset;
+  }
+}
+
+/** Sets the bit of an index. */
+export function add(bits: Uint8Array, index: number): void {
+  const byte = Math.floor(index / 8);
+  bits[byte] = (bits[byte] ?? 0) | (1 << (index % 8));
+}
+
+/** Clears the bit of an index. */
+export function remove(bits: Uint8Array, index: number): void {
+  const byte = Math.floor(index / 8);
+  bits[byte] = (bits[byte] ?? 0) & ~(1 << (index % 8));
+}
+
+/**
+ * From where on the records of a partition have to stay, finished or not, because dead letters refer to them. A reference
+ * counts from before it is written. Whether it still stands is only known from the dead letters themselves, which are read
+ * through now and then: a review.
+ */
+export class KeptOffsets {
+  #lowest: number | undefined;
+  /** References that are being written. */
+  readonly #underWay = new Map<number, number>();
+  /** References that a review which is under way may not see. */
+  #unseen: Set<number> | undefined;
+
+  /** With what was committed. */
+  constructor(lowest: number | undefined) {
+    this.#lowest = lowest;
+  }
+
+  /** Undefined where nothing has to stay. */
+  get lowest(): number | undefined {
+    return this.#lowest;
+  }
+
+  /** A reference to an offset is about to be written; the result is to be called when that ended, in whatever way. */
+  keep(offset: number): () => void {
+    this.#lowest = Math.min(this.#lowest ?? offset, offset);
+    this.#unseen?.add(offset);
+    this.#underWay.set(offset, (this.#underWay.get(offset) ?? 0) + 1);
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      const left = (this.#underWay.get(offset) ?? 1) - 1;
+      if (left > 0) this.#underWay.set(offset, left);
+      else this.#underWay.delete(offset);
+    };
+  }
+
+  /** The dead letters are about to be read through. */
+  beginReview(): void {
+    this.#unseen = new Set(this.#underWay.keys());
+  }
+
+  /** They were read through; `found` is the lowest offset that any refers to. Returns whether the lowest has changed. */
+  endReview(found: number | undefined): boolean {
+    if (this.#unseen === undefined) return false;
+    const all = [...(found === undefined ? [] : [found]), ...this.#unseen];
+    this.#unseen = undefined;
+    const before = this.#lowest;
+    this.#lowest = all.length === 0 ? undefined : Math.min(...all);
+    return this.#lowest !== before;
+  }
+
+  /** They could not be read through. */
+  failReview(): void {
+    this.#unseen = undefined;
+  }
+}
 
 /** How far a group is in a partition. */
 export interface Progress {
@@ -24,8 +133,9 @@ export interface Progress {
  * fits beside the committed offset: 1,250 bytes of bits, in base64 1,667 characters.
  */
 export const MOST_AHEAD = 10_000;
+
 /** More deaths than anything outlives; the earliest are forgotten first. */
-const MOST_DEATHS = 64;
+export const MOST_DEATHS = 64;
 
 /** A commit as it stands. */
 export type Commit = Pick<CommittedOffset, "offset" | "metadata">;
@@ -37,9 +147,10 @@ export interface CommittedProgress {
   readonly of: TopicIdentity | undefined;
 }
 
-const MARK = "anybroker:2";
+export const MARK = "anybroker:2";
+
 /** Place and id of the topic, offset, and relative to that the reach, the deaths, the bits, and what is kept. */
-const FORMAT =
+export const FORMAT =
   /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
 /** Nothing finished above the offset, and nothing in doubt. */
@@ -87,7 +198,7 @@ export function decodeProgress({ offset, metadata }: Commit): CommittedProgress 
   return { progress, of: { place, id } };
 }
 
-type Fields = readonly [
+export type Fields = readonly [
   whole: string,
   place: string,
   id: string,

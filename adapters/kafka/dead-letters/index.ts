@@ -11,12 +11,19 @@
  * - To list, look at and remove single entries without receiving: `DeadLettersScan.of(log)`, `entries(behind)`, and
  *   `new Remover(…).remove(scan.keysOf(entry.key))`.
  */
-export type { DeadLettersHost, Log, Piece } from "./contract.ts";
-export { deadLetterRecord, PARTITION } from "./dead-letter-record.ts";
+
+export type { DeadLettersHost, Log, Piece } from "./partition-log.ts";
 export { PartitionLog, type PartitionLogParts } from "./partition-log.ts";
-export { readThrough } from "./read-through.ts";
-export { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "./reading.ts";
-export { receiveDeadLetters } from "./receiver.ts";
-export { lowestReferences, readReference, referenceTo, referredRecords, referringLetter } from "./references.ts";
-export { Remover, type RemoverParts } from "./remover.ts";
-export { countDeadLetters, type DeadLetterEntry, DeadLettersScan } from "./scan.ts";
+export { Remover, type RemoverParts, receiveDeadLetters } from "./receiver.ts";
+export { DEAD_LETTERS_CONFIGURATION, deadLetterRecord, PARTITION, TOMBSTONE_RETENTION_MS } from "./records.ts";
+export {
+  countDeadLetters,
+  type DeadLetterEntry,
+  DeadLettersScan,
+  lowestReferences,
+  readReference,
+  readThrough,
+  referenceTo,
+  referredRecords,
+  referringLetter,
+} from "./references.ts";

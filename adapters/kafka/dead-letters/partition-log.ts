@@ -1,12 +1,85 @@
-import type { Clock } from "../../../core/clock.ts";
+import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { RecordDecoder } from "../consuming/fetcher-parts.ts";
+import type { RecordDecoder } from "../consuming/fetch-failures.ts";
+import type { HeldRecord } from "../consuming/partition-ledger.ts";
 import { isMissing, isPassing, operationError } from "../errors.ts";
+import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
 import type { FetchedPartition, KafkaConnection, TopicId, TopicPartition } from "../port.ts";
-import { withoutId } from "../topic-identity.ts";
-import { proveTopics } from "../topic-proof.ts";
-import type { Log, Piece } from "./contract.ts";
-import { Pauses } from "./pauses.ts";
+import type { Producer } from "../producing/producer.ts";
+import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
+import { proveTopics, withoutId } from "../topic-identity.ts";
+
+/** A stretch of a log. */
+export interface Piece {
+  readonly records: readonly LogRecord[];
+  /** Where to read on. */
+  readonly nextOffset: number;
+  /** Where reading ended when it was read: where the next record comes. */
+  readonly end: number;
+  /** What stands at `nextOffset`, if it cannot be read. */
+  readonly unreadable: UnreadableBatch | undefined;
+}
+
+/** The log of dead letters, over a connection of its own. */
+export interface Log extends TopicPartition {
+  /** The topic that is read; undefined before that is known. */
+  readonly topicId: TopicId | undefined;
+  /** The first offset that is kept, by the topic that has the name now. Rejects with `not-found` if there is none. */
+  first(): Promise<number>;
+  /**
+   * What stands from an offset on, at most about a mebibyte; waits so long for something to come. Tries for a while, then
+   * rejects. `out-of-range` if the log begins later or ends before, or if the topic was deleted and made again since
+   * `first`, or the first reading.
+   */
+  read(from: number, maxWaitMs: number): Promise<Piece | "out-of-range">;
+  /** What is under way rejects with `closed`. */
+  close(): Promise<void>;
+}
+
+/** What a receiver of dead letters works with. */
+export interface DeadLettersHost {
+  readonly producer: Producer;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Opens the log once more. */
+  openLog(): Log;
+  /** Joins the group in which one member at a time has the dead letters. */
+  join(owner: MemberOwner): GroupMember;
+  /** What it says no to is passed over, and stands as it is. */
+  readonly wanted?: (held: HeldRecord) => boolean;
+}
+
+/** Waits that end early when there is nothing to wait for any more. */
+export class Pauses {
+  readonly #clock: Clock;
+  readonly #open = new Map<Timer, () => void>();
+  #isEnded = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Resolves after so many milliseconds, or at the end of all. */
+  async wait(ms: number): Promise<void> {
+    if (this.#isEnded) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.schedule(() => {
+        this.#open.delete(timer);
+        resolve();
+      }, ms);
+      this.#open.set(timer, resolve);
+    });
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    for (const [timer, resolve] of this.#open) {
+      this.#clock.cancel(timer);
+      resolve();
+    }
+    this.#open.clear();
+  }
+}
 
 /** What reading a log takes. */
 export interface PartitionLogParts {

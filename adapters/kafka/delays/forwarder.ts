@@ -1,18 +1,275 @@
-import type { Receiver, SendResult } from "../../../core/adapter.ts";
-import type { Timer } from "../../../core/clock.ts";
+import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts";
+import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { backoffMs } from "../../../core/retry-policy.ts";
-import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
-import type { RecordToSend } from "../producing/contract.ts";
-import { Agenda } from "./agenda.ts";
-import { PATIENT_RETRY, RETRY } from "./backoff.ts";
-import type { DelayedDestination, ForwarderHost } from "./contract.ts";
-import { type Delay, delayedRecord, delayOf, undelayedRecord } from "./delayed-record.ts";
-import { leavesAt } from "./levels.ts";
-import { Notices } from "./notices.ts";
-import { Opening } from "./opening.ts";
-import { ReadAhead } from "./read-ahead.ts";
-import { Settling } from "./settling.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
+import type { ConsumerOptions, RecordSink } from "../consuming/owned-partition.ts";
+import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { Producer, RecordToSend } from "../producing/producer.ts";
+import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
+
+/** Between tries at what a broker held up: seconds at most, so that it goes on soon when the broker is back. */
+export const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 3_000 });
+/** Between tries where trying again soon would hardly help. */
+const PATIENT_RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 30_000 });
+
+/** What a forwarder works with. */
+export interface ForwarderHost {
+  readonly producer: Producer;
+  /** Of the machine: `now` decides whether a message is due. */
+  readonly clock: Clock;
+  readonly random: Pick<Random, "fraction">;
+  /** Begins to read. Rejects if the first try to subscribe fails. */
+  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
+  /**
+   * Something that people should know: messages that are due and cannot be sent on, once that lasted 10 s or at once if
+   * they were refused; each trouble every 30 s at most.
+   */
+  notice(error: MessagingError): void;
+}
+
+/** Whose delays these are. */
+export interface DelayedDestination {
+  /** Where messages come out. */
+  readonly topic: string;
+  /** Where they wait: a topic with a partition per level. */
+  readonly delays: string;
+  readonly group: string;
+}
+
+/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in an agenda. */
+interface Appointment {
+  at: number;
+}
+
+/** Calls with what has come due, the earliest first; one timer, however much there is. */
+class Agenda<Item extends Appointment> {
+  readonly #clock: Clock;
+  readonly #due: (items: readonly Item[]) => void;
+  /** A binary heap, the earliest first. */
+  #heap: Item[] = [];
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, due: (items: readonly Item[]) => void) {
+    this.#clock = clock;
+    this.#due = due;
+  }
+
+  get size(): number {
+    return this.#heap.length;
+  }
+
+  /** Takes items in. {@link arm} has to follow. */
+  add(item: Item): void {
+    const heap = this.#heap;
+    let index = heap.push(item) - 1;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if ((heap[parent] as Item).at <= item.at) break;
+      heap[index] = heap[parent] as Item;
+      index = parent;
+    }
+    heap[index] = item;
+  }
+
+  /** Sets the timer for the earliest. */
+  arm(): void {
+    const at = this.#heap[0]?.at ?? Number.POSITIVE_INFINITY;
+    if (at === this.#timerAt) return;
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timerAt = at;
+    const ms = Math.max(0, at - this.#clock.monotonic());
+    this.#timer = at === Number.POSITIVE_INFINITY ? undefined : this.#clock.schedule(() => this.#fire(), ms);
+  }
+
+  /** Takes out what is not to stay. */
+  retain(stays: (item: Item) => boolean): void {
+    const staying = this.#heap.filter(stays);
+    this.#heap = [];
+    for (const item of staying) this.add(item);
+    this.arm();
+  }
+
+  #fire(): void {
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const now = this.#clock.monotonic();
+    const items: Item[] = [];
+    while (this.#heap.length > 0 && (this.#heap[0] as Item).at <= now) items.push(this.#take());
+    if (items.length > 0) this.#due(items);
+    this.arm();
+  }
+
+  #take(): Item {
+    const heap = this.#heap;
+    const first = heap[0] as Item;
+    const last = heap.pop() as Item;
+    if (heap.length === 0) return first;
+    let index = 0;
+    for (;;) {
+      let child = index * 2 + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && (heap[child + 1] as Item).at < (heap[child] as Item).at) child++;
+      if ((heap[child] as Item).at >= last.at) break;
+      heap[index] = heap[child] as Item;
+      index = child;
+    }
+    heap[index] = last;
+    return first;
+  }
+}
+
+const MOST_RECORDS = 2_048;
+const MOST_BYTES = 8 * 1024 * 1024;
+
+/** How many waiting records of a level are held: enough to send them on in batches, few where they are large. */
+class ReadAhead {
+  #averageBytes = 0;
+  #prefetch = MOST_RECORDS;
+
+  get prefetch(): number {
+    return this.#prefetch;
+  }
+
+  /** Learns the size of a record. */
+  arrived(bytes: number): void {
+    // What is larger counts at once, what is smaller over time.
+    this.#averageBytes = Math.max(bytes, this.#averageBytes * 0.99 + bytes * 0.01);
+    const fitting = Math.max(1, MOST_BYTES / Math.max(this.#averageBytes, 1));
+    // A power of two, so that the consumer is not told a new one with every record.
+    this.#prefetch = Math.min(MOST_RECORDS, 2 ** Math.floor(Math.log2(fitting)));
+  }
+}
+
+const EVERY_MS = 30_000;
+
+interface Trouble {
+  since: number;
+  toldAt: number;
+}
+
+/** Tells people about troubles that repeat: each kind every 30 s at most, for as long as it lasts. */
+export class Notices {
+  readonly #clock: Clock;
+  readonly #notice: (error: MessagingError) => void;
+  readonly #troubles = new Map<string, Trouble>();
+
+  constructor(clock: Clock, notice: (error: MessagingError) => void) {
+    this.#clock = clock;
+    this.#notice = notice;
+  }
+
+  /** There is trouble. With patience it is told if it lasted for so many milliseconds. */
+  tell(kind: string, error: MessagingError, patienceMs = 0): void {
+    const now = this.#clock.monotonic();
+    const trouble = this.#troubles.get(kind) ?? { since: now, toldAt: Number.NEGATIVE_INFINITY };
+    this.#troubles.set(kind, trouble);
+    trouble.since = Math.min(trouble.since, now);
+    if (now - trouble.since < patienceMs || now - trouble.toldAt < EVERY_MS) return;
+    trouble.toldAt = now;
+    this.#notice(error);
+  }
+
+  /** That trouble is over; patience begins anew. */
+  over(kind: string): void {
+    const trouble = this.#troubles.get(kind);
+    if (trouble !== undefined) trouble.since = Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Opens something, and tries until it can or is told to stop. */
+class Opening<Opened> {
+  /** Resolves with what was opened; undefined if it was stopped before. */
+  readonly opened: Promise<Opened | undefined>;
+  readonly #clock: Clock;
+  readonly #random: Pick<Random, "fraction">;
+  #isStopped = false;
+  #pause: { readonly timer: Timer; readonly end: () => void } | undefined;
+
+  constructor(
+    clock: Clock,
+    random: Pick<Random, "fraction">,
+    open: () => Promise<Opened>,
+    failed: (cause: unknown) => void,
+  ) {
+    this.#clock = clock;
+    this.#random = random;
+    this.opened = this.#try(open, failed);
+  }
+
+  /** No further try; one under way may still succeed. */
+  stop(): void {
+    this.#isStopped = true;
+    if (this.#pause === undefined) return;
+    this.#clock.cancel(this.#pause.timer);
+    this.#pause.end();
+  }
+
+  async #try(open: () => Promise<Opened>, failed: (cause: unknown) => void): Promise<Opened | undefined> {
+    for (let failures = 1; !this.#isStopped; failures++) {
+      try {
+        return await open();
+      } catch (cause) {
+        failed(cause);
+      }
+      if (this.#isStopped) break;
+      await new Promise<void>((end) => {
+        const timer = this.#clock.schedule(end, backoffMs(failures, RETRY, this.#random));
+        this.#pause = { timer, end };
+      });
+      this.#pause = undefined;
+    }
+    return undefined;
+  }
+}
+
+/** Gathers what is settled within one turn into one call. */
+class Settling {
+  #consumer: Receiver | undefined;
+  #batch: Settlement[] = [];
+  #underWay = 0;
+  #isScheduled = false;
+  readonly #waiting: (() => void)[] = [];
+
+  open(consumer: Receiver): void {
+    this.#consumer = consumer;
+    if (this.#batch.length > 0) this.#schedule();
+  }
+
+  settle(token: HeldRecord, action: Settlement["action"]): void {
+    this.#batch.push({ token, action });
+    this.#schedule();
+  }
+
+  /** Resolves when nothing waits or is under way and the condition holds. */
+  async idle(condition: () => boolean): Promise<void> {
+    while (this.#batch.length > 0 || this.#underWay > 0 || !condition()) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Looks again whether a condition holds that somebody waits for. */
+  check(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#consumer === undefined) return;
+    this.#isScheduled = true;
+    afterCurrentTurn(() => void this.#flush());
+  }
+
+  async #flush(): Promise<void> {
+    this.#isScheduled = false;
+    const batch = this.#batch;
+    this.#batch = [];
+    this.#underWay++;
+    // What was not ours any more comes again elsewhere, and is sent twice; nothing can be done about it here.
+    await this.#consumer?.settle(batch);
+    this.#underWay--;
+    this.check();
+  }
+}
 
 interface Waiting {
   readonly held: HeldRecord;

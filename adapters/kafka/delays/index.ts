@@ -10,7 +10,7 @@
  *   X, delays, group })` per X, and closes it before the producer. It never fails: it tries again and gives notice.
  *   Its partitions stand still for up to 4,096 s with full windows; that is no stall.
  */
-export type { DelayedDestination, ForwarderHost } from "./contract.ts";
-export { DELAY_HEADER, delayedRecord } from "./delayed-record.ts";
+
+export type { DelayedDestination, ForwarderHost } from "./forwarder.ts";
 export { DelayForwarder } from "./forwarder.ts";
-export { dueAfter, LEVELS } from "./levels.ts";
+export { DELAY_HEADER, delayedRecord, dueAfter, LEVELS } from "./levels.ts";

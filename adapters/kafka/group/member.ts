@@ -1,20 +1,115 @@
-import type { Clock } from "../../../core/clock.ts";
+import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { CommittedOffset, JoinOutcome, JoinRequest, Membership, SyncRequest, TopicPartition } from "../port.ts";
-import { Bell } from "./bell.ts";
-import { type Commit, Commits } from "./commits.ts";
-import type { CommitOutcome, GroupMember } from "./contract.ts";
-import { CoordinatorLink } from "./coordinator-link.ts";
-import { within } from "./deadline.ts";
-import { answerError, isFenced, isRefusal, misled, requestError } from "./errors.ts";
-import { foreignGroup, foreignMembers, unreadableAssignment } from "./foreign-members.ts";
-import { Heartbeats } from "./heartbeats.ts";
-import { Holdings } from "./holdings.ts";
-import type { MemberOptions } from "./member-options.ts";
+import type {
+  CommittedOffset,
+  JoinOutcome,
+  JoinRequest,
+  KafkaClient,
+  Membership,
+  SyncRequest,
+  TopicPartition,
+} from "../port.ts";
+import { type Commit, Commits, Holdings } from "./assignment.ts";
+import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
+import {
+  answerError,
+  Bell,
+  type CommitOutcome,
+  CoordinatorLink,
+  type GroupMember,
+  isFenced,
+  isRefusal,
+  type MemberOwner,
+  misled,
+  requestError,
+  within,
+} from "./coordinator.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
 import { Session } from "./session.ts";
-import { TopicWatch } from "./topic-watch.ts";
+import { TopicWatch } from "./topics.ts";
+
+/** How to be a member of a group. */
+interface MemberOptions {
+  readonly client: KafkaClient;
+  readonly group: string;
+  /** What to read. Members may differ in it for a while, as when a new version is rolled out. */
+  readonly topics: readonly string[];
+  /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
+  readonly sessionTimeoutMs?: number;
+  /**
+   * How long its owner may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
+   * member to join again, and at least for its session timeout: a member that is out of the group has to know.
+   */
+  readonly rebalanceTimeoutMs: number;
+  /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
+  readonly heartbeatMs?: number;
+  readonly owner: MemberOwner;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Who wants to hear what the coordinator answers. */
+interface HeartbeatEvents {
+  /** The group is to be joined again. */
+  rebalancing(membership: Membership): void;
+  fenced(membership: Membership, name: string): void;
+}
+
+/** Tells the coordinator by a timer that we live, whatever else is going on. */
+class Heartbeats {
+  readonly #clock: Clock;
+  readonly #everyMs: number;
+  readonly #link: CoordinatorLink;
+  readonly #session: Session;
+  readonly #events: HeartbeatEvents;
+  #timer: Timer | undefined;
+  #isBeating = false;
+
+  constructor(clock: Clock, everyMs: number, link: CoordinatorLink, session: Session, events: HeartbeatEvents) {
+    this.#clock = clock;
+    this.#everyMs = everyMs;
+    this.#link = link;
+    this.#session = session;
+    this.#events = events;
+  }
+
+  start(): void {
+    // All members of a process at one time, so that what they say goes out together.
+    const ms = this.#everyMs - (this.#clock.monotonic() % this.#everyMs);
+    this.#timer = this.#clock.schedule(() => {
+      this.start();
+      this.#session.check();
+      if (!this.#isBeating) void this.#beat();
+    }, ms);
+  }
+
+  stop(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #beat(): Promise<void> {
+    const { membership, term } = this.#session;
+    if (membership === undefined) return;
+    const asked = this.#session.moment();
+    this.#isBeating = true;
+    try {
+      const error = await this.#link.ask("hear a heartbeat", (connection, node) =>
+        connection.heartbeat(node, membership),
+      );
+      if (this.#timer === undefined || term !== this.#session.term) return;
+      if (error === undefined || error === "REBALANCE_IN_PROGRESS") this.#session.seen(asked);
+      if (error === "REBALANCE_IN_PROGRESS") this.#events.rebalancing(membership);
+      else if (error !== undefined && isFenced(error)) this.#events.fenced(membership, error);
+      else if (error !== undefined) this.#link.forget();
+    } catch {
+      // The next one looks for the coordinator anew; without any that is answered the session runs out.
+    } finally {
+      this.#isBeating = false;
+    }
+  }
+}
 
 const SESSION_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 1_000;

@@ -31,7 +31,7 @@ import type { BrokerSocket } from "./broker-socket.ts";
 import * as cluster from "./cluster-exchanges.ts";
 import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
-import * as views from "./group-views.ts";
+import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
 import { type Asked, closedError, type Lane, type SocketPool } from "./socket-pool.ts";
 

@@ -7,17 +7,19 @@ import type {
   TopicOutcome,
   TopicSpecification,
 } from "../port.ts";
-import { type Exchange, readText, readThrottleTime } from "./exchange.ts";
 import {
+  type Exchange,
+  errorName,
   readCompactArray,
   readCompactText,
+  readText,
+  readThrottleTime,
   readTopicId,
   skipTags,
   writeCompactArray,
   writeTags,
   writeTopicId,
-} from "./flexible.ts";
-import { errorName } from "./protocol-error.ts";
+} from "./exchange.ts";
 
 const TOPIC = 2;
 /** In requests by name. */

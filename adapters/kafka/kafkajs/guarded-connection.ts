@@ -1,9 +1,8 @@
 import type Connection from "kafkajs/src/network/connection.js";
 import type { ProtocolRequest } from "kafkajs/src/network/connection.js";
 import type { ErrorName } from "../port.ts";
-import { AnswerReader } from "./answer-reader.ts";
+import { AnswerReader, errorName } from "./exchange.ts";
 import { Frames } from "./frames.ts";
-import { errorName } from "./protocol-error.ts";
 
 const MIB = 1024 * 1024;
 /** What a server says before it lets anybody in is short, and what is no Kafka's never is: text, read as a length. */

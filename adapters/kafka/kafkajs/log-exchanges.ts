@@ -13,27 +13,25 @@ import type {
   TopicPartition,
   WantedOffset,
 } from "../port.ts";
-import type { AnswerReader } from "./answer-reader.ts";
+import type { AnswerReader } from "./exchange.ts";
 import {
   type Exchange,
+  errorName,
   inOrder,
   readByTopic,
-  readInteger,
-  readThrottleTime,
-  writeByTopic,
-  writeInteger,
-} from "./exchange.ts";
-import {
   readCompactArray,
   readCompactBytes,
   readCompactText,
+  readInteger,
+  readThrottleTime,
   readTopicId,
   skipTags,
+  writeByTopic,
   writeCompactByTopic,
+  writeInteger,
   writeTags,
   writeTopicId,
-} from "./flexible.ts";
-import { errorName } from "./protocol-error.ts";
+} from "./exchange.ts";
 
 const ALL_REPLICAS = -1;
 const NO_REPLICA = -1;

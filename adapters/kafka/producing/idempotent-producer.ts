@@ -1,17 +1,26 @@
 import type { SendReport } from "../../../core/adapter.ts";
+import { systemClock, systemRandom } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { isMissing, isPassing } from "../errors.ts";
 import type { TopicMetadata } from "../port.ts";
-import { recordSize } from "../records/record-writer.ts";
-import { Answers } from "./answers.ts";
-import type { RecordToSend } from "./contract.ts";
-import { Directory } from "./directory.ts";
-import { LaneSender } from "./lane-sender.ts";
-import type { PendingRecord } from "./pending-record.ts";
-import type { KafkaProducer } from "./producer.ts";
-import type { ProducerSettings } from "./settings.ts";
-import { TopicLanes } from "./topic-lanes.ts";
-import { missingPartition, missingTopic, replacedTopic, topicRefusal } from "./verdict.ts";
+import { checkCompression } from "../records/contract.ts";
+import { recordSize } from "../records/encode.ts";
+import { TopicLanes } from "./batches.ts";
+import {
+  Answers,
+  Directory,
+  missingPartition,
+  missingTopic,
+  type PendingRecord,
+  type Producer,
+  type ProducerOptions,
+  type ProducerSettings,
+  RETRY,
+  type RecordToSend,
+  replacedTopic,
+  topicRefusal,
+} from "./producer.ts";
+import { LaneSender } from "./sender.ts";
 
 /** Milliseconds after which it is asked again about a topic that something waits for. */
 const ASK_AGAIN_MS = 150;
@@ -19,7 +28,7 @@ const ASK_AGAIN_MS = 150;
 const MOST_HELD_BYTES = 64 * 1024 * 1024;
 
 /** Gives records to the lanes of their partitions, and holds those whose topic is not known yet. */
-export class IdempotentProducer implements KafkaProducer {
+class IdempotentProducer implements KafkaProducer {
   readonly #settings: ProducerSettings;
   readonly #answers = new Answers();
   readonly #topics = new Map<string, TopicLanes>();
@@ -159,4 +168,38 @@ export class IdempotentProducer implements KafkaProducer {
 
 function unknownTopic(topic: string): MessagingError {
   return new MessagingError("unreachable", `Kafka does not say where the partitions of topic "${topic}" are`);
+}
+
+/** A producer and its life. */
+export interface KafkaProducer extends Producer {
+  /** Whether any broker answers, as far as is known. While none does, `send` reports every record `unknown` at once. */
+  readonly isConnected: boolean;
+  /** Prepares for sending. Rejects with `unreachable`, `timeout` or, if the login is refused, `unauthorized`. */
+  open(): Promise<void>;
+  /** Ends at once: whatever is under way is reported `unknown`. A second call does nothing. */
+  close(): void;
+}
+
+/**
+ * A producer over a connection; not open yet. Throws `unsupported` if nothing here can compress as asked.
+ *
+ * A record is reported `confirmed` when it is in the log, `rejected` when it is certain that it is not and will not be,
+ * and `unknown` otherwise: tried for `deliveryTimeoutMs` without a clear answer. What was sent to a partition behind an
+ * `unknown` record is `unknown` as well and not sent, so that sending it again keeps the order.
+ */
+export function createProducer(options: ProducerOptions): KafkaProducer {
+  const settings = {
+    compression: "none",
+    requestTimeoutMs: 10_000,
+    deliveryTimeoutMs: 30_000,
+    maxBatchBytes: 1_000_000,
+    refreshMs: 15_000,
+    missingTopicGraceMs: 1_500,
+    reconnect: RETRY,
+    clock: systemClock(),
+    random: systemRandom(),
+    ...options,
+  } as const;
+  checkCompression(settings.compression);
+  return new IdempotentProducer(settings);
 }

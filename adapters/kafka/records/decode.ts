@@ -1,13 +1,61 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, TopicPartition } from "../port.ts";
-import { AbortedTransactions } from "./aborted-transactions.ts";
-import { type BatchHeader, batchEnd, producerOf, readBatchHeader } from "./batch-header.ts";
-import { inflate } from "./compression.ts";
-import type { BatchExtent, Compression, DecodedRecords, UnreadableBatch } from "./contract.ts";
-import { AT } from "./layout.ts";
-import { DEFAULT_LIMITS, type DecodeLimits } from "./limits.ts";
-import { firstKey, RecordReader } from "./record-reader.ts";
+import { AT, type BatchHeader, batchEnd, producerOf, readBatchHeader } from "./batch.ts";
+import { Malformed } from "./byte-reader.ts";
+import {
+  type BatchExtent,
+  type Compression,
+  DEFAULT_LIMITS,
+  type DecodedRecords,
+  type DecodeLimits,
+  inflate,
+  type UnreadableBatch,
+} from "./contract.ts";
+import { firstKey, RecordReader } from "./read.ts";
+
+type Aborted = FetchedPartition["abortedTransactions"];
+
+const ABORT = 0;
+
+/** Tells, going through a log in order, which batches belong to transactions that were aborted. */
+class AbortedTransactions {
+  /** By their first offsets, the latest first. */
+  readonly #coming: { readonly producerId: bigint; readonly firstOffset: number }[];
+  readonly #open = new Set<bigint>();
+
+  constructor(aborted: Aborted) {
+    this.#coming = aborted.length === 0 ? [] : [...aborted].sort((a, b) => b.firstOffset - a.firstOffset);
+  }
+
+  /** Whether there can be none from here on. */
+  get isEmpty(): boolean {
+    return this.#coming.length === 0 && this.#open.size === 0;
+  }
+
+  /** Goes on to a batch that ends with an offset. */
+  reach(lastOffset: number): void {
+    for (
+      let next = this.#coming.at(-1);
+      next !== undefined && next.firstOffset <= lastOffset;
+      next = this.#coming.at(-1)
+    ) {
+      this.#open.add(next.producerId);
+      this.#coming.pop();
+    }
+  }
+
+  /** Whether transactional records of a producer are aborted here. */
+  has(producerId: bigint): boolean {
+    return this.#open.has(producerId);
+  }
+
+  /** Takes the key of a control record. */
+  end(producerId: bigint, key: Buffer | undefined): void {
+    if (key === undefined || key.length < 4) throw new Malformed("a control record has no type");
+    if (key.readInt16BE(2) === ABORT) this.#open.delete(producerId);
+  }
+}
 
 /** Whose log it is, for errors to say, and what of it is wanted. */
 export interface DecodeOptions extends TopicPartition {

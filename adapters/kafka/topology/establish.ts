@@ -7,10 +7,8 @@ import { topicName } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
-import { INSPECTED, inspect } from "./inspect.ts";
-import { type Plan, type PlannedTopic, type Problem, planOf } from "./plan.ts";
+import { INSPECTED, inspect, type Plan, type PlannedTopic, type Problem, planOf, specificationOf } from "./plan.ts";
 import { begin, mend } from "./positions.ts";
-import { specificationOf } from "./specification.ts";
 
 /** What {@link establish} tells beside problems. */
 export interface EstablishEvents {

@@ -1,15 +1,17 @@
-import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
+import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/index.ts";
 import { LEVELS } from "../delays/index.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
-import type { Settings } from "../options.ts";
+import { mostBatchBytes, type Settings } from "../options.ts";
+import type { TopicMetadata, TopicSpecification } from "../port.ts";
 
 /**
  * What a topic is for, which decides how it is kept: `events` for a time, `entries` (dead letters) each until it is
  * removed, `work` until it is handled, `quarantine` (its log) for a day.
  */
-export type TopicRole = "events" | "work" | "entries" | "quarantine";
+type TopicRole = "events" | "work" | "entries" | "quarantine";
 
 /** A topic that must stand on the cluster. */
 export interface PlannedTopic {
@@ -124,4 +126,162 @@ function withoutCollisions(
     problems.push({ topics: same.map(({ name }) => name), error });
   }
   return { kept, problems };
+}
+
+type SpecificationSettings = Pick<
+  Settings,
+  "replicationFactor" | "retentionMs" | "topicConfiguration" | "maxMessageBytes"
+>;
+
+const USUAL_REPLICAS = 3;
+/** From this many replicas on, one may be away and two still have what is confirmed. */
+const REPLICAS_FOR_TWO = 3;
+/** What Kafka takes unless told otherwise; never made less. */
+const USUAL_BATCH_BYTES = 1_048_588;
+/** The least that Kafka 4 allows for a segment. What is too old is deleted by segments; less than one more is read through. */
+const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
+/** For the headers that a record of another sender gets on its way into a derived topic, however large it is. */
+const HEADROOM_BYTES = 64 * 1024;
+
+/** How a missing topic is made. */
+export function specificationOf(
+  { name, role, partitions, derived }: PlannedTopic,
+  brokers: number,
+  settings: SpecificationSettings,
+): TopicSpecification {
+  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(USUAL_REPLICAS, brokers));
+  const batchBytes = Math.max(mostBatchBytes(settings), USUAL_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
+  const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : batchBytes;
+  return {
+    topic: name,
+    partitions,
+    replicationFactor,
+    configuration: {
+      // One clock for all senders, for retention and for starts at a time; and nobody's wrong clock is refused.
+      "message.timestamp.type": "LogAppendTime",
+      ...settings.topicConfiguration,
+      ...keeping(role, settings.retentionMs),
+      "max.message.bytes": String(mostBytes),
+      // Said in any case: a default of two would let nobody write to a single replica.
+      "min.insync.replicas": replicationFactor >= REPLICAS_FOR_TWO ? "2" : "1",
+    },
+  };
+}
+
+function keeping(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
+  switch (role) {
+    case "events":
+      return { "cleanup.policy": "delete", "retention.ms": String(retentionMs) };
+    case "work":
+      // Kafka cannot tell what was handled; what was is deleted by offset.
+      return { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
+    case "entries":
+      return DEAD_LETTERS_CONFIGURATION;
+    case "quarantine":
+      return {
+        "cleanup.policy": "delete",
+        "retention.ms": String(QUARANTINE_KEPT_MS),
+        "retention.bytes": "-1",
+        "segment.bytes": String(QUARANTINE_SEGMENT_BYTES),
+        // By a sender's wrong clock a record would be too old at once.
+        "message.timestamp.type": "LogAppendTime",
+      };
+  }
+}
+
+/** The configurations on which the guarantees rest. */
+export const INSPECTED = [
+  "cleanup.policy",
+  "retention.ms",
+  "retention.bytes",
+  "delete.retention.ms",
+  "max.message.bytes",
+  "min.insync.replicas",
+  "unclean.leader.election.enable",
+] as const;
+
+type InspectSettings = Pick<Settings, "maxMessageBytes" | "replicationFactor">;
+type Inspected = (typeof INSPECTED)[number];
+
+/** Everything about a topic that stands which would lose messages, or keep them from being sent. */
+export function inspect(
+  planned: PlannedTopic,
+  { partitions }: Pick<TopicMetadata, "partitions">,
+  configuration: ReadonlyMap<string, string>,
+  settings: InspectSettings,
+): readonly MessagingError[] {
+  const replicas = Math.min(...partitions.map((partition) => partition.replicas));
+  const faults = [
+    ...partitionFaults(planned, partitions.length),
+    ...keepingFaults(planned, (name) => configuration.get(name)),
+    ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
+    ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
+  ];
+  return faults.map((fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${fault}`));
+}
+
+function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: number): Iterable<string> {
+  if (count < leastPartitions) {
+    yield `has ${count} partitions and ${leastPartitions} are asked for: give fewer, or add some with kafka-topics --alter, which moves keys to other partitions`;
+  } else if (exactly && count > leastPartitions) {
+    yield `has ${count} partitions where there must be ${leastPartitions}: delete it once it is empty, so that it is made anew`;
+  }
+}
+
+function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
+  const wanted = role === "entries" ? "compact" : "delete";
+  const policy = value("cleanup.policy") ?? wanted;
+  if (policy !== wanted) {
+    yield `has cleanup.policy=${policy}, which would ${role === "quarantine" ? "refuse or lose records" : "delete messages that nobody handled"}: set it to ${wanted}`;
+  }
+  const removed = Number(value("delete.retention.ms") ?? TOMBSTONE_RETENTION_MS);
+  if (role === "entries" && removed < TOMBSTONE_RETENTION_MS) {
+    yield `has delete.retention.ms=${removed}, so that a reader may take a removed entry for one that stands: set it to ${TOMBSTONE_RETENTION_MS} or more`;
+  }
+  if (role === "quarantine") yield* quarantineFaults(value);
+  if (role !== "work") return;
+  for (const name of ["retention.ms", "retention.bytes"] as const) {
+    const limit = value(name) ?? "-1";
+    if (limit !== "-1") yield `has ${name}=${limit}, which would delete messages that nobody handled: set it to -1`;
+  }
+}
+
+/** By the records of the last day it is told which messages make consumers crash. */
+function* quarantineFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
+  const [ms, bytes] = [value("retention.ms") ?? "-1", value("retention.bytes") ?? "-1"];
+  if (ms !== "-1" && Number(ms) < QUARANTINE_KEPT_MS) {
+    yield `has retention.ms=${ms}, which would delete records that are still needed: set it to ${QUARANTINE_KEPT_MS}`;
+  }
+  if (bytes !== "-1") {
+    yield `has retention.bytes=${bytes}, which would delete records that are still needed: set it to -1`;
+  }
+}
+
+function* sizeFaults(settings: InspectSettings, value: (name: Inspected) => string | undefined): Iterable<string> {
+  const needed = mostBatchBytes(settings);
+  const most = Number(value("max.message.bytes") ?? needed);
+  if (most < needed) {
+    yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
+  }
+}
+
+function* safetyFaults(
+  replicas: number,
+  settings: InspectSettings,
+  value: (name: Inspected) => string | undefined,
+): Iterable<string> {
+  const { replicationFactor = replicas } = settings;
+  if (replicas < replicationFactor) {
+    yield `has ${replicas} replicas and ${replicationFactor} are asked for: ask for fewer, or add some with kafka-reassign-partitions`;
+  }
+  const inSync = Number(value("min.insync.replicas") ?? replicas);
+  if (inSync > replicas) {
+    yield `has min.insync.replicas=${inSync} and ${replicas} replicas, so that nothing can be sent: lower the one or raise the other`;
+  }
+  if (replicas >= REPLICAS_FOR_TWO && inSync < 2) {
+    yield "has min.insync.replicas=1, so that a confirmed message may stand on one broker alone: set it to 2";
+  }
+  if (value("unclean.leader.election.enable") === "true") {
+    yield "has unclean.leader.election.enable=true, which loses confirmed messages when a leader fails: set it to false";
+  }
 }

@@ -1,11 +1,12 @@
 import { setTimeout as pause } from "node:timers/promises";
-import type { StartPosition } from "../../../core/adapter.ts";
-import { describeAddress, type SubscriptionAddress } from "../../../core/address.ts";
+import type { Depth, StartPosition } from "../../../core/adapter.ts";
+import { describeAddress, type SubscriptionAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
-import { beginning, encodeProgress, progressIn } from "../consuming/progress.ts";
-import { groupName, topicName } from "../names.ts";
-import type { PartitionOffset } from "../port.ts";
+import { beginning, encodeProgress, type Progress, progressIn } from "../consuming/progress.ts";
+import { operationError } from "../errors.ts";
+import { groupName, topicName, topicsOf } from "../names.ts";
+import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 
 /** Consumers that are just leaving are waited for, so often and so long in between. */
@@ -126,5 +127,132 @@ function outside(of: SubscriptionAddress, why: string): MessagingError {
   return new MessagingError(
     "invalid",
     `${describeAddress(of)} cannot begin there: topic "${of.topic}" on Kafka ${why}; give offsets that are kept`,
+  );
+}
+
+/**
+ * How far a group is behind the ends of its logs. What it delivered and did not settle yet counts as ready, and so does
+ * what a filter will pass over. Rejects with `not-found`.
+ */
+export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
+  const topics = await cluster.topics(topicsOf(of));
+  const partitions = topics.flatMap(({ topic, identity, partitions: some }) =>
+    some.map(({ partition }) => ({ topic, identity, partition })),
+  );
+  const [starts, committed] = await Promise.all([
+    cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "earliest" }))),
+    cluster.committed(groupName(of), partitions),
+  ]);
+  // Asked for last, so that no commit lies beyond it but one that was never right.
+  const ends = await cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" })));
+  let ready = 0;
+  for (const [index, { identity }] of partitions.entries()) {
+    const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
+    // What was committed for a topic that was there before counts for nothing; nor does what the log does not reach.
+    const said = commit === undefined || commit.offset > end ? undefined : progressIn(identity, commit);
+    const progress = said ?? beginning(start);
+    const from = Math.max(progress.offset, start);
+    if (from < end) ready += end - from - finishedBetween(progress, from, end);
+  }
+  return { ready, unsettled: undefined, exact: false };
+}
+
+function finishedBetween({ finished }: Progress, from: number, end: number): number {
+  let count = 0;
+  for (const offset of finished) if (offset >= from && offset < end) count++;
+  return count;
+}
+
+type Connection = Pick<
+  KafkaConnection,
+  "metadata" | "clusterRights" | "listGroups" | "fetchGroupsOffsets" | "fetchShareGroupOffsets" | "coordinator"
+>;
+
+/** So many groups are asked about in one request. */
+const MOST_IN_A_REQUEST = 100;
+const SHARE = "share";
+const NO_GROUP = "GROUP_ID_NOT_FOUND";
+
+/** Finds out how far all the groups of a cluster are in some partitions, whoever they belong to. */
+export class GroupPositions {
+  readonly #connection: Connection;
+  /** Those that were found to read there. While a group moves from one node to another neither may list it. */
+  readonly #readers = new Map<string, ListedGroup>();
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /**
+   * What every group has committed, of those that committed something there. Rejects with `unauthorized` unless all groups
+   * can be seen, and with `unreachable` if some cannot be asked just now.
+   */
+  async of(partitions: readonly TopicPartition[]): Promise<readonly GroupOffsets[]> {
+    const rights = await this.#connection.clusterRights();
+    if (!rights.has("describe")) throw unseen();
+    const { nodes } = await this.#connection.metadata([]);
+    const found: GroupOffsets[] = [];
+    const listed = new Set<string>();
+    for (const node of nodes) {
+      const { error, groups } = await this.#connection.listGroups(node);
+      if (error !== undefined) throw operationError(error, "list the groups", "it is tried again");
+      for (const { group } of groups) listed.add(group);
+      found.push(...(await this.#askAll(node, groups, partitions)));
+    }
+    for (const [group, reader] of this.#readers) {
+      if (!listed.has(group)) found.push(...(await this.#askAll(await this.#coordinator(group), [reader], partitions)));
+    }
+    const reading = found.filter(({ offsets }) => offsets.some(({ offset }) => offset >= 0));
+    const names = new Set(reading.map(({ group }) => group));
+    for (const group of this.#readers.keys()) if (!names.has(group)) this.#readers.delete(group);
+    return reading;
+  }
+
+  async #coordinator(group: string): Promise<number> {
+    const { error, node } = await this.#connection.coordinator(group);
+    if (error === undefined) return node;
+    throw operationError(error, `find the coordinator of group "${group}"`, "it is tried again");
+  }
+
+  async #askAll(
+    node: number,
+    groups: readonly ListedGroup[],
+    partitions: readonly TopicPartition[],
+  ): Promise<readonly GroupOffsets[]> {
+    const found: GroupOffsets[] = [];
+    const [sharing, committing] = [groups.filter(isSharing), groups.filter((one) => !isSharing(one))];
+    for (let from = 0; from < committing.length; from += MOST_IN_A_REQUEST) {
+      const names = committing.slice(from, from + MOST_IN_A_REQUEST).map(({ group }) => group);
+      found.push(...(await this.#connection.fetchGroupsOffsets(node, names, partitions)));
+    }
+    for (const { group } of sharing) {
+      found.push(await this.#connection.fetchShareGroupOffsets(node, group, partitions));
+    }
+    for (const { group } of groups) {
+      if (!found.some((one) => one.group === group)) throw unanswered(group, "NO_ANSWER");
+    }
+    const answers = found.filter(({ error }) => error !== NO_GROUP);
+    for (const { group, error, offsets } of answers) {
+      const problem = error ?? offsets.find((offset) => offset.error !== undefined)?.error;
+      if (problem !== undefined) throw unanswered(group, problem);
+      const reader = groups.find((one) => one.group === group);
+      if (reader !== undefined && offsets.some(({ offset }) => offset >= 0)) this.#readers.set(group, reader);
+    }
+    return answers;
+  }
+}
+
+function isSharing({ protocolType }: ListedGroup): boolean {
+  return protocolType === SHARE;
+}
+
+function unanswered(group: string, error: string): MessagingError {
+  return operationError(error, `see how far group "${group}" is`, "it is tried again");
+}
+
+function unseen(): MessagingError {
+  return new MessagingError(
+    "unauthorized",
+    "not every group on Kafka can be seen: that takes the right to describe the cluster, and the groups",
   );
 }

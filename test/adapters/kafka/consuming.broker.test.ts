@@ -1,6 +1,7 @@
 import { Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { ConsumerOptions, HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { ConsumerOptions } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";

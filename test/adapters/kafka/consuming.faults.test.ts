@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";

@@ -7,7 +7,7 @@ import {
 } from "../../../adapters/kafka/dead-letters/index.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
-import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/producer.ts";
+import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
 import { decodeRecords } from "../../../adapters/kafka/records/decode.ts";
 import type { IncomingMessage, Receiver } from "../../../core/adapter.ts";
 import { addressName, type DeadLettersAddress } from "../../../core/address.ts";

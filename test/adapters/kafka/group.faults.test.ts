@@ -1,6 +1,6 @@
 import kafkajs from "kafkajs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
+import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

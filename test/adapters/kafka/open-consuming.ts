@@ -1,5 +1,6 @@
-import type { ConsumerOptions, HeldRecord, RecordSink } from "../../../adapters/kafka/consuming/contract.ts";
-import { openConsumer } from "../../../adapters/kafka/consuming/open-consumer.ts";
+import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import type { KafkaClient, KafkaConnection, PartitionOffset } from "../../../adapters/kafka/port.ts";

@@ -1,6 +1,6 @@
-import type { GroupMember } from "../../../adapters/kafka/group/contract.ts";
+import type { GroupMember } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
+import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import type { KafkaClient, KafkaConnection, TopicPartition } from "../../../adapters/kafka/port.ts";
 import { type MessagingError, systemClock, systemRandom } from "../../../core/index.ts";

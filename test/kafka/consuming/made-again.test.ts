@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { OffsetSet } from "../../../adapters/kafka/consuming/offset-set.ts";
 import {
   beginning,
   decodeProgress,
   encodeProgress,
+  OffsetSet,
   type Progress,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import { Prng } from "../../simulation/prng.ts";

@@ -1,6 +1,7 @@
-import type { ConsumerOptions, HeldRecord, RecordSink } from "../../../adapters/kafka/consuming/contract.ts";
-import { openConsumer } from "../../../adapters/kafka/consuming/open-consumer.ts";
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../adapters/kafka/group/contract.ts";
+import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { CommitOutcome, GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
 import type {
   CommittedOffset,
   FetchedPartition,

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { OffsetSet } from "../../../adapters/kafka/consuming/offset-set.ts";
 import {
   beginning,
   decodeProgress,
@@ -8,6 +7,7 @@ import {
   isOurs,
   isReadable,
   MOST_AHEAD,
+  OffsetSet,
   type Progress,
   progressIn,
   trimmableTo,

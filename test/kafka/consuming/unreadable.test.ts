@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { beginning, decodeProgress, encodeProgress, trimmableTo } from "../../../adapters/kafka/consuming/progress.ts";
-import { unreadableRecord } from "../../../adapters/kafka/records/read-record.ts";
+import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError, type SettleResult } from "../../../core/index.ts";
 import { identity } from "../topic-ids.ts";
 import { type Misread, openScripted, type Scripted } from "./open-scripted.ts";

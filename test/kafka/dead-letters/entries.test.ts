@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Entries } from "../../../adapters/kafka/dead-letters/entries.ts";
+import { Entries } from "../../../adapters/kafka/dead-letters/records.ts";
 
 /** A key as anybroker writes it. */
 function key(content: string, own: string): string {

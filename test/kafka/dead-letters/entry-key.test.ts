@@ -1,8 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { deadLetterRecord, restoredRecord } from "../../../adapters/kafka/dead-letters/dead-letter-record.ts";
-import { asBytes, asText, contentOf, entryKey } from "../../../adapters/kafka/dead-letters/entry-key.ts";
-import { incoming } from "../../../adapters/kafka/message.ts";
+import {
+  asBytes,
+  asText,
+  contentOf,
+  deadLetterRecord,
+  entryKey,
+  restoredRecord,
+} from "../../../adapters/kafka/dead-letters/records.ts";
+import { incoming } from "../../../adapters/kafka/message-codec.ts";
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { systemRandom } from "../../../core/clock.ts";
 import { HEADER } from "../../../core/system-headers.ts";

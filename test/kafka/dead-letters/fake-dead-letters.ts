@@ -1,6 +1,6 @@
 import type { DeadLettersHost, Log, Piece } from "../../../adapters/kafka/dead-letters/index.ts";
-import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/contract.ts";
-import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
+import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
 import type { SendResult } from "../../../core/adapter.ts";
 import type { Clock, Random } from "../../../core/clock.ts";

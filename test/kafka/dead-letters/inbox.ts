@@ -1,4 +1,5 @@
-import type { HeldRecord, RecordSink } from "../../../adapters/kafka/consuming/contract.ts";
+import type { RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 
 /** Keeps what comes. */

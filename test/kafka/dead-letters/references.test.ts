@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/dead-letter-record.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import {
   type Log,
   lowestReferences,
@@ -10,10 +9,11 @@ import {
   referredRecords,
   referringLetter,
 } from "../../../adapters/kafka/dead-letters/index.ts";
-import type { Openings } from "../../../adapters/kafka/openings.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+import type { Openings } from "../../../adapters/kafka/receiver.ts";
+import { resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
-import { unreadableRecord } from "../../../adapters/kafka/records/read-record.ts";
-import { resolveReference } from "../../../adapters/kafka/resolving.ts";
+import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
 import type { IncomingMessage, OutgoingMessage } from "../../../core/adapter.ts";
 import { HEADER, isMessagingError, MessagingError } from "../../../core/index.ts";
 import { Prng } from "../../simulation/prng.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/dead-letter-record.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { browseDeadLetters } from "../../../adapters/kafka/browsing.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { browseDeadLetters } from "../../../adapters/kafka/watching.ts";
 import { ProcessClock } from "../../simulation/virtual-time.ts";
 import { bodyOf, Inbox } from "./inbox.ts";
 import { bodies, world } from "./world.ts";

@@ -1,6 +1,6 @@
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/dead-letter-record.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";

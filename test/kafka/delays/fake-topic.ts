@@ -1,5 +1,6 @@
-import type { ConsumerOptions, HeldRecord, RecordSink } from "../../../adapters/kafka/consuming/contract.ts";
-import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type {
   DeliveryToken,

@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { undelayedRecord } from "../../../adapters/kafka/delays/delayed-record.ts";
 import {
   DELAY_HEADER,
   DelayForwarder,
@@ -7,8 +6,9 @@ import {
   dueAfter,
   type ForwarderHost,
 } from "../../../adapters/kafka/delays/index.ts";
-import type { RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
-import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/header-list.ts";
+import { undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
+import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
+import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { assign, type Claimant } from "../../../adapters/kafka/group/assignor.ts";
-import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
 import type { Assignment, TopicView } from "../../../adapters/kafka/group/protocol.ts";
+import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 
 type Result = ReadonlyMap<string, Assignment>;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { encodeSubscription } from "../../../adapters/kafka/group/protocol.ts";
-import { TopicWatch } from "../../../adapters/kafka/group/topic-watch.ts";
+import { TopicWatch } from "../../../adapters/kafka/group/topics.ts";
 import type { TopicMetadata, TopicPartition } from "../../../adapters/kafka/port.ts";
 import { VirtualTime } from "../../simulation/virtual-time.ts";
 import { PausableClock } from "./pausable-clock.ts";

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
-import { Bell } from "../../../adapters/kafka/group/bell.ts";
-import { Commits, type CommitsHost } from "../../../adapters/kafka/group/commits.ts";
-import { CoordinatorLink } from "../../../adapters/kafka/group/coordinator-link.ts";
-import type { Hold } from "../../../adapters/kafka/group/holdings.ts";
+import type { Hold } from "../../../adapters/kafka/group/assignment.ts";
+import { Commits, type CommitsHost } from "../../../adapters/kafka/group/assignment.ts";
+import { Bell, CoordinatorLink } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";
 

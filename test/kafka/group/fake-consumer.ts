@@ -1,6 +1,6 @@
-import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/contract.ts";
+import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
+import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";

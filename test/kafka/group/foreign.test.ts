@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
-import { foreignMembers } from "../../../adapters/kafka/group/foreign-members.ts";
-import { PROTOCOL } from "../../../adapters/kafka/group/protocol.ts";
-import { Writer } from "../../../adapters/kafka/group/wire.ts";
+import { foreignMembers } from "../../../adapters/kafka/group/assignor.ts";
+import { PROTOCOL, Writer } from "../../../adapters/kafka/group/protocol.ts";
 import type { GroupDescription } from "../../../adapters/kafka/port.ts";
 import { isMessagingError } from "../../../core/errors.ts";
 import type { FakeConsumer } from "./fake-consumer.ts";

@@ -1,4 +1,4 @@
-import { keyOf } from "../../../adapters/kafka/group/partitions.ts";
+import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { VirtualTime } from "../../simulation/virtual-time.ts";
 import { FakeCluster } from "./fake-cluster.ts";

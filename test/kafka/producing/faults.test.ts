@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import { sequenceAfter } from "../../../adapters/kafka/producing/lane.ts";
-import { AT } from "../../../adapters/kafka/records/layout.ts";
+import { sequenceAfter } from "../../../adapters/kafka/producing/batches.ts";
+import { AT } from "../../../adapters/kafka/records/batch.ts";
 import type { Fate } from "./fake-cluster.ts";
 import { type HarnessOptions, numbered, openHarness } from "./harness.ts";
 

@@ -1,7 +1,6 @@
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
-import type { RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
-import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/producer.ts";
-import type { ProducerOptions } from "../../../adapters/kafka/producing/settings.ts";
+import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
+import type { ProducerOptions, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { SendResult } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";

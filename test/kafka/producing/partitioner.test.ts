@@ -1,8 +1,7 @@
 import { createRequire } from "node:module";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { murmur2 } from "../../../adapters/kafka/producing/murmur2.ts";
-import { Dealer, partitionOfKey } from "../../../adapters/kafka/producing/partitioner.ts";
+import { Dealer, murmur2, partitionOfKey } from "../../../adapters/kafka/producing/batches.ts";
 import { Prng } from "../../simulation/prng.ts";
 
 type KafkajsHash = (key: Buffer) => number;

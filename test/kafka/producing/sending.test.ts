@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PartitionBatch } from "../../../adapters/kafka/port.ts";
-import { partitionOfKey } from "../../../adapters/kafka/producing/partitioner.ts";
+import { partitionOfKey } from "../../../adapters/kafka/producing/batches.ts";
 import type { SendResult } from "../../../core/adapter.ts";
 import { decode, valuesOf } from "../records/batches.ts";
 import { withTurningCodec } from "../records/turning-codec.ts";

@@ -1,4 +1,4 @@
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../../adapters/kafka/group/contract.ts";
+import type { CommitOutcome, GroupMember, MemberOwner } from "../../../../adapters/kafka/group/coordinator.ts";
 import type { CommittedOffset, PartitionOffset, TopicPartition } from "../../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../../core/index.ts";
 import type { Judge } from "./judge.ts";

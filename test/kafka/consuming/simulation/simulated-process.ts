@@ -1,5 +1,6 @@
-import type { HeldRecord, RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/contract.ts";
-import { openConsumer } from "../../../../adapters/kafka/consuming/open-consumer.ts";
+import { openConsumer } from "../../../../adapters/kafka/consuming/consumer.ts";
+import type { RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/owned-partition.ts";
+import type { HeldRecord } from "../../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import type { Settlement, SettleResult } from "../../../../core/adapter.ts";
 import type { Prng } from "../../../simulation/prng.ts";

@@ -1,0 +1,170 @@
+import type { Clock, Timer } from "../../../core/clock.ts";
+import type { JoinOutcome, SyncRequest, TopicMetadata } from "../port.ts";
+import { assign } from "./assignor.ts";
+import { decodeSubscription, encodeAssignment, type TopicView } from "./protocol.ts";
+
+/** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
+const GONE_AFTER_MS = 10_000;
+
+/** Members may say anything: of all topics together that are missing, no more partitions are believed in. */
+const MOST_BELIEVED = 200_000;
+
+/** Asks the cluster about topics. */
+type AskTopics = (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
+
+/** What is known of the topics of a group. */
+class TopicDirectory {
+  readonly #clock: Clock;
+  readonly #ask: AskTopics;
+  readonly #known = new Map<string, number>();
+  readonly #missingSince = new Map<string, number>();
+
+  constructor(clock: Clock, ask: AskTopics) {
+    this.#clock = clock;
+    this.#ask = ask;
+  }
+
+  /** Whether a topic is missing, or was when last asked. */
+  get isUncertain(): boolean {
+    return this.#missingSince.size > 0;
+  }
+
+  /** That it has at least so many partitions is known from elsewhere. */
+  learn(topic: string, partitions: number): void {
+    if (partitions === 0 || this.#missingSince.has(topic)) return;
+    this.#known.set(topic, Math.max(this.#known.get(topic) ?? 0, partitions));
+  }
+
+  /** Asks the cluster. Rejects if it does not answer. */
+  async look(topics: readonly string[]): Promise<readonly TopicView[]> {
+    const answers = new Map((await this.#ask(topics)).map((topic) => [topic.topic, topic]));
+    let believable = MOST_BELIEVED;
+    return topics.map((topic) => {
+      const answer = answers.get(topic);
+      const view = this.#view(topic, answer, believable);
+      if (answer?.partitions.length !== view.partitions) believable -= view.partitions;
+      return view;
+    });
+  }
+
+  /** `most`: how many partitions are believed in that the cluster does not know. */
+  #view(topic: string, answer: TopicMetadata | undefined, most: number): TopicView {
+    const partitions = answer?.partitions.length ?? 0;
+    if (partitions > 0) {
+      this.#missingSince.delete(topic);
+      this.#known.set(topic, partitions);
+      return { topic, partitions, problem: "" };
+    }
+    const since = this.#missingSince.get(topic) ?? this.#clock.monotonic();
+    this.#missingSince.set(topic, since);
+    const known = this.#known.get(topic);
+    if (known !== undefined && known <= most && this.#clock.monotonic() - since < GONE_AFTER_MS) {
+      return { topic, partitions: known, problem: "" };
+    }
+    this.#known.delete(topic);
+    return { topic, partitions: 0, problem: answer?.error ?? "UNKNOWN_TOPIC_OR_PARTITION" };
+  }
+}
+
+/** Who wants to hear what is found. */
+interface TopicWatchEvents {
+  /** The topics are not what the partitions were divided by. */
+  changed(): void;
+  /** They are still what they were; some may be missing. */
+  unchanged(topics: readonly TopicView[]): void;
+}
+
+const EVERY_MS = 30_000;
+/** While a topic is missing. */
+const SOON_MS = 2_000;
+const SOONEST_MS = 1_000;
+
+/** The leader's work: to divide the partitions of the topics, and to see when they have to be divided anew. */
+export class TopicWatch {
+  readonly #clock: Clock;
+  readonly #directory: TopicDirectory;
+  readonly #events: TopicWatchEvents;
+  /** What the partitions were divided by. */
+  #topics: readonly TopicView[] = [];
+  #isLeader = false;
+  #looked = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+  /** Runs until it may be looked again after somebody asked for it. */
+  #soon: Timer | undefined;
+  #isStopped = false;
+
+  constructor(clock: Clock, ask: AskTopics, events: TopicWatchEvents) {
+    this.#clock = clock;
+    this.#directory = new TopicDirectory(clock, ask);
+    this.#events = events;
+  }
+
+  /** Who gets what. Rejects if the cluster does not tell about the topics. */
+  async divide({ members, memberId: own }: JoinOutcome): Promise<SyncRequest["assignments"]> {
+    const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
+    for (const { held, leaving } of claimants) {
+      for (const { topic, partition } of [...held, ...leaving]) this.#directory.learn(topic, partition + 1);
+    }
+    const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
+    const views = await this.#look([...topics].sort());
+    return [...assign(claimants, views)].map(([memberId, assignment]) => {
+      // Whoever watches the topics has to know them all.
+      const told = memberId === own ? { ...assignment, topics: views } : assignment;
+      return { memberId, assignment: encodeAssignment(told) };
+    });
+  }
+
+  /** A generation has begun. Its leader looks from time to time. */
+  begin(topics: readonly TopicView[], isLeader: boolean): void {
+    this.#topics = topics;
+    this.#isLeader = isLeader;
+    for (const { topic, partitions } of topics) this.#directory.learn(topic, partitions);
+    this.#schedule();
+  }
+
+  /** Looks now, or a second after it last looked. */
+  refresh(): void {
+    if (this.#isStopped || this.#soon !== undefined) return;
+    const ms = this.#looked + SOONEST_MS - this.#clock.monotonic();
+    if (ms <= 0) void this.#compare();
+    else this.#soon = this.#clock.schedule(() => this.#lookSoon(), ms);
+  }
+
+  #lookSoon(): void {
+    this.#soon = undefined;
+    void this.#compare();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    if (this.#soon !== undefined) this.#clock.cancel(this.#soon);
+    this.#isLeader = false;
+    this.#topics = [];
+    this.#schedule();
+  }
+
+  #look(topics: readonly string[]): Promise<readonly TopicView[]> {
+    this.#looked = this.#clock.monotonic();
+    return this.#directory.look(topics);
+  }
+
+  async #compare(): Promise<void> {
+    const before = this.#topics;
+    try {
+      const now = await this.#look(before.map(({ topic }) => topic));
+      if (before !== this.#topics) return;
+      // Of the same topics in the same order.
+      if (JSON.stringify(now) === JSON.stringify(before)) this.#events.unchanged(before);
+      else this.#events.changed();
+    } catch {
+      // That the cluster does not answer is told by others.
+    }
+    if (before === this.#topics) this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    const ms = this.#directory.isUncertain ? SOON_MS : EVERY_MS;
+    this.#timer = this.#isLeader ? this.#clock.schedule(() => void this.#compare(), ms) : undefined;
+  }
+}

@@ -1,0 +1,368 @@
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  IncomingMessage,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendResult,
+} from "../../core/adapter.ts";
+import type { DeadLettersAddress, Source } from "../../core/address.ts";
+import type { Clock, Random } from "../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { routingMatches } from "../../core/routing.ts";
+import { HEADER } from "../../core/system-headers.ts";
+import type { Cluster } from "./cluster.ts";
+import { openConsumer } from "./consuming/consumer.ts";
+import type { RecordDecoder } from "./consuming/fetch-failures.ts";
+import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/owned-partition.ts";
+import type { HeldRecord } from "./consuming/partition-ledger.ts";
+import {
+  type Log,
+  lowestReferences,
+  PARTITION,
+  PartitionLog,
+  readReference,
+  receiveDeadLetters,
+  referenceTo,
+  referredRecords,
+  referringLetter,
+} from "./dead-letters/index.ts";
+import { Notices } from "./delays/forwarder.ts";
+import { DelayForwarder, type ForwarderHost } from "./delays/index.ts";
+import type { GroupMember, MemberOwner } from "./group/coordinator.ts";
+import { openMember } from "./group/member.ts";
+import { incoming, incomingRecord, type KafkaRecord, routingKeyOf } from "./message-codec.ts";
+import { type DelayableAddress, delaysGroup, delaysTopic, groupName, topicName, topicsOf } from "./names.ts";
+import type { Settings } from "./options.ts";
+import type { KafkaClient, TopicPartition } from "./port.ts";
+import type { Producer } from "./producing/producer.ts";
+import type { Sender } from "./publisher.ts";
+import type { LogRecord } from "./records/contract.ts";
+import { decodeRecords } from "./records/decode.ts";
+import type { Trimmer } from "./topology/trimmer.ts";
+
+/** How much longer than a consumer may drain its group waits for it: it has to commit as well. */
+const LAST_COMMIT_MS = 10_000;
+
+type OpeningSettings = Pick<
+  Settings,
+  | "sessionTimeoutMs"
+  | "drainTimeoutMs"
+  | "requestTimeoutMs"
+  | "reconnectFirstMs"
+  | "reconnectMaxMs"
+  | "maxInflatedBytes"
+>;
+
+/** Opens what reads. */
+export class Openings {
+  readonly #client: KafkaClient;
+  readonly #settings: OpeningSettings;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #trimmer: Trimmer | undefined;
+  readonly #decode: RecordDecoder;
+
+  /** With a trimmer, what is handled is deleted where it is nobody else's. */
+  constructor(
+    client: KafkaClient,
+    settings: OpeningSettings,
+    clock: Clock,
+    random: Random,
+    trimmer: Trimmer | undefined,
+  ) {
+    this.#client = client;
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#random = random;
+    this.#trimmer = trimmer;
+    const { maxInflatedBytes } = settings;
+    this.#decode = (bytes, options) => decodeRecords(bytes, { ...options, limits: { maxInflatedBytes } });
+  }
+
+  /** With a `heartbeatMs` for its member, where others need not hear of it soon; see {@link MemberOptions}. */
+  consumer(options: ConsumerOptions, sink: RecordSink, heartbeatMs?: number): Promise<RecordConsumer> {
+    const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs, sessionTimeoutMs } = this.#settings;
+    return openConsumer(
+      {
+        client: this.#client,
+        decode: this.#decode,
+        clock: this.#clock,
+        random: this.#random,
+        retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
+        drainMs: drainTimeoutMs,
+        sessionTimeoutMs,
+        openMember: ({ group, topics }, owner) => this.member(group, topics, owner, heartbeatMs),
+        progressed: (at) => {
+          // The topic of events is that of other subscriptions too.
+          if (at.topic === options.group) this.#trimmer?.progressed(options.group, at);
+        },
+      },
+      options,
+      sink,
+    );
+  }
+
+  member(group: string, topics: readonly string[], owner: MemberOwner, heartbeatMs?: number): GroupMember {
+    const { sessionTimeoutMs, drainTimeoutMs } = this.#settings;
+    return openMember({
+      client: this.#client,
+      group,
+      topics,
+      sessionTimeoutMs,
+      rebalanceTimeoutMs: drainTimeoutMs + LAST_COMMIT_MS,
+      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+      owner,
+      clock: this.#clock,
+      random: this.#random,
+    });
+  }
+
+  /** The one partition of a topic of dead letters. */
+  deadLetters(topic: string): Log {
+    return this.log({ topic, partition: PARTITION });
+  }
+
+  /** Reads a partition, whoever consumes from it. */
+  log(at: TopicPartition): Log {
+    return new PartitionLog(at, {
+      connection: this.#client.connection(),
+      decode: this.#decode,
+      clock: this.#clock,
+      patienceMs: this.#settings.requestTimeoutMs,
+    });
+  }
+}
+
+/** Whose delayed messages come out where a source is read from. */
+function delayedFor(source: Source): readonly DelayableAddress[] {
+  switch (source.kind) {
+    case "queue":
+      return [source];
+    case "subscription":
+      return [{ kind: "topic", name: source.topic }, source];
+    case "dead-letters":
+      return [];
+  }
+}
+
+interface Shared {
+  readonly forwarder: DelayForwarder;
+  count: number;
+}
+
+/** Those who send delayed messages on: one for each destination that this process receives from. */
+export class Forwarders {
+  readonly #host: ForwarderHost;
+  readonly #shared = new Map<string, Shared>();
+
+  constructor(host: ForwarderHost) {
+    this.#host = host;
+  }
+
+  /** Sends on what is delayed for a source, until the function that it returns is called. */
+  run(source: Source): () => Promise<void> {
+    const names = delayedFor(source).map((address) => this.#begin(address));
+    return async () => {
+      await Promise.all(names.splice(0).map((name) => this.#end(name)));
+    };
+  }
+
+  #begin(address: DelayableAddress): string {
+    const delays = delaysTopic(address);
+    const shared = this.#shared.get(delays);
+    if (shared !== undefined) {
+      shared.count++;
+      return delays;
+    }
+    const destination = { topic: topicName(address), delays, group: delaysGroup(address) };
+    this.#shared.set(delays, { forwarder: new DelayForwarder(this.#host, destination), count: 1 });
+    return delays;
+  }
+
+  async #end(delays: string): Promise<void> {
+    const shared = this.#shared.get(delays);
+    if (shared === undefined || --shared.count > 0) return;
+    this.#shared.delete(delays);
+    await shared.forwarder.close();
+  }
+}
+
+/** The messages that a dead letter refers to: one, or those of a batch that could not be read. */
+export async function resolveReference(
+  openings: Openings,
+  { of }: DeadLettersAddress,
+  letter: IncomingMessage,
+): Promise<readonly IncomingMessage<KafkaRecord>[]> {
+  const isReference = letter.headers[HEADER.deadReference] !== undefined;
+  const reference = isReference ? readReference(letter.body) : undefined;
+  // Others may write dead letters too: they cannot have records of other topics read.
+  if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
+    throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
+  }
+  const records = await referredRecords(openings.log(reference), reference);
+  const { filter } = reference;
+  return records
+    .filter((record) => filter === undefined || routingMatches(filter, routingKeyOf(record)))
+    .map((record) => incomingRecord(reference, record, undefined, 0));
+}
+
+/** What receiving takes of the adapter around it. */
+export interface ReceivingHost {
+  readonly cluster: Cluster;
+  readonly openings: Openings;
+  readonly forwarders: Forwarders;
+  readonly producer: Producer;
+  readonly sender: Sender;
+  /** Whether a partition goes on behind what cannot be read, which is dead-lettered. */
+  readonly passesUnreadable: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  notice(error: MessagingError): void;
+  /** A topic is gone: makes it again if that is allowed. */
+  restore(): void;
+  closed(receiver: Receiver): void;
+}
+
+/** Begins to take messages. Rejects if the first subscription fails. */
+export async function openReceiver(
+  host: ReceivingHost,
+  from: Source,
+  options: ReceiveOptions,
+  sink: DeliverySink<KafkaRecord>,
+): Promise<Receiver> {
+  const records = recordSink(host, sink);
+  // A membership begins in the background; a missing right is told now.
+  await host.cluster.committed(groupName(from), []);
+  if (from.kind === "dead-letters") {
+    const { openings, producer, clock, random } = host;
+    const topic = topicName(from);
+    const openLog = () => openings.deadLetters(topic);
+    const join = openings.member.bind(openings, groupName(from), [topic]);
+    const { prefetch, wanted } = options;
+    const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
+    const parts = { producer, clock, random, openLog, join, ...isWanted };
+    return new OpenReceiver(host, await receiveDeadLetters(parts, prefetch, records));
+  }
+  const deadLetters = { kind: "dead-letters", of: from } as const;
+  const consumer = await host.openings.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
+  const filter = options.subscription?.filter;
+  const moving: Receiver["deadLetter"] = (token, letter) =>
+    moveByReference(host.sender, consumer, deadLetters, token as HeldRecord, letter, filter);
+  return new OpenReceiver(host, consumer, host.forwarders.run(from), moving);
+}
+
+/** Writes a dead letter that refers to the record, which stays in its log, and then counts the record as finished. */
+async function moveByReference(
+  sender: Sender,
+  consumer: RecordConsumer,
+  to: DeadLettersAddress,
+  held: HeldRecord,
+  letter: OutgoingMessage,
+  filter: string | undefined,
+): Promise<DeadLetterResult> {
+  const end = consumer.keep(held);
+  if (end === undefined) return { status: "fenced" };
+  const referring = referringLetter(letter, referenceTo(held, filter));
+  const result = await new Promise<SendResult>((resolve) => sender.send(to, [referring], (_, one) => resolve(one)));
+  end();
+  if (result.status === "rejected") return { status: "refused", error: result.error };
+  if (result.status === "unknown") return result;
+  const [status = "fenced"] = await consumer.settle([{ token: held, action: "ack" }]);
+  return { status };
+}
+
+/** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
+function consumerOptions(
+  { openings, passesUnreadable }: ReceivingHost,
+  from: Source,
+  deadLetters: DeadLettersAddress,
+  { prefetch, subscription }: ReceiveOptions,
+  sink: Pick<DeliverySink, "filtered">,
+): ConsumerOptions {
+  const filter = subscription?.filter;
+  const every = {
+    group: groupName(from),
+    topics: topicsOf(from),
+    prefetch,
+    prefetchPer: "consumer",
+    deliversUnreadable: passesUnreadable,
+    references: () => lowestReferences(openings.deadLetters(topicName(deadLetters))),
+  } as const;
+  if (filter === undefined || filter === "#") return every;
+  const own = topicName(from);
+  const wanted = (record: LogRecord, topic: string): boolean => {
+    if (topic === own || routingMatches(filter, routingKeyOf(record))) return true;
+    sink.filtered(1);
+    return false;
+  };
+  return { ...every, wanted };
+}
+
+function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {
+  const restoreIfGone = (error: MessagingError): void => {
+    if (isMessagingError(error, "not-found")) host.restore();
+  };
+  const notices = new Notices(host.clock, (error) => host.notice(error));
+  const tellUnread = ({ topic, partition, record }: HeldRecord, cause: MessagingError): void => {
+    const where = `offset ${record.offset} of topic "${topic}", partition ${partition},`;
+    const text = `${where} is delivered without its headers, which are over the limits: ${cause.message}`;
+    notices.tell(topic, new MessagingError(cause.code, text, { cause }));
+  };
+  return {
+    deliver: (records) => {
+      for (const held of records) if (held.record.problem !== undefined) tellUnread(held, held.record.problem);
+      sink.deliver(records.map(incoming));
+    },
+    revoke: (records) => sink.revoke(records),
+    lost: (records, cause) => sink.lost(records, cause),
+    stalled: (cause) => {
+      restoreIfGone(cause);
+      sink.stalled(cause);
+    },
+    flowing: () => sink.flowing(),
+    notice: (error) => {
+      restoreIfGone(error);
+      host.notice(error);
+    },
+  };
+}
+
+/** A receiver, and what has to end with it. */
+class OpenReceiver implements Receiver {
+  readonly leaseMs = undefined;
+  readonly #host: Pick<ReceivingHost, "closed">;
+  readonly #inner: Receiver;
+  readonly #end: (() => Promise<void>) | undefined;
+  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
+
+  constructor(
+    host: Pick<ReceivingHost, "closed">,
+    inner: Receiver,
+    end?: () => Promise<void>,
+    deadLetter?: Receiver["deadLetter"],
+  ) {
+    if (deadLetter !== undefined) this.deadLetter = deadLetter;
+    this.#host = host;
+    this.#inner = inner;
+    this.#end = end;
+  }
+
+  prefetch(count: number): void {
+    this.#inner.prefetch(count);
+  }
+
+  settle(batch: Parameters<Receiver["settle"]>[0]): ReturnType<Receiver["settle"]> {
+    return this.#inner.settle(batch);
+  }
+
+  extend(batch: Parameters<Receiver["extend"]>[0]): ReturnType<Receiver["extend"]> {
+    return this.#inner.extend(batch);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#inner.close(), this.#end?.()]);
+    this.#host.closed(this);
+  }
+}
