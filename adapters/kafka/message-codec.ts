@@ -154,7 +154,7 @@ function wireHeaders(message: OutgoingMessage): HeaderToWrite[] {
 
 /** A held record in anybroker's terms; it is its own token. */
 export function incoming(held: HeldRecord): IncomingMessage<KafkaRecord> {
-  return incomingRecord(held, held.record, held, held.deaths);
+  return incomingRecord(held, held.record, held, held.crashes);
 }
 
 /**

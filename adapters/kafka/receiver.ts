@@ -13,9 +13,9 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
+import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/assigned-partition.ts";
 import { openConsumer } from "./consuming/consumer.ts";
 import type { RecordDecoder } from "./consuming/fetch-failures.ts";
-import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/owned-partition.ts";
 import type { HeldRecord } from "./consuming/partition-ledger.ts";
 import {
   type Log,
@@ -45,7 +45,7 @@ import type { Trimmer } from "./topology/trimmer.ts";
 /** How much longer than a consumer may drain its group waits for it: it has to commit as well. */
 const LAST_COMMIT_MS = 10_000;
 
-type OpeningSettings = Pick<
+type FactorySettings = Pick<
   Settings,
   | "sessionTimeoutMs"
   | "drainTimeoutMs"
@@ -56,9 +56,9 @@ type OpeningSettings = Pick<
 >;
 
 /** Opens what reads. */
-export class Openings {
+export class ConsumerFactory {
   readonly #client: KafkaClient;
-  readonly #settings: OpeningSettings;
+  readonly #settings: FactorySettings;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #trimmer: Trimmer | undefined;
@@ -67,7 +67,7 @@ export class Openings {
   /** With a trimmer, what is handled is deleted where it is nobody else's. */
   constructor(
     client: KafkaClient,
-    settings: OpeningSettings,
+    settings: FactorySettings,
     clock: Clock,
     random: Random,
     trimmer: Trimmer | undefined,
@@ -191,7 +191,7 @@ export class Forwarders {
 
 /** The messages that a dead letter refers to: one, or those of a batch that could not be read. */
 export async function resolveReference(
-  openings: Openings,
+  factory: ConsumerFactory,
   { of }: DeadLettersAddress,
   letter: IncomingMessage,
 ): Promise<readonly IncomingMessage<KafkaRecord>[]> {
@@ -201,7 +201,7 @@ export async function resolveReference(
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
     throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
   }
-  const records = await referredRecords(openings.log(reference), reference);
+  const records = await referredRecords(factory.log(reference), reference);
   const { filter } = reference;
   return records
     .filter((record) => filter === undefined || routingMatches(filter, routingKeyOf(record)))
@@ -211,7 +211,7 @@ export async function resolveReference(
 /** What receiving takes of the adapter around it. */
 export interface ReceivingHost {
   readonly cluster: Cluster;
-  readonly openings: Openings;
+  readonly factory: ConsumerFactory;
   readonly forwarders: Forwarders;
   readonly producer: Producer;
   readonly sender: Sender;
@@ -236,17 +236,17 @@ export async function openReceiver(
   // A membership begins in the background; a missing right is told now.
   await host.cluster.committed(groupName(from), []);
   if (from.kind === "dead-letters") {
-    const { openings, producer, clock, random } = host;
+    const { factory, producer, clock, random } = host;
     const topic = topicName(from);
-    const openLog = () => openings.deadLetters(topic);
-    const join = openings.member.bind(openings, groupName(from), [topic]);
+    const openLog = () => factory.deadLetters(topic);
+    const join = factory.member.bind(factory, groupName(from), [topic]);
     const { prefetch, wanted } = options;
     const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
     const parts = { producer, clock, random, openLog, join, ...isWanted };
     return new OpenReceiver(host, await receiveDeadLetters(parts, prefetch, records));
   }
   const deadLetters = { kind: "dead-letters", of: from } as const;
-  const consumer = await host.openings.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
+  const consumer = await host.factory.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
   const filter = options.subscription?.filter;
   const moving: Receiver["deadLetter"] = (token, letter) =>
     moveByReference(host.sender, consumer, deadLetters, token as HeldRecord, letter, filter);
@@ -275,7 +275,7 @@ async function moveByReference(
 
 /** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
 function consumerOptions(
-  { openings, passesUnreadable }: ReceivingHost,
+  { factory, passesUnreadable }: ReceivingHost,
   from: Source,
   deadLetters: DeadLettersAddress,
   { prefetch, subscription }: ReceiveOptions,
@@ -288,7 +288,7 @@ function consumerOptions(
     prefetch,
     prefetchPer: "consumer",
     deliversUnreadable: passesUnreadable,
-    references: () => lowestReferences(openings.deadLetters(topicName(deadLetters))),
+    references: () => lowestReferences(factory.deadLetters(topicName(deadLetters))),
   } as const;
   if (filter === undefined || filter === "#") return every;
   const own = topicName(from);

@@ -32,10 +32,10 @@ import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
 import { Sender } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { Forwarders, Openings, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
+import { Forwarders, ConsumerFactory, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
 import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, Trimmer, type TrimPlace } from "./topology/trimmer.ts";
-import { Restoring } from "./topology-recovery.ts";
+import { TopologyRecovery } from "./topology-recovery.ts";
 import { browseDeadLetters, watchLogs } from "./watching.ts";
 
 /** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
@@ -48,7 +48,7 @@ export class Session {
   readonly #connections: readonly KafkaConnection[];
   readonly #cluster: Cluster;
   readonly #producer: KafkaProducer;
-  readonly #restoring: Restoring;
+  readonly #recovery: TopologyRecovery;
   readonly #sender: Sender;
   readonly #trimmer: Trimmer;
   readonly #requestTimeoutMs: number;
@@ -67,10 +67,10 @@ export class Session {
     this.#requestTimeoutMs = requestTimeoutMs;
     this.#connections = [asking, producing];
     this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
-    this.#restoring = new Restoring(this.#cluster, settings, notice);
+    this.#recovery = new TopologyRecovery(this.#cluster, settings, notice);
     this.#trimmer = new Trimmer(this.#cluster, this.#trimBounds(asking, settings), notice);
     const trimmer = settings.trim === "never" ? undefined : this.#trimmer;
-    const openings = new Openings(client, settings, clock, random, trimmer);
+    const factory = new ConsumerFactory(client, settings, clock, random, trimmer);
     const producer = createProducer({
       connection: producing,
       compression,
@@ -85,16 +85,16 @@ export class Session {
       producer,
       random,
       now: () => clock.now(),
-      restore: (topic) => this.#restoring.restore(topic),
+      restore: (topic) => this.#recovery.restore(topic),
     });
     this.#receiving = {
       cluster: this.#cluster,
-      openings,
+      factory,
       forwarders: new Forwarders({
         producer,
         clock,
         random,
-        openConsumer: (options, sink) => openings.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
+        openConsumer: (options, sink) => factory.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
         notice,
       }),
       producer,
@@ -103,7 +103,7 @@ export class Session {
       clock,
       random,
       notice,
-      restore: () => void this.#restoring.restoreAll(),
+      restore: () => void this.#recovery.restoreAll(),
       closed: (receiver) => void this.#receivers.delete(receiver),
     };
   }
@@ -132,7 +132,7 @@ export class Session {
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
-    return this.#restoring.declare(topology);
+    return this.#recovery.declare(topology);
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
@@ -162,7 +162,7 @@ export class Session {
         // What a subscription has not handled is its own, and no message is in a quarantine log.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
-        const ready = await countDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+        const ready = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
         return { ready, unsettled: undefined, exact: true };
       }
       default:
@@ -171,11 +171,11 @@ export class Session {
   }
 
   browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
-    return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+    return browseDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
   }
 
   resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
-    return resolveReference(this.#receiving.openings, of, letter);
+    return resolveReference(this.#receiving.factory, of, letter);
   }
 
   quarantine(of: WorkAddress): QuarantineLog {
@@ -185,15 +185,15 @@ export class Session {
       producer: this.#producer,
       clock: this.#receiving.clock,
       requestTimeoutMs: this.#requestTimeoutMs,
-      openLog: (at) => this.#receiving.openings.log(at),
-      restore: () => this.#restoring.restore(topic),
+      openLog: (at) => this.#receiving.factory.log(at),
+      restore: () => this.#recovery.restore(topic),
       ended: this.#ended.signal,
     });
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
-    const { openings } = this.#receiving;
-    const end = await watchLogs(this.#cluster, topicName(of), (at) => openings.log(at), watcher);
+    const { factory } = this.#receiving;
+    const end = await watchLogs(this.#cluster, topicName(of), (at) => factory.log(at), watcher);
     this.#watches.add(end);
     return () => {
       this.#watches.delete(end);
@@ -232,6 +232,6 @@ export class Session {
     if (this.#closing !== undefined) return;
     this.#signals.up();
     // Nobody waits for this: a topic that is missing shows itself, and is asked for again.
-    void this.#restoring.restoreAll();
+    void this.#recovery.restoreAll();
   }
 }

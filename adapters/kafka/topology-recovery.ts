@@ -18,7 +18,7 @@ interface Asked {
 }
 
 /** Declares topologies, and what was to be created once more when it is gone. */
-export class Restoring {
+export class TopologyRecovery {
   readonly #cluster: Cluster;
   readonly #settings: Settings;
   readonly #notice: (error: MessagingError) => void;

@@ -19,7 +19,7 @@ const { encodeTable, decodeFields } = require(join(dirname(require.resolve("amqp
 
 const LENGTH_BYTES = 4;
 const NAMES = [
-  "x-death",
+  "x-crash",
   "x-delivery-count",
   "x-acquired-count",
   "__proto__",

@@ -120,10 +120,10 @@ test("an assignment of anybody is read, or refused as a whole", () => {
 
 test("whatever stands beside an offset, progress is read from it", () => {
   const right = fc
-    .record({ offset: fc.nat(1_000), reach: fc.nat(2_000), deaths: fc.array(fc.nat(2_000), { maxLength: 3 }) })
-    .map(({ offset, reach, deaths }) => {
+    .record({ offset: fc.nat(1_000), watermark: fc.nat(2_000), crashes: fc.array(fc.nat(2_000), { maxLength: 3 }) })
+    .map(({ offset, watermark, crashes }) => {
       const { progress } = decodeProgress({ offset, metadata: "" });
-      return encodeProgress({ ...progress, reach, deaths }, identity("a"));
+      return encodeProgress({ ...progress, watermark, crashes }, identity("a"));
     });
   const metadata = fc.oneof(
     odd(right.map((said) => Buffer.from(said))).map((bytes) => bytes.toString("latin1")),

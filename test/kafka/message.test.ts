@@ -47,7 +47,7 @@ const PLACE = { topic: "orders", partition: 3 };
 describe("a message of ours", () => {
   test("comes back as it was", () => {
     const record = stored(toRecord(MESSAGE));
-    const held = { ...PLACE, record, deaths: 2 };
+    const held = { ...PLACE, record, crashes: 2 };
     const back = incoming(held);
     expect(back).toMatchObject({
       id: "o-1",

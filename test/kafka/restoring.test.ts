@@ -3,7 +3,7 @@ import { Cluster } from "../../adapters/kafka/cluster.ts";
 import { resolveOptions } from "../../adapters/kafka/options.ts";
 import type { KafkaConnection, TopicMetadata } from "../../adapters/kafka/port.ts";
 import { type PlannedTopic, planOf, specificationOf } from "../../adapters/kafka/topology/plan.ts";
-import { Restoring } from "../../adapters/kafka/topology-recovery.ts";
+import { TopologyRecovery } from "../../adapters/kafka/topology-recovery.ts";
 import type { QueueDeclaration, Topology } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { CLUSTER_ID, topicId } from "./topic-ids.ts";
@@ -70,7 +70,7 @@ function cluster(refused: readonly string[] = []) {
   };
   const notices: MessagingError[] = [];
   const of = new Cluster(connection as KafkaConnection, 5_000, new AbortController().signal);
-  const restoring = new Restoring(of, SETTINGS, (error) => notices.push(error));
+  const restoring = new TopologyRecovery(of, SETTINGS, (error) => notices.push(error));
   const declare = (...names: readonly string[]) => {
     for (const name of names) plan(name);
     return restoring.declare(topology(...names));

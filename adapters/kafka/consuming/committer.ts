@@ -4,21 +4,21 @@ import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommitOutcome, GroupMember } from "../group/coordinator.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import type { OwnedPartition, OwnedPartitions, Standing } from "./owned-partition.ts";
+import type { AssignedPartition, AssignedPartitions, Standing } from "./assigned-partition.ts";
 import { encodeProgress } from "./progress.ts";
 
 /** What committing needs beside the partitions. */
 export interface CommitterHost {
   /** How far records may be handed out after the next commit. */
-  reachOf(partition: OwnedPartition): number;
+  watermarkOf(partition: AssignedPartition): number;
   /** An answer came; whether anything was committed by it. */
   answered(committed: boolean): void;
   /** Whether somebody waits for the next commit. */
   isPressing(): boolean;
   /** A partition is not ours, says the coordinator. */
-  fenced(partition: OwnedPartition): void;
+  fenced(partition: AssignedPartition): void;
   /** So many commits in a row failed for a partition. */
-  failing(partition: OwnedPartition, failures: number): void;
+  failing(partition: AssignedPartition, failures: number): void;
   /** Everything before the offset is finished, and committed to be. */
   progressed(at: PartitionOffset): void;
 }
@@ -27,9 +27,9 @@ export interface CommitterHost {
 const GATHERING_MS = 5;
 
 interface Sent {
-  readonly partition: OwnedPartition;
+  readonly partition: AssignedPartition;
   readonly standing: Standing;
-  readonly reach: number;
+  readonly watermark: number;
   readonly finished: number;
   readonly clean: boolean;
 }
@@ -40,7 +40,7 @@ interface Sent {
  */
 export class Committer {
   readonly #member: GroupMember;
-  readonly #partitions: OwnedPartitions;
+  readonly #partitions: AssignedPartitions;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #retry: BackoffTimes;
@@ -53,7 +53,7 @@ export class Committer {
 
   constructor(
     member: GroupMember,
-    partitions: OwnedPartitions,
+    partitions: AssignedPartitions,
     parts: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
     host: CommitterHost,
   ) {
@@ -102,16 +102,16 @@ export class Committer {
     const chosen = ready.filter(({ urgent, behind }) => urgent || behind);
     const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
     const sent = chosen.map((partition): Sent => {
-      const progress = partition.ledger.progress(this.#host.reachOf(partition));
+      const progress = partition.ledger.progress(this.#host.watermarkOf(partition));
       const { topic, partition: number, ledger, identity } = partition;
-      const { offset, reach } = progress;
+      const { offset, watermark } = progress;
       const metadata = encodeProgress(progress, identity as TopicIdentity);
       offsets.push({ topic, partition: number, offset, metadata });
       partition.urgent = false;
       partition.settlements.send();
-      partition.reach.asked(reach);
+      partition.watermark.asked(watermark);
       const clean = partition.closing && ledger.inHands === 0;
-      return { partition, standing: { offset, metadata }, reach, finished: ledger.unconfirmed, clean };
+      return { partition, standing: { offset, metadata }, watermark, finished: ledger.unconfirmed, clean };
     });
     const outcomes = await this.#member.commit(offsets);
     this.#underWay = false;
@@ -121,7 +121,7 @@ export class Committer {
   }
 
   #end(commit: Sent, outcome: CommitOutcome): void {
-    const { partition, standing, reach, finished, clean } = commit;
+    const { partition, standing, watermark, finished, clean } = commit;
     if (partition.gone) return;
     if (outcome === "fenced") {
       this.#host.fenced(partition);
@@ -135,7 +135,7 @@ export class Committer {
     } else {
       partition.commitFailures = 0;
       partition.ledger.confirm(finished);
-      partition.reach.confirmed(reach);
+      partition.watermark.confirmed(watermark);
       partition.clean = clean;
       const { offset } = standing;
       const progressed = partition.standing?.offset !== offset;

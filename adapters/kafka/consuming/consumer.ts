@@ -6,47 +6,47 @@ import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
 import { firstAssignment } from "../group/coordinator.ts";
 import type { KafkaConnection } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
-import { Committer } from "./committer.ts";
-import { commitError, uncommittedNotice } from "./fetch-failures.ts";
-import { Fetcher } from "./fetcher.ts";
-import { Health } from "./health.ts";
 import {
+  type AssignedPartition,
+  AssignedPartitions,
   type ConsumerOptions,
-  type OwnedPartition,
-  OwnedPartitions,
   type RecordConsumer,
   type RecordSink,
   Reviews,
   SettleAnswer,
-} from "./owned-partition.ts";
-import { type ConsumerParts, Ownership } from "./ownership.ts";
+} from "./assigned-partition.ts";
+import { Committer } from "./committer.ts";
+import { commitError, uncommittedNotice } from "./fetch-failures.ts";
+import { Fetcher } from "./fetcher.ts";
+import { Health } from "./health.ts";
 import { type HeldRecord, InFlightRecord } from "./partition-ledger.ts";
+import { type ConsumerParts, RebalanceListener } from "./rebalances.ts";
 
 /** What dealing needs beside the partitions. */
-interface DealerHost {
+interface DispatcherHost {
   deliver(records: readonly HeldRecord[]): void;
   /** A commit is waited for. */
   commit(): void;
 }
 
 /**
- * Hands records out: never more than the prefetch, fair over the partitions, and none before the reach that covers it is
+ * Hands records out: never more than the prefetch, fair over the partitions, and none before the watermark that covers it is
  * committed. With a prefetch of one, what is handed out waits until nothing else is out, and until it is certain that nothing
  * else would be blamed if we died.
  */
-class Dealer {
-  readonly #partitions: OwnedPartitions;
+class RecordDispatcher {
+  readonly #partitions: AssignedPartitions;
   readonly #perPartition: boolean;
-  readonly #host: DealerHost;
+  readonly #host: DispatcherHost;
   #prefetch: number;
   #turn = 0;
   #dealing = false;
   #again = false;
 
   constructor(
-    partitions: OwnedPartitions,
+    partitions: AssignedPartitions,
     { prefetch, prefetchPer }: Pick<ConsumerOptions, "prefetch" | "prefetchPer">,
-    host: DealerHost,
+    host: DispatcherHost,
   ) {
     this.#partitions = partitions;
     this.#perPartition = prefetchPer === "partition";
@@ -87,19 +87,19 @@ class Dealer {
     if (this.exact) return true;
     let unsettled = 0;
     for (const partition of this.#partitions.all) {
-      if (partition.closing || partition.reach.isWanted) return true;
+      if (partition.closing || partition.watermark.isWanted) return true;
       unsettled = this.#perPartition ? Math.max(unsettled, partition.unsettled) : unsettled + partition.unsettled;
     }
     return unsettled * 2 >= this.#prefetch;
   }
 
   /** How far records may be handed out after the next commit. */
-  reachOf(partition: OwnedPartition): number {
-    const { closing, ledger, single, reach } = partition;
-    // In the end nothing is in our hands, and what we leave unfinished was not our death.
-    if (closing) return ledger.exactReach();
-    if (this.exact) return Math.max(ledger.exactReach(), single === undefined ? 0 : single + 1);
-    return ledger.handedOutTo + reach.ahead(this.#prefetch);
+  watermarkOf(partition: AssignedPartition): number {
+    const { closing, ledger, single, watermark } = partition;
+    // In the end nothing is in our hands, and what we leave unfinished was not our crash.
+    if (closing) return ledger.exactWatermark();
+    if (this.exact) return Math.max(ledger.exactWatermark(), single === undefined ? 0 : single + 1);
+    return ledger.handedOutTo + watermark.ahead(this.#prefetch);
   }
 
   #fill(batch: HeldRecord[]): void {
@@ -111,7 +111,7 @@ class Dealer {
   }
 
   /** One of these, with nothing else out. */
-  #dealOne(candidates: readonly OwnedPartition[], batch: HeldRecord[]): void {
+  #dealOne(candidates: readonly AssignedPartition[], batch: HeldRecord[]): void {
     const { all } = this.#partitions;
     if (all.some(({ ledger }) => ledger.inHands > 0)) return;
     const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
@@ -122,14 +122,14 @@ class Dealer {
   }
 
   /** The next of a partition, once it is all that these partitions would be blamed for. */
-  #dealExactly(partition: OwnedPartition, others: readonly OwnedPartition[], batch: HeldRecord[]): void {
-    const { ledger, reach } = partition;
+  #dealExactly(partition: AssignedPartition, others: readonly AssignedPartition[], batch: HeldRecord[]): void {
+    const { ledger, watermark } = partition;
     const next = ledger.next;
     if (next === undefined || ledger.inHands > 0) return;
     const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
     for (const other of inexact) other.urgent = true;
     // The commit that confirms the one before goes as far as this one.
-    const ready = ledger.unconfirmed === 0 && reach.allows(next.offset) && reach.endsBy(next.offset + 1);
+    const ready = ledger.unconfirmed === 0 && watermark.allows(next.offset) && watermark.endsBy(next.offset + 1);
     if (!ready) {
       partition.single = next.offset;
       partition.urgent = true;
@@ -142,7 +142,7 @@ class Dealer {
     this.#take(partition, batch);
   }
 
-  #dealMany(open: readonly OwnedPartition[], batch: HeldRecord[]): void {
+  #dealMany(open: readonly AssignedPartition[], batch: HeldRecord[]): void {
     let room = Number.POSITIVE_INFINITY;
     if (!this.#perPartition) {
       room = this.#prefetch;
@@ -162,13 +162,13 @@ class Dealer {
     }
   }
 
-  #takeMany(partition: OwnedPartition, most: number, batch: HeldRecord[]): number {
-    const { ledger, reach } = partition;
+  #takeMany(partition: AssignedPartition, most: number, batch: HeldRecord[]): number {
+    const { ledger, watermark } = partition;
     for (let taken = 0; taken < most; taken++) {
       const next = ledger.next;
       if (next === undefined) return taken;
-      if (!reach.allows(next.offset)) {
-        reach.want();
+      if (!watermark.allows(next.offset)) {
+        watermark.want();
         partition.urgent = true;
         this.#host.commit();
         return taken;
@@ -178,15 +178,15 @@ class Dealer {
     return Math.max(most, 0);
   }
 
-  #take(partition: OwnedPartition, batch: HeldRecord[]): void {
+  #take(partition: AssignedPartition, batch: HeldRecord[]): void {
     const entry = partition.ledger.take();
     if (entry === undefined) return;
-    partition.reach.handedOut();
+    partition.watermark.handedOut();
     batch.push(entry);
   }
 }
 
-function isChosen({ ledger, single }: OwnedPartition): boolean {
+function isChosen({ ledger, single }: AssignedPartition): boolean {
   return single !== undefined && single === ledger.next?.offset;
 }
 
@@ -201,9 +201,9 @@ class PartitionConsumer implements RecordConsumer {
   readonly fetcher: Fetcher;
   readonly #parts: ConsumerParts;
   readonly #group: string;
-  readonly #partitions = new OwnedPartitions();
-  readonly #ownership: Ownership;
-  readonly #dealer: Dealer;
+  readonly #partitions = new AssignedPartitions();
+  readonly #rebalances: RebalanceListener;
+  readonly #dispatcher: RecordDispatcher;
   readonly #health: Health;
   readonly #reviews: Reviews | undefined;
   #committer: Committer | undefined;
@@ -216,14 +216,14 @@ class PartitionConsumer implements RecordConsumer {
     this.#parts = parts;
     this.#group = group;
     this.#health = new Health(parts.clock, sink);
-    this.#dealer = new Dealer(this.#partitions, options, {
+    this.#dispatcher = new RecordDispatcher(this.#partitions, options, {
       deliver: (records) => {
         this.#health.delivered();
         sink.deliver(records);
       },
       commit: () => this.#committer?.commit(),
     });
-    this.#ownership = new Ownership(group, this.#partitions, parts, sink, {
+    this.#rebalances = new RebalanceListener(group, this.#partitions, parts, sink, {
       read: (partition) => {
         this.#health.answered();
         this.fetcher.add(partition);
@@ -237,14 +237,14 @@ class PartitionConsumer implements RecordConsumer {
     this.fetcher = new Fetcher(
       { ...parts, wanted, deliversUnreadable },
       {
-        fetched: () => this.#dealer.deal(),
+        fetched: () => this.#dispatcher.deal(),
         stalled: (cause, kind) => this.#health.stalled(cause, kind),
         notice: (error) => sink.notice(error),
         uncommitted: (partition, earliest) =>
           this.#health.notice(uncommittedNotice(partition, group, earliest), `uncommitted ${partition.topic}`),
-        vanished: (partition) => this.#ownership.vanished(partition),
-        identified: (partition, topic) => this.#ownership.identified(partition, topic),
-        beyond: (partition, end, earliest) => this.#ownership.beyond(partition, end, earliest),
+        vanished: (partition) => this.#rebalances.vanished(partition),
+        identified: (partition, topic) => this.#rebalances.identified(partition, topic),
+        beyond: (partition, end, earliest) => this.#rebalances.beyond(partition, end, earliest),
       },
     );
     if (references !== undefined) {
@@ -256,30 +256,30 @@ class PartitionConsumer implements RecordConsumer {
 
   /** What the member of the group reports to. */
   get owner(): MemberOwner {
-    return this.#ownership;
+    return this.#rebalances;
   }
 
   /** The membership is under way. */
   start(member: GroupMember): void {
     this.#member = member;
     this.#committer = new Committer(member, this.#partitions, this.#parts, {
-      reachOf: (partition) => this.#dealer.reachOf(partition),
-      isPressing: () => this.#dealer.isPressing,
+      watermarkOf: (partition) => this.#dispatcher.watermarkOf(partition),
+      isPressing: () => this.#dispatcher.isPressing,
       answered: (committed) => {
         if (committed) this.#health.answered();
         this.#deal();
-        this.#ownership.check();
+        this.#rebalances.check();
       },
-      fenced: (partition) => this.#ownership.fenced(partition),
+      fenced: (partition) => this.#rebalances.fenced(partition),
       failing: (partition, failures) => this.#failing(partition, failures),
       progressed: (at) => this.#parts.progressed?.(at),
     });
-    this.#ownership.start(member);
+    this.#rebalances.start(member);
     this.#checkLater();
   }
 
   prefetch(count: number): void {
-    this.#dealer.prefetch = count;
+    this.#dispatcher.prefetch = count;
     this.fetcher.pump();
   }
 
@@ -302,8 +302,8 @@ class PartitionConsumer implements RecordConsumer {
       }
     }
     this.#committer?.commit();
-    if (requeued || this.#dealer.exact) this.#deal();
-    this.#ownership.check();
+    if (requeued || this.#dispatcher.exact) this.#deal();
+    this.#rebalances.check();
     return answer.results;
   }
 
@@ -324,18 +324,18 @@ class PartitionConsumer implements RecordConsumer {
 
   async #close(): Promise<void> {
     if (this.#tick !== undefined) this.#parts.clock.cancel(this.#tick);
-    await this.#ownership.close();
+    await this.#rebalances.close();
     this.#committer?.close();
     await this.#member?.close();
     await this.fetcher.close();
   }
 
   #deal(): void {
-    this.#dealer.deal();
+    this.#dispatcher.deal();
     this.fetcher.pump();
   }
 
-  #failing(partition: OwnedPartition, failures: number): void {
+  #failing(partition: AssignedPartition, failures: number): void {
     if (failures < TOLD_FROM_FAILURES || Math.log2(failures) % 1 !== 0) return;
     this.#health.stalled(commitError(partition, this.#group, failures), `${failures} commits`);
   }
@@ -354,17 +354,17 @@ class PartitionConsumer implements RecordConsumer {
     this.#reviews?.check();
     const failing =
       this.fetcher.failing ||
-      this.#ownership.failing ||
+      this.#rebalances.failing ||
       this.#partitions.all.some(({ commitFailures }) => commitFailures > 0);
     this.#health.check(failing);
   }
 }
 
-/** Has committed what nobody waits for: what was passed over, and that little is in our reach while nothing comes. */
-function rest(partition: OwnedPartition): void {
-  const { ledger, reach, behind } = partition;
-  const idle = reach.isIdle(ledger.handedOutTo);
-  if (idle) reach.rest();
+/** Has committed what nobody waits for: what was passed over, and that little is in our watermark while nothing comes. */
+function rest(partition: AssignedPartition): void {
+  const { ledger, watermark, behind } = partition;
+  const idle = watermark.isIdle(ledger.handedOutTo);
+  if (idle) watermark.rest();
   if (idle || behind) partition.urgent = true;
 }
 

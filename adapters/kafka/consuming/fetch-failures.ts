@@ -12,7 +12,7 @@ import type {
 } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { type ConsumerOptions, describePartition, type OwnedPartition, partitionKey } from "./owned-partition.ts";
+import { type AssignedPartition, type ConsumerOptions, describePartition, partitionKey } from "./assigned-partition.ts";
 
 /** How long nothing may be heard of a partition that could be read. */
 const SILENT_MS = 30_000;
@@ -344,18 +344,18 @@ export interface FetcherHost {
   stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
   /** Nothing was committed for a partition whose log does not begin with its first record. */
-  uncommitted(partition: OwnedPartition, earliest: number): void;
+  uncommitted(partition: AssignedPartition, earliest: number): void;
   /** The cluster does not know a partition; told each time that it is asked. */
-  vanished(partition: OwnedPartition): void;
+  vanished(partition: AssignedPartition): void;
   /** Which topic it is that has the name now. A partition of another is not read on. */
-  identified(partition: OwnedPartition, topic: TopicIdentity): void;
+  identified(partition: AssignedPartition, topic: TopicIdentity): void;
   /** The log of a partition ends before the position: it is another log, or was cut. */
-  beyond(partition: OwnedPartition, end: number, earliest: number): void;
+  beyond(partition: AssignedPartition, end: number, earliest: number): void;
 }
 
 /** Where and how a partition is read. */
 export class Cursor {
-  readonly partition: OwnedPartition;
+  readonly partition: AssignedPartition;
   /** When it came to be read. */
   readonly since: number;
   /** The node that leads it, as far as we know. */
@@ -388,7 +388,7 @@ export class Cursor {
   /** Whether it was told that nothing is heard of it. */
   silent = false;
 
-  constructor(partition: OwnedPartition, now: number) {
+  constructor(partition: AssignedPartition, now: number) {
     this.partition = partition;
     this.since = now;
     this.identifiedAt = now;

@@ -3,6 +3,7 @@ import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read.ts";
 import { identityOf } from "../topic-identity.ts";
+import { type AssignedPartition, partitionKey } from "./assigned-partition.ts";
 import {
   Cursor,
   type FetcherHost,
@@ -13,7 +14,6 @@ import {
   silence,
   unreadableError,
 } from "./fetch-failures.ts";
-import { type OwnedPartition, partitionKey } from "./owned-partition.ts";
 
 /** What there is to be asked, now. */
 interface PollPlan {
@@ -83,7 +83,7 @@ export class Fetcher {
   readonly #parts: FetcherParts;
   readonly #host: FetcherHost;
   readonly #failures: FetchFailures;
-  readonly #cursors = new Map<OwnedPartition, Cursor>();
+  readonly #cursors = new Map<AssignedPartition, Cursor>();
   #connection: KafkaConnection;
   #locating = false;
   #turn = 0;
@@ -102,7 +102,7 @@ export class Fetcher {
   }
 
   /** Begins to read a partition, one without a standing commit at the earliest record. */
-  add(partition: OwnedPartition): void {
+  add(partition: AssignedPartition): void {
     this.#cursors.set(partition, new Cursor(partition, this.#parts.clock.monotonic()));
     // Several come together, and are asked about together.
     afterCurrentTurn(() => this.pump());
@@ -114,7 +114,7 @@ export class Fetcher {
     return false;
   }
 
-  remove(partition: OwnedPartition): void {
+  remove(partition: AssignedPartition): void {
     this.#cursors.delete(partition);
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import type { RecordSink } from "./owned-partition.ts";
+import type { RecordSink } from "./assigned-partition.ts";
 
 /** A member that goes on trying says so again within this time. */
 const FAILED_FOR_MS = 15_000;

@@ -1,6 +1,6 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { add, KeptOffsets, MOST_AHEAD, OffsetSet, type Progress, remove, withDeath } from "./progress.ts";
+import { add, KeptOffsets, MOST_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
 
 /** What an object for a record takes beside its bytes, roughly. */
 export const RECORD_BYTES = 200;
@@ -62,16 +62,16 @@ export class RecordBuffer {
 /** A record that was handed out: the token of one delivery. */
 export class InFlightRecord implements HeldRecord {
   readonly record: LogRecord;
-  readonly deaths: number;
+  readonly crashes: number;
   readonly ledger: PartitionLedger;
   /** Its place in the ledger. */
   readonly slot: number;
   /** Whether it is still to be settled. */
   held = true;
 
-  constructor(record: LogRecord, deaths: number, ledger: PartitionLedger, slot: number) {
+  constructor(record: LogRecord, crashes: number, ledger: PartitionLedger, slot: number) {
     this.record = record;
-    this.deaths = deaths;
+    this.crashes = crashes;
     this.ledger = ledger;
     this.slot = slot;
   }
@@ -115,10 +115,10 @@ export class PartitionLedger {
   #unconfirmed = 0;
   /** What others finished before it was ours. */
   #finishedBefore: OffsetSet;
-  #deaths: readonly number[];
+  #crashes: readonly number[];
   /** How far the hands of the one before us may have reached, until it is known how far the log went. */
   #inDoubtTo: number | undefined;
-  /** The death that was counted last, until it is known what was appended after it. */
+  /** The crash that was counted last, until it is known what was appended after it. */
   #inquest: { readonly reached: number; readonly diedBefore: number } | undefined;
 
   constructor(at: TopicPartition, progress: Progress) {
@@ -127,8 +127,8 @@ export class PartitionLedger {
     this.#position = progress.offset;
     this.#handedOutTo = progress.offset;
     this.#finishedBefore = progress.finished;
-    this.#deaths = progress.deaths;
-    this.#inDoubtTo = progress.reach;
+    this.#crashes = progress.crashes;
+    this.#inDoubtTo = progress.watermark;
     this.kept = new KeptOffsets(progress.kept);
   }
 
@@ -173,7 +173,7 @@ export class PartitionLedger {
 
   /**
    * Learns where the log ended after it became ours. If the one before us did not leave in order, everything that it may
-   * have held has one death more; not what the broker appended later than `diedBefore` (milliseconds since 1970). A second
+   * have held has one crash more; not what the broker appended later than `diedBefore` (milliseconds since 1970). A second
    * call does nothing.
    */
   takeOver(logEnd: number, diedBefore = Number.POSITIVE_INFINITY): void {
@@ -181,7 +181,7 @@ export class PartitionLedger {
     const reached = Math.min(this.#inDoubtTo, logEnd);
     this.#inDoubtTo = undefined;
     if (reached <= this.prefix) return;
-    this.#deaths = withDeath(this.#deaths, reached);
+    this.#crashes = withCrash(this.#crashes, reached);
     this.#inquest = { reached, diedBefore };
   }
 
@@ -215,9 +215,9 @@ export class PartitionLedger {
     if (later === undefined) return;
     this.#inquest = undefined;
     if (later.offset >= reached) return;
-    const index = this.#deaths.lastIndexOf(reached);
-    const others = this.#deaths.filter((_, position) => position !== index);
-    this.#deaths = later.offset > this.prefix ? withDeath(others, later.offset) : others;
+    const index = this.#crashes.lastIndexOf(reached);
+    const others = this.#crashes.filter((_, position) => position !== index);
+    this.#crashes = later.offset > this.prefix ? withCrash(others, later.offset) : others;
   }
 
   /** There is nothing from the position up to an offset. */
@@ -232,10 +232,10 @@ export class PartitionLedger {
   }
 
   /** How many consumers died while a record was, or may have been, in their hands. */
-  #deathsOf(offset: number): number {
-    let deaths = 0;
-    for (const reach of this.#deaths) if (reach > offset) deaths++;
-    return deaths;
+  #crashesOf(offset: number): number {
+    let crashes = 0;
+    for (const watermark of this.#crashes) if (watermark > offset) crashes++;
+    return crashes;
   }
 
   /** Hands out {@link next}. */
@@ -245,12 +245,12 @@ export class PartitionLedger {
     const requeued = this.#peekRequeued();
     if (requeued !== undefined) {
       this.#requeued.pop();
-      const again = new InFlightRecord(requeued.record, requeued.deaths, this, requeued.slot);
+      const again = new InFlightRecord(requeued.record, requeued.crashes, this, requeued.slot);
       this.#entries[requeued.slot - this.#dropped] = again;
       return again;
     }
     const record = this.#buffer.shift() as LogRecord;
-    const entry = new InFlightRecord(record, this.#deathsOf(record.offset), this, this.#dropped + this.#offsets.length);
+    const entry = new InFlightRecord(record, this.#crashesOf(record.offset), this, this.#dropped + this.#offsets.length);
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
     this.#handedOutTo = record.offset + 1;
@@ -312,8 +312,8 @@ export class PartitionLedger {
     return held;
   }
 
-  /** The lowest reach that covers everything in somebody's hands. */
-  exactReach(): number {
+  /** The lowest watermark that covers everything in somebody's hands. */
+  exactWatermark(): number {
     for (let index = this.#entries.length - 1; index >= this.#head; index--) {
       if (this.#entries[index]?.held) return (this.#offsets[index] as number) + 1;
     }
@@ -325,13 +325,13 @@ export class PartitionLedger {
     this.#unconfirmed -= count;
   }
 
-  /** The progress to commit. `reach` must cover everything in somebody's hands. */
-  progress(reach: number): Progress {
+  /** The progress to commit. `watermark` must cover everything in somebody's hands. */
+  progress(watermark: number): Progress {
     const { prefix } = this;
-    this.#deaths = this.#deaths.filter((reached) => reached > prefix);
+    this.#crashes = this.#crashes.filter((reached) => reached > prefix);
     const { lowest: kept } = this.kept;
     const finished = this.#finished(prefix);
-    return { offset: prefix, reach: Math.max(reach, prefix), deaths: this.#deaths, finished, kept };
+    return { offset: prefix, watermark: Math.max(watermark, prefix), crashes: this.#crashes, finished, kept };
   }
 
   #finished(prefix: number): OffsetSet {
@@ -368,5 +368,5 @@ export function isFinished(first: number, last: number, finished: OffsetSet): bo
 export interface HeldRecord extends TopicPartition {
   readonly record: LogRecord;
   /** How many consumers died while it was, or may have been, in their hands. */
-  readonly deaths: number;
+  readonly crashes: number;
 }

@@ -116,12 +116,12 @@ export interface Progress {
   /** Every record before it is finished. */
   readonly offset: number;
   /** Nothing at or above it is in anybody's hands. Equal to `offset` where nothing at all is. */
-  readonly reach: number;
+  readonly watermark: number;
   /**
    * How far the hands reached of each consumer that died, ascending. What is not finished now was not finished then, and
-   * lies behind where each of them began: so a record has as many deaths as there are numbers here above its offset.
+   * lies behind where each of them began: so a record has as many crashes as there are numbers here above its offset.
    */
-  readonly deaths: readonly number[];
+  readonly crashes: readonly number[];
   /** What is finished from `offset` on. */
   readonly finished: OffsetSet;
   /** Dead letters refer to records from here on, which are finished and must stay; undefined where none do. */
@@ -134,8 +134,8 @@ export interface Progress {
  */
 export const MOST_AHEAD = 10_000;
 
-/** More deaths than anything outlives; the earliest are forgotten first. */
-export const MOST_DEATHS = 64;
+/** More crashes than anything outlives; the earliest are forgotten first. */
+export const MOST_CRASHES = 64;
 
 /** A commit as it stands. */
 export type Commit = Pick<CommittedOffset, "offset" | "metadata">;
@@ -149,13 +149,13 @@ export interface CommittedProgress {
 
 export const MARK = "anybroker:2";
 
-/** Place and id of the topic, offset, and relative to that the reach, the deaths, the bits, and what is kept. */
+/** Place and id of the topic, offset, and relative to that the watermark, the crashes, the bits, and what is kept. */
 export const FORMAT =
   /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
 /** Nothing finished above the offset, and nothing in doubt. */
 export function beginning(offset: number): Progress {
-  return { offset, reach: offset, deaths: [], finished: new OffsetSet(offset, new Uint8Array(0)) };
+  return { offset, watermark: offset, crashes: [], finished: new OffsetSet(offset, new Uint8Array(0)) };
 }
 
 /**
@@ -164,15 +164,15 @@ export function beginning(offset: number): Progress {
  * of which topic it counts: others (mirrors between clusters, tools) may put it beside another offset, or in another topic.
  */
 export function encodeProgress(
-  { offset, reach, deaths, finished, kept }: Progress,
+  { offset, watermark, crashes, finished, kept }: Progress,
   { place, id }: TopicIdentity,
 ): string {
   const above = (bound: number): string => (bound - offset).toString(36);
-  const bounds = deaths.slice(-MOST_DEATHS).map(above).join(",");
+  const bounds = crashes.slice(-MOST_CRASHES).map(above).join(",");
   const { buffer, byteOffset, length } = finished.bits.subarray(0, MOST_AHEAD / 8);
   const bits = Buffer.from(buffer, byteOffset, length).toString("base64url");
   const ending = kept === undefined ? [] : [above(kept)];
-  return [MARK, place, id, offset.toString(36), above(reach), bounds, bits, ...ending].join(":");
+  return [MARK, place, id, offset.toString(36), above(watermark), bounds, bits, ...ending].join(":");
 }
 
 /**
@@ -183,15 +183,15 @@ export function decodeProgress({ offset, metadata }: Commit): CommittedProgress 
   const nothing: CommittedProgress = { progress: beginning(offset), of: undefined };
   const found = FORMAT.exec(metadata);
   if (found === null) return nothing;
-  const [, place, id, at, reach, deaths, bits, kept] = found as unknown as readonly string[] as Fields;
+  const [, place, id, at, watermark, crashes, bits, kept] = found as unknown as readonly string[] as Fields;
   if (Number.parseInt(at, 36) !== offset) return nothing;
   const bound = (text: string): number => offset + Number.parseInt(text, 36);
-  const bounds = deaths === "" ? [] : deaths.split(",").map(bound);
-  if (![bound(reach), ...bounds].every(Number.isSafeInteger)) return nothing;
+  const bounds = crashes === "" ? [] : crashes.split(",").map(bound);
+  if (![bound(watermark), ...bounds].every(Number.isSafeInteger)) return nothing;
   const progress: Progress = {
     offset,
-    reach: bound(reach),
-    deaths: bounds.sort((one, other) => one - other),
+    watermark: bound(watermark),
+    crashes: bounds.sort((one, other) => one - other),
     finished: new OffsetSet(offset, Buffer.from(bits, "base64url")),
     ...(kept === undefined ? {} : { kept: Math.max(bound(kept), 0) }),
   };
@@ -203,8 +203,8 @@ export type Fields = readonly [
   place: string,
   id: string,
   at: string,
-  reach: string,
-  deaths: string,
+  watermark: string,
+  crashes: string,
   bits: string,
   kept: string | undefined,
 ];
@@ -236,7 +236,7 @@ export function isReadable(metadata: string): boolean {
   return FORMAT.test(metadata);
 }
 
-/** Counts one death more, which reached up to `reach`. */
-export function withDeath(deaths: readonly number[], reach: number): readonly number[] {
-  return [...deaths, reach].sort((one, other) => one - other).slice(-MOST_DEATHS);
+/** Counts one crash more, which reached up to `watermark`. */
+export function withCrash(crashes: readonly number[], watermark: number): readonly number[] {
+  return [...crashes, watermark].sort((one, other) => one - other).slice(-MOST_CRASHES);
 }

@@ -2,7 +2,7 @@ import type { DeliveryToken, Receiver, SendResult, Settlement, SettleResult } fr
 import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
-import type { RecordSink } from "../consuming/owned-partition.ts";
+import type { RecordSink } from "../consuming/assigned-partition.ts";
 import type { HeldRecord } from "../consuming/partition-ledger.ts";
 import { Notices, RETRY } from "../delays/forwarder.ts";
 import { firstAssignment, type GroupMember } from "../group/coordinator.ts";
@@ -340,7 +340,7 @@ class ReadingSession {
 
   #hold(entry: Entry, record: LogRecord): readonly HeldRecord[] {
     const { topic, partition } = this.#parts.log;
-    const held: HeldRecord = { topic, partition, record: restoredRecord(record), deaths: 0 };
+    const held: HeldRecord = { topic, partition, record: restoredRecord(record), crashes: 0 };
     if (this.#parts.wanted?.(held) === false) return [];
     this.#held.set(held, entry);
     return [held];

@@ -1,7 +1,7 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
-import { partitionKey } from "../consuming/owned-partition.ts";
+import { partitionKey } from "../consuming/assigned-partition.ts";
 import type { HeldRecord } from "../consuming/partition-ledger.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";

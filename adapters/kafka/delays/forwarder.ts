@@ -2,7 +2,7 @@ import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts"
 import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { ConsumerOptions, RecordSink } from "../consuming/owned-partition.ts";
+import type { ConsumerOptions, RecordSink } from "../consuming/assigned-partition.ts";
 import type { HeldRecord } from "../consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../producing/producer.ts";
 import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
@@ -36,13 +36,13 @@ export interface DelayedDestination {
   readonly group: string;
 }
 
-/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in an agenda. */
+/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in an timers. */
 interface Appointment {
   at: number;
 }
 
 /** Calls with what has come due, the earliest first; one timer, however much there is. */
-class Agenda<Item extends Appointment> {
+class TimerQueue<Item extends Appointment> {
   readonly #clock: Clock;
   readonly #due: (items: readonly Item[]) => void;
   /** A binary heap, the earliest first. */
@@ -304,7 +304,7 @@ const PATIENCE_MS = 10_000;
 export class DelayForwarder {
   readonly #host: ForwarderHost;
   readonly #of: DelayedDestination;
-  readonly #agenda: Agenda<Waiting>;
+  readonly #timers: TimerQueue<Waiting>;
   readonly #notices: Notices;
   readonly #settling = new Settling();
   readonly #readAhead = new ReadAhead();
@@ -319,7 +319,7 @@ export class DelayForwarder {
   constructor(host: ForwarderHost, of: DelayedDestination) {
     this.#host = host;
     this.#of = of;
-    this.#agenda = new Agenda(host.clock, (items) => this.#onTime(items));
+    this.#timers = new TimerQueue(host.clock, (items) => this.#onTime(items));
     this.#notices = new Notices(host.clock, (error) => host.notice(error));
     this.#prefetch = this.#readAhead.prefetch;
     this.#opening = new Opening(
@@ -340,7 +340,7 @@ export class DelayForwarder {
   async #close(): Promise<void> {
     const { clock } = this.#host;
     this.#opening.stop();
-    this.#agenda.retain(() => false);
+    this.#timers.retain(() => false);
     await this.#ready;
     for (const [held, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(held);
     this.#consumer?.prefetch(0);
@@ -405,7 +405,7 @@ export class DelayForwarder {
       this.#put(waiting);
       this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
     }
-    this.#agenda.arm();
+    this.#timers.arm();
     if (this.#readAhead.prefetch !== this.#prefetch) this.#consumer?.prefetch(this.#readAhead.prefetch);
     this.#prefetch = this.#readAhead.prefetch;
   }
@@ -420,7 +420,7 @@ export class DelayForwarder {
     const { clock } = this.#host;
     const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), LONGEST_SLEEP_MS);
     waiting.at = Math.max(waiting.notBefore, clock.monotonic() + sleepMs);
-    this.#agenda.add(waiting);
+    this.#timers.add(waiting);
   }
 
   #onTime(items: readonly Waiting[]): void {
@@ -470,7 +470,7 @@ export class DelayForwarder {
     const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;
     waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, times, random);
     this.#put(waiting);
-    this.#agenda.arm();
+    this.#timers.arm();
   }
 
   #tellUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
@@ -498,12 +498,12 @@ export class DelayForwarder {
       waiting.isRevoked = true;
       if (!waiting.isSending) this.#finish(held, "requeue");
     }
-    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+    this.#timers.retain(({ held }) => this.#waiting.has(held));
   }
 
   #lost(records: readonly HeldRecord[]): void {
     for (const held of records) this.#waiting.delete(held);
-    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+    this.#timers.retain(({ held }) => this.#waiting.has(held));
     this.#settling.check();
   }
 }

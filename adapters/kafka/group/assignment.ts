@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { CommittedOffset, Membership, PartitionOffset, TopicPartition } from "../port.ts";
-import type { Bell } from "./coordinator.ts";
+import type { WakeSignal } from "./coordinator.ts";
 import {
   answerError,
   type CommitOutcome,
@@ -19,8 +19,8 @@ export interface Hold extends TopicPartition {
   leaving: boolean;
 }
 
-/** What holdings need of the member around them. */
-interface HoldingsHost {
+/** What assignment need of the member around them. */
+interface AssignmentHost {
   /** Resolves when no commit is under way of those begun so far. */
   commitsEnded(): Promise<void>;
   /** What is held is less than the group believes. */
@@ -30,16 +30,16 @@ interface HoldingsHost {
 }
 
 /** Which partitions are ours, and the giving up of those that others are to have. */
-export class Holdings {
+export class GroupAssignment {
   readonly #owner: MemberOwner;
-  readonly #host: HoldingsHost;
+  readonly #host: AssignmentHost;
   readonly #clock: Clock;
   readonly #longestDrainMs: number;
   readonly #holds = new Map<string, Hold>();
   readonly #drains = new Set<Timer>();
   #assigned: ReadonlySet<string> = new Set();
 
-  constructor(owner: MemberOwner, host: HoldingsHost, clock: Clock, longestDrainMs: number) {
+  constructor(owner: MemberOwner, host: AssignmentHost, clock: Clock, longestDrainMs: number) {
     this.#owner = owner;
     this.#host = host;
     this.#clock = clock;
@@ -176,12 +176,12 @@ export class Commits {
   readonly #clock: Clock;
   readonly #longestMs: number;
   /** Rung when the membership changed, and at the end. */
-  readonly #changed: Bell;
+  readonly #changed: WakeSignal;
   readonly #underWay = new Set<Promise<unknown>>();
   /** In this generation a commit may yet be done that was not answered. */
   #doubtful = -1;
 
-  constructor(group: string, link: CoordinatorLink, host: CommitsHost, clock: Clock, longestMs: number, changed: Bell) {
+  constructor(group: string, link: CoordinatorLink, host: CommitsHost, clock: Clock, longestMs: number, changed: WakeSignal) {
     this.#group = group;
     this.#link = link;
     this.#host = host;

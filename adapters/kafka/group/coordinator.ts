@@ -252,7 +252,7 @@ export class CoordinatorLink {
 }
 
 /** Lets one part wait for a word of another, and no longer than it wants to. */
-export class Bell {
+export class WakeSignal {
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
 

@@ -10,11 +10,11 @@ import type {
   SyncRequest,
   TopicPartition,
 } from "../port.ts";
-import { type Commit, Commits, Holdings } from "./assignment.ts";
+import { type Commit, Commits, GroupAssignment } from "./assignment.ts";
 import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
 import {
   answerError,
-  Bell,
+  WakeSignal,
   type CommitOutcome,
   CoordinatorLink,
   type GroupMember,
@@ -129,14 +129,14 @@ class Member implements GroupMember {
   readonly #link: CoordinatorLink;
   readonly #session: Session;
   readonly #heartbeats: Heartbeats;
-  readonly #holdings: Holdings;
+  readonly #assignment: GroupAssignment;
   readonly #commits: Commits;
   readonly #topics: TopicWatch;
   /** Rung when commits may go on. */
-  readonly #changed: Bell;
+  readonly #changed: WakeSignal;
   /** Rung when the group is to be joined again. */
-  readonly #wanted: Bell;
-  readonly #ended: Bell;
+  readonly #wanted: WakeSignal;
+  readonly #ended: WakeSignal;
   /** From when a join is begun until one went well. */
   #isJoining = false;
   #isJoinWanted = true;
@@ -150,9 +150,9 @@ class Member implements GroupMember {
     this.#options = options;
     this.#clock = clock;
     this.#sessionTimeoutMs = sessionTimeoutMs;
-    this.#changed = new Bell(clock);
-    this.#wanted = new Bell(clock);
-    this.#ended = new Bell(clock);
+    this.#changed = new WakeSignal(clock);
+    this.#wanted = new WakeSignal(clock);
+    this.#ended = new WakeSignal(clock);
     this.#link = new CoordinatorLink(client, group, clock, Math.ceil(sessionTimeoutMs / 3));
     this.#session = new Session(group, clock, sessionTimeoutMs, () => this.#expired());
     this.#heartbeats = new Heartbeats(
@@ -167,7 +167,7 @@ class Member implements GroupMember {
         fenced: (membership, name) => this.#fenced(membership, name),
       },
     );
-    this.#holdings = new Holdings(
+    this.#assignment = new GroupAssignment(
       options.owner,
       {
         commitsEnded: () => this.#commits.ended(),
@@ -186,7 +186,7 @@ class Member implements GroupMember {
           this.#session.check();
           return this.#session.assigned;
         },
-        holdOf: (partition) => this.#holdings.of(partition),
+        holdOf: (partition) => this.#assignment.of(partition),
         fenced: (membership, name) => this.#fenced(membership, name),
         renewGeneration: () => {
           if (this.#isJoining) return;
@@ -235,11 +235,11 @@ class Member implements GroupMember {
     const { memberId } = this.#session;
     this.#heartbeats.stop();
     this.#session.end("nothing");
-    this.#holdings.end();
+    this.#assignment.end();
     this.#topics.stop();
     // Once `close` has returned, so that those who wake see it closed.
     await Promise.resolve();
-    for (const bell of [this.#changed, this.#wanted, this.#ended]) bell.ring();
+    for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.ring();
     if (memberId !== "") await this.#letGo(memberId);
     await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
   }
@@ -371,7 +371,7 @@ class Member implements GroupMember {
 
   #joinRequest(): JoinRequest {
     const { group, topics } = this.#options;
-    const { staying: held, leaving } = this.#holdings;
+    const { staying: held, leaving } = this.#assignment;
     return {
       group,
       memberId: this.#session.memberId,
@@ -404,7 +404,7 @@ class Member implements GroupMember {
   }
 
   #adopt(assignment: Assignment, isLeader: boolean): void {
-    this.#holdings.adopt(assignment);
+    this.#assignment.adopt(assignment);
     this.#reportProblems(assignment.topics);
     this.#topics.begin(assignment.topics, isLeader);
   }
@@ -442,7 +442,7 @@ class Member implements GroupMember {
   #end(keep: "member-id" | "nothing", cause: MessagingError): void {
     this.#session.end(keep);
     this.#wish++;
-    this.#holdings.loseAll(cause);
+    this.#assignment.loseAll(cause);
     this.#joinAgain();
   }
 

@@ -164,7 +164,7 @@ export class BrokerSocket {
   #late(address: Address): MessagingError {
     const what = `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
     if (this.#isTokenAwaited) {
-      const why = "the function given as oauthBearerProvider has given no token; see whether it can reach what it asks";
+      const why = "the function given as oauthBearerProvider has given no token; see whether it can watermark what it asks";
       return new MessagingError("unreachable", `${what}: ${why}`);
     }
     const advice = address.namedBy === undefined ? "check that it runs and is not overloaded" : addressAdvice(address);

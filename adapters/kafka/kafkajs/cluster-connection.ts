@@ -33,14 +33,14 @@ import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
 import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
-import { type Asked, closedError, type Lane, type SocketPool } from "./socket-pool.ts";
+import { type Asked, closedError, type SocketRole, type SocketPool } from "./socket-pool.ts";
 
 /** The state of a group that the classic protocol knows nothing of. */
 const NO_CLASSIC_GROUP = "Dead";
 
 /** A question that has no answer yet. */
 interface Open {
-  readonly lane: Lane;
+  readonly role: SocketRole;
   socket: BrokerSocket | undefined;
   readonly reject: (error: MessagingError) => void;
 }
@@ -70,10 +70,10 @@ export class ClusterConnection implements KafkaConnection {
 
   async #close(distrusted: boolean): Promise<void> {
     const error = closedError();
-    for (const { lane, socket, reject } of this.#open) {
+    for (const { role, socket, reject } of this.#open) {
       reject(error);
       // Nobody else waits on the socket of a join.
-      if (lane === "membership") void socket?.end(error);
+      if (role === "membership") void socket?.end(error);
       else if (distrusted) socket?.retire();
     }
     for (const cancel of this.#fetches) cancel(distrusted ? error : undefined);
@@ -196,8 +196,8 @@ export class ClusterConnection implements KafkaConnection {
     return Math.ceil(this.#pool.requestTimeoutMs / 2);
   }
 
-  #ask<Answer>(node: number, exchange: Exchange<Answer>, lane: Lane = "ordinary"): Promise<Answer> {
-    return this.#track(lane, (asked) => this.#pool.ask(node, lane, exchange, asked));
+  #ask<Answer>(node: number, exchange: Exchange<Answer>, role: SocketRole = "ordinary"): Promise<Answer> {
+    return this.#track(role, (asked) => this.#pool.ask(node, role, exchange, asked));
   }
 
   #askAny<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
@@ -210,10 +210,10 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   /** Settles as what is asked does, or rejects when this is closed. */
-  async #track<Answer>(lane: Lane, ask: (asked: Asked) => Promise<Answer>): Promise<Answer> {
+  async #track<Answer>(role: SocketRole, ask: (asked: Asked) => Promise<Answer>): Promise<Answer> {
     if (this.#closing !== undefined) throw closedError();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const open: Open = { lane, socket: undefined, reject };
+    const open: Open = { role, socket: undefined, reject };
     this.#open.add(open);
     ask((socket) => {
       open.socket = socket;

@@ -89,7 +89,7 @@ function isSame(one: FetchedFrom, other: FetchedFrom): boolean {
 }
 
 /** Sends a poll to the node; `asked` hears on which socket. */
-type SendPoll = (lane: "long" | "quick", request: WireFetch, asked: (socket: BrokerSocket) => void) => Promise<Fetched>;
+type SendPoll = (role: "long" | "quick", request: WireFetch, asked: (socket: BrokerSocket) => void) => Promise<Fetched>;
 
 /** For how long the node holds back an empty answer about what stands idle, and about the rest. */
 const LONG_MS = 1_000;
@@ -133,7 +133,7 @@ interface Waiting {
 
 /** What is under way to the node. */
 interface Poll {
-  readonly lane: "long" | "quick";
+  readonly role: "long" | "quick";
   readonly waiting: readonly Waiting[];
   readonly included: ReadonlySet<Entry>;
   /** When its answer comes at the latest, if all goes well. */
@@ -266,45 +266,45 @@ export class SharedFetch {
     this.#isLongDue = isAwaited || !this.#poll("long", free, now);
   }
 
-  #of(lane: Poll["lane"]): readonly Poll[] {
-    return [...this.#polls].filter((poll) => poll.lane === lane);
+  #of(role: Poll["role"]): readonly Poll[] {
+    return [...this.#polls].filter((poll) => poll.role === role);
   }
 
   /** Returns whether it was sent. */
-  #poll(lane: "long" | "quick", candidates: readonly Waiting[], now: number): boolean {
-    const notBefore = this.#notBefore[lane];
+  #poll(role: "long" | "quick", candidates: readonly Waiting[], now: number): boolean {
+    const notBefore = this.#notBefore[role];
     if (notBefore - now > SHORTEST_PAUSE_MS) {
       this.#pumpAt(notBefore);
       return false;
     }
     const { included, leavesOut } = this.#choose(candidates.flatMap(({ entries }) => entries));
     const waiting = candidates.filter(({ entries }) => entries.some((entry) => included.has(entry)));
-    const maxWaitMs = this.#waitOf(lane, waiting, leavesOut, now);
-    const poll: Poll = { lane, waiting, included, endsAt: now + maxWaitMs, socket: undefined, isGivenUp: false };
+    const maxWaitMs = this.#waitOf(role, waiting, leavesOut, now);
+    const poll: Poll = { role, waiting, included, endsAt: now + maxWaitMs, socket: undefined, isGivenUp: false };
     for (const one of waiting) one.poll = poll;
     for (const entry of included) entry.turn = ++this.#turn;
     this.#polls.add(poll);
     const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
-    this.#notBefore[lane] = now + partitions.length * PAUSE_MS_PER_PARTITION;
+    this.#notBefore[role] = now + partitions.length * PAUSE_MS_PER_PARTITION;
     // The first of the request gets a batch that is larger than that, whatever its size.
     const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MOST_BYTES);
     const asked = (socket: BrokerSocket): void => {
       poll.socket = socket;
     };
-    const wire = lane === "long" ? this.#session.ask(partitions) : { partitions };
-    this.#send(lane, { maxWaitMs, minBytes: 1, maxBytes, ...wire }, asked).then(
+    const wire = role === "long" ? this.#session.ask(partitions) : { partitions };
+    this.#send(role, { maxWaitMs, minBytes: 1, maxBytes, ...wire }, asked).then(
       (fetched) => this.#answered(poll, fetched),
       (error: unknown) => this.#failed(poll, error),
     );
     return true;
   }
 
-  #waitOf(lane: Poll["lane"], waiting: readonly Waiting[], leavesOut: boolean, now: number): number {
+  #waitOf(role: Poll["role"], waiting: readonly Waiting[], leavesOut: boolean, now: number): number {
     const soonest = waiting.reduce((least, { until }) => Math.min(least, until), Number.POSITIVE_INFINITY);
-    const isLastFree = lane === "quick" && this.#of("quick").length === MOST_QUICK - 1;
-    const mostMs = leavesOut || isLastFree ? SHORT_MS : lane === "long" ? LONG_MS : BUSY_MS;
+    const isLastFree = role === "quick" && this.#of("quick").length === MOST_QUICK - 1;
+    const mostMs = leavesOut || isLastFree ? SHORT_MS : role === "long" ? LONG_MS : BUSY_MS;
     // So that what is idle by then can go with the next long one.
-    const long = lane === "quick" ? this.#of("long")[0] : undefined;
+    const long = role === "quick" ? this.#of("long")[0] : undefined;
     const meets = long === undefined || long.endsAt <= now ? Number.POSITIVE_INFINITY : long.endsAt + 1;
     return Math.max(0, Math.floor(Math.min(now + mostMs, soonest, meets) - now));
   }
@@ -323,7 +323,7 @@ export class SharedFetch {
 
   #answered(poll: Poll, fetched: Fetched): void {
     const { throttledMs, error } = fetched;
-    const isLong = poll.lane === "long";
+    const isLong = poll.role === "long";
     this.#end(poll);
     const now = performance.now();
     if (throttledMs > 0) this.#pausedUntil = Math.max(this.#pausedUntil, now + throttledMs);
@@ -368,7 +368,7 @@ export class SharedFetch {
 
   #failed(poll: Poll, error: unknown): void {
     this.#end(poll);
-    if (poll.lane === "long") this.#session.forget();
+    if (poll.role === "long") this.#session.forget();
     if (!poll.isGivenUp) {
       for (const waiting of this.#stillOf(poll)) {
         this.#waiting.delete(waiting);

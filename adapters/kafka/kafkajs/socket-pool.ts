@@ -13,7 +13,7 @@ import { SharedFetch } from "./shared-fetch.ts";
 const IDLE_MS = 10_000;
 const SWEEP_MS = 2_000;
 /** The lanes to a node, and how many sockets each may have; on one that is held up by a join no other waits. */
-const LANES = Object.freeze({
+const ROLES = Object.freeze({
   ordinary: 8,
   commit: 8,
   produce: 1,
@@ -22,14 +22,14 @@ const LANES = Object.freeze({
   quick: 2,
 });
 /** Where one stays without anything under way: who produces wants it at once. */
-const KEPT: readonly string[] = ["ordinary", "produce"] satisfies Lane[];
+const KEPT: readonly string[] = ["ordinary", "produce"] satisfies SocketRole[];
 
 /**
  * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
  * whatever it holds back (a long poll, a join until all have joined, a write or a commit until it is copied) stands in the
  * way of everything behind it.
  */
-export type Lane = keyof typeof LANES;
+export type SocketRole = keyof typeof ROLES;
 
 /** Hears on which socket a question is put. */
 export type Asked = (socket: BrokerSocket) => void;
@@ -79,10 +79,10 @@ export class SocketPool {
     await this.#anySocket();
   }
 
-  /** Asks a node on a socket of a lane. */
-  async ask<Answer>(node: number, lane: Lane, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  /** Asks a node on a socket of a role. */
+  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
     return this.#believing(
-      () => this.#lineTo(node, lane).pick(loadOf(exchange)),
+      () => this.#lineTo(node, role).pick(loadOf(exchange)),
       (socket) => this.#on(socket, exchange, asked),
     );
   }
@@ -104,7 +104,7 @@ export class SocketPool {
   fetch(node: number, request: FetchRequest): ReturnType<SharedFetch["fetch"]> {
     let shared = this.#fetches.get(node);
     if (shared === undefined) {
-      shared = new SharedFetch((lane, poll, asked) => this.ask(node, lane, fetch(poll), asked));
+      shared = new SharedFetch((role, poll, asked) => this.ask(node, role, fetch(poll), asked));
       this.#fetches.set(node, shared);
     }
     return shared.fetch(request);
@@ -184,18 +184,18 @@ export class SocketPool {
     );
   }
 
-  /** Any to a node, or to a seed where there is no lane. */
-  #openLine(lane: Lane | undefined): Line | undefined {
-    for (const [name, line] of this.#lines) if (laneOf(name) === lane && line.isOpen) return line;
+  /** Any to a node, or to a seed where there is no role. */
+  #openLine(role: SocketRole | undefined): Line | undefined {
+    for (const [name, line] of this.#lines) if (roleOf(name) === role && line.isOpen) return line;
     return undefined;
   }
 
-  #lineTo(to: Place, lane: Lane = "ordinary"): Line {
+  #lineTo(to: Place, role: SocketRole = "ordinary"): Line {
     if (this.#users === 0) throw closedError();
-    const name = typeof to === "number" ? lineName(to, lane) : seedName(to);
+    const name = typeof to === "number" ? lineName(to, role) : seedName(to);
     const known = this.#lines.get(name);
     if (known !== undefined) return known;
-    const line = new Line(to, LANES[lane], this.#open.bind(this));
+    const line = new Line(to, ROLES[role], this.#open.bind(this));
     this.#lines.set(name, line);
     this.#sweep ??= setInterval(() => this.#closeIdle(), SWEEP_MS).unref();
     return line;
@@ -218,9 +218,9 @@ export class SocketPool {
 
   #closeIdle(): void {
     for (const [name, line] of this.#lines) {
-      const lane = laneOf(name);
+      const role = roleOf(name);
       // A seed is needed while there is nothing else.
-      const isKept = lane === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(lane);
+      const isKept = role === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(role);
       line.spare(isKept ? 1 : 0, IDLE_MS);
       if (line.isEmpty) this.#lines.delete(name);
     }
@@ -228,12 +228,12 @@ export class SocketPool {
   }
 }
 
-function lineName(node: number, lane: Lane): string {
-  return `${node} ${lane}`;
+function lineName(node: number, role: SocketRole): string {
+  return `${node} ${role}`;
 }
 
-/** The lane of a line; undefined for one to a seed. */
-function laneOf(name: string): string | undefined {
+/** The role of a line; undefined for one to a seed. */
+function roleOf(name: string): string | undefined {
   return name.split(" ")[1];
 }
 

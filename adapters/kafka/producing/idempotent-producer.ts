@@ -5,9 +5,10 @@ import { isMissing, isPassing } from "../errors.ts";
 import type { TopicMetadata } from "../port.ts";
 import { checkCompression } from "../records/contract.ts";
 import { recordSize } from "../records/encode.ts";
-import { TopicLanes } from "./batches.ts";
+import { TopicAccumulators } from "./accumulator.ts";
+import { ProduceSender } from "./produce-sender.ts";
 import {
-  Answers,
+  DeliveryReports,
   Directory,
   missingPartition,
   missingTopic,
@@ -20,20 +21,19 @@ import {
   replacedTopic,
   topicRefusal,
 } from "./producer.ts";
-import { LaneSender } from "./sender.ts";
 
 /** Milliseconds after which it is asked again about a topic that something waits for. */
 const ASK_AGAIN_MS = 150;
 /** Past this, what the cluster does not take is no longer piled up: a net under the engine's own bounds. */
 const MOST_HELD_BYTES = 64 * 1024 * 1024;
 
-/** Gives records to the lanes of their partitions, and holds those whose topic is not known yet. */
+/** Gives records to the accumulators of their partitions, and holds those whose topic is not known yet. */
 class IdempotentProducer implements KafkaProducer {
   readonly #settings: ProducerSettings;
-  readonly #answers = new Answers();
-  readonly #topics = new Map<string, TopicLanes>();
+  readonly #answers = new DeliveryReports();
+  readonly #topics = new Map<string, TopicAccumulators>();
   readonly #directory: Directory;
-  readonly #sender: LaneSender;
+  readonly #sender: ProduceSender;
   #isOpen = false;
   #isClosed = false;
 
@@ -42,12 +42,13 @@ class IdempotentProducer implements KafkaProducer {
     this.#directory = new Directory(settings, {
       learned: (topic) => this.#learned(topic),
       up: () => {
-        for (const { lanes } of this.#topics.values()) for (const lane of lanes.values()) this.#sender.wake(lane);
+        for (const { accumulators } of this.#topics.values())
+          for (const accumulator of accumulators.values()) this.#sender.wake(accumulator);
         settings.signals.up();
       },
       down: (cause) => settings.signals.down(cause),
     });
-    this.#sender = new LaneSender(settings, this.#answers, {
+    this.#sender = new ProduceSender(settings, this.#answers, {
       leaderOf: ({ topic, partition }) =>
         this.#directory.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
       topicIdOf: ({ topic }) => this.#topics.get(topic)?.topicId ?? "",
@@ -75,15 +76,15 @@ class IdempotentProducer implements KafkaProducer {
     for (const topic of this.#topics.values()) {
       if (topic.timer !== undefined) this.#settings.clock.cancel(topic.timer);
       this.#answers.unknown(topic.takeWaiting(), cause);
-      for (const lane of topic.lanes.values()) this.#sender.giveUp(lane, cause);
+      for (const accumulator of topic.accumulators.values()) this.#sender.giveUp(accumulator, cause);
     }
     this.#answers.report();
   }
 
   send(topic: string, records: readonly RecordToSend[], report: SendReport): void {
-    const obstacle = this.#obstacle();
-    if (obstacle !== undefined) {
-      for (let index = 0; index < records.length; index++) report(index, { status: "unknown", cause: obstacle });
+    const failure = this.#failure();
+    if (failure !== undefined) {
+      for (let index = 0; index < records.length; index++) report(index, { status: "unknown", cause: failure });
       return;
     }
     const deadline = this.#settings.clock.monotonic() + this.#settings.deliveryTimeoutMs;
@@ -96,7 +97,7 @@ class IdempotentProducer implements KafkaProducer {
   }
 
   /** Why nothing is taken now. */
-  #obstacle(): MessagingError | undefined {
+  #failure(): MessagingError | undefined {
     if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
     const { heldBytes } = this.#answers;
     if (heldBytes > MOST_HELD_BYTES) {
@@ -105,21 +106,21 @@ class IdempotentProducer implements KafkaProducer {
     return undefined;
   }
 
-  #topic(name: string): TopicLanes {
+  #topic(name: string): TopicAccumulators {
     const known = this.#topics.get(name);
     if (known !== undefined) return known;
-    const topic = new TopicLanes(name, this.#settings);
+    const topic = new TopicAccumulators(name, this.#settings);
     this.#topics.set(name, topic);
     return topic;
   }
 
-  #place(topic: TopicLanes, records: readonly PendingRecord[]): void {
-    for (const lane of topic.place(records)) this.#sender.ready(lane);
+  #place(topic: TopicAccumulators, records: readonly PendingRecord[]): void {
+    for (const accumulator of topic.place(records)) this.#sender.ready(accumulator);
     if (topic.hasWaiting) this.#askAbout(topic);
   }
 
   /** Asks now, and again after a while as long as something waits. */
-  #askAbout(topic: TopicLanes): void {
+  #askAbout(topic: TopicAccumulators): void {
     if (topic.timer !== undefined) return;
     const { clock } = this.#settings;
     topic.timer = clock.schedule(() => {
@@ -138,7 +139,8 @@ class IdempotentProducer implements KafkaProducer {
     if (error === undefined || (isPassing(error) && metadata.partitions.length > 0)) {
       // Sequences go on: a new log takes any as the first, and knows by them what reaches it twice.
       if (topic.learn(metadata)) this.#settings.signals.notice(replacedTopic(topic.topic));
-      for (const lane of topic.lanes.values()) this.#sender.found(lane, topic.leaderOf(lane.partition));
+      for (const accumulator of topic.accumulators.values())
+        this.#sender.found(accumulator, topic.leaderOf(accumulator.partition));
       this.#place(topic, topic.takeWaiting());
       if (this.#isMissingTooLong(topic, topic.hasWaiting)) {
         this.#answers.rejected(topic.takeWaiting(), missingPartition(topic.topic));
@@ -152,7 +154,7 @@ class IdempotentProducer implements KafkaProducer {
   }
 
   /** Whether what something waits for has been missing for longer than it takes every broker to hear of a new topic. */
-  #isMissingTooLong(topic: TopicLanes, isMissed: boolean): boolean {
+  #isMissingTooLong(topic: TopicAccumulators, isMissed: boolean): boolean {
     const now = this.#settings.clock.monotonic();
     topic.missingSince = isMissed ? (topic.missingSince ?? now) : undefined;
     if (topic.missingSince === undefined || now - topic.missingSince < this.#settings.missingTopicGraceMs) return false;
@@ -160,9 +162,9 @@ class IdempotentProducer implements KafkaProducer {
     return true;
   }
 
-  #refuse(topic: TopicLanes, error: MessagingError): void {
+  #refuse(topic: TopicAccumulators, error: MessagingError): void {
     this.#answers.rejected(topic.takeWaiting(), error);
-    for (const lane of topic.lanes.values()) this.#sender.refuseAll(lane, error);
+    for (const accumulator of topic.accumulators.values()) this.#sender.refuseAll(accumulator, error);
   }
 }
 

@@ -70,7 +70,7 @@ export type ProducerSettings = Required<ProducerOptions>;
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
 /** Keeps what senders are to be told until it is their turn: behind the next requests, which must not wait for them. */
-export class Answers {
+export class DeliveryReports {
   #heldBytes = 0;
   #due: { readonly records: readonly PendingRecord[]; readonly result: SendResult }[] = [];
 
@@ -120,9 +120,9 @@ export class Answers {
  * - `divisible`: something in it was refused; nothing was stored.
  * - `refused`: it was refused as a whole; nothing was stored.
  */
-type Verdict = "stored" | "doubtful" | "missing" | "unrecognised" | "divisible" | "refused";
+type ProduceOutcome = "stored" | "doubtful" | "missing" | "unrecognised" | "divisible" | "refused";
 
-const VERDICTS: ReadonlyMap<string, Verdict> = new Map([
+const OUTCOMES: ReadonlyMap<string, ProduceOutcome> = new Map([
   ["DUPLICATE_SEQUENCE_NUMBER", "stored"],
   ["UNKNOWN_TOPIC_OR_PARTITION", "missing"],
   ["UNKNOWN_TOPIC_ID", "missing"],
@@ -163,8 +163,8 @@ const REFUSALS: ReadonlyMap<string, readonly [code: MessagingErrorCode, what: st
 ]);
 
 /** Sorts the protocol's errors; those that nobody here knows leave it in doubt. */
-export function verdictOf(error: ErrorName): Verdict {
-  return error === undefined ? "stored" : (VERDICTS.get(error) ?? "doubtful");
+export function outcomeOf(error: ErrorName): ProduceOutcome {
+  return error === undefined ? "stored" : (OUTCOMES.get(error) ?? "doubtful");
 }
 
 /** Whether a smaller batch may be taken. */

@@ -34,7 +34,7 @@ class AbortedTransactions {
   }
 
   /** Goes on to a batch that ends with an offset. */
-  reach(lastOffset: number): void {
+  watermark(lastOffset: number): void {
     for (
       let next = this.#coming.at(-1);
       next !== undefined && next.firstOffset <= lastOffset;
@@ -169,7 +169,7 @@ class Decoding {
       if (batch === undefined) return undefined;
       this.#position = batch.end;
       this.#leastOffset = batch.lastOffset + 1;
-      if (!this.#aborted.isEmpty) this.#aborted.reach(batch.lastOffset);
+      if (!this.#aborted.isEmpty) this.#aborted.watermark(batch.lastOffset);
       if (batch.count > 0 && !this.#isPassed(batch)) return batch;
       this.#reader.pass(batch.lastOffset);
     }

@@ -129,7 +129,7 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     expect(again).toEqual([]);
   });
 
-  test("who is cut off for longer than its session loses what it holds, and gets it again with a death", {
+  test("who is cut off for longer than its session loses what it holds, and gets it again with a crash", {
     timeout: 240_000,
   }, async (context) => {
     const controls = controlsOrNotRun(broker, context);
@@ -145,7 +145,7 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     expect(await consuming.settle(consuming.held)).toEqual(["fenced", "fenced", "fenced"]);
     await until("them again", WAIT_MS, () => expect(consuming.held).toHaveLength(6));
     const again = consuming.held.slice(3);
-    expect(again.map(({ deaths }) => deaths)).toEqual([1, 1, 1]);
+    expect(again.map(({ crashes }) => crashes)).toEqual([1, 1, 1]);
     expect(await consuming.settle(again)).toEqual(["settled", "settled", "settled"]);
   });
 

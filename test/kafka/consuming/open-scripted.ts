@@ -1,5 +1,5 @@
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
-import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
 import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { CommitOutcome, GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
 import type {

@@ -97,7 +97,7 @@ test("the record comes back as the message that it was", () => {
       key: Buffer.from(record.key ?? []),
       value: Buffer.from(record.value ?? []),
     };
-    const held = { topic: "orders.dlq", partition: 0, deaths: 0, record: restoredRecord({ ...stored, headers }) };
+    const held = { topic: "orders.dlq", partition: 0, crashes: 0, record: restoredRecord({ ...stored, headers }) };
     const { id, key: ownKey, routingKey, headers: given, body, contentType } = incoming(held);
     expect({ id, key: ownKey, routingKey, contentType }).toEqual({
       id: "o-1",

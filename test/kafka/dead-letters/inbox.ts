@@ -1,4 +1,4 @@
-import type { RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 

@@ -10,7 +10,7 @@ import {
   referringLetter,
 } from "../../../adapters/kafka/dead-letters/index.ts";
 import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
-import type { Openings } from "../../../adapters/kafka/receiver.ts";
+import type { ConsumerFactory } from "../../../adapters/kafka/receiver.ts";
 import { resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
@@ -47,7 +47,7 @@ const held = (one: LogRecord, topic = "orders", partition = 2): HeldRecord => ({
   topic,
   partition,
   record: one,
-  deaths: 0,
+  crashes: 0,
 });
 
 test("a dead letter says where the record is, instead of its body, and reads back so", () => {
@@ -182,15 +182,15 @@ test("what is deleted, or of another log by now, is gone; what cannot be read is
 
 test("a dead letter has records of its own destination read, and of no other", async () => {
   const opened: string[] = [];
-  const openings = {
+  const factory = {
     log: ({ topic }: { topic: string }) => {
       opened.push(topic);
       return logOf(records);
     },
-  } as unknown as Openings;
+  } as unknown as ConsumerFactory;
   const of = { kind: "dead-letters", of: { kind: "subscription", topic: "placed", name: "billing" } } as const;
   const resolve = (body: unknown, headers: Record<string, string> = { [HEADER.deadReference]: "x" }) =>
-    resolveReference(openings, of, { ...letter("m", headers), body: Buffer.from(JSON.stringify(body)) } as never);
+    resolveReference(factory, of, { ...letter("m", headers), body: Buffer.from(JSON.stringify(body)) } as never);
   const to = (topic: string, filter?: string) => ({
     refersTo: { topic, partition: 2, offset: 7, lastOffset: 8, records: 2, timestamp: 5_000, filter },
   });

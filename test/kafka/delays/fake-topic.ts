@@ -1,4 +1,4 @@
-import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/owned-partition.ts";
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
@@ -161,7 +161,7 @@ export class FakeConsumer implements Receiver {
     this.#topics.partitions(topic).forEach((log, partition) => {
       const room = this.#prefetch - [...this.held].filter((held) => held.partition === partition).length;
       const next = log.filter((record) => !this.#progress.acknowledged.has(record) && !this.#taken.has(record));
-      const records = next.slice(0, Math.max(room, 0)).map((record) => ({ topic, partition, record, deaths: 0 }));
+      const records = next.slice(0, Math.max(room, 0)).map((record) => ({ topic, partition, record, crashes: 0 }));
       for (const held of records) {
         this.held.add(held);
         this.#taken.add(held.record);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Hold } from "../../../adapters/kafka/group/assignment.ts";
 import { Commits, type CommitsHost } from "../../../adapters/kafka/group/assignment.ts";
-import { Bell, CoordinatorLink } from "../../../adapters/kafka/group/coordinator.ts";
+import { WakeSignal, CoordinatorLink } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";
 
@@ -39,7 +39,7 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
     backoffMs: () => 0,
   };
   const link = new CoordinatorLink(client, "orders", clock, 10_000);
-  const commits = new Commits("orders", link, host, clock, 10_000, new Bell(clock));
+  const commits = new Commits("orders", link, host, clock, 10_000, new WakeSignal(clock));
   return { commits, sent, fenced, state };
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import { sequenceAfter } from "../../../adapters/kafka/producing/batches.ts";
+import { sequenceAfter } from "../../../adapters/kafka/producing/accumulator.ts";
 import { AT } from "../../../adapters/kafka/records/batch.ts";
 import type { Fate } from "./fake-cluster.ts";
 import { type HarnessOptions, numbered, openHarness } from "./harness.ts";

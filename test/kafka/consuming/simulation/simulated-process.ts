@@ -1,5 +1,5 @@
+import type { RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../../adapters/kafka/consuming/consumer.ts";
-import type { RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/owned-partition.ts";
 import type { HeldRecord } from "../../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
 import type { Settlement, SettleResult } from "../../../../core/adapter.ts";
@@ -24,7 +24,7 @@ interface Out {
   settling: boolean;
 }
 
-/** From so many deaths on a poisonous record is put away instead of begun. */
+/** From so many crashes on a poisonous record is put away instead of begun. */
 const PUT_AWAY_FROM = 3;
 
 /** A process with a consumer, and handlers of any speed. */
@@ -130,7 +130,7 @@ export class SimulatedProcess {
 
   /** The coordinator gave up on it for a partition: whatever it holds there comes again. */
   lostHold(key: string): void {
-    for (const out of this.#out.values()) if (out.key === key && !out.fate.settled) out.fate.deaths++;
+    for (const out of this.#out.values()) if (out.key === key && !out.fate.settled) out.fate.crashes++;
   }
 
   #deliver(records: readonly HeldRecord[]): void {
@@ -145,7 +145,7 @@ export class SimulatedProcess {
       this.#checkOrder(life, offset);
       // One that does not know yet that it lost the partition may hand out what another one settled.
       if (this.#group.hold(key)?.member === this.#member) {
-        this.#judge.delivered(life, offset, held.deaths);
+        this.#judge.delivered(life, offset, held.crashes);
         this.#checkReach(key, offset, id);
       }
       this.#out.set(held, { held, key, life, fate, settling: false });
@@ -171,9 +171,9 @@ export class SimulatedProcess {
     // Its topic may have been deleted since.
     if (this.#group.cluster.logs.get(key)?.topicId !== id) return;
     const { progress, of } = decodeProgress(stored ?? { offset: -1, metadata: "" });
-    const reach = of?.id === id ? progress.reach : -1;
-    if (offset >= reach)
-      this.#judge.violate(`${this.name} got ${key}@${offset}, and ${reach} was committed as its reach`);
+    const watermark = of?.id === id ? progress.watermark : -1;
+    if (offset >= watermark)
+      this.#judge.violate(`${this.name} got ${key}@${offset}, and ${watermark} was committed as its watermark`);
   }
 
   #checkWindow(prefetch: number, filled: ReadonlySet<string>): void {
@@ -188,7 +188,7 @@ export class SimulatedProcess {
 
   #begin(held: HeldRecord, fate: Fate): void {
     const prng = this.#prng;
-    if (fate.poisonous && held.deaths < PUT_AWAY_FROM) {
+    if (fate.poisonous && held.crashes < PUT_AWAY_FROM) {
       this.clock.schedule(
         () => {
           if (this.#out.has(held)) this.kill();

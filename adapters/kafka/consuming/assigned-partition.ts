@@ -85,7 +85,7 @@ const LEAST_AHEAD = 16;
  * How far records may be handed out, which is what stands committed: if we die, everything unfinished before it counts as
  * having been in our hands. Kept so far ahead that handing out rarely waits, and no further.
  */
-class Reach {
+class DeliveredWatermark {
   /** What is committed at the least, and at the most: while a commit is under way, or after one without an answer, either. */
   #low = Number.NEGATIVE_INFINITY;
   #high: number;
@@ -103,7 +103,7 @@ class Reach {
     return offset < this.#low;
   }
 
-  /** Whether certainly nothing at or above an offset would be blamed for our death. */
+  /** Whether certainly nothing at or above an offset would be blamed for our crash. */
   endsBy(offset: number): boolean {
     return this.#high <= offset;
   }
@@ -117,7 +117,7 @@ class Reach {
     this.#handedOut++;
   }
 
-  /** Something could be handed out, were it not for the reach. */
+  /** Something could be handed out, were it not for the watermark. */
   want(): void {
     this.#wanting = true;
   }
@@ -141,15 +141,15 @@ class Reach {
     this.#ahead = LEAST_AHEAD;
   }
 
-  asked(reach: number): void {
-    this.#low = Math.min(this.#low, reach);
-    this.#high = Math.max(this.#high, reach);
+  asked(watermark: number): void {
+    this.#low = Math.min(this.#low, watermark);
+    this.#high = Math.max(this.#high, watermark);
     this.#wanting = false;
   }
 
-  confirmed(reach: number): void {
-    this.#low = reach;
-    this.#high = reach;
+  confirmed(watermark: number): void {
+    this.#low = watermark;
+    this.#high = watermark;
   }
 }
 
@@ -201,7 +201,7 @@ type References = () => Promise<ReadonlyMap<string, number>>;
 /** What reviewing takes. */
 interface ReviewParts {
   readonly clock: Clock;
-  readonly partitions: OwnedPartitions;
+  readonly partitions: AssignedPartitions;
   readonly references: References;
   readonly everyMs: number;
   /** Less has to stay than before: worth a commit. */
@@ -239,7 +239,7 @@ export class Reviews {
     );
   }
 
-  #end(keeping: readonly OwnedPartition[], references: ReadonlyMap<string, number>): void {
+  #end(keeping: readonly AssignedPartition[], references: ReadonlyMap<string, number>): void {
     let hasChanged = false;
     for (const partition of keeping) {
       if (!partition.ledger.kept.endReview(references.get(partitionKey(partition)))) continue;
@@ -272,11 +272,11 @@ export type Standing = Commit;
  * A partition from where it became ours to where it is not any more; if it comes back it is another. So it is if its topic
  * is another one.
  */
-export class OwnedPartition implements TopicPartition {
+export class AssignedPartition implements TopicPartition {
   readonly topic: string;
   readonly partition: number;
   readonly ledger: PartitionLedger;
-  readonly reach: Reach;
+  readonly watermark: DeliveredWatermark;
   readonly settlements = new Settlements();
   /** Which topic it is of: where we are in it means nothing in another. Undefined until the cluster was asked. */
   identity: TopicIdentity | undefined;
@@ -286,7 +286,7 @@ export class OwnedPartition implements TopicPartition {
   gone = false;
   /** Nothing is handed out or committed for now: whether its log is still the one we know is in doubt. */
   suspended = false;
-  /** The record that is to be handed out by itself, once the reach says so exactly. */
+  /** The record that is to be handed out by itself, once the watermark says so exactly. */
   single: number | undefined;
   /** A commit is waited for. */
   urgent = false;
@@ -307,14 +307,14 @@ export class OwnedPartition implements TopicPartition {
     this.standing = standing;
     this.identity = identity;
     this.ledger = new PartitionLedger(at, progress);
-    this.reach = new Reach(progress.reach);
+    this.watermark = new DeliveredWatermark(progress.watermark);
   }
 
   /** Begins where a group's commit says, or at the beginning if there is none. */
-  static from(found: CommittedOffset): OwnedPartition {
+  static from(found: CommittedOffset): AssignedPartition {
     const { offset, metadata } = found;
-    if (offset < 0) return new OwnedPartition(found, undefined, beginning(0));
-    return new OwnedPartition(found, { offset, metadata }, decodeProgress({ offset, metadata }).progress);
+    if (offset < 0) return new AssignedPartition(found, undefined, beginning(0));
+    return new AssignedPartition(found, { offset, metadata }, decodeProgress({ offset, metadata }).progress);
   }
 
   /** Whether something is finished that is not known to be committed. */
@@ -334,37 +334,37 @@ export class OwnedPartition implements TopicPartition {
 
   /** Whether nothing that was handed out is in doubt, wherever a commit got to. */
   get exact(): boolean {
-    return this.unsettled === 0 && this.reach.endsBy(this.ledger.prefix);
+    return this.unsettled === 0 && this.watermark.endsBy(this.ledger.prefix);
   }
 }
 
 /** The partitions that are ours and that we know our way in. */
-export class OwnedPartitions {
-  readonly #byKey = new Map<string, OwnedPartition>();
-  readonly #byLedger = new Map<PartitionLedger, OwnedPartition>();
-  #all: readonly OwnedPartition[] = [];
+export class AssignedPartitions {
+  readonly #byKey = new Map<string, AssignedPartition>();
+  readonly #byLedger = new Map<PartitionLedger, AssignedPartition>();
+  #all: readonly AssignedPartition[] = [];
 
   /** In no order that matters; does not change under a caller. */
-  get all(): readonly OwnedPartition[] {
+  get all(): readonly AssignedPartition[] {
     return this.#all;
   }
 
-  get(at: TopicPartition): OwnedPartition | undefined {
+  get(at: TopicPartition): AssignedPartition | undefined {
     return this.#byKey.get(partitionKey(at));
   }
 
   /** The one whose ledger it is, as long as it is ours. */
-  of(ledger: PartitionLedger): OwnedPartition | undefined {
+  of(ledger: PartitionLedger): AssignedPartition | undefined {
     return this.#byLedger.get(ledger);
   }
 
-  add(partition: OwnedPartition): void {
+  add(partition: AssignedPartition): void {
     this.#byKey.set(partitionKey(partition), partition);
     this.#byLedger.set(partition.ledger, partition);
     this.#all = [...this.#byKey.values()];
   }
 
-  remove(partition: OwnedPartition): void {
+  remove(partition: AssignedPartition): void {
     if (this.#byKey.get(partitionKey(partition)) !== partition) return;
     this.#byKey.delete(partitionKey(partition));
     this.#byLedger.delete(partition.ledger);

@@ -4,21 +4,27 @@ import { backoffMs } from "../../../core/retry-policy.ts";
 import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import type { FetcherParts } from "./fetch-failures.ts";
-import { beyondNotice, madeAgainNotice, metadataNotice, refusedError, translatedNotice } from "./fetch-failures.ts";
 import {
+  AssignedPartition,
+  type AssignedPartitions,
   describePartition,
-  OwnedPartition,
-  type OwnedPartitions,
   partitionKey,
   type RecordSink,
-} from "./owned-partition.ts";
+} from "./assigned-partition.ts";
+import {
+  beyondNotice,
+  type FetcherParts,
+  madeAgainNotice,
+  metadataNotice,
+  refusedError,
+  translatedNotice,
+} from "./fetch-failures.ts";
 import type { HeldRecord } from "./partition-ledger.ts";
 import { beginning, decodeProgress, isOurs, isReadable, type Progress, progressIn } from "./progress.ts";
 
 /** What is done with a partition whose progress is known. */
 interface AssignmentsHost {
-  begin(partition: OwnedPartition): void;
+  begin(partition: AssignedPartition): void;
   /** What several partitions may have in common is of one `kind`. */
   stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
@@ -120,7 +126,7 @@ class Assignments {
     if (offset >= 0 && isOurs(metadata) && !isReadable(metadata)) {
       this.#host.notice(metadataNotice(found, this.#group, offset));
     }
-    this.#host.begin(OwnedPartition.from(found));
+    this.#host.begin(AssignedPartition.from(found));
   }
 
   #retry(assignment: Assignment): void {
@@ -150,10 +156,10 @@ const LAST_COMMIT_MS = 8_000;
 const CLOSING_COMMIT_MS = 5_000;
 
 /** What owning partitions needs of the consumer. */
-interface OwnershipHost {
+interface RebalanceHost {
   /** Reads a partition from now on, or no more. */
-  read(partition: OwnedPartition): void;
-  unread(partition: OwnedPartition): void;
+  read(partition: AssignedPartition): void;
+  unread(partition: AssignedPartition): void;
   /** Commits soon what is urgent. */
   commit(): void;
   /** Hands out what may be handed out now. */
@@ -164,12 +170,12 @@ interface OwnershipHost {
 }
 
 /** How partitions come to be ours, and how they cease to be. */
-export class Ownership implements MemberOwner {
+export class RebalanceListener implements MemberOwner {
   readonly #group: string;
-  readonly #partitions: OwnedPartitions;
+  readonly #partitions: AssignedPartitions;
   readonly #drainMs: number;
   readonly #sink: RecordSink;
-  readonly #host: OwnershipHost;
+  readonly #host: RebalanceHost;
   readonly #assignments: Assignments;
   readonly #quiet: Conditions;
   /** What was told of topics that are others than they were. */
@@ -181,10 +187,10 @@ export class Ownership implements MemberOwner {
 
   constructor(
     group: string,
-    partitions: OwnedPartitions,
+    partitions: AssignedPartitions,
     parts: Pick<ConsumerParts, "clock" | "random" | "retry" | "drainMs"> & { readonly clock: Clock },
     sink: RecordSink,
-    host: OwnershipHost,
+    host: RebalanceHost,
   ) {
     this.#group = group;
     this.#partitions = partitions;
@@ -243,7 +249,7 @@ export class Ownership implements MemberOwner {
     for (const partition of revoked) this.#retire(partition);
     const held = revoked.flatMap(({ ledger }) => ledger.held());
     if (held.length > 0) this.#sink.revoke(held);
-    const isDone = ({ gone, ledger }: OwnedPartition): boolean => gone || ledger.inHands === 0;
+    const isDone = ({ gone, ledger }: AssignedPartition): boolean => gone || ledger.inHands === 0;
     await this.#quiet.until(() => revoked.every(isDone), this.#drainMs);
     const left = revoked.flatMap(({ ledger }) => ledger.abandon());
     if (left.length > 0) this.#sink.lost(left, this.#overdue(left));
@@ -266,20 +272,20 @@ export class Ownership implements MemberOwner {
   // What else ends the life of a partition.
 
   /** A commit was refused. The member may not know yet, or be told otherwise by now: what it keeps begins anew. */
-  fenced(partition: OwnedPartition): void {
+  fenced(partition: AssignedPartition): void {
     this.#lose(partition, this.#notOurs(partition));
     this.#assignments.again(partition);
   }
 
   /** The cluster does not know it: for all we know its log is gone. */
-  vanished(partition: OwnedPartition): void {
+  vanished(partition: AssignedPartition): void {
     partition.suspended = true;
     this.#member?.refresh();
     this.#quiet.check();
   }
 
   /** The cluster says which topic it is that has the name. What is known of another one's log means nothing in it. */
-  identified(partition: OwnedPartition, topic: TopicIdentity): void {
+  identified(partition: AssignedPartition, topic: TopicIdentity): void {
     const { identity, standing } = partition;
     const known = identity ?? (standing === undefined ? topic : (decodeProgress(standing).of ?? topic));
     if (known.id !== topic.id) {
@@ -299,21 +305,21 @@ export class Ownership implements MemberOwner {
     this.#host.deal();
   }
 
-  #madeAgain(partition: OwnedPartition, topic: TopicIdentity): void {
+  #madeAgain(partition: AssignedPartition, topic: TopicIdentity): void {
     const cause = madeAgainNotice(partition, this.#group);
-    this.#replace(partition, cause, new OwnedPartition(partition, partition.standing, beginning(0), topic));
+    this.#replace(partition, cause, new AssignedPartition(partition, partition.standing, beginning(0), topic));
     // It may have other partitions.
     this.#member?.refresh();
   }
 
   /** The commit was brought from another cluster, or for another name. */
-  #translated(partition: OwnedPartition, topic: TopicIdentity, progress: Progress): void {
+  #translated(partition: AssignedPartition, topic: TopicIdentity, progress: Progress): void {
     const cause = translatedNotice(partition, this.#group);
-    this.#replace(partition, cause, new OwnedPartition(partition, partition.standing, progress, topic));
+    this.#replace(partition, cause, new AssignedPartition(partition, partition.standing, progress, topic));
   }
 
   /** Tells it once of all partitions of the topic. */
-  #replace(partition: OwnedPartition, cause: MessagingError, by: OwnedPartition): void {
+  #replace(partition: AssignedPartition, cause: MessagingError, by: AssignedPartition): void {
     this.#tell(cause, by.identity);
     if (by.identity !== undefined) this.#topics.set(by.topic, by.identity.id);
     this.#lose(partition, cause);
@@ -327,48 +333,48 @@ export class Ownership implements MemberOwner {
   }
 
   /** Its log ends before where we are. */
-  beyond(partition: OwnedPartition, end: number, earliest: number): void {
+  beyond(partition: AssignedPartition, end: number, earliest: number): void {
     const cause = beyondNotice(partition, partition.ledger.position, end, earliest);
     this.#sink.notice(cause);
     this.#lose(partition, cause);
-    this.#begin(new OwnedPartition(partition, partition.standing, beginning(earliest), partition.identity));
+    this.#begin(new AssignedPartition(partition, partition.standing, beginning(earliest), partition.identity));
   }
 
-  #owned(partitions: readonly TopicPartition[]): readonly OwnedPartition[] {
+  #owned(partitions: readonly TopicPartition[]): readonly AssignedPartition[] {
     return partitions.flatMap((at) => this.#partitions.get(at) ?? []);
   }
 
-  #begin(partition: OwnedPartition): void {
+  #begin(partition: AssignedPartition): void {
     this.#partitions.add(partition);
     this.#host.read(partition);
   }
 
   /** Nothing more of it is read or handed out. */
-  #retire(partition: OwnedPartition): void {
+  #retire(partition: AssignedPartition): void {
     partition.closing = true;
     partition.clean = false;
     this.#host.unread(partition);
   }
 
-  async #commitLast(partitions: readonly OwnedPartition[], withinMs: number): Promise<void> {
+  async #commitLast(partitions: readonly AssignedPartition[], withinMs: number): Promise<void> {
     for (const partition of partitions) {
       partition.urgent = true;
       partition.commitNotBefore = Number.NEGATIVE_INFINITY;
     }
     this.#host.commit();
     // Where nothing was read yet nothing was touched either: what is committed still stands.
-    const isOver = ({ gone, clean, suspended, ledger }: OwnedPartition): boolean =>
+    const isOver = ({ gone, clean, suspended, ledger }: AssignedPartition): boolean =>
       gone || clean || suspended || !ledger.begun;
     await this.#quiet.until(() => partitions.every(isOver), withinMs);
   }
 
-  #lose(partition: OwnedPartition, cause: MessagingError): void {
+  #lose(partition: AssignedPartition, cause: MessagingError): void {
     const held = partition.ledger.abandon();
     this.#drop(partition);
     if (held.length > 0) this.#sink.lost(held, cause);
   }
 
-  #drop(partition: OwnedPartition): void {
+  #drop(partition: AssignedPartition): void {
     if (partition.gone) return;
     partition.gone = true;
     this.#host.unread(partition);
@@ -377,7 +383,7 @@ export class Ownership implements MemberOwner {
     this.#quiet.check();
   }
 
-  #notOurs(partition: OwnedPartition): MessagingError {
+  #notOurs(partition: AssignedPartition): MessagingError {
     const what = `${describePartition(partition)} went to another member of group "${this.#group}"`;
     return new MessagingError("unreachable", `${what}; what was out is delivered again`);
   }

@@ -19,7 +19,7 @@ export function partitionOfKey(key: Uint8Array, partitions: number): number {
 }
 
 /** Deals out records without a key: run after run, in turn over the partitions that can take one best. */
-export class Dealer {
+export class PartitionChooser {
   readonly #random: Random;
   #turn: number | undefined;
 
@@ -108,7 +108,7 @@ interface Piece {
  * another batch only if it is certain that nothing was stored under them, because the broker would take it for the first
  * one again and drop it.
  */
-export class Lane implements TopicPartition {
+export class PartitionAccumulator implements TopicPartition {
   readonly topic: string;
   readonly partition: number;
   /** Whether a request with its batch is under way. */
@@ -301,15 +301,15 @@ export function sequenceAfter(sequence: number, records: number): number {
 const RUN = 100;
 
 /** The partitions of a topic, and what waits until they are known. */
-export class TopicLanes {
+export class TopicAccumulators {
   readonly topic: string;
-  readonly lanes = new Map<number, Lane>();
+  readonly accumulators = new Map<number, PartitionAccumulator>();
   /** Since when the cluster says that there is no such topic, in monotonic milliseconds. */
   missingSince: number | undefined;
   /** Runs while something waits. */
   timer: Timer | undefined;
   readonly #mostBytes: number;
-  readonly #dealer: Dealer;
+  readonly #chooser: PartitionChooser;
   /** Which topic it is that has the name; empty until it is known. */
   #topicId: TopicId = "";
   /** By partition; -1 where there is no leader. Undefined until it is known. */
@@ -319,7 +319,7 @@ export class TopicLanes {
   constructor(topic: string, { maxBatchBytes, random }: ProducerSettings) {
     this.topic = topic;
     this.#mostBytes = maxBatchBytes;
-    this.#dealer = new Dealer(random);
+    this.#chooser = new PartitionChooser(random);
   }
 
   /** Whether there are records whose partition is not known. */
@@ -329,7 +329,7 @@ export class TopicLanes {
 
   /** Whether anything is to be sent. */
   get isBusy(): boolean {
-    return this.hasWaiting || [...this.lanes.values()].some((lane) => !lane.isIdle);
+    return this.hasWaiting || [...this.accumulators.values()].some((accumulator) => !accumulator.isIdle);
   }
 
   takeWaiting(): readonly PendingRecord[] {
@@ -364,9 +364,9 @@ export class TopicLanes {
     return isAnother;
   }
 
-  /** Gives records to their partitions, in order; returns the lanes that got some. The rest waits. */
-  place(records: readonly PendingRecord[]): ReadonlySet<Lane> {
-    const lanes = new Set<Lane>();
+  /** Gives records to their partitions, in order; returns the accumulators that got some. The rest waits. */
+  place(records: readonly PendingRecord[]): ReadonlySet<PartitionAccumulator> {
+    const accumulators = new Set<PartitionAccumulator>();
     const partitions = this.#leaders?.length ?? 0;
     let dealt = 0;
     let dealtTo = 0;
@@ -375,46 +375,46 @@ export class TopicLanes {
       let place = partition ?? 0;
       if (partition === undefined && partitions > 0) {
         if (key !== undefined) place = partitionOfKey(key, partitions);
-        else place = dealtTo = dealt++ % RUN === 0 ? this.#dealer.next(partitions, this.#fitness) : dealtTo;
+        else place = dealtTo = dealt++ % RUN === 0 ? this.#chooser.next(partitions, this.#fitness) : dealtTo;
       }
       if (place >= partitions) {
         this.#waiting.push(pending);
         continue;
       }
-      const lane = this.#lane(place);
-      lane.push(pending);
-      lanes.add(lane);
+      const accumulator = this.#accumulator(place);
+      accumulator.push(pending);
+      accumulators.add(accumulator);
     }
-    return lanes;
+    return accumulators;
   }
 
-  #lane(partition: number): Lane {
-    const known = this.lanes.get(partition);
+  #accumulator(partition: number): PartitionAccumulator {
+    const known = this.accumulators.get(partition);
     if (known !== undefined) return known;
-    const lane = new Lane(this.topic, partition, this.#mostBytes);
-    this.lanes.set(partition, lane);
-    return lane;
+    const accumulator = new PartitionAccumulator(this.topic, partition, this.#mostBytes);
+    this.accumulators.set(partition, accumulator);
+    return accumulator;
   }
 
   readonly #fitness = (partition: number): number => {
     if (this.leaderOf(partition) === undefined) return 0;
-    const lane = this.lanes.get(partition);
-    if (lane === undefined || lane.isIdle) return 2;
-    return lane.attempts > 0 ? 0 : 1;
+    const accumulator = this.accumulators.get(partition);
+    if (accumulator === undefined || accumulator.isIdle) return 2;
+    return accumulator.attempts > 0 ? 0 : 1;
   };
 }
 
 /** The most bytes of one request, as far as whole batches allow. */
 const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
 
-/** A lane and the batch of it that goes out. */
+/** A accumulator and the batch of it that goes out. */
 export interface Sending {
-  readonly lane: Lane;
+  readonly accumulator: PartitionAccumulator;
   readonly batch: PartitionBatch;
 }
 
-export function sendingOf(lane: Lane, topicId: TopicId, batch: Uint8Array): Sending {
-  return { lane, batch: { topic: lane.topic, topicId, partition: lane.partition, batch } };
+export function sendingOf(accumulator: PartitionAccumulator, topicId: TopicId, batch: Uint8Array): Sending {
+  return { accumulator, batch: { topic: accumulator.topic, topicId, partition: accumulator.partition, batch } };
 }
 
 /** What goes to one node, in as few requests as may be. */
@@ -433,8 +433,8 @@ export function inRequests(sendings: readonly Sending[]): readonly (readonly Sen
   return requests;
 }
 
-/** What was said of a lane's batch; an error, if nothing was. */
-export function outcomeFor({ topic, partition }: Lane, outcomes: readonly ProduceOutcome[]): ErrorName {
+/** What was said of a accumulator's batch; an error, if nothing was. */
+export function outcomeFor({ topic, partition }: PartitionAccumulator, outcomes: readonly ProduceOutcome[]): ErrorName {
   const outcome = outcomes.find((one) => one.partition === partition && one.topic === topic);
   return outcome === undefined ? "NO_ANSWER" : outcome.error;
 }

@@ -3,16 +3,16 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import { operationError } from "../errors.ts";
 import type { ErrorName, ProducerIdentity, TopicId } from "../port.ts";
-import { inRequests, type Lane, outcomeFor, type Sending, sendingOf } from "./batches.ts";
+import { inRequests, outcomeFor, type PartitionAccumulator, type Sending, sendingOf } from "./accumulator.ts";
 import {
-  type Answers,
+  type DeliveryReports,
   doubt,
   isOfSize,
+  outcomeOf,
   type PendingRecord,
   type ProducerSettings,
   RETRY,
   refusal,
-  verdictOf,
 } from "./producer.ts";
 
 const WHAT = "get an identity for producing";
@@ -109,36 +109,36 @@ class Identities {
 /** What is known of the cluster. */
 interface ClusterView {
   /** The node to write to; undefined while there is none, or nobody answers. */
-  leaderOf(lane: Lane): number | undefined;
+  leaderOf(accumulator: PartitionAccumulator): number | undefined;
   /** The topic that has the name now; empty where it has no id. */
-  topicIdOf(lane: Lane): TopicId;
+  topicIdOf(accumulator: PartitionAccumulator): TopicId;
   /** Asks anew about a topic. */
   want(topic: string): void;
 }
 
 /**
- * Sends what stands in lanes: to each leader whatever is ready for it in one request, from each lane one batch at a time.
+ * Sends what stands in accumulators: to each leader whatever is ready for it in one request, from each accumulator one batch at a time.
  * A batch whose fate is not clear goes again, until it is clear or the time is up.
  */
-export class LaneSender {
+export class ProduceSender {
   readonly #settings: ProducerSettings;
-  readonly #answers: Answers;
+  readonly #answers: DeliveryReports;
   readonly #view: ClusterView;
   readonly #identities: Identities;
   /** Lanes with something to send, as far as is known. */
-  readonly #ready = new Set<Lane>();
-  readonly #unidentified = new Set<Lane>();
+  readonly #ready = new Set<PartitionAccumulator>();
+  readonly #unidentified = new Set<PartitionAccumulator>();
   #isFlushing = false;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, answers: Answers, view: ClusterView) {
+  constructor(settings: ProducerSettings, answers: DeliveryReports, view: ClusterView) {
     this.#settings = settings;
     this.#answers = answers;
     this.#view = view;
     this.#identities = new Identities(settings, {
       identified: () => this.#identified(),
       refused: (error) => {
-        for (const lane of this.#unidentified) this.refuseAll(lane, error);
+        for (const accumulator of this.#unidentified) this.refuseAll(accumulator, error);
         this.#unidentified.clear();
         this.flush();
       },
@@ -156,9 +156,9 @@ export class LaneSender {
     this.#identities.close();
   }
 
-  /** Notes that a lane has something to send, to go at the end of this turn, when all callers have been heard. */
-  ready(lane: Lane): void {
-    this.#ready.add(lane);
+  /** Notes that a accumulator has something to send, to go at the end of this turn, when all callers have been heard. */
+  ready(accumulator: PartitionAccumulator): void {
+    this.#ready.add(accumulator);
     if (this.#isFlushing) return;
     this.#isFlushing = true;
     afterCurrentTurn(() => {
@@ -167,71 +167,73 @@ export class LaneSender {
     });
   }
 
-  /** Ends a lane's pause, if the node to go to now is worth a try before its time. */
-  found(lane: Lane, node: number | undefined): void {
+  /** Ends a accumulator's pause, if the node to go to now is worth a try before its time. */
+  found(accumulator: PartitionAccumulator, node: number | undefined): void {
     // The first failure is mostly of a leader that moved or a socket that broke, and over with a new answer.
-    if (lane.isLost && node !== undefined && (lane.attempts <= 1 || node !== lane.node)) this.wake(lane);
+    if (accumulator.isLost && node !== undefined && (accumulator.attempts <= 1 || node !== accumulator.node))
+      this.wake(accumulator);
   }
 
-  /** Ends a lane's pause. */
-  wake(lane: Lane): void {
-    if (this.#endPause(lane)) this.ready(lane);
+  /** Ends a accumulator's pause. */
+  wake(accumulator: PartitionAccumulator): void {
+    if (this.#endPause(accumulator)) this.ready(accumulator);
   }
 
   /** Sends what can go, and then tells what is to be told. */
   flush(): void {
-    const byNode = Map.groupBy(this.#ready, (lane) => this.#nodeFor(lane));
+    const byNode = Map.groupBy(this.#ready, (accumulator) => this.#nodeFor(accumulator));
     this.#ready.clear();
-    for (const [node, lanes] of byNode) if (node !== undefined) void this.#send(node, lanes);
+    for (const [node, accumulators] of byNode) if (node !== undefined) void this.#send(node, accumulators);
     this.#answers.report();
   }
 
-  /** Gives up everything in a lane for good, unless its batch is under way. */
-  refuseAll(lane: Lane, error: MessagingError): void {
-    if (lane.isInFlight) return;
-    this.#endPause(lane);
-    this.#refuse(lane, error);
-    this.#answers.rejected(lane.dropQueue(), error);
+  /** Gives up everything in a accumulator for good, unless its batch is under way. */
+  refuseAll(accumulator: PartitionAccumulator, error: MessagingError): void {
+    if (accumulator.isInFlight) return;
+    this.#endPause(accumulator);
+    this.#refuse(accumulator, error);
+    this.#answers.rejected(accumulator.dropQueue(), error);
   }
 
-  /** Gives up everything in a lane without saying that it is not stored. */
-  giveUp(lane: Lane, cause: unknown): void {
-    this.#endPause(lane);
-    this.#answers.unknown([...lane.drop(), ...lane.dropQueue()], cause);
+  /** Gives up everything in a accumulator without saying that it is not stored. */
+  giveUp(accumulator: PartitionAccumulator, cause: unknown): void {
+    this.#endPause(accumulator);
+    this.#answers.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
   }
 
-  /** Where the lane's next batch is to go now; undefined if nowhere for now. */
-  #nodeFor(lane: Lane): number | undefined {
-    if (lane.isInFlight || lane.pause !== undefined || lane.isIdle || this.#isClosed) return undefined;
-    const node = this.#view.leaderOf(lane);
+  /** Where the accumulator's next batch is to go now; undefined if nowhere for now. */
+  #nodeFor(accumulator: PartitionAccumulator): number | undefined {
+    if (accumulator.isInFlight || accumulator.pause !== undefined || accumulator.isIdle || this.#isClosed)
+      return undefined;
+    const node = this.#view.leaderOf(accumulator);
     if (node === undefined) {
-      lane.cause ??= leaderless(lane);
-      this.#rest(lane, true);
+      accumulator.cause ??= leaderless(accumulator);
+      this.#rest(accumulator, true);
       return undefined;
     }
-    if (!lane.needsIdentity) return node;
-    const identity = this.#identities.newerThan(lane.identity);
+    if (!accumulator.needsIdentity) return node;
+    const identity = this.#identities.newerThan(accumulator.identity);
     if (identity !== undefined) {
-      lane.identify(identity);
+      accumulator.identify(identity);
       return node;
     }
-    lane.cause ??= new MessagingError("unreachable", "Kafka has given no identity for producing yet");
-    this.#unidentified.add(lane);
-    this.#rest(lane, false);
+    accumulator.cause ??= new MessagingError("unreachable", "Kafka has given no identity for producing yet");
+    this.#unidentified.add(accumulator);
+    this.#rest(accumulator, false);
     return undefined;
   }
 
   #identified(): void {
-    for (const lane of this.#unidentified) this.wake(lane);
+    for (const accumulator of this.#unidentified) this.wake(accumulator);
     this.#unidentified.clear();
   }
 
-  async #send(node: number, lanes: readonly Lane[]): Promise<void> {
-    for (const lane of lanes) {
-      lane.isInFlight = true;
-      lane.node = node;
+  async #send(node: number, accumulators: readonly PartitionAccumulator[]): Promise<void> {
+    for (const accumulator of accumulators) {
+      accumulator.isInFlight = true;
+      accumulator.node = node;
     }
-    const encodings = lanes.map((lane) => this.#encode(lane));
+    const encodings = accumulators.map((accumulator) => this.#encode(accumulator));
     // Without a turn in between where nothing is compressed.
     const encoded = encodings.some((one) => one instanceof Promise) ? await Promise.all(encodings) : encodings;
     if (this.#isClosed) return;
@@ -240,16 +242,16 @@ export class LaneSender {
   }
 
   /** The batch to go out, at once where nothing is compressed; undefined if it could not be made and was refused. */
-  #encode(lane: Lane): Sending | Promise<Sending | undefined> | undefined {
+  #encode(accumulator: PartitionAccumulator): Sending | Promise<Sending | undefined> | undefined {
     const { clock, compression } = this.#settings;
     const refuse = (error: unknown): undefined => {
-      lane.isInFlight = false;
-      this.#refuse(lane, unencodable(lane, error));
-      this.ready(lane);
+      accumulator.isInFlight = false;
+      this.#refuse(accumulator, unencodable(accumulator, error));
+      this.ready(accumulator);
     };
     try {
-      const encoded = lane.encode(clock.now(), compression);
-      const sending = (batch: Uint8Array): Sending => sendingOf(lane, this.#view.topicIdOf(lane), batch);
+      const encoded = accumulator.encode(clock.now(), compression);
+      const sending = (batch: Uint8Array): Sending => sendingOf(accumulator, this.#view.topicIdOf(accumulator), batch);
       return encoded instanceof Promise ? encoded.then(sending, refuse) : sending(encoded);
     } catch (error) {
       return refuse(error);
@@ -259,100 +261,100 @@ export class LaneSender {
   async #request(node: number, sendings: readonly Sending[]): Promise<void> {
     const { connection, requestTimeoutMs } = this.#settings;
     const batches = sendings.map(({ batch }) => batch);
-    let conclude: (lane: Lane) => void;
+    let conclude: (accumulator: PartitionAccumulator) => void;
     try {
       const outcomes = await connection.produce(node, batches, Math.ceil(requestTimeoutMs / 2));
-      conclude = (lane) => this.#answered(lane, outcomeFor(lane, outcomes));
+      conclude = (accumulator) => this.#answered(accumulator, outcomeFor(accumulator, outcomes));
     } catch (error) {
-      conclude = (lane) => this.#unanswered(lane, error);
+      conclude = (accumulator) => this.#unanswered(accumulator, error);
     }
     if (this.#isClosed) return;
-    for (const { lane } of sendings) {
-      lane.isInFlight = false;
-      this.#ready.add(lane);
-      conclude(lane);
+    for (const { accumulator } of sendings) {
+      accumulator.isInFlight = false;
+      this.#ready.add(accumulator);
+      conclude(accumulator);
     }
     this.flush();
   }
 
-  #unanswered(lane: Lane, error: unknown): void {
+  #unanswered(accumulator: PartitionAccumulator, error: unknown): void {
     if (isMessagingError(error, "unsupported")) {
-      this.#refuse(lane, error);
+      this.#refuse(accumulator, error);
       return;
     }
-    lane.tried(error, true);
-    this.#rest(lane, true);
+    accumulator.tried(error, true);
+    this.#rest(accumulator, true);
   }
 
-  #answered(lane: Lane, error: ErrorName): void {
-    switch (verdictOf(error)) {
+  #answered(accumulator: PartitionAccumulator, error: ErrorName): void {
+    switch (outcomeOf(error)) {
       case "stored":
-        this.#answers.confirmed(lane.stored());
+        this.#answers.confirmed(accumulator.stored());
         return;
       case "unrecognised":
-        lane.tried(doubt(error as string, lane), false);
-        lane.forgetIdentity();
-        if (lane.attempts > 1) this.#rest(lane, false);
+        accumulator.tried(doubt(error as string, accumulator), false);
+        accumulator.forgetIdentity();
+        if (accumulator.attempts > 1) this.#rest(accumulator, false);
         return;
       case "divisible":
-        if (lane.divide(isOfSize(error))) return;
-        if (isOfSize(error) && lane.squeeze(this.#settings.compression)) return;
-        this.#refuse(lane, refusal(error as string, lane));
+        if (accumulator.divide(isOfSize(error))) return;
+        if (isOfSize(error) && accumulator.squeeze(this.#settings.compression)) return;
+        this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "refused":
-        this.#refuse(lane, refusal(error as string, lane));
+        this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "missing":
-        lane.tried(doubt(error as string, lane), false);
-        this.#rest(lane, true);
+        accumulator.tried(doubt(error as string, accumulator), false);
+        this.#rest(accumulator, true);
         return;
       case "doubtful":
-        lane.tried(doubt(error as string, lane), true);
-        this.#rest(lane, true);
+        accumulator.tried(doubt(error as string, accumulator), true);
+        this.#rest(accumulator, true);
     }
   }
 
-  /** Has a lane wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
-  #rest(lane: Lane, isLost: boolean): void {
+  /** Has a accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
+  #rest(accumulator: PartitionAccumulator, isLost: boolean): void {
     const { clock, random } = this.#settings;
-    const left = lane.deadline - clock.monotonic();
+    const left = accumulator.deadline - clock.monotonic();
     if (left <= 0) {
-      this.giveUp(lane, lane.cause);
+      this.giveUp(accumulator, accumulator.cause);
       return;
     }
-    const ms = Math.min(left, backoffMs(++lane.rests, RETRY, random));
-    lane.isLost = isLost;
-    lane.pause = clock.schedule(() => {
-      lane.pause = undefined;
-      this.ready(lane);
+    const ms = Math.min(left, backoffMs(++accumulator.rests, RETRY, random));
+    accumulator.isLost = isLost;
+    accumulator.pause = clock.schedule(() => {
+      accumulator.pause = undefined;
+      this.ready(accumulator);
     }, ms);
-    if (isLost) this.#view.want(lane.topic);
+    if (isLost) this.#view.want(accumulator.topic);
   }
 
-  #endPause(lane: Lane): boolean {
-    if (lane.pause === undefined) return false;
-    this.#settings.clock.cancel(lane.pause);
-    lane.pause = undefined;
+  #endPause(accumulator: PartitionAccumulator): boolean {
+    if (accumulator.pause === undefined) return false;
+    this.#settings.clock.cancel(accumulator.pause);
+    accumulator.pause = undefined;
     return true;
   }
 
   /** Gives up the batch: `rejected` only if no earlier try may have stored it. */
-  #refuse(lane: Lane, error: MessagingError): void {
-    const { isDoubtful } = lane;
-    const records: readonly PendingRecord[] = lane.drop();
+  #refuse(accumulator: PartitionAccumulator, error: MessagingError): void {
+    const { isDoubtful } = accumulator;
+    const records: readonly PendingRecord[] = accumulator.drop();
     if (isDoubtful) this.#answers.unknown(records, error);
     else this.#answers.rejected(records, error);
   }
 }
 
-function leaderless({ topic, partition }: Lane): MessagingError {
+function leaderless({ topic, partition }: PartitionAccumulator): MessagingError {
   return new MessagingError(
     "unreachable",
     `partition ${partition} of topic "${topic}" on Kafka has no leader; see that its brokers run`,
   );
 }
 
-function unencodable({ topic }: Lane, error: unknown): MessagingError {
+function unencodable({ topic }: PartitionAccumulator, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError("invalid", `messages for topic "${topic}" cannot be made into a batch`, { cause: error });
 }
