@@ -80,7 +80,7 @@ function invalidLogin(problem: string): MessagingError {
   return new MessagingError("invalid", `kafka() ${problem}`);
 }
 
-/** How to watermark Kafka and what to ask of it. Everything but `brokers` has a default. */
+/** How to reach Kafka and what to ask of it. Everything but `brokers` has a default. */
 export interface KafkaOptions {
   /**
    * Where to begin: `["a:9092", "b:9092"]` or `"a:9092,b:9092"`, port 9092 where none is given. Some of the cluster's
@@ -104,7 +104,7 @@ export interface KafkaOptions {
    */
   readonly requestTimeoutMs?: number;
   /**
-   * Milliseconds between attempts to watermark the cluster again: the first wait, doubled up to the longest, each with
+   * Milliseconds between attempts to reach the cluster again: the first wait, doubled up to the longest, each with
    * random jitter. Attempts never end. Default 100 and 3,000.
    */
   readonly reconnect?: { readonly firstMs?: number; readonly maxMs?: number };

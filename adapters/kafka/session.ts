@@ -32,7 +32,7 @@ import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
 import { Sender } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { Forwarders, ConsumerFactory, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
+import { ConsumerFactory, Forwarders, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
 import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, Trimmer, type TrimPlace } from "./topology/trimmer.ts";
 import { TopologyRecovery } from "./topology-recovery.ts";

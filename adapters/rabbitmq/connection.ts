@@ -198,7 +198,12 @@ export async function withChannel<Result>(
 }
 
 /** Waits for an answer of the broker. A connection that owes one for too long is dead: it is cut, to be made anew. */
-export async function answered<Result>(link: Connection, ms: number, what: string, work: Promise<Result>): Promise<Result> {
+export async function answered<Result>(
+  link: Connection,
+  ms: number,
+  what: string,
+  work: Promise<Result>,
+): Promise<Result> {
   try {
     return await within(ms, what, work);
   } catch (error) {

@@ -6,14 +6,13 @@ import { bytesCodec, type Codec } from "../codec.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { Handler, HandlerResult, Headers } from "../delivery.ts";
 import type { Tombstones } from "../destination.ts";
-import type { Counts } from "./consumer-context.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { hasThen, ignoreRejection, isThenable } from "../foreign.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { codecFailure, decodeCopy } from "../publish/encode-message.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
-import type { ConsumerContext } from "./consumer-context.ts";
+import type { ConsumerContext, Counts } from "./consumer-context.ts";
 import { clean } from "./copies.ts";
 import { Attempt, type InFlightDelivery } from "./in-flight.ts";
 

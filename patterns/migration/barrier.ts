@@ -1,9 +1,9 @@
 import { type Delivery, type Outcome, postpone } from "../../core/index.ts";
+import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
 import { bucketOf } from "./buckets.ts";
-import type { Marker } from "./carried.ts";
+import type { Barrier } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import type { Router, Target } from "./router.ts";
-import { type Seals, sealScope } from "./seals.ts";
 import { cameWith, epochIn, epochOf, type Side } from "./state.ts";
 
 /** The header that says with which epoch a message was published to the new side. */
@@ -16,10 +16,10 @@ const QUICK_LOOKS = 10;
 const STORE_AWAY_MS = 500;
 const MOST_AHEAD = 10_000;
 
-/** What a gate works with. */
-interface GateParts {
+/** What an alignment works with. */
+interface BarrierAlignmentParts {
   readonly follower: () => Follower;
-  readonly seals: Seals;
+  readonly barrierAcks: BarrierAcks;
   readonly router: Router;
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
@@ -29,26 +29,26 @@ interface GateParts {
 
 /**
  * Stands before the handlers of an ordered destination. On the new side a key waits until its past on the old one is done:
- * until the marker that was sent behind it was handled there.
+ * until the barrier that was sent behind it was handled there.
  */
-export class Gate {
-  readonly #parts: GateParts;
+export class BarrierAlignment {
+  readonly #parts: BarrierAlignmentParts;
   /** How often a key was looked at in vain. */
   readonly #looks = new Map<string, number>();
 
   /** Messages of an epoch that was not read yet, and whether the state was read since each came. */
   readonly #ahead = new Map<string, () => boolean>();
 
-  constructor(parts: GateParts) {
+  constructor(parts: BarrierAlignmentParts) {
     this.#parts = parts;
   }
 
-  /** A marker came: all that was before it is handled. */
-  async passed(side: Side, marker: Marker, key: string | undefined): Promise<Outcome | undefined> {
+  /** A barrier came: all that was before it is handled. */
+  async passed(side: Side, barrier: Barrier, key: string | undefined): Promise<Outcome | undefined> {
     if (key === undefined) return undefined;
-    const { seals, source } = this.#parts;
+    const { barrierAcks, source } = this.#parts;
     try {
-      await seals.write(sealScope(side, source, key), marker.epoch);
+      await barrierAcks.write(ackScope(side, source, key), barrier.epoch);
       return undefined;
     } catch {
       // It comes again, and its key waits behind it.
@@ -63,7 +63,7 @@ export class Gate {
     if (stamp === undefined) return undefined;
     delete headers[EPOCH_HEADER];
     if (side === "from" || key === undefined) return undefined;
-    const { follower, seals, source, router, target } = this.#parts;
+    const { follower, barrierAcks, source, router, target } = this.#parts;
     const { state } = follower();
     const epoch = epochIn(stamp);
     if (epoch === undefined) return undefined;
@@ -73,12 +73,12 @@ export class Gate {
     this.#ahead.delete(delivery.id);
     const came = cameWith(state.shares, epoch, bucketOf(key));
     if (came === 0 || state.drained.from >= came) return undefined;
-    const scope = sealScope("from", source, key);
-    if (seals.has(scope, came)) {
+    const scope = ackScope("from", source, key);
+    if (barrierAcks.has(scope, came)) {
       this.#looks.delete(scope);
       return undefined;
     }
-    seals.want(scope, came);
+    barrierAcks.want(scope, came);
     if (!follower().isQuiet("from")) router.mark("from", target, key, delivery.routingKey, `${scope} ${came}`);
     const looks = (this.#looks.get(scope) ?? 0) + 1;
     this.#looks.set(scope, looks);

@@ -1,32 +1,19 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { LONGEST_MS } from "../../core/checks.ts";
-import { afterCurrentTurn, within } from "../../core/clock.ts";
+import { within } from "../../core/clock.ts";
 import { Fifo } from "../../core/fifo.ts";
 import {
   type Clock,
-  type DeadLettersAddress,
-  type DeliverySink,
   type DeliveryToken,
   type IncomingMessage,
   isMessagingError,
   MessagingError,
   type MessagingErrorCode,
-  type OutgoingMessage,
-  type Receiver,
-  type SettleResult,
   type Timer,
 } from "../../core/index.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
-import {
-  HEADER,
-  headerBytes,
-  numberHeader,
-  publishedAt,
-  timeHeader,
-  userHeaders,
-  withHeaders,
-} from "../../core/system-headers.ts";
+import { BridgeOriginals, isReference, movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds, LeftMessage } from "./bridge-ends.ts";
+import { BridgeReceiver } from "./bridge-receiver.ts";
 import type { Pace } from "./pacer.ts";
 
 const MOST_SHOWN = 100;
@@ -117,7 +104,7 @@ interface InHand {
  * What may be sent next. Where order is kept, one message of a key at a time, oldest first; behind one that has to stay,
  * its key stays.
  */
-class BridgeLanes {
+class BridgeKeyQueues {
   readonly #ordered: boolean;
   readonly #ready = new Fifo<InHand>();
   /** Keys with something under way, and what waits behind it. */
@@ -174,265 +161,6 @@ class BridgeLanes {
   }
 }
 
-/** Whether a dead letter only says where its message is stored: on the other broker it would lead nowhere. */
-function isReference({ headers }: IncomingMessage): boolean {
-  return headers[HEADER.deadReference] !== undefined;
-}
-
-/**
- * The messages that dead letters refer to, as dead letters of their own. They are too large for most copies, so they are read
- * and sent one after another: one is in memory at a time.
- */
-class BridgeOriginals {
-  readonly #from: BrokerInternals;
-  #last: Promise<unknown> = Promise.resolve();
-
-  constructor(from: BrokerInternals) {
-    this.#from = from;
-  }
-
-  /** Calls for each. Rejects if they cannot be had, with `invalid` if they are gone, and as the call does. */
-  each(of: DeadLettersAddress, letter: IncomingMessage, send: (whole: IncomingMessage) => Promise<unknown>) {
-    const sent = this.#last.then(async () => {
-      for (const message of await this.#resolve(of, letter)) {
-        const headers = withHeaders({ ...message.headers, ...letter.headers }, { [HEADER.deadReference]: undefined });
-        await send({ ...message, headers });
-      }
-    });
-    this.#last = sent.catch(() => {});
-    return sent;
-  }
-
-  async #resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage[]> {
-    const { adapter } = this.#from;
-    const where = letter.headers[HEADER.deadReference];
-    const found = await adapter.resolve?.(of, letter).catch((cause: unknown) => {
-      if (!isMessagingError(cause, "not-found")) throw cause;
-      // It is about this message only.
-      const text = `message ${letter.id} is gone from ${where}, where its dead letter refers to; discard the dead letter`;
-      throw new MessagingError("invalid", text, { cause });
-    });
-    if (found !== undefined) return found;
-    throw new MessagingError(
-      "unsupported",
-      `${adapter.name} cannot read ${where}, which dead letter ${letter.id} refers to`,
-    );
-  }
-}
-
-/**
- * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
- * of a time to live goes on. Throws `too-large` for what the other broker does not take, and why for what nobody could read.
- */
-export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priorities: number): OutgoingMessage {
-  const { id, key, routingKey, body, contentType, priority = 0, foreign } = incoming;
-  const { capabilities, name } = to.adapter;
-  // Its body is not here: a copy would be of nothing.
-  if (incoming.unreadable !== undefined) throw incoming.unreadable;
-  refuseLarge(incoming, to);
-  const now = to.clock.now();
-  const delayMs = Math.min(Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0), LONGEST_MS);
-  const { maxMs } = capabilities.delay;
-  if (delayMs > 0 && capabilities.delay.support === "unsupported") {
-    throw new MessagingError("unsupported", `message ${id} is to be delivered later, and ${name} has no delay`);
-  }
-  const headers = withHeaders(incoming.headers, {
-    // One more than before, also so that a broker which drops duplicates tells it from its own message of before.
-    [HEADER.moves]: String(numberHeader(incoming.headers, HEADER.moves, 0) + 1),
-    ...(delayMs > maxMs ? {} : { [HEADER.dueAt]: undefined }),
-    ...known(incoming),
-  });
-  const expiresAt = timeHeader(headers, HEADER.expiresAt);
-  return {
-    id,
-    key,
-    routingKey,
-    headers,
-    body,
-    contentType,
-    size: body.length + headerBytes(headers),
-    priority: Math.min(priority, priorities - 1),
-    delayMs: Math.min(delayMs, maxMs),
-    ttlMs: expiresAt === undefined ? undefined : Math.min(Math.max(expiresAt - now, 1), LONGEST_MS),
-    ...(foreign === undefined ? undefined : { foreign }),
-  };
-}
-
-/** What the old broker tells of a message of another sender, and the new one could not. */
-function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
-  const known: Record<string, string> = {};
-  if (sentAt !== undefined && publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(sentAt);
-  if (expiresAt !== undefined && timeHeader(headers, HEADER.expiresAt) === undefined) {
-    known[HEADER.expiresAt] = String(expiresAt);
-  }
-  return known;
-}
-
-function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
-  const { maxMessageBytes, maxHeaders, maxHeaderBytes } = adapter.capabilities;
-  const own = userHeaders(headers);
-  const count = Object.keys(own).length;
-  const bytes = headerBytes(own);
-  if (body.length <= maxMessageBytes && count <= maxHeaders && bytes <= maxHeaderBytes) return;
-  const has = `message ${id} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
-  const takes = `${adapter.name} takes ${maxMessageBytes}, ${maxHeaders} and ${maxHeaderBytes}`;
-  throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is. Handle it there`);
-}
-
-/** Leases are renewed three times before they end. */
-const RENEWALS = 3;
-
-/** What an intake tells its bridge. */
-interface IntakeOwner {
-  deliver(batch: readonly IncomingMessage[]): void;
-  lost(tokens: readonly DeliveryToken[] | "all"): void;
-  revoke(tokens: readonly DeliveryToken[]): void;
-  stalled(error: MessagingError | undefined): void;
-  filtered(count: number): void;
-  /** Everything in hand, whose leases are to be kept. */
-  tokens(): readonly DeliveryToken[];
-}
-
-/** The receiver at the old broker, with its leases and settlements. */
-class BridgeIntake {
-  readonly #receiver: Receiver;
-  readonly #acks: Gathering<DeliveryToken, SettleResult>;
-  readonly #owner: IntakeOwner;
-  readonly #internals: BrokerInternals;
-  #prefetch: number;
-  #renewal: Timer | undefined;
-  #renewing: Promise<void> = Promise.resolve();
-  #closed = false;
-
-  private constructor(receiver: Receiver, prefetch: number, owner: IntakeOwner, internals: BrokerInternals) {
-    this.#receiver = receiver;
-    this.#acks = new Gathering(Number.POSITIVE_INFINITY, (tokens) =>
-      receiver.settle(tokens.map((token) => ({ token, action: "ack" }))),
-    );
-    this.#owner = owner;
-    this.#prefetch = prefetch;
-    this.#internals = internals;
-    this.#renewLater();
-  }
-
-  /** Rejects as `Adapter.receive` does. */
-  static async open(
-    internals: BrokerInternals,
-    ends: BridgeEnds,
-    prefetch: number,
-    owner: IntakeOwner,
-  ): Promise<BridgeIntake> {
-    const { source, ordered, subscription } = ends;
-    const sink: DeliverySink = {
-      deliver: (batch) => owner.deliver(batch),
-      lost: (tokens) => owner.lost(tokens),
-      revoke: (tokens) => owner.revoke(tokens),
-      stalled: (cause) => owner.stalled(cause),
-      flowing: () => owner.stalled(undefined),
-      filtered: (count) => owner.filtered(count),
-    };
-    const options = { prefetch, ordered, ...(subscription === undefined ? {} : { subscription }) };
-    return new BridgeIntake(await internals.adapter.receive(source, options, sink), prefetch, owner, internals);
-  }
-
-  prefetch(count: number): void {
-    if (count === this.#prefetch || this.#closed) return;
-    this.#prefetch = count;
-    this.#receiver.prefetch(count);
-  }
-
-  /** Never rejects. */
-  ack(token: DeliveryToken): Promise<SettleResult> {
-    return this.#acks.add(token);
-  }
-
-  /** Gives back, once no renewal is under way that would undo it. */
-  async requeue(tokens: readonly DeliveryToken[]): Promise<void> {
-    await this.#renewing;
-    if (tokens.length > 0) await this.#receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    if (this.#renewal !== undefined) this.#internals.clock.cancel(this.#renewal);
-    await this.#renewing;
-    await this.#receiver.close();
-  }
-
-  #renewLater(): void {
-    const { leaseMs } = this.#receiver;
-    if (leaseMs === undefined || this.#closed) return;
-    this.#renewal = this.#internals.clock.schedule(() => {
-      this.#renewing = this.#renew().then(() => this.#renewLater());
-    }, leaseMs / RENEWALS);
-  }
-
-  async #renew(): Promise<void> {
-    const tokens = this.#owner.tokens();
-    if (tokens.length === 0) return;
-    const kept = await this.#receiver.extend(tokens);
-    const lost = tokens.filter((_, index) => kept[index] === false);
-    if (lost.length > 0) this.#owner.lost(lost);
-  }
-}
-
-const MOST_IN_FLIGHT = 4;
-
-interface Waiting<Item, Result> {
-  readonly item: Item;
-  readonly resolve: (result: Result) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Gathers single calls into batched ones, without a timer: what waits goes at once while few batches are in flight. */
-export class Gathering<Item, Result> {
-  readonly #call: (batch: readonly Item[]) => Promise<readonly Result[]>;
-  readonly #most: number;
-  #waiting: Waiting<Item, Result>[] = [];
-  #inFlight = 0;
-  #scheduled = false;
-
-  /** `call` answers with a result for each item, in order. */
-  constructor(most: number, call: (batch: readonly Item[]) => Promise<readonly Result[]>) {
-    this.#most = most;
-    this.#call = call;
-  }
-
-  add(item: Item): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject });
-      if (this.#scheduled) return;
-      this.#scheduled = true;
-      afterCurrentTurn(() => {
-        this.#scheduled = false;
-        this.#flush();
-      });
-    });
-  }
-
-  #flush(): void {
-    while (this.#waiting.length > 0 && this.#inFlight < MOST_IN_FLIGHT) {
-      const batch = this.#waiting.splice(0, this.#most);
-      this.#inFlight++;
-      this.#call(batch.map(({ item }) => item)).then(
-        (results) => {
-          for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
-          this.#next();
-        },
-        (error: unknown) => {
-          for (const { reject } of batch) reject(error);
-          this.#next();
-        },
-      );
-    }
-  }
-
-  #next(): void {
-    this.#inFlight--;
-    this.#flush();
-  }
-}
-
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
   "too-large",
@@ -470,7 +198,7 @@ interface RunParts {
 /** Takes, sends, and acknowledges, from one opening of the source to its closing. */
 export class BridgeRun {
   readonly #parts: RunParts;
-  readonly #lanes: BridgeLanes;
+  readonly #lanes: BridgeKeyQueues;
   readonly #originals: BridgeOriginals;
   readonly #held = new Map<DeliveryToken, InHand>();
   readonly #timers = new Set<Timer>();
@@ -478,19 +206,19 @@ export class BridgeRun {
   #sending = 0;
   #paused = false;
   #closing = false;
-  #intake: BridgeIntake | undefined;
+  #intake: BridgeReceiver | undefined;
   #idle: { readonly holds: () => boolean; readonly done: () => void } | undefined;
   stalled: MessagingError | undefined = undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
-    this.#lanes = new BridgeLanes(parts.ends.ordered);
+    this.#lanes = new BridgeKeyQueues(parts.ends.ordered);
     this.#originals = new BridgeOriginals(parts.from);
   }
 
   async open(): Promise<void> {
     const { from, ends, prefetch } = this.#parts;
-    this.#intake = await BridgeIntake.open(from, ends, prefetch.size(0), {
+    this.#intake = await BridgeReceiver.open(from, ends, prefetch.size(0), {
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens) => this.#lose(tokens),
       revoke: (tokens) => this.#revoke(tokens),

@@ -3,6 +3,7 @@ import { checkInteger, checkOptions, clockOf, LONGEST_MS, optionalText } from ".
 import { observe } from "../../core/foreign.ts";
 import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
 import { checkRate } from "./bridge.ts";
+import { BrokerPair } from "./broker-pair.ts";
 import { Changes, type Patience, type Read, waitingFor } from "./changes.ts";
 import { checkAccepted, compareBrokers } from "./compare.ts";
 import type {
@@ -18,8 +19,7 @@ import type {
 import { reportOf } from "./instance-report.ts";
 import { Plan } from "./plan.ts";
 import { parityReport } from "./report.ts";
-import { Sides } from "./sides.ts";
-import { type MigrationState, refuseOthers, type Side, shareOf, usedSides } from "./state.ts";
+import { type MigrationState, refuseOthers, type Side, shareOf, usedBrokers } from "./state.ts";
 import { MIGRATION_STEPS } from "./steps.ts";
 import { isBack, Stepping, stepBack, stepForward } from "./steps-forward.ts";
 
@@ -33,18 +33,18 @@ export function migrationControl(options: MigrationControlOptions): MigrationCon
   const { broker = {} } = options;
   checkBrokerOptions(broker);
   const plan = new Plan(where, options);
-  const sides = new Sides(plan, broker);
+  const pair = new BrokerPair(plan, broker);
   return new Control(
     plan,
     clockOf("migrationControl { broker.clock }", broker.clock),
     async (side, what) => {
       const { document } = await plan.state.read(plan.name);
       const accepted = document === undefined ? [] : (JSON.parse(document) as { accepted: string[] }).accepted;
-      await sides.start(side, accepted);
-      return sides.require(side, what);
+      await pair.start(side, accepted);
+      return pair.require(side, what);
     },
     async () => {
-      await Promise.all(sides.started().map((side) => sides.stop(side)));
+      await Promise.all(pair.started().map((side) => pair.stop(side)));
     },
   );
 }
@@ -139,7 +139,7 @@ export class Control implements MigrationControl {
   async report(options: ReportOptions = {}): Promise<ParityReport> {
     const { state } = await this.#changes.read();
     const brokers: Partial<Record<Side, Broker>> = {};
-    for (const side of usedSides(state.step)) brokers[side] = await this.#broker(side, "the parity report");
+    for (const side of usedBrokers(state.step)) brokers[side] = await this.#broker(side, "the parity report");
     return parityReport(this.#plan, brokers, options);
   }
 

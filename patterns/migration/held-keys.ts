@@ -55,7 +55,7 @@ export interface KeyedSend {
   readonly send: (side: Side, timeoutMs: number) => Promise<Receipt>;
 }
 
-/** What waits is looked at again without an event, too: a marker may have been lost. */
+/** What waits is looked at again without an event, too: a barrier may have been lost. */
 export const LOOK_EVERY_MS = 500;
 
 export interface Held {

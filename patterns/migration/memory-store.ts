@@ -1,13 +1,13 @@
 import { checkOptions, clockOf } from "../../core/checks.ts";
 import type { Clock } from "../../core/index.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
   MarkKind,
   MigrationStore,
-  Seal,
   StoredMigration,
 } from "./store.ts";
 
@@ -139,7 +139,7 @@ class Kept {
   revision = 0;
   document: string | undefined = undefined;
   readonly instances = new Map<string, Instance>();
-  readonly seals = new Map<string, number>();
+  readonly barrierAcks = new Map<string, number>();
   readonly journal = new Journal();
 }
 
@@ -195,18 +195,18 @@ class MemoryMigrationStore implements MigrationStore {
     return "changed";
   }
 
-  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
-    const kept = this.#of(migration).seals;
-    for (const { scope, epoch } of seals) kept.set(scope, Math.max(kept.get(scope) ?? 0, epoch));
+  async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
+    const kept = this.#of(migration).barrierAcks;
+    for (const { scope, epoch } of barrierAcks) kept.set(scope, Math.max(kept.get(scope) ?? 0, epoch));
   }
 
-  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const kept = this.#of(migration).seals;
+  async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const kept = this.#of(migration).barrierAcks;
     return scopes.map((scope) => kept.get(scope) ?? 0);
   }
 
-  async clearSeals(migration: string): Promise<void> {
-    this.#of(migration).seals.clear();
+  async clearBarrierAcks(migration: string): Promise<void> {
+    this.#of(migration).barrierAcks.clear();
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {

@@ -18,11 +18,11 @@ import {
 import { asInvalid } from "../../core/publish/encode-message.ts";
 import { headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { EPOCH_HEADER } from "./barrier.ts";
+import type { BrokerPair } from "./broker-pair.ts";
 import type { CarriedDestinations } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import type { Plan } from "./plan.ts";
 import type { Routed, Router, Target } from "./router.ts";
-import type { Sides } from "./sides.ts";
 import type { Side } from "./state.ts";
 
 const SEND_MS = 30_000;
@@ -113,7 +113,7 @@ type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 interface MovingSendsParts {
   readonly plan: Plan;
   readonly router: Router;
-  readonly sides: Sides;
+  readonly pair: BrokerPair;
   readonly carried: CarriedDestinations;
   readonly follower: Follower;
   readonly makeId: () => string;
@@ -155,7 +155,7 @@ export class MovingSends {
         timeoutMs: options.timeoutMs ?? this.#parts.timeoutMs,
         send: (side, timeoutMs, epoch) => {
           const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
-          const broker = this.#parts.sides.require(side, `${verb} to ${where}`);
+          const broker = this.#parts.pair.require(side, `${verb} to ${where}`);
           const destination = this.#parts.carried.of(to, side, this.#accepted);
           const all = { ...this.#allowed(options, side), ...stamped, id, timeoutMs };
           return kind === "queue" ? broker.send(destination, body, all) : broker.publish(destination, body, all);

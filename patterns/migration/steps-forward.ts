@@ -56,7 +56,7 @@ export class Stepping {
   }
 
   /**
-   * Waits while no new markers are sent to a side, so that it comes to rest; what waits for one goes on waiting meanwhile.
+   * Waits while no new barriers are sent to a side, so that it comes to rest; what waits for one goes on waiting meanwhile.
    * The change that follows ends it.
    */
   async quietly(side: Side, wait: () => Promise<void>): Promise<void> {
@@ -171,7 +171,7 @@ async function prepare(stepping: Stepping, read: Read, { accept = [] }: AdvanceO
   const { plan } = stepping;
   refuseLost(compareBrokers(plan.adapters.from, plan.adapters.to, plan.destinations), accept);
   plan.refuseNames();
-  await plan.state.clearSeals(plan.name);
+  await plan.state.clearBarrierAcks(plan.name);
   const state = { ...read.state, destinations: plan.described, accepted: [...accept] };
   return stepping.change(read, { step: "prepared", share: 0 }, state);
 }

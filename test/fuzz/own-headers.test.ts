@@ -11,7 +11,7 @@ import { entryWith, stringifyEntry } from "../../patterns/dead-letters/entry.ts"
 import { parseFilter } from "../../patterns/dead-letters/filter.ts";
 import { matcher } from "../../patterns/dead-letters/filter-match.ts";
 import { placeOf } from "../../patterns/dead-letters/groups.ts";
-import { movedCopy } from "../../patterns/migration/bridge-run.ts";
+import { movedCopy } from "../../patterns/migration/bridge-copy.ts";
 import { headersOf } from "../sqs/outgoing.ts";
 import { fuzzing } from "./runs.ts";
 

@@ -250,7 +250,12 @@ export class PartitionLedger {
       return again;
     }
     const record = this.#buffer.shift() as LogRecord;
-    const entry = new InFlightRecord(record, this.#crashesOf(record.offset), this, this.#dropped + this.#offsets.length);
+    const entry = new InFlightRecord(
+      record,
+      this.#crashesOf(record.offset),
+      this,
+      this.#dropped + this.#offsets.length,
+    );
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
     this.#handedOutTo = record.offset + 1;

@@ -36,7 +36,7 @@ export interface DelayedDestination {
   readonly group: string;
 }
 
-/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in an timers. */
+/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in a queue. */
 interface Appointment {
   at: number;
 }

@@ -181,7 +181,14 @@ export class Commits {
   /** In this generation a commit may yet be done that was not answered. */
   #doubtful = -1;
 
-  constructor(group: string, link: CoordinatorLink, host: CommitsHost, clock: Clock, longestMs: number, changed: WakeSignal) {
+  constructor(
+    group: string,
+    link: CoordinatorLink,
+    host: CommitsHost,
+    clock: Clock,
+    longestMs: number,
+    changed: WakeSignal,
+  ) {
     this.#group = group;
     this.#link = link;
     this.#host = host;

@@ -14,7 +14,6 @@ import { type Commit, Commits, GroupAssignment } from "./assignment.ts";
 import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
 import {
   answerError,
-  WakeSignal,
   type CommitOutcome,
   CoordinatorLink,
   type GroupMember,
@@ -23,6 +22,7 @@ import {
   type MemberOwner,
   misled,
   requestError,
+  WakeSignal,
   within,
 } from "./coordinator.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";

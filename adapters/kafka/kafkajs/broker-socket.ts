@@ -9,9 +9,8 @@ import type { ErrorName } from "../port.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
 import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { AnswerReader, skipTags, writeTags } from "./exchange.ts";
+import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
-import { loadOf } from "./line.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
@@ -164,7 +163,7 @@ export class BrokerSocket {
   #late(address: Address): MessagingError {
     const what = `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
     if (this.#isTokenAwaited) {
-      const why = "the function given as oauthBearerProvider has given no token; see whether it can watermark what it asks";
+      const why = "the function given as oauthBearerProvider has given no token; see whether it can reach what it asks";
       return new MessagingError("unreachable", `${what}: ${why}`);
     }
     const advice = address.namedBy === undefined ? "check that it runs and is not overloaded" : addressAdvice(address);

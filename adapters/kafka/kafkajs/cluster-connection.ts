@@ -33,7 +33,7 @@ import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
 import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
-import { type Asked, closedError, type SocketRole, type SocketPool } from "./socket-pool.ts";
+import { type Asked, closedError, type SocketPool, type SocketRole } from "./socket-pool.ts";
 
 /** The state of a group that the classic protocol knows nothing of. */
 const NO_CLASSIC_GROUP = "Dead";

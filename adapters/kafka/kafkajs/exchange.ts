@@ -304,3 +304,11 @@ export function readThrottleTime(from: AnswerReader): number {
   from.throttledMs = Math.max(0, from.readInt32());
   return from.throttledMs;
 }
+
+/** For how many of the quickest questions one counts. What the node may hold back keeps all others off its socket. */
+export function loadOf({ waitMs, load = 1 }: Pick<Exchange<unknown>, "waitMs" | "load">): number {
+  return waitMs === undefined ? load : BUSY;
+}
+
+/** From so many requests under way on every socket on another one is opened, where some count for many. */
+export const BUSY = 512;

@@ -407,7 +407,7 @@ export class TopicAccumulators {
 /** The most bytes of one request, as far as whole batches allow. */
 const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
 
-/** A accumulator and the batch of it that goes out. */
+/** An accumulator and the batch of it that goes out. */
 export interface Sending {
   readonly accumulator: PartitionAccumulator;
   readonly batch: PartitionBatch;
@@ -433,7 +433,7 @@ export function inRequests(sendings: readonly Sending[]): readonly (readonly Sen
   return requests;
 }
 
-/** What was said of a accumulator's batch; an error, if nothing was. */
+/** What was said of an accumulator's batch; an error, if nothing was. */
 export function outcomeFor({ topic, partition }: PartitionAccumulator, outcomes: readonly ProduceOutcome[]): ErrorName {
   const outcome = outcomes.find((one) => one.partition === partition && one.topic === topic);
   return outcome === undefined ? "NO_ANSWER" : outcome.error;

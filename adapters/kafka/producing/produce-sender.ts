@@ -156,7 +156,7 @@ export class ProduceSender {
     this.#identities.close();
   }
 
-  /** Notes that a accumulator has something to send, to go at the end of this turn, when all callers have been heard. */
+  /** Notes that an accumulator has something to send, to go at the end of this turn, when all callers have been heard. */
   ready(accumulator: PartitionAccumulator): void {
     this.#ready.add(accumulator);
     if (this.#isFlushing) return;
@@ -167,14 +167,14 @@ export class ProduceSender {
     });
   }
 
-  /** Ends a accumulator's pause, if the node to go to now is worth a try before its time. */
+  /** Ends an accumulator's pause, if the node to go to now is worth a try before its time. */
   found(accumulator: PartitionAccumulator, node: number | undefined): void {
     // The first failure is mostly of a leader that moved or a socket that broke, and over with a new answer.
     if (accumulator.isLost && node !== undefined && (accumulator.attempts <= 1 || node !== accumulator.node))
       this.wake(accumulator);
   }
 
-  /** Ends a accumulator's pause. */
+  /** Ends an accumulator's pause. */
   wake(accumulator: PartitionAccumulator): void {
     if (this.#endPause(accumulator)) this.ready(accumulator);
   }
@@ -187,7 +187,7 @@ export class ProduceSender {
     this.#answers.report();
   }
 
-  /** Gives up everything in a accumulator for good, unless its batch is under way. */
+  /** Gives up everything in an accumulator for good, unless its batch is under way. */
   refuseAll(accumulator: PartitionAccumulator, error: MessagingError): void {
     if (accumulator.isInFlight) return;
     this.#endPause(accumulator);
@@ -195,7 +195,7 @@ export class ProduceSender {
     this.#answers.rejected(accumulator.dropQueue(), error);
   }
 
-  /** Gives up everything in a accumulator without saying that it is not stored. */
+  /** Gives up everything in an accumulator without saying that it is not stored. */
   giveUp(accumulator: PartitionAccumulator, cause: unknown): void {
     this.#endPause(accumulator);
     this.#answers.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
@@ -314,7 +314,7 @@ export class ProduceSender {
     }
   }
 
-  /** Has a accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
+  /** Has an accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
   #rest(accumulator: PartitionAccumulator, isLost: boolean): void {
     const { clock, random } = this.#settings;
     const left = accumulator.deadline - clock.monotonic();

@@ -148,7 +148,7 @@ export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
   let ready = 0;
   for (const [index, { identity }] of partitions.entries()) {
     const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
-    // What was committed for a topic that was there before counts for nothing; nor does what the log does not watermark.
+    // What was committed for a topic that was there before counts for nothing; nor does what the log does not reach.
     const said = commit === undefined || commit.offset > end ? undefined : progressIn(identity, commit);
     const progress = said ?? beginning(start);
     const from = Math.max(progress.offset, start);

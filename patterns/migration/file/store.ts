@@ -9,13 +9,13 @@ import { isMessagingError, MessagingError } from "../../../core/index.ts";
 import { makeOwnFolder, openToAppend, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import { Journal } from "../memory-store.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
   MarkKind,
   MigrationStore,
-  Seal,
   StoredMigration,
 } from "../store.ts";
 
@@ -280,7 +280,7 @@ interface Content {
   revision: number;
   document: string | undefined;
   instances: Record<string, { readonly acting: number; readonly report: string; readonly endsAt: number }>;
-  seals: Record<string, number>;
+  barrierAcks: Record<string, number>;
 }
 
 /** The files of one migration. */
@@ -352,22 +352,23 @@ class FileMigrationStore implements MigrationStore {
     });
   }
 
-  seal(migration: string, seals: readonly Seal[]): Promise<void> {
+  acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
     return this.#change(migration, (content) => {
-      for (const { scope, epoch } of seals) content.seals[scope] = Math.max(content.seals[scope] ?? 0, epoch);
+      for (const { scope, epoch } of barrierAcks)
+        content.barrierAcks[scope] = Math.max(content.barrierAcks[scope] ?? 0, epoch);
     });
   }
 
-  seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+  barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
     return asking("be read", async () => {
-      const { seals } = await contentOf((await this.#place(migration)).path);
-      return scopes.map((scope) => seals[scope] ?? 0);
+      const { barrierAcks } = await contentOf((await this.#place(migration)).path);
+      return scopes.map((scope) => barrierAcks[scope] ?? 0);
     });
   }
 
-  clearSeals(migration: string): Promise<void> {
+  clearBarrierAcks(migration: string): Promise<void> {
     return this.#change(migration, (content) => {
-      content.seals = Object.create(null);
+      content.barrierAcks = Object.create(null);
     });
   }
 
@@ -442,15 +443,15 @@ async function contentOf(path: string): Promise<Content> {
     text = await readOwnText(path);
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ENOENT") throw error;
-    return { revision: 0, document: undefined, instances: Object.create(null), seals: Object.create(null) };
+    return { revision: 0, document: undefined, instances: Object.create(null), barrierAcks: Object.create(null) };
   }
-  const { revision, document, instances, seals } = JSON.parse(text) as Content;
+  const { revision, document, instances, barrierAcks } = JSON.parse(text) as Content;
   // Names are other people's words: none of them is special.
   return {
     revision,
     document,
     instances: Object.assign(Object.create(null), instances),
-    seals: Object.assign(Object.create(null), seals),
+    barrierAcks: Object.assign(Object.create(null), barrierAcks),
   };
 }
 

@@ -5,12 +5,12 @@ import { asTexts, rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import { quotedNames, unlessThere } from "../../../sql/tables.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
   MigrationStore,
-  Seal,
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
@@ -52,7 +52,7 @@ export interface PostgresMigrationTableOptions {
 interface Tables {
   readonly states: string;
   readonly instances: string;
-  readonly seals: string;
+  readonly barrierAcks: string;
   readonly journal: string;
   readonly folded: string;
 }
@@ -63,7 +63,7 @@ function tablesOf(where: string, { schema, table = "anybroker_migration" }: Post
   return {
     states: quoted(""),
     instances: quoted("_instances"),
-    seals: quoted("_seals"),
+    barrierAcks: quoted("_barrier_acks"),
     journal: quoted("_journal"),
     folded: quoted("_folded"),
   };
@@ -78,7 +78,7 @@ export function postgresMigrationSql(options: PostgresMigrationTableOptions = {}
   return tableSql(tablesOf("postgresMigrationSql", options));
 }
 
-function tableSql({ states, instances, seals, journal, folded }: Tables): readonly string[] {
+function tableSql({ states, instances, barrierAcks, journal, folded }: Tables): readonly string[] {
   return [
     `CREATE TABLE ${states} (
   migration text COLLATE "C" PRIMARY KEY,
@@ -93,7 +93,7 @@ function tableSql({ states, instances, seals, journal, folded }: Tables): readon
   ends_at timestamptz NOT NULL,
   PRIMARY KEY (migration, instance)
 )`,
-    `CREATE TABLE ${seals} (
+    `CREATE TABLE ${barrierAcks} (
   migration text COLLATE "C" NOT NULL,
   scope text COLLATE "C" NOT NULL,
   epoch integer NOT NULL,
@@ -138,9 +138,9 @@ interface Statements {
   readonly clearInstances: string;
   readonly begin: string;
   readonly change: string;
-  readonly seal: string;
-  readonly seals: string;
-  readonly clearSeals: string;
+  readonly acknowledgeBarrier: string;
+  readonly barrierAcks: string;
+  readonly clearBarrierAcks: string;
   readonly mark: string;
   readonly counts: string;
   readonly list: Readonly<Record<JournalClass, string>>;
@@ -148,7 +148,7 @@ interface Statements {
   readonly forget: string;
 }
 
-function statements({ states, instances, seals, journal, folded }: Tables): Statements {
+function statements({ states, instances, barrierAcks, journal, folded }: Tables): Statements {
   const list = (which: JournalClass): string =>
     `SELECT id FROM ${journal} WHERE migration = $1 AND source = $2 AND ($3::text IS NULL OR id > $3) AND ${inClass(which)} ORDER BY id LIMIT $4`;
   return {
@@ -166,11 +166,11 @@ FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`),
     begin: `INSERT INTO ${states} (migration, revision, document) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING 1`,
     change: `UPDATE ${states} SET revision = revision + 1, document = $3 WHERE migration = $1 AND revision = $2 RETURNING 1`,
     // In order, so that two batches never wait for each other.
-    seal: `INSERT INTO ${seals} AS known (migration, scope, epoch)
+    acknowledgeBarrier: `INSERT INTO ${barrierAcks} AS known (migration, scope, epoch)
 SELECT $1, scope, max(epoch) FROM unnest($2::text[], $3::integer[]) AS given (scope, epoch) GROUP BY scope ORDER BY scope
 ON CONFLICT (migration, scope) DO UPDATE SET epoch = excluded.epoch WHERE known.epoch < excluded.epoch`,
-    seals: asTexts(`SELECT scope, epoch FROM ${seals} WHERE migration = $1 AND scope = ANY ($2::text[])`),
-    clearSeals: `DELETE FROM ${seals} WHERE migration = $1`,
+    barrierAcks: asTexts(`SELECT scope, epoch FROM ${barrierAcks} WHERE migration = $1 AND scope = ANY ($2::text[])`),
+    clearBarrierAcks: `DELETE FROM ${barrierAcks} WHERE migration = $1`,
     mark: `INSERT INTO ${journal} AS known (migration, source, id, marks, marked_at)
 SELECT $1, source, id, bit_or(mark), clock_timestamp()
 FROM unnest($2::text[], $3::text[], $4::smallint[]) AS given (source, id, mark) GROUP BY source, id ORDER BY source, id
@@ -204,7 +204,7 @@ WITH gone AS (
 )
 SELECT count(*)::text AS folded FROM gone`,
     forget: `
-WITH a AS (DELETE FROM ${instances} WHERE migration = $1), b AS (DELETE FROM ${seals} WHERE migration = $1),
+WITH a AS (DELETE FROM ${instances} WHERE migration = $1), b AS (DELETE FROM ${barrierAcks} WHERE migration = $1),
   c AS (DELETE FROM ${journal} WHERE migration = $1), d AS (DELETE FROM ${folded} WHERE migration = $1)
 DELETE FROM ${states} WHERE migration = $1`,
   };
@@ -294,19 +294,19 @@ class PostgresStore implements PostgresMigrationStore {
     return "changed";
   }
 
-  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
-    const values = [migration, seals.map(({ scope }) => scope), seals.map(({ epoch }) => epoch)];
-    await this.#ask("take seals", this.#statements.seal, values);
+  async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
+    const values = [migration, barrierAcks.map(({ scope }) => scope), barrierAcks.map(({ epoch }) => epoch)];
+    await this.#ask("store barrier acknowledgements", this.#statements.acknowledgeBarrier, values);
   }
 
-  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const rows = await this.#ask("read seals", this.#statements.seals, [migration, scopes]);
-    const epochs = new Map(rows.map((row) => rowOf<Seal>(row)).map(({ scope, epoch }) => [scope, epoch]));
+  async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const rows = await this.#ask("read barrier acknowledgements", this.#statements.barrierAcks, [migration, scopes]);
+    const epochs = new Map(rows.map((row) => rowOf<BarrierAck>(row)).map(({ scope, epoch }) => [scope, epoch]));
     return scopes.map((scope) => epochs.get(scope) ?? 0);
   }
 
-  async clearSeals(migration: string): Promise<void> {
-    await this.#ask("remove seals", this.#statements.clearSeals, [migration]);
+  async clearBarrierAcks(migration: string): Promise<void> {
+    await this.#ask("remove barrier acknowledgements", this.#statements.clearBarrierAcks, [migration]);
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {

@@ -3,12 +3,12 @@ import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
 import { checkTableName } from "../../../sql/tables.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
   MigrationStore,
-  Seal,
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS "${table}_instances" (
   migration TEXT NOT NULL, instance TEXT NOT NULL, acting INTEGER NOT NULL, report TEXT NOT NULL, ends_at INTEGER NOT NULL,
   PRIMARY KEY (migration, instance)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS "${table}_seals" (
+CREATE TABLE IF NOT EXISTS "${table}_barrier_acks" (
   migration TEXT NOT NULL, scope TEXT NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (migration, scope)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS "${table}_journal" (
@@ -81,10 +81,10 @@ WHERE migration = ? AND ends_at > ${NOW} ORDER BY instance`,
     clearInstances: `DELETE FROM "${table}_instances" WHERE migration = ? AND ends_at < ${NOW} - 3600000`,
     begin: `INSERT INTO "${table}" (migration, revision, document) VALUES (?, 1, ?) ON CONFLICT DO NOTHING`,
     change: `UPDATE "${table}" SET revision = revision + 1, document = ? WHERE migration = ? AND revision = ?`,
-    seal: `INSERT INTO "${table}_seals" AS known (migration, scope, epoch) VALUES (?, ?, ?)
+    acknowledgeBarrier: `INSERT INTO "${table}_barrier_acks" AS known (migration, scope, epoch) VALUES (?, ?, ?)
 ON CONFLICT (migration, scope) DO UPDATE SET epoch = max(known.epoch, excluded.epoch)`,
-    sealed: `SELECT epoch FROM "${table}_seals" WHERE migration = ? AND scope = ?`,
-    clearSeals: `DELETE FROM "${table}_seals" WHERE migration = ?`,
+    acknowledged: `SELECT epoch FROM "${table}_barrier_acks" WHERE migration = ? AND scope = ?`,
+    clearBarrierAcks: `DELETE FROM "${table}_barrier_acks" WHERE migration = ?`,
     mark: `INSERT INTO "${table}_journal" AS known (migration, source, id, marks, marked_at) VALUES (?, ?, ?, ?, ${NOW})
 ON CONFLICT (migration, source, id) DO UPDATE SET marks = known.marks | excluded.marks, marked_at = excluded.marked_at`,
     counts: `SELECT source, ${sum(`marks & ${MARK.published} <> 0`)} AS published, ${sum(`marks & ${MARK.handled} <> 0`)} AS handled,
@@ -187,21 +187,21 @@ class SqliteMigrationStore implements MigrationStore {
     });
   }
 
-  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
+  async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
     this.#ask(() => {
-      for (const { scope, epoch } of seals) this.#statements.seal.run(migration, scope, epoch);
+      for (const { scope, epoch } of barrierAcks) this.#statements.acknowledgeBarrier.run(migration, scope, epoch);
     });
   }
 
-  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const { sealed } = this.#statements;
+  async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const { acknowledged } = this.#statements;
     return this.#ask(() =>
-      scopes.map((scope) => (sealed.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
+      scopes.map((scope) => (acknowledged.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
     );
   }
 
-  async clearSeals(migration: string): Promise<void> {
-    this.#ask(() => this.#statements.clearSeals.run(migration));
+  async clearBarrierAcks(migration: string): Promise<void> {
+    this.#ask(() => this.#statements.clearBarrierAcks.run(migration));
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
@@ -256,9 +256,10 @@ class SqliteMigrationStore implements MigrationStore {
   }
 
   async forget(migration: string): Promise<void> {
-    const { forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded } = this.#statements;
+    const { forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded } = this.#statements;
     this.#ask(() => {
-      for (const each of [forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded]) each.run(migration);
+      for (const each of [forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded])
+        each.run(migration);
     });
   }
 

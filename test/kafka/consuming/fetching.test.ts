@@ -154,7 +154,10 @@ describe("reading partitions", () => {
 
   it("says how many records were deleted before they were read", async () => {
     const committed = new Map([
-      [0, { offset: 5, metadata: encodeProgress({ ...beginning(5), watermark: 20, crashes: [9] }, identity("orders")) }],
+      [
+        0,
+        { offset: 5, metadata: encodeProgress({ ...beginning(5), watermark: 20, crashes: [9] }, identity("orders")) },
+      ],
     ]);
     const scripted = await openScripted({ partitions: 1, records: 40, committed });
     scripted.logs[0]?.deleteBefore(30);
@@ -395,7 +398,8 @@ describe("committing", () => {
       await scripted.until(() => scripted.held.length >= from + 500);
       void scripted.settle(scripted.held.slice(from, from + 500));
     }
-    const watermark = () => decodeProgress(scripted.stored.get("orders/0") ?? { offset: 0, metadata: "" }).progress.watermark;
+    const watermark = () =>
+      decodeProgress(scripted.stored.get("orders/0") ?? { offset: 0, metadata: "" }).progress.watermark;
     expect(await scripted.until(() => scripted.stored.get("orders/0")?.offset === 2_000)).toBe(true);
     expect(await scripted.until(() => watermark() <= 2_016, 10_000)).toBe(true);
     const { commits } = scripted.counts;

@@ -149,9 +149,10 @@ describe("progress beside a committed offset", () => {
     expect(plain(progressIn(identity("orders", 2), { offset: 30, metadata: "" }))).toEqual(plain(beginning(30)));
   });
 
-  it("keeps the crashes that watermark farthest", () => {
+  it("keeps the crashes that reach farthest", () => {
     let crashes: readonly number[] = [];
-    for (let watermark = 1; watermark <= 70; watermark++) crashes = withCrash(crashes, watermark % 2 === 0 ? watermark : 100 - watermark);
+    for (let watermark = 1; watermark <= 70; watermark++)
+      crashes = withCrash(crashes, watermark % 2 === 0 ? watermark : 100 - watermark);
     expect(crashes).toHaveLength(64);
     expect([...crashes]).toEqual([...crashes].sort((one, other) => one - other));
     expect(crashes.at(-1)).toBe(99);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Hold } from "../../../adapters/kafka/group/assignment.ts";
 import { Commits, type CommitsHost } from "../../../adapters/kafka/group/assignment.ts";
-import { WakeSignal, CoordinatorLink } from "../../../adapters/kafka/group/coordinator.ts";
+import { CoordinatorLink, WakeSignal } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { BrokerSocket } from "../../../adapters/kafka/kafkajs/broker-socket.ts";
-import { Line, loadOf } from "../../../adapters/kafka/kafkajs/line.ts";
+import { loadOf } from "../../../adapters/kafka/kafkajs/exchange.ts";
+import { Line } from "../../../adapters/kafka/kafkajs/socket-pool.ts";
 
 /** A socket as a line sees it. */
 class FakeSocket {

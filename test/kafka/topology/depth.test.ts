@@ -21,7 +21,7 @@ async function readyWith(...committed: readonly { readonly offset: number; reado
   return (await lag(cluster, { kind: "queue", name: "orders" })).ready;
 }
 
-test("what waits counts from the commit on, and from the beginning where the log does not watermark it", async () => {
+test("what waits counts from the commit on, and from the beginning where the log does not reach it", async () => {
   const handled = { offset: 25, metadata: encodeProgress(beginning(25), identity(TOPIC)) };
   expect(await readyWith(handled)).toBe(5);
   expect(await readyWith({ offset: END, metadata: "" })).toBe(0);

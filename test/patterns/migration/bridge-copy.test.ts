@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { IncomingMessage } from "../../../core/adapter.ts";
 import type { BrokerInternals } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
-import { movedCopy } from "../../../patterns/migration/bridge-run.ts";
+import { movedCopy } from "../../../patterns/migration/bridge-copy.ts";
 import { headersOf } from "../../sqs/outgoing.ts";
 
 function copy(now: number, headers: Readonly<Record<string, string>>) {

@@ -11,7 +11,7 @@ interface Held {
 }
 
 /** The two broker objects: made when they are first wanted, since what was given up is known only then. */
-export class Sides {
+export class BrokerPair {
   readonly #plan: Plan;
   readonly #options: Omit<BrokerOptions, "destinations">;
   readonly #made: (side: Side, broker: Broker) => void;
@@ -37,7 +37,7 @@ export class Sides {
     });
   }
 
-  /** Ends the waiting of sides that are being started. */
+  /** Ends the waiting of brokers that are being started. */
   giveUp(): void {
     for (const { broker } of this.#held.values()) if (broker.status().state === "starting") void broker.stop();
   }
@@ -83,7 +83,7 @@ export class Sides {
     throw new MessagingError("closed", `${what} cannot be done: ${name} is not connected here at this step`);
   }
 
-  /** The sides that are started. */
+  /** The brokers that are started. */
   started(): readonly Side[] {
     return (["from", "to"] as const).filter((side) => this.#held.get(side)?.started);
   }

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
-import { Gathering } from "./bridge-run.ts";
+import { Gathering } from "./bridge-receiver.ts";
 import type { Side } from "./state.ts";
-import type { MigrationStore, Seal } from "./store.ts";
+import type { BarrierAck, MigrationStore } from "./store.ts";
 
 export const MOST_AT_ONCE = 500;
 
@@ -13,13 +13,13 @@ export const MOST_KNOWN = 20_000;
 export const LOOK_EVERY_MS = 100;
 
 /** Names a key at one side of one source. */
-export function sealScope(side: Side, source: string, key: string): string {
+export function ackScope(side: Side, source: string, key: string): string {
   const digest = createHash("sha256").update(`${source}\n${key}`).digest("base64url");
   return `${side}:${digest}`;
 }
 
-/** What is asked of the seals' store, and how. */
-export interface SealsParts {
+/** What is asked of the store of acknowledgements, and how. */
+export interface BarrierAcksParts {
   readonly store: MigrationStore;
   readonly migration: string;
   readonly clock: Clock;
@@ -30,22 +30,22 @@ export interface SealsParts {
  * Which keys are done at which side, up to which epoch. Asked in batches, remembered here, and asked again and again for
  * those that somebody waits for.
  */
-export class Seals {
-  readonly #parts: SealsParts;
-  readonly #writes: Gathering<Seal, undefined>;
+export class BarrierAcks {
+  readonly #parts: BarrierAcksParts;
+  readonly #writes: Gathering<BarrierAck, undefined>;
   readonly #known = new Map<string, number>();
-  readonly #wanted = new Map<string, { readonly epoch: number; readonly sealed: Set<() => void> }>();
+  readonly #wanted = new Map<string, { readonly epoch: number; readonly acknowledged: Set<() => void> }>();
   #timer: Timer | undefined;
   #looking = false;
   #stopped = false;
 
-  constructor(parts: SealsParts) {
+  constructor(parts: BarrierAcksParts) {
     this.#parts = parts;
     const { store, migration } = parts;
-    this.#writes = new Gathering(MOST_AT_ONCE, async (seals) => {
-      await this.#ask(() => store.seal(migration, seals));
-      for (const { scope, epoch } of seals) this.#learn(scope, epoch);
-      return seals.map(() => undefined);
+    this.#writes = new Gathering(MOST_AT_ONCE, async (barrierAcks) => {
+      await this.#ask(() => store.acknowledgeBarrier(migration, barrierAcks));
+      for (const { scope, epoch } of barrierAcks) this.#learn(scope, epoch);
+      return barrierAcks.map(() => undefined);
     });
   }
 
@@ -59,14 +59,14 @@ export class Seals {
     await this.#writes.add({ scope, epoch });
   }
 
-  /** Looks for a seal until it is there, or is not wanted any more; `sealed` is called once. */
-  want(scope: string, epoch: number, sealed?: () => void): void {
+  /** Looks for an acknowledgement until it is there, or is not wanted any more; `acknowledged` is called once. */
+  want(scope: string, epoch: number, acknowledged?: () => void): void {
     const before = this.#wanted.get(scope);
     const entry =
       before !== undefined && before.epoch >= epoch
         ? before
-        : { epoch, sealed: before?.sealed ?? new Set<() => void>() };
-    if (sealed !== undefined) entry.sealed.add(sealed);
+        : { epoch, acknowledged: before?.acknowledged ?? new Set<() => void>() };
+    if (acknowledged !== undefined) entry.acknowledged.add(acknowledged);
     this.#wanted.set(scope, entry);
     this.#lookLater(before === undefined ? 0 : LOOK_EVERY_MS);
   }
@@ -102,7 +102,7 @@ export class Seals {
     const scopes = [...this.#wanted.keys()];
     for (let at = 0; at < scopes.length && !this.#stopped; at += MOST_AT_ONCE) {
       const some = scopes.slice(at, at + MOST_AT_ONCE);
-      const epochs = await this.#ask(() => store.seals(migration, some));
+      const epochs = await this.#ask(() => store.barrierAcks(migration, some));
       for (const [index, scope] of some.entries()) this.#learn(scope, epochs[index] ?? 0);
     }
   }
@@ -121,7 +121,7 @@ export class Seals {
     const wanted = this.#wanted.get(scope);
     if (wanted === undefined || epoch < wanted.epoch) return;
     this.#wanted.delete(scope);
-    for (const sealed of wanted.sealed) sealed();
+    for (const acknowledged of wanted.acknowledged) acknowledged();
   }
 
   async #ask<Result>(call: () => Promise<Result>): Promise<Result> {
