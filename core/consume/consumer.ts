@@ -1,7 +1,7 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { WorkAddress } from "../address.ts";
 import { checkInteger } from "../checks.ts";
-import { type Clock, Conditions, type Timer } from "../clock.ts";
+import { type Clock, Conditions, EventLoopTurn, type Timer } from "../clock.ts";
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
@@ -38,7 +38,9 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
   readonly #settlements: Settlements;
   #concurrency: number;
   #receiver: ConsumerReceiver | undefined;
+  readonly #turn: EventLoopTurn;
   #pumping = false;
+  #pumpsLater = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
   #ended = false;
@@ -54,6 +56,7 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
     this.#handlers = new Handlers(context, this.#counts, (held, result, aborted) => this.#over(held, result, aborted));
     this.#conditions = new Conditions(context.clock);
+    this.#turn = new EventLoopTurn(context.clock);
     this.#health = new ConsumerHealth(context);
     this.#parked = new ParkedDeliveries(context, this.#health);
     this.#quarantine = new Quarantine(context, this);
@@ -245,6 +248,10 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#state === "running" && !this.#paused && this.#receiver !== undefined) {
+      if (this.#turn.isLong) {
+        this.#pumpLater();
+        break;
+      }
       const held = this.#next();
       if (held === undefined) break;
       if (this.#quarantine.holds(held)) this.#held.setAside(held);
@@ -253,6 +260,16 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     this.#pumping = false;
     this.#applyPrefetch();
     this.#conditions.check();
+  }
+
+  /** Handlers that return at once would keep timers, I/O and signals waiting for the whole of a backlog. */
+  #pumpLater(): void {
+    if (this.#pumpsLater) return;
+    this.#pumpsLater = true;
+    this.#turn.next(() => {
+      this.#pumpsLater = false;
+      this.#pump();
+    });
   }
 
   #begin(held: InFlightDelivery): void {
