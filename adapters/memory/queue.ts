@@ -18,6 +18,7 @@ import {
   type SettleResult,
   type Timer,
 } from "../../core/index.ts";
+import { PRIORITY_LEVELS } from "./capabilities.ts";
 
 /** A message as it stands on a queue of the process. */
 interface StoredMessage {
@@ -170,8 +171,10 @@ class MessageStore {
   }
 
   #shelf(priority: number): Shelf {
-    for (let next = this.#shelves.length; next <= priority; next++) this.#shelves.push(new Shelf());
-    return this.#shelves[priority] as Shelf;
+    // What others wrote may have any number here; as on RabbitMQ, more than the most counts as the most.
+    const level = Math.max(0, Math.min(Math.trunc(priority) || 0, PRIORITY_LEVELS - 1));
+    for (let next = this.#shelves.length; next <= level; next++) this.#shelves.push(new Shelf());
+    return this.#shelves[level] as Shelf;
   }
 
   #arm(): void {

@@ -1,7 +1,8 @@
-import { type Broker, createBroker, postpone, queue } from "anybroker";
+import { type Broker, createBroker, type DeliverySink, postpone, queue } from "anybroker";
 import { memory } from "anybroker/memory";
 import { testBroker } from "anybroker/testing";
 import { describe, expect, it } from "vitest";
+import { message } from "./seam-values.ts";
 
 const work = queue<number>("work");
 const WORKS_FOR_MS = 2_000;
@@ -132,4 +133,26 @@ it("delayed messages come in the order of their times, those of one time as they
   await kit.idle();
   const expected = [...delays.keys()].sort((one, other) => (delays[one] ?? 0) - (delays[other] ?? 0) || one - other);
   expect(kit.consumed(work).map(({ body }) => body)).toEqual(expected);
+});
+
+it("a priority that no send has does not decide how much memory a queue takes", async () => {
+  const adapter = memory();
+  await adapter.open();
+  const address = { kind: "queue", name: "work" } as const;
+  adapter.space.declareQueue(address);
+  const priorities = [8.64e15, Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY, 31, 1];
+  const batch = priorities.map((priority, index) => message(`m-${index}`, { priority }));
+  adapter.send(address, batch, () => {});
+  const delivered: string[] = [];
+  const sink: DeliverySink<undefined> = {
+    deliver: (messages) => void delivered.push(...messages.map(({ id }) => id)),
+    lost: () => {},
+    revoke: () => {},
+    stalled: () => {},
+    flowing: () => {},
+    filtered: () => {},
+  };
+  await adapter.receive(address, { prefetch: 10, ordered: false, handlerTimeoutMs: 1_000 }, sink);
+  await expect.poll(() => delivered).toEqual(["m-0", "m-4", "m-5", "m-6", "m-1", "m-2", "m-3"]);
+  await adapter.close();
 });
