@@ -10,7 +10,7 @@ import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/syst
 import type { Archive, ArchivedEntry } from "./archive.ts";
 import type { Source, Target } from "./dead-letter.ts";
 import { DeadLetter, isBeyondReading } from "./dead-letter.ts";
-import { type Entry, entryOf, entryWith } from "./entry.ts";
+import { type DeadLetterEntry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
 import { patched } from "./plan.ts";
 
@@ -54,7 +54,7 @@ export function endsRun({ code }: MessagingError): boolean {
  * Makes another body of a dead letter's: of what its codec read, not yet parsed by the schema, or undefined where the codec
  * could not read it. Undefined leaves the message where it is.
  */
-export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
+export type Edit = (body: unknown, entry: DeadLetterEntry) => unknown | Promise<unknown>;
 
 /** Sends dead letters back, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {

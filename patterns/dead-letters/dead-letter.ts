@@ -56,7 +56,7 @@ const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
-/** A message in the dead letters, with what its headers say of it. What is looked up seldom is worked out when asked for. */
+/** A message in the dead letters, with what its headers say of it. What is scanned up seldom is worked out when asked for. */
 export class DeadLetter {
   readonly message: IncomingMessage;
   /** Where it was to be handled: `orders`, `order.placed..billing`. */
@@ -71,7 +71,7 @@ export class DeadLetter {
   }
 
   /**
-   * Names this entry: a digest of everything about it, so that it is the same whenever and however it is looked at, and on
+   * Names this entry: a digest of everything about it, so that it is the same whenever and however it is scanned at, and on
    * every broker. The same message, dead-lettered once more, is another entry; copies that are equal in everything are one.
    */
   get id(): string {

@@ -8,7 +8,7 @@ import { isValid, type Validity } from "./entry.ts";
 import { comparePlaces, type Place, placeOf } from "./groups.ts";
 import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { isPace, type Pace } from "./run-options.ts";
-import type { Look } from "./scan.ts";
+import type { DeadLetterScan } from "./scan.ts";
 
 /** Entries that were asked for and are not in a plan. */
 export interface Refused {
@@ -19,10 +19,10 @@ export interface Refused {
 }
 
 /**
- * What a run is going to do: plain JSON, to be looked at, and to be kept (`JSON.stringify`) so that the run can be taken up
+ * What a run is going to do: plain JSON, to be scanned at, and to be kept (`JSON.stringify`) so that the run can be taken up
  * again after a crash. It names every entry, by some 100 bytes each: what is dead-lettered later is in no plan.
  */
-export interface Plan extends Look, Pace {
+export interface Plan extends DeadLetterScan, Pace {
   /** Names the run; it stands in a header of every message that the run sends back. */
   readonly run: string;
   readonly action: "replay" | "discard";

@@ -8,7 +8,7 @@ import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
 import { type Shop, shop } from "./shop.ts";
 
-interface Entry {
+interface DeadLetterEntry {
   readonly id: string;
   readonly messageId: string;
   readonly body: string;
@@ -32,10 +32,10 @@ beforeEach(async () => {
 
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-async function entries(...filter: string[]): Promise<readonly Entry[]> {
+async function entries(...filter: string[]): Promise<readonly DeadLetterEntry[]> {
   const { code, json } = await command(["dlq", "ls", "orders", ...filter, "--json"], world);
   expect(code).toBe(0);
-  return json.entries as readonly Entry[];
+  return json.entries as readonly DeadLetterEntry[];
 }
 
 describe("looking", () => {
@@ -48,7 +48,7 @@ describe("looking", () => {
     const next = first.json.next as string;
     const rest = await command(["dlq", "ls", "orders", "--limit", "2", "--cursor", next, "--json"], world);
     expect(rest.json.next).toBeNull();
-    const pages = [first, rest].flatMap(({ json }) => json.entries as readonly Entry[]);
+    const pages = [first, rest].flatMap(({ json }) => json.entries as readonly DeadLetterEntry[]);
     expect(pages.map(({ id }) => id)).toEqual((await entries()).map(({ id }) => id));
     expect((await command(["dlq", "ls", "orders", "--limit", "2"], world)).stdout).toContain(`more: --cursor ${next}`);
     const text = (await command(["dlq", "ls", "orders"], world)).stdout;
