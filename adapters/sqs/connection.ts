@@ -1,7 +1,8 @@
 import type { Readable } from "node:stream";
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
-import { foundCredentials, providedCredentials, type Settings } from "./options.ts";
+import { foundCredentials, providedCredentials } from "./credentials.ts";
+import type { Settings } from "./options.ts";
 
 /** What an answer is checked for. */
 type Check = (output: Readonly<Record<string, unknown>>) => boolean;

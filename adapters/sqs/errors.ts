@@ -1,8 +1,8 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
+import { CredentialsError, isCredentialsError } from "./credentials.ts";
 import { shownCode, shownText } from "./message-codec.ts";
-import { CredentialsError, isCredentialsError } from "./options.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {

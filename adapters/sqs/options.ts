@@ -1,73 +1,5 @@
-import type { SQSClient } from "@aws-sdk/client-sqs";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { thrownClass } from "../../core/foreign.ts";
-
-/** The function that was given as `credentials` gave none. Its message holds nothing of what was thrown or returned. */
-export class CredentialsError extends Error {
-  // The SDK's own name for it: nothing was asked of AWS.
-  override readonly name = "CredentialsProviderError";
-}
-
-const NAMES = /^(Credentials|Token)ProviderError$/;
-
-/** Whether no credentials could be had, so that AWS was not asked. */
-export function isCredentialsError(error: unknown): boolean {
-  return NAMES.test(String((error as { readonly name?: unknown } | null)?.name ?? ""));
-}
-
-/** Whether something looks like credentials. */
-function areCredentials(value: unknown): value is AwsCredentials {
-  const { accessKeyId, secretAccessKey, sessionToken } = (value ?? {}) as Partial<Record<string, unknown>>;
-  const isText = (one: unknown): boolean => typeof one === "string" && one !== "";
-  return isText(accessKeyId) && isText(secretAccessKey) && (sessionToken === undefined || isText(sessionToken));
-}
-
-type Provider = NonNullable<SQSClient["config"]["credentials"]>;
-
-/** What the SDK's own chain finds, or a {@link CredentialsError} once that has taken so long: it may ask who never answers. */
-export function foundCredentials(chain: Provider, timeoutMs: number): Provider {
-  const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine`;
-  const bounded: Provider = (...told) => within(timeoutMs, late, chain(...told));
-  // The SDK's notes of what was done to it already.
-  return Object.assign(bounded, chain);
-}
-
-/**
- * The credentials as the SDK takes them. A function that fails, returns none or takes too long fails with a
- * {@link CredentialsError}: the SDK says the same of it as of a connection that broke, and waits for ever.
- */
-export function providedCredentials(
-  credentials: SqsOptions["credentials"],
-  timeoutMs: number,
-): SqsOptions["credentials"] {
-  if (typeof credentials !== "function") return credentials;
-  // Providers of the SDK are told which client asks.
-  const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
-  const late = `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`;
-  return async (...told: readonly unknown[]) => {
-    let given: AwsCredentials;
-    try {
-      given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
-    } catch (cause) {
-      if (isCredentialsError(cause)) throw cause;
-      const what = `the function given as credentials failed (${thrownClass(cause)})`;
-      throw new CredentialsError(`${what}; see the cause, and whether it can reach what it asks`, { cause });
-    }
-    if (areCredentials(given)) return given;
-    throw new CredentialsError(
-      "the function given as credentials returned none; make it return { accessKeyId, secretAccessKey }, with sessionToken and expiration where they have one",
-    );
-  };
-}
-
-/** Settles as `work` does, or rejects after `ms` milliseconds. What becomes of it later is nobody's then. */
-function within<Result>(ms: number, late: string, work: Promise<Result>): Promise<Result> {
-  const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  const timer = setTimeout(() => reject(new CredentialsError(late)), ms);
-  work.then(resolve, reject).finally(() => clearTimeout(timer));
-  return promise;
-}
 
 /** Credentials for AWS, as the SDK takes them. */
 export interface AwsCredentials {
@@ -264,4 +196,11 @@ function checkAttributes(
 
 function invalid(problem: string): MessagingError {
   return new MessagingError("invalid", `${WHERE} ${problem}`);
+}
+
+/** Whether something looks like credentials. */
+export function areCredentials(value: unknown): value is AwsCredentials {
+  const { accessKeyId, secretAccessKey, sessionToken } = (value ?? {}) as Partial<Record<string, unknown>>;
+  const isText = (one: unknown): boolean => typeof one === "string" && one !== "";
+  return isText(accessKeyId) && isText(secretAccessKey) && (sessionToken === undefined || isText(sessionToken));
 }

@@ -25,6 +25,7 @@ import {
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
+import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message-codec.ts";
 import { readName } from "./names.ts";
 import type { Settings } from "./options.ts";
@@ -34,7 +35,7 @@ import { Requeues, SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter, Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
 import { removeAll } from "./topology/queues.ts";
-import { isSurplus, TopologyKeeper } from "./topology/topics.ts";
+import { TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;
