@@ -5,7 +5,7 @@ import { type NamePattern, namePattern } from "./name-pattern.ts";
 import { DEFAULT_CONSUMER_TIMEOUT_MS, OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerWords } from "./server-words.ts";
-import type { TopologyPlan, ExchangePlan, QueuePlan } from "./topology-plan.ts";
+import type { ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
 /** A policy as the management API tells it. */
 export interface Policy {
@@ -262,7 +262,7 @@ function fewOf(findings: readonly Finding[]): MessagingError[] {
   if (more <= 0) return errors;
   return [
     ...errors,
-    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such resources to names of anybroker`),
+    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such things to names of anybroker`),
   ];
 }
 
