@@ -6,6 +6,7 @@ import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
 import type { ServerWords } from "./server-words.ts";
+import { guardHeaders } from "./unreadable-headers.ts";
 
 /** A version of RabbitMQ, as the server itself tells it. */
 export interface ServerVersion {
@@ -198,7 +199,12 @@ export async function withChannel<Result>(
 }
 
 /** Waits for an answer of the broker. A connection that owes one for too long is dead: it is cut, to be made anew. */
-export async function answered<Result>(link: Connection, ms: number, what: string, work: Promise<Result>): Promise<Result> {
+export async function answered<Result>(
+  link: Connection,
+  ms: number,
+  what: string,
+  work: Promise<Result>,
+): Promise<Result> {
   try {
     return await within(ms, what, work);
   } catch (error) {
@@ -343,6 +349,7 @@ export class SupervisedConnection {
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
+      guardHeaders(model);
       link = { model, words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {

@@ -6,14 +6,13 @@ import { bytesCodec, type Codec } from "../codec.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { Handler, HandlerResult, Headers } from "../delivery.ts";
 import type { Tombstones } from "../destination.ts";
-import type { Counts } from "./consumer-context.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { hasThen, ignoreRejection, isThenable } from "../foreign.ts";
 import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { codecFailure, decodeCopy } from "../publish/encode-message.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
-import type { ConsumerContext } from "./consumer-context.ts";
+import type { ConsumerContext, Counts } from "./consumer-context.ts";
 import { clean } from "./copies.ts";
 import { Attempt, type InFlightDelivery } from "./in-flight.ts";
 
@@ -119,8 +118,9 @@ const DONE: AttemptResult = Object.freeze({ kind: "done" });
  * another sender: it would wait in its place, and hundreds of them would fill the prefetch.
  */
 export function precheck({ incoming }: InFlightDelivery, now: number, ordered: boolean): AttemptResult | undefined {
-  const { headers, unreadable } = incoming;
-  if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
+  const { headers, unreadable, unreadHeaders } = incoming;
+  const invalid = unreadable ?? unreadHeaders;
+  if (invalid !== undefined) return { kind: "dead", reason: "invalid", error: invalid };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
   if (expiresAt !== undefined && now >= expiresAt) {
     const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);

@@ -1,10 +1,8 @@
 import { createHash, type Hash } from "node:crypto";
 import type { IncomingMessage } from "../../core/adapter.ts";
-import { HEADER, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, userHeaders } from "../../core/system-headers.ts";
 import { fingerprint } from "./fingerprint.ts";
 
-/** On a message whose headers were over the limits of a reader. */
-const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
