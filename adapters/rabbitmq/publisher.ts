@@ -275,7 +275,8 @@ export class Publisher {
       this.#refusals.of(path, message.body.length) ??
       (problems.size === 0
         ? undefined
-        : (problems.get(`exchange ${path.exchange}`) ?? (message.delayMs > 0 ? problems.get(route.resource) : undefined)));
+        : (problems.get(`exchange ${path.exchange}`) ??
+          (message.delayMs > 0 ? problems.get(route.resource) : undefined)));
     if (problem !== undefined) {
       report(index, asResult(problem));
       return;

@@ -196,9 +196,7 @@ function delayPlan(version: ServerVersion): Omit<TopologyPlan, "problems"> {
   const queues: QueuePlan[] = [
     { name: UNDELIVERED_QUEUE, role: "undelivered", isOrdered: false, arguments: lasting(version) },
   ];
-  const bindings: BindingPlan[] = [
-    { from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" },
-  ];
+  const bindings: BindingPlan[] = [{ from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" }];
   for (let level = 0; level < LEVELS; level++) {
     const name = levelName(level);
     const below = belowLevel(level);

@@ -19,7 +19,11 @@ interface Survey {
 const LANES = 4;
 
 /** Looks which of these stand. Rejects if it could not look. */
-export async function survey(link: Connection, resources: Iterable<Resource>, requestTimeoutMs: number): Promise<Survey> {
+export async function survey(
+  link: Connection,
+  resources: Iterable<Resource>,
+  requestTimeoutMs: number,
+): Promise<Survey> {
   const gone: Resource[] = [];
   const refused: Resource[] = [];
   const ready = new Map<Resource, number>();

@@ -5,10 +5,10 @@ import type { DeclaredResources, Resource } from "./declared-resources.ts";
 import { inOne, problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
-import { readTopology, type ExistingResource, type ExistingBinding, type ExistingTopology } from "./management.ts";
+import { type ExistingBinding, type ExistingResource, type ExistingTopology, readTopology } from "./management.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
-import type { BindingPlan, TopologyPlan, ExchangePlan, QueuePlan } from "./topology-plan.ts";
+import type { BindingPlan, ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
 /** What came of comparing what stands with what is declared. */
 export interface Verification {

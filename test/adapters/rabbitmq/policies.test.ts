@@ -165,7 +165,10 @@ test("what such a pattern applies to is told by RabbitMQ, where the queue stands
 });
 
 async function judgedNames(): Promise<readonly string[]> {
-  const { queues, exchanges } = topologyPlan(TOPOLOGY, serverVersion("4.3.0"), { deliveryLimit: 100, queueArguments: {} });
+  const { queues, exchanges } = topologyPlan(TOPOLOGY, serverVersion("4.3.0"), {
+    deliveryLimit: 100,
+    queueArguments: {},
+  });
   return [...queues, ...exchanges].map(({ name }) => name);
 }
 
