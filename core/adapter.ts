@@ -334,6 +334,11 @@ export interface IncomingMessage<Native = unknown> {
    * and the engine has it dead-lettered as `invalid` by that method. No handler gets it, and no copy of it is made.
    */
   readonly unreadable?: MessagingError;
+  /**
+   * Why some of its headers could not be read. No handler gets it: it is dead-lettered as `invalid`, by a copy with its body
+   * and the other headers.
+   */
+  readonly unreadHeaders?: MessagingError;
   readonly native: Native;
 }
 
@@ -425,6 +430,11 @@ export interface Receiver {
   deadLetter?(token: DeliveryToken, letter: OutgoingMessage): Promise<DeadLetterResult>;
   /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;
+  /**
+   * Resolves with true once the sink has everything that the broker handed out to this receiver before the call, and with
+   * false where that cannot be known. Where it is left out, `Depth` counts as ready what is under way. Never rejects.
+   */
+  caughtUp?(): Promise<boolean>;
   /** Stops taking. What is unsettled goes back to the broker. A second call does nothing. */
   close(): Promise<void>;
 }

@@ -44,6 +44,9 @@ export const HEADER = Object.freeze({
   moves: "anybroker-moves",
 });
 
+/** On a message whose headers an adapter could not read, or not all of them: which, or why. */
+export const HEADERS_NOT_READ = "anybroker-headers-not-read";
+
 /** A fresh copy without the engine's own headers. */
 export function userHeaders(headers: Headers): Record<string, string> {
   const own: Record<string, string> = Object.create(null);

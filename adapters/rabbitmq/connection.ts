@@ -6,6 +6,7 @@ import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
 import type { ServerWords } from "./server-words.ts";
+import { guardHeaders } from "./unreadable-headers.ts";
 
 /** A version of RabbitMQ, as the server itself tells it. */
 export interface ServerVersion {
@@ -348,6 +349,7 @@ export class SupervisedConnection {
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
+      guardHeaders(model);
       link = { model, words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {

@@ -125,8 +125,9 @@ export class Quarantine {
     if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
     const stay = this.#stays.get(held);
     if (stay !== undefined) return this.#holdsBack(held, stay);
-    const { redeliveries, unreadable } = held.incoming;
-    if (unreadable !== undefined || redeliveries < this.#from) return false;
+    const { redeliveries, unreadable, unreadHeaders } = held.incoming;
+    // No handler starts on it.
+    if (unreadable !== undefined || unreadHeaders !== undefined || redeliveries < this.#from) return false;
     const entered: Stay = { step: "looking", isStarting: false, note: undefined };
     this.#stays.set(held, entered);
     if (held.crashes !== undefined) {

@@ -118,8 +118,9 @@ const DONE: AttemptResult = Object.freeze({ kind: "done" });
  * another sender: it would wait in its place, and hundreds of them would fill the prefetch.
  */
 export function precheck({ incoming }: InFlightDelivery, now: number, ordered: boolean): AttemptResult | undefined {
-  const { headers, unreadable } = incoming;
-  if (unreadable !== undefined) return { kind: "dead", reason: "invalid", error: unreadable };
+  const { headers, unreadable, unreadHeaders } = incoming;
+  const invalid = unreadable ?? unreadHeaders;
+  if (invalid !== undefined) return { kind: "dead", reason: "invalid", error: invalid };
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
   if (expiresAt !== undefined && now >= expiresAt) {
     const error = new MessagingError("timeout", `it was not delivered by ${timeText(expiresAt)}`);

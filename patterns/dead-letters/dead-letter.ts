@@ -12,7 +12,7 @@ import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
-import { HEADER, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
 
 const LENGTH = 12;
 const LONGEST = 1_024;
@@ -51,8 +51,6 @@ export function fingerprint(destination: string, errorClass: string | undefined,
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, LENGTH);
 }
 
-/** On a message whose headers were over the limits of a reader. */
-const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 

@@ -117,6 +117,10 @@ class OpenReceiver {
     });
   }
 
+  caughtUp(): Promise<boolean> {
+    return this.#receiver?.caughtUp?.() ?? Promise.resolve(true);
+  }
+
   async #settleRemovals(): Promise<void> {
     const removals = this.#removals;
     this.#removals = [];
@@ -263,6 +267,12 @@ export class Holder {
       await this.#arrival(waitMs, signal);
     }
     return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
+  }
+
+  /** Whether nothing is on its way to us of what the broker had handed out before; false as well where that is not known. */
+  async caughtUp(): Promise<boolean> {
+    const all = await Promise.all(this.#receivers.map((receiver) => receiver.caughtUp()));
+    return all.every(Boolean) && !this.#receivers.some(({ hasWaiting }) => hasWaiting);
   }
 
   /** Whether it is in our hands, as far as we were told. */

@@ -22,7 +22,8 @@ const LEAVING_MS = 1_000;
 
 /**
  * Tells when nothing more will come to a holder: nothing came for a while, and the broker says, as often as its word asks
- * for, that nothing is left to hand out. What others hold is waited for within the patience.
+ * for, that nothing is left to hand out. What others hold is waited for within the patience, and so is what a receiver that
+ * is stalled may still be given.
  */
 export class DrainDetection {
   readonly #internals: BrokerInternals;
@@ -71,7 +72,7 @@ export class DrainDetection {
   }
 
   /**
-   * `all`: nothing is left, and nobody else is known to hold any. `others`: others hold what is left, and patience is over.
+   * `all`: nothing is left, and nobody else is known to hold any. `others`: others hold what is left, or it cannot be taken for now, and patience is over.
    * `untold`: as `all`, where the broker does not say what others hold, and some are `missing` that were there before.
    */
   async reached(missing = false): Promise<"no" | "all" | "others" | "untold"> {
@@ -85,11 +86,15 @@ export class DrainDetection {
     const othersConsume = consumers !== undefined && consumers > this.#holder.consumers;
     if (unsettled !== undefined) this.#elsewhere = Math.max(unsettled - this.#holder.held, 0);
     else this.#elsewhere = othersConsume ? null : 0;
-    if (ready === 0 && !elsewhere && this.#said >= this.#proof.times) {
+    // What a receiver cannot be given is neither ready nor here, and comes again.
+    const isStalled = this.#holder.stalled !== undefined;
+    if (ready === 0 && !elsewhere && !isStalled && this.#said >= this.#proof.times) {
       // Where the broker does not say what others hold, what is missing may be with them for a while yet.
       const untold = missing && unsettled === undefined;
       const waitMs = untold ? UNTOLD_MS : othersConsume ? LEAVING_MS : 0;
-      if (silentMs >= Math.min(waitMs, this.#patienceMs)) return untold ? "untold" : "all";
+      if (silentMs >= Math.min(waitMs, this.#patienceMs)) {
+        if (await this.#holder.caughtUp()) return untold ? "untold" : "all";
+      }
     }
     const onlyOthers = ready === 0 && elsewhere && this.#said >= this.#proof.times;
     return silentMs >= (onlyOthers ? this.#othersMs : this.#patienceMs) ? "others" : "no";
