@@ -1,5 +1,31 @@
+import { isDate } from "node:util/types";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
+
+/** What a header can hold, and the scope of a signature, which has `/` and `,` between its parts. */
+const HEADER_TEXT = /^[\x21-\x7e]+$/;
+const SCOPE_TEXT = /^[\x21-\x2b\x2d\x2e\x30-\x7e]+$/;
+
+export const KEYS = "{ accessKeyId, secretAccessKey }";
+
+/** What is wrong with credentials; undefined if nothing is. Quotes nothing of them. */
+export function flawOf(value: unknown): string | undefined {
+  const given = (value ?? {}) as Partial<Record<string, unknown>>;
+  const { accessKeyId, secretAccessKey, sessionToken, expiration, credentialScope } = given;
+  const isText = (one: unknown): one is string => typeof one === "string" && one !== "";
+  if (!isText(accessKeyId) || !isText(secretAccessKey)) return "none";
+  if (sessionToken !== undefined && !isText(sessionToken)) return "a sessionToken that is no text";
+  if (!SCOPE_TEXT.test(accessKeyId))
+    return "an accessKeyId with characters that no key has, as a space or a line break";
+  if (isText(sessionToken) && !HEADER_TEXT.test(sessionToken)) {
+    return "a sessionToken with characters that no token has, as a space or a line break";
+  }
+  if (credentialScope !== undefined && !(isText(credentialScope) && SCOPE_TEXT.test(credentialScope))) {
+    return "a credentialScope that is none";
+  }
+  const isTime = isDate(expiration) && !Number.isNaN(expiration.getTime());
+  return expiration === undefined || isTime ? undefined : "an expiration that is no valid Date";
+}
 
 /** Credentials for AWS, as the SDK takes them. */
 export interface AwsCredentials {
@@ -7,7 +33,7 @@ export interface AwsCredentials {
   readonly secretAccessKey: string;
   /** For credentials that expire. */
   readonly sessionToken?: string;
-  /** When a function is asked for new ones. */
+  /** When a function is asked for new ones. Never, without it. */
   readonly expiration?: Date;
 }
 
@@ -165,8 +191,13 @@ function endpointsOf(
 }
 
 function checkCredentials(credentials: SqsOptions["credentials"]): SqsOptions["credentials"] {
-  if (credentials === undefined || typeof credentials === "function" || areCredentials(credentials)) return credentials;
-  throw invalid("takes { accessKeyId, secretAccessKey } as credentials, or a function that returns them");
+  if (credentials === undefined || typeof credentials === "function") return credentials;
+  // Of these the SDK asks no expiration.
+  const flaw = flawOf({ ...(credentials as AwsCredentials), expiration: undefined });
+  if (flaw === undefined) return credentials;
+  throw invalid(
+    `takes ${KEYS} as credentials, or a function that returns them${flaw === "none" ? "" : `; these have ${flaw}`}`,
+  );
 }
 
 /** The error quotes nothing of the URL, because any part of a malformed one may hold a secret. */
@@ -196,11 +227,4 @@ function checkAttributes(
 
 function invalid(problem: string): MessagingError {
   return new MessagingError("invalid", `${WHERE} ${problem}`);
-}
-
-/** Whether something looks like credentials. */
-export function areCredentials(value: unknown): value is AwsCredentials {
-  const { accessKeyId, secretAccessKey, sessionToken } = (value ?? {}) as Partial<Record<string, unknown>>;
-  const isText = (one: unknown): boolean => typeof one === "string" && one !== "";
-  return isText(accessKeyId) && isText(secretAccessKey) && (sessionToken === undefined || isText(sessionToken));
 }

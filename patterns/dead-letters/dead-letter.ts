@@ -12,7 +12,7 @@ import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
-import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, userHeaders } from "../../core/system-headers.ts";
 
 const LENGTH = 12;
 const LONGEST = 1_024;

@@ -8,9 +8,9 @@ import {
 } from "@aws-sdk/client-sns";
 import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type TopicAddress } from "../../../core/address.ts";
-import { MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../connection.ts";
-import { asMessagingError } from "../errors.ts";
+import { asMessagingError, isMissing } from "../errors.ts";
 import { filterPolicy, isReadOn } from "../filter-policy.ts";
 import { FIFO } from "../names.ts";
 import type { Settings } from "../options.ts";
@@ -88,6 +88,8 @@ class Subscriptions {
   readonly #queues: Queues;
   readonly #work: WorkQueues;
   readonly #notice: (error: MessagingError) => void;
+  /** Of queues, by their URLs. */
+  readonly #arns = new Map<string, string>();
 
   constructor(
     clients: Clients,
@@ -114,6 +116,22 @@ class Subscriptions {
     if (topic === undefined || queue === undefined) return;
     await problems.collect(allowTopic(this.#queues, where, queue, topic.locator, create));
     await problems.collect(this.#declare(where, declaration, topic.locator, queue.arn, create, problems));
+  }
+
+  /** Whether a queue that stands is subscribed to its topic. Rejects if it could not look, or if the queue is gone. */
+  async isSubscribed(address: SubscriptionAddress): Promise<boolean> {
+    const where = `looking for ${describeAddress(address)}`;
+    const topic: TopicAddress = { kind: "topic", name: address.topic };
+    const { locator: url } = await this.#registry.find(address);
+    const arn = this.#arns.get(url) ?? (await this.#queues.attributes(where, url, ["QueueArn"])).QueueArn ?? "";
+    this.#arns.set(url, arn);
+    try {
+      return (await this.#find((await this.#registry.find(topic)).locator, arn)) !== undefined;
+    } catch (error) {
+      if (!isMissing(error) && !isMessagingError(error, "not-found")) throw asMessagingError(where, error);
+      this.#registry.forget(topic);
+      return false;
+    }
   }
 
   async #topicOf({ address, ordered }: SubscriptionDeclaration): Promise<Place> {
@@ -242,6 +260,11 @@ export class TopologyKeeper {
     this.#work = new WorkQueues(queues, settings.maxReceives);
     this.#topics = new Topics(clients, registry, settings);
     this.#subscriptions = new Subscriptions(clients, registry, queues, this.#work, notice);
+  }
+
+  /** Whether the queue of a subscription is subscribed to its topic. Rejects if it could not look. */
+  isSubscribed(address: SubscriptionAddress): Promise<boolean> {
+    return this.#subscriptions.isSubscribed(address);
   }
 
   /** Every problem found. Rejects with `unreachable` if it could not look. */
