@@ -7,7 +7,7 @@ import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../chec
 import type { Clock } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import { refusal } from "../declarations.ts";
-import type { Headers } from "../delivery.ts";
+import type { MessageHeaders } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable, thrownClass, unawaited } from "../foreign.ts";
@@ -65,7 +65,7 @@ const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "t
 const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
 const LONGEST_ID = 200;
 const LONGEST_KEY = 500;
-const NO_HEADERS: Headers = Object.freeze(Object.create(null));
+const NO_HEADERS: MessageHeaders = Object.freeze(Object.create(null));
 /** No control characters: some brokers refuse them, and refuse the whole batch with them. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/;
@@ -160,7 +160,7 @@ function checkKey(where: string, key: unknown): void {
   );
 }
 
-function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string>>): Headers {
+function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string>>): MessageHeaders {
   const { where, capabilities } = context;
   if (typeof headers !== "object" || headers === null) {
     throw new MessagingError("invalid", `${where} { headers } takes an object of texts`);

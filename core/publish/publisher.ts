@@ -1,5 +1,5 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
-import type { Entry, Publisher, Receipt } from "../broker.ts";
+import type { BatchEntry, Publisher, Receipt } from "../broker.ts";
 import { checkEntries } from "../checks.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
@@ -56,14 +56,14 @@ export class DestinationPublisher implements Publisher {
 
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly BatchEntry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly BatchEntry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
   }

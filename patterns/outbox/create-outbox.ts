@@ -3,7 +3,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { checkEntries, checkOptions, LONGEST_MS } from "../../core/checks.ts";
 import { isThenable, unawaited } from "../../core/foreign.ts";
 import {
-  type Entry,
+  type BatchEntry,
   HEADER,
   isMessagingError,
   MessagingError,
@@ -167,7 +167,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
   sendMany<Input, Output>(
     transaction: Transaction,
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, OutboxSendOptions>[],
+    entries: readonly BatchEntry<Input, OutboxSendOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#many(transaction, queue, "queue", entries);
   }
@@ -175,7 +175,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
   publishMany<Input, Output>(
     transaction: Transaction,
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, OutboxPublishOptions>[],
+    entries: readonly BatchEntry<Input, OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#many(transaction, topic, "topic", entries);
   }
@@ -202,7 +202,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
     transaction: Transaction,
     destination: Destination,
     kind: Destination["kind"],
-    entries: readonly Entry<unknown, OutboxSendOptions & OutboxPublishOptions>[],
+    entries: readonly BatchEntry<unknown, OutboxSendOptions & OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]> {
     try {
       checkEntries(kind === "queue" ? "sendMany" : "publishMany", entries);
@@ -276,12 +276,12 @@ export interface Outbox<Transaction> {
   sendMany<Input, Output>(
     transaction: Transaction,
     queue: Queue<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, OutboxSendOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, OutboxSendOptions>[],
   ): Promise<readonly Receipt[]>;
   /** As {@link Outbox.sendMany}, for events. */
   publishMany<Input, Output>(
     transaction: Transaction,
     topic: Topic<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, OutboxPublishOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]>;
 }
