@@ -12,7 +12,13 @@ import {
   type Topic,
 } from "../../core/index.ts";
 import type { PublishOptions, SendOptions } from "../../core/options.ts";
-import { asInvalid, type NewMessage, type Outgoing, outgoing, outgoingTo } from "../../core/publish/encode-message.ts";
+import {
+  asInvalid,
+  encodeMessage,
+  encodingFor,
+  type MessageEncoding,
+  type NewMessage,
+} from "../../core/publish/encode-message.ts";
 import type { NewOutboxRow, OutboxStore } from "./store.ts";
 
 /** Headers for the message that is being made. */
@@ -24,7 +30,7 @@ type Options = OutboxSendOptions & OutboxPublishOptions;
 class Messages {
   readonly #broker: BrokerInternals;
   readonly #headers: OutboxHeaders | undefined;
-  readonly #targets = new WeakMap<Destination, Outgoing>();
+  readonly #targets = new WeakMap<Destination, MessageEncoding>();
 
   constructor(broker: BrokerInternals, headers: OutboxHeaders | undefined) {
     this.#broker = broker;
@@ -45,7 +51,7 @@ class Messages {
         const why = "the outbox takes no timeoutMs: a relay tries until it is sent or quarantined. Leave it out";
         throw new MessagingError("invalid", `${target.where}: ${why}`);
       }
-      const made = outgoing(target, body, this.#withHeaders(options));
+      const made = encodeMessage(target, body, this.#withHeaders(options));
       const { delayMs = 0 } = options;
       if (!(made instanceof Promise)) return rowOf(destination, made, delayMs);
       return made.then(
@@ -71,9 +77,9 @@ class Messages {
     return { ...options, headers: { ...common, ...options.headers } };
   }
 
-  #target(destination: Destination, kind: Destination["kind"]): Outgoing {
+  #target(destination: Destination, kind: Destination["kind"]): MessageEncoding {
     const { adapter, codec, clock, makeId } = this.#broker;
-    const made = outgoingTo(destination, kind, adapter, codec, clock, makeId);
+    const made = encodingFor(destination, kind, adapter, codec, clock, makeId);
     // A name that the broker cannot carry is refused here, not at the relay.
     adapter.physicalName({ kind, name: destination.name });
     // The outbox itself keeps what is not due, for as long as it takes, on any broker.
