@@ -6,7 +6,7 @@ import { thrownText } from "../core/foreign.ts";
 import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
-import { outgoing } from "../core/publish/encode-message.ts";
+import { encodeMessage } from "../core/publish/encode-message.ts";
 import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
 import { readBytes, readLines } from "./files.ts";
@@ -60,7 +60,7 @@ export async function sendAll(frame: Frame, target: Target, sending: Sending): P
     const codec = destination.options.codec ?? jsonCodec();
     const context = { destination, where, codec, capabilities, adapterName: name, clock, makeId };
     return sent(frame, target, sending, single, label, async (body) => ({
-      id: (await outgoing(context, body, options)).id,
+      id: (await encodeMessage(context, body, options)).id,
     }));
   }
   return withBroker(frame, { destinations: [destinationOf({ ...target, destination })] }, ({ broker, label }) =>

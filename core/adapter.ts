@@ -8,7 +8,7 @@ import type {
   WorkAddress,
 } from "./address.ts";
 import type { Capabilities } from "./capabilities.ts";
-import type { Headers } from "./delivery.ts";
+import type { MessageHeaders } from "./delivery.ts";
 import type { MessagingError } from "./errors.ts";
 
 /**
@@ -210,7 +210,7 @@ export interface OutgoingMessage {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** The caller's headers and the engine's own, which begin with `anybroker-`. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly body: Uint8Array;
   /** Undefined only on a copy of a message that came without one. */
   readonly contentType: string | undefined;
@@ -303,7 +303,7 @@ export interface IncomingMessage<Native = unknown> {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** Own string values on an object without a prototype. The engine does not change it. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly body: Uint8Array;
   readonly contentType: string | undefined;
   /**

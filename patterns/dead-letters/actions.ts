@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
@@ -237,7 +237,7 @@ function editedCopyOf(letter: DeadLetter, run: string, body: Uint8Array, content
   return { ...copy, id: editedId(letter, body), body, contentType, headers, size: sizeOf(body, headers) };
 }
 
-function sizeOf(body: Uint8Array, headers: Headers): number {
+function sizeOf(body: Uint8Array, headers: MessageHeaders): number {
   return body.length + headerBytes(headers);
 }
 
