@@ -6,7 +6,11 @@ import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
+import { screenOf } from "./screen.ts";
 import { type Shop, shop } from "./shop.ts";
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this is how a terminal is told to keep or find a place
+const SAVED_CURSOR = /\u001b[78]/;
 
 interface Entry {
   readonly id: string;
@@ -210,6 +214,13 @@ describe("sending back", () => {
     // The bar is taken off its line first, and drawn again below.
     expect(stopped.stderr).toContain("\r\u001b[Kstopping; Ctrl-C again leaves at once\n");
     expect(stopped.stderr).toMatch(/leaves at once\n.*replay \[/s);
+    // Nothing is written over anything, wherever the cursor was.
+    const shown = screenOf(stopped.stderr);
+    expect(shown.slice(-2)).toEqual([
+      "stopping; Ctrl-C again leaves at once",
+      expect.stringMatching(/^replay \[[=-]{30}\] [123]\/3/),
+    ]);
+    expect(stopped.stderr).not.toMatch(SAVED_CURSOR);
     expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
     const [, planFile = ""] = /go on with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
     expect(stopped.stdout).toContain("at its own pace: 2 a second at most");
