@@ -89,11 +89,11 @@ async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
       }
     }
     const failed = problems.map(({ destination, message }) => `${destination}: ${message}`);
+    const looked = all.length - problems.length;
+    const none = `no dead letters on ${looked} ${looked === 1 ? "queue or subscription" : "queues and subscriptions"}`;
     return {
       json: { broker: open.label, destination: null, ...sum, problems },
-      text: [shownText(frame, `no dead letters on ${all.length} queues and subscriptions`, sum, true), ...failed].join(
-        "\n",
-      ),
+      text: [...(looked === 0 ? [] : [shownText(frame, none, sum, true)]), ...failed].join("\n"),
       exit: problems.length === 0 ? "done" : problems.length === all.length ? "not-found" : "partly",
     };
   });

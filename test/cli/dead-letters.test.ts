@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Adapter } from "anybroker";
 import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { delegate } from "../conformance/decorators/delegate.ts";
 import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
 import { screenOf } from "./screen.ts";
@@ -95,6 +96,10 @@ describe("looking", () => {
     expect([topic.code, topic.stderr]).toEqual([67, expect.stringContaining("write topic:order.placed/billing")]);
     const nothing = await command(["dlq", "groups"], { ...world, configuration: { broker: () => memory() } });
     expect([nothing.code, nothing.stderr]).toEqual([67, expect.stringContaining("no queues and subscriptions")]);
+    const kafka = () => Object.assign(delegate(memory()), { name: "kafka" });
+    const unseen = await command(["dlq", "groups"], { ...world, configuration: { broker: kafka } });
+    expect([unseen.code, unseen.stderr]).toEqual([67, expect.stringContaining("visible to this user on kafka")]);
+    expect(unseen.stderr).toContain("grant it Describe");
     const impossible = await command(["dlq", "replay", "orders", "reason = atempts", "--yes"], bare);
     expect([impossible.code, impossible.stderr]).toEqual([65, expect.stringContaining("a reason is one of attempts")]);
   });
