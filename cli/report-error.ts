@@ -43,6 +43,13 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
   return exit;
 }
 
+/** Shows stacks and causes of the first of some problems that a command has told in its result. */
+export function reportCauses(errors: readonly unknown[], { stderr, env, secrets }: ErrorReporting): void {
+  for (const error of errors.slice(0, MOST_PROBLEMS)) {
+    stderr.write(`${netted(secrets.masked(`problem: ${stacksOf(error)}`), hasColours(stderr, env))}\n`);
+  }
+}
+
 function messageOf(error: unknown): string {
   return thrownText(error);
 }

@@ -74,6 +74,7 @@ export const topologyCreate = verb({
       return {
         json: { broker: label, dryRun, created, partly, existed, problems: told },
         text,
+        errors: refusals,
         exit: dryRun || told.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
       };
     });

@@ -135,6 +135,28 @@ describe("topology create, diff and verify", () => {
     expect(created.json.problems).toMatchObject([{ code: "unreachable" }]);
   });
 
+  test("--verbose shows what is behind each problem that is told", async () => {
+    const denied = new MessagingError("unauthorized", "access refused", { cause: new Error("behind it") });
+    const configuration = otherwise({
+      declare: async ({ mode }) => (mode === "none" ? [] : [denied]),
+      send: (_, batch, report) => {
+        for (const index of batch.keys()) report(index, { status: "rejected", error: denied });
+      },
+      depth: async () => ({ ready: 0, unsettled: 0, exact: true }),
+    });
+    for (const line of [
+      ["topology", "create", "queue:zzz"],
+      ["send", "queue:orders", "1"],
+    ]) {
+      const brief = await command(line, { configuration });
+      expect([brief.code, brief.stderr]).toEqual([77, ""]);
+      const verbose = await command([...line, "--verbose"], { configuration });
+      expect(verbose.stderr).toMatch(
+        /^problem: MessagingError: .*access refused\n +at .*caused by: Error: behind it\n +at /s,
+      );
+    }
+  });
+
   test("verify says what helps with what it found, and no more", async () => {
     const conflict = new MessagingError("conflict", "it has other options");
     const different = await command(["topology", "verify", "queue:a"], {
