@@ -241,7 +241,7 @@ export class Session {
   async #restore(topology: Topology, address: Address): Promise<boolean> {
     if (await this.#reappears(address)) return true;
     if (this.#closed) return false;
-    const gone = `${describeAddress(address)} was gone from AWS, and is declared again`;
+    const gone = `${describeAddress(address)} was gone, and is declared again`;
     this.#signals.notice(new MessagingError("not-found", gone));
     return this.#declareAgain(topology);
   }

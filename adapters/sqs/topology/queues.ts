@@ -1,5 +1,6 @@
 import { CreateQueueCommand, GetQueueAttributesCommand, SetQueueAttributesCommand } from "@aws-sdk/client-sqs";
 import { type Address, describeAddress } from "../../../core/address.ts";
+import { DECLARE_IT } from "../../../core/advice.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../clients.ts";
@@ -47,7 +48,7 @@ export class Queues {
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
-        `${describeAddress(address)} does not exist on SQS as "${name}"; create it`,
+        `${describeAddress(address)} does not exist on SQS as "${name}"; ${DECLARE_IT}`,
       );
     }
     this.#registry.learn(address, { kind: "queue", locator: url, fifo });
