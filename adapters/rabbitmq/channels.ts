@@ -46,12 +46,12 @@ function isUsedUp(error: unknown): boolean {
   return error instanceof Error && error.message === "No channels left to allocate";
 }
 
-function usedUp({ model }: Link, cause: unknown): MessagingError {
+function usedUp({ model, where }: Link, cause: unknown): MessagingError {
   const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
   const most = channelMax === undefined ? "" : ` ${channelMax}`;
   return new MessagingError(
     "overloaded",
-    `all${most} channels that RabbitMQ allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
+    `all${most} channels that RabbitMQ at ${where} allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
     { cause },
   );
 }

@@ -15,6 +15,8 @@ import type { ServerWords } from "./server-words.ts";
 /** One connection as long as it stands. */
 export interface Link {
   readonly model: ChannelModel;
+  /** The server that it leads to, as people read it. */
+  readonly where: string;
   /** What the server says passes there before it is shown or kept. */
   readonly words: ServerWords;
   /** Cuts the connection at once; for when it does not answer. */
@@ -133,7 +135,7 @@ export class SupervisedLink {
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
-      link = { model, words, cut };
+      link = { model, where: placeText(place), words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         model.on("error", (error) => {

@@ -23,7 +23,7 @@ class FakeServer {
 
   get link(): Link {
     const model = { createChannel: async () => this.#channel() } as unknown as Link["model"];
-    return { model, words: new ServerWords("guest"), cut: () => {} };
+    return { where: "localhost:5672", model, words: new ServerWords("guest"), cut: () => {} };
   }
 
   #channel() {

@@ -304,6 +304,15 @@ describe("brokers that answer in odd ways", () => {
     await connection.close();
   });
 
+  test("one that closes without a word is told with what it may want", async () => {
+    const { port } = await scriptedBroker(({ key }) => (key === API.metadata ? "close" : undefined));
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const { message } = await refusal(connection.metadata([]));
+    expect(message).toContain(`Kafka at 127.0.0.1:${port} ended the connection before it answered`);
+    expect(message).toContain("this client speaks no TLS (ssl) and does not log in (sasl); check");
+    await connection.close();
+  });
+
   test("where a broker names an address that is none, topics are listed all the same, and who named it is told", async () => {
     const { port, asked } = await scriptedBroker(({ key }) =>
       key === API.metadata ? (to) => cluster(to, "nowhere.invalid", 9092, ["orders.queue", "orders.dlq"]) : undefined,
