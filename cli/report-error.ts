@@ -57,7 +57,11 @@ function messageOf(error: unknown): string {
 function textOf(error: unknown, problems: readonly LibraryError[]): string {
   if (problems.length === 0) return messageOf(error);
   if (problems.length === 1) return problems.map(({ message }) => message).join("");
-  return [`${problems.length} problems:`, ...problems.map(({ message }) => `  - ${message}`)].join("\n");
+  // What stands in the way of all is told once.
+  const lines = [...Map.groupBy(problems, ({ message }) => message)].map(
+    ([message, { length }]) => `  - ${message}${length === 1 ? "" : ` (${length} times)`}`,
+  );
+  return [`${problems.length} problems:`, ...lines].join("\n");
 }
 
 /** The stack of an error and of what led to it, and the same of each problem in it. */

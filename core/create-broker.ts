@@ -35,6 +35,8 @@ import type {
   SubscribeOptions,
 } from "./options.ts";
 
+/** Why nothing is taken any more, and what to do. */
+const STOPPED = "it was stopped; make another by createBroker(), and send before stop() or await it last";
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 
 /**
@@ -322,7 +324,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       down: (error) => {
         this.#connected = false;
         this.#blocked = undefined;
-        this.#publishing.connected(false);
+        this.#publishing.connected(false, error);
         this.#emit({ type: "down", error });
       },
       blocked: (reason) => {
@@ -358,9 +360,9 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#keepers.clear();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
-    this.#sending.close("it was stopped");
+    this.#sending.close(STOPPED);
     await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
-    await this.#closeAll("it was stopped");
+    await this.#closeAll(STOPPED);
     this.#state = "stopped";
   }
 

@@ -7,6 +7,8 @@ import type { Route } from "./publishing.ts";
 
 /** What a pending send tells its publisher, which keeps count. */
 export interface SendObserver {
+  /** Why there is no connection, where that is known. */
+  readonly lost: MessagingError | undefined;
   /** The caller was answered, or gave up, while the message was nowhere but here. */
   abandoned(send: PendingSend): void;
 }
@@ -92,20 +94,24 @@ export class PendingSend implements Expiring {
     this.answered = true;
     this.#deadlines.lift(this);
     const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
-    const options = this.#cause === undefined ? {} : { cause: this.#cause };
     this.#reject(
       this.#handedOver
         ? new MessagingError(
             "unconfirmed",
             `${what}: ${why} before the broker confirmed it; it may or may not be stored. Send it again with the same id, and let the consumer be idempotent`,
-            options,
+            this.#cause === undefined ? {} : { cause: this.#cause },
           )
-        : new MessagingError(
-            codeIfNeverHandedOver,
-            `${what}: ${why} before it was handed to the broker; it was not sent. Check the connection in broker.status() and send it again`,
-            options,
-          ),
+        : this.#unsent(`${what}: ${why} before it was handed to the broker; it was not sent`, codeIfNeverHandedOver),
     );
     if (!this.inFlight) this.#observer.abandoned(this);
+  }
+
+  #unsent(what: string, code: "timeout" | "closed"): MessagingError {
+    const { lost } = this.#observer;
+    if (lost === undefined) {
+      return new MessagingError(code, `${what}. Check the connection in broker.status() and send it again`);
+    }
+    const text = `${what}, since there is no connection: ${lost.message}. Send it again once there is one`;
+    return new MessagingError(code, text, { cause: lost });
   }
 }

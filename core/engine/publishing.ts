@@ -45,6 +45,8 @@ export class Publishing implements SendObserver, Gate {
   readonly #whenFull: "wait" | "fail";
   /** How long a send may take unless it says otherwise, in milliseconds. */
   readonly timeoutMs: number;
+  /** Why there is no connection, where that is known. */
+  lost: MessagingError | undefined = undefined;
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
@@ -83,7 +85,8 @@ export class Publishing implements SendObserver, Gate {
   }
 
   /** Follows the adapter's connection; a new one ends every pause. */
-  connected(connected: boolean): void {
+  connected(connected: boolean, why?: MessagingError): void {
+    this.lost = connected ? undefined : why;
     this.#connected = connected;
     if (!connected) this.#blocked = false;
     this.#wake();
