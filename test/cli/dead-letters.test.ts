@@ -305,7 +305,7 @@ describe("sending back", () => {
     expect((await command([...again, "--script", "fix.mjs"], world)).code).toBe(0);
     for (const [given, exit, text] of [
       [["--patch", "[{]"], 65, "--patch is no JSON"],
-      [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read"],
+      [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read: ENOENT; there is no such file"],
       [["--patch", '[{"op":"set"}]'], 65, "operation 0 is none of add"],
       [["--script", "nowhere.mjs"], 66, "nowhere.mjs cannot be loaded"],
       [["--script", "fix.mjs", "--patch", patch], 64, "give one"],
@@ -346,6 +346,16 @@ describe("sending back", () => {
     expect(existsSync(join(folder, "plan.json"))).toBe(true);
     const other = await command(["dlq", "replay", "rejected", "--resume", "plan.json", "--yes"], world);
     expect([other.code, other.stderr]).toEqual([65, expect.stringContaining("dead letters of orders")]);
+    expect(other.stderr).toContain("anybroker: --resume plan.json: the plan is for");
+    expect(other.stderr).toContain("resume it on orders, or plan anew for rejected");
+    writeFileSync(join(folder, "none.json"), "{}");
+    const none = await command(["dlq", "replay", "orders", "--resume", "none.json", "--yes"], world);
+    expect([none.code, none.stderr]).toEqual([
+      65,
+      expect.stringContaining("--resume none.json: what was given is no plan"),
+    ]);
+    const onFile = ["dlq", "discard", "orders", "all", "--archive", "plan.json/a.jsonl", "--yes"];
+    expect((await command(onFile, world)).stderr).toMatch(/plan\.json is no folder; name a file in one/);
     const both = await command(["dlq", "replay", "orders", "all", "--resume", "plan.json", "--yes"], world);
     expect(both.code).toBe(64);
     expect(await entries()).toHaveLength(3);
