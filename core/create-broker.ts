@@ -31,6 +31,8 @@ import { PublisherEngine } from "./publish/publisher-engine.ts";
 import { retryPolicy } from "./retry-policy.ts";
 import { asProblem, startFailed, startPatiently, startWait } from "./start.ts";
 
+/** Why nothing is taken any more, and what to do. */
+const STOPPED = "it was stopped; make another by createBroker(), and send before stop() or await it last";
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 
 /**
@@ -319,7 +321,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       down: (error) => {
         this.#connected = false;
         this.#blocked = undefined;
-        this.#publishing.connected(false);
+        this.#publishing.connected(false, error);
         this.#emit({ type: "down", error });
       },
       blocked: (reason) => {
@@ -359,9 +361,9 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#lateStarts = new AbortController();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
-    this.#sending.close("it was stopped");
+    this.#sending.close(STOPPED);
     await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
-    await this.#closeAll("it was stopped");
+    await this.#closeAll(STOPPED);
     this.#state = "stopped";
   }
 

@@ -13,7 +13,9 @@ export function asProblem(error: unknown): MessagingError {
 /** Every problem in one error. `tried` says how often it was tried, if it was more than once. */
 export function startFailed(problems: readonly MessagingError[], tried = ""): MessagingError {
   const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
-  const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
+  // A limit that one consumer meets is met by each that comes after.
+  const kinds = [...Map.groupBy(all, ({ code, message }) => `${code}: ${message}`)];
+  const lines = kinds.map(([line, { length }]) => `\n  - ${line}${length === 1 ? "" : ` (${length} times)`}`);
   const many = all.length === 1 ? "a problem" : `${all.length} problems`;
   return new MessagingError(
     "start-failed",

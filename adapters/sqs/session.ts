@@ -265,7 +265,7 @@ export class Session {
   async #restore(topology: Topology, address: Address): Promise<boolean> {
     if (await this.#reappears(address)) return true;
     if (this.#closed) return false;
-    const gone = `${describeAddress(address)} was gone from AWS, and is declared again`;
+    const gone = `${describeAddress(address)} was gone, and is declared again`;
     const others =
       "with the subscriptions of this process. Consumers of other processes declare theirs within about a minute, and events that are published until then do not get to them";
     this.#signals.notice(new MessagingError("not-found", address.kind === "topic" ? `${gone}, ${others}` : gone));

@@ -220,6 +220,13 @@ function checkSendOptions(context: MessageEncoding, options: Options): void {
   if (priority !== undefined && priority !== 0) {
     if (capabilities.priority.support === "unsupported") throw unsupported(context, "priority");
     const priorities = (destination as Queue<never>).options.priorities ?? 1;
+    if (priorities < 2) {
+      const next = `declare it with priorities, as in queue("${destination.name}", { priorities: 5 }) or queue:${destination.name},priorities=5`;
+      throw new MessagingError(
+        "invalid",
+        `${where} { priority } is for a queue with priorities, and it has none; ${next}`,
+      );
+    }
     checkInteger(`${where} { priority } of a queue with ${priorities} priorities`, priority, 0, priorities - 1);
   }
 }

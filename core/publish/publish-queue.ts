@@ -40,6 +40,7 @@ export class PendingSend implements Expiring {
   inFlight = false;
   readonly #deadlines: Deadlines;
   readonly #onAbandoned: (send: PendingSend) => void;
+  readonly #whyDown: () => MessagingError | undefined;
   readonly #resolve: (receipt: Receipt) => void;
   readonly #reject: (error: MessagingError) => void;
   /** Whether the adapter ever had it. From then on, no answer means `unconfirmed`. */
@@ -48,12 +49,16 @@ export class PendingSend implements Expiring {
   #unknown = false;
   #cause: unknown = undefined;
 
-  /** `onAbandoned` is called when the caller was answered while the adapter did not have the message. */
+  /**
+   * `onAbandoned` is called when the caller was answered while the adapter did not have the message. `whyDown` tells why there
+   * is no connection, where that is known.
+   */
   constructor(
     route: Route,
     message: OutgoingMessage,
     deadlines: Deadlines,
     onAbandoned: (send: PendingSend) => void,
+    whyDown: () => MessagingError | undefined,
     resolve: (receipt: Receipt) => void,
     reject: (error: MessagingError) => void,
   ) {
@@ -61,6 +66,7 @@ export class PendingSend implements Expiring {
     this.message = message;
     this.#deadlines = deadlines;
     this.#onAbandoned = onAbandoned;
+    this.#whyDown = whyDown;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -105,21 +111,25 @@ export class PendingSend implements Expiring {
     this.answered = true;
     this.#deadlines.lift(this);
     const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
-    const options = this.#cause === undefined ? {} : { cause: this.#cause };
     this.#reject(
       this.#handedOver
         ? new MessagingError(
             "unconfirmed",
             `${what}: ${why} before the broker confirmed it; it may or may not be stored. Send it again with the same id, and let the consumer be idempotent`,
-            options,
+            this.#cause === undefined ? {} : { cause: this.#cause },
           )
-        : new MessagingError(
-            codeIfNeverHandedOver,
-            `${what}: ${why} before it was handed to the broker; it was not sent. Check the connection in broker.status() and send it again`,
-            options,
-          ),
+        : this.#unsent(`${what}: ${why} before it was handed to the broker; it was not sent`, codeIfNeverHandedOver),
     );
     if (!this.inFlight) this.#onAbandoned(this);
+  }
+
+  #unsent(what: string, code: "timeout" | "closed"): MessagingError {
+    const down = this.#whyDown();
+    if (down === undefined) {
+      return new MessagingError(code, `${what}. Check the connection in broker.status() and send it again`);
+    }
+    const text = `${what}, since there is no connection: ${down.message}. Send it again once there is one`;
+    return new MessagingError(code, text, { cause: down });
   }
 }
 

@@ -30,6 +30,8 @@ export class PublisherEngine {
   readonly #whenFull: "wait" | "fail";
   /** How long a send may take unless it says otherwise, in milliseconds. */
   readonly timeoutMs: number;
+  /** Why there is no connection, where that is known. */
+  #lost: MessagingError | undefined = undefined;
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
@@ -67,7 +69,8 @@ export class PublisherEngine {
   #isOpen = (): boolean => this.#connected && !this.#blocked;
 
   /** Follows the adapter's connection. A new one ends every pause. */
-  connected(connected: boolean): void {
+  connected(connected: boolean, why?: MessagingError): void {
+    this.#lost = connected ? undefined : why;
     this.#connected = connected;
     if (!connected) this.#blocked = false;
     this.#wake();
@@ -111,7 +114,7 @@ export class PublisherEngine {
 
   #accept(route: Route, message: OutgoingMessage, timeoutMs: number, room: boolean): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, resolve, reject);
+      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, () => this.#lost, resolve, reject);
       this.#deadlines.set(send, timeoutMs);
       if (room) {
         this.#admit(send);

@@ -215,14 +215,17 @@ export function planOf(given: unknown, source: string): Plan {
   if (plan.source === source) return plan;
   throw new MessagingError(
     "invalid",
-    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}`,
+    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}: resume it on ${plan.source}, or plan anew for ${source}`,
   );
 }
 
 /** A plan that was kept in JSON, of any source. Throws `invalid` for what is none. */
 export function planFrom(given: unknown): Plan {
   if (isPlan(given)) return given;
-  throw new MessagingError("invalid", "it takes the plan of a replay or a discard, as it was kept in JSON");
+  throw new MessagingError(
+    "invalid",
+    "what was given is no plan of a replay or a discard: give one as it was kept in JSON, such as a file of anybroker-runs, or plan anew",
+  );
 }
 
 function isPlan(given: unknown): given is Plan {
