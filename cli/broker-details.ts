@@ -25,14 +25,7 @@ export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
     return { version: version ?? null, servers: null };
   }
   if (adapter.name !== "kafka") return { version: null, servers: null };
-  const admin = (adapter as KafkaAdapter).kafkajs().admin();
-  await admin.connect();
-  try {
-    const { brokers } = await admin.describeCluster();
-    return { version: null, servers: brokers.length };
-  } finally {
-    await admin.disconnect();
-  }
+  return { version: null, servers: await (adapter as KafkaAdapter).serverCount() };
 }
 
 /** Where an open adapter is connected to, where something else than its URL may have said so; otherwise empty. */

@@ -1,7 +1,7 @@
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import type { DeadLetters, Entry, Page } from "../patterns/dead-letters/index.ts";
+import type { DeadLetterEntry, DeadLetters, Page } from "../patterns/dead-letters/index.ts";
 import { deadLetters } from "../patterns/dead-letters/index.ts";
 import { heldAt } from "./broker-details.ts";
 import { missingText } from "./discovery.ts";
@@ -153,7 +153,7 @@ export function bodyText({
   bodyEncoding,
   bodyCut,
   size,
-}: Pick<Entry, "body" | "bodyEncoding" | "bodyCut" | "size">): string {
+}: Pick<DeadLetterEntry, "body" | "bodyEncoding" | "bodyCut" | "size">): string {
   if (bodyEncoding === "text") return bodyCut ? `${body}…` : body;
   const text = Buffer.from(body, "base64").toString("utf8");
   // Base64 stands for what holds controls too, which are shown as escapes.

@@ -1,10 +1,10 @@
 import type { Adapter } from "../core/adapter.ts";
 import { addressName, describeAddress, type TopicAddress, type WorkAddress } from "../core/address.ts";
 import { type Destination, queue, subscription, topic } from "../core/destination.ts";
-import { isMessagingError } from "../core/errors.ts";
+import { isMessagingError, MessagingError } from "../core/errors.ts";
 import { CommandError } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
-import { destinationOf, findWorkTarget } from "./target.ts";
+import { describeDestination, destinationOf, findWorkTarget } from "./target.ts";
 
 /** What stands on an open broker, as destinations without options. Rejects as `Adapter.list`, and with a `CommandError` for an adapter without. */
 export async function discovered(adapter: Adapter): Promise<readonly Destination[]> {
@@ -31,7 +31,12 @@ export function namedWork({ configuration }: Frame, addresses: readonly string[]
 export async function workOn(adapter: Adapter): Promise<readonly Destination[]> {
   const work = (await discovered(adapter)).filter(({ kind }) => kind !== "topic");
   if (work.length > 0) return work;
-  throw new CommandError("not-found", `no queues and subscriptions of anybroker stand on ${adapter.name}`);
+  // Kafka lists what its user may see, and says nothing of the rest.
+  const unseen =
+    adapter.name === "kafka"
+      ? "no queues and subscriptions of anybroker are visible to this user on kafka; if there are some, grant it Describe on their topics and groups"
+      : `no queues and subscriptions of anybroker stand on ${adapter.name}`;
+  throw new CommandError("not-found", unseen);
 }
 
 function destinationAt(address: WorkAddress | TopicAddress): Destination {
@@ -66,6 +71,38 @@ export async function missingText(adapter: Adapter, of: WorkAddress, known: read
   }
   const meant = meantBy(addressName(of), such.filter(({ kind }) => kind !== "topic").map(nameOf));
   return meant === undefined ? `${missing}${silence}` : `${missing}; did you mean "${meant}"?`;
+}
+
+/**
+ * What may have been meant by the name of something that is not there, of what is known and what stands on the broker, as far
+ * as that lists it: as it is written on a command line. Undefined where nothing is like it.
+ */
+export async function nearName(
+  adapter: Adapter,
+  of: WorkAddress | TopicAddress,
+  known: readonly Destination[],
+): Promise<string | undefined> {
+  const standing = await discovered(adapter).catch((error: unknown) => {
+    if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
+    return [];
+  });
+  const such = [...known, ...standing].filter(({ kind }) => (kind === "topic") === (of.kind === "topic"));
+  const meant = meantBy(addressName(of), such.map(nameOf));
+  const found = such.find((one) => nameOf(one) === meant);
+  return found === undefined ? undefined : describeDestination(found);
+}
+
+/** The error of something that is not there, with what may have been meant by its name. */
+export async function nearNameFirst(
+  error: MessagingError,
+  adapter: Adapter,
+  of: WorkAddress | TopicAddress,
+  known: readonly Destination[],
+): Promise<MessagingError> {
+  const meant = await nearName(adapter, of, known);
+  if (meant === undefined) return error;
+  const text = `no ${describeAddress(of)} on ${adapter.name}; did you mean "${meant}"? If not: ${error.message}`;
+  return new MessagingError("not-found", text, { cause: error });
 }
 
 /** The name that is most like another, if any is like it. */

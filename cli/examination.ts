@@ -122,7 +122,11 @@ async function details(adapter: Adapter, checks: Check[]) {
     return found;
   } catch (error) {
     const message = thrownText(error);
-    checks.push({ check: "version", status: "unknown", message });
+    checks.push({
+      check: "version",
+      status: isMessagingError(error, "unreachable") ? "failed" : "unknown",
+      message,
+    });
     return { version: null, servers: null };
   }
 }

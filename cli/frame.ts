@@ -1,5 +1,5 @@
 import type { Adapter } from "../core/adapter.ts";
-import { type Address, workAddress } from "../core/address.ts";
+import { type TopicAddress, type WorkAddress, workAddress } from "../core/address.ts";
 import type { Broker } from "../core/broker.ts";
 import { createBroker } from "../core/create-broker.ts";
 import type { Destination } from "../core/destination.ts";
@@ -9,6 +9,7 @@ import { startFailed } from "../core/start.ts";
 import { type ChosenBroker, chooseBroker } from "./broker-choice.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Context } from "./context.ts";
+import { nearNameFirst } from "./discovery.ts";
 import { CommandError } from "./exit-codes.ts";
 import { type Interruption, unlessAborted, unlessLate } from "./interruption.ts";
 import type { Secrets } from "./secrets.ts";
@@ -78,7 +79,7 @@ export async function withBroker<Result>(
   const broker = createBroker(adapter, { destinations, declare: "none", onEvent });
   try {
     await unlessAborted(broker.start(), signal);
-    await unlessAborted(mustStand(adapter, destinations), signal);
+    await unlessAborted(mustStand(adapter, destinations, frame.configuration), signal);
     return await use({ broker, adapter, label: chosen.label });
   } finally {
     await stopped(frame, broker, chosen.label);
@@ -86,20 +87,26 @@ export async function withBroker<Result>(
 }
 
 /** A user who may send or consume need not be allowed to look: what does not stand then shows when it is used. */
-async function mustStand(adapter: Adapter, destinations: readonly Destination[]): Promise<void> {
+async function mustStand(
+  adapter: Adapter,
+  destinations: readonly Destination[],
+  { destinations: known = [] }: Configuration,
+): Promise<void> {
   const problems: MessagingError[] = [];
   for (const destination of destinations) {
+    const place = placeOf(destination);
     try {
-      await adapter.depth(placeOf(destination));
+      await adapter.depth(place);
     } catch (error) {
-      if (isMessagingError(error, "not-found")) problems.push(error);
+      if (isMessagingError(error, "not-found")) problems.push(await nearNameFirst(error, adapter, place, known));
       else if (!isMessagingError(error)) throw error;
     }
   }
   if (problems.length > 0) throw startFailed(problems);
 }
 
-function placeOf(destination: Destination): Address {
+/** Where a destination is. */
+export function placeOf(destination: Destination): WorkAddress | TopicAddress {
   if (destination.kind === "subscription") return workAddress(destination.topic.name, destination.name);
   return { kind: destination.kind, name: destination.name };
 }

@@ -91,6 +91,7 @@ export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended>
       ...(goOn === null ? [] : [`go on with: ${goOn}${paceText(plan, "\nat its own pace: ")}`]),
       `each message: anybroker dlq report ${planFile}`,
     ].join("\n"),
+    errors: [...(result.error === undefined ? [] : [result.error]), ...result.failures.map(({ error }) => error)],
     exit: exitFor(result),
   };
 }

@@ -1,4 +1,5 @@
 import { SingleBar } from "cli-progress";
+import type { Output } from "./context.ts";
 import { printable } from "./printable.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -10,6 +11,11 @@ export interface ProgressBar {
 }
 
 const CLEAR_LINE = "\r\u001b[K";
+const SAVE_CURSOR = "\u001b7";
+const RESTORE_CURSOR = "\u001b8";
+/** What a terminal echoes at Ctrl-C, with a place for the cursor. */
+const ECHO_COLUMNS = 3;
+const DEFAULT_COLUMNS = 80;
 const SILENT: ProgressBar = { update: () => {}, stop: () => {} };
 
 /** A progress bar on stderr if that is a terminal, else nothing. `total` is undefined where it is not known. */
@@ -19,9 +25,10 @@ export function progressBar(terminal: Terminal, title: string, total: number | u
   const known = total !== undefined;
   const format = known ? `${title} [{bar}] {value}/{total} {detail}` : `${title} {value} {detail}`;
   const bar = new SingleBar({
-    stream,
+    stream: lineOf(stream),
     format,
     forceRedraw: true,
+    linewrap: true,
     hideCursor: true,
     barsize: 30,
     gracefulExit: false,
@@ -34,4 +41,17 @@ export function progressBar(terminal: Terminal, title: string, total: number | u
   };
   terminal.drawing = { erase: CLEAR_LINE, stop };
   return { update: (done, detail = "") => bar.update(done, { detail: printable(detail) }), stop };
+}
+
+/**
+ * The stream as the bar sees it. The cursor is never sent back to a saved place: a note moves the bar to the next line, and
+ * may scroll the screen. The bar is cut where the echo of Ctrl-C still fits on its line.
+ */
+function lineOf(stream: Output): NodeJS.WritableStream {
+  const write = (text: string, ...rest: []): boolean =>
+    text === SAVE_CURSOR || text === RESTORE_CURSOR || stream.write(text, ...rest);
+  return Object.create(stream, {
+    write: { value: write },
+    columns: { get: () => Math.max((stream.columns ?? DEFAULT_COLUMNS) - ECHO_COLUMNS, 1) },
+  });
 }

@@ -6,7 +6,7 @@ import { thrownText } from "../core/foreign.ts";
 import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
-import { outgoing } from "../core/publish/encode-message.ts";
+import { encodeMessage } from "../core/publish/encode-message.ts";
 import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
 import { readBytes, readLines } from "./files.ts";
@@ -60,7 +60,7 @@ export async function sendAll(frame: Frame, target: Target, sending: Sending): P
     const codec = destination.options.codec ?? jsonCodec();
     const context = { destination, where, codec, capabilities, adapterName: name, clock, makeId };
     return sent(frame, target, sending, single, label, async (body) => ({
-      id: (await outgoing(context, body, options)).id,
+      id: (await encodeMessage(context, body, options)).id,
     }));
   }
   return withBroker(frame, { destinations: [destinationOf({ ...target, destination })] }, ({ broker, label }) =>
@@ -94,6 +94,7 @@ interface Sent {
   readonly ids: string[];
   readonly failures: { readonly line: number; readonly code: string; readonly message: string }[];
   failed: number;
+  readonly errors: unknown[];
   exit: ExitName;
 }
 
@@ -111,7 +112,7 @@ async function sent(
   label: string,
   send: Send,
 ): Promise<Ended> {
-  const tally: Sent = { sent: 0, ids: [], failures: [], failed: 0, exit: "done" };
+  const tally: Sent = { sent: 0, ids: [], failures: [], errors: [], failed: 0, exit: "done" };
   if (single !== undefined) await sendOne(send, single.body, 1, tally);
   const nextLine = single === undefined ? await sendLines(frame, sending, send, tally) : null;
   const { dryRun } = sending;
@@ -128,7 +129,7 @@ async function sent(
   ].join("\n");
   const partly = stopped || (failed > 0 && tally.sent > 0);
   const json = { broker: label, destination: target.name, dryRun, sent: tally.sent, failed, ids, failures, nextLine };
-  return { json, text, exit: partly ? "partly" : tally.exit };
+  return { json, text, errors: tally.errors, exit: partly ? "partly" : tally.exit };
 }
 
 /** Resolves with the line to go on with if it was interrupted. Everything before has its end by then. */
@@ -184,5 +185,6 @@ function fail(tally: Sent, line: number, error: unknown): void {
   if (tally.exit === "done") tally.exit = exitOf(error);
   const code = isLibraryError(error) ? error.code : exitOf(error);
   const message = thrownText(error);
+  if (tally.errors.length < MOST_LISTED) tally.errors.push(error);
   if (tally.failures.length < MOST_LISTED) tally.failures.push({ line, code, message });
 }

@@ -22,6 +22,8 @@ export interface Compared {
   readonly destination: string;
   readonly standing: Standing;
   readonly problems: readonly ToldProblem[];
+  /** What may have been meant, where nothing is there by that name and something has a similar one. */
+  readonly meant?: string;
 }
 
 /** The destinations that addresses name, or else all of the configuration. Throws a `CommandError` if there are none. */

@@ -83,10 +83,16 @@ function unknownWords(
     const dashed = word.length === 1 ? `-${word}` : `--${word}`;
     return `"${name}" has no option ${dashed}${meant === undefined ? "" : ` (did you mean --${meant}?)`}`;
   });
-  const surplus = words.filter((word) => !isOption(word));
+  // yargs names an option with dashes a second time, in camel case.
+  const isSecond = (word: string): boolean => words.some((one) => one !== word && camelCase(one) === word);
+  const surplus = words.filter((word) => !isOption(word) && !isSecond(word));
   if (surplus.length > 0)
     wrong.push(`"${name}" takes fewer words: ${surplus.join(", ")} is too much; quote what holds spaces`);
   return wrong.join("; ");
+}
+
+function camelCase(word: string): string {
+  return word.replace(/-+([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function lowered(describe: string | undefined): string {

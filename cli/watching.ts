@@ -2,6 +2,7 @@ import type { Watcher } from "../core/adapter.ts";
 import { describeAddress, type QueueAddress, type TopicAddress } from "../core/address.ts";
 import { pause } from "../core/clock.ts";
 import { isMessagingError } from "../core/errors.ts";
+import { nearNameFirst } from "./discovery.ts";
 import { CommandError } from "./exit-codes.ts";
 import { type Frame, withBroker } from "./frame.ts";
 
@@ -22,7 +23,7 @@ const AGAIN_MS = 500;
  */
 export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
   await withBroker(frame, { destinations: [] }, async ({ adapter }) => {
-    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to`, of);
+    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to watch ${describeAddress(of)}`);
     for (let hasBegun = false; !signal.aborted; ) {
       const ended = Promise.withResolvers<void>();
       signal.addEventListener("abort", () => ended.resolve(), { once: true });
@@ -42,7 +43,10 @@ export async function watch(frame: Frame, { of, begun, seen }: Watching, signal:
           await end();
         }
       } catch (error) {
-        if (isMessagingError(error, "unsupported")) throw cannot(error.message, of);
+        if (isMessagingError(error, "unsupported")) throw cannot(error.message);
+        if (!hasBegun && isMessagingError(error, "not-found")) {
+          throw await nearNameFirst(error, adapter, of, frame.configuration.destinations ?? []);
+        }
         // Away for a while, after it had begun.
         if (!hasBegun || !isMessagingError(error, "unreachable")) throw error;
       }
@@ -51,10 +55,7 @@ export async function watch(frame: Frame, { of, begun, seen }: Watching, signal:
   });
 }
 
-function cannot(why: string, of: QueueAddress | TopicAddress): CommandError {
+function cannot(why: string): CommandError {
   const instead = '"anybroker top" counts what waits, "anybroker dlq ls" shows what is dead';
-  return new CommandError(
-    "unavailable",
-    `tail takes nothing, and ${describeAddress(of)} cannot be watched: ${why}. ${instead}`,
-  );
+  return new CommandError("unavailable", `tail takes nothing, and ${why}. ${instead}`);
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import type { HeldRecord } from "./consuming/partition-ledger.ts";
 import type { TopicPartition } from "./port.ts";
@@ -20,13 +20,13 @@ class KafkaProperties implements ForeignProperties {
   /** The record of the sender's headers, where some are no texts, have no value, or share their names. */
   readonly #record: LogRecord | undefined;
   /** What handlers read of them. */
-  readonly #texts: Headers;
+  readonly #texts: MessageHeaders;
 
   constructor(
     key: Buffer | undefined,
     tombstone: Uint8Array | undefined,
     record: LogRecord | undefined,
-    texts: Headers,
+    texts: MessageHeaders,
   ) {
     this.key = key;
     this.#tombstone = tombstone;
@@ -48,7 +48,7 @@ class KafkaProperties implements ForeignProperties {
   }
 
   /** Writes headers: those of the sender as they were, where the copy has the texts that stand for them, and in their order. */
-  writeHeaders(wire: HeaderToWrite[], headers: Headers): void {
+  writeHeaders(wire: HeaderToWrite[], headers: MessageHeaders): void {
     const done = new Set<string>();
     const { names, values } = this.#list();
     for (const [index, name] of names.entries()) {

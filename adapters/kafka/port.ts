@@ -45,6 +45,8 @@ export interface KafkaConnection {
 
   /** Asks the cluster anew. Topics that do not exist are in the answer with an error; none is ever created by asking. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata>;
+  /** The topics of the cluster that this user may see. */
+  allTopics(): Promise<ClusterMetadata>;
   createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]>;
   /** The values of the configurations asked for, of topics that exist. */
   topicConfigurations(topics: readonly string[], names: readonly string[]): Promise<readonly TopicConfiguration[]>;

@@ -6,6 +6,7 @@ import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
 import type { ServerWords } from "./server-words.ts";
+import { guardHeaders } from "./unreadable-headers.ts";
 
 /** A version of RabbitMQ, as the server itself tells it. */
 export interface ServerVersion {
@@ -217,12 +218,12 @@ function isUsedUp(error: unknown): boolean {
   return error instanceof Error && error.message === "No channels left to allocate";
 }
 
-function usedUp({ model }: Connection, cause: unknown): MessagingError {
+function usedUp({ model, where }: Connection, cause: unknown): MessagingError {
   const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
   const most = channelMax === undefined ? "" : ` ${channelMax}`;
   return new MessagingError(
     "overloaded",
-    `all${most} channels that RabbitMQ allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
+    `all${most} channels that RabbitMQ at ${where} allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
     { cause },
   );
 }
@@ -230,6 +231,8 @@ function usedUp({ model }: Connection, cause: unknown): MessagingError {
 /** One connection as long as it stands. */
 export interface Connection {
   readonly model: ChannelModel;
+  /** The server that it leads to, for people. */
+  readonly where: string;
   /** What the server says passes there before it is shown or kept. */
   readonly words: ServerWords;
   /** Cuts the connection at once; for when it does not answer. */
@@ -348,7 +351,8 @@ export class SupervisedConnection {
         ),
       );
       this.#ended.signal.removeEventListener("abort", cut);
-      link = { model, words, cut };
+      guardHeaders(model);
+      link = { model, where: placeText(place), words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         model.on("error", (error) => {

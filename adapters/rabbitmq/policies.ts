@@ -262,7 +262,7 @@ function fewOf(findings: readonly Finding[]): MessagingError[] {
   if (more <= 0) return errors;
   return [
     ...errors,
-    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such resources to names of anybroker`),
+    new MessagingError("conflict", `policies of RabbitMQ do ${more} more such things to names of anybroker`),
   ];
 }
 

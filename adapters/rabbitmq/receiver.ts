@@ -203,6 +203,19 @@ export class QueueReceiver implements Receiver {
     return Promise.resolve(batch.map(() => true));
   }
 
+  async caughtUp(): Promise<boolean> {
+    const channel = this.#channel;
+    if (channel === undefined) return false;
+    const what = `answer behind the deliveries of queue "${this.#source.queue}"`;
+    try {
+      // A channel that is busy with large deliveries may be late, and is no reason to end the connection.
+      await within(this.#host.requestTimeoutMs, what, channel.caughtUp());
+      return this.#channel === channel;
+    } catch {
+      return false;
+    }
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;

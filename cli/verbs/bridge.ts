@@ -126,7 +126,13 @@ async function move(frame: Frame, { from, to, source, target }: Ends, given: Mov
   bar = progressBar(terminal, "moving", follow ? undefined : standing);
   try {
     const result = await running.run({ signal: interruption.signal });
-    return { json: { ...json, result: toldResult(result) }, text: resultText(result), exit: exitFor(result, follow) };
+    const { error, leftMessages } = result;
+    return {
+      json: { ...json, result: toldResult(result) },
+      text: resultText(result),
+      errors: [...(error === undefined ? [] : [error]), ...leftMessages.map((one) => one.error)],
+      exit: exitFor(result, follow),
+    };
   } finally {
     bar.stop();
   }

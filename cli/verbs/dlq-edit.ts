@@ -1,7 +1,7 @@
 import { systemRandom } from "../../core/clock.ts";
 import { jsonCodec } from "../../core/json-codec.ts";
 import { messageIds } from "../../core/message-ids.ts";
-import { outgoing } from "../../core/publish/encode-message.ts";
+import { encodeMessage } from "../../core/publish/encode-message.ts";
 import { entryId } from "../arguments.ts";
 import { bodyOf } from "../bodies.ts";
 import { bodyText, DLQ_EXITS, DLQ_JSON, type OpenDeadLetters, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
@@ -99,7 +99,7 @@ async function check(
   body: unknown,
 ): Promise<void> {
   const { destination } = target;
-  await outgoing(
+  await encodeMessage(
     {
       destination,
       where: `edit for ${target.name}`,

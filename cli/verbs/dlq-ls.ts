@@ -1,4 +1,4 @@
-import type { Entry } from "../../patterns/dead-letters/index.ts";
+import type { DeadLetterEntry } from "../../patterns/dead-letters/index.ts";
 import { columns } from "../columns.ts";
 import {
   ageText,
@@ -64,7 +64,7 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
     }),
 });
 
-function list({ terminal: { paint }, context: { clock } }: Frame, entries: readonly Entry[]): string {
+function list({ terminal: { paint }, context: { clock } }: Frame, entries: readonly DeadLetterEntry[]): string {
   const rows = entries.map((entry) => [
     entry.id,
     { painted: paint.yellow(entry.reason) },

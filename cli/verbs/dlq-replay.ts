@@ -1,3 +1,4 @@
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Plan, PlannedRun, Ramp } from "../../patterns/dead-letters/index.ts";
 import { duration } from "../address-text.ts";
 import {
@@ -128,7 +129,11 @@ export async function planOrResume(
   const text = filterText(filter);
   if (resume !== undefined) {
     if (text !== undefined) throw new CommandError("usage", "a plan has its filter: give --resume without one");
-    return dead.resume((await readJson(resume, frame.context, frame.interruption.signal)) as Plan, more);
+    const plan = (await readJson(resume, frame.context, frame.interruption.signal)) as Plan;
+    return dead.resume(plan, more).catch((error: unknown) => {
+      if (!isMessagingError(error, "invalid")) throw error;
+      throw new MessagingError("invalid", `--resume ${resume}: ${error.message}`, { cause: error });
+    });
   }
   if (text === undefined)
     throw new CommandError("usage", "say which dead letters: all, or a filter such as 'error ~ timeout'");

@@ -1,4 +1,4 @@
-import type { Entry } from "../../patterns/dead-letters/index.ts";
+import type { DeadLetterEntry } from "../../patterns/dead-letters/index.ts";
 import { entryId } from "../arguments.ts";
 import {
   bodyText,
@@ -56,7 +56,7 @@ export const dlqShow = verb({
     }),
 });
 
-function shown(paint: Paint, entry: Entry): string {
+function shown(paint: Paint, entry: DeadLetterEntry): string {
   const { headers, body: _, bodyEncoding: __, bodyCut: ___, ...fields } = entry;
   const lines = Object.entries(fields)
     .filter(([, value]) => value !== null)

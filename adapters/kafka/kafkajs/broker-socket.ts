@@ -7,7 +7,16 @@ import Encoder from "kafkajs/src/protocol/encoder.js";
 import { MessagingError } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
-import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
+import {
+  type Address,
+  addressAdvice,
+  brokenError,
+  connectError,
+  garbledError,
+  loginError,
+  placeOf,
+  unansweredError,
+} from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
@@ -37,6 +46,9 @@ export class BrokerSocket {
   readonly #closed = Promise.withResolvers<void>();
   readonly #onEnd: () => void;
   #isOpen = false;
+  #isConnected = false;
+  /** Whether it has answered anything that it does not answer everybody. */
+  #isAnswered = false;
   /** Whether the provider of a token was asked and has not answered. */
   #isTokenAwaited = false;
   /** What the server answered to the last step of a login. */
@@ -177,6 +189,7 @@ export class BrokerSocket {
     await connection.connect().catch((error: unknown) => {
       throw connectError(error, address);
     });
+    this.#isConnected = true;
     const { error, versions } = await this.#send(apiVersions(), address, connection);
     if (error !== undefined) throw unspoken(apiVersions(), address, {});
     for (const needed of NEEDED) if (!speaks(versions, needed)) throw unspoken(needed, address, versions);
@@ -213,7 +226,7 @@ export class BrokerSocket {
         this.#socket = socket;
         socket.setNoDelay(true);
         const broke = (reason: unknown): void =>
-          this.#end(this.#isOpen ? brokenError(address, reason) : connectError(reason, address));
+          this.#end(this.#isConnected ? this.#broken(address, reason) : connectError(reason, address));
         socket.once("error", broke);
         socket.once("end", () => broke(new Error("the broker closed the connection")));
         socket.once("close", () => {
@@ -262,6 +275,8 @@ export class BrokerSocket {
         const from = new AnswerReader(payload);
         if (flexible) skipTags(from);
         const result = exchange.read(from);
+        // Which versions it speaks, a server says to everybody.
+        if (key !== API_VERSIONS) this.#isAnswered = true;
         if (from.throttledMs > 0) this.#mutedUntil = performance.now() + from.throttledMs;
         return result;
       },
@@ -284,11 +299,19 @@ export class BrokerSocket {
     setImmediate(() => socket.uncork());
   }
 
+  /** Before a login, and where one is missing, a server closes without a word. */
+  #broken(address: Address, reason: unknown): MessagingError {
+    const { tls, sasl } = this.#settings;
+    const isIn = this.#isOpen && sasl !== undefined;
+    if (isIn || this.#isAnswered) return brokenError(address, reason);
+    return unansweredError(address, reason, { tls: tls !== undefined, sasl: sasl !== undefined });
+  }
+
   /** kafkajs logs in again before a session ends, within whatever request comes then. */
   #sendError(error: unknown, address: Address): MessagingError {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
-    if (sasl === undefined || isOfConnection) return brokenError(address, error);
+    if (sasl === undefined || isOfConnection) return this.#broken(address, error);
     return loginError(error, address, sasl, this.#refusal);
   }
 
@@ -327,6 +350,7 @@ type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;
  */
 const NEEDED: readonly Spoken[] = [metadata([]), fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] })];
 
+const API_VERSIONS = 18;
 const SASL_AUTHENTICATE: Spoken = { name: "SaslAuthenticate", key: 36, version: 0 };
 
 function speaks(versions: ApiVersions, { key, version }: Spoken): boolean {

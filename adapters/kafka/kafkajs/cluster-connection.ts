@@ -80,7 +80,15 @@ export class ClusterConnection implements KafkaConnection {
     await this.#pool.leave();
   }
 
-  async metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+  metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+    return this.#metadata(topics);
+  }
+
+  allTopics(): Promise<ClusterMetadata> {
+    return this.#metadata("all");
+  }
+
+  async #metadata(topics: readonly string[] | "all"): Promise<ClusterMetadata> {
     const answer = await this.#askCluster(topics);
     return { clusterId: answer.clusterId, nodes: answer.brokers.map(({ node }) => node), topics: answer.topics };
   }
@@ -205,7 +213,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   /** Asks anew where the brokers are, beside what is asked. */
-  #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
+  #askCluster(topics: readonly string[] | "all"): Promise<cluster.Cluster> {
     return this.#track("ordinary", (asked) => this.#pool.askCluster(topics, asked));
   }
 

@@ -24,6 +24,8 @@ import {
 const TOPIC = 2;
 /** In requests by name. */
 const NO_ID = Buffer.alloc(16).toString("base64url");
+/** The length of an array that is null. */
+const NULL_ARRAY = 0;
 /** No cluster has as many partitions; whoever counts up to it goes on. */
 const HIGHEST_PARTITION = 1_000_000;
 /** The number of a right. */
@@ -54,7 +56,8 @@ export interface Cluster {
   readonly topics: readonly TopicMetadata[];
 }
 
-export function metadata(topics: readonly string[]): Exchange<Cluster> {
+/** Of these topics, or of all. */
+export function metadata(topics: readonly string[] | "all"): Exchange<Cluster> {
   return {
     name: "Metadata",
     key: 3,
@@ -63,11 +66,14 @@ export function metadata(topics: readonly string[]): Exchange<Cluster> {
     flexible: true,
     write: (to) => {
       const [createWhatIsMissing, withRights] = [false, false];
-      writeCompactArray(to, topics, (topic) => {
-        writeTopicId(to, NO_ID);
-        to.writeUVarIntString(topic);
-        writeTags(to);
-      });
+      if (topics === "all") to.writeUVarInt(NULL_ARRAY);
+      else {
+        writeCompactArray(to, topics, (topic) => {
+          writeTopicId(to, NO_ID);
+          to.writeUVarIntString(topic);
+          writeTags(to);
+        });
+      }
       to.writeBoolean(createWhatIsMissing).writeBoolean(withRights).writeBoolean(withRights);
       writeTags(to);
     },

@@ -84,6 +84,20 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
   );
 }
 
+/** A connection ended before the broker had said anything: most often two do not speak of the same security. */
+export function unansweredError(
+  address: Address,
+  reason: unknown,
+  has: { readonly tls: boolean; readonly sasl: boolean },
+): MessagingError {
+  const given = `this client speaks ${has.tls ? "TLS (ssl)" : "no TLS (ssl)"} and ${has.sasl ? "logs in (sasl)" : "does not log in (sasl)"}`;
+  return new MessagingError(
+    "unreachable",
+    `${placeOf(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them; what was asked may have been done`,
+    { cause: reason },
+  );
+}
+
 /** What came is not what Kafka says: something else listens there, or speaks TLS where none is spoken. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
   const advice =

@@ -174,7 +174,7 @@ export class SocketPool {
   }
 
   /** Asks anew where the brokers are, beside what is asked. */
-  async askCluster(topics: readonly string[], asked?: Asked): Promise<Cluster> {
+  async askCluster(topics: readonly string[] | "all", asked?: Asked): Promise<Cluster> {
     const socket = await this.#anySocket();
     const answer = await this.#on(socket, metadata(topics), asked);
     const from = await socket.address();
