@@ -1,5 +1,6 @@
 import type { Codec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
+import { inexactNumbers } from "../core/exact-numbers.ts";
 import { CommandError } from "./exit-codes.ts";
 
 /** How a body on the command line is meant. */
@@ -16,14 +17,30 @@ export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string
   if (raw) return bytes;
   const decoded = Buffer.from(bytes).toString("utf8");
   if (text) return decoded;
+  return jsonOf(
+    decoded,
+    where,
+    `quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
+    "give --raw with --content-type application/json, which sends the bytes as they are",
+  );
+}
+
+/**
+ * The value of a JSON text. Throws a `CommandError` that holds nothing of it, with what to do about a text that is no
+ * JSON, and about a number in it that JavaScript would change.
+ */
+export function jsonOf(text: string, where: string, otherwise: string, withNumbers: string): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(decoded);
+    value = JSON.parse(text);
   } catch {
-    throw new CommandError(
-      "data",
-      `${where} is no JSON: quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
-    );
+    throw new CommandError("data", `${where} is no JSON: ${otherwise}`);
   }
+  if (inexactNumbers(text).length === 0) return value;
+  throw new CommandError(
+    "data",
+    `${where} holds a number that JavaScript would change, such as an integer beyond 2^53: ${withNumbers}`,
+  );
 }
 
 /** A destination that takes bytes as they are, and no schema: for `--raw`. */

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { applyJsonPatch, type Edit, type JsonPatch, jsonPatchOf, type Plan } from "../patterns/dead-letters/index.ts";
+import { jsonOf } from "./bodies.ts";
 import type { Context } from "./context.ts";
 import { bodyText, type OpenDeadLetters } from "./dead-letters-of.ts";
 import { CommandError } from "./exit-codes.ts";
@@ -40,12 +41,9 @@ export async function editOf(
 }
 
 function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
-    throw new CommandError("data", `--patch is no JSON: write a list of operations such as ${example}, or name a file`);
-  }
+  const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
+  const otherwise = `write a list of operations such as ${example}, or name a file`;
+  return jsonOf(text, "--patch", otherwise, "give --script, and a codec that keeps it");
 }
 
 async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {

@@ -4,6 +4,7 @@ import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
 import { addAbortSignal, Readable } from "node:stream";
 import { replaceFile } from "../core/private-files.ts";
+import { jsonOf } from "./bodies.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 
@@ -90,11 +91,8 @@ function tooLong(what: string): Error {
 /** JSON of a file. Rejects with a `CommandError`, which holds nothing of the file. */
 export async function readJson(file: string, place: Place, signal: AbortSignal): Promise<unknown> {
   const bytes = await readBytes(file, place, signal);
-  try {
-    return JSON.parse(Buffer.from(bytes).toString("utf8"));
-  } catch {
-    throw new CommandError("data", `${file} holds no JSON`);
-  }
+  const text = Buffer.from(bytes).toString("utf8");
+  return jsonOf(text, file, "see what wrote it", "give --script, and a codec that keeps it");
 }
 
 /** Writes JSON to a file that only its owner reads, in place of what is there; a link is refused. Rejects with a `CommandError`. */
