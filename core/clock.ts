@@ -79,6 +79,41 @@ export function systemRandom(): Random {
   };
 }
 
+/**
+ * A randomness of somebody else's, with the machine's in its place where it gives no number from 0 up to 1, or not the
+ * bytes asked for: a wait of NaN milliseconds never ends. The first wrong answer is told to `wrong`.
+ */
+export function checkedRandom(given: Random, wrong: (what: string) => void): Random {
+  const usual = systemRandom();
+  let isTold = false;
+  const tell = (what: string): void => {
+    if (!isTold) wrong(what);
+    isTold = true;
+  };
+  return {
+    fraction() {
+      try {
+        const fraction: unknown = given.fraction();
+        if (typeof fraction === "number" && fraction >= 0 && fraction < 1) return fraction;
+        tell(`fraction() returned ${typeof fraction === "number" ? fraction : `a value of type ${typeof fraction}`}`);
+      } catch {
+        tell("fraction() threw");
+      }
+      return usual.fraction();
+    },
+    bytes(count) {
+      try {
+        const bytes: unknown = given.bytes(count);
+        if (bytes instanceof Uint8Array && bytes.length === count) return bytes;
+        tell(`bytes(${count}) did not return an Uint8Array of so many bytes`);
+      } catch {
+        tell(`bytes(${count}) threw`);
+      }
+      return usual.bytes(count);
+    },
+  };
+}
+
 const READY = Promise.resolve();
 
 /**
