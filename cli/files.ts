@@ -1,5 +1,5 @@
 import { constants, createReadStream, openSync } from "node:fs";
-import { stat, writeFile } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
 import { addAbortSignal, Readable } from "node:stream";
@@ -7,6 +7,8 @@ import { replaceFile } from "../core/private-files.ts";
 import { jsonOf } from "./bodies.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
+
+const { O_CREAT, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 type Place = Pick<Context, "cwd" | "stdin">;
 
@@ -76,7 +78,7 @@ async function opened(
   if (file === "-") return bytesOf(addAbortSignal(signal, Readable.from(stdin)));
   const path = resolve(cwd, file);
   if (!(await stat(path)).isFIFO()) return createReadStream(path, { signal });
-  const pipe = new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true });
+  const pipe = new Socket({ fd: openSync(path, O_RDONLY | O_NONBLOCK), readable: true });
   return addAbortSignal(signal, pipe);
 }
 
@@ -104,14 +106,25 @@ export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, val
   }
 }
 
-/** Writes a file for everybody to read. Rejects with a `CommandError`. */
+/** Writes a file for everybody to read; what is no regular file is refused. Rejects with a `CommandError`. */
 export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, text: string): Promise<void> {
   try {
-    await writeFile(resolve(cwd, file), text, { flush: true });
+    // Opening a pipe waits for its reader, and such a wait could not be ended, not even by a second Ctrl-C.
+    const opened = await open(resolve(cwd, file), O_WRONLY | O_CREAT | O_NONBLOCK);
+    try {
+      if (!(await opened.stat()).isFile()) throw new Error(NO_FILE);
+      await opened.truncate();
+      await opened.writeFile(text);
+      await opened.sync();
+    } finally {
+      await opened.close();
+    }
   } catch (cause) {
-    throw unwritable(file, cause);
+    throw unwritable(file, reason(cause) === "ENXIO" ? new Error(NO_FILE, { cause }) : cause);
   }
 }
+
+const NO_FILE = "it is no regular file; name one, or have it printed";
 
 /** Rejects with a `CommandError` if the folder that a file is to be written into is not there. */
 export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {

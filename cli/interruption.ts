@@ -1,25 +1,31 @@
+import type { Timer } from "../core/clock.ts";
 import type { Context } from "./context.ts";
 import { CommandError, EXIT } from "./exit-codes.ts";
 
+/** Longer than a broker takes to stop, which gives its handlers 30 s. */
+const LEAVING_MS = 60_000;
 const STOPPING = "stopping; Ctrl-C again leaves at once";
 
 /**
  * Aborts its signal when the command is to stop: at the first Ctrl-C, and when whoever reads the output has left. The
- * second Ctrl-C ends the process at once.
+ * second Ctrl-C ends the process at once, and so does the first where the command has no end within 60 s, as where a
+ * store or a server never answers.
  */
 export class Interruption {
   readonly #controller = new AbortController();
   readonly #end: () => void;
+  readonly #context: Context;
+  #leaving: Timer | undefined;
   /** What the first Ctrl-C is answered by, on stderr, and what has to be put right before the second ends the process. */
   terminal: { interrupted(text: string): void; leave(): void } | undefined;
   /** Why the output could not be written, other than that its reader has left. */
   outputFailure: CommandError | undefined = undefined;
 
   constructor(context: Context) {
+    this.#context = context;
     const stopListening = context.onInterrupt(() => {
       if (this.signal.aborted) {
-        this.terminal?.leave();
-        context.exit(EXIT.interrupted);
+        this.#leave();
         return;
       }
       if (this.terminal === undefined) context.stderr.write(`${STOPPING}\n`);
@@ -47,12 +53,23 @@ export class Interruption {
     return this.#controller.signal;
   }
 
+  #leave(): void {
+    this.terminal?.leave();
+    this.#context.exit(EXIT.interrupted);
+  }
+
   #stop(why: string): void {
+    const { clock, stderr } = this.#context;
+    this.#leaving ??= clock.schedule(() => {
+      stderr.write(`it did not stop within ${LEAVING_MS / 1_000} s, and is left\n`);
+      this.#leave();
+    }, LEAVING_MS);
     this.#controller.abort(new CommandError("interrupted", `${why}; nothing was changed`));
   }
 
   /** Stops listening. */
   end(): void {
+    if (this.#leaving !== undefined) this.#context.clock.cancel(this.#leaving);
     this.#end();
   }
 }

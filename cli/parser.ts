@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import yargs, { type Argv, type Options } from "yargs";
-import { asArguments } from "./arguments.ts";
+import { asArguments, asWritten } from "./arguments.ts";
 import { CommandError } from "./exit-codes.ts";
 import { EPILOGUE, INTRODUCTION } from "./introduction.ts";
 import { type Understood, understandable, usageError } from "./usage-error.ts";
@@ -43,7 +43,8 @@ export async function parse(line: readonly string[], columns: number | undefined
   const chosen: Command[] = [];
   const understood: Understood = { line, common: [...COMMON_OPTIONS, "help"], verb: undefined, group: undefined };
   const parser = parserOf(line, columns, understood, (verb, given) => {
-    chosen.push({ verb, given: given as Command["given"] });
+    const written = Object.entries(given).map(([name, value]) => [name, asWritten(value)] as const);
+    chosen.push({ verb, given: Object.fromEntries(written) as Command["given"] });
   });
   if (line.includes(COMPLETION)) {
     // It answers by the console, and reads the line from the process: the shell asks, nobody else.
@@ -95,7 +96,7 @@ function parserOf(
     .alias("help", "h")
     .version(ownVersion())
     .fail((message, error) => {
-      throw error ?? understandable(message, understood);
+      throw error ?? understandable(String(asWritten(message)), understood);
     })
     .demandCommand(1, 1, "Say what to do: anybroker --help lists the commands");
   for (const [group, summary] of Object.entries(GROUPS)) {
@@ -167,7 +168,9 @@ function refuseOdd(one: Verb, given: Readonly<Record<string, unknown>>): void {
 function asUsage(error: unknown, understood: Understood): unknown {
   if (error instanceof CommandError) return error;
   // What yargs throws of its own accord is about the command line.
-  return error instanceof Error && error.name === "YError" ? understandable(error.message, understood) : error;
+  return error instanceof Error && error.name === "YError"
+    ? understandable(String(asWritten(error.message)), understood)
+    : error;
 }
 
 /** The version of this package, wherever it is run from. yargs would take that of the current folder. */

@@ -16,7 +16,7 @@ export async function run(line: readonly string[], context: Context): Promise<nu
   const { stderr, env } = context;
   const secrets = new Secrets(env);
   // A word in the wrong place is repeated to whoever wrote it.
-  for (const word of line) secrets.addUrlsIn(word);
+  for (const word of line) secrets.addWord(word);
   const interruption = new Interruption(context);
   // Until the line is read, as far as it can be seen.
   let reporting: ErrorReporting = {

@@ -8,6 +8,7 @@ const SECRET_NAME = /pass(word|wd)?$|secret|token|credential|api_?key|access_?ke
 const TOO_FEW_SLASHES = /^([a-z][a-z0-9+.-]*:)\/?(?!\/)(?=.*@)/is;
 /** Of a text that is a URL as a whole, and whose password may hold anything. */
 const WHOLE_LOGIN = /^[a-z][a-z0-9+.-]*:\/\/(.*)@/is;
+const BARE_LOGIN = /^([\w.%+-]+):(\S+)@[^\s@]*$/;
 const PARAMETER = /([?&])([\w.-]{1,64})=([^&#\s"'<>]*)/g;
 
 /**
@@ -116,6 +117,13 @@ export class Secrets {
       if (SECRET_NAME.test(name)) this.#add({ value });
       if (value.includes("://")) this.addUrlsIn(value);
     }
+  }
+
+  /** Of a word of the command line: those of URLs, and of a login whose URL lacks its beginning, `user:password@host`. */
+  addWord(word: string): void {
+    this.addUrlsIn(word);
+    const [, user, value] = BARE_LOGIN.exec(word) ?? [];
+    if (value !== undefined) for (const one of [value, decoded(value)]) this.#add({ value: one, user });
   }
 
   addUrlsIn(text: string): void {

@@ -26,6 +26,10 @@ export interface CommandWorld {
   readonly answer?: string;
   /** How much faster its clock runs. */
   readonly faster?: number;
+  /** Told before it begins how to interrupt it. */
+  readonly begins?: (interrupt: () => void) => void;
+  /** In place of the end of the process. */
+  readonly exit?: (code: number) => void;
   /** Told what was printed, whenever something is; may interrupt. */
   readonly watch?: (printed: string, interrupt: () => void) => void;
 }
@@ -59,6 +63,7 @@ export async function command(line: readonly string[], world: CommandWorld = {})
   const interrupt = (): void => {
     for (const listener of listeners) listener();
   };
+  world.begins?.(interrupt);
   const stdin = Object.assign(new PassThrough(), { isTTY: terminal });
   const typed = world.stdin ?? world.answer;
   if (typed !== undefined) stdin.end(typed);
@@ -76,7 +81,8 @@ export async function command(line: readonly string[], world: CommandWorld = {})
       return () => listeners.delete(interrupted);
     },
     exit: (exited) => {
-      throw new Error(`the process would end with ${exited}`);
+      if (world.exit === undefined) throw new Error(`the process would end with ${exited}`);
+      world.exit(exited);
     },
     ...(configuration === undefined ? {} : { configuration }),
   });

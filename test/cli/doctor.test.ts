@@ -37,6 +37,13 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
   expect(stdout).toMatch(/^queue:orders +queue orders +0 +1$/m);
 });
 
+test("a login without the beginning of its URL is not printed back", async () => {
+  const { stderr, code } = await command(["doctor", "ann:pass-word@host"], { configuration: {} });
+  expect(code).not.toBe(0);
+  expect(stderr).toContain("ann:***@host");
+  expect(stderr).not.toContain("pass-word");
+});
+
 test("doctor without a configuration looks at what it finds, and says what may have been meant", async () => {
   const { configuration, stock } = shop();
   await stock([{ id: "o-1", total: 1 }]);

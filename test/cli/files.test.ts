@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync, createWriteStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, expect, test } from "vitest";
-import { readBytes, readLines } from "../../cli/files.ts";
+import { readBytes, readLines, writeText } from "../../cli/files.ts";
 import { refuseNoFile } from "../../cli/load-configuration.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anybroker-files-"));
@@ -60,4 +60,15 @@ test("what has no end is refused, as a body and as a line", async () => {
   });
   appendFileSync(join(folder, "empty"), "");
   expect((await readBytes("empty", place(), never)).length).toBe(0);
+});
+
+test("a text is written to a regular file alone, and nothing waits for the reader of a pipe", async () => {
+  execFileSync("mkfifo", [join(folder, "unread")]);
+  for (const odd of ["unread", "/dev/null"]) {
+    const refusal = { name: "CommandError", message: expect.stringContaining("no regular file") };
+    await expect(writeText(odd, place(), "text")).rejects.toMatchObject(refusal);
+  }
+  await writeText("written", place(), "a long text");
+  await writeText("written", place(), "text");
+  expect(readFileSync(join(folder, "written"), "utf8")).toBe("text");
 });

@@ -222,6 +222,28 @@ test("a change that breaks off says where it stands, and how to go on", async ()
   );
 });
 
+test("one Ctrl-C ends a command whose state store never answers, after a while", async () => {
+  const { promise: exited, resolve: exit } = Promise.withResolvers<number>();
+  const { promise: silence, resolve: answer } = Promise.withResolvers<MigrationStatus>();
+  let interrupt = (): void => {};
+  const status = (): Promise<MigrationStatus> => {
+    interrupt();
+    return silence;
+  };
+  const control = { status, close: async () => {} } as unknown as MigrationControl;
+  const ended = command(["migrate", "status"], {
+    configuration: { migration: () => control },
+    faster: 10_000,
+    begins: (how) => {
+      interrupt = how;
+    },
+    exit,
+  });
+  expect(await exited).toBe(130);
+  answer(AT_FIRST);
+  expect((await ended).stderr).toContain("it did not stop within 60 s");
+});
+
 test("a migration that is not configured, or is refused, is said", async () => {
   expect((await command(["migrate", "status"], { configuration: {} })).stderr).toContain("migrationControl");
   const { configuration } = played(async () => {

@@ -66,6 +66,24 @@ test("a number that JavaScript would change is refused, and can be sent as it is
   expect(errorOf(edited)).toMatchObject({ message: expect.stringContaining("--patch holds a number") });
 });
 
+test("what stands behind -- is taken as it is, whatever it begins with", async () => {
+  const space = memorySpace();
+  const texts = queue<unknown>("texts");
+  const configuration = { broker: () => memory({ space }), destinations: [texts] };
+  await command(["topology", "create"], { configuration });
+  expect((await command(["send", "texts", "--", "-5"], { configuration })).code).toBe(0);
+  expect((await command(["send", "--text", "--", "texts", "--json"], { configuration })).code).toBe(0);
+  const broker = createBroker(memory({ space }));
+  const taken: unknown[] = [];
+  broker.consume(texts, (body) => void taken.push(body));
+  await broker.start();
+  await expect.poll(() => taken).toEqual([-5, "--json"]);
+  await broker.stop();
+  const odd = await command(["send", "texts", "--", "-x", "-y"], { configuration });
+  expect(odd.stderr).toContain("-y is too much");
+  expect(odd.stderr).not.toContain("\0");
+});
+
 test("lines are sent one by one, and those that are wrong are named", async () => {
   const { configuration, stock, takeOrders } = shop();
   await stock();
