@@ -2,7 +2,7 @@ import type { ConfirmChannel, Message, Options } from "amqplib";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { answered, type Connection } from "./connection.ts";
+import { answered, type Connection, guardClosing } from "./connection.ts";
 import { type DeclaredResources, missing, type Resource } from "./declared-resources.ts";
 import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
 import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
@@ -212,6 +212,7 @@ export class Publisher {
       channel.close().catch(() => {});
       return;
     }
+    guardClosing(link, this.#settings.requestTimeoutMs, channel);
     channel.on("return", (message) => this.#onReturn(message));
     // Comes before `close`, and so before the end of every message pending on the channel.
     channel.on("error", (error) => this.#onRefused(channel, error));
