@@ -1,3 +1,4 @@
+import { isDate } from "node:util/types";
 import type { SQSClient } from "@aws-sdk/client-sqs";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
@@ -16,26 +17,60 @@ export function isCredentialsError(error: unknown): boolean {
   return NAMES.test(String((error as { readonly name?: unknown } | null)?.name ?? ""));
 }
 
-/** Whether something looks like credentials. */
-function areCredentials(value: unknown): value is AwsCredentials {
-  const { accessKeyId, secretAccessKey, sessionToken } = (value ?? {}) as Partial<Record<string, unknown>>;
-  const isText = (one: unknown): boolean => typeof one === "string" && one !== "";
-  return isText(accessKeyId) && isText(secretAccessKey) && (sessionToken === undefined || isText(sessionToken));
+/** What a header can hold, and the scope of a signature, which has `/` and `,` between its parts. */
+const HEADER_TEXT = /^[\x21-\x7e]+$/;
+const SCOPE_TEXT = /^[\x21-\x2b\x2d\x2e\x30-\x7e]+$/;
+
+const KEYS = "{ accessKeyId, secretAccessKey }";
+
+/** What is wrong with credentials; undefined if nothing is. Quotes nothing of them. */
+function flawOf(value: unknown): string | undefined {
+  const given = (value ?? {}) as Partial<Record<string, unknown>>;
+  const { accessKeyId, secretAccessKey, sessionToken, expiration, credentialScope } = given;
+  const isText = (one: unknown): one is string => typeof one === "string" && one !== "";
+  if (!isText(accessKeyId) || !isText(secretAccessKey)) return "none";
+  if (sessionToken !== undefined && !isText(sessionToken)) return "a sessionToken that is no text";
+  if (!SCOPE_TEXT.test(accessKeyId))
+    return "an accessKeyId with characters that no key has, as a space or a line break";
+  if (isText(sessionToken) && !HEADER_TEXT.test(sessionToken)) {
+    return "a sessionToken with characters that no token has, as a space or a line break";
+  }
+  if (credentialScope !== undefined && !(isText(credentialScope) && SCOPE_TEXT.test(credentialScope))) {
+    return "a credentialScope that is none";
+  }
+  const isTime = isDate(expiration) && !Number.isNaN(expiration.getTime());
+  return expiration === undefined || isTime ? undefined : "an expiration that is no valid Date";
+}
+
+/**
+ * A copy of credentials that are sound. The SDK keeps what it is given until the expiration: one that is no time, or a
+ * token that no header can hold, would stay for ever, and every request fail.
+ */
+function soundCredentials<Given extends AwsCredentials>(where: string, given: Given, help: string): Given {
+  const copy = { ...given };
+  const flaw = flawOf(copy);
+  if (flaw !== undefined) throw new CredentialsError(`${where} ${flaw}; ${help}`);
+  return copy.expiration === undefined ? copy : { ...copy, expiration: new Date(copy.expiration) };
 }
 
 type Provider = NonNullable<SQSClient["config"]["credentials"]>;
 
-/** What the SDK's own chain finds, or a {@link CredentialsError} once that has taken so long: it may ask who never answers. */
+/**
+ * What the SDK's own chain finds. Rejects with a {@link CredentialsError} once that has taken so long, since it may ask who
+ * never answers, and for credentials that are none.
+ */
 export function foundCredentials(chain: Provider, timeoutMs: number): Provider {
-  const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine`;
-  const bounded: Provider = (...told) => within(timeoutMs, late, chain(...told));
+  const help = "give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine";
+  const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; ${help}`;
+  const bounded: Provider = async (...told) =>
+    soundCredentials("the AWS SDK's own chain found", await within(timeoutMs, late, chain(...told)), help);
   // The SDK's notes of what was done to it already.
   return Object.assign(bounded, chain);
 }
 
 /**
- * The credentials as the SDK takes them. A function that fails, returns none or takes too long fails with a
- * {@link CredentialsError}: the SDK says the same of it as of a connection that broke, and waits for ever.
+ * The credentials as the SDK takes them. A function that fails, takes too long or returns what are no credentials fails with
+ * a {@link CredentialsError}: the SDK says the same of it as of a connection that broke, and waits for ever.
  */
 export function providedCredentials(
   credentials: SqsOptions["credentials"],
@@ -45,19 +80,16 @@ export function providedCredentials(
   // Providers of the SDK are told which client asks.
   const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
   const late = `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`;
+  const help = `make it return ${KEYS}, with sessionToken and expiration where they have one`;
   return async (...told: readonly unknown[]) => {
-    let given: AwsCredentials;
     try {
-      given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
+      const given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
+      return soundCredentials("the function given as credentials returned", given, help);
     } catch (cause) {
       if (isCredentialsError(cause)) throw cause;
       const what = `the function given as credentials failed (${thrownClass(cause)})`;
       throw new CredentialsError(`${what}; see the cause, and whether it can reach what it asks`, { cause });
     }
-    if (areCredentials(given)) return given;
-    throw new CredentialsError(
-      "the function given as credentials returned none; make it return { accessKeyId, secretAccessKey }, with sessionToken and expiration where they have one",
-    );
   };
 }
 
@@ -75,7 +107,7 @@ export interface AwsCredentials {
   readonly secretAccessKey: string;
   /** For credentials that expire. */
   readonly sessionToken?: string;
-  /** When a function is asked for new ones. */
+  /** When a function is asked for new ones. Never, without it. */
   readonly expiration?: Date;
 }
 
@@ -233,8 +265,13 @@ function endpointsOf(
 }
 
 function checkCredentials(credentials: SqsOptions["credentials"]): SqsOptions["credentials"] {
-  if (credentials === undefined || typeof credentials === "function" || areCredentials(credentials)) return credentials;
-  throw invalid("takes { accessKeyId, secretAccessKey } as credentials, or a function that returns them");
+  if (credentials === undefined || typeof credentials === "function") return credentials;
+  // Of these the SDK asks no expiration.
+  const flaw = flawOf({ ...(credentials as AwsCredentials), expiration: undefined });
+  if (flaw === undefined) return credentials;
+  throw invalid(
+    `takes ${KEYS} as credentials, or a function that returns them${flaw === "none" ? "" : `; these have ${flaw}`}`,
+  );
 }
 
 /** The error quotes nothing of the URL, because any part of a malformed one may hold a secret. */
