@@ -132,6 +132,9 @@ export class SocketPool {
     if (--this.#users > 0) return;
     const lines = [...this.#lines.values()];
     this.#lines.clear();
+    // What a node said of throttles ends with the session.
+    for (const shared of this.#fetches.values()) shared.close();
+    this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
     await Promise.all(lines.map((line) => line.end(closedError())));
