@@ -2,7 +2,7 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, placeOf } from "./errors.ts";
+import { type Address, hostFault, placeOf } from "./errors.ts";
 import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
 import { fetch } from "./log-exchanges.ts";
@@ -278,6 +278,8 @@ export class SocketPool {
   async #locate(node: number): Promise<Address> {
     if (!this.#nodes.has(node)) await this.askCluster([]);
     const address = this.#nodes.get(node);
+    const fault = address && hostFault(address);
+    if (fault !== undefined) throw fault;
     if (address !== undefined) return address;
     throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
   }

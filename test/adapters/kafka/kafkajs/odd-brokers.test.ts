@@ -101,6 +101,21 @@ describe("brokers that answer in odd ways", () => {
     await connection.close();
   });
 
+  test("an address that is none is not tried, and is shown on one line and not at any length", async () => {
+    const foul = `\u001b[2J\n\u202e${"x".repeat(20_000)}`;
+    const { port } = await scriptedBroker(({ key }) =>
+      key === API.metadata ? (to) => cluster(to, foul, 9092) : undefined,
+    );
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const error = await refusal(connection.produce(1, [batchOf("t", 0, "x")], 100));
+    expect([error.code, error.cause]).toEqual(["unreachable", undefined]);
+    expect(error.message).toMatch(
+      /^Kafka at \?\[2J\?\?x{248}…:9092 is no address; Kafka at 127\.0\.0\.1:\d+ names it so/,
+    );
+    expect(error.message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    await connection.close();
+  });
+
   test("requests leave in the order in which they were made, whatever their size", async () => {
     const { port, asked } = await scriptedBroker(({ key }) => (key === API.produce ? produced(0, 0n) : undefined));
     const connection = connectionTo([`127.0.0.1:${port}`]);
