@@ -1,4 +1,5 @@
 import { DECLARE_IT, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import type { ErrorName } from "./port.ts";
 
 /** What a partition or a group answers while leadership moves or the cluster starts: asking again helps. */
@@ -48,12 +49,15 @@ export function isMissing(error: ErrorName): boolean {
   return error !== undefined && MISSING.has(error);
 }
 
+/** Of what a server says in words. */
+const LONGEST_SENTENCE = 1_000;
+
 /**
  * Why Kafka did not do what it was asked. `what` completes "Kafka refused to …" and names topic or group; `next` is the
  * advice where the error itself has none.
  */
 export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
-  const reason = said === undefined || said === "" ? error : `${error}: ${said}`;
+  const reason = said === undefined || said === "" ? error : `${error}: ${oneLine(said, LONGEST_SENTENCE)}`;
   if (isMissing(error)) {
     return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }

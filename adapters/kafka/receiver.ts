@@ -10,6 +10,7 @@ import type {
 import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
@@ -44,6 +45,8 @@ import type { Trimmer } from "./topology/trimmer.ts";
 
 /** How much longer than a consumer may drain its group waits for it: it has to commit as well. */
 const LAST_COMMIT_MS = 10_000;
+/** Of the id of a dead letter, which somebody else may have written, in an error. */
+const LONGEST_ID = 100;
 
 type FactorySettings = Pick<
   Settings,
@@ -199,7 +202,10 @@ export async function resolveReference(
   const reference = isReference ? readReference(letter.body) : undefined;
   // Others may write dead letters too: they cannot have records of other topics read.
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
-    throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
+    throw new MessagingError(
+      "invalid",
+      `dead letter ${oneLine(letter.id, LONGEST_ID)} refers to nothing that belongs to it`,
+    );
   }
   const records = await referredRecords(factory.log(reference), reference);
   const { filter } = reference;

@@ -10,6 +10,7 @@ import type {
   ListedOffset,
   TopicPartition,
 } from "../port.ts";
+import { compressionsIn } from "../records/batch.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 import { type AssignedPartition, type ConsumerOptions, describePartition, partitionKey } from "./assigned-partition.ts";
@@ -19,7 +20,7 @@ const SILENT_MS = 30_000;
 
 /**
  * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
- * anew may help, except where others keep a transaction open, or a quota is used up.
+ * anew may help, except where others keep a transaction open, a quota is used up, or a codec does not end.
  */
 export function silence(
   cursor: Cursor,
@@ -38,6 +39,9 @@ export function silence(
   cursor.heardAt = now;
   cursor.movedAt = now;
   const longest = Math.max(silentMs, stuckMs);
+  if (cursor.decoding !== undefined) {
+    return { cause: codecError(cursor.partition, longest, cursor.decoding), kind: "codec", reconnect: false };
+  }
   if (cursor.throttled) {
     return { cause: quotaError(cursor.partition, longest), kind: "quota", reconnect: false };
   }
@@ -296,6 +300,16 @@ function quotaError(at: TopicPartition, forMs: number): MessagingError {
   );
 }
 
+/** What came is not inflated. */
+function codecError(at: TopicPartition, forMs: number, piece: Buffer): MessagingError {
+  const names = compressionsIn(piece);
+  const codec = names.length === 0 ? "its codec" : `its codec for ${names.join(" or ")}`;
+  return new MessagingError(
+    "timeout",
+    `nothing was read of ${describePartition(at)} for ${Math.round(forMs / 1000)} s, because ${codec} has not ended: see that what is registered with kafkajs settles; the partition is read on when it does`,
+  );
+}
+
 /** Commits do not come through. */
 export function commitError(at: TopicPartition, group: string, failures: number): MessagingError {
   return new MessagingError(
@@ -385,6 +399,8 @@ export class Cursor {
   readable = 0;
   /** Whether the last answer was that a quota is used up. */
   throttled = false;
+  /** What is being read of it, where that takes more than a turn. Nothing more is fetched meanwhile, on whichever connection. */
+  decoding: Buffer | undefined;
   /** Whether it was told that nothing is heard of it. */
   silent = false;
 

@@ -1,5 +1,6 @@
 import type { SASLOptions } from "kafkajs";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { ErrorName } from "../port.ts";
 
 /** Where a broker listens. */
@@ -11,7 +12,17 @@ export interface Address {
 }
 
 export function placeOf({ host, port }: Address): string {
-  return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const shown = oneLine(host, LONGEST_HOST);
+  return `Kafka at ${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
+}
+
+/** No name of a host is longer. */
+const LONGEST_HOST = 255;
+
+/** Why what a broker gives as an address is none; undefined where it may be one. Node would quote it as it is. */
+export function hostFault(address: Address): MessagingError | undefined {
+  if (address.host === oneLine(address.host, LONGEST_HOST)) return undefined;
+  return new MessagingError("unreachable", `${placeOf(address)} is no address; ${addressAdvice(address)}`);
 }
 
 /** What to look at where a broker cannot be had at an address. */
@@ -109,8 +120,10 @@ export function garbledError(address: Address, reason: unknown): MessagingError 
   );
 }
 
+const LONGEST_REASON = 300;
+
 /** The code of an error of the network, or its first words. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-  return typeof code === "string" ? code : String(message);
+  return oneLine(typeof code === "string" ? code : String(message), LONGEST_REASON);
 }

@@ -108,6 +108,9 @@ const PAUSE_MS_PER_PARTITION = 0.02;
 /** Less is not worth a timer. */
 const SHORTEST_PAUSE_MS = 2;
 
+/** While the node throttles us, a question is answered with nothing after this time at the least. */
+const PAUSED_ANSWER_MS = 1_000;
+
 /** What stood idle once and never came again is of no use. */
 const MOST_REMEMBERED = 100_000;
 
@@ -216,6 +219,11 @@ export class SharedFetch {
     return { answer, cancel };
   }
 
+  /** Ends the wait for the end of a throttle. Nobody asks any more. */
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
   /** At the end of this turn, when everybody has been heard who asks on with what just came. */
   #pumpSoon(): void {
     if (this.#isDue) return;
@@ -243,7 +251,7 @@ export class SharedFetch {
     const now = performance.now();
     if (this.#waiting.size === 0) return;
     if (this.#pausedUntil > now) {
-      this.#pumpAt(this.#pausedUntil);
+      this.#rest(now);
       return;
     }
     this.#pumpLong(now);
@@ -253,6 +261,21 @@ export class SharedFetch {
       const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && !(isIdle && this.#isLongDue));
       if (free.length === 0 || !this.#poll("quick", free, now)) return;
     }
+  }
+
+  /** While the node throttles us, those whose time is over are answered with nothing, which tells them why nothing comes. */
+  #rest(now: number): void {
+    let next = this.#pausedUntil;
+    for (const waiting of this.#waiting) {
+      const until = Math.max(waiting.until, waiting.since + PAUSED_ANSWER_MS);
+      if (waiting.poll !== undefined) continue;
+      if (until > now) next = Math.min(next, until);
+      else {
+        this.#waiting.delete(waiting);
+        waiting.resolve([]);
+      }
+    }
+    this.#pumpAt(next);
   }
 
   #pumpLong(now: number): void {

@@ -2,7 +2,7 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, placeOf } from "./errors.ts";
+import { type Address, hostFault, placeOf } from "./errors.ts";
 import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
 import { fetch } from "./log-exchanges.ts";
@@ -132,6 +132,9 @@ export class SocketPool {
     if (--this.#users > 0) return;
     const lines = [...this.#lines.values()];
     this.#lines.clear();
+    // What a node said of throttles ends with the session.
+    for (const shared of this.#fetches.values()) shared.close();
+    this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
     await Promise.all(lines.map((line) => line.end(closedError())));
@@ -275,6 +278,8 @@ export class SocketPool {
   async #locate(node: number): Promise<Address> {
     if (!this.#nodes.has(node)) await this.askCluster([]);
     const address = this.#nodes.get(node);
+    const fault = address && hostFault(address);
+    if (fault !== undefined) throw fault;
     if (address !== undefined) return address;
     throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
   }

@@ -255,7 +255,9 @@ export class PartitionAccumulator implements TopicPartition {
       { records: records.slice(middle), isDoubtful },
     );
     if (isTooLarge) this.#mostBytes = Math.max(LEAST_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
-    this.drop();
+    // The same records go again: a server that has stored them nevertheless confirms nothing else by that.
+    if (isDoubtful) this.forgetIdentity();
+    this.#forgetBatch();
     return true;
   }
 
@@ -269,10 +271,14 @@ export class PartitionAccumulator implements TopicPartition {
     return true;
   }
 
-  /** Gives the batch up; returns its records. */
+  /**
+   * Gives the batch up; returns its records. A server may have stored what it refused: under the same sequence numbers it
+   * would take the next batch for a repetition, and confirm it without storing it. So that goes under another identity.
+   */
   drop(): readonly PendingRecord[] {
     const batch = this.#batch;
-    if (batch?.isDoubtful) this.forgetIdentity();
+    const wasSent = batch !== undefined && (batch.encoded !== undefined || batch.isSqueezed || batch.isDoubtful);
+    if (wasSent) this.forgetIdentity();
     this.#forgetBatch();
     return batch?.records ?? [];
   }

@@ -130,6 +130,23 @@ export function batchEnd(bytes: Buffer, start: number): number | undefined {
   return end <= bytes.length ? end : undefined;
 }
 
+/** How the batches in a piece of a log are compressed, by their names and in order, as far as they can be told apart. */
+export function compressionsIn(bytes: Buffer): readonly Compression[] {
+  const found = new Set<Compression>();
+  try {
+    for (let start = 0; ; ) {
+      const end = batchEnd(bytes, start);
+      if (end === undefined) break;
+      const compression = compressionOf(bytes.readInt16BE(start + AT.attributes) & COMPRESSION_BITS);
+      if (compression !== undefined && compression !== "none") found.add(compression);
+      start = end;
+    }
+  } catch {
+    // What is damaged is told by whoever reads it.
+  }
+  return [...found];
+}
+
 /** Reads what stands before the records. Throws if its checksum is wrong, or what it says cannot be. */
 export function readBatchHeader(bytes: Buffer, start: number, end: number): BatchHeader {
   if (crc32c(bytes, start + AT.attributes, end) !== bytes.readUInt32BE(start + AT.crc)) {

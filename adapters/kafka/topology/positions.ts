@@ -2,12 +2,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Depth, StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, type Progress, progressIn } from "../consuming/progress.ts";
 import { operationError } from "../errors.ts";
 import { groupName, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
+
+/** Whoever makes a group may call it anything. */
+export const LONGEST_GROUP = 255;
 
 /** Consumers that are just leaving are waited for, so often and so long in between. */
 const LOOKS = 12;
@@ -211,7 +215,11 @@ export class GroupPositions {
   async #coordinator(group: string): Promise<number> {
     const { error, node } = await this.#connection.coordinator(group);
     if (error === undefined) return node;
-    throw operationError(error, `find the coordinator of group "${group}"`, "it is tried again");
+    throw operationError(
+      error,
+      `find the coordinator of group "${oneLine(group, LONGEST_GROUP)}"`,
+      "it is tried again",
+    );
   }
 
   async #askAll(
@@ -247,7 +255,7 @@ function isSharing({ protocolType }: ListedGroup): boolean {
 }
 
 function unanswered(group: string, error: string): MessagingError {
-  return operationError(error, `see how far group "${group}" is`, "it is tried again");
+  return operationError(error, `see how far group "${oneLine(group, LONGEST_GROUP)}" is`, "it is tried again");
 }
 
 function unseen(): MessagingError {

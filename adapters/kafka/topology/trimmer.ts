@@ -1,8 +1,9 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { decodeProgress, trimmableTo } from "../consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
-import type { GroupPositions } from "./positions.ts";
+import { type GroupPositions, LONGEST_GROUP } from "./positions.ts";
 
 /** A partition from which handled records are to be deleted. */
 export interface TrimPlace extends TopicPartition {
@@ -86,7 +87,7 @@ function offsetIn(offsets: readonly CommittedOffset[] | undefined, at: TopicPart
 export function slowGroupNotice({ topic }: TrimPlace, group: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `group "${group}" is ${MUCH} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
+    `group "${oneLine(group, LONGEST_GROUP)}" is ${MUCH} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
   );
 }
 
