@@ -1,4 +1,5 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
+import type { Capabilities } from "../../../core/capabilities.ts";
 import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
@@ -297,9 +298,9 @@ export class Sender {
   #send(claim: HeldClaim, held: HeldRow): void {
     const { internals } = this.#settings;
     claim.began(held);
-    const { unreadable } = held.row;
-    if (unreadable !== undefined) {
-      if (claim.ended(held)) this.#quarantine(claim, held, unreadable);
+    const unfit = held.row.unreadable ?? strangePriority(held.row, internals.adapter.capabilities);
+    if (unfit !== undefined) {
+      if (claim.ended(held)) this.#quarantine(claim, held, unfit);
       return;
     }
     const unchanged = this.#unchanged.look(held.row);
@@ -442,6 +443,16 @@ export class Sender {
   #release(claim: HeldClaim, rows: readonly HeldRow[]): void {
     for (const { row } of rows) this.#settle(claim, { position: row.position, outcome: "released" });
   }
+}
+
+/** Why a row is not sent for its priority: others may have written it. A broker without priorities passes over it. */
+function strangePriority({ position, priority }: OutboxRow, capabilities: Capabilities): MessagingError | undefined {
+  const { support, levels } = capabilities.priority;
+  if (support === "unsupported" || (Number.isInteger(priority) && priority >= 0 && priority < levels)) return undefined;
+  return new MessagingError(
+    "invalid",
+    `row ${position} of the outbox has the priority ${String(priority)}, and the broker has the priorities 0 to ${levels - 1}. It was not sent; mend that, and retry the row`,
+  );
 }
 
 function unremoved({ id, position }: OutboxRow): MessagingError {
