@@ -48,7 +48,7 @@ export interface RelayStatus {
  * the broker's confirm. Of one key, a row is sent when the one before it was confirmed, also with several relays; keys do
  * not wait for each other.
  */
-export interface Relay {
+export interface Relay extends AsyncDisposable {
   /**
    * Begins. Resolves at once: a store or a broker that is not there yet is waited for, and reported by `status()` and
    * `onEvent`. A second call does nothing; after `stop` it begins again. Rejects with `closed` while it is stopping.
@@ -109,6 +109,10 @@ class StoreRelay implements Relay {
       this.#stopped = undefined;
     });
     return this.#stopped;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   async drain(options: RelayDrainOptions = {}): Promise<void> {
