@@ -156,16 +156,15 @@ export class Sender {
     const { retry, emit } = this.#settings;
     const { id, to, position, ordered } = claimed.row;
     const attempts = claimed.row.attempts + 1;
-    const about = { id, destination: to.name, attempts, error };
-    if (attempts < retry.attempts) {
-      const retryMs = retry.delayMs(attempts);
-      this.#counts.failed++;
-      this.#settle(claim, { position, outcome: "failed", error: outboxError(error), retryInMs: retryMs });
-      emit({ type: "failed", ...about, retryMs });
-      this.#continue(claim, claimed, ordered);
+    if (attempts >= retry.attempts) {
+      this.#quarantine(claim, claimed, error);
       return;
     }
-    this.#quarantine(claim, claimed, error);
+    const retryMs = retry.delayMs(attempts);
+    this.#counts.failed++;
+    this.#settle(claim, { position, outcome: "failed", error: outboxError(error), retryInMs: retryMs });
+    emit({ type: "failed", id, destination: to.name, attempts, error, retryMs });
+    this.#continue(claim, claimed, ordered);
   }
 
   #quarantine(claim: RelayClaim, claimed: ClaimedRow, error: MessagingError, holds = true): void {
@@ -182,26 +181,18 @@ export class Sender {
   #unknown(claim: RelayClaim, claimed: ClaimedRow, error: MessagingError): void {
     this.#watch.check();
     // While the broker is down, the row and its destination may be fine.
-    if (this.#stopped || !this.#watch.brokerAccepts) this.#giveBack(claim, claimed, error);
-    else {
-      this.#postpone(claim, claimed, error, Math.ceil(this.#silent.failed(claimed.row, error)));
-      this.#continue(claim, claimed, claimed.row.ordered);
-    }
+    const isDown = this.#stopped || !this.#watch.brokerAccepts;
+    this.#postpone(claim, claimed, error, isDown ? undefined : Math.ceil(this.#silent.failed(claimed.row, error)));
+    this.#continue(claim, claimed, isDown || claimed.row.ordered);
   }
 
-  #giveBack(claim: RelayClaim, claimed: ClaimedRow, error: MessagingError): void {
+  /** Retries a row after a delay, or releases it without one. */
+  #postpone(claim: RelayClaim, claimed: ClaimedRow, error: MessagingError, retryMs?: number): void {
     const { id, to, position } = claimed.row;
     this.#counts.postponed++;
-    this.#settle(claim, { position, outcome: "released" });
-    this.#settings.emit({ type: "postponed", id, destination: to.name, retryMs: 0, error });
-    this.#continue(claim, claimed, true);
-  }
-
-  #postpone(claim: RelayClaim, claimed: ClaimedRow, error: MessagingError, retryMs: number): void {
-    const { id, to, position } = claimed.row;
-    this.#counts.postponed++;
-    this.#settle(claim, { position, outcome: "failed", error: outboxError(error), retryInMs: retryMs });
-    this.#settings.emit({ type: "postponed", id, destination: to.name, retryMs, error });
+    if (retryMs === undefined) this.#release(claim, [claimed]);
+    else this.#settle(claim, { position, outcome: "failed", error: outboxError(error), retryInMs: retryMs });
+    this.#settings.emit({ type: "postponed", id, destination: to.name, retryMs: retryMs ?? 0, error });
   }
 
   /** Skips a row for now. Rows behind a sent row need not wait for it. */
