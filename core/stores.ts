@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
 import type { Clock } from "./clock.ts";
 import type { Delivery } from "./delivery.ts";
 import { MessagingError, type MessagingErrorCode } from "./errors.ts";
@@ -97,4 +98,49 @@ const MOST_RESERVED_MS = 500;
 /** For how long, in milliseconds, a store may be asked or waited for: until shortly before the handler's time is over. */
 export function spareMs({ remainingMs }: Delivery): number {
   return Math.floor(remainingMs - Math.min(remainingMs * RESERVED, MOST_RESERVED_MS));
+}
+
+/** How a store is cleaned: at most `limit` records every `everyMs` milliseconds. */
+interface CleanSettings {
+  readonly everyMs: number;
+  readonly limit: number;
+}
+
+/** Checks the option `clean` and fills in the defaults; undefined for `false`. Throws `invalid`. */
+export function cleanSettings(
+  where: string,
+  given: Partial<CleanSettings> | false = {},
+  defaults: CleanSettings = { everyMs: 60_000, limit: 1_000 },
+): CleanSettings | undefined {
+  if (given === false) return undefined;
+  checkOptions(`${where} { clean }`, given, ["everyMs", "limit"]);
+  const { everyMs = defaults.everyMs, limit = defaults.limit } = given;
+  checkInteger(`${where} { clean: { everyMs } }`, everyMs, 1, LONGEST_MS);
+  checkInteger(`${where} { clean: { limit } }`, limit, 1);
+  return { everyMs, limit };
+}
+
+/** Cleans a store from time to time, beside the handlers, one cleaning at a time. */
+export class Cleaning {
+  readonly #clock: Clock;
+  readonly #settings: CleanSettings | undefined;
+  #running = false;
+  #dueAt: number;
+
+  constructor(clock: Clock, settings: CleanSettings | undefined) {
+    this.#clock = clock;
+    this.#settings = settings;
+    // Random, so that processes that start together do not clean together.
+    this.#dueAt = clock.monotonic() + (settings?.everyMs ?? 0) * Math.random();
+  }
+
+  /** Cleans if it is due. `remove` must not reject. A cleaning that reached its limit is followed by another. */
+  async runIfDue(remove: (limit: number) => Promise<number>): Promise<void> {
+    if (this.#settings === undefined || this.#running || this.#clock.monotonic() < this.#dueAt) return;
+    const { everyMs, limit } = this.#settings;
+    this.#running = true;
+    const removed = await remove(limit);
+    this.#dueAt = this.#clock.monotonic() + (removed >= limit ? 0 : everyMs);
+    this.#running = false;
+  }
 }

@@ -4,7 +4,7 @@ import { type FailureReason, inTime, LOGIN_REFUSED, storeFailure } from "../core
 
 /**
  * What a store needs of a Postgres database. The `Pool` of `pg` fits; other clients need an executor of two lines. Each call
- * is a transaction of its own, at the isolation level `READ COMMITTED`.
+ * is one transaction, at the isolation level `READ COMMITTED`.
  */
 export interface PostgresDatabase {
   /** Runs one statement, with values for `$1`, `$2` and so on. Resolves with its rows, with columns by name. */

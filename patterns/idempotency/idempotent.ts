@@ -12,10 +12,10 @@ import {
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
-import { spareMs, storableText } from "../../core/stores.ts";
+import { Cleaning, spareMs, storableText } from "../../core/stores.ts";
 import { type IdempotentOptions, type Settings, settingsOf } from "./options.ts";
 import type { IdempotencyStore } from "./store.ts";
-import { Cleaning, GuardedStore } from "./store-calls.ts";
+import { GuardedStore } from "./store-calls.ts";
 
 /**
  * The key that a store keeps: `queue:key` or `topic/subscription:key`. Names contain neither `:` nor `/`, so no two consumers
@@ -274,7 +274,7 @@ export function idempotent<Body = unknown>(
   options: IdempotentOptions<Body> = {},
 ): Middleware<Body> {
   const settings = settingsOf(options);
-  const cleaning = new Cleaning(settings);
+  const cleaning = new Cleaning(settings.clock, settings.clean);
   return (next) => async (body, delivery) => {
     const key = storeKey(delivery, settings.key === undefined ? delivery.id : settings.key(body, delivery));
     // The middleware may be in use twice, for the broker and the consumer: the inner one would wait for the outer one.
@@ -292,7 +292,7 @@ export function idempotent<Body = unknown>(
     if (end === "lost") return postponed(guarded, settings, "lost");
     if (end !== "done") return end;
     if (!(await claim.complete())) guarded.emit({ type: "unrecorded" });
-    cleaning.completed(guarded);
+    void cleaning.runIfDue((limit) => guarded.clean(limit));
     return undefined;
   };
 }

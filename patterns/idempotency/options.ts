@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
+import { cleanSettings } from "../../core/stores.ts";
 
 /** The options of {@link idempotent}. `Body` is the body that the handler gets. */
 export interface IdempotentOptions<Body> {
@@ -96,19 +97,10 @@ export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
     waitMs,
     postponeMs,
     storeTimeoutMs,
-    clean: cleanSettings(options.clean),
+    clean: cleanSettings("idempotent", options.clean),
     onEvent,
     clock,
   };
-}
-
-function cleanSettings(given: CleanOptions | false = {}): Required<CleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions("idempotent { clean }", given, ["everyMs", "limit"]);
-  const { everyMs = 60_000, limit = 1_000 } = given;
-  checkInteger("idempotent { clean: { everyMs } }", everyMs, 1, LONGEST_MS);
-  checkInteger("idempotent { clean: { limit } }", limit, 1);
-  return { everyMs, limit };
 }
 
 /** The message and consumer of an event. */

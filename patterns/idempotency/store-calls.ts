@@ -4,34 +4,6 @@ import { ask, type StoreAnswer } from "../../core/stores.ts";
 import type { IdempotencyEvent, Settings, StoreCall } from "./options.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
-/** Cleans a store from time to time, beside the handlers: a limited number of records, one cleaning at a time. */
-export class Cleaning {
-  readonly #settings: Settings;
-  #cleaning = false;
-  #dueAt: number;
-
-  constructor(settings: Settings) {
-    this.#settings = settings;
-    // Random, so that processes that start together do not clean together.
-    this.#dueAt = settings.clock.monotonic() + (settings.clean?.everyMs ?? 0) * Math.random();
-  }
-
-  /** Cleans after a completion, if it is due. */
-  completed(store: GuardedStore): void {
-    const { clean, clock } = this.#settings;
-    if (clean === undefined || this.#cleaning || clock.monotonic() < this.#dueAt) return;
-    void this.#clean(store, clean);
-  }
-
-  async #clean(store: GuardedStore, { everyMs, limit }: NonNullable<Settings["clean"]>): Promise<void> {
-    this.#cleaning = true;
-    const answer = await store.clean(limit);
-    const isMore = "value" in answer && answer.value >= limit;
-    this.#dueAt = this.#settings.clock.monotonic() + (isMore ? 0 : everyMs);
-    this.#cleaning = false;
-  }
-}
-
 type EventOf<Type extends IdempotencyEvent["type"]> = Extract<IdempotencyEvent, { readonly type: Type }>;
 
 /** The properties of an event besides its message. */
@@ -77,8 +49,9 @@ export class GuardedStore {
     await this.#ask("release", () => this.#store.release(this.#key, token), withinMs);
   }
 
-  clean(limit: number): Promise<StoreAnswer<number>> {
-    return this.#ask("clean", () => this.#store.clean(limit));
+  async clean(limit: number): Promise<number> {
+    const answer = await this.#ask("clean", () => this.#store.clean(limit));
+    return "value" in answer ? answer.value : 0;
   }
 
   emit(details: EventDetails): void {

@@ -1,6 +1,6 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
-import { storableText } from "../../core/stores.ts";
+import { cleanSettings, storableText } from "../../core/stores.ts";
 import type { InboxMessage } from "./inbox-store.ts";
 
 /**
@@ -108,14 +108,13 @@ export function inboxSettings(options: InboxOptions): InboxSettings {
     throw new MessagingError("invalid", "transactional { onEvent } takes a function");
   }
   const refusesOlder = olderThanRetention === "dead-letter";
-  return { retentionMs, refusesOlder, waitMs, postponeMs, clean: cleanSettings(options.clean), onEvent, clock };
-}
-
-function cleanSettings(given: InboxCleanOptions | false = {}): Required<InboxCleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions("transactional { clean }", given, ["everyMs", "limit"]);
-  const { everyMs = 60_000, limit = 1_000 } = given;
-  checkInteger("transactional { clean: { everyMs } }", everyMs, 1, LONGEST_MS);
-  checkInteger("transactional { clean: { limit } }", limit, 1);
-  return { everyMs, limit };
+  return {
+    retentionMs,
+    refusesOlder,
+    waitMs,
+    postponeMs,
+    clean: cleanSettings("transactional", options.clean),
+    onEvent,
+    clock,
+  };
 }

@@ -10,7 +10,7 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { spareMs } from "../../core/stores.ts";
+import { Cleaning, spareMs } from "../../core/stores.ts";
 import {
   type InboxEvent,
   type InboxOptions,
@@ -62,7 +62,7 @@ export function transactional<Body, Transaction>(
   options: InboxOptions = {},
 ): Handler<Body> {
   const settings = inboxSettings(options);
-  const cleaning = new InboxCleaning(inbox, settings);
+  const cleaning = new Cleaning(settings.clock, settings.clean);
   return (body, delivery) => new Handling(inbox, handler, settings, cleaning, delivery).run(body);
 }
 
@@ -77,7 +77,7 @@ class Handling<Body, Transaction> {
   readonly #inbox: InboxStore<Transaction>;
   readonly #handler: TransactionalHandler<Body, Transaction>;
   readonly #settings: InboxSettings;
-  readonly #cleaning: InboxCleaning;
+  readonly #cleaning: Cleaning;
   readonly #delivery: Delivery;
   /** The error that the handler threw. The initial object equals no error. */
   #thrown: { readonly error: unknown } = { error: {} };
@@ -88,7 +88,7 @@ class Handling<Body, Transaction> {
     inbox: InboxStore<Transaction>,
     handler: TransactionalHandler<Body, Transaction>,
     settings: InboxSettings,
-    cleaning: InboxCleaning,
+    cleaning: Cleaning,
     delivery: Delivery,
   ) {
     this.#inbox = inbox;
@@ -107,12 +107,21 @@ class Handling<Body, Transaction> {
       if (end === "busy") return this.#postponed("busy");
       if (end === "duplicate") this.#emit({ type: "duplicate" });
       if (end !== "committed") return this.#outcome;
-      this.#cleaning.committed(message.consumer, (error) => this.#failed("clean", error));
+      void this.#cleaning.runIfDue((limit) => this.#clean(message.consumer, limit));
       return undefined;
     } catch (error) {
       if (error === this.#thrown.error || (signal.aborted && error === signal.reason)) throw error;
       this.#failed("handle", error);
       return this.#afterFailure(message, error);
+    }
+  }
+
+  async #clean(consumer: string, limit: number): Promise<number> {
+    try {
+      return await this.#inbox.clean(consumer, this.#settings.retentionMs + CLOCK_SKEW_MS, limit);
+    } catch (error) {
+      this.#failed("clean", error);
+      return 0;
     }
   }
 
@@ -212,41 +221,6 @@ class Handling<Body, Transaction> {
 function days(ms: number): string {
   if (ms >= 48 * HOUR_MS) return `${Math.floor(ms / (24 * HOUR_MS))} days`;
   return ms >= HOUR_MS ? `${Math.floor(ms / HOUR_MS)} hours` : `${Math.floor(ms / 1_000)} seconds`;
-}
-
-/** Cleans an inbox from time to time, beside the handlers: a limited number of rows, one cleaning at a time. */
-class InboxCleaning {
-  readonly #store: Pick<InboxStore<unknown>, "clean">;
-  readonly #settings: InboxSettings;
-  #cleaning = false;
-  #dueAt: number;
-
-  constructor(store: Pick<InboxStore<unknown>, "clean">, settings: InboxSettings) {
-    this.#store = store;
-    this.#settings = settings;
-    // Random, so that processes that start together do not clean together.
-    this.#dueAt = settings.clock.monotonic() + (settings.clean?.everyMs ?? 0) * Math.random();
-  }
-
-  /** Cleans after a commit, if it is due. Failures go to `failed`. */
-  committed(consumer: string, failed: (error: unknown) => void): void {
-    const { clean, clock } = this.#settings;
-    if (clean === undefined || this.#cleaning || clock.monotonic() < this.#dueAt) return;
-    this.#cleaning = true;
-    void this.#clean(consumer, clean).catch(failed);
-  }
-
-  async #clean(consumer: string, { everyMs, limit }: NonNullable<InboxSettings["clean"]>): Promise<void> {
-    const { retentionMs, clock } = this.#settings;
-    let pauseMs = everyMs;
-    try {
-      const removed = await this.#store.clean(consumer, retentionMs + CLOCK_SKEW_MS, limit);
-      if (removed >= limit) pauseMs = 0;
-    } finally {
-      this.#dueAt = clock.monotonic() + pauseMs;
-      this.#cleaning = false;
-    }
-  }
 }
 
 /** Settles as the promise, or rejects with the signal's reason as soon as it is aborted. */

@@ -5,6 +5,7 @@ import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core
 import { observe } from "../../core/foreign.ts";
 import { MessagingError, type RetryPolicy } from "../../core/index.ts";
 import { type Retry, retryPolicy } from "../../core/retry-policy.ts";
+import { cleanSettings } from "../../core/stores.ts";
 import type { OutboxStore } from "./store.ts";
 
 /**
@@ -192,17 +193,8 @@ export function relaySettings(options: RelayOptions): RelaySettings {
       tell: (error) => internals.emit({ type: "notice", error }),
     }),
     onQuarantine,
-    clean: cleanSettings(options.clean),
+    clean: cleanSettings(WHERE, options.clean, { everyMs: 10_000, limit: 5_000 }),
     storeTimeoutMs,
     emit: (event) => observe(onEvent, event),
   };
-}
-
-function cleanSettings(given: RelayCleanOptions | false = {}): Required<RelayCleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions(`${WHERE} { clean }`, given, ["everyMs", "limit"]);
-  const { everyMs = 10_000, limit = 5_000 } = given;
-  checkInteger(`${WHERE} { clean.everyMs }`, everyMs, 1, LONGEST_MS);
-  checkInteger(`${WHERE} { clean.limit }`, limit, 1);
-  return { everyMs, limit };
 }

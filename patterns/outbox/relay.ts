@@ -2,6 +2,7 @@ import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { pause } from "../../core/clock.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { MessagingError } from "../../core/index.ts";
+import { unlessAborted } from "./inbox.ts";
 import { type RelayCounts, RelayRun } from "./relay/run.ts";
 import { type RelayOptions, type RelaySettings, type RelayStall, relaySettings } from "./relay-options.ts";
 import type { OutboxHealth } from "./store.ts";
@@ -118,15 +119,8 @@ class StoreRelay implements Relay {
     checkOptions("relay.drain", options, ["signal"]);
     const { signal } = options;
     signal?.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    aborted.promise.catch(() => {});
-    const abort = (): void => aborted.reject(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    try {
-      await Promise.race([this.#drain(signal), aborted.promise]);
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    const drained = this.#drain(signal);
+    await (signal === undefined ? drained : unlessAborted(signal, drained));
   }
 
   async #drain(signal: AbortSignal | undefined): Promise<void> {

@@ -128,7 +128,7 @@ class PostgresStore implements PostgresIdempotencyStore {
   }
 }
 
-/** Tells the refusal of one record from a failure of the database. */
+/** Translates an error; the refusal of one record is `refused`. */
 function failure(action: string, cause: unknown): MessagingError {
   if (!isRowRefusal(cause)) return postgresFailure(STORE, action, cause);
   const advice = "it refuses the record of this key: look for your own constraint or trigger on its table";

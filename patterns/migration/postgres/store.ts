@@ -102,25 +102,7 @@ function inClass(which: JournalClass): string {
   return `marks & ${mask} = ${value}`;
 }
 
-/** The statements of the store. */
-interface Statements {
-  readonly beat: string;
-  readonly read: string;
-  readonly leave: string;
-  readonly clearInstances: string;
-  readonly begin: string;
-  readonly change: string;
-  readonly acknowledgeBarrier: string;
-  readonly barrierAcks: string;
-  readonly clearBarrierAcks: string;
-  readonly mark: string;
-  readonly counts: string;
-  readonly list: Readonly<Record<JournalClass, string>>;
-  readonly fold: string;
-  readonly forget: string;
-}
-
-function statements({ states, instances, barrierAcks, journal, folded }: Tables): Statements {
+function statements({ states, instances, barrierAcks, journal, folded }: Tables) {
   const list = (which: JournalClass): string =>
     `SELECT id FROM ${journal} WHERE migration = $1 AND source = $2 AND ($3::text IS NULL OR id > $3) AND ${inClass(which)} ORDER BY id LIMIT $4`;
   return {
@@ -225,7 +207,7 @@ class PostgresStore implements PostgresMigrationStore {
   readonly name = "postgres";
   readonly #queries: PostgresQueries;
   readonly #tables: Tables;
-  readonly #statements: Statements;
+  readonly #statements: ReturnType<typeof statements>;
 
   constructor(database: PostgresDatabase, tables: Tables, timeoutMs: number) {
     this.#queries = new PostgresQueries(database, "migration state store", timeoutMs);

@@ -84,26 +84,7 @@ export function quarantinedRow(row: StoredQuarantinedRow): QuarantinedRow {
   };
 }
 
-/**
- * The statements of the store. Each is correct at READ COMMITTED, Postgres' default, with any concurrency. Names inside a
- * statement begin with #, which no table's name has, so that they hide no table.
- */
-export interface Statements {
-  readonly takeShards: string;
-  /** Shards that should exist, and are missing. */
-  readonly missingShards: string;
-  readonly makeShards: string;
-  readonly readShards: string;
-  readonly renew: string;
-  /** For any outcomes. */
-  readonly settle: string;
-  /** For sent rows only: the usual case, and less than half as expensive to plan. */
-  readonly settleSent: string;
-  readonly listQuarantined: string;
-  readonly retryQuarantined: string;
-  readonly discardQuarantined: string;
-  readonly clean: string;
-}
+export type Statements = ReturnType<typeof statements>;
 
 /** An expression for the time `ms` milliseconds from the start of the statement. */
 const later = (ms: string): string => `statement_timestamp() + ${ms}::float8 * interval '1 millisecond'`;
@@ -123,8 +104,11 @@ const ANEW = "quarantined_at = NULL, holds = false, attempts = 0, due_at = NULL,
 const MOVED = `position, shard, id, kind, destination, key, routing_key, headers, body, content_type, priority, due_at,
   expires_at, ordered, discard_unroutable, attempts, error_code, error, created_at`;
 
-/** Makes the statements. `keep` says whether sent rows are kept. */
-export function statements({ outbox, shards, sent }: OutboxTables, keep: boolean): Statements {
+/**
+ * The statements of the store; `keep` says whether sent rows are kept. Each is correct at READ COMMITTED, Postgres' default,
+ * with any concurrency. Names inside a statement begin with #, which no table's name has, so that they hide no table.
+ */
+export function statements({ outbox, shards, sent }: OutboxTables, keep: boolean) {
   // A failed row blocks the later rows of its key.
   const free = `NOT (o.ordered AND EXISTS (SELECT FROM ${outbox} h
     WHERE h.holds AND h.destination = o.destination AND h.key = o.key AND h.kind = o.kind AND h.position < o.position))`;
@@ -156,6 +140,7 @@ WITH "#free" AS (
 UPDATE ${shards} l SET token = $1::uuid, relay = $2::text, ends_at = ${later("$3")}
 FROM "#free" f WHERE l.shard = f.shard
 RETURNING l.shard::text AS shard`,
+    // Shards that should exist, and are missing.
     missingShards: `SELECT shard::text AS shard FROM (${missing}) missing`,
     makeShards: `INSERT INTO ${shards} (shard) ${missing} ON CONFLICT DO NOTHING`,
     // Up to $3 rows per shard, of which up to half were delayed or failed before: neither kind starves the other.
@@ -188,7 +173,8 @@ SELECT position::text FROM "#gone"
 UNION ALL SELECT position::text FROM "#failed"
 UNION ALL SELECT o.position::text FROM ${outbox} o JOIN "#mine" m ON m.shard = o.shard
   WHERE o.position = ANY ($11::bigint[])`,
-    // Sent rows are removed even if another relay holds the shard by now, so this needs no lock.
+    // The usual case, and less than half as expensive to plan. It needs no lock: sent rows are removed even if another relay
+    // holds the shard by now.
     settleSent: `
 WITH ${gone}, ${freed}
 SELECT position::text FROM "#gone"`,
