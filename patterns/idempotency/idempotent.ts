@@ -17,6 +17,62 @@ import { type IdempotentOptions, type Settings, settingsOf } from "./options.ts"
 import type { IdempotencyStore } from "./store.ts";
 import { GuardedStore } from "./store-calls.ts";
 
+/** Shares of a lease: when it is renewed, and the longest pause after a failed call. */
+const RENEWAL = 1 / 3;
+const RETRY = 1 / 10;
+
+/** The pauses between calls for a busy key, or after failed calls. */
+const CLAIM_BACKOFF = { firstMs: 20, maxMs: 1_000 };
+
+/**
+ * Middleware that runs the handler once per key, with any number of copies: it claims the key, runs the handler, and marks
+ * the key done. Keys are separate per queue, and per subscription of a topic.
+ *
+ * - The key is done: the message is acknowledged without the handler.
+ * - Another consumer holds the key: the message waits for `waitMs` at most, and is then postponed, which uses no attempt.
+ * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: the claim is released, so that the next
+ *   attempt, or a replay of the dead letter, runs.
+ * - The store does not answer: the message waits and is postponed in the same way. It is never handled without a claim.
+ *   Both waits end before the consumer's `timeoutMs`, so that they use no attempt.
+ * - The store refuses this key (`refused`): the attempt fails.
+ * - The claim is renewed while the handler runs. If it is lost, `delivery.signal` is aborted, and the message is redelivered.
+ *   The same happens after any other abort that the handler could see before it returned. This uses an attempt, unless only
+ *   the store lost the claim: this process requested each renewal in time.
+ *
+ * Delivery is still at least once. A process that dies after the handler's effect and before its completion leaves a claim,
+ * and after the lease the next copy runs. If the store cannot record a success before the lease or the handler's time ends,
+ * the message is acknowledged (`unrecorded`).
+ *
+ * Throws `invalid` for wrong options.
+ */
+export function idempotent<Body = unknown>(
+  store: IdempotencyStore,
+  options: IdempotentOptions<Body> = {},
+): Middleware<Body> {
+  const settings = settingsOf(options);
+  const cleaning = new Cleaning(settings.clock, settings.clean);
+  return (next) => async (body, delivery) => {
+    const key = storeKey(delivery, settings.key === undefined ? delivery.id : settings.key(body, delivery));
+    // The middleware may be in use twice, for the broker and the consumer: the inner one would wait for the outer one.
+    if (delivery instanceof ClaimedDelivery && delivery.isClaimed(store, key)) return next(body, delivery);
+    const guarded = new GuardedStore(store, key, settings, delivery);
+    const acquired = await acquire(guarded, settings, delivery);
+    if (acquired === "done") {
+      guarded.emit({ type: "duplicate" });
+      return undefined;
+    }
+    if (acquired === "busy" || acquired === "store") return postponed(guarded, settings, acquired);
+    const claimed = new ClaimedDelivery(delivery, store, key);
+    const claim = new Claim(guarded, acquired.token, acquired.askedAt, settings, claimed);
+    const end = await runHandler(() => next(body, claimed), claim, claimed);
+    if (end === "lost") return postponed(guarded, settings, "lost");
+    if (end !== "done") return end;
+    if (!(await claim.complete())) guarded.emit({ type: "unrecorded" });
+    void cleaning.runIfDue((limit) => guarded.clean(limit));
+    return undefined;
+  };
+}
+
 /**
  * The key that a store keeps: `queue:key` or `topic/subscription:key`. Names contain neither `:` nor `/`, so no two consumers
  * share a key. Long keys, and keys with other characters than printable ASCII, are hashed.
@@ -30,9 +86,64 @@ function storeKey({ destination, subscription }: Delivery, key: unknown): string
   return `${scope}:${storableText(key)}`;
 }
 
-/** Shares of a lease: when it is renewed, and the longest pause after a failed call. */
-const RENEWAL = 1 / 3;
-const RETRY = 1 / 10;
+/** A claim, or why there was none in time. */
+type Acquired = { readonly token: string; readonly askedAt: number } | "done" | "busy" | "store";
+
+async function acquire(store: GuardedStore, settings: Settings, delivery: Delivery): Promise<Acquired> {
+  const { clock, waitMs } = settings;
+  const begin = clock.monotonic();
+  const spare = spareMs(delivery);
+  for (let calls = 1; ; calls++) {
+    const askedAt = clock.monotonic();
+    const answer = await store.claim(begin + spare - askedAt);
+    // The store would refuse this key for ever.
+    if ("error" in answer && isMessagingError(answer.error, "refused")) throw answer.error;
+    const result = "value" in answer ? answer.value : undefined;
+    if (result?.status === "claimed") return { token: result.token, askedAt };
+    if (result?.status === "done") return "done";
+    const left = Math.min(waitMs, spare) - (clock.monotonic() - begin);
+    if (left < 1) return result === undefined ? "store" : "busy";
+    // Asks again when the lease ends, and before, since the holder may be done.
+    const remaining = result === undefined ? left : result.remainingMs + 1;
+    await pause(clock, Math.min(left, remaining, backoffMs(calls, CLAIM_BACKOFF)), delivery.signal);
+    if (delivery.signal.aborted) throw delivery.signal.reason;
+  }
+}
+
+/**
+ * Runs the handler, and releases the claim unless the result is `done`. `lost`: the store lost the claim.
+ */
+async function runHandler(
+  run: () => HandlerResult | Promise<HandlerResult>,
+  claim: Claim,
+  delivery: ClaimedDelivery,
+): Promise<Outcome | "done" | "lost"> {
+  let result: HandlerResult;
+  try {
+    result = await run();
+  } catch (error) {
+    await claim.release();
+    if (delivery.seenAbort !== undefined && claim.isLostByStore) return "lost";
+    throw error;
+  }
+  if (outcomeKind(result) !== undefined) {
+    await claim.release();
+    return result as Outcome;
+  }
+  const { seenAbort } = delivery;
+  if (seenAbort === undefined) return "done";
+  // A handler whose signal was aborted does not count as completed.
+  await claim.release();
+  if (claim.isLostByStore) return "lost";
+  throw seenAbort;
+}
+
+function postponed(store: GuardedStore, settings: Settings, because: "busy" | "store" | "lost"): Outcome {
+  // Random, so that messages that were postponed together do not return together.
+  const afterMs = Math.ceil(settings.postponeMs * (0.5 + Math.random() / 2));
+  store.emit({ type: "postponed", because, afterMs });
+  return postpone({ afterMs });
+}
 
 /** The claim on a key: renewed while the handler runs, then completed or released. */
 class Claim {
@@ -243,115 +354,4 @@ class ClaimedDelivery implements Delivery {
   get native(): unknown {
     return this.#inner.native;
   }
-}
-
-/** The pauses between calls for a busy key, or after failed calls. */
-const CLAIM_BACKOFF = { firstMs: 20, maxMs: 1_000 };
-
-/**
- * Middleware that runs the handler once per key, with any number of copies: it claims the key, runs the handler, and marks
- * the key done. Keys are separate per queue, and per subscription of a topic.
- *
- * - The key is done: the message is acknowledged without the handler.
- * - Another consumer holds the key: the message waits for `waitMs` at most, and is then postponed, which uses no attempt.
- * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: the claim is released, so that the next
- *   attempt, or a replay of the dead letter, runs.
- * - The store does not answer: the message waits and is postponed in the same way. It is never handled without a claim.
- *   Both waits end before the consumer's `timeoutMs`, so that they use no attempt.
- * - The store refuses this key (`refused`): the attempt fails.
- * - The claim is renewed while the handler runs. If it is lost, `delivery.signal` is aborted, and the message is redelivered.
- *   The same happens after any other abort that the handler could see before it returned. This uses an attempt, unless only
- *   the store lost the claim: this process requested each renewal in time.
- *
- * Delivery is still at least once. A process that dies after the handler's effect and before its completion leaves a claim,
- * and after the lease the next copy runs. If the store cannot record a success before the lease or the handler's time ends,
- * the message is acknowledged (`unrecorded`).
- *
- * Throws `invalid` for wrong options.
- */
-export function idempotent<Body = unknown>(
-  store: IdempotencyStore,
-  options: IdempotentOptions<Body> = {},
-): Middleware<Body> {
-  const settings = settingsOf(options);
-  const cleaning = new Cleaning(settings.clock, settings.clean);
-  return (next) => async (body, delivery) => {
-    const key = storeKey(delivery, settings.key === undefined ? delivery.id : settings.key(body, delivery));
-    // The middleware may be in use twice, for the broker and the consumer: the inner one would wait for the outer one.
-    if (delivery instanceof ClaimedDelivery && delivery.isClaimed(store, key)) return next(body, delivery);
-    const guarded = new GuardedStore(store, key, settings, delivery);
-    const acquired = await acquire(guarded, settings, delivery);
-    if (acquired === "done") {
-      guarded.emit({ type: "duplicate" });
-      return undefined;
-    }
-    if (acquired === "busy" || acquired === "store") return postponed(guarded, settings, acquired);
-    const claimed = new ClaimedDelivery(delivery, store, key);
-    const claim = new Claim(guarded, acquired.token, acquired.askedAt, settings, claimed);
-    const end = await runHandler(() => next(body, claimed), claim, claimed);
-    if (end === "lost") return postponed(guarded, settings, "lost");
-    if (end !== "done") return end;
-    if (!(await claim.complete())) guarded.emit({ type: "unrecorded" });
-    void cleaning.runIfDue((limit) => guarded.clean(limit));
-    return undefined;
-  };
-}
-
-/** A claim, or why there was none in time. */
-type Acquired = { readonly token: string; readonly askedAt: number } | "done" | "busy" | "store";
-
-async function acquire(store: GuardedStore, settings: Settings, delivery: Delivery): Promise<Acquired> {
-  const { clock, waitMs } = settings;
-  const begin = clock.monotonic();
-  const spare = spareMs(delivery);
-  for (let calls = 1; ; calls++) {
-    const askedAt = clock.monotonic();
-    const answer = await store.claim(begin + spare - askedAt);
-    // The store would refuse this key for ever.
-    if ("error" in answer && isMessagingError(answer.error, "refused")) throw answer.error;
-    const result = "value" in answer ? answer.value : undefined;
-    if (result?.status === "claimed") return { token: result.token, askedAt };
-    if (result?.status === "done") return "done";
-    const left = Math.min(waitMs, spare) - (clock.monotonic() - begin);
-    if (left < 1) return result === undefined ? "store" : "busy";
-    // Asks again when the lease ends, and before, since the holder may be done.
-    const remaining = result === undefined ? left : result.remainingMs + 1;
-    await pause(clock, Math.min(left, remaining, backoffMs(calls, CLAIM_BACKOFF)), delivery.signal);
-    if (delivery.signal.aborted) throw delivery.signal.reason;
-  }
-}
-
-/**
- * Runs the handler, and releases the claim unless the result is `done`. `lost`: the store lost the claim.
- */
-async function runHandler(
-  run: () => HandlerResult | Promise<HandlerResult>,
-  claim: Claim,
-  delivery: ClaimedDelivery,
-): Promise<Outcome | "done" | "lost"> {
-  let result: HandlerResult;
-  try {
-    result = await run();
-  } catch (error) {
-    await claim.release();
-    if (delivery.seenAbort !== undefined && claim.isLostByStore) return "lost";
-    throw error;
-  }
-  if (outcomeKind(result) !== undefined) {
-    await claim.release();
-    return result as Outcome;
-  }
-  const { seenAbort } = delivery;
-  if (seenAbort === undefined) return "done";
-  // A handler whose signal was aborted does not count as completed.
-  await claim.release();
-  if (claim.isLostByStore) return "lost";
-  throw seenAbort;
-}
-
-function postponed(store: GuardedStore, settings: Settings, because: "busy" | "store" | "lost"): Outcome {
-  // Random, so that messages that were postponed together do not return together.
-  const afterMs = Math.ceil(settings.postponeMs * (0.5 + Math.random() / 2));
-  store.emit({ type: "postponed", because, afterMs });
-  return postpone({ afterMs });
 }

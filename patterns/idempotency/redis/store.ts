@@ -4,127 +4,8 @@ import { type Clock, MessagingError, systemClock } from "../../../core/index.ts"
 import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 
-/** What the store needs of `ioredis`. Its `Redis` and `Cluster` fit. */
-export interface IoredisClient {
-  evalsha(sha1: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
-  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
-}
-
-/** What the store needs of `redis` (node-redis). Its clients, pools and clusters fit. */
-export interface NodeRedisClient {
-  evalSha(sha1: string, options: NodeRedisScriptOptions): Promise<unknown>;
-  eval(script: string, options: NodeRedisScriptOptions): Promise<unknown>;
-}
-
-/** The keys and arguments of a script, for `redis`. */
-export interface NodeRedisScriptOptions {
-  keys: string[];
-  arguments: string[];
-}
-
-/** Runs a script on one key, and resolves with its answer. */
-type RunScript = (script: Script, key: string, values: readonly string[]) => Promise<unknown>;
-
-/** A script and its hash. */
-interface Script {
-  readonly source: string;
-  readonly sha1: string;
-}
-
-/** Runs scripts with either client: by the hash, and in full if the server does not know the script. */
-function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
-  const { byHash, inFull } = "evalSha" in client ? withNodeRedis(client) : withIoredis(client);
-  return async (script, key, values) => {
-    try {
-      return await byHash(script, key, values);
-    } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
-      return inFull(script, key, values);
-    }
-  };
-}
-
-function withIoredis(client: IoredisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
-  return {
-    byHash: ({ sha1 }, key, values) => client.evalsha(sha1, 1, key, ...values),
-    inFull: ({ source }, key, values) => client.eval(source, 1, key, ...values),
-  };
-}
-
-function withNodeRedis(client: NodeRedisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
-  return {
-    byHash: ({ sha1 }, key, values) => client.evalSha(sha1, { keys: [key], arguments: [...values] }),
-    inFull: ({ source }, key, values) => client.eval(source, { keys: [key], arguments: [...values] }),
-  };
-}
-
 /** Its name in messages. */
 const STORE = "idempotency store";
-
-/** By the first word of the server's error. */
-const REASONS: Readonly<Record<string, FailureReason>> = {
-  NOAUTH: LOGIN_REFUSED,
-  WRONGPASS: LOGIN_REFUSED,
-  NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
-  WRONGTYPE: { code: "refused", advice: "another program uses this key: remove it, or choose another keyPrefix" },
-  READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
-  OOM: { code: "unreachable", advice: "the server has no memory left" },
-};
-
-/** Translates an error of the server. */
-function failure(action: string, cause: unknown): MessagingError {
-  const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
-  return storeFailure(STORE, "Redis", action, REASONS[word], withoutLogin(cause));
-}
-
-/** ioredis rejects waiting calls with the error of its login, which has the password. */
-function withoutLogin(cause: unknown): unknown {
-  if (!(cause instanceof Error) || !("command" in cause)) return cause;
-  const { command } = cause as { readonly command?: { readonly name?: unknown } };
-  return /^eval/i.test(String(command?.name)) ? cause : new Error(cause.message);
-}
-
-// A record is a string that expires: `c` (claimed) or `d` (done), and the token. All times are the server's. Clients resend
-// a command whose answer was lost, so each script answers a second call with the same token as the first.
-
-/** Returns -1 for claimed, -2 for done, or the milliseconds for which another claim holds the key. */
-const CLAIM = script(`
-local held = redis.call('GET', KEYS[1])
-if held and held ~= 'c' .. ARGV[1] then
-  if string.sub(held, 1, 1) == 'd' then return -2 end
-  return math.max(redis.call('PTTL', KEYS[1]), 0)
-end
-redis.call('SET', KEYS[1], 'c' .. ARGV[1], 'PX', ARGV[2])
-return -1`);
-
-/** Returns 1, or 0 for lost. */
-const RENEW = script(`
-if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`);
-
-/** Returns 1, or 0 for lost. */
-const COMPLETE = script(`
-local held = redis.call('GET', KEYS[1])
-if held ~= 'c' .. ARGV[1] and held ~= 'd' .. ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], 'd' .. ARGV[1], 'PX', ARGV[2])
-return 1`);
-
-/** Returns 1, or 0 for lost. */
-const RELEASE = script(`
-if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`);
-
-function script(source: string): Script {
-  return { source, sha1: createHash("sha1").update(source).digest("hex") };
-}
-
-/** The options of {@link redisIdempotencyStore}. */
-export interface RedisIdempotencyStoreOptions {
-  /** The prefix of its keys on the server. Default `anybroker:idempotency:`. */
-  readonly keyPrefix?: string;
-  /** Milliseconds after which a call without an answer rejects with `unreachable`. Default 5,000. */
-  readonly timeoutMs?: number;
-}
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 const CLAIMED = -1;
@@ -149,6 +30,32 @@ export function redisIdempotencyStore(
     throw new MessagingError("invalid", "redisIdempotencyStore { keyPrefix } takes a text that is not empty");
   }
   return new RedisStore(scriptRunner(client), keyPrefix, timeoutMs);
+}
+
+/** What the store needs of `ioredis`. Its `Redis` and `Cluster` fit. */
+export interface IoredisClient {
+  evalsha(sha1: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+}
+
+/** What the store needs of `redis` (node-redis). Its clients, pools and clusters fit. */
+export interface NodeRedisClient {
+  evalSha(sha1: string, options: NodeRedisScriptOptions): Promise<unknown>;
+  eval(script: string, options: NodeRedisScriptOptions): Promise<unknown>;
+}
+
+/** The keys and arguments of a script, for `redis`. */
+export interface NodeRedisScriptOptions {
+  keys: string[];
+  arguments: string[];
+}
+
+/** The options of {@link redisIdempotencyStore}. */
+export interface RedisIdempotencyStoreOptions {
+  /** The prefix of its keys on the server. Default `anybroker:idempotency:`. */
+  readonly keyPrefix?: string;
+  /** Milliseconds after which a call without an answer rejects with `unreachable`. Default 5,000. */
+  readonly timeoutMs?: number;
 }
 
 class RedisStore implements IdempotencyStore {
@@ -209,4 +116,97 @@ class RedisStore implements IdempotencyStore {
 /** Rounds up to whole milliseconds, which the server needs: no lease ends early. */
 function milliseconds(value: number): string {
   return String(Math.max(Math.ceil(value), 1));
+}
+
+// A record is a string that expires: `c` (claimed) or `d` (done), and the token. All times are the server's. Clients resend
+// a command whose answer was lost, so each script answers a second call with the same token as the first.
+
+/** Returns -1 for claimed, -2 for done, or the milliseconds for which another claim holds the key. */
+const CLAIM = script(`
+local held = redis.call('GET', KEYS[1])
+if held and held ~= 'c' .. ARGV[1] then
+  if string.sub(held, 1, 1) == 'd' then return -2 end
+  return math.max(redis.call('PTTL', KEYS[1]), 0)
+end
+redis.call('SET', KEYS[1], 'c' .. ARGV[1], 'PX', ARGV[2])
+return -1`);
+
+/** Returns 1, or 0 for lost. */
+const RENEW = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`);
+
+/** Returns 1, or 0 for lost. */
+const COMPLETE = script(`
+local held = redis.call('GET', KEYS[1])
+if held ~= 'c' .. ARGV[1] and held ~= 'd' .. ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'd' .. ARGV[1], 'PX', ARGV[2])
+return 1`);
+
+/** Returns 1, or 0 for lost. */
+const RELEASE = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`);
+
+function script(source: string): Script {
+  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+}
+
+/** Runs a script on one key, and resolves with its answer. */
+type RunScript = (script: Script, key: string, values: readonly string[]) => Promise<unknown>;
+
+/** A script and its hash. */
+interface Script {
+  readonly source: string;
+  readonly sha1: string;
+}
+
+/** Runs scripts with either client: by the hash, and in full if the server does not know the script. */
+function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
+  const { byHash, inFull } = "evalSha" in client ? withNodeRedis(client) : withIoredis(client);
+  return async (script, key, values) => {
+    try {
+      return await byHash(script, key, values);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
+      return inFull(script, key, values);
+    }
+  };
+}
+
+function withIoredis(client: IoredisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalsha(sha1, 1, key, ...values),
+    inFull: ({ source }, key, values) => client.eval(source, 1, key, ...values),
+  };
+}
+
+function withNodeRedis(client: NodeRedisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalSha(sha1, { keys: [key], arguments: [...values] }),
+    inFull: ({ source }, key, values) => client.eval(source, { keys: [key], arguments: [...values] }),
+  };
+}
+
+/** By the first word of the server's error. */
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  NOAUTH: LOGIN_REFUSED,
+  WRONGPASS: LOGIN_REFUSED,
+  NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
+  WRONGTYPE: { code: "refused", advice: "another program uses this key: remove it, or choose another keyPrefix" },
+  READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
+  OOM: { code: "unreachable", advice: "the server has no memory left" },
+};
+
+/** Translates an error of the server. */
+function failure(action: string, cause: unknown): MessagingError {
+  const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
+  return storeFailure(STORE, "Redis", action, REASONS[word], withoutLogin(cause));
+}
+
+/** ioredis rejects waiting calls with the error of its login, which has the password. */
+function withoutLogin(cause: unknown): unknown {
+  if (!(cause instanceof Error) || !("command" in cause)) return cause;
+  const { command } = cause as { readonly command?: { readonly name?: unknown } };
+  return /^eval/i.test(String(command?.name)) ? cause : new Error(cause.message);
 }

@@ -10,115 +10,6 @@ const SHARDS_PER_CLAIM = 16;
 /** How often claims check for missing shards, in milliseconds. */
 const SHARD_CHECK_MS = 10_000;
 
-type Row = Pick<StoredRow, "position" | "shard" | "attempts">;
-
-/** The shards that a claim still holds, with their unsettled rows. */
-class ClaimedShards {
-  readonly #rows = new Map<number, Set<number>>();
-  readonly #unsettled = new Map<number, Row>();
-  /** When the lease has ended for sure, by this process' clock. */
-  endsAt: number;
-  /** Settlements run one after another: the last one of a shard frees it. */
-  last: Promise<unknown> = Promise.resolve();
-
-  constructor(rows: readonly Row[], endsAt: number) {
-    this.endsAt = endsAt;
-    for (const row of rows) {
-      const { position, shard } = row;
-      this.#unsettled.set(position, row);
-      const others = this.#rows.get(shard);
-      if (others === undefined) this.#rows.set(shard, new Set([position]));
-      else others.add(position);
-    }
-  }
-
-  unsettled(position: number): Row | undefined {
-    return this.#unsettled.get(position);
-  }
-
-  get count(): number {
-    return this.#rows.size;
-  }
-
-  /** The shards whose unsettled rows are all among these. */
-  freedBy(positions: readonly number[]): readonly number[] {
-    const settled = new Map<number, number>();
-    for (const position of new Set(positions)) {
-      const shard = this.#unsettled.get(position)?.shard;
-      if (shard !== undefined) settled.set(shard, (settled.get(shard) ?? 0) + 1);
-    }
-    return [...settled].filter(([shard, count]) => this.#rows.get(shard)?.size === count).map(([shard]) => shard);
-  }
-
-  settled(positions: readonly number[]): void {
-    for (const position of positions) {
-      const shard = this.#unsettled.get(position)?.shard;
-      if (shard === undefined) continue;
-      this.#unsettled.delete(position);
-      const others = this.#rows.get(shard);
-      others?.delete(position);
-      if (others?.size === 0) this.#rows.delete(shard);
-    }
-  }
-}
-
-/** Restores deleted shards, and adds those of rows that others wrote: rows without a shard are never claimed. */
-export class ShardWatch {
-  readonly #queries: PostgresQueries;
-  readonly #statements: Statements;
-  readonly #clock: Clock;
-  #dueAt = 0;
-
-  constructor(queries: PostgresQueries, statements: Statements, clock: Clock) {
-    this.#queries = queries;
-    this.#statements = statements;
-    this.#clock = clock;
-  }
-
-  get isDue(): boolean {
-    return this.#clock.monotonic() >= this.#dueAt;
-  }
-
-  /** Makes the next claim check. */
-  setDue(): void {
-    this.#dueAt = 0;
-  }
-
-  /**
-   * Resolves with whether it created any. Rejects with `conflict` if all shards are missing and the role may not create
-   * them; `health` reports single missing ones.
-   */
-  async check(): Promise<boolean> {
-    const { missingShards, makeShards } = this.#statements;
-    this.#dueAt = this.#clock.monotonic() + SHARD_CHECK_MS;
-    const missing = await this.#queries.rows("check its shards", missingShards);
-    if (missing.length === 0) return false;
-    try {
-      await this.#queries.rows("restore its shards", makeShards);
-      return true;
-    } catch (cause) {
-      if (!isMessagingError(cause, "unauthorized")) throw cause;
-      if (missing.length < SHARDS) return false;
-      this.setDue();
-      throw new MessagingError(
-        "conflict",
-        "the outbox store's Postgres gives no claims: the table that ends with _shards is empty, and the role may not fill it. Call migrate() as the tables' owner, or grant the role INSERT on it",
-        { cause },
-      );
-    }
-  }
-}
-
-/** A text, as all numbers. */
-interface Shard {
-  readonly shard: unknown;
-}
-
-/** A row that the statement settled. */
-interface Settled {
-  readonly position: unknown;
-}
-
 /**
  * Claims rows by shards. A claim takes shards with a lease, and then reads their rows. It writes nothing to a row before the
  * settlement, and no two claims see one key. The settlement of its last claimed row frees a shard.
@@ -256,4 +147,113 @@ function settleValues(
     failed.map(({ position }) => held?.unsettled(position)?.attempts ?? 0),
     positions("released"),
   ];
+}
+
+/** A text, as all numbers. */
+interface Shard {
+  readonly shard: unknown;
+}
+
+/** A row that the statement settled. */
+interface Settled {
+  readonly position: unknown;
+}
+
+type Row = Pick<StoredRow, "position" | "shard" | "attempts">;
+
+/** The shards that a claim still holds, with their unsettled rows. */
+class ClaimedShards {
+  readonly #rows = new Map<number, Set<number>>();
+  readonly #unsettled = new Map<number, Row>();
+  /** When the lease has ended for sure, by this process' clock. */
+  endsAt: number;
+  /** Settlements run one after another: the last one of a shard frees it. */
+  last: Promise<unknown> = Promise.resolve();
+
+  constructor(rows: readonly Row[], endsAt: number) {
+    this.endsAt = endsAt;
+    for (const row of rows) {
+      const { position, shard } = row;
+      this.#unsettled.set(position, row);
+      const others = this.#rows.get(shard);
+      if (others === undefined) this.#rows.set(shard, new Set([position]));
+      else others.add(position);
+    }
+  }
+
+  unsettled(position: number): Row | undefined {
+    return this.#unsettled.get(position);
+  }
+
+  get count(): number {
+    return this.#rows.size;
+  }
+
+  /** The shards whose unsettled rows are all among these. */
+  freedBy(positions: readonly number[]): readonly number[] {
+    const settled = new Map<number, number>();
+    for (const position of new Set(positions)) {
+      const shard = this.#unsettled.get(position)?.shard;
+      if (shard !== undefined) settled.set(shard, (settled.get(shard) ?? 0) + 1);
+    }
+    return [...settled].filter(([shard, count]) => this.#rows.get(shard)?.size === count).map(([shard]) => shard);
+  }
+
+  settled(positions: readonly number[]): void {
+    for (const position of positions) {
+      const shard = this.#unsettled.get(position)?.shard;
+      if (shard === undefined) continue;
+      this.#unsettled.delete(position);
+      const others = this.#rows.get(shard);
+      others?.delete(position);
+      if (others?.size === 0) this.#rows.delete(shard);
+    }
+  }
+}
+
+/** Restores deleted shards, and adds those of rows that others wrote: rows without a shard are never claimed. */
+export class ShardWatch {
+  readonly #queries: PostgresQueries;
+  readonly #statements: Statements;
+  readonly #clock: Clock;
+  #dueAt = 0;
+
+  constructor(queries: PostgresQueries, statements: Statements, clock: Clock) {
+    this.#queries = queries;
+    this.#statements = statements;
+    this.#clock = clock;
+  }
+
+  get isDue(): boolean {
+    return this.#clock.monotonic() >= this.#dueAt;
+  }
+
+  /** Makes the next claim check. */
+  setDue(): void {
+    this.#dueAt = 0;
+  }
+
+  /**
+   * Resolves with whether it created any. Rejects with `conflict` if all shards are missing and the role may not create
+   * them; `health` reports single missing ones.
+   */
+  async check(): Promise<boolean> {
+    const { missingShards, makeShards } = this.#statements;
+    this.#dueAt = this.#clock.monotonic() + SHARD_CHECK_MS;
+    const missing = await this.#queries.rows("check its shards", missingShards);
+    if (missing.length === 0) return false;
+    try {
+      await this.#queries.rows("restore its shards", makeShards);
+      return true;
+    } catch (cause) {
+      if (!isMessagingError(cause, "unauthorized")) throw cause;
+      if (missing.length < SHARDS) return false;
+      this.setDue();
+      throw new MessagingError(
+        "conflict",
+        "the outbox store's Postgres gives no claims: the table that ends with _shards is empty, and the role may not fill it. Call migrate() as the tables' owner, or grant the role INSERT on it",
+        { cause },
+      );
+    }
+  }
 }

@@ -22,108 +22,8 @@ import { healthOf, healthStatement, type StoredHealth } from "./health.ts";
 import { type OutboxTables, outboxSchema, outboxTables, type PostgresOutboxTableOptions, shardOf } from "./schema.ts";
 import { quarantinedRow, type Statements, statements } from "./statements.ts";
 
-/** Each value once, in order, and never a list, so that other clients can replace the placeholders. */
-const COLUMNS: readonly (readonly [name: string, value: (placeholder: string) => string])[] = [
-  ["shard", (at) => `${at}::smallint`],
-  ["id", (at) => `${at}::text`],
-  ["kind", (at) => `${at}::text`],
-  ["destination", (at) => `${at}::text`],
-  ["key", (at) => `${at}::text`],
-  ["routing_key", (at) => `${at}::text`],
-  ["headers", (at) => `${at}::json`],
-  ["body", (at) => `${at}::bytea`],
-  ["content_type", (at) => `${at}::text`],
-  ["priority", (at) => `${at}::smallint`],
-  ["due_at", (at) => `clock_timestamp() + ${at}::float8 * interval '1 millisecond'`],
-  ["expires_at", (at) => `to_timestamp(${at}::float8 / 1000)`],
-  ["ordered", (at) => `${at}::boolean`],
-  ["discard_unroutable", (at) => `${at}::boolean`],
-];
-const NAMES = COLUMNS.map(([name]) => name).join(", ");
-/** The protocol's limit of values per statement. */
-const MOST_VALUES = 65_535;
-const MOST_ROWS = Math.floor(MOST_VALUES / COLUMNS.length);
-
-/** Writes rows with the caller's connection. */
-class Writer {
-  readonly #tables: OutboxTables;
-  readonly #notify: boolean;
-  /** The statement for one row, the usual case. */
-  readonly #single: string;
-
-  constructor(tables: OutboxTables, notify: boolean) {
-    this.#tables = tables;
-    this.#notify = notify;
-    this.#single = this.#statement(1);
-  }
-
-  async insert(transaction: PostgresTransaction, rows: readonly NewOutboxRow[]): Promise<void> {
-    checkTransaction(transaction);
-    for (let first = 0; first < rows.length; first += MOST_ROWS) {
-      const some = rows.slice(first, first + MOST_ROWS);
-      const text = some.length === 1 ? this.#single : this.#statement(some.length);
-      try {
-        await transaction.query(text, some.flatMap(valuesOf));
-      } catch (error) {
-        throw outboxFailure("insert messages", error);
-      }
-    }
-  }
-
-  #statement(count: number): string {
-    const width = COLUMNS.length;
-    const row = (_: unknown, index: number): string =>
-      `(${COLUMNS.map(([, value], column) => value(`$${index * width + column + 1}`)).join(", ")})`;
-    const values = Array.from({ length: count }, row).join(",\n");
-    const insert = `INSERT INTO ${this.#tables.outbox} (${NAMES}) VALUES\n${values}`;
-    if (!this.#notify) return insert;
-    return `WITH "#written" AS (\n${insert})\nSELECT pg_notify('${this.#tables.channel}', '')`;
-  }
-}
-
-function valuesOf(row: NewOutboxRow): unknown[] {
-  const { body, headers } = row;
-  const isEmpty = Object.keys(headers).length === 0;
-  return [
-    shardOf(row),
-    row.id,
-    row.to.kind,
-    row.to.name,
-    row.key ?? null,
-    row.routingKey ?? null,
-    isEmpty ? null : JSON.stringify(headers),
-    Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength),
-    row.contentType,
-    row.priority,
-    row.delayMs === 0 ? null : row.delayMs,
-    row.expiresAt ?? null,
-    row.ordered,
-    row.discardUnroutable,
-  ];
-}
-
-/** Properties that show whether a connection has an open transaction. */
-interface Connection extends PostgresTransaction {
-  /** Only pools have it. */
-  readonly idleCount?: unknown;
-  /** `I` is idle. Newer clients of `pg` have it. */
-  getTransactionStatus?(): unknown;
-}
-
-function checkTransaction(transaction: Connection): void {
-  if (typeof transaction?.query !== "function" || "idleCount" in transaction) {
-    throw new MessagingError(
-      "invalid",
-      "the outbox takes a client with an open transaction, or an executor { query(text, values) } for it, and no pool. Nothing was written",
-    );
-  }
-  if (transaction.getTransactionStatus?.() === "I") {
-    throw new MessagingError(
-      "invalid",
-      "the outbox got a client without an open transaction: await BEGIN first. Nothing was written",
-    );
-  }
-}
+const OPTIONS = ["table", "schema", "keepSentMs", "notify", "timeoutMs", "stallAfterMs"];
+const WHERE = "postgresOutbox";
 
 /** The options of {@link postgresOutbox}. */
 export interface PostgresOutboxOptions extends PostgresOutboxTableOptions {
@@ -152,9 +52,6 @@ export interface PostgresOutbox extends OutboxStore<PostgresTransaction> {
    */
   migrate(): Promise<void>;
 }
-
-const OPTIONS = ["table", "schema", "keepSentMs", "notify", "timeoutMs", "stallAfterMs"];
-const WHERE = "postgresOutbox";
 
 /**
  * An outbox in a Postgres database, for `createOutbox` and `createRelay`. It uses the database server's time.
@@ -267,5 +164,108 @@ class PostgresStore implements PostgresOutbox {
     const stored = rowOf<StoredHealth>(row);
     if (stored.lost_shards > 0) this.#watch.setDue();
     return healthOf(stored, this.#settings.stallAfterMs);
+  }
+}
+
+/** Each value once, in order, and never a list, so that other clients can replace the placeholders. */
+const COLUMNS: readonly (readonly [name: string, value: (placeholder: string) => string])[] = [
+  ["shard", (at) => `${at}::smallint`],
+  ["id", (at) => `${at}::text`],
+  ["kind", (at) => `${at}::text`],
+  ["destination", (at) => `${at}::text`],
+  ["key", (at) => `${at}::text`],
+  ["routing_key", (at) => `${at}::text`],
+  ["headers", (at) => `${at}::json`],
+  ["body", (at) => `${at}::bytea`],
+  ["content_type", (at) => `${at}::text`],
+  ["priority", (at) => `${at}::smallint`],
+  ["due_at", (at) => `clock_timestamp() + ${at}::float8 * interval '1 millisecond'`],
+  ["expires_at", (at) => `to_timestamp(${at}::float8 / 1000)`],
+  ["ordered", (at) => `${at}::boolean`],
+  ["discard_unroutable", (at) => `${at}::boolean`],
+];
+const NAMES = COLUMNS.map(([name]) => name).join(", ");
+/** The protocol's limit of values per statement. */
+const MOST_VALUES = 65_535;
+const MOST_ROWS = Math.floor(MOST_VALUES / COLUMNS.length);
+
+/** Writes rows with the caller's connection. */
+class Writer {
+  readonly #tables: OutboxTables;
+  readonly #notify: boolean;
+  /** The statement for one row, the usual case. */
+  readonly #single: string;
+
+  constructor(tables: OutboxTables, notify: boolean) {
+    this.#tables = tables;
+    this.#notify = notify;
+    this.#single = this.#statement(1);
+  }
+
+  async insert(transaction: PostgresTransaction, rows: readonly NewOutboxRow[]): Promise<void> {
+    checkTransaction(transaction);
+    for (let first = 0; first < rows.length; first += MOST_ROWS) {
+      const some = rows.slice(first, first + MOST_ROWS);
+      const text = some.length === 1 ? this.#single : this.#statement(some.length);
+      try {
+        await transaction.query(text, some.flatMap(valuesOf));
+      } catch (error) {
+        throw outboxFailure("insert messages", error);
+      }
+    }
+  }
+
+  #statement(count: number): string {
+    const width = COLUMNS.length;
+    const row = (_: unknown, index: number): string =>
+      `(${COLUMNS.map(([, value], column) => value(`$${index * width + column + 1}`)).join(", ")})`;
+    const values = Array.from({ length: count }, row).join(",\n");
+    const insert = `INSERT INTO ${this.#tables.outbox} (${NAMES}) VALUES\n${values}`;
+    if (!this.#notify) return insert;
+    return `WITH "#written" AS (\n${insert})\nSELECT pg_notify('${this.#tables.channel}', '')`;
+  }
+}
+
+function valuesOf(row: NewOutboxRow): unknown[] {
+  const { body, headers } = row;
+  const isEmpty = Object.keys(headers).length === 0;
+  return [
+    shardOf(row),
+    row.id,
+    row.to.kind,
+    row.to.name,
+    row.key ?? null,
+    row.routingKey ?? null,
+    isEmpty ? null : JSON.stringify(headers),
+    Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength),
+    row.contentType,
+    row.priority,
+    row.delayMs === 0 ? null : row.delayMs,
+    row.expiresAt ?? null,
+    row.ordered,
+    row.discardUnroutable,
+  ];
+}
+
+/** Properties that show whether a connection has an open transaction. */
+interface Connection extends PostgresTransaction {
+  /** Only pools have it. */
+  readonly idleCount?: unknown;
+  /** `I` is idle. Newer clients of `pg` have it. */
+  getTransactionStatus?(): unknown;
+}
+
+function checkTransaction(transaction: Connection): void {
+  if (typeof transaction?.query !== "function" || "idleCount" in transaction) {
+    throw new MessagingError(
+      "invalid",
+      "the outbox takes a client with an open transaction, or an executor { query(text, values) } for it, and no pool. Nothing was written",
+    );
+  }
+  if (transaction.getTransactionStatus?.() === "I") {
+    throw new MessagingError(
+      "invalid",
+      "the outbox got a client without an open transaction: await BEGIN first. Nothing was written",
+    );
   }
 }
