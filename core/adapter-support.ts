@@ -97,7 +97,7 @@ const DEAD_LETTERS_ENDING = addressName({ kind: "dead-letters", of: { kind: "que
 const BETWEEN = addressName({ kind: "subscription", topic: "", name: "" });
 
 /** The queue or subscription that a name stands for, as people read it; undefined for a name that is neither's. */
-export function workAddressOf(name: string): WorkAddress | undefined {
+export function parseWorkAddress(name: string): WorkAddress | undefined {
   const [first = "", second, ...more] = name.split(BETWEEN);
   try {
     checkName(second === undefined ? "queue" : "topic", first);
@@ -113,7 +113,7 @@ export function workAddressOf(name: string): WorkAddress | undefined {
  * What of anybroker's stands among the names of a broker: each queue and subscription whose dead letters stand beside it, and
  * the topics of those subscriptions. `mainName` is what one of them is called there.
  */
-export function standingAmong(
+export function addressesAmong(
   names: Iterable<string>,
   mainName: (of: WorkAddress) => string = addressName,
 ): readonly (WorkAddress | TopicAddress)[] {
@@ -122,7 +122,7 @@ export function standingAmong(
   const standing: (WorkAddress | TopicAddress)[] = [];
   for (const name of all) {
     if (!name.endsWith(DEAD_LETTERS_ENDING)) continue;
-    const of = workAddressOf(name.slice(0, -DEAD_LETTERS_ENDING.length));
+    const of = parseWorkAddress(name.slice(0, -DEAD_LETTERS_ENDING.length));
     if (of === undefined || !all.has(mainName(of))) continue;
     standing.push(of);
     if (of.kind === "subscription") topics.add(of.topic);
