@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 import type { Delivery } from "./delivery.ts";
 import { MessagingError, type MessagingErrorCode } from "./errors.ts";
 
-/** What kind of failure it is, and what to do next. */
+/** The error code for a failure, and what to do next. */
 export interface FailureReason {
   readonly code: MessagingErrorCode;
   readonly advice: string;
@@ -14,7 +14,7 @@ export const LOGIN_REFUSED: FailureReason = {
   advice: "check the user and password of the connection",
 };
 
-/** What states of Postgres mean to every store. Keys are SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/** The reasons for SQLSTATEs of Postgres that all stores share: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 export const POSTGRES_REASONS: Readonly<Record<string, FailureReason>> = {
   "28000": LOGIN_REFUSED,
   "28P01": LOGIN_REFUSED,
@@ -25,7 +25,7 @@ export const POSTGRES_REASONS: Readonly<Record<string, FailureReason>> = {
 const MOST_CAUSES = 8;
 const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
 
-/** What a socket says of where it did not come to; nothing of a login is in it. */
+/** The error of a socket. It has the address, but nothing of the login. */
 interface NetworkError {
   readonly code?: unknown;
   readonly address?: unknown;
@@ -49,7 +49,7 @@ function unreachable(cause: unknown): FailureReason {
   return { code: "unreachable", advice };
 }
 
-/** Of an error, what it holds (one for each address that was tried), and its causes. */
+/** Finds a socket's error in an error, its parts (one per address tried) and its causes. */
 function networkError(error: unknown, depth: number): NetworkError | undefined {
   if (typeof error !== "object" || error === null || depth > MOST_CAUSES) return undefined;
   const { errors, cause, code } = error as NetworkError;
@@ -61,7 +61,7 @@ function networkError(error: unknown, depth: number): NetworkError | undefined {
   return networkError(cause, depth + 1);
 }
 
-/** The code that a server gave an error, as its client keeps it, such as the SQLSTATE of Postgres; empty if there is none. */
+/** The code of a server's error, such as the SQLSTATE of Postgres; empty if there is none. */
 export function serverCode(error: unknown): string {
   return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 }
@@ -77,15 +77,15 @@ export function stateOf(error: unknown): string {
   return "";
 }
 
-/** Whether Postgres refused a row for what is in it: data, constraints, and what triggers raise (classes 22, 23 and P0). */
+/** Whether Postgres refused the content of a row: data, constraints and errors of triggers (classes 22, 23 and P0). */
 export function isOfTheRow(error: unknown): boolean {
   const state = serverCode(error);
   return STATE.test(state) && /^(22|23|P0)/.test(state);
 }
 
 /**
- * Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. `store` is
- * what messages call it, as in `idempotency store`.
+ * The error for a failed call to the server of a store; `unreachable` without a known reason. `store` is its name in error
+ * messages, such as `idempotency store`.
  */
 export function storeFailure(
   store: string,
@@ -98,12 +98,12 @@ export function storeFailure(
   return new MessagingError(code, `the ${store}'s ${server} did not ${action}: ${advice}`, { cause });
 }
 
-/** The answer of a store, or why there is none. */
+/** The answer of a store, or the error instead. */
 export type Answer<T> = { readonly value: T } | { readonly error: unknown };
 
 /**
- * Asks a store, for so long. Never rejects. An answer that comes too late goes to `late`. `store` is what messages call
- * it, as in `idempotency store`.
+ * Calls a store with a timeout. Never rejects. A late answer goes to `late`. `store` is its name in error messages, such
+ * as `idempotency store`.
  */
 export function ask<T>(
   store: string,
@@ -130,7 +130,7 @@ export function ask<T>(
   });
 }
 
-/** What a call throws, it rejects with. */
+/** Turns a throw into a rejection. */
 async function called<T>(call: () => Promise<T>): Promise<T> {
   return call();
 }
@@ -140,21 +140,20 @@ const VERBATIM = /^[\x20-\x7e]+$/;
 const HASHED = "sha256=";
 
 /**
- * A text as any store can keep it, told apart exactly from all others: as it is, or its hash if it is over 256 characters
- * or has others than printable ASCII. Ids and keys of other senders may be anything, and one that a store refuses would be
- * refused for ever.
+ * Makes a text that every store can keep, different for different texts. Texts over 256 characters, or with other than
+ * printable ASCII, are hashed. Ids and keys of other senders may be anything, and a refused one would fail for ever.
  */
 export function storableText(text: string): string {
   if (text.length <= LONGEST_VERBATIM && VERBATIM.test(text) && !text.startsWith(HASHED)) return text;
-  // By code units: texts that differ only in what UTF-8 cannot carry stay apart.
+  // In UTF-16, because UTF-8 would map different lone surrogates to one character.
   return `${HASHED}${createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex")}`;
 }
 
-/** What is kept of the time that is left, to say what became of a message before the engine says that it took too long. */
+/** The share of the remaining time to keep for the handler's own outcome, before the engine's timeout. */
 const KEPT = 1 / 5;
 const MOST_KEPT_MS = 500;
 
-/** For how long, in milliseconds, a store may be asked or waited for: until shortly before the handler's time is over. */
+/** How long a store call may take, in milliseconds: until shortly before the handler's time is over. */
 export function spareMs({ remainingMs }: Delivery): number {
   return Math.floor(remainingMs - Math.min(remainingMs * KEPT, MOST_KEPT_MS));
 }

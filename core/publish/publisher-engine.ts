@@ -1,7 +1,7 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, Conditions, type Random } from "../clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import { Fifo } from "../fifo.ts";
@@ -37,7 +37,7 @@ export class PublisherEngine {
   #waiters = 0;
   #connected = false;
   #blocked = false;
-  #idle: (() => void)[] = [];
+  readonly #conditions: Conditions;
   #life = 0;
 
   constructor(adapter: Adapter, options: PublishingOptions, clock: Clock, random: Random) {
@@ -45,6 +45,7 @@ export class PublisherEngine {
     this.#clock = clock;
     this.#random = random;
     this.#deadlines = new Deadlines(clock);
+    this.#conditions = new Conditions(clock);
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
@@ -161,7 +162,7 @@ export class PublisherEngine {
       }
       this.#waiting.shift();
     }
-    this.#checkIdle();
+    this.#conditions.check();
   }
 
   /** A send was answered while the adapter did not have it. */
@@ -179,7 +180,7 @@ export class PublisherEngine {
       this.#waiting.clear();
       this.#waiting.putBack(kept);
     }
-    this.#checkIdle();
+    this.#conditions.check();
   };
 
   #overloaded(address: Address): MessagingError {
@@ -189,23 +190,9 @@ export class PublisherEngine {
     );
   }
 
-  #checkIdle(): void {
-    if (this.#messages > 0 || this.#waiters > 0) return;
-    const idle = this.#idle;
-    this.#idle = [];
-    for (const resolve of idle) resolve();
-  }
-
   /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
-  async drain(timeoutMs: number): Promise<void> {
-    if (this.#messages === 0 && this.#waiters === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(resolve, timeoutMs);
-      this.#idle.push(() => {
-        this.#clock.cancel(timer);
-        resolve();
-      });
-    });
+  drain(timeoutMs: number): Promise<void> {
+    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
   }
 
   /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
@@ -224,6 +211,6 @@ export class PublisherEngine {
     this.#messages = 0;
     this.#bytes = 0;
     this.#waiters = 0;
-    this.#checkIdle();
+    this.#conditions.check();
   }
 }
