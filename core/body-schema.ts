@@ -9,8 +9,8 @@ const MOST_INDEX = 999_999;
 const PLAIN_NAME = /^[A-Za-z_$][A-Za-z0-9_$-]{0,39}$/;
 
 /**
- * Makes a path into a body safe for people and logs. A key may be data, so it is shown only if it is among the `names` of
- * a schema or, without names, looks like a property of code. Others become `[key]`.
+ * Makes a path into a body safe for people and logs. A key may be data. It is shown if it is among the `names` of a
+ * schema or, without names, looks like a property of code. Others become `[key]`.
  */
 export function shownPath(parts: readonly unknown[], names?: ReadonlySet<string>): (string | number)[] {
   const shown = parts.slice(0, MOST_PARTS).map((part) => shownPart(part, names));

@@ -14,8 +14,8 @@ export interface RetryDelay {
   /** The longest delay, in milliseconds, before jitter; `firstMs` at least. Default 60,000, or `firstMs` if that is more. */
   readonly maxMs?: number;
   /**
-   * The most random time that is added to a delay, as a share of it from 0 to 1, so that messages that failed together do
-   * not come back together. Delays of `retry({ afterMs })` get none. Default 1: up to twice the delay. 0 turns it off.
+   * The most random time that is added to a delay, as a share of it from 0 to 1. It spreads messages that failed together.
+   * Delays of `retry({ afterMs })` get none. Default 1: up to twice the delay. 0 turns it off.
    */
   readonly jitter?: number;
 }
@@ -50,8 +50,8 @@ export interface PrefetchOptions {
 /** How the engine finds messages that crash their consumers, among those that were only redelivered. */
 export interface QuarantineOptions {
   /**
-   * How long a consumer that runs a quarantined message may write nothing to the quarantine log before it counts as
-   * crashed, in milliseconds, 100 at least. Default 60,000. Choose more than the event loop is ever blocked, and more than
+   * How long a consumer with a quarantined message may write nothing to the quarantine log before it counts as crashed.
+   * In milliseconds, 100 at least. Default 60,000. Choose more than the event loop is ever blocked, and more than
    * a reconnect takes. A message of a silent consumer waits that long.
    */
   readonly silenceMs?: number;

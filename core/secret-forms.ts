@@ -7,8 +7,8 @@ const SHORTEST = 4;
 const SHORTEST_PIECE = 12;
 
 /**
- * The forms of a secret: as it is, in JSON, in a URL, in hexadecimal digits and in base64, also with the user before it, as
- * in HTTP Basic and SASL PLAIN. Empty for a secret that is too short to be found reliably.
+ * The forms of a secret: as it is, in JSON, in a URL, in hexadecimal digits and in base64. Some are with the user before
+ * it, as in HTTP Basic and SASL PLAIN. Empty for a secret that is too short to be found reliably.
  */
 export function secretForms(secret: string, user?: string): readonly string[] {
   if (secret.length < SHORTEST) return [];
