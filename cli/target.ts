@@ -1,5 +1,5 @@
 import type { StartPosition } from "../core/adapter.ts";
-import { workAddressOf } from "../core/adapter-support.ts";
+import { parseWorkAddress } from "../core/adapter-support.ts";
 import { type Address, addressName, workAddress } from "../core/address.ts";
 import {
   type Destination,
@@ -161,7 +161,7 @@ export function findTarget(text: string, known: readonly Destination[]): Target 
 export function findWorkTarget(text: string, known: readonly Destination[]): Target {
   const parsed = parseAddress(text);
   if (parsed.kind !== undefined || inConfiguration(parsed, known).length > 0) return findTarget(text, known);
-  const of = workAddressOf(parsed.name);
+  const of = parseWorkAddress(parsed.name);
   const address = of?.kind === "subscription" ? { ...parsed, name: of.topic, subscription: of.name } : parsed;
   return asWritten(address, of?.kind === "subscription" ? "topic" : "queue");
 }

@@ -15,7 +15,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
+import { CurrentSession, addressesAmong } from "../../core/adapter-support.ts";
 import type {
   Address,
   DeadLettersAddress,
@@ -124,7 +124,7 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
-    return standingAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
+    return addressesAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
   }
 
   /** How many servers the cluster has. Rejects if one of them cannot be reached where it is said to be. */

@@ -1,7 +1,7 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, Conditions, type Random } from "../clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import type { PublishingOptions } from "../options.ts";
@@ -42,7 +42,7 @@ export class PublisherEngine {
   #isHeldUp = false;
   #connected = false;
   #blocked = false;
-  #idle: (() => void)[] = [];
+  readonly #conditions: Conditions;
   #life = 0;
 
   constructor(adapter: Adapter, options: PublishingOptions, clock: Clock, random: Random) {
@@ -50,6 +50,7 @@ export class PublisherEngine {
     this.#clock = clock;
     this.#random = random;
     this.#deadlines = new Deadlines(clock);
+    this.#conditions = new Conditions(clock);
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
@@ -182,7 +183,7 @@ export class PublisherEngine {
     route.messages--;
     route.bytes -= message.size;
     this.#admitWaiting();
-    this.#checkIdle();
+    this.#conditions.check();
   }
 
   /** In turns, one of each address; one that has its share is passed over, and one that is too large for now is not. */
@@ -233,7 +234,7 @@ export class PublisherEngine {
     }
     // It may have held up others.
     this.#admitWaiting();
-    this.#checkIdle();
+    this.#conditions.check();
   };
 
   #overloaded({ address, messages }: Route): MessagingError {
@@ -244,23 +245,9 @@ export class PublisherEngine {
     );
   }
 
-  #checkIdle(): void {
-    if (this.#messages > 0 || this.#waiters > 0) return;
-    const idle = this.#idle;
-    this.#idle = [];
-    for (const resolve of idle) resolve();
-  }
-
   /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
-  async drain(timeoutMs: number): Promise<void> {
-    if (this.#messages === 0 && this.#waiters === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(resolve, timeoutMs);
-      this.#idle.push(() => {
-        this.#clock.cancel(timer);
-        resolve();
-      });
-    });
+  drain(timeoutMs: number): Promise<void> {
+    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
   }
 
   /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
@@ -284,6 +271,6 @@ export class PublisherEngine {
     this.#messages = 0;
     this.#bytes = 0;
     this.#waiters = 0;
-    this.#checkIdle();
+    this.#conditions.check();
   }
 }
