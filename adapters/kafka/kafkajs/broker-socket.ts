@@ -1,9 +1,8 @@
 import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import type { SASLOptions } from "kafkajs";
-import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/connection.js";
-import createSocketFactory from "kafkajs/src/network/socketFactory.js";
-import Encoder from "kafkajs/src/protocol/encoder.js";
+import type Connection from "kafkajs/src/network/connection.js";
+import type { ApiVersions } from "kafkajs/src/network/connection.js";
 import { MessagingError } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
@@ -11,6 +10,7 @@ import { type Address, addressAdvice, brokenError, connectError, garbledError, l
 import type { Exchange } from "./exchange.ts";
 import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
+import { internals, SILENT } from "./internals.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
@@ -196,8 +196,8 @@ export class BrokerSocket {
 
   #connectionTo(address: Address): Connection {
     const { clientId, tls, sasl, connectionTimeoutMs, requestTimeoutMs } = this.#settings;
-    const openSocket = createSocketFactory();
-    const connection = new Connection({
+    const openSocket = internals.createSocketFactory();
+    const connection = new internals.Connection({
       host: address.host,
       port: address.port,
       clientId,
@@ -237,7 +237,7 @@ export class BrokerSocket {
   #send<Answer>(exchange: Exchange<Answer>, address: Address, connection: Connection): Promise<Answer> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const { name, key, version, flexible = false, waitMs = 0, size } = exchange;
-    const body = new Encoder(size);
+    const body = new internals.Encoder(size);
     // What kafkajs writes before it is the header, but for its tags.
     if (flexible) writeTags(body);
     exchange.write(body);
@@ -308,15 +308,6 @@ interface Opened {
   readonly connection: Connection;
   versions: ApiVersions;
 }
-
-// kafkajs' own logger takes its level from the environment.
-const SILENT: Logger = {
-  namespace: () => SILENT,
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-};
 
 /** What a request is known by to servers. */
 type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;

@@ -1,6 +1,6 @@
 import type Encoder from "kafkajs/src/protocol/encoder.js";
-import errors from "kafkajs/src/protocol/error.js";
 import type { ErrorName, TopicId, TopicPartition } from "../port.ts";
+import { internals } from "./internals.ts";
 
 /** Far more than any cluster has to say at once; each of them may become an object. */
 const MOST_ITEMS = 4_000_000;
@@ -175,7 +175,7 @@ const LATER: readonly (readonly [code: number, name: string])[] = [
 ];
 
 const NAMES: ReadonlyMap<number, string> = new Map([
-  ...errors.errorCodes.map(({ code, type }) => [code, type] as const),
+  ...internals.errorCodes.map(({ code, type }) => [code, type] as const),
   ...LATER,
 ]);
 

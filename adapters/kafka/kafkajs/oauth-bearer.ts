@@ -1,5 +1,6 @@
 import type { SASLOptions } from "kafkajs";
-import createOAuthBearer, { type AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
+import type { AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
+import { internals } from "./internals.ts";
 
 /**
  * The credentials as a connection of kafkajs takes them; a copy, since it keeps things there. For OAUTHBEARER with a look at
@@ -17,7 +18,7 @@ export function credentials(
     asks(false);
     return token;
   };
-  const withoutLook = createOAuthBearer({ ...sasl, oauthBearerProvider });
+  const withoutLook = internals.createOAuthBearer({ ...sasl, oauthBearerProvider });
   const authenticationProvider: AuthenticationProvider = ({ saslAuthenticate, ...given }) =>
     withoutLook({
       ...given,
