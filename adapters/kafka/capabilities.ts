@@ -3,8 +3,8 @@ import { LONGEST_MS } from "../../core/checks.ts";
 import type { Settings } from "./options.ts";
 
 /** Beside the engine's own. What Kafka has no limit for, a reader must have one for. */
-export const MOST_HEADERS = 64;
-export const MOST_HEADER_BYTES = 32 * 1024;
+export const MAX_HEADERS = 64;
+export const MAX_HEADER_BYTES = 32 * 1024;
 
 /** What Kafka can do, with the limits of one adapter. */
 export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): Capabilities {
@@ -31,7 +31,7 @@ export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBy
     },
     durable: { support: "native", note: "acks=all; of three replicas two have what is confirmed" },
     maxMessageBytes,
-    maxHeaders: MOST_HEADERS,
-    maxHeaderBytes: MOST_HEADER_BYTES,
+    maxHeaders: MAX_HEADERS,
+    maxHeaderBytes: MAX_HEADER_BYTES,
   });
 }

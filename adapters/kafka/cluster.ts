@@ -17,7 +17,7 @@ import type {
 import { identityOf, proveTopics, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
 
 const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
 
 /** What one try came to: a result, or the error for which it is worth another. */
 type Try<Result> = { readonly result: Result } | { readonly again: MessagingError };
@@ -285,7 +285,7 @@ export class Cluster {
   /** Tries until it has a result, fails for good, or the time is over. */
   async #until<Result>(attempt: () => Promise<Try<Result>>): Promise<Result> {
     const deadline = performance.now() + this.#requestTimeoutMs;
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (this.#ended.aborted) throw new MessagingError("closed", "the Kafka adapter was closed meanwhile");
       let end: Try<Result>;
       try {

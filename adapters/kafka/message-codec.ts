@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { Headers } from "../../core/delivery.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
-import type { HeldRecord } from "./consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
 import type { TopicPartition } from "./port.ts";
 import type { RecordToSend } from "./producing/producer.ts";
 import type { HeaderList, HeaderToWrite, LogRecord, RecordToWrite } from "./records/contract.ts";
@@ -152,9 +152,9 @@ function wireHeaders(message: OutgoingMessage): HeaderToWrite[] {
   return wire;
 }
 
-/** A held record in anybroker's terms; it is its own token. */
-export function incoming(held: HeldRecord): IncomingMessage<KafkaRecord> {
-  return incomingRecord(held, held.record, held, held.crashes);
+/** A delivered record in anybroker's terms; it is its own token. */
+export function incoming(delivered: DeliveredRecord): IncomingMessage<KafkaRecord> {
+  return incomingRecord(delivered, delivered.record, delivered, delivered.crashes);
 }
 
 /**
@@ -225,10 +225,10 @@ function arePlain({ names, values }: HeaderList): boolean {
 }
 
 /** The furthest that a `Date` can be from 1970; records may have any time, also in other units than milliseconds. */
-const FURTHEST_MS = 8_640_000_000_000_000;
+const MAX_MS = 8_640_000_000_000_000;
 
 function timeOf(timestamp: number): number | undefined {
-  return timestamp >= 0 && timestamp <= FURTHEST_MS ? timestamp : undefined;
+  return timestamp >= 0 && timestamp <= MAX_MS ? timestamp : undefined;
 }
 
 function messageHeaders({ names, values }: HeaderList, problem: string | undefined): Readonly<Record<string, string>> {

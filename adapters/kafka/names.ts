@@ -13,7 +13,7 @@ import { MessagingError } from "../../core/errors.ts";
 export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress;
 
 /** Kafka's limit. */
-const LONGEST_NAME = 249;
+const MAX_NAME = 249;
 const QUEUE_ENDING = ".queue";
 const DELAYS_ENDING = ".delays";
 const QUARANTINE_ENDING = ".quarantine";
@@ -66,10 +66,10 @@ export function physicalName(address: Address): string {
       `${describeAddress(address)} cannot be on Kafka: it would be the topic "${name}", and the ending "${reserved}" is anybroker's own; choose another name`,
     );
   }
-  if (name.length > LONGEST_NAME) {
+  if (name.length > MAX_NAME) {
     throw new MessagingError(
       "invalid",
-      `${describeAddress(address)} cannot be on Kafka: "${name}" is over ${LONGEST_NAME} characters; choose a shorter name`,
+      `${describeAddress(address)} cannot be on Kafka: "${name}" is over ${MAX_NAME} characters; choose a shorter name`,
     );
   }
   return `topic ${name}`;

@@ -232,11 +232,11 @@ const OWN_CONFIGURATION = [
   "min.insync.replicas",
   "unclean.leader.election.enable",
 ];
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** What a single Buffer can hold on every supported Node.js. */
 const LARGEST_BUFFER = 2 ** 32;
-const MOST_MESSAGE_BYTES = 64 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MESSAGE_BYTES = 896 * 1024;
 /** For key, headers and what the format adds, so that the default with it is 1 MiB, just under Kafka's own limit. */
 const BESIDE_THE_BODY_BYTES = 128 * 1024;
@@ -286,16 +286,16 @@ function checkChoice(name: string, value: string, choices: readonly string[]): v
 
 function checkNumbers(settings: Settings): void {
   const bounds: readonly [name: string, value: number | undefined, least: number, most: number][] = [
-    ["connectTimeoutMs", settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS],
-    ["requestTimeoutMs", settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS],
-    ["reconnect.firstMs", settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS],
-    ["reconnect.maxMs", settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS],
-    ["sessionTimeoutMs", settings.sessionTimeoutMs, 1, LONGEST_TIMEOUT_MS],
-    ["drainTimeoutMs", settings.drainTimeoutMs, 1, LONGEST_TIMEOUT_MS],
+    ["connectTimeoutMs", settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS],
+    ["requestTimeoutMs", settings.requestTimeoutMs, 1, MAX_TIMEOUT_MS],
+    ["reconnect.firstMs", settings.reconnectFirstMs, 1, MAX_TIMEOUT_MS],
+    ["reconnect.maxMs", settings.reconnectMaxMs, settings.reconnectFirstMs, MAX_TIMEOUT_MS],
+    ["sessionTimeoutMs", settings.sessionTimeoutMs, 1, MAX_TIMEOUT_MS],
+    ["drainTimeoutMs", settings.drainTimeoutMs, 1, MAX_TIMEOUT_MS],
     ["partitions", settings.partitions, 1, 10_000],
     ["replicationFactor", settings.replicationFactor ?? 1, 1, 2 ** 15 - 1],
     ["retentionMs", settings.retentionMs === -1 ? 1 : settings.retentionMs, 1, Number.MAX_SAFE_INTEGER],
-    ["maxMessageBytes", settings.maxMessageBytes, 1, MOST_MESSAGE_BYTES],
+    ["maxMessageBytes", settings.maxMessageBytes, 1, MAX_MESSAGE_BYTES],
     ["maxInflatedBytes", settings.maxInflatedBytes, 1, LARGEST_BUFFER],
   ];
   for (const [name, value, least, most] of bounds) checkInteger(`${WHERE} { ${name} }`, value, least, most);

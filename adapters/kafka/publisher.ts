@@ -10,7 +10,7 @@ import type { Producer, RecordToSend } from "./producing/producer.ts";
 import { DEFAULT_LIMITS } from "./records/contract.ts";
 
 /** What a sender works with. */
-export interface SenderHost {
+export interface PublisherDependencies {
   readonly producer: Producer;
   readonly random: Random;
   /** Milliseconds since 1970. */
@@ -20,11 +20,11 @@ export interface SenderHost {
 }
 
 /** Puts messages where they belong: at their address, or with those that wait for their time. */
-export class Sender {
-  readonly #host: SenderHost;
+export class KafkaPublisher {
+  readonly #dependencies: PublisherDependencies;
 
-  constructor(host: SenderHost) {
-    this.#host = host;
+  constructor(dependencies: PublisherDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** See `Adapter.send`. */
@@ -33,7 +33,7 @@ export class Sender {
       const error = new MessagingError("unsupported", `${describeAddress(to)} takes no messages`);
       for (const index of batch.keys()) report(index, { status: "rejected", error });
     } else if (to.kind === "dead-letters") {
-      const records = batch.map((message) => deadLetterRecord(message, this.#host.random));
+      const records = batch.map((message) => deadLetterRecord(message, this.#dependencies.random));
       this.#produce(topicName(to), records, report);
     } else if (batch.every(({ delayMs }) => delayMs === 0)) {
       this.#produce(topicName(to), batch.map(toRecord), report);
@@ -50,26 +50,26 @@ export class Sender {
     };
     const messages = (indexes: readonly number[]) => indexes.map((index) => batch[index] as OutgoingMessage);
     this.#produce(topicName(to), messages(now).map(toRecord), at(now));
-    const time = this.#host.now();
+    const time = this.#dependencies.now();
     const delayed = messages(later).map((message) =>
       delayedRecord(toRecord(message), dueAfter(time, message.delayMs), time),
     );
     this.#produce(delaysTopic(to), delayed, at(later));
   }
 
-  #produce(topic: string, all: readonly RecordToSend[], told: SendReport): void {
+  #produce(topic: string, all: readonly RecordToSend[], send: SendReport): void {
     // Copies of other senders' records may go over what is read: they would come back without their headers.
     const indexes: number[] = [];
     for (const [index, { headers }] of all.entries()) {
       if (areReadable(headers)) indexes.push(index);
-      else told(index, { status: "rejected", error: tooManyHeaders(topic) });
+      else send(index, { status: "rejected", error: tooManyHeaders(topic) });
     }
     if (indexes.length === 0) return;
     const records = indexes.length === all.length ? all : indexes.map((index) => all[index] as RecordToSend);
-    const report: SendReport = (index, result) => told(indexes[index] as number, result);
-    this.#host.producer.send(topic, records, (index, result) => {
+    const report: SendReport = (index, result) => send(indexes[index] as number, result);
+    this.#dependencies.producer.send(topic, records, (index, result) => {
       if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
-        void this.#host.restore(topic).then((stands) => {
+        void this.#dependencies.restore(topic).then((stands) => {
           // Where it stands again, sending once more under the same id will do.
           report(index, stands ? { status: "unknown", cause: result.error } : result);
         });

@@ -7,7 +7,7 @@ import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 
 /** What a quarantine log works with. */
-export interface QuarantineHost {
+export interface QuarantineLogDependencies {
   readonly cluster: Pick<Cluster, "listOffsets">;
   readonly producer: Producer;
   readonly clock: Clock;
@@ -23,17 +23,17 @@ export interface QuarantineHost {
 /** A quarantine log as a topic of one partition, which is read through without a group. */
 export class KafkaQuarantineLog implements QuarantineLog {
   readonly #at: TopicPartition;
-  readonly #host: QuarantineHost;
+  readonly #dependencies: QuarantineLogDependencies;
 
-  constructor(topic: string, host: QuarantineHost) {
+  constructor(topic: string, dependencies: QuarantineLogDependencies) {
     this.#at = { topic, partition: PARTITION };
-    this.#host = host;
+    this.#dependencies = dependencies;
   }
 
   async append(record: string): Promise<void> {
     const value = Buffer.from(record);
     let result = await this.#produce(value);
-    if (isGone(result) && (await this.#host.restore())) result = await this.#produce(value);
+    if (isGone(result) && (await this.#dependencies.restore())) result = await this.#produce(value);
     if (result.status === "rejected") throw result.error;
     if (result.status === "unknown") throw unconfirmed(this.#at, result.cause);
   }
@@ -44,7 +44,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
     } catch (error) {
       // Kafka may delete what is too old while it is read, and a topic that is gone may stand again.
       const again = isMessagingError(error, "not-found")
-        ? await this.#host.restore()
+        ? await this.#dependencies.restore()
         : isMessagingError(error, "conflict");
       if (!again) throw error;
     }
@@ -53,7 +53,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
 
   #produce(value: Uint8Array): Promise<SendResult> {
     const { topic, partition } = this.#at;
-    const { producer, clock, requestTimeoutMs } = this.#host;
+    const { producer, clock, requestTimeoutMs } = this.#dependencies;
     const record = { key: undefined, value, headers: [], partition };
     return new Promise((resolve) => {
       // The producer goes on for longer, as for messages.
@@ -66,7 +66,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
   }
 
   async #readThrough(): Promise<readonly string[]> {
-    const { cluster, ended, openLog } = this.#host;
+    const { cluster, ended, openLog } = this.#dependencies;
     // A leader that has just become one may answer a fetch before it knows of all that is confirmed, but not this.
     const [end] = await cluster.listOffsets([{ ...this.#at, at: "latest" }]);
     const records: string[] = [];

@@ -16,7 +16,7 @@ import type { Cluster } from "./cluster.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/assigned-partition.ts";
 import { openConsumer } from "./consuming/consumer.ts";
 import type { RecordDecoder } from "./consuming/fetch-failures.ts";
-import type { HeldRecord } from "./consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
 import {
   type Log,
   lowestReferences,
@@ -28,16 +28,16 @@ import {
   referredRecords,
   referringLetter,
 } from "./dead-letters/index.ts";
-import { Notices } from "./delays/forwarder.ts";
-import { DelayForwarder, type ForwarderHost } from "./delays/index.ts";
-import type { GroupMember, MemberOwner } from "./group/coordinator.ts";
+import { RepeatedNotices } from "./delays/forwarder.ts";
+import { DelayForwarder, type ForwarderDependencies } from "./delays/index.ts";
+import type { GroupMember, RebalanceListener } from "./group/coordinator.ts";
 import { openMember } from "./group/member.ts";
 import { incoming, incomingRecord, type KafkaRecord, routingKeyOf } from "./message-codec.ts";
 import { type DelayableAddress, delaysGroup, delaysTopic, groupName, topicName, topicsOf } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
-import type { Sender } from "./publisher.ts";
+import type { KafkaPublisher } from "./publisher.ts";
 import type { LogRecord } from "./records/contract.ts";
 import { decodeRecords } from "./records/decode.ts";
 import type { Trimmer } from "./topology/trimmer.ts";
@@ -93,7 +93,7 @@ export class ConsumerFactory {
         retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
         drainMs: drainTimeoutMs,
         sessionTimeoutMs,
-        openMember: ({ group, topics }, owner) => this.member(group, topics, owner, heartbeatMs),
+        openMember: ({ group, topics }, listener) => this.member(group, topics, listener, heartbeatMs),
         progressed: (at) => {
           // The topic of events is that of other subscriptions too.
           if (at.topic === options.group) this.#trimmer?.progressed(options.group, at);
@@ -104,7 +104,7 @@ export class ConsumerFactory {
     );
   }
 
-  member(group: string, topics: readonly string[], owner: MemberOwner, heartbeatMs?: number): GroupMember {
+  member(group: string, topics: readonly string[], listener: RebalanceListener, heartbeatMs?: number): GroupMember {
     const { sessionTimeoutMs, drainTimeoutMs } = this.#settings;
     return openMember({
       client: this.#client,
@@ -113,7 +113,7 @@ export class ConsumerFactory {
       sessionTimeoutMs,
       rebalanceTimeoutMs: drainTimeoutMs + LAST_COMMIT_MS,
       ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
-      owner,
+      listener,
       clock: this.#clock,
       random: this.#random,
     });
@@ -153,12 +153,12 @@ interface Shared {
 }
 
 /** Those who send delayed messages on: one for each destination that this process receives from. */
-export class Forwarders {
-  readonly #host: ForwarderHost;
+export class DelayForwarders {
+  readonly #context: ForwarderDependencies;
   readonly #shared = new Map<string, Shared>();
 
-  constructor(host: ForwarderHost) {
-    this.#host = host;
+  constructor(context: ForwarderDependencies) {
+    this.#context = context;
   }
 
   /** Sends on what is delayed for a source, until the function that it returns is called. */
@@ -177,7 +177,7 @@ export class Forwarders {
       return delays;
     }
     const destination = { topic: topicName(address), delays, group: delaysGroup(address) };
-    this.#shared.set(delays, { forwarder: new DelayForwarder(this.#host, destination), count: 1 });
+    this.#shared.set(delays, { forwarder: new DelayForwarder(this.#context, destination), count: 1 });
     return delays;
   }
 
@@ -209,12 +209,12 @@ export async function resolveReference(
 }
 
 /** What receiving takes of the adapter around it. */
-export interface ReceivingHost {
+export interface ReceiverContext {
   readonly cluster: Cluster;
   readonly factory: ConsumerFactory;
-  readonly forwarders: Forwarders;
+  readonly forwarders: DelayForwarders;
   readonly producer: Producer;
-  readonly sender: Sender;
+  readonly sender: KafkaPublisher;
   /** Whether a partition goes on behind what cannot be read, which is dead-lettered. */
   readonly passesUnreadable: boolean;
   readonly clock: Clock;
@@ -227,55 +227,56 @@ export interface ReceivingHost {
 
 /** Begins to take messages. Rejects if the first subscription fails. */
 export async function openReceiver(
-  host: ReceivingHost,
+  context: ReceiverContext,
   from: Source,
   options: ReceiveOptions,
   sink: DeliverySink<KafkaRecord>,
 ): Promise<Receiver> {
-  const records = recordSink(host, sink);
+  const records = recordSink(context, sink);
   // A membership begins in the background; a missing right is told now.
-  await host.cluster.committed(groupName(from), []);
+  await context.cluster.committed(groupName(from), []);
   if (from.kind === "dead-letters") {
-    const { factory, producer, clock, random } = host;
+    const { factory, producer, clock, random } = context;
     const topic = topicName(from);
     const openLog = () => factory.deadLetters(topic);
     const join = factory.member.bind(factory, groupName(from), [topic]);
     const { prefetch, wanted } = options;
-    const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
+    const isWanted =
+      wanted === undefined ? {} : { wanted: (delivered: DeliveredRecord) => wanted(incoming(delivered)) };
     const parts = { producer, clock, random, openLog, join, ...isWanted };
-    return new OpenReceiver(host, await receiveDeadLetters(parts, prefetch, records));
+    return new OpenReceiver(context, await receiveDeadLetters(parts, prefetch, records));
   }
   const deadLetters = { kind: "dead-letters", of: from } as const;
-  const consumer = await host.factory.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
+  const consumer = await context.factory.consumer(consumerOptions(context, from, deadLetters, options, sink), records);
   const filter = options.subscription?.filter;
   const moving: Receiver["deadLetter"] = (token, letter) =>
-    moveByReference(host.sender, consumer, deadLetters, token as HeldRecord, letter, filter);
-  return new OpenReceiver(host, consumer, host.forwarders.run(from), moving);
+    moveByReference(context.sender, consumer, deadLetters, token as DeliveredRecord, letter, filter);
+  return new OpenReceiver(context, consumer, context.forwarders.run(from), moving);
 }
 
 /** Writes a dead letter that refers to the record, which stays in its log, and then counts the record as finished. */
 async function moveByReference(
-  sender: Sender,
+  sender: KafkaPublisher,
   consumer: RecordConsumer,
   to: DeadLettersAddress,
-  held: HeldRecord,
+  delivered: DeliveredRecord,
   letter: OutgoingMessage,
   filter: string | undefined,
 ): Promise<DeadLetterResult> {
-  const end = consumer.keep(held);
+  const end = consumer.keep(delivered);
   if (end === undefined) return { status: "fenced" };
-  const referring = referringLetter(letter, referenceTo(held, filter));
+  const referring = referringLetter(letter, referenceTo(delivered, filter));
   const result = await new Promise<SendResult>((resolve) => sender.send(to, [referring], (_, one) => resolve(one)));
   end();
   if (result.status === "rejected") return { status: "refused", error: result.error };
   if (result.status === "unknown") return result;
-  const [status = "fenced"] = await consumer.settle([{ token: held, action: "ack" }]);
+  const [status = "fenced"] = await consumer.settle([{ token: delivered, action: "ack" }]);
   return { status };
 }
 
 /** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
 function consumerOptions(
-  { factory, passesUnreadable }: ReceivingHost,
+  { factory, passesUnreadable }: ReceiverContext,
   from: Source,
   deadLetters: DeadLettersAddress,
   { prefetch, subscription }: ReceiveOptions,
@@ -300,19 +301,20 @@ function consumerOptions(
   return { ...every, wanted };
 }
 
-function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {
+function recordSink(context: ReceiverContext, sink: DeliverySink<KafkaRecord>): RecordSink {
   const restoreIfGone = (error: MessagingError): void => {
-    if (isMessagingError(error, "not-found")) host.restore();
+    if (isMessagingError(error, "not-found")) context.restore();
   };
-  const notices = new Notices(host.clock, (error) => host.notice(error));
-  const tellUnread = ({ topic, partition, record }: HeldRecord, cause: MessagingError): void => {
+  const notices = new RepeatedNotices(context.clock, (error) => context.notice(error));
+  const reportUnreadHeaders = ({ topic, partition, record }: DeliveredRecord, cause: MessagingError): void => {
     const where = `offset ${record.offset} of topic "${topic}", partition ${partition},`;
     const text = `${where} is delivered without its headers, which are over the limits: ${cause.message}`;
-    notices.tell(topic, new MessagingError(cause.code, text, { cause }));
+    notices.report(topic, new MessagingError(cause.code, text, { cause }));
   };
   return {
     deliver: (records) => {
-      for (const held of records) if (held.record.problem !== undefined) tellUnread(held, held.record.problem);
+      for (const delivered of records)
+        if (delivered.record.problem !== undefined) reportUnreadHeaders(delivered, delivered.record.problem);
       sink.deliver(records.map(incoming));
     },
     revoke: (records) => sink.revoke(records),
@@ -324,7 +326,7 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
     flowing: () => sink.flowing(),
     notice: (error) => {
       restoreIfGone(error);
-      host.notice(error);
+      context.notice(error);
     },
   };
 }
@@ -332,19 +334,19 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
 /** A receiver, and what has to end with it. */
 class OpenReceiver implements Receiver {
   readonly leaseMs = undefined;
-  readonly #host: Pick<ReceivingHost, "closed">;
+  readonly #context: Pick<ReceiverContext, "closed">;
   readonly #inner: Receiver;
   readonly #end: (() => Promise<void>) | undefined;
   readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
 
   constructor(
-    host: Pick<ReceivingHost, "closed">,
+    context: Pick<ReceiverContext, "closed">,
     inner: Receiver,
     end?: () => Promise<void>,
     deadLetter?: Receiver["deadLetter"],
   ) {
     if (deadLetter !== undefined) this.deadLetter = deadLetter;
-    this.#host = host;
+    this.#context = context;
     this.#inner = inner;
     this.#end = end;
   }
@@ -363,6 +365,6 @@ class OpenReceiver implements Receiver {
 
   async close(): Promise<void> {
     await Promise.all([this.#inner.close(), this.#end?.()]);
-    this.#host.closed(this);
+    this.#context.closed(this);
   }
 }

@@ -30,11 +30,18 @@ import { topicName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
-import { Sender } from "./publisher.ts";
+import { KafkaPublisher } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { ConsumerFactory, Forwarders, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
+import { ConsumerFactory, DelayForwarders, openReceiver, type ReceiverContext, resolveReference } from "./receiver.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
-import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, Trimmer, type TrimPlace } from "./topology/trimmer.ts";
+import {
+  otherGroups,
+  ownGroup,
+  slowGroupNotice,
+  type TrimBound,
+  Trimmer,
+  type TrimTarget,
+} from "./topology/trimmer.ts";
 import { TopologyRecovery } from "./topology-recovery.ts";
 import { browseDeadLetters, watchLogs } from "./watching.ts";
 
@@ -49,10 +56,10 @@ export class Session {
   readonly #cluster: Cluster;
   readonly #producer: KafkaProducer;
   readonly #recovery: TopologyRecovery;
-  readonly #sender: Sender;
+  readonly #sender: KafkaPublisher;
   readonly #trimmer: Trimmer;
   readonly #requestTimeoutMs: number;
-  readonly #receiving: ReceivingHost;
+  readonly #receiving: ReceiverContext;
   readonly #receivers = new Set<Receiver>();
   /** What ends those who watch. */
   readonly #watches = new Set<() => Promise<void>>();
@@ -81,7 +88,7 @@ export class Session {
       signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause), notice },
     });
     this.#producer = producer;
-    this.#sender = new Sender({
+    this.#sender = new KafkaPublisher({
       producer,
       random,
       now: () => clock.now(),
@@ -90,7 +97,7 @@ export class Session {
     this.#receiving = {
       cluster: this.#cluster,
       factory,
-      forwarders: new Forwarders({
+      forwarders: new DelayForwarders({
         producer,
         clock,
         random,
@@ -113,7 +120,7 @@ export class Session {
     const own = ownGroup(this.#cluster);
     if (trim !== "shared") return [own];
     const told = new Set<string>();
-    const slow = (place: TrimPlace, group: string): void => {
+    const slow = (place: TrimTarget, group: string): void => {
       const notice = slowGroupNotice(place, group);
       if (!told.has(notice.message)) this.#notice(notice);
       told.add(notice.message);

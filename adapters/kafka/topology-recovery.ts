@@ -8,7 +8,7 @@ import { establish } from "./topology/establish.ts";
 import { type PlannedTopic, planOf } from "./topology/plan.ts";
 
 /** Many may miss something at once, and again before the whole cluster knows what was made. */
-const LEAST_PAUSE_MS = 1_000;
+const MIN_PAUSE_MS = 1_000;
 
 /** A topology that is to be declared, and who waits for it. */
 interface Asked {
@@ -106,7 +106,7 @@ export class TopologyRecovery {
 
   /** Declares everything again that was to be created, once for all who ask meanwhile. Never rejects. */
   restoreAll(): Promise<void> {
-    if (this.#running === undefined && performance.now() - this.#lastEnd < LEAST_PAUSE_MS) return Promise.resolve();
+    if (this.#running === undefined && performance.now() - this.#lastEnd < MIN_PAUSE_MS) return Promise.resolve();
     this.#running ??= this.#restoreAll().finally(() => {
       this.#running = undefined;
       this.#lastEnd = performance.now();

@@ -5,8 +5,8 @@ import { DeadLettersScan, type Log, PARTITION } from "./dead-letters/index.ts";
 import { incomingRecord, type KafkaRecord } from "./message-codec.ts";
 import type { TopicPartition } from "./port.ts";
 
-const MOST_MESSAGES = 256;
-const MOST_BYTES = 1024 * 1024;
+const MAX_MESSAGES = 256;
+const MAX_BYTES = 1024 * 1024;
 
 /** The dead letters that stand in a log, in batches, whoever receives them meanwhile. Closes the log. */
 export async function* browseDeadLetters(
@@ -21,7 +21,7 @@ export async function* browseDeadLetters(
       const message = incomingRecord(at, record, undefined, 0);
       batch.push(message);
       bytes += message.body.length;
-      if (batch.length < MOST_MESSAGES && bytes < MOST_BYTES) continue;
+      if (batch.length < MAX_MESSAGES && bytes < MAX_BYTES) continue;
       yield batch;
       batch = [];
       bytes = 0;

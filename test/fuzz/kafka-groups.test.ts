@@ -27,7 +27,7 @@ const partitions = fc.array(fc.record({ topic, partition }), { maxLength: 6 });
 const subscription = fc
   .record({
     topics: fc.array(topic, { maxLength: 4 }),
-    wish: fc.integer(),
+    rejoins: fc.integer(),
     generation: fc.integer({ min: -1, max: 3 }),
     held: partitions,
     leaving: partitions,

@@ -4,11 +4,11 @@ import type { MessagingError } from "../../../core/errors.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { type HeldRecord, PartitionLedger } from "./partition-ledger.ts";
+import { type DeliveredRecord, PartitionLedger } from "./partition-ledger.ts";
 import { beginning, type Commit, decodeProgress, type Progress } from "./progress.ts";
 
 /** The answer to one `settle`: given when each of its settlements has a result. */
-export class SettleAnswer {
+export class SettleResults {
   readonly results: Promise<readonly SettleResult[]>;
   readonly #results: SettleResult[];
   #left: number;
@@ -30,9 +30,9 @@ export class SettleAnswer {
 }
 
 /** What was finished in a partition and waits for the commit that holds it. */
-class Settlements {
+class PendingSettlements {
   // Two arrays instead of an object each: there is one entry per record.
-  #answers: SettleAnswer[] = [];
+  #answers: SettleResults[] = [];
   #indexes: number[] = [];
   /** Of the commit under way. */
   #sent = 0;
@@ -41,7 +41,7 @@ class Settlements {
     return this.#answers.length;
   }
 
-  add(answer: SettleAnswer, index: number): void {
+  add(answer: SettleResults, index: number): void {
     this.#answers.push(answer);
     this.#indexes.push(index);
   }
@@ -79,7 +79,7 @@ class Settlements {
 }
 
 /** How many records an idle consumer hands out without asking first. */
-const LEAST_AHEAD = 16;
+const MIN_AHEAD = 16;
 
 /**
  * How far records may be handed out, which is what stands committed: if we die, everything unfinished before it counts as
@@ -89,9 +89,9 @@ class DeliveredWatermark {
   /** What is committed at the least, and at the most: while a commit is under way, or after one without an answer, either. */
   #low = Number.NEGATIVE_INFINITY;
   #high: number;
-  #ahead = LEAST_AHEAD;
-  #handedOut = 0;
-  #wanting = false;
+  #ahead = MIN_AHEAD;
+  #onDelivered = 0;
+  #isRequested = false;
 
   /** With what another one committed: until we have committed ourselves nothing may be handed out. */
   constructor(committed: number) {
@@ -108,43 +108,43 @@ class DeliveredWatermark {
     return this.#high <= offset;
   }
 
-  /** Whether {@link want} was called since a commit was last asked for. */
-  get isWanted(): boolean {
-    return this.#wanting;
+  /** Whether {@link request} was called since a commit was last asked for. */
+  get isRequested(): boolean {
+    return this.#isRequested;
   }
 
-  handedOut(): void {
-    this.#handedOut++;
+  onDelivered(): void {
+    this.#onDelivered++;
   }
 
   /** Something could be handed out, were it not for the watermark. */
-  want(): void {
-    this.#wanting = true;
+  request(): void {
+    this.#isRequested = true;
   }
 
   /** How far to go ahead in the next commit, for so large a prefetch. Learns from what was handed out since the last. */
   ahead(prefetch: number): number {
-    const since = this.#handedOut * 2;
-    this.#ahead = Math.max(since, this.#wanting ? this.#ahead * 4 : this.#ahead >> 1, LEAST_AHEAD);
+    const since = this.#onDelivered * 2;
+    this.#ahead = Math.max(since, this.#isRequested ? this.#ahead * 4 : this.#ahead >> 1, MIN_AHEAD);
     this.#ahead = Math.min(this.#ahead, Math.max(prefetch, 1));
-    this.#handedOut = 0;
+    this.#onDelivered = 0;
     return this.#ahead;
   }
 
   /** Whether far more than a moment's worth would be blamed, with nothing handed out for a while. */
-  isIdle(handedOutTo: number): boolean {
-    return this.#handedOut === 0 && this.#high > handedOutTo + LEAST_AHEAD;
+  isIdle(deliveredTo: number): boolean {
+    return this.#onDelivered === 0 && this.#high > deliveredTo + MIN_AHEAD;
   }
 
   /** Goes ahead as little as can be, from the next commit on. */
-  rest(): void {
-    this.#ahead = LEAST_AHEAD;
+  reset(): void {
+    this.#ahead = MIN_AHEAD;
   }
 
   asked(watermark: number): void {
     this.#low = Math.min(this.#low, watermark);
     this.#high = Math.max(this.#high, watermark);
-    this.#wanting = false;
+    this.#isRequested = false;
   }
 
   confirmed(watermark: number): void {
@@ -174,11 +174,11 @@ export interface ConsumerOptions {
 
 /** Where a consumer puts what it reads. No call throws. */
 export interface RecordSink {
-  deliver(records: readonly HeldRecord[]): void;
+  deliver(records: readonly DeliveredRecord[]): void;
   /** These are asked back: those not begun should be requeued soon, the others settled as they end. */
-  revoke(records: readonly HeldRecord[]): void;
+  revoke(records: readonly DeliveredRecord[]): void;
   /** No longer ours. */
-  lost(records: readonly HeldRecord[], cause: MessagingError): void;
+  lost(records: readonly DeliveredRecord[], cause: MessagingError): void;
   stalled(cause: MessagingError): void;
   /** What stalled is over. Not called where a delivery says so. */
   flowing?(): void;
@@ -212,25 +212,25 @@ interface ReviewParts {
  * Finds out now and then which records still have to stay for the dead letters that refer to them. Reads nothing while
  * there are none.
  */
-export class Reviews {
-  readonly #parts: ReviewParts;
+export class ReferenceReviews {
+  readonly #dependencies: ReviewParts;
   #lastAt: number;
   #isUnderWay = false;
 
-  constructor(parts: ReviewParts) {
-    this.#parts = parts;
-    this.#lastAt = parts.clock.monotonic();
+  constructor(dependencies: ReviewParts) {
+    this.#dependencies = dependencies;
+    this.#lastAt = dependencies.clock.monotonic();
   }
 
   /** Begins one if it is time for it, and anything has to stay. */
   check(): void {
-    const { clock, partitions, everyMs } = this.#parts;
+    const { clock, partitions, everyMs } = this.#dependencies;
     if (this.#isUnderWay || clock.monotonic() - this.#lastAt < everyMs) return;
     const keeping = partitions.all.filter(({ ledger }) => ledger.kept.lowest !== undefined);
     if (keeping.length === 0) return;
     this.#isUnderWay = true;
     for (const { ledger } of keeping) ledger.kept.beginReview();
-    this.#parts.references().then(
+    this.#dependencies.references().then(
       (references) => this.#end(keeping, references),
       () => {
         for (const { ledger } of keeping) ledger.kept.failReview();
@@ -247,12 +247,12 @@ export class Reviews {
       hasChanged = true;
     }
     this.#over();
-    if (hasChanged) this.#parts.changed();
+    if (hasChanged) this.#dependencies.changed();
   }
 
   #over(): void {
     this.#isUnderWay = false;
-    this.#lastAt = this.#parts.clock.monotonic();
+    this.#lastAt = this.#dependencies.clock.monotonic();
   }
 }
 
@@ -265,9 +265,6 @@ export function describePartition({ topic, partition }: TopicPartition): string 
   return `partition ${partition} of topic "${topic}"`;
 }
 
-/** A commit as it stands. */
-export type Standing = Commit;
-
 /**
  * A partition from where it became ours to where it is not any more; if it comes back it is another. So it is if its topic
  * is another one.
@@ -277,7 +274,7 @@ export class AssignedPartition implements TopicPartition {
   readonly partition: number;
   readonly ledger: PartitionLedger;
   readonly watermark: DeliveredWatermark;
-  readonly settlements = new Settlements();
+  readonly settlements = new PendingSettlements();
   /** Which topic it is of: where we are in it means nothing in another. Undefined until the cluster was asked. */
   identity: TopicIdentity | undefined;
   /** Nothing more is handed out: others are to have it, or the consumer ends. */
@@ -291,20 +288,20 @@ export class AssignedPartition implements TopicPartition {
   /** A commit is waited for. */
   urgent = false;
   /** What stands committed, as far as we know; undefined for nothing. */
-  standing: Standing | undefined;
+  lastCommit: Commit | undefined;
   /** Whether that is ours. */
-  committed = false;
+  isLastCommitOurs = false;
   /** Whether what stands committed leaves nothing in doubt, and nothing out. */
   clean = false;
   commitFailures = 0;
   /** No commit before then, after one that failed. */
   commitNotBefore = Number.NEGATIVE_INFINITY;
 
-  /** Begins where the progress is; without a standing commit at an offset that is to be found out. */
-  constructor(at: TopicPartition, standing: Standing | undefined, progress: Progress, identity?: TopicIdentity) {
+  /** Begins where the progress is; without a lastCommit commit at an offset that is to be found out. */
+  constructor(at: TopicPartition, lastCommit: Commit | undefined, progress: Progress, identity?: TopicIdentity) {
     this.topic = at.topic;
     this.partition = at.partition;
-    this.standing = standing;
+    this.lastCommit = lastCommit;
     this.identity = identity;
     this.ledger = new PartitionLedger(at, progress);
     this.watermark = new DeliveredWatermark(progress.watermark);
@@ -319,17 +316,17 @@ export class AssignedPartition implements TopicPartition {
 
   /** Whether something is finished that is not known to be committed. */
   get behind(): boolean {
-    return !this.committed || this.standing?.offset !== this.ledger.prefix;
+    return !this.isLastCommitOurs || this.lastCommit?.offset !== this.ledger.prefix;
   }
 
   /** Whether its records may be handed out. */
-  get dealt(): boolean {
+  get isDispatchable(): boolean {
     return !this.closing && !this.gone && !this.suspended && this.ledger.begun;
   }
 
   /** What counts against the prefetch: handed out, and neither given back nor confirmed as finished. */
   get unsettled(): number {
-    return this.ledger.inHands + this.ledger.unconfirmed;
+    return this.ledger.inFlight + this.ledger.unconfirmed;
   }
 
   /** Whether nothing that was handed out is in doubt, wherever a commit got to. */

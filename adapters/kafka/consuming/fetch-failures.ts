@@ -21,8 +21,8 @@ const SILENT_MS = 30_000;
  * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
  * anew may help, except where others keep a transaction open, or a quota is used up.
  */
-export function silence(
-  cursor: Cursor,
+export function findSilence(
+  cursor: PartitionCursor,
   now: number,
   readable: boolean,
 ): { readonly cause: MessagingError; readonly kind: string; readonly reconnect: boolean } | undefined {
@@ -49,22 +49,22 @@ export function silence(
 }
 
 /** Where the log of a partition begins and ends. `latest` is only looked for where a position may lie beyond it. */
-interface Place {
+interface LogBounds {
   readonly error: ErrorName;
   readonly earliest: number;
   readonly latest: number;
 }
 
 /** Finds out where the logs of partitions begin and end. Rejects if the node does not answer. */
-export async function place(
+export async function findLogBounds(
   connection: KafkaConnection,
   node: number,
-  cursors: readonly Cursor[],
-): Promise<ReadonlyMap<Cursor, Place>> {
+  cursors: readonly PartitionCursor[],
+): Promise<ReadonlyMap<PartitionCursor, LogBounds>> {
   const earliest = await list(connection, node, cursors, "earliest");
   const ends = cursors.filter((cursor) => {
     const start = earliest.get(cursor);
-    if (cursor.placing === "uncommitted" || start === undefined) return false;
+    if (cursor.resetting === "uncommitted" || start === undefined) return false;
     return start.error === undefined && cursor.partition.ledger.position > start.offset;
   });
   const latest = ends.length === 0 ? new Map() : await list(connection, node, ends, "latest");
@@ -82,14 +82,14 @@ export async function place(
 async function list(
   connection: KafkaConnection,
   node: number,
-  cursors: readonly Cursor[],
+  cursors: readonly PartitionCursor[],
   at: "earliest" | "latest",
-): Promise<ReadonlyMap<Cursor, ListedOffset>> {
+): Promise<ReadonlyMap<PartitionCursor, ListedOffset>> {
   const wanted = cursors.map(({ partition: { topic, partition } }) => ({ topic, partition, at }));
   const listed = await connection.listOffsets(node, wanted);
   const byKey = new Map(listed.map((offset) => [partitionKey(offset as TopicPartition), offset]));
   return new Map(
-    cursors.flatMap((cursor): [Cursor, ListedOffset][] => {
+    cursors.flatMap((cursor): [PartitionCursor, ListedOffset][] => {
       const offset = byKey.get(partitionKey(cursor.partition));
       return offset === undefined ? [] : [[cursor, offset]];
     }),
@@ -97,8 +97,8 @@ async function list(
 }
 
 /** The first failures of a partition are nobody's business: leaders move, brokers restart. */
-const TOLD_FROM = 3;
-const TOLD_EVERY_MS = 30_000;
+const REPORT_FROM_FAILURES = 3;
+const REPORT_EVERY_MS = 30_000;
 /** Nor those of one that was never read yet: of a topic that was just made the leaders take their time to lead. */
 const NEW_FOR_MS = 10_000;
 /** So many answers in a row must say that a log is shorter than it was: starting over does everything again. */
@@ -106,50 +106,54 @@ const CERTAIN_AFTER = 5;
 
 /** What is done where a partition cannot be read: wait, ask for its leader again, and tell if it lasts. */
 export class FetchFailures {
-  readonly #parts: Pick<FetcherParts, "clock" | "random" | "retry">;
-  readonly #host: Pick<FetcherHost, "stalled" | "notice" | "vanished">;
+  readonly #dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">;
+  readonly #events: Pick<FetcherEvents, "stalled" | "notice" | "vanished">;
   /** The topics of which it was told that the cluster does not know them. */
   readonly #gone = new Set<string>();
 
   constructor(
-    parts: Pick<FetcherParts, "clock" | "random" | "retry">,
-    host: Pick<FetcherHost, "stalled" | "notice" | "vanished">,
+    dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">,
+    events: Pick<FetcherEvents, "stalled" | "notice" | "vanished">,
   ) {
-    this.#parts = parts;
-    this.#host = host;
+    this.#dependencies = dependencies;
+    this.#events = events;
   }
 
   /** By an answer with an error. */
-  refused(cursor: Cursor, error: string): void {
+  refused(cursor: PartitionCursor, error: string): void {
     const { partition } = cursor;
-    cursor.heardAt = this.#parts.clock.monotonic();
-    if (error === "OFFSET_OUT_OF_RANGE" && cursor.placing === undefined) {
-      cursor.placing = partition.standing === undefined ? "uncommitted" : "out-of-range";
+    cursor.heardAt = this.#dependencies.clock.monotonic();
+    if (error === "OFFSET_OUT_OF_RANGE" && cursor.resetting === undefined) {
+      cursor.resetting = partition.lastCommit === undefined ? "uncommitted" : "out-of-range";
       return;
     }
     const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
     const cause = refusedError(error, partition, partition.ledger.position);
     this.failed(cursor, cause, unauthorized, `${error} ${partition.topic}`);
-    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || this.#gone.has(partition.topic))
+    if (
+      error !== "UNKNOWN_TOPIC_OR_PARTITION" ||
+      cursor.failures < REPORT_FROM_FAILURES ||
+      this.#gone.has(partition.topic)
+    )
       return;
     this.#gone.add(partition.topic);
-    this.#host.notice(goneNotice(partition));
+    this.#events.notice(goneNotice(partition));
   }
 
   /** It was read, or its position was found out. */
-  over(cursor: Cursor): void {
-    cursor.succeeded(this.#parts.clock.monotonic());
+  over(cursor: PartitionCursor): void {
+    cursor.succeeded(this.#dependencies.clock.monotonic());
     this.#gone.delete(cursor.partition.topic);
   }
 
   /** The cluster does not know the partition. */
-  unknown(cursor: Cursor): void {
-    this.#host.vanished(cursor.partition);
+  unknown(cursor: PartitionCursor): void {
+    this.#events.vanished(cursor.partition);
     this.refused(cursor, "UNKNOWN_TOPIC_OR_PARTITION");
   }
 
   /** The log ends before the position. True once it is certain: a broker that is behind may say so, too. */
-  beyond(cursor: Cursor): boolean {
+  beyond(cursor: PartitionCursor): boolean {
     if (++cursor.beyond >= CERTAIN_AFTER) return true;
     const { partition } = cursor;
     const cause = refusedError("OFFSET_OUT_OF_RANGE", partition, partition.ledger.position);
@@ -158,29 +162,29 @@ export class FetchFailures {
   }
 
   /** By no answer. */
-  unanswered(cursors: readonly Cursor[], error: unknown): void {
+  unanswered(cursors: readonly PartitionCursor[], error: unknown): void {
     const cause = asError(error);
     for (const cursor of cursors) {
-      const isTold = cause.code === "unauthorized";
-      this.failed(cursor, unreachableError(cause, cursor.partition), isTold, `unanswered ${cause.code}`);
+      const isReported = cause.code === "unauthorized";
+      this.failed(cursor, unreachableError(cause, cursor.partition), isReported, `unanswered ${cause.code}`);
     }
   }
 
   /** `kind`: what other partitions may fail by as well, and is told once for all. */
-  failed(cursor: Cursor, cause: MessagingError, atOnce: boolean, kind?: string): void {
-    const { clock, random, retry } = this.#parts;
+  failed(cursor: PartitionCursor, cause: MessagingError, atOnce: boolean, kind?: string): void {
+    const { clock, random, retry } = this.#dependencies;
     const now = clock.monotonic();
     cursor.failures++;
     cursor.throttled = false;
     cursor.leader = undefined;
     // The next leader has to say by itself that the position is not in its log of that very topic.
-    cursor.placing = undefined;
+    cursor.resetting = undefined;
     cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
     const isNew = !cursor.partition.ledger.begun && now - cursor.since < NEW_FOR_MS;
-    if (!atOnce && (isNew || cursor.failures < TOLD_FROM)) return;
-    if (now - cursor.toldAt < TOLD_EVERY_MS) return;
-    cursor.toldAt = now;
-    this.#host.stalled(cause, kind);
+    if (!atOnce && (isNew || cursor.failures < REPORT_FROM_FAILURES)) return;
+    if (now - cursor.reportedAt < REPORT_EVERY_MS) return;
+    cursor.reportedAt = now;
+    this.#events.stalled(cause, kind);
   }
 }
 
@@ -256,7 +260,7 @@ export function beyondNotice(at: TopicPartition, position: number, end: number, 
 }
 
 /** A topic is another one than before. */
-export function madeAgainNotice({ topic }: TopicPartition, group: string): MessagingError {
+export function recreatedNotice({ topic }: TopicPartition, group: string): MessagingError {
   return new MessagingError(
     "conflict",
     `topic "${topic}" is another one than group "${group}" was reading: it was deleted and made again. It is consumed from its beginning; what the group had not handled of the one before is gone with it. Find out who deleted it`,
@@ -322,7 +326,7 @@ export type RecordDecoder = (
 ) => DecodedRecords | Promise<DecodedRecords>;
 
 /** What fetching is made of. */
-export interface FetcherParts {
+export interface FetcherDependencies {
   readonly client: KafkaClient;
   readonly decode: RecordDecoder;
   readonly clock: Clock;
@@ -337,7 +341,7 @@ export interface FetcherParts {
 }
 
 /** What fetching tells. */
-export interface FetcherHost {
+export interface FetcherEvents {
   /** There may be more to hand out. */
   fetched(): void;
   /** What several partitions may have in common is of one `kind`. */
@@ -354,7 +358,7 @@ export interface FetcherHost {
 }
 
 /** Where and how a partition is read. */
-export class Cursor {
+export class PartitionCursor {
   readonly partition: AssignedPartition;
   /** When it came to be read. */
   readonly since: number;
@@ -363,7 +367,7 @@ export class Cursor {
   /** The connection on which something about it is under way. */
   busyOn: KafkaConnection | undefined;
   /** Why its position is to be found out first; only right after its leader said that nothing is there. */
-  placing: "uncommitted" | "out-of-range" | undefined;
+  resetting: "uncommitted" | "out-of-range" | undefined;
   /** How often in a row its log ended before the position. */
   beyond = 0;
   /** When it was last asked about, counted in questions: who waited longest is asked about first. */
@@ -373,7 +377,7 @@ export class Cursor {
   failures = 0;
   notBefore = Number.NEGATIVE_INFINITY;
   /** When a failure was last told. */
-  toldAt = Number.NEGATIVE_INFINITY;
+  reportedAt = Number.NEGATIVE_INFINITY;
   /** When it was last certain that its topic is still the same. */
   identifiedAt: number;
   /** When an answer about it came. */
@@ -400,7 +404,7 @@ export class Cursor {
     this.failures = 0;
     this.throttled = false;
     this.beyond = 0;
-    this.toldAt = Number.NEGATIVE_INFINITY;
+    this.reportedAt = Number.NEGATIVE_INFINITY;
     this.heardAt = now;
   }
 }

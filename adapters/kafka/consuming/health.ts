@@ -7,8 +7,8 @@ const FAILED_FOR_MS = 15_000;
 /** How soon the same is told again, of whichever partition. */
 const AGAIN_AFTER_MS = 30_000;
 
-/** The same trouble of several partitions. */
-interface Trouble {
+/** The same problem of several partitions. */
+interface Problem {
   readonly cause: MessagingError;
   others: number;
 }
@@ -20,9 +20,9 @@ interface Trouble {
 export class Health {
   readonly #clock: Clock;
   readonly #sink: RecordSink;
-  readonly #stalls = new Map<string, Trouble>();
-  readonly #notices = new Map<string, Trouble>();
-  readonly #toldAt = new Map<string, number>();
+  readonly #stalls = new Map<string, Problem>();
+  readonly #notices = new Map<string, Problem>();
+  readonly #reportedAt = new Map<string, number>();
   #isDue = false;
   #stalled = false;
   #failedAt = Number.NEGATIVE_INFINITY;
@@ -64,37 +64,37 @@ export class Health {
   /** Says that what stalled is over, if it was said to stall and nothing is known to fail any more. */
   check(failing: boolean): void {
     if (failing) return;
-    this.#toldAt.clear();
+    this.#reportedAt.clear();
     if (!this.#stalled || this.#clock.monotonic() - this.#failedAt < FAILED_FOR_MS) return;
     this.#stalled = false;
     this.#sink.flowing?.();
   }
 
-  #gather(troubles: Map<string, Trouble>, cause: MessagingError, kind: string): void {
-    const trouble = troubles.get(kind);
-    if (trouble !== undefined) trouble.others++;
-    else troubles.set(kind, { cause, others: 0 });
+  #gather(problems: Map<string, Problem>, cause: MessagingError, kind: string): void {
+    const problem = problems.get(kind);
+    if (problem !== undefined) problem.others++;
+    else problems.set(kind, { cause, others: 0 });
     if (this.#isDue) return;
     this.#isDue = true;
-    queueMicrotask(() => this.#tell());
+    queueMicrotask(() => this.#report());
   }
 
-  #tell(): void {
+  #report(): void {
     this.#isDue = false;
     const [stalls, notices] = [[...this.#stalls], [...this.#notices.values()]];
     this.#stalls.clear();
     this.#notices.clear();
-    for (const trouble of notices) this.#sink.notice(errorOf(trouble));
+    for (const problem of notices) this.#sink.notice(errorOf(problem));
     const now = this.#clock.monotonic();
-    for (const [kind, trouble] of stalls) {
-      if (now - (this.#toldAt.get(kind) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) continue;
-      this.#toldAt.set(kind, now);
-      this.stalled(errorOf(trouble));
+    for (const [kind, problem] of stalls) {
+      if (now - (this.#reportedAt.get(kind) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) continue;
+      this.#reportedAt.set(kind, now);
+      this.stalled(errorOf(problem));
     }
   }
 }
 
-function errorOf({ cause, others }: Trouble): MessagingError {
+function errorOf({ cause, others }: Problem): MessagingError {
   if (others === 0) return cause;
   const partitions = others === 1 ? "another partition" : `${others} other partitions`;
   return new MessagingError(cause.code, `${cause.message} (the same of ${partitions})`, { cause });

@@ -1,6 +1,6 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { add, KeptOffsets, MOST_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
+import { add, KeptOffsets, MAX_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
 
 /** What an object for a record takes beside its bytes, roughly. */
 export const RECORD_BYTES = 200;
@@ -60,14 +60,14 @@ export class RecordBuffer {
 }
 
 /** A record that was handed out: the token of one delivery. */
-export class InFlightRecord implements HeldRecord {
+export class InFlightRecord implements DeliveredRecord {
   readonly record: LogRecord;
   readonly crashes: number;
   readonly ledger: PartitionLedger;
   /** Its place in the ledger. */
   readonly slot: number;
   /** Whether it is still to be settled. */
-  held = true;
+  isUnsettled = true;
 
   constructor(record: LogRecord, crashes: number, ledger: PartitionLedger, slot: number) {
     this.record = record;
@@ -110,8 +110,8 @@ export class PartitionLedger {
   #requeuedInOrder = true;
   #position: number;
   /** Behind the highest offset ever handed out. */
-  #handedOutTo: number;
-  #inHands = 0;
+  #deliveredTo: number;
+  #inFlight = 0;
   #unconfirmed = 0;
   /** What others finished before it was ours. */
   #finishedBefore: OffsetSet;
@@ -119,13 +119,13 @@ export class PartitionLedger {
   /** How far the hands of the one before us may have reached, until it is known how far the log went. */
   #inDoubtTo: number | undefined;
   /** The crash that was counted last, until it is known what was appended after it. */
-  #inquest: { readonly reached: number; readonly diedBefore: number } | undefined;
+  #lastCrash: { readonly reached: number; readonly diedBefore: number } | undefined;
 
   constructor(at: TopicPartition, progress: Progress) {
     this.topic = at.topic;
     this.partition = at.partition;
     this.#position = progress.offset;
-    this.#handedOutTo = progress.offset;
+    this.#deliveredTo = progress.offset;
     this.#finishedBefore = progress.finished;
     this.#crashes = progress.crashes;
     this.#inDoubtTo = progress.watermark;
@@ -143,8 +143,8 @@ export class PartitionLedger {
   }
 
   /** Nothing at or above it was ever handed out. */
-  get handedOutTo(): number {
-    return Math.max(this.#handedOutTo, this.prefix);
+  get deliveredTo(): number {
+    return Math.max(this.#deliveredTo, this.prefix);
   }
 
   get buffered(): number {
@@ -157,8 +157,8 @@ export class PartitionLedger {
   }
 
   /** How many are to be settled yet. */
-  get inHands(): number {
-    return this.#inHands;
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
   /** How many are finished without that being confirmed. */
@@ -182,7 +182,7 @@ export class PartitionLedger {
     this.#inDoubtTo = undefined;
     if (reached <= this.prefix) return;
     this.#crashes = withCrash(this.#crashes, reached);
-    this.#inquest = { reached, diedBefore };
+    this.#lastCrash = { reached, diedBefore };
   }
 
   /** Adds what was fetched at the position. What is finished, or not wanted, is passed over. */
@@ -191,7 +191,7 @@ export class PartitionLedger {
     nextOffset: number,
     wanted?: (record: LogRecord, topic: string) => boolean,
   ): void {
-    if (this.#inquest !== undefined) this.#acquit(records, this.#inquest);
+    if (this.#lastCrash !== undefined) this.#excludeLater(records, this.#lastCrash);
     const finished = this.#finishedBefore;
     const first = records[0]?.offset ?? Number.POSITIVE_INFINITY;
     const all = wanted === undefined && first >= finished.end;
@@ -208,12 +208,12 @@ export class PartitionLedger {
   }
 
   /** What was appended when its consumer was dead already was not in its hands. */
-  #acquit(records: readonly LogRecord[], { reached, diedBefore }: { reached: number; diedBefore: number }): void {
+  #excludeLater(records: readonly LogRecord[], { reached, diedBefore }: { reached: number; diedBefore: number }): void {
     const later = records.find(
       ({ offset, appendTime, timestamp }) => offset >= reached || (appendTime === true && timestamp >= diedBefore),
     );
     if (later === undefined) return;
-    this.#inquest = undefined;
+    this.#lastCrash = undefined;
     if (later.offset >= reached) return;
     const index = this.#crashes.lastIndexOf(reached);
     const others = this.#crashes.filter((_, position) => position !== index);
@@ -228,7 +228,7 @@ export class PartitionLedger {
   /** The record to be handed out next; none while it is too far above the first unfinished one. */
   get next(): LogRecord | undefined {
     const record = this.#peekRequeued()?.record ?? this.#buffer.first;
-    return record === undefined || record.offset - this.prefix >= MOST_AHEAD ? undefined : record;
+    return record === undefined || record.offset - this.prefix >= MAX_AHEAD ? undefined : record;
   }
 
   /** How many consumers died while a record was, or may have been, in their hands. */
@@ -241,7 +241,7 @@ export class PartitionLedger {
   /** Hands out {@link next}. */
   take(): InFlightRecord | undefined {
     if (this.next === undefined) return undefined;
-    this.#inHands++;
+    this.#inFlight++;
     const requeued = this.#peekRequeued();
     if (requeued !== undefined) {
       this.#requeued.pop();
@@ -258,15 +258,15 @@ export class PartitionLedger {
     );
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
-    this.#handedOutTo = record.offset + 1;
+    this.#deliveredTo = record.offset + 1;
     return entry;
   }
 
   /** False if it is not in anybody's hands. */
   finish(entry: InFlightRecord): boolean {
-    if (!entry.held) return false;
-    entry.held = false;
-    this.#inHands--;
+    if (!entry.isUnsettled) return false;
+    entry.isUnsettled = false;
+    this.#inFlight--;
     this.#unconfirmed++;
     // The record is let go at once: those behind a slow one may be many.
     this.#entries[entry.slot - this.#dropped] = undefined;
@@ -282,9 +282,9 @@ export class PartitionLedger {
 
   /** Takes a record back, to be handed out again. False if it is not in anybody's hands. */
   requeue(entry: InFlightRecord): boolean {
-    if (!entry.held) return false;
-    entry.held = false;
-    this.#inHands--;
+    if (!entry.isUnsettled) return false;
+    entry.isUnsettled = false;
+    this.#inFlight--;
     this.#requeued.push(entry);
     this.#requeuedInOrder = false;
     return true;
@@ -300,27 +300,27 @@ export class PartitionLedger {
   }
 
   /** What is in somebody's hands, in the order of offsets. */
-  held(): InFlightRecord[] {
+  inFlightRecords(): InFlightRecord[] {
     const held: InFlightRecord[] = [];
     for (let index = this.#head; index < this.#entries.length; index++) {
       const entry = this.#entries[index];
-      if (entry?.held) held.push(entry);
+      if (entry?.isUnsettled) held.push(entry);
     }
     return held;
   }
 
   /** Whatever is in somebody's hands cannot be settled any more; it stays unfinished. */
   abandon(): InFlightRecord[] {
-    const held = this.held();
-    for (const entry of held) entry.held = false;
-    this.#inHands = 0;
+    const held = this.inFlightRecords();
+    for (const entry of held) entry.isUnsettled = false;
+    this.#inFlight = 0;
     return held;
   }
 
   /** The lowest watermark that covers everything in somebody's hands. */
   exactWatermark(): number {
     for (let index = this.#entries.length - 1; index >= this.#head; index--) {
-      if (this.#entries[index]?.held) return (this.#offsets[index] as number) + 1;
+      if (this.#entries[index]?.isUnsettled) return (this.#offsets[index] as number) + 1;
     }
     return this.prefix;
   }
@@ -341,11 +341,11 @@ export class PartitionLedger {
 
   #finished(prefix: number): OffsetSet {
     const restored = this.#finishedBefore;
-    const handedOut = Math.max(this.#handedOutTo - prefix, 0);
-    const bits = new Uint8Array(Math.ceil(Math.max(handedOut, restored.end - prefix, 0) / 8));
+    const onDelivered = Math.max(this.#deliveredTo - prefix, 0);
+    const bits = new Uint8Array(Math.ceil(Math.max(onDelivered, restored.end - prefix, 0) / 8));
     // Of what was handed out, everything that is not unfinished.
-    bits.fill(0xff, 0, handedOut >> 3);
-    for (let index = handedOut & ~7; index < handedOut; index++) add(bits, index);
+    bits.fill(0xff, 0, onDelivered >> 3);
+    for (let index = onDelivered & ~7; index < onDelivered; index++) add(bits, index);
     for (let index = this.#head; index < this.#entries.length; index++) {
       const entry = this.#entries[index];
       if (entry === undefined) continue;
@@ -354,7 +354,7 @@ export class PartitionLedger {
       const last = entry.record.unreadable?.lastOffset ?? offset;
       for (let one = offset; one <= last; one++) remove(bits, one - prefix);
     }
-    for (let offset = prefix + handedOut; offset < restored.end; offset++) {
+    for (let offset = prefix + onDelivered; offset < restored.end; offset++) {
       if (restored.has(offset)) add(bits, offset - prefix);
     }
     return new OffsetSet(prefix, bits);
@@ -370,7 +370,7 @@ export function isFinished(first: number, last: number, finished: OffsetSet): bo
 }
 
 /** A record that is ours until it is settled; it is its own delivery token. */
-export interface HeldRecord extends TopicPartition {
+export interface DeliveredRecord extends TopicPartition {
   readonly record: LogRecord;
   /** How many consumers died while it was, or may have been, in their hands. */
   readonly crashes: number;

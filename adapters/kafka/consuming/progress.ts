@@ -132,10 +132,10 @@ export interface Progress {
  * How far above the first unfinished record of a partition others are handed out. So what is finished out of order always
  * fits beside the committed offset: 1,250 bytes of bits, in base64 1,667 characters.
  */
-export const MOST_AHEAD = 10_000;
+export const MAX_AHEAD = 10_000;
 
 /** More crashes than anything outlives; the earliest are forgotten first. */
-export const MOST_CRASHES = 64;
+export const MAX_CRASHES = 64;
 
 /** A commit as it stands. */
 export type Commit = Pick<CommittedOffset, "offset" | "metadata">;
@@ -160,7 +160,7 @@ export function beginning(offset: number): Progress {
 
 /**
  * The metadata to commit beside the offset. At most 2,600 characters, whatever the progress: Kafka takes 4,096 bytes.
- * Offsets finished too far above the first unfinished one are left out; see {@link MOST_AHEAD}. It says for which offset
+ * Offsets finished too far above the first unfinished one are left out; see {@link MAX_AHEAD}. It says for which offset
  * of which topic it counts: others (mirrors between clusters, tools) may put it beside another offset, or in another topic.
  */
 export function encodeProgress(
@@ -168,8 +168,8 @@ export function encodeProgress(
   { place, id }: TopicIdentity,
 ): string {
   const above = (bound: number): string => (bound - offset).toString(36);
-  const bounds = crashes.slice(-MOST_CRASHES).map(above).join(",");
-  const { buffer, byteOffset, length } = finished.bits.subarray(0, MOST_AHEAD / 8);
+  const bounds = crashes.slice(-MAX_CRASHES).map(above).join(",");
+  const { buffer, byteOffset, length } = finished.bits.subarray(0, MAX_AHEAD / 8);
   const bits = Buffer.from(buffer, byteOffset, length).toString("base64url");
   const ending = kept === undefined ? [] : [above(kept)];
   return [MARK, place, id, offset.toString(36), above(watermark), bounds, bits, ...ending].join(":");
@@ -238,5 +238,5 @@ export function isReadable(metadata: string): boolean {
 
 /** Counts one crash more, which reached up to `watermark`. */
 export function withCrash(crashes: readonly number[], watermark: number): readonly number[] {
-  return [...crashes, watermark].sort((one, other) => one - other).slice(-MOST_CRASHES);
+  return [...crashes, watermark].sort((one, other) => one - other).slice(-MAX_CRASHES);
 }

@@ -1,9 +1,9 @@
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { RecordDecoder } from "../consuming/fetch-failures.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import { isMissing, isPassing, operationError } from "../errors.ts";
-import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
 import type { FetchedPartition, KafkaConnection, TopicId, TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
@@ -37,20 +37,20 @@ export interface Log extends TopicPartition {
 }
 
 /** What a receiver of dead letters works with. */
-export interface DeadLettersHost {
+export interface DeadLettersDependencies {
   readonly producer: Producer;
   readonly clock: Clock;
   readonly random: Random;
   /** Opens the log once more. */
   openLog(): Log;
   /** Joins the group in which one member at a time has the dead letters. */
-  join(owner: MemberOwner): GroupMember;
+  join(owner: RebalanceListener): GroupMember;
   /** What it says no to is passed over, and stands as it is. */
-  readonly wanted?: (held: HeldRecord) => boolean;
+  readonly wanted?: (delivered: DeliveredRecord) => boolean;
 }
 
 /** Waits that end early when there is nothing to wait for any more. */
-export class Pauses {
+export class CancellableDelays {
   readonly #clock: Clock;
   readonly #open = new Map<Timer, () => void>();
   #isEnded = false;
@@ -82,7 +82,7 @@ export class Pauses {
 }
 
 /** What reading a log takes. */
-export interface PartitionLogParts {
+export interface PartitionLogDependencies {
   /** Closed with the log. */
   readonly connection: KafkaConnection;
   readonly decode: RecordDecoder;
@@ -93,7 +93,7 @@ export interface PartitionLogParts {
 
 const PIECE_BYTES = 1024 * 1024;
 const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
 
 /** What was asked of the leader of the partition: an answer, or the error that Kafka answered with. */
 type Answer<Result> = { readonly result: Result } | { readonly error: string };
@@ -111,17 +111,17 @@ interface Leader {
 export class PartitionLog implements Log {
   readonly topic: string;
   readonly partition: number;
-  readonly #parts: PartitionLogParts;
+  readonly #dependencies: PartitionLogDependencies;
   #topicId: TopicId | undefined;
   #leader: Leader | undefined;
   #isClosed = false;
-  readonly #pauses: Pauses;
+  readonly #delays: CancellableDelays;
 
-  constructor({ topic, partition }: TopicPartition, parts: PartitionLogParts) {
+  constructor({ topic, partition }: TopicPartition, dependencies: PartitionLogDependencies) {
     this.topic = topic;
     this.partition = partition;
-    this.#parts = parts;
-    this.#pauses = new Pauses(parts.clock);
+    this.#dependencies = dependencies;
+    this.#delays = new CancellableDelays(dependencies.clock);
   }
 
   get topicId(): TopicId | undefined {
@@ -131,7 +131,7 @@ export class PartitionLog implements Log {
   async first(): Promise<number> {
     return this.#ask("find the beginning", async (node, topicId) => {
       const { topic, partition } = this;
-      const { connection } = this.#parts;
+      const { connection } = this.#dependencies;
       const [error] = await proveTopics(connection, node, [{ topic, topicId, partition }]);
       if (error !== undefined) return { error };
       const [listed] = await connection.listOffsets(node, [{ topic, partition, at: "earliest" }]);
@@ -148,7 +148,7 @@ export class PartitionLog implements Log {
       const topicId = this.#topicId ?? current;
       // The log that was read is gone.
       if (topicId !== current) return { result: "out-of-range" };
-      const { connection, decode } = this.#parts;
+      const { connection, decode } = this.#dependencies;
       const partitions = [{ topic, topicId, partition, offset: from, maxBytes: PIECE_BYTES }];
       const request = { maxWaitMs, minBytes: 1, maxBytes: PIECE_BYTES, partitions };
       let fetched: FetchedPartition | undefined;
@@ -166,20 +166,20 @@ export class PartitionLog implements Log {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#pauses.end();
-    await this.#parts.connection.close();
+    this.#delays.end();
+    await this.#dependencies.connection.close();
   }
 
   async #ask<Result>(what: string, ask: Ask<Result>): Promise<Result> {
-    const { clock, patienceMs } = this.#parts;
+    const { clock, patienceMs } = this.#dependencies;
     const begun = clock.monotonic();
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (this.#isClosed) throw new MessagingError("closed", `the log of "${this.topic}" was closed meanwhile`);
       const failure = await this.#try(what, ask);
       if (!isMessagingError(failure)) return failure.result;
       this.#leader = undefined;
       if (clock.monotonic() - begun + pauseMs > patienceMs) throw failure;
-      await this.#pauses.wait(pauseMs);
+      await this.#delays.wait(pauseMs);
     }
   }
 
@@ -201,7 +201,7 @@ export class PartitionLog implements Log {
   }
 
   async #locate(): Promise<Leader> {
-    const { topics } = await this.#parts.connection.metadata([this.topic]);
+    const { topics } = await this.#dependencies.connection.metadata([this.topic]);
     const found = topics.find(({ topic }) => topic === this.topic);
     const place = found?.partitions.find(({ partition }) => partition === this.partition);
     if (found !== undefined && place !== undefined && place.leader >= 0) {

@@ -188,7 +188,7 @@ export class Entries {
   }
 
   /** It was not done with. */
-  giveBack(entry: Entry): void {
+  requeue(entry: Entry): void {
     const { content } = entry;
     if (this.#taken.get(content) !== entry) return;
     this.#taken.delete(content);

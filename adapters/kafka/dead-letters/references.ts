@@ -2,7 +2,7 @@ import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
 import { partitionKey } from "../consuming/assigned-partition.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { replacedMeanwhile } from "../topic-identity.ts";
@@ -19,8 +19,8 @@ export class BodyReader {
   readonly #log: Log;
   /** The topic that the offsets are of. */
   #topicId: TopicId | undefined;
-  #offered: KeptPiece | undefined;
-  #read: KeptPiece | undefined;
+  #offered: CachedPiece | undefined;
+  #read: CachedPiece | undefined;
 
   constructor(log: Log) {
     this.#log = log;
@@ -28,7 +28,7 @@ export class BodyReader {
 
   /** A piece that was read from an offset elsewhere; it takes the place of the last such. */
   offer(from: number, piece: Piece): void {
-    this.#offered = new KeptPiece(from, piece);
+    this.#offered = new CachedPiece(from, piece);
   }
 
   /** The record if it stands in what is kept; undefined if that says nothing about the offset. */
@@ -49,7 +49,7 @@ export class BodyReader {
       if (offset < first) return { gone: undefined };
       throw notThere(this.#log, offset);
     }
-    this.#read = new KeptPiece(offset, piece);
+    this.#read = new CachedPiece(offset, piece);
     const found = this.#read.find(offset);
     if (found !== undefined) return found;
     const { unreadable } = piece;
@@ -73,7 +73,7 @@ function notThere({ topic, partition }: Log, offset: number): MessagingError {
   return new MessagingError("unreachable", text);
 }
 
-class KeptPiece {
+class CachedPiece {
   readonly #from: number;
   readonly #piece: Piece;
   /** The index of the record that was last looked for. */
@@ -95,7 +95,7 @@ class KeptPiece {
 }
 
 const THROUGH_WAIT_MS = 500;
-const MOST_IDLE_READS = 20;
+const MAX_IDLE_READS = 20;
 
 /**
  * Reads a log once, from its beginning to an offset, or else to where its end is when it gets there. Batches that are
@@ -114,7 +114,7 @@ export async function readThrough(log: Log, visit: (record: LogRecord) => void, 
     if (position >= (to ?? piece.end)) return;
     // Nothing comes, too, to one who asks for more than its quota allows.
     idle = position > before ? 0 : idle + 1;
-    if (idle > MOST_IDLE_READS) throw notThere(log, position);
+    if (idle > MAX_IDLE_READS) throw notThere(log, position);
   }
 }
 
@@ -124,8 +124,8 @@ function resumeAt({ resumeAt: position, error }: { resumeAt: number | undefined;
 }
 
 const WAIT_MS = 500;
-const MOST_IDLE = 20;
-const LONGEST_ID = 1_000;
+const MAX_IDLE = 20;
+const MAX_ID = 1_000;
 const TEXT = "application/json";
 
 /** Where the records are that a dead letter stands for. */
@@ -141,8 +141,8 @@ interface Reference extends TopicPartition {
   readonly filter?: string | undefined;
 }
 
-/** Where a held record is. */
-export function referenceTo({ topic, partition, record }: HeldRecord, filter: string | undefined): Reference {
+/** Where a delivered record is. */
+export function referenceTo({ topic, partition, record }: DeliveredRecord, filter: string | undefined): Reference {
   const { offset, timestamp, unreadable } = record;
   const { lastOffset = offset, records = 1 } = unreadable ?? {};
   const of = { topic, partition, offset, lastOffset, records, timestamp };
@@ -157,7 +157,7 @@ export function referringLetter(letter: OutgoingMessage, reference: Reference): 
   // What was cut of the letter is where it refers to.
   const headers = withHeaders(letter.headers, { [HEADER.deadReference]: place, [HEADER.cut]: undefined });
   // The id is a part of the entry's key, and other senders may write ids of any length.
-  const id = letter.id.length > LONGEST_ID ? `${topic}-${partition}-${offset}` : letter.id;
+  const id = letter.id.length > MAX_ID ? `${topic}-${partition}-${offset}` : letter.id;
   return { ...letter, id, headers, body, contentType: TEXT, size: body.length + headerBytes(headers) };
 }
 
@@ -179,20 +179,20 @@ export function readReference(body: Uint8Array): Reference | undefined {
 
 /** The lowest offset that the dead letters in a log refer to, by partition. Reads all of it, and closes it. */
 export async function lowestReferences(log: Log): Promise<ReadonlyMap<string, number>> {
-  const standing = new Map<string, Reference>();
+  const references = new Map<string, Reference>();
   try {
     await readThrough(log, ({ key, value, headers }) => {
       if (key === undefined) return;
       const refers = value !== undefined && headers[HEADER.deadReference] !== undefined;
       const reference = refers ? readReference(value) : undefined;
-      if (reference === undefined) standing.delete(asText(key));
-      else standing.set(asText(key), reference);
+      if (reference === undefined) references.delete(asText(key));
+      else references.set(asText(key), reference);
     });
   } finally {
     await log.close();
   }
   const lowest = new Map<string, number>();
-  for (const reference of standing.values()) {
+  for (const reference of references.values()) {
     const place = partitionKey(reference);
     lowest.set(place, Math.min(lowest.get(place) ?? reference.offset, reference.offset));
   }
@@ -211,7 +211,7 @@ export async function referredRecords(log: Log, reference: Reference): Promise<r
       for (const record of piece.records) if (record.offset <= lastOffset) found.push(record);
       if (piece.unreadable !== undefined && piece.nextOffset <= lastOffset) throw piece.unreadable.error;
       idle = piece.nextOffset > position ? 0 : idle + 1;
-      if (idle > MOST_IDLE) throw notThere(log, position);
+      if (idle > MAX_IDLE) throw notThere(log, position);
       position = piece.nextOffset;
     }
   } finally {

@@ -8,55 +8,55 @@ import {
   type CoordinatorLink,
   isFenced,
   isUncommittable,
-  type MemberOwner,
+  type RebalanceListener,
   requestError,
 } from "./coordinator.ts";
 import { type Assignment, keyOf } from "./protocol.ts";
 
 /** A partition for as long as it is ours without a break. */
-export interface Hold extends TopicPartition {
+export interface OwnedPartition extends TopicPartition {
   /** Being given up. */
   leaving: boolean;
 }
 
 /** What assignment need of the member around them. */
-interface AssignmentHost {
+interface AssignmentEvents {
   /** Resolves when no commit is under way of those begun so far. */
   commitsEnded(): Promise<void>;
   /** What is held is less than the group believes. */
-  gaveUp(): void;
+  revoked(): void;
   /** What is held is all that the group has for us at present. */
   complete(): void;
 }
 
 /** Which partitions are ours, and the giving up of those that others are to have. */
 export class GroupAssignment {
-  readonly #owner: MemberOwner;
-  readonly #host: AssignmentHost;
+  readonly #listener: RebalanceListener;
+  readonly #events: AssignmentEvents;
   readonly #clock: Clock;
   readonly #longestDrainMs: number;
-  readonly #holds = new Map<string, Hold>();
+  readonly #owned = new Map<string, OwnedPartition>();
   readonly #drains = new Set<Timer>();
   #assigned: ReadonlySet<string> = new Set();
 
-  constructor(owner: MemberOwner, host: AssignmentHost, clock: Clock, longestDrainMs: number) {
-    this.#owner = owner;
-    this.#host = host;
+  constructor(listener: RebalanceListener, events: AssignmentEvents, clock: Clock, longestDrainMs: number) {
+    this.#listener = listener;
+    this.#events = events;
     this.#clock = clock;
     this.#longestDrainMs = longestDrainMs;
   }
 
   get staying(): readonly TopicPartition[] {
-    return [...this.#holds.values()].filter(({ leaving }) => !leaving);
+    return [...this.#owned.values()].filter(({ leaving }) => !leaving);
   }
 
   get leaving(): readonly TopicPartition[] {
-    return [...this.#holds.values()].filter(({ leaving }) => leaving);
+    return [...this.#owned.values()].filter(({ leaving }) => leaving);
   }
 
-  /** The hold on a partition, if it is ours. */
-  of(partition: TopicPartition): Hold | undefined {
-    return this.#holds.get(keyOf(partition));
+  /** The owned on a partition, if it is ours. */
+  of(partition: TopicPartition): OwnedPartition | undefined {
+    return this.#owned.get(keyOf(partition));
   }
 
   /** Does as the group says. */
@@ -67,54 +67,54 @@ export class GroupAssignment {
       const problem = problems.get(topic);
       if (problem) this.lose(partitions, answerError(problem, `read ${topic}`));
       else if (this.lose(partitions, new MessagingError("conflict", `another member has partitions of ${topic}`))) {
-        this.#host.gaveUp();
+        this.#events.revoked();
       }
     }
-    const unwanted = [...this.#holds.values()].filter((hold) => !hold.leaving && !this.#assigned.has(keyOf(hold)));
+    const unwanted = [...this.#owned.values()].filter((owned) => !owned.leaving && !this.#assigned.has(keyOf(owned)));
     // Each by itself: one in which a handler takes its time holds up no other.
-    for (const hold of unwanted) void this.#giveUp(hold);
+    for (const owned of unwanted) void this.#revoke(owned);
     this.#take(assigned);
-    if (awaited === 0) this.#host.complete();
+    if (awaited === 0) this.#events.complete();
   }
 
   /** Gives partitions up at once, if they are ours. Returns whether any was. */
   lose(partitions: readonly TopicPartition[], cause: MessagingError): boolean {
-    const lost = partitions.filter((partition) => this.#holds.delete(keyOf(partition)));
-    if (lost.length > 0) this.#owner.lost(lost.map(plain), cause);
+    const lost = partitions.filter((partition) => this.#owned.delete(keyOf(partition)));
+    if (lost.length > 0) this.#listener.lost(lost.map(plain), cause);
     return lost.length > 0;
   }
 
   /** Gives everything up at once. */
   loseAll(cause: MessagingError): void {
     this.#assigned = new Set();
-    this.lose([...this.#holds.values()], cause);
+    this.lose([...this.#owned.values()], cause);
   }
 
   /** Nothing is ours any more, and nobody is told. */
   end(): void {
-    this.#holds.clear();
+    this.#owned.clear();
     for (const timer of this.#drains) this.#clock.cancel(timer);
   }
 
   #take(partitions: readonly TopicPartition[]): void {
-    const added = partitions.filter((partition) => !this.#holds.has(keyOf(partition))).map(plain);
-    for (const partition of added) this.#holds.set(keyOf(partition), { ...partition, leaving: false });
-    if (added.length > 0) this.#owner.assigned(added);
+    const added = partitions.filter((partition) => !this.#owned.has(keyOf(partition))).map(plain);
+    for (const partition of added) this.#owned.set(keyOf(partition), { ...partition, leaving: false });
+    if (added.length > 0) this.#listener.assigned(added);
   }
 
-  async #giveUp(hold: Hold): Promise<void> {
-    hold.leaving = true;
-    const inTime = await this.#drained(hold);
-    if (this.of(hold) !== hold) return;
-    if (inTime) this.#holds.delete(keyOf(hold));
-    else this.lose([hold], this.#overdue(hold));
+  async #revoke(owned: OwnedPartition): Promise<void> {
+    owned.leaving = true;
+    const inTime = await this.#drained(owned);
+    if (this.of(owned) !== owned) return;
+    if (inTime) this.#owned.delete(keyOf(owned));
+    else this.lose([owned], this.#overdue(owned));
     // Meanwhile the group may have left it with us after all. Then it begins anew.
-    if (this.#assigned.has(keyOf(hold))) this.#take([hold]);
-    else this.#host.gaveUp();
+    if (this.#assigned.has(keyOf(owned))) this.#take([owned]);
+    else this.#events.revoked();
   }
 
-  /** Resolves with whether the owner let go in time. */
-  #drained(hold: Hold): Promise<boolean> {
+  /** Resolves with whether the listener let go in time. */
+  #drained(owned: OwnedPartition): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = this.#clock.schedule(() => {
         this.#drains.delete(timer);
@@ -122,16 +122,16 @@ export class GroupAssignment {
       }, this.#longestDrainMs);
       this.#drains.add(timer);
       const end = async (): Promise<void> => {
-        await this.#host.commitsEnded();
+        await this.#events.commitsEnded();
         this.#clock.cancel(timer);
         this.#drains.delete(timer);
         resolve(true);
       };
-      this.#owner.revoke([plain(hold)]).then(end, end);
+      this.#listener.revoke([plain(owned)]).then(end, end);
     });
   }
 
-  #overdue({ topic, partition }: Hold): MessagingError {
+  #overdue({ topic, partition }: OwnedPartition): MessagingError {
     return new MessagingError(
       "timeout",
       `"${topic}", partition ${partition}, which others are to have, was not let go within ${this.#longestDrainMs} ms; let handlers end sooner, or raise the rebalance timeout`,
@@ -147,11 +147,11 @@ function plain({ topic, partition }: TopicPartition): TopicPartition {
 export type Commit = PartitionOffset & { readonly metadata: string };
 
 /** What commits need of the member around them. */
-export interface CommitsHost {
+export interface CommitsContext {
   isClosed(): boolean;
   /** The membership to commit as; undefined while there is none, or its assignment is not known yet. */
   membership(): Membership | undefined;
-  holdOf(partition: TopicPartition): Hold | undefined;
+  ownedPartition(partition: TopicPartition): OwnedPartition | undefined;
   /** The coordinator does not know the membership. */
   fenced(membership: Membership, name: string): void;
   /** A commit may yet be carried out; the next generation of the group rules that out. */
@@ -164,7 +164,7 @@ export interface CommitsHost {
 /** A commit of one partition on its way. */
 interface Pending {
   readonly commit: Commit;
-  readonly hold: Hold | undefined;
+  readonly owned: OwnedPartition | undefined;
   outcome: CommitOutcome | undefined;
 }
 
@@ -172,7 +172,7 @@ interface Pending {
 export class Commits {
   readonly #group: string;
   readonly #link: CoordinatorLink;
-  readonly #host: CommitsHost;
+  readonly #events: CommitsContext;
   readonly #clock: Clock;
   readonly #longestMs: number;
   /** Rung when the membership changed, and at the end. */
@@ -184,14 +184,14 @@ export class Commits {
   constructor(
     group: string,
     link: CoordinatorLink,
-    host: CommitsHost,
+    events: CommitsContext,
     clock: Clock,
     longestMs: number,
     changed: WakeSignal,
   ) {
     this.#group = group;
     this.#link = link;
-    this.#host = host;
+    this.#events = events;
     this.#clock = clock;
     this.#longestMs = longestMs;
     this.#changed = changed;
@@ -203,7 +203,9 @@ export class Commits {
   }
 
   async commit(offsets: readonly Commit[]): Promise<readonly CommitOutcome[]> {
-    const pending = offsets.map((commit): Pending => ({ commit, hold: this.#host.holdOf(commit), outcome: undefined }));
+    const pending = offsets.map(
+      (commit): Pending => ({ commit, owned: this.#events.ownedPartition(commit), outcome: undefined }),
+    );
     const work = this.#commit(pending);
     this.#underWay.add(work);
     await work;
@@ -214,7 +216,7 @@ export class Commits {
   async committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
     const what = `tell the offsets of group ${this.#group}`;
     for (let attempt = 1; ; attempt++) {
-      if (this.#host.isClosed()) throw new MessagingError("closed", `the member of group ${this.#group} is closed`);
+      if (this.#events.isClosed()) throw new MessagingError("closed", `the member of group ${this.#group} is closed`);
       try {
         const { error, offsets } = await this.#link.ask(what, (connection, node) =>
           connection.fetchOffsets(node, this.#group, partitions),
@@ -226,30 +228,30 @@ export class Commits {
         this.#link.forget();
         throw answerError(problem ?? "INCOMPLETE_ANSWER", what);
       } catch (error) {
-        if (attempt > 1 && !this.#host.isClosed()) this.#host.report(requestError(error, what));
+        if (attempt > 1 && !this.#events.isClosed()) this.#events.report(requestError(error, what));
       }
-      if (!this.#host.isClosed()) await this.#changed.wait(this.#host.backoffMs(attempt));
+      if (!this.#events.isClosed()) await this.#changed.wait(this.#events.backoffMs(attempt));
     }
   }
 
   async #commit(pending: readonly Pending[]): Promise<void> {
     const end = this.#clock.monotonic() + this.#longestMs;
     for (let attempt = 1; ; attempt++) {
-      const membership = this.#host.membership();
+      const membership = this.#events.membership();
       for (const item of pending) if (!this.#isOurs(item)) item.outcome ??= "fenced";
       const open = pending.filter(({ outcome }) => outcome === undefined);
       const left = end - this.#clock.monotonic();
       if (open.length === 0 || left <= 0) return;
-      if (membership?.generation === this.#doubtful) this.#host.renewGeneration();
+      if (membership?.generation === this.#doubtful) this.#events.renewGeneration();
       else if (membership !== undefined) await this.#send(open, membership);
       if (open.every(({ outcome }) => outcome !== undefined)) return;
-      await this.#changed.wait(Math.min(left, this.#host.backoffMs(attempt)));
+      await this.#changed.wait(Math.min(left, this.#events.backoffMs(attempt)));
     }
   }
 
   /** Ours since the commit was asked for: in between somebody else could have come further. */
-  #isOurs({ commit, hold }: Pending): boolean {
-    return hold !== undefined && this.#host.holdOf(commit) === hold && !this.#host.isClosed();
+  #isOurs({ commit, owned }: Pending): boolean {
+    return owned !== undefined && this.#events.ownedPartition(commit) === owned && !this.#events.isClosed();
   }
 
   async #send(open: readonly Pending[], membership: Membership): Promise<void> {
@@ -273,10 +275,10 @@ export class Commits {
     if (error === undefined) {
       item.outcome = "committed";
     } else if (isFenced(error)) {
-      this.#host.fenced(membership, error);
+      this.#events.fenced(membership, error);
     } else if (isUncommittable(error)) {
       item.outcome = "failed";
-      this.#host.report(answerError(error, what));
+      this.#events.report(answerError(error, what));
     } else if (error !== "REBALANCE_IN_PROGRESS") {
       this.#link.forget();
     }

@@ -10,7 +10,7 @@ import type {
 } from "../port.ts";
 
 /** What a member tells of its partitions. No call throws. */
-export interface MemberOwner {
+export interface RebalanceListener {
   /** These are ours from now on, beside those that were. */
   assigned(partitions: readonly TopicPartition[]): void;
   /**
@@ -48,7 +48,7 @@ export interface GroupMember {
   committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]>;
   /** The topics may have changed: a partition or a topic is missing, or there are more. Looks now instead of soon. */
   refresh(): void;
-  /** Leaves the group at once, without asking its owner for anything. A second call waits for the first. */
+  /** Leaves the group at once, without asking its listener for anything. A second call waits for the first. */
   close(): Promise<void>;
 }
 
@@ -112,7 +112,7 @@ export function answerError(name: string, what: string): MessagingError {
 }
 
 /** The coordinator repeats to a member something else than was said. `what` names it. */
-export function misled(group: string, what: string): MessagingError {
+export function inconsistentCoordinator(group: string, what: string): MessagingError {
   return new MessagingError(
     "unreachable",
     `the coordinator of group ${group} does not repeat what ${what}: partitions may be with nobody; joining again. If it lasts, see what stands between this process and Kafka`,
@@ -140,7 +140,7 @@ export function firstAssignment(clock: Clock, member: Pick<GroupMember, "complet
 type Request<Result> = (connection: KafkaConnection, node: number) => Promise<Result>;
 
 /** A new group waits for its first members for 3 s by default. */
-const SHORTEST_JOIN_PATIENCE_MS = 5_000;
+const MIN_JOIN_PATIENCE_MS = 5_000;
 
 /**
  * The ways to a group's coordinator. Two connections: a join is answered when everybody has joined, and holds up whatever
@@ -170,7 +170,7 @@ export class CoordinatorLink {
    * ready, since nothing else tells of a connection that is open on one side only. Asking again takes the place.
    */
   join<Result>(what: string, request: Request<Result>): Promise<Result> {
-    return this.#ask("joining", what, Math.max(this.#patienceMs, SHORTEST_JOIN_PATIENCE_MS), request);
+    return this.#ask("joining", what, Math.max(this.#patienceMs, MIN_JOIN_PATIENCE_MS), request);
   }
 
   /** A request that is answered at once. Rejects with a `MessagingError`; it may be carried out all the same, and late. */
@@ -261,11 +261,11 @@ export class WakeSignal {
   }
 
   /** Wakes everyone who waits now. */
-  ring(): void {
+  notify(): void {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  /** Resolves at the next ring, or after `ms` milliseconds. */
+  /** Resolves at the next notify, or after `ms` milliseconds. */
   wait(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {

@@ -17,16 +17,16 @@ import {
   type CommitOutcome,
   CoordinatorLink,
   type GroupMember,
+  inconsistentCoordinator,
   isFenced,
   isRefusal,
-  type MemberOwner,
-  misled,
+  type RebalanceListener,
   requestError,
   WakeSignal,
   within,
 } from "./coordinator.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
-import { Session } from "./session.ts";
+import { MemberSession } from "./session.ts";
 import { TopicWatch } from "./topics.ts";
 
 /** How to be a member of a group. */
@@ -38,13 +38,13 @@ interface MemberOptions {
   /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
   readonly sessionTimeoutMs?: number;
   /**
-   * How long its owner may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
+   * How long its listener may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
    * member to join again, and at least for its session timeout: a member that is out of the group has to know.
    */
   readonly rebalanceTimeoutMs: number;
   /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
   readonly heartbeatMs?: number;
-  readonly owner: MemberOwner;
+  readonly listener: RebalanceListener;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -61,12 +61,12 @@ class Heartbeats {
   readonly #clock: Clock;
   readonly #everyMs: number;
   readonly #link: CoordinatorLink;
-  readonly #session: Session;
+  readonly #session: MemberSession;
   readonly #events: HeartbeatEvents;
   #timer: Timer | undefined;
   #isBeating = false;
 
-  constructor(clock: Clock, everyMs: number, link: CoordinatorLink, session: Session, events: HeartbeatEvents) {
+  constructor(clock: Clock, everyMs: number, link: CoordinatorLink, session: MemberSession, events: HeartbeatEvents) {
     this.#clock = clock;
     this.#everyMs = everyMs;
     this.#link = link;
@@ -114,10 +114,10 @@ class Heartbeats {
 const SESSION_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 1_000;
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
-const LONGEST_COMMIT_MS = 10_000;
+const MAX_COMMIT_MS = 10_000;
 const CLOSE_MS = 2_000;
 
-/** Begins to join a group, and stays in it until closed. Calls its owner only after it returned. */
+/** Begins to join a group, and stays in it until closed. Calls its listener only after it returned. */
 export function openMember(options: MemberOptions): GroupMember {
   return new Member(options);
 }
@@ -127,7 +127,7 @@ class Member implements GroupMember {
   readonly #clock: Clock;
   readonly #sessionTimeoutMs: number;
   readonly #link: CoordinatorLink;
-  readonly #session: Session;
+  readonly #session: MemberSession;
   readonly #heartbeats: Heartbeats;
   readonly #assignment: GroupAssignment;
   readonly #commits: Commits;
@@ -141,7 +141,7 @@ class Member implements GroupMember {
   #isJoining = false;
   #isJoinWanted = true;
   /** What was asked of the group in one generation may yet be done in it; only the next one rules that out. */
-  #wish = 0;
+  #rejoins = 0;
   readonly #complete = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
 
@@ -154,7 +154,7 @@ class Member implements GroupMember {
     this.#wanted = new WakeSignal(clock);
     this.#ended = new WakeSignal(clock);
     this.#link = new CoordinatorLink(client, group, clock, Math.ceil(sessionTimeoutMs / 3));
-    this.#session = new Session(group, clock, sessionTimeoutMs, () => this.#expired());
+    this.#session = new MemberSession(group, clock, sessionTimeoutMs, () => this.#expired());
     this.#heartbeats = new Heartbeats(
       clock,
       Math.min(options.heartbeatMs ?? HEARTBEAT_MS, sessionTimeoutMs / 3),
@@ -168,10 +168,10 @@ class Member implements GroupMember {
       },
     );
     this.#assignment = new GroupAssignment(
-      options.owner,
+      options.listener,
       {
         commitsEnded: () => this.#commits.ended(),
-        gaveUp: () => this.#joinAgain(),
+        revoked: () => this.#joinAgain(),
         complete: () => this.#complete.resolve(),
       },
       clock,
@@ -186,18 +186,18 @@ class Member implements GroupMember {
           this.#session.check();
           return this.#session.assigned;
         },
-        holdOf: (partition) => this.#assignment.of(partition),
+        ownedPartition: (partition) => this.#assignment.of(partition),
         fenced: (membership, name) => this.#fenced(membership, name),
         renewGeneration: () => {
           if (this.#isJoining) return;
-          this.#wish++;
+          this.#rejoins++;
           this.#joinAgain();
         },
         report: (cause) => this.#report(cause),
         backoffMs: (attempt) => this.#backoffMs(attempt),
       },
       clock,
-      Math.min(LONGEST_COMMIT_MS, sessionTimeoutMs),
+      Math.min(MAX_COMMIT_MS, sessionTimeoutMs),
       this.#changed,
     );
     this.#topics = new TopicWatch(clock, async (topics) => (await this.#link.metadata(topics)).topics, {
@@ -239,8 +239,8 @@ class Member implements GroupMember {
     this.#topics.stop();
     // Once `close` has returned, so that those who wake see it closed.
     await Promise.resolve();
-    for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.ring();
-    if (memberId !== "") await this.#letGo(memberId);
+    for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.notify();
+    if (memberId !== "") await this.#leaveGroup(memberId);
     await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
   }
 
@@ -255,7 +255,7 @@ class Member implements GroupMember {
       if (result === "joined") {
         failures = 0;
         this.#isJoining = false;
-        this.#changed.ring();
+        this.#changed.notify();
         while (!this.#isJoinWanted && this.#closing === undefined) await this.#wanted.wait();
       } else if (result === "again") {
         await this.#ended.wait(this.#backoffMs(1));
@@ -272,15 +272,15 @@ class Member implements GroupMember {
     const { term } = session;
     if (session.memberId === "") {
       const foreign = await this.#foreign();
-      if (foreign !== undefined) return this.#unwelcome(foreign);
+      if (foreign !== undefined) return this.#cannotJoin(foreign);
       if (term !== session.term) return "again";
     }
     const joinAsked = session.moment();
     const invited = session.memberId !== "";
-    let said: Buffer = Buffer.alloc(0);
+    let sentMetadata: Buffer = Buffer.alloc(0);
     const joined = await this.#link.join(this.#what, (connection, node) => {
       const request = this.#joinRequest();
-      said = request.metadata;
+      sentMetadata = request.metadata;
       return connection.joinGroup(node, request);
     });
     if (term !== session.term) return "again";
@@ -292,8 +292,9 @@ class Member implements GroupMember {
     if (joined.error !== undefined) return this.#refused(joined.error);
     session.joined(joined.memberId, joined.generation, joinAsked);
     const isLeader = joined.leader === joined.memberId;
-    // Of what a member is taken to have said depends what everybody gets; asked again, the coordinator says it again.
-    if (isLeader && !isAmong(joined, said)) return misled(this.#options.group, "its leader joined with");
+    // Of what a member is taken to have sentMetadata depends what everybody gets; asked again, the coordinator says it again.
+    if (isLeader && !isAmong(joined, sentMetadata))
+      return inconsistentCoordinator(this.#options.group, "its leader joined with");
     const assignments = isLeader ? await this.#topics.divide(joined) : [];
 
     const membership = session.membership;
@@ -318,17 +319,20 @@ class Member implements GroupMember {
     this.#adopt(wrong === undefined ? assignment : { ...assignment, awaited: 1 }, isLeader);
     if (wrong === undefined) return "joined";
     // Only another generation brings another assignment.
-    this.#wish++;
+    this.#rejoins++;
     return wrong;
   }
 
-  /** Why an assignment is not what a leader says that knows what this member joined with, or what it said as the leader. */
+  /** Why an assignment is not what a leader says that knows what this member joined with, or what it sentMetadata as the leader. */
   #contradiction({ topics }: Assignment, bytes: Buffer, given: SyncRequest["assignments"]): MessagingError | undefined {
     const { group, topics: read } = this.#options;
     const own = given.find(({ memberId }) => memberId === this.#session.memberId);
-    if (own !== undefined && !own.assignment.equals(bytes)) return misled(group, "its leader assigned");
+    if (own !== undefined && !own.assignment.equals(bytes))
+      return inconsistentCoordinator(group, "its leader assigned");
     const told = new Set(topics.map(({ topic }) => topic));
-    return read.every((topic) => told.has(topic)) ? undefined : misled(group, "this member joined with");
+    return read.every((topic) => told.has(topic))
+      ? undefined
+      : inconsistentCoordinator(group, "this member joined with");
   }
 
   /** Who is in the group that it cannot be shared with. Rejects if that cannot be known. */
@@ -343,7 +347,7 @@ class Member implements GroupMember {
     return foreignMembers(group, found);
   }
 
-  #unwelcome(cause: MessagingError): MessagingError {
+  #cannotJoin(cause: MessagingError): MessagingError {
     this.#complete.reject(cause);
     return cause;
   }
@@ -352,12 +356,12 @@ class Member implements GroupMember {
   async #leave(cause: MessagingError): Promise<MessagingError> {
     const { memberId } = this.#session;
     this.#end("nothing", cause);
-    await this.#letGo(memberId);
-    return this.#unwelcome(cause);
+    await this.#leaveGroup(memberId);
+    return this.#cannotJoin(cause);
   }
 
   /** Whoever cannot leave is missed when the session has run out. */
-  async #letGo(memberId: string): Promise<void> {
+  async #leaveGroup(memberId: string): Promise<void> {
     const { group } = this.#options;
     const leave = this.#link.ask("let a member go", (connection, node) =>
       connection.leaveGroup(node, { group, memberId }),
@@ -380,7 +384,7 @@ class Member implements GroupMember {
       protocol: PROTOCOL,
       metadata: encodeSubscription({
         topics,
-        wish: this.#wish,
+        rejoins: this.#rejoins,
         generation: this.#session.assignedGeneration,
         held,
         leaving,
@@ -396,7 +400,7 @@ class Member implements GroupMember {
   #refused(name: string): "again" | MessagingError {
     if (name === "REBALANCE_IN_PROGRESS") return "again";
     const foreign = foreignGroup(this.#options.group, name);
-    if (foreign !== undefined) return this.#unwelcome(foreign);
+    if (foreign !== undefined) return this.#cannotJoin(foreign);
     const error = answerError(name, `take a member into group ${this.#options.group}`);
     if (isFenced(name)) this.#end(name === "ILLEGAL_GENERATION" ? "member-id" : "nothing", error);
     else this.#link.forget();
@@ -419,7 +423,7 @@ class Member implements GroupMember {
 
   #joinAgain(): void {
     this.#isJoinWanted = true;
-    this.#wanted.ring();
+    this.#wanted.notify();
   }
 
   /** An answer of the coordinator to what was asked as `membership`. */
@@ -441,13 +445,13 @@ class Member implements GroupMember {
   /** Nothing is ours any more. */
   #end(keep: "member-id" | "nothing", cause: MessagingError): void {
     this.#session.end(keep);
-    this.#wish++;
+    this.#rejoins++;
     this.#assignment.loseAll(cause);
     this.#joinAgain();
   }
 
   #report(cause: MessagingError): void {
-    if (this.#closing === undefined) this.#options.owner.failed(cause);
+    if (this.#closing === undefined) this.#options.listener.failed(cause);
   }
 
   #backoffMs(attempt: number): number {
@@ -455,7 +459,7 @@ class Member implements GroupMember {
   }
 }
 
-/** Whether the leader is among those whose partitions it divides, with what it said itself. */
-function isAmong({ members, memberId }: JoinOutcome, said: Buffer): boolean {
-  return members.some((member) => member.memberId === memberId && member.metadata.equals(said));
+/** Whether the leader is among those whose partitions it divides, with what it sentMetadata itself. */
+function isAmong({ members, memberId }: JoinOutcome, sentMetadata: Buffer): boolean {
+  return members.some((member) => member.memberId === memberId && member.metadata.equals(sentMetadata));
 }

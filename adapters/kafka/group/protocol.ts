@@ -116,7 +116,7 @@ const CONTENT = 1;
 export interface Subscription {
   readonly topics: readonly string[];
   /** Another one whenever a new generation is wanted: the same words again may be answered with the old one. */
-  readonly wish: number;
+  readonly rejoins: number;
   /** The last generation whose assignment the member had; of two who claim a partition the later is right. */
   readonly generation: number;
   /** What it goes on with, unless told otherwise. */
@@ -144,8 +144,14 @@ export interface Assignment {
   readonly topics: readonly TopicView[];
 }
 
-export function encodeSubscription({ topics, wish, generation, held, leaving }: Subscription): Buffer {
-  const content = new Writer().int16(CONTENT).int32(wish).int32(generation).partitions(held).partitions(leaving).end();
+export function encodeSubscription({ topics, rejoins, generation, held, leaving }: Subscription): Buffer {
+  const content = new Writer()
+    .int16(CONTENT)
+    .int32(rejoins)
+    .int32(generation)
+    .partitions(held)
+    .partitions(leaving)
+    .end();
   const writer = new Writer().int16(ENVELOPE);
   return writer
     .array(topics, (topic) => writer.string(topic))
@@ -161,11 +167,11 @@ export function decodeSubscription(metadata: Buffer): Subscription {
     const topics = reader.array(() => reader.string());
     const content = new Reader(reader.bytes());
     content.int16();
-    const [wish, generation] = [content.int32(), content.int32()];
-    return { topics, wish, generation, held: content.partitions(), leaving: content.partitions() };
+    const [rejoins, generation] = [content.int32(), content.int32()];
+    return { topics, rejoins, generation, held: content.partitions(), leaving: content.partitions() };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return { topics: [], wish: 0, generation: -1, held: [], leaving: [] };
+    return { topics: [], rejoins: 0, generation: -1, held: [], leaving: [] };
   }
 }
 

@@ -7,7 +7,7 @@ const NO_GENERATION = -1;
  * Who we are in the group, and until when that is sure: the session lasts `timeoutMs` from when a request was sent to
  * which the coordinator answered that we are a member. It counts from its receipt, which is later.
  */
-export class Session {
+export class MemberSession {
   readonly #group: string;
   readonly #clock: Clock;
   readonly #timeoutMs: number;

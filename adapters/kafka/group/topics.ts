@@ -7,13 +7,13 @@ import { decodeSubscription, encodeAssignment, type TopicView } from "./protocol
 const GONE_AFTER_MS = 10_000;
 
 /** Members may say anything: of all topics together that are missing, no more partitions are believed in. */
-const MOST_BELIEVED = 200_000;
+const MAX_BELIEVED = 200_000;
 
 /** Asks the cluster about topics. */
 type AskTopics = (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
 
 /** What is known of the topics of a group. */
-class TopicDirectory {
+class TopicCache {
   readonly #clock: Clock;
   readonly #ask: AskTopics;
   readonly #known = new Map<string, number>();
@@ -36,9 +36,9 @@ class TopicDirectory {
   }
 
   /** Asks the cluster. Rejects if it does not answer. */
-  async look(topics: readonly string[]): Promise<readonly TopicView[]> {
+  async refresh(topics: readonly string[]): Promise<readonly TopicView[]> {
     const answers = new Map((await this.#ask(topics)).map((topic) => [topic.topic, topic]));
-    let believable = MOST_BELIEVED;
+    let believable = MAX_BELIEVED;
     return topics.map((topic) => {
       const answer = answers.get(topic);
       const view = this.#view(topic, answer, believable);
@@ -74,28 +74,28 @@ interface TopicWatchEvents {
   unchanged(topics: readonly TopicView[]): void;
 }
 
-const EVERY_MS = 30_000;
+const CHECK_EVERY_MS = 30_000;
 /** While a topic is missing. */
-const SOON_MS = 2_000;
-const SOONEST_MS = 1_000;
+const WHILE_MISSING_MS = 2_000;
+const MIN_CHECK_INTERVAL_MS = 1_000;
 
 /** The leader's work: to divide the partitions of the topics, and to see when they have to be divided anew. */
 export class TopicWatch {
   readonly #clock: Clock;
-  readonly #directory: TopicDirectory;
+  readonly #directory: TopicCache;
   readonly #events: TopicWatchEvents;
   /** What the partitions were divided by. */
   #topics: readonly TopicView[] = [];
   #isLeader = false;
-  #looked = Number.NEGATIVE_INFINITY;
+  #checkedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   /** Runs until it may be looked again after somebody asked for it. */
-  #soon: Timer | undefined;
+  #pendingCheck: Timer | undefined;
   #isStopped = false;
 
   constructor(clock: Clock, ask: AskTopics, events: TopicWatchEvents) {
     this.#clock = clock;
-    this.#directory = new TopicDirectory(clock, ask);
+    this.#directory = new TopicCache(clock, ask);
     this.#events = events;
   }
 
@@ -106,7 +106,7 @@ export class TopicWatch {
       for (const { topic, partition } of [...held, ...leaving]) this.#directory.learn(topic, partition + 1);
     }
     const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
-    const views = await this.#look([...topics].sort());
+    const views = await this.#refresh([...topics].sort());
     return [...assign(claimants, views)].map(([memberId, assignment]) => {
       // Whoever watches the topics has to know them all.
       const told = memberId === own ? { ...assignment, topics: views } : assignment;
@@ -124,34 +124,34 @@ export class TopicWatch {
 
   /** Looks now, or a second after it last looked. */
   refresh(): void {
-    if (this.#isStopped || this.#soon !== undefined) return;
-    const ms = this.#looked + SOONEST_MS - this.#clock.monotonic();
+    if (this.#isStopped || this.#pendingCheck !== undefined) return;
+    const ms = this.#checkedAt + MIN_CHECK_INTERVAL_MS - this.#clock.monotonic();
     if (ms <= 0) void this.#compare();
-    else this.#soon = this.#clock.schedule(() => this.#lookSoon(), ms);
+    else this.#pendingCheck = this.#clock.schedule(() => this.#checkNow(), ms);
   }
 
-  #lookSoon(): void {
-    this.#soon = undefined;
+  #checkNow(): void {
+    this.#pendingCheck = undefined;
     void this.#compare();
   }
 
   stop(): void {
     this.#isStopped = true;
-    if (this.#soon !== undefined) this.#clock.cancel(this.#soon);
+    if (this.#pendingCheck !== undefined) this.#clock.cancel(this.#pendingCheck);
     this.#isLeader = false;
     this.#topics = [];
     this.#schedule();
   }
 
-  #look(topics: readonly string[]): Promise<readonly TopicView[]> {
-    this.#looked = this.#clock.monotonic();
-    return this.#directory.look(topics);
+  #refresh(topics: readonly string[]): Promise<readonly TopicView[]> {
+    this.#checkedAt = this.#clock.monotonic();
+    return this.#directory.refresh(topics);
   }
 
   async #compare(): Promise<void> {
     const before = this.#topics;
     try {
-      const now = await this.#look(before.map(({ topic }) => topic));
+      const now = await this.#refresh(before.map(({ topic }) => topic));
       if (before !== this.#topics) return;
       // Of the same topics in the same order.
       if (JSON.stringify(now) === JSON.stringify(before)) this.#events.unchanged(before);
@@ -164,7 +164,7 @@ export class TopicWatch {
 
   #schedule(): void {
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
-    const ms = this.#directory.isUncertain ? SOON_MS : EVERY_MS;
+    const ms = this.#directory.isUncertain ? WHILE_MISSING_MS : CHECK_EVERY_MS;
     this.#timer = this.#isLeader ? this.#clock.schedule(() => void this.#compare(), ms) : undefined;
   }
 }

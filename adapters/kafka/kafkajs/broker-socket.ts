@@ -6,7 +6,15 @@ import type { ApiVersions } from "kafkajs/src/network/connection.js";
 import { MessagingError } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
-import { type Address, addressAdvice, brokenError, connectError, garbledError, loginError, placeOf } from "./errors.ts";
+import {
+  type Address,
+  addressAdvice,
+  brokenError,
+  connectError,
+  describeBroker,
+  garbledError,
+  loginError,
+} from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
@@ -23,7 +31,7 @@ export interface SocketSettings {
   readonly requestTimeoutMs: number;
 }
 
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * One socket to one broker, from its opening to its end: kafkajs' connection for frames, TLS and SASL, with deadlines of
@@ -41,7 +49,7 @@ export class BrokerSocket {
   #isTokenAwaited = false;
   /** What the server answered to the last step of a login. */
   #refusal: ErrorName;
-  #hearing: Promise<void> | undefined;
+  #refreshing: Promise<void> | undefined;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
@@ -103,10 +111,11 @@ export class BrokerSocket {
       const opened = await this.#opened;
       const { later } = exchange;
       // Before it is refused the server says it again: once it was a lie, and nothing went out until the socket broke.
-      if (!speaks(opened.versions, exchange) && !(later && speaks(opened.versions, later))) await this.#hear(opened);
+      if (!supports(opened.versions, exchange) && !(later && supports(opened.versions, later)))
+        await this.#refreshVersions(opened);
       const { address, connection, versions } = opened;
-      if (later !== undefined && speaks(versions, later)) return await this.#send(later, address, connection);
-      if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
+      if (later !== undefined && supports(versions, later)) return await this.#send(later, address, connection);
+      if (!supports(versions, exchange)) throw unsupportedRequest(exchange, address, versions);
       return await this.#send(exchange, address, connection);
     } finally {
       this.#load -= load;
@@ -115,16 +124,16 @@ export class BrokerSocket {
     }
   }
 
-  /** Has the server say again what it speaks, once for all who wait for that. */
-  #hear(opened: Opened): Promise<void> {
-    this.#hearing ??= this.#send(apiVersions(), opened.address, opened.connection)
+  /** Has the server say again what it supports, once for all who wait for that. */
+  #refreshVersions(opened: Opened): Promise<void> {
+    this.#refreshing ??= this.#send(apiVersions(), opened.address, opened.connection)
       .then(({ error, versions }) => {
         if (error === undefined) opened.versions = versions;
       })
       .finally(() => {
-        this.#hearing = undefined;
+        this.#refreshing = undefined;
       });
-    return this.#hearing;
+    return this.#refreshing;
   }
 
   /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
@@ -147,7 +156,7 @@ export class BrokerSocket {
   async #open(locate: () => Promise<Address>): Promise<Opened> {
     try {
       const address = await this.#unlessEnded(locate());
-      const timer = setTimeout(() => this.#end(this.#late(address)), this.#settings.connectionTimeoutMs);
+      const timer = setTimeout(() => this.#end(this.#openingTimeout(address)), this.#settings.connectionTimeoutMs);
       try {
         return await this.#unlessEnded(this.#handshake(address));
       } finally {
@@ -160,8 +169,8 @@ export class BrokerSocket {
     }
   }
 
-  #late(address: Address): MessagingError {
-    const what = `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
+  #openingTimeout(address: Address): MessagingError {
+    const what = `${describeBroker(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
     if (this.#isTokenAwaited) {
       const why = "the function given as oauthBearerProvider has given no token; see whether it can reach what it asks";
       return new MessagingError("unreachable", `${what}: ${why}`);
@@ -178,12 +187,12 @@ export class BrokerSocket {
       throw connectError(error, address);
     });
     const { error, versions } = await this.#send(apiVersions(), address, connection);
-    if (error !== undefined) throw unspoken(apiVersions(), address, {});
-    for (const needed of NEEDED) if (!speaks(versions, needed)) throw unspoken(needed, address, versions);
+    if (error !== undefined) throw unsupportedRequest(apiVersions(), address, {});
+    for (const needed of NEEDED) if (!supports(versions, needed)) throw unsupportedRequest(needed, address, versions);
     connection.setVersions(versions);
     if (sasl !== undefined) {
       // Without it a login has no frames.
-      if (!speaks(versions, SASL_AUTHENTICATE)) throw unspoken(SASL_AUTHENTICATE, address, versions);
+      if (!supports(versions, SASL_AUTHENTICATE)) throw unsupportedRequest(SASL_AUTHENTICATE, address, versions);
       connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
         throw loginError(error, address, sasl, this.#refusal);
@@ -242,12 +251,12 @@ export class BrokerSocket {
     if (flexible) writeTags(body);
     exchange.write(body);
     const mutedMs = Math.max(0, Math.ceil(this.#mutedUntil - performance.now()));
-    const ms = Math.min(mutedMs + waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
+    const ms = Math.min(mutedMs + waitMs + this.#settings.requestTimeoutMs, MAX_TIMER_MS);
     const timeout = (): void => {
       this.#end(
         new MessagingError(
           "timeout",
-          `${placeOf(address)} did not answer ${name} within ${ms} ms; it may have been done; the connection is made anew`,
+          `${describeBroker(address)} did not answer ${name} within ${ms} ms; it may have been done; the connection is made anew`,
         ),
       );
     };
@@ -310,26 +319,33 @@ interface Opened {
 }
 
 /** What a request is known by to servers. */
-type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;
+type RequestVersion = Pick<Exchange<unknown>, "name" | "key" | "version">;
 
 /**
  * Without these nothing is begun: topics are told from others of their names, so that no position is ever taken for one in
  * another log.
  */
-const NEEDED: readonly Spoken[] = [metadata([]), fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] })];
+const NEEDED: readonly RequestVersion[] = [
+  metadata([]),
+  fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] }),
+];
 
-const SASL_AUTHENTICATE: Spoken = { name: "SaslAuthenticate", key: 36, version: 0 };
+const SASL_AUTHENTICATE: RequestVersion = { name: "SaslAuthenticate", key: 36, version: 0 };
 
-function speaks(versions: ApiVersions, { key, version }: Spoken): boolean {
+function supports(versions: ApiVersions, { key, version }: RequestVersion): boolean {
   const spoken = versions[key];
   return spoken !== undefined && version >= spoken.minVersion && version <= spoken.maxVersion;
 }
 
-function unspoken({ name, key, version }: Spoken, address: Address, versions: ApiVersions): MessagingError {
+function unsupportedRequest(
+  { name, key, version }: RequestVersion,
+  address: Address,
+  versions: ApiVersions,
+): MessagingError {
   const spoken = versions[key];
   const range = spoken === undefined ? "not at all" : `in versions ${spoken.minVersion} to ${spoken.maxVersion}`;
   return new MessagingError(
     "unsupported",
-    `${placeOf(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
+    `${describeBroker(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
   );
 }

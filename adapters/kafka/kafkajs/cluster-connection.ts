@@ -33,7 +33,7 @@ import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
 import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
-import { type Asked, closedError, type SocketPool, type SocketRole } from "./socket-pool.ts";
+import { closedError, type OnSocket, type SocketPool, type SocketRole } from "./socket-pool.ts";
 
 /** The state of a group that the classic protocol knows nothing of. */
 const NO_CLASSIC_GROUP = "Dead";
@@ -56,7 +56,7 @@ export class ClusterConnection implements KafkaConnection {
 
   constructor(pool: SocketPool) {
     this.#pool = pool;
-    pool.enter();
+    pool.acquire();
   }
 
   async connect(): Promise<void> {
@@ -77,7 +77,7 @@ export class ClusterConnection implements KafkaConnection {
       else if (distrusted) socket?.retire();
     }
     for (const cancel of this.#fetches) cancel(distrusted ? error : undefined);
-    await this.#pool.leave();
+    await this.#pool.release();
   }
 
   async metadata(topics: readonly string[]): Promise<ClusterMetadata> {
@@ -210,7 +210,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   /** Settles as what is asked does, or rejects when this is closed. */
-  async #track<Answer>(role: SocketRole, ask: (asked: Asked) => Promise<Answer>): Promise<Answer> {
+  async #track<Answer>(role: SocketRole, ask: (asked: OnSocket) => Promise<Answer>): Promise<Answer> {
     if (this.#closing !== undefined) throw closedError();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const open: Open = { role, socket: undefined, reject };

@@ -25,11 +25,11 @@ const TOPIC = 2;
 /** In requests by name. */
 const NO_ID = Buffer.alloc(16).toString("base64url");
 /** No cluster has as many partitions; whoever counts up to it goes on. */
-const HIGHEST_PARTITION = 1_000_000;
+const MAX_PARTITION = 1_000_000;
 /** The number of a right. */
 const DESCRIBE = 8;
 
-/** Which versions of which requests a server speaks. */
+/** Which versions of which requests a server supports. */
 export function apiVersions(): Exchange<{ readonly error: ErrorName; readonly versions: ApiVersions }> {
   return {
     name: "ApiVersions",
@@ -97,7 +97,7 @@ function readTopic(from: Parameters<Exchange<unknown>["read"]>[0]): TopicMetadat
     nodes(); // those in sync
     nodes(); // those off line
     skipTags(from);
-    if (led.partition < 0 || led.partition > HIGHEST_PARTITION) throw new RangeError(`no partition ${led.partition}`);
+    if (led.partition < 0 || led.partition > MAX_PARTITION) throw new RangeError(`no partition ${led.partition}`);
     return { ...led, replicas };
   });
   from.readInt32(); // what this user may do to it

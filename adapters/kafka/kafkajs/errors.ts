@@ -10,7 +10,7 @@ export interface Address {
   readonly namedBy?: string;
 }
 
-export function placeOf({ host, port }: Address): string {
+export function describeBroker({ host, port }: Address): string {
   return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
@@ -25,7 +25,7 @@ export function connectError(error: unknown, address: Address): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} cannot be reached (${reasonOf(error)}); ${addressAdvice(address)}`,
+    `${describeBroker(address)} cannot be reached (${reasonOf(error)}); ${addressAdvice(address)}`,
     { cause: error },
   );
 }
@@ -44,7 +44,7 @@ export function loginError(
   const unasked = ofKafkaJS ? "" : " (no credentials could be had: their provider failed)";
   return new MessagingError(
     "unauthorized",
-    `${placeOf(address)} did not take the SASL login by ${mechanism}` +
+    `${describeBroker(address)} did not take the SASL login by ${mechanism}` +
       `${refusal === undefined ? unasked : ` (${refusal})`}; ` +
       "check mechanism and credentials, and that this listener of the broker takes SASL",
   );
@@ -79,18 +79,18 @@ function chainOf(error: unknown): readonly Link[] {
 export function brokenError(address: Address, reason: unknown): MessagingError {
   return new MessagingError(
     "unreachable",
-    `the connection to ${placeOf(address)} broke (${reasonOf(reason)}); what was asked may have been done`,
+    `the connection to ${describeBroker(address)} broke (${reasonOf(reason)}); what was asked may have been done`,
     { cause: reason },
   );
 }
 
-/** What came is not what Kafka says: something else listens there, or speaks TLS where none is spoken. */
+/** What came is not what Kafka says: something else listens there, or supports TLS where none is spoken. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
   const advice =
     address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
+    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
     { cause: reason },
   );
 }

@@ -3,7 +3,7 @@ import type { ErrorName, TopicId, TopicPartition } from "../port.ts";
 import { internals } from "./internals.ts";
 
 /** Far more than any cluster has to say at once; each of them may become an object. */
-const MOST_ITEMS = 4_000_000;
+const MAX_ITEMS = 4_000_000;
 
 /**
  * Reads an answer, and never behind its end or backwards: throws a `RangeError` instead, whatever the bytes are. kafkajs'
@@ -58,7 +58,7 @@ export class AnswerReader {
   readItems<Item>(length: number, read: (from: this) => Item): Item[] {
     this.#items += length;
     // So a wrong length costs no memory.
-    if (length < 0 || length > this.buffer.length - this.#at || this.#items > MOST_ITEMS) {
+    if (length < 0 || length > this.buffer.length - this.#at || this.#items > MAX_ITEMS) {
       throw new RangeError(`${length} items are more than the message can hold`);
     }
     return Array.from({ length }, () => read(this));
@@ -91,7 +91,7 @@ export class AnswerReader {
  */
 
 const UUID_BYTES = 16;
-const MOST_VARINT_BYTES = 5;
+const MAX_VARINT_BYTES = 5;
 const ZERO_ID = Buffer.alloc(UUID_BYTES).toString("base64url");
 
 /** Writes that no fields with tags follow. */
@@ -158,7 +158,7 @@ export function readTopicId(from: AnswerReader): TopicId {
 
 function readVarint(from: AnswerReader): number {
   let value = 0;
-  for (let index = 0; index < MOST_VARINT_BYTES; index++) {
+  for (let index = 0; index < MAX_VARINT_BYTES; index++) {
     const byte = from.readInt8() & 0xff;
     value += (byte & 0x7f) * 2 ** (index * 7);
     if (byte < 0x80) return value;
@@ -193,7 +193,7 @@ export function errorName(code: number): ErrorName {
 
 /**
  * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.1 to 4.3
- * speaks too, but for those that say otherwise.
+ * supports too, but for those that say otherwise.
  */
 export interface Exchange<Answer> {
   readonly name: string;

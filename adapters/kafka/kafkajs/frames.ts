@@ -1,6 +1,6 @@
 const LENGTH_BYTES = 4;
 /** The number of the request that is answered. */
-const LEAST_BYTES = 4;
+const MIN_BYTES = 4;
 
 /** Puts together what comes from a socket, and takes it apart into the frames of Kafka's protocol. */
 export class Frames {
@@ -20,7 +20,7 @@ export class Frames {
     this.#needed = LENGTH_BYTES;
     while (bytes.length >= LENGTH_BYTES) {
       const length = bytes.readInt32BE(0);
-      if (length < LEAST_BYTES || length > mostBytes()) throw new RangeError(`a length of ${length} bytes`);
+      if (length < MIN_BYTES || length > mostBytes()) throw new RangeError(`a length of ${length} bytes`);
       this.#needed = LENGTH_BYTES + length;
       if (bytes.length < this.#needed) break;
       yield bytes.subarray(LENGTH_BYTES, this.#needed);

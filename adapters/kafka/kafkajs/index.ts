@@ -24,7 +24,7 @@ export interface KafkaJsConfiguration {
 }
 
 const BROKER = /^(?:\[(?<literal>[0-9A-Fa-f:.]+)\]|(?<name>[A-Za-z0-9._-]+)):(?<port>\d{1,5})$/;
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** Kafka by the connections of kafkajs. Throws `invalid`; nothing is opened yet. */
 export function kafkaJsClient(configuration: KafkaJsConfiguration): KafkaClient {
@@ -32,8 +32,8 @@ export function kafkaJsClient(configuration: KafkaJsConfiguration): KafkaClient 
   if (!Array.isArray(brokers) || brokers.length === 0) throw invalid("takes one broker or more");
   const seeds = brokers.map(parseBroker);
   if (typeof clientId !== "string" || clientId.length > 1_000) throw invalid("takes a short text as clientId");
-  checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, MAX_TIMEOUT_MS);
   const settings = { clientId, tls: secured(ssl), sasl, connectionTimeoutMs, requestTimeoutMs };
   const pool = new SocketPool(settings, seeds);
   return { connection: () => new ClusterConnection(pool) };

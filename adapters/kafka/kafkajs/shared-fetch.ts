@@ -5,7 +5,7 @@ import { checkFetch, type Fetched, unfetched, type WireFetch } from "./log-excha
 
 const NO_SESSION = 0;
 const FIRST_EPOCH = 0;
-const HIGHEST_EPOCH = 2 ** 31 - 1;
+const MAX_EPOCH = 2 ** 31 - 1;
 
 /** A partition of the session: what the server was asked, and what it said of it last. */
 interface Known {
@@ -55,7 +55,7 @@ class FetchSession {
   answered({ sessionId, partitions }: Fetched): void {
     this.#id = sessionId;
     if (sessionId === NO_SESSION) this.#epoch = FIRST_EPOCH;
-    else this.#epoch = this.#epoch === HIGHEST_EPOCH ? 1 : this.#epoch + 1;
+    else this.#epoch = this.#epoch === MAX_EPOCH ? 1 : this.#epoch + 1;
     for (const fetched of partitions) {
       const known = this.#known.get(partitionName(fetched));
       if (known !== undefined) known.last = { ...fetched, records: NOTHING, abortedTransactions: [] };
@@ -99,17 +99,17 @@ const SHORT_MS = 50;
 /** What stands idle is what nothing came of for so long. */
 const IDLE_AFTER_MS = 1_000;
 /** Quick ones at a time. */
-const MOST_QUICK = 2;
+const MAX_QUICK = 2;
 /** The long one waits so long for a quick one, to take with it what has become idle. */
 const MOMENT_MS = 20;
-const MOST_BYTES = 8 * 1024 * 1024;
+const MAX_BYTES = 8 * 1024 * 1024;
 /** Each partition of a poll costs both sides some microseconds: polls of very many are made less often. */
 const PAUSE_MS_PER_PARTITION = 0.02;
 /** Less is not worth a timer. */
-const SHORTEST_PAUSE_MS = 2;
+const MIN_PAUSE_MS = 2;
 
 /** What stood idle once and never came again is of no use. */
-const MOST_REMEMBERED = 100_000;
+const MAX_REMEMBERED = 100_000;
 
 /** A partition that somebody wants to read. */
 interface Entry {
@@ -248,7 +248,7 @@ export class SharedFetch {
     }
     this.#pumpLong(now);
     // What one poll leaves out goes with the next.
-    while (this.#of("quick").length < MOST_QUICK) {
+    while (this.#of("quick").length < MAX_QUICK) {
       // Who becomes idle while the long poll is under way is not left alone for that.
       const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && !(isIdle && this.#isLongDue));
       if (free.length === 0 || !this.#poll("quick", free, now)) return;
@@ -273,7 +273,7 @@ export class SharedFetch {
   /** Returns whether it was sent. */
   #poll(role: "long" | "quick", candidates: readonly Waiting[], now: number): boolean {
     const notBefore = this.#notBefore[role];
-    if (notBefore - now > SHORTEST_PAUSE_MS) {
+    if (notBefore - now > MIN_PAUSE_MS) {
       this.#pumpAt(notBefore);
       return false;
     }
@@ -287,7 +287,7 @@ export class SharedFetch {
     const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
     this.#notBefore[role] = now + partitions.length * PAUSE_MS_PER_PARTITION;
     // The first of the request gets a batch that is larger than that, whatever its size.
-    const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MOST_BYTES);
+    const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MAX_BYTES);
     const asked = (socket: BrokerSocket): void => {
       poll.socket = socket;
     };
@@ -301,7 +301,7 @@ export class SharedFetch {
 
   #waitOf(role: Poll["role"], waiting: readonly Waiting[], leavesOut: boolean, now: number): number {
     const soonest = waiting.reduce((least, { until }) => Math.min(least, until), Number.POSITIVE_INFINITY);
-    const isLastFree = role === "quick" && this.#of("quick").length === MOST_QUICK - 1;
+    const isLastFree = role === "quick" && this.#of("quick").length === MAX_QUICK - 1;
     const mostMs = leavesOut || isLastFree ? SHORT_MS : role === "long" ? LONG_MS : BUSY_MS;
     // So that what is idle by then can go with the next long one.
     const long = role === "quick" ? this.#of("long")[0] : undefined;
@@ -354,7 +354,7 @@ export class SharedFetch {
         waiting.resolve(waiting.entries.flatMap((entry) => pieceOf(entry) ?? lastOf(entry) ?? []));
       } else if (now - waiting.since >= IDLE_AFTER_MS) waiting.isIdle = true;
     }
-    if (this.#idle.size > MOST_REMEMBERED) this.#idle.clear();
+    if (this.#idle.size > MAX_REMEMBERED) this.#idle.clear();
     this.#pumpSoon();
   }
 

@@ -2,28 +2,28 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, placeOf } from "./errors.ts";
+import { type Address, describeBroker } from "./errors.ts";
 import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
 import { fetch } from "./log-exchanges.ts";
 import { SharedFetch } from "./shared-fetch.ts";
 
 /** A node by its id, or an address at which some broker listens. */
-type Place = number | Address;
+type SocketTarget = number | Address;
 
 /** Opens a socket; `onEnd` is called when it is of no more use. */
-type OpenSocket = (to: Place, onEnd: () => void) => BrokerSocket;
+type OpenSocket = (to: SocketTarget, onEnd: () => void) => BrokerSocket;
 
 /** The sockets to one place that serve one purpose: one, and more while all of them are busy. */
-export class Line {
+export class SocketGroup {
   /** Where the next socket goes to. */
-  to: Place;
+  to: SocketTarget;
   readonly #most: number;
   readonly #open: OpenSocket;
   readonly #sockets = new Set<BrokerSocket>();
 
   /** Of `most` sockets at a time, beside those that only wait for their last answers. */
-  constructor(to: Place, most: number, open: OpenSocket) {
+  constructor(to: SocketTarget, most: number, open: OpenSocket) {
     this.to = to;
     this.#most = most;
     this.#open = open;
@@ -52,7 +52,7 @@ export class Line {
   }
 
   /** Closes those on which nothing was under way for so long, but for so many. */
-  spare(keep: number, idleMs: number): void {
+  closeIdle(keep: number, idleMs: number): void {
     const serving = this.#serving;
     const idle = serving.filter((socket) => socket.idleMs >= idleMs);
     for (const socket of idle.slice(Math.max(0, keep - (serving.length - idle.length)))) socket.retire();
@@ -95,7 +95,7 @@ const KEPT: readonly string[] = ["ordinary", "produce"] satisfies SocketRole[];
 export type SocketRole = keyof typeof ROLES;
 
 /** Hears on which socket a question is put. */
-export type Asked = (socket: BrokerSocket) => void;
+export type OnSocket = (socket: BrokerSocket) => void;
 
 /**
  * All sockets of a client, which its connections share: to each node one for whatever is answered at once, one to produce on
@@ -108,7 +108,7 @@ export class SocketPool {
   readonly #seeds: readonly Address[];
   readonly #nodes = new Map<number, Address>();
   /** By what they are for; those to a seed by its address. */
-  readonly #lines = new Map<string, Line>();
+  readonly #socketGroups = new Map<string, SocketGroup>();
   readonly #fetches = new Map<number, SharedFetch>();
   #users = 0;
   #sweep: NodeJS.Timeout | undefined;
@@ -123,18 +123,18 @@ export class SocketPool {
   }
 
   /** One more uses it. */
-  enter(): void {
+  acquire(): void {
     this.#users++;
   }
 
   /** One less does. Resolves when its sockets are closed, if it was the last. */
-  async leave(): Promise<void> {
+  async release(): Promise<void> {
     if (--this.#users > 0) return;
-    const lines = [...this.#lines.values()];
-    this.#lines.clear();
+    const groups = [...this.#socketGroups.values()];
+    this.#socketGroups.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
-    await Promise.all(lines.map((line) => line.end(closedError())));
+    await Promise.all(groups.map((group) => group.end(closedError())));
   }
 
   /** Resolves when one broker answers. */
@@ -143,20 +143,20 @@ export class SocketPool {
   }
 
   /** Asks a node on a socket of a role. */
-  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#believing(
-      () => this.#lineTo(node, role).pick(loadOf(exchange)),
+      () => this.#socketsTo(node, role).pick(loadOf(exchange)),
       (socket) => this.#on(socket, exchange, asked),
     );
   }
 
   /** Asks whichever node. */
-  async askAny<Answer>(exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  async askAny<Answer>(exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#on(await this.#anySocket(), exchange, asked);
   }
 
   /** Asks whichever node who coordinates a group. */
-  async coordinator(group: string, asked?: Asked): Promise<{ readonly error: ErrorName; readonly node: number }> {
+  async coordinator(group: string, asked?: OnSocket): Promise<{ readonly error: ErrorName; readonly node: number }> {
     const socket = await this.#anySocket();
     const { error, node, host, port } = await this.#on(socket, coordinator(group), asked);
     if (error === undefined) this.#learn(node, { host, port }, await socket.address());
@@ -174,7 +174,7 @@ export class SocketPool {
   }
 
   /** Asks anew where the brokers are, beside what is asked. */
-  async askCluster(topics: readonly string[], asked?: Asked): Promise<Cluster> {
+  async askCluster(topics: readonly string[], asked?: OnSocket): Promise<Cluster> {
     const socket = await this.#anySocket();
     const answer = await this.#on(socket, metadata(topics), asked);
     const from = await socket.address();
@@ -188,22 +188,22 @@ export class SocketPool {
   #learn(node: number, { host, port }: Address, from: Address): void {
     const isGiven = this.#seeds.some((seed) => seed.host === host && seed.port === port);
     // A broker that was found by another's word was named by that one.
-    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? placeOf(from) });
+    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? describeBroker(from) });
     // What was opened to it as a seed is as good as any other.
-    const [seed, own] = [seedName({ host, port }), lineName(node, "ordinary")];
-    const line = this.#lines.get(seed);
-    if (line === undefined || this.#lines.has(own)) return;
-    this.#lines.delete(seed);
-    this.#lines.set(own, line);
-    line.to = node;
+    const [seed, own] = [seedKey({ host, port }), groupKey(node, "ordinary")];
+    const group = this.#socketGroups.get(seed);
+    if (group === undefined || this.#socketGroups.has(own)) return;
+    this.#socketGroups.delete(seed);
+    this.#socketGroups.set(own, group);
+    group.to = node;
   }
 
-  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: Asked | undefined): Promise<Answer> {
+  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: OnSocket | undefined): Promise<Answer> {
     asked?.(socket);
     return socket.ask(exchange);
   }
 
-  /** Uses a socket; another one where the first was given up at its opening for what the server said that it speaks. */
+  /** Uses a socket; another one where the first was given up at its opening for what the server said that it supports. */
   async #believing<Result>(pick: () => BrokerSocket, use: (socket: BrokerSocket) => Promise<Result>): Promise<Result> {
     const socket = pick();
     try {
@@ -216,11 +216,11 @@ export class SocketPool {
 
   /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
   async #anySocket(): Promise<BrokerSocket> {
-    const open = this.#openLine("ordinary") ?? this.#openLine(undefined);
+    const open = this.#openSockets("ordinary") ?? this.#openSockets(undefined);
     if (open !== undefined) return open.pick(1);
     const ways = [
-      ...[...this.#nodes.keys()].map((node) => () => this.#lineTo(node)),
-      ...this.#seeds.map((seed) => () => this.#lineTo(seed)),
+      ...[...this.#nodes.keys()].map((node) => () => this.#socketsTo(node)),
+      ...this.#seeds.map((seed) => () => this.#socketsTo(seed)),
     ];
     const failures: unknown[] = [];
     for (const way of ways) {
@@ -248,23 +248,23 @@ export class SocketPool {
   }
 
   /** Any to a node, or to a seed where there is no role. */
-  #openLine(role: SocketRole | undefined): Line | undefined {
-    for (const [name, line] of this.#lines) if (roleOf(name) === role && line.isOpen) return line;
+  #openSockets(role: SocketRole | undefined): SocketGroup | undefined {
+    for (const [name, group] of this.#socketGroups) if (roleOf(name) === role && group.isOpen) return group;
     return undefined;
   }
 
-  #lineTo(to: Place, role: SocketRole = "ordinary"): Line {
+  #socketsTo(to: SocketTarget, role: SocketRole = "ordinary"): SocketGroup {
     if (this.#users === 0) throw closedError();
-    const name = typeof to === "number" ? lineName(to, role) : seedName(to);
-    const known = this.#lines.get(name);
+    const name = typeof to === "number" ? groupKey(to, role) : seedKey(to);
+    const known = this.#socketGroups.get(name);
     if (known !== undefined) return known;
-    const line = new Line(to, ROLES[role], this.#open.bind(this));
-    this.#lines.set(name, line);
+    const group = new SocketGroup(to, ROLES[role], this.#open.bind(this));
+    this.#socketGroups.set(name, group);
     this.#sweep ??= setInterval(() => this.#closeIdle(), SWEEP_MS).unref();
-    return line;
+    return group;
   }
 
-  #open(to: Place, onEnd: () => void): BrokerSocket {
+  #open(to: SocketTarget, onEnd: () => void): BrokerSocket {
     if (typeof to !== "number") return new BrokerSocket(this.#settings, async () => to, onEnd);
     const socket = new BrokerSocket(this.#settings, () => this.#locate(to), onEnd);
     // Where it was not let in it may be somewhere else by now.
@@ -280,27 +280,27 @@ export class SocketPool {
   }
 
   #closeIdle(): void {
-    for (const [name, line] of this.#lines) {
+    for (const [name, group] of this.#socketGroups) {
       const role = roleOf(name);
       // A seed is needed while there is nothing else.
-      const isKept = role === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(role);
-      line.spare(isKept ? 1 : 0, IDLE_MS);
-      if (line.isEmpty) this.#lines.delete(name);
+      const isKept = role === undefined ? this.#openSockets("ordinary") === undefined : KEPT.includes(role);
+      group.closeIdle(isKept ? 1 : 0, IDLE_MS);
+      if (group.isEmpty) this.#socketGroups.delete(name);
     }
     for (const [node, shared] of this.#fetches) if (shared.isIdle) this.#fetches.delete(node);
   }
 }
 
-function lineName(node: number, role: SocketRole): string {
+function groupKey(node: number, role: SocketRole): string {
   return `${node} ${role}`;
 }
 
-/** The role of a line; undefined for one to a seed. */
+/** The role of a group; undefined for one to a seed. */
 function roleOf(name: string): string | undefined {
   return name.split(" ")[1];
 }
 
-function seedName({ host, port }: Address): string {
+function seedKey({ host, port }: Address): string {
   return `${host}:${port}`;
 }
 

@@ -81,7 +81,7 @@ function byte(bytes: Uint8Array, at: number): number {
 /** Sequence numbers begin anew behind the greatest of 31 bits. */
 const SEQUENCES = 2 ** 31;
 /** Batches do not get smaller than this for a topic that takes no large ones. */
-const LEAST_BATCH_BYTES = 16 * 1024;
+const MIN_BATCH_BYTES = 16 * 1024;
 
 /** Records on their way together. */
 interface Batch {
@@ -94,11 +94,11 @@ interface Batch {
   /** Whether it may be stored. */
   isDoubtful: boolean;
   /** Whether it goes compressed, whatever the producer's setting: as it is it was too large. */
-  isSqueezed: boolean;
+  isForceCompressed: boolean;
 }
 
 /** Records to go together, apart from all others. */
-interface Piece {
+interface SubBatch {
   readonly records: readonly PendingRecord[];
   readonly isDoubtful: boolean;
 }
@@ -116,7 +116,7 @@ export class PartitionAccumulator implements TopicPartition {
   /** Runs until it may be tried again. */
   pause: Timer | undefined;
   /** How often it has rested over the same batch. */
-  rests = 0;
+  backoffs = 0;
   /** Whether the pause may end as soon as it is known where to go. */
   isLost = false;
   /** The node that was last asked. */
@@ -125,7 +125,7 @@ export class PartitionAccumulator implements TopicPartition {
   cause: unknown;
   readonly #queue = new Fifo<PendingRecord>();
   /** Parts of a batch that was refused, to go before the queue. */
-  #pieces: Piece[] = [];
+  #subBatches: SubBatch[] = [];
   #batch: Batch | undefined;
   #mostBytes: number;
   #identity: ProducerIdentity | undefined;
@@ -144,7 +144,7 @@ export class PartitionAccumulator implements TopicPartition {
 
   /** Whether a record would go at once. */
   get isIdle(): boolean {
-    return this.#batch === undefined && this.#queue.size === 0 && this.#pieces.length === 0;
+    return this.#batch === undefined && this.#queue.size === 0 && this.#subBatches.length === 0;
   }
 
   get size(): number {
@@ -163,7 +163,7 @@ export class PartitionAccumulator implements TopicPartition {
   /** Until when the batch, or the record that is to be the first of it, is tried. */
   get deadline(): number {
     return (
-      (this.#batch?.records[0] ?? this.#pieces[0]?.records[0] ?? this.#queue.peek())?.deadline ??
+      (this.#batch?.records[0] ?? this.#subBatches[0]?.records[0] ?? this.#queue.peek())?.deadline ??
       Number.POSITIVE_INFINITY
     );
   }
@@ -188,7 +188,7 @@ export class PartitionAccumulator implements TopicPartition {
   /** The bytes of the batch to send now: the same as before, unless the identity is another. */
   encode(timestamp: number, compression: Compression): Buffer | Promise<Buffer> {
     this.#batch ??= this.#take(timestamp);
-    const { records, encoded, timestamp: since, isSqueezed } = this.#batch;
+    const { records, encoded, timestamp: since, isForceCompressed } = this.#batch;
     if (encoded !== undefined) return encoded;
     const { producerId, epoch } = this.#identity as ProducerIdentity;
     const bytes = encodeRecordBatch(
@@ -198,7 +198,7 @@ export class PartitionAccumulator implements TopicPartition {
         epoch,
         firstSequence: this.#sequence,
         timestamp: since,
-        compression: isSqueezed ? "gzip" : compression,
+        compression: isForceCompressed ? "gzip" : compression,
       },
     );
     this.#batch.encoded = bytes;
@@ -206,9 +206,9 @@ export class PartitionAccumulator implements TopicPartition {
   }
 
   #take(timestamp: number): Batch {
-    const { records, isDoubtful } = this.#pieces.shift() ?? { records: this.#takeFromQueue(), isDoubtful: false };
+    const { records, isDoubtful } = this.#subBatches.shift() ?? { records: this.#takeFromQueue(), isDoubtful: false };
     const size = records.reduce((sum, record) => sum + record.size, 0);
-    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful, isSqueezed: false };
+    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful, isForceCompressed: false };
   }
 
   #takeFromQueue(): PendingRecord[] {
@@ -250,20 +250,20 @@ export class PartitionAccumulator implements TopicPartition {
     if (batch === undefined || batch.records.length < 2) return false;
     const { records, isDoubtful } = batch;
     const middle = Math.ceil(records.length / 2);
-    this.#pieces.unshift(
+    this.#subBatches.unshift(
       { records: records.slice(0, middle), isDoubtful },
       { records: records.slice(middle), isDoubtful },
     );
-    if (isTooLarge) this.#mostBytes = Math.max(LEAST_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
+    if (isTooLarge) this.#mostBytes = Math.max(MIN_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
     this.drop();
     return true;
   }
 
   /** Has the batch, which was too large as it is, go once more, compressed; false if it was compressed already. */
-  squeeze(compression: Compression): boolean {
+  forceCompression(compression: Compression): boolean {
     const batch = this.#batch;
-    if (batch === undefined || batch.isSqueezed || compression !== "none") return false;
-    batch.isSqueezed = true;
+    if (batch === undefined || batch.isForceCompressed || compression !== "none") return false;
+    batch.isForceCompressed = true;
     // Other bytes under the same sequence number: what was too large is stored nowhere.
     batch.encoded = undefined;
     return true;
@@ -280,13 +280,13 @@ export class PartitionAccumulator implements TopicPartition {
   #forgetBatch(): void {
     this.#batch = undefined;
     this.cause = undefined;
-    this.rests = 0;
+    this.backoffs = 0;
   }
 
   /** Gives up everything behind the batch as well. */
   dropQueue(): readonly PendingRecord[] {
-    const records = [...this.#pieces.flatMap((piece) => piece.records), ...this.#queue];
-    this.#pieces = [];
+    const records = [...this.#subBatches.flatMap((piece) => piece.records), ...this.#queue];
+    this.#subBatches = [];
     this.#queue.clear();
     return records;
   }
@@ -368,14 +368,15 @@ export class TopicAccumulators {
   place(records: readonly PendingRecord[]): ReadonlySet<PartitionAccumulator> {
     const accumulators = new Set<PartitionAccumulator>();
     const partitions = this.#leaders?.length ?? 0;
-    let dealt = 0;
-    let dealtTo = 0;
+    let keyless = 0;
+    let runPartition = 0;
     for (const pending of records) {
       const { key, partition } = pending.record;
       let place = partition ?? 0;
       if (partition === undefined && partitions > 0) {
         if (key !== undefined) place = partitionOfKey(key, partitions);
-        else place = dealtTo = dealt++ % RUN === 0 ? this.#chooser.next(partitions, this.#fitness) : dealtTo;
+        else
+          place = runPartition = keyless++ % RUN === 0 ? this.#chooser.next(partitions, this.#fitness) : runPartition;
       }
       if (place >= partitions) {
         this.#waiting.push(pending);
@@ -405,7 +406,7 @@ export class TopicAccumulators {
 }
 
 /** The most bytes of one request, as far as whole batches allow. */
-const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
+const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 
 /** An accumulator and the batch of it that goes out. */
 export interface Sending {
@@ -418,12 +419,12 @@ export function sendingOf(accumulator: PartitionAccumulator, topicId: TopicId, b
 }
 
 /** What goes to one node, in as few requests as may be. */
-export function inRequests(sendings: readonly Sending[]): readonly (readonly Sending[])[] {
+export function splitIntoRequests(sendings: readonly Sending[]): readonly (readonly Sending[])[] {
   const requests: Sending[][] = [];
   let size = Number.POSITIVE_INFINITY;
   for (const sending of sendings) {
     const { length } = sending.batch.batch;
-    if (size + length > MOST_REQUEST_BYTES) {
+    if (size + length > MAX_REQUEST_BYTES) {
       requests.push([]);
       size = 0;
     }

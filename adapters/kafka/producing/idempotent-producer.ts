@@ -9,7 +9,7 @@ import { TopicAccumulators } from "./accumulator.ts";
 import { ProduceSender } from "./produce-sender.ts";
 import {
   DeliveryReports,
-  Directory,
+  MetadataPoller,
   missingPartition,
   missingTopic,
   type PendingRecord,
@@ -25,22 +25,22 @@ import {
 /** Milliseconds after which it is asked again about a topic that something waits for. */
 const ASK_AGAIN_MS = 150;
 /** Past this, what the cluster does not take is no longer piled up: a net under the engine's own bounds. */
-const MOST_HELD_BYTES = 64 * 1024 * 1024;
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 /** Gives records to the accumulators of their partitions, and holds those whose topic is not known yet. */
 class IdempotentProducer implements KafkaProducer {
   readonly #settings: ProducerSettings;
-  readonly #answers = new DeliveryReports();
+  readonly #reports = new DeliveryReports();
   readonly #topics = new Map<string, TopicAccumulators>();
-  readonly #directory: Directory;
+  readonly #metadata: MetadataPoller;
   readonly #sender: ProduceSender;
   #isOpen = false;
   #isClosed = false;
 
   constructor(settings: ProducerSettings) {
     this.#settings = settings;
-    this.#directory = new Directory(settings, {
-      learned: (topic) => this.#learned(topic),
+    this.#metadata = new MetadataPoller(settings, {
+      onMetadata: (topic) => this.#onMetadata(topic),
       up: () => {
         for (const { accumulators } of this.#topics.values())
           for (const accumulator of accumulators.values()) this.#sender.wake(accumulator);
@@ -48,37 +48,37 @@ class IdempotentProducer implements KafkaProducer {
       },
       down: (cause) => settings.signals.down(cause),
     });
-    this.#sender = new ProduceSender(settings, this.#answers, {
+    this.#sender = new ProduceSender(settings, this.#reports, {
       leaderOf: ({ topic, partition }) =>
-        this.#directory.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
+        this.#metadata.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
       topicIdOf: ({ topic }) => this.#topics.get(topic)?.topicId ?? "",
-      want: (topic) => this.#directory.want(topic),
+      requestUpdate: (topic) => this.#metadata.requestUpdate(topic),
     });
   }
 
   get isConnected(): boolean {
-    return this.#isOpen && !this.#isClosed && !this.#directory.isDown;
+    return this.#isOpen && !this.#isClosed && !this.#metadata.isDown;
   }
 
   async open(): Promise<void> {
     await this.#sender.open();
     if (this.#isClosed) return;
     this.#isOpen = true;
-    this.#directory.open();
+    this.#metadata.open();
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#directory.close();
+    this.#metadata.close();
     this.#sender.close();
     const cause = new MessagingError("closed", "the Kafka producer was closed before Kafka had answered");
     for (const topic of this.#topics.values()) {
       if (topic.timer !== undefined) this.#settings.clock.cancel(topic.timer);
-      this.#answers.unknown(topic.takeWaiting(), cause);
+      this.#reports.unknown(topic.takeWaiting(), cause);
       for (const accumulator of topic.accumulators.values()) this.#sender.giveUp(accumulator, cause);
     }
-    this.#answers.report();
+    this.#reports.report();
   }
 
   send(topic: string, records: readonly RecordToSend[], report: SendReport): void {
@@ -90,7 +90,7 @@ class IdempotentProducer implements KafkaProducer {
     const deadline = this.#settings.clock.monotonic() + this.#settings.deliveryTimeoutMs;
     const pending = records.map((record, index): PendingRecord => {
       const one = { record, size: recordSize(record, 0), index, report, deadline };
-      this.#answers.owe(one);
+      this.#reports.add(one);
       return one;
     });
     this.#place(this.#topic(topic), pending);
@@ -99,9 +99,9 @@ class IdempotentProducer implements KafkaProducer {
   /** Why nothing is taken now. */
   #failure(): MessagingError | undefined {
     if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
-    const { heldBytes } = this.#answers;
-    if (heldBytes > MOST_HELD_BYTES) {
-      return new MessagingError("overloaded", `Kafka owes answers for ${heldBytes} bytes of messages already`);
+    const { pendingBytes } = this.#reports;
+    if (pendingBytes > MAX_HELD_BYTES) {
+      return new MessagingError("overloaded", `Kafka owes answers for ${pendingBytes} bytes of messages already`);
     }
     return undefined;
   }
@@ -116,23 +116,23 @@ class IdempotentProducer implements KafkaProducer {
 
   #place(topic: TopicAccumulators, records: readonly PendingRecord[]): void {
     for (const accumulator of topic.place(records)) this.#sender.ready(accumulator);
-    if (topic.hasWaiting) this.#askAbout(topic);
+    if (topic.hasWaiting) this.#requestMetadata(topic);
   }
 
   /** Asks now, and again after a while as long as something waits. */
-  #askAbout(topic: TopicAccumulators): void {
+  #requestMetadata(topic: TopicAccumulators): void {
     if (topic.timer !== undefined) return;
     const { clock } = this.#settings;
     topic.timer = clock.schedule(() => {
       topic.timer = undefined;
-      this.#answers.unknown(topic.takeOverdue(clock.monotonic()), unknownTopic(topic.topic));
-      this.#answers.report();
-      if (topic.hasWaiting) this.#askAbout(topic);
+      this.#reports.unknown(topic.takeOverdue(clock.monotonic()), unknownTopic(topic.topic));
+      this.#reports.report();
+      if (topic.hasWaiting) this.#requestMetadata(topic);
     }, ASK_AGAIN_MS);
-    this.#directory.want(topic.topic);
+    this.#metadata.requestUpdate(topic.topic);
   }
 
-  #learned(metadata: TopicMetadata): void {
+  #onMetadata(metadata: TopicMetadata): void {
     const topic = this.#topics.get(metadata.topic);
     if (topic === undefined) return;
     const { error } = metadata;
@@ -143,7 +143,7 @@ class IdempotentProducer implements KafkaProducer {
         this.#sender.found(accumulator, topic.leaderOf(accumulator.partition));
       this.#place(topic, topic.takeWaiting());
       if (this.#isMissingTooLong(topic, topic.hasWaiting)) {
-        this.#answers.rejected(topic.takeWaiting(), missingPartition(topic.topic));
+        this.#reports.rejected(topic.takeWaiting(), missingPartition(topic.topic));
       }
     } else if (isMissing(error)) {
       if (this.#isMissingTooLong(topic, topic.isBusy)) this.#refuse(topic, missingTopic(topic.topic));
@@ -163,7 +163,7 @@ class IdempotentProducer implements KafkaProducer {
   }
 
   #refuse(topic: TopicAccumulators, error: MessagingError): void {
-    this.#answers.rejected(topic.takeWaiting(), error);
+    this.#reports.rejected(topic.takeWaiting(), error);
     for (const accumulator of topic.accumulators.values()) this.#sender.refuseAll(accumulator, error);
   }
 }

@@ -3,11 +3,11 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import { operationError } from "../errors.ts";
 import type { ErrorName, ProducerIdentity, TopicId } from "../port.ts";
-import { inRequests, outcomeFor, type PartitionAccumulator, type Sending, sendingOf } from "./accumulator.ts";
+import { outcomeFor, type PartitionAccumulator, type Sending, sendingOf, splitIntoRequests } from "./accumulator.ts";
 import {
   type DeliveryReports,
-  doubt,
-  isOfSize,
+  doubtfulError,
+  isTooLarge,
   outcomeOf,
   type PendingRecord,
   type ProducerSettings,
@@ -18,16 +18,16 @@ import {
 const WHAT = "get an identity for producing";
 
 /** What waits for an identity. */
-interface IdentityOwner {
+interface IdentityEvents {
   identified(): void;
   /** There is none, and trying on would not help. */
   refused(error: MessagingError): void;
 }
 
 /** Gets producer identities from the cluster: one for all partitions, and another for those that gave theirs up. */
-class Identities {
+class ProducerIdentities {
   readonly #settings: ProducerSettings;
-  readonly #owner: IdentityOwner;
+  readonly #events: IdentityEvents;
   #current: ProducerIdentity | undefined;
   #isAsking = false;
   /** That we may write nowhere, as Kafka answered last. */
@@ -36,9 +36,9 @@ class Identities {
   #pause: Timer | undefined;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, owner: IdentityOwner) {
+  constructor(settings: ProducerSettings, events: IdentityEvents) {
     this.#settings = settings;
-    this.#owner = owner;
+    this.#events = events;
   }
 
   /**
@@ -78,10 +78,10 @@ class Identities {
     if (this.#isClosed) return;
     if (error === undefined) {
       this.#failures = 0;
-      this.#owner.identified();
+      this.#events.identified();
       return;
     }
-    if (error.code === "unauthorized" || error.code === "unsupported") this.#owner.refused(error);
+    if (error.code === "unauthorized" || error.code === "unsupported") this.#events.refused(error);
     this.#pause = this.#settings.clock.schedule(
       () => {
         this.#pause = undefined;
@@ -113,7 +113,7 @@ interface ClusterView {
   /** The topic that has the name now; empty where it has no id. */
   topicIdOf(accumulator: PartitionAccumulator): TopicId;
   /** Asks anew about a topic. */
-  want(topic: string): void;
+  requestUpdate(topic: string): void;
 }
 
 /**
@@ -122,20 +122,20 @@ interface ClusterView {
  */
 export class ProduceSender {
   readonly #settings: ProducerSettings;
-  readonly #answers: DeliveryReports;
+  readonly #reports: DeliveryReports;
   readonly #view: ClusterView;
-  readonly #identities: Identities;
+  readonly #identities: ProducerIdentities;
   /** Lanes with something to send, as far as is known. */
   readonly #ready = new Set<PartitionAccumulator>();
   readonly #unidentified = new Set<PartitionAccumulator>();
   #isFlushing = false;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, answers: DeliveryReports, view: ClusterView) {
+  constructor(settings: ProducerSettings, reports: DeliveryReports, view: ClusterView) {
     this.#settings = settings;
-    this.#answers = answers;
+    this.#reports = reports;
     this.#view = view;
-    this.#identities = new Identities(settings, {
+    this.#identities = new ProducerIdentities(settings, {
       identified: () => this.#identified(),
       refused: (error) => {
         for (const accumulator of this.#unidentified) this.refuseAll(accumulator, error);
@@ -184,7 +184,7 @@ export class ProduceSender {
     const byNode = Map.groupBy(this.#ready, (accumulator) => this.#nodeFor(accumulator));
     this.#ready.clear();
     for (const [node, accumulators] of byNode) if (node !== undefined) void this.#send(node, accumulators);
-    this.#answers.report();
+    this.#reports.report();
   }
 
   /** Gives up everything in an accumulator for good, unless its batch is under way. */
@@ -192,13 +192,13 @@ export class ProduceSender {
     if (accumulator.isInFlight) return;
     this.#endPause(accumulator);
     this.#refuse(accumulator, error);
-    this.#answers.rejected(accumulator.dropQueue(), error);
+    this.#reports.rejected(accumulator.dropQueue(), error);
   }
 
   /** Gives up everything in an accumulator without saying that it is not stored. */
   giveUp(accumulator: PartitionAccumulator, cause: unknown): void {
     this.#endPause(accumulator);
-    this.#answers.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
+    this.#reports.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
   }
 
   /** Where the accumulator's next batch is to go now; undefined if nowhere for now. */
@@ -208,7 +208,7 @@ export class ProduceSender {
     const node = this.#view.leaderOf(accumulator);
     if (node === undefined) {
       accumulator.cause ??= leaderless(accumulator);
-      this.#rest(accumulator, true);
+      this.#backOff(accumulator, true);
       return undefined;
     }
     if (!accumulator.needsIdentity) return node;
@@ -219,7 +219,7 @@ export class ProduceSender {
     }
     accumulator.cause ??= new MessagingError("unreachable", "Kafka has given no identity for producing yet");
     this.#unidentified.add(accumulator);
-    this.#rest(accumulator, false);
+    this.#backOff(accumulator, false);
     return undefined;
   }
 
@@ -238,7 +238,7 @@ export class ProduceSender {
     const encoded = encodings.some((one) => one instanceof Promise) ? await Promise.all(encodings) : encodings;
     if (this.#isClosed) return;
     const sendings = (encoded as (Sending | undefined)[]).filter((sending) => sending !== undefined);
-    for (const request of inRequests(sendings)) void this.#request(node, request);
+    for (const request of splitIntoRequests(sendings)) void this.#request(node, request);
   }
 
   /** The batch to go out, at once where nothing is compressed; undefined if it could not be made and was refused. */
@@ -283,52 +283,52 @@ export class ProduceSender {
       return;
     }
     accumulator.tried(error, true);
-    this.#rest(accumulator, true);
+    this.#backOff(accumulator, true);
   }
 
   #answered(accumulator: PartitionAccumulator, error: ErrorName): void {
     switch (outcomeOf(error)) {
       case "stored":
-        this.#answers.confirmed(accumulator.stored());
+        this.#reports.confirmed(accumulator.stored());
         return;
       case "unrecognised":
-        accumulator.tried(doubt(error as string, accumulator), false);
+        accumulator.tried(doubtfulError(error as string, accumulator), false);
         accumulator.forgetIdentity();
-        if (accumulator.attempts > 1) this.#rest(accumulator, false);
+        if (accumulator.attempts > 1) this.#backOff(accumulator, false);
         return;
       case "divisible":
-        if (accumulator.divide(isOfSize(error))) return;
-        if (isOfSize(error) && accumulator.squeeze(this.#settings.compression)) return;
+        if (accumulator.divide(isTooLarge(error))) return;
+        if (isTooLarge(error) && accumulator.forceCompression(this.#settings.compression)) return;
         this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "refused":
         this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "missing":
-        accumulator.tried(doubt(error as string, accumulator), false);
-        this.#rest(accumulator, true);
+        accumulator.tried(doubtfulError(error as string, accumulator), false);
+        this.#backOff(accumulator, true);
         return;
       case "doubtful":
-        accumulator.tried(doubt(error as string, accumulator), true);
-        this.#rest(accumulator, true);
+        accumulator.tried(doubtfulError(error as string, accumulator), true);
+        this.#backOff(accumulator, true);
     }
   }
 
   /** Has an accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
-  #rest(accumulator: PartitionAccumulator, isLost: boolean): void {
+  #backOff(accumulator: PartitionAccumulator, isLost: boolean): void {
     const { clock, random } = this.#settings;
     const left = accumulator.deadline - clock.monotonic();
     if (left <= 0) {
       this.giveUp(accumulator, accumulator.cause);
       return;
     }
-    const ms = Math.min(left, backoffMs(++accumulator.rests, RETRY, random));
+    const ms = Math.min(left, backoffMs(++accumulator.backoffs, RETRY, random));
     accumulator.isLost = isLost;
     accumulator.pause = clock.schedule(() => {
       accumulator.pause = undefined;
       this.ready(accumulator);
     }, ms);
-    if (isLost) this.#view.want(accumulator.topic);
+    if (isLost) this.#view.requestUpdate(accumulator.topic);
   }
 
   #endPause(accumulator: PartitionAccumulator): boolean {
@@ -342,8 +342,8 @@ export class ProduceSender {
   #refuse(accumulator: PartitionAccumulator, error: MessagingError): void {
     const { isDoubtful } = accumulator;
     const records: readonly PendingRecord[] = accumulator.drop();
-    if (isDoubtful) this.#answers.unknown(records, error);
-    else this.#answers.rejected(records, error);
+    if (isDoubtful) this.#reports.unknown(records, error);
+    else this.#reports.rejected(records, error);
   }
 }
 

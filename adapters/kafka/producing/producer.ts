@@ -71,17 +71,17 @@ const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
 /** Keeps what senders are to be told until it is their turn: behind the next requests, which must not wait for them. */
 export class DeliveryReports {
-  #heldBytes = 0;
+  #pendingBytes = 0;
   #due: { readonly records: readonly PendingRecord[]; readonly result: SendResult }[] = [];
 
   /** Bytes of records without an answer. */
-  get heldBytes(): number {
-    return this.#heldBytes;
+  get pendingBytes(): number {
+    return this.#pendingBytes;
   }
 
   /** Counts a record that is to be answered. */
-  owe(record: PendingRecord): void {
-    this.#heldBytes += record.size;
+  add(record: PendingRecord): void {
+    this.#pendingBytes += record.size;
   }
 
   confirmed(records: readonly PendingRecord[]): void {
@@ -105,7 +105,7 @@ export class DeliveryReports {
 
   #add(records: readonly PendingRecord[], result: SendResult): void {
     if (records.length === 0) return;
-    for (const { size } of records) this.#heldBytes -= size;
+    for (const { size } of records) this.#pendingBytes -= size;
     this.#due.push({ records, result });
   }
 }
@@ -162,13 +162,13 @@ const REFUSALS: ReadonlyMap<string, readonly [code: MessagingErrorCode, what: st
   ],
 ]);
 
-/** Sorts the protocol's errors; those that nobody here knows leave it in doubt. */
+/** Sorts the protocol's errors; those that nobody here knows leave it in doubtfulError. */
 export function outcomeOf(error: ErrorName): ProduceOutcome {
   return error === undefined ? "stored" : (OUTCOMES.get(error) ?? "doubtful");
 }
 
 /** Whether a smaller batch may be taken. */
-export function isOfSize(error: ErrorName): boolean {
+export function isTooLarge(error: ErrorName): boolean {
   return error === "MESSAGE_TOO_LARGE" || error === "RECORD_LIST_TOO_LARGE";
 }
 
@@ -182,7 +182,7 @@ export function refusal(error: string, { topic, partition }: TopicPartition): Me
 }
 
 /** Why it is not known what became of a batch. */
-export function doubt(error: string, { topic, partition }: TopicPartition): MessagingError {
+export function doubtfulError(error: string, { topic, partition }: TopicPartition): MessagingError {
   return operationError(error, `write to topic "${topic}", partition ${partition}`, "it is tried again");
 }
 
@@ -212,8 +212,8 @@ export function missingPartition(topic: string): MessagingError {
 }
 
 /** Whom a directory tells what it learns. */
-interface DirectoryOwner {
-  learned(topic: TopicMetadata): void;
+interface MetadataPollerEvents {
+  onMetadata(topic: TopicMetadata): void;
   up(): void;
   down(cause: MessagingError): void;
 }
@@ -222,21 +222,21 @@ interface DirectoryOwner {
  * Asks the cluster where topics are led: when somebody wants to know, and from time to time. One question at a time; as
  * long as nobody answers it asks on, and so finds out when the cluster is back.
  */
-export class Directory {
+export class MetadataPoller {
   readonly #settings: ProducerSettings;
-  readonly #owner: DirectoryOwner;
+  readonly #events: MetadataPollerEvents;
   readonly #known = new Set<string>();
-  readonly #wanted = new Set<string>();
+  readonly #requested = new Set<string>();
   #timer: Timer | undefined;
   #isAsking = false;
-  #isWanted = false;
+  #isRequested = false;
   #failures = 0;
   #isDown = false;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, owner: DirectoryOwner) {
+  constructor(settings: ProducerSettings, events: MetadataPollerEvents) {
     this.#settings = settings;
-    this.#owner = owner;
+    this.#events = events;
   }
 
   get isDown(): boolean {
@@ -249,12 +249,12 @@ export class Directory {
   }
 
   /** Asks about a topic, or about none: whether anybody answers. */
-  want(topic?: string): void {
+  requestUpdate(topic?: string): void {
     if (topic !== undefined) {
       this.#known.add(topic);
-      this.#wanted.add(topic);
+      this.#requested.add(topic);
     }
-    this.#isWanted = true;
+    this.#isRequested = true;
     // While nobody answers, there is a pause between the questions, whoever asks them.
     if (this.#failures === 0) void this.#ask();
   }
@@ -268,10 +268,10 @@ export class Directory {
     if (this.#isAsking || this.#isClosed) return;
     this.#isAsking = true;
     const { connection, refreshMs, reconnect, random } = this.#settings;
-    const asked = this.#failures === 0 && this.#wanted.size > 0 ? this.#wanted : this.#known;
+    const asked = this.#failures === 0 && this.#requested.size > 0 ? this.#requested : this.#known;
     const asking = connection.metadata([...asked]);
-    this.#wanted.clear();
-    this.#isWanted = false;
+    this.#requested.clear();
+    this.#isRequested = false;
     try {
       this.#answered((await asking).topics);
     } catch (error) {
@@ -279,7 +279,7 @@ export class Directory {
     }
     this.#isAsking = false;
     if (this.#isClosed) return;
-    if (this.#failures === 0 ? this.#isWanted : !this.#isDown) void this.#ask();
+    if (this.#failures === 0 ? this.#isRequested : !this.#isDown) void this.#ask();
     else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, reconnect, random));
   }
 
@@ -288,8 +288,8 @@ export class Directory {
     this.#failures = 0;
     const wasDown = this.#isDown;
     this.#isDown = false;
-    for (const topic of topics) this.#owner.learned(topic);
-    if (wasDown) this.#owner.up();
+    for (const topic of topics) this.#events.onMetadata(topic);
+    if (wasDown) this.#events.up();
   }
 
   #failed(error: unknown): void {
@@ -297,7 +297,7 @@ export class Directory {
     // One socket that broke unseen is no news; that there is no other is.
     if (this.#isClosed || this.#isDown || this.#failures < 2) return;
     this.#isDown = true;
-    this.#owner.down(
+    this.#events.down(
       isMessagingError(error) ? error : new MessagingError("unreachable", "Kafka gave no answer", { cause: error }),
     );
   }

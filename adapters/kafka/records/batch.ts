@@ -23,7 +23,7 @@ export const AT = Object.freeze({
 export const MAGIC = 2;
 /** The length counts what follows it. */
 export const LENGTH_COVERS_FROM = AT.leaderEpoch;
-const LEAST_LENGTH = AT.records - LENGTH_COVERS_FROM;
+const MIN_LENGTH = AT.records - LENGTH_COVERS_FROM;
 
 /** Bits of the attributes. */
 export const COMPRESSION_BITS = 0x07;
@@ -125,7 +125,7 @@ export function batchEnd(bytes: Buffer, start: number): number | undefined {
     );
   }
   const length = bytes.readInt32BE(start + AT.length);
-  if (length < LEAST_LENGTH) throw damaged(`its length is given as ${length}`);
+  if (length < MIN_LENGTH) throw damaged(`its length is given as ${length}`);
   const end = start + LENGTH_COVERS_FROM + length;
   return end <= bytes.length ? end : undefined;
 }

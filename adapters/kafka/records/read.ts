@@ -44,7 +44,7 @@ export class CopiedHeaders implements HeaderSource {
 }
 
 /** Longer names are made anew each time. */
-const LONGEST_KNOWN = 64;
+const MAX_KNOWN = 64;
 
 /** Header names by their places in a record, which mostly are those of the record before. */
 class HeaderNames {
@@ -56,7 +56,7 @@ class HeaderNames {
     if (known !== undefined && isSame(known.bytes, bytes, start, end)) return known.name;
     const name = bytes.toString("utf8", start, end);
     // A copy, or it would keep everything that was fetched with it.
-    if (end - start <= LONGEST_KNOWN) this.#known[place] = { bytes: Buffer.from(bytes.subarray(start, end)), name };
+    if (end - start <= MAX_KNOWN) this.#known[place] = { bytes: Buffer.from(bytes.subarray(start, end)), name };
     return name;
   }
 }

@@ -56,7 +56,7 @@ export function planOf(
   };
   const addEvents = (name: string): void => {
     const address = { kind: "topic", name } as const;
-    add(spread(address, "events", settings));
+    add(partitioned(address, "events", settings));
     add(delays(address));
   };
   for (const { address } of topology.topics) addEvents(address.name);
@@ -72,14 +72,14 @@ export function planOf(
 /** What a queue or a subscription has of its own. */
 function family(of: WorkAddress, settings: PlanSettings): PlannedTopic[] {
   return [
-    spread(of, "work", settings),
+    partitioned(of, "work", settings),
     { ...single({ kind: "dead-letters", of }, "entries"), derived: true },
     single({ kind: "quarantine", of }, "quarantine"),
     delays(of),
   ];
 }
 
-function spread(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
+function partitioned(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
   const leastPartitions = partitionsGiven ? partitions : 1;
   const [name, what] = [topicName(address), describeAddress(address)];
   const derived = address.kind === "subscription";
@@ -133,11 +133,11 @@ type SpecificationSettings = Pick<
   "replicationFactor" | "retentionMs" | "topicConfiguration" | "maxMessageBytes"
 >;
 
-const USUAL_REPLICAS = 3;
+const DEFAULT_REPLICAS = 3;
 /** From this many replicas on, one may be away and two still have what is confirmed. */
 const REPLICAS_FOR_TWO = 3;
 /** What Kafka takes unless told otherwise; never made less. */
-const USUAL_BATCH_BYTES = 1_048_588;
+const DEFAULT_BATCH_BYTES = 1_048_588;
 /** The least that Kafka 4 allows for a segment. What is too old is deleted by segments; less than one more is read through. */
 const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
 /** For the headers that a record of another sender gets on its way into a derived topic, however large it is. */
@@ -149,8 +149,8 @@ export function specificationOf(
   brokers: number,
   settings: SpecificationSettings,
 ): TopicSpecification {
-  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(USUAL_REPLICAS, brokers));
-  const batchBytes = Math.max(mostBatchBytes(settings), USUAL_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
+  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(DEFAULT_REPLICAS, brokers));
+  const batchBytes = Math.max(mostBatchBytes(settings), DEFAULT_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
   const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : batchBytes;
   return {
     topic: name,
@@ -160,7 +160,7 @@ export function specificationOf(
       // One clock for all senders, for retention and for starts at a time; and nobody's wrong clock is refused.
       "message.timestamp.type": "LogAppendTime",
       ...settings.topicConfiguration,
-      ...keeping(role, settings.retentionMs),
+      ...retentionOf(role, settings.retentionMs),
       "max.message.bytes": String(mostBytes),
       // Said in any case: a default of two would let nobody write to a single replica.
       "min.insync.replicas": replicationFactor >= REPLICAS_FOR_TWO ? "2" : "1",
@@ -168,7 +168,7 @@ export function specificationOf(
   };
 }
 
-function keeping(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
+function retentionOf(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
   switch (role) {
     case "events":
       return { "cleanup.policy": "delete", "retention.ms": String(retentionMs) };
@@ -213,7 +213,7 @@ export function inspect(
   const replicas = Math.min(...partitions.map((partition) => partition.replicas));
   const faults = [
     ...partitionFaults(planned, partitions.length),
-    ...keepingFaults(planned, (name) => configuration.get(name)),
+    ...retentionFaults(planned, (name) => configuration.get(name)),
     ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
   ];
@@ -228,7 +228,7 @@ function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: num
   }
 }
 
-function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
+function* retentionFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
   const wanted = role === "entries" ? "compact" : "delete";
   const policy = value("cleanup.policy") ?? wanted;
   if (policy !== wanted) {

@@ -10,8 +10,8 @@ import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, Topic
 import type { TopicIdentity } from "../topic-identity.ts";
 
 /** Consumers that are just leaving are waited for, so often and so long in between. */
-const LOOKS = 12;
-const LOOK_AGAIN_MS = 250;
+const MEMBER_CHECKS = 12;
+const CHECK_PAUSE_MS = 250;
 
 /** A position in a topic, and what is committed with it. */
 interface Position extends PartitionOffset {
@@ -29,9 +29,13 @@ interface Positions {
  * logs are asked for before it is looked whether a position stands, so that whoever comes second may set it earlier than
  * the first did, but never behind an event that was published after the first was done.
  */
-export async function begin(cluster: Cluster, of: SubscriptionAddress, from: StartPosition): Promise<void> {
+export async function initializePosition(
+  cluster: Cluster,
+  of: SubscriptionAddress,
+  from: StartPosition,
+): Promise<void> {
   const group = groupName(of);
-  const missing = await without(cluster, group, await offsetsAt(cluster, of, from));
+  const missing = await withoutCommit(cluster, group, await offsetsAt(cluster, of, from));
   if (missing.length === 0 || (await cluster.commitForEmptyGroup(group, missing))) return;
   // Somebody consumes already, and begins at the earliest event where there is no position.
 }
@@ -41,10 +45,10 @@ export async function begin(cluster: Cluster, of: SubscriptionAddress, from: Sta
  * was. Neither has it one that belonged to a topic which was there before. Resolves with whether it had none at all, though
  * there are events.
  */
-export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
+export async function repairPosition(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
   const group = groupName(of);
   const earliest = await offsetsAt(cluster, of, "earliest");
-  const missing = await without(cluster, group, earliest);
+  const missing = await withoutCommit(cluster, group, earliest);
   if (missing.length === 0) return false;
   const committed = await cluster.commitForEmptyGroup(group, missing);
   const { offsets } = earliest;
@@ -61,8 +65,8 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
     throw new MessagingError("not-found", `Kafka has no ${describeAddress(of)}; ${DECLARE_IT}`, { cause: error });
   });
   let members = await cluster.members(group);
-  for (let looks = 1; members > 0 && looks < LOOKS; looks++) {
-    await pause(LOOK_AGAIN_MS);
+  for (let checks = 1; members > 0 && checks < MEMBER_CHECKS; checks++) {
+    await pause(CHECK_PAUSE_MS);
     members = await cluster.members(group);
   }
   if (members > 0) throw stillConsumed(of, `${members} consumers are`);
@@ -78,7 +82,11 @@ function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
 }
 
 /** Those for which nothing is committed. */
-async function without(cluster: Cluster, group: string, { topic, offsets }: Positions): Promise<readonly Position[]> {
+async function withoutCommit(
+  cluster: Cluster,
+  group: string,
+  { topic, offsets }: Positions,
+): Promise<readonly Position[]> {
   const committed = await cluster.committed(group, offsets);
   return offsets.filter((_, index) => {
     const commit = committed[index];
@@ -94,20 +102,20 @@ async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: St
   const partitions = found.partitions.map(({ partition }) => ({ topic, topicId, partition }));
   const list = (at: "earliest" | "latest" | number): Promise<readonly number[]> =>
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at })));
-  const place = (offsets: readonly number[]): Positions => ({
+  const positionsAt = (offsets: readonly number[]): Positions => ({
     topic: identity,
     offsets: partitions.map(({ partition }, index) => {
       const offset = offsets[index] as number;
       return { topic, partition, offset, metadata: encodeProgress(beginning(offset), identity) };
     }),
   });
-  if (position === "earliest") return place(await list("earliest"));
+  if (position === "earliest") return positionsAt(await list("earliest"));
   const ends = await list("latest");
-  if (position === "now") return place(ends);
+  if (position === "now") return positionsAt(ends);
   if (position instanceof Date) {
     const found = await list(position.getTime());
     // Nothing is as late as that: what comes next is. The end as it was before, for some may have come meanwhile.
-    return place(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
+    return positionsAt(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
   }
   const starts = await list("earliest");
   const offsets = [...starts];
@@ -120,7 +128,7 @@ async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: St
     }
     offsets[index] = offset;
   }
-  return place(offsets);
+  return positionsAt(offsets);
 }
 
 function outside(of: SubscriptionAddress, why: string): MessagingError {
@@ -169,7 +177,7 @@ type Connection = Pick<
 >;
 
 /** So many groups are asked about in one request. */
-const MOST_IN_A_REQUEST = 100;
+const MAX_PER_REQUEST = 100;
 const SHARE = "share";
 const NO_GROUP = "GROUP_ID_NOT_FOUND";
 
@@ -189,7 +197,7 @@ export class GroupPositions {
    */
   async of(partitions: readonly TopicPartition[]): Promise<readonly GroupOffsets[]> {
     const rights = await this.#connection.clusterRights();
-    if (!rights.has("describe")) throw unseen();
+    if (!rights.has("describe")) throw notAllVisible();
     const { nodes } = await this.#connection.metadata([]);
     const found: GroupOffsets[] = [];
     const listed = new Set<string>();
@@ -221,8 +229,8 @@ export class GroupPositions {
   ): Promise<readonly GroupOffsets[]> {
     const found: GroupOffsets[] = [];
     const [sharing, committing] = [groups.filter(isSharing), groups.filter((one) => !isSharing(one))];
-    for (let from = 0; from < committing.length; from += MOST_IN_A_REQUEST) {
-      const names = committing.slice(from, from + MOST_IN_A_REQUEST).map(({ group }) => group);
+    for (let from = 0; from < committing.length; from += MAX_PER_REQUEST) {
+      const names = committing.slice(from, from + MAX_PER_REQUEST).map(({ group }) => group);
       found.push(...(await this.#connection.fetchGroupsOffsets(node, names, partitions)));
     }
     for (const { group } of sharing) {
@@ -250,7 +258,7 @@ function unanswered(group: string, error: string): MessagingError {
   return operationError(error, `see how far group "${group}" is`, "it is tried again");
 }
 
-function unseen(): MessagingError {
+function notAllVisible(): MessagingError {
   return new MessagingError(
     "unauthorized",
     "not every group on Kafka can be seen: that takes the right to describe the cluster, and the groups",

@@ -59,7 +59,7 @@ export class OpenMembers {
       heartbeatMs: 500,
       clock: systemClock(),
       random: systemRandom(),
-      owner: {
+      listener: {
         assigned: (partitions) => {
           for (const key of partitions.map(keyOf)) {
             const others = this.open.filter((other) => other !== opened && other.held.has(key));

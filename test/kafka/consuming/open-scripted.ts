@@ -1,7 +1,7 @@
 import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import type {
   CommittedOffset,
   FetchedPartition,
@@ -77,7 +77,7 @@ export async function openScripted({ partitions, records, committed, options = {
       return connect(cluster.client(() => false).connection());
     },
   };
-  let owner: MemberOwner | undefined;
+  let owner: RebalanceListener | undefined;
   const member: GroupMember = {
     complete: Promise.resolve(),
     commit: async (offsets) => {
@@ -96,8 +96,8 @@ export async function openScripted({ partitions, records, committed, options = {
     refresh: () => void counts.refreshed++,
     close: async () => {},
   };
-  const held: HeldRecord[] = [];
-  const lost: HeldRecord[] = [];
+  const held: DeliveredRecord[] = [];
+  const lost: DeliveredRecord[] = [];
   const stalls: MessagingError[] = [];
   const notices: MessagingError[] = [];
   const sink: RecordSink = {
@@ -143,7 +143,7 @@ export async function openScripted({ partitions, records, committed, options = {
     stalls,
     notices,
     consumer,
-    owner: owner as MemberOwner,
+    owner: owner as RebalanceListener,
     offsets: (partition = 0) => held.filter((one) => one.partition === partition).map(({ record }) => record.offset),
     /** Lets time pass until a condition holds, at most so long. Resolves with whether it does. */
     until: (condition: () => boolean, withinMs = 300_000) => time.until(condition, time.now + withinMs),
@@ -156,7 +156,7 @@ export async function openScripted({ partitions, records, committed, options = {
       }, ms);
       await time.until(() => isOver, end);
     },
-    settle: (batch: readonly HeldRecord[]) =>
+    settle: (batch: readonly DeliveredRecord[]) =>
       consumer.settle(batch.map((token) => ({ token, action: "ack" as const }))),
   };
 }

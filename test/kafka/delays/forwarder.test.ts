@@ -4,7 +4,7 @@ import {
   DelayForwarder,
   delayedRecord,
   dueAfter,
-  type ForwarderHost,
+  type ForwarderDependencies,
 } from "../../../adapters/kafka/delays/index.ts";
 import { undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
@@ -27,7 +27,7 @@ function world(seed = "delays") {
   const sender = new ProcessClock(time);
 
   /** A process that forwards. */
-  function forward(overrides: Partial<ForwarderHost> = {}) {
+  function forward(overrides: Partial<ForwarderDependencies> = {}) {
     const clock = new ProcessClock(time);
     const consumers: FakeConsumer[] = [];
     const forwarder = new DelayForwarder(

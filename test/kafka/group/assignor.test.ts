@@ -12,7 +12,7 @@ function view(counts: Readonly<Record<string, number>>): TopicView[] {
 }
 
 function claimant(memberId: string, topics: readonly string[], more: Partial<Claimant> = {}): Claimant {
-  return { memberId, topics, wish: 0, generation: 1, held: [], leaving: [], ...more };
+  return { memberId, topics, rejoins: 0, generation: 1, held: [], leaving: [], ...more };
 }
 
 function part(key: string): TopicPartition {

@@ -1,11 +1,11 @@
-import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
 import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { Prng } from "../../simulation/prng.ts";
-import type { FakeCluster, Line } from "./fake-cluster.ts";
+import type { FakeCluster, SocketGroup } from "./fake-cluster.ts";
 import { cut, goodLine } from "./fake-cluster.ts";
 import { PausableClock } from "./pausable-clock.ts";
 
@@ -31,9 +31,9 @@ export interface ConsumerEvents {
 }
 
 /** A process with a member of the group, which goes forward in its partitions and commits. */
-export class FakeConsumer implements MemberOwner {
+export class FakeConsumer implements RebalanceListener {
   readonly name: string;
-  readonly line: Line;
+  readonly line: SocketGroup;
   readonly clock: PausableClock;
   readonly member: GroupMember;
   /** What it believes to have. */
@@ -70,7 +70,7 @@ export class FakeConsumer implements MemberOwner {
       topics,
       sessionTimeoutMs: times.sessionTimeoutMs,
       rebalanceTimeoutMs: times.rebalanceTimeoutMs,
-      owner: this,
+      listener: this,
       clock: this.clock,
       random: random.fork("member"),
     });

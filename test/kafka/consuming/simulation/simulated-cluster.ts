@@ -14,7 +14,7 @@ import type { VirtualTime } from "../../../simulation/virtual-time.ts";
 import { CLUSTER_ID } from "../../topic-ids.ts";
 import { keyOf, Pieces, type SimulatedLog } from "./simulated-log.ts";
 
-const LONGEST_HANG_MS = 60_000;
+const MAX_HANG_MS = 60_000;
 
 /** How often things go wrong. */
 export interface Faults {
@@ -83,7 +83,7 @@ export class SimulatedCluster {
         };
         const { unanswered, hangs } = this.faults;
         if (this.prng.chance(hangs)) {
-          this.time.schedule(() => end(() => reject(new MessagingError("timeout", "no answer"))), LONGEST_HANG_MS);
+          this.time.schedule(() => end(() => reject(new MessagingError("timeout", "no answer"))), MAX_HANG_MS);
           return;
         }
         const fails = this.prng.chance(unanswered);

@@ -1,4 +1,4 @@
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../../adapters/kafka/group/coordinator.ts";
+import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../../adapters/kafka/group/coordinator.ts";
 import type { CommittedOffset, PartitionOffset, TopicPartition } from "../../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../../core/index.ts";
 import type { Judge } from "./judge.ts";
@@ -14,7 +14,7 @@ const SESSION_MS = 2_000;
 const REVOKE_MS = 20_000;
 
 /** A partition in somebody's hands, from assignment to the end of it. */
-interface Hold {
+interface OwnedPartition {
   readonly key: string;
   readonly log: SimulatedLog;
   readonly member: SimulatedMember;
@@ -27,14 +27,14 @@ export class SimulatedGroup {
   readonly judge: Judge;
   readonly stored = new Map<string, Pick<CommittedOffset, "offset" | "metadata">>();
   readonly #members = new Set<SimulatedMember>();
-  readonly #holds = new Map<string, Hold>();
+  readonly #holds = new Map<string, OwnedPartition>();
 
   constructor(cluster: SimulatedCluster, judge: Judge) {
     this.cluster = cluster;
     this.judge = judge;
   }
 
-  join(process: SimulatedProcess, owner: MemberOwner): GroupMember {
+  join(process: SimulatedProcess, owner: RebalanceListener): GroupMember {
     const member = new SimulatedMember(this, process, owner);
     this.cluster.time.schedule(
       () => {
@@ -47,11 +47,11 @@ export class SimulatedGroup {
     return member;
   }
 
-  holds(member: SimulatedMember): readonly Hold[] {
+  holds(member: SimulatedMember): readonly OwnedPartition[] {
     return [...this.#holds.values()].filter((hold) => hold.member === member);
   }
 
-  hold(key: string): Hold | undefined {
+  hold(key: string): OwnedPartition | undefined {
     return this.#holds.get(key);
   }
 
@@ -65,7 +65,7 @@ export class SimulatedGroup {
 
   #give(log: SimulatedLog, member: SimulatedMember): void {
     const key = keyOf(log);
-    const hold: Hold = { key, log, member, leaving: false };
+    const hold: OwnedPartition = { key, log, member, leaving: false };
     this.#holds.set(key, hold);
     const stored = this.stored.get(key);
     if (stored !== undefined) this.judge.takenOver(log, stored);
@@ -137,12 +137,12 @@ export class SimulatedGroup {
     this.divide();
   }
 
-  #end({ key }: Hold): void {
+  #end({ key }: OwnedPartition): void {
     this.#holds.delete(key);
   }
 
   /** A commit arrives. */
-  apply(commit: Commit, hold: Hold | undefined): CommitOutcome {
+  apply(commit: Commit, hold: OwnedPartition | undefined): CommitOutcome {
     const key = keyOf(commit);
     if (hold === undefined || this.#holds.get(key) !== hold) return "fenced";
     this.judge.committed(commit, this.stored.get(key), hold.log);
@@ -156,10 +156,10 @@ export class SimulatedMember implements GroupMember {
   readonly complete = Promise.resolve();
   readonly process: SimulatedProcess;
   readonly #group: SimulatedGroup;
-  readonly #owner: MemberOwner;
+  readonly #owner: RebalanceListener;
   closed = false;
 
-  constructor(group: SimulatedGroup, process: SimulatedProcess, owner: MemberOwner) {
+  constructor(group: SimulatedGroup, process: SimulatedProcess, owner: RebalanceListener) {
     this.#group = group;
     this.process = process;
     this.#owner = owner;
@@ -179,7 +179,7 @@ export class SimulatedMember implements GroupMember {
     return this.#owner.revoke([log]);
   }
 
-  lost(holds: readonly Hold[], why: string): void {
+  lost(holds: readonly OwnedPartition[], why: string): void {
     this.#owner.lost(
       holds.map(({ log }) => log),
       new MessagingError("unreachable", why),
