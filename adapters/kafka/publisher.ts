@@ -9,17 +9,16 @@ import { type DelayableAddress, delaysTopic, topicName } from "./names.ts";
 import type { Producer, RecordToSend } from "./producing/producer.ts";
 import { DEFAULT_LIMITS } from "./records/contract.ts";
 
-/** What a sender works with. */
 export interface PublisherDependencies {
   readonly producer: Producer;
   readonly random: Random;
   /** Milliseconds since 1970. */
   now(): number;
-  /** A topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  /** Recreates a missing topic if that is allowed. Resolves with whether the topic exists. Never rejects. */
   restore(topic: string): Promise<boolean>;
 }
 
-/** Puts messages where they belong: at their address, or with those that wait for their time. */
+/** Sends messages to the topic of their address, or to the delays topic if they are delayed. */
 export class KafkaPublisher {
   readonly #dependencies: PublisherDependencies;
 
@@ -58,7 +57,7 @@ export class KafkaPublisher {
   }
 
   #produce(topic: string, all: readonly RecordToSend[], send: SendReport): void {
-    // Copies of other senders' records may go over what is read: they would come back without their headers.
+    // A record whose headers exceed the reader's limits would be read without them.
     const indexes: number[] = [];
     for (const [index, { headers }] of all.entries()) {
       if (areReadable(headers)) indexes.push(index);
@@ -70,7 +69,7 @@ export class KafkaPublisher {
     this.#dependencies.producer.send(topic, records, (index, result) => {
       if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
         void this.#dependencies.restore(topic).then((stands) => {
-          // Where it stands again, sending once more under the same id will do.
+          // The topic exists again: the engine may send the message again under the same id.
           report(index, stands ? { status: "unknown", cause: result.error } : result);
         });
       } else {
@@ -84,7 +83,7 @@ const { maxHeaders, maxHeaderBytes } = DEFAULT_LIMITS;
 /** The lengths of name and value. */
 const LENGTHS_BYTES = 10;
 
-/** Whether a record with these headers is read with them. */
+/** Whether a reader accepts so many headers of this size. */
 function areReadable(headers: RecordToSend["headers"]): boolean {
   if (headers.length > maxHeaders) return false;
   let bytes = 0;

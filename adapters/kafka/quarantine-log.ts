@@ -6,21 +6,20 @@ import { type Log, PARTITION, readThrough } from "./dead-letters/index.ts";
 import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 
-/** What a quarantine log works with. */
 export interface QuarantineLogDependencies {
   readonly cluster: Pick<Cluster, "listOffsets">;
   readonly producer: Producer;
   readonly clock: Clock;
-  /** Milliseconds that the confirmation of a record is waited for. */
+  /** Milliseconds to wait for the confirmation of a record. */
   readonly requestTimeoutMs: number;
   openLog(at: TopicPartition): Log;
-  /** The topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  /** Recreates the missing topic if that is allowed. Resolves with whether it exists. Never rejects. */
   restore(): Promise<boolean>;
-  /** When it aborts, what is being read rejects with `closed`. */
+  /** When it aborts, a read under way rejects with `closed`. */
   readonly ended: AbortSignal;
 }
 
-/** A quarantine log as a topic of one partition, which is read through without a group. */
+/** A quarantine log in a topic with one partition, read from end to end without a group. */
 export class KafkaQuarantineLog implements QuarantineLog {
   readonly #at: TopicPartition;
   readonly #dependencies: QuarantineLogDependencies;
@@ -42,7 +41,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
     try {
       return await this.#readThrough();
     } catch (error) {
-      // Kafka may delete what is too old while it is read, and a topic that is gone may stand again.
+      // Kafka may delete old records during the read, and a missing topic may be recreated.
       const again = isMessagingError(error, "not-found")
         ? await this.#dependencies.restore()
         : isMessagingError(error, "conflict");
@@ -56,7 +55,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
     const { producer, clock, requestTimeoutMs } = this.#dependencies;
     const record = { key: undefined, value, headers: [], partition };
     return new Promise((resolve) => {
-      // The producer goes on for longer, as for messages.
+      // The producer goes on for longer than this, as it does for messages.
       const timer = clock.schedule(() => resolve(overdue(requestTimeoutMs)), requestTimeoutMs);
       producer.send(topic, [record], (_, result) => {
         clock.cancel(timer);
@@ -67,7 +66,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
 
   async #readThrough(): Promise<readonly string[]> {
     const { cluster, ended, openLog } = this.#dependencies;
-    // A leader that has just become one may answer a fetch before it knows of all that is confirmed, but not this.
+    // A new leader may answer a fetch before it knows all confirmed records, but not this request.
     const [end] = await cluster.listOffsets([{ ...this.#at, at: "latest" }]);
     const records: string[] = [];
     const log = openLog(this.#at);

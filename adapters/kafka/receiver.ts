@@ -42,7 +42,7 @@ import type { LogRecord } from "./records/contract.ts";
 import { decodeRecords } from "./records/decode.ts";
 import type { Trimmer } from "./topology/trimmer.ts";
 
-/** How much longer than a consumer may drain its group waits for it: it has to commit as well. */
+/** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
 
 type FactorySettings = Pick<
@@ -55,7 +55,7 @@ type FactorySettings = Pick<
   | "maxInflatedBytes"
 >;
 
-/** Opens what reads. */
+/** Opens consumers, group members and logs. */
 export class ConsumerFactory {
   readonly #client: KafkaClient;
   readonly #settings: FactorySettings;
@@ -64,7 +64,7 @@ export class ConsumerFactory {
   readonly #trimmer: Trimmer | undefined;
   readonly #decode: RecordDecoder;
 
-  /** With a trimmer, what is handled is deleted where it is nobody else's. */
+  /** With a trimmer, handled records are deleted once no other group needs them. */
   constructor(
     client: KafkaClient,
     settings: FactorySettings,
@@ -81,7 +81,7 @@ export class ConsumerFactory {
     this.#decode = (bytes, options) => decodeRecords(bytes, { ...options, limits: { maxInflatedBytes } });
   }
 
-  /** With a `heartbeatMs` for its member, where others need not hear of it soon; see {@link MemberOptions}. */
+  /** Opens a consumer. `heartbeatMs` is for groups that need not react fast; see {@link MemberOptions}. */
   consumer(options: ConsumerOptions, sink: RecordSink, heartbeatMs?: number): Promise<RecordConsumer> {
     const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs, sessionTimeoutMs } = this.#settings;
     return openConsumer(
@@ -95,7 +95,7 @@ export class ConsumerFactory {
         sessionTimeoutMs,
         openMember: ({ group, topics }, listener) => this.member(group, topics, listener, heartbeatMs),
         progressed: (at) => {
-          // The topic of events is that of other subscriptions too.
+          // Other subscriptions read the event topic as well, so only the own topic is trimmed.
           if (at.topic === options.group) this.#trimmer?.progressed(options.group, at);
         },
       },
@@ -119,12 +119,12 @@ export class ConsumerFactory {
     });
   }
 
-  /** The one partition of a topic of dead letters. */
+  /** Opens the single partition of a dead-letters topic. */
   deadLetters(topic: string): Log {
     return this.log({ topic, partition: PARTITION });
   }
 
-  /** Reads a partition, whoever consumes from it. */
+  /** Opens a partition for reading without a group. */
   log(at: TopicPartition): Log {
     return new PartitionLog(at, {
       connection: this.#client.connection(),
@@ -135,7 +135,7 @@ export class ConsumerFactory {
   }
 }
 
-/** Whose delayed messages come out where a source is read from. */
+/** The destinations whose delayed messages this source receives. */
 function delayedFor(source: Source): readonly DelayableAddress[] {
   switch (source.kind) {
     case "queue":
@@ -152,7 +152,7 @@ interface Shared {
   count: number;
 }
 
-/** Those who send delayed messages on: one for each destination that this process receives from. */
+/** Forwards delayed messages: one forwarder per destination that this process receives from. */
 export class DelayForwarders {
   readonly #context: ForwarderDependencies;
   readonly #shared = new Map<string, Shared>();
@@ -161,7 +161,7 @@ export class DelayForwarders {
     this.#context = context;
   }
 
-  /** Sends on what is delayed for a source, until the function that it returns is called. */
+  /** Forwards the delayed messages of a source. The function returned ends that. */
   run(source: Source): () => Promise<void> {
     const names = delayedFor(source).map((address) => this.#begin(address));
     return async () => {
@@ -189,7 +189,7 @@ export class DelayForwarders {
   }
 }
 
-/** The messages that a dead letter refers to: one, or those of a batch that could not be read. */
+/** Reads the messages that a dead letter refers to: one, or those of an unreadable batch. */
 export async function resolveReference(
   factory: ConsumerFactory,
   { of }: DeadLettersAddress,
@@ -197,7 +197,7 @@ export async function resolveReference(
 ): Promise<readonly IncomingMessage<KafkaRecord>[]> {
   const isReference = letter.headers[HEADER.deadReference] !== undefined;
   const reference = isReference ? readReference(letter.body) : undefined;
-  // Others may write dead letters too: they cannot have records of other topics read.
+  // Foreign dead letters must not make the adapter read records of other topics.
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
     throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
   }
@@ -208,24 +208,24 @@ export async function resolveReference(
     .map((record) => incomingRecord(reference, record, undefined, 0));
 }
 
-/** What receiving takes of the adapter around it. */
+/** The parts of the adapter that a receiver uses. */
 export interface ReceiverContext {
   readonly cluster: Cluster;
   readonly factory: ConsumerFactory;
   readonly forwarders: DelayForwarders;
   readonly producer: Producer;
   readonly sender: KafkaPublisher;
-  /** Whether a partition goes on behind what cannot be read, which is dead-lettered. */
+  /** Whether a partition continues behind an unreadable batch, which is dead-lettered. */
   readonly passesUnreadable: boolean;
   readonly clock: Clock;
   readonly random: Random;
   notice(error: MessagingError): void;
-  /** A topic is gone: makes it again if that is allowed. */
+  /** Recreates missing topics if that is allowed. */
   restore(): void;
   closed(receiver: Receiver): void;
 }
 
-/** Begins to take messages. Rejects if the first subscription fails. */
+/** Starts to receive messages. Rejects if the first subscription fails. */
 export async function openReceiver(
   context: ReceiverContext,
   from: Source,
@@ -233,7 +233,7 @@ export async function openReceiver(
   sink: DeliverySink<KafkaRecord>,
 ): Promise<Receiver> {
   const records = recordSink(context, sink);
-  // A membership begins in the background; a missing right is told now.
+  // The member joins in the background; a missing right is reported now.
   await context.cluster.committed(groupName(from), []);
   if (from.kind === "dead-letters") {
     const { factory, producer, clock, random } = context;
@@ -254,7 +254,7 @@ export async function openReceiver(
   return new OpenReceiver(context, consumer, context.forwarders.run(from), moving);
 }
 
-/** Writes a dead letter that refers to the record, which stays in its log, and then counts the record as finished. */
+/** Writes a dead letter that refers to the record in its log, then settles the record. */
 async function moveByReference(
   sender: KafkaPublisher,
   consumer: RecordConsumer,
@@ -274,7 +274,7 @@ async function moveByReference(
   return { status };
 }
 
-/** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
+/** Messages in a subscription's own topic were sent to it alone and are not filtered. */
 function consumerOptions(
   { factory, passesUnreadable }: ReceiverContext,
   from: Source,
@@ -331,7 +331,7 @@ function recordSink(context: ReceiverContext, sink: DeliverySink<KafkaRecord>): 
   };
 }
 
-/** A receiver, and what has to end with it. */
+/** A receiver, with the forwarders that end with it. */
 class OpenReceiver implements Receiver {
   readonly leaseMs = undefined;
   readonly #context: Pick<ReceiverContext, "closed">;

@@ -45,10 +45,10 @@ import {
 import { TopologyRecovery } from "./topology-recovery.ts";
 import { browseDeadLetters, watchLogs } from "./watching.ts";
 
-/** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
+/** Kafka's own default: the group of a forwarder seldom changes. */
 const FORWARDER_HEARTBEAT_MS = 3_000;
 
-/** Everything between one `open` and its `close`. */
+/** The state of the adapter between `open` and `close`. */
 export class Session {
   readonly #signals: AdapterSignals;
   readonly #ended = new AbortController();
@@ -61,7 +61,7 @@ export class Session {
   readonly #requestTimeoutMs: number;
   readonly #receiving: ReceiverContext;
   readonly #receivers = new Set<Receiver>();
-  /** What ends those who watch. */
+  /** Each ends one watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #closing: Promise<void> | undefined;
 
@@ -115,7 +115,7 @@ export class Session {
     };
   }
 
-  /** All reasons to keep a record of a queue. */
+  /** Every reason to keep a record of a queue. */
   #trimBounds(connection: KafkaConnection, { trim }: Settings): readonly TrimBound[] {
     const own = ownGroup(this.#cluster);
     if (trim !== "shared") return [own];
@@ -166,7 +166,7 @@ export class Session {
       case "topic":
       case "quarantine":
         await this.#cluster.topics([topicName(of)]);
-        // What a subscription has not handled is its own, and no message is in a quarantine log.
+        // Unhandled events count for their subscription, and a quarantine log holds no messages.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
         const ready = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
@@ -238,7 +238,7 @@ export class Session {
   #onRestored(): void {
     if (this.#closing !== undefined) return;
     this.#signals.up();
-    // Nobody waits for this: a topic that is missing shows itself, and is asked for again.
+    // Runs in the background: a topic that is still missing is reported when it is used.
     void this.#recovery.restoreAll();
   }
 }

@@ -7,23 +7,23 @@ import type { TopicIdentity } from "../topic-identity.ts";
 import type { AssignedPartition, AssignedPartitions } from "./assigned-partition.ts";
 import { type Commit, encodeProgress } from "./progress.ts";
 
-/** What committing needs beside the partitions. */
+/** What a committer needs of its consumer. */
 export interface CommitterEvents {
-  /** How far records may be handed out after the next commit. */
+  /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number;
-  /** An answer came; whether anything was committed by it. */
+  /** A commit ended; `committed` tells whether anything was committed. */
   answered(committed: boolean): void;
-  /** Whether somebody waits for the next commit. */
+  /** Whether a delivery or settlement waits for the next commit. */
   isPressing(): boolean;
-  /** A partition is not ours, says the coordinator. */
+  /** The coordinator says that the partition is not ours. */
   fenced(partition: AssignedPartition): void;
-  /** So many commits in a row failed for a partition. */
+  /** A partition's commits failed this often in a row. */
   failing(partition: AssignedPartition, failures: number): void;
-  /** Everything before the offset is finished, and committed to be. */
+  /** Everything below the offset is finished and committed. */
   progressed(at: PartitionOffset): void;
 }
 
-/** How long what nobody waits for gathers, so that many small commits do not keep the broker busy. */
+/** How long commits that nothing waits for are gathered, so that small ones do not keep the broker busy. */
 const GATHERING_MS = 5;
 
 interface Sent {
@@ -34,10 +34,7 @@ interface Sent {
   readonly clean: boolean;
 }
 
-/**
- * Commits progress: one commit under way, and the next takes everything that came meanwhile, so that their number follows
- * the round trip and their size the load.
- */
+/** Commits progress. One commit is under way at a time; the next takes everything that arrived meanwhile. */
 export class Committer {
   readonly #member: GroupMember;
   readonly #partitions: AssignedPartitions;
@@ -65,7 +62,7 @@ export class Committer {
     this.#events = events;
   }
 
-  /** Commits soon what is urgent, and everything else with it. */
+  /** Commits after this turn if any partition needs it, together with all others that are behind. */
   commit(): void {
     if (this.#scheduled || this.#underWay || this.#closed) return;
     this.#scheduled = true;
@@ -75,7 +72,7 @@ export class Committer {
     });
   }
 
-  /** No further commit. */
+  /** Ends committing. */
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
@@ -146,7 +143,7 @@ export class Committer {
     }
   }
 
-  /** What is urgent and failed waits for its time. */
+  /** A failed commit waits for its retry time. */
   #commitLater(now: number): void {
     let due = Number.POSITIVE_INFINITY;
     for (const { urgent, suspended, ledger, commitNotBefore } of this.#partitions.all) {

@@ -22,17 +22,15 @@ import { Health } from "./health.ts";
 import { type DeliveredRecord, InFlightRecord } from "./partition-ledger.ts";
 import { type ConsumerDependencies, PartitionLifecycle } from "./partition-lifecycle.ts";
 
-/** What dealing needs beside the partitions. */
 interface DispatcherEvents {
   deliver(records: readonly DeliveredRecord[]): void;
-  /** A commit is waited for. */
+  /** A commit is needed. */
   commit(): void;
 }
 
 /**
- * Hands records out: never more than the prefetch, fair over the partitions, and none before the watermark that covers it is
- * committed. With a prefetch of one, what is handed out waits until nothing else is out, and until it is certain that nothing
- * else would be blamed if we died.
+ * Delivers records: no more than the prefetch, fairly over the partitions, and none above the committed watermark. With
+ * a prefetch of 1 a record waits until no other is in flight and a crash would blame no other.
  */
 class RecordDispatcher {
   readonly #partitions: AssignedPartitions;
@@ -63,7 +61,7 @@ class RecordDispatcher {
     this.dispatch();
   }
 
-  /** Hands out what may be handed out by now, and asks for the commits that the rest waits for. */
+  /** Delivers what is allowed now, and requests the commits that the rest waits for. */
   dispatch(): void {
     this.#again = true;
     if (this.#isDispatching) return;
@@ -77,12 +75,12 @@ class RecordDispatcher {
     this.#isDispatching = false;
   }
 
-  /** Whether what is handed out next waits for what was finished, and not for the prefetch. */
+  /** Whether each delivery waits for the settlement before it. */
   get exact(): boolean {
     return this.#prefetch <= 1;
   }
 
-  /** Whether handing out waits for the next commit, or is about to. */
+  /** Whether delivery waits for the next commit, or soon will. */
   get isPressing(): boolean {
     if (this.exact) return true;
     let unsettled = 0;
@@ -93,10 +91,10 @@ class RecordDispatcher {
     return unsettled * 2 >= this.#prefetch;
   }
 
-  /** How far records may be handed out after the next commit. */
+  /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number {
     const { closing, ledger, single, watermark } = partition;
-    // In the end nothing is in our hands, and what we leave unfinished was not our crash.
+    // At the end nothing is in flight, and unfinished records are not blamed on a crash.
     if (closing) return ledger.exactWatermark();
     if (this.exact) return Math.max(ledger.exactWatermark(), single === undefined ? 0 : single + 1);
     return ledger.deliveredTo + watermark.ahead(this.#prefetch);
@@ -112,7 +110,7 @@ class RecordDispatcher {
     else this.#dispatchOne(open, batch);
   }
 
-  /** One of these, with nothing else out. */
+  /** Delivers one record of these partitions if nothing else is in flight. */
   #dispatchOne(candidates: readonly AssignedPartition[], batch: DeliveredRecord[]): void {
     const { all } = this.#partitions;
     if (all.some(({ ledger }) => ledger.inFlight > 0)) return;
@@ -123,14 +121,14 @@ class RecordDispatcher {
     this.#dispatchExactly(chosen, others, batch);
   }
 
-  /** The next of a partition, once it is all that these partitions would be blamed for. */
+  /** Delivers the next record of a partition once a crash would blame no other record of these partitions. */
   #dispatchExactly(partition: AssignedPartition, others: readonly AssignedPartition[], batch: DeliveredRecord[]): void {
     const { ledger, watermark } = partition;
     const next = ledger.next;
     if (next === undefined || ledger.inFlight > 0) return;
     const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
     for (const other of inexact) other.urgent = true;
-    // The commit that confirms the one before goes as far as this one.
+    // The commit that confirms the previous record also covers this one.
     const ready = ledger.unconfirmed === 0 && watermark.allows(next.offset) && watermark.endsBy(next.offset + 1);
     if (!ready) {
       partition.single = next.offset;
@@ -192,12 +190,12 @@ function isChosen({ ledger, single }: AssignedPartition): boolean {
   return single !== undefined && single === ledger.next?.offset;
 }
 
-/** How often it looks after itself. */
+/** How often the consumer checks its state. */
 const CHECK_MS = 1_000;
-/** From so many failed commits in a row on it is told, at every doubling. */
+/** Failed commits in a row are reported from this number on, at each doubling. */
 const REPORT_FROM_FAILURES = 4;
 
-/** Takes the records of its partitions, hands them out, and commits what was finished. */
+/** Reads its partitions, delivers their records and commits what is finished. */
 class PartitionConsumer implements RecordConsumer {
   readonly leaseMs = undefined;
   readonly fetcher: Fetcher;
@@ -256,12 +254,12 @@ class PartitionConsumer implements RecordConsumer {
     }
   }
 
-  /** What the member of the group reports to. */
+  /** Hears of assigned and revoked partitions. */
   get listener(): RebalanceListener {
     return this.#rebalances;
   }
 
-  /** The membership is under way. */
+  /** The member exists and joins the group. */
   start(member: GroupMember): void {
     this.#member = member;
     this.#committer = new Committer(member, this.#partitions, this.#dependencies, {
@@ -363,7 +361,7 @@ class PartitionConsumer implements RecordConsumer {
   }
 }
 
-/** Has committed what nobody waits for: what was passed over, and that little is in our watermark while nothing comes. */
+/** Commits what nothing waits for: skipped records, and a lower watermark while nothing arrives. */
 function commitIdle(partition: AssignedPartition): void {
   const { ledger, watermark, behind } = partition;
   const idle = watermark.isIdle(ledger.deliveredTo);
@@ -371,18 +369,18 @@ function commitIdle(partition: AssignedPartition): void {
   if (idle || behind) partition.urgent = true;
 }
 
-/** What a consumer is made of; see {@link ConsumerDependencies}. */
+/** {@link ConsumerDependencies} with defaults. */
 interface OpenConsumerDependencies
   extends Omit<ConsumerDependencies, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs" | "reviewMs"> {
-  /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
+  /** Between retries. Default: 100 ms, doubled up to 3 s. */
   readonly retry?: BackoffTimes | undefined;
-  /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
+  /** About how many bytes are read ahead in all. Default 64 MiB. */
   readonly maxBufferBytes?: number | undefined;
-  /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
+  /** Milliseconds that deliveries may take to settle when their partition is revoked. Default 60,000. */
   readonly drainMs?: number | undefined;
   /** The session timeout of the group's members, in milliseconds. Default 30,000. */
   readonly sessionTimeoutMs?: number | undefined;
-  /** See {@link ConsumerDependencies.reviewMs}. Default 600,000: each time all dead letters are read. */
+  /** See {@link ConsumerDependencies.reviewMs}. Default 600,000, since each review reads all dead letters. */
   readonly reviewMs?: number | undefined;
 }
 
@@ -391,14 +389,13 @@ const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
 const DEFAULT_SESSION_MS = 30_000;
 const DEFAULT_REVIEW_MS = 600_000;
-/** A topic that was made just now may not be known everywhere. */
+/** Not every broker knows a new topic at once. */
 const ATTEMPTS_TO_FIND = 5;
 
 /**
- * Joins a group and consumes what it is assigned. Resolves when it has its share of the partitions, or if that
- * does not come about within 10 s, which `stalled` explains; rejects with `not-found` for
- * a topic that does not exist, `conflict` for a group with members of another protocol, `unauthorized`, `unsupported` for
- * a topic without an id, or `unreachable`.
+ * Joins a group and consumes its partitions. Resolves once the partitions are assigned, or after 10 s, when `stalled`
+ * says why. Rejects with `not-found` for a missing topic, `conflict` for members of another protocol, `unauthorized`,
+ * `unreachable`, or `unsupported` for a topic without an id.
  */
 export async function openConsumer(
   dependencies: OpenConsumerDependencies,

@@ -15,15 +15,15 @@ import {
   unreadableError,
 } from "./fetch-failures.ts";
 
-/** What there is to be asked, now. */
+/** The requests to make now. */
 interface PollPlan {
-  /** Those whose leader is to be found. */
+  /** Without a known leader. */
   readonly lost: readonly PartitionCursor[];
-  /** By node, those whose position is to be found. */
+  /** By node: those whose position must be found. */
   readonly resetting: ReadonlyMap<number, readonly PartitionCursor[]>;
-  /** By node, those to be read. */
+  /** By node: those to read. */
   readonly polls: ReadonlyMap<number, readonly PartitionCursor[]>;
-  /** When the first of those that wait has waited long enough. */
+  /** When the first pause ends. */
   readonly wakeAt: number;
 }
 
@@ -59,25 +59,25 @@ function push(byNode: Map<number, PartitionCursor[]>, node: number, cursor: Part
   else those.push(cursor);
 }
 
-/** The longest time between two signs of life, and what the clocks of brokers and consumers may differ by. */
+/** The longest heartbeat interval and clock difference. */
 const MAX_SILENCE_MS = 2_000;
 const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
 const NO_LEADER = "LEADER_NOT_AVAILABLE";
-/** How long an empty answer may be held back, but for the first of a partition, which says where it ends. */
+/** How long an empty answer may be held back. A partition's first fetch is not held back: it tells the log's end. */
 const LONG_POLL_MS = 10_000;
 const MIB = 1024 * 1024;
-/** The most bytes of one answer. */
+/** The most bytes of an answer. */
 const ANSWER_BYTES = 8 * MIB;
 const MAX_PIECE_BYTES = MIB;
 const MIN_PIECE_BYTES = MIB / 16;
-/** How often it is looked whether a topic is still the same of which nothing more is read for now. */
+/** How often the topic is checked while nothing of it is read. */
 const IDENTIFY_EVERY_MS = 10_000;
-/** How often a piece that held no whole batch is doubled. */
+/** The highest factor of a fetch that held no whole batch. */
 const MAX_ENLARGED = 128;
 
 /**
- * Reads ahead in every partition that is ours, as far as its buffer goes: by long polls about those that have room, which
- * begin when there is room, whatever the others wait for. What fails in one partition stays there.
+ * Reads ahead in every assigned partition, up to its buffer, by long polls for those with room. A failure in one
+ * partition does not affect the others.
  */
 export class Fetcher {
   readonly #dependencies: FetcherDependencies;
@@ -101,14 +101,14 @@ export class Fetcher {
     return this.#connection;
   }
 
-  /** Begins to read a partition, one without a commit at the earliest record. */
+  /** Starts to read a partition; without a commit, at the earliest record. */
   add(partition: AssignedPartition): void {
     this.#cursors.set(partition, new PartitionCursor(partition, this.#dependencies.clock.monotonic()));
-    // Several come together, and are asked about together.
+    // Partitions arrive together and are asked about together.
     afterCurrentTurn(() => this.pump());
   }
 
-  /** Whether some partition cannot be read for now. */
+  /** Whether some partition cannot be read now. */
   get failing(): boolean {
     for (const { failures, silent } of this.#cursors.values()) if (failures > 0 || silent) return true;
     return false;
@@ -125,7 +125,7 @@ export class Fetcher {
     await this.#connection.close().catch(() => {});
   }
 
-  /** Asks for whatever there is room for. */
+  /** Starts a request for every partition with room. */
   pump(): void {
     if (this.#closed) return;
     const now = this.#dependencies.clock.monotonic();
@@ -140,7 +140,7 @@ export class Fetcher {
     this.#wakeAt(wakeAt, now);
   }
 
-  /** Tells of partitions that nothing is heard of, and connects anew if that may help. */
+  /** Reports silent partitions, and reconnects if that may help. */
   check(): void {
     const now = this.#dependencies.clock.monotonic();
     let reconnect = false;
@@ -169,13 +169,13 @@ export class Fetcher {
     this.pump();
   }
 
-  /** How much may be buffered of each partition. */
+  /** The buffer of each partition, in bytes. */
   get #limit(): number {
     const share = this.#dependencies.maxBufferBytes / Math.max(this.#cursors.size, 1);
     return 2 * Math.min(Math.max(share / 2, MIN_PIECE_BYTES), MAX_PIECE_BYTES);
   }
 
-  /** While half of the buffer is left the next piece is under way. */
+  /** The next fetch starts while half of the buffer is left. */
   #hasRoom({ partition }: PartitionCursor): boolean {
     return partition.ledger.bufferedBytes * 2 <= this.#limit;
   }
@@ -250,7 +250,7 @@ export class Fetcher {
       const topicId = identity?.id ?? "";
       return { topic, topicId, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
     });
-    // The first of the request gets a batch that is larger than that, whatever its size.
+    // The first partition of a request gets its first batch whole, whatever its size.
     const maxBytes = Math.max(ANSWER_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
     try {
       const answer = await connection.fetch(node, { maxWaitMs, minBytes: 1, maxBytes, partitions });
@@ -274,7 +274,7 @@ export class Fetcher {
     return this.#connection;
   }
 
-  /** Those that an answer still concerns. */
+  /** The partitions that the answer still concerns. */
   #end(connection: KafkaConnection, cursors: readonly PartitionCursor[]): readonly PartitionCursor[] {
     if (connection !== this.#connection || this.#closed) return [];
     for (const cursor of cursors) cursor.busyOn = undefined;
@@ -317,7 +317,7 @@ export class Fetcher {
       this.#events.notice(missingNotice(partition, position, fetched.logStartOffset));
     }
     const { clock, sessionTimeoutMs } = this.#dependencies;
-    // Whoever had it before gave its last sign of life at least a session timeout ago, and died until the next was due.
+    // The previous consumer's last heartbeat is at least a session timeout old; it crashed before its next one was due.
     ledger.takeOver(fetched.highWatermark, clock.now() - sessionTimeoutMs + MAX_SILENCE_MS);
     ledger.append(records, nextOffset, this.#dependencies.wanted);
     cursor.heardAt = now;
@@ -339,7 +339,7 @@ export class Fetcher {
       ledger.append([unreadableRecord(offset, extent, error)], extent.lastOffset + 1);
       cursor.movedAt = now;
     }
-    // Cut off before the end of its first batch.
+    // The fetch ended within the first batch.
     if (ledger.position === position && fetched.records.length > 0)
       cursor.enlarged = Math.min(cursor.enlarged * 2, MAX_ENLARGED);
     this.#failures.over(cursor);

@@ -2,20 +2,20 @@ import type { Clock } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { RecordSink } from "./assigned-partition.ts";
 
-/** A member that goes on trying says so again within this time. */
+/** A member that keeps failing reports it within this time. */
 const FAILED_FOR_MS = 15_000;
-/** How soon the same is told again, of whichever partition. */
+/** How long the same problem is not reported again, for any partition. */
 const AGAIN_AFTER_MS = 30_000;
 
-/** The same problem of several partitions. */
+/** A problem that several partitions share. */
 interface Problem {
   readonly cause: MessagingError;
   others: number;
 }
 
 /**
- * Whether a consumer is stalled, as far as its sink knows. What many partitions have in common (`kind`) is told once, of the
- * first with the number of the others: as it comes in one turn, and a stall no sooner than 30 s after it was told last.
+ * Tracks whether the sink knows the consumer as stalled. A problem that partitions share (`kind`) is reported once per
+ * turn, with the number of partitions, and a stall at most every 30 s.
  */
 export class Health {
   readonly #clock: Clock;
@@ -45,23 +45,23 @@ export class Health {
     this.#gather(this.#notices, error, kind);
   }
 
-  /** The member failed at something, and tries again. */
+  /** The member failed and tries again. */
   failed(cause: MessagingError): void {
     this.#failedAt = this.#clock.monotonic();
     this.stalled(cause);
   }
 
-  /** The coordinator did something for the member. */
+  /** The coordinator answered the member. */
   answered(): void {
     this.#failedAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** Records were handed out, which says all. */
+  /** Records were delivered, so the consumer flows. */
   delivered(): void {
     this.#stalled = false;
   }
 
-  /** Says that what stalled is over, if it was said to stall and nothing is known to fail any more. */
+  /** Reports the end of a stall once nothing fails any more. */
   check(failing: boolean): void {
     if (failing) return;
     this.#reportedAt.clear();

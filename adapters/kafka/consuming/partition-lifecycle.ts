@@ -22,23 +22,22 @@ import {
 import type { DeliveredRecord } from "./partition-ledger.ts";
 import { beginning, decodeProgress, isOurs, isReadable, type Progress, progressIn } from "./progress.ts";
 
-/** What is done with a partition whose progress is known. */
 interface ProgressLoaderEvents {
   begin(partition: AssignedPartition): void;
-  /** What several partitions may have in common is of one `kind`. */
+  /** `kind` groups causes that several partitions share. */
   stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
 }
 
-/** One time that a partition became ours. */
+/** One assignment of a partition. */
 interface Assignment extends TopicPartition {
   failures: number;
 }
 
-/** How long the member has to take away a partition that a commit said is not ours. */
+/** How long the member may take to notice that a partition is not ours. */
 const AGAIN_AFTER_MS = 2_000;
 
-/** The partitions that the member has, and the way from there to knowing how far each one is. */
+/** Reads the committed progress of assigned partitions. */
 class ProgressLoader {
   readonly #group: string;
   readonly #dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">;
@@ -73,13 +72,13 @@ class ProgressLoader {
     for (const at of partitions) this.#assigned.delete(partitionKey(at));
   }
 
-  /** Whether any waits for its progress. */
+  /** Whether some partition's progress cannot be read. */
   get failing(): boolean {
     for (const { failures } of this.#assigned.values()) if (failures > 0) return true;
     return false;
   }
 
-  /** Begins with a partition again, unless it is taken away by then. */
+  /** Loads a partition again later, if it is still assigned. */
   again(at: TopicPartition): void {
     const assignment = this.#assigned.get(partitionKey(at));
     if (assignment !== undefined) this.#askLater(assignment, AGAIN_AFTER_MS);
@@ -155,25 +154,25 @@ function asError(error: unknown, group: string): MessagingError {
   });
 }
 
-/** How long the last commit for a partition may take that others are to have, and at the end. */
+/** How long the last commit may take, on revocation and on close. */
 const LAST_COMMIT_MS = 8_000;
 const CLOSING_COMMIT_MS = 5_000;
 
-/** What owning partitions needs of the consumer. */
+/** What the partition lifecycle needs of the consumer. */
 interface PartitionLifecycleEvents {
-  /** Reads a partition from now on, or no more. */
+  /** Starts or stops to read a partition. */
   read(partition: AssignedPartition): void;
   unread(partition: AssignedPartition): void;
-  /** Commits soon what is urgent. */
+  /** Commits what is urgent. */
   commit(): void;
-  /** Hands out what may be handed out now. */
+  /** Delivers what may be delivered now. */
   dispatch(): void;
   stalled(cause: MessagingError, kind?: string): void;
-  /** The membership, or what stands committed, cannot be had for now. */
+  /** The group or the committed progress cannot be reached. */
   failed(cause: MessagingError): void;
 }
 
-/** How partitions come to be ours, and how they cease to be. */
+/** Takes assigned partitions in, and drains and drops revoked and lost ones. */
 export class PartitionLifecycle implements RebalanceListener {
   readonly #group: string;
   readonly #partitions: AssignedPartitions;
@@ -182,7 +181,6 @@ export class PartitionLifecycle implements RebalanceListener {
   readonly #events: PartitionLifecycleEvents;
   readonly #progressLoader: ProgressLoader;
   readonly #conditions: Conditions;
-  /** What was told of topics that are others than they were. */
   /** The ids of the topics that were read. */
   readonly #topics = new Map<string, TopicId>();
   readonly #reported = new Set<string>();
@@ -209,23 +207,23 @@ export class PartitionLifecycle implements RebalanceListener {
     });
   }
 
-  /** The membership stands. What was assigned before waits for this. */
+  /** The member exists. Earlier assignments wait for this. */
   start(member: GroupMember): void {
     this.#member = member;
     this.#progressLoader.start(member);
   }
 
-  /** Whether there are partitions whose progress cannot be had. */
+  /** Whether some partition's progress cannot be read. */
   get failing(): boolean {
     return this.#progressLoader.failing;
   }
 
-  /** Something was settled or committed. */
+  /** A delivery was settled, or a commit ended. */
   check(): void {
     this.#conditions.check();
   }
 
-  /** Gives everything up: what is out counts as never handed out, what was finished is committed if it can be. */
+  /** Drops all partitions. Deliveries in flight count as not delivered; finished records are committed if possible. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#progressLoader.close();
@@ -238,11 +236,11 @@ export class PartitionLifecycle implements RebalanceListener {
     for (const partition of this.#partitions.all) this.#drop(partition);
   }
 
-  // What the member says.
+  // From the group member.
 
   assigned(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return;
-    // If one was ours already, its former life has ended.
+    // A partition that was ours already was lost in between.
     for (const partition of this.#owned(partitions)) this.#lose(partition, this.#notOurs(partition));
     this.#progressLoader.add(partitions);
   }
@@ -259,7 +257,7 @@ export class PartitionLifecycle implements RebalanceListener {
     if (left.length > 0) this.#sink.lost(left, this.#overdue(left));
     await this.#commitLast(revoked, LAST_COMMIT_MS);
     for (const partition of revoked) this.#drop(partition);
-    // What is handed out one at a time may have waited for these.
+    // Records delivered one at a time may have waited for these.
     this.#events.dispatch();
   }
 
@@ -273,22 +271,22 @@ export class PartitionLifecycle implements RebalanceListener {
     if (!this.#closing) this.#events.failed(cause);
   }
 
-  // What else ends the life of a partition.
+  // From the committer and the fetcher.
 
-  /** A commit was refused. The member may not know yet, or be told otherwise by now: what it keeps begins anew. */
+  /** A commit was refused. If the member keeps the partition, it starts anew. */
   fenced(partition: AssignedPartition): void {
     this.#lose(partition, this.#notOurs(partition));
     this.#progressLoader.again(partition);
   }
 
-  /** The cluster does not know it: for all we know its log is gone. */
+  /** The cluster does not know the partition: its log may be gone. */
   vanished(partition: AssignedPartition): void {
     partition.suspended = true;
     this.#member?.refresh();
     this.#conditions.check();
   }
 
-  /** The cluster says which topic it is that has the name. What is known of another one's log means nothing in it. */
+  /** The cluster told the current topic of this name. Offsets of another topic mean nothing in it. */
   identified(partition: AssignedPartition, topic: TopicIdentity): void {
     const { identity, lastCommit } = partition;
     const known = identity ?? (lastCommit === undefined ? topic : (decodeProgress(lastCommit).of ?? topic));
@@ -298,7 +296,7 @@ export class PartitionLifecycle implements RebalanceListener {
       else this.#translated(partition, topic, progress);
       return;
     }
-    // It was gone for so long that the group forgot it, and its offsets went with it.
+    // The topic was gone for so long that the group forgot its offsets.
     const before = this.#topics.get(partition.topic) ?? topic.id;
     this.#topics.set(partition.topic, topic.id);
     if (before !== topic.id) this.#report(recreatedNotice(partition, this.#group), topic);
@@ -312,17 +310,17 @@ export class PartitionLifecycle implements RebalanceListener {
   #recreated(partition: AssignedPartition, topic: TopicIdentity): void {
     const cause = recreatedNotice(partition, this.#group);
     this.#replace(partition, cause, new AssignedPartition(partition, partition.lastCommit, beginning(0), topic));
-    // It may have other partitions.
+    // The new topic may have other partitions.
     this.#member?.refresh();
   }
 
-  /** The commit was brought from another cluster, or for another name. */
+  /** The commit came from another cluster, or from a topic of another name. */
   #translated(partition: AssignedPartition, topic: TopicIdentity, progress: Progress): void {
     const cause = translatedNotice(partition, this.#group);
     this.#replace(partition, cause, new AssignedPartition(partition, partition.lastCommit, progress, topic));
   }
 
-  /** Tells it once of all partitions of the topic. */
+  /** Reports it once for all partitions of the topic. */
   #replace(partition: AssignedPartition, cause: MessagingError, by: AssignedPartition): void {
     this.#report(cause, by.identity);
     if (by.identity !== undefined) this.#topics.set(by.topic, by.identity.id);
@@ -336,7 +334,7 @@ export class PartitionLifecycle implements RebalanceListener {
     this.#reported.add(told);
   }
 
-  /** Its log ends before where we are. */
+  /** The log ends before the position. */
   beyond(partition: AssignedPartition, end: number, earliest: number): void {
     const cause = beyondNotice(partition, partition.ledger.position, end, earliest);
     this.#sink.notice(cause);
@@ -353,7 +351,7 @@ export class PartitionLifecycle implements RebalanceListener {
     this.#events.read(partition);
   }
 
-  /** Nothing more of it is read or handed out. */
+  /** Reads and delivers no more of it. */
   #retire(partition: AssignedPartition): void {
     partition.closing = true;
     partition.clean = false;
@@ -366,7 +364,7 @@ export class PartitionLifecycle implements RebalanceListener {
       partition.commitNotBefore = Number.NEGATIVE_INFINITY;
     }
     this.#events.commit();
-    // Where nothing was read yet nothing was touched either: what is committed still stands.
+    // Before the first fetch nothing was delivered, so the commit is still right.
     const isOver = ({ gone, clean, suspended, ledger }: AssignedPartition): boolean =>
       gone || clean || suspended || !ledger.begun;
     await this.#conditions.until(() => partitions.every(isOver), withinMs);
@@ -401,7 +399,7 @@ export class PartitionLifecycle implements RebalanceListener {
   }
 }
 
-/** Begins to join a group, as a member that reads these topics. */
+/** Joins a group as a member that reads these topics. */
 export type OpenMember = (
   subscription: { readonly group: string; readonly topics: readonly string[] },
   listener: RebalanceListener,
@@ -410,10 +408,10 @@ export type OpenMember = (
 /** What a consumer is made of. */
 export interface ConsumerDependencies extends Omit<FetcherDependencies, "wanted" | "deliversUnreadable"> {
   readonly openMember: OpenMember;
-  /** Milliseconds that what is out may take to be settled when others are to have its partition. */
+  /** Milliseconds that deliveries may take to settle when their partition is revoked. */
   readonly drainMs: number;
-  /** Everything before the offset is finished and committed to be: it may be deleted. */
+  /** Everything below the offset is finished and committed: it may be deleted. */
   readonly progressed?: ((at: PartitionOffset) => void) | undefined;
-  /** How often it is looked which records have to stay for dead letters, in milliseconds. */
+  /** Milliseconds between reviews of the records that dead letters refer to. */
   readonly reviewMs: number;
 }

@@ -28,7 +28,7 @@ export interface Log extends TopicPartition {
   first(): Promise<number>;
   /**
    * What stands from an offset on, at most about a mebibyte; waits so long for something to come. Tries for a while, then
-   * rejects. `out-of-range` if the log begins later or ends before, or if the topic was deleted and made again since
+   * rejects. `out-of-range` if the log begins later or ends before, or if the topic was deleted and recreated since
    * `first`, or the first reading.
    */
   read(from: number, maxWaitMs: number): Promise<Piece | "out-of-range">;

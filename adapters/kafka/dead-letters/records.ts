@@ -115,7 +115,7 @@ export interface Entry {
 
 /**
  * The dead letters of a topic that stand, told from its records: keys and offsets only, some 250 bytes each. They are
- * taken in the order of their last copies, and given back or finished with.
+ * taken in the order of their last copies, and requeued or finished with.
  */
 export class Entries {
   /** In the order of their last copies. */
@@ -167,7 +167,7 @@ export class Entries {
     if (later !== undefined) this.#keepLater(content, without(later, key));
   }
 
-  /** The next that nobody has; those given back come first. */
+  /** The next that nobody has; those requeued come first. */
   take(): Entry | undefined {
     const entry = this.#returned.values().next().value ?? this.#nextWaiting();
     if (entry === undefined) return undefined;

@@ -218,7 +218,7 @@ export async function referredRecords(log: Log, reference: Reference): Promise<r
     await log.close();
   }
   const [first] = found;
-  // Where the topic was made again, others have their offsets.
+  // Where the topic was recreated, others have their offsets.
   if (first === undefined || (first.offset === offset && first.timestamp !== timestamp)) throw gone(reference);
   return found;
 }

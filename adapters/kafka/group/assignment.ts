@@ -13,23 +13,23 @@ import {
 } from "./coordinator.ts";
 import { type Assignment, keyOf } from "./protocol.ts";
 
-/** A partition for as long as it is ours without a break. */
+/** A partition from its assignment until it is given up. */
 export interface OwnedPartition extends TopicPartition {
-  /** Being given up. */
+  /** Being revoked. */
   leaving: boolean;
 }
 
-/** What assignment need of the member around them. */
+/** What the assignment needs of its member. */
 interface AssignmentEvents {
-  /** Resolves when no commit is under way of those begun so far. */
+  /** Resolves when the commits begun so far have ended. */
   commitsEnded(): Promise<void>;
-  /** What is held is less than the group believes. */
+  /** The member owns less than the group believes. */
   revoked(): void;
-  /** What is held is all that the group has for us at present. */
+  /** The member owns all that the group has for it now. */
   complete(): void;
 }
 
-/** Which partitions are ours, and the giving up of those that others are to have. */
+/** The partitions that this member owns, and the revocation of those that others get. */
 export class GroupAssignment {
   readonly #listener: RebalanceListener;
   readonly #events: AssignmentEvents;
@@ -54,12 +54,12 @@ export class GroupAssignment {
     return [...this.#owned.values()].filter(({ leaving }) => leaving);
   }
 
-  /** The owned on a partition, if it is ours. */
+  /** The owned partition, if it is ours. */
   of(partition: TopicPartition): OwnedPartition | undefined {
     return this.#owned.get(keyOf(partition));
   }
 
-  /** Does as the group says. */
+  /** Applies an assignment of the group. */
   adopt({ assigned, taken, awaited, topics }: Assignment): void {
     const problems = new Map(topics.map(({ topic, problem }) => [topic, problem]));
     this.#assigned = new Set(assigned.map(keyOf));
@@ -71,26 +71,26 @@ export class GroupAssignment {
       }
     }
     const unwanted = [...this.#owned.values()].filter((owned) => !owned.leaving && !this.#assigned.has(keyOf(owned)));
-    // Each by itself: one in which a handler takes its time holds up no other.
+    // One by one: a slow handler holds up only its own partition.
     for (const owned of unwanted) void this.#revoke(owned);
     this.#take(assigned);
     if (awaited === 0) this.#events.complete();
   }
 
-  /** Gives partitions up at once, if they are ours. Returns whether any was. */
+  /** Gives up partitions at once, as far as they are ours. Returns whether any was. */
   lose(partitions: readonly TopicPartition[], cause: MessagingError): boolean {
     const lost = partitions.filter((partition) => this.#owned.delete(keyOf(partition)));
     if (lost.length > 0) this.#listener.lost(lost.map(plain), cause);
     return lost.length > 0;
   }
 
-  /** Gives everything up at once. */
+  /** Gives up everything at once. */
   loseAll(cause: MessagingError): void {
     this.#assigned = new Set();
     this.lose([...this.#owned.values()], cause);
   }
 
-  /** Nothing is ours any more, and nobody is told. */
+  /** Forgets everything without telling the listener. */
   end(): void {
     this.#owned.clear();
     for (const timer of this.#drains) this.#clock.cancel(timer);
@@ -108,12 +108,12 @@ export class GroupAssignment {
     if (this.of(owned) !== owned) return;
     if (inTime) this.#owned.delete(keyOf(owned));
     else this.lose([owned], this.#overdue(owned));
-    // Meanwhile the group may have left it with us after all. Then it begins anew.
+    // The group may have assigned it to us again meanwhile: it starts anew.
     if (this.#assigned.has(keyOf(owned))) this.#take([owned]);
     else this.#events.revoked();
   }
 
-  /** Resolves with whether the listener let go in time. */
+  /** Resolves with whether the listener finished in time. */
   #drained(owned: OwnedPartition): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = this.#clock.schedule(() => {
@@ -143,42 +143,42 @@ function plain({ topic, partition }: TopicPartition): TopicPartition {
   return { topic, partition };
 }
 
-/** An offset to commit, with text beside it. */
+/** An offset to commit, with metadata. */
 export type Commit = PartitionOffset & { readonly metadata: string };
 
-/** What commits need of the member around them. */
+/** What commits need of their member. */
 export interface CommitsContext {
   isClosed(): boolean;
-  /** The membership to commit as; undefined while there is none, or its assignment is not known yet. */
+  /** The membership to commit with; undefined if there is none, or its assignment is not known yet. */
   membership(): Membership | undefined;
   ownedPartition(partition: TopicPartition): OwnedPartition | undefined;
   /** The coordinator does not know the membership. */
   fenced(membership: Membership, name: string): void;
-  /** A commit may yet be carried out; the next generation of the group rules that out. */
+  /** An unanswered commit may still be carried out. The next generation rules that out. */
   renewGeneration(): void;
   report(cause: MessagingError): void;
-  /** The time to wait before attempt number `attempt`, from 1. */
+  /** The pause before an attempt, counted from 1. */
   backoffMs(attempt: number): number;
 }
 
-/** A commit of one partition on its way. */
+/** A commit of one partition under way. */
 interface Pending {
   readonly commit: Commit;
   readonly owned: OwnedPartition | undefined;
   outcome: CommitOutcome | undefined;
 }
 
-/** Commits offsets as a member, and reads what stands committed. */
+/** Commits offsets as a member, and reads committed offsets. */
 export class Commits {
   readonly #group: string;
   readonly #link: CoordinatorLink;
   readonly #events: CommitsContext;
   readonly #clock: Clock;
   readonly #longestMs: number;
-  /** Rung when the membership changed, and at the end. */
+  /** Notified when the membership changes, and at the end. */
   readonly #changed: WakeSignal;
   readonly #underWay = new Set<Promise<unknown>>();
-  /** In this generation a commit may yet be done that was not answered. */
+  /** The generation with an unanswered commit, which may still be carried out. */
   #doubtful = -1;
 
   constructor(
@@ -249,7 +249,7 @@ export class Commits {
     }
   }
 
-  /** Ours since the commit was asked for: in between somebody else could have come further. */
+  /** Ours without a break since the call: otherwise another member could be ahead. */
   #isOurs({ commit, owned }: Pending): boolean {
     return owned !== undefined && this.#events.ownedPartition(commit) === owned && !this.#events.isClosed();
   }
@@ -266,7 +266,7 @@ export class Commits {
         if (errors.has(key)) this.#judge(item, errors.get(key), membership, what);
       }
     } catch {
-      // The server may get to it later, and even after another that was sent later.
+      // The server may carry it out later, even after a later commit.
       this.#doubtful = membership.generation;
     }
   }

@@ -247,7 +247,7 @@ export class BrokerSocket {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const { name, key, version, flexible = false, waitMs = 0, size } = exchange;
     const body = new internals.Encoder(size);
-    // What kafkajs writes before it is the header, but for its tags.
+    // What kafkajs writes before it is the header, except its tags.
     if (flexible) writeTags(body);
     exchange.write(body);
     const mutedMs = Math.max(0, Math.ceil(this.#mutedUntil - performance.now()));

@@ -193,7 +193,7 @@ export function errorName(code: number): ErrorName {
 
 /**
  * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.1 to 4.3
- * supports too, but for those that say otherwise.
+ * supports too, except those that say otherwise.
  */
 export interface Exchange<Answer> {
   readonly name: string;

@@ -169,7 +169,7 @@ export function checkFetch(partitions: readonly FetchedFrom[]): void {
   }
 }
 
-/** By the ids of topics, and so from no other topic of a name that was deleted and made again. */
+/** By the ids of topics, and so from no other topic of a name that was deleted and recreated. */
 export function fetch(request: WireFetch): Exchange<Fetched> {
   const { id, epoch, forgotten, names } = request.session ?? {
     id: 0,

@@ -51,7 +51,7 @@ export class SocketGroup {
     return socket;
   }
 
-  /** Closes those on which nothing was under way for so long, but for so many. */
+  /** Closes those on which nothing was under way for so long, except so many. */
   closeIdle(keep: number, idleMs: number): void {
     const serving = this.#serving;
     const idle = serving.filter((socket) => socket.idleMs >= idleMs);

@@ -22,12 +22,12 @@ import {
   topicRefusal,
 } from "./producer.ts";
 
-/** Milliseconds after which it is asked again about a topic that something waits for. */
+/** Milliseconds between requests for metadata that records wait for. */
 const ASK_AGAIN_MS = 150;
-/** Past this, what the cluster does not take is no longer piled up: a net under the engine's own bounds. */
+/** The most bytes without an answer: a safety net behind the engine's own limits. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
-/** Gives records to the accumulators of their partitions, and holds those whose topic is not known yet. */
+/** Adds records to the accumulators of their partitions. Records of unknown topics wait for metadata. */
 class IdempotentProducer implements KafkaProducer {
   readonly #settings: ProducerSettings;
   readonly #reports = new DeliveryReports();
@@ -96,7 +96,7 @@ class IdempotentProducer implements KafkaProducer {
     this.#place(this.#topic(topic), pending);
   }
 
-  /** Why nothing is taken now. */
+  /** Why the producer accepts nothing now. */
   #failure(): MessagingError | undefined {
     if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
     const { pendingBytes } = this.#reports;
@@ -119,7 +119,7 @@ class IdempotentProducer implements KafkaProducer {
     if (topic.hasWaiting) this.#requestMetadata(topic);
   }
 
-  /** Asks now, and again after a while as long as something waits. */
+  /** Requests metadata now, and again while records wait for it. */
   #requestMetadata(topic: TopicAccumulators): void {
     if (topic.timer !== undefined) return;
     const { clock } = this.#settings;
@@ -137,7 +137,7 @@ class IdempotentProducer implements KafkaProducer {
     if (topic === undefined) return;
     const { error } = metadata;
     if (error === undefined || (isPassing(error) && metadata.partitions.length > 0)) {
-      // Sequences go on: a new log takes any as the first, and knows by them what reaches it twice.
+      // Sequence numbers continue: a new log accepts any first one, and detects duplicates from there.
       if (topic.learn(metadata)) this.#settings.signals.notice(replacedTopic(topic.topic));
       for (const accumulator of topic.accumulators.values())
         this.#sender.found(accumulator, topic.leaderOf(accumulator.partition));
@@ -153,7 +153,7 @@ class IdempotentProducer implements KafkaProducer {
     this.#sender.flush();
   }
 
-  /** Whether what something waits for has been missing for longer than it takes every broker to hear of a new topic. */
+  /** Whether the topic or partition is missing for longer than brokers take to learn of a new one. */
   #isMissingTooLong(topic: TopicAccumulators, isMissed: boolean): boolean {
     const now = this.#settings.clock.monotonic();
     topic.missingSince = isMissed ? (topic.missingSince ?? now) : undefined;
@@ -172,22 +172,24 @@ function unknownTopic(topic: string): MessagingError {
   return new MessagingError("unreachable", `Kafka does not say where the partitions of topic "${topic}" are`);
 }
 
-/** A producer and its life. */
+/** A producer with its connection. */
 export interface KafkaProducer extends Producer {
-  /** Whether any broker answers, as far as is known. While none does, `send` reports every record `unknown` at once. */
+  /** Whether any broker answers, as far as known. While none does, `send` reports every record as `unknown` at once. */
   readonly isConnected: boolean;
-  /** Prepares for sending. Rejects with `unreachable`, `timeout` or, if the login is refused, `unauthorized`. */
+  /** Gets ready to send. Rejects with `unreachable`, `timeout`, or `unauthorized` for a refused login. */
   open(): Promise<void>;
-  /** Ends at once: whatever is under way is reported `unknown`. A second call does nothing. */
+  /** Reports everything under way as `unknown`. A second call does nothing. */
   close(): void;
 }
 
 /**
- * A producer over a connection; not open yet. Throws `unsupported` if nothing here can compress as asked.
+ * Creates a producer over a connection; call `open` before `send`. Throws `unsupported` if the compression has no
+ * codec.
  *
- * A record is reported `confirmed` when it is in the log, `rejected` when it is certain that it is not and will not be,
- * and `unknown` otherwise: tried for `deliveryTimeoutMs` without a clear answer. What was sent to a partition behind an
- * `unknown` record is `unknown` as well and not sent, so that sending it again keeps the order.
+ * - `confirmed`: the record is in the log.
+ * - `rejected`: it is certainly not in the log, and will not be.
+ * - `unknown`: no clear answer within `deliveryTimeoutMs`. Later records of its partition are `unknown` too and not
+ * sent, so that sending them again keeps the order.
  */
 export function createProducer(options: ProducerOptions): KafkaProducer {
   const settings = {

@@ -17,20 +17,19 @@ import {
 
 const WHAT = "get an identity for producing";
 
-/** What waits for an identity. */
 interface IdentityEvents {
   identified(): void;
-  /** There is none, and trying on would not help. */
+  /** Retrying would not help. */
   refused(error: MessagingError): void;
 }
 
-/** Gets producer identities from the cluster: one for all partitions, and another for those that gave theirs up. */
+/** Gets producer identities: one for all partitions, and a new one for those that lost theirs. */
 class ProducerIdentities {
   readonly #settings: ProducerSettings;
   readonly #events: IdentityEvents;
   #current: ProducerIdentity | undefined;
   #isAsking = false;
-  /** That we may write nowhere, as Kafka answered last. */
+  /** The last refusal for lack of rights. */
   #forbidden: MessagingError | undefined;
   #failures = 0;
   #pause: Timer | undefined;
@@ -42,8 +41,8 @@ class ProducerIdentities {
   }
 
   /**
-   * Gets the first. Rejects if there is none within the time of a request. Resolves without one where it is refused for
-   * lack of rights: who may write nowhere may still read, and hears of it when something is to be written.
+   * Gets the first identity. Rejects if none comes within the request timeout. Resolves without one if the user may not
+   * write: it may still read, and the refusal is reported when it sends.
    */
   async open(): Promise<void> {
     const { clock, requestTimeoutMs } = this.#settings;
@@ -58,7 +57,7 @@ class ProducerIdentities {
     }
   }
 
-  /** The newest identity if it is not `last`; otherwise one is asked for, and undefined returned until then. */
+  /** The newest identity if it is not `last`. Otherwise requests one and returns undefined. */
   newerThan(last: ProducerIdentity | undefined): ProducerIdentity | undefined {
     if (this.#current !== last) return this.#current;
     void this.#obtain();
@@ -106,26 +105,26 @@ class ProducerIdentities {
   }
 }
 
-/** What is known of the cluster. */
+/** The producer's view of the cluster. */
 interface ClusterView {
-  /** The node to write to; undefined while there is none, or nobody answers. */
+  /** The leader; undefined if it is unknown or no broker answers. */
   leaderOf(accumulator: PartitionAccumulator): number | undefined;
-  /** The topic that has the name now; empty where it has no id. */
+  /** The id of the current topic; empty if it has none. */
   topicIdOf(accumulator: PartitionAccumulator): TopicId;
-  /** Asks anew about a topic. */
+  /** Requests new metadata of a topic. */
   requestUpdate(topic: string): void;
 }
 
 /**
- * Sends what stands in accumulators: to each leader whatever is ready for it in one request, from each accumulator one batch at a time.
- * A batch whose fate is not clear goes again, until it is clear or the time is up.
+ * Sends batches: one request per leader with all batches that are ready, and one batch per partition at a time. A batch
+ * with an unclear outcome is sent again until the outcome is clear or its time is over.
  */
 export class ProduceSender {
   readonly #settings: ProducerSettings;
   readonly #reports: DeliveryReports;
   readonly #view: ClusterView;
   readonly #identities: ProducerIdentities;
-  /** Lanes with something to send, as far as is known. */
+  /** Accumulators that may have something to send. */
   readonly #ready = new Set<PartitionAccumulator>();
   readonly #unidentified = new Set<PartitionAccumulator>();
   #isFlushing = false;
@@ -145,7 +144,7 @@ export class ProduceSender {
     });
   }
 
-  /** Gets an identity, where there may be one. Rejects if nobody answers. */
+  /** Gets the first identity. Rejects if no broker answers. */
   open(): Promise<void> {
     return this.#identities.open();
   }
@@ -156,7 +155,7 @@ export class ProduceSender {
     this.#identities.close();
   }
 
-  /** Notes that an accumulator has something to send, to go at the end of this turn, when all callers have been heard. */
+  /** Marks an accumulator as ready; it is sent at the end of this turn, with all others. */
   ready(accumulator: PartitionAccumulator): void {
     this.#ready.add(accumulator);
     if (this.#isFlushing) return;
@@ -167,9 +166,9 @@ export class ProduceSender {
     });
   }
 
-  /** Ends an accumulator's pause, if the node to go to now is worth a try before its time. */
+  /** Ends the pause of an accumulator whose leader is known again, if an early attempt may succeed. */
   found(accumulator: PartitionAccumulator, node: number | undefined): void {
-    // The first failure is mostly of a leader that moved or a socket that broke, and over with a new answer.
+    // A first failure is mostly a moved leader or a broken socket, which new metadata resolves.
     if (accumulator.isLost && node !== undefined && (accumulator.attempts <= 1 || node !== accumulator.node))
       this.wake(accumulator);
   }
@@ -179,7 +178,7 @@ export class ProduceSender {
     if (this.#endPause(accumulator)) this.ready(accumulator);
   }
 
-  /** Sends what can go, and then tells what is to be told. */
+  /** Sends what is ready, then calls the delivery reports. */
   flush(): void {
     const byNode = Map.groupBy(this.#ready, (accumulator) => this.#nodeFor(accumulator));
     this.#ready.clear();
@@ -187,7 +186,7 @@ export class ProduceSender {
     this.#reports.report();
   }
 
-  /** Gives up everything in an accumulator for good, unless its batch is under way. */
+  /** Rejects everything in an accumulator, unless its batch is in flight. */
   refuseAll(accumulator: PartitionAccumulator, error: MessagingError): void {
     if (accumulator.isInFlight) return;
     this.#endPause(accumulator);
@@ -195,13 +194,13 @@ export class ProduceSender {
     this.#reports.rejected(accumulator.dropQueue(), error);
   }
 
-  /** Gives up everything in an accumulator without saying that it is not stored. */
+  /** Reports everything in an accumulator as `unknown`. */
   giveUp(accumulator: PartitionAccumulator, cause: unknown): void {
     this.#endPause(accumulator);
     this.#reports.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
   }
 
-  /** Where the accumulator's next batch is to go now; undefined if nowhere for now. */
+  /** The node for the accumulator's next batch; undefined if it cannot be sent now. */
   #nodeFor(accumulator: PartitionAccumulator): number | undefined {
     if (accumulator.isInFlight || accumulator.pause !== undefined || accumulator.isIdle || this.#isClosed)
       return undefined;
@@ -234,14 +233,17 @@ export class ProduceSender {
       accumulator.node = node;
     }
     const encodings = accumulators.map((accumulator) => this.#encode(accumulator));
-    // Without a turn in between where nothing is compressed.
+    // Synchronous if nothing is compressed.
     const encoded = encodings.some((one) => one instanceof Promise) ? await Promise.all(encodings) : encodings;
     if (this.#isClosed) return;
     const sendings = (encoded as (Sending | undefined)[]).filter((sending) => sending !== undefined);
     for (const request of splitIntoRequests(sendings)) void this.#request(node, request);
   }
 
-  /** The batch to go out, at once where nothing is compressed; undefined if it could not be made and was refused. */
+  /**
+   * Encodes the batch, synchronously if it is not compressed. Undefined if encoding failed, in which case it is
+   * refused.
+   */
   #encode(accumulator: PartitionAccumulator): Sending | Promise<Sending | undefined> | undefined {
     const { clock, compression } = this.#settings;
     const refuse = (error: unknown): undefined => {
@@ -314,7 +316,7 @@ export class ProduceSender {
     }
   }
 
-  /** Has an accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
+  /** Pauses an accumulator. `isLost` requests metadata meanwhile. Gives up when the deadline is over. */
   #backOff(accumulator: PartitionAccumulator, isLost: boolean): void {
     const { clock, random } = this.#settings;
     const left = accumulator.deadline - clock.monotonic();
@@ -338,7 +340,7 @@ export class ProduceSender {
     return true;
   }
 
-  /** Gives up the batch: `rejected` only if no earlier try may have stored it. */
+  /** Drops the batch: `rejected`, or `unknown` if an earlier attempt may have stored it. */
   #refuse(accumulator: PartitionAccumulator, error: MessagingError): void {
     const { isDoubtful } = accumulator;
     const records: readonly PendingRecord[] = accumulator.drop();
