@@ -30,17 +30,17 @@ interface Removal {
   failures: number;
 }
 
-/** What a remover works with. */
+/** What a remover needs. */
 export interface RemoverDependencies {
   readonly topic: string;
   readonly producer: Producer;
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
-  /** Some could not be removed, and are tried again. Told at most every 30 s. */
+  /** Some removals failed and are retried. Called at most every 30 s. */
   failed(cause: MessagingError): void;
 }
 
-/** Removes records by writing tombstones, each until it is confirmed. */
+/** Removes records by tombstones, each retried until it is confirmed. */
 export class Remover {
   readonly #dependencies: RemoverDependencies;
   readonly #timers = new Set<Timer>();
@@ -54,13 +54,13 @@ export class Remover {
     this.#notices = new RepeatedNotices(dependencies.clock, (error) => dependencies.failed(error));
   }
 
-  /** Resolves with true once all keys are removed; with false if that is not known when the remover ends. */
+  /** Resolves with true once all keys are removed; false if that is unknown at the end. */
   async remove(keys: readonly string[]): Promise<boolean> {
     const removed = await Promise.all(keys.map((key) => this.#remove(key)));
     return removed.every(Boolean);
   }
 
-  /** No further tries. One that is under way may still succeed. */
+  /** Ends retries. An attempt under way may still succeed. */
   end(): void {
     this.#isEnded = true;
     for (const timer of this.#timers) this.#dependencies.clock.cancel(timer);
@@ -76,7 +76,7 @@ export class Remover {
     });
   }
 
-  /** What is asked for within one turn goes in one batch. */
+  /** Removals of one turn are sent in one batch. */
   #write(removal: Removal): void {
     this.#batch.push(removal);
     if (this.#batch.length > 1) return;
@@ -117,27 +117,27 @@ export class Remover {
   }
 }
 
-/** What a session works with. */
+/** What a reading session needs. */
 interface ReadingSessionDependencies {
-  /** Followed to its end and beyond. Closed with the session. */
+  /** Read to its end and followed. Closed with the session. */
   readonly log: Log;
-  /** The same log, to look things up in while the other waits for more. Closed with the session. */
+  /** The same log, for reading bodies while `log` waits for records. Closed with the session. */
   readonly bodies: Log;
   readonly remover: Remover;
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
   readonly sink: RecordSink;
-  /** What it says no to stays in the hands of this session, without a place in the prefetch, and is not delivered. */
+  /** Dead letters for which it is false stay with this session, outside the prefetch, and are not delivered. */
   readonly wanted?: (delivered: DeliveredRecord) => boolean;
-  /** What was read is not to be trusted any more: ends this session and begins another. */
+  /** The state is out of date: ends this session and starts another. */
   startOver(cause: MessagingError): void;
 }
 
 const LONG_POLL_MS = 5_000;
 
 /**
- * Has the dead letters of a topic for a while: reads the log once to its end to know what stands, then delivers that, and
- * what comes, under the prefetch.
+ * One session with the dead letters: reads the log to its end to know the current ones, then delivers these and new
+ * ones, up to the prefetch.
  */
 class ReadingSession {
   readonly #dependencies: ReadingSessionDependencies;
@@ -146,7 +146,7 @@ class ReadingSession {
   readonly #bodies: BodyReader;
   #prefetch: number;
   #position: number | undefined;
-  /** When the position last was the end of the log, or began, by both clocks. */
+  /** When the position was last at the end of the log, by both clocks. */
   #fresh: { readonly at: number; readonly monotonic: number };
   #isAtEnd = false;
   #isDelivering = false;
@@ -205,20 +205,20 @@ class ReadingSession {
     return isRemoved ? "settled" : "fenced";
   }
 
-  /** Delivers nothing more and asks for what is delivered. Resolves when nothing is, or the session ended. */
+  /** Delivers no more and revokes what is in flight. Resolves when nothing is, or the session ended. */
   async drain(): Promise<void> {
     this.#isPaused = true;
     if (this.#inFlight.size > 0) this.#dependencies.sink.revoke([...this.#inFlight.keys()]);
     await this.#until(() => this.#inFlight.size === 0 && this.#removing === 0);
   }
 
-  /** Delivers nothing more. Resolves when no removal is under way, or the session ended. */
+  /** Delivers no more. Resolves when no removal is under way, or the session ended. */
   async stop(): Promise<void> {
     this.#isPaused = true;
     await this.#until(() => this.#removing === 0);
   }
 
-  /** Ends it, and closes the logs. Returns what was delivered. A second call finds nothing. */
+  /** Ends the session and closes the logs. Returns what was in flight. A second call returns nothing. */
   end(): readonly DeliveredRecord[] {
     const { log, bodies, remover } = this.#dependencies;
     this.#isEnded = true;
@@ -231,7 +231,7 @@ class ReadingSession {
     return delivered;
   }
 
-  /** Resolves when the logs are closed that {@link end} closes. */
+  /** Resolves when {@link end} has closed the logs. */
   async closed(): Promise<void> {
     await this.#closing;
   }
@@ -258,7 +258,7 @@ class ReadingSession {
     }
   }
 
-  /** Both logs have to be of the same topic. */
+  /** Both logs must be of the same topic. */
   async #begin(): Promise<number> {
     const { log, bodies } = this.#dependencies;
     const [from] = await Promise.all([log.first(), bodies.first()]);
@@ -294,7 +294,7 @@ class ReadingSession {
     void this.#deliver();
   }
 
-  /** Delivers what the prefetch has room for. */
+  /** Delivers up to the prefetch. */
   async #deliver(): Promise<void> {
     if (this.#isDelivering) return;
     this.#isDelivering = true;
@@ -317,12 +317,12 @@ class ReadingSession {
           failures = 1;
         }
         if (this.#isEnded) break;
-        // Meanwhile asked back, or the record was removed.
+        // Revoked or removed meanwhile.
         if (this.#isPaused || lastOffset(entry) !== offset) this.#entries.requeue(entry);
         else if ("record" in found) batch.push(...this.#takeOut(entry, found.record));
         else {
           if (found.gone !== undefined) this.#dependencies.sink.notice(found.gone);
-          // A tombstone follows, or somebody deleted it from the log.
+          // A tombstone follows, or the record was deleted.
           this.#entries.finish(entry);
         }
       } catch (error) {
@@ -367,12 +367,11 @@ function lastOffset({ copies }: Entry): number {
 const CLOSE_MS = 5_000;
 
 /**
- * Takes dead letters, in their order. One receiver at a time has them; others wait and take over. To acknowledge removes an
- * entry: it is gone once that is confirmed. What is requeued, or in the hands of a receiver that ends, stands as before.
- * Tokens are the delivered records.
+ * Receives dead letters in order. One receiver at a time has them; others wait and take over. An ack removes an entry,
+ * once that is confirmed. Requeued entries, and those of a receiver that ends, are kept. Records are their own tokens.
  *
- * Rejects with `not-found` if there is no such topic, with `conflict` if others have its group, and with why it cannot be
- * read.
+ * Rejects with `not-found` for a missing topic, `conflict` if other clients use its group, or the reason why it cannot
+ * be read.
  */
 export async function receiveDeadLetters(
   dependencies: DeadLettersDependencies,
@@ -420,7 +419,7 @@ class DeadLettersReceiver implements Receiver {
     });
   }
 
-  /** Resolves when the group has taken it in, or takes its time over it. */
+  /** Resolves at the first assignment, or after a timeout. */
   joined(): Promise<void> {
     return firstAssignment(this.#dependencies.clock, this.#member);
   }

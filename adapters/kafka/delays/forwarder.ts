@@ -7,41 +7,41 @@ import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../producing/producer.ts";
 import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
 
-/** Between tries at what a broker delivered up: seconds at most, so that it goes on soon when the broker is back. */
+/** Between retries after a broker failure: seconds at most, to continue soon after it. */
 export const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 3_000 });
-/** Between tries where trying again soon would hardly help. */
+/** Between retries that are unlikely to help soon. */
 const PATIENT_RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 30_000 });
 
-/** What a forwarder works with. */
+/** What a forwarder needs. */
 export interface ForwarderDependencies {
   readonly producer: Producer;
-  /** Of the machine: `now` decides whether a message is due. */
+  /** The machine's clock: `now` decides whether a message is due. */
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
-  /** Begins to read. Rejects if the first try to subscribe fails. */
+  /** Starts to read. Rejects if the first subscription fails. */
   openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
   /**
-   * Something that people should know: messages that are due and cannot be sent on, once that lasted 10 s or at once if
-   * they were refused; each problem every 30 s at most.
+   * Reports due messages that cannot be sent: after 10 s, or at once if they are refused; each problem at most every 30
+   * s.
    */
   notice(error: MessagingError): void;
 }
 
-/** Whose delays these are. */
+/** The destination of delayed messages. */
 export interface DelayedDestination {
-  /** Where messages come out. */
+  /** The topic for due messages. */
   readonly topic: string;
-  /** Where they wait: a topic with a partition per level. */
+  /** The topic of waiting messages, with a partition per level. */
   readonly delays: string;
   readonly group: string;
 }
 
-/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in a queue. */
+/** An item of a timer queue. `at` is on the monotonic clock and must not change in the queue. */
 interface Timed {
   at: number;
 }
 
-/** Calls with what has come due, the earliest first; one timer, however much there is. */
+/** Calls `due` with the items whose time has come, earliest first, with one timer for all. */
 class TimerQueue<Item extends Timed> {
   readonly #clock: Clock;
   readonly #due: (items: readonly Item[]) => void;
@@ -59,7 +59,7 @@ class TimerQueue<Item extends Timed> {
     return this.#heap.length;
   }
 
-  /** Takes items in. {@link arm} has to follow. */
+  /** Adds an item. Call {@link arm} afterwards. */
   add(item: Item): void {
     const heap = this.#heap;
     let index = heap.push(item) - 1;
@@ -72,7 +72,7 @@ class TimerQueue<Item extends Timed> {
     heap[index] = item;
   }
 
-  /** Sets the timer for the earliest. */
+  /** Sets the timer for the earliest item. */
   arm(): void {
     const at = this.#heap[0]?.at ?? Number.POSITIVE_INFINITY;
     if (at === this.#timerAt) return;
@@ -82,7 +82,7 @@ class TimerQueue<Item extends Timed> {
     this.#timer = at === Number.POSITIVE_INFINITY ? undefined : this.#clock.schedule(() => this.#fire(), ms);
   }
 
-  /** Takes out what is not to stay. */
+  /** Removes the items for which `stays` is false. */
   retain(stays: (item: Item) => boolean): void {
     const staying = this.#heap.filter(stays);
     this.#heap = [];
@@ -122,7 +122,7 @@ class TimerQueue<Item extends Timed> {
 const MAX_RECORDS = 2_048;
 const MAX_BYTES = 8 * 1024 * 1024;
 
-/** How many waiting records of a level are delivered: enough to send them on in batches, few where they are large. */
+/** Chooses the prefetch per level by record size: enough to send in batches, few if they are large. */
 class ReadAhead {
   #averageBytes = 0;
   #prefetch = MAX_RECORDS;
@@ -133,10 +133,10 @@ class ReadAhead {
 
   /** Learns the size of a record. */
   arrived(bytes: number): void {
-    // What is larger counts at once, what is smaller over time.
+    // Larger sizes count at once, smaller ones over time.
     this.#averageBytes = Math.max(bytes, this.#averageBytes * 0.99 + bytes * 0.01);
     const fitting = Math.max(1, MAX_BYTES / Math.max(this.#averageBytes, 1));
-    // A power of two, so that the consumer is not told a new one with every record.
+    // A power of two, so that the prefetch seldom changes.
     this.#prefetch = Math.min(MAX_RECORDS, 2 ** Math.floor(Math.log2(fitting)));
   }
 }
@@ -148,7 +148,7 @@ interface Problem {
   reportedAt: number;
 }
 
-/** Tells people about troubles that repeat: each kind every 30 s at most, for as long as it lasts. */
+/** Reports repeating problems: each kind at most every 30 s while it lasts. */
 export class RepeatedNotices {
   readonly #clock: Clock;
   readonly #notice: (error: MessagingError) => void;
@@ -159,7 +159,7 @@ export class RepeatedNotices {
     this.#notice = notice;
   }
 
-  /** There is problem. With patience it is told if it lasted for so many milliseconds. */
+  /** Reports a problem, if it has lasted for `patienceMs` milliseconds. */
   report(kind: string, error: MessagingError, patienceMs = 0): void {
     const now = this.#clock.monotonic();
     const problem = this.#problems.get(kind) ?? { since: now, reportedAt: Number.NEGATIVE_INFINITY };
@@ -170,16 +170,16 @@ export class RepeatedNotices {
     this.#notice(error);
   }
 
-  /** That problem is over; patience begins anew. */
+  /** The problem is over; its patience starts anew. */
   over(kind: string): void {
     const problem = this.#problems.get(kind);
     if (problem !== undefined) problem.since = Number.POSITIVE_INFINITY;
   }
 }
 
-/** Opens something, and tries until it can or is told to stop. */
+/** Opens something, with retries until it succeeds or is stopped. */
 class RetriedOpening<Opened> {
-  /** Resolves with what was opened; undefined if it was stopped before. */
+  /** Resolves with the opened object; undefined if stopped before. */
   readonly opened: Promise<Opened | undefined>;
   readonly #clock: Clock;
   readonly #random: Pick<Random, "fraction">;
@@ -197,7 +197,7 @@ class RetriedOpening<Opened> {
     this.opened = this.#try(open, failed);
   }
 
-  /** No further try; one under way may still succeed. */
+  /** Ends retries. An attempt under way may still succeed. */
   stop(): void {
     this.#isStopped = true;
     if (this.#pause === undefined) return;
@@ -223,7 +223,7 @@ class RetriedOpening<Opened> {
   }
 }
 
-/** Gathers what is settled within one turn into one call. */
+/** Gathers the settlements of one turn into one call. */
 class Settling {
   #consumer: Receiver | undefined;
   #batch: Settlement[] = [];
@@ -248,7 +248,7 @@ class Settling {
     }
   }
 
-  /** Looks again whether a condition holds that somebody waits for. */
+  /** Checks the awaited condition again. */
   check(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
@@ -264,7 +264,7 @@ class Settling {
     const batch = this.#batch;
     this.#batch = [];
     this.#underWay++;
-    // What was not ours any more comes again elsewhere, and is sent twice; nothing can be done about it here.
+    // Deliveries that are no longer ours come again elsewhere, and their messages are sent twice.
     await this.#consumer?.settle(batch);
     this.#underWay--;
     this.check();
@@ -273,33 +273,33 @@ class Settling {
 
 interface Waiting {
   readonly delivered: DeliveredRecord;
-  /** Undefined for what somebody else wrote. */
+  /** Undefined for a foreign record. */
   readonly delay: Delay | undefined;
-  /** That of the destination which it says, until there turns out to be none. */
+  /** The chosen partition of the destination, unless it does not exist. */
   partition: number | undefined;
-  /** When it leaves its level, as time of day. */
+  /** When it leaves its level, in milliseconds since 1970. */
   readonly leavesAt: number;
   failures: number;
-  /** On the monotonic clock: no further try before. */
+  /** When the next attempt may start, on the monotonic clock. */
   notBefore: number;
   at: number;
   isSending: boolean;
   isRevoked: boolean;
 }
 
-/** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
+/** The wall clock may be set while a timer runs, so due times are checked this often. */
 const MAX_SLEEP_MS = 10_000;
 const CLOSE_MS = 5_000;
-/** What is over sooner is not told: a broker that restarts, a group that is formed. */
+/** Shorter failures are not reported, such as a restarting broker or a new group. */
 const PATIENCE_MS = 10_000;
 
 /**
- * Sends delayed messages on: to a lower level while a second or more remains, and when they are due to their destination.
- * Settled is only what was confirmed there, so that a crash may send a message twice and never loses one. A message that
- * cannot be sent on is tried again for as long as it takes, and reported.
+ * Forwards delayed messages: to their destination when they are due, or to a lower level while a second or more
+ * remains. Settles only confirmed messages: a crash may duplicate a message and never loses one. Retries without limit,
+ * and reports lasting failures.
  *
- * Never early by the clocks of the hosts: when it is due was said by the sender's, and it is compared with this one's. So
- * hosts have to keep the time (NTP); a message comes early by no more than their clocks differ.
+ * Never early by the hosts' clocks: the sender's clock set the due time, and this one is compared with it. Hosts must
+ * keep the time (NTP).
  */
 export class DelayForwarder {
   readonly #dependencies: ForwarderDependencies;
@@ -315,7 +315,7 @@ export class DelayForwarder {
   #prefetch: number;
   #closing: Promise<void> | undefined;
 
-  /** Begins to read, and tries until it can or is closed. */
+  /** Starts to read, with retries until it succeeds or is closed. */
   constructor(dependencies: ForwarderDependencies, of: DelayedDestination) {
     this.#dependencies = dependencies;
     this.#of = of;
@@ -331,7 +331,7 @@ export class DelayForwarder {
     this.#ready = this.#opening.opened.then((consumer) => this.#opened(consumer));
   }
 
-  /** Stops reading. What is being sent on is waited for, 5 s at most; the rest waits on the broker. */
+  /** Stops reading. Waits up to 5 s for messages being sent; the others stay on the broker. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -372,7 +372,7 @@ export class DelayForwarder {
     if (consumer === undefined) return;
     this.#consumer = consumer;
     this.#settling.open(consumer);
-    // Records may have come before.
+    // Records may have arrived before.
     consumer.prefetch(this.#closing === undefined ? this.#prefetch : 0);
   }
 
@@ -454,7 +454,7 @@ export class DelayForwarder {
   #sent(topic: string, waiting: Waiting, result: SendResult): void {
     const { delivered } = waiting;
     waiting.isSending = false;
-    // Lost meanwhile: whoever has it now sends it again.
+    // Lost meanwhile: its new owner sends it again.
     if (this.#waiting.get(delivered) !== waiting) return;
     if (result.status === "confirmed") {
       this.#notices.over(topic);
@@ -466,7 +466,7 @@ export class DelayForwarder {
       this.#finish(delivered, "requeue");
       return;
     }
-    // Its own partition may never have been there; it must not hold up those behind it for that.
+    // The chosen partition may not exist; without it the message does not hold up those behind it.
     if (result.status === "rejected" && isMessagingError(result.error, "not-found")) waiting.partition = undefined;
     const { clock, random } = this.#dependencies;
     const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;

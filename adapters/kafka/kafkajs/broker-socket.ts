@@ -22,7 +22,7 @@ import { internals, SILENT } from "./internals.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
-/** How sockets are opened and how long anything may take. */
+/** How sockets are opened, and their timeouts. */
 export interface SocketSettings {
   readonly clientId: string;
   readonly tls: ConnectionOptions | undefined;
@@ -34,9 +34,8 @@ export interface SocketSettings {
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * One socket to one broker, from its opening to its end: kafkajs' connection for frames, TLS and SASL, with deadlines of
- * our own. Once it broke, or an answer did not come in time, it is of no more use; whatever was under way has been
- * rejected then.
+ * One socket to one broker: kafkajs' connection for frames, TLS and SASL, with our own timeouts. After a failure or
+ * timeout it is unusable, and its pending requests are rejected.
  */
 export class BrokerSocket {
   readonly #settings: SocketSettings;
@@ -45,26 +44,26 @@ export class BrokerSocket {
   readonly #closed = Promise.withResolvers<void>();
   readonly #onEnd: () => void;
   #isOpen = false;
-  /** Whether the provider of a token was asked and has not answered. */
+  /** Whether a token provider was called and has not answered. */
   #isTokenAwaited = false;
-  /** What the server answered to the last step of a login. */
+  /** The server's error in the last login step. */
   #refusal: ErrorName;
   #refreshing: Promise<void> | undefined;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
   #isRetired = false;
-  /** When the last answer came, on the clock of `performance`; undefined while it opens. */
+  /** When the last answer came, by `performance.now()`; undefined before it is open. */
   #idleSince: number | undefined;
-  /** Until when the server reads nothing of ours, as it said: a quota is used up. On the same clock. */
+  /** Until when the server ignores this socket because of a quota, by the same clock. */
   #mutedUntil = 0;
 
-  /** Opens it. `locate` says where; `onEnd` is called once, when it is of no more use. */
+  /** Opens the socket. `locate` finds the address. `onEnd` is called once, when it is unusable. */
   constructor(settings: SocketSettings, locate: () => Promise<Address>, onEnd: () => void) {
     this.#settings = settings;
     this.#onEnd = onEnd;
     this.#opened = this.#open(locate);
-    // Whoever waits hears of it.
+    // Callers of `opened` see the rejection.
     this.#opened.catch(() => undefined);
   }
 
@@ -72,45 +71,45 @@ export class BrokerSocket {
     return this.#isOpen && this.#ended === undefined;
   }
 
-  /** How many requests are under way. One that the server may hold back counts for many. */
+  /** The number of pending requests. A request that the server may hold back counts for many. */
   get load(): number {
     return this.#load;
   }
 
-  /** For how many milliseconds nothing was under way. */
+  /** For how many milliseconds no request was pending. */
   get idleMs(): number {
     return this.#load > 0 || this.#idleSince === undefined ? 0 : performance.now() - this.#idleSince;
   }
 
-  /** Whether it is not to be asked any more. */
+  /** Whether it accepts no more requests. */
   get isRetired(): boolean {
     return this.#isRetired;
   }
 
-  /** Is asked nothing more, and ends when the last answer has come. */
+  /** Accepts no more requests, and closes after the last answer. */
   retire(): void {
     this.#isRetired = true;
     if (this.#load === 0) this.#end(new MessagingError("unreachable", "this socket to Kafka was closed as needless"));
   }
 
-  /** Resolves when the broker has answered and let us in. */
+  /** Resolves when the broker has accepted the connection. */
   async opened(): Promise<void> {
     await this.#opened;
   }
 
-  /** Where it leads to, once it is open. */
+  /** The broker's address, once it is open. */
   async address(): Promise<Address> {
     return (await this.#opened).address;
   }
 
-  /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
+  /** Sends a request, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
   async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
     const load = loadOf(exchange);
     this.#load += load;
     try {
       const opened = await this.#opened;
       const { later } = exchange;
-      // Before it is refused the server says it again: once it was a lie, and nothing went out until the socket broke.
+      // Asks for the versions again before it refuses: a wrong answer once must not block the socket for good.
       if (!supports(opened.versions, exchange) && !(later && supports(opened.versions, later)))
         await this.#refreshVersions(opened);
       const { address, connection, versions } = opened;
@@ -124,7 +123,7 @@ export class BrokerSocket {
     }
   }
 
-  /** Has the server say again what it supports, once for all who wait for that. */
+  /** Asks for the server's versions again, once for all callers. */
   #refreshVersions(opened: Opened): Promise<void> {
     this.#refreshing ??= this.#send(apiVersions(), opened.address, opened.connection)
       .then(({ error, versions }) => {
@@ -136,7 +135,9 @@ export class BrokerSocket {
     return this.#refreshing;
   }
 
-  /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
+  /**
+   * Closes the socket and rejects pending requests with `error`. Resolves when it is closed. A second call only waits.
+   */
   async end(error: MessagingError): Promise<void> {
     this.#end(error);
     await this.#closed.promise;
@@ -147,7 +148,7 @@ export class BrokerSocket {
     this.#ended = error;
     for (const reject of this.#underWay) reject(error);
     this.#underWay.clear();
-    // With an error kafkajs hears of it, and takes down its timer.
+    // Only with an error does kafkajs clear its timer.
     if (this.#socket === undefined) this.#closed.resolve();
     else this.#socket.destroy(new Error("closed by the client"));
     this.#onEnd();
@@ -191,7 +192,7 @@ export class BrokerSocket {
     for (const needed of NEEDED) if (!supports(versions, needed)) throw unsupportedRequest(needed, address, versions);
     connection.setVersions(versions);
     if (sasl !== undefined) {
-      // Without it a login has no frames.
+      // A login needs it.
       if (!supports(versions, SASL_AUTHENTICATE)) throw unsupportedRequest(SASL_AUTHENTICATE, address, versions);
       connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
@@ -215,7 +216,7 @@ export class BrokerSocket {
       sasl: sasl && credentials(sasl, (isAsked) => (this.#isTokenAwaited = isAsked)),
       connectionTimeout: connectionTimeoutMs,
       requestTimeout: requestTimeoutMs,
-      // The deadlines are ours: kafkajs' leave the socket open, and report a login that is late as one that was refused.
+      // Our timeouts apply: kafkajs' keep the socket open, and report a late login as a refused one.
       enforceRequestTimeout: false,
       socketFactory: (request) => {
         const socket = openSocket(request);
@@ -232,8 +233,8 @@ export class BrokerSocket {
         return socket;
       },
     });
-    // Its timer is for requests that wait their turn. None does, as there is no limit to those in flight and the broker
-    // does the throttling; and with a negative time it makes Node print a warning.
+    // kafkajs' timer is for queued requests. None are queued: in-flight requests are not limited, and the broker
+    // throttles. With a negative time, the timer would make Node print a warning.
     connection.requestQueue.scheduleCheckPendingRequests = () => undefined;
     guard(connection, {
       isOpen: () => this.#isOpen,
@@ -247,7 +248,7 @@ export class BrokerSocket {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const { name, key, version, flexible = false, waitMs = 0, size } = exchange;
     const body = new internals.Encoder(size);
-    // What kafkajs writes before it is the header, except its tags.
+    // kafkajs writes the header without its tags.
     if (flexible) writeTags(body);
     exchange.write(body);
     const mutedMs = Math.max(0, Math.ceil(this.#mutedUntil - performance.now()));
@@ -278,14 +279,14 @@ export class BrokerSocket {
     );
     return this.#unlessEnded(read)
       .catch((error: unknown) => {
-        // An answer that cannot be read leaves nothing to go on with.
+        // After an unreadable answer the socket is unusable.
         this.#end(error instanceof MessagingError ? error : garbledError(address, error));
         throw this.#ended ?? error;
       })
       .finally(() => clearTimeout(timer));
   }
 
-  /** What follows in this turn goes out together: heartbeats of many groups, all at one time. */
+  /** Sends the requests of this turn together, such as the heartbeats of many groups. */
   #gather(): void {
     const socket = this.#socket;
     if (socket === undefined || socket.writableCorked > 0) return;
@@ -293,7 +294,7 @@ export class BrokerSocket {
     setImmediate(() => socket.uncork());
   }
 
-  /** kafkajs logs in again before a session ends, within whatever request comes then. */
+  /** kafkajs logs in again before a session expires, within the next request. */
   #sendError(error: unknown, address: Address): MessagingError {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
@@ -301,7 +302,7 @@ export class BrokerSocket {
     return loginError(error, address, sasl, this.#refusal);
   }
 
-  /** Settles as `work` does, or rejects as soon as the socket has ended. */
+  /** Settles as `work` does, or rejects when the socket ends. */
   #unlessEnded<Result>(work: Promise<Result>): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     if (this.#ended !== undefined) reject(this.#ended);
@@ -311,20 +312,17 @@ export class BrokerSocket {
   }
 }
 
-/** What an open socket goes on with. */
+/** The state of an open socket. */
 interface Opened {
   readonly address: Address;
   readonly connection: Connection;
   versions: ApiVersions;
 }
 
-/** What a request is known by to servers. */
+/** How servers identify a request. */
 type RequestVersion = Pick<Exchange<unknown>, "name" | "key" | "version">;
 
-/**
- * Without these nothing is begun: topics are told from others of their names, so that no position is ever taken for one in
- * another log.
- */
+/** Required requests: without topic ids, a position could be applied to another topic's log. */
 const NEEDED: readonly RequestVersion[] = [
   metadata([]),
   fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] }),

@@ -35,22 +35,22 @@ import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
 import { closedError, type OnSocket, type SocketPool, type SocketRole } from "./socket-pool.ts";
 
-/** The state of a group that the classic protocol knows nothing of. */
+/** The classic protocol's state of an unknown group. */
 const NO_CLASSIC_GROUP = "Dead";
 
-/** A question that has no answer yet. */
+/** A pending request. */
 interface Open {
   readonly role: SocketRole;
   socket: BrokerSocket | undefined;
   readonly reject: (error: MessagingError) => void;
 }
 
-/** {@link KafkaConnection} by the sockets of a client, which it shares with the others. */
+/** A {@link KafkaConnection} over the shared sockets of its client. */
 export class ClusterConnection implements KafkaConnection {
   readonly #pool: SocketPool;
   readonly #open = new Set<Open>();
   readonly #fetches = new Set<(distrusted?: MessagingError) => void>();
-  /** The longest that a member of ours may take to join again, and so the others may have to wait for their assignments. */
+  /** The longest rebalance timeout of our members: how long others may wait for their assignments. */
   #rebalanceTimeoutMs = 0;
   #closing: Promise<void> | undefined;
 
@@ -72,7 +72,7 @@ export class ClusterConnection implements KafkaConnection {
     const error = closedError();
     for (const { role, socket, reject } of this.#open) {
       reject(error);
-      // Nobody else waits on the socket of a join.
+      // A join has its own socket.
       if (role === "membership") void socket?.end(error);
       else if (distrusted) socket?.retire();
     }
@@ -86,7 +86,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   async createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]> {
-    // Without ZooKeeper every broker passes it on to the controller; with it, only the controller takes it.
+    // Without ZooKeeper, every broker forwards it; with it, only the controller accepts it.
     const { controller } = await this.#askCluster([]);
     const request = cluster.createTopics(topics, this.#serverWaitMs());
     return controller < 0 ? this.#askAny(request) : this.#ask(controller, request);
@@ -165,7 +165,7 @@ export class ClusterConnection implements KafkaConnection {
       const consumers = await this.#ask(node, views.describeConsumerGroup(group));
       return consumers.error === "GROUP_ID_NOT_FOUND" ? classic : consumers;
     } catch (error) {
-      // Before Kafka 4.0 there are no others.
+      // Kafka before 4.0 has no other groups.
       if (isMessagingError(error, "unsupported")) return classic;
       throw error;
     }
@@ -191,7 +191,7 @@ export class ClusterConnection implements KafkaConnection {
     return this.#ask(node, views.fetchShareGroupOffsets(group, partitions));
   }
 
-  /** What a server may take for what it does not do at once, so that it answers before we give up. */
+  /** The server's timeout for slow requests, shorter than ours. */
   #serverWaitMs(): number {
     return Math.ceil(this.#pool.requestTimeoutMs / 2);
   }
@@ -204,12 +204,12 @@ export class ClusterConnection implements KafkaConnection {
     return this.#track("ordinary", (asked) => this.#pool.askAny(exchange, asked));
   }
 
-  /** Asks anew where the brokers are, beside what is asked. */
+  /** Refreshes the broker addresses together with the topics asked for. */
   #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
     return this.#track("ordinary", (asked) => this.#pool.askCluster(topics, asked));
   }
 
-  /** Settles as what is asked does, or rejects when this is closed. */
+  /** Settles as the request does, or rejects when this connection closes. */
   async #track<Answer>(role: SocketRole, ask: (asked: OnSocket) => Promise<Answer>): Promise<Answer> {
     if (this.#closing !== undefined) throw closedError();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();

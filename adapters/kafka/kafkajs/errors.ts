@@ -2,11 +2,11 @@ import type { SASLOptions } from "kafkajs";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 
-/** Where a broker listens. */
+/** The address of a broker. */
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** The broker that gave this address, where it is none of those that the user gave. */
+  /** The broker that named this address; undefined for addresses given by the user. */
   readonly namedBy?: string;
 }
 
@@ -14,13 +14,13 @@ export function describeBroker({ host, port }: Address): string {
   return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** What to look at where a broker cannot be had at an address. */
+/** What to check if a broker is unreachable. */
 export function addressAdvice({ namedBy }: Address): string {
   if (namedBy === undefined) return "check host, port, TLS and that the broker runs";
   return `${namedBy} names it so in its metadata: check advertised.listeners there, and that this host reaches that address`;
 }
 
-/** Why a broker could not be connected to. */
+/** A failure to connect. */
 export function connectError(error: unknown, address: Address): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError(
@@ -31,8 +31,8 @@ export function connectError(error: unknown, address: Address): MessagingError {
 }
 
 /**
- * Why a broker did not let us in, with the name of the error that it answered, if it answered one. There is no cause: a
- * server may repeat what it was told, in whatever encoding, and what a token provider throws may hold anything.
+ * A refused login, with the server's error name if known. It has no cause: servers may repeat credentials in any
+ * encoding, and a token provider's error may hold anything.
  */
 export function loginError(
   error: unknown,
@@ -50,17 +50,14 @@ export function loginError(
   );
 }
 
-/**
- * Why a client of kafkajs' own could not do something; `text` says what. Of a login that failed nothing is kept, for the
- * reasons of {@link loginError}.
- */
+/** A failure of kafkajs' own client; `text` says what failed. A failed login has no cause; see {@link loginError}. */
 export function clientError(code: MessagingErrorCode, text: string, cause: unknown): MessagingError {
   const telling = chainOf(cause).every(({ name, type }) => TELLING.test(name) && !String(type).startsWith("SASL"));
   if (telling) return new MessagingError(code, `${text}; see the cause`, { cause });
   return new MessagingError("unauthorized", `${text}; check mechanism and credentials of the SASL login`);
 }
 
-/** Errors of kafkajs that hold no words of a login. */
+/** Errors of kafkajs that quote nothing of a login. */
 const TELLING = /^KafkaJS(?!SASL)/;
 
 interface Link {
@@ -75,7 +72,7 @@ function chainOf(error: unknown): readonly Link[] {
   return chain;
 }
 
-/** What becomes of whatever is under way on a connection that broke. */
+/** The error of pending requests on a broken connection. */
 export function brokenError(address: Address, reason: unknown): MessagingError {
   return new MessagingError(
     "unreachable",
@@ -84,7 +81,7 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
   );
 }
 
-/** What came is not what Kafka says: something else listens there, or supports TLS where none is spoken. */
+/** The answer is not Kafka's protocol: something else listens there, or it expects TLS. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
   const advice =
     address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
@@ -95,7 +92,7 @@ export function garbledError(address: Address, reason: unknown): MessagingError 
   );
 }
 
-/** The code of an error of the network, or its first words. */
+/** The code of a network error, or its message. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   return typeof code === "string" ? code : String(message);

@@ -5,29 +5,29 @@ import { AnswerReader, errorName } from "./exchange.ts";
 import { Frames } from "./frames.ts";
 
 const MIB = 1024 * 1024;
-/** What a server says before it lets anybody in is short, and what is no Kafka's never is: text, read as a length. */
+/** Answers before a login are short. Text of another protocol, read as a length, is longer. */
 const MAX_BEFORE_LOGIN_BYTES = MIB;
-/** Beyond the largest piece of a log that is asked for. */
+/** More than the largest fetch. */
 const MAX_BYTES = 256 * MIB;
 const SASL_HANDSHAKE = 17;
 const SASL_AUTHENTICATE = 36;
-/** 60 times what Kafka's own tools allow. More would keep a thread busy that the whole process shares. */
+/** 60 times what Kafka's own tools allow. More would block a thread of the process's pool. */
 const MAX_ITERATIONS = 1_000_000;
 const ITERATIONS = /(?:^|,)i=(\d+)/;
 
-/** What guarding a connection takes. */
+/** What guarding a connection needs of its socket. */
 export interface GuardEvents {
-  /** Whether the broker has let us in. */
+  /** Whether the login succeeded. */
   isOpen(): boolean;
-  /** What came is no Kafka's, and why not: the socket is of no more use. */
+  /** The bytes are not Kafka's protocol: the socket is unusable. */
   garbled(cause: unknown): void;
-  /** What a step of a login was answered. */
+  /** A login step was answered, with this error. */
   answered(refusal: ErrorName): void;
 }
 
 /**
- * Has a connection of kafkajs see nothing but whole answers to what was asked, of lengths that can be, and in a login none
- * that cannot be read: what it throws at others would end the process, or never end.
+ * Lets kafkajs' connection see only complete, expected answers of valid length, and only readable login answers.
+ * Otherwise its exceptions would end the process, or a login would never end.
  */
 export function guard(connection: Connection, events: GuardEvents): void {
   const frames = new Frames();
@@ -51,10 +51,10 @@ export function guard(connection: Connection, events: GuardEvents): void {
   };
 }
 
-/** Gives the error that an answer names. Throws for one that cannot be read. */
+/** Returns an answer's error. Throws if it cannot be read. */
 type Check = (from: AnswerReader, version: number) => ErrorName;
 
-/** Of what kafkajs asks by itself. */
+/** The requests that kafkajs sends by itself. */
 const CHECKS: ReadonlyMap<number, Check> = new Map<number, Check>([
   [SASL_HANDSHAKE, checkHandshake],
   [SASL_AUTHENTICATE, checkAuthenticate],
@@ -68,7 +68,7 @@ function checkHandshake(from: AnswerReader): ErrorName {
 
 function checkAuthenticate(from: AnswerReader, version: number): ErrorName {
   const error = errorName(from.readInt16());
-  from.readString(); // the server's words for it
+  from.readString(); // error message
   const [, iterations] = ITERATIONS.exec(from.readBytes()?.toString("latin1") ?? "") ?? [];
   if (Number(iterations) > MAX_ITERATIONS) throw new RangeError(`${iterations} iterations of SCRAM`);
   if (version > 0 && from.readInt64() < 0n) throw new RangeError("a session that ends before it begins");

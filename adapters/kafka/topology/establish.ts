@@ -10,17 +10,17 @@ import { withoutId } from "../topic-identity.ts";
 import { INSPECTED, inspect, type Plan, type PlannedTopic, type Problem, planOf, specificationOf } from "./plan.ts";
 import { initializePosition, repairPosition } from "./positions.ts";
 
-/** What {@link establish} tells beside problems. */
+/** What {@link establish} reports in addition to problems. */
 export interface EstablishEvents {
-  /** These were made. */
+  /** These topics were created. */
   made(topics: readonly string[]): void;
-  /** Something that people should know. */
+  /** Reports a condition that people should know. */
   notice(error: MessagingError): void;
 }
 
 /**
- * Makes or verifies everything, beside other topics that are known by their `collisionName`. Resolves with every problem
- * found; rejects if it could not look.
+ * Creates or verifies a topology. `others` are topics known from elsewhere, by `collisionName`. Resolves with all
+ * problems; rejects if the cluster does not answer.
  */
 export async function establish(
   cluster: Cluster,
@@ -42,9 +42,9 @@ class TopologySetup {
   readonly #plan: Plan;
   readonly #settings: Settings;
   readonly #events: EstablishEvents;
-  /** Topics made here, as they were seen by then: not every broker knows them at once. */
+  /** Topics created here, with their metadata: not every broker knows them at once. */
   readonly #made = new Map<string, TopicMetadata>();
-  /** Topics with a problem that says it all. */
+  /** Topics with a problem, which are not verified. */
   readonly #failed = new Set<string>();
 
   constructor(cluster: Cluster, plan: Plan, settings: Settings, events: EstablishEvents) {
@@ -56,8 +56,8 @@ class TopologySetup {
   }
 
   /**
-   * What a subscription has of its own is made after it was given its position: so where that stands and no position
-   * does, the position was lost, and nothing is passed over.
+   * A subscription's own topic is created after its position. So if that topic exists without a position, the position
+   * was lost, and the subscription starts at the earliest event.
    */
   async create(): Promise<void> {
     const { topics, subscriptions } = this.#plan;
@@ -81,7 +81,7 @@ class TopologySetup {
     );
   }
 
-  /** Looks at everything that has no problem yet. */
+  /** Inspects everything without a problem so far. */
   async verify(): Promise<void> {
     const topics = this.#plan.topics.filter(({ name }) => !this.#failed.has(name));
     const older = topics.filter(({ name }) => !this.#made.has(name));
@@ -153,12 +153,12 @@ class TopologySetup {
   }
 }
 
-/** Nobody could look; everything else is the problem of one subscription. */
+/** Codes of an unreachable cluster; other errors are a problem of one subscription. */
 const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
-/** A server has to make them all before it answers. */
+/** A server creates them all before it answers. */
 const MAX_PER_REQUEST = 50;
 const MAX_DESCRIBED = 500;
-/** Requests of one connection wait for each other, and a position takes several. */
+/** How many positions are set at a time: each takes several requests. */
 const CONCURRENCY = 8;
 
 async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {

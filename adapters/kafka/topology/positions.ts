@@ -9,25 +9,25 @@ import { groupName, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 
-/** Consumers that are just leaving are waited for, so often and so long in between. */
+/** How often it is checked whether the last consumers have left. */
 const MEMBER_CHECKS = 12;
 const CHECK_PAUSE_MS = 250;
 
-/** A position in a topic, and what is committed with it. */
+/** A position in a partition, with the metadata to commit. */
 interface Position extends PartitionOffset {
   readonly metadata: string;
 }
 
-/** Positions in one topic. */
+/** The positions in a topic. */
 interface Positions {
   readonly topic: TopicIdentity;
   readonly offsets: readonly Position[];
 }
 
 /**
- * Gives a new subscription its position. Two processes may do so at once, and one may consume already: the ends of the
- * logs are asked for before it is looked whether a position stands, so that whoever comes second may set it earlier than
- * the first did, but never behind an event that was published after the first was done.
+ * Sets the position of a new subscription. Two processes may do so at once, and one may already consume. The log ends
+ * are read before the check for a position: the second process may set it earlier than the first did, but never behind
+ * an event published after the first was done.
  */
 export async function initializePosition(
   cluster: Cluster,
@@ -37,13 +37,13 @@ export async function initializePosition(
   const group = groupName(of);
   const missing = await withoutCommit(cluster, group, await offsetsAt(cluster, of, from));
   if (missing.length === 0 || (await cluster.commitForEmptyGroup(group, missing))) return;
-  // Somebody consumes already, and begins at the earliest event where there is no position.
+  // A consumer is active; without a position it starts at the earliest event.
 }
 
 /**
- * Gives a subscription that exists a position where it has none: at the earliest event kept, for nobody knows how far it
- * was. Neither has it one that belonged to a topic which was there before. Resolves with whether it had none at all, though
- * there are events.
+ * Sets a missing position of an existing subscription to the earliest event kept, since its progress is unknown. A
+ * position in an earlier topic of that name counts as missing. Resolves with whether the subscription had no position
+ * although there are events.
  */
 export async function repairPosition(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
   const group = groupName(of);
@@ -57,7 +57,9 @@ export async function repairPosition(cluster: Cluster, of: SubscriptionAddress):
   return ends.some((end, index) => end > (offsets[index]?.offset ?? 0));
 }
 
-/** Moves a subscription that nobody consumes from. Rejects with `conflict` while somebody does, `not-found`, `invalid`. */
+/**
+ * Moves a subscription without consumers. Rejects with `conflict` while there are any, with `not-found` or `invalid`.
+ */
 export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: StartPosition): Promise<void> {
   const group = groupName(of);
   await cluster.topics([of.topic, topicName(of)]).catch((error: unknown) => {
@@ -81,7 +83,7 @@ function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
   );
 }
 
-/** Those for which nothing is committed. */
+/** The positions for which nothing is committed. */
 async function withoutCommit(
   cluster: Cluster,
   group: string,
@@ -114,7 +116,7 @@ async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: St
   if (position === "now") return positionsAt(ends);
   if (position instanceof Date) {
     const found = await list(position.getTime());
-    // Nothing is as late as that: what comes next is. The end as it was before, for some may have come meanwhile.
+    // No event is as late: start at the end. The end was read before, so that no event in between is missed.
     return positionsAt(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
   }
   const starts = await list("earliest");
@@ -139,8 +141,8 @@ function outside(of: SubscriptionAddress, why: string): MessagingError {
 }
 
 /**
- * How far a group is behind the ends of its logs. What it delivered and did not settle yet counts as ready, and so does
- * what a filter will pass over. Rejects with `not-found`.
+ * Counts how far a group is behind the log ends. Includes unsettled deliveries and events that a filter skips. Rejects
+ * with `not-found`.
  */
 export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
   const topics = await cluster.topics(topicsOf(of));
@@ -151,12 +153,12 @@ export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "earliest" }))),
     cluster.committed(groupName(of), partitions),
   ]);
-  // Asked for last, so that no commit lies beyond it but one that was never right.
+  // Read last, so that no valid commit lies beyond it.
   const ends = await cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" })));
   let ready = 0;
   for (const [index, { identity }] of partitions.entries()) {
     const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
-    // What was committed for a topic that was there before counts for nothing; nor does what the log does not reach.
+    // Commits of an earlier topic, and commits beyond the log, do not count.
     const said = commit === undefined || commit.offset > end ? undefined : progressIn(identity, commit);
     const progress = said ?? beginning(start);
     const from = Math.max(progress.offset, start);
@@ -176,15 +178,15 @@ type Connection = Pick<
   "metadata" | "clusterRights" | "listGroups" | "fetchGroupsOffsets" | "fetchShareGroupOffsets" | "coordinator"
 >;
 
-/** So many groups are asked about in one request. */
+/** The most groups in a request. */
 const MAX_PER_REQUEST = 100;
 const SHARE = "share";
 const NO_GROUP = "GROUP_ID_NOT_FOUND";
 
-/** Finds out how far all the groups of a cluster are in some partitions, whoever they belong to. */
+/** Finds the committed offsets of all groups of a cluster. */
 export class GroupPositions {
   readonly #connection: Connection;
-  /** Those that were found to read there. While a group moves from one node to another neither may list it. */
+  /** Groups that were found to read there: while a group moves between nodes, neither may list it. */
   readonly #readers = new Map<string, ListedGroup>();
 
   constructor(connection: Connection) {
@@ -192,8 +194,8 @@ export class GroupPositions {
   }
 
   /**
-   * What every group has committed, of those that committed something there. Rejects with `unauthorized` unless all groups
-   * can be seen, and with `unreachable` if some cannot be asked just now.
+   * The offsets of every group with a commit in these partitions. Rejects with `unauthorized` unless all groups are
+   * visible, and with `unreachable` if some cannot be asked now.
    */
   async of(partitions: readonly TopicPartition[]): Promise<readonly GroupOffsets[]> {
     const rights = await this.#connection.clusterRights();

@@ -4,21 +4,21 @@ import { decodeProgress, trimmableTo } from "../consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
 import type { GroupPositions } from "./positions.ts";
 
-/** A partition from which handled records are to be deleted. */
+/** A partition from which handled records are deleted. */
 export interface TrimTarget extends TopicPartition {
-  /** The topic that is meant, and no other of its name. */
+  /** The id of the topic: others of that name are not trimmed. */
   readonly topicId: TopicId;
-  /** Whose work the topic holds. */
+  /** The group that handles the topic. */
   readonly group: string;
 }
 
 /**
- * One reason to keep records: by target, in order, the offset from which on they are kept; undefined where it keeps none.
- * Rejects where it cannot tell: then nothing is deleted.
+ * A reason to keep records: for each target, the first offset to keep; undefined for none. If it rejects, nothing is
+ * deleted.
  */
 export type TrimBound = (targets: readonly TrimTarget[]) => Promise<readonly (number | undefined)[]>;
 
-/** The slowest position of each target, by all reasons to keep records. Trimming never passes it. Rejects if one cannot tell. */
+/** The lowest offset that any bound keeps, for each target. Rejects if a bound does. */
 export async function slowestPositions(
   targets: readonly TrimTarget[],
   bounds: readonly TrimBound[],
@@ -31,11 +31,11 @@ export async function slowestPositions(
     }
     if (slowest.every((offset) => offset === 0)) break;
   }
-  // Without any reason to keep something nothing is known of it.
+  // Without any bound nothing may be deleted.
   return slowest.map((offset) => (offset === Number.POSITIVE_INFINITY ? 0 : offset));
 }
 
-/** What the own group has not handled, as it said of this very topic, and what dead letters refer to. */
+/** Keeps what the own group has not handled in this very topic, and what dead letters refer to. */
 export function ownGroup(cluster: Pick<Cluster, "committed">): TrimBound {
   return async (targets) => {
     const positions = new Map<TrimTarget, number>();
@@ -47,14 +47,14 @@ export function ownGroup(cluster: Pick<Cluster, "committed">): TrimBound {
   };
 }
 
-/** Whatever others committed says nothing of what was handled here. */
+/** Foreign commits say nothing about handled messages. */
 function positionIn({ topicId }: TrimTarget, commit: CommittedOffset | undefined): number {
   if (commit === undefined || commit.offset < 0) return 0;
   const { progress, of } = decodeProgress(commit);
   return of?.id === topicId ? Math.max(trimmableTo(progress), 0) : 0;
 }
 
-/** What other groups have not read that commit offsets there. `slow` is told of each that is behind the own group by much. */
+/** Keeps what other groups with commits have not read. Calls `slow` for each group far behind the own one. */
 export function otherGroups(
   positions: Pick<GroupPositions, "of">,
   slow: (target: TrimTarget, group: string) => void,
@@ -82,7 +82,7 @@ function offsetIn(offsets: readonly CommittedOffset[] | undefined, at: TopicPart
   return found === undefined || found.offset < 0 ? undefined : found.offset;
 }
 
-/** Another group keeps much on the disk. */
+/** Another group keeps many records on the disk. */
 export function slowGroupNotice({ topic }: TrimTarget, group: string): MessagingError {
   return new MessagingError(
     "conflict",
@@ -90,32 +90,32 @@ export function slowGroupNotice({ topic }: TrimTarget, group: string): Messaging
   );
 }
 
-/** How often to trim. */
+/** When to trim. */
 interface TrimTimes {
-  /** Milliseconds that handled records stay at most. Default 60,000. */
+  /** The longest time that handled records stay, in milliseconds. Default 60,000. */
   readonly everyMs?: number;
-  /** So many handled records of one partition are not waited with. Default 10,000. */
+  /** So many handled records of a partition are deleted earlier. Default 10,000. */
   readonly many?: number;
 }
 
 const EVERY_MS = 60_000;
 const DEFAULT_MANY = 10_000;
-/** However many are handled: every time all groups of the cluster may have to be asked. */
+/** The shortest pause: each time, all groups of the cluster may be asked. */
 const MIN_PAUSE_MS = 5_000;
-/** Rights may be given meanwhile. */
+/** How long a missing right is not asked for again. */
 const REFUSED_FOR_MS = 10 * 60_000;
 
 const REPORT_AFTER_FAILURES = 10;
 
 interface TrimCandidate extends TopicPartition {
   readonly group: string;
-  /** Where it was trimmed last, or was when it was first heard of. */
+  /** Where it was trimmed last, or first seen. */
   readonly from: number;
 }
 
 /**
- * Deletes what is handled from the topics that hold work: everything before the slowest position that there is a reason to
- * keep. Each process does so for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
+ * Deletes handled records of work topics, up to the lowest offset that a bound keeps. Each process trims the partitions
+ * that it consumes, in the background.
  */
 export class Trimmer {
   readonly #cluster: Cluster;
@@ -123,12 +123,12 @@ export class Trimmer {
   readonly #notice: (error: MessagingError) => void;
   readonly #everyMs: number;
   readonly #many: number;
-  /** By partition, where something was handled since. */
+  /** By partition, those with newly handled records. */
   readonly #candidates = new Map<string, TrimCandidate>();
-  /** Topics where a right is missing, since when. */
+  /** Topics with a missing right, since when. */
   readonly #refused = new Map<string, number>();
   readonly #reported = new Set<string>();
-  /** How often in a row it could not be found out what may be deleted. */
+  /** How often in a row the bounds failed. */
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
   #trimmedAt = performance.now();
@@ -164,7 +164,7 @@ export class Trimmer {
     }
   }
 
-  /** Ends it; a deletion under way is left to itself. A second call does nothing. */
+  /** Ends trimming, except a deletion under way. A second call does nothing. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -195,7 +195,7 @@ export class Trimmer {
     if (this.#candidates.size > 0) this.#schedule(this.#everyMs);
   }
 
-  /** What is gone, or cannot be seen, is left alone. */
+  /** Missing and invisible topics are left alone. */
   async #identify(topic: string, targets: readonly TrimCandidate[]): Promise<readonly TrimTarget[]> {
     const [found] = await this.#cluster.topics([topic]).catch(() => []);
     if (found === undefined) return [];
@@ -209,7 +209,7 @@ export class Trimmer {
       slowest = await slowestPositions(targets, this.#bounds);
       this.#failures = 0;
     } catch (error) {
-      // Anything else may go well when more is handled.
+      // Other failures may pass until the next time.
       if (isMessagingError(error, "unauthorized")) {
         for (const topic of topics) this.#refuse(topic, unseenNotice(topic, error));
       } else if (++this.#failures === REPORT_AFTER_FAILURES && !this.#isClosed) {
@@ -228,7 +228,7 @@ export class Trimmer {
     try {
       await this.#cluster.deleteRecords(before);
       const [found] = await this.#cluster.topics([topic]);
-      // No request says which topic to delete from; it was this one right before.
+      // Deletion addresses topics by name, so check the id again.
       if (found?.id !== before[0]?.topicId) this.#notice(replacedNotice(topic, before));
     } catch (error) {
       if (isMessagingError(error, "unauthorized")) this.#refuse(topic, undeletedNotice(topic, error));
