@@ -8,6 +8,7 @@ import {
   type TopicAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
+import type { TopicPartition } from "./port.ts";
 
 /** Addresses that accept delayed messages. */
 export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress;
@@ -80,4 +81,9 @@ export function physicalName(address: Address): string {
 /** Equal for two names that cannot both exist: Kafka's metrics replace `.` by `_`. */
 export function collisionName(topic: string): string {
   return topic.replaceAll(".", "_");
+}
+
+/** The key of a partition in maps and sets. Topic names contain no slash. */
+export function partitionKey({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`;
 }

@@ -22,9 +22,8 @@ function parseBrokers(given: string | readonly string[]): readonly string[] {
 }
 
 function malformed(): MessagingError {
-  return new MessagingError(
-    "invalid",
-    'kafka() takes brokers such as ["a.example:9092", "b.example:9092"] or "a.example:9092,b.example:9092": hosts with ports, no URLs; log in by sasl',
+  return invalid(
+    'takes brokers such as ["a.example:9092", "b.example:9092"] or "a.example:9092,b.example:9092": hosts with ports, no URLs; log in by sasl',
   );
 }
 
@@ -63,7 +62,7 @@ function resolveSasl(sasl: KafkaSasl | undefined): KafkaSasl | undefined {
   if (sasl === undefined) return undefined;
   // Node would convert an object to a property name, which may throw.
   if (typeof sasl !== "object" || typeof sasl?.mechanism !== "string" || !Object.hasOwn(MECHANISMS, sasl.mechanism)) {
-    throw invalidLogin(`takes an object with one of the mechanisms ${Object.keys(MECHANISMS).join(", ")} as sasl`);
+    throw invalid(`takes an object with one of the mechanisms ${Object.keys(MECHANISMS).join(", ")} as sasl`);
   }
   const { mechanism } = sasl;
   const needed = MECHANISMS[mechanism];
@@ -71,13 +70,9 @@ function resolveSasl(sasl: KafkaSasl | undefined): KafkaSasl | undefined {
   for (const name of needed) {
     const value = (sasl as Readonly<Record<string, unknown>>)[name];
     const fits = mechanism === "oauthbearer" ? typeof value === "function" : typeof value === "string" && value !== "";
-    if (!fits) throw invalidLogin(`needs ${needed.join(" and ")} for the mechanism ${mechanism}; ${name} is missing`);
+    if (!fits) throw invalid(`needs ${needed.join(" and ")} for the mechanism ${mechanism}; ${name} is missing`);
   }
   return { ...sasl };
-}
-
-function invalidLogin(problem: string): MessagingError {
-  return new MessagingError("invalid", `kafka() ${problem}`);
 }
 
 /** How to connect to Kafka and how to use it. Only `brokers` is required. */
@@ -173,29 +168,17 @@ export type KafkaCompression = Compression;
 export type KafkaTrim = "shared" | "exclusive" | "never";
 
 /** The checked options with their defaults. */
-export interface Settings {
+export interface Settings
+  extends Required<Omit<KafkaOptions, "brokers" | "ssl" | "sasl" | "reconnect" | "replicationFactor">> {
   readonly brokers: readonly string[];
-  readonly clientId: string;
   readonly ssl: ConnectionOptions | undefined;
   readonly sasl: KafkaSasl | undefined;
-  readonly connectTimeoutMs: number;
-  readonly requestTimeoutMs: number;
   readonly reconnectFirstMs: number;
   readonly reconnectMaxMs: number;
-  readonly sessionTimeoutMs: number;
-  readonly drainTimeoutMs: number;
-  readonly partitions: number;
   /** Whether existing topics need as many partitions. */
   readonly partitionsGiven: boolean;
   /** Undefined: as many as the cluster allows, up to 3. */
   readonly replicationFactor: number | undefined;
-  readonly retentionMs: number;
-  readonly topicConfiguration: Readonly<Record<string, string>>;
-  readonly trim: KafkaTrim;
-  readonly compression: KafkaCompression;
-  readonly maxMessageBytes: number;
-  readonly unreadable: "dead-letter" | "stop";
-  readonly maxInflatedBytes: number;
 }
 
 const WHERE = "kafka()";

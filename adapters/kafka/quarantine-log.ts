@@ -2,7 +2,9 @@ import type { QuarantineLog, SendResult } from "../../core/adapter.ts";
 import type { Clock } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
-import { type Log, PARTITION, readThrough } from "./dead-letters/index.ts";
+import type { Log } from "./dead-letters/partition-log.ts";
+import { PARTITION } from "./dead-letters/records.ts";
+import { readThrough } from "./dead-letters/references.ts";
 import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 

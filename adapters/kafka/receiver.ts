@@ -17,19 +17,17 @@ import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/as
 import { openConsumer } from "./consuming/consumer.ts";
 import type { RecordDecoder } from "./consuming/fetch-failures.ts";
 import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
+import { type Log, PartitionLog } from "./dead-letters/partition-log.ts";
+import { receiveDeadLetters } from "./dead-letters/receiver.ts";
+import { PARTITION } from "./dead-letters/records.ts";
 import {
-  type Log,
   lowestReferences,
-  PARTITION,
-  PartitionLog,
   readReference,
-  receiveDeadLetters,
   referenceTo,
   referredRecords,
   referringLetter,
-} from "./dead-letters/index.ts";
-import { RepeatedNotices } from "./delays/forwarder.ts";
-import { DelayForwarder, type ForwarderDependencies } from "./delays/index.ts";
+} from "./dead-letters/references.ts";
+import { DelayForwarder, type ForwarderDependencies, RepeatedNotices } from "./delays/forwarder.ts";
 import type { GroupMember, RebalanceListener } from "./group/coordinator.ts";
 import { openMember } from "./group/member.ts";
 import { incoming, incomingRecord, type KafkaRecord, routingKeyOf } from "./message-codec.ts";
@@ -244,14 +242,14 @@ export async function openReceiver(
     const isWanted =
       wanted === undefined ? {} : { wanted: (delivered: DeliveredRecord) => wanted(incoming(delivered)) };
     const parts = { producer, clock, random, openLog, join, ...isWanted };
-    return new OpenReceiver(context, await receiveDeadLetters(parts, prefetch, records));
+    return withEnd(context, await receiveDeadLetters(parts, prefetch, records));
   }
   const deadLetters = { kind: "dead-letters", of: from } as const;
   const consumer = await context.factory.consumer(consumerOptions(context, from, deadLetters, options, sink), records);
   const filter = options.subscription?.filter;
   const moving: Receiver["deadLetter"] = (token, letter) =>
     moveByReference(context.sender, consumer, deadLetters, token as DeliveredRecord, letter, filter);
-  return new OpenReceiver(context, consumer, context.forwarders.run(from), moving);
+  return withEnd(context, consumer, context.forwarders.run(from), moving);
 }
 
 /** Writes a dead letter that refers to the record in its log, then settles the record. */
@@ -332,39 +330,22 @@ function recordSink(context: ReceiverContext, sink: DeliverySink<KafkaRecord>): 
 }
 
 /** A receiver, with the forwarders that end with it. */
-class OpenReceiver implements Receiver {
-  readonly leaseMs = undefined;
-  readonly #context: Pick<ReceiverContext, "closed">;
-  readonly #inner: Receiver;
-  readonly #end: (() => Promise<void>) | undefined;
-  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
-
-  constructor(
-    context: Pick<ReceiverContext, "closed">,
-    inner: Receiver,
-    end?: () => Promise<void>,
-    deadLetter?: Receiver["deadLetter"],
-  ) {
-    if (deadLetter !== undefined) this.deadLetter = deadLetter;
-    this.#context = context;
-    this.#inner = inner;
-    this.#end = end;
-  }
-
-  prefetch(count: number): void {
-    this.#inner.prefetch(count);
-  }
-
-  settle(batch: Parameters<Receiver["settle"]>[0]): ReturnType<Receiver["settle"]> {
-    return this.#inner.settle(batch);
-  }
-
-  extend(batch: Parameters<Receiver["extend"]>[0]): ReturnType<Receiver["extend"]> {
-    return this.#inner.extend(batch);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.#inner.close(), this.#end?.()]);
-    this.#context.closed(this);
-  }
+function withEnd(
+  context: ReceiverContext,
+  inner: Receiver,
+  end?: () => Promise<void>,
+  deadLetter?: Receiver["deadLetter"],
+): Receiver {
+  const receiver: Receiver = {
+    leaseMs: undefined,
+    prefetch: (count) => inner.prefetch(count),
+    settle: (batch) => inner.settle(batch),
+    extend: (batch) => inner.extend(batch),
+    close: async () => {
+      await Promise.all([inner.close(), end?.()]);
+      context.closed(receiver);
+    },
+    ...(deadLetter === undefined ? {} : { deadLetter }),
+  };
+  return receiver;
 }

@@ -24,7 +24,7 @@ import type {
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { Cluster } from "./cluster.ts";
-import { countDeadLetters } from "./dead-letters/index.ts";
+import { countDeadLetters } from "./dead-letters/references.ts";
 import type { KafkaRecord } from "./message-codec.ts";
 import { topicName } from "./names.ts";
 import type { Settings } from "./options.ts";

@@ -1,7 +1,9 @@
 import type { IncomingMessage, Watcher } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
-import { DeadLettersScan, type Log, PARTITION } from "./dead-letters/index.ts";
+import type { Log } from "./dead-letters/partition-log.ts";
+import { PARTITION } from "./dead-letters/records.ts";
+import { DeadLettersScan } from "./dead-letters/references.ts";
 import { incomingRecord, type KafkaRecord } from "./message-codec.ts";
 import type { TopicPartition } from "./port.ts";
 

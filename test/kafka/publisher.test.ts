@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DELAY_HEADER } from "../../adapters/kafka/delays/index.ts";
+import { DELAY_HEADER } from "../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../adapters/kafka/producing/producer.ts";
 import { KafkaPublisher } from "../../adapters/kafka/publisher.ts";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";

@@ -1,6 +1,7 @@
 import type { DeliveryToken, Receiver, SettleResult } from "../../../core/adapter.ts";
 import type { Clock } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
+import { partitionKey } from "../names.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
@@ -256,10 +257,6 @@ export class ReferenceReviews {
     this.#isUnderWay = false;
     this.#lastAt = this.#dependencies.clock.monotonic();
   }
-}
-
-export function partitionKey({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }
 
 /** `partition 3 of topic "orders"`. */

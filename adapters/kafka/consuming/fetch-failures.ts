@@ -2,6 +2,7 @@ import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { BackoffTimes } from "../../../core/retry-policy.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
+import { partitionKey } from "../names.ts";
 import type {
   ErrorName,
   FetchedPartition,
@@ -12,7 +13,7 @@ import type {
 } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { type AssignedPartition, type ConsumerOptions, describePartition, partitionKey } from "./assigned-partition.ts";
+import { type AssignedPartition, type ConsumerOptions, describePartition } from "./assigned-partition.ts";
 
 /** After how long without an answer or progress a partition is reported. */
 const SILENT_MS = 30_000;

@@ -1,4 +1,4 @@
-import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { type Clock, pause, type Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { RecordDecoder } from "../consuming/fetch-failures.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
@@ -48,38 +48,6 @@ export interface DeadLettersDependencies {
   readonly wanted?: (delivered: DeliveredRecord) => boolean;
 }
 
-/** Pauses that can all be ended early. */
-export class CancellableDelays {
-  readonly #clock: Clock;
-  readonly #open = new Map<Timer, () => void>();
-  #isEnded = false;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** Resolves after `ms` milliseconds, or at the end. */
-  async wait(ms: number): Promise<void> {
-    if (this.#isEnded) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(() => {
-        this.#open.delete(timer);
-        resolve();
-      }, ms);
-      this.#open.set(timer, resolve);
-    });
-  }
-
-  end(): void {
-    this.#isEnded = true;
-    for (const [timer, resolve] of this.#open) {
-      this.#clock.cancel(timer);
-      resolve();
-    }
-    this.#open.clear();
-  }
-}
-
 /** What a partition log needs. */
 export interface PartitionLogDependencies {
   /** Closed with the log. */
@@ -113,14 +81,12 @@ export class PartitionLog implements Log {
   readonly #dependencies: PartitionLogDependencies;
   #topicId: TopicId | undefined;
   #leader: Leader | undefined;
-  #isClosed = false;
-  readonly #delays: CancellableDelays;
+  readonly #closed = new AbortController();
 
   constructor({ topic, partition }: TopicPartition, dependencies: PartitionLogDependencies) {
     this.topic = topic;
     this.partition = partition;
     this.#dependencies = dependencies;
-    this.#delays = new CancellableDelays(dependencies.clock);
   }
 
   get topicId(): TopicId | undefined {
@@ -164,8 +130,7 @@ export class PartitionLog implements Log {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#delays.end();
+    this.#closed.abort();
     await this.#dependencies.connection.close();
   }
 
@@ -173,12 +138,13 @@ export class PartitionLog implements Log {
     const { clock, patienceMs } = this.#dependencies;
     const begun = clock.monotonic();
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
-      if (this.#isClosed) throw new MessagingError("closed", `the log of "${this.topic}" was closed meanwhile`);
+      if (this.#closed.signal.aborted)
+        throw new MessagingError("closed", `the log of "${this.topic}" was closed meanwhile`);
       const failure = await this.#try(what, ask);
       if (!isMessagingError(failure)) return failure.result;
       this.#leader = undefined;
       if (clock.monotonic() - begun + pauseMs > patienceMs) throw failure;
-      await this.#delays.wait(pauseMs);
+      await pause(clock, pauseMs, this.#closed.signal);
     }
   }
 

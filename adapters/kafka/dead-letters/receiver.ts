@@ -1,5 +1,5 @@
 import type { DeliveryToken, Receiver, SendResult, Settlement, SettleResult } from "../../../core/adapter.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RecordSink } from "../consuming/assigned-partition.ts";
@@ -10,7 +10,7 @@ import type { TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { replacedMeanwhile } from "../topic-identity.ts";
-import { CancellableDelays, type DeadLettersDependencies, type Log, type Piece } from "./partition-log.ts";
+import type { DeadLettersDependencies, Log, Piece } from "./partition-log.ts";
 import {
   asText,
   Entries,
@@ -152,8 +152,7 @@ class ReadingSession {
   #isDelivering = false;
   #removing = 0;
   #isPaused = false;
-  #isEnded = false;
-  readonly #delays: CancellableDelays;
+  readonly #ended = new AbortController();
   #closing: Promise<unknown> | undefined;
   readonly #waiting: (() => void)[] = [];
 
@@ -161,7 +160,6 @@ class ReadingSession {
     this.#dependencies = dependencies;
     this.#prefetch = prefetch;
     this.#bodies = new BodyReader(dependencies.bodies);
-    this.#delays = new CancellableDelays(dependencies.clock);
     this.#fresh = this.#now();
   }
 
@@ -221,10 +219,9 @@ class ReadingSession {
   /** Ends the session and closes the logs. Returns what was in flight. A second call returns nothing. */
   end(): readonly DeliveredRecord[] {
     const { log, bodies, remover } = this.#dependencies;
-    this.#isEnded = true;
+    this.#ended.abort();
     remover.end();
     this.#closing ??= Promise.allSettled([log.close(), bodies.close()]);
-    this.#delays.end();
     this.#changed();
     const delivered = [...this.#inFlight.keys()];
     this.#inFlight.clear();
@@ -241,16 +238,17 @@ class ReadingSession {
   }
 
   async #until(condition: () => boolean): Promise<void> {
-    while (!this.#isEnded && !condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (!this.#ended.signal.aborted && !condition())
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   async #follow(): Promise<void> {
     const { log } = this.#dependencies;
-    for (let failures = 1; !this.#isEnded; ) {
+    for (let failures = 1; !this.#ended.signal.aborted; ) {
       try {
         const from: number = this.#position ?? (await this.#begin());
         const piece = await log.read(from, LONG_POLL_MS);
-        if (!this.#isEnded) this.#take(from, piece);
+        if (!this.#ended.signal.aborted) this.#take(from, piece);
         failures = 1;
       } catch (error) {
         await this.#failed(error, failures++);
@@ -316,7 +314,7 @@ class ReadingSession {
           found = await this.#bodies.find(offset);
           failures = 1;
         }
-        if (this.#isEnded) break;
+        if (this.#ended.signal.aborted) break;
         // Revoked or removed meanwhile.
         if (this.#isPaused || lastOffset(entry) !== offset) this.#entries.requeue(entry);
         else if ("record" in found) batch.push(...this.#takeOut(entry, found.record));
@@ -331,11 +329,16 @@ class ReadingSession {
       }
     }
     this.#isDelivering = false;
-    if (!this.#isEnded) deliver();
+    if (!this.#ended.signal.aborted) deliver();
   }
 
   #mayTake(): boolean {
-    return !this.#isEnded && !this.#isPaused && this.#isAtEnd && this.#inFlight.size + this.#removing < this.#prefetch;
+    return (
+      !this.#ended.signal.aborted &&
+      !this.#isPaused &&
+      this.#isAtEnd &&
+      this.#inFlight.size + this.#removing < this.#prefetch
+    );
   }
 
   #takeOut(entry: Entry, record: LogRecord): readonly DeliveredRecord[] {
@@ -347,11 +350,11 @@ class ReadingSession {
   }
 
   async #failed(error: unknown, failures: number): Promise<void> {
-    if (this.#isEnded) return;
-    const { random, sink, log } = this.#dependencies;
+    if (this.#ended.signal.aborted) return;
+    const { clock, random, sink, log } = this.#dependencies;
     const text = `the dead letters in "${log.topic}" cannot be read; it is tried again`;
     sink.stalled(isMessagingError(error) ? error : new MessagingError("unreachable", text, { cause: error }));
-    await this.#delays.wait(backoffMs(failures, RETRY, random));
+    await pause(clock, backoffMs(failures, RETRY, random), this.#ended.signal);
   }
 
   #now(): { readonly at: number; readonly monotonic: number } {
@@ -446,12 +449,7 @@ class DeadLettersReceiver implements Receiver {
     const { clock } = this.#dependencies;
     const session = this.#session;
     if (session !== undefined) {
-      let timer: Timer | undefined;
-      const tooLong = new Promise<void>((resolve) => {
-        timer = clock.schedule(resolve, CLOSE_MS);
-      });
-      await Promise.race([session.stop(), tooLong]);
-      if (timer !== undefined) clock.cancel(timer);
+      await within(clock, CLOSE_MS, session.stop());
     }
     const last = this.#session;
     last?.end();

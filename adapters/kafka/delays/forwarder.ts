@@ -1,5 +1,5 @@
 import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { ConsumerOptions, RecordSink } from "../consuming/assigned-partition.ts";
@@ -177,52 +177,6 @@ export class RepeatedNotices {
   }
 }
 
-/** Opens something, with retries until it succeeds or is stopped. */
-class RetriedOpening<Opened> {
-  /** Resolves with the opened object; undefined if stopped before. */
-  readonly opened: Promise<Opened | undefined>;
-  readonly #clock: Clock;
-  readonly #random: Pick<Random, "fraction">;
-  #isStopped = false;
-  #pause: { readonly timer: Timer; readonly end: () => void } | undefined;
-
-  constructor(
-    clock: Clock,
-    random: Pick<Random, "fraction">,
-    open: () => Promise<Opened>,
-    failed: (cause: unknown) => void,
-  ) {
-    this.#clock = clock;
-    this.#random = random;
-    this.opened = this.#try(open, failed);
-  }
-
-  /** Ends retries. An attempt under way may still succeed. */
-  stop(): void {
-    this.#isStopped = true;
-    if (this.#pause === undefined) return;
-    this.#clock.cancel(this.#pause.timer);
-    this.#pause.end();
-  }
-
-  async #try(open: () => Promise<Opened>, failed: (cause: unknown) => void): Promise<Opened | undefined> {
-    for (let failures = 1; !this.#isStopped; failures++) {
-      try {
-        return await open();
-      } catch (cause) {
-        failed(cause);
-      }
-      if (this.#isStopped) break;
-      await new Promise<void>((end) => {
-        const timer = this.#clock.schedule(end, backoffMs(failures, RETRY, this.#random));
-        this.#pause = { timer, end };
-      });
-      this.#pause = undefined;
-    }
-    return undefined;
-  }
-}
-
 /** Gathers the settlements of one turn into one call. */
 class Settling {
   #consumer: Receiver | undefined;
@@ -309,7 +263,7 @@ export class DelayForwarder {
   readonly #settling = new Settling();
   readonly #readAhead = new ReadAhead();
   readonly #waiting = new Map<DeliveredRecord, Waiting>();
-  readonly #opening: RetriedOpening<Receiver>;
+  readonly #stopped = new AbortController();
   readonly #ready: Promise<void>;
   #consumer: Receiver | undefined;
   #prefetch: number;
@@ -322,13 +276,7 @@ export class DelayForwarder {
     this.#timers = new TimerQueue(dependencies.clock, (items) => this.#onTime(items));
     this.#notices = new RepeatedNotices(dependencies.clock, (error) => dependencies.notice(error));
     this.#prefetch = this.#readAhead.prefetch;
-    this.#opening = new RetriedOpening(
-      dependencies.clock,
-      dependencies.random,
-      () => this.#open(),
-      (cause) => this.#cannotRead(cause),
-    );
-    this.#ready = this.#opening.opened.then((consumer) => this.#opened(consumer));
+    this.#ready = this.#openWithRetries().then((consumer) => this.#opened(consumer));
   }
 
   /** Stops reading. Waits up to 5 s for messages being sent; the others stay on the broker. */
@@ -338,20 +286,29 @@ export class DelayForwarder {
   }
 
   async #close(): Promise<void> {
-    const { clock } = this.#dependencies;
-    this.#opening.stop();
+    this.#stopped.abort();
     this.#timers.retain(() => false);
     await this.#ready;
     for (const [delivered, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(delivered);
     this.#consumer?.prefetch(0);
-    let timer: Timer | undefined;
-    const tooLong = new Promise<void>((resolve) => {
-      timer = clock.schedule(resolve, CLOSE_MS);
-    });
-    await Promise.race([this.#settling.idle(() => this.#waiting.size === 0), tooLong]);
-    if (timer !== undefined) clock.cancel(timer);
+    const idle = this.#settling.idle(() => this.#waiting.size === 0);
+    await within(this.#dependencies.clock, CLOSE_MS, idle);
     this.#waiting.clear();
     await this.#consumer?.close();
+  }
+
+  async #openWithRetries(): Promise<Receiver | undefined> {
+    const { clock, random } = this.#dependencies;
+    const { signal } = this.#stopped;
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        return await this.#open();
+      } catch (cause) {
+        this.#cannotRead(cause);
+      }
+      await pause(clock, backoffMs(failures, RETRY, random), signal);
+    }
+    return undefined;
   }
 
   #open(): Promise<Receiver> {

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { partitionKey } from "../names.ts";
 import type { CommittedOffset, Membership, PartitionOffset, TopicPartition } from "../port.ts";
 import type { WakeSignal } from "./coordinator.ts";
 import {
@@ -11,7 +12,7 @@ import {
   type RebalanceListener,
   requestError,
 } from "./coordinator.ts";
-import { type Assignment, keyOf } from "./protocol.ts";
+import type { Assignment } from "./protocol.ts";
 
 /** A partition from its assignment until it is given up. */
 export interface OwnedPartition extends TopicPartition {
@@ -56,13 +57,13 @@ export class GroupAssignment {
 
   /** The owned partition, if it is ours. */
   of(partition: TopicPartition): OwnedPartition | undefined {
-    return this.#owned.get(keyOf(partition));
+    return this.#owned.get(partitionKey(partition));
   }
 
   /** Applies an assignment of the group. */
   adopt({ assigned, taken, awaited, topics }: Assignment): void {
     const problems = new Map(topics.map(({ topic, problem }) => [topic, problem]));
-    this.#assigned = new Set(assigned.map(keyOf));
+    this.#assigned = new Set(assigned.map(partitionKey));
     for (const [topic, partitions] of Map.groupBy(taken, ({ topic }) => topic)) {
       const problem = problems.get(topic);
       if (problem) this.lose(partitions, answerError(problem, `read ${topic}`));
@@ -70,7 +71,9 @@ export class GroupAssignment {
         this.#events.revoked();
       }
     }
-    const unwanted = [...this.#owned.values()].filter((owned) => !owned.leaving && !this.#assigned.has(keyOf(owned)));
+    const unwanted = [...this.#owned.values()].filter(
+      (owned) => !owned.leaving && !this.#assigned.has(partitionKey(owned)),
+    );
     // One by one: a slow handler holds up only its own partition.
     for (const owned of unwanted) void this.#revoke(owned);
     this.#take(assigned);
@@ -79,7 +82,7 @@ export class GroupAssignment {
 
   /** Gives up partitions at once, as far as they are ours. Returns whether any was. */
   lose(partitions: readonly TopicPartition[], cause: MessagingError): boolean {
-    const lost = partitions.filter((partition) => this.#owned.delete(keyOf(partition)));
+    const lost = partitions.filter((partition) => this.#owned.delete(partitionKey(partition)));
     if (lost.length > 0) this.#listener.lost(lost.map(plain), cause);
     return lost.length > 0;
   }
@@ -97,8 +100,8 @@ export class GroupAssignment {
   }
 
   #take(partitions: readonly TopicPartition[]): void {
-    const added = partitions.filter((partition) => !this.#owned.has(keyOf(partition))).map(plain);
-    for (const partition of added) this.#owned.set(keyOf(partition), { ...partition, leaving: false });
+    const added = partitions.filter((partition) => !this.#owned.has(partitionKey(partition))).map(plain);
+    for (const partition of added) this.#owned.set(partitionKey(partition), { ...partition, leaving: false });
     if (added.length > 0) this.#listener.assigned(added);
   }
 
@@ -106,10 +109,10 @@ export class GroupAssignment {
     owned.leaving = true;
     const inTime = await this.#drained(owned);
     if (this.of(owned) !== owned) return;
-    if (inTime) this.#owned.delete(keyOf(owned));
+    if (inTime) this.#owned.delete(partitionKey(owned));
     else this.lose([owned], this.#overdue(owned));
     // The group may have assigned it to us again meanwhile: it starts anew.
-    if (this.#assigned.has(keyOf(owned))) this.#take([owned]);
+    if (this.#assigned.has(partitionKey(owned))) this.#take([owned]);
     else this.#events.revoked();
   }
 
@@ -221,8 +224,8 @@ export class Commits {
         const { error, offsets } = await this.#link.ask(what, (connection, node) =>
           connection.fetchOffsets(node, this.#group, partitions),
         );
-        const found = new Map(offsets.map((offset) => [keyOf(offset), offset]));
-        const answers = partitions.map((partition) => found.get(keyOf(partition)));
+        const found = new Map(offsets.map((offset) => [partitionKey(offset), offset]));
+        const answers = partitions.map((partition) => found.get(partitionKey(partition)));
         const problem = error ?? answers.find((answer) => answer?.error !== undefined)?.error;
         if (problem === undefined && !answers.includes(undefined)) return answers as readonly CommittedOffset[];
         this.#link.forget();
@@ -260,9 +263,9 @@ export class Commits {
       const answers = await this.#link.ask(what, (connection, node) =>
         connection.commitOffsets(node, { ...membership, offsets: open.map(({ commit }) => commit) }),
       );
-      const errors = new Map(answers.map((answer) => [keyOf(answer), answer.error]));
+      const errors = new Map(answers.map((answer) => [partitionKey(answer), answer.error]));
       for (const item of open) {
-        const key = keyOf(item.commit);
+        const key = partitionKey(item.commit);
         if (errors.has(key)) this.#judge(item, errors.get(key), membership, what);
       }
     } catch {

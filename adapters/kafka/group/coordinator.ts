@@ -1,4 +1,4 @@
-import type { Clock } from "../../../core/clock.ts";
+import { type Clock, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import type {
   ClusterMetadata,
@@ -52,7 +52,7 @@ export interface GroupMember {
 }
 
 /** Settles as `work` does, or rejects with `timeout` after `ms` milliseconds. */
-export function within<Result>(clock: Clock, ms: number, what: string, work: Promise<Result>): Promise<Result> {
+export function answerWithin<Result>(clock: Clock, ms: number, what: string, work: Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
     const timer = clock.schedule(() => {
       reject(new MessagingError("timeout", `Kafka gave no answer within ${ms} ms to: ${what}; trying again`));
@@ -129,10 +129,7 @@ const FIRST_ASSIGNMENT_MS = 10_000;
 
 /** Resolves at a member's first assignment, or after 10 s. Rejects with `conflict` if it cannot join the group. */
 export function firstAssignment(clock: Clock, member: Pick<GroupMember, "complete">): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.schedule(resolve, FIRST_ASSIGNMENT_MS);
-    member.complete.then(resolve, reject).finally(() => clock.cancel(timer));
-  });
+  return within(clock, FIRST_ASSIGNMENT_MS, member.complete);
 }
 
 /** A request to the coordinator. */
@@ -215,7 +212,7 @@ export class CoordinatorLink {
     if (this.#isClosed) throw new MessagingError("closed", `the member of group ${this.#group} is closed`);
     const connection = this.#connections[role];
     try {
-      return await within(this.#clock, ms, what, request(connection));
+      return await answerWithin(this.#clock, ms, what, request(connection));
     } catch (error) {
       if (this.#connections[role] === connection && isMessagingError(error, "timeout")) {
         this.#replace(role);

@@ -14,6 +14,7 @@ import { type Commit, Commits, GroupAssignment } from "./assignment.ts";
 import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
 import {
   answerError,
+  answerWithin,
   type CommitOutcome,
   CoordinatorLink,
   type GroupMember,
@@ -23,7 +24,6 @@ import {
   type RebalanceListener,
   requestError,
   WakeSignal,
-  within,
 } from "./coordinator.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
 import { MemberSession } from "./session.ts";
@@ -244,7 +244,7 @@ class Member implements GroupMember {
     await Promise.resolve();
     for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.notify();
     if (memberId !== "") await this.#leaveGroup(memberId);
-    await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
+    await answerWithin(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
   }
 
   async #stay(): Promise<void> {
@@ -369,7 +369,7 @@ class Member implements GroupMember {
     const leave = this.#link.ask("let a member go", (connection, node) =>
       connection.leaveGroup(node, { group, memberId }),
     );
-    await within(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
+    await answerWithin(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
   }
 
   get #what(): string {

@@ -1,3 +1,4 @@
+import { partitionKey } from "../names.ts";
 import type { TopicPartition } from "../port.ts";
 
 /** Writes the primitives of Kafka's embedded protocols. */
@@ -97,11 +98,6 @@ class Reader {
     this.#at = end;
     return taken;
   }
-}
-
-/** The key of a partition in maps and sets. Topic names contain no slash. */
-export function keyOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }
 
 /** The protocol name. Groups with members of another protocol are not joined. */
@@ -204,7 +200,7 @@ export function decodeAssignment(assignment: Buffer, readTopics: readonly string
 }
 
 function checkAssigned(assigned: readonly TopicPartition[], topics: ReadonlySet<string>): void {
-  const keys = new Set(assigned.map(keyOf));
+  const keys = new Set(assigned.map(partitionKey));
   if (keys.size < assigned.length) throw new RangeError("a partition is assigned twice");
   const odd = assigned.find(({ topic, partition }) => partition < 0 || !topics.has(topic));
   if (odd !== undefined) throw new RangeError(`partition ${odd.partition} of "${odd.topic}" is none that is read`);

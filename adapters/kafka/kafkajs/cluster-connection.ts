@@ -31,7 +31,6 @@ import type { BrokerSocket } from "./broker-socket.ts";
 import * as cluster from "./cluster-exchanges.ts";
 import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
-import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
 import { closedError, type OnSocket, type SocketPool, type SocketRole } from "./socket-pool.ts";
 
@@ -159,10 +158,10 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   async describeGroup(node: number, group: string): Promise<GroupDescription> {
-    const classic = await this.#ask(node, views.describeClassicGroup(group));
+    const classic = await this.#ask(node, groups.describeClassicGroup(group));
     if (classic.error !== undefined || classic.state !== NO_CLASSIC_GROUP) return classic;
     try {
-      const consumers = await this.#ask(node, views.describeConsumerGroup(group));
+      const consumers = await this.#ask(node, groups.describeConsumerGroup(group));
       return consumers.error === "GROUP_ID_NOT_FOUND" ? classic : consumers;
     } catch (error) {
       // Kafka before 4.0 has no other groups.
@@ -176,7 +175,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   listGroups(node: number): Promise<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }> {
-    return this.#ask(node, views.listGroups());
+    return this.#ask(node, groups.listGroups());
   }
 
   fetchGroupsOffsets(
@@ -184,11 +183,11 @@ export class ClusterConnection implements KafkaConnection {
     names: readonly string[],
     partitions: readonly TopicPartition[],
   ): Promise<readonly GroupOffsets[]> {
-    return this.#ask(node, views.fetchGroupsOffsets(names, partitions));
+    return this.#ask(node, groups.fetchGroupsOffsets(names, partitions));
   }
 
   fetchShareGroupOffsets(node: number, group: string, partitions: readonly TopicPartition[]): Promise<GroupOffsets> {
-    return this.#ask(node, views.fetchShareGroupOffsets(group, partitions));
+    return this.#ask(node, groups.fetchShareGroupOffsets(group, partitions));
   }
 
   /** The server's timeout for slow requests, shorter than ours. */

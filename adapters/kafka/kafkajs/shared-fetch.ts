@@ -1,4 +1,5 @@
 import type { MessagingError } from "../../../core/errors.ts";
+import { partitionKey } from "../names.ts";
 import type { FetchedFrom, FetchedPartition, FetchRequest, TopicId, TopicPartition } from "../port.ts";
 import type { BrokerSocket } from "./broker-socket.ts";
 import { checkFetch, type Fetched, unfetched, type WireFetch } from "./log-exchanges.ts";
@@ -34,7 +35,7 @@ class FetchSession {
     const partitions: FetchedFrom[] = [];
     const forgotten: FetchedFrom[] = [];
     for (const one of wanted) {
-      const name = partitionName(one);
+      const name = partitionKey(one);
       const found = before.get(name);
       if (found !== undefined && isSame(found.wanted, one)) {
         known.set(name, found);
@@ -57,14 +58,14 @@ class FetchSession {
     if (sessionId === NO_SESSION) this.#epoch = FIRST_EPOCH;
     else this.#epoch = this.#epoch === MAX_EPOCH ? 1 : this.#epoch + 1;
     for (const fetched of partitions) {
-      const known = this.#known.get(partitionName(fetched));
+      const known = this.#known.get(partitionKey(fetched));
       if (known !== undefined) known.last = { ...fetched, records: NOTHING, abortedTransactions: [] };
     }
   }
 
   /** The last answer about a partition without news. */
   lastOf(at: TopicPartition): FetchedPartition | undefined {
-    return this.#known.get(partitionName(at))?.last;
+    return this.#known.get(partitionKey(at))?.last;
   }
 
   /** Whether the last poll was complete. */
@@ -79,10 +80,6 @@ class FetchSession {
 }
 
 const NOTHING = Buffer.alloc(0);
-
-function partitionName({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
-}
 
 function isSame(one: FetchedFrom, other: FetchedFrom): boolean {
   return one.offset === other.offset && one.maxBytes === other.maxBytes && one.topicId === other.topicId;
@@ -196,7 +193,7 @@ export class SharedFetch {
     }
     const now = performance.now();
     const entries = request.partitions.map(
-      (wanted): Entry => ({ key: partitionName(wanted), wanted, turn: ++this.#turn }),
+      (wanted): Entry => ({ key: partitionKey(wanted), wanted, turn: ++this.#turn }),
     );
     const names = entries.map(nameOf);
     const isIdle = names.every((name) => this.#idle.has(name));
@@ -362,7 +359,7 @@ export class SharedFetch {
       return new Map([...included].map(({ key, wanted }) => [key, unfetched(wanted, error)]));
     }
     const isShared = waiting.length > 1;
-    return new Map(partitions.map((one) => [partitionName(one), isShared ? standingAlone(one) : one]));
+    return new Map(partitions.map((one) => [partitionKey(one), isShared ? standingAlone(one) : one]));
   }
 
   #failed(poll: Poll, error: unknown): void {

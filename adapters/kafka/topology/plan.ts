@@ -1,8 +1,8 @@
 import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/index.ts";
-import { LEVELS } from "../delays/index.ts";
+import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
+import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
 import type { TopicMetadata, TopicSpecification } from "../port.ts";

@@ -2,6 +2,7 @@ import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consum
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
 import type {
   CommittedOffset,
   FetchedPartition,
@@ -16,7 +17,7 @@ import type { MessagingError } from "../../../core/index.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { SimulatedCluster } from "./simulation/simulated-cluster.ts";
-import { keyOf, SimulatedLog } from "./simulation/simulated-log.ts";
+import { SimulatedLog } from "./simulation/simulated-log.ts";
 
 export type Scripted = Awaited<ReturnType<typeof openScripted>>;
 
@@ -44,7 +45,7 @@ export async function openScripted({ partitions, records, committed, options = {
   const cluster = new SimulatedCluster(time, prng);
   const logs = Array.from({ length: partitions }, (_, partition) => new SimulatedLog("orders", partition, 1));
   for (const log of logs) {
-    cluster.logs.set(keyOf(log), log);
+    cluster.logs.set(partitionKey(log), log);
     for (let count = 0; count < records; count++) log.append(plain);
   }
   const script: {
@@ -84,14 +85,20 @@ export async function openScripted({ partitions, records, committed, options = {
       counts.commits++;
       await new Promise<void>((resolve) => time.schedule(resolve, 1));
       return offsets.map((commit) => {
-        const outcome = script.commit(keyOf(commit));
-        if (outcome === "committed") stored.set(keyOf(commit), commit);
+        const outcome = script.commit(partitionKey(commit));
+        if (outcome === "committed") stored.set(partitionKey(commit), commit);
         return outcome;
       });
     },
     committed: async (wanted) => {
       await new Promise<void>((resolve) => time.schedule(resolve, 1));
-      return wanted.map((at) => ({ ...at, error: undefined, offset: -1, metadata: "", ...stored.get(keyOf(at)) }));
+      return wanted.map((at) => ({
+        ...at,
+        error: undefined,
+        offset: -1,
+        metadata: "",
+        ...stored.get(partitionKey(at)),
+      }));
     },
     refresh: () => void counts.refreshed++,
     close: async () => {},

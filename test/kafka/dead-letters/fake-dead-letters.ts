@@ -1,4 +1,4 @@
-import type { DeadLettersDependencies, Log, Piece } from "../../../adapters/kafka/dead-letters/index.ts";
+import type { DeadLettersDependencies, Log, Piece } from "../../../adapters/kafka/dead-letters/partition-log.ts";
 import type { GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";

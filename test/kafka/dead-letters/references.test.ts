@@ -1,15 +1,14 @@
 import { expect, test } from "vitest";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { Log, Piece } from "../../../adapters/kafka/dead-letters/partition-log.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import {
-  type Log,
   lowestReferences,
-  type Piece,
   readReference,
   referenceTo,
   referredRecords,
   referringLetter,
-} from "../../../adapters/kafka/dead-letters/index.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+} from "../../../adapters/kafka/dead-letters/references.ts";
 import type { ConsumerFactory } from "../../../adapters/kafka/receiver.ts";
 import { resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+import { countDeadLetters } from "../../../adapters/kafka/dead-letters/references.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";

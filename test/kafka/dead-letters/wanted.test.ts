@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { browseDeadLetters } from "../../../adapters/kafka/watching.ts";
 import { ProcessClock } from "../../simulation/virtual-time.ts";
 import { bodyOf, Inbox } from "./inbox.ts";

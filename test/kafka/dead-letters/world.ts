@@ -1,6 +1,7 @@
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+import { countDeadLetters } from "../../../adapters/kafka/dead-letters/references.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";

@@ -1,12 +1,6 @@
 import { expect, test } from "vitest";
-import {
-  DELAY_HEADER,
-  DelayForwarder,
-  delayedRecord,
-  dueAfter,
-  type ForwarderDependencies,
-} from "../../../adapters/kafka/delays/index.ts";
-import { undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
+import { DelayForwarder, type ForwarderDependencies } from "../../../adapters/kafka/delays/forwarder.ts";
+import { DELAY_HEADER, delayedRecord, dueAfter, undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError } from "../../../core/errors.ts";

@@ -1,9 +1,10 @@
 import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../../adapters/kafka/group/coordinator.ts";
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type { CommittedOffset, PartitionOffset, TopicPartition } from "../../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../../core/index.ts";
 import type { Judge } from "./judge.ts";
 import type { SimulatedCluster } from "./simulated-cluster.ts";
-import { keyOf, type SimulatedLog } from "./simulated-log.ts";
+import type { SimulatedLog } from "./simulated-log.ts";
 import type { SimulatedProcess } from "./simulated-process.ts";
 
 type Commit = PartitionOffset & { readonly metadata: string };
@@ -64,7 +65,7 @@ export class SimulatedGroup {
   }
 
   #give(log: SimulatedLog, member: SimulatedMember): void {
-    const key = keyOf(log);
+    const key = partitionKey(log);
     const hold: OwnedPartition = { key, log, member, leaving: false };
     this.#holds.set(key, hold);
     const stored = this.stored.get(key);
@@ -143,7 +144,7 @@ export class SimulatedGroup {
 
   /** A commit arrives. */
   apply(commit: Commit, hold: OwnedPartition | undefined): CommitOutcome {
-    const key = keyOf(commit);
+    const key = partitionKey(commit);
     if (hold === undefined || this.#holds.get(key) !== hold) return "fenced";
     this.judge.committed(commit, this.stored.get(key), hold.log);
     this.stored.set(key, { offset: commit.offset, metadata: commit.metadata });
@@ -171,7 +172,7 @@ export class SimulatedMember implements GroupMember {
   }
 
   assigned(log: SimulatedLog): void {
-    this.process.begins(keyOf(log));
+    this.process.begins(partitionKey(log));
     this.#owner.assigned([log]);
   }
 
@@ -191,7 +192,7 @@ export class SimulatedMember implements GroupMember {
     const { prng, time } = cluster;
     // As it is when it is asked for: another one in between may have got further.
     const holds = offsets.map((commit) => {
-      const hold = this.#group.hold(keyOf(commit));
+      const hold = this.#group.hold(partitionKey(commit));
       return hold?.member === this ? hold : undefined;
     });
     return new Promise((resolve) => {
@@ -227,8 +228,8 @@ export class SimulatedMember implements GroupMember {
             return;
           }
           const found = partitions.map((at): CommittedOffset => {
-            this.process.begins(keyOf(at));
-            const stored = this.#group.stored.get(keyOf(at));
+            this.process.begins(partitionKey(at));
+            const stored = this.#group.stored.get(partitionKey(at));
             return { ...at, error: undefined, offset: stored?.offset ?? -1, metadata: stored?.metadata ?? "" };
           });
           time.schedule(

@@ -2,13 +2,14 @@ import type { RecordConsumer, RecordSink } from "../../../../adapters/kafka/cons
 import { openConsumer } from "../../../../adapters/kafka/consuming/consumer.ts";
 import type { DeliveredRecord } from "../../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type { Settlement, SettleResult } from "../../../../core/adapter.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import { ProcessClock } from "../../../simulation/virtual-time.ts";
 import { topicId } from "../../topic-ids.ts";
 import type { Fate, Judge } from "./judge.ts";
 import type { SimulatedGroup, SimulatedMember } from "./simulated-group.ts";
-import { keyOf, lifeOf } from "./simulated-log.ts";
+import { lifeOf } from "./simulated-log.ts";
 
 export interface ProcessOptions {
   readonly prefetch: number;
@@ -136,7 +137,7 @@ export class SimulatedProcess {
   #deliver(records: readonly DeliveredRecord[]): void {
     if (this.dead) return;
     for (const held of records) {
-      const key = keyOf(held);
+      const key = partitionKey(held);
       const { offset, timestamp } = held.record;
       const id = topicId(held.topic, timestamp);
       const life = lifeOf(held, id);
@@ -154,7 +155,7 @@ export class SimulatedProcess {
     }
     // Those that were settled just before are told so in the same turn.
     const prefetch = this.#prefetch;
-    const keys = new Set(records.map(keyOf));
+    const keys = new Set(records.map(partitionKey));
     this.#group.cluster.time.schedule(() => this.#checkWindow(prefetch, keys), 0);
   }
 
