@@ -8,7 +8,7 @@ import type {
   WorkAddress,
 } from "./address.ts";
 import type { Capabilities } from "./capabilities.ts";
-import type { Headers } from "./delivery.ts";
+import type { MessageHeaders } from "./delivery.ts";
 import type { MessagingError } from "./errors.ts";
 
 /**
@@ -210,7 +210,7 @@ export interface OutgoingMessage {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** The caller's headers and the engine's own, which begin with `anybroker-`. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly body: Uint8Array;
   /** Undefined only on a copy of a message that came without one. */
   readonly contentType: string | undefined;
@@ -303,7 +303,7 @@ export interface IncomingMessage<Native = unknown> {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** Own string values on an object without a prototype. The engine does not change it. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly body: Uint8Array;
   readonly contentType: string | undefined;
   /**
@@ -334,6 +334,11 @@ export interface IncomingMessage<Native = unknown> {
    * and the engine has it dead-lettered as `invalid` by that method. No handler gets it, and no copy of it is made.
    */
   readonly unreadable?: MessagingError;
+  /**
+   * Why some of its headers could not be read. No handler gets it: it is dead-lettered as `invalid`, by a copy with its body
+   * and the other headers.
+   */
+  readonly unreadHeaders?: MessagingError;
   readonly native: Native;
 }
 
@@ -425,6 +430,11 @@ export interface Receiver {
   deadLetter?(token: DeliveryToken, letter: OutgoingMessage): Promise<DeadLetterResult>;
   /** Renews the lease of each to `leaseMs` from now; `false` where it was lost already. Never rejects. */
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]>;
+  /**
+   * Resolves with true once the sink has everything that the broker handed out to this receiver before the call, and with
+   * false where that cannot be known. Where it is left out, `Depth` counts as ready what is under way. Never rejects.
+   */
+  caughtUp?(): Promise<boolean>;
   /** Stops taking. What is unsettled goes back to the broker. A second call does nothing. */
   close(): Promise<void>;
 }

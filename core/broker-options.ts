@@ -96,7 +96,7 @@ export function checkBrokerOptions(options: BrokerOptions): void {
   const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
   clockOf(`${where} { clock }`, options.clock);
   const random = randomOf(`${where} { random }`, options.random);
-  retryPolicy(`${where} { consume }`, retry, { random, tell: () => {} });
+  retryPolicy(`${where} { consume }`, retry, { random, notice: () => {} });
   for (const capability of require) {
     if (CAPABILITY_NAMES.includes(capability)) continue;
     throw new MessagingError(

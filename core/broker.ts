@@ -18,7 +18,7 @@ export interface Receipt {
 }
 
 /** One message of a `sendMany` or `publishMany`: a body with options of its own. */
-export interface Entry<Body, Options> {
+export interface BatchEntry<Body, Options> {
   readonly body: Body;
   readonly options?: Options;
 }
@@ -41,12 +41,12 @@ export interface Publisher {
    */
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, SendOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, SendOptions>[],
   ): Promise<readonly Receipt[]>;
   /** As {@link Publisher.sendMany}, for events. */
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, PublishOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, PublishOptions>[],
   ): Promise<readonly Receipt[]>;
 }
 
@@ -104,6 +104,8 @@ export interface Broker<Native = unknown> extends Publisher {
    * the first.
    */
   stop(options?: StopOptions): Promise<void>;
+  /** Calls `stop` with its default, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
   /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found` or, while not started, `closed`. */
   depth<Input, Output>(queue: Queue<Input, Output>): Promise<Depth>;
   depth<Input, Output>(topic: Topic<Input, Output>, subscription: string): Promise<Depth>;

@@ -18,6 +18,8 @@ export interface Consumer {
    * and their messages given back. A second call waits for the first. It does not start again with the broker.
    */
   stop(options?: StopOptions): Promise<void>;
+  /** Calls `stop` with its default, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
   status(): ConsumerStatus;
 }
 

@@ -1,7 +1,7 @@
 import type { Outcome } from "./outcome.ts";
 
 /** Header names and values. An object without a prototype, so that no name is special. */
-export type Headers = Readonly<Record<string, string>>;
+export type MessageHeaders = Readonly<Record<string, string>>;
 
 /**
  * One delivery of one message to one handler. `Native` is the client library's own message.

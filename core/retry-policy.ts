@@ -43,8 +43,8 @@ interface RetryContext {
   readonly random: Random;
   /** How many attempts there are if the policy does not say. Default 5. */
   readonly attempts?: number;
-  /** Told what a delay function does wrong. */
-  tell(error: MessagingError): void;
+  /** Is called with what a delay function does wrong. */
+  notice(error: MessagingError): void;
 }
 
 type DelayMs = Retry["delayMs"];
@@ -60,8 +60,8 @@ export function retryPolicy(where: string, policy: RetryPolicy, context: RetryCo
   return { attempts, delayMs: (attempt) => Math.min(delayMs(attempt), LONGEST_MS) };
 }
 
-function delayOf(where: string, delay: NonNullable<RetryPolicy["delay"]>, { random, tell }: RetryContext): DelayMs {
-  if (typeof delay === "function") return told(where, delay, exponential(where, {}, random), tell);
+function delayOf(where: string, delay: NonNullable<RetryPolicy["delay"]>, { random, notice }: RetryContext): DelayMs {
+  if (typeof delay === "function") return byFunction(where, delay, exponential(where, {}, random), notice);
   if (isList(delay)) return listed(where, delay);
   if (typeof delay === "object" && delay !== null) return exponential(where, delay, random);
   throw new MessagingError(
@@ -87,15 +87,17 @@ function listed(where: string, given: readonly number[]): DelayMs {
   return (attempt) => delays[attempt - 1] ?? last;
 }
 
-function told(
+function byFunction(
   where: string,
   ask: (attempt: number) => unknown,
   otherwise: DelayMs,
-  tell: RetryContext["tell"],
+  notice: RetryContext["notice"],
 ): DelayMs {
   const wrong = (attempt: number, what: string, cause?: unknown): number => {
     const next = "the default delay is waited; let it return milliseconds";
-    tell(new MessagingError("invalid", `${where} { retry.delay } ${what} for attempt ${attempt}: ${next}`, { cause }));
+    notice(
+      new MessagingError("invalid", `${where} { retry.delay } ${what} for attempt ${attempt}: ${next}`, { cause }),
+    );
     return otherwise(attempt);
   };
   return (attempt) => {

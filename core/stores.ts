@@ -22,7 +22,44 @@ export const POSTGRES_REASONS: Readonly<Record<string, FailureReason>> = {
   "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
 };
 
+const MOST_CAUSES = 8;
 const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
+
+/** What a socket says of where it did not come to; nothing of a login is in it. */
+interface NetworkError {
+  readonly code?: unknown;
+  readonly address?: unknown;
+  readonly hostname?: unknown;
+  readonly port?: unknown;
+  readonly errors?: readonly unknown[];
+  readonly cause?: unknown;
+}
+
+const NETWORK = /^(E(?:CONN[A-Z]+|HOST[A-Z]+|NET[A-Z]+|TIMEDOUT|PIPE|AI_AGAIN)|ENOTFOUND)$/;
+
+function unreachable(cause: unknown): FailureReason {
+  const found = networkError(cause, 0);
+  if (found === undefined) return UNREACHABLE;
+  const { address, hostname, port, code } = found;
+  const host = typeof address === "string" ? address : typeof hostname === "string" ? hostname : undefined;
+  const shown = host?.includes(":") ? `[${host}]` : host;
+  const where = shown === undefined ? "" : ` ${shown}${typeof port === "number" ? `:${port}` : ""}`;
+  const reach = where === "" ? "it cannot be reached" : `it cannot be reached at${where}`;
+  const advice = `${reach} (${code}): check host and port, and that it runs; the call may be made again`;
+  return { code: "unreachable", advice };
+}
+
+/** Of an error, what it holds (one for each address that was tried), and its causes. */
+function networkError(error: unknown, depth: number): NetworkError | undefined {
+  if (typeof error !== "object" || error === null || depth > MOST_CAUSES) return undefined;
+  const { errors, cause, code } = error as NetworkError;
+  for (const one of Array.isArray(errors) ? errors.slice(0, 1) : []) {
+    const found = networkError(one, depth + 1);
+    if (found !== undefined) return found;
+  }
+  if (typeof code === "string" && NETWORK.test(code)) return error as NetworkError;
+  return networkError(cause, depth + 1);
+}
 
 /** The code that a server gave an error, as its client keeps it, such as the SQLSTATE of Postgres; empty if there is none. */
 export function serverCode(error: unknown): string {
@@ -57,7 +94,7 @@ export function storeFailure(
   reason: FailureReason | undefined,
   cause: unknown,
 ): MessagingError {
-  const { code, advice } = reason ?? UNREACHABLE;
+  const { code, advice } = reason ?? unreachable(cause);
   return new MessagingError(code, `the ${store}'s ${server} did not ${action}: ${advice}`, { cause });
 }
 

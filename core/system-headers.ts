@@ -1,4 +1,4 @@
-import type { Headers } from "./delivery.ts";
+import type { MessageHeaders } from "./delivery.ts";
 import { idTime } from "./message-ids.ts";
 
 /** What the names of the engine's own headers begin with. */
@@ -44,8 +44,11 @@ export const HEADER = Object.freeze({
   moves: "anybroker-moves",
 });
 
+/** On a message whose headers an adapter could not read, or not all of them: which, or why. */
+export const HEADERS_NOT_READ = "anybroker-headers-not-read";
+
 /** A fresh copy without the engine's own headers. */
-export function userHeaders(headers: Headers): Record<string, string> {
+export function userHeaders(headers: MessageHeaders): Record<string, string> {
   const own: Record<string, string> = Object.create(null);
   for (const name in headers) {
     if (!name.startsWith(SYSTEM_PREFIX)) own[name] = headers[name] as string;
@@ -54,7 +57,10 @@ export function userHeaders(headers: Headers): Record<string, string> {
 }
 
 /** A fresh copy with some headers set, and removed where the value is undefined. */
-export function withHeaders(headers: Headers, changes: Readonly<Record<string, string | undefined>>): Headers {
+export function withHeaders(
+  headers: MessageHeaders,
+  changes: Readonly<Record<string, string | undefined>>,
+): MessageHeaders {
   const copy: Record<string, string> = Object.create(null);
   for (const name in headers) copy[name] = headers[name] as string;
   for (const [name, value] of Object.entries(changes)) {
@@ -73,13 +79,13 @@ const FURTHEST_TIME = 8_640_000_000_000_000;
  * The whole number from 0 up in a header, the fallback where there is none. A number that is larger than a time can be counts
  * as the largest: what counts must not begin anew because somebody counted too far.
  */
-export function numberHeader(headers: Headers, name: string, fallback: number): number {
+export function numberHeader(headers: MessageHeaders, name: string, fallback: number): number {
   const text = headers[name];
   return text === undefined || !COUNT.test(text) ? fallback : Math.min(Number(text), FURTHEST_TIME);
 }
 
 /** The time in a header, in milliseconds since 1970, negative before, that a `Date` can hold; undefined where there is none. */
-export function timeHeader(headers: Headers, name: string): number | undefined {
+export function timeHeader(headers: MessageHeaders, name: string): number | undefined {
   const text = headers[name];
   if (text === undefined || !WHOLE_NUMBER.test(text)) return undefined;
   const value = Number(text);
@@ -87,12 +93,12 @@ export function timeHeader(headers: Headers, name: string): number | undefined {
 }
 
 /** When a message was first published, as its headers or its id tell; undefined where neither does. */
-export function publishedAt(headers: Headers, id: string): number | undefined {
+export function publishedAt(headers: MessageHeaders, id: string): number | undefined {
   return timeHeader(headers, HEADER.publishedAt) ?? idTime(id);
 }
 
 /** The bytes of all names and values together, in UTF-8. */
-export function headerBytes(headers: Headers): number {
+export function headerBytes(headers: MessageHeaders): number {
   let bytes = 0;
   for (const name in headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(headers[name] as string);
   return bytes;

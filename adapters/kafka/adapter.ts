@@ -28,12 +28,12 @@ import type {
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
-import { clientError } from "./kafkajs/errors.ts";
+import { Cluster } from "./cluster.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
 import type { KafkaRecord } from "./message-codec.ts";
 import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
-import type { KafkaClient } from "./port.ts";
+import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { removeAll } from "./removal.ts";
 import { Session } from "./session.ts";
 
@@ -124,14 +124,26 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
-    const admin = this.kafkajs().admin();
+    return standingAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
+  }
+
+  /** How many servers the cluster has. Rejects if one of them cannot be reached where it is said to be. */
+  serverCount(): Promise<number> {
+    return this.#asking(async (cluster, connection) => {
+      const { nodes } = await cluster.metadata([]);
+      for (const node of nodes) await connection.listOffsets(node, []);
+      return nodes.length;
+    });
+  }
+
+  /** Asks the cluster, whether this adapter is open or not. */
+  async #asking<Answer>(ask: (cluster: Cluster, connection: KafkaConnection) => Promise<Answer>): Promise<Answer> {
+    const connection = this.#client.connection();
+    const ended = new AbortController();
     try {
-      await admin.connect();
-      return standingAmong(await admin.listTopics(), topicName);
-    } catch (cause) {
-      throw clientError("unreachable", "Kafka did not list its topics", cause);
+      return await ask(new Cluster(connection, this.#settings.requestTimeoutMs, ended.signal), connection);
     } finally {
-      await admin.disconnect().catch(() => {});
+      await connection.close();
     }
   }
 

@@ -57,6 +57,14 @@ export class Cluster {
     });
   }
 
+  /** The names of all topics that this user may see. */
+  topicNames(): Promise<readonly string[]> {
+    return this.#until(async () => {
+      const { nodes, topics } = await this.#connection.allTopics();
+      return nodes.length === 0 ? { again: brokerless() } : { result: topics.map(({ topic }) => topic) };
+    });
+  }
+
   /**
    * Topics that exist, with their leaders. Rejects with `not-found` if one does not, and with `unsupported` for one without
    * an id.

@@ -58,9 +58,28 @@ export function operationError(error: string, what: string, next: string, said?:
     return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }
   if (error.endsWith("_AUTHORIZATION_FAILED") || error.endsWith("_AUTHENTICATION_FAILED")) {
-    return new MessagingError("unauthorized", `Kafka refused to ${what} (${reason}); grant the user that right`);
+    const help = error.endsWith("_AUTHENTICATION_FAILED")
+      ? "check the login"
+      : `grant the user ${rightFor(error, what)}`;
+    return new MessagingError("unauthorized", `Kafka refused to ${what} (${reason}); ${help}`);
   }
   return new MessagingError(codeOf(error, said), `Kafka could not ${what} (${reason}); ${next}`);
+}
+
+const OPERATIONS: readonly (readonly [what: RegExp, right: string])[] = [
+  [/^write /, "Write"],
+  [/^create /, "Create"],
+  [/^describe the configuration /, "DescribeConfigs"],
+  [/^delete /, "Delete"],
+  [/^(read|fetch records|commit|join) /, "Read"],
+  [/^get an identity /, "IdempotentWrite"],
+];
+
+/** The right that something takes, as Kafka's ACLs name it. */
+function rightFor(error: string, what: string): string {
+  const of = error.startsWith("GROUP_") ? "the group" : error.startsWith("TOPIC_") ? "the topic" : "the cluster";
+  const right = OPERATIONS.find(([pattern]) => pattern.test(what))?.[1] ?? "Describe";
+  return `${right} on ${of}`;
 }
 
 function codeOf(error: string, said: string | undefined): MessagingErrorCode {

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
 import type { TopicPartition } from "./port.ts";
@@ -20,13 +20,13 @@ class KafkaProperties implements ForeignProperties {
   /** The record of the headers, if some are not text, have no value or share a name. */
   readonly #record: LogRecord | undefined;
   /** The headers as handlers see them. */
-  readonly #texts: Headers;
+  readonly #texts: MessageHeaders;
 
   constructor(
     key: Buffer | undefined,
     tombstone: Uint8Array | undefined,
     record: LogRecord | undefined,
-    texts: Headers,
+    texts: MessageHeaders,
   ) {
     this.key = key;
     this.#tombstone = tombstone;
@@ -48,7 +48,7 @@ class KafkaProperties implements ForeignProperties {
   }
 
   /** Writes headers. The sender's come first, in their order and with their bytes, unless a copy changed their text. */
-  writeHeaders(wire: HeaderToWrite[], headers: Headers): void {
+  writeHeaders(wire: HeaderToWrite[], headers: MessageHeaders): void {
     const done = new Set<string>();
     const { names, values } = this.#list();
     for (const [index, name] of names.entries()) {

@@ -41,6 +41,8 @@ export interface KafkaConnection {
 
   /** Asks the cluster, without a cache. Missing topics are in the answer with an error; they are never created. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata>;
+  /** The topics of the cluster that this user may see. */
+  allTopics(): Promise<ClusterMetadata>;
   createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]>;
   /** The values of these configurations, for existing topics. */
   topicConfigurations(topics: readonly string[], names: readonly string[]): Promise<readonly TopicConfiguration[]>;

@@ -2,10 +2,14 @@ import { createHash } from "node:crypto";
 import { isUint8Array } from "node:util/types";
 import type { ConsumeMessage, MessageProperties, Options } from "amqplib";
 import type { DeliveryToken, ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
+import { HEADERS_NOT_READ, withHeaders } from "../../core/system-headers.ts";
 import { routingKeyBeforeDelay } from "./delay-levels.ts";
 import { OWN_PREFIX } from "./names.ts";
+import { unreadHeaders } from "./unreadable-headers.ts";
 
 /** The server's own name for "answer me on this channel": who sends it has to be waiting for the answer. */
 const DIRECT_REPLY = "amq.rabbitmq.reply-to";
@@ -78,7 +82,7 @@ class AmqpProperties implements ForeignProperties {
   }
 
   /** Writes the values of headers as they were, where the copy has the text that stands for them. */
-  writeHeaders(wire: Record<string, unknown>, headers: Headers, login: string): void {
+  writeHeaders(wire: Record<string, unknown>, headers: MessageHeaders, login: string): void {
     for (const [name, { wireName, text, value }] of this.#typed) {
       if (headers[name] !== text) continue;
       const encodable = encodableOf(value, DEEPEST_FOREIGN);
@@ -194,7 +198,7 @@ const LONGEST_NAME_BYTES = 255;
 
 /** Headers for amqplib, or undefined if there are none. Throws a RangeError that names a name too long for AMQP. */
 export function toWire(
-  headers: Headers,
+  headers: MessageHeaders,
   key: string | undefined,
   routingKey: string | undefined,
 ): Record<string, unknown> | undefined {
@@ -237,7 +241,7 @@ interface TypedHeader {
 
 /** What stood in the headers of a delivery. */
 interface FromWire {
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** Who sent the message that this is a copy of. */
@@ -415,12 +419,14 @@ export function incoming(
   const wire = properties.headers as Record<string, unknown> | undefined;
   const { headers, key, routingKey, user, typed } = fromWire(wire);
   const foreign = AmqpProperties.of(properties, user, typed, message.content);
+  const unread = unreadHeaders(properties);
+  const notRead = unread === undefined ? undefined : oneLine(unread.join(", "), MOST_NAMES);
   return {
     token,
     id: messageId(message),
     key,
     routingKey: routingKey ?? publishedRoutingKey(fields.exchange, fields.routingKey),
-    headers,
+    headers: notRead === undefined ? headers : withHeaders(headers, { [HEADERS_NOT_READ]: notRead }),
     body: message.content,
     contentType: properties.contentType as string | undefined,
     redeliveries,
@@ -428,8 +434,19 @@ export function incoming(
     ...(foreign === undefined
       ? undefined
       : { foreign, sentAt: sentAt(properties.timestamp), contentEncoding: textOf(properties.contentEncoding) }),
+    ...(notRead === undefined ? undefined : { unreadHeaders: headersNotRead(notRead) }),
     native: message,
   };
+}
+
+/** The most characters of the names of headers. */
+const MOST_NAMES = 400;
+
+function headersNotRead(names: string): MessagingError {
+  return new MessagingError(
+    "invalid",
+    `the client library cannot decode some headers of the message (${names}): they have an unknown type, or are nested too deep. Have them sent as texts; to handle the message without them, replay its dead letter with { incomplete: true }`,
+  );
 }
 
 /** A delivery of work: what another sender let expire does so, and its copies with it. */

@@ -22,6 +22,10 @@ export interface LogHost {
 /** Content types: a record, and what a reader puts in to know how far it has to read. */
 const RECORD = "text/plain";
 const MARKER = "application/vnd.anybroker.marker";
+/** The longest record that is read, in bytes; those of anybroker have some hundred. */
+const LONGEST_RECORD = 16 * 1024;
+/** The most bytes of a read, of what is dropped as well. */
+const MOST_BYTES = 64 * 1024 * 1024;
 /** The widest that AMQP has. 0, which is no limit elsewhere, is 2,000 for a quorum queue. */
 const PREFETCH = 65_535;
 
@@ -30,6 +34,9 @@ const PREFETCH = 65_535;
  * marker and takes everything until that comes; then its channel is closed. The queue has a single active consumer, so
  * that one reader at a time has all of it, and the end of a channel, whoever ends it, gives back all in order before the
  * next reader has its turn. A cancel would not, and a `nack` would put records behind the next reader's marker (3.10).
+ *
+ * Whoever may write to the queue can put anything there. What is no record is dropped as it comes, and a read ends when it
+ * becomes too much.
  */
 export class QueueLog implements QuarantineLog {
   readonly #of: QuarantineAddress;
@@ -105,20 +112,32 @@ export class QueueLog implements QuarantineLog {
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     const records: string[] = [];
     let taken = 0;
+    let bytes = 0;
+    let isOver = false;
+    const end = (settle: () => void): void => {
+      // What comes until the channel is closed is not of this read.
+      isOver = true;
+      settle();
+      records.length = 0;
+    };
     const take = (message: ConsumeMessage | null): void => {
+      if (isOver) return;
       if (message === null) {
         reject(missing(`queue ${this.#queue}`));
         return;
       }
+      const { properties, content } = message;
       taken++;
-      if (message.properties.messageId === marker) {
+      bytes += content.length;
+      if (properties.messageId === marker) {
         channel.ack(message);
-        // What comes until the channel is closed is not of this read.
-        resolve(records.splice(0));
+        end(() => resolve([...records]));
       } else if (taken === PREFETCH) {
-        reject(tooMany(this.#where));
-      } else if (message.properties.contentType !== MARKER) {
-        records.push(message.content.toString());
+        end(() => reject(tooMany(this.#where)));
+      } else if (bytes > MOST_BYTES) {
+        end(() => reject(tooMuch(this.#where, this.#queue)));
+      } else if (properties.contentType === RECORD && content.length <= LONGEST_RECORD) {
+        records.push(content.toString());
       }
     };
     let cause: unknown;
@@ -163,5 +182,12 @@ function tooMany(where: string): MessagingError {
   return new MessagingError(
     "overloaded",
     `${where} holds more than the ${PREFETCH} records that can be read at a time; the oldest leave it a day after they were written`,
+  );
+}
+
+function tooMuch(where: string, queue: string): MessagingError {
+  return new MessagingError(
+    "overloaded",
+    `${where} holds more than the ${MOST_BYTES / 1024 / 1024} MiB that are read at a time: others than anybroker write to it. See who may, and purge the queue "${queue}"; what is on it leaves it a day after it was written`,
   );
 }

@@ -324,6 +324,14 @@ export class ReceivingChannel {
     return delivery;
   }
 
+  /** Resolves when everything has come that RabbitMQ had put on this channel before: it answers behind that. */
+  async caughtUp(): Promise<void> {
+    // The prefetch of consumers to come, each of which sets its own.
+    await this.#channel.prefetch(1, false);
+    // What came in the same turn is handed on at its end.
+    this.#flush();
+  }
+
   /** Gives everything unsettled back to the broker. */
   async close(): Promise<void> {
     if (this.#over) return;

@@ -1,7 +1,9 @@
 import type { Readable } from "node:stream";
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
-import { foundCredentials, providedCredentials, type Settings } from "./options.ts";
+import { foundCredentials, providedCredentials } from "./credentials.ts";
+import type { Settings } from "./options.ts";
+import { boundClockOffset } from "./server-clock.ts";
 
 /** What an answer is checked for. */
 type Check = (output: Readonly<Record<string, unknown>>) => boolean;
@@ -212,6 +214,7 @@ export function makeClients(settings: Settings): Clients {
     // Of both services, whose types of requests differ.
     checkAnswers(client as Pick<SQSClient, "middlewareStack">);
     boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs);
+    boundClockOffset(client as Pick<SQSClient, "config">);
   }
   return clients;
 }

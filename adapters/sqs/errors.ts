@@ -1,8 +1,8 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
+import { CredentialsError, isCredentialsError } from "./credentials.ts";
 import { shownCode, shownText } from "./message-codec.ts";
-import { CredentialsError, isCredentialsError } from "./options.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
@@ -126,13 +126,17 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   }
   if (isUnauthorized(error)) {
     const help = "check the credentials and the policy of the role";
-    return new MessagingError("unauthorized", `${what}: AWS refused it as ${name}; ${help}`, options);
+    return new MessagingError("unauthorized", `${what}: the service refused it as ${name}; ${help}`, options);
   }
   if (TOO_LARGE.includes(name) || (isRefusal(error) && TOO_LARGE_TEXT.test(text))) {
-    return new MessagingError("too-large", `${what}: AWS says ${name}; send a reference to the data instead`, options);
+    return new MessagingError(
+      "too-large",
+      `${what}: the service says ${name}; send a reference to the data instead`,
+      options,
+    );
   }
   if (isThrottled(error)) {
-    return new MessagingError("overloaded", `${what}: AWS says ${name}, and is asked again later`, options);
+    return new MessagingError("overloaded", `${what}: the service says ${name}, and is asked again later`, options);
   }
   if (/region is missing/i.test(text)) {
     return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
@@ -141,13 +145,17 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
     return new MessagingError("unreachable", `${what}: ${whyUnanswered(error)}`, options);
   }
   if (!isRefusal(error)) {
-    return new MessagingError("unreachable", `${what}: AWS failed (${name}, status ${statusOf(error)})`, options);
+    return new MessagingError(
+      "unreachable",
+      `${what}: the service failed (${name}, status ${statusOf(error)})`,
+      options,
+    );
   }
   if (UNREASONED.includes(name)) {
     const said = `what answered says status ${statusOf(error)} and no reason`;
     return new MessagingError("refused", `${what}: ${said}; check the endpoint, and what stands in between`, options);
   }
-  return new MessagingError("refused", `${what}: AWS refused it as ${name}; see the cause`, options);
+  return new MessagingError("refused", `${what}: the service refused it as ${name}; see the cause`, options);
 }
 
 /** What a failed request says of every message in it; undefined if that may differ from message to message. */

@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Message, MessageAttributeValue, MessageSystemAttributeValue } from "@aws-sdk/client-sqs";
 import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { oneLine } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
@@ -163,7 +163,7 @@ interface Packed {
   readonly type?: string;
   /** How the body is written, where it is not text that SQS takes; `sns` is in the envelope that SNS wrapped it in. */
   readonly body?: "base64" | "empty" | "sns";
-  readonly headers?: Headers;
+  readonly headers?: MessageHeaders;
   /** The data types of those that were attributes of another sender, and no texts. */
   readonly types?: Readonly<Record<string, string>>;
   /** Sent to one subscription, or to what belongs to it, and not published. */
@@ -226,7 +226,7 @@ export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false 
 }
 
 /** Who reads numbers and bytes finds them nowhere else; texts are found in `anybroker` as well. */
-function typedFirst(headers: Headers, foreign: SqsAttributes): readonly string[] {
+function typedFirst(headers: MessageHeaders, foreign: SqsAttributes): readonly string[] {
   const names = Object.keys(headers);
   const isTyped = (name: string): boolean => foreign.attribute(name, headers[name] as string) !== undefined;
   return [...names.filter(isTyped), ...names.filter((name) => !isTyped(name))];

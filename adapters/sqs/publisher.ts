@@ -117,7 +117,8 @@ export class Sender {
         const { Code = "", SenderFault = false, Message = "" } = failure;
         report(index, entryResult(where, Code, SenderFault, Message));
       } else if (stored.has(String(position))) report(index, { status: "confirmed" });
-      else report(index, { status: "unknown", cause: new Error(`${where}: AWS did not say what became of it`) });
+      else
+        report(index, { status: "unknown", cause: new Error(`${where}: the service did not say what became of it`) });
     }
   }
 

@@ -6,20 +6,19 @@ import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import { Fifo } from "../fifo.ts";
 import type { PublishingOptions } from "../options.ts";
-import { Batcher, type BatchGate, PendingSend, Route, type SendObserver } from "./publish-queue.ts";
+import { Batcher, PendingSend, Route } from "./publish-queue.ts";
 
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_SEND_MS = 30_000;
-/** So many answered callers may stay in the list beyond those that wait. */
+/** How many answered sends may stay in the list of waiting ones. */
 const SPARE = 64;
 
 /**
- * The publisher engine: a buffer bounded in messages and bytes before one batcher per address. What the buffer holds is
- * counted from acceptance until the adapter has reported on it, even if its caller was answered by the deadline before:
- * memory is bounded by what is really kept.
+ * The publisher engine: a buffer, bounded in messages and bytes, before one batcher per address. A message counts in it
+ * until the adapter has reported on it, even if a deadline answered its caller before: so memory is bounded.
  */
-export class PublisherEngine implements SendObserver, BatchGate {
+export class PublisherEngine {
   readonly #adapter: Adapter;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -31,6 +30,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
   readonly #whenFull: "wait" | "fail";
   /** How long a send may take unless it says otherwise, in milliseconds. */
   readonly timeoutMs: number;
+  /** Why there is no connection, where that is known. */
+  #lost: MessagingError | undefined = undefined;
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
@@ -50,6 +51,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
     this.timeoutMs = options.timeoutMs ?? DEFAULT_SEND_MS;
   }
 
+  /** Messages accepted and not yet reported on. */
   get messages(): number {
     return this.#messages;
   }
@@ -63,13 +65,12 @@ export class PublisherEngine implements SendObserver, BatchGate {
     return this.#waiters;
   }
 
-  /** Whether batchers may hand over. */
-  get open(): boolean {
-    return this.#connected && !this.#blocked;
-  }
+  /** Whether batchers may send. */
+  #isOpen = (): boolean => this.#connected && !this.#blocked;
 
-  /** Follows the adapter's connection; a new one ends every pause. */
-  connected(connected: boolean): void {
+  /** Follows the adapter's connection. A new one ends every pause. */
+  connected(connected: boolean, why?: MessagingError): void {
+    this.#lost = connected ? undefined : why;
     this.#connected = connected;
     if (!connected) this.#blocked = false;
     this.#wake();
@@ -82,10 +83,10 @@ export class PublisherEngine implements SendObserver, BatchGate {
   }
 
   #wake(): void {
-    if (this.open) for (const route of this.#routes.values()) route.batcher?.wake();
+    if (this.#isOpen()) for (const route of this.#routes.values()) route.batcher?.wake();
   }
 
-  /** The one way to an address. */
+  /** The route to an address: always the same one. */
   route(address: Address, ordered: boolean): Route {
     const name = describeAddress(address);
     let route = this.#routes.get(name);
@@ -96,7 +97,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
     return route;
   }
 
-  /** Sends for a caller, who waits for room or is refused, as the options say. */
+  /** Sends for a caller. A full buffer makes it wait or rejects with `overloaded`, as the options say. */
   send(route: Route, message: OutgoingMessage, timeoutMs = this.timeoutMs): Promise<Receipt> {
     const room = this.#waiters === 0 && this.#hasRoom(message.size);
     if (!room && this.#whenFull === "fail") return Promise.reject(this.#overloaded(route.address));
@@ -104,8 +105,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
   }
 
   /**
-   * Sends the engine's own copy of a message that a consumer holds. It never waits for room: the consumer's prefetch
-   * bounds such copies, and consumers must not stand still because publishers are many.
+   * Sends the engine's own copy of an in-flight message. It never waits for room: the consumer's prefetch bounds such
+   * copies, and busy publishers must not stop consumers.
    */
   sendCopy(route: Route, message: OutgoingMessage): Promise<Receipt> {
     return this.#accept(route, message, this.timeoutMs, true);
@@ -113,7 +114,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
 
   #accept(route: Route, message: OutgoingMessage, timeoutMs: number, room: boolean): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      const send = new PendingSend(route, message, this.#deadlines, this, resolve, reject);
+      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, () => this.#lost, resolve, reject);
       this.#deadlines.set(send, timeoutMs);
       if (room) {
         this.#admit(send);
@@ -135,11 +136,11 @@ export class PublisherEngine implements SendObserver, BatchGate {
 
   #batcher(route: Route): Batcher {
     const life = this.#life;
-    // What a closed connection reports late must not count against the next one.
+    // A late report of a closed connection must not count for the next one.
     const settled = (send: PendingSend): void => {
       if (this.#life === life) this.#release(send);
     };
-    return new Batcher(this.#adapter, route.address, route.ordered, this, this.#clock, this.#random, settled);
+    return new Batcher(this.#adapter, route, this.#isOpen, this.#clock, this.#random, settled);
   }
 
   #hasRoom(size: number): boolean {
@@ -160,10 +161,11 @@ export class PublisherEngine implements SendObserver, BatchGate {
       }
       this.#waiting.shift();
     }
-    if (this.#messages === 0 && this.#waiters === 0) this.#becomeIdle();
+    this.#checkIdle();
   }
 
-  abandoned(send: PendingSend): void {
+  /** A send was answered while the adapter did not have it. */
+  #abandoned = (send: PendingSend): void => {
     if (send.admitted) {
       send.route.batcher?.prune();
       this.#release(send);
@@ -171,14 +173,14 @@ export class PublisherEngine implements SendObserver, BatchGate {
     }
     this.#waiters--;
     while (this.#waiting.peek()?.answered) this.#waiting.shift();
-    // Behind one that waits long, many that gave up soon must not pile up.
+    // Behind one with a long deadline, many expired ones must not pile up.
     if (this.#waiting.size > 2 * this.#waiters + SPARE) {
       const kept = [...this.#waiting].filter((other) => !other.answered);
       this.#waiting.clear();
       this.#waiting.putBack(kept);
     }
-    if (this.#messages === 0 && this.#waiters === 0) this.#becomeIdle();
-  }
+    this.#checkIdle();
+  };
 
   #overloaded(address: Address): MessagingError {
     return new MessagingError(
@@ -187,13 +189,14 @@ export class PublisherEngine implements SendObserver, BatchGate {
     );
   }
 
-  #becomeIdle(): void {
+  #checkIdle(): void {
+    if (this.#messages > 0 || this.#waiters > 0) return;
     const idle = this.#idle;
     this.#idle = [];
     for (const resolve of idle) resolve();
   }
 
-  /** Resolves when everything accepted has been answered and let go by the adapter, or `timeoutMs` has passed. */
+  /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
     if (this.#messages === 0 && this.#waiters === 0) return;
     await new Promise<void>((resolve) => {
@@ -205,10 +208,10 @@ export class PublisherEngine implements SendObserver, BatchGate {
     });
   }
 
-  /** Answers everything that is left with what is known of it, and lets go of every timer. */
+  /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
   close(): void {
     this.#connected = false;
-    // The next connection is a new one: it says by itself if it is blocked.
+    // The next connection reports by itself if it is blocked.
     this.#blocked = false;
     for (const send of this.#deadlines.items()) (send as PendingSend).giveUp("the broker was stopped", "closed");
     this.#deadlines.clear();
@@ -221,6 +224,6 @@ export class PublisherEngine implements SendObserver, BatchGate {
     this.#messages = 0;
     this.#bytes = 0;
     this.#waiters = 0;
-    this.#becomeIdle();
+    this.#checkIdle();
   }
 }

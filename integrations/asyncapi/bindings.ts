@@ -2,9 +2,9 @@ import { WIRE_HEADER } from "../../adapters/kafka/message-codec.ts";
 import { physicalName as kafkaName } from "../../adapters/kafka/names.ts";
 import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/message-codec.ts";
 import { physicalName as rabbitMQName } from "../../adapters/rabbitmq/names.ts";
+import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
 import { FIFO, physicalName as sqsName } from "../../adapters/sqs/names.ts";
-import { filterPolicy } from "../../adapters/sqs/topology/topics.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import {
   type Adapter,

@@ -4,9 +4,9 @@ import {
   addressName,
   type Clock,
   type Codec,
-  type Headers,
   type IncomingMessage,
   jsonCodec,
+  type MessageHeaders,
   MessagingError,
   type OutgoingMessage,
   type Queue,
@@ -29,7 +29,7 @@ export interface RecordedMessage {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** Without the engine's own. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   /** When it was recorded, by the kit's clock. */
   readonly at: Date;
 }

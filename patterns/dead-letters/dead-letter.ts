@@ -12,7 +12,7 @@ import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
-import { HEADER, numberHeader, publishedAt, SYSTEM_PREFIX, userHeaders } from "../../core/system-headers.ts";
+import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, userHeaders } from "../../core/system-headers.ts";
 
 const LENGTH = 12;
 const LONGEST = 1_024;
@@ -51,12 +51,10 @@ export function fingerprint(destination: string, errorClass: string | undefined,
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, LENGTH);
 }
 
-/** On a message whose headers were over the limits of a reader. */
-const HEADERS_NOT_READ = `${SYSTEM_PREFIX}headers-not-read`;
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
-/** A message in the dead letters, with what its headers say of it. What is looked up seldom is worked out when asked for. */
+/** A message in the dead letters, with what its headers say of it. What is scanned up seldom is worked out when asked for. */
 export class DeadLetter {
   readonly message: IncomingMessage;
   /** Where it was to be handled: `orders`, `order.placed..billing`. */
@@ -71,7 +69,7 @@ export class DeadLetter {
   }
 
   /**
-   * Names this entry: a digest of everything about it, so that it is the same whenever and however it is looked at, and on
+   * Names this entry: a digest of everything about it, so that it is the same whenever and however it is scanned at, and on
    * every broker. The same message, dead-lettered once more, is another entry; copies that are equal in everything are one.
    */
   get id(): string {

@@ -23,7 +23,7 @@ class OpenReceiver {
   widenings = 0;
   #receiver: Receiver | undefined;
   #clock: Clock | undefined;
-  /** Delivered and not looked at yet. */
+  /** Delivered and not scanned at yet. */
   #waiting = new Map<DeliveryToken, IncomingMessage>();
   /** Looked at, and in work. */
   readonly #working = new Set<DeliveryToken>();
@@ -117,6 +117,10 @@ class OpenReceiver {
     });
   }
 
+  caughtUp(): Promise<boolean> {
+    return this.#receiver?.caughtUp?.() ?? Promise.resolve(true);
+  }
+
   async #settleRemovals(): Promise<void> {
     const removals = this.#removals;
     this.#removals = [];
@@ -180,7 +184,7 @@ const MOST_PREFETCH = 1_000;
 const LEAST_PREFETCH = 4;
 /** So often a receiver's prefetch is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
 const MOST_WIDENINGS = 8;
-/** The most bytes of bodies that are on their way or wait to be looked at. */
+/** The most bytes of bodies that are on their way or wait to be scanned at. */
 const MOST_BYTES = 32 * 1024 * 1024;
 
 /** What a holder asks about what it comes by. Neither may throw. */
@@ -192,7 +196,7 @@ interface HolderQuestions {
 }
 
 /**
- * Takes dead letters, and keeps them from everybody else until its end. What was looked at and stays is kept as a token,
+ * Takes dead letters, and keeps them from everybody else until its end. What was scanned at and stays is kept as a token,
  * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
  * wider prefetch, or a further receiver, whenever a prefetch is full of what stays: so the bodies in memory are bounded, and
  * what is held is not.
@@ -263,6 +267,12 @@ export class Holder {
       await this.#arrival(waitMs, signal);
     }
     return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
+  }
+
+  /** Whether nothing is on its way to us of what the broker had handed out before; false as well where that is not known. */
+  async caughtUp(): Promise<boolean> {
+    const all = await Promise.all(this.#receivers.map((receiver) => receiver.caughtUp()));
+    return all.every(Boolean) && !this.#receivers.some(({ hasWaiting }) => hasWaiting);
   }
 
   /** Whether it is in our hands, as far as we were told. */

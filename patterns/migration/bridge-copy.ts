@@ -72,6 +72,8 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
   const { capabilities, name } = to.adapter;
   // Its body is not here: a copy would be of nothing.
   if (incoming.unreadable !== undefined) throw incoming.unreadable;
+  // A consumer there would take a copy without them for the message.
+  if (incoming.unreadHeaders !== undefined) throw incoming.unreadHeaders;
   refuseLarge(incoming, to);
   const now = to.clock.now();
   const delayMs = Math.min(Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0), LONGEST_MS);

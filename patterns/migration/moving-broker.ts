@@ -5,6 +5,7 @@ import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { observe } from "../../core/foreign.ts";
 import {
   addressName,
+  type BatchEntry,
   type Broker,
   type BrokerEvent,
   type BrokerOptions,
@@ -12,7 +13,6 @@ import {
   type ConsumeOptions,
   type Consumer,
   type Depth,
-  type Entry,
   type Handler,
   MessagingError,
   type Middleware,
@@ -188,14 +188,14 @@ export class MovingBroker<Native> implements Migration<Native> {
 
   sendMany<Input, Output>(
     to: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly BatchEntry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("sendMany", entries, ({ body, options }) => this.send(to, body, options));
   }
 
   publishMany<Input, Output>(
     to: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly BatchEntry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("publishMany", entries, ({ body, options }) => this.publish(to, body, options));
   }
@@ -330,6 +330,10 @@ export class MovingBroker<Native> implements Migration<Native> {
       }
       this.#state = "stopped";
     });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   async #stopBoth(timeoutMs: number): Promise<void> {

@@ -84,6 +84,10 @@ export class MovingConsumer implements Consumer {
     return this.#stopped;
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   status(): ConsumerStatus {
     const all = [...this.#pair.values()].map((consumer) => consumer.status());
     const sum = (name: Held | "started" | "succeeded" | Counted): number =>

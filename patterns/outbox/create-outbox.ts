@@ -3,7 +3,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { checkEntries, checkOptions, LONGEST_MS } from "../../core/checks.ts";
 import { isThenable, unawaited } from "../../core/foreign.ts";
 import {
-  type Entry,
+  type BatchEntry,
   HEADER,
   isMessagingError,
   MessagingError,
@@ -12,7 +12,13 @@ import {
   type Topic,
 } from "../../core/index.ts";
 import type { PublishOptions, SendOptions } from "../../core/options.ts";
-import { asInvalid, type NewMessage, type Outgoing, outgoing, outgoingTo } from "../../core/publish/encode-message.ts";
+import {
+  asInvalid,
+  encodeMessage,
+  encodingFor,
+  type MessageEncoding,
+  type NewMessage,
+} from "../../core/publish/encode-message.ts";
 import type { NewOutboxRow, OutboxStore } from "./store.ts";
 
 /** Headers for the message that is being made. */
@@ -24,7 +30,7 @@ type Options = OutboxSendOptions & OutboxPublishOptions;
 class Messages {
   readonly #broker: BrokerInternals;
   readonly #headers: OutboxHeaders | undefined;
-  readonly #targets = new WeakMap<Destination, Outgoing>();
+  readonly #targets = new WeakMap<Destination, MessageEncoding>();
 
   constructor(broker: BrokerInternals, headers: OutboxHeaders | undefined) {
     this.#broker = broker;
@@ -45,7 +51,7 @@ class Messages {
         const why = "the outbox takes no timeoutMs: a relay tries until it is sent or quarantined. Leave it out";
         throw new MessagingError("invalid", `${target.where}: ${why}`);
       }
-      const made = outgoing(target, body, this.#withHeaders(options));
+      const made = encodeMessage(target, body, this.#withHeaders(options));
       const { delayMs = 0 } = options;
       if (!(made instanceof Promise)) return rowOf(destination, made, delayMs);
       return made.then(
@@ -71,9 +77,9 @@ class Messages {
     return { ...options, headers: { ...common, ...options.headers } };
   }
 
-  #target(destination: Destination, kind: Destination["kind"]): Outgoing {
+  #target(destination: Destination, kind: Destination["kind"]): MessageEncoding {
     const { adapter, codec, clock, makeId } = this.#broker;
-    const made = outgoingTo(destination, kind, adapter, codec, clock, makeId);
+    const made = encodingFor(destination, kind, adapter, codec, clock, makeId);
     // A name that the broker cannot carry is refused here, not at the relay.
     adapter.physicalName({ kind, name: destination.name });
     // The outbox itself keeps what is not due, for as long as it takes, on any broker.
@@ -167,7 +173,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
   sendMany<Input, Output>(
     transaction: Transaction,
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, OutboxSendOptions>[],
+    entries: readonly BatchEntry<Input, OutboxSendOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#many(transaction, queue, "queue", entries);
   }
@@ -175,7 +181,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
   publishMany<Input, Output>(
     transaction: Transaction,
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, OutboxPublishOptions>[],
+    entries: readonly BatchEntry<Input, OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#many(transaction, topic, "topic", entries);
   }
@@ -202,7 +208,7 @@ class StoreOutbox<Transaction> implements Outbox<Transaction> {
     transaction: Transaction,
     destination: Destination,
     kind: Destination["kind"],
-    entries: readonly Entry<unknown, OutboxSendOptions & OutboxPublishOptions>[],
+    entries: readonly BatchEntry<unknown, OutboxSendOptions & OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]> {
     try {
       checkEntries(kind === "queue" ? "sendMany" : "publishMany", entries);
@@ -276,12 +282,12 @@ export interface Outbox<Transaction> {
   sendMany<Input, Output>(
     transaction: Transaction,
     queue: Queue<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, OutboxSendOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, OutboxSendOptions>[],
   ): Promise<readonly Receipt[]>;
   /** As {@link Outbox.sendMany}, for events. */
   publishMany<Input, Output>(
     transaction: Transaction,
     topic: Topic<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, OutboxPublishOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, OutboxPublishOptions>[],
   ): Promise<readonly Receipt[]>;
 }

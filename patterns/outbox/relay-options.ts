@@ -193,7 +193,7 @@ export function relaySettings(options: RelayOptions): RelaySettings {
     retry: retryPolicy(WHERE, retry, {
       attempts: DEFAULT_ATTEMPTS,
       random: internals.random,
-      tell: (error) => internals.emit({ type: "notice", error }),
+      notice: (error) => internals.emit({ type: "notice", error }),
     }),
     onQuarantine,
     clean: cleanSettings(options.clean),

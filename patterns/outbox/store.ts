@@ -1,4 +1,4 @@
-import { type Headers, MessagingError, type QueueAddress, type TopicAddress } from "../../core/index.ts";
+import { type MessageHeaders, MessagingError, type QueueAddress, type TopicAddress } from "../../core/index.ts";
 
 /** What a store read of a row. All but its place is to be checked: others may have written it, or changed it on its way. */
 interface ReadRow {
@@ -77,7 +77,7 @@ function isWhole({ id, kind, destination, key, routingKey, contentType, ...row }
 }
 
 /** Undefined for what holds more than texts. */
-function headersOf(read: unknown): Headers | undefined {
+function headersOf(read: unknown): MessageHeaders | undefined {
   if (read !== null && (typeof read !== "object" || Array.isArray(read) || !Object.values(read).every(isText))) {
     return undefined;
   }
@@ -185,7 +185,7 @@ export interface NewOutboxRow {
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** The caller's, the trace context among them, and the engine's own, which begin with `anybroker-`. */
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly body: Uint8Array;
   readonly contentType: string;
   readonly priority: number;

@@ -98,6 +98,15 @@ function hand(
   return publisher.publish(to, body as never, options as never);
 }
 
+it("a priority for a queue without says how to declare one with", async () => {
+  const broker = createBroker(new RecordingAdapter());
+  await broker.start();
+  await expect(broker.send(orders, ORDER as never, { priority: 1 })).rejects.toThrow(
+    /is for a queue with priorities, and it has none; declare it with priorities, as in queue\("orders", \{ priorities: 5 \}\)/,
+  );
+  await broker.stop();
+});
+
 describe("what is wrong with a message", () => {
   const adapter = new RecordingAdapter();
   const broker = createBroker(adapter);

@@ -25,6 +25,8 @@ export type Script = (input: Input) => Answer | Promise<Answer>;
 export class ScriptedAws {
   readonly #server = createServer((request, response) => void this.#serve(request, response));
   readonly #scripts = new Map<string, Script>();
+  /** What every answer has among its headers from now on. */
+  headers: Readonly<Record<string, string>> = {};
   /** Every request, in order. */
   readonly requests: { readonly action: string; readonly input: Input }[] = [];
 
@@ -88,6 +90,7 @@ export class ScriptedAws {
     const { action, input, speaks } = await readRequest(request);
     this.requests.push({ action, input });
     const answer = (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
+    for (const [name, value] of Object.entries(this.headers)) response.setHeader(name, value);
     if (answer === "cut") request.socket.destroy();
     else if ("output" in answer) speaks.output(response, answer.output, action);
     else if ("broken" in answer) breakOff(response, answer.broken, answer.status ?? 200);

@@ -14,6 +14,7 @@ import {
   describeBroker,
   garbledError,
   loginError,
+  unansweredError,
 } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
@@ -44,6 +45,9 @@ export class BrokerSocket {
   readonly #closed = Promise.withResolvers<void>();
   readonly #onEnd: () => void;
   #isOpen = false;
+  #isConnected = false;
+  /** Whether the broker answered a request that not every client may send. */
+  #isAnswered = false;
   /** Whether a token provider was called and has not answered. */
   #isTokenAwaited = false;
   /** The server's error in the last login step. */
@@ -187,6 +191,7 @@ export class BrokerSocket {
     await connection.connect().catch((error: unknown) => {
       throw connectError(error, address);
     });
+    this.#isConnected = true;
     const { error, versions } = await this.#send(apiVersions(), address, connection);
     if (error !== undefined) throw unsupportedRequest(apiVersions(), address, {});
     for (const needed of NEEDED) if (!supports(versions, needed)) throw unsupportedRequest(needed, address, versions);
@@ -223,7 +228,7 @@ export class BrokerSocket {
         this.#socket = socket;
         socket.setNoDelay(true);
         const broke = (reason: unknown): void =>
-          this.#end(this.#isOpen ? brokenError(address, reason) : connectError(reason, address));
+          this.#end(this.#isConnected ? this.#broken(address, reason) : connectError(reason, address));
         socket.once("error", broke);
         socket.once("end", () => broke(new Error("the broker closed the connection")));
         socket.once("close", () => {
@@ -272,6 +277,8 @@ export class BrokerSocket {
         const from = new AnswerReader(payload);
         if (flexible) skipTags(from);
         const result = exchange.read(from);
+        // Which versions it speaks, a server says to everybody.
+        if (key !== API_VERSIONS) this.#isAnswered = true;
         if (from.throttledMs > 0) this.#mutedUntil = performance.now() + from.throttledMs;
         return result;
       },
@@ -294,11 +301,19 @@ export class BrokerSocket {
     setImmediate(() => socket.uncork());
   }
 
+  /** Servers close without an answer before a login, and if a login is missing. */
+  #broken(address: Address, reason: unknown): MessagingError {
+    const { tls, sasl } = this.#settings;
+    const isIn = this.#isOpen && sasl !== undefined;
+    if (isIn || this.#isAnswered) return brokenError(address, reason);
+    return unansweredError(address, reason, { tls: tls !== undefined, sasl: sasl !== undefined });
+  }
+
   /** kafkajs logs in again before a session expires, within the next request. */
   #sendError(error: unknown, address: Address): MessagingError {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
-    if (sasl === undefined || isOfConnection) return brokenError(address, error);
+    if (sasl === undefined || isOfConnection) return this.#broken(address, error);
     return loginError(error, address, sasl, this.#refusal);
   }
 
@@ -329,6 +344,8 @@ const NEEDED: readonly RequestVersion[] = [
 ];
 
 const SASL_AUTHENTICATE: RequestVersion = { name: "SaslAuthenticate", key: 36, version: 0 };
+
+const API_VERSIONS = 18;
 
 function supports(versions: ApiVersions, { key, version }: RequestVersion): boolean {
   const spoken = versions[key];

@@ -79,7 +79,15 @@ export class ClusterConnection implements KafkaConnection {
     await this.#pool.release();
   }
 
-  async metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+  metadata(topics: readonly string[]): Promise<ClusterMetadata> {
+    return this.#metadata(topics);
+  }
+
+  allTopics(): Promise<ClusterMetadata> {
+    return this.#metadata("all");
+  }
+
+  async #metadata(topics: readonly string[] | "all"): Promise<ClusterMetadata> {
     const answer = await this.#askCluster(topics);
     return { clusterId: answer.clusterId, nodes: answer.brokers.map(({ node }) => node), topics: answer.topics };
   }
@@ -204,7 +212,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   /** Refreshes the broker addresses together with the topics asked for. */
-  #askCluster(topics: readonly string[]): Promise<cluster.Cluster> {
+  #askCluster(topics: readonly string[] | "all"): Promise<cluster.Cluster> {
     return this.#track("ordinary", (asked) => this.#pool.askCluster(topics, asked));
   }
 

@@ -24,6 +24,8 @@ import {
 const TOPIC = 2;
 /** For requests by topic name. */
 const NO_ID = Buffer.alloc(16).toString("base64url");
+/** The length of a null array. */
+const NULL_ARRAY = 0;
 /** More than any cluster has: a hostile number must not fill memory. */
 const MAX_PARTITION = 1_000_000;
 /** The number of the right to describe. */
@@ -54,7 +56,8 @@ export interface Cluster {
   readonly topics: readonly TopicMetadata[];
 }
 
-export function metadata(topics: readonly string[]): Exchange<Cluster> {
+/** Of these topics, or of all. */
+export function metadata(topics: readonly string[] | "all"): Exchange<Cluster> {
   return {
     name: "Metadata",
     key: 3,
@@ -63,11 +66,14 @@ export function metadata(topics: readonly string[]): Exchange<Cluster> {
     flexible: true,
     write: (to) => {
       const [createWhatIsMissing, withRights] = [false, false];
-      writeCompactArray(to, topics, (topic) => {
-        writeTopicId(to, NO_ID);
-        to.writeUVarIntString(topic);
-        writeTags(to);
-      });
+      if (topics === "all") to.writeUVarInt(NULL_ARRAY);
+      else {
+        writeCompactArray(to, topics, (topic) => {
+          writeTopicId(to, NO_ID);
+          to.writeUVarIntString(topic);
+          writeTags(to);
+        });
+      }
       to.writeBoolean(createWhatIsMissing).writeBoolean(withRights).writeBoolean(withRights);
       writeTags(to);
     },

@@ -81,6 +81,20 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
   );
 }
 
+/** The connection ended before any answer: client and listener mostly differ in TLS or SASL. */
+export function unansweredError(
+  address: Address,
+  reason: unknown,
+  has: { readonly tls: boolean; readonly sasl: boolean },
+): MessagingError {
+  const given = `this client speaks ${has.tls ? "TLS (ssl)" : "no TLS (ssl)"} and ${has.sasl ? "logs in (sasl)" : "does not log in (sasl)"}`;
+  return new MessagingError(
+    "unreachable",
+    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them; what was asked may have been done`,
+    { cause: reason },
+  );
+}
+
 /** The answer is not Kafka's protocol: something else listens there, or it expects TLS. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
   const advice =

@@ -172,7 +172,7 @@ export class SocketPool {
   }
 
   /** Asks for the topics, and refreshes the broker addresses. */
-  async askCluster(topics: readonly string[], asked?: OnSocket): Promise<Cluster> {
+  async askCluster(topics: readonly string[] | "all", asked?: OnSocket): Promise<Cluster> {
     const socket = await this.#anySocket();
     const answer = await this.#on(socket, metadata(topics), asked);
     const from = await socket.address();

@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
@@ -195,7 +195,7 @@ export class Queues {
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
-        `${describeAddress(address)} does not exist on SQS as "${name}"; create it`,
+        `${describeAddress(address)} does not exist on SQS as "${name}"; ${DECLARE_IT}`,
       );
     }
     this.#registry.learn(address, { kind: "queue", locator: url, fifo });

@@ -6,6 +6,8 @@ import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
+import { sendForeign } from "./foreign-sender.ts";
+import { nested } from "./scripted-server.ts";
 
 const WAIT_MS = 240_000;
 const DIRECT_REPLY = "amq.rabbitmq.reply-to";
@@ -92,6 +94,30 @@ describeRabbitMQ("messages of other senders on RabbitMQ", (broker) => {
     const [entry] = (await dead.list()).entries;
     expect(entry).toMatchObject({ reason: "invalid", contentType: "application/json" });
     expect(entry?.error).toContain('Its content-encoding is "gzip"');
+  });
+
+  test("whose headers cannot be decoded are dead, stop none of the others, and stand among the dead letters", async () => {
+    const odd = named("odd");
+    const handled: number[] = [];
+    const lost: unknown[] = [];
+    const one = createBroker(adapter(), { onEvent: (event) => void (event.type === "down" && lost.push(event)) });
+    onTestFinished(() => one.stop());
+    one.consume(odd, ({ n }) => void handled.push(n));
+    await one.start();
+    const headers = { colour: "red", deep: nested(8_000) };
+    const messages = [1, 2, 3].map((n) => ({ headers: n === 2 ? headers : {}, body: JSON.stringify({ n }) }));
+    await sendForeign(place.url, odd.name, messages, { waits: false });
+    const dead = deadLetters(one, odd);
+    await until("the dead letter", WAIT_MS, async () => expect((await dead.list()).entries).toHaveLength(1));
+    const [entry] = (await dead.list()).entries;
+    expect(entry).toMatchObject({ reason: "invalid", cut: "deep", headers: { colour: "red" } });
+    await until("the others", WAIT_MS, () => expect(handled).toEqual([1, 3]));
+    // As one that RabbitMQ itself, or a person, put there.
+    await sendForeign(place.url, `${odd.name}.dlq`, [{ headers, body: '{"n":4}' }]);
+    const all = await dead.list();
+    expect([all.complete, all.entries.map(({ reason }) => reason).sort()]).toEqual([true, ["invalid", "unknown"]]);
+    expect((await dead.replay("all")).plan).toMatchObject({ count: 0, refused: [{ count: 2 }] });
+    expect(lost).toEqual([]);
   });
 
   test("without a priority neither overtake ours nor wait behind them", async () => {

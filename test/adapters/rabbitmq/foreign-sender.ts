@@ -7,12 +7,18 @@ const [HAS_CONTENT_TYPE, HAS_HEADERS] = [0x8000, 0x2000];
 
 /** A message of a client with other limits than amqplib, which encodes no more than 64 KiB of headers. */
 export interface ForeignMessage {
-  readonly headers: Readonly<Record<string, string>>;
+  /** Texts, or values with their type as they are on the wire. */
+  readonly headers: Readonly<Record<string, string | Buffer>>;
   readonly body: string;
 }
 
-/** Publishes to a queue in frames of its own making. Resolves once all of them are on the queue. */
-export async function sendForeign(url: string, queue: string, messages: readonly ForeignMessage[]): Promise<void> {
+/** Publishes to a queue in frames of its own making. Resolves once all of them are on the queue, unless it has consumers. */
+export async function sendForeign(
+  url: string,
+  queue: string,
+  messages: readonly ForeignMessage[],
+  { waits = true } = {},
+): Promise<void> {
   const connection = await connect(url);
   const channel = await connection.createChannel();
   const { messageCount } = await channel.checkQueue(queue);
@@ -29,7 +35,7 @@ export async function sendForeign(url: string, queue: string, messages: readonly
     stream.write(frame(HEADER, number, Buffer.concat(properties)));
     stream.write(frame(BODY, number, bytes));
   }
-  while ((await channel.checkQueue(queue)).messageCount < messageCount + messages.length);
+  while (waits && (await channel.checkQueue(queue)).messageCount < messageCount + messages.length);
   await connection.close();
 }
 
@@ -37,8 +43,10 @@ function frame(kind: number, channel: number, payload: Buffer): Buffer {
   return Buffer.concat([Buffer.of(kind), uint16(channel), uint32(payload.length), payload, Buffer.of(END)]);
 }
 
-function table(headers: Readonly<Record<string, string>>): Buffer {
-  const fields = Object.entries(headers).flatMap(([name, value]) => [short(name), Buffer.from("S"), long(value)]);
+function table(headers: ForeignMessage["headers"]): Buffer {
+  const fields = Object.entries(headers).flatMap(([name, value]) =>
+    typeof value === "string" ? [short(name), Buffer.from("S"), long(value)] : [short(name), value],
+  );
   const all = Buffer.concat(fields);
   return Buffer.concat([uint32(all.length), all]);
 }

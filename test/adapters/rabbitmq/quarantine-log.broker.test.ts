@@ -236,6 +236,29 @@ describeRabbitMQ("a quarantine log on RabbitMQ", (broker) => {
     await until("the log", WAIT_MS, async () => expect(await log.read()).toEqual([]));
   });
 
+  test("what is no record is passed over, and what would fill the memory ends the read", async () => {
+    const { log } = await owner();
+    await log.append("one");
+    const connection = await connect(place.url);
+    open.push(() => connection.close());
+    const channel = await connection.createConfirmChannel();
+    const put = async (bytes: number, contentType?: string) => {
+      channel.sendToQueue(`${of.name}.quarantine`, Buffer.alloc(bytes, "a"), contentType ? { contentType } : {});
+      await channel.waitForConfirms();
+    };
+    await put(100);
+    await put(100, "application/json");
+    await put(100_000, "text/plain");
+    await log.append("two");
+    expect((await log.read()).toSorted()).toEqual(["one", "two"]);
+    for (let count = 0; count < 9; count++) await put(8_000_000);
+    const message = expect.stringContaining(`purge the queue "${of.name}.quarantine"`);
+    await expect(log.read()).rejects.toMatchObject({ code: "overloaded", message });
+    await channel.purgeQueue(`${of.name}.quarantine`);
+    await log.append("three");
+    expect(await log.read()).toEqual(["three"]);
+  });
+
   test("where nothing was declared, nothing is made", async () => {
     const { log } = await session();
     await expect(log.append("one")).rejects.toMatchObject({ code: "not-found" });

@@ -83,6 +83,34 @@ test("a look whose deliveries are lost says that it is not to be trusted; a page
   }
 });
 
+/** An adapter whose receivers of dead letters cannot be given any, as where their connection breaks on one. */
+function stalling(inner: Adapter): Adapter {
+  const cause = new MessagingError("invalid", "as ordered");
+  const receiver: Receiver = {
+    leaseMs: undefined,
+    prefetch() {},
+    settle: (batch) => Promise.resolve(batch.map(() => "fenced")),
+    extend: (batch) => Promise.resolve(batch.map(() => true)),
+    close: () => Promise.resolve(),
+  };
+  return delegate(inner, {
+    receive: (_from, _options, sink) => {
+      sink.stalled(cause);
+      return Promise.resolve(receiver);
+    },
+    depth: () => Promise.resolve({ ready: 0, unsettled: undefined, exact: false, consumers: 1 }),
+  });
+}
+
+test("a look that cannot be given any says that it is not to be trusted", async () => {
+  const adapter = () => withoutBrowse(stalling(memory()));
+  const yard = await Graveyard.open({ name: "memory", adapter }, { dead: { patienceMs: 500 } });
+  expect(await yard.dead.count("reason = attempts")).toMatchObject({ count: 0, complete: false });
+  expect(await yard.dead.list()).toMatchObject({ entries: [], complete: false });
+  expect((await yard.dead.replay("all")).plan).toMatchObject({ count: 0, complete: false });
+  await yard.stop();
+});
+
 test("what is looked at is given back when the look is broken off", async () => {
   const space = memorySpace();
   const yard = await Graveyard.open({ name: "memory", adapter: () => withoutBrowse(memory({ space })) });

@@ -1,5 +1,6 @@
 import type { SASLOptions } from "kafkajs";
 import { describe, expect, test } from "vitest";
+import { KafkaAdapter } from "../../../../adapters/kafka/adapter.ts";
 import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
 import { freePort } from "../../../brokers/free-port.ts";
 import { until } from "../../../brokers/until.ts";
@@ -301,6 +302,31 @@ describe("brokers that answer in odd ways", () => {
     home = moved.port;
     expect(await send()).toMatchObject([{ error: undefined }]);
     await connection.close();
+  });
+
+  test("one that closes without a word is told with what it may want", async () => {
+    const { port } = await scriptedBroker(({ key }) => (key === API.metadata ? "close" : undefined));
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const { message } = await refusal(connection.metadata([]));
+    expect(message).toContain(`Kafka at 127.0.0.1:${port} ended the connection before it answered`);
+    expect(message).toContain("this client speaks no TLS (ssl) and does not log in (sasl); check");
+    await connection.close();
+  });
+
+  test("where a broker names an address that is none, topics are listed all the same, and who named it is told", async () => {
+    const { port, asked } = await scriptedBroker(({ key }) =>
+      key === API.metadata ? (to) => cluster(to, "nowhere.invalid", 9092, ["orders.queue", "orders.dlq"]) : undefined,
+    );
+    const adapter = new KafkaAdapter({ brokers: `127.0.0.1:${port}`, requestTimeoutMs: 2_000 });
+    expect(await adapter.list()).toEqual([{ kind: "queue", name: "orders" }]);
+    const [everything] = asked.filter(({ key }) => key === API.metadata).map(({ body }) => body);
+    // After the header's tags: an array that is null asks for all.
+    expect(everything?.subarray(0, 2)).toEqual(Buffer.from([0, 0]));
+    const { message } = await refusal(adapter.serverCount());
+    expect(message).toMatch(/^Kafka at nowhere\.invalid:9092 cannot be reached \(/);
+    expect(message).toContain(
+      `Kafka at 127.0.0.1:${port} names it so in its metadata: check advertised.listeners there`,
+    );
   });
 
   test("addresses may be of IPv6", async () => {
