@@ -68,9 +68,9 @@ export class KafkaPublisher {
     const report: SendReport = (index, result) => send(indexes[index] as number, result);
     this.#dependencies.producer.send(topic, records, (index, result) => {
       if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
-        void this.#dependencies.restore(topic).then((stands) => {
+        void this.#dependencies.restore(topic).then((exists) => {
           // The topic exists again: the engine may send the message again under the same id.
-          report(index, stands ? { status: "unknown", cause: result.error } : result);
+          report(index, exists ? { status: "unknown", cause: result.error } : result);
         });
       } else {
         report(index, result);

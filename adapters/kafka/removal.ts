@@ -14,8 +14,8 @@ export async function removeAll(admin: Admin, topology: Topology, settings: Sett
   const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
   try {
     await admin.connect();
-    const standing = new Set(await admin.listTopics());
-    const stale = topics.filter((topic) => standing.has(topic));
+    const existing = new Set(await admin.listTopics());
+    const stale = topics.filter((topic) => existing.has(topic));
     if (stale.length > 0) await admin.deleteTopics({ topics: stale });
     const known = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
     const left = known.filter((group) => groups.has(group));

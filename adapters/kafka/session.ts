@@ -119,11 +119,11 @@ export class Session {
   #trimBounds(connection: KafkaConnection, { trim }: Settings): readonly TrimBound[] {
     const own = ownGroup(this.#cluster);
     if (trim !== "shared") return [own];
-    const told = new Set<string>();
+    const reported = new Set<string>();
     const slow = (place: TrimTarget, group: string): void => {
       const notice = slowGroupNotice(place, group);
-      if (!told.has(notice.message)) this.#notice(notice);
-      told.add(notice.message);
+      if (!reported.has(notice.message)) this.#notice(notice);
+      reported.add(notice.message);
     };
     return [own, otherGroups(new GroupPositions(connection), slow)];
   }

@@ -286,7 +286,7 @@ export class PartitionLifecycle implements RebalanceListener {
     this.#conditions.check();
   }
 
-  /** The cluster told the current topic of this name. Offsets of another topic mean nothing in it. */
+  /** The cluster named the current topic of this name. Offsets of another topic mean nothing in it. */
   identified(partition: AssignedPartition, topic: TopicIdentity): void {
     const { identity, lastCommit } = partition;
     const known = identity ?? (lastCommit === undefined ? topic : (decodeProgress(lastCommit).of ?? topic));
@@ -329,9 +329,9 @@ export class PartitionLifecycle implements RebalanceListener {
   }
 
   #report(cause: MessagingError, topic: TopicIdentity | undefined): void {
-    const told = `${topic?.id} ${cause.message}`;
-    if (!this.#reported.has(told)) this.#sink.notice(cause);
-    this.#reported.add(told);
+    const text = `${topic?.id} ${cause.message}`;
+    if (!this.#reported.has(text)) this.#sink.notice(cause);
+    this.#reported.add(text);
   }
 
   /** The log ends before the position. */

@@ -107,8 +107,8 @@ export function assign(claimants: readonly Claimant[], topics: readonly TopicVie
   const views = new Map(topics.map((view) => [view.topic, view]));
   return new Map(
     shares.map(({ claimant, assigned, taken, awaited }) => {
-      const told = [...new Set(claimant.topics)].flatMap((topic) => views.get(topic) ?? []);
-      return [claimant.memberId, { assigned, taken, awaited, topics: told }];
+      const own = [...new Set(claimant.topics)].flatMap((topic) => views.get(topic) ?? []);
+      return [claimant.memberId, { assigned, taken, awaited, topics: own }];
     }),
   );
 }

@@ -332,8 +332,8 @@ class Member implements GroupMember {
     const own = given.find(({ memberId }) => memberId === this.#session.memberId);
     if (own !== undefined && !own.assignment.equals(bytes))
       return inconsistentCoordinator(group, "its leader assigned");
-    const told = new Set(topics.map(({ topic }) => topic));
-    return read.every((topic) => told.has(topic))
+    const known = new Set(topics.map(({ topic }) => topic));
+    return read.every((topic) => known.has(topic))
       ? undefined
       : inconsistentCoordinator(group, "this member joined with");
   }

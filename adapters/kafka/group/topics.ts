@@ -109,8 +109,8 @@ export class TopicWatch {
     const views = await this.#refresh([...topics].sort());
     return [...assign(claimants, views)].map(([memberId, assignment]) => {
       // This member watches all topics.
-      const told = memberId === own ? { ...assignment, topics: views } : assignment;
-      return { memberId, assignment: encodeAssignment(told) };
+      const complete = memberId === own ? { ...assignment, topics: views } : assignment;
+      return { memberId, assignment: encodeAssignment(complete) };
     });
   }
 
