@@ -1,15 +1,14 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { Log, Piece } from "../../../adapters/kafka/dead-letters/partition-log.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import {
-  type Log,
   lowestReferences,
-  type Piece,
   readReference,
   referenceTo,
   referredRecords,
   referringLetter,
-} from "../../../adapters/kafka/dead-letters/index.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+} from "../../../adapters/kafka/dead-letters/references.ts";
 import type { ConsumerFactory } from "../../../adapters/kafka/receiver.ts";
 import { resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
@@ -43,7 +42,7 @@ function record(offset: number, timestamp = 5_000, given: Partial<LogRecord> = {
   return { offset, timestamp, key: undefined, value: Buffer.from(`"${offset}"`), headers: {}, ...given };
 }
 
-const held = (one: LogRecord, topic = "orders", partition = 2): HeldRecord => ({
+const held = (one: LogRecord, topic = "orders", partition = 2): DeliveredRecord => ({
   topic,
   partition,
   record: one,
@@ -87,7 +86,7 @@ function world() {
   const broker = new FakeDeadLetters(time);
   const clock = new ProcessClock(time);
   const put = (message: OutgoingMessage): LogRecord => broker.append(deadLetterRecord(message, prng));
-  const refer = (to: HeldRecord): LogRecord => put(referringLetter(letter("m"), referenceTo(to, undefined)));
+  const refer = (to: DeliveredRecord): LogRecord => put(referringLetter(letter("m"), referenceTo(to, undefined)));
   async function lowest(): Promise<Record<string, number>> {
     let isOver = false;
     const read = lowestReferences(broker.openLog(clock)).finally(() => {
