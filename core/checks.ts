@@ -95,7 +95,8 @@ export function checkFilter(where: string, filter: string): void {
 /** The clock that an option gives; the machine's where it gives none. Throws `invalid`, with the option, for what is no clock. */
 export function clockOf(option: string, given: Clock | undefined): Clock {
   if (given === undefined) return systemClock();
-  if (hasFunctions(given, ["now", "monotonic", "schedule", "cancel"])) return given;
+  const needed = ["now", "monotonic", "schedule", "cancel"];
+  if (hasFunctions(given, needed) && (given.nextTurn === undefined || hasFunctions(given, ["nextTurn"]))) return given;
   throw new MessagingError("invalid", `${option} takes a clock: an object with now, monotonic, schedule and cancel`);
 }
 

@@ -1,4 +1,8 @@
 import { randomFillSync } from "node:crypto";
+import * as timers from "node:timers";
+
+// Taken when the module is loaded: fake timers of test runners, which replace the global one, must not stop the engine.
+const { setImmediate } = timers;
 
 /** A timer that {@link Clock.cancel} takes back. */
 export type Timer = object;
@@ -13,6 +17,11 @@ export interface Clock {
   schedule(run: () => void, ms: number): Timer;
   /** Takes a timer back; a second call, or one after it fired, does nothing. */
   cancel(timer: Timer): void;
+  /**
+   * Calls `run` once when the event loop has turned: work that goes on for long lets timers and I/O have their turn. A
+   * virtual clock that must not move meanwhile knows by it. Default: `setImmediate`.
+   */
+  nextTurn?(run: () => void): void;
 }
 
 /** Where the engine takes its randomness from. A simulation gives a seeded one. */
@@ -75,6 +84,57 @@ const READY = Promise.resolve();
  */
 export function afterCurrentTurn(run: () => void): void {
   void READY.then(run);
+}
+
+/** After so long, promise jobs that follow one another let the event loop turn. */
+const LONGEST_TURN_MS = 8;
+/** The same by count, for clocks that stand still meanwhile. */
+const MOST_CALLS_PER_TURN = 10_000;
+
+/**
+ * Lets timers, I/O and signals have their turn. Promise jobs that follow one another run before any of these, however
+ * many they are: a handler that sends to its own queue in process would stop the whole program.
+ */
+export class EventLoopTurn {
+  readonly #clock: Clock;
+  #startedAt: number | undefined;
+  #calls = 0;
+  #isLong = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether the current turn of the event loop has taken long enough. Each look counts. */
+  get isLong(): boolean {
+    if (this.#startedAt === undefined) {
+      this.#startedAt = this.#clock.monotonic();
+      setImmediate(this.#turned);
+    } else if (!this.#isLong) {
+      this.#calls++;
+      const took = this.#clock.monotonic() - this.#startedAt;
+      this.#isLong = took >= LONGEST_TURN_MS || this.#calls >= MOST_CALLS_PER_TURN;
+    }
+    return this.#isLong;
+  }
+
+  readonly #turned = (): void => {
+    this.#startedAt = undefined;
+    this.#calls = 0;
+    this.#isLong = false;
+  };
+
+  /** Runs a function as {@link afterCurrentTurn} does; when the turn is long, after the event loop has turned. */
+  after(run: () => void): void {
+    if (this.isLong) this.next(run);
+    else afterCurrentTurn(run);
+  }
+
+  /** Runs a function when the event loop has turned. It must not throw. */
+  next(run: () => void): void {
+    if (this.#clock.nextTurn === undefined) setImmediate(run);
+    else this.#clock.nextTurn(run);
+  }
 }
 
 /** Resolves after so many milliseconds, or when the signal is aborted. Never rejects. */

@@ -1,4 +1,5 @@
 import { DECLARE_IT, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import type { ErrorName } from "./port.ts";
 
 /** Errors of partitions and groups that pass when asked again, as during a leader change or a start. */
@@ -48,12 +49,15 @@ export function isMissing(error: ErrorName): boolean {
   return error !== undefined && MISSING.has(error);
 }
 
+/** Of what a server says in words. */
+const MAX_SENTENCE = 1_000;
+
 /**
  * Converts a protocol error. `what` completes "Kafka refused to …" and names the topic or group. `next` is the advice
  * for errors without one.
  */
 export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
-  const reason = said === undefined || said === "" ? error : `${error}: ${said}`;
+  const reason = said === undefined || said === "" ? error : `${error}: ${oneLine(said, MAX_SENTENCE)}`;
   if (isMissing(error)) {
     return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }

@@ -10,6 +10,7 @@ import type {
 import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
@@ -42,6 +43,8 @@ import type { Trimmer } from "./topology/trimmer.ts";
 
 /** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
+/** Of the id of a dead letter, which somebody else may have written, in an error. */
+const MAX_ID = 100;
 
 type FactorySettings = Pick<
   Settings,
@@ -197,7 +200,10 @@ export async function resolveReference(
   const reference = isReference ? readReference(letter.body) : undefined;
   // Foreign dead letters must not make the adapter read records of other topics.
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
-    throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
+    throw new MessagingError(
+      "invalid",
+      `dead letter ${oneLine(letter.id, MAX_ID)} refers to nothing that belongs to it`,
+    );
   }
   const records = await referredRecords(factory.log(reference), reference);
   const { filter } = reference;

@@ -160,7 +160,29 @@ export async function openChannel(link: Connection, ms: number): Promise<Channel
     throw isUsedUp(error) ? usedUp(link, error) : error;
   });
   channel.on("error", () => {});
+  guardClosing(link, ms, channel);
   return channel;
+}
+
+/** The part of amqplib's channel that closes it after a frame that does not belong there. It is not in amqplib's types. */
+interface ClosesItself {
+  closeWithError?(...because: unknown[]): void;
+}
+
+/**
+ * A frame that does not belong to a channel has amqplib close it, and say so when the server has answered. Until then
+ * everything on the channel is silent: an answer that is owed for too long ends the connection.
+ */
+export function guardClosing(link: Connection, ms: number, channel: Channel): void {
+  const closing = channel as unknown as ClosesItself;
+  const { closeWithError } = closing;
+  if (typeof closeWithError !== "function") return;
+  closing.closeWithError = function (this: ClosesItself, ...because): void {
+    const timer = setTimeout(() => link.cut(), ms);
+    timer.unref();
+    channel.once("close", () => clearTimeout(timer));
+    closeWithError.apply(this, because);
+  };
 }
 
 /** Uses a channel of its own for something that may have it closed by the server. */
@@ -307,7 +329,8 @@ export class SupervisedConnection {
   }
 
   async #connectTo(place: Place): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, username, words } = this.#settings;
+    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, words } =
+      this.#settings;
     const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
     const cut = (): void => cutter.abort();
@@ -336,10 +359,14 @@ export class SupervisedConnection {
       link = { model, where: placeText(place), words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
+        let closing: NodeJS.Timeout | undefined;
         model.on("error", (error) => {
-          cause = words.error(error);
+          cause ??= words.error(error);
+          // The end follows at once, unless amqplib waits for an answer to its own close.
+          closing ??= setTimeout(cut, requestTimeoutMs).unref();
         });
         model.on("close", (error) => {
+          clearTimeout(closing);
           renewal.stop();
           const lost = lostError(cause ?? words.error(error), place);
           reject(lost);

@@ -324,8 +324,17 @@ export class QueueReceiver implements Receiver {
       // Where the connection itself is gone, `resume` follows.
       if (this.#link.current !== link) return;
       this.#host.notice(cause);
-      this.#retryLater();
+      if (cause.code === "not-found") void this.#declareAndRetry();
+      else this.#retryLater();
     });
+  }
+
+  /** The queue was deleted. Somebody may have made it again at once, without what is bound to it. */
+  async #declareAndRetry(): Promise<void> {
+    this.#subscribing = true;
+    await this.#host.restore();
+    this.#subscribing = false;
+    if (this.#channel === undefined) this.#retryLater();
   }
 
   #onUnreadable(cause: MessagingError): void {

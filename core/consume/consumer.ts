@@ -1,7 +1,7 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { WorkAddress } from "../address.ts";
 import { checkInteger } from "../checks.ts";
-import { type Clock, Conditions, pause } from "../clock.ts";
+import { type Clock, Conditions, EventLoopTurn, pause } from "../clock.ts";
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
@@ -40,7 +40,9 @@ export class ConsumerEngine implements Consumer {
   #paused = false;
   #concurrency: number;
   #receiver: ConsumerReceiver | undefined;
+  readonly #turn: EventLoopTurn;
   #pumping = false;
+  #pumpsLater = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
   #ended = false;
@@ -51,6 +53,7 @@ export class ConsumerEngine implements Consumer {
     this.#concurrency = context.concurrency;
     this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
     this.#conditions = new Conditions(context.clock);
+    this.#turn = new EventLoopTurn(context.clock);
     this.#health = new ConsumerHealth(context);
     this.#inFlight = new InFlightDeliveries(
       context,
@@ -247,6 +250,10 @@ export class ConsumerEngine implements Consumer {
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#state === "running" && !this.#paused && this.#receiver !== undefined) {
+      if (this.#turn.isLong) {
+        this.#pumpLater();
+        break;
+      }
       const delivery = this.#next();
       if (delivery === undefined) break;
       if (this.#quarantine.holds(delivery)) this.#inFlight.exempt(delivery);
@@ -255,6 +262,16 @@ export class ConsumerEngine implements Consumer {
     this.#pumping = false;
     this.#applyPrefetch();
     this.#conditions.check();
+  }
+
+  /** Handlers that return at once would keep timers, I/O and signals waiting for the whole of a backlog. */
+  #pumpLater(): void {
+    if (this.#pumpsLater) return;
+    this.#pumpsLater = true;
+    this.#turn.next(() => {
+      this.#pumpsLater = false;
+      this.#pump();
+    });
   }
 
   #next(): InFlightDelivery | undefined {

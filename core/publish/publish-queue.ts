@@ -1,7 +1,7 @@
 import type { Adapter, OutgoingMessage, SendReport, SendResult } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../clock.ts";
+import { type Clock, EventLoopTurn, type Random, type Timer } from "../clock.ts";
 import type { Deadline, Deadlines, Expiring } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import { Fifo } from "../fifo.ts";
@@ -17,6 +17,12 @@ export class Route {
   readonly ordered: boolean;
   /** Made for the first message of a connection; undefined without one. */
   batcher: Batcher | undefined = undefined;
+  /** What the publish buffer holds for this address. */
+  messages = 0;
+  bytes = 0;
+  /** Callers that wait for room in it. */
+  readonly waiting = new Fifo<PendingSend>();
+  waiters = 0;
 
   constructor(address: Address, ordered: boolean) {
     this.address = address;
@@ -295,6 +301,7 @@ export class Batcher {
   readonly #address: Address;
   readonly #isOpen: () => boolean;
   readonly #clock: Clock;
+  readonly #turn: EventLoopTurn;
   readonly #random: Random;
   readonly #backlog: Backlog;
   readonly #settled: (send: PendingSend) => void;
@@ -319,6 +326,7 @@ export class Batcher {
     this.#address = address;
     this.#isOpen = isOpen;
     this.#clock = clock;
+    this.#turn = new EventLoopTurn(clock);
     this.#random = random;
     this.#backlog = ordered ? new OrderedBacklog(adapter.sendLimits.storesInOrder === true) : new PlainBacklog();
     this.#settled = settled;
@@ -333,7 +341,7 @@ export class Batcher {
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    afterCurrentTurn(() => {
+    this.#turn.after(() => {
       this.#scheduled = false;
       this.#flush();
     });

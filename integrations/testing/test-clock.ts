@@ -63,6 +63,7 @@ export class VirtualClock implements TestClock {
   readonly #timers: VirtualTimer[] = [];
   #elapsed = 0;
   #order = 0;
+  #continuing = 0;
 
   /** `startAt` in milliseconds since 1970. */
   constructor(startAt: number) {
@@ -95,6 +96,20 @@ export class VirtualClock implements TestClock {
     if (at >= 0) this.#timers.splice(at, 1);
   }
 
+  nextTurn(run: () => void): void {
+    this.#continuing++;
+    setImmediate(() => {
+      this.#continuing--;
+      run();
+    });
+  }
+
+  /** As {@link turn}, with all that goes on after a long one. */
+  async #wholeTurn(): Promise<void> {
+    do await turn();
+    while (this.#continuing > 0);
+  }
+
   /** Goes to the next timer, unless it is later than `until` in monotonic time, and runs it. Returns whether there was one. */
   step(until = Number.POSITIVE_INFINITY): boolean {
     const next = this.#timers.at(-1);
@@ -110,8 +125,8 @@ export class VirtualClock implements TestClock {
       throw new MessagingError("invalid", `clock.advance(ms) takes milliseconds from 0 up, not ${String(ms)}`);
     }
     const until = this.#elapsed + ms;
-    await turn();
-    while (this.step(until)) await turn();
+    await this.#wholeTurn();
+    while (this.step(until)) await this.#wholeTurn();
     this.#elapsed = Math.max(this.#elapsed, until);
   }
 
@@ -122,7 +137,7 @@ export class VirtualClock implements TestClock {
     };
     work.then(settle, settle);
     for (let inVain = 0; ; inVain++) {
-      await (inVain < PATIENT_AFTER ? turn() : pause(PAUSE_MS));
+      await (inVain < PATIENT_AFTER ? this.#wholeTurn() : pause(PAUSE_MS));
       if (settled) return work;
       if (this.step()) inVain = 0;
     }

@@ -11,6 +11,7 @@ import type {
   ListedOffset,
   TopicPartition,
 } from "../port.ts";
+import { compressionsIn } from "../records/batch.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 import { type AssignedPartition, type ConsumerOptions, describePartition } from "./assigned-partition.ts";
@@ -20,7 +21,7 @@ const SILENT_MS = 30_000;
 
 /**
  * Why a partition has given nothing for too long; undefined if it has. `readable`: whether it should give something.
- * Reconnecting does not help against open transactions or used-up quotas.
+ * Reconnecting does not help against open transactions, used-up quotas or a codec that does not end.
  */
 export function findSilence(
   cursor: PartitionCursor,
@@ -39,6 +40,9 @@ export function findSilence(
   cursor.heardAt = now;
   cursor.movedAt = now;
   const longest = Math.max(silentMs, stuckMs);
+  if (cursor.decoding !== undefined) {
+    return { cause: codecError(cursor.partition, longest, cursor.decoding), kind: "codec", reconnect: false };
+  }
   if (cursor.throttled) {
     return { cause: quotaError(cursor.partition, longest), kind: "quota", reconnect: false };
   }
@@ -301,6 +305,16 @@ function quotaError(at: TopicPartition, forMs: number): MessagingError {
   );
 }
 
+/** A codec does not end. */
+function codecError(at: TopicPartition, forMs: number, piece: Buffer): MessagingError {
+  const names = compressionsIn(piece);
+  const codec = names.length === 0 ? "its codec" : `its codec for ${names.join(" or ")}`;
+  return new MessagingError(
+    "timeout",
+    `nothing was read of ${describePartition(at)} for ${Math.round(forMs / 1000)} s, because ${codec} has not ended: see that what is registered with kafkajs settles; the partition is read on when it does`,
+  );
+}
+
 /** Commits fail. */
 export function commitError(at: TopicPartition, group: string, failures: number): MessagingError {
   return new MessagingError(
@@ -389,6 +403,8 @@ export class PartitionCursor {
   readable = 0;
   /** Whether the last answer said that a quota is used up. */
   throttled = false;
+  /** The bytes that are being decoded over several turns. Nothing more is fetched meanwhile, on any connection. */
+  decoding: Buffer | undefined;
   /** Whether its silence was reported. */
   silent = false;
 

@@ -42,7 +42,7 @@ function planPolls(
     const { leader } = cursor;
     const waits = cursor.notBefore > now;
     if (waits) wakeAt = Math.min(wakeAt, cursor.notBefore);
-    const free = cursor.busyOn !== connection && !waits;
+    const free = cursor.busyOn !== connection && !waits && cursor.decoding === undefined;
     if (leader === undefined) {
       if (free) lost.push(cursor);
       continue;
@@ -296,10 +296,13 @@ export class Fetcher {
       return;
     }
     this.#begin([cursor]);
+    cursor.decoding = records;
     const end = (use: () => void): void => {
-      if (this.#end(connection, [cursor]).length === 0) return;
-      use();
-      this.#events.fetched();
+      cursor.decoding = undefined;
+      if (this.#end(connection, [cursor]).length > 0) {
+        use();
+        this.#events.fetched();
+      }
       this.pump();
     };
     decoded.then(

@@ -212,6 +212,7 @@ export async function referredRecords(log: Log, reference: Reference): Promise<r
       if (piece === "out-of-range") throw gone(reference);
       for (const record of piece.records) if (record.offset <= lastOffset) found.push(record);
       if (piece.unreadable !== undefined && piece.nextOffset <= lastOffset) throw piece.unreadable.error;
+      if (piece.end <= lastOffset && (await endsBefore(log, lastOffset))) throw beyond(reference);
       idle = piece.nextOffset > position ? 0 : idle + 1;
       if (idle > MAX_IDLE) throw notThere(log, position);
       position = piece.nextOffset;
@@ -223,6 +224,19 @@ export async function referredRecords(log: Log, reference: Reference): Promise<r
   // In a recreated topic, other records have these offsets.
   if (first === undefined || (first.offset === offset && first.timestamp !== timestamp)) throw gone(reference);
   return found;
+}
+
+/** Whether there is no such offset. A new leader that does not know yet how far its log is confirmed still has what is. */
+async function endsBefore(log: Log, offset: number): Promise<boolean> {
+  return (await log.read(Math.min(offset + 1, Number.MAX_SAFE_INTEGER), 0)) === "out-of-range";
+}
+
+/** Somebody else wrote the dead letter, or the log was cut. */
+function beyond({ topic, partition, lastOffset }: Reference): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `what a dead letter refers to is gone: "${topic}", partition ${partition}, ends before offset ${lastOffset}; discard the dead letter`,
+  );
 }
 
 function gone({ topic, partition, offset }: Reference): MessagingError {

@@ -1,8 +1,12 @@
 import { MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { GroupDescription, TopicPartition } from "../port.ts";
 import { type Assignment, PROTOCOL, type Subscription, type TopicView } from "./protocol.ts";
 
 const CONSUMERS = "consumer";
+/** What members of others say of themselves is shown with so many characters, and of so many clients. */
+const MAX_NAME = 100;
+const MAX_CLIENTS = 20;
 const ADVICE = "stop them, or let them use a group of another name";
 
 /**
@@ -14,7 +18,9 @@ export function foreignMembers(group: string, found: GroupDescription): Messagin
   if (members === 0) return undefined;
   const what = kindOf(protocol, protocolType, assignor);
   if (what === undefined) return undefined;
-  const names = clients.length === 0 ? "" : `, of the clients ${clients.map((client) => `"${client}"`).join(", ")}`;
+  const shown = clients.slice(0, MAX_CLIENTS).map(quoted).join(", ");
+  const more = clients.length > MAX_CLIENTS ? ` and ${clients.length - MAX_CLIENTS} more` : "";
+  const names = clients.length === 0 ? "" : `, of the clients ${shown}${more}`;
   return new MessagingError(
     "conflict",
     `group "${group}" on Kafka has ${members} members ${what}${names}: their partitions are not shared with anybroker; ${ADVICE}`,
@@ -23,8 +29,12 @@ export function foreignMembers(group: string, found: GroupDescription): Messagin
 
 function kindOf(protocol: GroupDescription["protocol"], protocolType: string, assignor: string): string | undefined {
   if (protocol === "consumer") return "of the new consumer protocol (group.protocol=consumer, KIP-848)";
-  if (protocolType !== CONSUMERS) return `of the protocol type "${protocolType}"`;
-  return assignor === "" || assignor === PROTOCOL ? undefined : `with the assignor "${assignor}"`;
+  if (protocolType !== CONSUMERS) return `of the protocol type ${quoted(protocolType)}`;
+  return assignor === "" || assignor === PROTOCOL ? undefined : `with the assignor ${quoted(assignor)}`;
+}
+
+function quoted(name: string): string {
+  return `"${oneLine(name, MAX_NAME)}"`;
 }
 
 /** Why the coordinator refuses our protocol; undefined for other answers. */

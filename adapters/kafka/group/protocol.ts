@@ -1,3 +1,4 @@
+import { oneLine } from "../../../core/foreign.ts";
 import { partitionKey } from "../names.ts";
 import type { TopicPartition } from "../port.ts";
 
@@ -199,9 +200,13 @@ export function decodeAssignment(assignment: Buffer, readTopics: readonly string
   return { assigned, taken, awaited, topics };
 }
 
+/** What a foreign leader assigns may be called anything. */
+const MAX_TOPIC = 255;
+
 function checkAssigned(assigned: readonly TopicPartition[], topics: ReadonlySet<string>): void {
   const keys = new Set(assigned.map(partitionKey));
   if (keys.size < assigned.length) throw new RangeError("a partition is assigned twice");
   const odd = assigned.find(({ topic, partition }) => partition < 0 || !topics.has(topic));
-  if (odd !== undefined) throw new RangeError(`partition ${odd.partition} of "${odd.topic}" is none that is read`);
+  if (odd !== undefined)
+    throw new RangeError(`partition ${odd.partition} of "${oneLine(odd.topic, MAX_TOPIC)}" is none that is read`);
 }

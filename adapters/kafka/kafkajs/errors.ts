@@ -1,5 +1,6 @@
 import type { SASLOptions } from "kafkajs";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { ErrorName } from "../port.ts";
 
 /** The address of a broker. */
@@ -11,7 +12,17 @@ export interface Address {
 }
 
 export function describeBroker({ host, port }: Address): string {
-  return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const shown = oneLine(host, MAX_HOST);
+  return `Kafka at ${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
+}
+
+/** The longest host name. */
+const MAX_HOST = 255;
+
+/** Checks a host named by a broker; undefined if it may be valid. Node would quote it unchanged. */
+export function hostFault(address: Address): MessagingError | undefined {
+  if (address.host === oneLine(address.host, MAX_HOST)) return undefined;
+  return new MessagingError("unreachable", `${describeBroker(address)} is no address; ${addressAdvice(address)}`);
 }
 
 /** What to check if a broker is unreachable. */
@@ -106,8 +117,10 @@ export function garbledError(address: Address, reason: unknown): MessagingError 
   );
 }
 
+const MAX_REASON = 300;
+
 /** The code of a network error, or its message. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-  return typeof code === "string" ? code : String(message);
+  return oneLine(typeof code === "string" ? code : String(message), MAX_REASON);
 }

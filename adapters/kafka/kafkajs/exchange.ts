@@ -295,9 +295,12 @@ export function readBuffer(from: AnswerReader): Buffer {
   return from.readBytes() ?? Buffer.alloc(0);
 }
 
-/** Reads for how many milliseconds the server throttles this client: it ignores the socket for that time. */
+/** A longer throttle is repeated by the server; a single wrong answer must not stop everything. */
+const MAX_THROTTLE_MS = 60_000;
+
+/** Reads for how many milliseconds the server throttles this client and ignores the socket; at most 60 s. */
 export function readThrottleTime(from: AnswerReader): number {
-  from.throttledMs = Math.max(0, from.readInt32());
+  from.throttledMs = Math.min(Math.max(0, from.readInt32()), MAX_THROTTLE_MS);
   return from.throttledMs;
 }
 

@@ -105,6 +105,9 @@ const PAUSE_MS_PER_PARTITION = 0.02;
 /** Shorter pauses are skipped. */
 const MIN_PAUSE_MS = 2;
 
+/** While the node throttles, a request is answered empty after at least this time. */
+const PAUSED_ANSWER_MS = 1_000;
+
 /** How many idle partitions are remembered. */
 const MAX_REMEMBERED = 100_000;
 
@@ -212,6 +215,11 @@ export class SharedFetch {
     return { answer, cancel };
   }
 
+  /** Ends the wait for the end of a throttle; no request follows. */
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
   /** Pumps after this turn, once all readers have asked again. */
   #pumpSoon(): void {
     if (this.#isDue) return;
@@ -239,7 +247,7 @@ export class SharedFetch {
     const now = performance.now();
     if (this.#waiting.size === 0) return;
     if (this.#pausedUntil > now) {
-      this.#pumpAt(this.#pausedUntil);
+      this.#rest(now);
       return;
     }
     this.#pumpLong(now);
@@ -249,6 +257,21 @@ export class SharedFetch {
       const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && !(isIdle && this.#isLongDue));
       if (free.length === 0 || !this.#poll("quick", free, now)) return;
     }
+  }
+
+  /** While the node throttles us, those whose time is over are answered with nothing, which tells them why nothing comes. */
+  #rest(now: number): void {
+    let next = this.#pausedUntil;
+    for (const waiting of this.#waiting) {
+      const until = Math.max(waiting.until, waiting.since + PAUSED_ANSWER_MS);
+      if (waiting.poll !== undefined) continue;
+      if (until > now) next = Math.min(next, until);
+      else {
+        this.#waiting.delete(waiting);
+        waiting.resolve([]);
+      }
+    }
+    this.#pumpAt(next);
   }
 
   #pumpLong(now: number): void {

@@ -2,7 +2,7 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, describeBroker } from "./errors.ts";
+import { type Address, describeBroker, hostFault } from "./errors.ts";
 import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
 import { fetch } from "./log-exchanges.ts";
@@ -130,6 +130,9 @@ export class SocketPool {
     if (--this.#users > 0) return;
     const groups = [...this.#socketGroups.values()];
     this.#socketGroups.clear();
+    // The throttles of the nodes end with the session.
+    for (const shared of this.#fetches.values()) shared.close();
+    this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
     await Promise.all(groups.map((group) => group.end(closedError())));
@@ -273,6 +276,8 @@ export class SocketPool {
   async #locate(node: number): Promise<Address> {
     if (!this.#nodes.has(node)) await this.askCluster([]);
     const address = this.#nodes.get(node);
+    const fault = address && hostFault(address);
+    if (fault !== undefined) throw fault;
     if (address !== undefined) return address;
     throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
   }

@@ -254,7 +254,9 @@ export class PartitionAccumulator implements TopicPartition {
       { records: records.slice(middle), isDoubtful },
     );
     if (isTooLarge) this.#mostBytes = Math.max(MIN_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
-    this.drop();
+    // The same records go again: if the server stored them nevertheless, it confirms nothing else by that.
+    if (isDoubtful) this.forgetIdentity();
+    this.#forgetBatch();
     return true;
   }
 
@@ -268,10 +270,14 @@ export class PartitionAccumulator implements TopicPartition {
     return true;
   }
 
-  /** Drops the batch; returns its records. */
+  /**
+   * Drops the batch; returns its records. A server may have stored a refused batch. Under the same sequence numbers it
+   * would confirm the next one as a duplicate without storing it, so the next one gets another identity.
+   */
   drop(): readonly PendingRecord[] {
     const batch = this.#batch;
-    if (batch?.isDoubtful) this.forgetIdentity();
+    const wasSent = batch !== undefined && (batch.encoded !== undefined || batch.isForceCompressed || batch.isDoubtful);
+    if (wasSent) this.forgetIdentity();
     this.#forgetBatch();
     return batch?.records ?? [];
   }

@@ -130,6 +130,23 @@ export function batchEnd(bytes: Buffer, start: number): number | undefined {
   return end <= bytes.length ? end : undefined;
 }
 
+/** The compressions of the batches in a part of a log, in order, up to damaged data. */
+export function compressionsIn(bytes: Buffer): readonly Compression[] {
+  const found = new Set<Compression>();
+  try {
+    for (let start = 0; ; ) {
+      const end = batchEnd(bytes, start);
+      if (end === undefined) break;
+      const compression = compressionOf(bytes.readInt16BE(start + AT.attributes) & COMPRESSION_BITS);
+      if (compression !== undefined && compression !== "none") found.add(compression);
+      start = end;
+    }
+  } catch {
+    // The decoder reports damage.
+  }
+  return [...found];
+}
+
 /** Reads a batch header. Throws for a wrong checksum or impossible values. */
 export function readBatchHeader(bytes: Buffer, start: number, end: number): BatchHeader {
   if (crc32c(bytes, start + AT.attributes, end) !== bytes.readUInt32BE(start + AT.crc)) {

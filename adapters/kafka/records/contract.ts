@@ -1,7 +1,8 @@
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import kafkajs from "kafkajs";
-import { MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { zstdFrames } from "./zstd-frames.ts";
 
 /** A record to write. */
 export interface RecordToWrite {
@@ -158,8 +159,7 @@ export async function inflate(
   const limit = { maxOutputLength: mostBytes };
   if (compression === "gzip") return refusing(compression, mostBytes, gunzip(bytes, limit));
   if (compression === "zstd" && zlib.zstdDecompress !== undefined) {
-    const unzstd = promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
-    return refusing(compression, mostBytes, unzstd(bytes, limit));
+    return refusing(compression, mostBytes, unzstd(bytes, mostBytes));
   }
   const codec = registeredCodec(compression);
   if (codec === undefined) throw noCodec(compression);
@@ -168,10 +168,25 @@ export async function inflate(
   return inflated;
 }
 
+/** Inflates all frames: Node stops behind the first, and gives nothing of what follows. */
+async function unzstd(bytes: Buffer, mostBytes: number): Promise<Buffer> {
+  const inflateFrame = promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
+  const parts: Buffer[] = [];
+  let left = mostBytes;
+  for (const frame of zstdFrames(bytes)) {
+    const part = await inflateFrame(frame, { maxOutputLength: Math.max(left, 1) });
+    left -= part.length;
+    if (left < 0) throw tooLarge("zstd", mostBytes);
+    parts.push(part);
+  }
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+}
+
 async function refusing(compression: Compression, mostBytes: number, work: Promise<Buffer>): Promise<Buffer> {
   try {
     return await work;
   } catch (error) {
+    if (isMessagingError(error)) throw error;
     if ((error as NodeJS.ErrnoException | undefined)?.code === "ERR_BUFFER_TOO_LARGE") {
       throw tooLarge(compression, mostBytes, error);
     }

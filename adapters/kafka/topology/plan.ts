@@ -1,6 +1,7 @@
 import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
 import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
@@ -142,6 +143,8 @@ const DEFAULT_BATCH_BYTES = 1_048_588;
 const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
 /** For headers that foreign records get on the way into a derived topic. */
 const HEADROOM_BYTES = 64 * 1024;
+/** Of what is wrong with a topic, which quotes what the cluster says of it. */
+const MAX_FAULT = 1_000;
 
 /** The specification of a missing topic. */
 export function specificationOf(
@@ -217,7 +220,9 @@ export function inspect(
     ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
   ];
-  return faults.map((fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${fault}`));
+  return faults.map(
+    (fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, MAX_FAULT)}`),
+  );
 }
 
 function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: number): Iterable<string> {

@@ -2,12 +2,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Depth, StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, type Progress, progressIn } from "../consuming/progress.ts";
 import { operationError } from "../errors.ts";
 import { groupName, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
+
+/** The longest group name that is quoted. */
+export const MAX_GROUP = 255;
 
 /** How often it is checked whether the last consumers have left. */
 const MEMBER_CHECKS = 12;
@@ -221,7 +225,7 @@ export class GroupPositions {
   async #coordinator(group: string): Promise<number> {
     const { error, node } = await this.#connection.coordinator(group);
     if (error === undefined) return node;
-    throw operationError(error, `find the coordinator of group "${group}"`, "it is tried again");
+    throw operationError(error, `find the coordinator of group "${oneLine(group, MAX_GROUP)}"`, "it is tried again");
   }
 
   async #askAll(
@@ -257,7 +261,7 @@ function isSharing({ protocolType }: ListedGroup): boolean {
 }
 
 function unanswered(group: string, error: string): MessagingError {
-  return operationError(error, `see how far group "${group}" is`, "it is tried again");
+  return operationError(error, `see how far group "${oneLine(group, MAX_GROUP)}" is`, "it is tried again");
 }
 
 function notAllVisible(): MessagingError {

@@ -1,5 +1,6 @@
 import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
+import type { RecordDecoder } from "../../../adapters/kafka/consuming/fetch-failures.ts";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import { partitionKey } from "../../../adapters/kafka/names.ts";
@@ -36,10 +37,12 @@ export interface Script {
   readonly committed?: ReadonlyMap<number, Pick<CommittedOffset, "offset" | "metadata">>;
   readonly options?: Partial<ConsumerOptions>;
   readonly maxBufferBytes?: number;
+  /** How pieces are read, where they are not of the simulated logs. */
+  readonly decode?: RecordDecoder;
 }
 
 /** A consumer with all partitions of a topic to itself, in virtual time, with a broker that does as it is told. */
-export async function openScripted({ partitions, records, committed, options = {}, maxBufferBytes }: Script) {
+export async function openScripted({ partitions, records, committed, options = {}, maxBufferBytes, decode }: Script) {
   const time = new VirtualTime();
   const prng = new Prng("scripted");
   const cluster = new SimulatedCluster(time, prng);
@@ -122,7 +125,7 @@ export async function openScripted({ partitions, records, committed, options = {
       random: prng,
       drainMs: 1_000,
       maxBufferBytes,
-      decode: (bytes, at) => script.misread(cluster.pieces.decode(bytes, at.from), at),
+      decode: decode ?? ((bytes, at) => script.misread(cluster.pieces.decode(bytes, at.from), at)),
       openMember: (_, given) => {
         owner = given;
         return member;

@@ -179,6 +179,33 @@ test("what is deleted, or of another log by now, is gone; what cannot be read is
   expect(await codes(unread, { ...one, offset: 6, lastOffset: 7 })).toBe("unsupported");
 });
 
+test("a range that ends beyond the log is gone at once, and one that a new leader does not confirm yet is waited for", async () => {
+  const one = referenceTo(held(record(7)), undefined);
+  const counted = (log: Log) => {
+    const reads: number[] = [];
+    const read: Log["read"] = (from, maxWaitMs) => {
+      reads.push(from);
+      return log.read(from, maxWaitMs);
+    };
+    return { reads, log: { ...log, read } };
+  };
+  for (const lastOffset of [20, 1_000, Number.MAX_SAFE_INTEGER]) {
+    const { reads, log } = counted(logOf(records));
+    await expect(referredRecords(log, { ...one, lastOffset })).rejects.toMatchObject({ code: "not-found" });
+    expect(reads).toHaveLength(2);
+  }
+  const { reads, log } = counted(logOf(records));
+  const behind: Log = {
+    ...log,
+    read: async (from, maxWaitMs) => {
+      const piece = await log.read(from, maxWaitMs);
+      if (piece === "out-of-range" || reads.length > 6) return piece;
+      return { ...piece, records: [], nextOffset: from, end: 5 };
+    },
+  };
+  expect(offsets(await referredRecords(behind, { ...one, lastOffset: 19 }))).toHaveLength(13);
+});
+
 test("a dead letter has records of its own destination read, and of no other", async () => {
   const opened: string[] = [];
   const factory = {
