@@ -2,6 +2,7 @@ import type { Readable } from "node:stream";
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { foundCredentials, providedCredentials, type Settings } from "./options.ts";
+import { hideInEntries, hideInError, OwnSecrets } from "./own-secrets.ts";
 import { boundClockOffset } from "./server-clock.ts";
 
 /** What an answer is checked for. */
@@ -55,18 +56,23 @@ export class AnswerShapeError extends Error {
 
 /**
  * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
- * page that asks for a login is no confirmation. They count as no answer at all.
+ * page that asks for a login is no confirmation. They count as no answer at all. What a refusal repeats of the own credentials
+ * is taken out of it.
  */
-function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">): void {
+function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">, secrets: OwnSecrets): void {
   middlewareStack.add(
     (next, { commandName = "" }) =>
       async (parameters) => {
-        const result = await next(parameters);
+        const result = await next(parameters).catch((error: unknown) => {
+          hideInError(error, secrets, parameters.input);
+          throw error;
+        });
         const output: unknown = result.output;
         const none = `what answered ${commandName} is no SQS or SNS`;
         if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
           throw new AnswerShapeError(`${none}: its answer has another shape`);
         }
+        hideInEntries(output.Failed, secrets);
         const { MaxNumberOfMessages: most } = parameters.input as { readonly MaxNumberOfMessages?: number };
         const count = Array.isArray(output.Messages) ? output.Messages.length : 0;
         if (most === undefined || count <= most) return result;
@@ -185,12 +191,14 @@ export function makeClients(settings: Settings): Clients {
     requestHandler,
   });
   const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
+  const secrets = new OwnSecrets();
+  const learn = secrets.learn.bind(secrets);
   const control = new SQSClient({
-    ...make(providedCredentials(settings.credentials, requestTimeoutMs), handler(SOCKETS), false),
+    ...make(providedCredentials(settings.credentials, requestTimeoutMs, learn), handler(SOCKETS), false),
     ...at(endpoint),
   });
   if (settings.credentials === undefined) {
-    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs);
+    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs, learn);
   }
   // What the first one found, kept and renewed there, is good for all of them.
   const { credentials } = control.config;
@@ -211,7 +219,7 @@ export function makeClients(settings: Settings): Clients {
   for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
     const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
     // Of both services, whose types of requests differ.
-    checkAnswers(client as Pick<SQSClient, "middlewareStack">);
+    checkAnswers(client as Pick<SQSClient, "middlewareStack">, secrets);
     boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs);
     boundClockOffset(client as Pick<SQSClient, "config">);
   }

@@ -1,8 +1,9 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
-import { shownCode, shownText } from "./message-codec.ts";
+import { shownCode, shownRequestId, shownText } from "./message-codec.ts";
 import { CredentialsError, isCredentialsError } from "./options.ts";
+import { rememberSent, withoutSent } from "./own-secrets.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
@@ -93,10 +94,14 @@ const RAW = ["$response", "$responseBodyText"];
 export function asCause(error: unknown): unknown {
   const isOfService = isAnswer(error) || RAW.some((name) => Object.hasOwn(Object(error), name));
   if (!(error instanceof Error) || !isOfService) return error;
-  const { $metadata: { httpStatusCode, requestId } = {}, $retryable } = error as AwsError;
+  const { $metadata: { httpStatusCode, requestId: id } = {}, $retryable } = error as AwsError;
   // Made anew: the text stands in the stack, too.
-  const copy = Object.setPrototypeOf(new Error(shownText(error.message)), Object.getPrototypeOf(error));
-  const $metadata = { httpStatusCode, ...(typeof requestId === "string" ? { requestId: shownCode(requestId) } : {}) };
+  const copy = Object.setPrototypeOf(
+    new Error(withoutSent(error, shownText(error.message))),
+    Object.getPrototypeOf(error),
+  );
+  const requestId = shownRequestId(id);
+  const $metadata = { httpStatusCode, ...(requestId === undefined ? {} : { requestId }) };
   return Object.assign(copy, {
     name: errorName(error),
     $metadata,
@@ -160,9 +165,21 @@ export function requestResult(where: string, error: unknown, count: number): Sen
   return { status: "rejected", error: asMessagingError(where, error) };
 }
 
-/** What a failed entry of a batch says of its message. */
-export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
-  const cause = entryError(code, senderFault, message);
+/** What AWS says of an entry of a batch that failed. */
+interface FailedEntry {
+  readonly Code?: string | undefined;
+  readonly SenderFault?: boolean | undefined;
+  readonly Message?: string | undefined;
+}
+
+/** What a failed entry of a batch says of its message; `sent` is what was sent of it. */
+export function entryResult(
+  where: string,
+  { Code = "", SenderFault = false, Message = "" }: FailedEntry,
+  sent: object,
+): SendResult {
+  const cause = entryError(Code, SenderFault, Message);
+  rememberSent(cause, sent);
   if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause: asCause(cause) };
   return { status: "rejected", error: asMessagingError(where, cause) };
 }
