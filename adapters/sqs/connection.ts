@@ -3,7 +3,7 @@ import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { foundCredentials, providedCredentials, type Settings } from "./options.ts";
 import { hideInEntries, hideInError, OwnSecrets } from "./own-secrets.ts";
-import { boundClockOffset } from "./server-clock.ts";
+import { boundClockOffset, signedNow } from "./server-clock.ts";
 
 /** What an answer is checked for. */
 type Check = (output: Readonly<Record<string, unknown>>) => boolean;
@@ -54,19 +54,39 @@ export class AnswerShapeError extends Error {
   override readonly name = "AnswerShapeError";
 }
 
+/** AWS answers a signature that it does not take with 400 or 403, by the age of the service; none of the names is for all. */
+const DENIED = /signature|skew|expired|future|AuthFailure|AccessDenied|Forbidden/i;
+
+/** Whether a refusal may be that of a signature. */
+function isDenied(error: unknown): boolean {
+  const { name, $metadata } = (error ?? {}) as {
+    readonly name?: unknown;
+    readonly $metadata?: { readonly httpStatusCode?: number };
+  };
+  const status = $metadata?.httpStatusCode;
+  return status === 401 || status === 403 || (status === 400 && DENIED.test(String(name)));
+}
+
 /**
  * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
  * page that asks for a login is no confirmation. They count as no answer at all. What a refusal repeats of the own credentials
- * is taken out of it.
+ * is taken out of it. What was refused for its signature is asked once more if the clock was wrong: nothing of it was done.
  */
-function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">, secrets: OwnSecrets): void {
+function checkAnswers(client: Pick<SQSClient, "middlewareStack" | "config">, secrets: OwnSecrets): void {
+  const { middlewareStack } = client;
   middlewareStack.add(
     (next, { commandName = "" }) =>
       async (parameters) => {
-        const result = await next(parameters).catch((error: unknown) => {
-          hideInError(error, secrets, parameters.input);
-          throw error;
-        });
+        const wasSkewed = signedNow(client);
+        const result = await next(parameters)
+          .catch((error: unknown) => {
+            if (!isDenied(error) || !wasSkewed()) throw error;
+            return next(parameters);
+          })
+          .catch((error: unknown) => {
+            hideInError(error, secrets, parameters.input);
+            throw error;
+          });
         const output: unknown = result.output;
         const none = `what answered ${commandName} is no SQS or SNS`;
         if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
@@ -268,7 +288,7 @@ export function makeClients(settings: Settings): Clients {
     const mostBytes = client === clients.sns ? MOST_PUBLISHED_BYTES : MOST_BYTES;
     const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
     // Of both services, whose types of requests differ.
-    checkAnswers(client as Pick<SQSClient, "middlewareStack">, secrets);
+    checkAnswers(client as Pick<SQSClient, "middlewareStack" | "config">, secrets);
     boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs, mostBytes);
     boundClockOffset(client as Pick<SQSClient, "config">);
   }
