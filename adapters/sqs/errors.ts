@@ -87,11 +87,17 @@ function statusOf(error: unknown): number | undefined {
 /** What the SDK hides in errors: the response as it came, with it the request, and in that the token, the signature, the bodies. */
 const RAW = ["$response", "$responseBodyText"];
 
+/** Whether a URL of the configuration is none. The error of Node holds the whole of it. */
+function isOfUrl(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null)?.code === "ERR_INVALID_URL";
+}
+
 /**
  * An error of the SDK as the cause of another. Of what a service said remain its name, the status, the id of the request
  * and of its message what may be shown. What other errors say, as those of the network do, is left as it is.
  */
 export function asCause(error: unknown): unknown {
+  if (isOfUrl(error)) return Object.assign(new TypeError("Invalid URL"), { code: "ERR_INVALID_URL" });
   const isOfService = isAnswer(error) || RAW.some((name) => Object.hasOwn(Object(error), name));
   if (!(error instanceof Error) || !isOfService) return error;
   const { $metadata: { httpStatusCode, requestId: id } = {}, $retryable } = error as AwsError;
@@ -141,6 +147,10 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   }
   if (/region is missing/i.test(text)) {
     return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
+  }
+  if (isOfUrl(error)) {
+    const help = "check AWS_CONTAINER_CREDENTIALS_FULL_URI, and endpoint_url in the AWS SDK's shared configuration";
+    return new MessagingError("invalid", `${what}: a URL of the AWS SDK's configuration is none; ${help}`, options);
   }
   if (!isAnswer(error)) {
     return new MessagingError("unreachable", `${what}: ${whyUnanswered(error)}`, options);

@@ -96,8 +96,8 @@ class SqsAttributes implements ForeignProperties {
     envelope: ForeignEnvelope | undefined,
     system: Readonly<Partial<Record<string, string>>> | undefined,
   ): SqsAttributes | undefined {
-    const trace = system?.[TRACE];
-    const group = system?.SequenceNumber === undefined ? system?.MessageGroupId : undefined;
+    const trace = systemText(system, TRACE);
+    const group = system?.SequenceNumber === undefined ? systemText(system, "MessageGroupId") : undefined;
     const isNothing = typed.size === 0 && envelope === undefined && trace === undefined && group === undefined;
     return isNothing ? undefined : new SqsAttributes(typed, envelope, group, trace);
   }
@@ -329,13 +329,19 @@ function idOf({ MessageId = "", Body = "" }: Message): string {
   return MessageId === "" ? `${DERIVED_ID}${digest(Body).slice(0, 40)}` : MessageId;
 }
 
+/** An attribute of SQS, where it is a text: what answers may be no SQS. */
+function systemText(system: Message["Attributes"], name: keyof NonNullable<Message["Attributes"]>): string | undefined {
+  const value: unknown = system?.[name];
+  return typeof value === "string" ? value : undefined;
+}
+
 type Content = Omit<IncomingMessage<Message>, "token" | "redeliveries" | "native">;
 
 function plainContentOf(message: Message): Content {
   const { Body = "", Attributes } = message;
   return {
     id: idOf(message),
-    key: Attributes?.MessageGroupId,
+    key: systemText(Attributes, "MessageGroupId"),
     routingKey: undefined,
     headers: Object.create(null),
     body: Buffer.from(Body),
@@ -372,7 +378,7 @@ function contentOf(message: Message): Content {
   const type = packed === undefined ? "" : (packed.type ?? JSON_TYPE);
   return {
     id: packed?.id || envelope?.id || idOf(message),
-    key: packed === undefined ? Attributes?.MessageGroupId : packed.key,
+    key: packed === undefined ? systemText(Attributes, "MessageGroupId") : packed.key,
     routingKey: attributes.get(ROUTING_KEY)?.text,
     headers,
     body,
@@ -416,7 +422,7 @@ function attributesOf({ MessageAttributes = {} }: Message): Map<string, Attribut
   const attributes = new Map<string, Attribute>();
   for (const name of Object.keys(MessageAttributes)) {
     const { StringValue, BinaryValue, DataType } = MessageAttributes[name] ?? {};
-    const text = StringValue ?? Buffer.from(BinaryValue ?? []).toString("base64");
+    const text = plainText(StringValue) ?? Buffer.from(BinaryValue ?? []).toString("base64");
     attributes.set(name, { text, dataType: DataType });
   }
   return attributes;
