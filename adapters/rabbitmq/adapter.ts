@@ -13,7 +13,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession, addressesAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, CurrentSession } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
