@@ -26,6 +26,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
   readonly #random: Random;
   readonly #deadlines: Deadlines;
   readonly #routes = new Map<string, Route>();
+  /** How many routes there are that callers send to. */
+  #destinations = 0;
   /** Those with callers that wait for room, the first in turn first. */
   #queueing = new Set<Route>();
   readonly #maxMessages: number;
@@ -95,6 +97,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
     let route = this.#routes.get(name);
     if (route === undefined) {
       route = new Route(address, ordered);
+      // Nothing waits for room that goes to dead letters.
+      if (address.kind !== "dead-letters") this.#destinations++;
       this.#routes.set(name, route);
     }
     return route;
@@ -167,7 +171,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
    * are others, it has at most a multiple of what it leaves free.
    */
   #hasShare(route: Route, size: number): boolean {
-    if (route.messages === 0 || this.#routes.size === 1) return true;
+    if (route.messages === 0 || this.#destinations === 1) return true;
     const freeMessages = this.#maxMessages - this.#messages;
     const leftBytes = this.#maxBytes - this.#bytes - size;
     return route.messages < SHARE * freeMessages && route.bytes + size <= SHARE * leftBytes;
