@@ -1,6 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import type { Configuration } from "./configuration.ts";
+import { CommandError, EXIT } from "./exit-codes.ts";
 
 /** Where a command writes to. */
 export interface Output extends Writable {
@@ -9,7 +10,7 @@ export interface Output extends Writable {
 }
 
 /** Where a command reads from. */
-export interface Input extends Readable {
+interface Input extends Readable {
   readonly isTTY?: boolean;
 }
 
@@ -28,4 +29,83 @@ export interface Context {
   exit(code: number): void;
   /** In place of the configuration file. */
   readonly configuration?: Configuration;
+}
+
+const STOPPING = "stopping; Ctrl-C again leaves at once";
+
+/**
+ * Aborts its signal when the command is to stop: at the first Ctrl-C, and when whoever reads the output has left. The
+ * second Ctrl-C ends the process at once.
+ */
+export class Interruption {
+  readonly #controller = new AbortController();
+  readonly #end: () => void;
+  /** What the first Ctrl-C is answered by, on stderr, and what has to be put right before the second ends the process. */
+  terminal: { interrupted(text: string): void; leave(): void } | undefined;
+  /** Why the output could not be written, other than that its reader has left. */
+  outputFailure: CommandError | undefined = undefined;
+
+  constructor(context: Context) {
+    const stopListening = context.onInterrupt(() => {
+      if (this.signal.aborted) {
+        this.terminal?.leave();
+        context.exit(EXIT.interrupted);
+        return;
+      }
+      if (this.terminal === undefined) context.stderr.write(`${STOPPING}\n`);
+      else this.terminal.interrupted(STOPPING);
+      this.#stop("stopped by Ctrl-C");
+    });
+    const gone = (cause: Error & { readonly code?: unknown }): void => {
+      this.#stop("stopped: nobody reads the output any more");
+      // A reader that leaves, as in `anybroker tail orders | head`, has what it wanted; a disk that is full has not.
+      if (cause.code === "EPIPE" || cause.code === "ERR_STREAM_DESTROYED") return;
+      const text = `the output cannot be written: ${String(cause.code ?? cause.message)}`;
+      this.outputFailure ??= new CommandError("cannot-create", text, { cause });
+    };
+    const ignored = (): void => {};
+    context.stdout.on("error", gone);
+    context.stderr.on("error", ignored);
+    this.#end = () => {
+      stopListening();
+      context.stdout.off("error", gone);
+      context.stdout.on("error", ignored);
+    };
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  #stop(why: string): void {
+    this.#controller.abort(new CommandError("interrupted", `${why}; nothing was changed`));
+  }
+
+  /** Stops listening. */
+  end(): void {
+    this.#end();
+  }
+}
+
+/** The result, or what `late` makes if there is none in time, whatever the promise does then. */
+export function unlessLate<Result>(
+  promise: Promise<Result>,
+  { clock }: Pick<Context, "clock">,
+  ms: number,
+  late: () => unknown,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.schedule(() => reject(late()), ms);
+    promise.then(resolve, reject).finally(() => clock.cancel(timer));
+  });
+}
+
+/** The result, or the signal's reason as soon as it is aborted, whatever the promise does then. */
+export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const aborted = (): void => reject(signal.reason);
+    if (signal.aborted) aborted();
+    signal.addEventListener("abort", aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", aborted));
+  });
 }

@@ -124,7 +124,8 @@ export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): P
       throw unwritable(file, cause, `make the folder ${folder} first, or name another`);
     },
   );
-  if (!isFolder) throw new CommandError("cannot-create", `${file} cannot be written: ${folder} is no folder`);
+  if (!isFolder)
+    throw new CommandError("cannot-create", `${file} cannot be written: ${folder} is no folder; name a file in one`);
 }
 
 function unwritable(file: string, cause: unknown, next?: string): CommandError {
@@ -134,8 +135,18 @@ function unwritable(file: string, cause: unknown, next?: string): CommandError {
 }
 
 function unreadable(file: string, cause: unknown): CommandError {
-  return new CommandError("no-input", `${file} cannot be read: ${reason(cause)}`, { cause });
+  const why = reason(cause);
+  const next = NEXT[why];
+  return new CommandError("no-input", `${file} cannot be read: ${why}${next === undefined ? "" : `; ${next}`}`, {
+    cause,
+  });
 }
+
+const NEXT: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file: check its name, and the folder that it is looked for in",
+  EACCES: "give this user the right to read it",
+  EISDIR: "it is a folder: name a file in it",
+};
 
 function reason(cause: unknown): string {
   const { code, message = cause } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };

@@ -5,7 +5,13 @@ import { run } from "./run.ts";
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 // What the runtime warns of, such as that SQLite is experimental, is not for those who use a command.
-if (!process.argv.includes("--verbose")) process.removeAllListeners("warning");
+process.removeAllListeners("warning");
+if (process.argv.includes("--verbose")) {
+  process.on("warning", (warning) => {
+    // kafkajs sets a timer into the past whenever it asks for something.
+    if (warning.name !== "TimeoutNegativeWarning") process.stderr.write(`${warning.stack ?? warning}\n`);
+  });
+}
 
 // What waits for a message has nothing else that keeps the process alive, where the broker is in it.
 setInterval(() => {}, 2 ** 30);

@@ -1,9 +1,8 @@
 import { thrownText } from "../core/foreign.ts";
 import type { Output } from "./context.ts";
 import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
-import { hasColours, paintOf } from "./paint.ts";
-import { netted, printableJson, printableLines } from "./printable.ts";
 import type { Secrets } from "./secrets.ts";
+import { hasColours, netted, paintOf, printableJson, printableLines } from "./terminal.ts";
 
 const MOST_CAUSES = 8;
 const MOST_PROBLEMS = 20;
@@ -43,6 +42,13 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
   return exit;
 }
 
+/** Shows stacks and causes of the first of some problems that a command has told in its result. */
+export function reportCauses(errors: readonly unknown[], { stderr, env, secrets }: ErrorReporting): void {
+  for (const error of errors.slice(0, MOST_PROBLEMS)) {
+    stderr.write(`${netted(secrets.masked(`problem: ${stacksOf(error)}`), hasColours(stderr, env))}\n`);
+  }
+}
+
 function messageOf(error: unknown): string {
   return thrownText(error);
 }
@@ -50,7 +56,11 @@ function messageOf(error: unknown): string {
 function textOf(error: unknown, problems: readonly LibraryError[]): string {
   if (problems.length === 0) return messageOf(error);
   if (problems.length === 1) return problems.map(({ message }) => message).join("");
-  return [`${problems.length} problems:`, ...problems.map(({ message }) => `  - ${message}`)].join("\n");
+  // What stands in the way of all is told once.
+  const lines = [...Map.groupBy(problems, ({ message }) => message)].map(
+    ([message, { length }]) => `  - ${message}${length === 1 ? "" : ` (${length} times)`}`,
+  );
+  return [`${problems.length} problems:`, ...lines].join("\n");
 }
 
 /** The stack of an error and of what led to it, and the same of each problem in it. */

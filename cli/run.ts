@@ -1,11 +1,11 @@
 import type { Configuration } from "./configuration.ts";
 import type { Context } from "./context.ts";
+import { Interruption, unlessLate } from "./context.ts";
 import { CommandError, EXIT, type ExitName } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
-import { Interruption, unlessLate } from "./interruption.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { type Command, parse } from "./parser.ts";
-import { type ErrorReporting, reportError } from "./report-error.ts";
+import { type ErrorReporting, reportCauses, reportError } from "./report-error.ts";
 import { Secrets } from "./secrets.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -33,7 +33,8 @@ export async function run(line: readonly string[], context: Context): Promise<nu
       return EXIT.done;
     }
     reporting = { ...reporting, json: parsed.given.json, verbose: parsed.given.verbose };
-    const exit = await runVerb(parsed, context, secrets, interruption);
+    const { exit, errors } = await runVerb(parsed, context, secrets, interruption);
+    if (reporting.verbose) reportCauses(errors, reporting);
     if (interruption.outputFailure !== undefined) throw interruption.outputFailure;
     return EXIT[exit];
   } catch (error) {
@@ -58,17 +59,17 @@ async function runVerb(
   context: Context,
   secrets: Secrets,
   interruption: Interruption,
-): Promise<ExitName> {
+): Promise<{ readonly exit: ExitName; readonly errors: readonly unknown[] }> {
   const { config, broker, json } = given;
   const configuration = context.configuration ?? (await loadConfiguration(config, context, interruption.signal));
   const terminal = new Terminal(context, json);
   interruption.terminal = terminal;
   const frame: Frame = { context, terminal, interruption, secrets, configuration, broker };
   try {
-    const { json: result, text, exit = "done" } = await verb.run(given as never, frame);
+    const { json: result, text, exit = "done", errors = [] } = await verb.run(given as never, frame);
     if (result !== undefined) await terminal.result({ verb: verb.name, ...result }, text);
     else if (text !== "") terminal.note(text);
-    return exit;
+    return { exit, errors };
   } finally {
     await closed(configuration, context, terminal);
   }

@@ -1,26 +1,74 @@
 import type { Broker, Receipt } from "../core/broker.ts";
 import { systemRandom } from "../core/clock.ts";
+import type { Codec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
 import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
-import { outgoing } from "../core/publish/encode-message.ts";
-import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
+import { encodeMessage } from "../core/publish/encode-message.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
 import { readBytes, readLines } from "./files.ts";
 import { chosenBroker, type Frame, withBroker } from "./frame.ts";
-import { progressBar } from "./progress.ts";
 import { destinationOf, type Target } from "./target.ts";
+import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
+
+/** How a body on the command line is meant. */
+export interface BodyForm {
+  /** A JSON text, not JSON. */
+  readonly text: boolean;
+  /** The bytes as they are. */
+  readonly raw: boolean;
+  readonly contentType: string | undefined;
+}
+
+/** The body that bytes are. Throws a `CommandError` that holds nothing of it. `where` is said of what is wrong. */
+export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string): unknown {
+  if (raw) return bytes;
+  const decoded = Buffer.from(bytes).toString("utf8");
+  if (text) return decoded;
+  try {
+    return JSON.parse(decoded);
+  } catch {
+    throw new CommandError(
+      "data",
+      `${where} is no JSON: quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
+    );
+  }
+}
+
+/** A destination that takes bytes as they are, and no schema: for `--raw`. */
+function rawDestination<Of extends Queue<never, unknown> | Topic<never, unknown>>(of: Of, contentType?: string): Of {
+  const codec: Codec = {
+    contentType: contentType ?? "application/octet-stream",
+    encode: (body) => body as Uint8Array,
+    decode: (bytes) => bytes,
+  };
+  const { key: _, ...options } = of.options;
+  return { ...of, schema: undefined, options: { ...options, codec } };
+}
+
+/** Headers from `name=value`. Throws a `CommandError` for what is none. */
+export function headersOf(given: readonly string[]): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = Object.create(null);
+  for (const text of given) {
+    const at = text.indexOf("=");
+    if (at < 1) throw new CommandError("usage", `--header takes name=value, not "${text}"`);
+    const name = text.slice(0, at);
+    if (name in headers) throw new CommandError("usage", `--header ${name} was given twice`);
+    headers[name] = text.slice(at + 1);
+  }
+  return headers;
+}
 
 type AnyQueue = Queue<unknown>;
 type AnyTopic = Topic<unknown>;
 type Send = (body: unknown) => Promise<Receipt>;
 
 /** Where bodies come from, and how they are sent. */
-export interface Sending {
+interface Sending {
   readonly body: string | undefined;
   readonly file: string | undefined;
   readonly lines: boolean;
@@ -60,7 +108,7 @@ export async function sendAll(frame: Frame, target: Target, sending: Sending): P
     const codec = destination.options.codec ?? jsonCodec();
     const context = { destination, where, codec, capabilities, adapterName: name, clock, makeId };
     return sent(frame, target, sending, single, label, async (body) => ({
-      id: (await outgoing(context, body, options)).id,
+      id: (await encodeMessage(context, body, options)).id,
     }));
   }
   return withBroker(frame, { destinations: [destinationOf({ ...target, destination })] }, ({ broker, label }) =>
@@ -94,6 +142,7 @@ interface Sent {
   readonly ids: string[];
   readonly failures: { readonly line: number; readonly code: string; readonly message: string }[];
   failed: number;
+  readonly errors: unknown[];
   exit: ExitName;
 }
 
@@ -111,7 +160,7 @@ async function sent(
   label: string,
   send: Send,
 ): Promise<Ended> {
-  const tally: Sent = { sent: 0, ids: [], failures: [], failed: 0, exit: "done" };
+  const tally: Sent = { sent: 0, ids: [], failures: [], errors: [], failed: 0, exit: "done" };
   if (single !== undefined) await sendOne(send, single.body, 1, tally);
   const nextLine = single === undefined ? await sendLines(frame, sending, send, tally) : null;
   const { dryRun } = sending;
@@ -128,7 +177,7 @@ async function sent(
   ].join("\n");
   const partly = stopped || (failed > 0 && tally.sent > 0);
   const json = { broker: label, destination: target.name, dryRun, sent: tally.sent, failed, ids, failures, nextLine };
-  return { json, text, exit: partly ? "partly" : tally.exit };
+  return { json, text, errors: tally.errors, exit: partly ? "partly" : tally.exit };
 }
 
 /** Resolves with the line to go on with if it was interrupted. Everything before has its end by then. */
@@ -184,5 +233,6 @@ function fail(tally: Sent, line: number, error: unknown): void {
   if (tally.exit === "done") tally.exit = exitOf(error);
   const code = isLibraryError(error) ? error.code : exitOf(error);
   const message = thrownText(error);
+  if (tally.errors.length < MOST_LISTED) tally.errors.push(error);
   if (tally.failures.length < MOST_LISTED) tally.failures.push({ line, code, message });
 }

@@ -8,6 +8,8 @@ export interface Ended {
   readonly json?: Readonly<Record<string, unknown>>;
   /** The same for people. */
   readonly text: string;
+  /** What is behind the problems that it tells: `--verbose` shows their stacks and causes. */
+  readonly errors?: readonly unknown[];
   /** Default `done`. */
   readonly exit?: ExitName;
 }

@@ -3,7 +3,7 @@ import { describeAddress, type QueueAddress, type TopicAddress } from "../core/a
 import { pause } from "../core/clock.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { CommandError } from "./exit-codes.ts";
-import { type Frame, withBroker } from "./frame.ts";
+import { type Frame, nearNameFirst, withBroker } from "./frame.ts";
 
 /** What is watched, and what is done with what is seen. */
 export interface Watching {
@@ -22,7 +22,7 @@ const AGAIN_MS = 500;
  */
 export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
   await withBroker(frame, { destinations: [] }, async ({ adapter }) => {
-    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to`, of);
+    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to watch ${describeAddress(of)}`);
     for (let hasBegun = false; !signal.aborted; ) {
       const ended = Promise.withResolvers<void>();
       signal.addEventListener("abort", () => ended.resolve(), { once: true });
@@ -42,7 +42,10 @@ export async function watch(frame: Frame, { of, begun, seen }: Watching, signal:
           await end();
         }
       } catch (error) {
-        if (isMessagingError(error, "unsupported")) throw cannot(error.message, of);
+        if (isMessagingError(error, "unsupported")) throw cannot(error.message);
+        if (!hasBegun && isMessagingError(error, "not-found")) {
+          throw await nearNameFirst(error, adapter, of, frame.configuration.destinations ?? []);
+        }
         // Away for a while, after it had begun.
         if (!hasBegun || !isMessagingError(error, "unreachable")) throw error;
       }
@@ -51,10 +54,7 @@ export async function watch(frame: Frame, { of, begun, seen }: Watching, signal:
   });
 }
 
-function cannot(why: string, of: QueueAddress | TopicAddress): CommandError {
+function cannot(why: string): CommandError {
   const instead = '"anybroker top" counts what waits, "anybroker dlq ls" shows what is dead';
-  return new CommandError(
-    "unavailable",
-    `tail takes nothing, and ${describeAddress(of)} cannot be watched: ${why}. ${instead}`,
-  );
+  return new CommandError("unavailable", `tail takes nothing, and ${why}. ${instead}`);
 }

@@ -1,11 +1,11 @@
 import type { Adapter, AdapterSignals, Depth, StartPosition, SubscriptionDeclaration } from "./adapter.ts";
 import { addressName, type WorkAddress } from "./address.ts";
-import type { Broker, BrokerStatus, Entry, Receipt } from "./broker.ts";
+import type { BatchEntry, Broker, BrokerStatus, Receipt } from "./broker.ts";
 import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
 import { CONSUME_OPTIONS, checkBrokerOptions, consumerOptions } from "./broker-options.ts";
 import { checkInteger, checkName, checkOptions } from "./checks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
-import { ConsumerEngine, DEFAULT_STOP_MS, StartKeeper } from "./consume/consumer.ts";
+import { ConsumerEngine, DEFAULT_STOP_MS, keepStarting } from "./consume/consumer.ts";
 import type { ConsumerContext } from "./consume/consumer-context.ts";
 import { ExclusiveTurn } from "./consume/exclusive-turn.ts";
 import type { Consumer } from "./consumer.ts";
@@ -29,8 +29,10 @@ import type {
 import { DestinationPublisher } from "./publish/publisher.ts";
 import { PublisherEngine } from "./publish/publisher-engine.ts";
 import { retryPolicy } from "./retry-policy.ts";
-import { asProblem, StartPatience, startFailed, startWait } from "./start.ts";
+import { asProblem, startFailed, startPatiently, startWait } from "./start.ts";
 
+/** Why nothing is taken any more, and what to do. */
+const STOPPED = "it was stopped; make another by createBroker(), and send before stop() or await it last";
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 
 /**
@@ -42,19 +44,19 @@ export function createBroker<Native>(adapter: Adapter<Native>, options: BrokerOp
   return new AdapterBroker(adapter, options);
 }
 
-/** What `consume` and `subscribe` settle before the rest is known. */
-type ConsumerParts = Pick<
+/** The part of a consumer's context that comes from its options. */
+type ConsumerSettings = Pick<
   ConsumerContext,
   "concurrency" | "timeoutMs" | "prefetchMessages" | "prefetchBytes" | "maxParked" | "silenceMs" | "handler" | "retry"
 >;
 
-/** A start or a stop that was asked for last. */
+/** The last start or stop that was called. */
 interface Turn {
   readonly kind: "start" | "stop";
   readonly done: Promise<void>;
 }
 
-/** The broker object over any adapter: what users hold. */
+/** The broker object over any adapter. */
 class AdapterBroker<Native> implements Broker<Native> {
   readonly #adapter: Adapter<Native>;
   readonly #options: BrokerOptions;
@@ -68,13 +70,14 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #json = jsonCodec();
   readonly #exclusiveTurn = new ExclusiveTurn();
   readonly [INTERNALS]: BrokerInternals;
-  readonly #keepers = new Set<StartKeeper>();
+  /** Aborted by `stop`: no consumer is to be started late any more. */
+  #lateStarts = new AbortController();
   #state: BrokerStatus["state"] = "new";
   #connected = false;
   #blocked: string | undefined;
   #turn: Turn | undefined;
-  /** Of a start that is under way. */
-  #patience: StartPatience | undefined;
+  /** Ends the pauses of a start that waits for its broker. */
+  #waiting: AbortController | undefined;
 
   constructor(adapter: Adapter<Native>, options: BrokerOptions) {
     this.#adapter = adapter;
@@ -123,14 +126,14 @@ class AdapterBroker<Native> implements Broker<Native> {
 
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly BatchEntry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#sending.sendMany(queue, entries);
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly BatchEntry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return this.#sending.publishMany(topic, entries);
   }
@@ -143,9 +146,9 @@ class AdapterBroker<Native> implements Broker<Native> {
     checkKind("consume", "queue", queue);
     const where = `consume(queue "${queue.name}")`;
     checkOptions(where, options, CONSUME_OPTIONS);
-    const parts = this.#consumerParts(where, handler as Handler<never>, options);
+    const settings = this.#consumerSettings(where, handler as Handler<never>, options);
     const { address, ordered } = this.#declarations.addQueue(queue);
-    return this.#consume(address, ordered, undefined, queue, parts);
+    return this.#consume(address, ordered, undefined, queue, settings);
   }
 
   subscribe<Input, Output>(
@@ -159,23 +162,23 @@ class AdapterBroker<Native> implements Broker<Native> {
     checkName("subscription", subscription);
     checkOptions(where, options, SUBSCRIBE_OPTIONS);
     checkSubscription(where, options);
-    const parts = this.#consumerParts(where, handler as Handler<never>, options);
+    const settings = this.#consumerSettings(where, handler as Handler<never>, options);
     const declaration = this.#declarations.addSubscription(topic, subscription, options);
-    return this.#consume(declaration.address, declaration.ordered, declaration, topic, parts);
+    return this.#consume(declaration.address, declaration.ordered, declaration, topic, settings);
   }
 
-  #consumerParts(where: string, handler: Handler<never>, options: ConsumeOptions<never>): ConsumerParts {
+  #consumerSettings(where: string, handler: Handler<never>, options: ConsumeOptions<never>): ConsumerSettings {
     if (typeof handler !== "function") {
       throw new MessagingError("invalid", `${where} takes a handler: a function of the body and the delivery`);
     }
-    const { retry, use, ...settings } = consumerOptions(where, options as ConsumeOptions, this.#options.consume ?? {});
-    // The first in a list is the outermost, and the broker's are outside the consumer's.
+    const { retry, use, ...rest } = consumerOptions(where, options as ConsumeOptions, this.#options.consume ?? {});
+    // The first middleware of a list is the outermost. The broker's are outside the consumer's.
     const wrapped = [...(this.#options.use ?? []), ...use].reduceRight(
       (next, middleware) => handlerOf(where, middleware(next)),
       handler as Handler<unknown>,
     );
-    const tell = (error: MessagingError): void => this.#emit({ type: "notice", error });
-    return { ...settings, handler: wrapped, retry: retryPolicy(where, retry, { random: this.#random, tell }) };
+    const notice = (error: MessagingError): void => this.#emit({ type: "notice", error });
+    return { ...rest, handler: wrapped, retry: retryPolicy(where, retry, { random: this.#random, notice }) };
   }
 
   #consume(
@@ -183,12 +186,12 @@ class AdapterBroker<Native> implements Broker<Native> {
     ordered: boolean,
     subscription: SubscriptionDeclaration | undefined,
     destination: Queue<never, unknown> | Topic<never, unknown>,
-    parts: ConsumerParts,
+    settings: ConsumerSettings,
   ): Consumer {
     const { delay } = this.#adapter.capabilities;
     const publishing = this.#publishing;
     const consumer = new ConsumerEngine({
-      ...parts,
+      ...settings,
       adapter: this.#adapter,
       publishing,
       clock: this.#clock,
@@ -213,7 +216,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     return consumer;
   }
 
-  /** A consumer made while everything runs: what it needs is declared first, and all is tried again until it works. */
+  /** Starts a consumer that was made after `start`: declares its topology first, and tries all again until it works. */
   #startLate(consumer: ConsumerEngine): void {
     const problems = this.#declarations.newProblems(this.#adapter);
     const topology = this.#declarations.topologyOf(consumer.source, this.#options.declare ?? "create");
@@ -221,9 +224,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       const found = problems.length > 0 ? problems : await this.#adapter.declare(topology);
       if (found.length > 0) throw startFailed(found);
     };
-    const keeper: StartKeeper = new StartKeeper(consumer, this.#clock, prepare, () => this.#keepers.delete(keeper));
-    this.#keepers.add(keeper);
-    keeper.begin();
+    void keepStarting(consumer, this.#clock, prepare, this.#lateStarts.signal);
   }
 
   async #declare(): Promise<void> {
@@ -244,11 +245,11 @@ class AdapterBroker<Native> implements Broker<Native> {
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
     const stopped = this.#inTurn("stop", () => this.#stop(timeoutMs));
-    this.#patience?.wake();
+    this.#waiting?.abort();
     return stopped;
   }
 
-  /** One after another; a call while the last one asked for is of its kind shares it. */
+  /** Runs starts and stops one after another. A call of the same kind as the last one that is not done shares it. */
   #inTurn(kind: Turn["kind"], run: () => Promise<void>): Promise<void> {
     const last = this.#turn;
     if (last?.kind === kind) return last.done;
@@ -265,21 +266,23 @@ class AdapterBroker<Native> implements Broker<Native> {
   async #start(waitMs: number): Promise<void> {
     if (this.#state === "started") return;
     this.#state = "starting";
-    const patience = new StartPatience(waitMs, {
-      name: this.#adapter.name,
-      clock: this.#clock,
-      random: this.#random,
-      isOver: () => this.#turn?.kind === "stop",
-      tell: (error) => this.#emit({ type: "notice", error }),
-    });
-    this.#patience = patience;
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    // A stop of the same turn came before there was anything to abort.
+    if (this.#turn?.kind === "stop") waiting.abort();
     try {
-      await patience.run(() => this.#tryToStart());
+      await startPatiently(() => this.#tryToStart(), waitMs, {
+        name: this.#adapter.name,
+        clock: this.#clock,
+        random: this.#random,
+        signal: waiting.signal,
+        notice: (error) => this.#emit({ type: "notice", error }),
+      });
     } catch (error) {
       this.#state = "stopped";
       throw error;
     } finally {
-      this.#patience = undefined;
+      this.#waiting = undefined;
     }
   }
 
@@ -287,7 +290,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
       if (problems.length > 0) throw startFailed(problems);
-      // Known from now on, so that a connection that is lost while the rest starts is not taken for one that stands.
+      // Set before `open`, so that a connection that is lost during the start counts as lost.
       this.#connected = true;
       await this.#adapter.open(this.#signals());
       const consumers = [...this.#consumers];
@@ -296,7 +299,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       this.#sending.open();
       await this.#startConsumers(consumers.filter((consumer) => !consumer.ended));
       this.#state = "started";
-      // Those that were made meanwhile.
+      // Consumers that were made during the start.
       for (const consumer of this.#consumers) if (!consumers.includes(consumer)) this.#startLate(consumer);
     } catch (error) {
       await this.#closeAll("it could not be started");
@@ -323,7 +326,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       down: (error) => {
         this.#connected = false;
         this.#blocked = undefined;
-        this.#publishing.connected(false);
+        this.#publishing.connected(false, error);
         this.#emit({ type: "down", error });
       },
       blocked: (reason) => {
@@ -349,19 +352,23 @@ class AdapterBroker<Native> implements Broker<Native> {
     observe(this.#options.onEvent, event);
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   async #stop(timeoutMs: number): Promise<void> {
     if (this.#state !== "started") {
       this.#state = "stopped";
       return;
     }
     this.#state = "stopping";
-    for (const keeper of this.#keepers) keeper.stop();
-    this.#keepers.clear();
+    this.#lateStarts.abort();
+    this.#lateStarts = new AbortController();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
-    this.#sending.close("it was stopped");
+    this.#sending.close(STOPPED);
     await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
-    await this.#closeAll("it was stopped");
+    await this.#closeAll(STOPPED);
     this.#state = "stopped";
   }
 
@@ -410,7 +417,7 @@ function checkKind(verb: string, kind: string, destination: { readonly kind: str
   throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);
 }
 
-/** Middleware is given a handler and returns one: a promise of one, or nothing, would be called for each message. */
+/** Refuses a middleware that returned a promise or nothing: it would fail at each message. */
 function handlerOf(where: string, made: unknown): Handler<unknown> {
   if (typeof made === "function") return made as Handler<unknown>;
   ignoreRejection(made);

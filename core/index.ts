@@ -1,6 +1,6 @@
 export * from "./adapter.ts";
 export * from "./address.ts";
-export type { Broker, BrokerStatus, Entry, Publisher, Receipt } from "./broker.ts";
+export type { BatchEntry, Broker, BrokerStatus, Publisher, Receipt } from "./broker.ts";
 export * from "./capabilities.ts";
 export * from "./clock.ts";
 export * from "./codec.ts";

@@ -1,19 +1,25 @@
 import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
-import type { Clock, Random, Timer } from "./clock.ts";
+import { type Clock, pause, type Random } from "./clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "./errors.ts";
 import type { StartOptions } from "./options.ts";
 import { backoffMs } from "./retry-policy.ts";
 
-/** What keeps a broker object from starting, as an error of ours. */
+const TIMES = { firstMs: 500, maxMs: 5_000 };
+/** The codes of a broker that is not there yet. A wrong password or a conflict does not go away. */
+const ABSENT: readonly MessagingErrorCode[] = ["unreachable", "timeout"];
+
+/** Makes a `MessagingError` of anything that kept a broker object from starting. */
 export function asProblem(error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
 }
 
-/** Every problem in one error. `tried` says how often it was tried, if it was more than once. */
+/** Unites all problems in one error. `tried` says how many tries there were, if several. */
 export function startFailed(problems: readonly MessagingError[], tried = ""): MessagingError {
   const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
-  const lines = all.map((problem) => `\n  - ${problem.code}: ${problem.message}`);
+  // A limit that one consumer meets is met by each that comes after.
+  const kinds = [...Map.groupBy(all, ({ code, message }) => `${code}: ${message}`)];
+  const lines = kinds.map(([line, { length }]) => `\n  - ${line}${length === 1 ? "" : ` (${length} times)`}`);
   const many = all.length === 1 ? "a problem" : `${all.length} problems`;
   return new MessagingError(
     "start-failed",
@@ -24,10 +30,6 @@ export function startFailed(problems: readonly MessagingError[], tried = ""): Me
   );
 }
 
-const TIMES = { firstMs: 500, maxMs: 5_000 };
-/** What a broker is told by that is not there yet. A wrong password or a conflict is no better later. */
-const ABSENT: readonly MessagingErrorCode[] = ["unreachable", "timeout"];
-
 /** How long a start may wait for its broker. Throws `invalid` for wrong options. */
 export function startWait(options: StartOptions): number {
   checkOptions("start", options, ["waitMs"]);
@@ -36,65 +38,44 @@ export function startWait(options: StartOptions): number {
   return waitMs;
 }
 
-/** What a start is tried again with. */
+/** How {@link startPatiently} waits, and where it reports. */
 interface PatienceContext {
   /** The broker, for people. */
   readonly name: string;
   readonly clock: Clock;
   readonly random: Random;
-  /** Whether the start is not wanted any more. */
-  isOver(): boolean;
-  /** Told before each pause why the broker is not there. */
-  tell(error: MessagingError): void;
+  /** Aborted when the start is not wanted any more: it ends the pauses and further tries. */
+  readonly signal: AbortSignal;
+  /** Is called before each pause with why the broker is not there. */
+  notice(error: MessagingError): void;
 }
 
-/** Tries to start until the broker is there, for so long. */
-export class StartPatience {
-  readonly #context: PatienceContext;
-  readonly #waitMs: number;
-  #pause: { readonly timer: Timer; readonly over: () => void } | undefined;
-
-  constructor(waitMs: number, context: PatienceContext) {
-    this.#waitMs = waitMs;
-    this.#context = context;
-  }
-
-  /** Rejects as the last try did, if none succeeded in time; `start-failed` says how many there were. */
-  async run(attempt: () => Promise<void>): Promise<void> {
-    const { clock, random, name, tell } = this.#context;
-    const begin = clock.monotonic();
-    for (let tries = 1; ; tries++) {
-      try {
-        return await attempt();
-      } catch (error) {
-        const leftMs = begin + this.#waitMs - clock.monotonic();
-        if (!isMessagingError(error, "start-failed") || !isAbsent(error)) throw error;
-        if (leftMs <= 0 || this.#context.isOver()) {
-          if (tries === 1) throw error;
-          const end = leftMs <= 0 ? `${this.#waitMs} ms (waitMs)` : "vain, when it was stopped";
-          throw startFailed(error.problems, ` after ${tries} tries in ${end}`);
-        }
-        const seconds = Math.ceil(leftMs / 1_000);
-        const what = `start waits for ${name}, which is not there: try ${tries}, ${seconds} s left`;
-        tell(new MessagingError("unreachable", `${what}; ${error.problems[0]?.message ?? ""}`, { cause: error }));
-        await this.#wait(Math.min(leftMs, backoffMs(tries, TIMES, random)));
+/**
+ * Tries to start until the broker is there, for `waitMs` at most. Rejects as the last try did; `start-failed` says how
+ * many tries there were.
+ */
+export async function startPatiently(
+  attempt: () => Promise<void>,
+  waitMs: number,
+  { clock, random, name, signal, notice }: PatienceContext,
+): Promise<void> {
+  const begin = clock.monotonic();
+  for (let tries = 1; ; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const leftMs = begin + waitMs - clock.monotonic();
+      if (!isMessagingError(error, "start-failed") || !isAbsent(error)) throw error;
+      if (leftMs <= 0 || signal.aborted) {
+        if (tries === 1) throw error;
+        const end = leftMs <= 0 ? `${waitMs} ms (waitMs)` : "vain, when it was stopped";
+        throw startFailed(error.problems, ` after ${tries} tries in ${end}`);
       }
+      const seconds = Math.ceil(leftMs / 1_000);
+      const what = `start waits for ${name}, which is not there: try ${tries}, ${seconds} s left`;
+      notice(new MessagingError("unreachable", `${what}; ${error.problems[0]?.message ?? ""}`, { cause: error }));
+      await pause(clock, Math.min(leftMs, backoffMs(tries, TIMES, random)), signal);
     }
-  }
-
-  /** Ends a pause: whoever runs looks whether it is over. */
-  wake(): void {
-    this.#pause?.over();
-  }
-
-  async #wait(ms: number): Promise<void> {
-    const { clock } = this.#context;
-    if (this.#context.isOver()) return;
-    await new Promise<void>((resolve) => {
-      this.#pause = { timer: clock.schedule(resolve, ms), over: resolve };
-    });
-    if (this.#pause !== undefined) clock.cancel(this.#pause.timer);
-    this.#pause = undefined;
   }
 }
 

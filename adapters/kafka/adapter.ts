@@ -15,7 +15,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, CurrentSession } from "../../core/adapter-support.ts";
 import type {
   Address,
   DeadLettersAddress,
@@ -28,12 +28,12 @@ import type {
 import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
-import { clientError } from "./kafkajs/errors.ts";
+import { Cluster } from "./cluster.ts";
 import { kafkaJsClient } from "./kafkajs/index.ts";
-import type { KafkaRecord } from "./message.ts";
+import type { KafkaRecord } from "./message-codec.ts";
 import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
-import type { KafkaClient } from "./port.ts";
+import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { removeAll } from "./removal.ts";
 import { Session } from "./session.ts";
 
@@ -41,11 +41,11 @@ const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 2_000,
   maxBatchBytes: 1024 * 1024,
   maxBatchesInFlight: 5,
-  // The producer is idempotent, and what stands behind a failure in its partition is not sent.
+  // The producer is idempotent and sends nothing behind a failure in its partition.
   storesInOrder: true,
 });
 
-/** anybroker's side of Kafka. Made by {@link kafka}. */
+/** The Kafka adapter. Created by {@link kafka}. */
 export class KafkaAdapter implements Adapter<KafkaRecord> {
   readonly name = "kafka";
   readonly capabilities: Capabilities;
@@ -69,8 +69,8 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   /**
-   * kafkajs' own client for the same cluster with the same login, for what anybroker does not offer. Each call makes
-   * another, silent one; what is opened with it has nothing to do with this adapter, and is the caller's to close.
+   * Creates a silent kafkajs client for the same cluster and login, for what anybroker does not offer. The caller
+   * closes what it opens with it.
    */
   kafkajs(): Kafka {
     const { brokers, clientId, ssl } = this.#settings;
@@ -124,14 +124,26 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
-    const admin = this.kafkajs().admin();
+    return addressesAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
+  }
+
+  /** How many servers the cluster has. Rejects if one of them cannot be reached where it is said to be. */
+  serverCount(): Promise<number> {
+    return this.#asking(async (cluster, connection) => {
+      const { nodes } = await cluster.metadata([]);
+      for (const node of nodes) await connection.listOffsets(node, []);
+      return nodes.length;
+    });
+  }
+
+  /** Asks the cluster, whether this adapter is open or not. */
+  async #asking<Answer>(ask: (cluster: Cluster, connection: KafkaConnection) => Promise<Answer>): Promise<Answer> {
+    const connection = this.#client.connection();
+    const ended = new AbortController();
     try {
-      await admin.connect();
-      return standingAmong(await admin.listTopics(), topicName);
-    } catch (cause) {
-      throw clientError("unreachable", "Kafka did not list its topics", cause);
+      return await ask(new Cluster(connection, this.#settings.requestTimeoutMs, ended.signal), connection);
     } finally {
-      await admin.disconnect().catch(() => {});
+      await connection.close();
     }
   }
 

@@ -23,45 +23,45 @@ import type {
 } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { browseDeadLetters } from "./browsing.ts";
 import { Cluster } from "./cluster.ts";
-import { countDeadLetters } from "./dead-letters/index.ts";
-import { Forwarders } from "./forwarders.ts";
-import type { KafkaRecord } from "./message.ts";
+import { countDeadLetters } from "./dead-letters/references.ts";
+import type { KafkaRecord } from "./message-codec.ts";
 import { topicName } from "./names.ts";
-import { Openings } from "./openings.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
-import { createProducer, type KafkaProducer } from "./producing/producer.ts";
+import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
+import { KafkaPublisher } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { openReceiver, type ReceivingHost } from "./receiving.ts";
-import { resolveReference } from "./resolving.ts";
-import { Restoring } from "./restoring.ts";
-import { Sender } from "./sender.ts";
-import { lag } from "./topology/depth.ts";
-import { GroupPositions } from "./topology/group-positions.ts";
-import { rewind } from "./topology/positions.ts";
-import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, type TrimPlace } from "./topology/trim-bounds.ts";
-import { Trimmer } from "./topology/trimmer.ts";
-import { watchLogs } from "./watching.ts";
+import { ConsumerFactory, DelayForwarders, openReceiver, type ReceiverContext, resolveReference } from "./receiver.ts";
+import { GroupPositions, lag, rewind } from "./topology/positions.ts";
+import {
+  otherGroups,
+  ownGroup,
+  slowGroupNotice,
+  type TrimBound,
+  Trimmer,
+  type TrimTarget,
+} from "./topology/trimmer.ts";
+import { TopologyRecovery } from "./topology-recovery.ts";
+import { browseDeadLetters, watchLogs } from "./watching.ts";
 
-/** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
+/** Kafka's own default: the group of a forwarder seldom changes. */
 const FORWARDER_HEARTBEAT_MS = 3_000;
 
-/** Everything between one `open` and its `close`. */
+/** The state of the adapter between `open` and `close`. */
 export class Session {
   readonly #signals: AdapterSignals;
   readonly #ended = new AbortController();
   readonly #connections: readonly KafkaConnection[];
   readonly #cluster: Cluster;
   readonly #producer: KafkaProducer;
-  readonly #restoring: Restoring;
-  readonly #sender: Sender;
+  readonly #recovery: TopologyRecovery;
+  readonly #sender: KafkaPublisher;
   readonly #trimmer: Trimmer;
   readonly #requestTimeoutMs: number;
-  readonly #receiving: ReceivingHost;
+  readonly #receiving: ReceiverContext;
   readonly #receivers = new Set<Receiver>();
-  /** What ends those who watch. */
+  /** Each ends one watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #closing: Promise<void> | undefined;
 
@@ -74,10 +74,10 @@ export class Session {
     this.#requestTimeoutMs = requestTimeoutMs;
     this.#connections = [asking, producing];
     this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
-    this.#restoring = new Restoring(this.#cluster, settings, notice);
+    this.#recovery = new TopologyRecovery(this.#cluster, settings, notice);
     this.#trimmer = new Trimmer(this.#cluster, this.#trimBounds(asking, settings), notice);
     const trimmer = settings.trim === "never" ? undefined : this.#trimmer;
-    const openings = new Openings(client, settings, clock, random, trimmer);
+    const factory = new ConsumerFactory(client, settings, clock, random, trimmer);
     const producer = createProducer({
       connection: producing,
       compression,
@@ -88,20 +88,20 @@ export class Session {
       signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause), notice },
     });
     this.#producer = producer;
-    this.#sender = new Sender({
+    this.#sender = new KafkaPublisher({
       producer,
       random,
       now: () => clock.now(),
-      restore: (topic) => this.#restoring.restore(topic),
+      restore: (topic) => this.#recovery.restore(topic),
     });
     this.#receiving = {
       cluster: this.#cluster,
-      openings,
-      forwarders: new Forwarders({
+      factory,
+      forwarders: new DelayForwarders({
         producer,
         clock,
         random,
-        openConsumer: (options, sink) => openings.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
+        openConsumer: (options, sink) => factory.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
         notice,
       }),
       producer,
@@ -110,20 +110,20 @@ export class Session {
       clock,
       random,
       notice,
-      restore: () => void this.#restoring.restoreAll(),
+      restore: () => void this.#recovery.restoreAll(),
       closed: (receiver) => void this.#receivers.delete(receiver),
     };
   }
 
-  /** All reasons to keep a record of a queue. */
+  /** Every reason to keep a record of a queue. */
   #trimBounds(connection: KafkaConnection, { trim }: Settings): readonly TrimBound[] {
     const own = ownGroup(this.#cluster);
     if (trim !== "shared") return [own];
-    const told = new Set<string>();
-    const slow = (place: TrimPlace, group: string): void => {
+    const reported = new Set<string>();
+    const slow = (place: TrimTarget, group: string): void => {
       const notice = slowGroupNotice(place, group);
-      if (!told.has(notice.message)) this.#notice(notice);
-      told.add(notice.message);
+      if (!reported.has(notice.message)) this.#notice(notice);
+      reported.add(notice.message);
     };
     return [own, otherGroups(new GroupPositions(connection), slow)];
   }
@@ -139,7 +139,7 @@ export class Session {
   }
 
   declare(topology: Topology): Promise<readonly MessagingError[]> {
-    return this.#restoring.declare(topology);
+    return this.#recovery.declare(topology);
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
@@ -166,10 +166,10 @@ export class Session {
       case "topic":
       case "quarantine":
         await this.#cluster.topics([topicName(of)]);
-        // What a subscription has not handled is its own, and no message is in a quarantine log.
+        // Unhandled events count for their subscription, and a quarantine log holds no messages.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
-        const ready = await countDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+        const ready = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
         return { ready, unsettled: undefined, exact: true };
       }
       default:
@@ -178,11 +178,11 @@ export class Session {
   }
 
   browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
-    return browseDeadLetters(this.#receiving.openings.deadLetters(topicName(of)));
+    return browseDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
   }
 
   resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {
-    return resolveReference(this.#receiving.openings, of, letter);
+    return resolveReference(this.#receiving.factory, of, letter);
   }
 
   quarantine(of: WorkAddress): QuarantineLog {
@@ -192,15 +192,15 @@ export class Session {
       producer: this.#producer,
       clock: this.#receiving.clock,
       requestTimeoutMs: this.#requestTimeoutMs,
-      openLog: (at) => this.#receiving.openings.log(at),
-      restore: () => this.#restoring.restore(topic),
+      openLog: (at) => this.#receiving.factory.log(at),
+      restore: () => this.#recovery.restore(topic),
       ended: this.#ended.signal,
     });
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<KafkaRecord>): Promise<() => Promise<void>> {
-    const { openings } = this.#receiving;
-    const end = await watchLogs(this.#cluster, topicName(of), (at) => openings.log(at), watcher);
+    const { factory } = this.#receiving;
+    const end = await watchLogs(this.#cluster, topicName(of), (at) => factory.log(at), watcher);
     this.#watches.add(end);
     return () => {
       this.#watches.delete(end);
@@ -238,7 +238,7 @@ export class Session {
   #onRestored(): void {
     if (this.#closing !== undefined) return;
     this.#signals.up();
-    // Nobody waits for this: a topic that is missing shows itself, and is asked for again.
-    void this.#restoring.restoreAll();
+    // Runs in the background: a topic that is still missing is reported when it is used.
+    void this.#recovery.restoreAll();
   }
 }

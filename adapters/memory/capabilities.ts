@@ -1,5 +1,6 @@
 import type { Capabilities } from "../../core/index.ts";
 
+export const PRIORITY_LEVELS = 32;
 const LARGEST_MESSAGE = 16 * 1024 * 1024;
 
 /** What one process can do. Leases exist where they are asked for. */
@@ -7,7 +8,7 @@ export function memoryCapabilities(leaseMs: number | undefined): Capabilities {
   return {
     order: { support: "native", note: "the lanes of the one process that holds the messages" },
     delay: { support: "native", note: "a timer, up to 24 days in one hop", maxMs: 24 * 24 * 60 * 60 * 1000 },
-    priority: { support: "native", note: "32 levels, strict", levels: 32 },
+    priority: { support: "native", note: `${PRIORITY_LEVELS} levels, strict`, levels: PRIORITY_LEVELS },
     ttl: { support: "native", note: "looked at before each delivery" },
     rewind: {
       support: "unsupported",

@@ -1,4 +1,4 @@
-import { afterCurrentTurn } from "../../core/clock.ts";
+import { EventLoopTurn } from "../../core/clock.ts";
 import type { Deadline, Deadlines, Expiring } from "../../core/deadlines.ts";
 import { Fifo } from "../../core/fifo.ts";
 import {
@@ -18,6 +18,7 @@ import {
   type SettleResult,
   type Timer,
 } from "../../core/index.ts";
+import { PRIORITY_LEVELS } from "./capabilities.ts";
 
 /** A message as it stands on a queue of the process. */
 interface StoredMessage {
@@ -54,6 +55,48 @@ class Shelf {
 interface Delayed {
   readonly message: OutgoingMessage;
   readonly due: number;
+  readonly order: number;
+}
+
+/** A binary heap: the soonest first; of equal ones, the one that came first. */
+class DelayedMessages {
+  readonly #heap: Delayed[] = [];
+  #order = 0;
+
+  peek(): Delayed | undefined {
+    return this.#heap[0];
+  }
+
+  add(message: OutgoingMessage, due: number): void {
+    const added = { message, due, order: this.#order++ };
+    const heap = this.#heap;
+    let at = heap.push(added) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!isBefore(added, heap[parent] as Delayed)) break;
+      heap[at] = heap[parent] as Delayed;
+      at = parent;
+    }
+    heap[at] = added;
+  }
+
+  removeFirst(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (let child = 1; child < heap.length; child = at * 2 + 1) {
+      if (child + 1 < heap.length && isBefore(heap[child + 1] as Delayed, heap[child] as Delayed)) child++;
+      if (!isBefore(heap[child] as Delayed, last)) break;
+      heap[at] = heap[child] as Delayed;
+      at = child;
+    }
+    heap[at] = last;
+  }
+}
+
+function isBefore(one: Delayed, other: Delayed): boolean {
+  return one.due < other.due || (one.due === other.due && one.order < other.order);
 }
 
 /** What stands on one queue: ready, by priority and then by arrival, and delayed. */
@@ -61,8 +104,7 @@ class MessageStore {
   readonly #clock: Clock;
   readonly #shelves: Shelf[] = [];
   readonly #onReady: () => void;
-  /** The soonest last. */
-  #delayed: Delayed[] = [];
+  readonly #delayed = new DelayedMessages();
   #timer: Timer | undefined;
   #awake = false;
   #sequence = 0;
@@ -80,15 +122,15 @@ class MessageStore {
   }
 
   add(message: OutgoingMessage): void {
-    if (message.delayMs === 0) {
+    // A copy that comes again at once takes a timer too: a handler that always gives it back must not fill every turn.
+    if (message.delayMs === 0 && message.headers[HEADER.attempts] === undefined) {
       this.#push(message);
       return;
     }
-    const delayed = { message, due: this.#clock.monotonic() + message.delayMs };
-    let at = this.#delayed.length;
-    while (at > 0 && (this.#delayed[at - 1] as Delayed).due <= delayed.due) at--;
-    this.#delayed.splice(at, 0, delayed);
-    if (at === this.#delayed.length - 1) this.#arm();
+    const soonest = this.#delayed.peek();
+    const due = this.#clock.monotonic() + message.delayMs;
+    this.#delayed.add(message, due);
+    if (soonest === undefined || due < soonest.due) this.#arm();
   }
 
   /** Keeps a timer for what is delayed; while asleep nothing keeps the process alive. */
@@ -129,13 +171,15 @@ class MessageStore {
   }
 
   #shelf(priority: number): Shelf {
-    for (let next = this.#shelves.length; next <= priority; next++) this.#shelves.push(new Shelf());
-    return this.#shelves[priority] as Shelf;
+    // What others wrote may have any number here; as on RabbitMQ, more than the most counts as the most.
+    const level = Math.max(0, Math.min(Math.trunc(priority) || 0, PRIORITY_LEVELS - 1));
+    for (let next = this.#shelves.length; next <= level; next++) this.#shelves.push(new Shelf());
+    return this.#shelves[level] as Shelf;
   }
 
   #arm(): void {
     this.#disarm();
-    const soonest = this.#delayed.at(-1);
+    const soonest = this.#delayed.peek();
     if (!this.#awake || soonest === undefined) return;
     this.#timer = this.#clock.schedule(() => this.#ripen(), Math.max(soonest.due - this.#clock.monotonic(), 0));
   }
@@ -148,8 +192,8 @@ class MessageStore {
   #ripen(): void {
     this.#timer = undefined;
     const now = this.#clock.monotonic();
-    for (let next = this.#delayed.at(-1); next !== undefined && next.due <= now; next = this.#delayed.at(-1)) {
-      this.#delayed.pop();
+    for (let next = this.#delayed.peek(); next !== undefined && next.due <= now; next = this.#delayed.peek()) {
+      this.#delayed.removeFirst();
       this.#push(next.message);
     }
     this.#arm();
@@ -168,6 +212,7 @@ interface WaitingSend {
 /** A queue of the process, with the receivers that compete for it. */
 export class MemoryQueue {
   readonly #store: MessageStore;
+  readonly #turn: EventLoopTurn;
   readonly #maxMessages: number;
   readonly #receivers: MemoryReceiver[] = [];
   #waiting: WaitingSend[] = [];
@@ -177,6 +222,7 @@ export class MemoryQueue {
 
   constructor(clock: Clock, maxMessages: number) {
     this.#store = new MessageStore(clock, () => this.schedule());
+    this.#turn = new EventLoopTurn(clock);
     this.#maxMessages = maxMessages;
   }
 
@@ -248,7 +294,7 @@ export class MemoryQueue {
   schedule(): void {
     if (this.#scheduled || this.#receivers.length === 0) return;
     this.#scheduled = true;
-    afterCurrentTurn(() => {
+    this.#turn.after(() => {
       this.#scheduled = false;
       this.#deliver();
     });

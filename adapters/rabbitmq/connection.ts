@@ -8,25 +8,6 @@ import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type 
 import type { ServerWords } from "./server-words.ts";
 import { guardHeaders } from "./unreadable-headers.ts";
 
-/** A version of RabbitMQ, as the server itself tells it. */
-export interface ServerVersion {
-  readonly text: string;
-  atLeast(major: number, minor: number): boolean;
-}
-
-/** No more of it is shown: a server may write anything there. */
-const VERSION = /^(\d{1,4})\.(\d{1,4})(?:\.\d{1,4})?(?:-(?:alpha|beta|rc)\.?\d{1,4})?/;
-
-/** Reads `4.3.0`, `3.10.8` or `4.1.0-rc.1`; what cannot be read is unknown, and counts as the oldest. */
-export function serverVersion(told: unknown): ServerVersion {
-  const [text = "unknown", major = "0", minor = "0"] = (typeof told === "string" ? VERSION.exec(told) : null) ?? [];
-  return {
-    text,
-    atLeast: (atLeastMajor, atLeastMinor) =>
-      Number(major) > atLeastMajor || (Number(major) === atLeastMajor && Number(minor) >= atLeastMinor),
-  };
-}
-
 /**
  * Settles as `work` does, or rejects with `timeout` after `ms` milliseconds. amqplib's promises never settle on a
  * connection that is half-open, so that none of them may be awaited bare. `work`'s later rejection is swallowed.
@@ -240,12 +221,12 @@ function isUsedUp(error: unknown): boolean {
   return error instanceof Error && error.message === "No channels left to allocate";
 }
 
-function usedUp({ model }: Connection, cause: unknown): MessagingError {
+function usedUp({ model, where }: Connection, cause: unknown): MessagingError {
   const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
   const most = channelMax === undefined ? "" : ` ${channelMax}`;
   return new MessagingError(
     "overloaded",
-    `all${most} channels that RabbitMQ allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
+    `all${most} channels that RabbitMQ at ${where} allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
     { cause },
   );
 }
@@ -253,6 +234,8 @@ function usedUp({ model }: Connection, cause: unknown): MessagingError {
 /** One connection as long as it stands. */
 export interface Connection {
   readonly model: ChannelModel;
+  /** The server that it leads to, for people. */
+  readonly where: string;
   /** What the server says passes there before it is shown or kept. */
   readonly words: ServerWords;
   /** Cuts the connection at once; for when it does not answer. */
@@ -373,7 +356,7 @@ export class SupervisedConnection {
       );
       this.#ended.signal.removeEventListener("abort", cut);
       guardHeaders(model);
-      link = { model, words, cut };
+      link = { model, where: placeText(place), words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         let closing: NodeJS.Timeout | undefined;

@@ -166,7 +166,7 @@ interface Refused {
 }
 
 /** Requests on one channel wait for each other, so several channels share the work. */
-const LANES = 8;
+const MOST_AT_ONCE = 8;
 const REFUSALS: readonly (number | undefined)[] = [ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED];
 
 /** Takes every step, and tells which were refused. Rejects if the connection breaks or does not answer. */
@@ -178,7 +178,7 @@ export async function runAll(
 ): Promise<readonly Refused[]> {
   const refused: Refused[] = [];
   const queue = steps.values();
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     let channel: Channel | undefined;
     for (const step of queue) {
       channel ??= await openChannel(link, requestTimeoutMs);
@@ -198,7 +198,7 @@ export async function runAll(
     }
     channel?.close().catch(() => {});
   };
-  await Promise.all(Array.from({ length: Math.min(LANES, steps.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(MOST_AT_ONCE, steps.length) }, worker));
   return refused;
 }
 

@@ -263,10 +263,13 @@ export function operationError(error: unknown, what: string, next: string): Mess
       return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
     case ACCESS_REFUSED: {
       // From 4.0 on a look takes any right, and the server names that of the operator.
-      const right = what.startsWith("look for ") ? "some right to it, be it which it may" : "that right";
-      return new MessagingError("unauthorized", `RabbitMQ refused to ${what}: ${text}; grant the user ${right}`, {
-        cause: error,
-      });
+      return new MessagingError(
+        "unauthorized",
+        `RabbitMQ refused to ${what}: ${text}; grant the user ${rightTo(what)}`,
+        {
+          cause: error,
+        },
+      );
     }
     case RESOURCE_LOCKED:
     case PRECONDITION_FAILED:
@@ -274,6 +277,12 @@ export function operationError(error: unknown, what: string, next: string): Mess
     default:
       return new MessagingError("unreachable", `RabbitMQ could not ${what} (${text})`, { cause: error });
   }
+}
+
+function rightTo(what: string): string {
+  if (/^(look for|count) /.test(what)) return "some right to it, such as to read it";
+  if (/^(consume|read) /.test(what)) return "the right to read it";
+  return what.startsWith("write ") ? "the right to write to it" : "that right";
 }
 
 /** The channel of a consumer is gone. */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { isUint8Array } from "node:util/types";
 import type { ConsumeMessage, MessageProperties, Options } from "amqplib";
 import type { DeliveryToken, ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { oneLine } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
@@ -82,7 +82,7 @@ class AmqpProperties implements ForeignProperties {
   }
 
   /** Writes the values of headers as they were, where the copy has the text that stands for them. */
-  writeHeaders(wire: Record<string, unknown>, headers: Headers, login: string): void {
+  writeHeaders(wire: Record<string, unknown>, headers: MessageHeaders, login: string): void {
     for (const [name, { wireName, text, value }] of this.#typed) {
       if (headers[name] !== text) continue;
       const encodable = encodableOf(value, DEEPEST_FOREIGN);
@@ -198,7 +198,7 @@ const LONGEST_NAME_BYTES = 255;
 
 /** Headers for amqplib, or undefined if there are none. Throws a RangeError that names a name too long for AMQP. */
 export function toWire(
-  headers: Headers,
+  headers: MessageHeaders,
   key: string | undefined,
   routingKey: string | undefined,
 ): Record<string, unknown> | undefined {
@@ -241,7 +241,7 @@ interface TypedHeader {
 
 /** What stood in the headers of a delivery. */
 interface FromWire {
-  readonly headers: Headers;
+  readonly headers: MessageHeaders;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
   /** Who sent the message that this is a copy of. */

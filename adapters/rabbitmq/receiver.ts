@@ -10,16 +10,7 @@ import type {
 import { afterCurrentTurn } from "../../core/clock.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
-import {
-  answered,
-  type Connection,
-  type LinkEvents,
-  openChannel,
-  type ServerVersion,
-  SupervisedConnection,
-  serverVersion,
-  within,
-} from "./connection.ts";
+import { answered, type Connection, type LinkEvents, openChannel, SupervisedConnection, within } from "./connection.ts";
 import { DeliveryCount } from "./dead-letters.ts";
 import { isUnreadable, operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
 import {
@@ -32,6 +23,7 @@ import {
 } from "./hold-limit.ts";
 import type { Hosts, Settings } from "./options.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
+import { type ServerVersion, serverVersion } from "./server-version.ts";
 
 /**
  * The connection that a receiver consumes on: the one all share, until a message came in that amqplib cannot read and

@@ -16,7 +16,7 @@ interface Survey {
 }
 
 /** Requests on one channel wait for each other, so several channels share the work. */
-const LANES = 4;
+const MOST_AT_ONCE = 4;
 
 /** Looks which of these stand. Rejects if it could not look. */
 export async function survey(
@@ -28,7 +28,7 @@ export async function survey(
   const refused: Resource[] = [];
   const ready = new Map<Resource, number>();
   const queue = new Set(resources).values();
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     let channel: Channel | undefined;
     for (const resource of queue) {
       channel ??= await openChannel(link, requestTimeoutMs);
@@ -44,7 +44,7 @@ export async function survey(
     }
     channel?.close().catch(() => {});
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await Promise.all(Array.from({ length: MOST_AT_ONCE }, worker));
   return { gone, refused, ready };
 }
 

@@ -1,8 +1,9 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
-import { shownCode, shownText } from "./message-codec.ts";
-import { CredentialsError, isCredentialsError } from "./options.ts";
+import { CredentialsError, isCredentialsError } from "./credentials.ts";
+import { shownCode, shownRequestId, shownText } from "./message-codec.ts";
+import { rememberSent, withoutSent } from "./own-secrets.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
@@ -86,17 +87,27 @@ function statusOf(error: unknown): number | undefined {
 /** What the SDK hides in errors: the response as it came, with it the request, and in that the token, the signature, the bodies. */
 const RAW = ["$response", "$responseBodyText"];
 
+/** Whether a URL of the configuration is none. The error of Node holds the whole of it. */
+function isOfUrl(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null)?.code === "ERR_INVALID_URL";
+}
+
 /**
  * An error of the SDK as the cause of another. Of what a service said remain its name, the status, the id of the request
  * and of its message what may be shown. What other errors say, as those of the network do, is left as it is.
  */
 export function asCause(error: unknown): unknown {
+  if (isOfUrl(error)) return Object.assign(new TypeError("Invalid URL"), { code: "ERR_INVALID_URL" });
   const isOfService = isAnswer(error) || RAW.some((name) => Object.hasOwn(Object(error), name));
   if (!(error instanceof Error) || !isOfService) return error;
-  const { $metadata: { httpStatusCode, requestId } = {}, $retryable } = error as AwsError;
+  const { $metadata: { httpStatusCode, requestId: id } = {}, $retryable } = error as AwsError;
   // Made anew: the text stands in the stack, too.
-  const copy = Object.setPrototypeOf(new Error(shownText(error.message)), Object.getPrototypeOf(error));
-  const $metadata = { httpStatusCode, ...(typeof requestId === "string" ? { requestId: shownCode(requestId) } : {}) };
+  const copy = Object.setPrototypeOf(
+    new Error(withoutSent(error, shownText(error.message))),
+    Object.getPrototypeOf(error),
+  );
+  const requestId = shownRequestId(id);
+  const $metadata = { httpStatusCode, ...(requestId === undefined ? {} : { requestId }) };
   return Object.assign(copy, {
     name: errorName(error),
     $metadata,
@@ -126,28 +137,40 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   }
   if (isUnauthorized(error)) {
     const help = "check the credentials and the policy of the role";
-    return new MessagingError("unauthorized", `${what}: AWS refused it as ${name}; ${help}`, options);
+    return new MessagingError("unauthorized", `${what}: the service refused it as ${name}; ${help}`, options);
   }
   if (TOO_LARGE.includes(name) || (isRefusal(error) && TOO_LARGE_TEXT.test(text))) {
-    return new MessagingError("too-large", `${what}: AWS says ${name}; send a reference to the data instead`, options);
+    return new MessagingError(
+      "too-large",
+      `${what}: the service says ${name}; send a reference to the data instead`,
+      options,
+    );
   }
   if (isThrottled(error)) {
-    return new MessagingError("overloaded", `${what}: AWS says ${name}, and is asked again later`, options);
+    return new MessagingError("overloaded", `${what}: the service says ${name}, and is asked again later`, options);
   }
   if (/region is missing/i.test(text)) {
     return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
+  }
+  if (isOfUrl(error)) {
+    const help = "check AWS_CONTAINER_CREDENTIALS_FULL_URI, and endpoint_url in the AWS SDK's shared configuration";
+    return new MessagingError("invalid", `${what}: a URL of the AWS SDK's configuration is none; ${help}`, options);
   }
   if (!isAnswer(error)) {
     return new MessagingError("unreachable", `${what}: ${whyUnanswered(error)}`, options);
   }
   if (!isRefusal(error)) {
-    return new MessagingError("unreachable", `${what}: AWS failed (${name}, status ${statusOf(error)})`, options);
+    return new MessagingError(
+      "unreachable",
+      `${what}: the service failed (${name}, status ${statusOf(error)})`,
+      options,
+    );
   }
   if (UNREASONED.includes(name)) {
     const said = `what answered says status ${statusOf(error)} and no reason`;
     return new MessagingError("refused", `${what}: ${said}; check the endpoint, and what stands in between`, options);
   }
-  return new MessagingError("refused", `${what}: AWS refused it as ${name}; see the cause`, options);
+  return new MessagingError("refused", `${what}: the service refused it as ${name}; see the cause`, options);
 }
 
 /** What a failed request says of every message in it; undefined if that may differ from message to message. */
@@ -160,9 +183,21 @@ export function requestResult(where: string, error: unknown, count: number): Sen
   return { status: "rejected", error: asMessagingError(where, error) };
 }
 
-/** What a failed entry of a batch says of its message. */
-export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
-  const cause = entryError(code, senderFault, message);
+/** What AWS says of an entry of a batch that failed. */
+interface FailedEntry {
+  readonly Code?: string | undefined;
+  readonly SenderFault?: boolean | undefined;
+  readonly Message?: string | undefined;
+}
+
+/** What a failed entry of a batch says of its message; `sent` is what was sent of it. */
+export function entryResult(
+  where: string,
+  { Code = "", SenderFault = false, Message = "" }: FailedEntry,
+  sent: object,
+): SendResult {
+  const cause = entryError(Code, SenderFault, Message);
+  rememberSent(cause, sent);
   if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause: asCause(cause) };
   return { status: "rejected", error: asMessagingError(where, cause) };
 }

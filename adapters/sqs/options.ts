@@ -1,72 +1,30 @@
-import type { SQSClient } from "@aws-sdk/client-sqs";
+import { isDate } from "node:util/types";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { thrownClass } from "../../core/foreign.ts";
 
-/** The function that was given as `credentials` gave none. Its message holds nothing of what was thrown or returned. */
-export class CredentialsError extends Error {
-  // The SDK's own name for it: nothing was asked of AWS.
-  override readonly name = "CredentialsProviderError";
-}
+/** What a header can hold, and the scope of a signature, which has `/` and `,` between its parts. */
+const HEADER_TEXT = /^[\x21-\x7e]+$/;
+const SCOPE_TEXT = /^[\x21-\x2b\x2d\x2e\x30-\x7e]+$/;
 
-const NAMES = /^(Credentials|Token)ProviderError$/;
+export const KEYS = "{ accessKeyId, secretAccessKey }";
 
-/** Whether no credentials could be had, so that AWS was not asked. */
-export function isCredentialsError(error: unknown): boolean {
-  return NAMES.test(String((error as { readonly name?: unknown } | null)?.name ?? ""));
-}
-
-/** Whether something looks like credentials. */
-function areCredentials(value: unknown): value is AwsCredentials {
-  const { accessKeyId, secretAccessKey, sessionToken } = (value ?? {}) as Partial<Record<string, unknown>>;
-  const isText = (one: unknown): boolean => typeof one === "string" && one !== "";
-  return isText(accessKeyId) && isText(secretAccessKey) && (sessionToken === undefined || isText(sessionToken));
-}
-
-type Provider = NonNullable<SQSClient["config"]["credentials"]>;
-
-/** What the SDK's own chain finds, or a {@link CredentialsError} once that has taken so long: it may ask who never answers. */
-export function foundCredentials(chain: Provider, timeoutMs: number): Provider {
-  const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine`;
-  const bounded: Provider = (...told) => within(timeoutMs, late, chain(...told));
-  // The SDK's notes of what was done to it already.
-  return Object.assign(bounded, chain);
-}
-
-/**
- * The credentials as the SDK takes them. A function that fails, returns none or takes too long fails with a
- * {@link CredentialsError}: the SDK says the same of it as of a connection that broke, and waits for ever.
- */
-export function providedCredentials(
-  credentials: SqsOptions["credentials"],
-  timeoutMs: number,
-): SqsOptions["credentials"] {
-  if (typeof credentials !== "function") return credentials;
-  // Providers of the SDK are told which client asks.
-  const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
-  const late = `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`;
-  return async (...told: readonly unknown[]) => {
-    let given: AwsCredentials;
-    try {
-      given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
-    } catch (cause) {
-      if (isCredentialsError(cause)) throw cause;
-      const what = `the function given as credentials failed (${thrownClass(cause)})`;
-      throw new CredentialsError(`${what}; see the cause, and whether it can reach what it asks`, { cause });
-    }
-    if (areCredentials(given)) return given;
-    throw new CredentialsError(
-      "the function given as credentials returned none; make it return { accessKeyId, secretAccessKey }, with sessionToken and expiration where they have one",
-    );
-  };
-}
-
-/** Settles as `work` does, or rejects after `ms` milliseconds. What becomes of it later is nobody's then. */
-function within<Result>(ms: number, late: string, work: Promise<Result>): Promise<Result> {
-  const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  const timer = setTimeout(() => reject(new CredentialsError(late)), ms);
-  work.then(resolve, reject).finally(() => clearTimeout(timer));
-  return promise;
+/** What is wrong with credentials; undefined if nothing is. Quotes nothing of them. */
+export function flawOf(value: unknown): string | undefined {
+  const given = (value ?? {}) as Partial<Record<string, unknown>>;
+  const { accessKeyId, secretAccessKey, sessionToken, expiration, credentialScope } = given;
+  const isText = (one: unknown): one is string => typeof one === "string" && one !== "";
+  if (!isText(accessKeyId) || !isText(secretAccessKey)) return "none";
+  if (sessionToken !== undefined && !isText(sessionToken)) return "a sessionToken that is no text";
+  if (!SCOPE_TEXT.test(accessKeyId))
+    return "an accessKeyId with characters that no key has, as a space or a line break";
+  if (isText(sessionToken) && !HEADER_TEXT.test(sessionToken)) {
+    return "a sessionToken with characters that no token has, as a space or a line break";
+  }
+  if (credentialScope !== undefined && !(isText(credentialScope) && SCOPE_TEXT.test(credentialScope))) {
+    return "a credentialScope that is none";
+  }
+  const isTime = isDate(expiration) && !Number.isNaN(expiration.getTime());
+  return expiration === undefined || isTime ? undefined : "an expiration that is no valid Date";
 }
 
 /** Credentials for AWS, as the SDK takes them. */
@@ -75,7 +33,7 @@ export interface AwsCredentials {
   readonly secretAccessKey: string;
   /** For credentials that expire. */
   readonly sessionToken?: string;
-  /** When a function is asked for new ones. */
+  /** When a function is asked for new ones. Never, without it. */
   readonly expiration?: Date;
 }
 
@@ -233,8 +191,13 @@ function endpointsOf(
 }
 
 function checkCredentials(credentials: SqsOptions["credentials"]): SqsOptions["credentials"] {
-  if (credentials === undefined || typeof credentials === "function" || areCredentials(credentials)) return credentials;
-  throw invalid("takes { accessKeyId, secretAccessKey } as credentials, or a function that returns them");
+  if (credentials === undefined || typeof credentials === "function") return credentials;
+  // Of these the SDK asks no expiration.
+  const flaw = flawOf({ ...(credentials as AwsCredentials), expiration: undefined });
+  if (flaw === undefined) return credentials;
+  throw invalid(
+    `takes ${KEYS} as credentials, or a function that returns them${flaw === "none" ? "" : `; these have ${flaw}`}`,
+  );
 }
 
 /** The error quotes nothing of the URL, because any part of a malformed one may hold a secret. */

@@ -67,8 +67,10 @@ export class Requeues {
   }
 }
 
-/** What can keep a receiver from taking messages: polls, deletes, requeues, renewals of leases. */
-type StallReason = "poll" | "delete" | "hide" | "renew";
+/** What can keep a receiver from taking messages: polls, deletes, requeues, renewals of leases, a subscription that is gone. */
+type StallReason = "poll" | "delete" | "hide" | "renew" | "subscription";
+/** While these last, the receiver asks for messages nevertheless. */
+const POLLED_ON: readonly StallReason[] = ["poll", "subscription"];
 
 /** Why a receiver takes no messages, each reason told once. */
 class Stalls {
@@ -82,7 +84,7 @@ class Stalls {
 
   /** Whether nothing should be taken, because what is held cannot be settled or kept. */
   get isHeldBack(): boolean {
-    return this.#causes.size > (this.#causes.has("poll") ? 1 : 0);
+    return [...this.#causes.keys()].some((reason) => !POLLED_ON.includes(reason));
   }
 
   stalled(reason: StallReason, cause: MessagingError): void {
@@ -104,9 +106,9 @@ class Stalls {
     }
   }
 
-  /** A poll brought something, which a delivery says by itself. */
+  /** A poll brought something, which a delivery says by itself. What lasts nevertheless is said again. */
   delivers(): void {
-    this.#causes.delete("poll");
+    for (const reason of POLLED_ON) this.#causes.delete(reason);
   }
 }
 
@@ -189,6 +191,13 @@ export class SqsReceiver implements Receiver {
   prefetch(count: number): void {
     this.#prefetch = count;
     this.#pump();
+  }
+
+  /** SNS brings nothing to this queue, and why; undefined when SNS does. */
+  cutOff(cause: MessagingError | undefined): void {
+    if (this.#closing !== undefined) return;
+    if (cause === undefined) this.#stalls.over("subscription");
+    else this.#stalls.stalled("subscription", cause);
   }
 
   /** Makes polls while the prefetch has room for what they bring. */

@@ -1,7 +1,7 @@
 import { ListTopicsCommand } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
 import { type Address, describeAddress, type TopicAddress } from "../../core/address.ts";
-import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError, type Clients } from "./connection.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
 import { awsName, FIFO, kindsOf } from "./names.ts";
@@ -93,7 +93,7 @@ export class Registry {
     if (other !== undefined) {
       throw new MessagingError(
         "conflict",
-        `${describeAddress(address)} stands twice on AWS, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
+        `${describeAddress(address)} stands twice, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
       );
     }
     if (place === undefined) throw this.notFound(address);
@@ -106,7 +106,7 @@ export class Registry {
     const looked = kindsOf(address).includes(true) ? `neither as "${name}" nor as "${name}${FIFO}"` : `as "${name}"`;
     return new MessagingError(
       "not-found",
-      `${describeAddress(address)} does not exist on AWS, ${looked}; declare it, or check the region`,
+      `${describeAddress(address)} does not exist on ${address.kind === "topic" ? "SNS" : "SQS"}, ${looked}; ${DECLARE_IT}, or check region, endpoint and account`,
     );
   }
 

@@ -12,19 +12,21 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { standingAmong } from "../../core/adapter-support.ts";
+import { DeclaredTopology, addressesAmong } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,
   describeAddress,
   type QueueAddress,
   type Source,
+  type SubscriptionAddress,
   type TopicAddress,
   type WorkAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
+import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message-codec.ts";
 import { readName } from "./names.ts";
 import type { Settings } from "./options.ts";
@@ -33,14 +35,12 @@ import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { Requeues, SqsReceiver } from "./receiver.ts";
 import { decodeDeadLetter, Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
+import { reappears, SubscriptionWatch } from "./subscription-watch.ts";
 import { removeAll } from "./topology/queues.ts";
-import { isSurplus, TopologyKeeper } from "./topology/topics.ts";
+import { TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;
-/** How often, and how long after each other, is looked for what is missing before it is made again. */
-const LOOKS = 6;
-const LOOK_AGAIN_MS = 500;
 const CONGESTION_CHECK_MS = 30_000;
 /**
  * From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. AWS documents
@@ -56,7 +56,8 @@ export class Session {
   readonly #registry: Registry;
   readonly #sender: Sender;
   readonly #keeper: TopologyKeeper;
-  readonly #receivers = new Set<SqsReceiver>();
+  readonly #receivers = new Map<SqsReceiver, Source>();
+  readonly #subscriptions: SubscriptionWatch;
   readonly #requeues = new Requeues();
   /** By the URLs of their queues. */
   readonly #redriving = new Map<string, Redriving>();
@@ -64,7 +65,11 @@ export class Session {
   readonly #logs = new Map<string, SqsQuarantineLog>();
   /** What ends those who watch. */
   readonly #watches = new Set<() => Promise<void>>();
-  #topology: Topology | undefined;
+  /** What was to be created and had no problem: it may be made again. */
+  readonly #created = new DeclaredTopology();
+  /** The topics that are looked for because a message was sent to them, by their names. */
+  readonly #sought = new Map<string, Promise<boolean>>();
+  #mode: Topology["mode"] = "none";
   #declaring: Promise<boolean> | undefined;
   #down = false;
   #closed = false;
@@ -80,6 +85,20 @@ export class Session {
       missing: (address) => this.#missing(address),
     });
     this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings, (error) => this.#signals.notice(error));
+    this.#subscriptions = new SubscriptionWatch({
+      consumed: () =>
+        this.#down ? [] : [...this.#receivers.values()].flatMap((from) => (from.kind === "subscription" ? from : [])),
+      stands: (address) => this.#keeper.isSubscribed(address),
+      restore: (address) => this.#resubscribe(address),
+      cutOff: (address, cause) => {
+        const name = describeAddress(address);
+        for (const [receiver, from] of this.#receivers) if (describeAddress(from) === name) receiver.cutOff(cause);
+      },
+      refused: (address, cause) => {
+        // Who was to declare nothing may have no right on SNS at all.
+        if (this.#mode !== "none") this.#signals.notice(unseen(address, cause));
+      },
+    });
   }
 
   async open(): Promise<void> {
@@ -89,6 +108,7 @@ export class Session {
       await this.close();
       throw asMessagingError("connecting to SQS", error);
     }
+    this.#subscriptions.start();
   }
 
   /** Any answer will do, but one that refuses the credentials. */
@@ -126,9 +146,11 @@ export class Session {
     this.#signals.up();
   }
 
-  declare(topology: Topology): Promise<readonly MessagingError[]> {
-    this.#topology = topology;
-    return this.#keeper.declare(topology);
+  async declare(topology: Topology): Promise<readonly MessagingError[]> {
+    this.#mode = topology.mode;
+    const problems = await this.#keeper.declare(topology);
+    if (topology.mode === "create" && problems.length === 0) this.#created.add(topology);
+    return problems;
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {
@@ -182,7 +204,7 @@ export class Session {
       },
       sink,
     );
-    this.#receivers.add(receiver);
+    this.#receivers.set(receiver, from);
     return {
       leaseMs,
       prefetch: (count) => receiver.prefetch(count),
@@ -227,9 +249,14 @@ export class Session {
 
   /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */
   async #missing(address: Address): Promise<boolean> {
-    const topology = this.#topology;
-    if (topology?.mode !== "create" || this.#closed || !declares(topology, address)) return false;
-    this.#declaring ??= this.#restore(topology, address).finally(() => {
+    const topology = restorable(this.#created.topology);
+    if (this.#closed) return false;
+    if (declares(topology, address)) return this.#declareOnce(() => this.#restore(topology, address));
+    return declares(this.#created.topology, address) ? this.#isBack(address) : false;
+  }
+
+  #declareOnce(declare: () => Promise<boolean>): Promise<boolean> {
+    this.#declaring ??= declare().finally(() => {
       this.#declaring = undefined;
     });
     return this.#declaring;
@@ -238,26 +265,54 @@ export class Session {
   async #restore(topology: Topology, address: Address): Promise<boolean> {
     if (await this.#reappears(address)) return true;
     if (this.#closed) return false;
-    const gone = `${describeAddress(address)} was gone from AWS, and is declared again`;
-    this.#signals.notice(new MessagingError("not-found", gone));
+    const gone = `${describeAddress(address)} was gone, and is declared again`;
+    const others =
+      "with the subscriptions of this process. Consumers of other processes declare theirs within about a minute, and events that are published until then do not get to them";
+    this.#signals.notice(new MessagingError("not-found", address.kind === "topic" ? `${gone}, ${others}` : gone));
     return this.#declareAgain(topology);
+  }
+
+  /** Whether a topic stands again that this process only publishes to. */
+  #isBack(topic: Address): Promise<boolean> {
+    const name = describeAddress(topic);
+    const seeking = this.#sought.get(name) ?? this.#seek(topic).finally(() => this.#sought.delete(name));
+    this.#sought.set(name, seeking);
+    return seeking;
+  }
+
+  async #seek(topic: Address): Promise<boolean> {
+    if (await this.#reappears(topic)) return true;
+    if (this.#closed) return false;
+    const gone = `${describeAddress(topic)} was gone from AWS, with all of its subscriptions`;
+    const why =
+      "SNS would confirm events to a new one, and nobody would get them. So it is not made here, and events are refused";
+    const next = "its consumers declare it again within about a minute, or start one of them";
+    this.#signals.notice(new MessagingError("not-found", `${gone}. ${why}; ${next}`));
+    return false;
   }
 
   /**
    * Whether it stands after all. AWS may say for a moment that there is no such queue, and so does a server that takes
    * requests before it has its queues back: one made in that moment is replaced, with all that was sent to it.
    */
-  async #reappears(address: Address): Promise<boolean> {
-    for (let look = 0; look < LOOKS && !this.#closed; look++) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+  #reappears(address: Address): Promise<boolean> {
+    const look = (): Promise<boolean> => {
       this.#registry.forget(address);
-      const stands = await this.#registry.find(address).then(
+      return this.#registry.find(address).then(
         () => true,
         () => false,
       );
-      if (stands) return true;
-    }
-    return false;
+    };
+    return reappears(look, () => this.#closed);
+  }
+
+  async #resubscribe(address: SubscriptionAddress): Promise<void> {
+    const topology = restorable(this.#created.topology);
+    if (!declares(topology, address)) return;
+    const gone = `${describeAddress(address)} was gone from SNS, and is declared again`;
+    const lost = "events that were published meanwhile did not get to it; find out who removed it, or its topic";
+    this.#signals.notice(new MessagingError("not-found", `${gone}: ${lost}`));
+    await this.#declareOnce(() => this.#declareAgain(topology));
   }
 
   /** Resolves with whether all of it stands. */
@@ -325,7 +380,7 @@ export class Session {
     } catch (error) {
       throw asMessagingError("listing the queues", error);
     }
-    return standingAmong(names);
+    return addressesAmong(names);
   }
 
   async #depthOf(of: Address, url: string): Promise<Depth> {
@@ -343,7 +398,8 @@ export class Session {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#probe);
-    await Promise.all([...this.#receivers].map((receiver) => receiver.close()));
+    this.#subscriptions.stop();
+    await Promise.all([...this.#receivers.keys()].map((receiver) => receiver.close()));
     await Promise.all([...this.#logs.values()].map((log) => log.close()));
     await Promise.allSettled([...this.#watches].map((end) => end()));
     destroyClients(this.clients);
@@ -353,6 +409,22 @@ export class Session {
 /** What a filter lets through: what was sent to the subscription itself is a copy, and not for the filter to judge. */
 function wantedBy(filter: string): (message: IncomingMessage<Message>) => boolean {
   return ({ routingKey, native }) => !isSurplus(filter, routingKey) || isDirect(native);
+}
+
+/**
+ * What may be made again in the middle of work. A topic without the subscriptions that it had is none of it: SNS confirms
+ * every event to it, for nobody. Here it is made again for a subscription of this process alone.
+ */
+function restorable(topology: Topology): Topology {
+  const subscribed = new Set(topology.subscriptions.map(({ address }) => address.topic));
+  return { ...topology, topics: topology.topics.filter(({ address }) => subscribed.has(address.name)) };
+}
+
+function unseen(address: SubscriptionAddress, cause: MessagingError): MessagingError {
+  const what = `whether SNS still has ${describeAddress(address)} cannot be seen: without it no event arrives, and nothing says so`;
+  return new MessagingError("unauthorized", `${what}; allow sns:ListTopics and sns:ListSubscriptionsByTopic`, {
+    cause,
+  });
 }
 
 function declares({ queues, topics, subscriptions }: Topology, address: Address): boolean {

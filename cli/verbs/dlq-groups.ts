@@ -16,11 +16,10 @@ import {
   withDeadLetters,
   withElsewhere,
 } from "../dead-letters-of.ts";
-import { namedWork, workOn } from "../discovery.ts";
-import { type Frame, withBroker } from "../frame.ts";
-import { preview } from "../printable.ts";
+import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
 import { toldProblem } from "../standing.ts";
 import { describeDestination, findTarget } from "../target.ts";
+import { preview } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 const LONGEST_ERROR = 80;
@@ -77,6 +76,7 @@ async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
     const all = named ?? (await workOn(open.adapter));
     const { destinations: known = [] } = frame.configuration;
     const problems: { destination: string; code: string; message: string }[] = [];
+    const errors: unknown[] = [];
     let sum: Groups = { groups: [], others: 0, held: false, complete: true, elsewhere: 0 };
     for (const one of all) {
       const name = describeDestination(one);
@@ -86,14 +86,16 @@ async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
       } catch (error) {
         if (!isMessagingError(error) || error.code === "invalid") throw error;
         problems.push({ destination: name, ...toldProblem(error) });
+        errors.push(error);
       }
     }
     const failed = problems.map(({ destination, message }) => `${destination}: ${message}`);
+    const looked = all.length - problems.length;
+    const none = `no dead letters on ${looked} ${looked === 1 ? "queue or subscription" : "queues and subscriptions"}`;
     return {
       json: { broker: open.label, destination: null, ...sum, problems },
-      text: [shownText(frame, `no dead letters on ${all.length} queues and subscriptions`, sum, true), ...failed].join(
-        "\n",
-      ),
+      text: [...(looked === 0 ? [] : [shownText(frame, none, sum, true)]), ...failed].join("\n"),
+      errors,
       exit: problems.length === 0 ? "done" : problems.length === all.length ? "not-found" : "partly",
     };
   });

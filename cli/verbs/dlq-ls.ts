@@ -1,4 +1,4 @@
-import type { Entry } from "../../patterns/dead-letters/index.ts";
+import type { DeadLetterEntry } from "../../patterns/dead-letters/index.ts";
 import { columns } from "../columns.ts";
 import {
   ageText,
@@ -16,7 +16,7 @@ import {
   withElsewhere,
 } from "../dead-letters-of.ts";
 import type { Frame } from "../frame.ts";
-import { preview } from "../printable.ts";
+import { preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;
@@ -64,7 +64,7 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
     }),
 });
 
-function list({ terminal: { paint }, context: { clock } }: Frame, entries: readonly Entry[]): string {
+function list({ terminal: { paint }, context: { clock } }: Frame, entries: readonly DeadLetterEntry[]): string {
   const rows = entries.map((entry) => [
     entry.id,
     { painted: paint.yellow(entry.reason) },

@@ -1,20 +1,22 @@
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Plan, PlannedRun, Ramp } from "../../patterns/dead-letters/index.ts";
-import { duration } from "../address-text.ts";
 import {
   DLQ_EXITS,
   DLQ_JSON,
+  EDIT_OPTIONS,
+  editOf,
+  editShown,
   FILTER,
   filterText,
   type OpenDeadLetters,
   WHOSE,
   withDeadLetters,
 } from "../dead-letters-of.ts";
-import { EDIT_OPTIONS, editOf, editShown } from "../edits.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
 import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
-import { destinationOf, findTarget } from "../target.ts";
+import { destinationOf, duration, findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 
 /** The options of commands that carry out a plan. */
@@ -128,7 +130,11 @@ export async function planOrResume(
   const text = filterText(filter);
   if (resume !== undefined) {
     if (text !== undefined) throw new CommandError("usage", "a plan has its filter: give --resume without one");
-    return dead.resume((await readJson(resume, frame.context, frame.interruption.signal)) as Plan, more);
+    const plan = (await readJson(resume, frame.context, frame.interruption.signal)) as Plan;
+    return dead.resume(plan, more).catch((error: unknown) => {
+      if (!isMessagingError(error, "invalid")) throw error;
+      throw new MessagingError("invalid", `--resume ${resume}: ${error.message}`, { cause: error });
+    });
   }
   if (text === undefined)
     throw new CommandError("usage", "say which dead letters: all, or a filter such as 'error ~ timeout'");

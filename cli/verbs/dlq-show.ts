@@ -1,9 +1,9 @@
-import type { Entry } from "../../patterns/dead-letters/index.ts";
-import { entryId } from "../arguments.ts";
+import type { DeadLetterEntry } from "../../patterns/dead-letters/index.ts";
 import {
   bodyText,
   DLQ_EXITS,
   DLQ_JSON,
+  entryId,
   LOOK_JSON,
   LOOK_PATIENCE_MS,
   unseenText,
@@ -12,8 +12,8 @@ import {
   withElsewhere,
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
-import type { Paint } from "../paint.ts";
-import { printable, printableLines } from "../printable.ts";
+import type { Paint } from "../terminal.ts";
+import { printable, printableLines } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const MOST_SHOWN = 20;
@@ -56,7 +56,7 @@ export const dlqShow = verb({
     }),
 });
 
-function shown(paint: Paint, entry: Entry): string {
+function shown(paint: Paint, entry: DeadLetterEntry): string {
   const { headers, body: _, bodyEncoding: __, bodyCut: ___, ...fields } = entry;
   const lines = Object.entries(fields)
     .filter(([, value]) => value !== null)

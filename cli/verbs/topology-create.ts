@@ -1,9 +1,12 @@
-import type { MessagingError } from "../../core/errors.ts";
+import type { Adapter, Topology } from "../../core/adapter.ts";
+import type { Destination } from "../../core/destination.ts";
+import { isMessagingError, type MessagingError } from "../../core/errors.ts";
 import { startFailed } from "../../core/start.ts";
 import type { ExitName } from "../exit-codes.ts";
 import { exitOf } from "../exit-codes.ts";
-import { withBroker } from "../frame.ts";
+import { placeOf, withBroker } from "../frame.ts";
 import { type Compared, compare, declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
+import { describeDestination } from "../target.ts";
 import { verb } from "../verb.ts";
 
 export const topologyCreate = verb({
@@ -27,6 +30,7 @@ export const topologyCreate = verb({
     broker: "the broker as it was chosen, without secrets",
     dryRun: "whether nothing was made because of `--dry-run`",
     created: "what was made, or would be: `queue:orders`",
+    partly: "of what something was made, and something could not be",
     existed: "what stood already",
     problems: "what could not be made, or stands with other options: `code` and `message`",
   },
@@ -45,15 +49,16 @@ export const topologyCreate = verb({
       const before = await compare(adapter, wanted);
       const isComplete = before.every(({ standing }) => standing === "same");
       const doesMake = !dryRun && !isComplete;
-      const refusals = doesMake ? await adapter.declare(declarations.topology("create")) : [];
+      const refusals = doesMake ? await refusalsOf(adapter, declarations.topology("create")) : [];
       const after = doesMake ? await compare(adapter, wanted) : before;
-      const gone = named(before, "missing");
-      const stillGone = dryRun ? [] : named(after, "missing");
-      const created = gone.filter((destination) => !stillGone.includes(destination));
-      const others = named(after, "different");
-      const existed = before
-        .map(({ destination }) => destination)
-        .filter((destination) => !gone.includes(destination) && !others.includes(destination));
+      const made = await Promise.all(
+        wanted.map((one, index) =>
+          madeOf(adapter, one, { before: before[index], after: after[index], dryRun, refusals }),
+        ),
+      );
+      const as = (what: Made): readonly string[] =>
+        wanted.map(describeDestination).filter((_, index) => made[index] === what);
+      const [created, partly, existed] = [as("created"), as("partly"), as("existed")];
       const told =
         refusals.length > 0
           ? refusals.map(toldProblem)
@@ -62,20 +67,70 @@ export const topologyCreate = verb({
       const text = [
         ...existed.map((destination) => `${paint.dim("stands ")} ${destination}`),
         ...created.map((destination) => `${paint.green(dryRun ? "missing" : "created")} ${destination}`),
+        ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: something of it was made, not all`),
         ...told.map(({ code, message }) => `${paint.red(code)} ${message}`),
         ...(dryRun && created.length > 0 ? ["nothing was made: --dry-run"] : []),
       ].join("\n");
       return {
-        json: { broker: label, dryRun, created, existed, problems: told },
+        json: { broker: label, dryRun, created, partly, existed, problems: told },
         text,
-        exit: dryRun || told.length === 0 ? "done" : created.length > 0 ? "partly" : exitFor(refusals),
+        errors: refusals,
+        exit: dryRun || told.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
       };
     });
   },
 });
 
-function named(compared: readonly Compared[], standing: Compared["standing"]): readonly string[] {
-  return compared.filter((one) => one.standing === standing).map(({ destination }) => destination);
+type Made = "created" | "partly" | "existed" | "neither";
+
+interface Making {
+  readonly before: Compared | undefined;
+  readonly after: Compared | undefined;
+  readonly dryRun: boolean;
+  readonly refusals: readonly MessagingError[];
+}
+
+/** What became of a destination, or would. It existed only if that was seen. */
+async function madeOf(
+  adapter: Adapter,
+  destination: Destination,
+  { before, after, dryRun, refusals }: Making,
+): Promise<Made> {
+  if (before?.standing === "same") return after?.standing === "different" ? "neither" : "existed";
+  if (lacksSomething(before)) {
+    if (dryRun) return before?.standing === "missing" ? "created" : "neither";
+    if (lacksSomething(after)) return "neither";
+    // What only cannot be compared was not refused.
+    const isRefused = after?.problems.some(({ code }) => refusals.some((refusal) => refusal.code === code)) ?? false;
+    return isRefused ? "partly" : "created";
+  }
+  if (before?.standing === "different" || after?.standing === "different") return "neither";
+  // Whoever may not compare it may see it all the same.
+  return (await isThere(adapter, destination)) ? "existed" : "neither";
+}
+
+function lacksSomething(compared: Compared | undefined): boolean {
+  return compared?.problems.some(({ code }) => code === "not-found") ?? false;
+}
+
+async function isThere(adapter: Adapter, destination: Destination): Promise<boolean> {
+  try {
+    await adapter.depth(placeOf(destination));
+    return true;
+  } catch (error) {
+    if (isMessagingError(error)) return false;
+    throw error;
+  }
+}
+
+/** What could not be made. A broker that goes away meanwhile may have made some. */
+async function refusalsOf(adapter: Adapter, topology: Topology): Promise<readonly MessagingError[]> {
+  try {
+    return await adapter.declare(topology);
+  } catch (error) {
+    if (isMessagingError(error)) return [error];
+    throw error;
+  }
 }
 
 /** What stands with other properties is refused by the broker, or told by the comparison alone. */

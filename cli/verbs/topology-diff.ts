@@ -1,14 +1,14 @@
 import { columns } from "../columns.ts";
-import { type Frame, withBroker } from "../frame.ts";
-import type { Paint } from "../paint.ts";
+import { type Frame, nearName, placeOf, withBroker } from "../frame.ts";
 import { type Compared, compare, wantedDestinations } from "../standing.ts";
+import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 /** What a comparison is called, with its JSON. */
 export const COMPARED_JSON = {
   broker: "the broker as it was chosen, without secrets",
   destinations:
-    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen or cannot be compared), `problems` (`code`, `message`)",
+    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen or cannot be compared), `problems` (`code`, `message`), and `meant` where nothing is there by that name and something has a similar one",
 };
 
 export const topologyDiff = verb({
@@ -43,19 +43,29 @@ export async function compareAll(
   const wanted = wantedDestinations(frame, addresses);
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => ({
     label,
-    compared: await compare(adapter, wanted),
+    compared: await Promise.all(
+      (await compare(adapter, wanted)).map(async (one, index): Promise<Compared> => {
+        const destination = wanted[index];
+        if (one.standing !== "missing" || destination === undefined) return one;
+        const meant = await nearName(adapter, placeOf(destination), frame.configuration.destinations ?? []);
+        return meant === undefined ? one : { ...one, meant };
+      }),
+    ),
   }));
 }
 
 /** A comparison as people read it. */
 export function comparedText(paint: Paint, compared: readonly Compared[]): string {
   const rows = compared.map(({ destination, standing }) => [{ painted: painted(paint, standing) }, destination]);
+  const meant = compared.flatMap((one) =>
+    one.meant === undefined ? [] : [`no ${one.destination} is there: did you mean ${one.meant}?`],
+  );
   // That it is missing says it all.
   const others = compared.filter(({ standing }) => standing !== "missing");
   const problems = others.flatMap(({ problems }) =>
     problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   );
-  return [columns(paint, ["STANDS", { name: "DESTINATION", when: "whole" }], rows), ...problems].join("\n");
+  return [columns(paint, ["STANDS", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
 }
 
 function painted(paint: Paint, standing: Compared["standing"]): string {

@@ -24,10 +24,16 @@ export const topologyVerify = verb({
     const verified = standings.every((standing) => standing === "same");
     const isKnown = !standings.every((standing) => standing === "same" || standing === "unknown");
     const { paint } = frame.terminal;
+    const next = [
+      ...(standings.includes("missing") ? ['"anybroker topology create" makes what is missing'] : []),
+      ...(standings.includes("different")
+        ? ["what is different is left as it is: declare it as it is there, or drain and remove it first"]
+        : []),
+    ];
     const end = verified
       ? paint.green("everything stands as declared")
       : isKnown
-        ? paint.red('not everything stands as declared: "anybroker topology create" makes what is missing')
+        ? paint.red(`not everything stands as declared: ${next.join("; ")}`)
         : paint.red("not everything could be compared with what is declared");
     return {
       json: { broker: label, destinations: compared, verified },

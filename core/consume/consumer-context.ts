@@ -12,7 +12,7 @@ import type { PublisherEngine } from "../publish/publisher-engine.ts";
 import type { Retry } from "../retry-policy.ts";
 import type { ExclusiveTurn } from "./exclusive-turn.ts";
 
-/** Everything a consumer works with that does not change while it works. */
+/** The fixed settings and services of one consumer. */
 export interface ConsumerContext {
   readonly adapter: Adapter;
   readonly publishing: PublisherEngine;
@@ -20,7 +20,7 @@ export interface ConsumerContext {
   readonly random: Random;
   readonly emit: (event: BrokerEvent) => void;
   readonly source: WorkAddress;
-  /** As people read it: `orders`, `order.placed..billing`. */
+  /** For people: `orders`, `order.placed..billing`. */
   readonly sourceName: string;
   readonly destination: string;
   readonly subscription: SubscriptionDeclaration | undefined;
@@ -36,11 +36,11 @@ export interface ConsumerContext {
   readonly prefetchMessages: number;
   readonly prefetchBytes: number;
   readonly maxParked: number;
-  /** Names this consumer in the quarantine log, as no other is named. */
+  /** The unique name of this consumer in the quarantine log. */
   readonly consumerId: string;
-  /** How long the writer of a start note may be silent before it is taken for crashed. */
+  /** How long the writer of a start note may be silent before it counts as crashed. */
   readonly silenceMs: number;
-  /** All consumers of the broker share it. */
+  /** Shared by all consumers of the broker. */
   readonly exclusiveTurn: ExclusiveTurn;
   /** The longest delay in one hop; 0 where the adapter has no delay. */
   readonly maxDelayMs: number;
@@ -48,7 +48,7 @@ export interface ConsumerContext {
   readonly deadLetters: Route;
 }
 
-/** What a consumer counts, since it was made. */
+/** Counts since the consumer was made. */
 export interface Counts {
   started: number;
   succeeded: number;
@@ -63,21 +63,11 @@ export interface Counts {
 }
 
 export function noCounts(): Counts {
-  return {
-    started: 0,
-    succeeded: 0,
-    failed: 0,
-    retried: 0,
-    postponed: 0,
-    deadLettered: 0,
-    filtered: 0,
-    requeued: 0,
-    fenced: 0,
-    abandoned: 0,
-  };
+  const processed = { started: 0, succeeded: 0, failed: 0, retried: 0, postponed: 0, deadLettered: 0 };
+  return { ...processed, filtered: 0, requeued: 0, fenced: 0, abandoned: 0 };
 }
 
-/** Whether a consumer can take messages, and why not; says so when that changes. Parked messages stall it, too. */
+/** Whether a consumer can take messages, and why not. Emits each change. Parked messages stall it, too. */
 export class ConsumerHealth {
   readonly #context: Pick<ConsumerContext, "sourceName" | "emit">;
   #stalled: MessagingError | undefined;
@@ -87,7 +77,7 @@ export class ConsumerHealth {
     this.#context = context;
   }
 
-  /** Why it cannot take messages for now, or else why some are parked; undefined while all is well. */
+  /** Why it cannot take messages now, or else why some are parked; undefined while neither is so. */
   get error(): MessagingError | undefined {
     return this.#stalled ?? this.#parked;
   }
@@ -104,19 +94,19 @@ export class ConsumerHealth {
   flowing(): void {
     if (this.#stalled === undefined) return;
     this.#stalled = undefined;
-    this.#tellFlowing();
+    this.#emitFlowing();
   }
 
-  /** Why the one that was parked last is parked; undefined once none is. */
+  /** Sets why the last parked message is parked; undefined when none is parked. */
   parked(error: MessagingError | undefined): void {
     const before = this.#parked;
     this.#parked = error;
     const { sourceName, emit } = this.#context;
     if (before === undefined && error !== undefined) emit({ type: "stalled", source: sourceName, error });
-    else if (before !== undefined && error === undefined) this.#tellFlowing();
+    else if (before !== undefined && error === undefined) this.#emitFlowing();
   }
 
-  #tellFlowing(): void {
+  #emitFlowing(): void {
     if (this.error === undefined) this.#context.emit({ type: "flowing", source: this.#context.sourceName });
   }
 }

@@ -1,44 +1,48 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { WorkAddress } from "../address.ts";
 import { checkInteger } from "../checks.ts";
-import { type Clock, Conditions, type Timer } from "../clock.ts";
+import { type Clock, Conditions, EventLoopTurn, pause } from "../clock.ts";
 import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
-import { OutcomeHandler, type OutcomeOwner, ParkedDeliveries, Settlements } from "./apply-outcome.ts";
+import { type NextStep, OutcomeHandler } from "./apply-outcome.ts";
 import { type ConsumerContext, ConsumerHealth, type Counts, noCounts } from "./consumer-context.ts";
 import type { CopyRefusal } from "./copies.ts";
 import { InFlightDeliveries, type InFlightDelivery } from "./in-flight.ts";
 import { type DeliveryQueue, KeyQueues, UnorderedQueue } from "./key-queues.ts";
-import { Quarantine, type QuarantineActions } from "./quarantine.ts";
-import { ConsumerReceiver, type ReceiverOwner } from "./receiver.ts";
-import { type AttemptResult, Handlers } from "./run-handler.ts";
+import { Quarantine, type QuarantineVerdict } from "./quarantine.ts";
+import { ConsumerReceiver } from "./receiver.ts";
+import { type AttemptResult, HandlerRunner } from "./run-handler.ts";
 
 export const DEFAULT_STOP_MS = 30_000;
-/** How long aborted handlers have to come to an end before their messages are given back. */
+/** How long aborted handlers have to end before their messages are requeued. */
 const ABORT_GRACE_MS = 1_000;
-/** How long the last settlements may take before the receivers are closed over them. */
+/** How long the last settlements may take before the receiver is closed. */
 const SETTLE_GRACE_MS = 5_000;
 
-/** The consumer engine: everything between an adapter's deliveries and the handler. */
-export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, QuarantineActions {
+/**
+ * The consumer engine: everything between an adapter's deliveries and the handler. A delivery waits in a queue, runs in
+ * a handler, and follows the step that its outcome leads to.
+ */
+export class ConsumerEngine implements Consumer {
   readonly source: WorkAddress;
   readonly #context: ConsumerContext;
   readonly #queues: DeliveryQueue;
-  readonly #held: InFlightDeliveries;
-  readonly #handlers: Handlers;
+  readonly #inFlight: InFlightDeliveries;
+  readonly #handlers: HandlerRunner;
   readonly #outcomes: OutcomeHandler;
   readonly #conditions: Conditions;
   readonly #counts: Counts = noCounts();
-  #state: "new" | "running" | "stopping" | "stopped" = "new";
-  #paused = false;
   readonly #health: ConsumerHealth;
   readonly #parked: ParkedDeliveries;
   readonly #quarantine: Quarantine;
-  readonly #settlements: Settlements;
+  #state: "new" | "running" | "stopping" | "stopped" = "new";
+  #paused = false;
   #concurrency: number;
   #receiver: ConsumerReceiver | undefined;
+  readonly #turn: EventLoopTurn;
   #pumping = false;
+  #pumpsLater = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
   #ended = false;
@@ -46,25 +50,29 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
   constructor(context: ConsumerContext) {
     this.source = context.source;
     this.#context = context;
-    this.#held = new InFlightDeliveries(
+    this.#concurrency = context.concurrency;
+    this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
+    this.#conditions = new Conditions(context.clock);
+    this.#turn = new EventLoopTurn(context.clock);
+    this.#health = new ConsumerHealth(context);
+    this.#inFlight = new InFlightDeliveries(
       context,
       () => this.#concurrency,
-      (held) => this.#handlers.overrun(held),
+      (delivery) => this.#handlers.overrun(delivery),
     );
-    this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
-    this.#handlers = new Handlers(context, this.#counts, (held, result, aborted) => this.#over(held, result, aborted));
-    this.#conditions = new Conditions(context.clock);
-    this.#health = new ConsumerHealth(context);
+    this.#handlers = new HandlerRunner(context, this.#counts, (delivery, result, aborted) =>
+      this.#attemptOver(delivery, result, aborted),
+    );
+    this.#outcomes = new OutcomeHandler(context, this.#counts, () => this.#receiver);
     this.#parked = new ParkedDeliveries(context, this.#health);
-    this.#quarantine = new Quarantine(context, this);
-    const [queues, held, parked, counts] = [this.#queues, this.#held, this.#parked, this.#counts];
-    const [receiver, changed, quarantine] = [() => this.#receiver, () => this.#pump(), this.#quarantine];
-    this.#settlements = new Settlements(context, { queues, held, parked, quarantine, counts, receiver, changed });
-    this.#outcomes = new OutcomeHandler(context, { counts, parked, settlements: this.#settlements }, this);
-    this.#concurrency = context.concurrency;
+    this.#quarantine = new Quarantine(
+      context,
+      (delivery, verdict) => this.#leaveQuarantine(delivery, verdict),
+      () => this.#pump(),
+    );
   }
 
-  /** Whether nothing will ever come of it again. */
+  /** Whether it was stopped for good: it never consumes again. */
   get gone(): boolean {
     return this.#ended && this.#state === "stopped";
   }
@@ -88,16 +96,22 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
 
   async #open(): Promise<void> {
     try {
-      const receiver = await ConsumerReceiver.open(this.#context, this.#prefetch(), this.#sink(), this);
+      const receiver = await ConsumerReceiver.open(
+        this.#context,
+        this.#inFlight,
+        this.#prefetch(),
+        this.#sink(),
+        (delivery, action, result) => this.#settled(delivery, action, result),
+      );
       if (this.#state === "stopped") {
         await receiver.close();
-        this.#settlements.dropAll();
+        this.#dropAll();
         return;
       }
       this.#receiver = receiver;
       this.#pump();
     } catch (error) {
-      this.#settlements.dropAll();
+      this.#dropAll();
       throw error;
     }
   }
@@ -109,7 +123,7 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
   pause({ requeue = false }: PauseOptions = {}): void {
     this.#paused = true;
     this.#applyPrefetch();
-    if (requeue) this.#settlements.requeueIdle();
+    if (requeue) this.#requeueIdle();
   }
 
   resume(): void {
@@ -118,7 +132,7 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     this.#pump();
   }
 
-  /** Tries now what is parked, and what could not be said to other consumers: the connection is back. */
+  /** Tries parked deliveries and failed quarantine records again now, because the connection is back. */
   retryParked(): void {
     this.#parked.retry("all");
     this.#quarantine.retry();
@@ -134,6 +148,10 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
     this.#ended = true;
     return this.halt(timeoutMs);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   /** As `stop`, but it may be started again. */
@@ -153,10 +171,10 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
       prefetch: this.#receiver?.prefetch ?? 0,
       leaseMs: this.#receiver?.leaseMs,
       running: this.#handlers.running,
-      waiting: this.#held.waiting(),
-      unsettled: this.#held.size,
+      waiting: this.#inFlight.count("waiting", "retrying"),
+      unsettled: this.#inFlight.size,
       parked: this.#parked.size,
-      quarantined: this.#held.quarantined(),
+      quarantined: this.#inFlight.count("quarantined"),
       ...this.#counts,
     };
   }
@@ -168,7 +186,7 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
     return this.#paused ? "paused" : "running";
   }
 
-  // Deliveries come in.
+  // 1. Deliveries come in, and may be lost or revoked.
 
   #sink(): DeliverySink {
     return {
@@ -177,271 +195,361 @@ export class ConsumerEngine implements Consumer, ReceiverOwner, OutcomeOwner, Qu
       revoke: (tokens) => this.#revoke(tokens),
       stalled: (cause) => this.#health.stalled(cause),
       flowing: () => this.#health.flowing(),
-      filtered: (count) => this.#outcomes.filtered(count),
+      filtered: (count) => {
+        this.#counts.filtered += count;
+      },
       overdue: (tokens, cause) => this.#overdue(tokens, cause),
     };
   }
 
   #deliver(batch: readonly IncomingMessage[]): void {
     this.#health.flowing();
-    for (const incoming of batch) this.#queues.push(this.#held.add(incoming));
-    if (this.#state === "stopping") this.#releaseWaiting();
+    for (const incoming of batch) this.#queues.push(this.#inFlight.add(incoming));
+    if (this.#state === "stopping") this.#requeueWaiting();
     else this.#pump();
   }
 
   #lose(tokens: readonly unknown[] | "all", cause: MessagingError): void {
-    for (const held of this.#held.chosen(tokens)) {
-      this.#loseOne(held, cause);
-      if (tokens !== "all") this.#releaseBehind(held);
+    for (const delivery of this.#inFlight.chosen(tokens)) {
+      delivery.lost = true;
+      delivery.abort(cause);
+      this.#quarantine.ended(delivery);
+      // A handler, a copy or a settlement under way ends by itself.
+      const { state, wakeTimer } = delivery;
+      if (state === "waiting" || state === "quarantined" || wakeTimer !== undefined) this.#drop(delivery);
+      if (tokens !== "all") this.#requeueBehind(delivery);
     }
     this.#pump();
   }
 
   #revoke(tokens: readonly unknown[]): void {
-    for (const held of this.#held.chosen(tokens)) {
-      held.revoked = true;
-      if (held.isIdle) this.#settlements.requeue(held);
+    for (const delivery of this.#inFlight.chosen(tokens)) {
+      delivery.revoked = true;
+      if (delivery.isIdle) this.#requeue(delivery);
     }
     this.#pump();
   }
 
-  /** What waits goes first: the end of an attempt starts the next. */
+  /** Waiting deliveries go first, because the end of an attempt starts the next one. */
   #overdue(tokens: readonly unknown[], cause: MessagingError): void {
     this.#revoke(tokens);
-    for (const held of this.#held.chosen(tokens)) this.#handlers.overrun(held, cause);
+    for (const delivery of this.#inFlight.chosen(tokens)) this.#handlers.overrun(delivery, cause);
   }
 
-  #loseOne(held: InFlightDelivery, cause: MessagingError): void {
-    if (held.lost) return;
-    held.lost = true;
-    held.abort(cause);
-    this.#quarantine.ended(held);
-    // A handler, a copy or a settlement under way comes to its own end.
-    if (held.state === "waiting" || held.state === "quarantined" || held.rest !== undefined)
-      this.#settlements.drop(held);
-  }
-
-  /** What waits behind one that was lost alone would pass it; given back, it comes again behind it. */
-  #releaseBehind(lost: InFlightDelivery): void {
-    const { key } = lost.incoming;
+  /** Later deliveries of a lost one's key would pass it; requeued, they come again behind it. */
+  #requeueBehind({ incoming: { key }, sequence }: InFlightDelivery): void {
     if (!this.#context.ordered || key === undefined) return;
-    for (const held of this.#held) {
-      if (held.state === "waiting" && held.incoming.key === key && held.sequence > lost.sequence)
-        this.#settlements.requeue(held);
+    for (const other of this.#inFlight) {
+      if (other.state === "waiting" && other.incoming.key === key && other.sequence > sequence) this.#requeue(other);
     }
   }
 
-  leaseLost(held: InFlightDelivery): void {
-    if (held.state === "settled") return;
-    const what = `the lease on message ${held.incoming.id} of ${this.#context.sourceName} was lost`;
-    this.#loseOne(held, new MessagingError("timeout", `${what}; it will be delivered again`));
-    this.#releaseBehind(held);
-    this.#pump();
-  }
-
-  // Handlers start.
+  // 2. Handlers start.
 
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#state === "running" && !this.#paused && this.#receiver !== undefined) {
-      const held = this.#next();
-      if (held === undefined) break;
-      if (this.#quarantine.holds(held)) this.#held.setAside(held);
-      else this.#begin(held);
+      if (this.#turn.isLong) {
+        this.#pumpLater();
+        break;
+      }
+      const delivery = this.#next();
+      if (delivery === undefined) break;
+      if (this.#quarantine.holds(delivery)) this.#inFlight.exempt(delivery);
+      else this.#begin(delivery);
     }
     this.#pumping = false;
     this.#applyPrefetch();
     this.#conditions.check();
   }
 
-  #begin(held: InFlightDelivery): void {
-    this.#held.rejoin(held);
-    this.#handlers.start(held);
+  /** Handlers that return at once would keep timers, I/O and signals waiting for the whole of a backlog. */
+  #pumpLater(): void {
+    if (this.#pumpsLater) return;
+    this.#pumpsLater = true;
+    this.#turn.next(() => {
+      this.#pumpsLater = false;
+      this.#pump();
+    });
   }
 
   #next(): InFlightDelivery | undefined {
-    const running = this.#handlers.running + this.#quarantine.starting;
-    const isFree = running < this.#concurrency && !this.#quarantine.isReserved;
-    const held = isFree ? this.#queues.take() : undefined;
-    return held ?? (running === 0 ? this.#quarantine.takeAlone() : undefined);
+    const delivery = this.#hasFreeHandler && !this.#quarantine.isReserved ? this.#queues.take() : undefined;
+    return delivery ?? (this.#busyHandlers === 0 ? this.#quarantine.takeAlone() : undefined);
   }
 
-  cleared(held: InFlightDelivery): void {
-    if (!held.mustBeAlone) this.#queues.again(held);
-    this.#pump();
+  #begin(delivery: InFlightDelivery): void {
+    this.#inFlight.rejoin(delivery);
+    this.#handlers.start(delivery);
   }
 
-  admit(held: InFlightDelivery, hasPlace: boolean): void {
-    const running = this.#handlers.running + this.#quarantine.starting;
-    const isFree = hasPlace || (!held.mustBeAlone && running < this.#concurrency);
-    if (this.#state === "running" && !this.#paused && isFree) this.#begin(held);
-    else {
-      this.#quarantine.putBack(held);
-      this.#queues.again(held);
-    }
-    this.#pump();
+  /** Handlers that run or are about to start. */
+  get #busyHandlers(): number {
+    return this.#handlers.running + this.#quarantine.starting;
   }
 
-  condemn(held: InFlightDelivery): void {
-    this.#held.rejoin(held);
-    const error = new MessagingError("refused", `its consumers crashed ${held.crashes} times while they handled it`);
-    this.#outcomes.apply(held, { kind: "dead", reason: "crashed", error });
-    this.#pump();
+  get #hasFreeHandler(): boolean {
+    return this.#busyHandlers < this.#concurrency;
   }
 
-  changed = (): void => this.#pump();
-
-  #over(held: InFlightDelivery, result: AttemptResult, aborted: boolean): void {
-    this.#quarantine.ended(held);
-    if (held.lost) {
-      this.#counts.fenced++;
-      this.#settlements.drop(held);
-    } else if (this.#state === "stopping" && aborted && result.kind === "failed") {
-      this.#settlements.requeue(held);
+  #leaveQuarantine(delivery: InFlightDelivery, verdict: QuarantineVerdict): void {
+    if (verdict === "condemned") {
+      this.#inFlight.rejoin(delivery);
+      const what = `its consumers crashed ${delivery.crashes} times while they handled it`;
+      const error = new MessagingError("refused", what);
+      this.#follow(delivery, this.#outcomes.apply(delivery, { kind: "dead", reason: "crashed", error }));
+    } else if (verdict === "cleared") {
+      if (!delivery.mustBeAlone) this.#queues.again(delivery);
     } else {
-      this.#outcomes.apply(held, result);
+      const isFree = verdict === "start" || (!delivery.mustBeAlone && this.#hasFreeHandler);
+      if (this.#state === "running" && !this.#paused && isFree) this.#begin(delivery);
+      else {
+        this.#quarantine.putBack(delivery);
+        this.#queues.again(delivery);
+      }
     }
     this.#pump();
   }
 
-  rest(held: InFlightDelivery, delayMs: number, aside: boolean): void {
-    if (!this.#keeps(held)) return;
-    if (aside) this.#held.setAside(held);
-    this.#later(held, delayMs, () => {
-      this.#held.rejoin(held);
-      held.attempt++;
-      this.#queues.again(held);
+  // 3. An attempt ends, and its outcome says what follows.
+
+  #attemptOver(delivery: InFlightDelivery, result: AttemptResult, aborted: boolean): void {
+    this.#quarantine.ended(delivery);
+    if (delivery.lost) {
+      this.#counts.fenced++;
+      this.#drop(delivery);
+    } else if (this.#state === "stopping" && aborted && result.kind === "failed") {
+      this.#requeue(delivery);
+    } else {
+      this.#follow(delivery, this.#outcomes.apply(delivery, result));
+    }
+    this.#pump();
+  }
+
+  #follow(delivery: InFlightDelivery, next: NextStep | Promise<NextStep>): void {
+    if (!(next instanceof Promise)) {
+      this.#take(delivery, next);
+      return;
+    }
+    next.then((step) => {
+      this.#take(delivery, step);
+      this.#pump();
     });
-    this.#pump();
   }
 
-  park(held: InFlightDelivery, refusal: CopyRefusal, again: () => void): void {
-    if (!this.#keeps(held)) return;
-    held.state = "parked";
-    this.#held.setAside(held);
-    this.#parked.add(held, refusal, again);
-    this.#pump();
+  #take(delivery: InFlightDelivery, step: NextStep): void {
+    if (step.kind === "none") return;
+    if (step.kind === "ack" || step.kind === "drop") {
+      if (step.deadLettered) this.#parked.retry("not refused for what they are");
+      if (step.kind === "ack") this.#ack(delivery);
+      else this.#drop(delivery);
+    } else if (this.#keeps(delivery)) {
+      if (step.kind === "park") this.#park(delivery, step.refusal, step.again);
+      else this.#retryHere(delivery, step);
+    }
   }
 
-  /** Whether it may stay here for another try; else it is given back. */
-  #keeps(held: InFlightDelivery): boolean {
-    if (held.isLeaving) return false;
-    const kept = this.#state === "running" && !held.revoked;
-    if (!kept) this.#settlements.requeue(held);
+  /** Whether a delivery may stay here for another try; otherwise it leaves. */
+  #keeps(delivery: InFlightDelivery): boolean {
+    if (delivery.isLeaving) return false;
+    const kept = this.#state === "running" && !delivery.revoked && !delivery.lost;
+    if (!kept) this.#requeue(delivery);
     return kept;
   }
 
-  #later(held: InFlightDelivery, ms: number, wake: () => void): void {
-    held.state = "resting";
-    held.rest = this.#context.clock.schedule(() => {
-      held.rest = undefined;
-      held.state = "waiting";
-      wake();
+  #retryHere(delivery: InFlightDelivery, step: Extract<NextStep, { kind: "retry-here" }>): void {
+    if (step.exempt) this.#inFlight.exempt(delivery);
+    delivery.state = "retrying";
+    delivery.wakeAfter(this.#context.clock, step.delayMs, () => {
+      delivery.state = "waiting";
+      delivery.attempt = step.attempt;
+      this.#inFlight.rejoin(delivery);
+      this.#queues.again(delivery);
       this.#pump();
-    }, ms);
+    });
   }
 
-  // Deliveries leave.
-
-  settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void {
-    this.#settlements.settled(held, action, result);
+  #park(delivery: InFlightDelivery, refusal: CopyRefusal, again: () => Promise<NextStep>): void {
+    delivery.state = "parked";
+    this.#inFlight.exempt(delivery);
+    this.#parked.add(delivery, refusal, () => this.#follow(delivery, again()));
   }
 
-  leased(): readonly InFlightDelivery[] {
-    return this.#held.owned();
+  // 4. Deliveries leave: settled, requeued or lost.
+
+  #ack(delivery: InFlightDelivery): void {
+    // Its copy may be confirmed after it was requeued.
+    if (delivery.isLeaving) return;
+    if (delivery.lost) {
+      this.#counts.fenced++;
+      this.#drop(delivery);
+    } else {
+      this.#queues.leave(delivery);
+      this.#receiver?.settle(delivery, "ack");
+    }
   }
 
-  #prefetch = (): number => (this.#paused ? 0 : this.#held.prefetch());
+  #requeue(delivery: InFlightDelivery): void {
+    if (delivery.isLeaving) return;
+    delivery.cancelWake(this.#context.clock);
+    if (delivery.lost) {
+      this.#drop(delivery);
+      return;
+    }
+    this.#quarantine.ended(delivery);
+    this.#queues.leave(delivery);
+    this.#receiver?.settle(delivery, "requeue");
+  }
+
+  #requeueIdle(): void {
+    for (const delivery of this.#inFlight) if (delivery.isIdle) this.#requeue(delivery);
+  }
+
+  #requeueWaiting(): void {
+    this.#queues.drain();
+    this.#requeueIdle();
+  }
+
+  #settled(delivery: InFlightDelivery, action: Settlement["action"], result: SettleResult): void {
+    if (result === "fenced") this.#counts.fenced++;
+    else if (action === "requeue") this.#counts.requeued++;
+    this.#forget(delivery);
+    this.#pump();
+  }
+
+  /** Without a settlement: it is lost, or settled already. */
+  #drop(delivery: InFlightDelivery): void {
+    this.#queues.leave(delivery);
+    this.#forget(delivery);
+  }
+
+  #dropAll(): void {
+    this.#queues.drain();
+    for (const delivery of this.#inFlight) this.#forget(delivery);
+  }
+
+  #forget(delivery: InFlightDelivery): void {
+    delivery.cancelWake(this.#context.clock);
+    this.#parked.remove(delivery);
+    this.#quarantine.ended(delivery);
+    this.#inFlight.remove(delivery);
+  }
+
+  #prefetch(): number {
+    return this.#paused ? 0 : this.#inFlight.prefetch();
+  }
 
   #applyPrefetch(): void {
     if (this.#state !== "running") return;
-    if (this.#isStarved) this.#held.widen();
+    if (this.#isStarved) this.#inFlight.widen();
     this.#receiver?.setPrefetch(this.#prefetch());
   }
 
-  /** Whether handlers are free and nothing that is held may start: keys wait for their turn. */
+  /** Whether handlers are free and all deliveries here wait for their keys. */
   get #isStarved(): boolean {
-    const isOpen = this.#context.ordered && !this.#paused && !this.#quarantine.isReserved;
-    return isOpen && this.#handlers.running + this.#quarantine.starting < this.#concurrency;
-  }
-
-  #releaseWaiting(): void {
-    this.#queues.drain();
-    this.#settlements.requeueIdle();
+    return this.#context.ordered && !this.#paused && !this.#quarantine.isReserved && this.#hasFreeHandler;
   }
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#state = "stopping";
     await this.#conditions.settled(this.#opening, timeoutMs);
     this.#receiver?.setPrefetch(0);
-    this.#releaseWaiting();
-    await this.#conditions.until(() => this.#handlers.running === 0 && !this.#held.copying(), timeoutMs);
+    this.#requeueWaiting();
+    const isQuiet = (): boolean => this.#handlers.running === 0 && this.#inFlight.count("copying") === 0;
+    await this.#conditions.until(isQuiet, timeoutMs);
     this.#outcomes.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
-    for (const held of this.#held) held.abort(reason);
+    for (const delivery of this.#inFlight) delivery.abort(reason);
     await this.#conditions.until(() => this.#handlers.running === 0, ABORT_GRACE_MS);
-    for (const held of this.#held) this.#leaveBehind(held);
-    await this.#conditions.until(() => this.#held.size === 0 && this.#quarantine.isSettled, SETTLE_GRACE_MS);
+    for (const delivery of this.#inFlight) {
+      this.#handlers.leaveBehind(delivery);
+      if (delivery.state === "running" || delivery.state === "copying") this.#requeue(delivery);
+    }
+    await this.#conditions.until(() => this.#inFlight.size === 0 && this.#quarantine.isSettled, SETTLE_GRACE_MS);
     this.#quarantine.stop();
     await this.#receiver?.close();
     this.#receiver = undefined;
-    this.#settlements.dropAll();
+    this.#dropAll();
     this.#handlers.clear();
     this.#state = "stopped";
   }
+}
 
-  /** Gives back what a handler or a copy would not let go of in time. */
-  #leaveBehind(held: InFlightDelivery): void {
-    this.#handlers.leaveBehind(held);
-    if (held.state === "running" || held.state === "copying") this.#settlements.requeue(held);
+const FIRST_PARKED_MS = 30_000;
+const LONGEST_PARKED_MS = 600_000;
+
+interface Parked {
+  readonly refusal: CopyRefusal;
+  readonly pauseMs: number;
+  readonly again: () => void;
+}
+
+/** Deliveries whose dead letter nothing takes. Each is tried again at growing intervals, or at once by `retry`. */
+class ParkedDeliveries {
+  readonly #context: ConsumerContext;
+  readonly #health: ConsumerHealth;
+  readonly #parked = new Map<InFlightDelivery, Parked>();
+
+  constructor(context: ConsumerContext, health: ConsumerHealth) {
+    this.#context = context;
+    this.#health = health;
+  }
+
+  get size(): number {
+    return this.#parked.size;
+  }
+
+  /** Parks a delivery, also again after a failed try. */
+  add(delivery: InFlightDelivery, refusal: CopyRefusal, again: () => void): void {
+    const before = this.#parked.get(delivery);
+    const pauseMs = before === undefined ? FIRST_PARKED_MS : Math.min(before.pauseMs * 2, LONGEST_PARKED_MS);
+    this.#parked.set(delivery, { refusal, pauseMs, again });
+    this.#health.parked(refusal.error);
+    const { clock, random } = this.#context;
+    delivery.wakeAfter(clock, pauseMs * (1 + random.fraction()), again);
+  }
+
+  /** Tries again now; deliveries whose try is under way are left alone. */
+  retry(which: "all" | "not refused for what they are"): void {
+    for (const [delivery, { refusal, again }] of [...this.#parked]) {
+      if (delivery.wakeTimer === undefined || (which !== "all" && refusal.kind === "message")) continue;
+      delivery.cancelWake(this.#context.clock);
+      again();
+    }
+  }
+
+  /** Does nothing for a delivery that is not parked. */
+  remove(delivery: InFlightDelivery): void {
+    if (!this.#parked.delete(delivery)) return;
+    const last = [...this.#parked.values()].at(-1);
+    this.#health.parked(last?.refusal.error);
   }
 }
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** Starts a consumer, and tries again with growing pauses, until it runs or is stopped. */
-export class StartKeeper {
-  readonly #consumer: ConsumerEngine;
-  readonly #clock: Clock;
-  readonly #prepare: () => Promise<void>;
-  readonly #ended: () => void;
-  #timer: Timer | undefined;
-  #stopped = false;
-
-  /** `prepare` is done before each try; `ended` is called once it runs, or is not to. */
-  constructor(consumer: ConsumerEngine, clock: Clock, prepare: () => Promise<void>, ended: () => void) {
-    this.#consumer = consumer;
-    this.#clock = clock;
-    this.#prepare = prepare;
-    this.#ended = ended;
-  }
-
-  begin(pauseMs = FIRST_PAUSE_MS): void {
-    this.#try().then(this.#ended, (error: unknown) => {
-      if (this.#over()) {
-        this.#ended();
-        return;
-      }
-      this.#consumer.stall(error);
-      const longer = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-      this.#timer = this.#clock.schedule(() => this.begin(longer), pauseMs);
-    });
-  }
-
-  async #try(): Promise<void> {
-    if (this.#over()) return;
-    await this.#prepare();
-    if (!this.#over()) await this.#consumer.start();
-  }
-
-  #over(): boolean {
-    return this.#stopped || this.#consumer.ended;
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+/**
+ * Prepares and starts a consumer, again and again with growing pauses, until it runs, or is stopped, or `signal` aborts.
+ * Never rejects: failures stall the consumer.
+ */
+export async function keepStarting(
+  consumer: ConsumerEngine,
+  clock: Clock,
+  prepare: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const isOver = (): boolean => signal.aborted || consumer.ended;
+  for (let pauseMs = FIRST_PAUSE_MS; !isOver(); pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    try {
+      await prepare();
+      if (!isOver()) await consumer.start();
+      return;
+    } catch (error) {
+      if (isOver()) return;
+      consumer.stall(error);
+      await pause(clock, pauseMs, signal);
+    }
   }
 }

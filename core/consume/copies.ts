@@ -8,27 +8,24 @@ import { thrownClass, thrownText } from "../foreign.ts";
 import { HEADER, headerBytes, publishedAt, timeHeader, withHeaders } from "../system-headers.ts";
 import type { InFlightDelivery } from "./in-flight.ts";
 
-/**
- * Why a copy was not confirmed:
- * `message`: the broker never takes it as it is, though perhaps a smaller one;
- * `place`: nothing can be sent there now, whatever it is;
- * `unclear`: anything else; the same copy may be taken later.
- */
-type RefusalKind = "message" | "place" | "unclear";
-
-/** A copy that was not confirmed. */
+/** Why a copy was not confirmed. */
 export interface CopyRefusal {
-  readonly kind: RefusalKind;
+  /**
+   * - `message`: the broker never takes this copy, but perhaps a smaller one;
+   * - `place`: nothing can be sent there now;
+   * - `unclear`: anything else; the same copy may be taken later.
+   */
+  readonly kind: "message" | "place" | "unclear";
   readonly error: MessagingError;
 }
 
 const OF_THE_MESSAGE: readonly MessagingErrorCode[] = ["too-large", "invalid", "unsupported"];
 const OF_THE_PLACE: readonly MessagingErrorCode[] = ["unauthorized", "not-found", "conflict", "unroutable"];
 
-/** What the rejection of a send says about the copy. */
+/** Classifies the rejection of a send. */
 export function copyRefusal(cause: unknown): CopyRefusal {
   const error = isMessagingError(cause) ? cause : new MessagingError("refused", "the copy failed", { cause });
-  // A refusal behind a try without an answer is a refusal of the next try too.
+  // The next try after an unanswered one was refused for this cause, and would be again.
   const refusal = error.code === "unconfirmed" && isMessagingError(error.cause) ? error.cause : error;
   if (OF_THE_MESSAGE.includes(refusal.code)) return { kind: "message", error };
   return { kind: OF_THE_PLACE.includes(refusal.code) ? "place" : "unclear", error };
@@ -40,20 +37,19 @@ const CONTROLS = /[\u0000-\u001f\u007f]+/g;
 
 type Changes = Readonly<Record<string, string | undefined>>;
 
-/** Everything about copying that does not change from message to message. */
 export interface CopyContext {
   readonly now: number;
   readonly maxDelayMs: number;
 }
 
 /** A copy under the same id, with body and headers kept, delivered after `delayMs`. */
-function copy(held: InFlightDelivery, context: CopyContext, delayMs: number, changes: Changes): OutgoingMessage {
-  const { incoming } = held;
+function copy(delivery: InFlightDelivery, context: CopyContext, delayMs: number, changes: Changes): OutgoingMessage {
+  const { incoming } = delivery;
   const { now, maxDelayMs } = context;
   const headers = withHeaders(incoming.headers, {
-    ...kept(held),
+    ...knownOf(delivery),
     ...changes,
-    // The clock tells whole milliseconds, and the one that is under way has begun.
+    // 1 more, because the clock gives whole milliseconds, and the current one has begun.
     [HEADER.dueAt]: delayMs > maxDelayMs ? String(now + 1 + delayMs) : undefined,
   });
   const expiresAt = timeHeader(headers, HEADER.expiresAt);
@@ -72,8 +68,8 @@ function copy(held: InFlightDelivery, context: CopyContext, delayMs: number, cha
   };
 }
 
-/** What is known of a message of another sender now, and could not be told from its copy. */
-function kept({ incoming, firstPublishedAt }: InFlightDelivery): Changes {
+/** Headers that keep what the engine knows of another sender's message and cannot read from a copy. */
+function knownOf({ incoming, firstPublishedAt }: InFlightDelivery): Changes {
   const { headers, id, expiresAt } = incoming;
   const known: Record<string, string> = {};
   if (publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(firstPublishedAt);
@@ -83,28 +79,28 @@ function kept({ incoming, firstPublishedAt }: InFlightDelivery): Changes {
   return known;
 }
 
-/** The copy that is tried again. */
-export function retryCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
-  return copy(held, context, delayMs, {
-    [HEADER.attempts]: String(held.attempt),
-    [HEADER.firstFailedAt]: held.firstFailedAt,
+/** The copy for the next attempt. */
+export function retryCopy(delivery: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(delivery, context, delayMs, {
+    [HEADER.attempts]: String(delivery.attempt),
+    [HEADER.firstFailedAt]: delivery.firstFailedAt,
   });
 }
 
-/** The copy that waits for the rest of its delay. */
-export function hopCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
-  return copy(held, context, delayMs, {});
+/** The copy that waits for the rest of a delay of several hops. */
+export function hopCopy(delivery: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(delivery, context, delayMs, {});
 }
 
-/** The copy that comes again as if it had not been tried; earlier attempts stay counted. */
-export function postponedCopy(held: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
-  return copy(held, context, delayMs, {
-    [HEADER.attempts]: String(held.attempt - 1),
-    [HEADER.firstFailedAt]: held.firstFailedAt,
+/** The copy of a postponed message: this attempt does not count, earlier ones do. */
+export function postponedCopy(delivery: InFlightDelivery, context: CopyContext, delayMs: number): OutgoingMessage {
+  return copy(delivery, context, delayMs, {
+    [HEADER.attempts]: String(delivery.attempt - 1),
+    [HEADER.firstFailedAt]: delivery.firstFailedAt,
   });
 }
 
-/** Why and when a message ended, for its dead letter. */
+/** Why a message is dead-lettered. */
 export interface DeadLetterCause {
   readonly origin: WorkAddress;
   readonly reason: DeadLetterReason;
@@ -113,11 +109,15 @@ export interface DeadLetterCause {
   readonly error: unknown;
 }
 
-/** The copy that stands in the dead letters and says why. */
-export function deadLetterCopy(held: InFlightDelivery, context: CopyContext, cause: DeadLetterCause): OutgoingMessage {
+/** The copy for the dead letters, with headers that say why. */
+export function deadLetterCopy(
+  delivery: InFlightDelivery,
+  context: CopyContext,
+  cause: DeadLetterCause,
+): OutgoingMessage {
   const now = new Date(context.now).toISOString();
   const { origin, reason, attempts, error } = cause;
-  return copy(held, context, 0, {
+  return copy(delivery, context, 0, {
     [HEADER.attempts]: undefined,
     [HEADER.firstFailedAt]: undefined,
     [HEADER.expiresAt]: undefined,
@@ -126,38 +126,38 @@ export function deadLetterCopy(held: InFlightDelivery, context: CopyContext, cau
     [HEADER.deadErrorClass]: clean(thrownClass(error)) || "Error",
     [HEADER.deadError]: clean(thrownText(error)),
     [HEADER.deadAttempts]: String(attempts),
-    [HEADER.deadFirstAt]: held.firstFailedAt ?? now,
+    [HEADER.deadFirstAt]: delivery.firstFailedAt ?? now,
     [HEADER.deadLastAt]: now,
-    // Whoever sent it says nothing about where it is.
+    // Only the adapter writes it: a value of another sender would be wrong.
     [HEADER.deadReference]: undefined,
   });
 }
 
-/** Header values carry no control characters, lone surrogates or novels. */
+/** Makes a text fit for a header value: no control characters, no lone surrogates, not too long. */
 export function clean(text: string, longest = LONGEST_ERROR): string {
   return text.replace(CONTROLS, " ").slice(0, longest).toWellFormed();
 }
 
-/** What a copy may carry beside the body and the engine's own headers. */
-type HeaderLimits = Pick<Capabilities, "maxHeaders" | "maxHeaderBytes">;
-
-/** Longer ones come from other senders only. */
+/** Only other senders use longer ones. */
 const LONGEST_KEY_BYTES = 2_000;
 const LONGEST_PROPERTY_BYTES = 255;
-/** Longer than any that the engine writes. */
+/** The engine itself writes none that are longer. */
 const LONGEST_OWN_BYTES = 4_096;
 const LONGEST_CUT = 1_024;
-/** For what has to be as small as it can be. */
+/** For the barest copy. */
 const SHORT = 64;
 const OWN: readonly string[] = Object.values(HEADER);
-/** In words, what stands in a copy's `foreign`. */
+/** Names `foreign` in the header that says what was cut. */
 const FOREIGN = "the sender's own properties";
 
 /**
- * The copy without what is over the limits of headers, and with a header that says what was cut; undefined if nothing is
- * over them. The body stays as it is, and what came from another sender beside the headers as long as there is room for it.
+ * The copy without headers over the limits, and with a header that says what was cut; undefined if none is over them. The
+ * body stays as it is. The sender's own properties stay while there is room.
  */
-export function reducedCopy(letter: OutgoingMessage, limits: HeaderLimits): OutgoingMessage | undefined {
+export function reducedCopy(
+  letter: OutgoingMessage,
+  limits: Pick<Capabilities, "maxHeaders" | "maxHeaderBytes">,
+): OutgoingMessage | undefined {
   const cut: string[] = [];
   const headers: Record<string, string> = Object.create(null);
   let count = 0;
@@ -183,8 +183,8 @@ export function reducedCopy(letter: OutgoingMessage, limits: HeaderLimits): Outg
 }
 
 /**
- * The smallest copy that still says why: of the headers only the engine's own, with the beginning of the error. Undefined
- * if the copy is as small already.
+ * The smallest copy that still says why: it has only the engine's own headers, with the beginning of the error. Undefined
+ * if the copy is that small already.
  */
 export function barestCopy(letter: OutgoingMessage): OutgoingMessage | undefined {
   const cut: string[] = [];
@@ -207,7 +207,7 @@ export function barestCopy(letter: OutgoingMessage): OutgoingMessage | undefined
   return sized({ ...rest, ...properties, headers });
 }
 
-/** What AMQP, SQS and Kafka carry beside the headers; what is too long for that is added to `cut`. */
+/** Properties that AMQP, SQS and Kafka carry beside the headers; those that are too long are added to `cut`. */
 function keptProperties(
   { key, routingKey, contentType }: OutgoingMessage,
   cut: string[],
@@ -224,7 +224,7 @@ function keptProperties(
   };
 }
 
-/** As many names as there is room for, behind what an earlier copy lost. */
+/** As many names as there is room for, after those that an earlier copy lost. */
 function cutText({ headers }: OutgoingMessage, cut: readonly string[], longest: number): string {
   const before = headers[HEADER.cut];
   const all = before === undefined ? cut : [before, ...cut];

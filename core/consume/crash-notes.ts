@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "../adapter.ts";
 import { HEADER, numberHeader } from "../system-headers.ts";
 
-/** That a consumer runs a message, as it stands in a quarantine log. */
+/** A record in a quarantine log: a consumer runs a message. */
 export interface StartNote {
   /** The consumer that wrote it. */
   readonly by: string;
@@ -11,32 +11,32 @@ export interface StartNote {
   readonly alone: boolean;
 }
 
-/** What the log says of the crashes around a message. */
+/** The crashes of consumers that ran a message, by the log. */
 export interface FoundCrashes {
-  /** In how many consumers a handler ran on it when they crashed. */
+  /** Consumers that crashed while a handler ran on it. */
   readonly crashes: number;
-  /** In how many of them with nothing beside it. */
+  /** Those of them that ran nothing else. */
   readonly alone: number;
 }
 
 type NoteState = "started" | "running" | "over";
 
 interface Note extends StartNote {
-  /** The writer's own count of records. */
+  /** Counts the records of one writer. */
   readonly sequence: number;
   readonly state: NoteState;
 }
 
-/** A note that was seen while somebody waits to know about it. */
+/** A note under observation. */
 interface Watched {
   latest: Note;
-  /** Its writer has written since it was seen first. */
+  /** Whether its writer has written since it was first seen. */
   isHeard: boolean;
-  /** For how long nothing was written since, although we could have read it. */
+  /** How long its writer has written nothing while the log could be read. */
   silentMs: number;
 }
 
-/** The message as it is stored now: another attempt by a copy, or a replay, begins anew. */
+/** Identifies the stored message: a retry copy and a replay have other ids. */
 export function copyId({ id, headers }: IncomingMessage): string {
   return `${id} ${numberHeader(headers, HEADER.replays, 0)} ${numberHeader(headers, HEADER.attempts, 0)}`;
 }
@@ -46,7 +46,7 @@ export function writtenNote({ by, of, alone }: StartNote, state: NoteState, sequ
   return JSON.stringify({ by, of, alone, state, sequence });
 }
 
-/** The note in a record; undefined for what is none. */
+/** The note in a record; undefined if there is none. */
 function readNote(record: string): Note | undefined {
   try {
     const { by, of, alone, state, sequence } = JSON.parse(record) as Partial<Record<keyof Note, unknown>>;
@@ -59,9 +59,8 @@ function readNote(record: string): Note | undefined {
 }
 
 /**
- * Tells from readings of the log which notes are those of crashed consumers: those that are not over, and whose writers
- * wrote nothing for a while. Clocks of machines are not compared: the while is counted here, and only where the log could
- * be read at both its ends, and not all of it where the two are far apart.
+ * Finds the notes of crashed consumers: notes that are not over, whose writers have been silent for a while. The silence
+ * is measured by this machine's clock, only between two successful reads, and only in part where these are far apart.
  */
 export class NoteReader {
   readonly #self: string;
@@ -74,12 +73,12 @@ export class NoteReader {
     this.#silenceMs = silenceMs;
   }
 
-  /** Whether the silence of somebody is measured. */
+  /** Whether it measures the silence of a writer. */
   get isWatching(): boolean {
     return this.#watched.size > 0;
   }
 
-  /** Takes in what a reading brought that began at a time of the monotonic clock. */
+  /** Takes the records of a read that began at `at`, by the monotonic clock. */
   learn(records: readonly string[], at: number): void {
     const passedMs = this.#readAt === undefined ? 0 : Math.min(at - this.#readAt, this.#silenceMs / 2);
     this.#readAt = at;
@@ -103,19 +102,19 @@ export class NoteReader {
     }
   }
 
-  /** The log could not be read: the time since the last reading tells nothing. */
+  /** Starts the measuring again, because the log could not be read. */
   missed(): void {
     this.#readAt = undefined;
     for (const watched of this.#watched.values()) watched.silentMs = 0;
   }
 
-  /** Nobody waits any more. */
+  /** Ends the measuring. */
   forget(): void {
     this.#watched.clear();
     this.#readAt = undefined;
   }
 
-  /** What is known of the crashes around a message; `unclear` while one of its notes may be of a consumer that lives. */
+  /** The crashes of a message; `unclear` while the writer of one of its notes may still run. */
   crashes(of: string): FoundCrashes | "unclear" {
     let [crashes, alone] = [0, 0];
     for (const { latest, isHeard, silentMs } of this.#watched.values()) {

@@ -1,39 +1,39 @@
 /**
- * Sees to it that of what runs alone in its consumer only one runs at a time over all consumers of a broker: processes die
- * whole, and what crashes one of them waits in step with what ran beside it in another.
+ * Lets one consumer of a broker at a time run a suspect message alone. A process crashes as a whole, so messages that
+ * run side by side in two consumers would share the blame.
  */
 export class ExclusiveTurn {
-  readonly #changed = new Map<object, () => void>();
+  readonly #members = new Map<object, () => void>();
   #holder: object | undefined;
 
-  /** `changed` is called when another has taken it, or left it, until `quit`. */
-  join(who: object, changed: () => void): void {
-    this.#changed.set(who, changed);
+  /** `changed` is called when another member takes or leaves the turn, until `quit`. */
+  join(member: object, changed: () => void): void {
+    this.#members.set(member, changed);
   }
 
-  quit(who: object): void {
-    this.#changed.delete(who);
-    this.leave(who);
+  quit(member: object): void {
+    this.#members.delete(member);
+    this.leave(member);
   }
 
-  isFree(who: object): boolean {
-    return this.#holder === undefined || this.#holder === who;
+  isFree(member: object): boolean {
+    return this.#holder === undefined || this.#holder === member;
   }
 
-  take(who: object): void {
-    if (this.#holder === who) return;
-    this.#holder = who;
-    this.#tell(who);
+  take(member: object): void {
+    if (this.#holder === member) return;
+    this.#holder = member;
+    this.#notify(member);
   }
 
-  /** One that does not have it is no error. */
-  leave(who: object): void {
-    if (this.#holder !== who) return;
+  /** Does nothing for a member without the turn. */
+  leave(member: object): void {
+    if (this.#holder !== member) return;
     this.#holder = undefined;
-    this.#tell(who);
+    this.#notify(member);
   }
 
-  #tell(who: object): void {
-    for (const [other, changed] of [...this.#changed]) if (other !== who) changed();
+  #notify(member: object): void {
+    for (const [other, changed] of [...this.#members]) if (other !== member) changed();
   }
 }

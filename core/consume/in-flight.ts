@@ -7,15 +7,17 @@ import { HEADER, numberHeader, publishedAt, userHeaders } from "../system-header
 import type { ConsumerContext } from "./consumer-context.ts";
 
 const MEASURE_MS = 100;
-/** How much work, in time, waits in memory beyond what runs: enough to cover a round trip to the broker. */
+/** The work that waits in memory beyond running handlers, in time: enough to cover a round trip to the broker. */
 const BUFFER_MS = 50;
-/** A larger change than this is worth telling the broker. */
+/** Only larger changes than these go to the broker. */
 const GROW_BY = 1.5;
 const SHRINK_BY = 4;
+/** The latest `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range */
+const LAST_DATE = 8.64e15;
 
 /**
- * How many unsettled deliveries to ask for: what runs, plus what the handlers get through in a short time (Little's
- * law), so that quick handlers never wait for the broker and slow ones do not hoard what other consumers could do.
+ * Computes how many unsettled deliveries to ask for: the running ones, plus those that handlers finish in a short time
+ * (Little's law). Quick handlers then never wait for the broker, and slow ones leave messages to other consumers.
  */
 export class Prefetch {
   readonly #clock: Clock;
@@ -35,7 +37,7 @@ export class Prefetch {
     this.#since = clock.monotonic();
   }
 
-  /** Counts one delivery done with. */
+  /** Counts one delivery that left. */
   finished(concurrency: number): void {
     this.#finished++;
     const elapsed = this.#clock.monotonic() - this.#since;
@@ -48,89 +50,86 @@ export class Prefetch {
     this.#starved = false;
   }
 
-  /**
-   * Handlers are free, and all that is held waits for its turn: a few keys fill the prefetch, and what the others could
-   * do stands behind it.
-   */
+  /** Doubles the prefetch: a few busy keys fill it while handlers are free. */
   starved(): void {
     this.#starved = true;
     this.#wanted = Math.min(this.#wanted * 2, this.#most);
   }
 
-  /** Learns the size of a body. */
+  /** Takes the size of a body into the average. */
   arrived(bytes: number): void {
     this.#bytesPerMessage = this.#bytesPerMessage === 0 ? bytes : this.#bytesPerMessage * 0.9 + bytes * 0.1;
   }
 
-  /** The prefetch for this concurrency while so many bytes are held; 0 while they are over the limit. */
-  size(concurrency: number, heldBytes: number): number {
-    if (heldBytes >= this.#maxBytes) return 0;
+  /** The prefetch for a concurrency and the unsettled bytes; 0 while those are over the limit. */
+  size(concurrency: number, unsettledBytes: number): number {
+    if (unsettledBytes >= this.#maxBytes) return 0;
     const byCount = Math.min(Math.max(this.#wanted, concurrency), this.#most);
     if (this.#bytesPerMessage * byCount <= this.#maxBytes) return byCount;
-    // A power of two, so that a drifting average does not tell the broker a new prefetch with every message.
+    // A power of two, so that a drifting average does not change the prefetch with every message.
     return Math.max(1, 2 ** Math.floor(Math.log2(this.#maxBytes / this.#bytesPerMessage)));
   }
 }
 
 /**
- * Where a delivery stands:
- * `waiting` for a handler; `quarantined` until it may start; `running`; `resting` until its next attempt in place; `copying`
- * until its copy (to retry or the dead letters) is confirmed; `parked` until something takes its dead letter; `settling`;
- * `settled`.
+ * The state of a delivery in its consumer:
+ * - `waiting`: for a handler;
+ * - `quarantined`: until the quarantine lets it start;
+ * - `running`: a handler works on it;
+ * - `retrying`: until its next attempt in place (a blocking retry);
+ * - `copying`: until its retry or dead-letter copy is confirmed;
+ * - `parked`: until something takes its dead letter;
+ * - `settling`: its settlement is under way;
+ * - `settled`.
  */
-type HeldState = "waiting" | "quarantined" | "running" | "resting" | "copying" | "parked" | "settling" | "settled";
+type InFlightState = "waiting" | "quarantined" | "running" | "retrying" | "copying" | "parked" | "settling" | "settled";
 
-const IDLE: readonly HeldState[] = ["waiting", "quarantined", "resting", "parked"];
+const IDLE: readonly InFlightState[] = ["waiting", "quarantined", "retrying", "parked"];
 
-/** A delivery that the engine holds, from the adapter's hand until it is settled or lost. */
+/** One delivery in the engine, from its arrival until it is settled or lost. */
 export class InFlightDelivery implements Expiring {
   deadline: Deadline | undefined = undefined;
   readonly incoming: IncomingMessage;
   /** The order of arrival in this consumer. */
   readonly sequence: number;
-  state: HeldState = "waiting";
-  /** 1 for the first attempt: failures and crashes before it count, as far as they are known; redeliveries do not. */
+  state: InFlightState = "waiting";
+  /** The next or running attempt, from 1. Known failures and crashes before it count; redeliveries do not. */
   attempt: number;
   /** ISO time of the first failed attempt known. */
   firstFailedAt: string | undefined;
-  /** No longer ours: settling it would be answered `fenced`. */
+  /** Its lease or connection is gone: a settlement would be answered `fenced`. */
   lost = false;
-  /** Asked back: it is not to wait here for another attempt. */
+  /** The broker wants it back: it must not wait here for another attempt. */
   revoked = false;
-  /** Held beside the prefetch: the broker refuses its copies, or it is quarantined. */
-  aside = false;
-  /** How many consumers crashed while they ran it, once that was looked for. */
+  /** It does not count in the prefetch: the broker refuses its copies, or it is quarantined. */
+  exempt = false;
+  /** How many consumers crashed while they ran it; undefined before the quarantine log was read for it. */
   crashes: number | undefined = undefined;
-  /** The attempt under way. */
+  /** The attempt that runs now. */
   current: Attempt | undefined = undefined;
-  /** Wakes it for its next attempt in place, or for the next try at a copy. */
-  rest: Timer | undefined = undefined;
+  /** Runs until its next attempt in place, or the next try of its copy. */
+  wakeTimer: Timer | undefined = undefined;
   readonly #receivedAt: number;
-  readonly #onExpire: (held: InFlightDelivery) => void;
+  readonly #onExpire: (delivery: InFlightDelivery) => void;
 
   /** `receivedAt` is in milliseconds since 1970. */
   constructor(
     incoming: IncomingMessage,
     sequence: number,
     receivedAt: number,
-    onExpire: (held: InFlightDelivery) => void,
+    onExpire: (delivery: InFlightDelivery) => void,
   ) {
     this.incoming = incoming;
     this.sequence = sequence;
     this.#receivedAt = receivedAt;
-    this.attempt = 1 + this.recorded;
+    this.attempt = 1 + numberHeader(incoming.headers, HEADER.attempts, 0);
     this.firstFailedAt = incoming.headers[HEADER.firstFailedAt];
     this.#onExpire = onExpire;
   }
 
-  /** Attempts made on earlier copies. */
-  get recorded(): number {
-    return numberHeader(this.incoming.headers, HEADER.attempts, 0);
-  }
-
   /**
-   * When it was first published, in milliseconds since 1970: as its headers or its id say, else as its sender or its broker
-   * do, but not in the future; else when it came here.
+   * When the message was first published, in milliseconds since 1970: by its headers or id, else by its sender or broker
+   * but not in the future, else the time of its arrival here.
    */
   get firstPublishedAt(): number {
     const { headers, id, sentAt } = this.incoming;
@@ -141,12 +140,12 @@ export class InFlightDelivery implements Expiring {
     return this.incoming.body.length;
   }
 
-  /** Whether nothing is done with it at present. */
+  /** Whether it only waits, so that it can be requeued at once. */
   get isIdle(): boolean {
     return IDLE.includes(this.state);
   }
 
-  /** Whether a consumer crashed while it ran it: whose fault that was is seen only if nothing runs beside it. */
+  /** Whether a consumer crashed while it ran it. Only an attempt with nothing beside it shows whose fault that was. */
   get mustBeAlone(): boolean {
     return (this.crashes ?? 0) > 0;
   }
@@ -166,10 +165,17 @@ export class InFlightDelivery implements Expiring {
     this.current?.abort(reason);
   }
 
-  /** Takes back the timer of a rest, if it rests. */
-  cancelRest(clock: Clock): void {
-    if (this.rest !== undefined) clock.cancel(this.rest);
-    this.rest = undefined;
+  /** Calls `wake` after a while, unless {@link InFlightDelivery.cancelWake} comes before. */
+  wakeAfter(clock: Clock, ms: number, wake: () => void): void {
+    this.wakeTimer = clock.schedule(() => {
+      this.wakeTimer = undefined;
+      wake();
+    }, ms);
+  }
+
+  cancelWake(clock: Clock): void {
+    if (this.wakeTimer !== undefined) clock.cancel(this.wakeTimer);
+    this.wakeTimer = undefined;
   }
 
   expire(): void {
@@ -177,26 +183,22 @@ export class InFlightDelivery implements Expiring {
   }
 }
 
-/** No `Date` can hold more: https://tc39.es/ecma262/#sec-time-values-and-time-range */
-const LAST_DATE = 8.64e15;
+type AttemptContext = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
 
-/** Whose attempt it is. */
-type Whose = Pick<ConsumerContext, "destination" | "subscription" | "clock" | "timeoutMs">;
-
-/** What the engine keeps of an attempt. Handlers are given its delivery, and get at nothing of the rest. */
+/** The engine's side of an attempt. Handlers see only its `delivery`. */
 export class Attempt {
   readonly delivery: Delivery;
-  /** The engine has left the handler behind: what it still does or says changes nothing. */
+  /** The engine has left the handler behind and ignores its result. */
   abandoned = false;
   #controller: AbortController | undefined = undefined;
   #abortReason: MessagingError | undefined = undefined;
 
-  /** `startedAt` is the time of day at which it begins. */
-  constructor(held: InFlightDelivery, whose: Whose, startedAt: number) {
-    this.delivery = new AttemptDelivery(held, whose, startedAt, this);
+  /** `startedAt` is in milliseconds since 1970. */
+  constructor(inFlight: InFlightDelivery, context: AttemptContext, startedAt: number) {
+    this.delivery = new AttemptDelivery(inFlight, context, startedAt, this);
   }
 
-  /** Made when it is first asked for: most handlers never do. */
+  /** Made on first use: most handlers never read it. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
@@ -214,12 +216,12 @@ export class Attempt {
   }
 }
 
-/** What a handler sees of a held delivery, during one attempt. */
+/** What a handler sees of a delivery during one attempt. */
 class AttemptDelivery implements Delivery {
   readonly attempt: number;
   readonly destination: string;
   readonly subscription: string | undefined;
-  readonly #held: InFlightDelivery;
+  readonly #inFlight: InFlightDelivery;
   readonly #startedAt: number;
   readonly #attempt: Attempt;
   readonly #clock: Clock;
@@ -229,41 +231,41 @@ class AttemptDelivery implements Delivery {
   #headers: Record<string, string> | undefined = undefined;
 
   constructor(
-    held: InFlightDelivery,
-    { destination, subscription, clock, timeoutMs }: Whose,
+    inFlight: InFlightDelivery,
+    { destination, subscription, clock, timeoutMs }: AttemptContext,
     startedAt: number,
     attempt: Attempt,
   ) {
-    this.#held = held;
+    this.#inFlight = inFlight;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#endsAt = clock.monotonic() + timeoutMs;
     this.#startedAt = startedAt;
     this.#attempt = attempt;
-    this.attempt = held.attempt;
+    this.attempt = inFlight.attempt;
     this.destination = destination;
     this.subscription = subscription?.address.name;
   }
 
   get id(): string {
-    return this.#held.incoming.id;
+    return this.#inFlight.incoming.id;
   }
 
   get key(): string | undefined {
-    return this.#held.incoming.key;
+    return this.#inFlight.incoming.key;
   }
 
   get routingKey(): string | undefined {
-    return this.#held.incoming.routingKey;
+    return this.#inFlight.incoming.routingKey;
   }
 
   get headers(): Record<string, string> {
-    this.#headers ??= userHeaders(this.#held.incoming.headers);
+    this.#headers ??= userHeaders(this.#inFlight.incoming.headers);
     return this.#headers;
   }
 
   get firstPublishedAt(): Date {
-    return new Date(this.#held.firstPublishedAt);
+    return new Date(this.#inFlight.firstPublishedAt);
   }
 
   get signal(): AbortSignal {
@@ -279,122 +281,106 @@ class AttemptDelivery implements Delivery {
   }
 
   get native(): unknown {
-    return this.#held.incoming.native;
+    return this.#inFlight.incoming.native;
   }
 }
 
-/** Every delivery that a consumer holds, and the prefetch that follows from them. */
+/** Every in-flight delivery of a consumer, and the prefetch that follows from them. */
 export class InFlightDeliveries {
-  readonly #held = new Set<InFlightDelivery>();
+  readonly #deliveries = new Set<InFlightDelivery>();
   readonly #size: Prefetch;
   readonly #clock: Clock;
   readonly #concurrency: () => number;
-  readonly #onExpire: (held: InFlightDelivery) => void;
-  readonly #mostAside: { readonly messages: number; readonly bytes: number };
-  /** Of those that count in the prefetch. */
+  readonly #onExpire: (delivery: InFlightDelivery) => void;
+  readonly #mostExempt: { readonly messages: number; readonly bytes: number };
+  /** Of deliveries that count in the prefetch. */
   #bytes = 0;
-  #aside = 0;
-  #asideBytes = 0;
+  #exempt = 0;
+  #exemptBytes = 0;
   #sequence = 0;
 
   /** `onExpire` is called when the deadline of an attempt has passed. */
-  constructor(context: ConsumerContext, concurrency: () => number, onExpire: (held: InFlightDelivery) => void) {
+  constructor(context: ConsumerContext, concurrency: () => number, onExpire: (delivery: InFlightDelivery) => void) {
     this.#concurrency = concurrency;
     this.#onExpire = onExpire;
     this.#clock = context.clock;
-    this.#mostAside = { messages: context.maxParked, bytes: context.prefetchBytes };
+    this.#mostExempt = { messages: context.maxParked, bytes: context.prefetchBytes };
     this.#size = new Prefetch(context.clock, context.concurrency, context.prefetchMessages, context.prefetchBytes);
   }
 
   get size(): number {
-    return this.#held.size;
+    return this.#deliveries.size;
   }
 
   [Symbol.iterator](): Iterator<InFlightDelivery> {
-    return this.#held[Symbol.iterator]();
+    return this.#deliveries[Symbol.iterator]();
   }
 
-  /** How many wait for a handler, or for their next attempt. */
-  waiting(): number {
-    return this.#count(({ state }) => state === "waiting" || state === "resting");
-  }
-
-  quarantined(): number {
-    return this.#count(({ state }) => state === "quarantined");
-  }
-
-  #count(counts: (held: InFlightDelivery) => boolean): number {
+  /** How many are in one of these states. */
+  count(...states: readonly InFlightState[]): number {
     let count = 0;
-    for (const held of this.#held) if (counts(held)) count++;
+    for (const { state } of this.#deliveries) if (states.includes(state)) count++;
     return count;
   }
 
-  /** Whether any is being copied. */
-  copying(): boolean {
-    for (const { state } of this.#held) if (state === "copying") return true;
-    return false;
-  }
-
-  /** Those that are still ours to settle. */
+  /** Deliveries that are not lost and have no settlement under way. */
   owned(): readonly InFlightDelivery[] {
-    const owned: InFlightDelivery[] = [];
-    for (const held of this.#held) if (held.state !== "settling" && !held.lost) owned.push(held);
-    return owned;
+    return [...this.#deliveries].filter(({ state, lost }) => state !== "settling" && !lost);
   }
 
-  /** Those with these tokens, or all of them, that are still ours. */
+  /** Deliveries with these tokens, or all of them, that are not lost. */
   chosen(tokens: readonly DeliveryToken[] | "all"): readonly InFlightDelivery[] {
     const wanted = tokens === "all" ? undefined : new Set(tokens);
-    return [...this.#held].filter((held) => !held.lost && (wanted?.has(held.incoming.token) ?? true));
+    return [...this.#deliveries].filter(({ lost, incoming }) => !lost && (wanted?.has(incoming.token) ?? true));
   }
 
   add(incoming: IncomingMessage): InFlightDelivery {
-    const held = new InFlightDelivery(incoming, this.#sequence++, this.#clock.now(), this.#onExpire);
-    this.#held.add(held);
-    this.#bytes += held.bytes;
-    this.#size.arrived(held.bytes);
-    return held;
+    const delivery = new InFlightDelivery(incoming, this.#sequence++, this.#clock.now(), this.#onExpire);
+    this.#deliveries.add(delivery);
+    this.#bytes += delivery.bytes;
+    this.#size.arrived(delivery.bytes);
+    return delivery;
   }
 
-  /** Lets go of one; a second call does nothing. */
-  remove(held: InFlightDelivery): void {
-    if (!this.#held.delete(held)) return;
-    held.state = "settled";
-    this.rejoin(held);
-    this.#bytes -= held.bytes;
+  /** Forgets a delivery; a second call does nothing. */
+  remove(delivery: InFlightDelivery): void {
+    if (!this.#deliveries.delete(delivery)) return;
+    delivery.state = "settled";
+    this.rejoin(delivery);
+    this.#bytes -= delivery.bytes;
     this.#size.finished(this.#concurrency());
   }
 
-  /** It no longer counts in the prefetch, unless as many do not already as may. */
-  setAside(held: InFlightDelivery): void {
-    const { messages, bytes } = this.#mostAside;
-    if (held.aside || this.#aside >= messages || this.#asideBytes + held.bytes > bytes) return;
-    this.#countAside(held, 1);
+  /** Takes a delivery out of the prefetch, within the bounds for such deliveries. */
+  exempt(delivery: InFlightDelivery): void {
+    const { messages, bytes } = this.#mostExempt;
+    if (delivery.exempt || this.#exempt >= messages || this.#exemptBytes + delivery.bytes > bytes) return;
+    this.#countExempt(delivery, 1);
   }
 
-  /** It counts in the prefetch again. */
-  rejoin(held: InFlightDelivery): void {
-    if (held.aside) this.#countAside(held, -1);
+  /** Counts a delivery in the prefetch again. */
+  rejoin(delivery: InFlightDelivery): void {
+    if (delivery.exempt) this.#countExempt(delivery, -1);
   }
 
-  #countAside(held: InFlightDelivery, by: 1 | -1): void {
-    held.aside = by > 0;
-    this.#aside += by;
-    this.#asideBytes += by * held.bytes;
-    this.#bytes -= by * held.bytes;
+  #countExempt(delivery: InFlightDelivery, by: 1 | -1): void {
+    delivery.exempt = by > 0;
+    this.#exempt += by;
+    this.#exemptBytes += by * delivery.bytes;
+    this.#bytes -= by * delivery.bytes;
   }
 
-  /** The most deliveries to hold. */
+  /** The most unsettled deliveries to have. */
   prefetch(): number {
-    return this.#size.size(this.#concurrency(), this.#bytes) + this.#aside;
+    return this.#size.size(this.#concurrency(), this.#bytes) + this.#exempt;
   }
 
   /**
-   * Handlers are free, and keys that wait for their turn may fill the prefetch: what the others could do would stand behind it
-   * for as long, since nothing ends and nothing comes that would widen it.
+   * Widens a prefetch that is full while handlers are free. Deliveries of busy keys fill it then, and deliveries of other
+   * keys would wait behind them on the broker.
    */
   widen(): void {
-    for (let prefetch = this.prefetch(); this.#held.size >= prefetch; prefetch = this.prefetch()) {
+    for (let prefetch = this.prefetch(); this.#deliveries.size >= prefetch; prefetch = this.prefetch()) {
       this.#size.starved();
       if (this.prefetch() <= prefetch) return;
     }

@@ -1,33 +1,33 @@
 import { Fifo } from "../fifo.ts";
 import type { InFlightDelivery } from "./in-flight.ts";
 
-/** What waits for a handler, and which of it may start next. Deliveries that were lost or given back are passed over. */
+/** Deliveries that wait for a handler, and the order in which they start. Lost and requeued ones are skipped. */
 export interface DeliveryQueue {
-  push(held: InFlightDelivery): void;
-  /** The next that may start; it then occupies its queue, if it has one, until `leave`. */
+  push(delivery: InFlightDelivery): void;
+  /** Takes the next one that may start. It occupies the queue of its key until `leave`. */
   take(): InFlightDelivery | undefined;
-  /** One that still occupies its queue may start again, before all others. */
-  again(held: InFlightDelivery): void;
-  /** Frees the queue that one occupies. */
-  leave(held: InFlightDelivery): void;
-  /** Empties the queues of what waits; what occupies them stays. */
+  /** Puts back one that still occupies the queue of its key; it starts before all others. */
+  again(delivery: InFlightDelivery): void;
+  /** Frees the queue of its key. */
+  leave(delivery: InFlightDelivery): void;
+  /** Takes out all that wait. Occupants stay. */
   drain(): InFlightDelivery[];
 }
 
-/** No order: each may start at once. */
+/** A queue without order: each delivery may start at once. */
 export class UnorderedQueue implements DeliveryQueue {
   readonly #waiting = new Fifo<InFlightDelivery>();
 
-  push(held: InFlightDelivery): void {
-    this.#waiting.push(held);
+  push(delivery: InFlightDelivery): void {
+    this.#waiting.push(delivery);
   }
 
   take(): InFlightDelivery | undefined {
-    return takeKept(this.#waiting);
+    return takeWaiting(this.#waiting);
   }
 
-  again(held: InFlightDelivery): void {
-    this.#waiting.putBack([held]);
+  again(delivery: InFlightDelivery): void {
+    this.#waiting.putBack([delivery]);
   }
 
   leave(): void {}
@@ -43,26 +43,26 @@ interface KeyQueue {
   readonly key: string;
   readonly waiting: Fifo<InFlightDelivery>;
   occupant: InFlightDelivery | undefined;
-  /** Whether it stands among the free ones: what waits there may have been lost, all of it. */
+  /** Whether it is in the list of ready queues. All that wait in it may be lost already. */
   ready: boolean;
 }
 
 /**
- * A queue per key: one at a time of each key, in the order of arrival, and other keys pass. A queue stays occupied by a
- * delivery that was lost while its handler runs, so that its redelivery does not run beside it. Deliveries without a key
- * have no order to keep.
+ * A queue per key: each key runs one delivery at a time, in the order of arrival. Other keys, and deliveries without a
+ * key, pass. A delivery that is lost while its handler runs still occupies its queue, so its redelivery does not run
+ * beside it.
  */
 export class KeyQueues implements DeliveryQueue {
   readonly #queues = new Map<string, KeyQueue>();
-  /** Free queues with something waiting, in the order they became so. */
+  /** Free queues with waiting deliveries, in the order in which they became ready. */
   readonly #ready = new Fifo<KeyQueue>();
   readonly #keyless = new Fifo<InFlightDelivery>();
   readonly #again = new Fifo<InFlightDelivery>();
 
-  push(held: InFlightDelivery): void {
-    const { key } = held.incoming;
+  push(delivery: InFlightDelivery): void {
+    const { key } = delivery.incoming;
     if (key === undefined) {
-      this.#keyless.push(held);
+      this.#keyless.push(delivery);
       return;
     }
     let queue = this.#queues.get(key);
@@ -70,7 +70,7 @@ export class KeyQueues implements DeliveryQueue {
       queue = { key, waiting: new Fifo(), occupant: undefined, ready: false };
       this.#queues.set(key, queue);
     }
-    queue.waiting.push(held);
+    queue.waiting.push(delivery);
     if (queue.occupant === undefined) this.#free(queue);
   }
 
@@ -81,31 +81,31 @@ export class KeyQueues implements DeliveryQueue {
   }
 
   take(): InFlightDelivery | undefined {
-    const again = takeKept(this.#again);
+    const again = takeWaiting(this.#again);
     if (again !== undefined) return again;
     for (let queue = this.#ready.shift(); queue !== undefined; queue = this.#ready.shift()) {
-      const held = this.#occupy(queue);
-      if (held !== undefined) return held;
+      const delivery = this.#occupy(queue);
+      if (delivery !== undefined) return delivery;
     }
-    return takeKept(this.#keyless);
+    return takeWaiting(this.#keyless);
   }
 
   #occupy(queue: KeyQueue): InFlightDelivery | undefined {
-    const held = takeKept(queue.waiting);
+    const delivery = takeWaiting(queue.waiting);
     queue.ready = false;
-    queue.occupant = held;
-    if (held === undefined) this.#queues.delete(queue.key);
-    return held;
+    queue.occupant = delivery;
+    if (delivery === undefined) this.#queues.delete(queue.key);
+    return delivery;
   }
 
-  again(held: InFlightDelivery): void {
-    this.#again.push(held);
+  again(delivery: InFlightDelivery): void {
+    this.#again.push(delivery);
   }
 
-  leave(held: InFlightDelivery): void {
-    const { key } = held.incoming;
+  leave(delivery: InFlightDelivery): void {
+    const { key } = delivery.incoming;
     const queue = key === undefined ? undefined : this.#queues.get(key);
-    if (queue === undefined || queue.occupant !== held) return;
+    if (queue === undefined || queue.occupant !== delivery) return;
     queue.occupant = undefined;
     if (queue.waiting.size > 0) this.#free(queue);
     else this.#queues.delete(queue.key);
@@ -122,18 +122,14 @@ export class KeyQueues implements DeliveryQueue {
       queue.ready = false;
       if (queue.occupant === undefined) this.#queues.delete(queue.key);
     }
-    for (const held of drained) this.leave(held);
+    for (const delivery of drained) this.leave(delivery);
     return drained.sort((one, other) => one.sequence - other.sequence);
   }
 }
 
-function takeKept(waiting: Fifo<InFlightDelivery>): InFlightDelivery | undefined {
-  dropGone(waiting);
-  return waiting.shift();
-}
-
-function dropGone(waiting: Fifo<InFlightDelivery>): void {
-  for (let first = waiting.peek(); first !== undefined && first.state !== "waiting"; first = waiting.peek()) {
-    waiting.shift();
-  }
+/** Skips deliveries that were lost or requeued. */
+function takeWaiting(waiting: Fifo<InFlightDelivery>): InFlightDelivery | undefined {
+  let first = waiting.shift();
+  while (first !== undefined && first.state !== "waiting") first = waiting.shift();
+  return first;
 }

@@ -6,99 +6,109 @@ import { copyRefusal } from "./copies.ts";
 import { copyId, NoteReader, type StartNote, writtenNote } from "./crash-notes.ts";
 import type { InFlightDelivery } from "./in-flight.ts";
 
-/** A consumer that runs such a message repeats its note so often within the time after which it is taken for dead. */
+/** How often a start note is repeated within the silence after which its writer counts as crashed. */
 const REPEATS = 4;
-/** The log is read again so often within that time, while somebody waits for it. */
+/** How often the log is read within that silence, while a delivery waits for it. */
 const READS = 6;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
-/** So often the log is tried before handlers start without it: a log that is out of order must not stop the messages. */
+/** The most failures in a row before handlers start without the log: a broken log must not stop the messages. */
 const MOST_TRIES = 4;
-/** A note that takes longer to be confirmed does not keep the place of a handler for as long. */
+/** How long an unconfirmed start note keeps the place of a handler. */
 const LONGEST_START_MS = 1_000;
-/** What is to run alone keeps it for longer: others start in its place, and it has to wait for their end. */
+/** The same for a message that runs alone: others start in its place, and it has to wait for their end. */
 const LONGEST_ALONE_START_MS = 10_000;
-/** A message is quarantined when so many of its attempts would be left if each redelivery had been one. */
+/** A message is quarantined when this many attempts would be left if each redelivery had been one. */
 const BEFORE_LAST = 3;
 /**
- * So many consumers have to crash while they run nothing but the message. One is not enough: another consumer of the same
- * process may run what crashed it, or somebody kills the process.
+ * How many consumers have to crash while they run only this message. One is not enough: another consumer of the process
+ * may have caused the crash, or somebody killed the process.
  */
 const DEADLY_ALONE = 2;
 const NO_CRASHES = { crashes: 0, alone: 0 };
 
-/** Where a quarantined delivery is on its way to its handler. */
+/** A delivery in quarantine, on its way to its handler. */
 interface Stay {
   /**
-   * `looking`: what is known of crashes is being read; `cleared`: it waits for its turn, or to be alone; `noting`: its turn has
-   * come, and its start note is being written; `running`.
+   * - `checking`: the log is read for crashes;
+   * - `cleared`: it waits for its turn, or to be alone;
+   * - `noting`: its turn has come, and its start note is being written;
+   * - `running`.
    */
-  step: "looking" | "cleared" | "noting" | "running";
+  step: "checking" | "cleared" | "noting" | "running";
   /** Whether it has the place of a handler. */
   isStarting: boolean;
-  /** The start note, from the moment on at which it may be in the log. */
+  /** The start note, from the moment at which it may be in the log. */
   note: StartNote | undefined;
 }
 
-/** A note whose end is not confirmed yet. */
+/** A start note whose end is not confirmed yet. */
 interface Ending {
-  /** The next try; undefined while it is being said. */
+  /** For the next try; undefined while one is under way. */
   timer: Timer | undefined;
   hasFailed: boolean;
 }
 
-/** What a quarantine has done to a delivery. */
-export interface QuarantineActions {
-  /** Consumers crashed in no way that keeps it from starting: it waits for its turn. */
-  cleared(held: InFlightDelivery): void;
-  /** Its start note is confirmed: it starts now, in the place that it has, or if there is one for it. */
-  admit(held: InFlightDelivery, hasPlace: boolean): void;
-  /** Consumers crashed while they ran it, and nothing else that could be to blame. */
-  condemn(held: InFlightDelivery): void;
-  /** Something that was waited for is over. */
-  changed(): void;
-}
+/**
+ * What the quarantine decides for a delivery:
+ * - `cleared`: no crashes keep it from starting: it waits for its turn;
+ * - `start`: its start note is confirmed: it starts in the place that it has;
+ * - `start-if-free`: the same, but it has lost its place and needs another;
+ * - `condemned`: consumers crashed while they ran only this message.
+ */
+export type QuarantineVerdict = "cleared" | "start" | "start-if-free" | "condemned";
 
 /**
- * Finds the messages that crash their consumers, and blames no other.
+ * Finds the messages that crash their consumers, and blames no other message.
  *
- * A redelivery is no crash: brokers count one for each message that a lost connection or a restart gave back, whoever ran
- * it. So a message that was redelivered often is only quarantined: before its handler starts, a start note stands confirmed
- * in the log that all consumers of the source share. It is repeated while the handler runs, and ended when the attempt is
- * over or the delivery was lost. A note that is not ended, of a consumer that says nothing any more, is a crash. After one
- * crash the message runs with no other handler of the consumer beside it, and with no such message in another consumer of
- * the broker; after two crashes there it is condemned. Until then only those messages wait, and in order their keys; all
- * others go on.
+ * A redelivery is no proof of a crash: a lost connection or a restart causes one for every unsettled message. So the
+ * engine only quarantines a message that was redelivered often:
+ *
+ * 1. Before its handler starts, a start note is confirmed in a log that all consumers of the source share.
+ * 2. The note is repeated while the handler runs, and ended when the attempt is over or the delivery is lost.
+ * 3. A note without an end, by a consumer that has gone silent, is a crash.
+ * 4. After one crash the message runs alone: without another handler of the consumer, and without another such message in
+ *    any consumer of the broker.
+ * 5. After two crashes alone it is condemned.
+ *
+ * Only quarantined messages wait for this, and, in order, their keys.
  */
 export class Quarantine {
   readonly #context: ConsumerContext;
   readonly #log: QuarantineLog;
-  readonly #actions: QuarantineActions;
+  readonly #decide: (delivery: InFlightDelivery, verdict: QuarantineVerdict) => void;
+  readonly #changed: () => void;
   readonly #notes: NoteReader;
   readonly #from: number;
   readonly #stays = new Map<InFlightDelivery, Stay>();
-  /** Those that are to run, or do, with nothing beside them. */
+  /** Deliveries that run alone, or wait to. */
   readonly #alone = new Set<InFlightDelivery>();
   readonly #unended = new Map<StartNote, Ending>();
   readonly #timers = new Set<Timer>();
   #nextRead: Timer | undefined;
   #sequence = 0;
   #starting = 0;
-  /** So many of the others may start before the next runs alone. */
+  /** How many other deliveries may start before the next one runs alone. */
   #turnsOfOthers = 0;
   #isReading = false;
   #isRepeating = false;
-  /** Of readings and of writings, in a row. */
+  /** Failed reads in a row; failed writes below. */
   #failures = 0;
   #writeFailures = 0;
-  /** Why the log cannot be used, as it was said last. */
-  #told: string | undefined;
+  /** The problem with the log that was reported last. */
+  #noticed: string | undefined;
   #isStopped = false;
 
-  constructor(context: ConsumerContext, actions: QuarantineActions) {
+  /** `decide` is called with each decision, `changed` when a reason to wait may be over. */
+  constructor(
+    context: ConsumerContext,
+    decide: (delivery: InFlightDelivery, verdict: QuarantineVerdict) => void,
+    changed: () => void,
+  ) {
     this.#context = context;
+    this.#decide = decide;
+    this.#changed = changed;
     this.#log = context.adapter.quarantine(context.source);
-    this.#actions = actions;
     this.#notes = new NoteReader(context.consumerId, context.silenceMs);
     this.#from = Math.max(context.retry.attempts - BEFORE_LAST, 1);
   }
@@ -106,11 +116,11 @@ export class Quarantine {
   /** Begins again after {@link Quarantine.stop}. */
   start(): void {
     this.#isStopped = false;
-    this.#context.exclusiveTurn.join(this, () => this.#actions.changed());
+    this.#context.exclusiveTurn.join(this, this.#changed);
     this.retry();
   }
 
-  /** Says now what could not be said: the connection is back. */
+  /** Writes failed ends again now, because the connection is back. */
   retry(): void {
     this.#writeFailures = 0;
     for (const [note, { timer }] of [...this.#unended]) {
@@ -120,30 +130,30 @@ export class Quarantine {
     }
   }
 
-  /** Takes in a delivery whose turn it is and that has to wait here before it starts, and says whether it did. */
-  holds(held: InFlightDelivery): boolean {
+  /** Keeps a delivery whose turn it is, if it has to wait here, and returns whether it does. */
+  holds(delivery: InFlightDelivery): boolean {
     if (this.#turnsOfOthers > 0) this.#turnsOfOthers--;
-    const stay = this.#stays.get(held);
-    if (stay !== undefined) return this.#holdsBack(held, stay);
-    const { redeliveries, unreadable, unreadHeaders } = held.incoming;
+    const stay = this.#stays.get(delivery);
+    if (stay !== undefined) return this.#holdsBack(delivery, stay);
+    const { redeliveries, unreadable, unreadHeaders } = delivery.incoming;
     // No handler starts on it.
     if (unreadable !== undefined || unreadHeaders !== undefined || redeliveries < this.#from) return false;
-    const entered: Stay = { step: "looking", isStarting: false, note: undefined };
-    this.#stays.set(held, entered);
-    if (held.crashes !== undefined) {
-      if (!held.mustBeAlone) return this.#holdsBack(held, entered);
-      this.#clear(held, entered);
+    const entered: Stay = { step: "checking", isStarting: false, note: undefined };
+    this.#stays.set(delivery, entered);
+    if (delivery.crashes !== undefined) {
+      if (!delivery.mustBeAlone) return this.#holdsBack(delivery, entered);
+      this.#clear(delivery, entered);
       return true;
     }
-    held.state = "quarantined";
+    delivery.state = "quarantined";
     this.#read();
     return true;
   }
 
-  /** Its turn has come. Where the log takes nothing it starts without a note. */
-  #holdsBack(held: InFlightDelivery, stay: Stay): boolean {
+  /** Writes its start note first. While the log takes nothing, it starts without one. */
+  #holdsBack(delivery: InFlightDelivery, stay: Stay): boolean {
     if (this.#isWritable) {
-      this.#note(held, stay);
+      this.#writeNote(delivery, stay);
       return true;
     }
     stay.step = "running";
@@ -154,14 +164,14 @@ export class Quarantine {
     return this.#writeFailures < MOST_TRIES;
   }
 
-  /** How many are about to start: each has the place of a handler. */
+  /** How many are about to start. Each has the place of a handler. */
   get starting(): number {
     return this.#starting;
   }
 
   /**
-   * Whether nothing else may start, because one has to run with nothing beside it, or has just done so and would be blamed for
-   * what the next one does. Not while the log does not answer: that one waits, and the others go on.
+   * Whether nothing else may start: a delivery has to run alone, or just did and would be blamed for the next one. False
+   * while the log does not answer: only that delivery waits then.
    */
   get isReserved(): boolean {
     let isEnding = false;
@@ -172,7 +182,7 @@ export class Quarantine {
     return isEnding || this.#isAwaited;
   }
 
-  /** Those that have to run alone may be many, and run for long: between two of them others have their turns. */
+  /** Whether one runs alone, or its turn has come. Others have turns between two of them, which may be many and slow. */
   get #isAwaited(): boolean {
     const [first] = this.#alone;
     const stay = first && this.#stays.get(first);
@@ -182,53 +192,53 @@ export class Quarantine {
   }
 
   /**
-   * The one that has to run alone, if its turn can come. To be asked for only while no handler runs. It waits until the notes
-   * of those before it are over in the log, or they would be blamed for what it does.
+   * Takes the delivery that has to run alone, if its turn has come. Call it only while no handler runs. It waits until all
+   * earlier notes are ended in the log; their messages would be blamed for its crash.
    */
   takeAlone(): InFlightDelivery | undefined {
     const { exclusiveTurn } = this.#context;
-    const [held] = this.#alone;
-    if (held === undefined || (this.#unended.size > 0 && this.#isWritable) || !exclusiveTurn.isFree(this))
+    const [delivery] = this.#alone;
+    if (delivery === undefined || (this.#unended.size > 0 && this.#isWritable) || !exclusiveTurn.isFree(this))
       return undefined;
-    if (this.#stays.get(held)?.step !== "cleared") return undefined;
+    if (this.#stays.get(delivery)?.step !== "cleared") return undefined;
     exclusiveTurn.take(this);
     this.#turnsOfOthers = 0;
-    return held;
+    return delivery;
   }
 
-  /** It is not to start now after all; its turn comes again. */
-  putBack(held: InFlightDelivery): void {
-    this.ended(held);
-    held.state = "waiting";
+  /** Takes back a start; the turn comes again. */
+  putBack(delivery: InFlightDelivery): void {
+    this.ended(delivery);
+    delivery.state = "waiting";
   }
 
-  /** Its attempt is over, or it is not ours any more, or it leaves: from now on it cannot be what ends this consumer. */
-  ended(held: InFlightDelivery): void {
-    const stay = this.#stays.get(held);
+  /** Ends its stay and its note: it cannot crash this consumer any more. */
+  ended(delivery: InFlightDelivery): void {
+    const stay = this.#stays.get(delivery);
     if (stay === undefined) return;
-    this.#stays.delete(held);
+    this.#stays.delete(delivery);
     this.#freePlace(stay);
-    if (this.#alone.delete(held) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
+    if (this.#alone.delete(delivery) && stay.step === "running") this.#turnsOfOthers = this.#context.concurrency;
     if (stay.note !== undefined) this.#end(stay.note, 1);
     this.#leaveExclusiveTurn();
   }
 
-  /** Unless one of ours runs in it, or did and would be blamed still. */
+  /** Keeps the turn while a delivery here runs alone, or did and could still be blamed. */
   #leaveExclusiveTurn(): void {
-    for (const held of this.#alone) {
-      const stay = this.#stays.get(held);
+    for (const delivery of this.#alone) {
+      const stay = this.#stays.get(delivery);
       if (stay?.step === "running" || stay?.isStarting) return;
     }
     for (const [{ alone }, { hasFailed }] of this.#unended) if (alone && !hasFailed) return;
     this.#context.exclusiveTurn.leave(this);
   }
 
-  /** Whether the log was told the end of every note. */
+  /** Whether the end of every note is in the log. */
   get isSettled(): boolean {
     return this.#unended.size === 0;
   }
 
-  /** No further tries at anything; what could not be said is said at the next start. */
+  /** Ends all tries. Failed ends are written at the next start. */
   stop(): void {
     this.#isStopped = true;
     this.#clearTimers();
@@ -243,99 +253,96 @@ export class Quarantine {
     this.#timers.clear();
   }
 
-  // What others wrote.
+  // Reading the notes of other consumers.
 
   #read(): void {
     if (this.#isReading || this.#isStopped) return;
     if (this.#nextRead !== undefined) this.#cancel(this.#nextRead);
     this.#nextRead = undefined;
-    const waiting = this.#looking();
+    const waiting = this.#checking();
     if (waiting.length === 0) {
       this.#notes.forget();
       return;
     }
     this.#isReading = true;
     const at = this.#context.clock.monotonic();
-    this.#asked().then(
+    this.#readLog().then(
       (records) => {
         this.#failures = 0;
-        this.#told = undefined;
+        this.#noticed = undefined;
         this.#notes.learn(records, at);
-        this.#decideAll(waiting, this.#context.silenceMs / READS);
+        this.#judgeAll(waiting, this.#context.silenceMs / READS);
       },
       (cause: unknown) => {
         const isRefused = copyRefusal(cause).kind === "place";
         this.#failures = isRefused ? MOST_TRIES : Math.min(this.#failures + 1, MOST_TRIES);
         this.#notes.missed();
-        if (this.#failures === MOST_TRIES) this.#tell("read", cause);
-        this.#decideAll(this.#failures < MOST_TRIES ? [] : this.#looking(), this.#pauseMs(this.#failures));
+        if (this.#failures === MOST_TRIES) this.#notice("read", cause);
+        this.#judgeAll(this.#failures < MOST_TRIES ? [] : this.#checking(), this.#pauseMs(this.#failures));
       },
     );
   }
 
-  /**
-   * Where silence is measured, one record of our own goes first: what keeps us from writing, as an alarm of the broker does,
-   * keeps others from it.
-   */
-  async #asked(): Promise<readonly string[]> {
+  /** While it measures silence it writes a record first: if that fails, other consumers may be silent for the same reason. */
+  async #readLog(): Promise<readonly string[]> {
     if (this.#notes.isWatching) await this.#write(JSON.stringify({ by: this.#context.consumerId, asks: true }));
     return this.#log.read();
   }
 
-  /** Decides on those that were there when the reading began, and reads again if others are left. */
-  #decideAll(waiting: readonly InFlightDelivery[], pauseMs: number): void {
+  /** Decides for the deliveries that were there when the read began, and reads again for others. */
+  #judgeAll(waiting: readonly InFlightDelivery[], pauseMs: number): void {
     this.#isReading = false;
     if (this.#isStopped) return;
-    for (const held of waiting) {
-      const stay = this.#stays.get(held);
-      if (stay?.step === "looking") this.#decide(held, stay);
+    for (const delivery of waiting) {
+      const stay = this.#stays.get(delivery);
+      if (stay?.step === "checking") this.#judge(delivery, stay);
     }
-    const left = this.#looking();
-    const isNew = (held: InFlightDelivery): boolean => !waiting.includes(held);
+    const left = this.#checking();
+    const isNew = (delivery: InFlightDelivery): boolean => !waiting.includes(delivery);
     if (this.#failures === 0 && left.some(isNew)) this.#read();
     else if (left.length === 0) this.#notes.forget();
     else this.#nextRead = this.#later(() => this.#read(), pauseMs);
   }
 
-  #looking(): InFlightDelivery[] {
-    return [...this.#stays].flatMap(([held, { step }]) => (step === "looking" ? [held] : []));
+  #checking(): InFlightDelivery[] {
+    return [...this.#stays].flatMap(([delivery, { step }]) => (step === "checking" ? [delivery] : []));
   }
 
-  #decide(held: InFlightDelivery, stay: Stay): void {
-    const found = this.#failures > 0 ? NO_CRASHES : this.#notes.crashes(copyId(held.incoming));
+  #judge(delivery: InFlightDelivery, stay: Stay): void {
+    const found = this.#failures > 0 ? NO_CRASHES : this.#notes.crashes(copyId(delivery.incoming));
     if (found === "unclear") return;
-    held.learnCrashes(found.crashes);
+    delivery.learnCrashes(found.crashes);
     if (found.alone >= DEADLY_ALONE) {
-      this.#stays.delete(held);
-      this.#actions.condemn(held);
-    } else this.#clear(held, stay);
+      this.#stays.delete(delivery);
+      this.#decide(delivery, "condemned");
+    } else this.#clear(delivery, stay);
   }
 
-  #clear(held: InFlightDelivery, stay: Stay): void {
+  #clear(delivery: InFlightDelivery, stay: Stay): void {
     stay.step = "cleared";
-    held.state = "waiting";
-    if (held.mustBeAlone) this.#alone.add(held);
-    this.#actions.cleared(held);
+    delivery.state = "waiting";
+    if (delivery.mustBeAlone) this.#alone.add(delivery);
+    this.#decide(delivery, "cleared");
   }
 
-  // What this consumer writes.
+  // Writing the notes of this consumer.
 
-  #note(held: InFlightDelivery, stay: Stay): void {
+  #writeNote(delivery: InFlightDelivery, stay: Stay): void {
     stay.step = "noting";
     stay.isStarting = true;
     this.#starting++;
-    held.state = "quarantined";
-    stay.note ??= { by: this.#context.consumerId, of: copyId(held.incoming), alone: held.mustBeAlone };
-    // Its end, said from now on, would be taken for the end of this one.
+    delivery.state = "quarantined";
+    stay.note ??= { by: this.#context.consumerId, of: copyId(delivery.incoming), alone: delivery.mustBeAlone };
+    // A late end of an earlier note would count as the end of this one.
     for (const note of this.#unended.keys()) if (note.of === stay.note.of) this.#forget(note);
     const patience = this.#later(
       () => {
         this.#freePlace(stay);
-        this.#actions.changed();
+        this.#changed();
       },
       stay.note.alone ? LONGEST_ALONE_START_MS : LONGEST_START_MS,
     );
-    const isHere = (): boolean => this.#stays.get(held) === stay && !this.#isStopped;
+    const isHere = (): boolean => this.#stays.get(delivery) === stay && !this.#isStopped;
     this.#append(stay.note, "started").then(
       () => {
         this.#cancel(patience);
@@ -344,17 +351,17 @@ export class Quarantine {
         const hasPlace = stay.isStarting;
         this.#freePlace(stay);
         this.#repeatLater();
-        this.#actions.admit(held, hasPlace);
+        this.#decide(delivery, hasPlace ? "start" : "start-if-free");
       },
       (cause: unknown) => {
         this.#cancel(patience);
         if (!isHere()) return;
         this.#freePlace(stay);
-        this.#actions.changed();
-        if (!this.#isWritable) this.#tell("write to", cause);
+        this.#changed();
+        if (!this.#isWritable) this.#notice("write to", cause);
         this.#later(
           () => {
-            if (isHere()) this.#clear(held, stay);
+            if (isHere()) this.#clear(delivery, stay);
           },
           this.#isWritable ? this.#pauseMs(this.#writeFailures) : 0,
         );
@@ -373,7 +380,7 @@ export class Quarantine {
     return this.#write(writtenNote(note, state, ++this.#sequence));
   }
 
-  /** Counts failures in a row, so that not each message finds out anew that the log takes nothing. */
+  /** Counts failures in a row, so that not every message waits for a broken log. */
   async #write(record: string): Promise<void> {
     const before = this.#writeFailures;
     try {
@@ -381,13 +388,13 @@ export class Quarantine {
       this.#writeFailures = 0;
     } catch (cause) {
       if (copyRefusal(cause).kind === "place") this.#writeFailures = MOST_TRIES;
-      // Those that failed together count once: a connection that breaks fails all of them.
+      // Writes that fail together, by one broken connection, count once.
       else if (before === this.#writeFailures) this.#writeFailures = Math.min(before + 1, MOST_TRIES);
       throw cause;
     }
   }
 
-  /** One timer for all. A repetition that fails is made good by the next. */
+  /** Repeats all running notes by one timer. A failed repetition is ignored; the next one follows. */
   #repeatLater(): void {
     if (this.#isRepeating) return;
     this.#isRepeating = true;
@@ -403,7 +410,7 @@ export class Quarantine {
     }, this.#context.silenceMs / REPEATS);
   }
 
-  /** Until it is said this consumer looks like one that crashed, so it is tried again while the connection is away. */
+  /** Writes the end of a note until it is confirmed: without it this consumer looks crashed. */
   #end(note: StartNote, tries: number): void {
     const ending: Ending = { timer: undefined, hasFailed: tries > 1 };
     this.#unended.set(note, ending);
@@ -412,22 +419,21 @@ export class Quarantine {
       (cause: unknown) => {
         if (this.#unended.get(note) !== ending) return;
         ending.hasFailed = true;
-        if (!this.#isWritable) this.#tell("write to", cause);
+        if (!this.#isWritable) this.#notice("write to", cause);
         ending.timer = this.#later(() => this.#end(note, tries + 1), this.#pauseMs(tries));
         if (this.#isStopped) this.#clearTimers();
         this.#leaveExclusiveTurn();
-        this.#actions.changed();
+        this.#changed();
       },
     );
   }
 
-  /** Nothing more is to be said of it. */
   #forget(note: StartNote): void {
     const timer = this.#unended.get(note)?.timer;
     if (timer !== undefined) this.#cancel(timer);
     this.#unended.delete(note);
     this.#leaveExclusiveTurn();
-    this.#actions.changed();
+    this.#changed();
   }
 
   #later(run: () => void, ms: number): Timer {
@@ -449,11 +455,11 @@ export class Quarantine {
     return Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), LONGEST_PAUSE_MS) * (1 + this.#context.random.fraction());
   }
 
-  /** Once for as long as it lasts. */
-  #tell(what: string, cause: unknown): void {
+  /** Reports a problem once while it lasts. */
+  #notice(what: string, cause: unknown): void {
     const { emit, sourceName } = this.#context;
-    if (this.#told === what) return;
-    this.#told = what;
+    if (this.#noticed === what) return;
+    this.#noticed = what;
     const error = new MessagingError(
       isMessagingError(cause) ? cause.code : "unreachable",
       `cannot ${what} the quarantine log of ${sourceName}: messages that were redelivered often are handled without it, and one that crashes its consumers is not found; check that the log exists and that this user may read and write it`,

@@ -6,51 +6,61 @@ import type {
   Settlement,
   SettleResult,
 } from "../adapter.ts";
-import { afterCurrentTurn, type Clock, type Timer } from "../clock.ts";
+import { afterCurrentTurn, type Timer } from "../clock.ts";
+import { MessagingError } from "../errors.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
-import type { InFlightDelivery } from "./in-flight.ts";
+import type { InFlightDeliveries, InFlightDelivery } from "./in-flight.ts";
 
-/** Leases are renewed when a third of them has passed, so that one failed renewal loses none. */
+/** Leases are renewed after a third of their time, so that one failed renewal loses none. */
 const RENEWALS_PER_LEASE = 3;
+const MOST_IN_FLIGHT = 8;
 
-/** What a receiver asks of its consumer. */
-export interface ReceiverOwner {
-  /** The deliveries whose lease is to be kept. */
-  leased(): readonly InFlightDelivery[];
-  leaseLost(held: InFlightDelivery): void;
-  settled(held: InFlightDelivery, action: Settlement["action"], result: SettleResult): void;
-}
+/** Is called with what the broker answered to a settlement. */
+type OnSettled = (delivery: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void;
 
-/** One receiver of the adapter, its settlements, its leases and its prefetch. */
+/** One receiver of the adapter, with its settlements, its leases and its prefetch. */
 export class ConsumerReceiver {
+  readonly #context: ConsumerContext;
   readonly #receiver: Receiver;
   readonly #ackBatcher: AckBatcher;
-  readonly #owner: ReceiverOwner;
-  readonly #clock: Clock;
+  readonly #inFlight: InFlightDeliveries;
+  readonly #sink: DeliverySink;
   #prefetch: number;
   #renewal: Timer | undefined;
   #closed = false;
 
-  private constructor(receiver: Receiver, prefetch: number, owner: ReceiverOwner, clock: Clock) {
+  private constructor(
+    context: ConsumerContext,
+    receiver: Receiver,
+    inFlight: InFlightDeliveries,
+    prefetch: number,
+    sink: DeliverySink,
+    onSettled: OnSettled,
+  ) {
+    this.#context = context;
     this.#receiver = receiver;
+    this.#inFlight = inFlight;
     this.#prefetch = prefetch;
-    this.#owner = owner;
-    this.#clock = clock;
-    this.#ackBatcher = new AckBatcher(receiver, (held, action, result) => owner.settled(held, action, result));
+    this.#sink = sink;
+    this.#ackBatcher = new AckBatcher(receiver, onSettled);
     this.#renewLater();
   }
 
-  /** Rejects as the adapter's `receive` does. Deliveries made before it resolves are kept until then. */
+  /**
+   * Opens the adapter's receiver, which puts deliveries into `sink`, perhaps before this resolves. Lost leases go there
+   * too: those of `inFlight` are renewed. Rejects as the adapter's `receive` does.
+   */
   static async open(
     context: ConsumerContext,
+    inFlight: InFlightDeliveries,
     prefetch: number,
     sink: DeliverySink,
-    owner: ReceiverOwner,
+    onSettled: OnSettled,
   ): Promise<ConsumerReceiver> {
-    const { adapter, source, subscription, ordered, clock, timeoutMs: handlerTimeoutMs } = context;
+    const { adapter, source, subscription, ordered, timeoutMs: handlerTimeoutMs } = context;
     const declared = subscription === undefined ? {} : { subscription };
     const receiver = await adapter.receive(source, { prefetch, ordered, handlerTimeoutMs, ...declared }, sink);
-    return new ConsumerReceiver(receiver, prefetch, owner, clock);
+    return new ConsumerReceiver(context, receiver, inFlight, prefetch, sink, onSettled);
   }
 
   get leaseMs(): number | undefined {
@@ -67,94 +77,81 @@ export class ConsumerReceiver {
     this.#receiver.prefetch(count);
   }
 
-  settle(held: InFlightDelivery, action: Settlement["action"]): void {
-    held.state = "settling";
-    this.#ackBatcher.settle(held, action);
+  settle(delivery: InFlightDelivery, action: Settlement["action"]): void {
+    delivery.state = "settling";
+    this.#ackBatcher.settle(delivery, action);
   }
 
-  /** Has the broker itself move it to the dead letters; undefined where the broker has no means for that. */
-  deadLetter(held: InFlightDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
-    return this.#receiver.deadLetter?.(held.incoming.token, letter);
-  }
-
-  /** Resolves when every settlement was answered. */
-  idle(): Promise<void> {
-    return this.#ackBatcher.idle();
+  /** Has the broker itself dead-letter the message; undefined where it cannot. */
+  deadLetter(delivery: InFlightDelivery, letter: OutgoingMessage): Promise<DeadLetterResult> | undefined {
+    return this.#receiver.deadLetter?.(delivery.incoming.token, letter);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    if (this.#renewal !== undefined) this.#clock.cancel(this.#renewal);
+    if (this.#renewal !== undefined) this.#context.clock.cancel(this.#renewal);
     await this.#receiver.close();
   }
 
   #renewLater(): void {
     const { leaseMs } = this.#receiver;
     if (leaseMs === undefined || this.#closed) return;
-    this.#renewal = this.#clock.schedule(() => {
+    this.#renewal = this.#context.clock.schedule(() => {
       this.#renew().then(() => this.#renewLater());
     }, leaseMs / RENEWALS_PER_LEASE);
   }
 
   async #renew(): Promise<void> {
-    // What waits for its settlement may wait long, where the broker refuses to be told.
-    const leased = [...this.#owner.leased(), ...this.#ackBatcher.waiting];
+    // Settlements may wait long while the broker takes none.
+    const leased = [...this.#inFlight.owned(), ...this.#ackBatcher.waiting];
     if (leased.length === 0) return;
     const kept = await this.#ackBatcher.extend(leased);
-    leased.forEach((held, index) => {
-      if (kept[index] === false) this.#owner.leaseLost(held);
-    });
+    for (const [index, { state, incoming }] of leased.entries()) {
+      if (kept[index] !== false || state === "settled") continue;
+      const what = `the lease on message ${incoming.id} of ${this.#context.sourceName} was lost`;
+      this.#sink.lost([incoming.token], new MessagingError("timeout", `${what}; it will be delivered again`));
+    }
   }
 }
 
-const MOST_IN_FLIGHT = 8;
-
 /**
- * Gathers settlements into batches by the same rule as the publisher: no timer; what is waiting goes at once while few
- * batches are in flight, otherwise it gathers. No settlement goes while leases are being extended, because an extension
- * that arrives after a requeue would undo it.
+ * Gathers settlements into batches without a timer, as the publisher does: they go at once while few batches are in
+ * flight, and gather otherwise. They wait while leases are extended, because a late extension would undo a requeue.
  */
 export class AckBatcher {
   readonly #receiver: Receiver;
-  readonly #settled: (held: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void;
+  readonly #onSettled: OnSettled;
   #waiting: InFlightDelivery[] = [];
   #actions: Settlement[] = [];
   #inFlight = 0;
   #scheduled = false;
-  #extension: Promise<void> | undefined = undefined;
+  #extending = false;
   #idle: (() => void)[] = [];
 
-  constructor(
-    receiver: Receiver,
-    settled: (held: InFlightDelivery, action: Settlement["action"], result: SettleResult) => void,
-  ) {
+  constructor(receiver: Receiver, onSettled: OnSettled) {
     this.#receiver = receiver;
-    this.#settled = settled;
+    this.#onSettled = onSettled;
   }
 
-  /** Those that the receiver was not told of yet. */
+  /** Deliveries whose settlement did not go to the receiver yet. */
   get waiting(): readonly InFlightDelivery[] {
     return this.#waiting;
   }
 
-  settle(held: InFlightDelivery, action: Settlement["action"]): void {
-    this.#waiting.push(held);
-    this.#actions.push({ token: held.incoming.token, action });
+  settle(delivery: InFlightDelivery, action: Settlement["action"]): void {
+    this.#waiting.push(delivery);
+    this.#actions.push({ token: delivery.incoming.token, action });
     this.#schedule();
   }
 
-  /** Extends leases; settlements wait until it is done. Resolves with whether each is still ours. */
+  /** Extends leases; settlements wait until it is done. Resolves with whether each lease was kept. */
   async extend(batch: readonly InFlightDelivery[]): Promise<readonly boolean[]> {
-    const tokens = batch.map((held) => held.incoming.token);
-    const extension = this.#receiver.extend(tokens);
-    this.#extension = extension.then(
-      () => {},
-      () => {},
-    );
+    const tokens = batch.map((delivery) => delivery.incoming.token);
+    this.#extending = true;
     try {
-      return await extension;
+      return await this.#receiver.extend(tokens);
     } finally {
-      this.#extension = undefined;
+      this.#extending = false;
       this.#schedule();
     }
   }
@@ -175,7 +172,7 @@ export class AckBatcher {
   }
 
   #flush(): void {
-    if (this.#extension !== undefined || this.#inFlight >= MOST_IN_FLIGHT || this.#waiting.length === 0) return;
+    if (this.#extending || this.#inFlight >= MOST_IN_FLIGHT || this.#waiting.length === 0) return;
     const batch = this.#waiting;
     const actions = this.#actions;
     this.#waiting = [];
@@ -185,7 +182,7 @@ export class AckBatcher {
       this.#inFlight--;
       for (let index = 0; index < batch.length; index++) {
         const action = actions[index]?.action ?? "ack";
-        this.#settled(batch[index] as InFlightDelivery, action, results[index] ?? "fenced");
+        this.#onSettled(batch[index] as InFlightDelivery, action, results[index] ?? "fenced");
       }
       if (this.#waiting.length > 0) this.#schedule();
       else if (this.#inFlight === 0) {

@@ -7,27 +7,48 @@ import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../chec
 import type { Clock } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import { refusal } from "../declarations.ts";
-import type { Headers } from "../delivery.ts";
+import type { MessageHeaders } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError } from "../errors.ts";
 import { ignoreRejection, isThenable, thrownClass, unawaited } from "../foreign.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
 
+const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs"];
+const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
+const LONGEST_ID = 200;
+const LONGEST_KEY = 500;
+const NO_HEADERS: MessageHeaders = Object.freeze(Object.create(null));
+/** Some brokers refuse control characters, and the whole batch with them. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
 type Destination = Queue<never, unknown> | Topic<never, unknown>;
+type Options = SendOptions & PublishOptions;
+
+/** How messages for one destination are encoded. */
+export interface MessageEncoding {
+  readonly destination: Destination;
+  readonly where: string;
+  readonly codec: Codec;
+  readonly capabilities: Capabilities;
+  readonly adapterName: string;
+  readonly clock: Clock;
+  readonly makeId: () => string;
+}
 
 /**
- * How messages for a destination are made for an adapter. Throws `invalid` for what is no destination of the kind, and
- * `unsupported` for a destination that asks for what the adapter cannot give.
+ * Makes the encoding for a destination on an adapter. Throws `invalid` for another kind of destination, and `unsupported`
+ * for one that asks for a capability that the adapter lacks.
  */
-export function outgoingTo(
+export function encodingFor(
   destination: Destination,
   kind: Destination["kind"],
   adapter: Adapter,
   json: Codec,
   clock: Clock,
   makeId: () => string,
-): Outgoing {
+): MessageEncoding {
   if (destination?.kind !== kind) {
     const use =
       kind === "queue" ? "send takes a queue; use publish for a topic" : "publish takes a topic; use send for a queue";
@@ -54,51 +75,17 @@ export function outgoingTo(
   };
 }
 
-/** What a schema, a key function or a codec threw, as an error of ours. */
-export function asInvalid(error: unknown): MessagingError {
-  if (isMessagingError(error)) return error;
-  const what = "a message could not be made: its schema, key or routing key function threw";
-  return new MessagingError("invalid", `${what}. Nothing was sent; see the cause`, { cause: error });
-}
-
-const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs"];
-const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
-const LONGEST_ID = 200;
-const LONGEST_KEY = 500;
-const NO_HEADERS: Headers = Object.freeze(Object.create(null));
-/** No control characters: some brokers refuse them, and refuse the whole batch with them. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROL = /[\u0000-\u001f\u007f]/;
-
-/** Whether every broker carries the text as it is. Half a surrogate pair would come back as another character. */
-function isPlain(text: string): boolean {
-  return !CONTROL.test(text) && text.isWellFormed();
-}
-
-/** What a destination's messages are made with. */
-export interface Outgoing {
-  readonly destination: Queue<never, unknown> | Topic<never, unknown>;
-  readonly where: string;
-  readonly codec: Codec;
-  readonly capabilities: Capabilities;
-  readonly adapterName: string;
-  readonly clock: Clock;
-  readonly makeId: () => string;
-}
-
-type Options = SendOptions & PublishOptions;
-
-/** One that is sent for the first time. */
+/** A message that is sent for the first time. */
 export interface NewMessage extends OutgoingMessage {
   readonly contentType: string;
 }
 
 /**
- * Makes the message that goes on the wire, or throws (`invalid`, `too-large`, `unsupported`) before anything is sent. A
- * promise only where the schema itself is asynchronous, so that messages keep the order of their calls otherwise.
+ * Makes the message for the adapter. Throws `invalid`, `too-large` or `unsupported` before anything is sent. Returns a
+ * promise only for an asynchronous schema, so that all other messages keep the order of their calls.
  */
-export function outgoing(
-  context: Outgoing,
+export function encodeMessage(
+  context: MessageEncoding,
   body: unknown,
   options: Options | undefined,
 ): NewMessage | Promise<NewMessage> {
@@ -109,7 +96,14 @@ export function outgoing(
   );
 }
 
-function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Options | undefined): NewMessage {
+/** Wraps the error of a schema, a key function or a codec; leaves a `MessagingError` as it is. */
+export function asInvalid(error: unknown): MessagingError {
+  if (isMessagingError(error)) return error;
+  const what = "a message could not be made: its schema, key or routing key function threw";
+  return new MessagingError("invalid", `${what}. Nothing was sent; see the cause`, { cause: error });
+}
+
+function build(context: MessageEncoding, body: unknown, bytes: Uint8Array, options: Options | undefined): NewMessage {
   const { codec, where, clock, capabilities } = context;
   const destination = context.destination as Topic<unknown>;
   if (bytes.length > capabilities.maxMessageBytes) {
@@ -152,6 +146,11 @@ function build(context: Outgoing, body: unknown, bytes: Uint8Array, options: Opt
   };
 }
 
+/** Whether every broker carries the text unchanged. Half a surrogate pair would arrive as another character. */
+function isPlain(text: string): boolean {
+  return !CONTROL.test(text) && text.isWellFormed();
+}
+
 function checkKey(where: string, key: unknown): void {
   if (typeof key === "string" && key !== "" && key.length <= LONGEST_KEY && isPlain(key)) return;
   throw new MessagingError(
@@ -160,7 +159,7 @@ function checkKey(where: string, key: unknown): void {
   );
 }
 
-function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string>>): Headers {
+function checkHeaders(context: MessageEncoding, headers: Readonly<Record<string, string>>): MessageHeaders {
   const { where, capabilities } = context;
   if (typeof headers !== "object" || headers === null) {
     throw new MessagingError("invalid", `${where} { headers } takes an object of texts`);
@@ -193,7 +192,7 @@ function checkHeaders(context: Outgoing, headers: Readonly<Record<string, string
   return own;
 }
 
-function checkSendOptions(context: Outgoing, options: Options): void {
+function checkSendOptions(context: MessageEncoding, options: Options): void {
   const { where, destination, capabilities } = context;
   checkOptions(where, options, destination.kind === "queue" ? SEND_OPTIONS : PUBLISH_OPTIONS);
   const { id, delayMs, ttlMs, priority, timeoutMs } = options;
@@ -221,16 +220,23 @@ function checkSendOptions(context: Outgoing, options: Options): void {
   if (priority !== undefined && priority !== 0) {
     if (capabilities.priority.support === "unsupported") throw unsupported(context, "priority");
     const priorities = (destination as Queue<never>).options.priorities ?? 1;
+    if (priorities < 2) {
+      const next = `declare it with priorities, as in queue("${destination.name}", { priorities: 5 }) or queue:${destination.name},priorities=5`;
+      throw new MessagingError(
+        "invalid",
+        `${where} { priority } is for a queue with priorities, and it has none; ${next}`,
+      );
+    }
     checkInteger(`${where} { priority } of a queue with ${priorities} priorities`, priority, 0, priorities - 1);
   }
 }
 
-function unsupported(context: Outgoing, capability: "delay" | "ttl" | "priority"): MessagingError {
+function unsupported(context: MessageEncoding, capability: "delay" | "ttl" | "priority"): MessagingError {
   const { note } = context.capabilities[capability];
   return new MessagingError("unsupported", `${context.where}: ${context.adapterName} has no ${capability}: ${note}`);
 }
 
-/** Whose body it is, for errors, and what refuses and encodes it. */
+/** The schema and codec for a body, and its destination for error messages. */
 interface BodyForm {
   readonly where: string;
   readonly schema: StandardSchemaV1 | undefined;
@@ -238,9 +244,9 @@ interface BodyForm {
 }
 
 /**
- * Checks a body and encodes it, or throws `invalid`: for what the schema refuses, what the codec cannot carry, and what
- * would arrive as something that the schema refuses. `encoded` is called with the bytes. A promise only where the schema
- * itself is asynchronous. Throws or rejects as the schema does.
+ * Checks a body, encodes it, and returns what `encoded` makes of the bytes; a promise only for an asynchronous schema.
+ * Throws `invalid` for a body that the schema refuses, that the codec cannot encode, or that would be refused on arrival.
+ * Throws or rejects as the schema does.
  */
 export function encodeChecked<Made>(
   form: BodyForm,
@@ -250,7 +256,7 @@ export function encodeChecked<Made>(
   const { schema } = form;
   if (schema === undefined) return encoded(encodeBody(form, body));
   const accepted = ({ issues }: StandardSchemaV1.Result<unknown>): Made | Promise<Made> => {
-    if (issues === undefined) return checkAndGive(form, schema, body, encoded);
+    if (issues === undefined) return checkArrival(form, schema, body, encoded);
     const { places, details } = refused(schema, issues, body);
     throw new MessagingError(
       "invalid",
@@ -262,7 +268,8 @@ export function encodeChecked<Made>(
   return result instanceof Promise ? result.then(accepted) : accepted(result);
 }
 
-function checkAndGive<Made>(
+/** Checks also what a consumer would read, unless the codec says that it equals the body. */
+function checkArrival<Made>(
   form: BodyForm,
   schema: StandardSchemaV1,
   body: unknown,
@@ -284,7 +291,7 @@ function checkAndGive<Made>(
   return result instanceof Promise ? result.then(taken) : taken(result);
 }
 
-/** Where the codec fails to say so, what it encoded is looked at. */
+/** False where the codec does not answer. */
 function keeps(codec: Codec, body: unknown): boolean {
   try {
     return unawaited<unknown>(codec.keeps?.(body)) === true;
@@ -293,7 +300,7 @@ function keeps(codec: Codec, body: unknown): boolean {
   }
 }
 
-/** What a consumer would read. */
+/** Decodes the bytes as a consumer would. */
 function decodeAgain({ where, codec }: BodyForm, bytes: Uint8Array): unknown {
   try {
     const body = decodeCopy(codec, bytes);
@@ -315,27 +322,27 @@ function encodeBody({ where, schema, codec }: BodyForm, body: unknown): Uint8Arr
     bytes = codec.encode(body);
   } catch (cause) {
     const rawIssues = isMessagingError(cause) ? cause.rawIssues : [];
-    // What a codec says of a body quotes nothing of it.
+    // The issues of a codec quote nothing of the body.
     const { places, details } = refused(schema, rawIssues, undefined);
     const at = places === "" ? "" : `, at ${places}`;
     const what = `the body cannot be encoded: ${codecFailure(cause)}${at}`;
     const next = "; send what the codec carries, or give the destination another codec";
     throw new MessagingError("invalid", `${where}: ${what}. Nothing was sent${next}`, { cause, ...details });
   }
-  // A copy: a caller, or a codec, may use its buffer again before the broker has the message, and in process afterwards.
+  // Copied, because the caller or the codec may reuse its buffer before the broker has the message.
   if (bytes instanceof Uint8Array) return Buffer.from(bytes);
-  // An async codec would be confirmed as a message without a body.
+  // The promise of an async codec must not be sent as an empty body.
   ignoreRejection(bytes);
   const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
   throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
 }
 
-/** Decodes a copy of the bytes: what is written into it must not reach the next attempt, nor another subscription. */
+/** Decodes a copy of the bytes, because a handler may change it and other attempts and subscriptions share the original. */
 export function decodeCopy(codec: Codec, bytes: Uint8Array): unknown {
   return codec.decode(new Uint8Array(bytes));
 }
 
-/** What a codec threw. Only ours is known to quote nothing of the body. */
+/** Describes what a codec threw. The text of foreign errors may quote the body, so it is left out. */
 export function codecFailure(cause: unknown): string {
   return isMessagingError(cause, "invalid") ? cause.message : `the codec threw ${thrownClass(cause)}; see the cause`;
 }

@@ -1,16 +1,21 @@
 import type { Adapter, OutgoingMessage, SendReport, SendResult } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../clock.ts";
+import { type Clock, EventLoopTurn, type Random, type Timer } from "../clock.ts";
 import type { Deadline, Deadlines, Expiring } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import { Fifo } from "../fifo.ts";
 
-/** The way to one address; kept by callers so that sending looks nothing up. */
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 2_000;
+/** How many answered messages may stay before the backlog is searched for them. */
+const SPARE_BEFORE_PRUNING = 64;
+
+/** The route to one address. Callers keep it, so that a send needs no lookup. */
 export class Route {
   readonly address: Address;
   readonly ordered: boolean;
-  /** Made when the first message goes; gone with the connection it was for. */
+  /** Made for the first message of a connection; undefined without one. */
   batcher: Batcher | undefined = undefined;
   /** What the publish buffer holds for this address. */
   messages = 0;
@@ -25,16 +30,9 @@ export class Route {
   }
 }
 
-/** What a pending send tells its publisher, which keeps count. */
-export interface SendObserver {
-  /** The caller was answered, or gave up, while the message was nowhere but here. */
-  abandoned(send: PendingSend): void;
-}
-
 /**
  * One accepted message and the caller waiting for it. It is answered exactly once: by the broker's result or by its
- * deadline, whichever is first, and the answer says what is known: never handed over (`timeout`), or handed over without
- * an answer (`unconfirmed`).
+ * deadline. At the deadline the error is `timeout` for a message that was never handed over, else `unconfirmed`.
  */
 export class PendingSend implements Expiring {
   deadline: Deadline | undefined = undefined;
@@ -42,32 +40,39 @@ export class PendingSend implements Expiring {
   readonly message: OutgoingMessage;
   /** Whether the caller has been answered. */
   answered = false;
-  /** Whether it counts against the buffer, rather than waiting for room. */
+  /** Whether it has room in the buffer, or still waits for it. */
   admitted = false;
   /** Whether the adapter has it now. */
   inFlight = false;
   readonly #deadlines: Deadlines;
-  readonly #observer: SendObserver;
+  readonly #onAbandoned: (send: PendingSend) => void;
+  readonly #whyDown: () => MessagingError | undefined;
   readonly #resolve: (receipt: Receipt) => void;
   readonly #reject: (error: MessagingError) => void;
-  /** Whether the adapter ever had it: from then on, silence means unconfirmed. */
+  /** Whether the adapter ever had it. From then on, no answer means `unconfirmed`. */
   #handedOver = false;
-  /** Whether an earlier try ended without an answer: from then on, not even a refusal says that nothing is stored. */
+  /** Whether a try had no clear result. From then on, even after a refusal the message may be stored. */
   #unknown = false;
   #cause: unknown = undefined;
 
+  /**
+   * `onAbandoned` is called when the caller was answered while the adapter did not have the message. `whyDown` tells why there
+   * is no connection, where that is known.
+   */
   constructor(
     route: Route,
     message: OutgoingMessage,
     deadlines: Deadlines,
-    observer: SendObserver,
+    onAbandoned: (send: PendingSend) => void,
+    whyDown: () => MessagingError | undefined,
     resolve: (receipt: Receipt) => void,
     reject: (error: MessagingError) => void,
   ) {
     this.route = route;
     this.message = message;
     this.#deadlines = deadlines;
-    this.#observer = observer;
+    this.#onAbandoned = onAbandoned;
+    this.#whyDown = whyDown;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -77,7 +82,7 @@ export class PendingSend implements Expiring {
     this.#handedOver = true;
   }
 
-  /** Takes a result of the adapter. Returns whether the message is to be handed over again. */
+  /** Takes a result of the adapter. Returns whether the message has to be sent again. */
   take(result: SendResult): boolean {
     this.inFlight = false;
     if (this.answered) return false;
@@ -112,43 +117,44 @@ export class PendingSend implements Expiring {
     this.answered = true;
     this.#deadlines.lift(this);
     const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
-    const options = this.#cause === undefined ? {} : { cause: this.#cause };
     this.#reject(
       this.#handedOver
         ? new MessagingError(
             "unconfirmed",
             `${what}: ${why} before the broker confirmed it; it may or may not be stored. Send it again with the same id, and let the consumer be idempotent`,
-            options,
+            this.#cause === undefined ? {} : { cause: this.#cause },
           )
-        : new MessagingError(
-            codeIfNeverHandedOver,
-            `${what}: ${why} before it was handed to the broker; it was not sent. Check the connection in broker.status() and send it again`,
-            options,
-          ),
+        : this.#unsent(`${what}: ${why} before it was handed to the broker; it was not sent`, codeIfNeverHandedOver),
     );
-    if (!this.inFlight) this.#observer.abandoned(this);
+    if (!this.inFlight) this.#onAbandoned(this);
+  }
+
+  #unsent(what: string, code: "timeout" | "closed"): MessagingError {
+    const down = this.#whyDown();
+    if (down === undefined) {
+      return new MessagingError(code, `${what}. Check the connection in broker.status() and send it again`);
+    }
+    const text = `${what}, since there is no connection: ${down.message}. Send it again once there is one`;
+    return new MessagingError(code, text, { cause: down });
   }
 }
 
-/** What waits to be handed to the adapter, in the order in which it may be. */
+/** The messages that wait for the adapter, in the order in which it may get them. */
 interface Backlog {
   push(send: PendingSend): void;
   /** Takes the next batch, within limits; a first message over the byte limit goes alone. */
   take(maxMessages: number, maxBytes: number): PendingSend[];
-  /** A batch has come back: `again` are those of it to be handed over again, before anything later. */
+  /** Ends a batch. Its messages in `again` are sent again, before all later ones. */
   finish(batch: readonly PendingSend[], again: readonly PendingSend[]): void;
-  /** One was answered while it waited. It is dropped sooner or later, together with others. */
+  /** Counts a message that was answered while it waited. Such messages are dropped from time to time. */
   prune(): void;
 }
 
-/** So many answered ones may stay before the whole backlog is gone through. */
-const SPARE_BEFORE_PRUNING = 64;
-
-/** First come, first served. */
+/** Sends in the order of the calls. */
 class PlainBacklog implements Backlog {
   readonly #waiting = new Fifo<PendingSend>();
   #answered = 0;
-  #most = SPARE_BEFORE_PRUNING;
+  #pruneAt = SPARE_BEFORE_PRUNING;
 
   push(send: PendingSend): void {
     this.#waiting.push(send);
@@ -164,25 +170,25 @@ class PlainBacklog implements Backlog {
 
   prune(): void {
     dropAnswered(this.#waiting);
-    if (++this.#answered < this.#most) return;
+    if (++this.#answered < this.#pruneAt) return;
     dropAllAnswered(this.#waiting);
     this.#answered = 0;
-    this.#most = Math.max(SPARE_BEFORE_PRUNING, this.#waiting.size);
+    this.#pruneAt = Math.max(SPARE_BEFORE_PRUNING, this.#waiting.size);
   }
 }
 
 /**
- * Keeps the order of each key over failures: while messages of a key are in flight, no later one of it is handed over.
- * Messages without a key have no order to keep.
+ * Keeps the order of each key over failures: while messages of a key are in flight, no later one of it is sent. Messages
+ * without a key have no order.
  */
 class OrderedBacklog implements Backlog {
   readonly #byKey = new Map<string | undefined, Fifo<PendingSend>>();
-  /** Keys with something waiting and nothing in flight, in the order they became so. */
+  /** Keys with waiting messages and none in flight, in the order in which they became ready. */
   readonly #ready = new Set<string | undefined>();
   readonly #busy = new Set<string>();
   readonly #maxPerKey: number;
   #answered = 0;
-  #most = SPARE_BEFORE_PRUNING;
+  #pruneAt = SPARE_BEFORE_PRUNING;
 
   constructor(storesInOrder: boolean) {
     this.#maxPerKey = storesInOrder ? Number.POSITIVE_INFINITY : 1;
@@ -228,7 +234,7 @@ class OrderedBacklog implements Backlog {
   }
 
   prune(): void {
-    if (++this.#answered < this.#most) return;
+    if (++this.#answered < this.#pruneAt) return;
     let left = 0;
     for (const [key, waiting] of this.#byKey) {
       dropAllAnswered(waiting);
@@ -238,7 +244,7 @@ class OrderedBacklog implements Backlog {
       this.#ready.delete(key);
     }
     this.#answered = 0;
-    this.#most = Math.max(SPARE_BEFORE_PRUNING, left);
+    this.#pruneAt = Math.max(SPARE_BEFORE_PRUNING, left);
   }
 
   #of(key: string | undefined): Fifo<PendingSend> {
@@ -283,26 +289,19 @@ function dropAllAnswered(waiting: Fifo<PendingSend>): void {
   waiting.putBack(kept);
 }
 
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 2_000;
-
-/** Whether anything may be handed to the adapter now. */
-export interface BatchGate {
-  readonly open: boolean;
-}
-
 /**
- * Batches the messages of one address without a timer, after the batcher of the Go CDK (gocloud.dev/pubsub/batcher):
- * while fewer batches are in flight than the adapter wants, whatever is waiting goes at once; otherwise it gathers, and
- * a finished batch takes the next. A lone message waits for nothing, and batches grow with the load.
+ * Batches the messages of one address without a timer, after the batcher of the Go CDK (gocloud.dev/pubsub/batcher).
+ * Waiting messages go at once while the adapter takes more batches; otherwise they gather until a batch ends. A lone
+ * message never waits, and batches grow with the load.
  *
- * A result of `unknown` puts the message back before all later ones, under its id, and pauses the address a little.
+ * After the result `unknown` a message is sent again under its id, before all later ones, after a short pause.
  */
 export class Batcher {
   readonly #adapter: Adapter;
   readonly #address: Address;
-  readonly #gate: BatchGate;
+  readonly #isOpen: () => boolean;
   readonly #clock: Clock;
+  readonly #turn: EventLoopTurn;
   readonly #random: Random;
   readonly #backlog: Backlog;
   readonly #settled: (send: PendingSend) => void;
@@ -311,20 +310,23 @@ export class Batcher {
   #pause: Timer | undefined;
   #pauseMs = 0;
 
-  /** `settled` is called once for each message that the adapter had and needs not be handed over again. */
+  /**
+   * `isOpen` says whether the adapter may get messages now. `settled` is called once for each message that it reported on
+   * and that is not sent again.
+   */
   constructor(
     adapter: Adapter,
-    address: Address,
-    ordered: boolean,
-    gate: BatchGate,
+    { address, ordered }: Route,
+    isOpen: () => boolean,
     clock: Clock,
     random: Random,
     settled: (send: PendingSend) => void,
   ) {
     this.#adapter = adapter;
     this.#address = address;
-    this.#gate = gate;
+    this.#isOpen = isOpen;
     this.#clock = clock;
+    this.#turn = new EventLoopTurn(clock);
     this.#random = random;
     this.#backlog = ordered ? new OrderedBacklog(adapter.sendLimits.storesInOrder === true) : new PlainBacklog();
     this.#settled = settled;
@@ -335,17 +337,17 @@ export class Batcher {
     this.schedule();
   }
 
-  /** Hands over what is waiting as soon as the callers of this turn have all been heard. */
+  /** Sends waiting messages after the current turn, so that all calls of this turn share batches. */
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    afterCurrentTurn(() => {
+    this.#turn.after(() => {
       this.#scheduled = false;
       this.#flush();
     });
   }
 
-  /** Lets go of messages that were answered while they waited. */
+  /** Counts a message that was answered while it waited, so that the backlog drops it. */
   prune(): void {
     this.#backlog.prune();
   }
@@ -357,7 +359,7 @@ export class Batcher {
     this.schedule();
   }
 
-  /** Takes back the timer of a pause. */
+  /** Cancels the timer of a pause. */
   close(): void {
     if (this.#pause !== undefined) this.#clock.cancel(this.#pause);
     this.#pause = undefined;
@@ -365,21 +367,25 @@ export class Batcher {
 
   #flush(): void {
     const { maxBatchMessages, maxBatchBytes, maxBatchesInFlight } = this.#adapter.sendLimits;
-    while (this.#gate.open && this.#pause === undefined && this.#batchesInFlight < maxBatchesInFlight) {
+    while (this.#isOpen() && this.#pause === undefined && this.#batchesInFlight < maxBatchesInFlight) {
       const batch = this.#backlog.take(maxBatchMessages, maxBatchBytes);
       if (batch.length === 0) return;
-      this.#hand(batch);
+      this.#send(batch);
     }
   }
 
-  #hand(batch: readonly PendingSend[]): void {
+  #send(batch: readonly PendingSend[]): void {
     this.#batchesInFlight++;
     const again: PendingSend[] = [];
     let left = batch.length;
     const report: SendReport = (index, result) => {
       const send = batch[index];
       if (left === 0 || send === undefined || !send.inFlight) return;
-      if (this.#take(send, result)) again.push(send);
+      if (send.take(result)) again.push(send);
+      else {
+        if (result.status === "confirmed") this.#pauseMs = 0;
+        this.#settled(send);
+      }
       if (--left === 0) this.#finish(batch, again);
     };
     for (const send of batch) send.handOver();
@@ -390,26 +396,19 @@ export class Batcher {
     );
   }
 
-  #take(send: PendingSend, result: SendResult): boolean {
-    if (send.take(result)) return true;
-    if (result.status === "confirmed") this.#pauseMs = 0;
-    this.#settled(send);
-    return false;
-  }
-
   #finish(batch: readonly PendingSend[], again: PendingSend[]): void {
     this.#batchesInFlight--;
     if (again.length > 1) {
-      // Results come in any order; the messages go again in theirs.
+      // Results come in any order; messages are sent again in theirs.
       const returned = new Set(again);
       again = batch.filter((send) => returned.has(send));
     }
     this.#backlog.finish(batch, again);
-    if (again.length > 0 && this.#gate.open) this.#rest();
+    if (again.length > 0 && this.#isOpen()) this.#startPause();
     this.schedule();
   }
 
-  #rest(): void {
+  #startPause(): void {
     if (this.#pause !== undefined) return;
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
     this.#pause = this.#clock.schedule(

@@ -1,26 +1,26 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, Conditions, type Random } from "../clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import type { PublishingOptions } from "../options.ts";
-import { Batcher, type BatchGate, PendingSend, Route, type SendObserver } from "./publish-queue.ts";
+import { Batcher, PendingSend, Route } from "./publish-queue.ts";
 
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_SEND_MS = 30_000;
-/** An address holds at most so many times what is free, where there are others: eight ninths, alone. */
+/** An address holds at most this many times what is free, if there are other addresses: alone, eight ninths. */
 const SHARE = 8;
-/** So many answered callers may stay in the list beyond those that wait. */
+/** How many answered sends may stay in the list of waiting ones. */
 const SPARE = 64;
 
 /**
- * The publisher engine: a buffer bounded in messages and bytes before one batcher per address. What the buffer holds is
- * counted from acceptance until the adapter has reported on it, even if its caller was answered by the deadline before:
- * memory is bounded by what is really kept. One address never takes all of it from others.
+ * The publisher engine: a buffer, bounded in messages and bytes, before one batcher per address. A message counts in it
+ * until the adapter has reported on it, even if a deadline answered its caller before: so memory is bounded. One address
+ * never takes all of it from others: the dynamic threshold of Choudhury and Hahne (1998).
  */
-export class PublisherEngine implements SendObserver, BatchGate {
+export class PublisherEngine {
   readonly #adapter: Adapter;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -35,6 +35,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
   readonly #whenFull: "wait" | "fail";
   /** How long a send may take unless it says otherwise, in milliseconds. */
   readonly timeoutMs: number;
+  /** Why there is no connection, where that is known. */
+  #lost: MessagingError | undefined = undefined;
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
@@ -42,7 +44,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
   #isHeldUp = false;
   #connected = false;
   #blocked = false;
-  #idle: (() => void)[] = [];
+  readonly #conditions: Conditions;
   #life = 0;
 
   constructor(adapter: Adapter, options: PublishingOptions, clock: Clock, random: Random) {
@@ -50,12 +52,14 @@ export class PublisherEngine implements SendObserver, BatchGate {
     this.#clock = clock;
     this.#random = random;
     this.#deadlines = new Deadlines(clock);
+    this.#conditions = new Conditions(clock);
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
     this.timeoutMs = options.timeoutMs ?? DEFAULT_SEND_MS;
   }
 
+  /** Messages accepted and not yet reported on. */
   get messages(): number {
     return this.#messages;
   }
@@ -69,13 +73,12 @@ export class PublisherEngine implements SendObserver, BatchGate {
     return this.#waiters;
   }
 
-  /** Whether batchers may hand over. */
-  get open(): boolean {
-    return this.#connected && !this.#blocked;
-  }
+  /** Whether batchers may send. */
+  #isOpen = (): boolean => this.#connected && !this.#blocked;
 
-  /** Follows the adapter's connection; a new one ends every pause. */
-  connected(connected: boolean): void {
+  /** Follows the adapter's connection. A new one ends every pause. */
+  connected(connected: boolean, why?: MessagingError): void {
+    this.#lost = connected ? undefined : why;
     this.#connected = connected;
     if (!connected) this.#blocked = false;
     this.#wake();
@@ -88,10 +91,10 @@ export class PublisherEngine implements SendObserver, BatchGate {
   }
 
   #wake(): void {
-    if (this.open) for (const route of this.#routes.values()) route.batcher?.wake();
+    if (this.#isOpen()) for (const route of this.#routes.values()) route.batcher?.wake();
   }
 
-  /** The one way to an address. */
+  /** The route to an address: always the same one. */
   route(address: Address, ordered: boolean): Route {
     const name = describeAddress(address);
     let route = this.#routes.get(name);
@@ -104,7 +107,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
     return route;
   }
 
-  /** Sends for a caller, who waits for room or is refused, as the options say. */
+  /** Sends for a caller. A full buffer makes it wait or rejects with `overloaded`, as the options say. */
   send(route: Route, message: OutgoingMessage, timeoutMs = this.timeoutMs): Promise<Receipt> {
     const room =
       route.waiters === 0 && !this.#isHeldUp && this.#hasRoom(message.size) && this.#hasShare(route, message.size);
@@ -113,8 +116,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
   }
 
   /**
-   * Sends the engine's own copy of a message that a consumer holds. It never waits for room: the consumer's prefetch
-   * bounds such copies, and consumers must not stand still because publishers are many.
+   * Sends the engine's own copy of an in-flight message. It never waits for room: the consumer's prefetch bounds such
+   * copies, and busy publishers must not stop consumers.
    */
   sendCopy(route: Route, message: OutgoingMessage): Promise<Receipt> {
     return this.#accept(route, message, this.timeoutMs, true);
@@ -122,7 +125,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
 
   #accept(route: Route, message: OutgoingMessage, timeoutMs: number, room: boolean): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      const send = new PendingSend(route, message, this.#deadlines, this, resolve, reject);
+      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, () => this.#lost, resolve, reject);
       this.#deadlines.set(send, timeoutMs);
       if (room) {
         this.#admit(send);
@@ -154,11 +157,11 @@ export class PublisherEngine implements SendObserver, BatchGate {
 
   #batcher(route: Route): Batcher {
     const life = this.#life;
-    // What a closed connection reports late must not count against the next one.
+    // A late report of a closed connection must not count for the next one.
     const settled = (send: PendingSend): void => {
       if (this.#life === life) this.#release(send);
     };
-    return new Batcher(this.#adapter, route.address, route.ordered, this, this.#clock, this.#random, settled);
+    return new Batcher(this.#adapter, route, this.#isOpen, this.#clock, this.#random, settled);
   }
 
   #hasRoom(size: number): boolean {
@@ -184,7 +187,7 @@ export class PublisherEngine implements SendObserver, BatchGate {
     route.messages--;
     route.bytes -= message.size;
     this.#admitWaiting();
-    if (this.#messages === 0 && this.#waiters === 0) this.#becomeIdle();
+    this.#conditions.check();
   }
 
   /** In turns, one of each address; one that has its share is passed over, and one that is too large for now is not. */
@@ -216,7 +219,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
     if (passed.size > 0) this.#queueing = new Set([...passed, ...this.#queueing]);
   }
 
-  abandoned(send: PendingSend): void {
+  /** A send was answered while the adapter did not have it. */
+  #abandoned = (send: PendingSend): void => {
     const { route } = send;
     if (send.admitted) {
       route.batcher?.prune();
@@ -234,8 +238,8 @@ export class PublisherEngine implements SendObserver, BatchGate {
     }
     // It may have held up others.
     this.#admitWaiting();
-    if (this.#messages === 0 && this.#waiters === 0) this.#becomeIdle();
-  }
+    this.#conditions.check();
+  };
 
   #overloaded({ address, messages }: Route): MessagingError {
     const full = `the publish buffer is full with ${this.#messages} messages of ${this.#bytes} bytes, ${messages} of them for it`;
@@ -245,28 +249,15 @@ export class PublisherEngine implements SendObserver, BatchGate {
     );
   }
 
-  #becomeIdle(): void {
-    const idle = this.#idle;
-    this.#idle = [];
-    for (const resolve of idle) resolve();
+  /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
+  drain(timeoutMs: number): Promise<void> {
+    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
   }
 
-  /** Resolves when everything accepted has been answered and let go by the adapter, or `timeoutMs` has passed. */
-  async drain(timeoutMs: number): Promise<void> {
-    if (this.#messages === 0 && this.#waiters === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(resolve, timeoutMs);
-      this.#idle.push(() => {
-        this.#clock.cancel(timer);
-        resolve();
-      });
-    });
-  }
-
-  /** Answers everything that is left with what is known of it, and lets go of every timer. */
+  /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
   close(): void {
     this.#connected = false;
-    // The next connection is a new one: it says by itself if it is blocked.
+    // The next connection reports by itself if it is blocked.
     this.#blocked = false;
     for (const send of this.#deadlines.items()) (send as PendingSend).giveUp("the broker was stopped", "closed");
     this.#deadlines.clear();
@@ -284,6 +275,6 @@ export class PublisherEngine implements SendObserver, BatchGate {
     this.#messages = 0;
     this.#bytes = 0;
     this.#waiters = 0;
-    this.#becomeIdle();
+    this.#conditions.check();
   }
 }

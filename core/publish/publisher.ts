@@ -1,5 +1,5 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
-import type { Entry, Publisher, Receipt } from "../broker.ts";
+import type { BatchEntry, Publisher, Receipt } from "../broker.ts";
 import { checkEntries } from "../checks.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
@@ -7,19 +7,19 @@ import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
 import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
-import { asInvalid, type Outgoing, outgoing, outgoingTo } from "./encode-message.ts";
+import { asInvalid, encodeMessage, encodingFor, type MessageEncoding } from "./encode-message.ts";
 import type { Route } from "./publish-queue.ts";
 import type { PublisherEngine } from "./publisher-engine.ts";
 
 type Destination = Queue<never, unknown> | Topic<never, unknown>;
 
-/** A destination as messages are made for it and sent to it. */
-interface Target extends Outgoing {
+/** How messages for one destination are encoded and where they go. */
+interface Target extends MessageEncoding {
   readonly route: Route;
   readonly discardUnroutable: boolean;
 }
 
-/** The publisher's side of a broker object: checks, encodes, and hands over to the publisher engine. */
+/** The publisher of a broker object: checks and encodes messages, and passes them to the publisher engine. */
 export class DestinationPublisher implements Publisher {
   readonly #adapter: Adapter;
   readonly #publishing: PublisherEngine;
@@ -27,7 +27,7 @@ export class DestinationPublisher implements Publisher {
   readonly #makeId: () => string;
   readonly #targets = new WeakMap<Destination, Target>();
   readonly #json: Codec;
-  /** Why nothing can be sent now; undefined while it can. */
+  /** Why nothing can be sent now; undefined while it is open. */
   #closed: string | undefined = "it is not started: call start() first";
 
   constructor(adapter: Adapter, publishing: PublisherEngine, clock: Clock, random: Random, json: Codec) {
@@ -56,14 +56,14 @@ export class DestinationPublisher implements Publisher {
 
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly BatchEntry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly BatchEntry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
   }
@@ -76,21 +76,21 @@ export class DestinationPublisher implements Publisher {
   ): Promise<Receipt> {
     try {
       this.#refuseIfClosed();
-      // One that is known may have been sent to by the other verb.
+      // A destination of the other kind may be known from the other method.
       const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
       const target = known ?? this.#target(destination, kind);
-      const message = outgoing(target, body, options);
+      const message = encodeMessage(target, body, options);
       if (message instanceof Promise) {
-        return this.#handLater(target, message, options?.timeoutMs ?? this.#publishing.timeoutMs);
+        return this.#enqueueLater(target, message, options?.timeoutMs ?? this.#publishing.timeoutMs);
       }
-      return this.#hand(target, message, options?.timeoutMs);
+      return this.#enqueue(target, message, options?.timeoutMs);
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }
   }
 
-  /** A schema that takes its time takes it from the time that the send has. */
-  #handLater(target: Target, message: Promise<OutgoingMessage>, timeoutMs: number): Promise<Receipt> {
+  /** Waits for an asynchronous schema. Its time counts in the send's `timeoutMs`. */
+  #enqueueLater(target: Target, message: Promise<OutgoingMessage>, timeoutMs: number): Promise<Receipt> {
     const clock = this.#clock;
     const until = clock.monotonic() + timeoutMs;
     return new Promise((resolve, reject) => {
@@ -104,9 +104,9 @@ export class DestinationPublisher implements Publisher {
           const leftMs = Math.ceil(until - clock.monotonic());
           if (leftMs <= 0) return;
           try {
-            // It may have been closed meanwhile.
+            // The broker may have stopped meanwhile.
             this.#refuseIfClosed();
-            resolve(this.#hand(target, made, leftMs));
+            resolve(this.#enqueue(target, made, leftMs));
           } catch (error) {
             reject(error);
           }
@@ -124,7 +124,7 @@ export class DestinationPublisher implements Publisher {
     throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
   }
 
-  #hand(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
+  #enqueue(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
     const sent = this.#publishing.send(target.route, message, timeoutMs);
     if (!target.discardUnroutable) return sent;
     return sent.catch((error: unknown) => {
@@ -134,7 +134,7 @@ export class DestinationPublisher implements Publisher {
   }
 
   #target(destination: Destination, kind: Destination["kind"]): Target {
-    const made = outgoingTo(destination, kind, this.#adapter, this.#json, this.#clock, this.#makeId);
+    const made = encodingFor(destination, kind, this.#adapter, this.#json, this.#clock, this.#makeId);
     const { name, options } = destination;
     const target: Target = {
       ...made,
@@ -146,19 +146,14 @@ export class DestinationPublisher implements Publisher {
   }
 }
 
-/** Sends each of a list, and gathers the receipts. Rejects with `invalid` for what is no list of entries; nothing is sent then. */
+/** Sends each entry and gathers the receipts. Rejects with `invalid`, before anything is sent, for a wrong list. */
 export async function sendEach<One>(
   where: string,
   entries: readonly One[],
   send: (entry: One) => Promise<Receipt>,
 ): Promise<readonly Receipt[]> {
   checkEntries(where, entries);
-  return gatherReceipts(entries.map(send));
-}
-
-/** The receipts of all sends, in order; rejects with `partly-failed` and the end of each if any failed. */
-async function gatherReceipts(sends: readonly Promise<Receipt>[]): Promise<readonly Receipt[]> {
-  const ends = await Promise.allSettled(sends);
+  const ends = await Promise.allSettled(entries.map(send));
   const receipts = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
   if (receipts.length === ends.length) return receipts;
   const outcomes = ends.map((end): SendOutcome => {

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import {
   type ArchivedEntry,
+  type DeadLetterGroup,
   type DeadLetters,
   type Edit,
   type Edited,
   fileArchive,
-  type Group,
   type Progress,
   type RunResult,
   type Stopped,
@@ -15,11 +15,11 @@ import type { OldOrder } from "./orders.ts";
 /** The groups of dead letters that the bad deploy made, by what is done about them. */
 export interface Diagnosis {
   /** Whose price did not come: good orders. */
-  readonly timedOut: Group;
+  readonly timedOut: DeadLetterGroup;
   /** Whose field has another name by now. */
-  readonly renamed: Group;
+  readonly renamed: DeadLetterGroup;
   /** Of a load test. */
-  readonly unwanted: Group;
+  readonly unwanted: DeadLetterGroup;
 }
 
 /** How long to watch after each step of a ramp that goes well. One that goes badly stops as soon as that is seen. */
@@ -47,7 +47,7 @@ export class Clinic {
     for (const { count, errorClass, error, example } of groups) {
       this.#say(`  ${count} × ${example.reason}, ${errorClass}: ${error}`);
     }
-    const of = (reason: string): Group => {
+    const of = (reason: string): DeadLetterGroup => {
       const group = groups.find(({ example }) => example.reason === reason);
       if (group === undefined) throw new Error(`no group of the dead letters has the reason ${reason}`);
       return group;
@@ -56,7 +56,7 @@ export class Clinic {
   }
 
   /** Sends a group back while nothing is repaired. It has to stop by itself. */
-  async replayTooEarly({ group }: Group): Promise<void> {
+  async replayTooEarly({ group }: DeadLetterGroup): Promise<void> {
     this.#say("\nA replay before the fix: 1, then 10, then 100, as long as none comes back");
     const replay = await this.#dead.replay(`group = ${group}`, { ramp: { observeMs: FAIL_WITHIN_MS } });
     const result = await replay.run({ onProgress: this.#bySteps() });
@@ -64,7 +64,7 @@ export class Clinic {
   }
 
   /** Sends a group back. */
-  async replay({ group }: Group): Promise<void> {
+  async replay({ group }: DeadLetterGroup): Promise<void> {
     const replay = await this.#dead.replay(`group = ${group}`, { ramp: { observeMs: OBSERVE_MS } });
     const { count, destinations } = replay.plan;
     this.#say(`\nThe same replay after the fix: ${count} to ${destinations.map((to) => to.destination).join(", ")}`);
@@ -73,7 +73,7 @@ export class Clinic {
   }
 
   /** Shows one order of a group, and why it cannot be sent back as it is; then sends an edited copy. */
-  async editOne({ group, example }: Group): Promise<Edited> {
+  async editOne({ group, example }: DeadLetterGroup): Promise<Edited> {
     const { refused } = (await this.#dead.replay(`group = ${group}`)).plan;
     this.#say(`\nThe renamed field: a replay would leave ${refused[0]?.count ?? 0} alone, for ${refused[0]?.why}`);
     this.#say(`  ${example.messageId}, ${example.error}: ${example.body}`);
@@ -83,7 +83,7 @@ export class Clinic {
   }
 
   /** Sends edited copies of what else is in the group. */
-  async editOthers({ group }: Group): Promise<readonly Edited[]> {
+  async editOthers({ group }: DeadLetterGroup): Promise<readonly Edited[]> {
     const all: Edited[] = [];
     for (let beyond = 1; beyond > 0; ) {
       const replay = await this.#dead.replay(`group = ${group}`, { edit: rename, limit: EDITED_AT_ONCE });
@@ -96,7 +96,7 @@ export class Clinic {
   }
 
   /** Puts a group into a file and removes it. Resolves with what stands in the file. */
-  async discard({ group }: Group, file: string): Promise<readonly ArchivedEntry[]> {
+  async discard({ group }: DeadLetterGroup, file: string): Promise<readonly ArchivedEntry[]> {
     const archive = fileArchive(file);
     const discard = await this.#dead.discard(`group = ${group}`, { archive });
     this.#say(`\nWhat nobody wants: ${discard.plan.count} into an archive`);

@@ -1,7 +1,6 @@
 import { checkOptions, optionalText } from "../../core/checks.ts";
 import { type Adapter, type Destination, MessagingError } from "../../core/index.ts";
-import { bindingsOfAdapter } from "./bindings-of-adapter.ts";
-import { type BrokerBindings, plainBindings } from "./broker-bindings.ts";
+import { type BrokerBindings, bindingsOfAdapter, plainBindings } from "./bindings.ts";
 import type { AsyncApiInfo, AsyncApiServer } from "./document.ts";
 
 /** What an application does with a destination. */

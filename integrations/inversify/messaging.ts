@@ -1,51 +1,206 @@
-import type { Container } from "inversify";
-import { type BrokerStatus, MessagingError, type StartOptions, type StopOptions } from "../../core/index.ts";
-import { startFailed } from "../../core/start.ts";
-import { MESSAGING } from "./identifiers.ts";
+import { type Container, ContainerModule, type ServiceIdentifier } from "inversify";
+import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
+import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
+import {
+  type Broker,
+  type BrokerStatus,
+  type Consumer,
+  MessagingError,
+  type StartOptions,
+  type StopOptions,
+} from "../../core/index.ts";
+import { asProblem, startFailed, startWait } from "../../core/start.ts";
+import { ContainerHandlers } from "./container-handlers.ts";
+import { BROKER, brokerOf, MESSAGING, type Messaging, PUBLISHER, publisherOf } from "./identifiers.ts";
 
-/** Owns the lives of a container's brokers and handlers. Made by `messagingModule`, injected as `MESSAGING`. */
-export interface Messaging {
+/** What messaging in a container is told besides its brokers. */
+export interface MessagingSettings {
   /**
-   * Starts all brokers; handlers are given messages when every one of them stands. Rejects with `start-failed`, whose
-   * `problems` lists everything found at once, and leaves nothing open: first what is wrong with the handlers, before
-   * anything is connected, then what is wrong with the brokers. A second call while started does nothing, but for a
-   * rejection if handlers were bound meanwhile, which would get no message; after `stop` it starts again. The options are
-   * those of `Broker.start`.
+   * Loaded into the container of each message: what is a singleton in them is one for that message, and is deactivated
+   * when its handler is done. Default: none.
    */
-  start(options?: StartOptions): Promise<void>;
+  readonly perMessage?: readonly ContainerModule[];
   /**
-   * Stops taking messages on all brokers, lets running handlers finish and settles their messages, while all of them can
-   * still publish to any broker; then waits for the confirms and closes. A second call waits for the first. Handlers that
-   * go on past the deadline are aborted, and their messages given back. Throws `invalid` for wrong options.
+   * Whether `start` makes each handler twice, as for a message, and releases it again, so that one that cannot be made is
+   * known then. Singletons that are made for it stay. Default true.
    */
-  stop(options?: StopOptions): Promise<void>;
-  /** Each broker's, by name; the one without a name is `default`. Throws `invalid` before `startMessaging`. */
-  status(): Readonly<Record<string, BrokerStatus>>;
+  readonly tryHandlers?: boolean;
+  /** How long running handlers may go on when the container is unbound, in milliseconds. Default 30,000. */
+  readonly stopTimeoutMs?: number;
 }
 
-/** A {@link Messaging} that is told its container, since inversify does not tell it. */
-interface Attachable extends Messaging {
-  attach(container: Container): void;
+/** One broker object, made by `createBroker`. */
+export interface OneBroker {
+  /** Injected as `PUBLISHER` and `BROKER`. */
+  readonly broker: Broker;
+  readonly brokers?: Readonly<Record<string, Broker>>;
+}
+
+/** Several broker objects, each with a name of its own. */
+export interface NamedBrokers {
+  readonly broker?: Broker;
+  /** Injected by `publisherOf(name)` and `brokerOf(name)`; handlers say `{ broker: name }`. */
+  readonly brokers: Readonly<Record<string, Broker>>;
+}
+
+/** The options of `messagingModule`: a broker, brokers by name, or both. */
+export type MessagingOptions = MessagingSettings & (OneBroker | NamedBrokers);
+
+/** How the broker without a name is called where all of them are listed. */
+const UNNAMED = "default";
+
+const OPTIONS = ["broker", "brokers", "perMessage", "tryHandlers", "stopTimeoutMs"];
+const WHERE = "messagingModule";
+
+/** The options with their defaults. Throws `invalid` for what makes no sense. */
+function messagingOptions(given: MessagingOptions) {
+  checkOptions(WHERE, given, OPTIONS);
+  const { broker, brokers = {}, perMessage = [], tryHandlers = true, stopTimeoutMs = DEFAULT_STOP_MS } = given;
+  if (typeof brokers !== "object" || brokers === null) throw invalid("{ brokers } takes broker objects by name");
+  for (const name of Object.keys(brokers)) checkName("broker", name);
+  if (UNNAMED in brokers) throw invalid(`{ brokers } takes any name but "${UNNAMED}": give that one as { broker }`);
+  const all = [...(broker === undefined ? [] : [broker]), ...Object.values(brokers)];
+  const isBroker = (each: Broker) => typeof each?.consume === "function";
+  if (all.length === 0 || !all.every(isBroker))
+    throw invalid("takes { broker } or { brokers }, made by createBroker()");
+  if (new Set(all).size < all.length) throw invalid("takes a broker object once, under one name");
+  if (!Array.isArray(perMessage) || !perMessage.every((module) => typeof module?.load === "function")) {
+    throw invalid("{ perMessage } takes an array of ContainerModules");
+  }
+  if (typeof tryHandlers !== "boolean") throw invalid("{ tryHandlers } takes true or false");
+  checkInteger(`${WHERE} { stopTimeoutMs }`, stopTimeoutMs, 0);
+  return { broker, brokers, perMessage: [...perMessage], tryHandlers, stopTimeoutMs };
+}
+
+function invalid(what: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${what}`);
 }
 
 /**
- * Starts the messaging of a container that has loaded `messagingModule` and the modules with handlers; see
- * {@link Messaging.start}. Resolves with what `MESSAGING` injects. Rejects with `start-failed` also where the module is
- * missing: it has to be in this container itself, and not only in a parent.
+ * Puts messaging into a container. Nothing is connected before `startMessaging`, whatever is injected. From then on
+ * `unbindAllAsync` of the container, or `unloadAsync` of the module, stops everything in order. A container takes one such
+ * module. Throws `invalid` for wrong options.
  */
-export async function startMessaging(container: Container, options?: StartOptions): Promise<Messaging> {
-  if (!container.isCurrentBound(MESSAGING)) {
-    throw refused("the container has no messaging: load messagingModule({ broker }) into it");
-  }
-  const [messaging, second] = container.getAll(MESSAGING) as Attachable[];
-  if (messaging === undefined || second !== undefined) {
-    throw refused("the container has messaging twice: load one messagingModule, with all { brokers } by their names");
-  }
-  messaging.attach(container);
-  await messaging.start(options);
-  return messaging;
+export function messagingModule(options: MessagingOptions): ContainerModule {
+  const { broker, brokers, perMessage, tryHandlers, stopTimeoutMs } = messagingOptions(options);
+  const named = Object.entries(brokers);
+  const identifiers = new Map(named.map(([name]) => [name, brokerOf(name)]));
+  if (broker !== undefined) identifiers.set(UNNAMED, BROKER);
+  return new ContainerModule(({ bind }) => {
+    if (broker !== undefined) {
+      bind(BROKER).toConstantValue(broker);
+      bind(PUBLISHER).toService(BROKER);
+    }
+    for (const [name, each] of named) {
+      bind(brokerOf(name)).toConstantValue(each);
+      bind(publisherOf(name)).toService(brokerOf(name));
+    }
+    bind(MESSAGING)
+      .toDynamicValue(() => new ContainerMessaging(identifiers, new ContainerHandlers(perMessage, tryHandlers)))
+      .inSingletonScope()
+      .onDeactivation((messaging) => messaging.stop({ timeoutMs: stopTimeoutMs }));
+  });
 }
 
-function refused(what: string): MessagingError {
-  return startFailed([new MessagingError("invalid", what)]);
+/** The one owner of all lives in a container. */
+class ContainerMessaging implements Messaging {
+  /** Of the brokers, by name. */
+  readonly #identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>;
+  readonly #handlers: ContainerHandlers;
+  #container: Container | undefined;
+  /** Of the last start, by name. */
+  #brokers: ReadonlyMap<string, Broker> | undefined;
+  /** While started. */
+  #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>, handlers: ContainerHandlers) {
+    this.#identifiers = identifiers;
+    this.#handlers = handlers;
+  }
+
+  /** Before the first start: inversify does not tell what it makes which container it is in. */
+  attach(container: Container): void {
+    this.#container = container;
+  }
+
+  start(options: StartOptions = {}): Promise<void> {
+    startWait(options);
+    return this.#inTurn(() => this.#start(options));
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    checkOptions("stop", options, ["timeoutMs"]);
+    const { timeoutMs = DEFAULT_STOP_MS } = options;
+    checkInteger("stop { timeoutMs }", timeoutMs, 0);
+    const stopped = this.#inTurn(() => this.#stop(timeoutMs));
+    // Those that wait for their broker would be waited for.
+    for (const broker of this.#brokers?.values() ?? []) if (broker.status().state === "starting") void broker.stop();
+    return stopped;
+  }
+
+  status(): Readonly<Record<string, BrokerStatus>> {
+    const brokers = this.#brokers ?? this.#resolved();
+    return Object.fromEntries([...brokers].map(([name, broker]) => [name, broker.status()]));
+  }
+
+  /** One after another. */
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(run);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  /** At each start, so that a test may rebind them. */
+  #resolved(): ReadonlyMap<string, Broker> {
+    const container = this.#attached();
+    return new Map([...this.#identifiers].map(([name, identifier]) => [name, container.get(identifier)]));
+  }
+
+  #attached(): Container {
+    if (this.#container !== undefined) return this.#container;
+    throw new MessagingError("invalid", "messaging is not started: call startMessaging(container) first");
+  }
+
+  async #start(options: StartOptions): Promise<void> {
+    const container = this.#attached();
+    if (this.#running !== undefined) {
+      const late = this.#handlers.boundSince(container);
+      if (late !== undefined) throw startFailed([late]);
+      return;
+    }
+    this.#brokers = this.#resolved();
+    const brokers = [...this.#brokers.values()];
+    const { consumers, problems } = await this.#handlers.consume(container);
+    if (problems.length > 0) {
+      await end([], consumers, 0);
+      throw startFailed(problems);
+    }
+    const failed = failures(await Promise.allSettled(brokers.map((each) => each.start(options))));
+    if (failed.length > 0) {
+      await end(brokers, consumers, 0);
+      throw startFailed(failed);
+    }
+    this.#running = { brokers, consumers };
+    for (const consumer of consumers) consumer.resume();
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    if (this.#running === undefined) return;
+    const { brokers, consumers } = this.#running;
+    await end(brokers, consumers, timeoutMs);
+    this.#running = undefined;
+  }
+}
+
+/** The handlers of all brokers end before any broker is closed: what still runs may publish to another. */
+async function end(brokers: readonly Broker[], consumers: readonly Consumer[], timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  await Promise.all(consumers.map((consumer) => consumer.stop({ timeoutMs })));
+  const left = Math.max(Math.ceil(deadline - performance.now()), 0);
+  await Promise.all(brokers.map((broker) => broker.stop({ timeoutMs: left })));
+}
+
+function failures(ends: readonly PromiseSettledResult<void>[]): readonly MessagingError[] {
+  return ends.flatMap((end) => (end.status === "rejected" ? [asProblem(end.reason)] : []));
 }

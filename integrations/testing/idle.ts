@@ -1,8 +1,7 @@
 import { addressName, type Broker, type ConsumerStatus, describeAddress, MessagingError } from "../../core/index.ts";
 import { workOf } from "./addresses.ts";
-import { pause, realNow, turn } from "./real-time.ts";
 import type { Recording } from "./recording-adapter.ts";
-import { type TestClock, VirtualClock } from "./test-clock.ts";
+import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
 
 /** The options of {@link TestKit.idle}. */
 export interface IdleOptions {
@@ -22,7 +21,7 @@ export interface IdleOptions {
 }
 
 /** What is looked at to tell whether a kit is idle. */
-export interface IdleSubject {
+interface IdleSubject {
   readonly brokers: readonly Broker[];
   readonly recording: Recording;
   readonly clock: TestClock;

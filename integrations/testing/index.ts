@@ -1,6 +1,6 @@
 export type { HandlingFailure, PlannedFailure, SendFailure, SendFailureCode } from "./failures.ts";
 export type { IdleOptions } from "./idle.ts";
-export type { ConsumedMessage, DeadLetterRecord, RecordedMessage, SentMessage } from "./records.ts";
+export type { ConsumedMessage, DeadLetterRecord, RecordedMessage, SentMessage } from "./ledger.ts";
+export type { TestBrokerOptions, TestKit } from "./test-broker.ts";
 export { testBroker } from "./test-broker.ts";
 export type { TestClock } from "./test-clock.ts";
-export type { TestBrokerOptions, TestKit } from "./test-kit.ts";

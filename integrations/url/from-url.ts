@@ -1,11 +1,15 @@
 import type { Adapter } from "../../core/adapter.ts";
 import { checkOptions } from "../../core/checks.ts";
-import type { BrokerUrl } from "./broker-url.ts";
-import { BROKERS } from "./brokers.ts";
-import { nearest } from "./nearest.ts";
-import type { UrlOptions } from "./options.ts";
-import { refuseAs } from "./refuse.ts";
-import { urlParts } from "./url-parts.ts";
+import { kafkaUrl, memoryUrl, rabbitmqUrl, sqsUrl } from "./adapter-urls.ts";
+import { type BrokerUrl, nearest, refuseAs, type UrlOptions, urlParts } from "./query.ts";
+
+/** The brokers that a URL can lead to, by the names of their adapters. */
+export const BROKERS: Readonly<Record<"memory" | "rabbitmq" | "kafka" | "sqs", BrokerUrl>> = {
+  memory: memoryUrl,
+  rabbitmq: rabbitmqUrl,
+  kafka: kafkaUrl,
+  sqs: sqsUrl,
+};
 
 const WHERE = "fromUrl()";
 

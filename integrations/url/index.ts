@@ -1,2 +1,2 @@
 export { fromUrl } from "./from-url.ts";
-export type { UrlOptions } from "./options.ts";
+export type { UrlOptions } from "./query.ts";

@@ -1,10 +1,10 @@
 import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
 import { Fifo } from "../../core/fifo.ts";
 import {
+  type BatchEntry,
   type Broker,
   type Clock,
   type Depth,
-  type Entry,
   isMessagingError,
   MessagingError,
   type Publisher,
@@ -432,14 +432,14 @@ class Admission implements AdmittingPublisher {
 
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, SendOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("sendMany", entries, ({ body, options }) => this.send(queue, body, options));
   }
 
   publishMany<Input, Output>(
     topic: Topic<Input, Output>,
-    entries: readonly Entry<NoInfer<Input>, PublishOptions>[],
+    entries: readonly BatchEntry<NoInfer<Input>, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("publishMany", entries, ({ body, options }) => this.publish(topic, body, options));
   }

@@ -229,6 +229,10 @@ class ControlledConsumer implements Consumer {
     return this.#consumer.stop(options);
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   status(): ConsumerStatus {
     return this.#consumer.status();
   }

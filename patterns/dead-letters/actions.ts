@@ -2,19 +2,17 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/system-headers.ts";
 import type { Archive, ArchivedEntry } from "./archive.ts";
-import { DeadLetter } from "./dead-letter.ts";
-import { type Entry, entryOf, entryWith } from "./entry.ts";
+import type { Source, Target } from "./dead-letter.ts";
+import { DeadLetter, isBeyondReading } from "./dead-letter.ts";
+import { type DeadLetterEntry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
-import { isBeyondReading } from "./originals.ts";
 import { patched } from "./plan.ts";
-import type { Source } from "./source.ts";
-import type { Target } from "./target.ts";
 
 /**
  * What became of a dead letter: `done`, so that it can be removed; `left`, because nobody wanted more; or why not. `sent` is
@@ -56,7 +54,7 @@ export function endsRun({ code }: MessagingError): boolean {
  * Makes another body of a dead letter's: of what its codec read, not yet parsed by the schema, or undefined where the codec
  * could not read it. Undefined leaves the message where it is.
  */
-export type Edit = (body: unknown, entry: Entry) => unknown | Promise<unknown>;
+export type Edit = (body: unknown, entry: DeadLetterEntry) => unknown | Promise<unknown>;
 
 /** Sends dead letters back, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {
@@ -239,7 +237,7 @@ function editedCopyOf(letter: DeadLetter, run: string, body: Uint8Array, content
   return { ...copy, id: editedId(letter, body), body, contentType, headers, size: sizeOf(body, headers) };
 }
 
-function sizeOf(body: Uint8Array, headers: Headers): number {
+function sizeOf(body: Uint8Array, headers: MessageHeaders): number {
   return body.length + headerBytes(headers);
 }
 

@@ -4,10 +4,10 @@ import { createInterface } from "node:readline";
 import { MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { openToAppend } from "../../core/private-files.ts";
-import { type Entry, stringifyEntry } from "./entry.ts";
+import { type DeadLetterEntry, stringifyEntry } from "./entry.ts";
 
 /** A dead letter that was discarded, with everything that makes the message again. Plain JSON. */
-export interface ArchivedEntry extends Entry {
+export interface ArchivedEntry extends DeadLetterEntry {
   /** ISO time. */
   readonly archivedAt: string;
   readonly run: string;

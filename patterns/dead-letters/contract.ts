@@ -1,14 +1,14 @@
 import type { Destination } from "../../core/destination.ts";
 import type { Edit } from "./actions.ts";
 import type { Archive } from "./archive.ts";
-import type { Entry } from "./entry.ts";
-import type { Filter } from "./filter.ts";
-import type { Group } from "./groups.ts";
+import type { DeadLetterEntry } from "./entry.ts";
+import type { DeadLetterFilter } from "./filter.ts";
+import type { DeadLetterGroup } from "./groups.ts";
 import type { JsonPatch } from "./json-patch.ts";
 import type { Plan } from "./plan.ts";
 import type { PaceOptions, RunOptions } from "./run-options.ts";
 import type { Audit, RunResult } from "./run-result.ts";
-import type { Look } from "./scan.ts";
+import type { DeadLetterScan } from "./scan.ts";
 
 /** The options of {@link deadLetters}. */
 export interface DeadLettersOptions {
@@ -21,7 +21,7 @@ export interface DeadLettersOptions {
 }
 
 /** A filter, or its text, as in `reason = attempts and age > 1h`. */
-export type FilterOrText = Filter | string;
+export type FilterOrText = DeadLetterFilter | string;
 
 /** The options of `entries`, and those that `list` and `groups` share with it. */
 export interface ReadOptions {
@@ -50,20 +50,20 @@ export interface GroupOptions extends ReadOptions {
 }
 
 /** A page of entries: those that failed first before the others, by their ids where the times are equal. */
-export interface Page extends Look {
-  readonly entries: readonly Entry[];
+export interface Page extends DeadLetterScan {
+  readonly entries: readonly DeadLetterEntry[];
   /** The cursor of the next page; null on the last. */
   readonly next: string | null;
 }
 
 /** How many there are. */
-export interface Count extends Look {
+export interface Count extends DeadLetterScan {
   readonly count: number;
 }
 
 /** Dead letters by how they failed, the largest group first. */
-export interface Groups extends Look {
-  readonly groups: readonly Group[];
+export interface Groups extends DeadLetterScan {
+  readonly groups: readonly DeadLetterGroup[];
   /** How many belong to none of them; see {@link GroupOptions.limit}. */
   readonly others: number;
 }
@@ -146,8 +146,8 @@ export interface DeadLetters {
   readonly source: string;
   /** A page of entries. Each page goes over all entries once; to go over all of them use {@link DeadLetters.entries}. */
   list(options?: ListOptions): Promise<Page>;
-  /** Every entry, in no particular order, in one go. Where they are held to be looked at, that ends with the iteration. */
-  entries(options?: ReadOptions): AsyncIterable<Entry>;
+  /** Every entry, in no particular order, in one go. Where they are held to be scanned at, that ends with the iteration. */
+  entries(options?: ReadOptions): AsyncIterable<DeadLetterEntry>;
   /** How many are selected. Without a filter the broker is asked, which is as exact as its own counting. */
   count(filter?: FilterOrText): Promise<Count>;
   /** What failed in the same way, counted. */

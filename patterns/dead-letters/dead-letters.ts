@@ -22,8 +22,9 @@ import type {
   ResumeOptions,
 } from "./contract.ts";
 import type { DeadLetter } from "./dead-letter.ts";
-import { type Entry, entryOf } from "./entry.ts";
-import type { Filter } from "./filter.ts";
+import { type Source, sourceOf } from "./dead-letter.ts";
+import { type DeadLetterEntry, entryOf } from "./entry.ts";
+import type { DeadLetterFilter } from "./filter.ts";
 import { filterOf, matcher } from "./filter-match.ts";
 import { comparePlaces, FirstOf, Grouping, parsePlace, placeOf, printPlace } from "./groups.ts";
 import type { JsonPatch } from "./json-patch.ts";
@@ -31,8 +32,7 @@ import type { Plan } from "./plan.ts";
 import { Planner } from "./planner.ts";
 import type { MissingReason } from "./run-result.ts";
 import { Auditor } from "./run-result.ts";
-import { type Look, look, lookAtAll } from "./scan.ts";
-import { type Source, sourceOf } from "./source.ts";
+import { type DeadLetterScan, look, scanAll } from "./scan.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;
 const DEFAULT_BODY_BYTES = 64 * 1024;
@@ -42,7 +42,7 @@ const DEFAULT_GROUPS = 1_000;
 const READ_OPTIONS = ["filter", "bodyBytes", "patienceMs", "signal"];
 
 /**
- * The dead letters of a queue, or of one subscription of a topic, to be looked at, sent back, edited and discarded; see
+ * The dead letters of a queue, or of one subscription of a topic, to be scanned at, sent back, edited and discarded; see
  * {@link DeadLetters}. The broker object must have been made by `createBroker` and be started; its `destinations` should
  * have the queue or subscription unless that is consumed from. Throws `invalid` for wrong options.
  */
@@ -105,18 +105,18 @@ class SourceDeadLetters implements DeadLetters {
     if (cursor !== undefined && behind === undefined) {
       throw new MessagingError("invalid", `${where} { cursor } takes the \`next\` of the page before`);
     }
-    const first = new FirstOf<Entry | Promise<Entry>>(limit);
-    const looked = await this.#look(where, options, (letter) => {
+    const first = new FirstOf<DeadLetterEntry | Promise<DeadLetterEntry>>(limit);
+    const scanned = await this.#look(where, options, (letter) => {
       const place = placeOf(letter);
       if (behind !== undefined && comparePlaces(place, behind) <= 0) return;
       first.offer(place, () => entryOf(letter, this.#source, bodyBytes));
     });
     const entries = await Promise.all(first.kept.map(({ item }) => item));
     const last = first.kept.at(-1);
-    return { entries, next: first.more && last !== undefined ? printPlace(last.place) : null, ...looked };
+    return { entries, next: first.more && last !== undefined ? printPlace(last.place) : null, ...scanned };
   }
 
-  async *entries(options: ReadOptions = {}): AsyncGenerator<Entry, void, undefined> {
+  async *entries(options: ReadOptions = {}): AsyncGenerator<DeadLetterEntry, void, undefined> {
     const where = this.#where("entries");
     checkOptions(where, options, READ_OPTIONS);
     const bodyBytes = bodyBytesOf(where, options);
@@ -140,8 +140,8 @@ class SourceDeadLetters implements DeadLetters {
       return { count: ready + unsettled, held: false, complete: exact, elsewhere: consumers > 0 ? null : 0 };
     }
     let count = 0;
-    const looked = await this.#look(where, { filter: conditions }, () => void count++);
-    return { count, ...looked };
+    const scanned = await this.#look(where, { filter: conditions }, () => void count++);
+    return { count, ...scanned };
   }
 
   async groups(options: GroupOptions = {}): Promise<Groups> {
@@ -150,8 +150,8 @@ class SourceDeadLetters implements DeadLetters {
     const { limit = DEFAULT_GROUPS } = options;
     checkInteger(`${where} { limit }`, limit, 1);
     const grouping = new Grouping(this.#source, bodyBytesOf(where, options), limit);
-    const looked = await this.#look(where, options, (letter) => grouping.add(letter));
-    return { groups: await grouping.groups(), others: grouping.others, ...looked };
+    const scanned = await this.#look(where, options, (letter) => grouping.add(letter));
+    return { groups: await grouping.groups(), others: grouping.others, ...scanned };
   }
 
   async replay(filter: FilterOrText, options: ReplayOptions = {}): Promise<PlannedRun> {
@@ -175,7 +175,7 @@ class SourceDeadLetters implements DeadLetters {
     if (typeof edit !== "function" && !Array.isArray(edit)) {
       throw new MessagingError("invalid", `${where} takes a function of the body, or a JSON patch`);
     }
-    const filter: Filter = [{ field: "id", is: "=", value: id }];
+    const filter: DeadLetterFilter = [{ field: "id", is: "=", value: id }];
     const planned = await this.#planner.replay(where, filter, { ...options, edit }, "edit");
     const { count, refused } = planned.plan;
     if (count > 1) {
@@ -198,7 +198,7 @@ class SourceDeadLetters implements DeadLetters {
     return `deadLetters(${this.source}).${verb}`;
   }
 
-  #filter(where: string, filter: FilterOrText | undefined): Filter {
+  #filter(where: string, filter: FilterOrText | undefined): DeadLetterFilter {
     return filter === undefined ? [] : filterOf(where, filter, this.source);
   }
 
@@ -216,9 +216,9 @@ class SourceDeadLetters implements DeadLetters {
     };
   }
 
-  #look(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<Look> {
+  #look(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<DeadLetterScan> {
     const matches = this.#matcher(where, options.filter);
-    return lookAtAll(this.#internals, this.#source, this.#lookOptions(options), (letter) => {
+    return scanAll(this.#internals, this.#source, this.#lookOptions(options), (letter) => {
       if (matches(letter)) visit(letter);
     });
   }

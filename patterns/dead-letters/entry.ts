@@ -2,13 +2,12 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { readBody } from "../../core/consume/run-handler.ts";
 import { userHeaders } from "../../core/system-headers.ts";
-import type { DeadLetter } from "./dead-letter.ts";
-import { isBeyondReading } from "./originals.ts";
-import type { Source } from "./source.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { isBeyondReading } from "./dead-letter.ts";
 
 /** A body in JSON. */
-export interface EntryBody {
-  /** The text itself, or its bytes in base64; see {@link EntryBody.bodyEncoding}. */
+export interface DeadLetterBody {
+  /** The text itself, or its bytes in base64; see {@link DeadLetterBody.bodyEncoding}. */
   readonly body: string;
   /** `text` for UTF-8 without control characters (other than tab and line ends), else `base64`. */
   readonly bodyEncoding: "text" | "base64";
@@ -19,8 +18,8 @@ export interface EntryBody {
 /**
  * A message in the dead letters. Plain JSON, the same on every broker; what is not known is null. Times are ISO 8601 in UTC.
  */
-export interface Entry extends EntryBody {
-  /** Names this one entry, for filters: stable however often it is looked at, and another when the message fails again. */
+export interface DeadLetterEntry extends DeadLetterBody {
+  /** Names this one entry, for filters: stable however often it is scanned at, and another when the message fails again. */
   readonly id: string;
   /** The message's own id. */
   readonly messageId: string;
@@ -79,9 +78,9 @@ export function entryOf(
   source: Source,
   bodyBytes: number,
   mustRead = false,
-): Entry | Promise<Entry> {
+): DeadLetterEntry | Promise<DeadLetterEntry> {
   if (letter.reference === undefined) return entryWith(letter, letter.message, source, bodyBytes);
-  const itself = (): Entry => ({ ...known(letter, letter.message, bodyBytes), valid: false });
+  const itself = (): DeadLetterEntry => ({ ...known(letter, letter.message, bodyBytes), valid: false });
   const read = source.originals.use(letter, (messages) => {
     const [message, ...more] = messages;
     return message === undefined || more.length > 0 ? itself() : entryWith(letter, message, source, bodyBytes);
@@ -98,13 +97,13 @@ export function entryWith(
   message: IncomingMessage,
   source: Source,
   bodyBytes: number,
-): Entry | Promise<Entry> {
+): DeadLetterEntry | Promise<DeadLetterEntry> {
   const entry = known(letter, message, bodyBytes);
   const valid = isValid({ message }, source);
   return valid instanceof Promise ? valid.then((is) => ({ ...entry, valid: is })) : { ...entry, valid };
 }
 
-function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number): Omit<Entry, "valid"> {
+function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number): Omit<DeadLetterEntry, "valid"> {
   return {
     id: letter.id,
     messageId: message.id,
@@ -154,12 +153,12 @@ function isoTime(milliseconds: number | undefined): string | null {
 }
 
 /** What a terminal might obey, or show as something else than it is: controls, line separators, marks of direction. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is scanned for
 const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const ESCAPED = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /** A body as text where it is plain text, else as base64; at most so many bytes of it. */
-export function entryBody(body: Uint8Array, mostBytes: number): EntryBody {
+export function entryBody(body: Uint8Array, mostBytes: number): DeadLetterBody {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const isText = isUtf8(bytes);
   const bodyCut = bytes.length > mostBytes;

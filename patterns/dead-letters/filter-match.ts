@@ -2,7 +2,7 @@ import { MessagingError } from "../../core/errors.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 import {
   type Condition,
-  type Filter,
+  type DeadLetterFilter,
   NUMBER_OPERATORS,
   parseFilter,
   TEXT_FIELDS,
@@ -16,13 +16,13 @@ import {
  * A filter from what a caller gave: conditions, or their text, for the dead letters of a source. Throws `invalid`, also for a
  * value that none of them can have.
  */
-export function filterOf(where: string, given: Filter | string, source?: string): Filter {
+export function filterOf(where: string, given: DeadLetterFilter | string, source?: string): DeadLetterFilter {
   const filter = typeof given === "string" ? parseFilter(given) : checked(where, given);
   for (const condition of filter) refuseImpossible(where, condition, source);
   return filter;
 }
 
-function checked(where: string, given: unknown): Filter {
+function checked(where: string, given: unknown): DeadLetterFilter {
   if (!Array.isArray(given)) {
     throw new MessagingError("invalid", `${where} takes a filter: a text, or a list of conditions`);
   }
@@ -109,7 +109,7 @@ function checkCondition(where: string, given: unknown): Condition {
 }
 
 /** Tells whether a dead letter is selected; ages are counted up to `now`, in milliseconds since 1970. */
-export function matcher(filter: Filter, now: number): (letter: DeadLetter) => boolean {
+export function matcher(filter: DeadLetterFilter, now: number): (letter: DeadLetter) => boolean {
   const tests = filter.map((condition) => conditionTest(condition, now));
   return (letter) => tests.every((test) => test(letter));
 }

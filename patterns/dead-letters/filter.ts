@@ -34,7 +34,7 @@ export type Condition =
  * What entries are chosen by, the same for `list`, `count`, `groups`, `replay` and `discard`: all of the conditions have to
  * hold. None selects every entry.
  */
-export type Filter = readonly Condition[];
+export type DeadLetterFilter = readonly Condition[];
 
 export const TEXT_FIELDS: readonly TextField[] = ["id", "destination", "reason", "key", "group", "error"];
 export const TEXT_OPERATORS: readonly TextOperator[] = ["=", "!=", "~", "!~"];
@@ -204,7 +204,7 @@ const FIELDS =
  * A text with spaces or signs in it stands in double quotes, escaped as in JSON. Ages are numbers with `ms`, `s`, `m`, `h`,
  * `d` or `w`; `since` and `until` are `time >=` and `time <`. Throws `invalid`, with the place and what was expected there.
  */
-export function parseFilter(text: string): Filter {
+export function parseFilter(text: string): DeadLetterFilter {
   const tokens = new FilterTokens(text);
   if (tokens.end)
     throw new MessagingError("invalid", `an empty filter selects nothing by itself: say "${ALL}" for every entry`);
@@ -267,7 +267,7 @@ function time(tokens: FilterTokens): string {
 }
 
 /** Writes a filter as text that {@link parseFilter} reads as the same. */
-export function printFilter(filter: Filter): string {
+export function printFilter(filter: DeadLetterFilter): string {
   return filter.length === 0 ? ALL : filter.map(printCondition).join(" and ");
 }
 

@@ -1,7 +1,6 @@
-import type { DeadLetter } from "./dead-letter.ts";
-import { type Entry, entryOf } from "./entry.ts";
-import { normalisedError } from "./fingerprint.ts";
-import type { Source } from "./source.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { normalisedError } from "./dead-letter.ts";
+import { type DeadLetterEntry, entryOf } from "./entry.ts";
 
 const PLACE = /^(\d{1,16})\.([A-Za-z0-9_-]{22})$/;
 
@@ -75,7 +74,7 @@ export class FirstOf<Item> {
 }
 
 /** Dead letters that failed in the same way. Plain JSON, the same on every broker. */
-export interface Group {
+export interface DeadLetterGroup {
   /** The fingerprint of destination, error class and normalised message; for a filter: `group = …`. */
   readonly group: string;
   readonly destination: string;
@@ -87,7 +86,7 @@ export interface Group {
   readonly firstFailedAt: string | null;
   readonly lastFailedAt: string | null;
   /** The entry that failed first, with the beginning of its body. */
-  readonly example: Entry;
+  readonly example: DeadLetterEntry;
 }
 
 interface Counted {
@@ -97,7 +96,7 @@ interface Counted {
   time: number;
   errorClass: string | undefined;
   error: string;
-  example: Entry | Promise<Entry>;
+  example: DeadLetterEntry | Promise<DeadLetterEntry>;
 }
 
 /** Counts dead letters by their fingerprints. Memory is bounded by the number of groups that are kept. */
@@ -143,7 +142,7 @@ export class Grouping {
   }
 
   /** The largest first. */
-  async groups(): Promise<readonly Group[]> {
+  async groups(): Promise<readonly DeadLetterGroup[]> {
     const groups = await Promise.all(
       [...this.#groups].map(async ([group, { count, first, last, errorClass, error, example }]) => {
         return {

@@ -2,15 +2,13 @@ import type { IncomingMessage } from "../../core/adapter.ts";
 import type { Codec } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { encodeChecked } from "../../core/publish/encode-message.ts";
-import type { DeadLetter } from "./dead-letter.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { isTargetAddress, normalisedError, type Target, type TargetAddress } from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
-import { normalisedError } from "./fingerprint.ts";
 import { comparePlaces, type Place, placeOf } from "./groups.ts";
 import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { isPace, type Pace } from "./run-options.ts";
-import type { Look } from "./scan.ts";
-import type { Source } from "./source.ts";
-import { isTargetAddress, type Target, type TargetAddress } from "./target.ts";
+import type { DeadLetterScan } from "./scan.ts";
 
 /** Entries that were asked for and are not in a plan. */
 export interface Refused {
@@ -21,10 +19,10 @@ export interface Refused {
 }
 
 /**
- * What a run is going to do: plain JSON, to be looked at, and to be kept (`JSON.stringify`) so that the run can be taken up
+ * What a run is going to do: plain JSON, to be scanned at, and to be kept (`JSON.stringify`) so that the run can be taken up
  * again after a crash. It names every entry, by some 100 bytes each: what is dead-lettered later is in no plan.
  */
-export interface Plan extends Look, Pace {
+export interface Plan extends DeadLetterScan, Pace {
   /** Names the run; it stands in a header of every message that the run sends back. */
   readonly run: string;
   readonly action: "replay" | "discard";
@@ -217,14 +215,17 @@ export function planOf(given: unknown, source: string): Plan {
   if (plan.source === source) return plan;
   throw new MessagingError(
     "invalid",
-    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}`,
+    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}: resume it on ${plan.source}, or plan anew for ${source}`,
   );
 }
 
 /** A plan that was kept in JSON, of any source. Throws `invalid` for what is none. */
 export function planFrom(given: unknown): Plan {
   if (isPlan(given)) return given;
-  throw new MessagingError("invalid", "it takes the plan of a replay or a discard, as it was kept in JSON");
+  throw new MessagingError(
+    "invalid",
+    "what was given is no plan of a replay or a discard: give one as it was kept in JSON, such as a file of anybroker-runs, or plan anew",
+  );
 }
 
 function isPlan(given: unknown): given is Plan {

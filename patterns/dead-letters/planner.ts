@@ -5,8 +5,9 @@ import type { Action } from "./actions.ts";
 import { DiscardAction, type Edit, ReplayAction } from "./actions.ts";
 import type { Archive } from "./archive.ts";
 import type { DiscardOptions, PlannedRun, ReplayOptions, ResumeOptions } from "./contract.ts";
-import type { DeadLetter } from "./dead-letter.ts";
-import type { Filter } from "./filter.ts";
+import type { DeadLetter, Source } from "./dead-letter.ts";
+import { requireTarget, type Target, type TargetAddress, targetOf } from "./dead-letter.ts";
+import type { DeadLetterFilter } from "./filter.ts";
 import { printFilter } from "./filter.ts";
 import { matcher } from "./filter-match.ts";
 import { type JsonPatch, jsonPatchOf } from "./json-patch.ts";
@@ -14,9 +15,7 @@ import { type Plan, planOf, Selection, whyNotReplayed } from "./plan.ts";
 import { Run } from "./run.ts";
 import { type Pace, paceOf } from "./run-options.ts";
 import type { Auditor } from "./run-result.ts";
-import { lookAtAll } from "./scan.ts";
-import type { Source } from "./source.ts";
-import { requireTarget, type Target, type TargetAddress, targetOf } from "./target.ts";
+import { scanAll } from "./scan.ts";
 
 const DEFAULT_MAX_REPLAYS = 3;
 const PACE = ["rate", "ramp"];
@@ -44,7 +43,7 @@ export class Planner {
   }
 
   /** `name` is what the audit calls it. */
-  async replay(where: string, filter: Filter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
+  async replay(where: string, filter: DeadLetterFilter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
     checkOptions(where, options, [...PACE, "limit", "to", "maxReplays", "edit", "incomplete", "signal"]);
     const { to, maxReplays = DEFAULT_MAX_REPLAYS, incomplete = false } = options;
     checkInteger(`${where} { maxReplays }`, maxReplays, 1);
@@ -65,7 +64,7 @@ export class Planner {
     return this.#planned(plan, action, name);
   }
 
-  async discard(where: string, filter: Filter, options: DiscardOptions): Promise<PlannedRun> {
+  async discard(where: string, filter: DeadLetterFilter, options: DiscardOptions): Promise<PlannedRun> {
     checkOptions(where, options ?? {}, ["rate", "limit", "archive", "signal"]);
     const archive = checkArchive(where, options?.archive);
     const made = { action: "discard", to: undefined, edit: null, ...paceOf(where, options) } as const;
@@ -100,7 +99,7 @@ export class Planner {
 
   async #plan(
     made: Pace & Pick<Plan, "action" | "edit"> & { readonly to: Target | undefined },
-    filter: Filter,
+    filter: DeadLetterFilter,
     { limit, signal }: Pick<ReplayOptions, "limit" | "signal">,
     where: string,
     whyNot: (letter: DeadLetter) => string | undefined | Promise<string | undefined>,
@@ -115,7 +114,7 @@ export class Planner {
       else selection.refuse(letter, why);
     };
     const options = { patienceMs: this.#patienceMs, ...(signal === undefined ? {} : { signal }) };
-    const looked = await lookAtAll(this.#internals, this.#source, options, (letter) => {
+    const scanned = await scanAll(this.#internals, this.#source, options, (letter) => {
       if (!matches(letter)) return;
       const why = whyNot(letter);
       return why instanceof Promise ? why.then((because) => choose(letter, because)) : choose(letter, why);
@@ -140,7 +139,7 @@ export class Planner {
       edit,
       groups,
       entries,
-      ...looked,
+      ...scanned,
     };
   }
 

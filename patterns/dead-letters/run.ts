@@ -5,14 +5,14 @@ import { type Clock, pause, within } from "../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
 import { type Action, DONE, endsRun, type Outcome } from "./actions.ts";
+import type { Source } from "./dead-letter.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { type Earlier, JournalWriter } from "./journal.ts";
 import type { Plan } from "./plan.ts";
 import { Holder, type Taken } from "./receiver.ts";
 import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
 import { type MissingReason, type RunResult, Tally } from "./run-result.ts";
-import { Standing, Stillness } from "./scan.ts";
-import type { Source } from "./source.ts";
+import { DrainDetection, Remaining } from "./scan.ts";
 
 /** Between two looks. */
 const FIRST_LOOK_MS = 100;
@@ -54,11 +54,11 @@ class Backlog {
     this.#everyMs = Math.min(this.#everyMs * 2, LONGEST_LOOK_MS);
     try {
       const { ready, unsettled = 0, consumers = 0, exact } = await adapter.depth(this.#of);
-      const standing = ready + unsettled;
-      this.#atFirst ??= standing;
-      this.#gone += Math.max(this.#last - standing, 0);
-      this.#last = standing;
-      this.#empty = standing === 0 ? this.#empty + 1 : 0;
+      const remaining = ready + unsettled;
+      this.#atFirst ??= remaining;
+      this.#gone += Math.max(this.#last - remaining, 0);
+      this.#last = remaining;
+      this.#empty = remaining === 0 ? this.#empty + 1 : 0;
       const passed = this.#atFirst > 0 && this.#gone >= this.#atFirst;
       if (!passed && this.#empty < (exact ? 1 : LOOKS_WHERE_INEXACT)) return "waits";
       return consumers > 0 ? "untold" : "handled";
@@ -281,17 +281,17 @@ export class Run {
 
   async #work(holder: Holder): Promise<void> {
     const { internals, source, patienceMs } = this.#parts;
-    const stillness = new Stillness(internals, source.deadLetters, holder, patienceMs);
-    const standing = new Standing(internals, source, patienceMs, this.#signal);
+    const drain = new DrainDetection(internals, source.deadLetters, holder, patienceMs);
+    const remaining = new Remaining(internals, source, patienceMs, this.#signal);
     while (this.#pending.size > 0 && this.#quota > 0 && !this.#isOver) {
-      const batch = await holder.take(standing.waitMs ?? stillness.waitMs, this.#signal);
+      const batch = await holder.take(remaining.waitMs ?? drain.waitMs, this.#signal);
       if (batch.length > 0) {
-        stillness.disturbed();
-        standing.disturbed();
+        drain.disturbed();
+        remaining.disturbed();
         await this.#begin(holder, batch);
       } else if (this.#underWay.size > 0) {
         await this.#someFinished(holder);
-      } else if (!this.#isOver && (await this.#nothingComes(stillness, standing))) {
+      } else if (!this.#isOver && (await this.#nothingComes(drain, remaining))) {
         return;
       }
     }
@@ -390,16 +390,16 @@ export class Run {
   }
 
   /** Whether this step is at its end. */
-  async #nothingComes(stillness: Stillness, standing: Standing): Promise<boolean> {
-    if (standing.canLook) {
-      const end = await standing.look(this.#pending.keys(), (id) => this.#miss(id, "removed"));
+  async #nothingComes(drain: DrainDetection, remaining: Remaining): Promise<boolean> {
+    if (remaining.canLook) {
+      const end = await remaining.look(this.#pending.keys(), (id) => this.#miss(id, "removed"));
       if (end === "held") this.#tally.stop("held");
       return end === "held";
     }
-    const end = await stillness.reached(true);
+    const end = await drain.reached(true);
     if (end === "others") this.#tally.stop("held");
     if (end === "no" || end === "others") return false;
-    const why = end === "all" && stillness.elsewhere === 0 ? "removed" : "unknown";
+    const why = end === "all" && drain.elsewhere === 0 ? "removed" : "unknown";
     for (const id of [...this.#pending.keys()]) this.#miss(id, why);
     return true;
   }

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Source } from "./dead-letter.ts";
 import { DeadLetter } from "./dead-letter.ts";
 import { Holder } from "./receiver.ts";
-import type { Source } from "./source.ts";
 
 /** How long nothing has to come before the broker is asked, and how often it has to say that nothing is left. */
 interface Proof {
@@ -25,7 +25,7 @@ const LEAVING_MS = 1_000;
  * for, that nothing is left to hand out. What others hold is waited for within the patience, and so is what a receiver that
  * is stalled may still be given.
  */
-export class Stillness {
+export class DrainDetection {
   readonly #internals: BrokerInternals;
   readonly #address: DeadLettersAddress;
   readonly #holder: Holder;
@@ -101,10 +101,10 @@ export class Stillness {
   }
 }
 
-/** How dead letters were looked at. */
-export interface Look {
+/** How dead letters were scanned at. */
+export interface DeadLetterScan {
   /**
-   * Whether they were taken and given back to be looked at, because the broker cannot be read otherwise: meanwhile nobody
+   * Whether they were taken and given back to be scanned at, because the broker cannot be read otherwise: meanwhile nobody
    * else could see them, and the broker counts a delivery of each.
    */
   readonly held: boolean;
@@ -121,7 +121,7 @@ export interface Look {
 }
 
 /** How to look. */
-interface LookOptions {
+interface ScanOptions {
   /** How long to wait for what is slow to come, in milliseconds. */
   readonly patienceMs: number;
   /** How long to wait for what others hold, in milliseconds. Default: as long. */
@@ -129,12 +129,12 @@ interface LookOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Every dead letter that stands, in batches, a batch of bodies in memory at a time; then how they were looked at. */
+/** Every dead letter that stands, in batches, a batch of bodies in memory at a time; then how they were scanned at. */
 export async function* look(
   internals: BrokerInternals,
   source: Source,
-  options: LookOptions,
-): AsyncGenerator<readonly DeadLetter[], Look, undefined> {
+  options: ScanOptions,
+): AsyncGenerator<readonly DeadLetter[], DeadLetterScan, undefined> {
   const { browse } = internals.adapter;
   const letters = (batch: readonly IncomingMessage[]): DeadLetter[] =>
     batch.map((message) => new DeadLetter(message, source.name));
@@ -145,30 +145,30 @@ export async function* look(
     }
     return { held: false, complete: true, elsewhere: 0 };
   }
-  return yield* lookByHolding(internals, source, options, letters);
+  return yield* scanByReceiving(internals, source, options, letters);
 }
 
-async function* lookByHolding(
+async function* scanByReceiving(
   internals: BrokerInternals,
   source: Source,
-  { patienceMs, othersMs, signal }: LookOptions,
+  { patienceMs, othersMs, signal }: ScanOptions,
   letters: (batch: readonly IncomingMessage[]) => DeadLetter[],
-): AsyncGenerator<readonly DeadLetter[], Look, undefined> {
+): AsyncGenerator<readonly DeadLetter[], DeadLetterScan, undefined> {
   const holder = await Holder.open(internals, source.deadLetters);
   try {
-    const stillness = new Stillness(internals, source.deadLetters, holder, patienceMs, othersMs);
+    const drain = new DrainDetection(internals, source.deadLetters, holder, patienceMs, othersMs);
     for (;;) {
-      const batch = await holder.take(stillness.waitMs, signal);
+      const batch = await holder.take(drain.waitMs, signal);
       signal?.throwIfAborted();
       if (batch.length > 0) {
-        stillness.disturbed();
+        drain.disturbed();
         yield letters(batch.map(({ message }) => message));
         for (const taken of batch) holder.keep(taken);
         continue;
       }
-      const end = await stillness.reached();
+      const end = await drain.reached();
       // What was lost comes again, and may have been seen twice.
-      const { elsewhere } = stillness;
+      const { elsewhere } = drain;
       if (end !== "no") return { held: true, complete: end === "all" && elsewhere === 0 && !holder.hasLost, elsewhere };
     }
   } finally {
@@ -177,12 +177,12 @@ async function* lookByHolding(
 }
 
 /** Looks at all, one after another. */
-export async function lookAtAll(
+export async function scanAll(
   internals: BrokerInternals,
   source: Source,
-  options: LookOptions,
+  options: ScanOptions,
   visit: (letter: DeadLetter) => void | Promise<void>,
-): Promise<Look> {
+): Promise<DeadLetterScan> {
   const looking = look(internals, source, options);
   try {
     for (;;) {
@@ -204,7 +204,7 @@ const FIRST_LOOK_MS = 250;
 const LONGEST_LOOK_MS = 5_000;
 
 /** Where the broker can be read: what of the plan still stands. */
-export class Standing {
+export class Remaining {
   readonly #internals: BrokerInternals;
   readonly #source: Source;
   readonly #patienceMs: number;
@@ -239,7 +239,7 @@ export class Standing {
     const left = new Set(pending);
     const options = { patienceMs, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
     try {
-      await lookAtAll(this.#internals, this.#source, options, (letter) => void left.delete(letter.id));
+      await scanAll(this.#internals, this.#source, options, (letter) => void left.delete(letter.id));
     } catch (error) {
       if (this.#signal?.aborted) return "wait";
       throw error;

@@ -1,6 +1,12 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { LONGEST_MS } from "../../core/checks.ts";
-import { type IncomingMessage, MessagingError, type OutgoingMessage } from "../../core/index.ts";
+import {
+  type DeadLettersAddress,
+  type IncomingMessage,
+  isMessagingError,
+  MessagingError,
+  type OutgoingMessage,
+} from "../../core/index.ts";
 import {
   HEADER,
   headerBytes,
@@ -10,6 +16,52 @@ import {
   userHeaders,
   withHeaders,
 } from "../../core/system-headers.ts";
+
+/** Whether a dead letter only says where its message is stored: on the other broker it would lead nowhere. */
+export function isReference({ headers }: IncomingMessage): boolean {
+  return headers[HEADER.deadReference] !== undefined;
+}
+
+/**
+ * The messages that dead letters refer to, as dead letters of their own. They are too large for most copies, so they are read
+ * and sent one after another: one is in memory at a time.
+ */
+export class BridgeOriginals {
+  readonly #from: BrokerInternals;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(from: BrokerInternals) {
+    this.#from = from;
+  }
+
+  /** Calls for each. Rejects if they cannot be had, with `invalid` if they are gone, and as the call does. */
+  each(of: DeadLettersAddress, letter: IncomingMessage, send: (whole: IncomingMessage) => Promise<unknown>) {
+    const sent = this.#last.then(async () => {
+      for (const message of await this.#resolve(of, letter)) {
+        const headers = withHeaders({ ...message.headers, ...letter.headers }, { [HEADER.deadReference]: undefined });
+        await send({ ...message, headers });
+      }
+    });
+    this.#last = sent.catch(() => {});
+    return sent;
+  }
+
+  async #resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage[]> {
+    const { adapter } = this.#from;
+    const where = letter.headers[HEADER.deadReference];
+    const found = await adapter.resolve?.(of, letter).catch((cause: unknown) => {
+      if (!isMessagingError(cause, "not-found")) throw cause;
+      // It is about this message only.
+      const text = `message ${letter.id} is gone from ${where}, where its dead letter refers to; discard the dead letter`;
+      throw new MessagingError("invalid", text, { cause });
+    });
+    if (found !== undefined) return found;
+    throw new MessagingError(
+      "unsupported",
+      `${adapter.name} cannot read ${where}, which dead letter ${letter.id} refers to`,
+    );
+  }
+}
 
 /**
  * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
@@ -52,7 +104,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
 }
 
 /** What the old broker tells of a message of another sender, and the new one could not. */
-function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
+export function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
   const known: Record<string, string> = {};
   if (sentAt !== undefined && publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(sentAt);
   if (expiresAt !== undefined && timeHeader(headers, HEADER.expiresAt) === undefined) {
@@ -61,7 +113,7 @@ function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<stri
   return known;
 }
 
-function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
+export function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
   const { maxMessageBytes, maxHeaders, maxHeaderBytes } = adapter.capabilities;
   const own = userHeaders(headers);
   const count = Object.keys(own).length;

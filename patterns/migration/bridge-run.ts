@@ -1,6 +1,8 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { within } from "../../core/clock.ts";
+import { Fifo } from "../../core/fifo.ts";
 import {
+  type Clock,
   type DeliveryToken,
   type IncomingMessage,
   isMessagingError,
@@ -9,14 +11,155 @@ import {
   type Timer,
 } from "../../core/index.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
-import { movedCopy } from "./bridge-copy.ts";
-import type { BridgeEnds } from "./bridge-ends.ts";
-import { BridgeIntake } from "./bridge-intake.ts";
-import { BridgeLanes, type InHand } from "./bridge-lanes.ts";
-import { BridgeOriginals, isReference } from "./bridge-originals.ts";
-import type { BridgePrefetch } from "./bridge-prefetch.ts";
-import type { BridgeTally } from "./bridge-tally.ts";
+import { BridgeOriginals, isReference, movedCopy } from "./bridge-copy.ts";
+import type { BridgeEnds, LeftMessage } from "./bridge-ends.ts";
+import { BridgeReceiver } from "./bridge-receiver.ts";
 import type { Pace } from "./pacer.ts";
+
+const MOST_SHOWN = 100;
+const RATE_SPAN_MS = 5_000;
+const RATE_STEP_MS = 500;
+
+/** What a bridge counts, since it was made. */
+export class BridgeTally {
+  moved = 0;
+  repeated = 0;
+  left = 0;
+  filtered = 0;
+  readonly leftMessages: LeftMessage[] = [];
+  readonly #clock: Clock;
+  #steps: { readonly at: number; readonly moved: number }[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  leave(id: string, error: MessagingError): void {
+    this.left++;
+    if (this.leftMessages.length < MOST_SHOWN) this.leftMessages.push({ id, error });
+  }
+
+  /** What was left comes again when the bridge goes on. */
+  begin(): void {
+    this.left = 0;
+    this.leftMessages.length = 0;
+    this.#steps = [{ at: this.#clock.monotonic(), moved: this.moved }];
+  }
+
+  /** Messages per second over the last seconds. */
+  rate(): number {
+    const now = this.#clock.monotonic();
+    const last = this.#steps.at(-1);
+    if (last === undefined) return 0;
+    if (now - last.at >= RATE_STEP_MS) this.#steps.push({ at: now, moved: this.moved });
+    while (this.#steps.length > 2 && now - (this.#steps[1]?.at ?? now) >= RATE_SPAN_MS) this.#steps.shift();
+    const [first = last] = this.#steps;
+    return now > first.at ? ((this.moved - first.moved) * 1_000) / (now - first.at) : 0;
+  }
+}
+
+/** The first prefetch, until something is known of the sizes of bodies. */
+const FIRST = 64;
+/** How much one body counts in the mean. */
+const WEIGHT = 1 / 64;
+
+/** How many messages may be in hand, bounded in number and in bytes. */
+export class BridgePrefetch {
+  readonly #maxMessages: number;
+  readonly #maxBytes: number;
+  #meanBytes: number | undefined;
+
+  constructor(maxMessages: number, maxBytes: number) {
+    this.#maxMessages = maxMessages;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** One arrived. */
+  arrived(bytes: number): void {
+    const before = this.#meanBytes ?? bytes;
+    // A larger one counts at once, smaller ones by and by.
+    this.#meanBytes = bytes > before ? bytes : before + (bytes - before) * WEIGHT;
+  }
+
+  /** Of those not `kept` for good. */
+  size(kept: number): number {
+    const most =
+      this.#meanBytes === undefined ? FIRST : Math.max(1, Math.floor(this.#maxBytes / (this.#meanBytes + 1)));
+    return kept + Math.min(this.#maxMessages, most);
+  }
+}
+
+/** A message in the hands of a bridge. */
+interface InHand {
+  readonly message: IncomingMessage;
+  /** `left`: it cannot go, and is held so that it does not come again and again. */
+  state: "waiting" | "sending" | "acknowledging" | "left";
+  /** The old broker has it back. */
+  lost: boolean;
+  /** Sends without an answer, in a row. */
+  failures: number;
+}
+
+/**
+ * What may be sent next. Where order is kept, one message of a key at a time, oldest first; behind one that has to stay,
+ * its key stays.
+ */
+class BridgeKeyQueues {
+  readonly #ordered: boolean;
+  readonly #ready = new Fifo<InHand>();
+  /** Keys with something under way, and what waits behind it. */
+  readonly #busy = new Map<string, Fifo<InHand>>();
+  readonly #stuck = new Map<string, MessagingError>();
+
+  constructor(ordered: boolean) {
+    this.#ordered = ordered;
+  }
+
+  push(held: InHand): void {
+    const { key } = held.message;
+    if (!this.#ordered || key === undefined) {
+      this.#ready.push(held);
+      return;
+    }
+    const behind = this.#busy.get(key);
+    if (behind !== undefined) {
+      behind.push(held);
+      return;
+    }
+    this.#busy.set(key, new Fifo());
+    this.#ready.push(held);
+  }
+
+  take(): InHand | undefined {
+    return this.#ready.shift();
+  }
+
+  /** To be sent again, before all others. */
+  putBack(held: InHand): void {
+    this.#ready.putBack([held]);
+  }
+
+  /** Why a message cannot go, because one of its key before it could not. */
+  stuck({ message: { key } }: InHand): MessagingError | undefined {
+    return this.#ordered && key !== undefined ? this.#stuck.get(key) : undefined;
+  }
+
+  /** One is done with; `error` if it stays, and its key with it. */
+  leave({ message: { key } }: InHand, error?: MessagingError): void {
+    if (!this.#ordered || key === undefined) return;
+    if (error !== undefined) this.#stuck.set(key, error);
+    const next = this.#busy.get(key)?.shift();
+    if (next === undefined) this.#busy.delete(key);
+    else this.#ready.push(next);
+  }
+
+  /** Empties the lanes of what waits. */
+  clear(): void {
+    this.#ready.clear();
+    this.#busy.clear();
+    this.#stuck.clear();
+  }
+}
 
 /** What says that the other broker will never take the message. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
@@ -39,7 +182,7 @@ const SETTLE_MS = 5_000;
 const AGAIN = { firstMs: 100, maxMs: 5_000 };
 
 /** The parts of a run. */
-export interface RunParts {
+interface RunParts {
   readonly from: BrokerInternals;
   readonly to: BrokerInternals;
   readonly ends: BridgeEnds;
@@ -55,7 +198,7 @@ export interface RunParts {
 /** Takes, sends, and acknowledges, from one opening of the source to its closing. */
 export class BridgeRun {
   readonly #parts: RunParts;
-  readonly #lanes: BridgeLanes;
+  readonly #lanes: BridgeKeyQueues;
   readonly #originals: BridgeOriginals;
   readonly #held = new Map<DeliveryToken, InHand>();
   readonly #timers = new Set<Timer>();
@@ -63,19 +206,19 @@ export class BridgeRun {
   #sending = 0;
   #paused = false;
   #closing = false;
-  #intake: BridgeIntake | undefined;
+  #intake: BridgeReceiver | undefined;
   #idle: { readonly holds: () => boolean; readonly done: () => void } | undefined;
   stalled: MessagingError | undefined = undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
-    this.#lanes = new BridgeLanes(parts.ends.ordered);
+    this.#lanes = new BridgeKeyQueues(parts.ends.ordered);
     this.#originals = new BridgeOriginals(parts.from);
   }
 
   async open(): Promise<void> {
     const { from, ends, prefetch } = this.#parts;
-    this.#intake = await BridgeIntake.open(from, ends, prefetch.size(0), {
+    this.#intake = await BridgeReceiver.open(from, ends, prefetch.size(0), {
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens) => this.#lose(tokens),
       revoke: (tokens) => this.#revoke(tokens),

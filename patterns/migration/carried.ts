@@ -1,30 +1,30 @@
 import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
 import { epochIn, type Side } from "./state.ts";
 
-/** What the body of a marker begins with: no message of anybody else does. */
-const MAGIC = Buffer.from("anybroker-migration-marker:5b0f6c1e-6d0a-4f0e-9a6e-6f5b7d1c2a90:");
+/** What the body of a barrier begins with: no message of anybody else does. */
+const MAGIC = Buffer.from("anybroker-migration-barrier:5b0f6c1e-6d0a-4f0e-9a6e-6f5b7d1c2a90:");
 
 /** What travels behind the last message of a key: nothing of that key comes after it in any earlier epoch. */
-export class Marker {
+export class Barrier {
   readonly epoch: number;
 
   constructor(epoch: number) {
     this.epoch = epoch;
   }
 
-  static readonly contentType = "application/vnd.anybroker.migration-marker";
+  static readonly contentType = "application/vnd.anybroker.migration-barrier";
 
   toBytes(): Uint8Array {
     return Buffer.concat([MAGIC, Buffer.from(String(this.epoch))]);
   }
 
   /** Undefined for any other message. */
-  static read(bytes: Uint8Array): Marker | undefined {
+  static read(bytes: Uint8Array): Barrier | undefined {
     if (bytes.length <= MAGIC.length || bytes.length > MAGIC.length + 16) return undefined;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (!text.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
     const epoch = epochIn(text.subarray(MAGIC.length).toString());
-    return epoch === undefined ? undefined : new Marker(epoch);
+    return epoch === undefined ? undefined : new Barrier(epoch);
   }
 }
 
@@ -32,7 +32,7 @@ type Schema = NonNullable<Queue<unknown>["schema"]>;
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 
 /**
- * A destination as one side carries it: markers pass its codec and its schema, and what was given up is not asked for on the
+ * A destination as one side carries it: barriers pass its codec and its schema, and what was given up is not asked for on the
  * new side.
  */
 export function carried(
@@ -56,7 +56,7 @@ function markedCodec(codec: Codec): Codec {
   return {
     contentType: codec.contentType,
     encode: (body) => codec.encode(body),
-    decode: (bytes) => Marker.read(bytes) ?? codec.decode(bytes),
+    decode: (bytes) => Barrier.read(bytes) ?? codec.decode(bytes),
     keeps: (body) => codec.keeps?.(body) === true,
   };
 }
@@ -66,7 +66,28 @@ function markedSchema(schema: Schema): Schema {
   return {
     "~standard": {
       ...standard,
-      validate: (value) => (value instanceof Marker ? { value } : standard.validate(value)),
+      validate: (value) => (value instanceof Barrier ? { value } : standard.validate(value)),
     },
   };
+}
+
+type Carried = Queue<unknown> & Topic<unknown>;
+
+/** What a side carries a destination as, made once. */
+export class CarriedDestinations {
+  readonly #made: Readonly<
+    Record<Side, WeakMap<AnyDestination, { readonly accepted: string; readonly carried: Carried }>>
+  > = {
+    from: new WeakMap(),
+    to: new WeakMap(),
+  };
+
+  of(destination: AnyDestination, side: Side, accepted: readonly string[]): Carried {
+    const known = this.#made[side].get(destination);
+    const names = accepted.join();
+    if (known !== undefined && known.accepted === names) return known.carried;
+    const made = carried(destination, side, accepted);
+    this.#made[side].set(destination, { accepted: names, carried: made });
+    return made;
+  }
 }

@@ -1,7 +1,13 @@
-import type { Adapter, Broker, BrokerOptions, Destination, Middleware } from "../../core/index.ts";
-import type { BridgeStatus } from "./bridge-contract.ts";
-import type { Comparison, DifferenceName } from "./comparison.ts";
-import type { ParityReport, ReportOptions } from "./parity.ts";
+import type {
+  Adapter,
+  Broker,
+  BrokerOptions,
+  CapabilityName,
+  Destination,
+  Middleware,
+  Support,
+} from "../../core/index.ts";
+import type { BridgeStatus } from "./bridge-ends.ts";
 import type { MigrationStep } from "./steps.ts";
 import type { MigrationStore } from "./store.ts";
 
@@ -222,4 +228,88 @@ export interface HistoryEntry {
   readonly what: "announced" | "in-force" | "taken-back";
   readonly step: MigrationStep;
   readonly share: number;
+}
+
+/** What may differ between two brokers: a capability, or a limit. */
+export type DifferenceName = CapabilityName | "maxMessageBytes" | "maxHeaders" | "maxHeaderBytes" | "priorityLevels";
+
+/** What is compared: an adapter that need not be open, or what is known of one. */
+export type Comparable = Pick<Adapter, "name" | "capabilities">;
+
+/** One thing that the two brokers do not have alike. */
+export interface Difference {
+  readonly name: DifferenceName;
+  /** What the old broker has: for a limit, the limit. */
+  readonly from: Support | number;
+  /** What the new broker has. */
+  readonly to: Support | number;
+  /**
+   * - `lost`: the new broker cannot do it, or takes less. It has to be accepted by name before a migration begins.
+   * - `emulated`: the old broker does it itself, and on the new one anybroker does it on top.
+   * - `gained`: only the new broker can do it, or it takes more.
+   */
+  readonly kind: "lost" | "emulated" | "gained";
+  /** The destinations that ask for it, as in `queue "orders"`. They are declared without it on the new broker once it is accepted. */
+  readonly askedBy: readonly string[];
+  /** How the new broker does it, or what to do instead. */
+  readonly note: string;
+}
+
+/** What two brokers do not have alike, in the order of the tables of capabilities. */
+export interface Comparison {
+  /** The names of the brokers, as in `rabbitmq`. */
+  readonly from: string;
+  readonly to: string;
+  readonly differences: readonly Difference[];
+  /** Those of kind `lost`: what a migration has to accept. */
+  readonly lost: readonly DifferenceName[];
+}
+
+/** The options of `report`. */
+export interface ReportOptions {
+  /** The most ids shown for each kind of difference of each source. Default 100. */
+  readonly limit?: number;
+  /** Whether to look at the dead letters of both brokers, so that what stands there is not missing. Default true. */
+  readonly deadLetters?: boolean;
+}
+
+/** Whether every id that went in was handled. */
+export interface ParityReport {
+  readonly name: string;
+  /** ISO time, the store's. */
+  readonly at: string;
+  /**
+   * - `equal`: what was published was handled or stands in the dead letters, of every source.
+   * - `different`: something is missing; look again while messages are still on their way.
+   * - `waived`: ids are not journaled.
+   */
+  readonly verdict: "equal" | "different" | "waived";
+  readonly sources: readonly SourceParity[];
+}
+
+/** The parity of one queue or subscription. */
+export interface SourceParity {
+  /** The queue's name, or `topic..subscription`. */
+  readonly source: string;
+  /** Ids whose send was confirmed. */
+  readonly published: number;
+  /** Ids whose handler succeeded. */
+  readonly handled: number;
+  /** Ids that were published, and neither handled nor found in the dead letters. */
+  readonly missing: Ids;
+  /** Ids that stand in the dead letters. */
+  readonly dead: Ids;
+  /**
+   * Ids that were handled, and not published as far as the journal knows: from before the migration, of other publishers, or
+   * of a publisher that died before it could tell its caller. No loss.
+   */
+  readonly unexpected: Ids;
+  /** How much stands on both brokers, unsettled included; undefined where it could not be asked. */
+  readonly remaining: { readonly from: number | undefined; readonly to: number | undefined };
+}
+
+/** How many, and which: the first of them by their characters, up to the limit. */
+export interface Ids {
+  readonly count: number;
+  readonly ids: readonly string[];
 }

@@ -1,20 +1,53 @@
-import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
+import { checkBrokerOptions } from "../../core/broker-options.ts";
+import { checkInteger, checkOptions, clockOf, LONGEST_MS, optionalText } from "../../core/checks.ts";
 import { observe } from "../../core/foreign.ts";
 import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
 import { checkRate } from "./bridge.ts";
+import { BrokerPair } from "./broker-pair.ts";
 import { Changes, type Patience, type Read, waitingFor } from "./changes.ts";
 import { checkAccepted, compareBrokers } from "./compare.ts";
-import type { Comparison } from "./comparison.ts";
-import type { AdvanceOptions, MigrationControl, MigrationStatus, RollbackOptions } from "./contract.ts";
+import type {
+  AdvanceOptions,
+  Comparison,
+  MigrationControl,
+  MigrationControlOptions,
+  MigrationStatus,
+  ParityReport,
+  ReportOptions,
+  RollbackOptions,
+} from "./contract.ts";
 import { reportOf } from "./instance-report.ts";
-import type { ParityReport, ReportOptions } from "./parity.ts";
-import type { Plan } from "./plan.ts";
+import { Plan } from "./plan.ts";
 import { parityReport } from "./report.ts";
-import { type MigrationState, refuseOthers, type Side, shareOf, usedSides } from "./state.ts";
-import { Stepping } from "./stepping.ts";
+import { type MigrationState, refuseOthers, type Side, shareOf, usedBrokers } from "./state.ts";
 import { MIGRATION_STEPS } from "./steps.ts";
-import { isBack, stepBack } from "./steps-back.ts";
-import { stepForward } from "./steps-forward.ts";
+import { isBack, Stepping, stepBack, stepForward } from "./steps-forward.ts";
+
+/**
+ * Drives a migration from a process of its own, such as the command line. Brokers are connected when they are first needed:
+ * `status` and `compare` connect to none. Throws `invalid` for wrong options.
+ */
+export function migrationControl(options: MigrationControlOptions): MigrationControl {
+  const where = "migrationControl";
+  checkOptions(where, options, ["from", "to", "destinations", "state", "name", "broker"]);
+  const { broker = {} } = options;
+  checkBrokerOptions(broker);
+  const plan = new Plan(where, options);
+  const pair = new BrokerPair(plan, broker);
+  return new Control(
+    plan,
+    clockOf("migrationControl { broker.clock }", broker.clock),
+    async (side, what) => {
+      const { document } = await plan.state.read(plan.name);
+      const accepted = document === undefined ? [] : (JSON.parse(document) as { accepted: string[] }).accepted;
+      await pair.start(side, accepted);
+      return pair.require(side, what);
+    },
+    async () => {
+      await Promise.all(pair.started().map((side) => pair.stop(side)));
+    },
+  );
+}
 
 const CHANGE_OPTIONS = ["by", "patienceMs", "signal", "emptyForMs", "rate", "onProgress", "share", "accept"];
 const DEFAULT_PATIENCE_MS = 120_000;
@@ -106,7 +139,7 @@ export class Control implements MigrationControl {
   async report(options: ReportOptions = {}): Promise<ParityReport> {
     const { state } = await this.#changes.read();
     const brokers: Partial<Record<Side, Broker>> = {};
-    for (const side of usedSides(state.step)) brokers[side] = await this.#broker(side, "the parity report");
+    for (const side of usedBrokers(state.step)) brokers[side] = await this.#broker(side, "the parity report");
     return parityReport(this.#plan, brokers, options);
   }
 

@@ -11,8 +11,9 @@ export interface Reading {
   readonly whole: boolean;
 }
 
-const TOLD_LATE_READINGS = 3;
-const LEASED_READINGS = 4;
+export const TOLD_LATE_READINGS = 3;
+
+export const LEASED_READINGS = 4;
 
 /**
  * Tells whether nothing stands at an address. A broker that counts exactly is believed at once; one that counts late, such as

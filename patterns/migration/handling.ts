@@ -1,7 +1,7 @@
 import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { Marker } from "./carried.ts";
-import type { Gate } from "./gate.ts";
+import type { BarrierAlignment } from "./barrier.ts";
+import { Barrier } from "./carried.ts";
 import type { Slots } from "./moving-consumer.ts";
 import type { Recording } from "./recording.ts";
 import type { Side } from "./state.ts";
@@ -9,10 +9,10 @@ import type { Side } from "./state.ts";
 const STORE_AWAY_MS = 500;
 
 /** What stands around a handler. */
-export interface HandlingParts {
+interface HandlingParts {
   readonly source: string;
   /** Undefined where no order is kept. */
-  readonly gate: Gate | undefined;
+  readonly alignment: BarrierAlignment | undefined;
   readonly slots: Slots;
   readonly recording: Recording;
   /** Whether a handler runs once, however often its message comes. */
@@ -21,13 +21,13 @@ export interface HandlingParts {
   readonly use: readonly Middleware[];
 }
 
-/** The user's handler, as it is given to one side: behind the gate, in its turn, and with what it handled on record. */
+/** The user's handler, as it is given to one side: behind the alignment, in its turn, and with what it handled on record. */
 export function handlerAt(side: Side, handler: Handler<unknown>, parts: HandlingParts): Handler<unknown> {
-  const { source, gate, slots, recording, once, use } = parts;
+  const { source, alignment, slots, recording, once, use } = parts;
   const wrapped = use.reduceRight((next, middleware) => middleware(next), handler);
   return async (body: unknown, delivery: Delivery): Promise<HandlerResult> => {
-    if (body instanceof Marker) return gate?.passed(side, body, delivery.key);
-    const closed = gate?.open(side, delivery);
+    if (body instanceof Barrier) return alignment?.passed(side, body, delivery.key);
+    const closed = alignment?.open(side, delivery);
     if (closed !== undefined) return closed;
     await slots.take();
     try {

@@ -2,6 +2,47 @@ import { Fifo } from "../../core/fifo.ts";
 import { type Clock, MessagingError, type Receipt, type Timer } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
+/** A send that is under way. */
+export interface Flying {
+  readonly side: Side;
+  readonly bucket: number;
+}
+
+/** What is under way to which side, so that a change can wait for what goes by the state before it. */
+export class InFlight {
+  readonly #flying = new Set<Flying>();
+  #waiting: { readonly leaving: (bucket: number, side: Side) => boolean; readonly done: () => void }[] = [];
+
+  /** Keeps a send until it is answered. */
+  track<Result>(side: Side, bucket: number, sent: Promise<Result>): Promise<Result> {
+    const flying = { side, bucket };
+    this.#flying.add(flying);
+    const landed = (): void => {
+      this.#flying.delete(flying);
+      this.#check();
+    };
+    sent.then(landed, landed);
+    return sent;
+  }
+
+  /** Resolves when nothing is under way that `leaving` says yes to. */
+  async landed(leaving: (bucket: number, side: Side) => boolean): Promise<void> {
+    await new Promise<void>((done) => {
+      this.#waiting.push({ leaving, done });
+      this.#check();
+    });
+  }
+
+  #check(): void {
+    if (this.#waiting.length === 0) return;
+    this.#waiting = this.#waiting.filter(({ leaving, done }) => {
+      for (const { bucket, side } of this.#flying) if (leaving(bucket, side)) return true;
+      done();
+      return false;
+    });
+  }
+}
+
 /** A send that may have to wait for its key. */
 export interface KeyedSend {
   /** Destination and key: what is kept in order. */
@@ -14,10 +55,10 @@ export interface KeyedSend {
   readonly send: (side: Side, timeoutMs: number) => Promise<Receipt>;
 }
 
-/** What waits is looked at again without an event, too: a marker may have been lost. */
-const LOOK_EVERY_MS = 500;
+/** What waits is looked at again without an event, too: a barrier may have been lost. */
+export const LOOK_EVERY_MS = 500;
 
-interface Held {
+export interface Held {
   readonly send: KeyedSend;
   readonly since: number;
   readonly resolve: (receipt: Promise<Receipt>) => void;

@@ -1,11 +1,11 @@
 export { bridge } from "./bridge.ts";
-export type * from "./bridge-contract.ts";
+export type * from "./bridge-ends.ts";
+export type * from "./compare.ts";
 export { compareBrokers } from "./compare.ts";
-export type * from "./comparison.ts";
 export type * from "./contract.ts";
+export { migrationControl } from "./control.ts";
 export { type MemoryMigrationStoreOptions, memoryMigrationStore } from "./memory-store.ts";
 export { migration } from "./migration.ts";
-export { migrationControl } from "./migration-control.ts";
-export type * from "./parity.ts";
+export type * from "./report.ts";
 export * from "./steps.ts";
 export type * from "./store.ts";

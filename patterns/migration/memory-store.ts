@@ -1,15 +1,121 @@
 import { checkOptions, clockOf } from "../../core/checks.ts";
 import type { Clock } from "../../core/index.ts";
-import { Journal } from "./memory-journal.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
+  MarkKind,
   MigrationStore,
-  Seal,
   StoredMigration,
 } from "./store.ts";
+
+/** A mark as a bit, as stores keep them together. */
+export const MARK: Readonly<Record<MarkKind, number>> = { published: 1, handled: 2, dead: 4 };
+export const PUBLISHED_AND_HANDLED = MARK.published | MARK.handled;
+
+/** For each class: which bits are looked at, and what they have to be. */
+export const CLASS: Readonly<Record<JournalClass, { readonly mask: number; readonly value: number }>> = {
+  missing: { mask: MARK.published | MARK.handled | MARK.dead, value: MARK.published },
+  dead: { mask: MARK.handled | MARK.dead, value: MARK.dead },
+  unexpected: { mask: PUBLISHED_AND_HANDLED, value: MARK.handled },
+};
+
+/** Whether a set of marks belongs to a class. */
+function belongs(marks: number, which: JournalClass): boolean {
+  return (marks & CLASS[which].mask) === CLASS[which].value;
+}
+
+interface Entry {
+  marks: number;
+  at: number;
+}
+
+/** Which ids of which source have which marks. */
+export class Journal {
+  readonly #sources = new Map<string, Map<string, Entry>>();
+  readonly #folded = new Map<string, number>();
+
+  mark({ source, id, mark }: JournalMark, at: number): void {
+    let entries = this.#sources.get(source);
+    if (entries === undefined) {
+      entries = new Map();
+      this.#sources.set(source, entries);
+    }
+    const entry = entries.get(id);
+    if (entry === undefined) {
+      entries.set(id, { marks: MARK[mark], at });
+    } else {
+      entry.marks |= MARK[mark];
+      entry.at = at;
+    }
+  }
+
+  counts(): readonly JournalCounts[] {
+    return [...this.#sources].map(([source, entries]) => {
+      const folded = this.#folded.get(source) ?? 0;
+      const all = [...entries.values()];
+      const count = (holds: (marks: number) => boolean): number => all.filter(({ marks }) => holds(marks)).length;
+      return {
+        source,
+        published: folded + count((marks) => (marks & MARK.published) !== 0),
+        handled: folded + count((marks) => (marks & MARK.handled) !== 0),
+        missing: count((marks) => belongs(marks, "missing")),
+        dead: count((marks) => belongs(marks, "dead")),
+        unexpected: count((marks) => belongs(marks, "unexpected")),
+      };
+    });
+  }
+
+  list(source: string, which: JournalClass, after: string | undefined, limit: number): readonly string[] {
+    const ids: string[] = [];
+    for (const [id, { marks }] of this.#sources.get(source) ?? []) {
+      if (belongs(marks, which) && (after === undefined || id > after)) ids.push(id);
+    }
+    return ids.sort().slice(0, limit);
+  }
+
+  /** Everything that is not folded. */
+  *entries(): Generator<{
+    readonly source: string;
+    readonly id: string;
+    readonly marks: MarkKind[];
+    readonly at: number;
+  }> {
+    for (const [source, entries] of this.#sources) {
+      for (const [id, { marks, at }] of entries) {
+        const kinds = (Object.keys(MARK) as MarkKind[]).filter((kind) => (marks & MARK[kind]) !== 0);
+        yield { source, id, marks: kinds, at };
+      }
+    }
+  }
+
+  /** How many of which source were folded. */
+  folded(): IterableIterator<[string, number]> {
+    return this.#folded.entries();
+  }
+
+  addFolded(source: string, count: number): void {
+    if (!this.#sources.has(source)) this.#sources.set(source, new Map());
+    this.#folded.set(source, (this.#folded.get(source) ?? 0) + count);
+  }
+
+  /** Forgets what is published and handled and had its last mark before `before`. */
+  fold(before: number, limit: number): number {
+    let folded = 0;
+    for (const [source, entries] of this.#sources) {
+      for (const [id, { marks, at }] of entries) {
+        if (folded >= limit) return folded;
+        if ((marks & PUBLISHED_AND_HANDLED) !== PUBLISHED_AND_HANDLED || at >= before) continue;
+        entries.delete(id);
+        this.#folded.set(source, (this.#folded.get(source) ?? 0) + 1);
+        folded++;
+      }
+    }
+    return folded;
+  }
+}
 
 /** The options of {@link memoryMigrationStore}. */
 export interface MemoryMigrationStoreOptions {
@@ -33,7 +139,7 @@ class Kept {
   revision = 0;
   document: string | undefined = undefined;
   readonly instances = new Map<string, Instance>();
-  readonly seals = new Map<string, number>();
+  readonly barrierAcks = new Map<string, number>();
   readonly journal = new Journal();
 }
 
@@ -89,18 +195,18 @@ class MemoryMigrationStore implements MigrationStore {
     return "changed";
   }
 
-  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
-    const kept = this.#of(migration).seals;
-    for (const { scope, epoch } of seals) kept.set(scope, Math.max(kept.get(scope) ?? 0, epoch));
+  async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
+    const kept = this.#of(migration).barrierAcks;
+    for (const { scope, epoch } of barrierAcks) kept.set(scope, Math.max(kept.get(scope) ?? 0, epoch));
   }
 
-  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const kept = this.#of(migration).seals;
+  async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const kept = this.#of(migration).barrierAcks;
     return scopes.map((scope) => kept.get(scope) ?? 0);
   }
 
-  async clearSeals(migration: string): Promise<void> {
-    this.#of(migration).seals.clear();
+  async clearBarrierAcks(migration: string): Promise<void> {
+    this.#of(migration).barrierAcks.clear();
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {

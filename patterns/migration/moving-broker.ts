@@ -5,6 +5,7 @@ import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { observe } from "../../core/foreign.ts";
 import {
   addressName,
+  type BatchEntry,
   type Broker,
   type BrokerEvent,
   type BrokerOptions,
@@ -12,7 +13,6 @@ import {
   type ConsumeOptions,
   type Consumer,
   type Depth,
-  type Entry,
   type Handler,
   MessagingError,
   type Middleware,
@@ -31,21 +31,20 @@ import { messageIds } from "../../core/message-ids.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
 import { DEFAULT_SEND_MS } from "../../core/publish/publisher-engine.ts";
 import { startWait } from "../../core/start.ts";
-import { CarriedDestinations } from "./carried-destinations.ts";
+import { BarrierAlignment } from "./barrier.ts";
+import { BarrierAcks } from "./barrier-acks.ts";
+import { BrokerPair } from "./broker-pair.ts";
+import { CarriedDestinations } from "./carried.ts";
 import type { Migration, MigrationControl, MigrationEvent } from "./contract.ts";
 import { Control } from "./control.ts";
 import { Follower } from "./follower.ts";
-import { Gate } from "./gate.ts";
 import { handlerAt } from "./handling.ts";
 import { MovingConsumer, Slots } from "./moving-consumer.ts";
-import { movingInternals } from "./moving-internals.ts";
-import { checkKind, MovingSends } from "./moving-sends.ts";
+import { checkKind, MovingSends, movingInternals } from "./moving-sends.ts";
 import { type Plan, subscriptionOptions } from "./plan.ts";
 import { Recording } from "./recording.ts";
 import { Router, type Target } from "./router.ts";
-import { Seals } from "./seals.ts";
-import { Sides } from "./sides.ts";
-import { type MigrationState, type Side, usedSides } from "./state.ts";
+import { type MigrationState, type Side, usedBrokers } from "./state.ts";
 
 /** What a moving broker is made of, checked. */
 export interface MovingParts {
@@ -68,9 +67,9 @@ export class MovingBroker<Native> implements Migration<Native> {
   readonly [INTERNALS]: BrokerInternals;
   readonly #parts: MovingParts;
   readonly #carried = new CarriedDestinations();
-  readonly #sides: Sides;
+  readonly #pair: BrokerPair;
   readonly #follower: Follower;
-  readonly #seals: Seals;
+  readonly #barrierAcks: BarrierAcks;
   readonly #recording: Recording;
   readonly #router: Router;
   readonly #sends: MovingSends;
@@ -89,12 +88,12 @@ export class MovingBroker<Native> implements Migration<Native> {
     const timeoutMs = Math.ceil(leaseMs / 6);
     const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
     const makeId = messageIds(clock, random);
-    this.#seals = new Seals(stored);
+    this.#barrierAcks = new BarrierAcks(stored);
     this.#recording = new Recording(
       parts.journaled ? { ...stored, late: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
     );
     const inner = { ...broker, use: [], consume: { ...broker.consume, use: [] }, onEvent: this.#onEvent };
-    this.#sides = new Sides(plan, inner, (side, made) => {
+    this.#pair = new BrokerPair(plan, inner, (side, made) => {
       for (const consumer of this.#consumers) consumer.attach(side, made);
     });
     this.#follower = new Follower({
@@ -118,22 +117,22 @@ export class MovingBroker<Native> implements Migration<Native> {
       plan,
       clock,
       follower: () => this.#follower,
-      seals: this.#seals,
+      barrierAcks: this.#barrierAcks,
       recording: this.#recording,
-      sides: this.#sides,
+      pair: this.#pair,
       maxHeld: parts.maxHeld,
     });
     this.#sends = new MovingSends({
       plan,
       router: this.#router,
-      sides: this.#sides,
+      pair: this.#pair,
       carried: this.#carried,
       follower: this.#follower,
       makeId,
       timeoutMs: broker.publish?.timeoutMs ?? DEFAULT_SEND_MS,
       requireStarted: (what) => this.#requireStarted(what),
     });
-    this.control = new Control(plan, clock, async (side, what) => this.#sides.require(side, what));
+    this.control = new Control(plan, clock, async (side, what) => this.#pair.require(side, what));
     this[INTERNALS] = movingInternals({
       plan,
       clock,
@@ -141,7 +140,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       makeId,
       emit: this.#onEvent,
       route: (routed) => this.#router.route(routed),
-      side: (side) => this.#sides.require(side, "sending"),
+      side: (side) => this.#pair.require(side, "sending"),
       requireStarted: (what) => this.#requireStarted(what),
     });
   }
@@ -167,8 +166,8 @@ export class MovingBroker<Native> implements Migration<Native> {
     const { pending, accepted, step, shares } = state;
     const { tell } = this.#parts;
     const left = this.#router.takeOver(state);
-    const wanted = new Set([...usedSides(step), ...(pending === null ? [] : usedSides(pending.step))]);
-    await Promise.all([...wanted].map((side) => this.#sides.start(side, accepted, this.#starting)));
+    const wanted = new Set([...usedBrokers(step), ...(pending === null ? [] : usedBrokers(pending.step))]);
+    await Promise.all([...wanted].map((side) => this.#pair.start(side, accepted, this.#starting)));
     await left;
     const told = { step, share: shares.at(-1) ?? 0, revision };
     if (pending !== null) {
@@ -176,7 +175,7 @@ export class MovingBroker<Native> implements Migration<Native> {
       return;
     }
     tell({ type: "in-force", ...told });
-    for (const side of this.#sides.started()) if (!wanted.has(side)) void this.#sides.stop(side);
+    for (const side of this.#pair.started()) if (!wanted.has(side)) void this.#pair.stop(side);
   }
 
   send<Input, Output>(to: Queue<Input, Output>, body: Input, options: SendOptions = {}): Promise<Receipt> {
@@ -189,14 +188,14 @@ export class MovingBroker<Native> implements Migration<Native> {
 
   sendMany<Input, Output>(
     to: Queue<Input, Output>,
-    entries: readonly Entry<Input, SendOptions>[],
+    entries: readonly BatchEntry<Input, SendOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("sendMany", entries, ({ body, options }) => this.send(to, body, options));
   }
 
   publishMany<Input, Output>(
     to: Topic<Input, Output>,
-    entries: readonly Entry<Input, PublishOptions>[],
+    entries: readonly BatchEntry<Input, PublishOptions>[],
   ): Promise<readonly Receipt[]> {
     return sendEach("publishMany", entries, ({ body, options }) => this.publish(to, body, options));
   }
@@ -262,13 +261,19 @@ export class MovingBroker<Native> implements Migration<Native> {
     const { use = [], ...rest } = options;
     const slots = new Slots(options.concurrency ?? broker.consume?.concurrency ?? DEFAULT_CONCURRENCY);
     const once = idempotency === undefined ? [] : [idempotency];
-    const gate =
+    const alignment =
       destination.options.ordered === true
-        ? new Gate({ follower: () => this.#follower, seals: this.#seals, router: this.#router, source, target })
+        ? new BarrierAlignment({
+            follower: () => this.#follower,
+            barrierAcks: this.#barrierAcks,
+            router: this.#router,
+            source,
+            target,
+          })
         : undefined;
     const parts = {
       source,
-      gate,
+      alignment,
       slots,
       recording: this.#recording,
       once: idempotency !== undefined,
@@ -281,7 +286,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     });
     this.#consumers = [...this.#consumers.filter(({ ended }) => !ended), consumer];
     for (const side of ["from", "to"] as const) {
-      const made = this.#sides.get(side);
+      const made = this.#pair.get(side);
       if (made !== undefined) consumer.attach(side, made);
     }
     return consumer;
@@ -293,13 +298,13 @@ export class MovingBroker<Native> implements Migration<Native> {
       if (this.#state === "started") return;
       this.#state = "starting";
       this.#starting = options;
-      this.#seals.start();
+      this.#barrierAcks.start();
       this.#recording.start();
       try {
         await this.#follower.start();
         this.#state = "started";
       } catch (error) {
-        await this.#stopSides(0);
+        await this.#stopBoth(0);
         this.#state = "stopped";
         throw error;
       } finally {
@@ -309,26 +314,30 @@ export class MovingBroker<Native> implements Migration<Native> {
   }
 
   stop(options: StopOptions = {}): Promise<void> {
-    this.#sides.giveUp();
+    this.#pair.giveUp();
     return this.#inTurn("stop", async () => {
       if (this.#state === "started") {
         this.#state = "stopping";
         const stopMs = options.timeoutMs ?? DEFAULT_STOP_MS;
         // Handlers may send until they are done, so the state is followed until then.
-        await this.#stopSides(stopMs);
+        await this.#stopBoth(stopMs);
         this.#router.close();
         await this.#follower.stop();
         // What was followed to the last may have started one.
-        await this.#stopSides(stopMs);
-        this.#seals.stop();
+        await this.#stopBoth(stopMs);
+        this.#barrierAcks.stop();
         await this.#recording.stop();
       }
       this.#state = "stopped";
     });
   }
 
-  async #stopSides(timeoutMs: number): Promise<void> {
-    await Promise.all((["from", "to"] as const).map((side) => this.#sides.stop(side, timeoutMs)));
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #stopBoth(timeoutMs: number): Promise<void> {
+    await Promise.all((["from", "to"] as const).map((side) => this.#pair.stop(side, timeoutMs)));
   }
 
   /** One after another; a call while the last one asked for is of its kind shares it. */
@@ -353,8 +362,8 @@ export class MovingBroker<Native> implements Migration<Native> {
   async depth(of: AnyDestination, subscription?: string): Promise<Depth> {
     this.#requireStarted(`the depth of ${of.name}`);
     const depths = await Promise.all(
-      this.#sides.started().map((side) => {
-        const broker = this.#sides.require(side, "depth");
+      this.#pair.started().map((side) => {
+        const broker = this.#pair.require(side, "depth");
         return of.kind === "queue"
           ? broker.depth(of as Queue<unknown>)
           : broker.depth(of as Topic<unknown>, subscription as string);
@@ -373,18 +382,18 @@ export class MovingBroker<Native> implements Migration<Native> {
   async rewind<Input, Output>(topic: Topic<Input, Output>, subscription: string, to: StartPosition): Promise<void> {
     const where = `rewind(topic "${topic.name}", "${subscription}")`;
     this.#requireStarted(where);
-    const [side, other] = this.#sides.started();
+    const [side, other] = this.#pair.started();
     if (side === undefined || other !== undefined) {
       throw new MessagingError(
         "conflict",
         `${where}: events stand on two brokers; rewind before the migration, or after it`,
       );
     }
-    await this.#sides.require(side, where).rewind(topic, subscription, to);
+    await this.#pair.require(side, where).rewind(topic, subscription, to);
   }
 
   status(): BrokerStatus {
-    const all = this.#sides.started().map((side) => this.#sides.require(side, "status").status());
+    const all = this.#pair.started().map((side) => this.#pair.require(side, "status").status());
     return {
       state: this.#state,
       connected: all.length > 0 && all.every(({ connected }) => connected),

@@ -2,7 +2,7 @@ import { checkInteger } from "../../core/checks.ts";
 import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
-/** How many handlers run at once, over both sides. */
+/** How many handlers run at once, over both brokers. */
 export class Slots {
   most: number;
   #taken = 0;
@@ -34,7 +34,7 @@ export class MovingConsumer implements Consumer {
   readonly #source: string;
   readonly #slots: Slots;
   readonly #make: (side: Side, broker: Broker) => Consumer;
-  readonly #sides = new Map<Side, Consumer>();
+  readonly #pair = new Map<Side, Consumer>();
   #paused = false;
   #stopped: Promise<void> | undefined;
 
@@ -47,10 +47,10 @@ export class MovingConsumer implements Consumer {
 
   /** Begins with a side's broker object, unless it was stopped. A second call does nothing. */
   attach(side: Side, broker: Broker): void {
-    if (this.#stopped !== undefined || this.#sides.has(side)) return;
+    if (this.#stopped !== undefined || this.#pair.has(side)) return;
     const consumer = this.#make(side, broker);
     if (this.#paused) consumer.pause();
-    this.#sides.set(side, consumer);
+    this.#pair.set(side, consumer);
   }
 
   /** Whether it was stopped by itself. */
@@ -60,32 +60,36 @@ export class MovingConsumer implements Consumer {
 
   /** How many unsettled deliveries it has of a side. */
   heldOf(side: Side): number {
-    return this.#sides.get(side)?.status().unsettled ?? 0;
+    return this.#pair.get(side)?.status().unsettled ?? 0;
   }
 
   pause(options?: PauseOptions): void {
     this.#paused = true;
-    for (const consumer of this.#sides.values()) consumer.pause(options);
+    for (const consumer of this.#pair.values()) consumer.pause(options);
   }
 
   resume(): void {
     this.#paused = false;
-    for (const consumer of this.#sides.values()) consumer.resume();
+    for (const consumer of this.#pair.values()) consumer.resume();
   }
 
   setConcurrency(count: number): void {
     checkInteger("setConcurrency(count)", count, 1);
     this.#slots.setMost(count);
-    for (const consumer of this.#sides.values()) consumer.setConcurrency(count);
+    for (const consumer of this.#pair.values()) consumer.setConcurrency(count);
   }
 
   stop(options?: StopOptions): Promise<void> {
-    this.#stopped ??= Promise.all([...this.#sides.values()].map((consumer) => consumer.stop(options))).then(() => {});
+    this.#stopped ??= Promise.all([...this.#pair.values()].map((consumer) => consumer.stop(options))).then(() => {});
     return this.#stopped;
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   status(): ConsumerStatus {
-    const all = [...this.#sides.values()].map((consumer) => consumer.status());
+    const all = [...this.#pair.values()].map((consumer) => consumer.status());
     const sum = (name: Held | "started" | "succeeded" | Counted): number =>
       all.reduce((total, status) => total + status[name], 0);
     const active = all.filter(({ state }) => state !== "stopped" && state !== "new");

@@ -15,7 +15,7 @@ import {
   workAddress,
 } from "../../core/index.ts";
 import { routingMatches } from "../../core/routing.ts";
-import { addressOf, isOrdered } from "./addresses.ts";
+import { addressOf, isOrdered } from "./bridge-ends.ts";
 import { carried } from "./carried.ts";
 import type { MigrationPlan } from "./contract.ts";
 import type { Side } from "./state.ts";

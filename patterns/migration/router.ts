@@ -1,17 +1,16 @@
 import { internalsOf } from "../../core/broker-internals.ts";
 import { type Clock, MessagingError, type Receipt } from "../../core/index.ts";
+import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
+import type { BrokerPair } from "./broker-pair.ts";
 import { bucketOf, hasBucket } from "./buckets.ts";
-import { Marker } from "./carried.ts";
+import { Barrier } from "./carried.ts";
 import type { Follower } from "./follower.ts";
-import { HeldKeys } from "./held-keys.ts";
-import { InFlight } from "./in-flight.ts";
+import { HeldKeys, InFlight } from "./held-keys.ts";
 import type { Plan } from "./plan.ts";
 import type { Recording } from "./recording.ts";
-import { type Seals, sealScope } from "./seals.ts";
-import type { Sides } from "./sides.ts";
 import { cameWith, epochOf, isJournaled, type MigrationState, type Side, shareOf, sideAt } from "./state.ts";
 
-/** A marker that was lost, purged or taken by a stranger is sent again. */
+/** A barrier that was lost, purged or taken by a stranger is sent again. */
 const MARK_AGAIN_MS = 5_000;
 
 /** Where something is sent to. */
@@ -38,9 +37,9 @@ export interface RouterParts {
   readonly plan: Plan;
   readonly clock: Clock;
   readonly follower: () => Follower;
-  readonly seals: Seals;
+  readonly barrierAcks: BarrierAcks;
   readonly recording: Recording;
-  readonly sides: Sides;
+  readonly pair: BrokerPair;
   readonly maxHeld: number;
 }
 
@@ -49,7 +48,7 @@ export class Router {
   readonly #parts: RouterParts;
   readonly #held: HeldKeys;
   readonly #flying = new InFlight();
-  /** When a marker was sent last, for what is waited for. */
+  /** When a barrier was sent last, for what is waited for. */
   readonly #marked = new Map<string, number>();
 
   constructor(parts: RouterParts) {
@@ -110,23 +109,23 @@ export class Router {
 
   /** Whether everything of a key that was published to the new side before `came` is done there. */
   #isBack(message: Routed, key: string, came: number): boolean {
-    const { plan, seals } = this.#parts;
-    const scopes = plan.takers(message.to, message.routingKey).map((source) => sealScope("to", source, key));
-    const open = scopes.filter((scope) => !seals.has(scope, came));
+    const { plan, barrierAcks } = this.#parts;
+    const scopes = plan.takers(message.to, message.routingKey).map((source) => ackScope("to", source, key));
+    const open = scopes.filter((scope) => !barrierAcks.has(scope, came));
     if (open.length === 0) return true;
     const lane = `${message.to.kind} ${message.to.name} ${key}`;
-    for (const scope of open) seals.want(scope, came, () => this.#held.retry(lane));
+    for (const scope of open) barrierAcks.want(scope, came, () => this.#held.retry(lane));
     if (!this.#parts.follower().isQuiet("to"))
       this.mark("to", message.to, key, message.routingKey, `${open.join()} ${came}`);
     return false;
   }
 
   /**
-   * Sends a marker behind the last message of a key at a side. `what` is what waits for it: while the same does, it is sent
+   * Sends a barrier behind the last message of a key at a side. `what` is what waits for it: while the same does, it is sent
    * again only after a while.
    */
   mark(side: Side, to: Target, key: string, routingKey: string | undefined, what: string): void {
-    const { clock, sides, follower } = this.#parts;
+    const { clock, pair, follower } = this.#parts;
     const now = clock.monotonic();
     const before = this.#marked.get(what);
     if (before !== undefined && now - before < MARK_AGAIN_MS) return;
@@ -137,17 +136,17 @@ export class Router {
     }
     this.#marked.set(what, now);
     const state = follower().state;
-    const broker = sides.get(side);
+    const broker = pair.get(side);
     if (state === undefined || broker === undefined) return;
     const { makeId, sendCopy } = internalsOf(broker, "migration");
-    const body = new Marker(epochOf(state)).toBytes();
+    const body = new Barrier(epochOf(state)).toBytes();
     const sent = sendCopy(to, true, {
       id: makeId(),
       key,
       routingKey,
       headers: Object.freeze(Object.create(null)),
       body,
-      contentType: Marker.contentType,
+      contentType: Barrier.contentType,
       size: body.length,
       priority: 0,
       delayMs: 0,

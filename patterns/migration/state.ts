@@ -15,7 +15,7 @@ export interface Announced {
   readonly revision: number;
   readonly since: string;
   readonly by?: string;
-  /** Sides of which every key is done once this is in force. */
+  /** BrokerPair of which every key is done once this is in force. */
   readonly drained?: readonly Side[];
 }
 
@@ -36,7 +36,7 @@ export interface MigrationState {
   /** Order was given up for those that go back with this epoch, and with those before. */
   readonly unordered: number;
   /**
-   * The side that comes to rest: no new markers are sent there, and what waits for one goes on waiting. Over by itself, at a
+   * The side that comes to rest: no new barriers are sent there, and what waits for one goes on waiting. Over by itself, at a
    * time of the store's clock, should whoever asked for it be gone.
    */
   readonly quiet: { readonly side: Side; readonly until: number } | null;
@@ -119,8 +119,8 @@ export function cameWith(shares: readonly number[], epoch: number, bucket: numbe
   return at;
 }
 
-/** The sides that are used in a step. */
-export function usedSides(step: MigrationStep): readonly Side[] {
+/** The brokers that are used in a step. */
+export function usedBrokers(step: MigrationStep): readonly Side[] {
   if (step === "new" || step === "prepared") return ["from"];
   return step === "retired" ? ["to"] : ["from", "to"];
 }
@@ -130,7 +130,7 @@ export function usedSides(step: MigrationStep): readonly Side[] {
  * the announcement on, so that once `consuming` is in force no instance has yet to hear of it.
  */
 export function isJournaled({ step, pending }: MigrationState): boolean {
-  return [step, pending?.step ?? step].some((one) => usedSides(one).includes("to"));
+  return [step, pending?.step ?? step].some((one) => usedBrokers(one).includes("to"));
 }
 
 /** With an entry more, and the oldest ones forgotten. */

@@ -1,10 +1,140 @@
-import { MessagingError } from "../../core/index.ts";
-import type { Read } from "./changes.ts";
-import { compareBrokers, refuseLost } from "./compare.ts";
-import type { AdvanceOptions } from "./contract.ts";
-import { Missing } from "./missing.ts";
-import { shareOf } from "./state.ts";
-import type { Stepping } from "./stepping.ts";
+import { pause } from "../../core/clock.ts";
+import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
+import type { Announcement, Changes, Patience, Read } from "./changes.ts";
+import { compareBrokers, Missing, refuseLost } from "./compare.ts";
+import type { AdvanceOptions, ParityReport, RollbackOptions } from "./contract.ts";
+import { Leftovers } from "./drain.ts";
+import type { Plan } from "./plan.ts";
+import { epochOf, type MigrationState, type Side, shareOf } from "./state.ts";
+import { MIGRATION_STEPS, type MigrationStep } from "./steps.ts";
+
+/** How long a side is left alone when nobody asks again. */
+const QUIET_MS = 10_000;
+
+/** What a step is made with. */
+interface SteppingParts {
+  readonly plan: Plan;
+  readonly changes: Changes;
+  readonly clock: Clock;
+  readonly patience: Patience;
+  readonly emptyForMs: number;
+  readonly rate: number | undefined;
+  readonly by: string | undefined;
+  /** The broker object of a side, started. */
+  readonly broker: (side: Side, what: string) => Promise<Broker>;
+  readonly report: () => Promise<ParityReport>;
+}
+
+/** What the steps have in common. */
+export class Stepping {
+  readonly plan: Plan;
+  readonly changes: Changes;
+  readonly patience: Patience;
+  readonly broker: SteppingParts["broker"];
+  readonly report: SteppingParts["report"];
+  readonly #parts: SteppingParts;
+
+  constructor(parts: SteppingParts) {
+    this.#parts = parts;
+    this.plan = parts.plan;
+    this.changes = parts.changes;
+    this.patience = parts.patience;
+    this.broker = parts.broker;
+    this.report = parts.report;
+  }
+
+  leftovers(): Leftovers {
+    return new Leftovers(this.#parts);
+  }
+
+  /** Announces a change, and waits until it is in force. */
+  async change(read: Read, announcement: Announcement, state: MigrationState = read.state): Promise<void> {
+    const { by } = this.#parts;
+    const who = by === undefined ? {} : { by };
+    await this.changes.announce(read, { ...announcement, ...who }, { ...state, quiet: null, moved: null });
+    await this.changes.settled(announcement, this.patience);
+  }
+
+  /**
+   * Waits while no new barriers are sent to a side, so that it comes to rest; what waits for one goes on waiting meanwhile.
+   * The change that follows ends it.
+   */
+  async quietly(side: Side, wait: () => Promise<void>): Promise<void> {
+    const over = new AbortController();
+    const { clock } = this.#parts;
+    const quiet = (): Promise<void> =>
+      this.changes.amend((state, now) => ({ ...state, quiet: { side, until: now + QUIET_MS } }));
+    const renewing = (async () => {
+      while (!over.signal.aborted) {
+        await pause(clock, QUIET_MS / 2, over.signal);
+        if (!over.signal.aborted) await quiet().catch(() => undefined);
+      }
+    })();
+    try {
+      await quiet();
+      await wait();
+    } catch (error) {
+      over.abort();
+      await renewing;
+      await this.changes.amend((state) => ({ ...state, quiet: null }));
+      throw error;
+    } finally {
+      over.abort();
+      await renewing;
+    }
+  }
+}
+
+const PUBLISHING = MIGRATION_STEPS.indexOf("publishing");
+
+/** Goes one step back. Every step can be gone back from. */
+export async function stepBack(stepping: Stepping, read: Read, options: RollbackOptions): Promise<void> {
+  const { state } = read;
+  const share = shareOf(state);
+  switch (state.step) {
+    case "new":
+      throw new MessagingError("invalid", "there is nothing to roll back: the migration has not begun");
+    case "prepared":
+      return stepping.change(read, { step: "new", share: 0 });
+    case "consuming":
+      return leaveNew(stepping);
+    case "publishing":
+      return publishLess(stepping, read, options.share ?? 0, options);
+    case "bridged":
+      return stepping.change(read, { step: "publishing", share });
+    case "proven":
+      return stepping.change(read, { step: "bridged", share });
+    case "retired":
+      return stepping.change(read, { step: "proven", share });
+  }
+}
+
+async function publishLess(stepping: Stepping, read: Read, share: number, options: RollbackOptions): Promise<void> {
+  const { state } = read;
+  const before = shareOf(state);
+  if (share >= before) {
+    throw new MessagingError("invalid", `the share is ${before}; roll back to a smaller one, or advance`);
+  }
+  const unordered = options.accept?.includes("order") ? epochOf(state) + 1 : state.unordered;
+  return stepping.change(read, { step: share === 0 ? "consuming" : "publishing", share }, { ...state, unordered });
+}
+
+/** Nobody publishes to the new broker any more: what nobody handles there is moved back, and what is in order is waited for. */
+async function leaveNew(stepping: Stepping): Promise<void> {
+  const from = await stepping.broker("from", "bridging");
+  const to = await stepping.broker("to", "bridging");
+  await stepping.leftovers().move("to", to, from);
+  await stepping.quietly("to", () => stepping.leftovers().empty("to", to));
+  await stepping.change(await stepping.changes.read(), { step: "prepared", share: 0, drained: ["to"] });
+}
+
+/** Whether going back has come to where it was to go. */
+export function isBack(step: MigrationStep, share: number, { to, share: wanted }: RollbackOptions): boolean {
+  if (wanted !== undefined) {
+    return MIGRATION_STEPS.indexOf(step) < PUBLISHING || (step === "publishing" && share <= wanted);
+  }
+  return to !== undefined && MIGRATION_STEPS.indexOf(step) <= MIGRATION_STEPS.indexOf(to);
+}
 
 const LOOK_AGAIN_MS = 500;
 const MOST_NAMED = 5;
@@ -41,7 +171,7 @@ async function prepare(stepping: Stepping, read: Read, { accept = [] }: AdvanceO
   const { plan } = stepping;
   refuseLost(compareBrokers(plan.adapters.from, plan.adapters.to, plan.destinations), accept);
   plan.refuseNames();
-  await plan.state.clearSeals(plan.name);
+  await plan.state.clearBarrierAcks(plan.name);
   const state = { ...read.state, destinations: plan.described, accepted: [...accept] };
   return stepping.change(read, { step: "prepared", share: 0 }, state);
 }

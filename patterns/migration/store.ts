@@ -32,14 +32,14 @@ export interface MigrationStore {
    */
   change(migration: string, expected: number, document: string): Promise<"changed" | "conflict">;
 
-  /** Raises the seals to the epochs given; one that is higher stays. At most 1,000 at a time. */
-  seal(migration: string, seals: readonly Seal[]): Promise<void>;
+  /** Raises the acknowledgements to the epochs given; one that is higher stays. At most 1,000 at a time. */
+  acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void>;
 
-  /** The epoch of each seal, in order; 0 where there is none. At most 1,000 at a time. */
-  seals(migration: string, scopes: readonly string[]): Promise<readonly number[]>;
+  /** The epoch of each acknowledgement, in order; 0 where there is none. At most 1,000 at a time. */
+  barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]>;
 
-  /** Removes every seal. */
-  clearSeals(migration: string): Promise<void>;
+  /** Removes every acknowledgement. */
+  clearBarrierAcks(migration: string): Promise<void>;
 
   /** Adds marks to the journal; one that is there stays. At most 1,000 at a time. */
   mark(migration: string, marks: readonly JournalMark[]): Promise<void>;
@@ -101,7 +101,7 @@ export interface StoredInstance {
 }
 
 /** Says that everything of a key before an epoch is done at one side. */
-export interface Seal {
+export interface BarrierAck {
   /** 64 characters at most, of printable ASCII. */
   readonly scope: string;
   readonly epoch: number;

@@ -4,11 +4,16 @@ import { join } from "node:path";
 import type { Adapter } from "anybroker";
 import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { delegate } from "../conformance/decorators/delegate.ts";
 import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
+import { screenOf } from "./screen.ts";
 import { type Shop, shop } from "./shop.ts";
 
-interface Entry {
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this is how a terminal is told to keep or find a place
+const SAVED_CURSOR = /\u001b[78]/;
+
+interface DeadLetterEntry {
   readonly id: string;
   readonly messageId: string;
   readonly body: string;
@@ -32,10 +37,10 @@ beforeEach(async () => {
 
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-async function entries(...filter: string[]): Promise<readonly Entry[]> {
+async function entries(...filter: string[]): Promise<readonly DeadLetterEntry[]> {
   const { code, json } = await command(["dlq", "ls", "orders", ...filter, "--json"], world);
   expect(code).toBe(0);
-  return json.entries as readonly Entry[];
+  return json.entries as readonly DeadLetterEntry[];
 }
 
 describe("looking", () => {
@@ -48,7 +53,7 @@ describe("looking", () => {
     const next = first.json.next as string;
     const rest = await command(["dlq", "ls", "orders", "--limit", "2", "--cursor", next, "--json"], world);
     expect(rest.json.next).toBeNull();
-    const pages = [first, rest].flatMap(({ json }) => json.entries as readonly Entry[]);
+    const pages = [first, rest].flatMap(({ json }) => json.entries as readonly DeadLetterEntry[]);
     expect(pages.map(({ id }) => id)).toEqual((await entries()).map(({ id }) => id));
     expect((await command(["dlq", "ls", "orders", "--limit", "2"], world)).stdout).toContain(`more: --cursor ${next}`);
     const text = (await command(["dlq", "ls", "orders"], world)).stdout;
@@ -91,6 +96,10 @@ describe("looking", () => {
     expect([topic.code, topic.stderr]).toEqual([67, expect.stringContaining("write topic:order.placed/billing")]);
     const nothing = await command(["dlq", "groups"], { ...world, configuration: { broker: () => memory() } });
     expect([nothing.code, nothing.stderr]).toEqual([67, expect.stringContaining("no queues and subscriptions")]);
+    const kafka = () => Object.assign(delegate(memory()), { name: "kafka" });
+    const unseen = await command(["dlq", "groups"], { ...world, configuration: { broker: kafka } });
+    expect([unseen.code, unseen.stderr]).toEqual([67, expect.stringContaining("visible to this user on kafka")]);
+    expect(unseen.stderr).toContain("grant it Describe");
     const impossible = await command(["dlq", "replay", "orders", "reason = atempts", "--yes"], bare);
     expect([impossible.code, impossible.stderr]).toEqual([65, expect.stringContaining("a reason is one of attempts")]);
   });
@@ -210,6 +219,13 @@ describe("sending back", () => {
     // The bar is taken off its line first, and drawn again below.
     expect(stopped.stderr).toContain("\r\u001b[Kstopping; Ctrl-C again leaves at once\n");
     expect(stopped.stderr).toMatch(/leaves at once\n.*replay \[/s);
+    // Nothing is written over anything, wherever the cursor was.
+    const shown = screenOf(stopped.stderr);
+    expect(shown.slice(-2)).toEqual([
+      "stopping; Ctrl-C again leaves at once",
+      expect.stringMatching(/^replay \[[=-]{30}\] [123]\/3/),
+    ]);
+    expect(stopped.stderr).not.toMatch(SAVED_CURSOR);
     expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
     const [, planFile = ""] = /go on with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
     expect(stopped.stdout).toContain("at its own pace: 2 a second at most");
@@ -289,7 +305,7 @@ describe("sending back", () => {
     expect((await command([...again, "--script", "fix.mjs"], world)).code).toBe(0);
     for (const [given, exit, text] of [
       [["--patch", "[{]"], 65, "--patch is no JSON"],
-      [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read"],
+      [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read: ENOENT; there is no such file"],
       [["--patch", '[{"op":"set"}]'], 65, "operation 0 is none of add"],
       [["--script", "nowhere.mjs"], 66, "nowhere.mjs cannot be loaded"],
       [["--script", "fix.mjs", "--patch", patch], 64, "give one"],
@@ -330,6 +346,16 @@ describe("sending back", () => {
     expect(existsSync(join(folder, "plan.json"))).toBe(true);
     const other = await command(["dlq", "replay", "rejected", "--resume", "plan.json", "--yes"], world);
     expect([other.code, other.stderr]).toEqual([65, expect.stringContaining("dead letters of orders")]);
+    expect(other.stderr).toContain("anybroker: --resume plan.json: the plan is for");
+    expect(other.stderr).toContain("resume it on orders, or plan anew for rejected");
+    writeFileSync(join(folder, "none.json"), "{}");
+    const none = await command(["dlq", "replay", "orders", "--resume", "none.json", "--yes"], world);
+    expect([none.code, none.stderr]).toEqual([
+      65,
+      expect.stringContaining("--resume none.json: what was given is no plan"),
+    ]);
+    const onFile = ["dlq", "discard", "orders", "all", "--archive", "plan.json/a.jsonl", "--yes"];
+    expect((await command(onFile, world)).stderr).toMatch(/plan\.json is no folder; name a file in one/);
     const both = await command(["dlq", "replay", "orders", "all", "--resume", "plan.json", "--yes"], world);
     expect(both.code).toBe(64);
     expect(await entries()).toHaveLength(3);

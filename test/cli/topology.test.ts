@@ -1,6 +1,8 @@
-import { queue, topic } from "anybroker";
+import { type Adapter, MessagingError, queue, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { describe, expect, test } from "vitest";
+import type { Configuration } from "../../cli/configuration.ts";
+import { delegate } from "../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 
@@ -98,6 +100,90 @@ describe("topology create, diff and verify", () => {
     });
     const { json } = await command(["topology", "diff", "queue:orders", "--json"], { configuration });
     expect(json.destinations).toMatchObject([{ standing: "missing" }]);
+  });
+
+  /** The shop's broker, where a call ends otherwise. */
+  const otherwise = (changes: Partial<Adapter>): Configuration => {
+    const adapter = memory();
+    return { broker: () => Object.assign(delegate(adapter), changes) };
+  };
+
+  test("what is refused and nowhere seen is not told as there", async () => {
+    const denied = new MessagingError("unauthorized", "access refused");
+    const configuration = otherwise({
+      declare: async ({ mode }) => (mode === "none" ? [] : [denied]),
+      depth: () => Promise.reject(denied),
+    });
+    const { code, stdout } = await command(["topology", "create", "queue:zzz"], { configuration });
+    expect([code, stdout]).toEqual([77, "unauthorized access refused\n"]);
+  });
+
+  test("what was made in part, before something was refused, is told", async () => {
+    const gone = new MessagingError("not-found", "no queue");
+    const away = new MessagingError("unreachable", "SNS cannot be reached");
+    let isMade = false;
+    const configuration = otherwise({
+      declare: async ({ mode }) => {
+        if (mode === "create") isMade = true;
+        if (mode === "none") return [];
+        return isMade ? [away] : [gone, away];
+      },
+    });
+    const created = await command(["topology", "create", "topic:placed/billing", "--json"], { configuration });
+    expect(created.code).toBe(3);
+    expect(created.json).toMatchObject({ created: [], existed: [], partly: ["topic:placed/billing"] });
+    expect(created.json.problems).toMatchObject([{ code: "unreachable" }]);
+  });
+
+  test("--verbose shows what is behind each problem that is told", async () => {
+    const denied = new MessagingError("unauthorized", "access refused", { cause: new Error("behind it") });
+    const configuration = otherwise({
+      declare: async ({ mode }) => (mode === "none" ? [] : [denied]),
+      send: (_, batch, report) => {
+        for (const index of batch.keys()) report(index, { status: "rejected", error: denied });
+      },
+      depth: async () => ({ ready: 0, unsettled: 0, exact: true }),
+    });
+    for (const line of [
+      ["topology", "create", "queue:zzz"],
+      ["send", "queue:orders", "1"],
+    ]) {
+      const brief = await command(line, { configuration });
+      expect([brief.code, brief.stderr]).toEqual([77, ""]);
+      const verbose = await command([...line, "--verbose"], { configuration });
+      expect(verbose.stderr).toMatch(
+        /^problem: MessagingError: .*access refused\n +at .*caused by: Error: behind it\n +at /s,
+      );
+    }
+  });
+
+  test("verify says what helps with what it found, and no more", async () => {
+    const conflict = new MessagingError("conflict", "it has other options");
+    const different = await command(["topology", "verify", "queue:a"], {
+      configuration: otherwise({ declare: async ({ mode }) => (mode === "none" ? [] : [conflict]) }),
+    });
+    expect(different.stdout).toContain("not everything stands as declared: what is different");
+    expect(different.stdout).not.toContain("topology create");
+    const missing = await command(["topology", "verify", "queue:a"], { configuration: otherwise({}) });
+    expect(missing.stdout).toContain('"anybroker topology create" makes what is missing');
+    expect(missing.stdout).not.toContain("what is different");
+  });
+
+  test.for([
+    ["send", "queue:ordres", "1"],
+    ["publish", "topic:order.place", "1"],
+    ["tail", "topic:order.place"],
+    ["bridge", "queue:ordres", "--to", "memory:", "--yes"],
+    ["topology", "verify", "queue:ordres", "topic:order.place"],
+    ["topology", "diff", "queue:ordres", "topic:order.place"],
+  ])("a mistyped name has the near one with it: %s %s %s", async (line) => {
+    const stocked = shop();
+    await command(["topology", "create"], { configuration: stocked.configuration });
+    const { broker } = stocked.configuration;
+    const { code, stdout, stderr } = await command(line, { configuration: { broker } });
+    const meant = line.some((word) => word.includes("ordres")) ? "queue:orders" : "topic:order.placed";
+    expect(stdout + stderr).toMatch(new RegExp(`did you mean "?${meant}"?\\?`));
+    expect(code).toBe(line[1] === "diff" ? 0 : line[1] === "verify" ? 78 : 67);
   });
 
   test("destinations that contradict each other are a mistake of the configuration", async () => {

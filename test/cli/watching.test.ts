@@ -90,7 +90,7 @@ test("tail refuses by name what it could only see by taking it, and what is not 
   });
   const never = await command(["tail", "orders", "--json"], { configuration: without(undefined) });
   expect(never.code).toBe(69);
-  expect(errorOf(never).message).toContain('queue "orders" cannot be watched: memory has no way to');
+  expect(errorOf(never).message).toContain('tail takes nothing, and memory has no way to watch queue "orders"');
   const refusing = without(async () => {
     throw new MessagingError("unsupported", "only by taking");
   });

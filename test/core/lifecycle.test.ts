@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { type BrokerOptions, createBroker, MessagingError, queue, topic } from "../../core/index.ts";
+import {
+  type Broker,
+  type BrokerOptions,
+  type Consumer,
+  createBroker,
+  MessagingError,
+  queue,
+  topic,
+} from "../../core/index.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
@@ -205,5 +213,24 @@ describe("a publisher's verbs", () => {
     await expect(broker.send(events as never, {} as never)).rejects.toMatchObject({ code: "invalid" });
     expect(adapter.handed).toHaveLength(1);
     await finish(broker.stop());
+  });
+});
+
+describe("await using", () => {
+  it("stops a consumer, and then the broker, at the end of its block", async () => {
+    const adapter = new RecordingAdapter();
+    let ended: { readonly broker: Broker; readonly consumer: Consumer } | undefined;
+    {
+      await using broker = createBroker(adapter);
+      {
+        await using consumer = broker.consume(queue("work"), () => {});
+        await broker.start();
+        ended = { broker, consumer };
+      }
+      expect(ended.consumer.status().state).toBe("stopped");
+      expect(broker.status().state).toBe("started");
+    }
+    expect(ended.broker.status()).toMatchObject({ state: "stopped", connected: false });
+    await expect(ended.broker.send(queue("work"), 1)).rejects.toMatchObject({ code: "closed" });
   });
 });

@@ -109,7 +109,7 @@ describe("retryPolicy", () => {
   const told: MessagingError[] = [];
   const retryContext = (seed: string) => ({
     random: new Prng(seed),
-    tell: (error: MessagingError) => void told.push(error),
+    notice: (error: MessagingError) => void told.push(error),
   });
 
   it("never waits less than the plain delay, nor more than the longest with all its jitter", () => {

@@ -3,9 +3,9 @@ import { dirname, join } from "node:path";
 import type { ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { serverVersion } from "../../adapters/rabbitmq/connection.ts";
 import { DeliveryCount, incomingDeadLetter } from "../../adapters/rabbitmq/dead-letters.ts";
 import { incoming, messageId, publishOptions } from "../../adapters/rabbitmq/message-codec.ts";
+import { serverVersion } from "../../adapters/rabbitmq/server-version.ts";
 import { outgoing } from "../sqs/outgoing.ts";
 import { isReadable } from "./readable.ts";
 import { fuzzing } from "./runs.ts";
@@ -19,7 +19,7 @@ const { encodeTable, decodeFields } = require(join(dirname(require.resolve("amqp
 
 const LENGTH_BYTES = 4;
 const NAMES = [
-  "x-death",
+  "x-crash",
   "x-delivery-count",
   "x-acquired-count",
   "__proto__",

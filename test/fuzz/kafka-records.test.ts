@@ -2,11 +2,11 @@
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { delayOf } from "../../adapters/kafka/delays/delayed-record.ts";
-import { incomingRecord, routingKeyOf } from "../../adapters/kafka/message.ts";
+import { delayOf } from "../../adapters/kafka/delays/levels.ts";
+import { incomingRecord, routingKeyOf } from "../../adapters/kafka/message-codec.ts";
+import { AT, LENGTH_COVERS_FROM } from "../../adapters/kafka/records/batch.ts";
 import { decodeRecords } from "../../adapters/kafka/records/decode.ts";
 import { encodeRecordBatch } from "../../adapters/kafka/records/encode.ts";
-import { AT, LENGTH_COVERS_FROM } from "../../adapters/kafka/records/layout.ts";
 import { isMessagingError } from "../../core/errors.ts";
 import { withChecksum } from "../kafka/records/batches.ts";
 import { fuzzing } from "./runs.ts";

@@ -77,7 +77,7 @@ async function startedAgainst({ step, junk, closes }: Scenario): Promise<unknown
     socket.on("error", () => {});
     let seen = Buffer.alloc(0);
     let next = 0;
-    const reach = (): void => {
+    const watermark = (): void => {
       const reached = STEPS[next++];
       if (reached === undefined) return;
       const answer = proper(reached);
@@ -85,10 +85,10 @@ async function startedAgainst({ step, junk, closes }: Scenario): Promise<unknown
       else if (reached === step) socket.write(junk);
       if (closes && reached === step) socket.end();
     };
-    reach();
+    watermark();
     socket.on("data", (data) => {
       seen = Buffer.concat([seen, data]);
-      while (next < STEPS.length && seen.includes(WAITS_FOR[next - 1] ?? "")) reach();
+      while (next < STEPS.length && seen.includes(WAITS_FOR[next - 1] ?? "")) watermark();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

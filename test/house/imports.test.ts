@@ -103,3 +103,21 @@ test("nothing that is shipped imports the tests or the benchmarks", () => {
   const shipped = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
   expect(offences(shipped, (wanted) => !within("test", wanted) && !within("bench", wanted))).toEqual([]);
 });
+
+test("no two files import each other, directly or by others", () => {
+  const sources = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
+  const wanted = new Map(
+    sources.map((source) => [source.path, importsOf(source).flatMap(({ target }) => target ?? [])]),
+  );
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const walk = (path: string, way: readonly string[]): void => {
+    const before = way.indexOf(path);
+    if (before >= 0) circles.push([...way.slice(before), path].join(" > "));
+    if (before >= 0 || done.has(path)) return;
+    for (const next of wanted.get(path) ?? []) if (next !== path) walk(next, [...way, path]);
+    done.add(path);
+  };
+  for (const { path } of sources) walk(path, []);
+  expect(circles).toEqual([]);
+});

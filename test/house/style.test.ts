@@ -4,7 +4,6 @@ import { expect, test } from "vitest";
 import config from "../../vitest.config.ts";
 import { codeOf, ROOT, type Source, sourcesIn } from "./sources.ts";
 
-const MOST_LINES = 500;
 const shipped = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
 const all = [...shipped, ...sourcesIn("examples", "test", "bench", "integrations", "cli")];
 
@@ -21,11 +20,6 @@ test("comments and strings are no code", () => {
   const text = 'const a = "any"; // any\n/* any\nany */ let b: any;\n';
   expect(codeOf(text)).toBe('const a = ""; \n\n let b: any;\n');
   expect(found([{ path: "x.ts", text }], /\bany\b/)).toEqual(["x.ts:3: let b: any;"]);
-});
-
-test(`no file is over ${MOST_LINES} lines`, () => {
-  const long = all.filter(({ text }) => text.trimEnd().split("\n").length > MOST_LINES);
-  expect(long.map(({ path, text }) => `${path}: ${text.trimEnd().split("\n").length} lines`)).toEqual([]);
 });
 
 test("files are named in kebab-case", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { incoming, incomingRecord, routingKeyOf, toRecord, toRecordUnder } from "../../adapters/kafka/message.ts";
+import { incoming, incomingRecord, routingKeyOf, toRecord, toRecordUnder } from "../../adapters/kafka/message-codec.ts";
 import type { LogRecord, RecordToWrite } from "../../adapters/kafka/records/contract.ts";
-import { CopiedHeaders, NULL_VALUE } from "../../adapters/kafka/records/header-list.ts";
+import { CopiedHeaders, NULL_VALUE } from "../../adapters/kafka/records/read.ts";
 import type { OutgoingMessage } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
 
@@ -47,7 +47,7 @@ const PLACE = { topic: "orders", partition: 3 };
 describe("a message of ours", () => {
   test("comes back as it was", () => {
     const record = stored(toRecord(MESSAGE));
-    const held = { ...PLACE, record, deaths: 2 };
+    const held = { ...PLACE, record, crashes: 2 };
     const back = incoming(held);
     expect(back).toMatchObject({
       id: "o-1",

@@ -1,8 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { resolveOptions } from "../../adapters/kafka/options.ts";
-import { inspect } from "../../adapters/kafka/topology/inspect.ts";
-import { type PlannedTopic, planOf } from "../../adapters/kafka/topology/plan.ts";
-import { specificationOf } from "../../adapters/kafka/topology/specification.ts";
+import { inspect, type PlannedTopic, planOf, specificationOf } from "../../adapters/kafka/topology/plan.ts";
 import type { QueueDeclaration, SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
 
 const SETTINGS = resolveOptions({ brokers: "localhost" });

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import { createServer as createSilentServer } from "node:net";
+import { inspect } from "node:util";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type AwsCredentials, type SqsOptions, sqs } from "../../adapters/sqs/index.ts";
 import type { AdapterSignals } from "../../core/adapter.ts";
@@ -33,6 +34,19 @@ async function served(server: ReturnType<typeof createServer | typeof createSile
   const address = server.address();
   return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
 }
+
+/** What the SDK would keep for ever. */
+const FLAWED: readonly (readonly [what: string, given: Readonly<Record<string, unknown>>, flaw: string])[] = [
+  ["with the expiration null", { expiration: null }, "an expiration that is no valid Date"],
+  ["with the expiration as a text", { expiration: "2030-01-01T00:00:00Z" }, "an expiration that is no valid Date"],
+  ["with no time as the expiration", { expiration: new Date(Number.NaN) }, "an expiration that is no valid Date"],
+  ["with something like a Date", { expiration: new Proxy(new Date(), {}) }, "an expiration that is no valid Date"],
+  ["with a line break in the token", { sessionToken: "canary\n" }, "a sessionToken with characters"],
+  ["with the token null", { sessionToken: null }, "a sessionToken that is no text"],
+  ["with a line break in the key id", { accessKeyId: "canary\r\nX: y" }, "an accessKeyId with characters"],
+  ["with a slash in the key id", { accessKeyId: "canary/y" }, "an accessKeyId with characters"],
+  ["with a line break in the scope", { credentialScope: "canary\n" }, "a credentialScope that is none"],
+];
 
 describe("what keeps from connecting is named, with what to do", () => {
   test("a host that refuses connections", async () => {
@@ -109,6 +123,21 @@ describe("what keeps from connecting is named, with what to do", () => {
       async () => ({ accessKeyId: "me" }) as never,
       "make it return { accessKeyId, secretAccessKey }",
     ],
+    ...FLAWED.map(([what, given, flaw]): readonly [string, () => Promise<AwsCredentials>, string] => [
+      what,
+      async () => ({ ...CREDENTIALS, ...given }) as never,
+      `the function given as credentials returned ${flaw}`,
+    ]),
+    [
+      "whose object throws",
+      async () => ({
+        accessKeyId: "me",
+        get secretAccessKey(): string {
+          throw new Error("canary-token");
+        },
+      }),
+      "the function given as credentials failed (Error)",
+    ],
     [
       "of the SDK that finds none",
       () => Promise.reject(Object.assign(new Error("canary-token"), { name: "CredentialsProviderError" })),
@@ -122,11 +151,60 @@ describe("what keeps from connecting is named, with what to do", () => {
   });
 
   test("credentials that are none are refused before", () => {
-    for (const credentials of [{}, "me:secret", { accessKeyId: "me" }]) {
+    const broken = { ...CREDENTIALS, sessionToken: "canary\n" };
+    for (const credentials of [{}, "me:secret", { accessKeyId: "me" }, broken]) {
       expect(() => sqs({ credentials: credentials as never })).toThrow("accessKeyId, secretAccessKey");
     }
   });
 });
+
+test("a function that once gave what are no credentials is asked again", async () => {
+  const aws = await ScriptedAws.start();
+  onTestFinished(() => aws.stop());
+  let next = {};
+  // About to expire, so that the SDK asks for each request.
+  const credentials = async () => {
+    const given = { ...CREDENTIALS, expiration: new Date(Date.now() + 1_000), ...next };
+    next = {};
+    return given;
+  };
+  const adapter = sqs({ ...KNOWN, endpoint: aws.url, credentials });
+  await adapter.open(SILENT);
+  onTestFinished(() => adapter.close());
+  expect(await send(adapter, [outgoing()])).toEqual([{ status: "confirmed" }]);
+  for (const [, given] of FLAWED) {
+    next = given;
+    expect(await send(adapter, [outgoing()])).toMatchObject([{ status: "rejected", error: { code: "unauthorized" } }]);
+    expect(await send(adapter, [outgoing()])).toEqual([{ status: "confirmed" }]);
+  }
+});
+
+test("credentials are a copy: what becomes of the object that was returned changes nothing", async () => {
+  const aws = await ScriptedAws.start();
+  onTestFinished(() => aws.stop());
+  const { proxy, revoke } = Proxy.revocable({ ...CREDENTIALS }, {});
+  const adapter = sqs({ ...KNOWN, endpoint: aws.url, credentials: async () => proxy });
+  await adapter.open(SILENT);
+  onTestFinished(() => adapter.close());
+  revoke();
+  expect(await send(adapter, [outgoing()])).toEqual([{ status: "confirmed" }]);
+});
+
+test.for(["canary-secret", "http://canary:99999/"])(
+  "an URL for credentials that is none is named, and quoted nowhere: %s",
+  async (url) => {
+    for (const name of ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"]) vi.stubEnv(name, undefined);
+    for (const name of ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]) vi.stubEnv(name, "/nonexistent/anybroker");
+    vi.stubEnv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    const adapter = sqs({ endpoint: "http://127.0.0.1:1", region: "eu-central-1" });
+    const error = await adapter.open(SILENT).catch((error: unknown) => error);
+    expect(error).toMatchObject({
+      code: "invalid",
+      message: expect.stringContaining("check AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    });
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain("canary");
+  },
+);
 
 describe("the endpoints of the environment", () => {
   test("are SQS's for every request, whatever host the URLs of queues name", async () => {

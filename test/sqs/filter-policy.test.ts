@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { filterPolicy, isReadOn, isSurplus } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
-import { filterPolicy, isReadOn, isSurplus } from "../../adapters/sqs/topology/topics.ts";
 import { routingMatches } from "../../core/routing.ts";
 
 const KEYS = [

@@ -1,5 +1,5 @@
 import type { OutgoingMessage } from "../../core/adapter.ts";
-import type { Headers } from "../../core/delivery.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
 
 /** A message with what is not given left at its default. */
 export function outgoing(message: Partial<OutgoingMessage> = {}): OutgoingMessage {
@@ -20,7 +20,9 @@ export function outgoing(message: Partial<OutgoingMessage> = {}): OutgoingMessag
 }
 
 /** Headers as the engine gives them: own keys of an object without a prototype. */
-export function headersOf(entries: Readonly<Record<string, string>> | readonly (readonly [string, string])[]): Headers {
+export function headersOf(
+  entries: Readonly<Record<string, string>> | readonly (readonly [string, string])[],
+): MessageHeaders {
   const headers: Record<string, string> = Object.create(null);
   for (const [name, value] of Array.isArray(entries) ? entries : Object.entries(entries)) headers[name] = value;
   return headers;

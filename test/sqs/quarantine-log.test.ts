@@ -162,7 +162,12 @@ describe("a quarantine log", () => {
   test("that stands nowhere is named", async () => {
     const { aws, log } = await logOfOrders();
     aws.on("GetQueueUrl", () => ({ error: "QueueDoesNotExist" }));
-    const error = { code: "not-found", message: expect.stringContaining(`as "${NAME}"; declare it`) };
+    const error = {
+      code: "not-found",
+      message: expect.stringContaining(
+        `as "${NAME}"; create it with declare: "create" at start, or with "anybroker topology create"`,
+      ),
+    };
     await expect(log.append("a")).rejects.toMatchObject(error);
     await expect(log.read()).rejects.toMatchObject(error);
     expect(aws.inputs("GetQueueUrl").map(({ QueueName }) => QueueName)).toEqual([NAME, NAME]);

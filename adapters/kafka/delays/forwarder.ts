@@ -1,100 +1,314 @@
-import type { Receiver, SendResult } from "../../../core/adapter.ts";
-import type { Timer } from "../../../core/clock.ts";
+import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts";
+import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { backoffMs } from "../../../core/retry-policy.ts";
-import type { HeldRecord, RecordSink } from "../consuming/contract.ts";
-import type { RecordToSend } from "../producing/contract.ts";
-import { Agenda } from "./agenda.ts";
-import { PATIENT_RETRY, RETRY } from "./backoff.ts";
-import type { DelayedDestination, ForwarderHost } from "./contract.ts";
-import { type Delay, delayedRecord, delayOf, undelayedRecord } from "./delayed-record.ts";
-import { leavesAt } from "./levels.ts";
-import { Notices } from "./notices.ts";
-import { Opening } from "./opening.ts";
-import { ReadAhead } from "./read-ahead.ts";
-import { Settling } from "./settling.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
+import type { ConsumerOptions, RecordSink } from "../consuming/assigned-partition.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
+import type { Producer, RecordToSend } from "../producing/producer.ts";
+import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
+
+/** Between retries after a broker failure: seconds at most, to continue soon after it. */
+export const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 3_000 });
+/** Between retries that are unlikely to help soon. */
+const PATIENT_RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 30_000 });
+
+/** What a forwarder needs. */
+export interface ForwarderDependencies {
+  readonly producer: Producer;
+  /** The machine's clock: `now` decides whether a message is due. */
+  readonly clock: Clock;
+  readonly random: Pick<Random, "fraction">;
+  /** Starts to read. Rejects if the first subscription fails. */
+  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
+  /**
+   * Reports due messages that cannot be sent: after 10 s, or at once if they are refused; each problem at most every 30
+   * s.
+   */
+  notice(error: MessagingError): void;
+}
+
+/** The destination of delayed messages. */
+export interface DelayedDestination {
+  /** The topic for due messages. */
+  readonly topic: string;
+  /** The topic of waiting messages, with a partition per level. */
+  readonly delays: string;
+  readonly group: string;
+}
+
+/** An item of a timer queue. `at` is on the monotonic clock and must not change in the queue. */
+interface Timed {
+  at: number;
+}
+
+/** Calls `due` with the items whose time has come, earliest first, with one timer for all. */
+class TimerQueue<Item extends Timed> {
+  readonly #clock: Clock;
+  readonly #due: (items: readonly Item[]) => void;
+  /** A binary heap, the earliest first. */
+  #heap: Item[] = [];
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, due: (items: readonly Item[]) => void) {
+    this.#clock = clock;
+    this.#due = due;
+  }
+
+  get size(): number {
+    return this.#heap.length;
+  }
+
+  /** Adds an item. Call {@link arm} afterwards. */
+  add(item: Item): void {
+    const heap = this.#heap;
+    let index = heap.push(item) - 1;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if ((heap[parent] as Item).at <= item.at) break;
+      heap[index] = heap[parent] as Item;
+      index = parent;
+    }
+    heap[index] = item;
+  }
+
+  /** Sets the timer for the earliest item. */
+  arm(): void {
+    const at = this.#heap[0]?.at ?? Number.POSITIVE_INFINITY;
+    if (at === this.#timerAt) return;
+    if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
+    this.#timerAt = at;
+    const ms = Math.max(0, at - this.#clock.monotonic());
+    this.#timer = at === Number.POSITIVE_INFINITY ? undefined : this.#clock.schedule(() => this.#fire(), ms);
+  }
+
+  /** Removes the items for which `stays` is false. */
+  retain(stays: (item: Item) => boolean): void {
+    const staying = this.#heap.filter(stays);
+    this.#heap = [];
+    for (const item of staying) this.add(item);
+    this.arm();
+  }
+
+  #fire(): void {
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const now = this.#clock.monotonic();
+    const items: Item[] = [];
+    while (this.#heap.length > 0 && (this.#heap[0] as Item).at <= now) items.push(this.#take());
+    if (items.length > 0) this.#due(items);
+    this.arm();
+  }
+
+  #take(): Item {
+    const heap = this.#heap;
+    const first = heap[0] as Item;
+    const last = heap.pop() as Item;
+    if (heap.length === 0) return first;
+    let index = 0;
+    for (;;) {
+      let child = index * 2 + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && (heap[child + 1] as Item).at < (heap[child] as Item).at) child++;
+      if ((heap[child] as Item).at >= last.at) break;
+      heap[index] = heap[child] as Item;
+      index = child;
+    }
+    heap[index] = last;
+    return first;
+  }
+}
+
+const MAX_RECORDS = 2_048;
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** Chooses the prefetch per level by record size: enough to send in batches, few if they are large. */
+class ReadAhead {
+  #averageBytes = 0;
+  #prefetch = MAX_RECORDS;
+
+  get prefetch(): number {
+    return this.#prefetch;
+  }
+
+  /** Learns the size of a record. */
+  arrived(bytes: number): void {
+    // Larger sizes count at once, smaller ones over time.
+    this.#averageBytes = Math.max(bytes, this.#averageBytes * 0.99 + bytes * 0.01);
+    const fitting = Math.max(1, MAX_BYTES / Math.max(this.#averageBytes, 1));
+    // A power of two, so that the prefetch seldom changes.
+    this.#prefetch = Math.min(MAX_RECORDS, 2 ** Math.floor(Math.log2(fitting)));
+  }
+}
+
+const EVERY_MS = 30_000;
+
+interface Problem {
+  since: number;
+  reportedAt: number;
+}
+
+/** Reports repeating problems: each kind at most every 30 s while it lasts. */
+export class RepeatedNotices {
+  readonly #clock: Clock;
+  readonly #notice: (error: MessagingError) => void;
+  readonly #problems = new Map<string, Problem>();
+
+  constructor(clock: Clock, notice: (error: MessagingError) => void) {
+    this.#clock = clock;
+    this.#notice = notice;
+  }
+
+  /** Reports a problem, if it has lasted for `patienceMs` milliseconds. */
+  report(kind: string, error: MessagingError, patienceMs = 0): void {
+    const now = this.#clock.monotonic();
+    const problem = this.#problems.get(kind) ?? { since: now, reportedAt: Number.NEGATIVE_INFINITY };
+    this.#problems.set(kind, problem);
+    problem.since = Math.min(problem.since, now);
+    if (now - problem.since < patienceMs || now - problem.reportedAt < EVERY_MS) return;
+    problem.reportedAt = now;
+    this.#notice(error);
+  }
+
+  /** The problem is over; its patience starts anew. */
+  over(kind: string): void {
+    const problem = this.#problems.get(kind);
+    if (problem !== undefined) problem.since = Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Gathers the settlements of one turn into one call. */
+class Settling {
+  #consumer: Receiver | undefined;
+  #batch: Settlement[] = [];
+  #underWay = 0;
+  #isScheduled = false;
+  readonly #waiting: (() => void)[] = [];
+
+  open(consumer: Receiver): void {
+    this.#consumer = consumer;
+    if (this.#batch.length > 0) this.#schedule();
+  }
+
+  settle(token: DeliveredRecord, action: Settlement["action"]): void {
+    this.#batch.push({ token, action });
+    this.#schedule();
+  }
+
+  /** Resolves when nothing waits or is under way and the condition holds. */
+  async idle(condition: () => boolean): Promise<void> {
+    while (this.#batch.length > 0 || this.#underWay > 0 || !condition()) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Checks the awaited condition again. */
+  check(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#consumer === undefined) return;
+    this.#isScheduled = true;
+    afterCurrentTurn(() => void this.#flush());
+  }
+
+  async #flush(): Promise<void> {
+    this.#isScheduled = false;
+    const batch = this.#batch;
+    this.#batch = [];
+    this.#underWay++;
+    // Deliveries that are no longer ours come again elsewhere, and their messages are sent twice.
+    await this.#consumer?.settle(batch);
+    this.#underWay--;
+    this.check();
+  }
+}
 
 interface Waiting {
-  readonly held: HeldRecord;
-  /** Undefined for what somebody else wrote. */
+  readonly delivered: DeliveredRecord;
+  /** Undefined for a foreign record. */
   readonly delay: Delay | undefined;
-  /** That of the destination which it says, until there turns out to be none. */
+  /** The chosen partition of the destination, unless it does not exist. */
   partition: number | undefined;
-  /** When it leaves its level, as time of day. */
+  /** When it leaves its level, in milliseconds since 1970. */
   readonly leavesAt: number;
   failures: number;
-  /** On the monotonic clock: no further try before. */
+  /** When the next attempt may start, on the monotonic clock. */
   notBefore: number;
   at: number;
   isSending: boolean;
   isRevoked: boolean;
 }
 
-/** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
-const LONGEST_SLEEP_MS = 10_000;
+/** The wall clock may be set while a timer runs, so due times are checked this often. */
+const MAX_SLEEP_MS = 10_000;
 const CLOSE_MS = 5_000;
-/** What is over sooner is not told: a broker that restarts, a group that is formed. */
+/** Shorter failures are not reported, such as a restarting broker or a new group. */
 const PATIENCE_MS = 10_000;
 
 /**
- * Sends delayed messages on: to a lower level while a second or more remains, and when they are due to their destination.
- * Settled is only what was confirmed there, so that a crash may send a message twice and never loses one. A message that
- * cannot be sent on is tried again for as long as it takes, and reported.
+ * Forwards delayed messages: to their destination when they are due, or to a lower level while a second or more
+ * remains. Settles only confirmed messages: a crash may duplicate a message and never loses one. Retries without limit,
+ * and reports lasting failures.
  *
- * Never early by the clocks of the hosts: when it is due was said by the sender's, and it is compared with this one's. So
- * hosts have to keep the time (NTP); a message comes early by no more than their clocks differ.
+ * Never early by the hosts' clocks: the sender's clock set the due time, and this one is compared with it. Hosts must
+ * keep the time (NTP).
  */
 export class DelayForwarder {
-  readonly #host: ForwarderHost;
+  readonly #dependencies: ForwarderDependencies;
   readonly #of: DelayedDestination;
-  readonly #agenda: Agenda<Waiting>;
-  readonly #notices: Notices;
+  readonly #timers: TimerQueue<Waiting>;
+  readonly #notices: RepeatedNotices;
   readonly #settling = new Settling();
   readonly #readAhead = new ReadAhead();
-  readonly #waiting = new Map<HeldRecord, Waiting>();
-  readonly #opening: Opening<Receiver>;
+  readonly #waiting = new Map<DeliveredRecord, Waiting>();
+  readonly #stopped = new AbortController();
   readonly #ready: Promise<void>;
   #consumer: Receiver | undefined;
   #prefetch: number;
   #closing: Promise<void> | undefined;
 
-  /** Begins to read, and tries until it can or is closed. */
-  constructor(host: ForwarderHost, of: DelayedDestination) {
-    this.#host = host;
+  /** Starts to read, with retries until it succeeds or is closed. */
+  constructor(dependencies: ForwarderDependencies, of: DelayedDestination) {
+    this.#dependencies = dependencies;
     this.#of = of;
-    this.#agenda = new Agenda(host.clock, (items) => this.#onTime(items));
-    this.#notices = new Notices(host.clock, (error) => host.notice(error));
+    this.#timers = new TimerQueue(dependencies.clock, (items) => this.#onTime(items));
+    this.#notices = new RepeatedNotices(dependencies.clock, (error) => dependencies.notice(error));
     this.#prefetch = this.#readAhead.prefetch;
-    this.#opening = new Opening(
-      host.clock,
-      host.random,
-      () => this.#open(),
-      (cause) => this.#cannotRead(cause),
-    );
-    this.#ready = this.#opening.opened.then((consumer) => this.#opened(consumer));
+    this.#ready = this.#openWithRetries().then((consumer) => this.#opened(consumer));
   }
 
-  /** Stops reading. What is being sent on is waited for, 5 s at most; the rest waits on the broker. */
+  /** Stops reading. Waits up to 5 s for messages being sent; the others stay on the broker. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    const { clock } = this.#host;
-    this.#opening.stop();
-    this.#agenda.retain(() => false);
+    this.#stopped.abort();
+    this.#timers.retain(() => false);
     await this.#ready;
-    for (const [held, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(held);
+    for (const [delivered, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(delivered);
     this.#consumer?.prefetch(0);
-    let timer: Timer | undefined;
-    const tooLong = new Promise<void>((resolve) => {
-      timer = clock.schedule(resolve, CLOSE_MS);
-    });
-    await Promise.race([this.#settling.idle(() => this.#waiting.size === 0), tooLong]);
-    if (timer !== undefined) clock.cancel(timer);
+    const idle = this.#settling.idle(() => this.#waiting.size === 0);
+    await within(this.#dependencies.clock, CLOSE_MS, idle);
     this.#waiting.clear();
     await this.#consumer?.close();
+  }
+
+  async #openWithRetries(): Promise<Receiver | undefined> {
+    const { clock, random } = this.#dependencies;
+    const { signal } = this.#stopped;
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        return await this.#open();
+      } catch (cause) {
+        this.#cannotRead(cause);
+      }
+      await pause(clock, backoffMs(failures, RETRY, random), signal);
+    }
+    return undefined;
   }
 
   #open(): Promise<Receiver> {
@@ -104,37 +318,37 @@ export class DelayForwarder {
       revoke: (records) => this.#revoke(records),
       lost: (records) => this.#lost(records),
       stalled: (cause) => this.#cannotRead(cause),
-      notice: (error) => this.#host.notice(error),
+      notice: (error) => this.#dependencies.notice(error),
     };
     const prefetch = this.#readAhead.prefetch;
     const options = { group, topics: [delays], prefetch, prefetchPer: "partition" } as const;
-    return this.#host.openConsumer(options, sink);
+    return this.#dependencies.openConsumer(options, sink);
   }
 
   #opened(consumer: Receiver | undefined): void {
     if (consumer === undefined) return;
     this.#consumer = consumer;
     this.#settling.open(consumer);
-    // Records may have come before.
+    // Records may have arrived before.
     consumer.prefetch(this.#closing === undefined ? this.#prefetch : 0);
   }
 
   #cannotRead(cause: unknown): void {
     const { topic, delays } = this.#of;
     const text = `delayed messages for "${topic}" wait longer than asked for: "${delays}" cannot be read; it is tried again`;
-    this.#notices.tell("reading", because(text, cause), PATIENCE_MS);
+    this.#notices.report("reading", because(text, cause), PATIENCE_MS);
   }
 
-  #deliver(records: readonly HeldRecord[]): void {
+  #deliver(records: readonly DeliveredRecord[]): void {
     if (this.#closing !== undefined) return;
     this.#notices.over("reading");
-    const receivedAt = this.#host.clock.now();
-    for (const held of records) {
-      const { record, partition } = held;
+    const receivedAt = this.#dependencies.clock.now();
+    for (const delivered of records) {
+      const { record, partition } = delivered;
       const delay = delayOf(record);
-      if (delay === undefined) this.#tellForeign(held);
+      if (delay === undefined) this.#reportForeign(delivered);
       const waiting: Waiting = {
-        held,
+        delivered,
         delay,
         partition: delay?.partition,
         leavesAt: delay === undefined ? 0 : leavesAt({ ...delay, level: partition, receivedAt }),
@@ -144,30 +358,30 @@ export class DelayForwarder {
         isSending: false,
         isRevoked: false,
       };
-      this.#waiting.set(held, waiting);
+      this.#waiting.set(delivered, waiting);
       this.#put(waiting);
       this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
     }
-    this.#agenda.arm();
+    this.#timers.arm();
     if (this.#readAhead.prefetch !== this.#prefetch) this.#consumer?.prefetch(this.#readAhead.prefetch);
     this.#prefetch = this.#readAhead.prefetch;
   }
 
-  #tellForeign({ record, partition }: HeldRecord): void {
+  #reportForeign({ record, partition }: DeliveredRecord): void {
     const { topic, delays } = this.#of;
     const text = `offset ${record.offset} of "${delays}", partition ${partition}, says no time at which it is due, so somebody else wrote it; it goes to "${topic}" at once`;
-    this.#notices.tell("foreign", new MessagingError("invalid", text, { cause: record.problem }));
+    this.#notices.report("foreign", new MessagingError("invalid", text, { cause: record.problem }));
   }
 
   #put(waiting: Waiting): void {
-    const { clock } = this.#host;
-    const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), LONGEST_SLEEP_MS);
+    const { clock } = this.#dependencies;
+    const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), MAX_SLEEP_MS);
     waiting.at = Math.max(waiting.notBefore, clock.monotonic() + sleepMs);
-    this.#agenda.add(waiting);
+    this.#timers.add(waiting);
   }
 
   #onTime(items: readonly Waiting[]): void {
-    const now = this.#host.clock.now();
+    const now = this.#dependencies.clock.now();
     const due: Waiting[] = [];
     const further: Waiting[] = [];
     for (const waiting of items) {
@@ -175,11 +389,13 @@ export class DelayForwarder {
       else if (waiting.delay === undefined || waiting.delay.dueAt <= now) due.push(waiting);
       else further.push(waiting);
     }
-    due.sort((one, other) => one.leavesAt - other.leavesAt || one.held.record.offset - other.held.record.offset);
+    due.sort(
+      (one, other) => one.leavesAt - other.leavesAt || one.delivered.record.offset - other.delivered.record.offset,
+    );
     const { topic, delays } = this.#of;
-    this.#send(topic, due, ({ held, partition }) => undelayedRecord(held.record, partition));
-    this.#send(delays, further, ({ held, delay, partition }) => {
-      const record = undelayedRecord(held.record, partition);
+    this.#send(topic, due, ({ delivered, partition }) => undelayedRecord(delivered.record, partition));
+    this.#send(delays, further, ({ delivered, delay, partition }) => {
+      const record = undelayedRecord(delivered.record, partition);
       return delayedRecord(record, delay?.dueAt ?? now, now);
     });
   }
@@ -187,66 +403,66 @@ export class DelayForwarder {
   #send(topic: string, items: readonly Waiting[], make: (waiting: Waiting) => RecordToSend): void {
     if (items.length === 0) return;
     for (const waiting of items) waiting.isSending = true;
-    this.#host.producer.send(topic, items.map(make), (index, result) =>
+    this.#dependencies.producer.send(topic, items.map(make), (index, result) =>
       this.#sent(topic, items[index] as Waiting, result),
     );
   }
 
   #sent(topic: string, waiting: Waiting, result: SendResult): void {
-    const { held } = waiting;
+    const { delivered } = waiting;
     waiting.isSending = false;
-    // Lost meanwhile: whoever has it now sends it again.
-    if (this.#waiting.get(held) !== waiting) return;
+    // Lost meanwhile: its new owner sends it again.
+    if (this.#waiting.get(delivered) !== waiting) return;
     if (result.status === "confirmed") {
       this.#notices.over(topic);
-      this.#finish(held, "ack");
+      this.#finish(delivered, "ack");
       return;
     }
-    this.#tellUnsent(topic, result);
+    this.#reportUnsent(topic, result);
     if (this.#closing !== undefined || waiting.isRevoked) {
-      this.#finish(held, "requeue");
+      this.#finish(delivered, "requeue");
       return;
     }
-    // Its own partition may never have been there; it must not hold up those behind it for that.
+    // The chosen partition may not exist; without it the message does not hold up those behind it.
     if (result.status === "rejected" && isMessagingError(result.error, "not-found")) waiting.partition = undefined;
-    const { clock, random } = this.#host;
+    const { clock, random } = this.#dependencies;
     const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;
     waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, times, random);
     this.#put(waiting);
-    this.#agenda.arm();
+    this.#timers.arm();
   }
 
-  #tellUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
+  #reportUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
     const { topic: destination, delays } = this.#of;
     const stays = `it stays in "${delays}" and is tried again`;
     const what = `a delayed message for "${destination}" was`;
     if (result.status === "rejected") {
       const text = `${what} refused by "${topic}"; ${stays}`;
-      this.#notices.tell(`${topic} refuses`, because(text, result.error));
+      this.#notices.report(`${topic} refuses`, because(text, result.error));
     } else {
       const text = `${what} not confirmed by "${topic}"; ${stays}`;
-      this.#notices.tell(topic, because(text, result.cause), PATIENCE_MS);
+      this.#notices.report(topic, because(text, result.cause), PATIENCE_MS);
     }
   }
 
-  #finish(held: HeldRecord, action: "ack" | "requeue"): void {
-    this.#waiting.delete(held);
-    this.#settling.settle(held, action);
+  #finish(delivered: DeliveredRecord, action: "ack" | "requeue"): void {
+    this.#waiting.delete(delivered);
+    this.#settling.settle(delivered, action);
   }
 
-  #revoke(records: readonly HeldRecord[]): void {
-    for (const held of records) {
-      const waiting = this.#waiting.get(held);
+  #revoke(records: readonly DeliveredRecord[]): void {
+    for (const delivered of records) {
+      const waiting = this.#waiting.get(delivered);
       if (waiting === undefined) continue;
       waiting.isRevoked = true;
-      if (!waiting.isSending) this.#finish(held, "requeue");
+      if (!waiting.isSending) this.#finish(delivered, "requeue");
     }
-    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+    this.#timers.retain(({ delivered }) => this.#waiting.has(delivered));
   }
 
-  #lost(records: readonly HeldRecord[]): void {
-    for (const held of records) this.#waiting.delete(held);
-    this.#agenda.retain(({ held }) => this.#waiting.has(held));
+  #lost(records: readonly DeliveredRecord[]): void {
+    for (const delivered of records) this.#waiting.delete(delivered);
+    this.#timers.retain(({ delivered }) => this.#waiting.has(delivered));
     this.#settling.check();
   }
 }

@@ -1,8 +1,12 @@
+import type Encoder from "kafkajs/src/protocol/encoder.js";
 import type {
   CommittedOffset,
   ErrorName,
+  GroupDescription,
+  GroupOffsets,
   JoinOutcome,
   JoinRequest,
+  ListedGroup,
   Membership,
   OffsetCommit,
   PartitionOutcome,
@@ -10,19 +14,27 @@ import type {
   TopicPartition,
 } from "../port.ts";
 import {
+  type AnswerReader,
   type Exchange,
+  errorName,
   inOrder,
   readBuffer,
   readByTopic,
   readCommitted,
+  readCompactArray,
+  readCompactText,
   readText,
   readThrottleTime,
+  readTopicId,
+  skipTags,
   writeByTopic,
+  writeCompactArray,
+  writeCompactByTopic,
   writeInteger,
+  writeTags,
 } from "./exchange.ts";
-import { errorName } from "./protocol-error.ts";
 
-/** The kind of group that Kafka's own tools show as consumers. */
+/** The protocol type of consumers. */
 export const CONSUMERS = "consumer";
 const GROUP = 0;
 
@@ -42,7 +54,7 @@ export function coordinator(group: string): Exchange<Coordinator> {
     read: (from) => {
       readThrottleTime(from);
       const error = errorName(from.readInt16());
-      from.readString(); // the server's words for it
+      from.readString(); // error message
       return { error, node: from.readInt32(), host: readText(from), port: from.readInt32() };
     },
   };
@@ -52,7 +64,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
   return {
     name: "JoinGroup",
     key: 11,
-    // Before version 4 a member's first id could be lost with the answer, and would hold up the group.
+    // Before version 4 a member's first id could get lost with the answer and hold up the group.
     version: 4,
     waitMs: request.rebalanceTimeoutMs,
     write: (to) => {
@@ -63,7 +75,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
     read: (from) => {
       readThrottleTime(from);
       const [error, generation] = [errorName(from.readInt16()), from.readInt32()];
-      from.readString(); // the protocol chosen, of one
+      from.readString(); // the chosen protocol, out of one
       return {
         error,
         generation,
@@ -75,7 +87,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
   };
 }
 
-/** `waitMs`: for how long the leader may think. */
+/** `waitMs`: how long the leader may take. */
 export function syncGroup(
   request: SyncRequest,
   waitMs: number,
@@ -126,7 +138,7 @@ export function leaveGroup({ group, memberId }: Pick<Membership, "group" | "memb
 export function commitOffsets(commit: OffsetCommit): Exchange<readonly PartitionOutcome[]> {
   return {
     name: "OffsetCommit",
-    // It is answered when it is written and copied.
+    // Answered after replication.
     load: 256,
     key: 8,
     version: 5,
@@ -170,4 +182,232 @@ export function fetchOffsets(
       return { error, offsets: error === undefined ? inOrder(partitions, offsets) : [] };
     },
   };
+}
+
+/* Requests about groups by non-members. */
+
+/** Describes a group of the classic protocol. A group of another protocol looks like a missing one: `Dead`. */
+export function describeClassicGroup(group: string): Exchange<GroupDescription> {
+  return {
+    name: "DescribeGroups",
+    key: 15,
+    version: 2,
+    write: (to) => void to.writeInt32(1).writeString(group),
+    read: (from) => {
+      readThrottleTime(from);
+      const [described] = from.readArray(() => {
+        const error = errorName(from.readInt16());
+        from.readString(); // group
+        const state = readText(from);
+        const [protocolType, assignor] = [readText(from), readText(from)];
+        const clients = from.readArray(() => {
+          from.readString(); // member
+          const client = readText(from);
+          from.readString(); // host
+          from.readBytes(); // metadata
+          from.readBytes(); // assignment
+          return client;
+        });
+        return description(error, state, "classic", protocolType, assignor, clients);
+      });
+      if (described === undefined) throw new RangeError("no group was described");
+      return described;
+    },
+  };
+}
+
+/** Describes a group of the KIP-848 protocol. */
+export function describeConsumerGroup(group: string): Exchange<GroupDescription> {
+  return {
+    name: "ConsumerGroupDescribe",
+    key: 69,
+    version: 0,
+    flexible: true,
+    write: (to) => {
+      writeCompactArray(to, [group], (one) => void to.writeUVarIntString(one));
+      const withRights = false;
+      to.writeBoolean(withRights);
+      writeTags(to);
+    },
+    read: (from) => {
+      readThrottleTime(from);
+      const [described] = readCompactArray(from, () => {
+        const error = errorName(from.readInt16());
+        readCompactText(from); // error message
+        readCompactText(from); // group
+        const state = readCompactText(from);
+        from.readInt32(); // epoch
+        from.readInt32(); // assignment epoch
+        const assignor = readCompactText(from);
+        const clients = readCompactArray(from, () => {
+          readCompactText(from); // member
+          readCompactText(from); // instance
+          readCompactText(from); // rack
+          from.readInt32(); // epoch
+          const client = readCompactText(from);
+          readCompactText(from); // host
+          readCompactArray(from, () => readCompactText(from)); // topics
+          readCompactText(from); // topic pattern
+          skipAssignment(from);
+          skipAssignment(from); // target assignment
+          skipTags(from);
+          return client;
+        });
+        from.readInt32(); // authorized operations
+        skipTags(from);
+        return description(error, state, "consumer", CONSUMERS, assignor, clients);
+      });
+      if (described === undefined) throw new RangeError("no group was described");
+      return described;
+    },
+  };
+}
+
+function skipAssignment(from: AnswerReader): void {
+  readCompactArray(from, () => {
+    readTopicId(from);
+    readCompactText(from); // name
+    readCompactArray(from, () => from.readInt32()); // partitions
+    skipTags(from);
+  });
+  skipTags(from);
+}
+
+function description(
+  error: ErrorName,
+  state: string,
+  protocol: GroupDescription["protocol"],
+  protocolType: string,
+  assignor: string,
+  clients: readonly string[],
+): GroupDescription {
+  return { error, state, protocol, protocolType, assignor, members: clients.length, clients: [...new Set(clients)] };
+}
+
+/** The groups that a node coordinates and this user may see. */
+export function listGroups(): Exchange<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }> {
+  return {
+    name: "ListGroups",
+    key: 16,
+    version: 4,
+    flexible: true,
+    write: (to) => {
+      writeCompactArray(to, [], () => undefined); // any state
+      writeTags(to);
+    },
+    read: (from) => {
+      readThrottleTime(from);
+      const error = errorName(from.readInt16());
+      const groups = readCompactArray(from, () => {
+        const listed = { group: readCompactText(from), protocolType: readCompactText(from) };
+        readCompactText(from); // state
+        skipTags(from);
+        return listed;
+      });
+      return { error, groups };
+    },
+  };
+}
+
+/** As {@link fetchOffsets}, for several groups. */
+export function fetchGroupsOffsets(
+  groups: readonly string[],
+  partitions: readonly TopicPartition[],
+): Exchange<readonly GroupOffsets[]> {
+  return {
+    name: "OffsetFetch",
+    key: 9,
+    version: 8,
+    flexible: true,
+    write: (to) => {
+      writeCompactArray(to, groups, (group) => {
+        to.writeUVarIntString(group);
+        writePartitionNumbers(to, partitions);
+        writeTags(to);
+      });
+      const onlyWhatIsStable = false;
+      to.writeBoolean(onlyWhatIsStable);
+      writeTags(to);
+    },
+    read: (from) => {
+      readThrottleTime(from);
+      return readCompactArray(from, () => {
+        const group = readCompactText(from);
+        const offsets = readCompactByName(from, (topic) => {
+          const [partition, offset] = [from.readInt32(), readCommitted(from)];
+          from.readInt32(); // leader epoch
+          const committed = { topic, partition, offset, metadata: readCompactText(from) };
+          const error = errorName(from.readInt16());
+          skipTags(from);
+          return { ...committed, error };
+        });
+        const error = errorName(from.readInt16());
+        skipTags(from);
+        return { group, error, offsets };
+      });
+    },
+  };
+}
+
+/** Requires Kafka 4.1. */
+export function fetchShareGroupOffsets(group: string, partitions: readonly TopicPartition[]): Exchange<GroupOffsets> {
+  return {
+    name: "DescribeShareGroupOffsets",
+    key: 90,
+    version: 0,
+    flexible: true,
+    write: (to) => {
+      writeCompactArray(to, [group], (one) => {
+        to.writeUVarIntString(one);
+        writePartitionNumbers(to, partitions);
+        writeTags(to);
+      });
+      writeTags(to);
+    },
+    read: (from) => {
+      readThrottleTime(from);
+      const [found] = readCompactArray(from, () => {
+        readCompactText(from); // group
+        const offsets = readCompactArray(from, () => {
+          const topic = readCompactText(from);
+          readTopicId(from);
+          const some = readCompactArray(from, () => {
+            const [partition, offset] = [from.readInt32(), readCommitted(from)];
+            from.readInt32(); // leader epoch
+            const error = errorName(from.readInt16());
+            readCompactText(from); // error message
+            skipTags(from);
+            return { topic, partition, offset, metadata: "", error };
+          });
+          skipTags(from);
+          return some;
+        }).flat();
+        const error = errorName(from.readInt16());
+        readCompactText(from); // error message
+        skipTags(from);
+        return { group, error, offsets };
+      });
+      if (found === undefined) throw new RangeError(`nothing is said of the share group ${group}`);
+      return found;
+    },
+  };
+}
+
+function writePartitionNumbers(to: Encoder, partitions: readonly TopicPartition[]): void {
+  writeCompactByTopic(
+    to,
+    partitions,
+    ({ topic }) => topic,
+    (topic) => void to.writeUVarIntString(topic),
+    ({ partition }) => void to.writeInt32(partition),
+  );
+}
+
+function readCompactByName<Item>(from: AnswerReader, read: (topic: string) => Item): readonly Item[] {
+  return readCompactArray(from, () => {
+    const topic = readCompactText(from);
+    const items = readCompactArray(from, () => read(topic));
+    skipTags(from);
+    return items;
+  }).flat();
 }

@@ -2,18 +2,81 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, placeOf } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
+import { type Address, describeBroker, hostFault } from "./errors.ts";
+import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
-import { Line, loadOf, type Place } from "./line.ts";
 import { fetch } from "./log-exchanges.ts";
 import { SharedFetch } from "./shared-fetch.ts";
 
-/** For how long a socket that could be spared is kept with nothing under way on it. */
+/** A node id or a broker's address. */
+type SocketTarget = number | Address;
+
+/** Opens a socket; `onEnd` is called when it is unusable. */
+type OpenSocket = (to: SocketTarget, onEnd: () => void) => BrokerSocket;
+
+/** The sockets to one target for one role: one, or more while all are busy. */
+export class SocketGroup {
+  /** The target of the next socket. */
+  to: SocketTarget;
+  readonly #most: number;
+  readonly #open: OpenSocket;
+  readonly #sockets = new Set<BrokerSocket>();
+
+  /** At most `most` sockets, not counting retired ones. */
+  constructor(to: SocketTarget, most: number, open: OpenSocket) {
+    this.to = to;
+    this.#most = most;
+    this.#open = open;
+  }
+
+  get isEmpty(): boolean {
+    return this.#sockets.size === 0;
+  }
+
+  get isOpen(): boolean {
+    return this.#serving.some(({ isOpen }) => isOpen);
+  }
+
+  /**
+   * Picks the socket for a request of this load: for a quick one the first with room, so that others fall idle; for a
+   * slow one the least busy. Opens another if none has room.
+   */
+  pick(load: number): BrokerSocket {
+    const serving = this.#serving;
+    const [best] = load === 1 ? serving.filter((socket) => socket.load < BUSY) : byLoad(serving);
+    if (best !== undefined && best.load < BUSY) return best;
+    if (serving.length >= this.#most) return byLoad(serving)[0] as BrokerSocket;
+    const socket: BrokerSocket = this.#open(this.to, () => this.#sockets.delete(socket));
+    this.#sockets.add(socket);
+    return socket;
+  }
+
+  /** Retires idle sockets, except `keep`. */
+  closeIdle(keep: number, idleMs: number): void {
+    const serving = this.#serving;
+    const idle = serving.filter((socket) => socket.idleMs >= idleMs);
+    for (const socket of idle.slice(Math.max(0, keep - (serving.length - idle.length)))) socket.retire();
+  }
+
+  /** Closes all sockets; pending requests reject with `error`. */
+  async end(error: MessagingError): Promise<void> {
+    await Promise.all([...this.#sockets].map((socket) => socket.end(error)));
+  }
+
+  get #serving(): readonly BrokerSocket[] {
+    return [...this.#sockets].filter(({ isRetired }) => !isRetired);
+  }
+}
+
+function byLoad(sockets: readonly BrokerSocket[]): readonly BrokerSocket[] {
+  return [...sockets].sort((one, other) => one.load - other.load);
+}
+
+/** How long an idle socket is kept. */
 const IDLE_MS = 10_000;
 const SWEEP_MS = 2_000;
-/** The lanes to a node, and how many sockets each may have; on one that is held up by a join no other waits. */
-const LANES = Object.freeze({
+/** How many sockets to a node each role may have. A join has its own socket, since it blocks it. */
+const ROLES = Object.freeze({
   ordinary: 8,
   commit: 8,
   produce: 1,
@@ -21,31 +84,29 @@ const LANES = Object.freeze({
   long: 1,
   quick: 2,
 });
-/** Where one stays without anything under way: who produces wants it at once. */
-const KEPT: readonly string[] = ["ordinary", "produce"] satisfies Lane[];
+/** Roles that keep one idle socket: producers need it at once. */
+const KEPT: readonly string[] = ["ordinary", "produce"] satisfies SocketRole[];
 
 /**
- * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
- * whatever it holds back (a long poll, a join until all have joined, a write or a commit until it is copied) stands in the
- * way of everything behind it.
+ * What a socket is for. A broker answers the requests of one socket in order, so a slow one (a long poll, a join, a
+ * write or commit until it is replicated) delays all behind it.
  */
-export type Lane = keyof typeof LANES;
+export type SocketRole = keyof typeof ROLES;
 
-/** Hears on which socket a question is put. */
-export type Asked = (socket: BrokerSocket) => void;
+/** Gets the socket of a request. */
+export type OnSocket = (socket: BrokerSocket) => void;
 
 /**
- * All sockets of a client, which its connections share: to each node one for whatever is answered at once, one to produce on
- * and one for long polls; while something happens also some for commits and for short polls, and one for each group that is
- * being joined. They are opened as needed, and closed where nobody needs them any more; all of them when the last connection
- * is closed.
+ * All sockets of a client, shared by its connections. To each node: one for quick requests, one to produce and one for
+ * long polls; when busy, also some for commits and short polls, and one per join. They are opened as needed and closed
+ * when idle, or with the last connection.
  */
 export class SocketPool {
   readonly #settings: SocketSettings;
   readonly #seeds: readonly Address[];
   readonly #nodes = new Map<number, Address>();
-  /** By what they are for; those to a seed by its address. */
-  readonly #lines = new Map<string, Line>();
+  /** By target and role. */
+  readonly #socketGroups = new Map<string, SocketGroup>();
   readonly #fetches = new Map<number, SharedFetch>();
   #users = 0;
   #sweep: NodeJS.Timeout | undefined;
@@ -59,19 +120,22 @@ export class SocketPool {
     return this.#settings.requestTimeoutMs;
   }
 
-  /** One more uses it. */
-  enter(): void {
+  /** A connection starts to use the pool. */
+  acquire(): void {
     this.#users++;
   }
 
-  /** One less does. Resolves when its sockets are closed, if it was the last. */
-  async leave(): Promise<void> {
+  /** A connection ends. The last one closes all sockets, and waits for that. */
+  async release(): Promise<void> {
     if (--this.#users > 0) return;
-    const lines = [...this.#lines.values()];
-    this.#lines.clear();
+    const groups = [...this.#socketGroups.values()];
+    this.#socketGroups.clear();
+    // What a node said of throttles ends with the session.
+    for (const shared of this.#fetches.values()) shared.close();
+    this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
-    await Promise.all(lines.map((line) => line.end(closedError())));
+    await Promise.all(groups.map((group) => group.end(closedError())));
   }
 
   /** Resolves when one broker answers. */
@@ -79,39 +143,39 @@ export class SocketPool {
     await this.#anySocket();
   }
 
-  /** Asks a node on a socket of a lane. */
-  async ask<Answer>(node: number, lane: Lane, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  /** Asks a node, on a socket of a role. */
+  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#believing(
-      () => this.#lineTo(node, lane).pick(loadOf(exchange)),
+      () => this.#socketsTo(node, role).pick(loadOf(exchange)),
       (socket) => this.#on(socket, exchange, asked),
     );
   }
 
-  /** Asks whichever node. */
-  async askAny<Answer>(exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  /** Asks any node. */
+  async askAny<Answer>(exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#on(await this.#anySocket(), exchange, asked);
   }
 
-  /** Asks whichever node who coordinates a group. */
-  async coordinator(group: string, asked?: Asked): Promise<{ readonly error: ErrorName; readonly node: number }> {
+  /** Asks any node for a group's coordinator. */
+  async coordinator(group: string, asked?: OnSocket): Promise<{ readonly error: ErrorName; readonly node: number }> {
     const socket = await this.#anySocket();
     const { error, node, host, port } = await this.#on(socket, coordinator(group), asked);
     if (error === undefined) this.#learn(node, { host, port }, await socket.address());
     return { error, node };
   }
 
-  /** Reads from a node, together with all others. */
+  /** Fetches from a node, united with other fetches. */
   fetch(node: number, request: FetchRequest): ReturnType<SharedFetch["fetch"]> {
     let shared = this.#fetches.get(node);
     if (shared === undefined) {
-      shared = new SharedFetch((lane, poll, asked) => this.ask(node, lane, fetch(poll), asked));
+      shared = new SharedFetch((role, poll, asked) => this.ask(node, role, fetch(poll), asked));
       this.#fetches.set(node, shared);
     }
     return shared.fetch(request);
   }
 
-  /** Asks anew where the brokers are, beside what is asked. */
-  async askCluster(topics: readonly string[], asked?: Asked): Promise<Cluster> {
+  /** Asks for the topics, and refreshes the broker addresses. */
+  async askCluster(topics: readonly string[] | "all", asked?: OnSocket): Promise<Cluster> {
     const socket = await this.#anySocket();
     const answer = await this.#on(socket, metadata(topics), asked);
     const from = await socket.address();
@@ -121,26 +185,26 @@ export class SocketPool {
     return answer;
   }
 
-  /** A broker says where a node is. It is kept who said so, unless the user has given the address too. */
+  /** Stores a node's address, and which broker named it unless the user gave it. */
   #learn(node: number, { host, port }: Address, from: Address): void {
     const isGiven = this.#seeds.some((seed) => seed.host === host && seed.port === port);
-    // A broker that was found by another's word was named by that one.
-    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? placeOf(from) });
-    // What was opened to it as a seed is as good as any other.
-    const [seed, own] = [seedName({ host, port }), lineName(node, "ordinary")];
-    const line = this.#lines.get(seed);
-    if (line === undefined || this.#lines.has(own)) return;
-    this.#lines.delete(seed);
-    this.#lines.set(own, line);
-    line.to = node;
+    // Whoever named the first broker named this one too.
+    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? describeBroker(from) });
+    // A socket to a seed becomes that of its node.
+    const [seed, own] = [seedKey({ host, port }), groupKey(node, "ordinary")];
+    const group = this.#socketGroups.get(seed);
+    if (group === undefined || this.#socketGroups.has(own)) return;
+    this.#socketGroups.delete(seed);
+    this.#socketGroups.set(own, group);
+    group.to = node;
   }
 
-  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: Asked | undefined): Promise<Answer> {
+  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: OnSocket | undefined): Promise<Answer> {
     asked?.(socket);
     return socket.ask(exchange);
   }
 
-  /** Uses a socket; another one where the first was given up at its opening for what the server said that it speaks. */
+  /** Uses a socket. Tries another one if the first failed to open because of the versions that the server named. */
   async #believing<Result>(pick: () => BrokerSocket, use: (socket: BrokerSocket) => Promise<Result>): Promise<Result> {
     const socket = pick();
     try {
@@ -151,13 +215,13 @@ export class SocketPool {
     return use(pick());
   }
 
-  /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
+  /** An open socket to any broker, or the first one that opens. */
   async #anySocket(): Promise<BrokerSocket> {
-    const open = this.#openLine("ordinary") ?? this.#openLine(undefined);
+    const open = this.#openSockets("ordinary") ?? this.#openSockets(undefined);
     if (open !== undefined) return open.pick(1);
     const ways = [
-      ...[...this.#nodes.keys()].map((node) => () => this.#lineTo(node)),
-      ...this.#seeds.map((seed) => () => this.#lineTo(seed)),
+      ...[...this.#nodes.keys()].map((node) => () => this.#socketsTo(node)),
+      ...this.#seeds.map((seed) => () => this.#socketsTo(seed)),
     ];
     const failures: unknown[] = [];
     for (const way of ways) {
@@ -171,7 +235,7 @@ export class SocketPool {
           },
         );
       } catch (error) {
-        // All brokers know the same users, and are of one release but for a while.
+        // All brokers know the same users, and have one release except during an upgrade.
         if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;
         failures.push(error);
       }
@@ -184,27 +248,27 @@ export class SocketPool {
     );
   }
 
-  /** Any to a node, or to a seed where there is no lane. */
-  #openLine(lane: Lane | undefined): Line | undefined {
-    for (const [name, line] of this.#lines) if (laneOf(name) === lane && line.isOpen) return line;
+  /** The open sockets of a role to any node; without a role, to a seed. */
+  #openSockets(role: SocketRole | undefined): SocketGroup | undefined {
+    for (const [name, group] of this.#socketGroups) if (roleOf(name) === role && group.isOpen) return group;
     return undefined;
   }
 
-  #lineTo(to: Place, lane: Lane = "ordinary"): Line {
+  #socketsTo(to: SocketTarget, role: SocketRole = "ordinary"): SocketGroup {
     if (this.#users === 0) throw closedError();
-    const name = typeof to === "number" ? lineName(to, lane) : seedName(to);
-    const known = this.#lines.get(name);
+    const name = typeof to === "number" ? groupKey(to, role) : seedKey(to);
+    const known = this.#socketGroups.get(name);
     if (known !== undefined) return known;
-    const line = new Line(to, LANES[lane], this.#open.bind(this));
-    this.#lines.set(name, line);
+    const group = new SocketGroup(to, ROLES[role], this.#open.bind(this));
+    this.#socketGroups.set(name, group);
     this.#sweep ??= setInterval(() => this.#closeIdle(), SWEEP_MS).unref();
-    return line;
+    return group;
   }
 
-  #open(to: Place, onEnd: () => void): BrokerSocket {
+  #open(to: SocketTarget, onEnd: () => void): BrokerSocket {
     if (typeof to !== "number") return new BrokerSocket(this.#settings, async () => to, onEnd);
     const socket = new BrokerSocket(this.#settings, () => this.#locate(to), onEnd);
-    // Where it was not let in it may be somewhere else by now.
+    // After a failed login the node may have another address.
     socket.opened().catch(() => this.#nodes.delete(to));
     return socket;
   }
@@ -212,32 +276,34 @@ export class SocketPool {
   async #locate(node: number): Promise<Address> {
     if (!this.#nodes.has(node)) await this.askCluster([]);
     const address = this.#nodes.get(node);
+    const fault = address && hostFault(address);
+    if (fault !== undefined) throw fault;
     if (address !== undefined) return address;
     throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
   }
 
   #closeIdle(): void {
-    for (const [name, line] of this.#lines) {
-      const lane = laneOf(name);
-      // A seed is needed while there is nothing else.
-      const isKept = lane === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(lane);
-      line.spare(isKept ? 1 : 0, IDLE_MS);
-      if (line.isEmpty) this.#lines.delete(name);
+    for (const [name, group] of this.#socketGroups) {
+      const role = roleOf(name);
+      // A seed is needed while no node is known.
+      const isKept = role === undefined ? this.#openSockets("ordinary") === undefined : KEPT.includes(role);
+      group.closeIdle(isKept ? 1 : 0, IDLE_MS);
+      if (group.isEmpty) this.#socketGroups.delete(name);
     }
     for (const [node, shared] of this.#fetches) if (shared.isIdle) this.#fetches.delete(node);
   }
 }
 
-function lineName(node: number, lane: Lane): string {
-  return `${node} ${lane}`;
+function groupKey(node: number, role: SocketRole): string {
+  return `${node} ${role}`;
 }
 
-/** The lane of a line; undefined for one to a seed. */
-function laneOf(name: string): string | undefined {
+/** The role in a key; undefined for a seed. */
+function roleOf(name: string): string | undefined {
   return name.split(" ")[1];
 }
 
-function seedName({ host, port }: Address): string {
+function seedKey({ host, port }: Address): string {
   return `${host}:${port}`;
 }
 

@@ -1,39 +1,42 @@
-import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
+import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { LEVELS } from "../delays/index.ts";
+import { oneLine } from "../../../core/foreign.ts";
+import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
+import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
-import type { Settings } from "../options.ts";
+import { mostBatchBytes, type Settings } from "../options.ts";
+import type { TopicMetadata, TopicSpecification } from "../port.ts";
 
 /**
- * What a topic is for, which decides how it is kept: `events` for a time, `entries` (dead letters) each until it is
- * removed, `work` until it is handled, `quarantine` (its log) for a day.
+ * The purpose of a topic, which decides its retention: `events` for a time, `entries` (dead letters) until removed,
+ * `work` until handled, `quarantine` (its log) for a day.
  */
-export type TopicRole = "events" | "work" | "entries" | "quarantine";
+type TopicRole = "events" | "work" | "entries" | "quarantine";
 
-/** A topic that must stand on the cluster. */
+/** A topic that must exist. */
 export interface PlannedTopic {
   readonly name: string;
   readonly role: TopicRole;
-  /** What it is to people, as in `dead letters of queue "orders"`. */
+  /** Its description, such as `dead letters of queue "orders"`. */
   readonly what: string;
-  /** How many partitions it is made with. */
+  /** The number of partitions of a new topic. */
   readonly partitions: number;
-  /** How many an existing one must have. */
+  /** The least number of partitions of an existing topic. */
   readonly leastPartitions: number;
-  /** Whether it must have no more either. */
+  /** Whether an existing topic must not have more. */
   readonly exactly: boolean;
-  /** Whether what comes here came from elsewhere and got headers on the way, so that it may be larger than there. */
+  /** Whether its records come from another topic and got headers on the way, so that they may be larger. */
   readonly derived: boolean;
 }
 
-/** Something that is wrong, and the topics that it is about. */
+/** A problem and the topics that it concerns. */
 export interface Problem {
   readonly topics: readonly string[];
   readonly error: MessagingError;
 }
 
-/** Everything that must stand on the cluster, in Kafka's terms, and what of the topology cannot be. */
+/** The topics that must exist, and the problems of the topology. */
 export interface Plan {
   readonly topics: readonly PlannedTopic[];
   readonly subscriptions: readonly SubscriptionDeclaration[];
@@ -42,7 +45,7 @@ export interface Plan {
 
 type PlanSettings = Pick<Settings, "partitions" | "partitionsGiven">;
 
-/** Works out what must stand beside other topics, which are given by their {@link collisionName}; asks nobody. */
+/** Plans the topics of a topology, next to other topics given by {@link collisionName}. Makes no requests. */
 export function planOf(
   topology: Topology,
   settings: PlanSettings,
@@ -54,7 +57,7 @@ export function planOf(
   };
   const addEvents = (name: string): void => {
     const address = { kind: "topic", name } as const;
-    add(spread(address, "events", settings));
+    add(partitioned(address, "events", settings));
     add(delays(address));
   };
   for (const { address } of topology.topics) addEvents(address.name);
@@ -67,24 +70,24 @@ export function planOf(
   return { topics: kept, subscriptions: topology.subscriptions, problems };
 }
 
-/** What a queue or a subscription has of its own. */
+/** The topics of a queue or a subscription. */
 function family(of: WorkAddress, settings: PlanSettings): PlannedTopic[] {
   return [
-    spread(of, "work", settings),
+    partitioned(of, "work", settings),
     { ...single({ kind: "dead-letters", of }, "entries"), derived: true },
     single({ kind: "quarantine", of }, "quarantine"),
     delays(of),
   ];
 }
 
-function spread(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
+function partitioned(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
   const leastPartitions = partitionsGiven ? partitions : 1;
   const [name, what] = [topicName(address), describeAddress(address)];
   const derived = address.kind === "subscription";
   return { name, role, what, partitions, leastPartitions, exactly: false, derived };
 }
 
-/** These are read from end to end. */
+/** Topics with one partition, read from end to end. */
 function single(address: Address, role: TopicRole): PlannedTopic {
   const [name, what] = [topicName(address), describeAddress(address)];
   return { name, role, what, partitions: 1, leastPartitions: 1, exactly: true, derived: false };
@@ -92,14 +95,14 @@ function single(address: Address, role: TopicRole): PlannedTopic {
 
 function delays(of: DelayableAddress): PlannedTopic {
   const [name, what] = [delaysTopic(of), `delayed messages for ${describeAddress(of)}`];
-  // As the destination: what fits here must fit there when it is due.
+  // As for the destination: a record must fit there when it is due.
   const derived = of.kind === "subscription";
   return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived };
 }
 
 /**
- * Kafka would make the first that comes and refuse the other. Where destinations collide, what is derived from them does
- * so too, and need not be told.
+ * Kafka would create one of two colliding topics and refuse the other. Collisions of derived topics are not reported:
+ * their destinations collide too.
  */
 function withoutCollisions(
   topics: readonly PlannedTopic[],
@@ -124,4 +127,167 @@ function withoutCollisions(
     problems.push({ topics: same.map(({ name }) => name), error });
   }
   return { kept, problems };
+}
+
+type SpecificationSettings = Pick<
+  Settings,
+  "replicationFactor" | "retentionMs" | "topicConfiguration" | "maxMessageBytes"
+>;
+
+const DEFAULT_REPLICAS = 3;
+/** With this many replicas, one may be down and two still have a confirmed message. */
+const REPLICAS_FOR_TWO = 3;
+/** Kafka's default, which is never lowered. */
+const DEFAULT_BATCH_BYTES = 1_048_588;
+/** Kafka 4's minimum. Old records are deleted by whole segments, and the rest is read. */
+const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
+/** For headers that foreign records get on the way into a derived topic. */
+const HEADROOM_BYTES = 64 * 1024;
+/** Of what is wrong with a topic, which quotes what the cluster says of it. */
+const LONGEST_FAULT = 1_000;
+
+/** The specification of a missing topic. */
+export function specificationOf(
+  { name, role, partitions, derived }: PlannedTopic,
+  brokers: number,
+  settings: SpecificationSettings,
+): TopicSpecification {
+  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(DEFAULT_REPLICAS, brokers));
+  const batchBytes = Math.max(mostBatchBytes(settings), DEFAULT_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
+  const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : batchBytes;
+  return {
+    topic: name,
+    partitions,
+    replicationFactor,
+    configuration: {
+      // One clock for all senders, for retention and for start positions; a wrong clock is not refused.
+      "message.timestamp.type": "LogAppendTime",
+      ...settings.topicConfiguration,
+      ...retentionOf(role, settings.retentionMs),
+      "max.message.bytes": String(mostBytes),
+      // Always set: with a server default of two, a topic with one replica would accept nothing.
+      "min.insync.replicas": replicationFactor >= REPLICAS_FOR_TWO ? "2" : "1",
+    },
+  };
+}
+
+function retentionOf(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
+  switch (role) {
+    case "events":
+      return { "cleanup.policy": "delete", "retention.ms": String(retentionMs) };
+    case "work":
+      // Kafka does not know what is handled; handled records are deleted by offset.
+      return { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
+    case "entries":
+      return DEAD_LETTERS_CONFIGURATION;
+    case "quarantine":
+      return {
+        "cleanup.policy": "delete",
+        "retention.ms": String(QUARANTINE_KEPT_MS),
+        "retention.bytes": "-1",
+        "segment.bytes": String(QUARANTINE_SEGMENT_BYTES),
+        // With a sender's wrong clock a record could expire at once.
+        "message.timestamp.type": "LogAppendTime",
+      };
+  }
+}
+
+/** The configurations that the guarantees depend on. */
+export const INSPECTED = [
+  "cleanup.policy",
+  "retention.ms",
+  "retention.bytes",
+  "delete.retention.ms",
+  "max.message.bytes",
+  "min.insync.replicas",
+  "unclean.leader.election.enable",
+] as const;
+
+type InspectSettings = Pick<Settings, "maxMessageBytes" | "replicationFactor">;
+type Inspected = (typeof INSPECTED)[number];
+
+/** Finds everything about an existing topic that could lose or refuse messages. */
+export function inspect(
+  planned: PlannedTopic,
+  { partitions }: Pick<TopicMetadata, "partitions">,
+  configuration: ReadonlyMap<string, string>,
+  settings: InspectSettings,
+): readonly MessagingError[] {
+  const replicas = Math.min(...partitions.map((partition) => partition.replicas));
+  const faults = [
+    ...partitionFaults(planned, partitions.length),
+    ...retentionFaults(planned, (name) => configuration.get(name)),
+    ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
+    ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
+  ];
+  return faults.map(
+    (fault) =>
+      new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, LONGEST_FAULT)}`),
+  );
+}
+
+function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: number): Iterable<string> {
+  if (count < leastPartitions) {
+    yield `has ${count} partitions and ${leastPartitions} are asked for: give fewer, or add some with kafka-topics --alter, which moves keys to other partitions`;
+  } else if (exactly && count > leastPartitions) {
+    yield `has ${count} partitions where there must be ${leastPartitions}: delete it once it is empty, so that it is made anew`;
+  }
+}
+
+function* retentionFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
+  const wanted = role === "entries" ? "compact" : "delete";
+  const policy = value("cleanup.policy") ?? wanted;
+  if (policy !== wanted) {
+    yield `has cleanup.policy=${policy}, which would ${role === "quarantine" ? "refuse or lose records" : "delete messages that nobody handled"}: set it to ${wanted}`;
+  }
+  const removed = Number(value("delete.retention.ms") ?? TOMBSTONE_RETENTION_MS);
+  if (role === "entries" && removed < TOMBSTONE_RETENTION_MS) {
+    yield `has delete.retention.ms=${removed}, so that a reader may take a removed entry for one that stands: set it to ${TOMBSTONE_RETENTION_MS} or more`;
+  }
+  if (role === "quarantine") yield* quarantineFaults(value);
+  if (role !== "work") return;
+  for (const name of ["retention.ms", "retention.bytes"] as const) {
+    const limit = value(name) ?? "-1";
+    if (limit !== "-1") yield `has ${name}=${limit}, which would delete messages that nobody handled: set it to -1`;
+  }
+}
+
+/** The records of the last day tell which messages make consumers crash. */
+function* quarantineFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
+  const [ms, bytes] = [value("retention.ms") ?? "-1", value("retention.bytes") ?? "-1"];
+  if (ms !== "-1" && Number(ms) < QUARANTINE_KEPT_MS) {
+    yield `has retention.ms=${ms}, which would delete records that are still needed: set it to ${QUARANTINE_KEPT_MS}`;
+  }
+  if (bytes !== "-1") {
+    yield `has retention.bytes=${bytes}, which would delete records that are still needed: set it to -1`;
+  }
+}
+
+function* sizeFaults(settings: InspectSettings, value: (name: Inspected) => string | undefined): Iterable<string> {
+  const needed = mostBatchBytes(settings);
+  const most = Number(value("max.message.bytes") ?? needed);
+  if (most < needed) {
+    yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
+  }
+}
+
+function* safetyFaults(
+  replicas: number,
+  settings: InspectSettings,
+  value: (name: Inspected) => string | undefined,
+): Iterable<string> {
+  const { replicationFactor = replicas } = settings;
+  if (replicas < replicationFactor) {
+    yield `has ${replicas} replicas and ${replicationFactor} are asked for: ask for fewer, or add some with kafka-reassign-partitions`;
+  }
+  const inSync = Number(value("min.insync.replicas") ?? replicas);
+  if (inSync > replicas) {
+    yield `has min.insync.replicas=${inSync} and ${replicas} replicas, so that nothing can be sent: lower the one or raise the other`;
+  }
+  if (replicas >= REPLICAS_FOR_TWO && inSync < 2) {
+    yield "has min.insync.replicas=1, so that a confirmed message may stand on one broker alone: set it to 2";
+  }
+  if (value("unclean.leader.election.enable") === "true") {
+    yield "has unclean.leader.election.enable=true, which loses confirmed messages when a leader fails: set it to false";
+  }
 }

@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { MOST_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
@@ -77,27 +77,21 @@ export function queuePolicy(queue: string, topic: string): string {
 
 /** Whether a statement that allows something has the topic in its condition, by its ARN or by a pattern for it. */
 export function allows(policy: string, topic: string): boolean {
-  const statements = [parsed(policy)?.Statement ?? []].flat();
-  return statements.some(
-    ({ Effect, Condition }) => Effect === "Allow" && texts(Condition).some((text) => matches(text, topic)),
-  );
-}
-
-interface Policy {
-  readonly Statement?: Statement | readonly Statement[];
+  try {
+    const { Statement } = (JSON.parse(policy) ?? {}) as { readonly Statement?: unknown };
+    return [Statement].flat().some((one) => {
+      const { Effect, Condition } = (one ?? {}) as Statement;
+      return Effect === "Allow" && texts(Condition).some((text) => matches(text, topic));
+    });
+  } catch {
+    // What cannot be read, because it is no JSON or too deep, allows nothing.
+    return false;
+  }
 }
 
 interface Statement {
   readonly Effect?: unknown;
   readonly Condition?: unknown;
-}
-
-function parsed(policy: string): Policy | undefined {
-  try {
-    return JSON.parse(policy) as Policy;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Every text in a value, however deep. */
@@ -195,7 +189,7 @@ export class Queues {
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
-        `${describeAddress(address)} does not exist on SQS as "${name}"; create it`,
+        `${describeAddress(address)} does not exist on SQS as "${name}"; ${DECLARE_IT}`,
       );
     }
     this.#registry.learn(address, { kind: "queue", locator: url, fifo });

@@ -8,66 +8,15 @@ import {
 } from "@aws-sdk/client-sns";
 import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type TopicAddress } from "../../../core/address.ts";
-import { MessagingError } from "../../../core/errors.ts";
-import { routingMatches } from "../../../core/routing.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../connection.ts";
-import { asMessagingError } from "../errors.ts";
-import { ROUTING_KEY } from "../message-codec.ts";
+import { asMessagingError, isMissing } from "../errors.ts";
+import { filterPolicy, isReadOn } from "../filter-policy.ts";
 import { FIFO } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { Place, Registry } from "../registry.ts";
 import { pagesOf } from "../registry.ts";
 import { allowTopic, Problems, Queues, WorkQueues } from "./queues.ts";
-
-/** What SNS can see of a filter: the routing keys that are this, or begin so. Undefined if every key may match. */
-interface Visible {
-  readonly exact: readonly string[];
-  readonly prefix: string | undefined;
-}
-
-/** SNS cannot say "any one word": it sees a filter up to its first wildcard. */
-function visibleOf(filter: string | undefined): Visible | undefined {
-  if (filter === undefined || filter === "#") return undefined;
-  const words = filter.split(".");
-  const wild = words.findIndex((word) => word === "*" || word === "#");
-  if (wild === -1) return { exact: [filter], prefix: undefined };
-  if (wild === 0) return undefined;
-  const before = words.slice(0, wild).join(".");
-  // `#` may stand for no word at all.
-  return { exact: words[wild] === "#" ? [before] : [], prefix: `${before}.` };
-}
-
-/**
- * The SNS filter policy that lets through everything which a filter may match: exactly that where it has no wildcard, and
- * otherwise what begins like it; the rest is looked at while reading. Undefined if everything may match.
- */
-export function filterPolicy(filter: string | undefined): string | undefined {
-  const visible = visibleOf(filter);
-  if (visible === undefined) return undefined;
-  const { exact, prefix } = visible;
-  return JSON.stringify({ [ROUTING_KEY]: [...exact, ...(prefix === undefined ? [] : [{ prefix }])] });
-}
-
-/** Whether SNS sees less than all of a filter, so that the rest is looked at while reading. */
-export function isReadOn(filter: string | undefined): boolean {
-  const words = filter?.split(".") ?? ["#"];
-  const wild = words.findIndex((word) => word === "*" || word === "#");
-  return wild !== -1 && !(words[wild] === "#" && wild === words.length - 1);
-}
-
-/**
- * Whether a message was let through only because SNS cannot see all of the filter. What the filter's own policy would
- * have kept away came in another way, by another filter that this subscription had or is getting, or by somebody who put
- * it on the queue: that is not for this consumer to throw away.
- */
-export function isSurplus(filter: string, routingKey: string | undefined): boolean {
-  if (routingMatches(filter, routingKey)) return false;
-  const visible = visibleOf(filter);
-  if (visible === undefined) return true;
-  if (routingKey === undefined) return false;
-  const { exact, prefix } = visible;
-  return exact.includes(routingKey) || (prefix !== undefined && routingKey.startsWith(prefix));
-}
 
 /** Makes topics, or looks whether they stand. */
 class Topics {
@@ -139,6 +88,8 @@ class Subscriptions {
   readonly #queues: Queues;
   readonly #work: WorkQueues;
   readonly #notice: (error: MessagingError) => void;
+  /** Of queues, by their URLs. */
+  readonly #arns = new Map<string, string>();
 
   constructor(
     clients: Clients,
@@ -165,6 +116,22 @@ class Subscriptions {
     if (topic === undefined || queue === undefined) return;
     await problems.collect(allowTopic(this.#queues, where, queue, topic.locator, create));
     await problems.collect(this.#declare(where, declaration, topic.locator, queue.arn, create, problems));
+  }
+
+  /** Whether a queue that stands is subscribed to its topic. Rejects if it could not look, or if the queue is gone. */
+  async isSubscribed(address: SubscriptionAddress): Promise<boolean> {
+    const where = `looking for ${describeAddress(address)}`;
+    const topic: TopicAddress = { kind: "topic", name: address.topic };
+    const { locator: url } = await this.#registry.find(address);
+    const arn = this.#arns.get(url) ?? (await this.#queues.attributes(where, url, ["QueueArn"])).QueueArn ?? "";
+    this.#arns.set(url, arn);
+    try {
+      return (await this.#find((await this.#registry.find(topic)).locator, arn)) !== undefined;
+    } catch (error) {
+      if (!isMissing(error) && !isMessagingError(error, "not-found")) throw asMessagingError(where, error);
+      this.#registry.forget(topic);
+      return false;
+    }
   }
 
   async #topicOf({ address, ordered }: SubscriptionDeclaration): Promise<Place> {
@@ -293,6 +260,11 @@ export class TopologyKeeper {
     this.#work = new WorkQueues(queues, settings.maxReceives);
     this.#topics = new Topics(clients, registry, settings);
     this.#subscriptions = new Subscriptions(clients, registry, queues, this.#work, notice);
+  }
+
+  /** Whether the queue of a subscription is subscribed to its topic. Rejects if it could not look. */
+  isSubscribed(address: SubscriptionAddress): Promise<boolean> {
+    return this.#subscriptions.isSubscribed(address);
   }
 
   /** Every problem found. Rejects with `unreachable` if it could not look. */

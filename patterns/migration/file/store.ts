@@ -1,19 +1,254 @@
-import { rm } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { readlinkSync, writeFileSync } from "node:fs";
+import { lstat, readdir, rename, rm } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { checkInteger, checkName, checkOptions } from "../../../core/checks.ts";
 import { isMessagingError, MessagingError } from "../../../core/index.ts";
-import { makeOwnFolder, readOwnText, replaceFile } from "../../../core/private-files.ts";
+import { makeOwnFolder, openToAppend, readOwnText, replaceFile } from "../../../core/private-files.ts";
+import { Journal } from "../memory-store.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
+  MarkKind,
   MigrationStore,
-  Seal,
   StoredMigration,
 } from "../store.ts";
-import { FileJournal } from "./journal.ts";
-import { FileLock } from "./lock.ts";
+
+/** Nobody needs a lock for so long: whoever has it is gone. */
+const STALE_MS = 10_000;
+const FIRST_WAIT_MS = 2;
+const LONGEST_WAIT_MS = 50;
+
+/** Where process ids mean what they mean here: on this machine, and on Linux in this container. */
+function pidSpace(): string {
+  try {
+    return `${hostname()} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}
+
+/** Keeps the processes of one machine from changing the same files at the same time. */
+export class FileLock {
+  readonly #path: string;
+  readonly #patienceMs: number;
+  readonly #space = pidSpace();
+  /** Those of this process come one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(path: string, patienceMs: number) {
+    this.#path = path;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** `run` is told how to ask whether the lock is still ours: before it makes anything final. */
+  hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
+    const held = this.#last.then(() => this.#hold(run));
+    this.#last = held.catch(() => undefined);
+    return held;
+  }
+
+  async #hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
+    const token = `${randomUUID()} ${process.pid} ${this.#space}`;
+    await this.#take(token);
+    const stillOurs = async (): Promise<void> => {
+      if ((await this.#holder()) === token) return;
+      throw new MessagingError(
+        "unreachable",
+        "the migration's files were locked by another process meanwhile; try again",
+      );
+    };
+    try {
+      return await run(stillOurs);
+    } finally {
+      if ((await this.#holder()) === token) await rm(this.#path, { force: true });
+    }
+  }
+
+  async #take(token: string): Promise<void> {
+    const until = performance.now() + this.#patienceMs;
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
+      try {
+        // In one go, so that hardly any death leaves a lock that does not say whose it is.
+        writeFileSync(this.#path, token, { flag: "wx", mode: 0o600 });
+        return;
+      } catch (cause) {
+        if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
+        if (performance.now() > until) {
+          const what = "another process holds the lock of the migration's files";
+          throw new MessagingError("unreachable", `${what}; the call may be made again`, { cause });
+        }
+      }
+      await this.#breakStale();
+      await sleep(waitMs * (0.5 + Math.random()));
+    }
+  }
+
+  /** Moved aside rather than removed: of several who find it stale, one does it, and none removes the next one's lock. */
+  async #breakStale(): Promise<void> {
+    const before = await this.#holder();
+    const { mtimeMs } = (await lstat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs < STALE_MS && !this.#isDead(before)) return;
+    const aside = `${this.#path}.${randomUUID()}`;
+    if ((await this.#holder()) === before) await rename(this.#path, aside).catch(() => undefined);
+    await rm(aside, { force: true });
+  }
+
+  /** Whether the process that wrote the lock is seen to be gone. Of one elsewhere, only the time can tell. */
+  #isDead(holder: string | undefined): boolean {
+    const [, pid, ...space] = holder?.split(" ") ?? [];
+    if (pid === undefined || space.join(" ") !== this.#space) return false;
+    try {
+      process.kill(Number(pid), 0);
+      return false;
+    } catch (error) {
+      return (error as { code?: unknown }).code === "ESRCH";
+    }
+  }
+
+  async #holder(): Promise<string | undefined> {
+    return readOwnText(this.#path).catch(() => undefined);
+  }
+}
+
+/** So many files, of which one is looked at at a time. */
+const FILES = 64;
+const LETTER: Readonly<Record<MarkKind, string>> = { published: "p", handled: "h", dead: "d" };
+const KIND: ReadonlyMap<unknown, MarkKind> = new Map([
+  ["p", "published"],
+  ["h", "handled"],
+  ["d", "dead"],
+]);
+
+type Line = readonly [mark: string, source: string, id: string, at: number] | readonly ["f", string, number];
+
+/** Marks in files that are only added to: memory holds those of one file at a time. */
+class FileJournal {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async add(marks: readonly JournalMark[]): Promise<void> {
+    const texts = new Map<string, string>();
+    for (const { source, id, mark } of marks) {
+      const file = this.#fileOf(id);
+      const line: Line = [LETTER[mark], source, id, Date.now()];
+      texts.set(file, `${texts.get(file) ?? ""}${JSON.stringify(line)}\n`);
+    }
+    // On a line of its own, whatever a death left at the end.
+    await Promise.all([...texts].map(([file, text]) => append(file, `\n${text}`)));
+  }
+
+  #fileOf(id: string): string {
+    const [first = 0] = createHash("sha256").update(id).digest();
+    return join(this.#folder, `journal-${String(first % FILES).padStart(2, "0")}.jsonl`);
+  }
+
+  async counts(): Promise<readonly JournalCounts[]> {
+    const sums = new Map<string, JournalCounts>();
+    for await (const { journal } of this.#files()) {
+      for (const each of journal.counts()) {
+        const sum = sums.get(each.source);
+        sums.set(each.source, sum === undefined ? each : added(sum, each));
+      }
+    }
+    return [...sums.values()];
+  }
+
+  async list(
+    source: string,
+    which: JournalClass,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly string[]> {
+    let ids: string[] = [];
+    for await (const { journal } of this.#files()) {
+      ids = [...ids, ...journal.list(source, which, after, limit)].sort().slice(0, limit);
+    }
+    return ids;
+  }
+
+  /** Under the lock, since it writes files anew. */
+  async fold(before: number, limit: number, stillOurs: () => Promise<void>): Promise<number> {
+    let folded = 0;
+    for await (const { journal, name, path } of this.#files()) {
+      const some = journal.fold(before, limit - folded);
+      if (some === 0) continue;
+      const lines = [...journal.entries()].flatMap(({ source, id, marks, at }) =>
+        marks.map((mark): Line => [LETTER[mark], source, id, at]),
+      );
+      for (const [source, count] of journal.folded()) lines.push(["f", source, count]);
+      const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+      await replaceFile(path, text, { aside: `${name}.new`, ready: stillOurs });
+      folded += some;
+      if (folded >= limit) break;
+    }
+    return folded;
+  }
+
+  async forget(): Promise<void> {
+    for (const name of await this.#names()) await rm(join(this.#folder, name), { force: true });
+  }
+
+  async #names(): Promise<readonly string[]> {
+    return (await readdir(this.#folder)).filter((name) => /^journal-\d\d\.jsonl$/.test(name)).sort();
+  }
+
+  async *#files(): AsyncGenerator<{ readonly journal: Journal; readonly name: string; readonly path: string }> {
+    for (const name of await this.#names()) {
+      const path = join(this.#folder, name);
+      const journal = new Journal();
+      for (const line of (await readOwnText(path)).split("\n")) read(journal, line);
+      yield { journal, name, path };
+    }
+  }
+}
+
+async function append(path: string, text: string): Promise<void> {
+  const file = await openToAppend(path);
+  try {
+    await file.appendFile(text);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Passes over what is no line of a journal: whoever left it half written was not told that it stands. */
+function read(journal: Journal, text: string): void {
+  const [letter, source, third, at] = lineIn(text);
+  if (typeof source !== "string") return;
+  if (letter === "f" && Number.isSafeInteger(third)) journal.addFolded(source, third as number);
+  const mark = KIND.get(letter);
+  if (mark !== undefined && typeof third === "string" && typeof at === "number")
+    journal.mark({ source, id: third, mark }, at);
+}
+
+function lineIn(text: string): readonly unknown[] {
+  try {
+    const line: unknown = JSON.parse(text);
+    return Array.isArray(line) ? line : [];
+  } catch {
+    return [];
+  }
+}
+
+function added(one: JournalCounts, other: JournalCounts): JournalCounts {
+  return {
+    source: one.source,
+    published: one.published + other.published,
+    handled: one.handled + other.handled,
+    missing: one.missing + other.missing,
+    dead: one.dead + other.dead,
+    unexpected: one.unexpected + other.unexpected,
+  };
+}
 
 /** The options of {@link fileMigrationStore}. */
 export interface FileMigrationStoreOptions {
@@ -45,7 +280,7 @@ interface Content {
   revision: number;
   document: string | undefined;
   instances: Record<string, { readonly acting: number; readonly report: string; readonly endsAt: number }>;
-  seals: Record<string, number>;
+  barrierAcks: Record<string, number>;
 }
 
 /** The files of one migration. */
@@ -117,22 +352,23 @@ class FileMigrationStore implements MigrationStore {
     });
   }
 
-  seal(migration: string, seals: readonly Seal[]): Promise<void> {
+  acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
     return this.#change(migration, (content) => {
-      for (const { scope, epoch } of seals) content.seals[scope] = Math.max(content.seals[scope] ?? 0, epoch);
+      for (const { scope, epoch } of barrierAcks)
+        content.barrierAcks[scope] = Math.max(content.barrierAcks[scope] ?? 0, epoch);
     });
   }
 
-  seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+  barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
     return asking("be read", async () => {
-      const { seals } = await contentOf((await this.#place(migration)).path);
-      return scopes.map((scope) => seals[scope] ?? 0);
+      const { barrierAcks } = await contentOf((await this.#place(migration)).path);
+      return scopes.map((scope) => barrierAcks[scope] ?? 0);
     });
   }
 
-  clearSeals(migration: string): Promise<void> {
+  clearBarrierAcks(migration: string): Promise<void> {
     return this.#change(migration, (content) => {
-      content.seals = Object.create(null);
+      content.barrierAcks = Object.create(null);
     });
   }
 
@@ -207,15 +443,15 @@ async function contentOf(path: string): Promise<Content> {
     text = await readOwnText(path);
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ENOENT") throw error;
-    return { revision: 0, document: undefined, instances: Object.create(null), seals: Object.create(null) };
+    return { revision: 0, document: undefined, instances: Object.create(null), barrierAcks: Object.create(null) };
   }
-  const { revision, document, instances, seals } = JSON.parse(text) as Content;
+  const { revision, document, instances, barrierAcks } = JSON.parse(text) as Content;
   // Names are other people's words: none of them is special.
   return {
     revision,
     document,
     instances: Object.assign(Object.create(null), instances),
-    seals: Object.assign(Object.create(null), seals),
+    barrierAcks: Object.assign(Object.create(null), barrierAcks),
   };
 }
 

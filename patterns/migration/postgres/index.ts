@@ -1,7 +1,8 @@
-export type { PostgresDatabase } from "./database.ts";
+export type { PostgresDatabase } from "../../../sql/postgres.ts";
 export {
   type PostgresMigrationStore,
   type PostgresMigrationStoreOptions,
+  type PostgresMigrationTableOptions,
+  postgresMigrationSql,
   postgresMigrationStore,
 } from "./store.ts";
-export { type PostgresMigrationTableOptions, postgresMigrationSql } from "./tables.ts";

@@ -1,2 +1,2 @@
-export type { SqliteDatabase, SqliteStatement } from "./database.ts";
+export type { SqliteDatabase, SqliteStatement, SqliteValue } from "../../../sql/sqlite.ts";
 export { type SqliteMigrationStoreOptions, sqliteMigrationStore } from "./store.ts";

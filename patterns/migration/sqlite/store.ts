@@ -1,28 +1,107 @@
 import { checkOptions } from "../../../core/checks.ts";
-import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
-import { checkTableName } from "../../../sql/tables.ts";
-import { MARK } from "../marks.ts";
+import { checkTableName } from "../../../sql/schema.ts";
+import {
+  SQLITE_NOW as NOW,
+  runSqlite,
+  type SqliteDatabase,
+  SqliteQueries,
+  type SqliteStatement,
+} from "../../../sql/sqlite.ts";
+import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
+  BarrierAck,
   InstanceBeat,
   JournalClass,
   JournalCounts,
   JournalMark,
   MigrationStore,
-  Seal,
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
-import type { SqliteDatabase } from "./database.ts";
-import { prepareAll, type Statements, schemaOf } from "./statements.ts";
+
+function inClass(which: JournalClass): string {
+  const { mask, value } = CLASS[which];
+  return `marks & ${mask} = ${value}`;
+}
+
+/** What makes the tables. */
+function schemaOf(table: string): string {
+  return `
+CREATE TABLE IF NOT EXISTS "${table}" (
+  migration TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS "${table}_instances" (
+  migration TEXT NOT NULL, instance TEXT NOT NULL, acting INTEGER NOT NULL, report TEXT NOT NULL, ends_at INTEGER NOT NULL,
+  PRIMARY KEY (migration, instance)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS "${table}_barrier_acks" (
+  migration TEXT NOT NULL, scope TEXT NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (migration, scope)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS "${table}_journal" (
+  migration TEXT NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL, marks INTEGER NOT NULL, marked_at INTEGER NOT NULL,
+  PRIMARY KEY (migration, source, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS "${table}_folded" (
+  migration TEXT NOT NULL, source TEXT NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (migration, source)
+) STRICT, WITHOUT ROWID;`;
+}
+
+/** The statements of the store, by what they do. */
+type Statements = Readonly<Record<keyof ReturnType<typeof texts>, SqliteStatement>>;
+
+function prepareAll(database: SqliteDatabase, table: string): Statements {
+  const prepared = Object.entries(texts(table)).map(([name, sql]) => [name, database.prepare(sql)]);
+  return Object.fromEntries(prepared) as Statements;
+}
+
+function texts(table: string) {
+  const list = (which: JournalClass): string =>
+    `SELECT id FROM "${table}_journal" WHERE migration = ? AND source = ? AND id > ? AND ${inClass(which)} ORDER BY id LIMIT ?`;
+  const sum = (condition: string): string => `sum(iif(${condition}, 1, 0))`;
+  return {
+    beat: `INSERT INTO "${table}_instances" (migration, instance, acting, report, ends_at) VALUES (?, ?, ?, ?, ${NOW} + ?)
+ON CONFLICT (migration, instance) DO UPDATE SET acting = excluded.acting, report = excluded.report, ends_at = excluded.ends_at`,
+    state: `SELECT revision, document FROM "${table}" WHERE migration = ?`,
+    instances: `SELECT instance, acting, report, ends_at - ${NOW} AS remainingMs FROM "${table}_instances"
+WHERE migration = ? AND ends_at > ${NOW} ORDER BY instance`,
+    now: `SELECT ${NOW} AS now`,
+    leave: `DELETE FROM "${table}_instances" WHERE migration = ? AND instance = ?`,
+    clearInstances: `DELETE FROM "${table}_instances" WHERE migration = ? AND ends_at < ${NOW} - 3600000`,
+    begin: `INSERT INTO "${table}" (migration, revision, document) VALUES (?, 1, ?) ON CONFLICT DO NOTHING`,
+    change: `UPDATE "${table}" SET revision = revision + 1, document = ? WHERE migration = ? AND revision = ?`,
+    acknowledgeBarrier: `INSERT INTO "${table}_barrier_acks" AS known (migration, scope, epoch) VALUES (?, ?, ?)
+ON CONFLICT (migration, scope) DO UPDATE SET epoch = max(known.epoch, excluded.epoch)`,
+    acknowledged: `SELECT epoch FROM "${table}_barrier_acks" WHERE migration = ? AND scope = ?`,
+    clearBarrierAcks: `DELETE FROM "${table}_barrier_acks" WHERE migration = ?`,
+    mark: `INSERT INTO "${table}_journal" AS known (migration, source, id, marks, marked_at) VALUES (?, ?, ?, ?, ${NOW})
+ON CONFLICT (migration, source, id) DO UPDATE SET marks = known.marks | excluded.marks, marked_at = excluded.marked_at`,
+    counts: `SELECT source, ${sum(`marks & ${MARK.published} <> 0`)} AS published, ${sum(`marks & ${MARK.handled} <> 0`)} AS handled,
+${sum(inClass("missing"))} AS missing, ${sum(inClass("dead"))} AS dead, ${sum(inClass("unexpected"))} AS unexpected
+FROM "${table}_journal" WHERE migration = ? GROUP BY source ORDER BY source`,
+    folded: `SELECT source, messages FROM "${table}_folded" WHERE migration = ? ORDER BY source`,
+    missing: list("missing"),
+    dead: list("dead"),
+    unexpected: list("unexpected"),
+    foldable: `SELECT source, id FROM "${table}_journal" WHERE migration = ?
+AND marks & ${PUBLISHED_AND_HANDLED} = ${PUBLISHED_AND_HANDLED} AND marked_at < ${NOW} - ? LIMIT ?`,
+    unmark: `DELETE FROM "${table}_journal" WHERE migration = ? AND source = ? AND id = ?`,
+    count: `INSERT INTO "${table}_folded" AS known (migration, source, messages) VALUES (?, ?, 1)
+ON CONFLICT (migration, source) DO UPDATE SET messages = known.messages + 1`,
+    forgetState: `DELETE FROM "${table}" WHERE migration = ?`,
+    forgetInstances: `DELETE FROM "${table}_instances" WHERE migration = ?`,
+    forgetJournal: `DELETE FROM "${table}_journal" WHERE migration = ?`,
+    forgetFolded: `DELETE FROM "${table}_folded" WHERE migration = ?`,
+  };
+}
+
+/** Its name in messages. */
+const STORE = "migration state store";
 
 /** The options of {@link sqliteMigrationStore}. */
 export interface SqliteMigrationStoreOptions {
   /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
   readonly table?: string;
 }
-
-/** What messages call it. */
-const STORE = "migration state store";
 
 /**
  * A state store in a SQLite database, for the processes of one machine. Its time is the machine's. Makes its tables if they
@@ -39,29 +118,26 @@ export function sqliteMigrationStore(
   checkOptions("sqliteMigrationStore", options, ["table"]);
   const { table = "anybroker_migration" } = options;
   checkTableName("sqliteMigrationStore { table }", table);
-  return new SqliteMigrationStore(
-    database,
-    askSqlite(STORE, "make the tables", () => {
-      database.exec(schemaOf(table));
-      return prepareAll(database, table);
-    }),
-  );
+  return new SqliteMigrationStore(database, table);
 }
 
 class SqliteMigrationStore implements MigrationStore {
   readonly name = "sqlite";
   readonly #database: SqliteDatabase;
-  readonly #own: OwnSqlite;
+  readonly #queries: SqliteQueries;
   readonly #statements: Statements;
 
-  constructor(database: SqliteDatabase, statements: Statements) {
+  constructor(database: SqliteDatabase, table: string) {
     this.#database = database;
-    this.#own = new OwnSqlite(STORE, database);
-    this.#statements = statements;
+    this.#queries = new SqliteQueries(STORE, database);
+    this.#statements = runSqlite(STORE, "create the tables", () => {
+      database.exec(schemaOf(table));
+      return prepareAll(database, table);
+    });
   }
 
   async read(migration: string): Promise<StoredMigration> {
-    return this.#ask(() => this.#read(migration));
+    return this.#ask("read the state", () => this.#read(migration));
   }
 
   #read(migration: string): StoredMigration {
@@ -76,19 +152,19 @@ class SqliteMigrationStore implements MigrationStore {
   }
 
   async beat(migration: string, { instance, acting, report, leaseMs }: InstanceBeat): Promise<StoredMigration> {
-    return this.#ask(() => {
+    return this.#ask("take a beat", () => {
       this.#statements.beat.run(migration, instance, acting, report, leaseMs);
       return this.#read(migration);
     });
   }
 
   async leave(migration: string, instance: string): Promise<void> {
-    this.#ask(() => this.#statements.leave.run(migration, instance));
+    this.#ask("forget an instance", () => this.#statements.leave.run(migration, instance));
   }
 
   async change(migration: string, expected: number, document: string): Promise<"changed" | "conflict"> {
     const { begin, change, clearInstances } = this.#statements;
-    return this.#ask(() => {
+    return this.#ask("take a change", () => {
       const { changes } = expected === 0 ? begin.run(migration, document) : change.run(document, migration, expected);
       if (Number(changes) === 0) return "conflict";
       clearInstances.run(migration);
@@ -96,31 +172,31 @@ class SqliteMigrationStore implements MigrationStore {
     });
   }
 
-  async seal(migration: string, seals: readonly Seal[]): Promise<void> {
-    this.#ask(() => {
-      for (const { scope, epoch } of seals) this.#statements.seal.run(migration, scope, epoch);
+  async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
+    this.#ask("store barrier acknowledgements", () => {
+      for (const { scope, epoch } of barrierAcks) this.#statements.acknowledgeBarrier.run(migration, scope, epoch);
     });
   }
 
-  async seals(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const { sealed } = this.#statements;
-    return this.#ask(() =>
-      scopes.map((scope) => (sealed.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
+  async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
+    const { acknowledged } = this.#statements;
+    return this.#ask("read barrier acknowledgements", () =>
+      scopes.map((scope) => (acknowledged.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
     );
   }
 
-  async clearSeals(migration: string): Promise<void> {
-    this.#ask(() => this.#statements.clearSeals.run(migration));
+  async clearBarrierAcks(migration: string): Promise<void> {
+    this.#ask("remove barrier acknowledgements", () => this.#statements.clearBarrierAcks.run(migration));
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
-    this.#ask(() => {
+    this.#ask("take marks", () => {
       for (const { source, id, mark } of marks) this.#statements.mark.run(migration, source, id, MARK[mark]);
     });
   }
 
   async counts(migration: string): Promise<readonly JournalCounts[]> {
-    return this.#ask(() => {
+    return this.#ask("count", () => {
       const counts = this.#statements.counts.all(migration) as unknown as readonly JournalCounts[];
       const folded = this.#statements.folded.all(migration) as { readonly source: string; readonly messages: number }[];
       const only = folded.filter(({ source }) => !counts.some((each) => each.source === source));
@@ -146,7 +222,7 @@ class SqliteMigrationStore implements MigrationStore {
     after: string | undefined,
     limit: number,
   ): Promise<readonly string[]> {
-    return this.#ask(() => {
+    return this.#ask("list ids", () => {
       const rows = this.#statements[which].all(migration, source, after ?? "", limit) as { readonly id: string }[];
       return rows.map(({ id }) => id);
     });
@@ -154,7 +230,7 @@ class SqliteMigrationStore implements MigrationStore {
 
   async fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
     const { foldable, unmark, count } = this.#statements;
-    return this.#ask(() => {
+    return this.#ask("fold", () => {
       const rows = foldable.all(migration, olderThanMs, limit) as { readonly source: string; readonly id: string }[];
       for (const { source, id } of rows) {
         unmark.run(migration, source, id);
@@ -165,19 +241,20 @@ class SqliteMigrationStore implements MigrationStore {
   }
 
   async forget(migration: string): Promise<void> {
-    const { forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded } = this.#statements;
-    this.#ask(() => {
-      for (const each of [forgetState, forgetInstances, clearSeals, forgetJournal, forgetFolded]) each.run(migration);
+    const { forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded } = this.#statements;
+    this.#ask("forget", () => {
+      for (const each of [forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded])
+        each.run(migration);
     });
   }
 
   /** In one transaction that locks first, so that what is read is what is changed. */
-  #ask<T>(action: () => T): T {
+  #ask<T>(action: string, call: () => T): T {
     const database = this.#database;
-    return this.#own.ask(() => {
+    return this.#queries.run(action, () => {
       database.exec("BEGIN IMMEDIATE");
       try {
-        const result = action();
+        const result = call();
         database.exec("COMMIT");
         return result;
       } catch (error) {

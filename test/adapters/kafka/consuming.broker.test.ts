@@ -1,6 +1,7 @@
 import { Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { ConsumerOptions, HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { ConsumerOptions } from "../../../adapters/kafka/consuming/assigned-partition.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
@@ -85,7 +86,7 @@ describeKafka("consuming from Kafka", (broker) => {
     return offsets;
   }
 
-  function came(consuming: Consuming, count: number): Promise<readonly HeldRecord[]> {
+  function came(consuming: Consuming, count: number): Promise<readonly DeliveredRecord[]> {
     return until(`${count} records`, WAIT_MS, () => {
       if (consuming.held.length < count) throw new Error(`${consuming.held.length} came: ${consuming.values()}`);
       return consuming.held;
@@ -107,12 +108,14 @@ describeKafka("consuming from Kafka", (broker) => {
     expect(await first.settle(all.slice(0, 1))).toEqual(["fenced"]);
     await close(first);
     const left = await committed();
-    expect(left.map(({ offset, metadata }) => decodeProgress({ offset, metadata }).progress.reach)).toEqual([50, 50]);
+    expect(left.map(({ offset, metadata }) => decodeProgress({ offset, metadata }).progress.watermark)).toEqual([
+      50, 50,
+    ]);
 
     await produce(0, "later");
     const second = await consume();
     expect((await came(second, 1)).map(textOf)).toEqual(["later"]);
-    expect(second.held[0]?.deaths).toBe(0);
+    expect(second.held[0]?.crashes).toBe(0);
     expect(second.notices).toEqual([]);
   });
 
@@ -120,7 +123,7 @@ describeKafka("consuming from Kafka", (broker) => {
     const consuming = await consume();
     await produce(0, ...values("a", 300));
     await produce(1, ...values("b", 300));
-    const done = new Set<HeldRecord>();
+    const done = new Set<DeliveredRecord>();
     await until("all but the slow one", WAIT_MS, async () => {
       const open = consuming.held.filter((held) => !done.has(held) && textOf(held) !== "a0");
       for (const held of open) done.add(held);
@@ -145,7 +148,7 @@ describeKafka("consuming from Kafka", (broker) => {
     const second = await consume();
     const again = await came(second, 4);
     expect(again.map(textOf)).toEqual(["a0", "a3", "a6", "a9"]);
-    expect(again.map(({ deaths }) => deaths)).toEqual([1, 1, 1, 1]);
+    expect(again.map(({ crashes }) => crashes)).toEqual([1, 1, 1, 1]);
     await second.settle(again);
     expect((await committed())[0]?.offset).toBe(10);
   });
@@ -156,17 +159,17 @@ describeKafka("consuming from Kafka", (broker) => {
     for (let crashes = 0; crashes < 3; crashes++) {
       const consuming = await consume();
       const held = await came(consuming, 6);
-      expect(held.map(({ deaths }) => deaths)).toEqual(held.map(() => crashes));
+      expect(held.map(({ crashes }) => crashes)).toEqual(held.map(() => crashes));
       await crash(consuming);
     }
     const last = await consume();
     const held = await came(last, 6);
-    expect(held.map(({ deaths }) => deaths)).toEqual([3, 3, 3, 3, 3, 3]);
+    expect(held.map(({ crashes }) => crashes)).toEqual([3, 3, 3, 3, 3, 3]);
     expect(last.values().sort()).toEqual([...values("a", 3), ...values("b", 3)]);
     expect(await last.settle(held)).toEqual(held.map(() => "settled"));
   });
 
-  test("what is given back, or given up at the close, comes again without a death", async () => {
+  test("what is given back, or given up at the close, comes again without a crash", async () => {
     await produce(0, ...values("a", 4));
     const first = await consume({ prefetch: 2 });
     await came(first, 2);
@@ -178,7 +181,7 @@ describeKafka("consuming from Kafka", (broker) => {
 
     const second = await consume();
     await came(second, 4);
-    expect(second.held.map(({ deaths }) => deaths)).toEqual([0, 0, 0, 0]);
+    expect(second.held.map(({ crashes }) => crashes)).toEqual([0, 0, 0, 0]);
     expect(second.values()).toEqual(values("a", 4));
   });
 
@@ -221,7 +224,7 @@ describeKafka("consuming from Kafka", (broker) => {
     await came(second, 15);
     expect(second.held.map(({ partition }) => partition)).toEqual(second.held.map(() => moved));
     expect(second.held.map((held) => held.record.offset)).toEqual(released.map((held) => held.record.offset));
-    expect(second.held.every(({ deaths }) => deaths === 0)).toBe(true);
+    expect(second.held.every(({ crashes }) => crashes === 0)).toBe(true);
     expect(first.lost).toEqual([]);
     const rest = first.held.filter((held) => held.partition !== moved);
     expect(new Set(await first.settle(rest))).toEqual(new Set(["settled"]));

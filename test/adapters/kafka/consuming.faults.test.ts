@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/contract.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
@@ -64,13 +64,13 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     let isOver = false;
     const run = async (): Promise<void> => {
       for (let next = 0; !isOver; ) {
-        const batch: readonly HeldRecord[] = consuming.held.slice(next, next + 10);
+        const batch: readonly DeliveredRecord[] = consuming.held.slice(next, next + 10);
         next += batch.length;
         again.push(...batch.map(textOf).filter((value) => settled.has(value)));
         for (const held of batch) handled.add(textOf(held));
         const results = await consuming.settle(batch);
         for (const [index, result] of results.entries()) {
-          if (result === "settled") settled.add(textOf(batch[index] as HeldRecord));
+          if (result === "settled") settled.add(textOf(batch[index] as DeliveredRecord));
         }
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
@@ -129,7 +129,7 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     expect(again).toEqual([]);
   });
 
-  test("who is cut off for longer than its session loses what it holds, and gets it again with a death", {
+  test("who is cut off for longer than its session loses what it holds, and gets it again with a crash", {
     timeout: 240_000,
   }, async (context) => {
     const controls = controlsOrNotRun(broker, context);
@@ -145,7 +145,7 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     expect(await consuming.settle(consuming.held)).toEqual(["fenced", "fenced", "fenced"]);
     await until("them again", WAIT_MS, () => expect(consuming.held).toHaveLength(6));
     const again = consuming.held.slice(3);
-    expect(again.map(({ deaths }) => deaths)).toEqual([1, 1, 1]);
+    expect(again.map(({ crashes }) => crashes)).toEqual([1, 1, 1]);
     expect(await consuming.settle(again)).toEqual(["settled", "settled", "settled"]);
   });
 

@@ -1,13 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  type DeadLetterEntry,
-  DeadLettersScan,
-  PartitionLog,
-  Remover,
-} from "../../../adapters/kafka/dead-letters/index.ts";
+import { PartitionLog } from "../../../adapters/kafka/dead-letters/partition-log.ts";
+import { Remover } from "../../../adapters/kafka/dead-letters/receiver.ts";
+import { type DeadLetterEntry, DeadLettersScan } from "../../../adapters/kafka/dead-letters/references.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
-import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/producer.ts";
+import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
 import { decodeRecords } from "../../../adapters/kafka/records/decode.ts";
 import type { IncomingMessage, Receiver } from "../../../core/adapter.ts";
 import { addressName, type DeadLettersAddress } from "../../../core/address.ts";

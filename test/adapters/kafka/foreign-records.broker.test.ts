@@ -1,7 +1,7 @@
 import type { Message } from "kafkajs";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import type { KafkaRecord } from "../../../adapters/kafka/message.ts";
+import type { KafkaRecord } from "../../../adapters/kafka/message-codec.ts";
 import { topicName } from "../../../adapters/kafka/names.ts";
 import { createBroker, type Delivery, deadLetter, queue, topic } from "../../../core/index.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";

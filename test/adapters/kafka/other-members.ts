@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BrokerSocket } from "../../../adapters/kafka/kafkajs/broker-socket.ts";
 import type { Exchange } from "../../../adapters/kafka/kafkajs/exchange.ts";
 import {
+  errorName,
   readCompactArray,
   readCompactText,
   readTopicId,
@@ -10,8 +11,7 @@ import {
   writeCompactArray,
   writeTags,
   writeTopicId,
-} from "../../../adapters/kafka/kafkajs/flexible.ts";
-import { errorName } from "../../../adapters/kafka/kafkajs/protocol-error.ts";
+} from "../../../adapters/kafka/kafkajs/exchange.ts";
 import type { ErrorName, TopicId } from "../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../core/errors.ts";
 

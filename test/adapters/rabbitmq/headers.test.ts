@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fromWire, toWire } from "../../../adapters/rabbitmq/message-codec.ts";
-import type { Headers } from "../../../core/delivery.ts";
+import type { MessageHeaders } from "../../../core/delivery.ts";
 
 const special = fc.constantFrom(
   "__proto__",
@@ -25,7 +25,7 @@ const headers = fc
   .array(fc.tuple(fc.oneof(special, fc.string({ maxLength: 20 })), fc.string({ unit: "grapheme" })), { maxLength: 8 })
   .map((entries) => bare(entries));
 
-function bare(entries: readonly (readonly [string, string])[]): Headers {
+function bare(entries: readonly (readonly [string, string])[]): MessageHeaders {
   const made = Object.create(null) as Record<string, string>;
   for (const [name, value] of entries) made[name] = value;
   return made;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
 import { MessagingError } from "../../../core/errors.ts";

@@ -1,8 +1,8 @@
 // A server that says what it should not: the password, in any form, and what a terminal obeys.
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { createBroker, queue } from "../../../core/index.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";

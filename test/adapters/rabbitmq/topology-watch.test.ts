@@ -23,7 +23,7 @@ class FakeServer {
 
   get link(): Connection {
     const model = { createChannel: async () => this.#channel() } as unknown as Connection["model"];
-    return { model, words: new ServerWords("guest"), cut: () => {} };
+    return { where: "localhost:5672", model, words: new ServerWords("guest"), cut: () => {} };
   }
 
   #channel() {

@@ -6,9 +6,9 @@ import { sqs } from "anybroker/sqs";
 import { fromUrl, type UrlOptions } from "anybroker/url";
 import { describe, expect, test } from "vitest";
 import { isMessagingError } from "../../../core/errors.ts";
-import { BROKERS } from "../../../integrations/url/brokers.ts";
-import { notLoaded } from "../../../integrations/url/not-loaded.ts";
-import type { Parameter } from "../../../integrations/url/parameters.ts";
+import { BROKERS } from "../../../integrations/url/from-url.ts";
+import type { Parameter } from "../../../integrations/url/query.ts";
+import { notLoaded } from "../../../integrations/url/query.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { BROKERS } from "../../../integrations/url/brokers.ts";
+import { BROKERS } from "../../../integrations/url/from-url.ts";
 import { readMarked, writeMarked } from "../../docs/generated.ts";
 import { ROOT } from "../../package/built-package.ts";
 import { optionsTable } from "./options-table.ts";

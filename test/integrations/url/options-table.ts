@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { BROKERS } from "../../../integrations/url/brokers.ts";
+import { BROKERS } from "../../../integrations/url/from-url.ts";
 import type { UrlOptions } from "../../../integrations/url/index.ts";
-import { type Parameter, takes, writtenNames } from "../../../integrations/url/parameters.ts";
+import { type Parameter, takes, writtenNames } from "../../../integrations/url/query.ts";
 import { ROOT } from "../../package/built-package.ts";
 
 const SOURCES: Readonly<Record<keyof UrlOptions, string>> = {

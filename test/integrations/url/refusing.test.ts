@@ -2,10 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySpace } from "../../../adapters/memory/index.ts";
 import { isMessagingError } from "../../../core/errors.ts";
-import { BROKERS } from "../../../integrations/url/brokers.ts";
+import { BROKERS } from "../../../integrations/url/from-url.ts";
 import { fromUrl, type UrlOptions } from "../../../integrations/url/index.ts";
-import { nearest } from "../../../integrations/url/nearest.ts";
-import { writtenNames } from "../../../integrations/url/parameters.ts";
+import { nearest, writtenNames } from "../../../integrations/url/query.ts";
 import { refusalOf, toldBy } from "./reading.ts";
 
 const EVERY_FORM = /memory: or amqp:\/\/.* or kafka:\/\/.* or sqs:\/\//;

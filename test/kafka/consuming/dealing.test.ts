@@ -5,7 +5,7 @@ import { openScripted } from "./open-scripted.ts";
 
 /** The first ten records of each partition were in the hands of two that died, and the first five in those of a third. */
 const leftBehind = (partitions: number) => {
-  const metadata = encodeProgress({ ...beginning(0), reach: 10, deaths: [5, 10] }, identity("orders"));
+  const metadata = encodeProgress({ ...beginning(0), watermark: 10, crashes: [5, 10] }, identity("orders"));
   return new Map(Array.from({ length: partitions }, (_, partition) => [partition, { offset: 0, metadata }]));
 };
 
@@ -15,7 +15,7 @@ test("what those who died held comes in a full batch, from all partitions", asyn
   expect(await scripted.until(() => scripted.held.length === 40)).toBe(true);
   for (const partition of [0, 1, 2, 3]) {
     const held = scripted.held.filter((one) => one.partition === partition);
-    expect(held.map(({ record, deaths }) => [record.offset, deaths])).toEqual(
+    expect(held.map(({ record, crashes }) => [record.offset, crashes])).toEqual(
       Array.from({ length: 10 }, (_, offset) => [offset, offset < 5 ? 3 : 2]),
     );
   }
@@ -32,5 +32,5 @@ test("a record that somebody died over holds up no other while it is at work", a
     return seen === 30;
   };
   expect(await scripted.until(all)).toBe(true);
-  expect(scripted.held[0]?.deaths).toBeGreaterThan(0);
+  expect(scripted.held[0]?.crashes).toBeGreaterThan(0);
 });

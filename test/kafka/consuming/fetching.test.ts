@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { beginning, decodeProgress, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { FetchedPartition } from "../../../adapters/kafka/port.ts";
+import type { DecodedRecords } from "../../../adapters/kafka/records/contract.ts";
 import { MessagingError } from "../../../core/index.ts";
+import { record, stored } from "../records/batches.ts";
 import { identity } from "../topic-ids.ts";
 import { openScripted } from "./open-scripted.ts";
 
@@ -154,7 +156,10 @@ describe("reading partitions", () => {
 
   it("says how many records were deleted before they were read", async () => {
     const committed = new Map([
-      [0, { offset: 5, metadata: encodeProgress({ ...beginning(5), reach: 20, deaths: [9] }, identity("orders")) }],
+      [
+        0,
+        { offset: 5, metadata: encodeProgress({ ...beginning(5), watermark: 20, crashes: [9] }, identity("orders")) },
+      ],
     ]);
     const scripted = await openScripted({ partitions: 1, records: 40, committed });
     scripted.logs[0]?.deleteBefore(30);
@@ -162,7 +167,7 @@ describe("reading partitions", () => {
     expect(scripted.notices.map(({ message }) => message)).toEqual([
       expect.stringContaining("25 offsets were deleted before they were read"),
     ]);
-    expect(scripted.held.every(({ deaths }) => deaths === 0)).toBe(true);
+    expect(scripted.held.every(({ crashes }) => crashes === 0)).toBe(true);
   });
 
   it("says so as well where the broker only hints at it", async () => {
@@ -257,6 +262,36 @@ describe("reading partitions", () => {
     expect(await scripted.until(() => scripted.held.length === 12)).toBe(true);
   });
 
+  it("names a codec that does not end, calls it once, and reads on when it ends", async () => {
+    const bytes = stored({ records: [record("a")], attributes: 2 });
+    let isFoul = true;
+    let calls = 0;
+    const codec = Promise.withResolvers<void>();
+    const scripted = await openScripted({
+      partitions: 2,
+      records: 5,
+      decode: (piece, at) => {
+        const read = (): DecodedRecords => scripted.cluster.pieces.decode(piece, at.from);
+        if (at.partition === 1) return read();
+        if (!isFoul) return read();
+        calls++;
+        return codec.promise.then(() => ({ records: [], nextOffset: at.from, unreadable: undefined }));
+      },
+    });
+    scripted.script.tamper = (_, answer) =>
+      answer.map((piece) => (isFoul && piece.partition === 0 ? { ...piece, records: bytes } : piece));
+    expect(await scripted.until(() => scripted.stalls.length > 0, 60_000)).toBe(true);
+    expect(scripted.stalls[0]).toMatchObject({ code: "timeout", message: expect.stringContaining("codec for snappy") });
+    const { connections } = scripted.counts;
+    await scripted.pass(120_000);
+    // Also on another connection, for whatever reason there is one.
+    expect([calls, scripted.counts.connections]).toEqual([1, connections]);
+    expect(scripted.offsets(1)).toHaveLength(5);
+    isFoul = false;
+    codec.resolve();
+    expect(await scripted.until(() => scripted.offsets(0).length === 5)).toBe(true);
+  });
+
   it("tells nothing of partitions that are not led yet, and once of all where it lasts", async () => {
     const scripted = await openScripted({ partitions: 300, records: 1 });
     scripted.script.tamper = (_, answer) => answer.map(refused("NOT_LEADER_FOR_PARTITION"));
@@ -333,7 +368,7 @@ describe("committing", () => {
     expect(scripted.lost).toHaveLength(3);
     scripted.script.commit = () => "committed";
     expect(await scripted.until(() => scripted.held.length === 10, 10_000)).toBe(true);
-    expect(scripted.held.slice(5).every(({ deaths }) => deaths === 1)).toBe(true);
+    expect(scripted.held.slice(5).every(({ crashes }) => crashes === 1)).toBe(true);
   });
 
   it("gives up on what is out too long when others are to have its partition", async () => {
@@ -354,7 +389,7 @@ describe("committing", () => {
     ]);
     const { offset, metadata } = scripted.stored.get("orders/0") ?? { offset: -1, metadata: "" };
     expect(offset).toBe(0);
-    expect(decodeProgress({ offset, metadata }).progress.reach).toBe(0);
+    expect(decodeProgress({ offset, metadata }).progress.watermark).toBe(0);
     expect(await scripted.settle(scripted.lost)).toEqual(["fenced", "fenced", "fenced"]);
   });
 
@@ -374,8 +409,8 @@ describe("committing", () => {
     expect(scripted.stored.get("orders/0")).toMatchObject({ offset: 2, metadata });
   });
 
-  it("blames nobody's death on what came after it", async () => {
-    const metadata = encodeProgress({ ...beginning(1), reach: 900 }, identity("orders"));
+  it("blames nobody's crash on what came after it", async () => {
+    const metadata = encodeProgress({ ...beginning(1), watermark: 900 }, identity("orders"));
     const scripted = await openScripted({
       partitions: 1,
       records: 3,
@@ -385,7 +420,7 @@ describe("committing", () => {
     for (let more = 0; more < 5; more++) scripted.logs[0]?.append({ chance: () => false } as never);
     scripted.cluster.stir();
     expect(await scripted.until(() => scripted.held.length === 7)).toBe(true);
-    expect(scripted.held.map(({ deaths }) => deaths)).toEqual([1, 1, 0, 0, 0, 0, 0]);
+    expect(scripted.held.map(({ crashes }) => crashes)).toEqual([1, 1, 0, 0, 0, 0, 0]);
   });
 
   it("lets little be blamed on it while nothing comes", async () => {
@@ -395,9 +430,10 @@ describe("committing", () => {
       await scripted.until(() => scripted.held.length >= from + 500);
       void scripted.settle(scripted.held.slice(from, from + 500));
     }
-    const reach = () => decodeProgress(scripted.stored.get("orders/0") ?? { offset: 0, metadata: "" }).progress.reach;
+    const watermark = () =>
+      decodeProgress(scripted.stored.get("orders/0") ?? { offset: 0, metadata: "" }).progress.watermark;
     expect(await scripted.until(() => scripted.stored.get("orders/0")?.offset === 2_000)).toBe(true);
-    expect(await scripted.until(() => reach() <= 2_016, 10_000)).toBe(true);
+    expect(await scripted.until(() => watermark() <= 2_016, 10_000)).toBe(true);
     const { commits } = scripted.counts;
     await scripted.pass(60_000);
     expect(scripted.counts.commits).toBeLessThanOrEqual(commits + 1);

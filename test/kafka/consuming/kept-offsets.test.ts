@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { KeptOffsets } from "../../../adapters/kafka/consuming/kept-offsets.ts";
+import { KeptOffsets } from "../../../adapters/kafka/consuming/progress.ts";
 
 test("what was committed is kept until a review finds nothing", () => {
   const kept = new KeptOffsets(7);

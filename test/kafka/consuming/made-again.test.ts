@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { OffsetSet } from "../../../adapters/kafka/consuming/offset-set.ts";
 import {
   beginning,
   decodeProgress,
   encodeProgress,
+  OffsetSet,
   type Progress,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import { Prng } from "../../simulation/prng.ts";
@@ -52,7 +52,7 @@ describe("a topic that is deleted and made again", () => {
     expect(await scripted.settle(scripted.held.slice(0, 10))).toEqual(Array(10).fill("fenced"));
     expect(await scripted.until(() => scripted.held.length === 15)).toBe(true);
     expect(scripted.offsets().slice(10)).toEqual(upTo(5));
-    expect(scripted.held.slice(10).map(({ deaths }) => deaths)).toEqual([0, 0, 0, 0, 0]);
+    expect(scripted.held.slice(10).map(({ crashes }) => crashes)).toEqual([0, 0, 0, 0, 0]);
   });
 
   it("is noticed while there is room for nothing more", async () => {
@@ -100,12 +100,12 @@ describe("a topic that is deleted and made again", () => {
   });
 
   it("is read from its beginning where a commit for the one before came late, or was never removed", async () => {
-    const late: Progress = { offset: 30, reach: 60, deaths: [50], finished: OffsetSet.of(30, [31, 35]) };
+    const late: Progress = { offset: 30, watermark: 60, crashes: [50], finished: OffsetSet.of(30, [31, 35]) };
     const committed = new Map([[0, { offset: 30, metadata: encodeProgress(late, identity("orders", 0)) }]]);
     const scripted = await openScripted({ partitions: 1, records: 100, committed });
     expect(await scripted.until(() => scripted.held.length === 100)).toBe(true);
     expect(scripted.offsets()).toEqual(upTo(100));
-    expect(scripted.held.every(({ deaths }) => deaths === 0)).toBe(true);
+    expect(scripted.held.every(({ crashes }) => crashes === 0)).toBe(true);
     expect(messages(scripted)).toEqual([expect.stringContaining("was deleted and made again")]);
   });
 
@@ -134,7 +134,7 @@ describe("a topic that is deleted and made again", () => {
 });
 
 describe("offsets that were brought from another topic", () => {
-  const progress: Progress = { offset: 30, reach: 60, deaths: [50], finished: OffsetSet.of(30, [31, 35, 36]) };
+  const progress: Progress = { offset: 30, watermark: 60, crashes: [50], finished: OffsetSet.of(30, [31, 35, 36]) };
   const elsewhere = encodeProgress(progress, identity("orders", 9, "the other cluster"));
 
   it.each([
@@ -145,7 +145,7 @@ describe("offsets that were brought from another topic", () => {
     const scripted = await openScripted({ partitions: 1, records: 100, committed });
     expect(await scripted.until(() => scripted.held.length === 100 - offset)).toBe(true);
     expect(scripted.offsets()).toEqual(upTo(100).slice(offset));
-    expect(scripted.held.every(({ deaths }) => deaths === 0)).toBe(true);
+    expect(scripted.held.every(({ crashes }) => crashes === 0)).toBe(true);
   });
 
   it("are told of where that can be known", async () => {

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { InFlightRecord } from "../../../adapters/kafka/consuming/in-flight-record.ts";
+import type { InFlightRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import {
   beginning,
   decodeProgress,
   encodeProgress,
-  MOST_AHEAD,
+  MAX_AHEAD,
   type Progress,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
@@ -45,19 +45,19 @@ describe("a partition's ledger", () => {
     expect(ledger.requeue(first)).toBe(false);
     expect(ledger.finish(first)).toBe(false);
     expect(offsetsOf(takeAll(ledger))).toEqual([0, 1, 2, 3]);
-    expect(ledger.inHands).toBe(4);
+    expect(ledger.inFlight).toBe(4);
   });
 
   it("stops handing out too far above what is not finished", () => {
-    const offsets = Array.from({ length: MOST_AHEAD + 2 }, (_, offset) => offset);
+    const offsets = Array.from({ length: MAX_AHEAD + 2 }, (_, offset) => offset);
     const ledger = ledgerOf(beginning(0), ...offsets);
     const taken = takeAll(ledger);
-    expect(taken).toHaveLength(MOST_AHEAD);
+    expect(taken).toHaveLength(MAX_AHEAD);
     for (const entry of taken.slice(1)) ledger.finish(entry);
     expect(ledger.take()).toBeUndefined();
     expect(encodeProgress(ledger.progress(0), identity("orders")).length).toBeLessThan(4096);
     ledger.finish(taken[0] as InFlightRecord);
-    expect(offsetsOf(takeAll(ledger))).toEqual([MOST_AHEAD, MOST_AHEAD + 1]);
+    expect(offsetsOf(takeAll(ledger))).toEqual([MAX_AHEAD, MAX_AHEAD + 1]);
   });
 
   it("is not held up by offsets that do not exist", () => {
@@ -80,31 +80,31 @@ describe("a partition's ledger", () => {
     expect(ledger.prefix).toBe(3);
   });
 
-  it("counts a death for what the one before may have held, and for nothing else", () => {
-    const progress = { ...beginning(10), reach: 14, deaths: [12] };
+  it("counts a crash for what the one before may have held, and for nothing else", () => {
+    const progress = { ...beginning(10), watermark: 14, crashes: [12] };
     const ledger = new PartitionLedger(AT, progress);
     ledger.takeOver(13);
     ledger.append(
       [10, 11, 12, 13].map((offset) => record(offset)),
       14,
     );
-    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([2, 2, 1, 0]);
-    expect(ledger.progress(0).deaths).toEqual([12, 13]);
+    expect(takeAll(ledger).map(({ crashes }) => crashes)).toEqual([2, 2, 1, 0]);
+    expect(ledger.progress(0).crashes).toEqual([12, 13]);
   });
 
   it("counts none for what the broker appended when the one before was dead", () => {
     const appended = (offset: number, timestamp: number) => ({ ...record(offset), timestamp, appendTime: true });
-    const ledger = new PartitionLedger(AT, { ...beginning(10), reach: 16, deaths: [16] });
+    const ledger = new PartitionLedger(AT, { ...beginning(10), watermark: 16, crashes: [16] });
     ledger.takeOver(16, 5_000);
     ledger.append([appended(10, 1_000), appended(11, 4_999)], 12);
-    expect(ledger.progress(0).deaths).toEqual([16, 16]);
+    expect(ledger.progress(0).crashes).toEqual([16, 16]);
     ledger.append([appended(12, 5_000), appended(13, 6_000)], 14);
-    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([2, 2, 1, 1]);
-    expect(ledger.progress(0).deaths).toEqual([12, 16]);
+    expect(takeAll(ledger).map(({ crashes }) => crashes)).toEqual([2, 2, 1, 1]);
+    expect(ledger.progress(0).crashes).toEqual([12, 16]);
   });
 
   it("does not believe the clocks of producers", () => {
-    const ledger = new PartitionLedger(AT, { ...beginning(10), reach: 12 });
+    const ledger = new PartitionLedger(AT, { ...beginning(10), watermark: 12 });
     ledger.takeOver(12, 5_000);
     ledger.append(
       [
@@ -113,20 +113,20 @@ describe("a partition's ledger", () => {
       ],
       12,
     );
-    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([1, 1]);
+    expect(takeAll(ledger).map(({ crashes }) => crashes)).toEqual([1, 1]);
   });
 
   it("counts none where the one before left in order", () => {
     const ledger = ledgerOf(beginning(10), 10, 11);
-    expect(takeAll(ledger).map(({ deaths }) => deaths)).toEqual([0, 0]);
+    expect(takeAll(ledger).map(({ crashes }) => crashes)).toEqual([0, 0]);
   });
 
   it("lets go of the records behind a slow one", () => {
     const ledger = ledgerOf(beginning(0), ...Array.from({ length: 5_000 }, (_, offset) => offset));
     const taken = takeAll(ledger);
     for (const entry of taken.slice(1)) ledger.finish(entry);
-    expect(offsetsOf(ledger.held())).toEqual([0]);
-    expect(ledger.exactReach()).toBe(1);
+    expect(offsetsOf(ledger.inFlightRecords())).toEqual([0]);
+    expect(ledger.exactWatermark()).toBe(1);
   });
 
   it("agrees with a simple model, over any number of owners", () => {
@@ -164,7 +164,7 @@ class Model {
   readonly #log: number[] = [];
   #end = 0;
   readonly #finished = new Set<number>();
-  readonly #deaths = new Map<number, number>();
+  readonly #crashes = new Map<number, number>();
   #held: InFlightRecord[] = [];
   #ledger = new PartitionLedger(AT, beginning(0));
 
@@ -207,7 +207,7 @@ class Model {
     const entry = this.#ledger.take();
     expect(entry?.record.offset).toBe(expected);
     if (entry === undefined) return;
-    expect(entry.deaths).toBe(this.#deaths.get(entry.record.offset) ?? 0);
+    expect(entry.crashes).toBe(this.#crashes.get(entry.record.offset) ?? 0);
     this.#held.push(entry);
   }
 
@@ -225,14 +225,14 @@ class Model {
     const abandoned = dies ? undefined : before.abandon();
     if (abandoned !== undefined)
       expect(abandoned).toEqual([...this.#held].sort((a, b) => a.record.offset - b.record.offset));
-    const reach = dies ? before.exactReach() + ahead : before.exactReach();
+    const watermark = dies ? before.exactWatermark() + ahead : before.exactWatermark();
     const { offset, metadata } = {
       offset: before.prefix,
-      metadata: encodeProgress(before.progress(reach), identity("orders")),
+      metadata: encodeProgress(before.progress(watermark), identity("orders")),
     };
     if (dies) {
-      for (const at of this.#log.filter((one) => one < reach && !this.#finished.has(one))) {
-        this.#deaths.set(at, (this.#deaths.get(at) ?? 0) + 1);
+      for (const at of this.#log.filter((one) => one < watermark && !this.#finished.has(one))) {
+        this.#crashes.set(at, (this.#crashes.get(at) ?? 0) + 1);
       }
     }
     this.#held = [];
@@ -244,9 +244,9 @@ class Model {
   #compare(): void {
     const unfinished = this.#log.filter((offset) => !this.#finished.has(offset));
     expect(this.#ledger.prefix).toBe(unfinished[0] ?? this.#end);
-    expect(this.#ledger.inHands).toBe(this.#held.length);
-    expect(this.#ledger.held()).toHaveLength(this.#held.length);
+    expect(this.#ledger.inFlight).toBe(this.#held.length);
+    expect(this.#ledger.inFlightRecords()).toHaveLength(this.#held.length);
     const highest = Math.max(-1, ...offsetsOf(this.#held));
-    expect(this.#ledger.exactReach()).toBe(highest < 0 ? this.#ledger.prefix : highest + 1);
+    expect(this.#ledger.exactWatermark()).toBe(highest < 0 ? this.#ledger.prefix : highest + 1);
   }
 }

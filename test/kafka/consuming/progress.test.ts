@@ -1,49 +1,49 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { OffsetSet } from "../../../adapters/kafka/consuming/offset-set.ts";
 import {
   beginning,
   decodeProgress,
   encodeProgress,
   isOurs,
   isReadable,
-  MOST_AHEAD,
+  MAX_AHEAD,
+  OffsetSet,
   type Progress,
   progressIn,
   trimmableTo,
-  withDeath,
+  withCrash,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import { identity, topicId } from "../topic-ids.ts";
 
 const ORDERS = identity("orders");
 /** What Kafka takes unless told otherwise (`offset.metadata.max.bytes`). */
-const MOST_BYTES = 4096;
+const MAX_BYTES = 4096;
 
 const progresses = fc
   .record({
     offset: fc.oneof(fc.nat(20_000), fc.integer({ min: 2 ** 31 - 5_000, max: 2 ** 40 })),
-    reach: fc.nat(20_000),
-    deaths: fc.array(fc.nat(30_000), { maxLength: 64 }),
-    finished: fc.array(fc.nat(MOST_AHEAD - 1), { maxLength: 300 }),
+    watermark: fc.nat(20_000),
+    crashes: fc.array(fc.nat(30_000), { maxLength: 64 }),
+    finished: fc.array(fc.nat(MAX_AHEAD - 1), { maxLength: 300 }),
     kept: fc.option(fc.nat(2 ** 31 - 1), { nil: undefined }),
   })
-  .map(({ offset, reach, deaths, finished, kept }): Progress => {
+  .map(({ offset, watermark, crashes, finished, kept }): Progress => {
     return {
       offset,
-      reach: offset + reach,
-      deaths: deaths.map((above) => offset + above).sort((one, other) => one - other),
+      watermark: offset + watermark,
+      crashes: crashes.map((above) => offset + above).sort((one, other) => one - other),
       finished: OffsetSet.of(
         offset,
         finished.map((above) => offset + above),
       ),
-      kept: kept === undefined ? undefined : Math.min(kept, offset + reach),
+      kept: kept === undefined ? undefined : Math.min(kept, offset + watermark),
     };
   });
 
 function plain(progress: Progress | undefined): unknown {
   if (progress === undefined) return undefined;
-  const { offset, reach, deaths, finished, kept } = progress;
-  return { offset, reach, deaths: [...deaths], finished: [...finished], kept };
+  const { offset, watermark, crashes, finished, kept } = progress;
+  return { offset, watermark, crashes: [...crashes], finished: [...finished], kept };
 }
 
 describe("progress beside a committed offset", () => {
@@ -73,19 +73,19 @@ describe("progress beside a committed offset", () => {
 
   it("fits what Kafka takes, however much there is of it", () => {
     const offset = Number.MAX_SAFE_INTEGER - 2 ** 50;
-    const every = Array.from({ length: 3 * MOST_AHEAD }, (_, index) => offset + index);
+    const every = Array.from({ length: 3 * MAX_AHEAD }, (_, index) => offset + index);
     const progress: Progress = {
       offset,
-      reach: offset + 2 ** 49,
-      deaths: Array.from({ length: 500 }, (_, index) => offset + 2 ** 49 + index),
+      watermark: offset + 2 ** 49,
+      crashes: Array.from({ length: 500 }, (_, index) => offset + 2 ** 49 + index),
       finished: OffsetSet.of(offset, every),
       kept: 0,
     };
     const metadata = encodeProgress(progress, ORDERS);
-    expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MOST_BYTES);
+    expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MAX_BYTES);
     const read = decodeProgress({ offset, metadata }).progress;
-    expect(read.deaths).toEqual(progress.deaths.slice(-64));
-    expect([...read.finished]).toEqual(every.slice(0, MOST_AHEAD));
+    expect(read.crashes).toEqual(progress.crashes.slice(-64));
+    expect([...read.finished]).toEqual(every.slice(0, MAX_AHEAD));
   });
 
   it("says nothing where it was written by others, or is damaged", () => {
@@ -108,10 +108,10 @@ describe("progress beside a committed offset", () => {
           fc.string().map((text) => `anybroker:2:${ORDERS.place}:${ORDERS.id}:${text}`),
         ),
         (offset, metadata) => {
-          const { offset: read, reach, deaths } = decodeProgress({ offset, metadata }).progress;
+          const { offset: read, watermark, crashes } = decodeProgress({ offset, metadata }).progress;
           expect(read).toBe(offset);
-          expect(reach).toBeGreaterThanOrEqual(offset);
-          for (const death of deaths) expect(death).toBeGreaterThanOrEqual(offset);
+          expect(watermark).toBeGreaterThanOrEqual(offset);
+          for (const crash of crashes) expect(crash).toBeGreaterThanOrEqual(offset);
         },
       ),
     );
@@ -120,7 +120,7 @@ describe("progress beside a committed offset", () => {
   });
 
   it("counts only for the offset that it was written for", () => {
-    const progress: Progress = { offset: 30, reach: 50, deaths: [40], finished: OffsetSet.of(30, [31, 33]) };
+    const progress: Progress = { offset: 30, watermark: 50, crashes: [40], finished: OffsetSet.of(30, [31, 33]) };
     const metadata = encodeProgress(progress, ORDERS);
     for (const offset of [0, 29, 31, 3_000]) {
       expect(plain(progressIn(ORDERS, { offset, metadata }))).toEqual(plain(beginning(offset)));
@@ -128,7 +128,7 @@ describe("progress beside a committed offset", () => {
   });
 
   it("leaves its offset alone where it came from another cluster, or another name", () => {
-    const progress: Progress = { offset: 30, reach: 50, deaths: [40], finished: OffsetSet.of(30, [31, 33]) };
+    const progress: Progress = { offset: 30, watermark: 50, crashes: [40], finished: OffsetSet.of(30, [31, 33]) };
     const metadata = encodeProgress(progress, ORDERS);
     const mirrored = [identity("orders", 1, "the other cluster"), identity("source.orders")];
     for (const topic of [...mirrored, identity("orders", 7, "the other cluster")]) {
@@ -149,11 +149,12 @@ describe("progress beside a committed offset", () => {
     expect(plain(progressIn(identity("orders", 2), { offset: 30, metadata: "" }))).toEqual(plain(beginning(30)));
   });
 
-  it("keeps the deaths that reach farthest", () => {
-    let deaths: readonly number[] = [];
-    for (let reach = 1; reach <= 70; reach++) deaths = withDeath(deaths, reach % 2 === 0 ? reach : 100 - reach);
-    expect(deaths).toHaveLength(64);
-    expect([...deaths]).toEqual([...deaths].sort((one, other) => one - other));
-    expect(deaths.at(-1)).toBe(99);
+  it("keeps the crashes that reach farthest", () => {
+    let crashes: readonly number[] = [];
+    for (let watermark = 1; watermark <= 70; watermark++)
+      crashes = withCrash(crashes, watermark % 2 === 0 ? watermark : 100 - watermark);
+    expect(crashes).toHaveLength(64);
+    expect([...crashes]).toEqual([...crashes].sort((one, other) => one - other));
+    expect(crashes.at(-1)).toBe(99);
   });
 });

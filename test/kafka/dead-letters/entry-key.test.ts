@@ -1,8 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { deadLetterRecord, restoredRecord } from "../../../adapters/kafka/dead-letters/dead-letter-record.ts";
-import { asBytes, asText, contentOf, entryKey } from "../../../adapters/kafka/dead-letters/entry-key.ts";
-import { incoming } from "../../../adapters/kafka/message.ts";
+import {
+  asBytes,
+  asText,
+  contentOf,
+  deadLetterRecord,
+  entryKey,
+  restoredRecord,
+} from "../../../adapters/kafka/dead-letters/records.ts";
+import { incoming } from "../../../adapters/kafka/message-codec.ts";
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { systemRandom } from "../../../core/clock.ts";
 import { HEADER } from "../../../core/system-headers.ts";
@@ -91,7 +97,7 @@ test("the record comes back as the message that it was", () => {
       key: Buffer.from(record.key ?? []),
       value: Buffer.from(record.value ?? []),
     };
-    const held = { topic: "orders.dlq", partition: 0, deaths: 0, record: restoredRecord({ ...stored, headers }) };
+    const held = { topic: "orders.dlq", partition: 0, crashes: 0, record: restoredRecord({ ...stored, headers }) };
     const { id, key: ownKey, routingKey, headers: given, body, contentType } = incoming(held);
     expect({ id, key: ownKey, routingKey, contentType }).toEqual({
       id: "o-1",

@@ -1,5 +1,6 @@
-import type { ConsumerOptions, HeldRecord, RecordSink } from "../../../adapters/kafka/consuming/contract.ts";
-import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
+import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type {
   DeliveryToken,
@@ -85,7 +86,7 @@ export class Progress {
 /** A consumer of one topic that reads in order, under a prefetch for each partition. */
 export class FakeConsumer implements Receiver {
   readonly leaseMs = undefined;
-  readonly held = new Set<HeldRecord>();
+  readonly held = new Set<DeliveredRecord>();
   readonly settled: Settlement[] = [];
   readonly windows: number[] = [];
   readonly options: ConsumerOptions;
@@ -119,7 +120,7 @@ export class FakeConsumer implements Receiver {
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.settled.push(...batch);
     const results = batch.map(({ token, action }): SettleResult => {
-      const held = token as HeldRecord;
+      const held = token as DeliveredRecord;
       if (!this.held.delete(held)) return "fenced";
       if (action === "ack") this.#progress.acknowledged.add(held.record);
       else this.#taken.delete(held.record);
@@ -160,7 +161,7 @@ export class FakeConsumer implements Receiver {
     this.#topics.partitions(topic).forEach((log, partition) => {
       const room = this.#prefetch - [...this.held].filter((held) => held.partition === partition).length;
       const next = log.filter((record) => !this.#progress.acknowledged.has(record) && !this.#taken.has(record));
-      const records = next.slice(0, Math.max(room, 0)).map((record) => ({ topic, partition, record, deaths: 0 }));
+      const records = next.slice(0, Math.max(room, 0)).map((record) => ({ topic, partition, record, crashes: 0 }));
       for (const held of records) {
         this.held.add(held);
         this.#taken.add(held.record);

@@ -1,14 +1,8 @@
 import { expect, test } from "vitest";
-import { undelayedRecord } from "../../../adapters/kafka/delays/delayed-record.ts";
-import {
-  DELAY_HEADER,
-  DelayForwarder,
-  delayedRecord,
-  dueAfter,
-  type ForwarderHost,
-} from "../../../adapters/kafka/delays/index.ts";
-import type { RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
-import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/header-list.ts";
+import { DelayForwarder, type ForwarderDependencies } from "../../../adapters/kafka/delays/forwarder.ts";
+import { DELAY_HEADER, delayedRecord, dueAfter, undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
+import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
+import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
@@ -27,7 +21,7 @@ function world(seed = "delays") {
   const sender = new ProcessClock(time);
 
   /** A process that forwards. */
-  function forward(overrides: Partial<ForwarderHost> = {}) {
+  function forward(overrides: Partial<ForwarderDependencies> = {}) {
     const clock = new ProcessClock(time);
     const consumers: FakeConsumer[] = [];
     const forwarder = new DelayForwarder(

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { encodeSubscription } from "../../../adapters/kafka/group/protocol.ts";
-import { TopicWatch } from "../../../adapters/kafka/group/topic-watch.ts";
+import { TopicWatch } from "../../../adapters/kafka/group/topics.ts";
 import type { TopicMetadata, TopicPartition } from "../../../adapters/kafka/port.ts";
 import { VirtualTime } from "../../simulation/virtual-time.ts";
 import { PausableClock } from "./pausable-clock.ts";
@@ -15,7 +15,7 @@ async function divided(topics: readonly string[], held: readonly TopicPartition[
     unchanged: () => undefined,
   });
   const said = (claimed: readonly TopicPartition[]): Buffer =>
-    encodeSubscription({ topics, wish: 0, generation: 1, held: claimed, leaving: [] });
+    encodeSubscription({ topics, rejoins: 0, generation: 1, held: claimed, leaving: [] });
   const members = [
     { memberId: "leader", metadata: said([]) },
     { memberId: "other", metadata: said(held) },

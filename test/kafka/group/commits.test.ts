@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
-import { Bell } from "../../../adapters/kafka/group/bell.ts";
-import { Commits, type CommitsHost } from "../../../adapters/kafka/group/commits.ts";
-import { CoordinatorLink } from "../../../adapters/kafka/group/coordinator-link.ts";
-import type { Hold } from "../../../adapters/kafka/group/holdings.ts";
+import type { OwnedPartition } from "../../../adapters/kafka/group/assignment.ts";
+import { Commits, type CommitsContext } from "../../../adapters/kafka/group/assignment.ts";
+import { CoordinatorLink, WakeSignal } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";
 
@@ -13,7 +12,7 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
   const clock = systemClock();
   const sent: OffsetCommit[] = [];
   const fenced: string[] = [];
-  const state = { hold: hold() as Hold | undefined, generation: 1, renewals: 0 };
+  const state = { hold: hold() as OwnedPartition | undefined, generation: 1, renewals: 0 };
   const connection = {
     coordinator: async () => ({ error: undefined, node: 1 }),
     commitOffsets: async (_node: number, commit: OffsetCommit) => {
@@ -24,10 +23,10 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
     close: async () => undefined,
   };
   const client: KafkaClient = { connection: () => connection as unknown as KafkaConnection };
-  const host: CommitsHost = {
+  const host: CommitsContext = {
     isClosed: () => false,
     membership: () => ({ group: "orders", memberId: "member-1", generation: state.generation }),
-    holdOf: () => state.hold,
+    ownedPartition: () => state.hold,
     fenced: (_membership, name) => {
       fenced.push(name);
       state.hold = undefined;
@@ -40,11 +39,11 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
     backoffMs: () => 0,
   };
   const link = new CoordinatorLink(client, "orders", clock, 10_000);
-  const commits = new Commits("orders", link, host, clock, 10_000, new Bell(clock));
+  const commits = new Commits("orders", link, host, clock, 10_000, new WakeSignal(clock));
   return { commits, sent, fenced, state };
 }
 
-function hold(): Hold {
+function hold(): OwnedPartition {
   return { topic: "orders", partition: 0, leaving: false };
 }
 

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
-import { foreignMembers } from "../../../adapters/kafka/group/foreign-members.ts";
-import { PROTOCOL } from "../../../adapters/kafka/group/protocol.ts";
-import { Writer } from "../../../adapters/kafka/group/wire.ts";
+import { foreignMembers } from "../../../adapters/kafka/group/assignor.ts";
+import { PROTOCOL, Writer } from "../../../adapters/kafka/group/protocol.ts";
 import type { GroupDescription } from "../../../adapters/kafka/port.ts";
 import { isMessagingError } from "../../../core/errors.ts";
 import type { FakeConsumer } from "./fake-consumer.ts";
@@ -56,6 +55,17 @@ test.each<[string, Partial<GroupDescription>, string | undefined]>([
   else {
     expect(error?.code).toBe("conflict");
     for (const word of ['group "orders"', "2 members", said, '"a", "b"']) expect(error?.message).toContain(word);
+  }
+});
+
+test("what foreign members say of themselves is shown on one line, and not at any length", () => {
+  const foul = `\u001b[2J\n\u202e${"x".repeat(30_000)}`;
+  const clients = Array.from({ length: 1_000 }, (_, index) => `${index}${foul}`);
+  for (const given of [{ assignor: foul }, { protocolType: foul }]) {
+    const { message = "" } = foreignMembers("orders", { ...OURS, ...given, clients }) ?? {};
+    expect(message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(message.length).toBeLessThan(4_000);
+    expect(message).toContain("and 980 more");
   }
 });
 

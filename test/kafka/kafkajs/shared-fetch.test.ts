@@ -10,7 +10,7 @@ const SESSION = 77;
 
 /** A poll as it came to the node, and what answers it. */
 interface Came {
-  readonly lane: "long" | "quick";
+  readonly role: "long" | "quick";
   readonly request: WireFetch;
   readonly answer: (fetched: Partial<Fetched>) => void;
   readonly fail: (error: unknown) => void;
@@ -22,7 +22,7 @@ function scripted() {
   const came: Came[] = [];
   const quiet = { long: false, quick: false };
   const ended: unknown[] = [];
-  const shared = new SharedFetch((lane, request, asked) => {
+  const shared = new SharedFetch((role, request, asked) => {
     const { promise, resolve, reject } = Promise.withResolvers<Fetched>();
     let open = true;
     const close = (): void => {
@@ -31,7 +31,7 @@ function scripted() {
     void promise.then(close, close);
     const isFull = (request.session?.epoch ?? -1) <= 0;
     const nothing = isFull ? request.partitions.map((wanted) => piece(wanted)) : [];
-    const sessionId = lane === "long" ? SESSION : 0;
+    const sessionId = role === "long" ? SESSION : 0;
     const answer = (fetched: Partial<Fetched>): void =>
       resolve({ throttledMs: 0, error: undefined, sessionId, partitions: nothing, ...fetched });
     const end = async (error: unknown): Promise<void> => {
@@ -39,12 +39,12 @@ function scripted() {
       reject(error);
     };
     asked({ end } as never);
-    came.push({ lane, request, answer, fail: reject, isOpen: () => open });
-    if (quiet[lane]) setTimeout(() => answer({}), Math.min(request.maxWaitMs, 20));
+    came.push({ role, request, answer, fail: reject, isOpen: () => open });
+    if (quiet[role]) setTimeout(() => answer({}), Math.min(request.maxWaitMs, 20));
     return promise;
   });
-  const last = async (count: number, lane?: Came["lane"]): Promise<Came> => {
-    const those = () => came.filter((one) => lane === undefined || one.lane === lane);
+  const last = async (count: number, role?: Came["role"]): Promise<Came> => {
+    const those = () => came.filter((one) => role === undefined || one.role === role);
     await until(`${count} polls`, PATIENCE_MS, async () => expect(those().length).toBeGreaterThanOrEqual(count));
     return those()[count - 1] as Came;
   };
@@ -179,7 +179,7 @@ describe("fetches of a node", () => {
     const third = await last(3, "long");
     expect(third.request.session).toMatchObject({ id: SESSION, epoch: 2, forgotten: [from("a", 3)] });
     expect(third.request.partitions).toEqual([]);
-    const before = came.filter(({ lane }) => lane === "quick").length;
+    const before = came.filter(({ role }) => role === "quick").length;
     const again = shared.fetch(ask([from("a", 3, 1)]));
     expect((await last(before + 1, "quick")).request.partitions).toEqual([from("a", 3, 1)]);
     again.cancel();
@@ -255,6 +255,23 @@ describe("fetches of a node", () => {
     second.answer({ partitions: [piece(from("a", 0), "a"), piece(from("b", 0), "b")] });
     expect([textsOf(await again.answer), textsOf(await other.answer)]).toEqual([["a"], ["b"]]);
     expect(came).toHaveLength(2);
+  });
+
+  it("are answered with nothing once their time is over, while the node throttles", async () => {
+    const { shared, came, last } = scripted();
+    const slowed = shared.fetch(ask([from("a", 0)]));
+    // It may throttle and answer at once.
+    (await last(1)).answer({ throttledMs: 60_000, partitions: [piece(from("a", 0), "a")] });
+    expect(textsOf(await slowed.answer)).toEqual(["a"]);
+    const begun = performance.now();
+    const soon = shared.fetch(ask([from("a", 0)], 0));
+    const later = shared.fetch(ask([from("b", 0)], 30_000));
+    expect(await soon.answer).toEqual([]);
+    // Whoever asks again at once must not spin.
+    expect(performance.now() - begun).toBeGreaterThan(900);
+    expect(await isSettled(later.answer)).toBe(false);
+    expect(came).toHaveLength(1);
+    shared.close();
   });
 
   it("are refused each where all of it is refused", async () => {

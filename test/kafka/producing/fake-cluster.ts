@@ -75,6 +75,7 @@ export class FakeCluster {
     return {
       connect: never,
       close: never,
+      allTopics: never,
       createTopics: never,
       topicConfigurations: never,
       fetch: never,

@@ -1,5 +1,5 @@
 import { gunzipSync } from "node:zlib";
-import { AT, COMPRESSION_BITS, LENGTH_COVERS_FROM } from "../../../adapters/kafka/records/layout.ts";
+import { AT, COMPRESSION_BITS, LENGTH_COVERS_FROM } from "../../../adapters/kafka/records/batch.ts";
 import { decodeNow, valuesOf, withChecksum } from "../records/batches.ts";
 
 /** How many batches of a producer a broker knows again. */

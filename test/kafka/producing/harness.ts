@@ -1,7 +1,6 @@
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
-import type { RecordToSend } from "../../../adapters/kafka/producing/contract.ts";
-import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/producer.ts";
-import type { ProducerOptions } from "../../../adapters/kafka/producing/settings.ts";
+import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
+import type { ProducerOptions, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { SendResult } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
@@ -29,7 +28,7 @@ export interface Harness {
 }
 
 const LONG_MS = 600_000;
-const MOST_LOOKS = 500;
+const MAX_LOOKS = 500;
 const LOOK_AGAIN_MS = 10;
 
 /** What a test wants otherwise. */
@@ -93,7 +92,7 @@ export async function openHarness(options: HarnessOptions = {}, seed = "seed"): 
     },
     async settled(values) {
       const isSettled = () => values.every((value) => results.has(value));
-      for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      for (let looks = 0; looks < MAX_LOOKS; looks++) {
         if (await time.until(isSettled, time.now + LONG_MS)) return;
         // What compresses takes time of this machine.
         await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));

@@ -1,8 +1,7 @@
 import { createRequire } from "node:module";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { murmur2 } from "../../../adapters/kafka/producing/murmur2.ts";
-import { Dealer, partitionOfKey } from "../../../adapters/kafka/producing/partitioner.ts";
+import { murmur2, PartitionChooser, partitionOfKey } from "../../../adapters/kafka/producing/accumulator.ts";
 import { Prng } from "../../simulation/prng.ts";
 
 type KafkajsHash = (key: Buffer) => number;
@@ -45,8 +44,8 @@ test("a key's partition is within the topic", () => {
 test("records without a key are dealt evenly, in turn, from anywhere", () => {
   const firsts = new Set<number>();
   for (let seed = 0; seed < 30; seed++) {
-    const dealer = new Dealer(new Prng(String(seed)));
-    const dealt = Array.from({ length: 8 }, () => dealer.next(4, () => 2));
+    const chooser = new PartitionChooser(new Prng(String(seed)));
+    const dealt = Array.from({ length: 8 }, () => chooser.next(4, () => 2));
     expect(dealt.slice(0, 4).toSorted()).toEqual([0, 1, 2, 3]);
     expect(dealt.slice(4)).toEqual(dealt.slice(0, 4));
     firsts.add(dealt[0] as number);
@@ -55,10 +54,10 @@ test("records without a key are dealt evenly, in turn, from anywhere", () => {
 });
 
 test("the fittest come first, and of equals each in turn", () => {
-  const dealer = new Dealer(new Prng("x"));
+  const chooser = new PartitionChooser(new Prng("x"));
   const fitness = [0, 1, 0, 1];
-  const dealt = Array.from({ length: 6 }, () => dealer.next(4, (partition) => fitness[partition] as number));
+  const dealt = Array.from({ length: 6 }, () => chooser.next(4, (partition) => fitness[partition] as number));
   expect(new Set(dealt)).toEqual(new Set([1, 3]));
   expect(dealt.filter((partition) => partition === 1)).toHaveLength(3);
-  expect(dealer.next(1, () => 0)).toBe(0);
+  expect(chooser.next(1, () => 0)).toBe(0);
 });

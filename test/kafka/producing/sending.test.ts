@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PartitionBatch } from "../../../adapters/kafka/port.ts";
-import { partitionOfKey } from "../../../adapters/kafka/producing/partitioner.ts";
+import { partitionOfKey } from "../../../adapters/kafka/producing/accumulator.ts";
 import type { SendResult } from "../../../core/adapter.ts";
 import { decode, valuesOf } from "../records/batches.ts";
 import { withTurningCodec } from "../records/turning-codec.ts";
@@ -156,7 +156,7 @@ test("compressed batches go in one request as well, and again as the same bytes"
   });
 });
 
-test("what cannot be made into a batch is rejected, and the lane goes on", async () => {
+test("what cannot be made into a batch is rejected, and the accumulator goes on", async () => {
   const { producer, send, settled, outcomes, topic } = await openWarm(1);
   const odd = Promise.withResolvers<SendResult>();
   const headers = [["a header", 5]] as unknown as [string, string][];

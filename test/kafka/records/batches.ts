@@ -1,8 +1,7 @@
+import { AT, crc32c } from "../../../adapters/kafka/records/batch.ts";
 import type { DecodedRecords, LogRecord, RecordToWrite } from "../../../adapters/kafka/records/contract.ts";
-import { crc32c } from "../../../adapters/kafka/records/crc32c.ts";
 import { type DecodeOptions, decodeRecords } from "../../../adapters/kafka/records/decode.ts";
 import { encodeRecordBatch } from "../../../adapters/kafka/records/encode.ts";
-import { AT } from "../../../adapters/kafka/records/layout.ts";
 
 /** A batch as it may stand in a log. */
 export interface StoredBatch {

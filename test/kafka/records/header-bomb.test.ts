@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { RecordBuffer } from "../../../adapters/kafka/consuming/record-buffer.ts";
+import { RecordBuffer } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { RecordToWrite } from "../../../adapters/kafka/records/contract.ts";
 import { encodeRecordBatch } from "../../../adapters/kafka/records/encode.ts";
 import { decode, decodeNow, record, stored } from "./batches.ts";

@@ -1,8 +1,8 @@
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { AT } from "../../../adapters/kafka/records/batch.ts";
 import { encodeRecordBatch } from "../../../adapters/kafka/records/encode.ts";
-import { AT } from "../../../adapters/kafka/records/layout.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { decode, decodeNow, record, stored, valuesOf, withChecksum } from "./batches.ts";
 

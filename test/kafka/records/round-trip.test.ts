@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { crc32c } from "../../../adapters/kafka/records/batch.ts";
 import type { Compression, LogRecord, RecordToWrite } from "../../../adapters/kafka/records/contract.ts";
-import { crc32c } from "../../../adapters/kafka/records/crc32c.ts";
 import { encodeRecordBatch } from "../../../adapters/kafka/records/encode.ts";
-import { headerList, writtenValue } from "../../../adapters/kafka/records/header-list.ts";
+import { headerList, writtenValue } from "../../../adapters/kafka/records/read.ts";
 import { decode, decodeNow, record, valuesOf } from "./batches.ts";
 import { decodeByKafkajs, encodeByKafkajs } from "./kafkajs-codec.ts";
 import { withTurningCodec } from "./turning-codec.ts";

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { incomingRecord, routingKeyOf } from "../../../adapters/kafka/message.ts";
+import { incomingRecord, routingKeyOf } from "../../../adapters/kafka/message-codec.ts";
 import { decode } from "./batches.ts";
 
 // In a thread whose heap is small: reads a batch, and the first of its records as they are delivered.

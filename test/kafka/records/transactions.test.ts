@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { AT, CONTROL, LOG_APPEND_TIME, TRANSACTIONAL } from "../../../adapters/kafka/records/layout.ts";
+import { AT, CONTROL, LOG_APPEND_TIME, TRANSACTIONAL } from "../../../adapters/kafka/records/batch.ts";
 import { decodeNow, record, stored, valuesOf, withChecksum } from "./batches.ts";
 
 /** The mark that ends a transaction. */

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Cluster } from "../../../adapters/kafka/cluster.ts";
 import { beginning, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
-import { lag } from "../../../adapters/kafka/topology/depth.ts";
+import { lag } from "../../../adapters/kafka/topology/positions.ts";
 import { identity, topicId } from "../topic-ids.ts";
 
 const [START, END] = [10, 30];

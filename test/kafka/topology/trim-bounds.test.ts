@@ -1,18 +1,18 @@
 import { describe, expect, test } from "vitest";
 import { beginning, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, GroupOffsets, ListedGroup, TopicPartition } from "../../../adapters/kafka/port.ts";
-import { GroupPositions } from "../../../adapters/kafka/topology/group-positions.ts";
+import { GroupPositions } from "../../../adapters/kafka/topology/positions.ts";
 import {
   otherGroups,
   ownGroup,
   slowestPositions,
   type TrimBound,
-  type TrimPlace,
-} from "../../../adapters/kafka/topology/trim-bounds.ts";
+  type TrimTarget,
+} from "../../../adapters/kafka/topology/trimmer.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { CLUSTER_ID, identity, topicId } from "../topic-ids.ts";
 
-const at = (partition: number): TrimPlace => {
+const at = (partition: number): TrimTarget => {
   return { topic: "orders", topicId: topicId("orders"), partition, group: "orders" };
 };
 const PLACES = [at(0), at(1)];

@@ -4,9 +4,8 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { memory } from "../../../adapters/memory/index.ts";
 import { HEADER, jsonCodec } from "../../../core/index.ts";
-import { DeadLetter } from "../../../patterns/dead-letters/dead-letter.ts";
+import { DeadLetter, Originals } from "../../../patterns/dead-letters/dead-letter.ts";
 import { entryBody, entryOf } from "../../../patterns/dead-letters/entry.ts";
-import { Originals } from "../../../patterns/dead-letters/originals.ts";
 import { incomingDeadLetter } from "./letters.ts";
 
 const address = { kind: "queue", name: "orders" } as const;

@@ -1,4 +1,4 @@
-import { type Condition, type Filter, parseFilter, printFilter } from "anybroker/dead-letters";
+import { type Condition, type DeadLetterFilter, parseFilter, printFilter } from "anybroker/dead-letters";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { MessagingError } from "../../../core/index.ts";
@@ -33,7 +33,7 @@ const condition = fc.oneof(
     .tuple(timeOperator, fc.date({ min: new Date(0), max: new Date("9999-12-31T23:59:59.999Z"), noInvalidDate: true }))
     .map(([is, value]) => ({ field: "time", is, value: value.toISOString() })),
 ) as fc.Arbitrary<Condition>;
-const filter: fc.Arbitrary<Filter> = fc.array(condition, { maxLength: 5 });
+const filter: fc.Arbitrary<DeadLetterFilter> = fc.array(condition, { maxLength: 5 });
 
 test("a filter that is printed is read as the same", () => {
   fc.assert(
@@ -86,7 +86,7 @@ test("a text that is read and printed is read as the same again, whatever it is;
   ];
   fc.assert(
     fc.property(fc.array(fc.oneof(fc.constantFrom(...words), fc.string())), (parts) => {
-      let read: Filter;
+      let read: DeadLetterFilter;
       try {
         read = parseFilter(parts.join(" "));
       } catch (error) {
@@ -156,7 +156,7 @@ test.for([
   [[null], "has no field undefined"],
   [{ reason: "attempts" }, "takes a filter"],
 ] as const)("conditions that are none are refused: %j", ([given, expected]) => {
-  expect(() => filterOf("list", given as unknown as Filter)).toThrow(expected);
+  expect(() => filterOf("list", given as unknown as DeadLetterFilter)).toThrow(expected);
 });
 
 describe("a dead letter is selected", () => {

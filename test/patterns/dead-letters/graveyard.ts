@@ -8,7 +8,7 @@ import {
   type BrokerOptions,
   createBroker,
   HEADER,
-  type Headers,
+  type MessageHeaders,
   type OutgoingMessage,
   type Queue,
   queue,
@@ -39,7 +39,7 @@ export interface Burial {
   readonly id: string;
   readonly n?: number;
   readonly key?: string;
-  readonly headers?: Headers;
+  readonly headers?: MessageHeaders;
   readonly error?: string;
   readonly errorClass?: string;
   readonly reason?: string;
@@ -137,7 +137,7 @@ export function burials(count: number, prefix = "m", given: Partial<Burial> = {}
 function deadMessage(burial: Burial): OutgoingMessage {
   const { id, n = 0, key, error = `order ${n} was refused`, errorClass = "TypeError", reason = "attempts" } = burial;
   const failedAt = new Date(burial.failedAt ?? Date.now()).toISOString();
-  const headers: Headers = Object.assign(Object.create(null), burial.headers, {
+  const headers: MessageHeaders = Object.assign(Object.create(null), burial.headers, {
     [HEADER.deadReason]: reason,
     [HEADER.deadOrigin]: "as in a test",
     [HEADER.deadErrorClass]: errorClass,

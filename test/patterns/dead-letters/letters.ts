@@ -1,4 +1,4 @@
-import { HEADER, type Headers, type IncomingMessage } from "../../../core/index.ts";
+import { HEADER, type IncomingMessage, type MessageHeaders } from "../../../core/index.ts";
 
 export const FAILED_AT = Date.UTC(2026, 10, 2, 11);
 /** An hour later. */
@@ -18,10 +18,10 @@ const DEAD = {
 export function incomingDeadLetter(given: {
   readonly id: string;
   readonly key?: string;
-  readonly headers?: Headers;
+  readonly headers?: MessageHeaders;
   readonly body?: string | Uint8Array;
   /** What the engine wrote about its failure. */
-  readonly dead?: Headers;
+  readonly dead?: MessageHeaders;
 }): IncomingMessage {
   const { id, key, headers = {}, body = '{"n":1}', dead = DEAD } = given;
   return {
@@ -29,7 +29,7 @@ export function incomingDeadLetter(given: {
     id,
     key,
     routingKey: undefined,
-    headers: Object.assign(Object.create(null), headers, dead) as Headers,
+    headers: Object.assign(Object.create(null), headers, dead) as MessageHeaders,
     body: typeof body === "string" ? Buffer.from(body) : body,
     contentType: "application/json",
     redeliveries: 0,

@@ -45,7 +45,11 @@ describe("its verbs refuse", () => {
     ["replay", (dead) => dead.replay("all", { to: sloppy("orders") }), "takes a destination"],
     ["discard", (dead) => dead.discard("all", sloppy({})), "archive"],
     ["discard", (dead) => dead.discard("all", sloppy({ archive, keep: 1 })), 'no option "keep"'],
-    ["resume", (dead) => dead.resume(sloppy({ run: "r" })), "takes the plan"],
+    [
+      "resume",
+      (dead) => dead.resume(sloppy({ run: "r" })),
+      "is no plan of a replay or a discard: give one as it was kept in JSON",
+    ],
     ["edit", (dead) => dead.edit("", () => 1), "the id of an entry"],
     ["edit", (dead) => dead.edit("x", sloppy({ n: 1 })), "a function of the body"],
   ])("%s", async ([, call, message]) => {
@@ -58,7 +62,9 @@ describe("its verbs refuse", () => {
     const yard = await Graveyard.open({ name: "memory", adapter: () => memory() });
     await yard.bury(burials(1));
     const { plan, run } = await yard.dead.replay("all");
-    await expect(yard.dead.resume({ ...plan, source: "mails" })).rejects.toThrow("dead letters of mails");
+    await expect(yard.dead.resume({ ...plan, source: "mails" })).rejects.toThrow(
+      /dead letters of mails, .*: resume it on mails, or plan anew/,
+    );
     for (const options of [{ rate: 0 }, { ramp: { first: 0 } }, { ramp: { steps: 3 } }, { speed: 1 }]) {
       await expect(yard.dead.replay("all", options as never)).rejects.toMatchObject({ code: "invalid" });
       await expect(yard.dead.resume(plan, options as never)).rejects.toMatchObject({ code: "invalid" });

@@ -240,7 +240,7 @@ function dying(store: MigrationStore, at: number): { readonly store: MigrationSt
     store: new Proxy(mortalStore, {
       get(target, name) {
         const value = target[name as keyof MigrationStore] as (...all: unknown[]) => Promise<unknown>;
-        if (name !== "change" && name !== "clearSeals") return value;
+        if (name !== "change" && name !== "clearBarrierAcks") return value;
         return async (...parameters: unknown[]) => {
           // Half of them die before what they write is written, and half behind it.
           if (writes++ === at >> 1) {

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileMigrationStore } from "anybroker/migration/file";
 import { expect, onTestFinished, test } from "vitest";
-import { Marker } from "../../../patterns/migration/carried.ts";
-import { EPOCH_HEADER } from "../../../patterns/migration/gate.ts";
+import { EPOCH_HEADER } from "../../../patterns/migration/barrier.ts";
+import { Barrier } from "../../../patterns/migration/carried.ts";
 import { eventually } from "../../eventually.ts";
 import { plain, World } from "./world.ts";
 
@@ -28,15 +28,15 @@ test.for(["999999999", "9007199254740991", "NaN", "-1", "1e3", "", "x"])(
 );
 
 const markerOf = (epoch: string): Uint8Array => {
-  const own = Buffer.from(new Marker(7).toBytes()).toString();
+  const own = Buffer.from(new Barrier(7).toBytes()).toString();
   return Buffer.from(own.slice(0, -1) + epoch);
 };
 
-test("a marker is one as it was written, and none with an epoch that no state store keeps", () => {
-  expect(Marker.read(markerOf("7"))?.epoch).toBe(7);
-  expect(Marker.read(markerOf("999999999"))?.epoch).toBe(999_999_999);
+test("a barrier is one as it was written, and none with an epoch that no state store keeps", () => {
+  expect(Barrier.read(markerOf("7"))?.epoch).toBe(7);
+  expect(Barrier.read(markerOf("999999999"))?.epoch).toBe(999_999_999);
   for (const epoch of ["", "-1", "1e3", " 7", "0x7", "9007199254740991", "2147483648"]) {
-    expect(Marker.read(markerOf(epoch)), epoch).toBeUndefined();
+    expect(Barrier.read(markerOf(epoch)), epoch).toBeUndefined();
   }
 });
 

@@ -164,7 +164,7 @@ export async function simulate(
     const first = numbers.get(customer) ?? 0;
     numbers.set(customer, first + BURST);
     const sold = before.then(async () => {
-      // Not the one that consumes: its markers would wait for its own sends.
+      // Not the one that consumes: its barriers would wait for its own sends.
       const { broker } = processes[1] as Process;
       const sends = Array.from({ length: BURST }, async (_, index) => {
         const id = `c${customer}-${first + index}`;

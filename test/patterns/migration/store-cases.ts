@@ -65,27 +65,27 @@ export function storeCases(name: string, open: () => Promise<readonly [Migration
       }
     });
 
-    test("seals rise and never fall, also many at once", async () => {
+    test("acknowledgements rise and never fall, also many at once", async () => {
       const [store, other] = await open();
       const migration = fresh();
       const scopes = Array.from({ length: 300 }, (_, index) => `from:${index}`);
       await Promise.all([
-        store.seal(
+        store.acknowledgeBarrier(
           migration,
           scopes.map((scope) => ({ scope, epoch: 2 })),
         ),
-        other.seal(
+        other.acknowledgeBarrier(
           migration,
           [...scopes].reverse().map((scope) => ({ scope, epoch: 5 })),
         ),
-        store.seal(migration, [
+        store.acknowledgeBarrier(migration, [
           { scope: "from:1", epoch: 1 },
           { scope: "from:1", epoch: 3 },
         ]),
       ]);
-      expect(await other.seals(migration, ["from:1", "none", "from:299"])).toEqual([5, 0, 5]);
-      await store.clearSeals(migration);
-      expect(await other.seals(migration, ["from:1"])).toEqual([0]);
+      expect(await other.barrierAcks(migration, ["from:1", "none", "from:299"])).toEqual([5, 0, 5]);
+      await store.clearBarrierAcks(migration);
+      expect(await other.barrierAcks(migration, ["from:1"])).toEqual([0]);
     });
 
     test("the journal tells who is missing, dead and unexpected, page by page", async () => {

@@ -105,9 +105,17 @@ export function versions(others: Readonly<Record<number, readonly [least: number
   };
 }
 
-/** Metadata of one broker and no topics. */
-export function cluster(to: Encoder, host: string, port: number): void {
+/** Metadata of one broker, and topics without partitions. */
+export function cluster(to: Encoder, host: string, port: number, topics: readonly string[] = []): void {
   const [one, none] = [2, 1];
   to.writeUVarInt(0).writeInt32(0).writeUVarInt(one).writeInt32(1).writeUVarIntString(host).writeInt32(port);
-  to.writeUVarIntString(null).writeUVarInt(0).writeUVarIntString("cluster").writeInt32(1).writeUVarInt(none);
+  to.writeUVarIntString(null)
+    .writeUVarInt(0)
+    .writeUVarIntString("cluster")
+    .writeInt32(1)
+    .writeUVarInt(topics.length + 1);
+  for (const topic of topics) {
+    to.writeInt16(0).writeUVarIntString(topic).writeBuffer(Buffer.alloc(16, 1)).writeBoolean(false);
+    to.writeUVarInt(none).writeInt32(0).writeUVarInt(0);
+  }
 }

@@ -12,7 +12,7 @@ export class Fate {
   deleted = false;
   poisonous = false;
   /** How many consumers died, or lost the partition, with it in their hands. */
-  deaths = 0;
+  crashes = 0;
 }
 
 type Commit = Pick<CommittedOffset, "offset" | "metadata">;
@@ -39,18 +39,18 @@ export class Judge {
   /** Somebody begins where the last commit was. */
   takenOver(log: SimulatedLog, committed: Commit): void {
     const { progress, of } = decodeProgress(committed);
-    if (progress.reach <= progress.offset || of === undefined) return;
+    if (progress.watermark <= progress.offset || of === undefined) return;
     const life = lifeOf(log, of.id);
     this.#disorderly.set(life, (this.#disorderly.get(life) ?? 0) + 1);
   }
 
-  delivered(key: string, offset: number, deaths: number): void {
+  delivered(key: string, offset: number, crashes: number): void {
     const fate = this.fate(key, offset);
     const where = `${key}@${offset}`;
     if (fate.settled) this.violate(`${where} was delivered again though it was settled`);
-    if (deaths < fate.deaths) this.violate(`${where} had ${fate.deaths} deaths and came with ${deaths}`);
+    if (crashes < fate.crashes) this.violate(`${where} had ${fate.crashes} crashes and came with ${crashes}`);
     const most = this.#disorderly.get(key) ?? 0;
-    if (deaths > most) this.violate(`${where} can have had ${most} deaths and came with ${deaths}`);
+    if (crashes > most) this.violate(`${where} can have had ${most} crashes and came with ${crashes}`);
   }
 
   /** What is committed claims to be finished must have been. */

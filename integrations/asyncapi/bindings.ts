@@ -1,0 +1,297 @@
+import { WIRE_HEADER } from "../../adapters/kafka/message-codec.ts";
+import { physicalName as kafkaName } from "../../adapters/kafka/names.ts";
+import { KEY_HEADER, ROUTING_KEY_HEADER } from "../../adapters/rabbitmq/message-codec.ts";
+import { physicalName as rabbitMQName } from "../../adapters/rabbitmq/names.ts";
+import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
+import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
+import { FIFO, physicalName as sqsName } from "../../adapters/sqs/names.ts";
+import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
+import {
+  type Adapter,
+  type Address,
+  addressName,
+  MessagingError,
+  type SubscriptionDeclaration,
+  type WorkAddress,
+} from "../../core/index.ts";
+import { given, type JsonObject, type JsonValue } from "./document.ts";
+
+const BINDING_VERSION = { bindingVersion: "0.5.0" };
+
+/** The options of {@link kafkaBindings}: what the topics are made with, where the document is to say it. */
+export interface KafkaBindingsOptions {
+  /** As in `kafka({ partitions })`. Default: not said. */
+  readonly partitions?: number;
+  /** As in `kafka({ replicationFactor })`. Default: not said. */
+  readonly replicationFactor?: number;
+}
+
+/**
+ * Kafka, with the names of topics and groups that `anybroker/kafka` uses. Its client is not needed. Throws `invalid` for
+ * wrong options.
+ */
+export function kafkaBindings(options: KafkaBindingsOptions = {}): BrokerBindings {
+  checkOptions("kafkaBindings", options, ["partitions", "replicationFactor"]);
+  const { partitions, replicationFactor } = options;
+  if (partitions !== undefined) checkInteger("kafkaBindings { partitions }", partitions, 1);
+  if (replicationFactor !== undefined) checkInteger("kafkaBindings { replicationFactor }", replicationFactor, 1);
+  return kafkaBindingsUnder(kafkaName, options);
+}
+
+/** Kafka under the names that an adapter gives. */
+function kafkaBindingsUnder(
+  physicalName: PhysicalName,
+  { partitions, replicationFactor }: KafkaBindingsOptions = {},
+): BrokerBindings {
+  const nameOf = (address: Address): string => bareName(physicalName(address));
+  const read = ({ address }: DescribedDestination): Address =>
+    address.kind === "subscription" ? { kind: "topic", name: address.topic } : address;
+  return {
+    physicalName,
+    subscriptionsApart: false,
+    messages: {
+      headers: {
+        [WIRE_HEADER.id]: { type: "string", description: "The message's id, the same over retries and replays." },
+        [WIRE_HEADER.contentType]: { type: "string", description: "The content type of the body." },
+        [WIRE_HEADER.routingKey]: { type: "string", description: "What subscriptions filter by, if it has one." },
+      },
+      required: [WIRE_HEADER.contentType, WIRE_HEADER.id],
+      idLocation: `$message.header#/${WIRE_HEADER.id}`,
+      bindings: {
+        kafka: {
+          key: { type: "string", description: "What order is kept by; none for a message without a key." },
+          ...BINDING_VERSION,
+        },
+      },
+    },
+    channel(of) {
+      const topic = nameOf(read(of));
+      return {
+        address: topic,
+        bindings: { kafka: given({ topic, partitions, replicas: replicationFactor, ...BINDING_VERSION }) },
+      };
+    },
+    operation(action, { address }) {
+      if (action === "send") return undefined;
+      return { kafka: { groupId: { type: "string", enum: [nameOf(address)] }, ...BINDING_VERSION } };
+    },
+  };
+}
+
+const AMQP_BINDING_VERSION = { bindingVersion: "0.3.0" };
+
+/** The options of {@link rabbitmqBindings}. */
+export interface RabbitMQBindingsOptions {
+  /** The virtual host. Default: not said, which is `/`. */
+  readonly vhost?: string;
+}
+
+/**
+ * AMQP 0-9-1, with the names of queues and exchanges that `anybroker/rabbitmq` uses. Its client is not needed. Throws
+ * `invalid` for wrong options.
+ */
+export function rabbitmqBindings(options: RabbitMQBindingsOptions = {}): BrokerBindings {
+  checkOptions("rabbitmqBindings", options, ["vhost"]);
+  return amqpBindings(rabbitMQName, optionalText("rabbitmqBindings", "vhost", options.vhost));
+}
+
+/** AMQP under the names that an adapter gives. */
+function amqpBindings(physicalName: PhysicalName, vhost?: string): BrokerBindings {
+  return {
+    physicalName,
+    subscriptionsApart: true,
+    messages: {
+      headers: {
+        [KEY_HEADER]: { type: "string", description: "The message's key, if it has one: what order is kept by." },
+        [ROUTING_KEY_HEADER]: {
+          type: "string",
+          description:
+            "The routing key of an event that was sent to one queue again, where AMQP's own is the queue's name.",
+        },
+      },
+    },
+    channel({ address }) {
+      const name = bareName(physicalName(address));
+      if (address.kind === "topic") {
+        const exchange = given({ name, type: "topic", durable: true, autoDelete: false, vhost });
+        return {
+          address: "{routingKey}",
+          parameters: { routingKey: { description: "What subscriptions filter by; empty for an event without one." } },
+          bindings: { amqp: { is: "routingKey", exchange, ...AMQP_BINDING_VERSION } },
+        };
+      }
+      const queue = given({ name, durable: true, exclusive: false, autoDelete: false, vhost });
+      return { address: name, bindings: { amqp: { is: "queue", queue, ...AMQP_BINDING_VERSION } } };
+    },
+    operation(action, { ttlMs }) {
+      if (action === "receive") return { amqp: { ack: true, ...AMQP_BINDING_VERSION } };
+      return { amqp: given({ deliveryMode: 2, mandatory: true, expiration: ttlMs, ...AMQP_BINDING_VERSION }) };
+    },
+  };
+}
+
+const SQS_VERSION = { bindingVersion: "0.2.0" };
+const SNS_VERSION = { bindingVersion: "0.1.0" };
+
+/** The options of {@link sqsBindings}. */
+export interface SqsBindingsOptions {
+  /** As in `sqs({ namePrefix })`. Default: nothing. */
+  readonly namePrefix?: string;
+  /** As in `sqs({ maxReceives })`. Default: not said. */
+  readonly maxReceives?: number;
+}
+
+/**
+ * SQS and SNS, with the names of queues and topics that `anybroker/sqs` uses. Its clients are not needed. Throws `invalid`
+ * for wrong options.
+ */
+export function sqsBindings(options: SqsBindingsOptions = {}): BrokerBindings {
+  checkOptions("sqsBindings", options, ["namePrefix", "maxReceives"]);
+  const { namePrefix = "", maxReceives } = options;
+  if (typeof namePrefix !== "string") throw new MessagingError("invalid", "sqsBindings takes a text as namePrefix");
+  if (maxReceives !== undefined) checkInteger("sqsBindings { maxReceives }", maxReceives, 1, 1_000);
+  return sqsBindingsUnder((address) => sqsName(address, namePrefix), maxReceives);
+}
+
+/** SQS and SNS under the names that an adapter gives. */
+function sqsBindingsUnder(physicalName: PhysicalName, maxReceives?: number): BrokerBindings {
+  const nameOf = (address: Address, fifo: boolean): string => bareName(physicalName(address)) + (fifo ? FIFO : "");
+  const queueOf = (address: WorkAddress, fifo: boolean): JsonObject => {
+    const deadLetterQueue = { name: nameOf({ kind: "dead-letters", of: address }, fifo) };
+    const redrivePolicy = given({ deadLetterQueue, maxReceiveCount: maxReceives });
+    return { name: nameOf(address, fifo), fifoQueue: fifo, redrivePolicy };
+  };
+  return {
+    physicalName,
+    subscriptionsApart: true,
+    messages: {
+      headers: {
+        anybroker: {
+          type: "string",
+          contentMediaType: "application/json",
+          description:
+            "A JSON object with the message's id, its key, the content type if it is not JSON, how the body is written if it is not text, and as `headers` the engine's own headers and those that had no room beside this one.",
+        },
+        [ROUTING_KEY]: { type: "string", description: "What subscriptions filter by, if the event has one." },
+      },
+      required: ["anybroker"],
+      packed: true,
+    },
+    channel({ address, ordered }) {
+      const name = nameOf(address, ordered);
+      if (address.kind === "topic") {
+        const ordering = { type: ordered ? "FIFO" : "standard" };
+        return { address: name, bindings: { sns: { name, ordering, ...SNS_VERSION } } };
+      }
+      const dead = { name: nameOf({ kind: "dead-letters", of: address }, ordered), fifoQueue: ordered };
+      return {
+        address: name,
+        bindings: { sqs: { queue: queueOf(address, ordered), deadLetterQueue: dead, ...SQS_VERSION } },
+      };
+    },
+    operation(_action, { address, ordered, subscriptions }: DescribedDestination) {
+      if (address.kind !== "topic") {
+        return { sqs: { queues: [{ name: nameOf(address, ordered), fifoQueue: ordered }], ...SQS_VERSION } };
+      }
+      // AsyncAPI wants a consumer at least.
+      if (subscriptions.length === 0) return undefined;
+      const consumers = subscriptions.map((subscription) =>
+        consumerOf(nameOf(subscription.address, ordered), subscription),
+      );
+      return { sns: { topic: { name: nameOf(address, ordered) }, consumers, ...SNS_VERSION } };
+    },
+  };
+}
+
+function consumerOf(queue: string, { filter }: SubscriptionDeclaration): JsonObject {
+  const text = filterPolicy(filter);
+  const policy = text === undefined ? {} : (JSON.parse(text) as Readonly<Record<string, readonly JsonValue[]>>);
+  // AsyncAPI's schema of the binding knows texts alone, and a filter up to a wildcard is a prefix.
+  const plain = Object.values(policy).every((values) => values.every((value) => typeof value === "string"));
+  return given({
+    protocol: "sqs",
+    endpoint: { name: queue },
+    rawMessageDelivery: true,
+    [plain ? "filterPolicy" : "x-filterPolicy"]: text === undefined ? undefined : policy,
+  });
+}
+
+/** A queue, topic or subscription that a document describes. */
+export interface DescribedDestination {
+  readonly address: WorkAddress | (Address & { readonly kind: "topic" });
+  readonly ordered: boolean;
+  readonly ttlMs: number | undefined;
+  /** Of a subscription. */
+  readonly filter: string | undefined;
+  /** Of a topic: those that the document knows. */
+  readonly subscriptions: readonly SubscriptionDeclaration[];
+}
+
+/** A channel's address on the broker, and the rest of the channel that follows from the broker. */
+export interface BrokerChannel {
+  readonly address: string;
+  readonly parameters?: JsonObject;
+  readonly bindings?: JsonObject;
+}
+
+/** What travels beside the body of every message on a broker. */
+export interface BrokerMessages {
+  /** The headers that the broker's adapter adds, by name, each as a schema. */
+  readonly headers: Readonly<Record<string, JsonObject>>;
+  /** Those of them that no message is without. Default: none. */
+  readonly required?: readonly string[];
+  /** Whether the engine's own headers are packed into one of these, instead of standing beside them. Default false. */
+  readonly packed?: boolean;
+  /** Where a message's id is, as an AsyncAPI runtime expression, if it is where one can point to. */
+  readonly idLocation?: string;
+  readonly bindings?: JsonObject;
+}
+
+/**
+ * What a document says in the terms of one broker. Made by `rabbitmqBindings`, `kafkaBindings` and `sqsBindings`; for a
+ * broker of your own, write one.
+ */
+export interface BrokerBindings {
+  /** As `Adapter.physicalName`. */
+  physicalName(address: Address): string;
+  /** Whether a subscription is read from a place of its own; otherwise from its topic. */
+  readonly subscriptionsApart: boolean;
+  readonly messages: BrokerMessages;
+  channel(of: DescribedDestination): BrokerChannel;
+  /** The bindings of an operation, if it has any. */
+  operation(action: "send" | "receive", of: DescribedDestination): JsonObject | undefined;
+}
+
+/** How an adapter maps addresses to names. */
+type PhysicalName = (address: Address) => string;
+
+/** A physical name without what says whether it is a queue, an exchange or a topic. */
+function bareName(physicalName: string): string {
+  return physicalName.slice(physicalName.indexOf(" ") + 1);
+}
+
+/** For a broker that nothing is known of: names are anybroker's own. */
+export function plainBindings(): BrokerBindings {
+  return {
+    physicalName: (address) => `${address.kind === "topic" ? "topic" : "queue"} ${addressName(address)}`,
+    subscriptionsApart: false,
+    messages: { headers: {} },
+    channel: ({ address }) => ({ address: addressName(address) }),
+    operation: () => undefined,
+  };
+}
+
+/** The bindings of an adapter's broker, under the names that this adapter gives; plain ones for a broker not known here. */
+export function bindingsOfAdapter(adapter: Adapter): BrokerBindings {
+  const physicalName = adapter.physicalName.bind(adapter);
+  switch (adapter.name) {
+    case "rabbitmq":
+      return amqpBindings(physicalName);
+    case "kafka":
+      return kafkaBindingsUnder(physicalName);
+    case "sqs":
+      return sqsBindingsUnder(physicalName);
+    default:
+      return { ...plainBindings(), physicalName };
+  }
+}

@@ -1,0 +1,163 @@
+import type { KafkaCompression, KafkaOptions, KafkaSasl, KafkaTrim } from "../../adapters/kafka/options.ts";
+import type { MemoryOptions } from "../../adapters/memory/index.ts";
+import type { RabbitMQOptions } from "../../adapters/rabbitmq/options.ts";
+import type { SqsOptions } from "../../adapters/sqs/options.ts";
+import {
+  brokerUrl,
+  choice,
+  elsewhere,
+  flag,
+  integer,
+  names,
+  parts,
+  type Refuse,
+  reconnect,
+  scalar,
+  text,
+  timeoutMs,
+} from "./query.ts";
+
+type Password = Extract<KafkaSasl, { readonly password: string }>;
+
+/** `kafka:`, and encrypted `kafka+ssl:`. */
+export const kafkaUrl = brokerUrl<KafkaOptions>({
+  name: "kafka",
+  schemes: ["kafka", "kafka+ssl"],
+  form: "kafka://user:password@a:9092,b:9092",
+  packages: ["kafkajs@~2.2.4"],
+  parameters: {
+    clientId: text(),
+    ssl: flag(),
+    sasl: parts({ mechanism: choice<Password["mechanism"]>("plain", "scram-sha-256", "scram-sha-512") }),
+    connectTimeoutMs: timeoutMs(),
+    requestTimeoutMs: timeoutMs(),
+    reconnect: reconnect(),
+    sessionTimeoutMs: timeoutMs(),
+    drainTimeoutMs: timeoutMs(),
+    partitions: integer(1, 10_000),
+    replicationFactor: integer(1, 2 ** 15 - 1),
+    retentionMs: integer(1, Number.MAX_SAFE_INTEGER, -1),
+    topicConfiguration: names(text()),
+    trim: choice<KafkaTrim>("shared", "exclusive", "never"),
+    compression: choice<KafkaCompression>("none", "gzip", "snappy", "lz4", "zstd"),
+    maxMessageBytes: integer(1, 64 * 1024 * 1024),
+    unreadable: choice<NonNullable<KafkaOptions["unreadable"]>>("dead-letter", "stop"),
+    maxInflatedBytes: integer(1, 2 ** 32),
+    brokers: elsewhere("they are the hosts of the URL, with commas between them"),
+  },
+  read({ scheme, username, password, hosts, path }, { sasl, ...given }, refuse) {
+    if (path !== "" && path !== "/") throw refuse("takes no path; topics are named by queue(…) and topic(…)");
+    const ssl = scheme === "kafka+ssl" ? true : given.ssl;
+    if (given.ssl === false && ssl) throw refuse("takes no ssl=false with kafka+ssl: ; write kafka: instead");
+    const login = { username, password, mechanism: (sasl as Partial<Password> | undefined)?.mechanism };
+    return { brokers: hosts, ...given, ...(ssl === undefined ? {} : { ssl }), ...saslOf(login, refuse) };
+  },
+  load: async () => (await import("../../adapters/kafka/index.ts")).kafka,
+});
+
+/** How to log in; without user and password not at all. */
+function saslOf(
+  { username, password, mechanism }: { readonly [Name in keyof Password]: Password[Name] | undefined },
+  refuse: Refuse,
+): { readonly sasl?: KafkaSasl } {
+  if (username !== undefined && password !== undefined) {
+    return { sasl: { mechanism: mechanism ?? "plain", username, password } };
+  }
+  if (username !== undefined || password !== undefined) throw refuse("needs both a user and a password, or neither");
+  if (mechanism !== undefined) throw refuse("needs user:password@ before its hosts for sasl.mechanism");
+  return {};
+}
+
+/** `memory:`, the broker of this process. */
+export const memoryUrl = brokerUrl<MemoryOptions>({
+  name: "memory",
+  schemes: ["memory"],
+  form: "memory:",
+  packages: [],
+  parameters: {
+    leaseMs: integer(1),
+    maxMessages: integer(1),
+    space: elsewhere("give { memory: { space } } to fromUrl; a space is an object of this process"),
+    clock: elsewhere("give { memory: { clock } } to fromUrl; a clock is an object of this process"),
+  },
+  read({ hosts, path, username, password }, given, refuse) {
+    if (`${hosts}${path}` !== "" || username !== undefined || password !== undefined) {
+      throw refuse("takes no name, only options; brokers share messages by { memory: { space } }");
+    }
+    return given;
+  },
+  load: async () => (await import("../../adapters/memory/index.ts")).memory,
+});
+
+const FORM = "amqp://user:password@host:5672/vhost";
+
+/** `amqp:` and `amqps:`, RabbitMQ. What stands before the query is read by the adapter itself. */
+export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
+  name: "rabbitmq",
+  schemes: ["amqp", "amqps"],
+  form: FORM,
+  packages: ["amqplib"],
+  parameters: {
+    heartbeatSeconds: integer(1, 60),
+    connectTimeoutMs: timeoutMs(),
+    requestTimeoutMs: timeoutMs(),
+    reconnect: reconnect(),
+    deliveryLimit: integer(1),
+    consumerTimeoutMs: timeoutMs(1_000),
+    queueArguments: names(scalar()),
+    managementUrl: text(),
+    connectionName: text(),
+    url: elsewhere("it is the URL itself"),
+    host: elsewhere(`write ${FORM}`),
+    port: elsewhere(`write ${FORM}`),
+    username: elsewhere(`write ${FORM}`),
+    password: elsewhere(`write ${FORM}`),
+    vhost: elsewhere(`write ${FORM}`),
+    tls: elsewhere("amqps: encrypts; certificates are given as { rabbitmq: { tls } } to fromUrl"),
+  },
+  read: ({ beforeQuery }, given) => ({ url: beforeQuery, ...given }),
+  load: async () => (await import("../../adapters/rabbitmq/index.ts")).rabbitmq,
+});
+
+/** `sqs:`, SQS with SNS. */
+export const sqsUrl = brokerUrl<SqsOptions>({
+  name: "sqs",
+  schemes: ["sqs"],
+  form: "sqs://region?endpoint=http://localhost:4566",
+  packages: ["@aws-sdk/client-sqs", "@aws-sdk/client-sns"],
+  parameters: {
+    endpoint: text(),
+    snsEndpoint: text(),
+    namePrefix: text(),
+    visibilityTimeoutMs: integer(1_000, 12 * 60 * 60 * 1_000),
+    waitSeconds: integer(1, 20),
+    maxPolls: integer(1, 1_000),
+    maxReceives: integer(1, 1_000),
+    retentionSeconds: integer(60, 1_209_600),
+    queueAttributes: names(text()),
+    topicAttributes: names(text()),
+    connectTimeoutMs: timeoutMs(),
+    requestTimeoutMs: timeoutMs(),
+    region: elsewhere("it is the host of the URL, as in sqs://eu-central-1"),
+    credentials: elsewhere(
+      "write sqs://access-key-id:secret-access-key@region for fixed ones; others are given as { sqs: { credentials } } to fromUrl, or found by the AWS SDK",
+    ),
+  },
+  read({ username, password, hosts, path }, given, refuse) {
+    if (!/^[A-Za-z0-9-]*$/.test(hosts)) {
+      throw refuse("takes a region as its host, as in sqs://eu-central-1; a server is given as ?endpoint=http://…");
+    }
+    if (path !== "" && path !== "/") throw refuse("takes no path; queues are named by queue(…) and topic(…)");
+    if ((username === undefined) !== (password === undefined)) {
+      throw refuse("needs both an access key id and a secret access key before its region, or neither");
+    }
+    return {
+      ...given,
+      ...(hosts === "" ? {} : { region: hosts }),
+      ...(username === undefined || password === undefined
+        ? {}
+        : { credentials: { accessKeyId: username, secretAccessKey: password } }),
+    };
+  },
+  load: async () => (await import("../../adapters/sqs/index.ts")).sqs,
+});

@@ -1,0 +1,158 @@
+import { type Broker, createBroker, type DeliverySink, postpone, queue } from "anybroker";
+import { memory } from "anybroker/memory";
+import { testBroker } from "anybroker/testing";
+import { describe, expect, it } from "vitest";
+import { message } from "./seam-values.ts";
+
+const work = queue<number>("work");
+const WORKS_FOR_MS = 2_000;
+
+/** Timers of the machine that fired while a broker worked; without turns of the event loop it is none. */
+async function firedMeanwhile(worked: Promise<void>): Promise<number> {
+  let fired = 0;
+  const timer = setInterval(() => fired++, 10);
+  await worked;
+  clearInterval(timer);
+  return fired;
+}
+
+/** Hands out `true` until a time is over or a timer has fired often enough, so that a test ends without turns too. */
+function untilOver(): { readonly goesOn: () => boolean; readonly over: Promise<void> } {
+  const end = performance.now() + WORKS_FOR_MS;
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  let fired = 0;
+  const timer = setInterval(() => fired++, 10);
+  const goesOn = (): boolean => {
+    if (performance.now() < end && fired < 10) return true;
+    clearInterval(timer);
+    resolve();
+    return false;
+  };
+  return { goesOn, over };
+}
+
+describe("a broker in process lets timers, I/O and signals have their turn", () => {
+  it("while a handler always gives its message back at once", async () => {
+    const { goesOn, over } = untilOver();
+    const broker = createBroker(memory());
+    broker.consume(work, () => (goesOn() ? postpone({ afterMs: 0 }) : undefined));
+    await broker.start();
+    await broker.send(work, 1);
+    expect(await firedMeanwhile(over)).toBeGreaterThan(4);
+    await broker.stop();
+  });
+
+  it("while a handler sends to its own queue", async () => {
+    const { goesOn, over } = untilOver();
+    const broker = createBroker(memory());
+    broker.consume(work, async (body) => {
+      if (goesOn()) await broker.send(work, body);
+    });
+    await broker.start();
+    await broker.send(work, 1);
+    expect(await firedMeanwhile(over)).toBeGreaterThan(4);
+    await broker.stop();
+  });
+
+  it("while handlers that return at once work off what is there", async () => {
+    const { broker, handled } = await withBacklog(300, () => {
+      const end = performance.now() + 1;
+      while (performance.now() < end);
+    });
+    expect(await firedMeanwhile(handled)).toBeGreaterThan(4);
+    await broker.stop();
+  });
+
+  it("while a caller sends one after the other", async () => {
+    const { goesOn, over } = untilOver();
+    const broker = createBroker(memory(), { destinations: [work] });
+    await broker.start();
+    const sending = (async () => {
+      while (goesOn()) await broker.send(work, 1);
+    })();
+    expect(await firedMeanwhile(over)).toBeGreaterThan(4);
+    await sending;
+    await broker.stop();
+  });
+
+  it("on a virtual clock, where time stands still meanwhile", async () => {
+    await using kit = testBroker();
+    const { goesOn, over } = untilOver();
+    kit.broker.consume(work, async (body) => {
+      if (goesOn()) await kit.broker.send(work, body);
+    });
+    await kit.broker.start();
+    await kit.broker.send(work, 1);
+    expect(await firedMeanwhile(over)).toBeGreaterThan(0);
+  });
+});
+
+async function withBacklog(
+  count: number,
+  handle: () => void,
+): Promise<{ readonly broker: Broker; readonly handled: Promise<void> }> {
+  const broker = createBroker(memory());
+  const { promise: handled, resolve } = Promise.withResolvers<void>();
+  let left = count;
+  const consumer = broker.consume(work, () => {
+    handle();
+    if (--left === 0) resolve();
+  });
+  consumer.pause();
+  await broker.start();
+  await broker.sendMany(
+    work,
+    Array.from({ length: count }, (_, body) => ({ body })),
+  );
+  consumer.resume();
+  return { broker, handled };
+}
+
+it("a virtual clock goes on only when long turns have come to their end", async () => {
+  await using kit = testBroker();
+  const messages = 20_000;
+  let left = messages;
+  const times = new Set<number>();
+  kit.broker.consume(work, async (body) => {
+    times.add(kit.clock.monotonic());
+    if (--left > 0) await kit.broker.send(work, body);
+  });
+  await kit.broker.start();
+  kit.clock.schedule(() => {}, 1);
+  await kit.broker.send(work, 1);
+  await kit.clock.advance(1);
+  expect([left, ...times]).toEqual([0, 0]);
+});
+
+it("delayed messages come in the order of their times, those of one time as they were sent", async () => {
+  await using kit = testBroker();
+  const delays = Array.from({ length: 500 }, (_, index) => 1 + ((index * 7_919) % 97));
+  kit.broker.consume(work, () => {}, { concurrency: 1 });
+  await kit.broker.start();
+  for (const [body, delayMs] of delays.entries()) await kit.broker.send(work, body, { delayMs });
+  await kit.idle();
+  const expected = [...delays.keys()].sort((one, other) => (delays[one] ?? 0) - (delays[other] ?? 0) || one - other);
+  expect(kit.consumed(work).map(({ body }) => body)).toEqual(expected);
+});
+
+it("a priority that no send has does not decide how much memory a queue takes", async () => {
+  const adapter = memory();
+  await adapter.open();
+  const address = { kind: "queue", name: "work" } as const;
+  adapter.space.declareQueue(address);
+  const priorities = [8.64e15, Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY, 31, 1];
+  const batch = priorities.map((priority, index) => message(`m-${index}`, { priority }));
+  adapter.send(address, batch, () => {});
+  const delivered: string[] = [];
+  const sink: DeliverySink<undefined> = {
+    deliver: (messages) => void delivered.push(...messages.map(({ id }) => id)),
+    lost: () => {},
+    revoke: () => {},
+    stalled: () => {},
+    flowing: () => {},
+    filtered: () => {},
+  };
+  await adapter.receive(address, { prefetch: 10, ordered: false, handlerTimeoutMs: 1_000 }, sink);
+  await expect.poll(() => delivered).toEqual(["m-0", "m-4", "m-5", "m-6", "m-1", "m-2", "m-3"]);
+  await adapter.close();
+});

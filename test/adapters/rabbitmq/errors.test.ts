@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
+import { openChannel } from "../../../adapters/rabbitmq/connection.ts";
+import { operationError } from "../../../adapters/rabbitmq/errors.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+
+test.for([
+  ['count the messages of queue "orders"', "grant the user some right to it, such as to read it"],
+  ['consume from queue "orders"', "grant the user the right to read it"],
+  ['write to quarantine log of queue "orders"', "grant the user the right to write to it"],
+] as const)("what is refused names the right that it takes: %s", ([what, next]) => {
+  const error = operationError(Object.assign(new Error("ACCESS_REFUSED"), { code: 403 }), what, "try again");
+  expect(error).toMatchObject({
+    code: "unauthorized",
+    message: `RabbitMQ refused to ${what}: ACCESS_REFUSED; ${next}`,
+  });
+});
+
+test("channels that are used up name the server and what to do", async () => {
+  const model = {
+    connection: { channelMax: 12 },
+    createChannel: () => Promise.reject(new Error("No channels left to allocate")),
+  } as unknown as Connection["model"];
+  const link: Connection = {
+    model,
+    where: "rabbit.example:5672",
+    words: new ServerWords("guest"),
+    cut: () => undefined,
+  };
+  await expect(openChannel(link, 1_000)).rejects.toThrow(
+    /all 12 channels that RabbitMQ at rabbit\.example:5672 allows .*raise channel_max/,
+  );
+});
