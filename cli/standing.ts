@@ -14,7 +14,7 @@ import type { Paint } from "./terminal.ts";
 export type Standing = "same" | "missing" | "different" | "undeclared" | "unknown";
 
 /** A problem, as JSON has it. */
-interface ToldProblem {
+export interface ToldProblem {
   readonly code: string;
   readonly message: string;
 }

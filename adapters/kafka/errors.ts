@@ -50,14 +50,14 @@ export function isMissing(error: ErrorName): boolean {
 }
 
 /** Of what a server says in words. */
-const LONGEST_SENTENCE = 1_000;
+const MAX_SENTENCE = 1_000;
 
 /**
  * Converts a protocol error. `what` completes "Kafka refused to …" and names the topic or group. `next` is the advice
  * for errors without one.
  */
 export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
-  const reason = said === undefined || said === "" ? error : `${error}: ${oneLine(said, LONGEST_SENTENCE)}`;
+  const reason = said === undefined || said === "" ? error : `${error}: ${oneLine(said, MAX_SENTENCE)}`;
   if (isMissing(error)) {
     return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }

@@ -44,7 +44,7 @@ import type { Trimmer } from "./topology/trimmer.ts";
 /** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
 /** Of the id of a dead letter, which somebody else may have written, in an error. */
-const LONGEST_ID = 100;
+const MAX_ID = 100;
 
 type FactorySettings = Pick<
   Settings,
@@ -202,7 +202,7 @@ export async function resolveReference(
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
     throw new MessagingError(
       "invalid",
-      `dead letter ${oneLine(letter.id, LONGEST_ID)} refers to nothing that belongs to it`,
+      `dead letter ${oneLine(letter.id, MAX_ID)} refers to nothing that belongs to it`,
     );
   }
   const records = await referredRecords(factory.log(reference), reference);

@@ -78,23 +78,27 @@ const SHORTEST_SENT: Readonly<Record<string, number>> = {
 /** Of each body. Nobody repeats more of it than its beginning, which is all that is shown. */
 const MOST_SENT = 4_096;
 
-/** What was sent with the request that an error is about. */
-const SENT = new WeakMap<object, unknown>();
+/** Where an error keeps what was sent with its request: behind a function, so that nothing that shows the error shows it. */
+const SENT = Symbol("sent");
 
 /** Keeps what was sent, so that {@link withoutSent} leaves it out. */
 export function rememberSent(error: unknown, sent: unknown): void {
-  if (error instanceof Error) SENT.set(error, sent);
+  if (error instanceof Error) Object.defineProperty(error, SENT, { value: () => sent, configurable: true });
+}
+
+function sentWith(error: object): unknown {
+  return (error as { readonly [SENT]?: () => unknown })[SENT]?.();
 }
 
 /** A text that an answer said, without what it repeats of the bodies and headers that were sent. */
 export function withoutSent(error: object, text: string): string {
-  const sent = SENT.get(error);
+  const sent = sentWith(error);
   return sent === undefined ? text : new Mask([...textsOf(sent)]).hide(text);
 }
 
 /** Whether an answer gives as its code what was sent as a body. */
 function isSent(error: object, code: string): boolean {
-  for (const text of textsOf(SENT.get(error))) if (text === code) return true;
+  for (const text of textsOf(sentWith(error))) if (text === code) return true;
   return false;
 }
 

@@ -12,7 +12,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { DeclaredTopology, addressesAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, DeclaredTopology } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,

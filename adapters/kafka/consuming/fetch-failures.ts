@@ -305,7 +305,7 @@ function quotaError(at: TopicPartition, forMs: number): MessagingError {
   );
 }
 
-/** The codec of the fetched records does not end. */
+/** A codec does not end. */
 function codecError(at: TopicPartition, forMs: number, piece: Buffer): MessagingError {
   const names = compressionsIn(piece);
   const codec = names.length === 0 ? "its codec" : `its codec for ${names.join(" or ")}`;
@@ -403,7 +403,7 @@ export class PartitionCursor {
   readable = 0;
   /** Whether the last answer said that a quota is used up. */
   throttled = false;
-  /** Fetched bytes that are being decoded. Nothing more is fetched meanwhile. */
+  /** The bytes that are being decoded over several turns. Nothing more is fetched meanwhile, on any connection. */
   decoding: Buffer | undefined;
   /** Whether its silence was reported. */
   silent = false;

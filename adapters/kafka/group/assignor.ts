@@ -5,8 +5,8 @@ import { type Assignment, PROTOCOL, type Subscription, type TopicView } from "./
 
 const CONSUMERS = "consumer";
 /** What members of others say of themselves is shown with so many characters, and of so many clients. */
-const LONGEST_NAME = 100;
-const MOST_CLIENTS = 20;
+const MAX_NAME = 100;
+const MAX_CLIENTS = 20;
 const ADVICE = "stop them, or let them use a group of another name";
 
 /**
@@ -18,8 +18,8 @@ export function foreignMembers(group: string, found: GroupDescription): Messagin
   if (members === 0) return undefined;
   const what = kindOf(protocol, protocolType, assignor);
   if (what === undefined) return undefined;
-  const shown = clients.slice(0, MOST_CLIENTS).map(quoted).join(", ");
-  const more = clients.length > MOST_CLIENTS ? ` and ${clients.length - MOST_CLIENTS} more` : "";
+  const shown = clients.slice(0, MAX_CLIENTS).map(quoted).join(", ");
+  const more = clients.length > MAX_CLIENTS ? ` and ${clients.length - MAX_CLIENTS} more` : "";
   const names = clients.length === 0 ? "" : `, of the clients ${shown}${more}`;
   return new MessagingError(
     "conflict",
@@ -34,7 +34,7 @@ function kindOf(protocol: GroupDescription["protocol"], protocolType: string, as
 }
 
 function quoted(name: string): string {
-  return `"${oneLine(name, LONGEST_NAME)}"`;
+  return `"${oneLine(name, MAX_NAME)}"`;
 }
 
 /** Why the coordinator refuses our protocol; undefined for other answers. */

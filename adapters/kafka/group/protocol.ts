@@ -201,12 +201,12 @@ export function decodeAssignment(assignment: Buffer, readTopics: readonly string
 }
 
 /** What a foreign leader assigns may be called anything. */
-const LONGEST_TOPIC = 255;
+const MAX_TOPIC = 255;
 
 function checkAssigned(assigned: readonly TopicPartition[], topics: ReadonlySet<string>): void {
   const keys = new Set(assigned.map(partitionKey));
   if (keys.size < assigned.length) throw new RangeError("a partition is assigned twice");
   const odd = assigned.find(({ topic, partition }) => partition < 0 || !topics.has(topic));
   if (odd !== undefined)
-    throw new RangeError(`partition ${odd.partition} of "${oneLine(odd.topic, LONGEST_TOPIC)}" is none that is read`);
+    throw new RangeError(`partition ${odd.partition} of "${oneLine(odd.topic, MAX_TOPIC)}" is none that is read`);
 }

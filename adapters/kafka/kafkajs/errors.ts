@@ -12,16 +12,16 @@ export interface Address {
 }
 
 export function describeBroker({ host, port }: Address): string {
-  const shown = oneLine(host, LONGEST_HOST);
+  const shown = oneLine(host, MAX_HOST);
   return `Kafka at ${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
 }
 
-/** No name of a host is longer. */
-const LONGEST_HOST = 255;
+/** The longest host name. */
+const MAX_HOST = 255;
 
-/** Why what a broker gives as an address is none; undefined where it may be one. Node would quote it as it is. */
+/** Checks a host named by a broker; undefined if it may be valid. Node would quote it unchanged. */
 export function hostFault(address: Address): MessagingError | undefined {
-  if (address.host === oneLine(address.host, LONGEST_HOST)) return undefined;
+  if (address.host === oneLine(address.host, MAX_HOST)) return undefined;
   return new MessagingError("unreachable", `${describeBroker(address)} is no address; ${addressAdvice(address)}`);
 }
 
@@ -117,10 +117,10 @@ export function garbledError(address: Address, reason: unknown): MessagingError 
   );
 }
 
-const LONGEST_REASON = 300;
+const MAX_REASON = 300;
 
-/** The code of a network error, or the start of its message. */
+/** The code of a network error, or its message. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-  return oneLine(typeof code === "string" ? code : String(message), LONGEST_REASON);
+  return oneLine(typeof code === "string" ? code : String(message), MAX_REASON);
 }

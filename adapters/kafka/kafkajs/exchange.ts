@@ -295,15 +295,12 @@ export function readBuffer(from: AnswerReader): Buffer {
   return from.readBytes() ?? Buffer.alloc(0);
 }
 
-/** A server whose throttle lasts longer says it again. A single wrong answer could stop everything for 24 days otherwise. */
-const LONGEST_THROTTLE_MS = 60_000;
+/** A longer throttle is repeated by the server; a single wrong answer must not stop everything. */
+const MAX_THROTTLE_MS = 60_000;
 
-/**
- * For how many milliseconds the server slows the client down, by a quota: it has answered at once, and reads nothing more of
- * the socket for so long. At most 60 s are believed.
- */
+/** Reads for how many milliseconds the server throttles this client and ignores the socket; at most 60 s. */
 export function readThrottleTime(from: AnswerReader): number {
-  from.throttledMs = Math.min(Math.max(0, from.readInt32()), LONGEST_THROTTLE_MS);
+  from.throttledMs = Math.min(Math.max(0, from.readInt32()), MAX_THROTTLE_MS);
   return from.throttledMs;
 }
 

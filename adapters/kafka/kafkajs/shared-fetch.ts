@@ -105,7 +105,7 @@ const PAUSE_MS_PER_PARTITION = 0.02;
 /** Shorter pauses are skipped. */
 const MIN_PAUSE_MS = 2;
 
-/** While the node throttles this client, a request is answered with nothing after at least this time. */
+/** While the node throttles, a request is answered empty after at least this time. */
 const PAUSED_ANSWER_MS = 1_000;
 
 /** How many idle partitions are remembered. */
@@ -215,7 +215,7 @@ export class SharedFetch {
     return { answer, cancel };
   }
 
-  /** Ends the wait for the end of a throttle. */
+  /** Ends the wait for the end of a throttle; no request follows. */
   close(): void {
     clearTimeout(this.#timer);
   }

@@ -130,7 +130,7 @@ export class SocketPool {
     if (--this.#users > 0) return;
     const groups = [...this.#socketGroups.values()];
     this.#socketGroups.clear();
-    // What a node said of throttles ends with the session.
+    // The throttles of the nodes end with the session.
     for (const shared of this.#fetches.values()) shared.close();
     this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);

@@ -254,7 +254,7 @@ export class PartitionAccumulator implements TopicPartition {
       { records: records.slice(middle), isDoubtful },
     );
     if (isTooLarge) this.#mostBytes = Math.max(MIN_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
-    // The same records go again: a server that has stored them nevertheless confirms nothing else by that.
+    // The same records go again: if the server stored them nevertheless, it confirms nothing else by that.
     if (isDoubtful) this.forgetIdentity();
     this.#forgetBatch();
     return true;
@@ -271,8 +271,8 @@ export class PartitionAccumulator implements TopicPartition {
   }
 
   /**
-   * Gives the batch up; returns its records. A server may have stored what it refused: under the same sequence numbers it
-   * would take the next batch for a repetition, and confirm it without storing it. So that goes under another identity.
+   * Drops the batch; returns its records. A server may have stored a refused batch. Under the same sequence numbers it
+   * would confirm the next one as a duplicate without storing it, so the next one gets another identity.
    */
   drop(): readonly PendingRecord[] {
     const batch = this.#batch;

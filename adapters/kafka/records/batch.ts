@@ -130,7 +130,7 @@ export function batchEnd(bytes: Buffer, start: number): number | undefined {
   return end <= bytes.length ? end : undefined;
 }
 
-/** How the batches in a piece of a log are compressed, by their names and in order, as far as they can be told apart. */
+/** The compressions of the batches in a part of a log, in order, up to damaged data. */
 export function compressionsIn(bytes: Buffer): readonly Compression[] {
   const found = new Set<Compression>();
   try {
@@ -142,7 +142,7 @@ export function compressionsIn(bytes: Buffer): readonly Compression[] {
       start = end;
     }
   } catch {
-    // What is damaged is told by whoever reads it.
+    // The decoder reports damage.
   }
   return [...found];
 }

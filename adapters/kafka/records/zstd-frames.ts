@@ -19,7 +19,7 @@ const DICTIONARY_BYTES = [0, 1, 2, 4] as const;
 const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 
 /** Each costs a call. Whoever compresses in a stream writes blocks, not frames. */
-const MOST_FRAMES = 10_000;
+const MAX_FRAMES = 10_000;
 
 /** The frames that hold something, in order. Shares the memory. Throws a `RangeError` for what is no row of frames. */
 export function zstdFrames(bytes: Buffer): readonly Buffer[] {
@@ -33,7 +33,7 @@ export function zstdFrames(bytes: Buffer): readonly Buffer[] {
       : frameEnd(bytes, start);
     if (end > bytes.length) throw new RangeError(`the zstd frame at byte ${start} is cut off`);
     if (!isSkippable) frames.push(bytes.subarray(start, end));
-    if (frames.length > MOST_FRAMES) throw new RangeError(`there are more than ${MOST_FRAMES} zstd frames`);
+    if (frames.length > MAX_FRAMES) throw new RangeError(`there are more than ${MAX_FRAMES} zstd frames`);
     start = end;
   }
   if (frames.length === 0) throw new RangeError("there is no zstd frame");

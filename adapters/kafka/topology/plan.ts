@@ -144,7 +144,7 @@ const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
 /** For headers that foreign records get on the way into a derived topic. */
 const HEADROOM_BYTES = 64 * 1024;
 /** Of what is wrong with a topic, which quotes what the cluster says of it. */
-const LONGEST_FAULT = 1_000;
+const MAX_FAULT = 1_000;
 
 /** The specification of a missing topic. */
 export function specificationOf(
@@ -221,8 +221,7 @@ export function inspect(
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
   ];
   return faults.map(
-    (fault) =>
-      new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, LONGEST_FAULT)}`),
+    (fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, MAX_FAULT)}`),
   );
 }
 

@@ -10,8 +10,8 @@ import { groupName, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 
-/** Anyone can make a group, under any name. */
-export const LONGEST_GROUP = 255;
+/** The longest group name that is quoted. */
+export const MAX_GROUP = 255;
 
 /** How often it is checked whether the last consumers have left. */
 const MEMBER_CHECKS = 12;
@@ -225,11 +225,7 @@ export class GroupPositions {
   async #coordinator(group: string): Promise<number> {
     const { error, node } = await this.#connection.coordinator(group);
     if (error === undefined) return node;
-    throw operationError(
-      error,
-      `find the coordinator of group "${oneLine(group, LONGEST_GROUP)}"`,
-      "it is tried again",
-    );
+    throw operationError(error, `find the coordinator of group "${oneLine(group, MAX_GROUP)}"`, "it is tried again");
   }
 
   async #askAll(
@@ -265,7 +261,7 @@ function isSharing({ protocolType }: ListedGroup): boolean {
 }
 
 function unanswered(group: string, error: string): MessagingError {
-  return operationError(error, `see how far group "${oneLine(group, LONGEST_GROUP)}" is`, "it is tried again");
+  return operationError(error, `see how far group "${oneLine(group, MAX_GROUP)}" is`, "it is tried again");
 }
 
 function notAllVisible(): MessagingError {

@@ -3,7 +3,7 @@ import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { decodeProgress, trimmableTo } from "../consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
-import { type GroupPositions, LONGEST_GROUP } from "./positions.ts";
+import { type GroupPositions, MAX_GROUP } from "./positions.ts";
 
 /** A partition from which handled records are deleted. */
 export interface TrimTarget extends TopicPartition {
@@ -87,7 +87,7 @@ function offsetIn(offsets: readonly CommittedOffset[] | undefined, at: TopicPart
 export function slowGroupNotice({ topic }: TrimTarget, group: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `group "${oneLine(group, LONGEST_GROUP)}" is ${SLOW_FROM_OFFSETS} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
+    `group "${oneLine(group, MAX_GROUP)}" is ${SLOW_FROM_OFFSETS} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
   );
 }
 
