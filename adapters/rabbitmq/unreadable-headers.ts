@@ -28,7 +28,8 @@ const HAS_HEADERS = 0x2000;
 /** Deeper tables are left out, where amqplib could not decode the whole. */
 const DEEPEST = 32;
 
-const LEFT_OUT = Symbol("headers that were left out");
+/** On the properties of a message: the names of the headers that are left out. Not enumerable. */
+const LEFT_OUT = Symbol("the headers that are left out");
 
 /** The names of the headers that are left out, by the properties of a message; undefined where all could be read. */
 export function unreadHeaders(properties: object): readonly string[] | undefined {

@@ -26,6 +26,8 @@ export class PublisherEngine {
   readonly #random: Random;
   readonly #deadlines: Deadlines;
   readonly #routes = new Map<string, Route>();
+  /** How many routes there are that callers send to. */
+  #destinations = 0;
   /** Those with callers that wait for room, the first in turn first. */
   #queueing = new Set<Route>();
   readonly #maxMessages: number;
@@ -98,6 +100,8 @@ export class PublisherEngine {
     let route = this.#routes.get(name);
     if (route === undefined) {
       route = new Route(address, ordered);
+      // Nothing waits for room that goes to dead letters.
+      if (address.kind !== "dead-letters") this.#destinations++;
       this.#routes.set(name, route);
     }
     return route;
@@ -170,7 +174,7 @@ export class PublisherEngine {
    * are others, it has at most a multiple of what it leaves free.
    */
   #hasShare(route: Route, size: number): boolean {
-    if (route.messages === 0 || this.#routes.size === 1) return true;
+    if (route.messages === 0 || this.#destinations === 1) return true;
     const freeMessages = this.#maxMessages - this.#messages;
     const leftBytes = this.#maxBytes - this.#bytes - size;
     return route.messages < SHARE * freeMessages && route.bytes + size <= SHARE * leftBytes;

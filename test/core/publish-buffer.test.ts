@@ -104,6 +104,19 @@ describe("the publish buffer", () => {
     },
   );
 
+  it("is all for a destination that is the only one, dead letters beside it or not", async () => {
+    const adapter = new RecordingAdapter(WIDE);
+    adapter.holds = true;
+    const clock = new ProcessClock(new VirtualTime());
+    const publishing = new PublisherEngine(adapter, { maxMessages: 20 }, clock, new Prng("buffer"));
+    publishing.connected(true);
+    publishing.route({ kind: "dead-letters", of: ADDRESS }, false);
+    const route = publishing.route(ADDRESS, false);
+    for (let count = 0; count < 30; count++) void publishing.send(route, outgoingMessage(`${count}`));
+    await settled();
+    expect([publishing.messages, publishing.waiting]).toEqual([20, 10]);
+  });
+
   it("lets those in that wait for room by turns of their addresses, and none pass one that is too large for now", async () => {
     const adapter = new RecordingAdapter(WIDE);
     adapter.holds = true;

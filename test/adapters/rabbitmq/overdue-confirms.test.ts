@@ -3,7 +3,8 @@ import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";
 
-const REQUEST_MS = 300;
+/** For all answers at the start, too. */
+const REQUEST_MS = 2_000;
 
 async function started(script: Script, maxMessages: number) {
   const server = await scriptedServer(script);
@@ -36,7 +37,7 @@ test("what a server does not confirm frees its place, and the others go on over 
   }, 3);
   const first = await Promise.all([1, 2, 3].map((n) => send(n, 100)));
   expect(first).toEqual(["unconfirmed", "unconfirmed", "unconfirmed"]);
-  expect(await send(4, 10_000)).toBe("confirmed");
+  expect(await send(4, 60_000)).toBe("confirmed");
   await expect.poll(() => broker.status().publishing.messages).toBe(0);
   expect(published).toBe(4);
   const told = events.filter((event) => event.type === "notice").map(({ error }) => error.message);
@@ -55,8 +56,8 @@ test("while the server has an alarm nothing is overdue", async () => {
     };
     return true;
   }, 3);
-  const sent = send(1, 10_000);
-  await new Promise((resolve) => setTimeout(resolve, 5 * REQUEST_MS));
+  const sent = send(1, 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 4 * REQUEST_MS));
   unblock();
   expect(await sent).toBe("confirmed");
   expect(events.filter(({ type }) => type === "notice")).toEqual([]);

@@ -36,7 +36,11 @@ test.each<[string, string, (say: Say, channel: number) => void]>([
   onTestFinished(() => server.close());
   const events: BrokerEvent[] = [];
   const broker = createBroker(
-    rabbitmq({ url: `amqp://ada:secret@127.0.0.1:${server.port}`, requestTimeoutMs: 500, reconnect: { firstMs: 20 } }),
+    rabbitmq({
+      url: `amqp://ada:secret@127.0.0.1:${server.port}`,
+      requestTimeoutMs: 2_000,
+      reconnect: { firstMs: 20 },
+    }),
     { onEvent: (event) => void events.push(event) },
   );
   onTestFinished(() => broker.stop({ timeoutMs: 100 }));
@@ -45,9 +49,9 @@ test.each<[string, string, (say: Say, channel: number) => void]>([
   broker.consume(orders, () => void handled++);
   await broker.start();
   await broker.send(orders, {});
-  await expect.poll(() => handled, { timeout: 20_000 }).toBeGreaterThan(0);
+  await expect.poll(() => handled, { timeout: 60_000 }).toBeGreaterThan(0);
   await expect
-    .poll(() => events.map(({ type }) => type), { timeout: 20_000 })
+    .poll(() => events.map(({ type }) => type), { timeout: 60_000 })
     .toEqual(expect.arrayContaining(["down", "up"]));
-  expect(connections).toBe(3);
+  expect(connections).toBeGreaterThanOrEqual(3);
 });
