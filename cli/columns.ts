@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import Table from "cli-table3";
-import type { Paint } from "./paint.ts";
-import { printable } from "./printable.ts";
+import type { Paint } from "./terminal.ts";
+import { printable } from "./terminal.ts";
 
 const NO_LINES = {
   top: "",

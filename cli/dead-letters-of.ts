@@ -1,13 +1,28 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import type { DeadLetterEntry, DeadLetters, Page } from "../patterns/dead-letters/index.ts";
-import { deadLetters } from "../patterns/dead-letters/index.ts";
-import { heldAt } from "./broker-details.ts";
-import { missingText } from "./discovery.ts";
+import { thrownText } from "../core/foreign.ts";
+import {
+  applyJsonPatch,
+  type DeadLetterEntry,
+  type DeadLetters,
+  deadLetters,
+  type Edit,
+  type JsonPatch,
+  jsonPatchOf,
+  type Page,
+  type Plan,
+} from "../patterns/dead-letters/index.ts";
+import { heldAt } from "./broker-statistics.ts";
+import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
-import { type Frame, type OpenBroker, withBroker } from "./frame.ts";
+import { jsonOf, readJson } from "./files.ts";
+import { type Frame, missingText, type OpenBroker, withBroker } from "./frame.ts";
+import { refuseNoFile } from "./load-configuration.ts";
 import { addressOf, destinationOf, findWorkTarget, type Target } from "./target.ts";
+import { printableLines } from "./terminal.ts";
 
 /** Dead letters that are open to be worked on. */
 export interface OpenDeadLetters extends OpenBroker {
@@ -80,7 +95,7 @@ export function unseenText({ complete, elsewhere }: Pick<Page, "complete" | "els
 }
 
 /** Whose dead letters an address means. Throws a `CommandError` for a topic without a subscription. */
-export function workTarget(frame: Frame, address: string): Target {
+function workTarget(frame: Frame, address: string): Target {
   const target = findWorkTarget(address, frame.configuration.destinations ?? []);
   if (target.destination.kind === "queue" || target.subscription !== undefined) return target;
   throw new CommandError(
@@ -105,7 +120,7 @@ export async function withDeadLetters<Result>(
 }
 
 /** The same for a target that is known. */
-export function withTarget<Result>(
+function withTarget<Result>(
   frame: Frame,
   target: Target,
   use: (open: OpenDeadLetters) => Promise<Result>,
@@ -168,3 +183,93 @@ export function ageText(time: string | null, now: number): string {
   if (seconds < 3_600) return `${Math.floor(seconds / 60)}m`;
   return seconds < 86_400 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
+
+/** The options of commands that edit what they send. */
+export const EDIT_OPTIONS = {
+  patch: { type: "string", describe: "Edit each: a JSON patch (RFC 6902), or the file that holds one" },
+  script: { type: "string", describe: "Edit each: a module that exports (body, entry) => newBody by default" },
+} as const;
+
+const LARGEST_BODY = 16 * 1024 * 1024;
+
+/** What was given of an edit. */
+interface GivenEdit {
+  readonly patch: string | undefined;
+  readonly script: string | undefined;
+}
+
+/** The edit that was asked for; undefined for none. Rejects with a `CommandError`. */
+export async function editOf(
+  { patch, script }: GivenEdit,
+  { context, interruption }: Frame,
+): Promise<Edit | JsonPatch | undefined> {
+  if (patch !== undefined && script !== undefined)
+    throw new CommandError("usage", "--patch and --script both make the new body: give one");
+  if (script !== undefined) return functionIn(script, context);
+  if (patch === undefined) return undefined;
+  return jsonPatchOf(
+    "--patch",
+    /^\s*\[/.test(patch) ? parsed(patch) : await readJson(patch, context, interruption.signal),
+  );
+}
+
+function parsed(text: string): unknown {
+  const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
+  const otherwise = `write a list of operations such as ${example}, or name a file`;
+  return jsonOf(text, "--patch", otherwise, "give --script, and a codec that keeps it");
+}
+
+async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {
+  const path = resolve(cwd, script);
+  refuseNoFile(path, "the script");
+  let edit: unknown;
+  try {
+    ({ default: edit } = (await import(pathToFileURL(path).href)) as { readonly default?: unknown });
+  } catch (cause) {
+    throw new CommandError("no-input", `the script ${path} cannot be loaded: ${thrownText(cause)}`, { cause });
+  }
+  if (typeof edit === "function") return edit as Edit;
+  throw new CommandError("data", `the script ${path} exports no function: write export default (body, entry) => …`);
+}
+
+/** What the edit makes of the first of a plan, as people read it; empty for a plan without an edit. */
+export async function editShown(
+  { terminal: { paint }, interruption }: Frame,
+  { dead, adapter, target }: OpenDeadLetters,
+  { entries: [first] }: Pick<Plan, "entries">,
+  edit: Edit | JsonPatch | undefined,
+): Promise<string> {
+  if (edit === undefined || first === undefined) return "";
+  const { entries } = await dead.list({
+    filter: [{ field: "id", is: "=", value: first.id }],
+    limit: 1,
+    bodyBytes: LARGEST_BODY,
+    signal: interruption.signal,
+  });
+  const [entry] = entries;
+  if (entry === undefined || entry.bodyCut) return "";
+  const codec = target.destination.options.codec;
+  const bytes = Buffer.from(entry.body, entry.bodyEncoding === "text" ? "utf8" : "base64");
+  let body: unknown;
+  try {
+    body = codec === undefined ? JSON.parse(bytes.toString("utf8")) : codec.decode(bytes);
+  } catch {
+    body = undefined;
+  }
+  let after: string;
+  try {
+    const changed = typeof edit === "function" ? await edit(body, entry) : applyJsonPatch(body, edit);
+    after = changed === undefined ? "left as it is" : (JSON.stringify(changed) ?? String(changed));
+  } catch (error) {
+    after = `the edit throws: ${thrownText(error)}`;
+  }
+  const name = `such as ${entry.id} on ${adapter.name}:`;
+  return `${name}\n${paint.red("-")} ${printableLines(bodyText(entry))}\n${paint.green("+")} ${printableLines(after)}`;
+}
+
+/** The id of a dead letter as it is; it may be written behind `id:`. */
+export function entryId(text: string): string {
+  return text.startsWith(PREFIX) ? text.slice(PREFIX.length) : text;
+}
+
+export const PREFIX = "id:";

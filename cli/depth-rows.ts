@@ -2,8 +2,8 @@ import type { Adapter, Depth } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { deadCountOf, type Looking, type Sight, standingCount } from "./broker-details.ts";
-import { missingText } from "./discovery.ts";
+import { deadCountOf, type Looking, type Sight, standingCount } from "./broker-statistics.ts";
+import { missingText } from "./frame.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 
 /** A queue or subscription at one moment. What is not known is null. */

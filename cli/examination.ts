@@ -1,4 +1,4 @@
-import { serverVersion } from "../adapters/rabbitmq/connection.ts";
+import { serverVersion } from "../adapters/rabbitmq/server-version.ts";
 import type { Adapter } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
@@ -15,13 +15,11 @@ import {
   type ServerDetails,
   serverDetails,
   standingCount,
-} from "./broker-details.ts";
+} from "./broker-statistics.ts";
 import { columns } from "./columns.ts";
-import { discovered, missingText } from "./discovery.ts";
 import { CommandError } from "./exit-codes.ts";
-import { type Frame, withBroker } from "./frame.ts";
-import { paintSupport } from "./plan-text.ts";
-import { type Compared, compare, type Standing, toldProblem } from "./standing.ts";
+import { discovered, type Frame, missingText, withBroker } from "./frame.ts";
+import { type Compared, compare, paintSupport, type Standing, toldProblem } from "./standing.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 import type { Ended } from "./verb.ts";
 

@@ -3,8 +3,8 @@ import { open, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
 import { addAbortSignal, Readable } from "node:stream";
+import { inexactNumbers } from "../core/exact-numbers.ts";
 import { replaceFile } from "../core/private-files.ts";
-import { jsonOf } from "./bodies.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 
@@ -162,4 +162,22 @@ const NEXT: Readonly<Record<string, string>> = {
 function reason(cause: unknown): string {
   const { code, message = cause } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
   return String(code ?? message);
+}
+
+/**
+ * The value of a JSON text. Throws a `CommandError` that holds nothing of it, with what to do about a text that is no
+ * JSON, and about a number in it that JavaScript would change.
+ */
+export function jsonOf(text: string, where: string, otherwise: string, withNumbers: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new CommandError("data", `${where} is no JSON: ${otherwise}`);
+  }
+  if (inexactNumbers(text).length === 0) return value;
+  throw new CommandError(
+    "data",
+    `${where} holds a number that JavaScript would change, such as an integer beyond 2^53: ${withNumbers}`,
+  );
 }

@@ -4,8 +4,8 @@ import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
 import type { Context } from "./context.ts";
+import { unlessAborted, unlessLate } from "./context.ts";
 import { CommandError, isLibraryError } from "./exit-codes.ts";
-import { unlessAborted, unlessLate } from "./interruption.ts";
 
 const LOADING_MS = 60_000;
 

@@ -1,9 +1,8 @@
 import { thrownText } from "../core/foreign.ts";
 import type { Output } from "./context.ts";
 import { EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
-import { hasColours, paintOf } from "./paint.ts";
-import { netted, printableJson, printableLines } from "./printable.ts";
 import type { Secrets } from "./secrets.ts";
+import { hasColours, netted, paintOf, printableJson, printableLines } from "./terminal.ts";
 
 const MOST_CAUSES = 8;
 const MOST_PROBLEMS = 20;

@@ -1,8 +1,8 @@
 import type { Configuration } from "./configuration.ts";
 import type { Context } from "./context.ts";
+import { Interruption, unlessLate } from "./context.ts";
 import { CommandError, EXIT, type ExitName } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
-import { Interruption, unlessLate } from "./interruption.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { type Command, parse } from "./parser.ts";
 import { type ErrorReporting, reportCauses, reportError } from "./report-error.ts";

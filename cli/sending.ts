@@ -1,5 +1,6 @@
 import type { Broker, Receipt } from "../core/broker.ts";
 import { systemRandom } from "../core/clock.ts";
+import type { Codec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
@@ -7,20 +8,65 @@ import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { encodeMessage } from "../core/publish/encode-message.ts";
-import { type BodyForm, bodyOf, rawDestination } from "./bodies.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
-import { readBytes, readLines } from "./files.ts";
+import { jsonOf, readBytes, readLines } from "./files.ts";
 import { chosenBroker, type Frame, withBroker } from "./frame.ts";
-import { progressBar } from "./progress.ts";
 import { destinationOf, type Target } from "./target.ts";
+import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
+
+/** How a body on the command line is meant. */
+export interface BodyForm {
+  /** A JSON text, not JSON. */
+  readonly text: boolean;
+  /** The bytes as they are. */
+  readonly raw: boolean;
+  readonly contentType: string | undefined;
+}
+
+/** The body that bytes are. Throws a `CommandError` that holds nothing of it. `where` is said of what is wrong. */
+export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string): unknown {
+  if (raw) return bytes;
+  const decoded = Buffer.from(bytes).toString("utf8");
+  if (text) return decoded;
+  return jsonOf(
+    decoded,
+    where,
+    `quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
+    "give --raw with --content-type application/json, which sends the bytes as they are",
+  );
+}
+
+/** A destination that takes bytes as they are, and no schema: for `--raw`. */
+function rawDestination<Of extends Queue<never, unknown> | Topic<never, unknown>>(of: Of, contentType?: string): Of {
+  const codec: Codec = {
+    contentType: contentType ?? "application/octet-stream",
+    encode: (body) => body as Uint8Array,
+    decode: (bytes) => bytes,
+  };
+  const { key: _, ...options } = of.options;
+  return { ...of, schema: undefined, options: { ...options, codec } };
+}
+
+/** Headers from `name=value`. Throws a `CommandError` for what is none. */
+export function headersOf(given: readonly string[]): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = Object.create(null);
+  for (const text of given) {
+    const at = text.indexOf("=");
+    if (at < 1) throw new CommandError("usage", `--header takes name=value, not "${text}"`);
+    const name = text.slice(0, at);
+    if (name in headers) throw new CommandError("usage", `--header ${name} was given twice`);
+    headers[name] = text.slice(at + 1);
+  }
+  return headers;
+}
 
 type AnyQueue = Queue<unknown>;
 type AnyTopic = Topic<unknown>;
 type Send = (body: unknown) => Promise<Receipt>;
 
 /** Where bodies come from, and how they are sent. */
-export interface Sending {
+interface Sending {
   readonly body: string | undefined;
   readonly file: string | undefined;
   readonly lines: boolean;

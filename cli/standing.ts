@@ -3,10 +3,12 @@ import type { Adapter, Topology } from "../core/adapter.ts";
 import { Declarations } from "../core/declarations.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError, type MessagingError } from "../core/errors.ts";
-import { ADDRESS_SYNTAX } from "./address-text.ts";
+import type { Comparison, Difference } from "../patterns/migration/index.ts";
+import { columns } from "./columns.ts";
 import { CommandError } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
-import { describeDestination, destinationOf, findTarget } from "./target.ts";
+import { ADDRESS_SYNTAX, describeDestination, destinationOf, findTarget } from "./target.ts";
+import type { Paint } from "./terminal.ts";
 
 /** What stands on the broker in place of a destination. */
 export type Standing = "same" | "missing" | "different" | "undeclared" | "unknown";
@@ -90,4 +92,49 @@ function standingOf(problems: readonly MessagingError[]): Standing {
 /** A problem in JSON. */
 export function toldProblem({ code, message }: MessagingError): ToldProblem {
   return { code, message };
+}
+
+/** What a move between two brokers means, as people read it: what is refused first. */
+export function planText(
+  paint: Paint,
+  from: string,
+  to: string,
+  { differences }: Comparison,
+  refused: readonly ToldProblem[],
+): string {
+  const rows = differences.map(({ name, from: before, to: after, kind, askedBy, note }) => [
+    name,
+    painted(paint, before),
+    painted(paint, after),
+    { painted: paintKind(paint, kind) },
+    askedBy.join(", "),
+    note,
+  ]);
+  const verdict =
+    refused.length === 0
+      ? paint.green("the target takes every destination")
+      : [
+          paint.red("the target refuses:"),
+          ...refused.map(({ code, message }) => `  ${paint.red(code)} ${message}`),
+        ].join("\n");
+  const table =
+    rows.length === 0
+      ? "the two are alike in everything"
+      : columns(paint, ["", "FROM", "TO", "", "ASKED FOR BY", "ON THE TARGET"], rows);
+  return [`from ${paint.bold(from)}\nto   ${paint.bold(to)}`, verdict, table].join("\n\n");
+}
+
+function painted(paint: Paint, value: Difference["from"]): { readonly painted: string } {
+  return { painted: typeof value === "number" ? String(value) : paintSupport(paint, value) };
+}
+
+function paintKind(paint: Paint, kind: Difference["kind"]): string {
+  if (kind === "lost") return paint.red(kind);
+  return kind === "emulated" ? paint.yellow(kind) : paint.green(kind);
+}
+
+/** How far a broker supports something, in its colour. */
+export function paintSupport(paint: Paint, support: string): string {
+  if (support === "native") return paint.green(support);
+  return support === "emulated" ? paint.yellow(support) : paint.red(support);
 }

@@ -1,12 +1,103 @@
 import { createInterface } from "node:readline";
+import { styleText } from "node:util";
+import { SingleBar } from "cli-progress";
 import type { Context, Output } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
-import { hasColours, type Paint, paintOf } from "./paint.ts";
-import { netted, printableJson } from "./printable.ts";
 import { redacted, redactedJson } from "./secrets.ts";
 
+/** What a terminal might obey, or show as something else than it is: controls, marks of direction, line separators. */
+const CONTROLS = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+/** The same, but for the ends of lines. */
+const CONTROLS_IN_LINES = /(?!\n)[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+/** The colours that `paintOf` writes. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this is how a terminal is told of colours
+const COLOUR = /(\u001b\[\d{1,2}m)/;
+
+const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (code > 0xffff) return `\\u{${hexadecimal(code, 5)}}`;
+  return SHORT[character] ?? (code < 0x100 ? `\\x${hexadecimal(code, 2)}` : `\\u${hexadecimal(code, 4)}`);
+}
+
+function hexadecimal(code: number, digits: number): string {
+  return code.toString(16).padStart(digits, "0");
+}
+
+/** Anybody's text on one line, safe to print: whatever a terminal might obey is shown as an escape. */
+export function printable(text: string): string {
+  return text.toWellFormed().replace(CONTROLS, escaped);
+}
+
+/** As {@link printable}, with the ends of lines kept. */
+export function printableLines(text: string): string {
+  return text.toWellFormed().replace(CONTROLS_IN_LINES, escaped);
+}
+
+/** JSON on one line that is as safe to print; `JSON.parse` gives back the same. */
+export function printableJson(value: object): string {
+  return JSON.stringify(value).replace(CONTROLS, (character) =>
+    Array.from({ length: character.length }, (_, at) => `\\u${hexadecimal(character.charCodeAt(at), 4)}`).join(""),
+  );
+}
+
+/** The last net before a terminal: our own colours and ends of lines go through, where there are colours, and no other control. */
+export function netted(text: string, colours: boolean): string {
+  if (!colours) return printableLines(text);
+  return text
+    .split(COLOUR)
+    .map((part, index) => (index % 2 === 1 ? part : printableLines(part)))
+    .join("");
+}
+
+/** At most so many characters of a text, on one line. */
+export function preview(text: string, most: number): string {
+  const line = printable(text.slice(0, most + 1));
+  return line.length > most ? `${line.slice(0, most - 1)}…` : line;
+}
+
+type Paints = (text: string) => string;
+
+/** Colours, where there are any. Each makes the text printable first, so that nobody's text brings colours of its own. */
+export interface Paint {
+  readonly bold: Paints;
+  readonly dim: Paints;
+  readonly red: Paints;
+  readonly green: Paints;
+  readonly yellow: Paints;
+  /** How many characters fit on a line; undefined where there is no end to it. */
+  readonly width: number | undefined;
+}
+
+/** What decides about colours. */
+interface PaintedStream {
+  readonly isTTY?: boolean;
+}
+
+/** Whether a stream gets colours: a terminal does, unless it or NO_COLOR (https://no-color.org) says no. */
+export function hasColours({ isTTY }: PaintedStream, env: Readonly<Record<string, string | undefined>>): boolean {
+  return isTTY === true && (env.NO_COLOR ?? "") === "" && env.TERM !== "dumb";
+}
+
+/** The paint for a stream, and how wide that is. */
+export function paintOf(colours: boolean, width?: number): Paint {
+  const paint = (style: "bold" | "dim" | "red" | "green" | "yellow"): Paints => {
+    if (!colours) return printable;
+    return (text) => styleText(style, printable(text), { validateStream: false });
+  };
+  return {
+    bold: paint("bold"),
+    dim: paint("dim"),
+    red: paint("red"),
+    green: paint("green"),
+    yellow: paint("yellow"),
+    width,
+  };
+}
+
 /** Something that is drawn on a line of a terminal. */
-export interface Drawing {
+interface Drawing {
   /** What takes it off, until it is drawn the next time. */
   readonly erase: string;
   /** Draws it for the last time, and gives the terminal back as it was. */
@@ -135,3 +226,56 @@ async function written(stream: Output, text: string): Promise<void> {
 }
 
 const EVENTS = ["drain", "close", "error"] as const;
+
+/** Shows how far something is. */
+export interface ProgressBar {
+  update(done: number, detail?: string): void;
+  /** Leaves what was drawn. A second call does nothing. */
+  stop(): void;
+}
+
+const CLEAR_LINE = "\r\u001b[K";
+const SAVE_CURSOR = "\u001b7";
+const RESTORE_CURSOR = "\u001b8";
+/** What a terminal echoes at Ctrl-C, with a place for the cursor. */
+const ECHO_COLUMNS = 3;
+const DEFAULT_COLUMNS = 80;
+const SILENT: ProgressBar = { update: () => {}, stop: () => {} };
+
+/** A progress bar on stderr if that is a terminal, else nothing. `total` is undefined where it is not known. */
+export function progressBar(terminal: Terminal, title: string, total: number | undefined): ProgressBar {
+  const stream = terminal.progressStream;
+  if (stream === undefined) return SILENT;
+  const known = total !== undefined;
+  const format = known ? `${title} [{bar}] {value}/{total} {detail}` : `${title} {value} {detail}`;
+  const bar = new SingleBar({
+    stream: lineOf(stream),
+    format,
+    forceRedraw: true,
+    linewrap: true,
+    hideCursor: true,
+    barsize: 30,
+    gracefulExit: false,
+    fps: 10,
+  });
+  bar.start(total ?? 1, 0, { detail: "" });
+  const stop = (): void => {
+    if (bar.isActive) bar.stop();
+    terminal.drawing = undefined;
+  };
+  terminal.drawing = { erase: CLEAR_LINE, stop };
+  return { update: (done, detail = "") => bar.update(done, { detail: printable(detail) }), stop };
+}
+
+/**
+ * The stream as the bar sees it. The cursor is never sent back to a saved place: a note moves the bar to the next line, and
+ * may scroll the screen. The bar is cut where the echo of Ctrl-C still fits on its line.
+ */
+function lineOf(stream: Output): NodeJS.WritableStream {
+  const write = (text: string, ...rest: []): boolean =>
+    text === SAVE_CURSOR || text === RESTORE_CURSOR || stream.write(text, ...rest);
+  return Object.create(stream, {
+    write: { value: write },
+    columns: { get: () => Math.max((stream.columns ?? DEFAULT_COLUMNS) - ECHO_COLUMNS, 1) },
+  });
+}

@@ -2,9 +2,8 @@ import type { Watcher } from "../core/adapter.ts";
 import { describeAddress, type QueueAddress, type TopicAddress } from "../core/address.ts";
 import { pause } from "../core/clock.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { nearNameFirst } from "./discovery.ts";
 import { CommandError } from "./exit-codes.ts";
-import { type Frame, withBroker } from "./frame.ts";
+import { type Frame, nearNameFirst, withBroker } from "./frame.ts";
 
 /** What is watched, and what is done with what is seen. */
 export interface Watching {

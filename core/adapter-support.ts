@@ -3,17 +3,17 @@ import { addressName, type TopicAddress, type WorkAddress } from "./address.ts";
 import { checkName } from "./checks.ts";
 import { MessagingError } from "./errors.ts";
 
-/** What an adapter has from its `open` to its `close`. */
+/** The state of an adapter from `open` to `close`. */
 interface AdapterSession extends Pick<Adapter, "send" | "close"> {
   open(): Promise<void>;
 }
 
-/** The one session of an adapter, while it is open: made by `open`, gone with `close`, refused in between by name. */
+/** Keeps the session of an adapter between `open` and `close`, and refuses calls at other times. */
 export class CurrentSession<Session extends AdapterSession> {
   readonly #broker: string;
   #session: Session | undefined;
 
-  /** `broker` as people write it: `RabbitMQ`. */
+  /** `broker` is the name for people: `RabbitMQ`. */
   constructor(broker: string) {
     this.#broker = broker;
   }
@@ -23,7 +23,7 @@ export class CurrentSession<Session extends AdapterSession> {
     return this.#session;
   }
 
-  /** Rejects with `invalid` if one is open, and as the session's own `open` does; then none is. */
+  /** Rejects with `invalid` if a session is open. Rejects as the session's `open` does, and keeps no session then. */
   async open(make: () => Session): Promise<void> {
     if (this.#session !== undefined) {
       throw new MessagingError("invalid", `the ${this.#broker} adapter is open already`);
@@ -65,7 +65,7 @@ export class CurrentSession<Session extends AdapterSession> {
   }
 }
 
-/** What an adapter has declared since it was opened, united, so that it is declared again once after a loss. */
+/** Unites all topologies that an adapter has declared since `open`, so that it can recover them at once. */
 export class DeclaredTopology {
   readonly #queues = new Map<string, Topology["queues"][number]>();
   readonly #topics = new Map<string, Topology["topics"][number]>();
@@ -96,8 +96,8 @@ export class DeclaredTopology {
 const DEAD_LETTERS_ENDING = addressName({ kind: "dead-letters", of: { kind: "queue", name: "" } });
 const BETWEEN = addressName({ kind: "subscription", topic: "", name: "" });
 
-/** The queue or subscription that a name stands for, as people read it; undefined for a name that is neither's. */
-export function workAddressOf(name: string): WorkAddress | undefined {
+/** Parses the {@link addressName} of a queue or subscription; undefined for any other name. */
+export function parseWorkAddress(name: string): WorkAddress | undefined {
   const [first = "", second, ...more] = name.split(BETWEEN);
   try {
     checkName(second === undefined ? "queue" : "topic", first);
@@ -110,22 +110,22 @@ export function workAddressOf(name: string): WorkAddress | undefined {
 }
 
 /**
- * What of anybroker's stands among the names of a broker: each queue and subscription whose dead letters stand beside it, and
- * the topics of those subscriptions. `mainName` is what one of them is called there.
+ * Finds anybroker's queues and subscriptions among the names on a broker, by their dead letters, and the topics of those
+ * subscriptions. `mainName` returns the name of a queue or subscription there.
  */
-export function standingAmong(
+export function addressesAmong(
   names: Iterable<string>,
   mainName: (of: WorkAddress) => string = addressName,
 ): readonly (WorkAddress | TopicAddress)[] {
   const all = new Set(names);
   const topics = new Set<string>();
-  const standing: (WorkAddress | TopicAddress)[] = [];
+  const found: (WorkAddress | TopicAddress)[] = [];
   for (const name of all) {
     if (!name.endsWith(DEAD_LETTERS_ENDING)) continue;
-    const of = workAddressOf(name.slice(0, -DEAD_LETTERS_ENDING.length));
+    const of = parseWorkAddress(name.slice(0, -DEAD_LETTERS_ENDING.length));
     if (of === undefined || !all.has(mainName(of))) continue;
-    standing.push(of);
+    found.push(of);
     if (of.kind === "subscription") topics.add(of.topic);
   }
-  return [...standing, ...[...topics].map((name): TopicAddress => ({ kind: "topic", name }))];
+  return [...found, ...[...topics].map((name): TopicAddress => ({ kind: "topic", name }))];
 }

@@ -1,7 +1,4 @@
-/**
- * Where messages stand on a broker, in anybroker's own terms. Adapters map an address to a physical name; nothing else
- * in the library knows physical names.
- */
+/** A place for messages on a broker, in anybroker's terms. Only adapters map addresses to physical names. */
 export type Address = WorkAddress | TopicAddress | DeadLettersAddress | QuarantineAddress;
 
 /** A work queue. */
@@ -10,41 +7,41 @@ export interface QueueAddress {
   readonly name: string;
 }
 
-/** A topic. Messages sent to it are copied to every subscription; none stay on it. */
+/** A topic. It copies each message to every subscription and stores none. */
 export interface TopicAddress {
   readonly kind: "topic";
   readonly name: string;
 }
 
-/** The queue of one named subscription of a topic. A retry copy is sent here, so that no other subscription sees it. */
+/** The queue of one subscription of a topic. Retry copies go here, so that no other subscription gets them. */
 export interface SubscriptionAddress {
   readonly kind: "subscription";
   readonly topic: string;
   readonly name: string;
 }
 
-/** What handlers consume from: a queue or a subscription. */
+/** A source for handlers: a queue or a subscription. */
 export type WorkAddress = QueueAddress | SubscriptionAddress;
 
-/** Where the dead letters of a queue or subscription are kept. */
+/** The dead letters of a queue or subscription. */
 export interface DeadLettersAddress {
   readonly kind: "dead-letters";
   readonly of: WorkAddress;
 }
 
 /**
- * The quarantine log of a queue or subscription: records of who runs its messages that were redelivered again and again,
- * by which consumers learn whether one of them crashed while it ran such a message.
+ * The quarantine log of a queue or subscription. Consumers record there that they run an often redelivered message, and
+ * learn from it whether one of them crashed at that.
  */
 export interface QuarantineAddress {
   readonly kind: "quarantine";
   readonly of: WorkAddress;
 }
 
-/** What a receiver can take messages from. */
+/** A source for receivers. */
 export type Source = WorkAddress | DeadLettersAddress;
 
-/** The queue that a delivery or an option names, or the subscription of a topic. */
+/** The address of a queue, or of a subscription of the topic if one is named. */
 export function workAddress(destination: string, subscription: string | undefined): WorkAddress {
   return subscription === undefined
     ? { kind: "queue", name: destination }
@@ -52,9 +49,9 @@ export function workAddress(destination: string, subscription: string | undefine
 }
 
 /**
- * The name of an address as people read it: `orders`, `order.placed`, `order.placed..billing`, `orders.dlq`,
- * `order.placed..billing.dlq`, `orders.quarantine`. No two addresses have one, but a queue and a topic: names have no two dots
- * in a row, and none of these endings.
+ * The name of an address for people: `orders`, `order.placed`, `order.placed..billing`, `orders.dlq`,
+ * `order.placed..billing.dlq`, `orders.quarantine`. Only a queue and a topic can share a name: `checkName` refuses
+ * two dots in a row and these endings.
  */
 export function addressName(address: Address): string {
   switch (address.kind) {
@@ -70,7 +67,7 @@ export function addressName(address: Address): string {
   }
 }
 
-/** Kind and name, as error messages say them: `queue "orders"`. */
+/** Kind and name for error messages: `queue "orders"`. */
 export function describeAddress(address: Address): string {
   if (address.kind === "subscription") return `subscription "${address.name}" of topic "${address.topic}"`;
   if (address.kind === "dead-letters") return `dead letters of ${describeAddress(address.of)}`;

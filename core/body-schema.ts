@@ -5,12 +5,12 @@ import { isThenable } from "./foreign.ts";
 const MOST_PARTS = 12;
 const LONGEST_PART = 60;
 const MOST_INDEX = 999_999;
-/** What a property of code is called. Keys that are data (addresses, ids, sentences) are mostly called otherwise. */
+/** A usual name of a property. Keys that are data (addresses, ids, sentences) rarely match it. */
 const PLAIN_NAME = /^[A-Za-z_$][A-Za-z0-9_$-]{0,39}$/;
 
 /**
- * A path into a body, for people and logs. A key of a record may be data: it is shown where it is among the `names` of a
- * schema, or, where there are none, if it is called as a property of code is; else `[key]` stands for it.
+ * Makes a path into a body safe for people and logs. A key may be data. It is shown if it is among the `names` of a
+ * schema or, without names, looks like a property of code. Others become `[key]`.
  */
 export function shownPath(parts: readonly unknown[], names?: ReadonlySet<string>): (string | number)[] {
   const shown = parts.slice(0, MOST_PARTS).map((part) => shownPart(part, names));
@@ -31,16 +31,16 @@ function isShownKey(key: string, names: ReadonlySet<string> | undefined): boolea
 const MOST_VALUES = 10_000;
 const MOST_TEXT = 1_000_000;
 const DEEPEST = 64;
-/** Shorter words stand in many texts by chance. */
+/** Shorter words occur in many texts by chance. */
 const SHORTEST_PART = 4;
 const BETWEEN_WORDS = /[^\p{L}\p{N}]+/u;
 
 /**
- * Makes what tells whether a text may quote a body: whether one of its words is a value of the body, or a part of one, or a
- * key that is no name. It errs on the side of quoting; a body that is too large, or of which not all can be seen, is quoted by any text.
+ * Makes a function that says whether a text may quote a body: whether one of its words is in a value of the body, or in a
+ * key that is no name. In doubt, and for a body that is too large or cannot be read completely, it says yes.
  */
 function quotesOf(body: unknown, names: ReadonlySet<string> | undefined): (text: string) => boolean {
-  // Most refusals are of few issues, and many are of none with a message.
+  // Read at the first call: many issues have no message.
   let values: string[] | undefined | "not read" = "not read";
   let whole: ReadonlySet<string>;
   let joined: string;
@@ -59,7 +59,7 @@ function wordsOf(text: string): string[] {
   return text.toLowerCase().split(BETWEEN_WORDS).filter(Boolean);
 }
 
-/** The texts and numbers of a body in lower case; undefined where there may be others. */
+/** The texts and numbers of a body in lower case; undefined if there may be others. */
 function valuesOf(body: unknown, names: ReadonlySet<string> | undefined): string[] | undefined {
   const found: string[] = [];
   let left = MOST_TEXT;
@@ -87,7 +87,7 @@ function valuesOf(body: unknown, names: ReadonlySet<string> | undefined): string
   }
 }
 
-/** Whether its properties are all that there is to an object. */
+/** Whether an object has no content besides its properties. */
 function isSeenThrough(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
@@ -98,12 +98,12 @@ type Result = StandardSchemaV1.Result<unknown>;
 const MOST_PLACES = 5;
 const MOST_ISSUES = 50;
 const LONGEST_MESSAGE = 500;
-/** A word of the schema's library, and no sentence. */
+/** A code is one word, not a sentence. */
 const CODE = /^[A-Za-z][A-Za-z0-9_.-]{0,59}$/;
-/** Deeper schemas name nothing that a person could find by a path. */
+/** Longer paths would not help a reader. */
 const DEEPEST_SCHEMA = 24;
 
-/** Validates a body. Throws or rejects as the schema does, and for a result that is none. A promise only where the schema's is. */
+/** Validates a body. Returns a promise only if the schema does. Throws or rejects as the schema does, and for a wrong result. */
 export function validateBody(schema: StandardSchemaV1, body: unknown): Result | Promise<Result> {
   const result: unknown = schema["~standard"].validate(body);
   return isThenable(result) ? Promise.resolve(result).then(checkedResult) : checkedResult(result);
@@ -118,17 +118,14 @@ function checkedResult(result: unknown): Result {
   return result as Result;
 }
 
-/**
- * What a refusal of a body says: where, as a text and as issues, and on the side what the schema itself returned. Text and
- * issues hold nothing of the body: what a schema says may quote it, and a path may hold data too, as keys of a record do.
- */
+/** Why a body was refused. Only `rawIssues` may quote the body. */
 interface Refused {
-  /** For a message: the first few places. */
+  /** The first few places, for an error message. */
   readonly places: string;
   readonly details: { readonly issues: readonly BodyIssue[]; readonly rawIssues: readonly StandardSchemaV1.Issue[] };
 }
 
-/** Describes why a body was refused. `schema` tells which keys are names. */
+/** Describes why a body was refused. The schema knows which keys are names. */
 export function refused(
   schema: StandardSchemaV1 | undefined,
   rawIssues: readonly StandardSchemaV1.Issue[],
@@ -146,7 +143,7 @@ export function refused(
 }
 
 function placeOf(path: BodyIssue["path"]): string {
-  // Without quotes: what stands in quotes is left out where errors are grouped.
+  // Without quotes, because the grouping of errors leaves out quoted texts.
   return path.length === 0 ? "its root" : path.join(".");
 }
 
@@ -174,7 +171,7 @@ function pathOf(issue: StandardSchemaV1.Issue, names: ReadonlySet<string> | unde
   }
 }
 
-/** zod and arktype say `code`, valibot says `type`. */
+/** zod and arktype have a `code`, valibot has a `type`. */
 function codeOf(issue: StandardSchemaV1.Issue): string | undefined {
   try {
     const { code, type } = issue as { readonly code?: unknown; readonly type?: unknown };
@@ -194,7 +191,7 @@ function messageOf(issue: StandardSchemaV1.Issue, quotes: (text: string) => bool
   }
 }
 
-/** The names of properties in a schema; undefined where it does not tell. */
+/** The names of properties in a schema; undefined if it has no JSON Schema. */
 function namesOf(schema: StandardSchemaV1): ReadonlySet<string> | undefined {
   try {
     const { jsonSchema } = schema["~standard"] as Partial<StandardJSONSchemaV1.Props>;

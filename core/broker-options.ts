@@ -10,12 +10,12 @@ const DEFAULT_PREFETCH_MESSAGES = 500;
 const DEFAULT_PREFETCH_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MAX_PARKED = 100;
 const DEFAULT_SILENCE_MS = 60_000;
-/** The log is read and written several times within it. */
+/** The engine reads and writes the log several times within it. */
 const LEAST_SILENCE_MS = 100;
 
 export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "prefetch", "maxParked", "quarantine", "use"];
 
-/** Fills in the defaults, the broker's before the library's; throws `invalid` for what makes no sense. */
+/** Fills in the defaults: the broker's, then the library's. Throws `invalid` for wrong options. */
 export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
   const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
   checkInteger(`${where} { concurrency }`, concurrency, 1);
@@ -47,7 +47,7 @@ export function consumerOptions(where: string, given: ConsumeOptions, defaults: 
   return { concurrency, timeoutMs, prefetchMessages: messages, prefetchBytes: bytes, maxParked, silenceMs, use, retry };
 }
 
-/** Parts of a delay stand beside those of the broker's default; a list or a function stands alone. */
+/** Merges the parts of a delay with the broker's default; a list or a function replaces it. */
 function delayOf(given: ConsumeOptions, defaults: ConsumeOptions): NonNullable<RetryPolicy["delay"]> {
   const [own, usual] = [given.retry?.delay, defaults.retry?.delay];
   if (own === undefined) return usual ?? {};
@@ -71,7 +71,7 @@ const BROKER_OPTIONS = [
 ];
 const PUBLISHING_OPTIONS = ["maxMessages", "maxBytes", "whenFull", "timeoutMs"];
 
-/** Refuses options of `createBroker` that make no sense, before anything is made. */
+/** Throws `invalid` for wrong options of `createBroker`. */
 export function checkBrokerOptions(options: BrokerOptions): void {
   const where = "createBroker";
   checkOptions(where, options, BROKER_OPTIONS);

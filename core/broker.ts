@@ -11,33 +11,38 @@ import type {
   SubscribeOptions,
 } from "./options.ts";
 
-/** What a confirmed send tells. */
+/** The result of a confirmed send. */
 export interface Receipt {
   /** The message's id. */
   readonly id: string;
 }
 
-/** One message of a `sendMany` or `publishMany`: a body with options of its own. */
+/** One message of a `sendMany` or `publishMany`: a body, and options for this message alone. */
 export interface BatchEntry<Body, Options> {
   readonly body: Body;
   readonly options?: Options;
 }
 
 /**
- * What most services inject. Every promise settles within the send's `timeoutMs`: it resolves only when the broker has
- * confirmed, and rejects with a {@link MessagingError}: `invalid` or `too-large` (nothing was sent), `not-found`,
- * `unroutable` or `refused` (the broker does not have it), `overloaded` or `timeout` (it was never handed over),
- * `unconfirmed` (it may or may not be stored; sending it again with the same id is safe for an idempotent consumer),
- * `closed`. Calls may be made concurrently; messages of one caller to one destination are handed over in call order.
+ * Sends messages; the part of a {@link Broker} that most services need. Every promise settles within the send's
+ * `timeoutMs`. It resolves only after the broker has confirmed. It rejects with a `MessagingError`:
+ *
+ * - `invalid`, `too-large`: nothing was sent;
+ * - `not-found`, `unroutable`, `refused`: the broker does not have the message;
+ * - `overloaded`, `timeout`: the message was never handed to the broker;
+ * - `unconfirmed`: it may or may not be stored; for an idempotent consumer, sending it again with the same id is safe;
+ * - `closed`: the broker object is not started, or is stopping.
+ *
+ * Concurrent calls are allowed. Messages of one caller to one destination are sent in call order.
  */
 export interface Publisher {
-  /** Puts work on a queue. */
+  /** Sends work to a queue. */
   send<Input, Output>(queue: Queue<Input, Output>, body: NoInfer<Input>, options?: SendOptions): Promise<Receipt>;
   /** Publishes an event to a topic. */
   publish<Input, Output>(topic: Topic<Input, Output>, body: NoInfer<Input>, options?: PublishOptions): Promise<Receipt>;
   /**
-   * Sends each on its own; one that fails does not fail the others. Resolves with the receipts in order if all are
-   * confirmed, else rejects with `partly-failed`, whose `outcomes` has the end of each in order.
+   * Sends each message on its own; a failed one does not fail the others. Resolves with the receipts in order if all are
+   * confirmed. Otherwise rejects with `partly-failed`, whose `outcomes` has one outcome per message, in order.
    */
   sendMany<Input, Output>(
     queue: Queue<Input, Output>,
@@ -67,24 +72,19 @@ export interface BrokerStatus {
   readonly consumers: readonly ConsumerStatus[];
 }
 
-/**
- * Queues and topics on one message broker. `Native` is the client library's own message.
- */
+/** Queues and topics on one message broker. `Native` is the client library's own message. */
 export interface Broker<Native = unknown> extends Publisher {
   /**
-   * Handles a queue's messages, competing with every other consumer of it. May be called before `start`, which then
-   * begins to consume, or after, which begins at once and reports a failure by `ConsumerStatus.error` and the event
-   * `stalled`. Throws `invalid` for wrong options.
+   * Handles a queue's messages, competing with its other consumers. Called before `start`, it consumes from the start on.
+   * Called later, it begins at once, and reports a failure by `ConsumerStatus.error` and the event `stalled`. Throws
+   * `invalid` for wrong options.
    */
   consume<Input, Output>(
     queue: Queue<Input, Output>,
     handler: Handler<Output, Native>,
     options?: ConsumeOptions<NoInfer<Output>>,
   ): Consumer;
-  /**
-   * Handles a subscription's copy of a topic's events, competing with every other consumer of the same subscription.
-   * See {@link Broker.consume}.
-   */
+  /** Handles a subscription's events, competing with its other consumers. See {@link Broker.consume}. */
   subscribe<Input, Output>(
     topic: Topic<Input, Output>,
     subscription: string,
@@ -92,28 +92,29 @@ export interface Broker<Native = unknown> extends Publisher {
     options?: SubscribeOptions<NoInfer<Output>>,
   ): Consumer;
   /**
-   * Checks every capability asked for, connects, declares or verifies, and begins to consume. Rejects with
-   * `start-failed`, whose `problems` lists everything found at once, and leaves nothing open. A second call while
-   * started does nothing; after `stop` it starts again, with the consumers that were not stopped by themselves. With
-   * `waitMs` it waits for a broker that is not there yet. Throws `invalid` for wrong options.
+   * Checks the capabilities that are asked for, connects, declares or verifies the topology, and begins to consume.
+   *
+   * - Rejects with `start-failed`, whose `problems` lists every problem found, and leaves nothing open.
+   * - Does nothing if it is started already. After `stop` it starts again, without consumers that were stopped by
+   *   `Consumer.stop`.
+   * - With `waitMs` it waits for a broker that cannot be reached yet.
+   * - Throws `invalid` for wrong options.
    */
   start(options?: StartOptions): Promise<void>;
   /**
-   * Stops taking messages, lets running handlers finish, settles them, waits for the confirms of what was sent, and
-   * closes. Handlers may send until they are done; after that sends are refused with `closed`. A second call waits for
-   * the first.
+   * Stops taking messages, lets running handlers finish, settles their messages, waits for confirms, and closes. Handlers
+   * may send until they are done; later sends are refused with `closed`. A second call waits for the first.
    */
   stop(options?: StopOptions): Promise<void>;
   /** Calls `stop` with its default, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
-  /** How much stands on a queue, or on one subscription of a topic. Rejects with `not-found` or, while not started, `closed`. */
+  /** How many messages a queue, or one subscription of a topic, has. Rejects with `not-found` or, while not started, `closed`. */
   depth<Input, Output>(queue: Queue<Input, Output>): Promise<Depth>;
   depth<Input, Output>(topic: Topic<Input, Output>, subscription: string): Promise<Depth>;
   /**
-   * Moves a subscription that exists to another position, so that its events are handled again, or some are passed over.
-   * Stop its consumers first, in every process: with `Consumer.stop`, or the whole broker object. Rejects with
-   * `unsupported` on a broker without `replay`, `conflict` while anybody consumes from it, `not-found`, and `closed`
-   * while not started.
+   * Moves an existing subscription to another position, so that events are handled again or skipped. Stop its consumers
+   * in every process first. Rejects with `unsupported` on a broker without `rewind`, `conflict` while a consumer is open,
+   * `not-found`, and `closed` while not started.
    */
   rewind<Input, Output>(topic: Topic<Input, Output>, subscription: string, to: StartPosition): Promise<void>;
   status(): BrokerStatus;

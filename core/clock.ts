@@ -4,18 +4,18 @@ import * as timers from "node:timers";
 // Taken when the module is loaded: fake timers of test runners, which replace the global one, must not stop the engine.
 const { setImmediate } = timers;
 
-/** A timer that {@link Clock.cancel} takes back. */
+/** A timer; see {@link Clock.cancel}. */
 export type Timer = object;
 
-/** Where the engine takes its time from. A simulation gives its own. */
+/** A source of time. Simulations replace it. */
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number;
-  /** Milliseconds since some fixed moment; never goes back. Durations are measured with it. */
+  /** Milliseconds since a fixed moment, for measuring durations; never goes back. */
   monotonic(): number;
   /** Calls `run` once after `ms` milliseconds; never earlier. */
   schedule(run: () => void, ms: number): Timer;
-  /** Takes a timer back; a second call, or one after it fired, does nothing. */
+  /** Cancels a timer. Does nothing for one that has fired or was cancelled. */
   cancel(timer: Timer): void;
   /** Whether `monotonic` goes on by itself, so that work that goes on for long is told by it. Default: by its calls. */
   readonly isRealTime?: boolean;
@@ -26,18 +26,18 @@ export interface Clock {
   nextTurn?(run: () => void): void;
 }
 
-/** Where the engine takes its randomness from. A simulation gives a seeded one. */
+/** A source of randomness. Simulations use a seeded one. */
 export interface Random {
   /** A number from 0 up to, not including, 1. */
   fraction(): number;
-  /** Fresh random bytes. The array may be used again by a later call. */
+  /** Fresh random bytes. A later call may reuse the array. */
   bytes(count: number): Uint8Array;
 }
 
-/** The longest time that `setTimeout` can wait; above it Node fires at once. */
+/** The longest wait of `setTimeout`; Node fires longer ones at once. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** The clock of the machine. Timers run on the monotonic clock, so that a corrected wall clock neither fires nor holds them. */
+/** The machine's clock. Timers use the monotonic clock, so that corrections of the wall clock do not affect them. */
 export function systemClock(): Clock {
   return {
     isRealTime: true,
@@ -62,7 +62,7 @@ export function systemClock(): Clock {
 
 const POOL_BYTES = 4096;
 
-/** Randomness from the operating system, drawn in pools so that an id costs no system call. */
+/** Randomness from the operating system, read in pools so that an id needs no system call. */
 export function systemRandom(): Random {
   const pool = new Uint8Array(POOL_BYTES);
   let used = POOL_BYTES;
@@ -117,8 +117,8 @@ export function checkedRandom(given: Random, wrong: (what: string) => void): Ran
 const READY = Promise.resolve();
 
 /**
- * Runs a function when everything that runs now has run, as `queueMicrotask` does. Fake timers of test runners replace that
- * one, and leave promises alone. The function must not throw.
+ * Runs a function after the current turn, as `queueMicrotask` does. Unlike that one, fake timers of test runners do not
+ * replace it. The function must not throw.
  */
 export function afterCurrentTurn(run: () => void): void {
   void READY.then(run);
@@ -183,7 +183,7 @@ export class EventLoopTurn {
   }
 }
 
-/** Resolves after so many milliseconds, or when the signal is aborted. Never rejects. */
+/** Resolves after `ms` milliseconds, or when the signal is aborted. Never rejects. */
 export async function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   if (ms <= 0 || signal?.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -195,7 +195,7 @@ export async function pause(clock: Clock, ms: number, signal?: AbortSignal): Pro
   signal?.removeEventListener("abort", end);
 }
 
-/** Resolves when the work is over, or after so many milliseconds. Rejects if the work does before. */
+/** Resolves when the work has resolved, or after `ms` milliseconds. Rejects if the work rejects before. */
 export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
   const over = new AbortController();
   try {
@@ -205,7 +205,7 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   }
 }
 
-/** Waits for conditions that are looked at whenever something changed. */
+/** Waits for conditions, which `check` evaluates again after each change. */
 export class Conditions {
   readonly #clock: Clock;
   #waits: { readonly condition: () => boolean; readonly done: () => void }[] = [];
@@ -214,7 +214,6 @@ export class Conditions {
     this.#clock = clock;
   }
 
-  /** Something changed. */
   check(): void {
     if (this.#waits.length === 0) return;
     for (const wait of this.#waits) if (wait.condition()) wait.done();

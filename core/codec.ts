@@ -1,27 +1,28 @@
 import { MessagingError } from "./errors.ts";
 
 /**
- * Turns bodies into bytes and back, at once: neither may return a promise. `decode` is given whatever was on the broker, from
- * any sender: it must be safe on hostile bytes, and throw on anything it cannot read; the message is then dead-lettered with
- * reason `invalid`.
- * Neither may put the body into an error: of what it throws, errors and dead letters name the class, and the message only
- * of a `MessagingError`.
+ * Turns bodies into bytes and back. Both methods are synchronous.
+ *
+ * - `decode` gets bytes of any sender. It must be safe on hostile bytes, and throw on those that it cannot read; the message
+ *   is then dead-lettered with the reason `invalid`.
+ * - Their errors must not quote the body. Errors and dead letters name the class of what they throw, and the message only of
+ *   a `MessagingError`.
  */
 export interface Codec {
-  /** Written on every message, so that others can read it. */
+  /** The content type of every message. */
   readonly contentType: string;
-  /** The bytes are copied: the codec may use its buffer again. */
+  /** The engine copies the bytes: the codec may reuse its buffer. */
   encode(body: unknown): Uint8Array;
-  /** The bytes are a copy for this call: the codec may write into them, and keep them. */
+  /** The bytes are a copy for this call: the codec may change and keep them. */
   decode(bytes: Uint8Array): unknown;
   /**
-   * Whether `decode(encode(body))` is equal to the body, told without encoding it. Optional: where it does not say so, and
-   * the destination has a schema, what was encoded is decoded and shown to the schema before it is sent.
+   * Returns whether `decode(encode(body))` equals the body, without encoding it. Optional. Otherwise, if the destination
+   * has a schema, the engine decodes the bytes and validates the result before it sends them.
    */
   keeps?(body: unknown): boolean;
 }
 
-/** Bodies that are bytes already. Each handler gets a copy of its own. */
+/** The codec for bodies that are bytes. Each handler gets its own copy. */
 export const bytesCodec: Codec = {
   contentType: "application/octet-stream",
   encode(body) {

@@ -4,18 +4,18 @@ import type { PauseOptions, QuarantineOptions, StopOptions } from "./options.ts"
 /** Handles the messages of one queue or subscription. */
 export interface Consumer {
   /**
-   * Starts no more handlers and takes no more messages; what runs goes on; connection and membership are kept. What waits
-   * in memory is kept too, unless `requeue` gives it back: do that when it lasts, since brokers take back what is held
-   * too long. May be called again to give back.
+   * Starts no more handlers and takes no more messages. Running handlers go on, and the connection stays. Buffered
+   * messages stay in memory unless `requeue` is true. For long pauses, requeue them: brokers redeliver messages that are
+   * held too long and count a crash. A second call may requeue too.
    */
   pause(options?: PauseOptions): void;
-  /** Goes on after {@link Consumer.pause}. */
+  /** Ends a {@link Consumer.pause}, and tries parked messages again. */
   resume(): void;
-  /** How many handlers run at once from now on, at most; more than that may still be finishing. */
+  /** Sets the most handlers that run at once. After a lower value, more may still be finishing. */
   setConcurrency(count: number): void;
   /**
-   * Stops taking messages, lets running handlers finish and settles them; past the deadline their signals are aborted
-   * and their messages given back. A second call waits for the first. It does not start again with the broker.
+   * Stops taking messages, lets running handlers finish and settles their messages. At the deadline it aborts their
+   * signals and requeues their messages. A second call waits for the first. `Broker.start` does not start it again.
    */
   stop(options?: StopOptions): Promise<void>;
   /** Calls `stop` with its default, for `await using`. */
@@ -28,30 +28,30 @@ export interface ConsumerStatus {
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly state: "new" | "running" | "paused" | "stalled" | "stopping" | "stopped";
-  /** Why it is stalled: it cannot take messages, or some are parked. */
+  /** Why it is stalled: it cannot take messages, or some messages are parked. */
   readonly error: MessagingError | undefined;
   readonly concurrency: number;
-  /** The most unsettled deliveries at present. */
+  /** The most unsettled deliveries now. */
   readonly prefetch: number;
-  /** How long a delivery is ours unless it is renewed, in milliseconds; undefined where deliveries have no lease. */
+  /** The lease of a delivery in milliseconds, which the engine renews; undefined where deliveries have no lease. */
   readonly leaseMs: number | undefined;
-  /** Handlers running. */
+  /** Handlers that run now. */
   readonly running: number;
-  /** Deliveries waiting in memory for a handler or, failed and in order, for their next attempt. */
+  /** Deliveries in memory that wait for a handler, or for a blocking retry. */
   readonly waiting: number;
-  /** Deliveries not yet settled: those above, those parked or quarantined, and those whose copy or settlement is under way. */
+  /** All unsettled deliveries: running, waiting, parked, quarantined, being copied or being settled. */
   readonly unsettled: number;
   /**
-   * Deliveries whose dead letter nothing takes for now. They stay unsettled on the broker, and are tried again at long
-   * intervals, after a reconnect, after `resume()`, and when another dead letter of the source is confirmed.
+   * Deliveries whose dead letter nothing takes for now. They stay unsettled on the broker. They are tried again at long
+   * intervals, after a reconnect, after `resume()`, and after another dead letter of the source is confirmed.
    */
   readonly parked: number;
   /**
-   * Deliveries that were redelivered so often that it is looked for crashes of consumers before they start, which takes
-   * {@link QuarantineOptions.silenceMs} where one is suspected. Others do not wait for them.
+   * Deliveries that were redelivered so often that the engine first looks for crashes of consumers. A suspected crash
+   * takes {@link QuarantineOptions.silenceMs}. Other deliveries do not wait for them.
    */
   readonly quarantined: number;
-  /** Handlers started. */
+  /** Started handlers. */
   readonly started: number;
   readonly succeeded: number;
   /** Failed attempts. */
@@ -61,14 +61,14 @@ export interface ConsumerStatus {
   readonly postponed: number;
   readonly deadLettered: number;
   /**
-   * Events passed over because they do not match the filter of the subscription, where that is applied while reading:
-   * all of it on Kafka, the part behind its first wildcard on SQS, which deletes them. Copies are never filtered.
+   * Events skipped by the subscription's filter, where it is applied while reading: on Kafka the whole filter, on SQS,
+   * which deletes them, the part behind the first wildcard. Copies are never filtered.
    */
   readonly filtered: number;
-  /** Deliveries given back without an attempt having failed. */
+  /** Deliveries requeued without a failed attempt. */
   readonly requeued: number;
-  /** Settlements that came too late, twice, or after the delivery was lost: the message comes again or was handled. */
+  /** Settlements that came too late: the delivery was lost, and the message comes again or was handled elsewhere. */
   readonly fenced: number;
-  /** Handlers that overran their deadline, ignored their signal and are still running. */
+  /** Handlers that overran their deadline, ignored their signal, and still run. */
   readonly abandoned: number;
 }

@@ -93,6 +93,11 @@ class AdapterBroker<Native> implements Broker<Native> {
       if (destination.kind === "queue") this.#declarations.addQueue(destination);
       else if (destination.kind === "topic") this.#declarations.addTopic(destination);
       else this.#declarations.addSubscription(destination.topic, destination.name, destination.options);
+      // From the start, so that no other takes the whole publish buffer.
+      if (destination.kind !== "subscription") {
+        const { kind, name, options } = destination;
+        this.#publishing.route({ kind, name }, options.ordered === true);
+      }
     }
     this[INTERNALS] = this.#internals();
   }

@@ -1,12 +1,12 @@
 import type { Clock, Timer } from "./clock.ts";
 
-/** Something with a deadline. The fields are the list's own; see {@link Deadlines}. */
+/** An item with a deadline. {@link Deadlines} sets the field and calls `expire`. */
 export interface Expiring {
   deadline: Deadline | undefined;
   expire(): void;
 }
 
-/** One deadline set, as {@link Deadlines} keeps it. */
+/** One deadline in the list of {@link Deadlines}. */
 export interface Deadline {
   readonly item: Expiring;
   readonly due: number;
@@ -23,9 +23,9 @@ interface DeadlineList {
 }
 
 /**
- * Many deadlines on few timers. Those of one duration fall due in the order they were set, so a list per duration with
- * one timer for its first is enough, and setting and lifting cost no timer. It is how Node keeps its own timers
- * (lib/internal/timers.js); here over a clock that can be simulated.
+ * Keeps many deadlines on few timers, as Node does (lib/internal/timers.js), but with a clock that can be simulated.
+ * Deadlines of one duration expire in the order in which they are set. So each duration has a list, with one timer for its
+ * first deadline.
  */
 export class Deadlines {
   readonly #clock: Clock;
@@ -49,7 +49,7 @@ export class Deadlines {
     if (list.timer === undefined) this.#arm(list, ms);
   }
 
-  /** Lifts the item's deadline, if it has one. */
+  /** Removes the item's deadline, if it has one. */
   lift(item: Expiring): void {
     const deadline = item.deadline;
     if (deadline === undefined) return;
@@ -70,7 +70,7 @@ export class Deadlines {
     return items;
   }
 
-  /** Lifts all deadlines and their timers. */
+  /** Removes all deadlines and cancels their timers. */
   clear(): void {
     for (const list of this.#lists.values()) {
       if (list.timer !== undefined) this.#clock.cancel(list.timer);
@@ -87,7 +87,7 @@ export class Deadlines {
 
   #fire(list: DeadlineList): void {
     const now = this.#clock.monotonic();
-    // The timer counts as armed meanwhile, so that a deadline set by an expiry does not arm a later one.
+    // `list.timer` stays set meanwhile, so that a deadline set by `expire` arms no second timer.
     while (list.first !== undefined && list.first.due <= now) {
       const { item } = list.first;
       this.lift(item);

@@ -11,7 +11,7 @@ import type { CapabilityName } from "./capabilities.ts";
 import type { Queue, SubscriptionOptions, Topic } from "./destination.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 
-/** Why something that asks for a capability cannot be had on this adapter; undefined if it can. */
+/** The error for a capability that this adapter lacks; undefined if it has it. */
 export function refusal(where: string, adapter: Adapter, capability: CapabilityName): MessagingError | undefined {
   const { support, note } = adapter.capabilities[capability];
   if (support !== "unsupported") return undefined;
@@ -31,19 +31,19 @@ interface Added {
 }
 
 /**
- * Everything that a broker object was told of: destinations, subscriptions and what they ask of the broker. Finds what
- * contradicts, collides or cannot be had, all of it at once.
+ * The destinations and subscriptions of a broker object, and the capabilities that they ask for. It finds all problems at
+ * once: contradictions, colliding names and missing capabilities.
  */
 export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
   readonly #topics = new Map<string, TopicDeclaration>();
   readonly #subscriptions = new Map<string, SubscriptionDeclaration>();
-  /** What is asked for, by capability and destination. */
+  /** Capabilities asked for, with the destination that asks. */
   readonly #asked = new Set<string>();
-  /** What was added since it was looked for problems. */
+  /** Added since the last search for problems. */
   #added: Added = { asked: [], queues: [], addresses: [] };
   readonly #found: MessagingError[] = [];
-  /** Physical names, with what has them. */
+  /** Physical names, with their addresses. */
   readonly #owners = new Map<string, Address>();
 
   /** Throws `conflict` if the queue is known with other properties. */
@@ -126,7 +126,7 @@ export class Declarations {
     };
   }
 
-  /** What one consumer needs: its queue, or its subscription with its topic. */
+  /** The topology of one consumer: its queue, or its subscription with its topic. */
   topologyOf(address: WorkAddress, mode: DeclareMode): Topology {
     if (address.kind === "queue") {
       const queue = this.#queues.get(address.name);
@@ -142,14 +142,14 @@ export class Declarations {
     };
   }
 
-  /** Everything that keeps this adapter from carrying what was declared and required. */
+  /** All problems of the declared destinations and the required capabilities on this adapter. */
   problems(adapter: Adapter, required: readonly CapabilityName[]): readonly MessagingError[] {
     const refused = required.flatMap((capability) => refusal("the option `require`", adapter, capability) ?? []);
     this.newProblems(adapter);
     return [...refused, ...this.#found];
   }
 
-  /** What keeps this adapter, always the same one, from carrying what was declared since it was asked last. */
+  /** The problems of destinations added since the last call. The adapter has to be the same at each call. */
   newProblems(adapter: Adapter): readonly MessagingError[] {
     const { asked, queues, addresses } = this.#added;
     this.#added = { asked: [], queues: [], addresses: [] };
@@ -189,7 +189,7 @@ export class Declarations {
   }
 }
 
-/** An address with those that follow from it. */
+/** An address with the addresses derived from it. */
 function familyOf(address: Address): readonly Address[] {
   if (address.kind !== "queue" && address.kind !== "subscription") return [address];
   const of: WorkAddress = address;
@@ -207,7 +207,7 @@ function tooManyPriorities(adapter: Adapter, queues: readonly QueueDeclaration[]
     });
 }
 
-/** Whether it follows from another address, whose collision says it all. */
+/** Whether it is derived from another address, whose collision is reported already. */
 function isDerived(address: Address): boolean {
   return address.kind === "dead-letters" || address.kind === "quarantine";
 }

@@ -4,33 +4,31 @@ import { checkFilter, checkInteger, checkName, checkOptions } from "./checks.ts"
 import type { Codec } from "./codec.ts";
 import { MessagingError } from "./errors.ts";
 
-/** What queues and topics have in common. `Body` is what is sent. */
+/** The options that queues and topics share. `Body` is the type that is sent. */
 export interface DestinationOptions<Body> {
   /**
-   * What a message is kept in order with, and shown by: for example the order's number. A key given at sending comes
-   * before it. Undefined for a message without a key.
+   * Returns the key of a message, such as the order's number: order is kept by it, and people find messages by it.
+   * Undefined for a message without a key. A key in the send options overrides it.
    */
   readonly key?: (body: Body) => string | undefined;
   /**
-   * Whether messages of one key are handled one after another, in the order of their sending. A failing message then
-   * holds its own key until it succeeds or is dead-lettered; other keys go on. Default false. Refused on a broker
-   * without `order`.
+   * Whether messages of one key are handled one after another, in the order of their sending. A failing message blocks its
+   * own key until it succeeds or is dead-lettered; other keys go on. Default false. Refused on a broker without `order`.
    */
   readonly ordered?: boolean;
   /** How bodies become bytes. Default: JSON. */
   readonly codec?: Codec;
   /** Refuse to start on a broker whose confirmed messages do not survive its restart. Default false. */
   readonly durable?: boolean;
-  /**
-   * Milliseconds after which a message that was not delivered yet goes to the dead letters with reason `expired`.
-   * Default: never.
-   */
+  /** Milliseconds after which an undelivered message is dead-lettered with the reason `expired`. Default: never. */
   readonly ttlMs?: number;
   /**
-   * What becomes of tombstones, where the broker has them: records of a Kafka topic with a key and no value, which say that
-   * what the key names was deleted. `dead-letter` makes them dead letters that say so, with reason `invalid`; only with a
-   * codec of `application/octet-stream` handlers get no bytes instead. `skip` counts them as handled. `null` gives them to
-   * the handler as the body `null`, behind the schema, which has to take that. Default `dead-letter`.
+   * What happens to tombstones: records of a Kafka topic with a key and no value, which mark the key as deleted.
+   *
+   * - `dead-letter` (default): they are dead-lettered with the reason `invalid`. Only with a codec of
+   *   `application/octet-stream` do handlers get an empty body instead.
+   * - `skip`: they count as handled.
+   * - `null`: the handler gets the body `null`, which the schema has to accept.
    */
   readonly tombstones?: Tombstones;
 }
@@ -38,19 +36,19 @@ export interface DestinationOptions<Body> {
 /** See {@link DestinationOptions.tombstones}. */
 export type Tombstones = "dead-letter" | "skip" | "null";
 
-/** The options of {@link queue}. `Body` is what is sent. */
+/** The options of {@link queue}. `Body` is the type that is sent. */
 export interface QueueOptions<Body> extends DestinationOptions<Body> {
-  /** How many priorities the queue has; messages are sent with 0 (lowest) to `priorities - 1`. Default 1: none. */
+  /** The number of priorities: messages have 0 (lowest) to `priorities - 1`. Default 1: none. */
   readonly priorities?: number;
 }
 
-/** The options of {@link topic}. `Body` is what is published. */
+/** The options of {@link topic}. `Body` is the type that is published. */
 export interface TopicOptions<Body> extends DestinationOptions<Body> {
-  /** What subscriptions filter by, as in `geo.us.ny`. A routing key given at publishing comes before it. */
+  /** Returns the key that subscriptions filter by, such as `geo.us.ny`. One in the publish options overrides it. */
   readonly routingKey?: (body: Body) => string | undefined;
   /**
-   * What happens to an event that no subscription takes, where the broker can tell: `reject` fails the publish with
-   * `unroutable`, `discard` lets it go. Default `reject`.
+   * What happens to an event that no subscription takes, where the broker reports it: `reject` fails the publish with
+   * `unroutable`, `discard` ignores it. Default `reject`.
    */
   readonly whenUnroutable?: "reject" | "discard";
 }
@@ -58,45 +56,44 @@ export interface TopicOptions<Body> extends DestinationOptions<Body> {
 declare const BODY: unique symbol;
 
 /**
- * Work: each message is handled by one of the competing consumers. `Input` is what is sent, `Output` what the schema
- * makes of it for the handler.
+ * A work queue: one of the competing consumers handles each message. `Input` is the type that is sent, `Output` the type
+ * that the schema makes of it for the handler.
  */
 export interface Queue<Input, Output = Input> {
   readonly kind: "queue";
   readonly name: string;
   readonly options: QueueOptions<Input>;
   readonly schema: StandardSchemaV1 | undefined;
-  /** Only in types: keeps queues of other bodies apart. */
+  /** Exists only in types, to keep queues of different bodies apart. */
   readonly [BODY]?: (input: Input) => Output;
 }
 
-/** Events: every named subscription gets its own copy of each. */
+/** A topic of events: every named subscription gets a copy of each event. */
 export interface Topic<Input, Output = Input> {
   readonly kind: "topic";
   readonly name: string;
   readonly options: TopicOptions<Input>;
   readonly schema: StandardSchemaV1 | undefined;
-  /** Only in types: keeps topics of other bodies apart. */
+  /** Exists only in types, to keep topics of different bodies apart. */
   readonly [BODY]?: (input: Input) => Output;
 }
 
-/** What a subscription is, apart from how it is consumed. */
+/** The options of {@link subscription}. */
 export interface SubscriptionOptions {
   /**
-   * Take only events whose routing key matches: words between dots, `*` for one word, `#` for any number of words.
-   * Default: all. An event without a routing key has the empty one, which only `#` matches. Copies (retries, replayed dead
-   * letters) are never filtered; what a changed filter makes of events that wait depends on the broker.
+   * Takes only events whose routing key matches: words between dots, `*` for one word, `#` for any number of words.
+   * Default: all events. Only `#` matches an event without a routing key. Copies (retries, replayed dead letters) are
+   * never filtered. The effect of a changed filter on waiting events depends on the broker.
    */
   readonly filter?: string;
   /**
-   * Where the subscription begins if it does not exist yet: with what is published from now on, the oldest event kept,
-   * a point in time, or offsets. Default `now`; the others are refused on a broker without `replay`. One that exists is
-   * moved by `Broker.rewind`.
+   * Where a new subscription begins: with the events from now on, the oldest event kept, a point in time, or offsets.
+   * Default `now`; the others are refused on a broker without `rewind`. `Broker.rewind` moves an existing subscription.
    */
   readonly from?: StartPosition;
 }
 
-/** A named subscription of a topic, to be declared without consuming from it. */
+/** A named subscription of a topic, which is declared without consuming from it. */
 export interface Subscription {
   readonly kind: "subscription";
   readonly topic: Topic<never, unknown>;
@@ -104,7 +101,7 @@ export interface Subscription {
   readonly options: SubscriptionOptions;
 }
 
-/** What a broker can be told to declare. */
+/** Anything that a broker can declare. */
 export type Destination = Queue<never, unknown> | Topic<never, unknown> | Subscription;
 
 const DESTINATION_OPTIONS = ["schema", "key", "ordered", "codec", "durable", "ttlMs", "tombstones"];
@@ -115,9 +112,9 @@ const MOST_PRIORITIES = 32;
 const TOMBSTONES: readonly Tombstones[] = ["dead-letter", "skip", "null"];
 
 /**
- * Names a work queue and the type of its messages. With a schema (any Standard Schema) bodies are checked when they are
- * sent and parsed when they are handled; without one the type parameter is trusted. Throws `invalid` for a bad name or
- * option. Two calls with one name mean the same queue.
+ * Names a work queue and the type of its messages. With a schema (any Standard Schema) bodies are checked at sending and
+ * parsed before handling; without one the type parameter is trusted. Two calls with one name mean the same queue. Throws
+ * `invalid` for a bad name or option.
  */
 export function queue<Schema extends StandardSchemaV1>(
   name: string,
@@ -138,9 +135,7 @@ export function queue(
   return Object.freeze({ kind: "queue", name, options: Object.freeze(rest), schema });
 }
 
-/**
- * Names a topic and the type of its events; see {@link queue}. Throws `invalid` for a bad name or option.
- */
+/** Names a topic and the type of its events; see {@link queue}. Throws `invalid` for a bad name or option. */
 export function topic<Schema extends StandardSchemaV1>(
   name: string,
   options: TopicOptions<StandardSchemaV1.InferInput<Schema>> & { readonly schema: Schema },
@@ -165,8 +160,8 @@ export function topic(
 }
 
 /**
- * Names a subscription of a topic, for `createBroker(adapter, { destinations: [subscription(placed, "billing")] })`:
- * it is declared at start and gathers events from then on, also while nobody consumes from it.
+ * Names a subscription of a topic, for `createBroker(adapter, { destinations: [subscription(placed, "billing")] })`. It is
+ * declared at start, and stores events from then on, also without a consumer.
  */
 export function subscription<Input, Output>(
   of: Topic<Input, Output>,
@@ -180,13 +175,13 @@ export function subscription<Input, Output>(
   return Object.freeze({ kind: "subscription", topic: of, name, options: { ...options } });
 }
 
-/** Refuses the options of a subscription that are wrong in themselves. */
+/** Throws `invalid` for wrong options of a subscription. */
 export function checkSubscription(where: string, options: SubscriptionOptions): void {
   if (options.filter !== undefined) checkFilter(`${where} { filter }`, options.filter);
   if (options.from !== undefined) checkPosition(`${where} { from }`, options.from);
 }
 
-/** Refuses what is no position in a subscription. */
+/** Throws `invalid` for anything that is no position in a subscription. */
 export function checkPosition(where: string, position: StartPosition): void {
   if (position === "now" || position === "earliest") return;
   if (position instanceof Date && !Number.isNaN(position.getTime())) return;

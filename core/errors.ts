@@ -1,7 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 
 /**
- * Every way in which anybroker can refuse or fail. The set is closed: a `switch` over it is exhaustive.
+ * The kinds of errors of anybroker. The set is closed: a `switch` over it is exhaustive.
  *
  * - `unsupported`: the broker cannot do what was asked; said at start wherever it can be known then.
  * - `invalid`: a body, name or option is wrong; nothing was sent.
@@ -41,19 +41,19 @@ export type SendOutcome =
   | { readonly status: "confirmed"; readonly id: string }
   | { readonly status: "failed"; readonly error: MessagingError };
 
-/** One thing that is wrong with a body. Nothing of it quotes the body. */
+/** One problem of a body. It never quotes the body. */
 export interface BodyIssue {
   /** Where, from the body's root. `[key]` stands for a key that may be data. */
   readonly path: readonly (string | number)[];
-  /** What the schema's library calls it, as `invalid_type`; undefined where it does not. */
+  /** The code of the schema's library, such as `invalid_type`; undefined where it has none. */
   readonly code: string | undefined;
-  /** What the schema says; undefined where it may quote a value of the body. */
+  /** The message of the schema; undefined where it may quote a value of the body. */
   readonly message: string | undefined;
 }
 
-/** What a {@link MessagingError} may carry besides code and message. */
+/** The options of a {@link MessagingError}. */
 export interface MessagingErrorOptions {
-  /** The error of the client library, or whatever else led here. */
+  /** The error of the client library, or another cause. */
   readonly cause?: unknown;
   /** For `start-failed`: every problem found. */
   readonly problems?: readonly MessagingError[];
@@ -66,9 +66,9 @@ export interface MessagingErrorOptions {
 }
 
 /**
- * The only error class of anybroker. `message` says what happened, where, and what to do next; it never holds a body,
- * a credential or a token. `cause` keeps the client library's own error, or,
- * where that may hold what a server said, one with as much of its text as may be shown.
+ * The only error class of anybroker. `message` says what happened, where, and what to do next; it never holds a body, a
+ * credential or a token. `cause` is the client library's own error, or one with only the part of its text that may be
+ * shown.
  */
 export class MessagingError extends Error {
   override readonly name = "MessagingError";
@@ -77,7 +77,7 @@ export class MessagingError extends Error {
   readonly problems: readonly MessagingError[];
   /** For `partly-failed`: one outcome per message, in the order given; otherwise empty. */
   readonly outcomes: readonly SendOutcome[];
-  /** For a body that its schema or its codec refuses: what is wrong with it, to be shown to whoever sent it; otherwise empty. */
+  /** For a body that its schema or codec refuses: its problems, fit for the sender to see; otherwise empty. */
   readonly issues: readonly BodyIssue[];
   readonly #rawIssues: readonly StandardSchemaV1.Issue[];
 
@@ -90,7 +90,7 @@ export class MessagingError extends Error {
     this.#rawIssues = options.rawIssues ?? [];
   }
 
-  /** The issues as the schema returned them: they may quote the body, and are not enumerable, so that no logger prints them. */
+  /** The issues as the schema returned them. They may quote the body, so loggers do not see this property. */
   get rawIssues(): readonly StandardSchemaV1.Issue[] {
     return this.#rawIssues;
   }
@@ -101,10 +101,10 @@ export function isMessagingError(value: unknown, code?: MessagingErrorCode): val
   try {
     return value instanceof MessagingError && (code === undefined || value.code === code);
   } catch {
-    // A revoked proxy is an instance of nothing, and says so by throwing.
+    // `instanceof` throws for a revoked proxy.
     return false;
   }
 }
 
-/** What to do where something does not exist on the broker: completes "…; ". */
+/** The advice in errors about something that does not exist on the broker. */
 export const DECLARE_IT = 'create it with declare: "create" at start, or with "anybroker topology create"';

@@ -8,12 +8,12 @@ export type DeadLetterReason =
   | "invalid"
   /** The handler returned `deadLetter()`. */
   | "rejected"
-  /** Consumers crashed while they handled it, the last of them while it handled nothing else. */
+  /** Consumers crashed while they handled it and nothing else. */
   | "crashed"
   /** It was older than its time to live. */
   | "expired";
 
-/** What `BrokerOptions.onEvent` is told. Never holds a body, a header or a credential. */
+/** An event for `BrokerOptions.onEvent`. It never holds a body, a header or a credential. */
 export type BrokerEvent =
   | { readonly type: "up" }
   | { readonly type: "down"; readonly error: MessagingError }
@@ -21,7 +21,7 @@ export type BrokerEvent =
   | { readonly type: "unblocked" }
   | { readonly type: "notice"; readonly error: MessagingError }
   | {
-      /** A consumer cannot take messages for now; it goes on trying. */
+      /** A consumer cannot take messages for now. It keeps trying. */
       readonly type: "stalled";
       readonly source: string;
       readonly error: MessagingError;
@@ -29,7 +29,7 @@ export type BrokerEvent =
   /** A consumer that was stalled takes messages again. */
   | { readonly type: "flowing"; readonly source: string }
   | {
-      /** A handler failed and the message will be tried again. */
+      /** An attempt failed; the message will be tried again. */
       readonly type: "retried";
       readonly source: string;
       readonly id: string;
@@ -38,7 +38,7 @@ export type BrokerEvent =
       readonly error: unknown;
     }
   | {
-      /** A confirmed copy stands in the dead letters. */
+      /** The broker has confirmed a copy in the dead letters. */
       readonly type: "dead-lettered";
       readonly source: string;
       readonly id: string;
@@ -46,32 +46,29 @@ export type BrokerEvent =
       readonly error: unknown;
     }
   | {
-      /** Somebody works on messages by hand; see the pattern that tells it. */
+      /** A person works on messages, as with the dead-letters pattern. */
       readonly type: "audit";
-      /** What is done, as in `replay`. */
+      /** The action, such as `replay`. */
       readonly action: string;
-      /** Told before the first message is touched, and again with what became of it. */
+      /** `begun` comes before the first message is touched, `ended` with the result. */
       readonly phase: "begun" | "ended";
-      /** Names the run over both phases, and over a resumption after a crash. */
+      /** The id of the run: the same in both phases, and after a crash and a resumption. */
       readonly run: string;
-      /** Where the messages stand: `orders`, `order.placed..billing`. */
+      /** Where the messages are: `orders`, `order.placed..billing`. */
       readonly source: string;
-      /** Who does it, as far as it was told. */
+      /** Who does it, if given. */
       readonly by: string | undefined;
       /** ISO time. */
       readonly at: string;
-      /** What was asked for, in the words of whoever asked. */
+      /** The filter, as it was given. */
       readonly filter: string;
-      /** How many messages are selected; at the end, how many it was done to. */
+      /** How many messages are selected; at the end, how many were processed. */
       readonly count: number;
-      /** At the end: why it did not go through to its end, if it did not. */
+      /** At the end: why the run stopped early, if it did. */
       readonly stopped?: string;
     }
   | {
-      /**
-       * Nothing takes the dead letter of a message for now. The message stays unsettled on the broker and is tried again at
-       * long intervals; see `ConsumerStatus.parked`.
-       */
+      /** Nothing takes the dead letter of a message for now. It stays unsettled on the broker; see `ConsumerStatus.parked`. */
       readonly type: "parked";
       readonly source: string;
       readonly id: string;
@@ -80,8 +77,8 @@ export type BrokerEvent =
     }
   | {
       /**
-       * A copy (to retry or dead letters) was refused or could not be confirmed; the original is still on the
-       * broker, and another way is tried, or the same again.
+       * A copy, for a retry or the dead letters, was refused or not confirmed. The original is still on the broker, and the
+       * engine tries again or in another way.
        */
       readonly type: "copy-failed";
       readonly source: string;

@@ -1,6 +1,6 @@
 const COMPACT_AFTER = 1024;
 
-/** A first-in, first-out list whose ends cost nothing to work at. */
+/** A first-in, first-out list with cheap operations at both ends. */
 export class Fifo<Item> {
   #items: Item[] = [];
   #head = 0;
@@ -20,7 +20,7 @@ export class Fifo<Item> {
   shift(): Item | undefined {
     if (this.#head === this.#items.length) return undefined;
     const item = this.#items[this.#head] as Item;
-    // The slot is freed at once, the array later: what was taken must not be kept alive.
+    // Clears the slot now, so that the item can be collected; the array shrinks later.
     this.#items[this.#head] = undefined as Item;
     this.#head++;
     if (this.#head === this.#items.length) this.clear();
@@ -37,7 +37,7 @@ export class Fifo<Item> {
     this.#head = 0;
   }
 
-  /** Puts an item behind the last of those that `isBefore` says come before it; costs nothing at the end. */
+  /** Inserts an item after the last one for which `isBefore` is true; cheap at the end. */
   insert(item: Item, isBefore: (other: Item) => boolean): void {
     let at = this.#items.length;
     while (at > this.#head && !isBefore(this.#items[at - 1] as Item)) at--;

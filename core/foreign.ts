@@ -1,13 +1,13 @@
 /**
- * What user code throws, rejects with or returns may be anything: an object whose `message` is an object, without a
- * prototype, with a `toString` that throws, a revoked proxy. Nothing here throws.
+ * Handles values of user code, which may be anything: objects without a prototype, with a `toString` that throws, or
+ * revoked proxies. Only {@link hasThen} throws.
  */
 
 const NO_TEXT = "what was thrown has no text";
 
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
-/** A foreign text on one line, of so many characters at most: what a terminal or a log might obey is a question mark. */
+/** A foreign text on one line, of `most` characters at most. Control characters become question marks. */
 export function oneLine(text: string, most: number): string {
   const line = text
     .slice(0, most + 1)
@@ -16,7 +16,7 @@ export function oneLine(text: string, most: number): string {
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;
 }
 
-/** The message of an error, or the text of anything else that was thrown. */
+/** The message of an error, or any other thrown value as text. */
 export function thrownText(thrown: unknown): string {
   try {
     const text: unknown = thrown instanceof Error ? thrown.message : thrown;
@@ -26,7 +26,7 @@ export function thrownText(thrown: unknown): string {
   }
 }
 
-/** The name of an error's class, or the type of anything else that was thrown. */
+/** The name of an error's class, or the type of any other thrown value. */
 export function thrownClass(thrown: unknown): string {
   try {
     if (!(thrown instanceof Error)) return typeof thrown;
@@ -37,7 +37,7 @@ export function thrownClass(thrown: unknown): string {
   }
 }
 
-/** Whether a value is to be awaited. Reading `then` may run user code; one that throws is not. */
+/** Whether a value can be awaited; false if reading its `then` throws. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   try {
     return hasThen(value);
@@ -46,31 +46,28 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
-/** As {@link isThenable}, and throws what reading `then` throws: an `await` of such a value would reject with it. */
+/** As {@link isThenable}, but throws what reading `then` throws, as an `await` would. */
 export function hasThen(value: unknown): value is PromiseLike<unknown> {
   const canHaveThen = (typeof value === "object" && value !== null) || typeof value === "function";
   return canHaveThen && typeof (value as { readonly then?: unknown }).then === "function";
 }
 
-/** Handles the rejection of a value that nobody awaits, if it is a promise: an unhandled one ends the process. */
+/** Handles the rejection of a promise that is not awaited: an unhandled one would end the process. Ignores other values. */
 export function ignoreRejection(value: unknown): void {
   if (isThenable(value)) Promise.resolve(value).catch(() => {});
 }
 
-/** Returns a result of user code that is used at once. If it is a promise, whatever checks it refuses it, and a rejection ends nothing. */
+/** Returns a result that must not be a promise, for a check that refuses one. Handles its rejection. */
 export function unawaited<Value>(value: Value): Value {
   ignoreRejection(value);
   return value;
 }
 
-/**
- * Calls somebody who only watches. What it throws is ignored, and so is what its promise rejects with: an observer that
- * fails must not disturb what it observes.
- */
+/** Calls an observer, and ignores its errors and rejections: they must not disturb what it observes. */
 export function observe<Seen>(observer: ((seen: Seen) => unknown) | undefined, seen: Seen): void {
   try {
     ignoreRejection(observer?.(seen));
   } catch {
-    // As above.
+    // See above.
   }
 }

@@ -6,19 +6,19 @@ import { MessagingError } from "./errors.ts";
 import { inexactNumbers } from "./exact-numbers.ts";
 import { thrownClass, unawaited } from "./foreign.ts";
 
-/** Whether JSON gives a body back as it is: `alike` where only properties that are undefined are left out. */
+/** Whether JSON keeps a body unchanged; `alike`: it leaves out undefined properties only. */
 export type Likeness = "same" | "alike" | "other";
 
 /**
- * Tells, at a fraction of what writing costs, whether a body is made of nothing but plain objects, arrays, texts, finite
- * numbers, booleans and null, to so many levels. All else is `other`. Never throws.
+ * Checks whether a body has only plain objects, arrays, texts, finite numbers, booleans and null, up to `maxDepth`. Anything
+ * else is `other`. It is much faster than writing the JSON, and never throws.
  */
 export function likeness(body: unknown, maxDepth: number): Likeness {
   try {
     const found = unlikeness(body, maxDepth);
     return found === 0 ? "same" : found === UNDEFINED ? "alike" : "other";
   } catch {
-    // A getter or a proxy that throws. What writes the body says so.
+    // A getter or proxy threw. Encoding will report it.
     return "other";
   }
 }
@@ -26,7 +26,7 @@ export function likeness(body: unknown, maxDepth: number): Likeness {
 const UNDEFINED = 1;
 const OTHER = 2;
 
-/** Bits, not objects: this runs for every message. */
+/** Returns bits instead of objects, because it runs for every message. */
 function unlikeness(value: unknown, levels: number): number {
   switch (typeof value) {
     case "string":
@@ -56,7 +56,7 @@ function unlikeness(value: unknown, levels: number): number {
   return found;
 }
 
-/** An object of no class; of another realm too, whose `Object.prototype` is another. */
+/** Whether it is an object without a class, also from another realm with its own `Object.prototype`. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null;
@@ -65,9 +65,9 @@ function isPlain(value: object): boolean {
 type Path = (string | number)[];
 
 /**
- * Makes of a body what JSON carries of it, by the rules of `JSON.stringify`: `toJSON` is called, instances of classes are
- * their own properties, properties that are undefined are left out. Throws `invalid`, with the place, where those rules
- * would put something else in the place of a value without a word.
+ * Makes the value that JSON carries of a body, by the rules of `JSON.stringify`: `toJSON` is called, instances become their
+ * own properties, undefined properties are left out. Throws `invalid`, with the place, where those rules would silently
+ * change a value.
  */
 export function carriedJson(body: unknown, maxDepth: number): unknown {
   const walk: Walk = { maxDepth, path: [], above: [] };
@@ -81,13 +81,13 @@ const NOTHING = "a value of type undefined";
 interface Walk {
   readonly maxDepth: number;
   readonly path: Path;
-  /** The objects that the value stands in. */
+  /** The objects around the current value. */
   readonly above: object[];
 }
 
-/** Undefined for what is undefined, or says that it is to be left out. */
+/** Undefined if the value is undefined, or its `toJSON` returns undefined. */
 function carried(original: unknown, name: string, walk: Walk): unknown {
-  // Its toJSON would make four times as much text of it, which no schema takes for bytes.
+  // Its toJSON would make four times as much text, which no schema accepts as bytes.
   if (ArrayBuffer.isView(original)) throw lost(walk, `bytes (${kindOf(original)}); send them as a base64 text`);
   const value = asToldByItself(original, name, walk);
   switch (typeof value) {
@@ -178,7 +178,7 @@ function asToldByItself(value: unknown, name: string, walk: Walk): unknown {
   }
 }
 
-/** Whether there may be something in it that is no property of its own: as in a Map, an Error, private fields. */
+/** Whether it may have content besides its own properties: a Map, an Error, private fields. */
 function hasHiddenContent(value: object, names: readonly string[]): boolean {
   if (types.isMap(value) || types.isSet(value) || types.isNativeError(value)) return true;
   if (isPlain(value)) return false;
@@ -200,7 +200,7 @@ function isBuiltIn(value: object): boolean {
 
 const NATIVE = /\{\s*\[native code\]\s*\}$/;
 
-/** What `JSON.rawJSON` made, where the engine has it. */
+/** Whether `JSON.rawJSON` made it, where the JavaScript engine has that. */
 function isRawJson(value: object): boolean {
   const { isRawJSON } = JSON as { readonly isRawJSON?: (value: unknown) => boolean };
   return isRawJSON?.(value) === true;
@@ -214,7 +214,7 @@ function kindOf(value: object): string {
     const name: unknown = value.constructor.name;
     if (typeof name === "string" && CLASS_NAME.test(name)) return name;
   } catch {
-    // Without a prototype, or behind a proxy that is revoked.
+    // It has no prototype, or is a revoked proxy.
   }
   return "a class";
 }
@@ -234,8 +234,8 @@ export interface JsonCodecOptions {
   /** The deepest nesting of arrays and objects, written or read. Default 64. */
   readonly maxDepth?: number;
   /**
-   * About the most values, written or read: arrays, objects and what they hold. Default 250,000. A text of some megabytes can
-   * hold so many that the process runs out of memory.
+   * About the most values, written or read: arrays, objects and their members. Default 250,000. A text of some megabytes
+   * can have enough of them to use up the memory.
    */
   readonly maxValues?: number;
 }
@@ -244,13 +244,14 @@ const DEFAULT_DEPTH = 64;
 const DEFAULT_VALUES = 250_000;
 
 /**
- * JSON in UTF-8, hardened: `__proto__` and `constructor.prototype` as keys are refused in both directions, and so is
- * nesting deeper than `maxDepth` and more than `maxValues` values, before anything is built from the text.
+ * The codec for JSON in UTF-8, hardened in both directions. It refuses the keys `__proto__` and `constructor.prototype`,
+ * nesting deeper than `maxDepth`, and more than `maxValues` values, before it builds anything from the text.
  *
- * A body that would arrive without something that it holds is refused when it is sent, with the place: NaN and infinities,
- * a BigInt, undefined in an array, functions and symbols, bytes, Map, Set, Error and other instances without properties of
- * their own, a Date that is no date, a cycle. What JSON has a word for becomes that: a Date and whatever has a `toJSON` what
- * it makes, an instance of a class its own properties, -0 becomes 0, and a property that is undefined is left out.
+ * - At sending it refuses, with the place, values that JSON would lose: NaN and infinities, a BigInt, undefined in an
+ *   array, functions, symbols, bytes, an invalid Date, a cycle, and Map, Set, Error and other instances without own
+ *   properties.
+ * - It converts values for which JSON has a form: a Date and others with `toJSON`, instances to their own properties, -0
+ *   to 0. It leaves out undefined properties.
  */
 export function jsonCodec(options: JsonCodecOptions = {}): Codec {
   const { maxDepth = DEFAULT_DEPTH, maxValues = DEFAULT_VALUES } = options;
@@ -258,7 +259,7 @@ export function jsonCodec(options: JsonCodecOptions = {}): Codec {
   return {
     contentType: "application/json",
     encode(body) {
-      // The engine's own writer is by far the quickest, and changes nothing of a body that is JSON already.
+      // `JSON.stringify` is by far the fastest, and right for a body that is JSON already.
       const carried = likeness(body, maxDepth) === "other" ? carriedJson(body, maxDepth) : body;
       const text = JSON.stringify(carried);
       if (mayHoldForbiddenKey(text)) parse(text);
@@ -286,7 +287,7 @@ function parse(text: string): unknown {
   try {
     return mayHoldForbiddenKey(text) ? secureJson.parse(text) : JSON.parse(text);
   } catch (error) {
-    // JSON.parse quotes the text in its message, and the text is somebody's data.
+    // The message of JSON.parse quotes the text, which is data.
     const forbidden = error instanceof SyntaxError && error.message.includes("forbidden prototype");
     throw new MessagingError(
       "invalid",
@@ -295,7 +296,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** A forbidden key stands in the text as it is, or with escapes; most texts hold neither, and are spared the search. */
+/** A forbidden key is in the text as it is or with escapes. Most texts have neither and need no search. */
 function mayHoldForbiddenKey(text: string): boolean {
   return text.includes("__proto__") || text.includes("constructor") || text.includes("\\u");
 }
@@ -308,7 +309,7 @@ const COMMA = 0x2c;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Counts brackets and commas outside strings; the text need not be valid. */
+/** Throws for too many levels or values: counts brackets and commas outside strings, also in invalid text. */
 function refuseHeavy(bytes: Uint8Array, maxDepth: number, maxValues: number): void {
   let depth = 0;
   let values = 0;
@@ -328,7 +329,7 @@ function refuseHeavy(bytes: Uint8Array, maxDepth: number, maxValues: number): vo
   }
 }
 
-/** Where the quotes are that end a string; the end of the bytes where none do. */
+/** The index of the quote that ends a string, or of the end of the bytes. */
 function endOfString(bytes: Uint8Array, start: number): number {
   for (let at = bytes.indexOf(QUOTE, start + 1); at !== -1; at = bytes.indexOf(QUOTE, at + 1)) {
     let escapes = 0;
@@ -338,12 +339,12 @@ function endOfString(bytes: Uint8Array, start: number): number {
   return bytes.length;
 }
 
-/** Each value takes two bytes at least, with what parts it from the next: few texts are searched. */
+/** Each value and its separator take two bytes at least, so few texts need the search. */
 function mayHoldMoreThan(bytes: Uint8Array, maxValues: number): boolean {
   return bytes.length > 2 * maxValues;
 }
 
-/** Whether there are more opening brackets than so many, inside strings or not: few texts have, and few are searched. */
+/** Whether there are more than `most` opening brackets, also in strings. Few texts have them and need the search. */
 function opensMoreThan(bytes: Uint8Array, most: number): boolean {
   let opened = 0;
   for (const bracket of [OPEN_OBJECT, OPEN_ARRAY]) {

@@ -1,13 +1,13 @@
 import { v7 } from "uuid";
 import type { Clock, Random } from "./clock.ts";
 
-/** The start of an id that an adapter makes of the content of a message that has none: equal messages have equal ids. */
+/** The prefix of ids that an adapter derives from the content of a message without an id: equal messages have equal ids. */
 export const DERIVED_ID = "sha256-";
 
 const ID_BYTES = 16;
 const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-/** Makes UUIDv7 ids that ascend within one millisecond too. They tell no time before 1970: an earlier clock gives that. */
+/** Makes UUIDv7 ids that ascend, also within a millisecond. A clock before 1970 counts as 1970. */
 export function messageIds(clock: Clock, random: Random): () => string {
   let last = -1;
   let sequence = 0;
@@ -24,7 +24,7 @@ export function messageIds(clock: Clock, random: Random): () => string {
   };
 }
 
-/** The milliseconds since 1970 that a UUIDv7 was made at; undefined for any other id. */
+/** The time of a UUIDv7, in milliseconds since 1970; undefined for any other id. */
 export function idTime(id: string): number | undefined {
   const parts = UUID_V7.exec(id);
   return parts === null ? undefined : Number.parseInt(`${parts[1]}${parts[2]}`, 16);

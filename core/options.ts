@@ -5,76 +5,74 @@ import type { Middleware } from "./delivery.ts";
 import type { Destination, SubscriptionOptions } from "./destination.ts";
 import type { BrokerEvent } from "./events.ts";
 
-/** How failed attempts are spaced: each delay so many times the one before. */
+/** Growing delays between attempts. */
 export interface RetryDelay {
   /** The delay after the first failed attempt, in milliseconds. Default 1,000, or `maxMs` if that is less. */
   readonly firstMs?: number;
   /** What each delay is multiplied by for the next. Default 2. */
   readonly factor?: number;
-  /** The longest delay, in milliseconds, before jitter. Not less than `firstMs`. Default 60,000, or `firstMs` if that is more. */
+  /** The longest delay, in milliseconds, before jitter; `firstMs` at least. Default 60,000, or `firstMs` if that is more. */
   readonly maxMs?: number;
   /**
-   * How much is drawn at random on top, as a share of the delay from 0 to 1, so that what failed together does not come
-   * back together. The delay is never shorter than it would be without, and up to twice as long with 1. What
-   * `retry({ afterMs })` asks for gets none. Default 1; 0 turns it off.
+   * The most random time that is added to a delay, as a share of it from 0 to 1. It spreads messages that failed together.
+   * Delays of `retry({ afterMs })` get none. Default 1: up to twice the delay. 0 turns it off.
    */
   readonly jitter?: number;
 }
 
-/** How often a failing message is tried, and when. Retries count over restarts of the process and of the broker. */
+/** How often and when a failing message is tried. Attempts are counted over restarts of processes and brokers. */
 export interface RetryPolicy {
-  /**
-   * How often a handler is started on a message before it is dead-lettered. 1 is: no retry. Default 5; for a list of delays
-   * one more than it has.
-   */
+  /** The most attempts before a message is dead-lettered. 1 means no retry. Default 5; for a list of delays, its length + 1. */
   readonly attempts?: number;
   /**
-   * How long a message waits after a failed attempt. A list has a delay in milliseconds for each retry, the last of which
-   * stands for all further ones; a function is given the number of the failed attempt, from 1 up, and returns milliseconds.
-   * Both are taken at their word, without jitter. A function that throws or returns no such number is told as a `notice`,
-   * and the default delay is waited. Default: 1 s, doubled up to 60 s, with jitter.
+   * How long a message waits after a failed attempt. Default: 1 s, doubled up to 60 s, with jitter.
+   *
+   * - A list has the delay of each retry, in milliseconds; the last one counts for all further retries.
+   * - A function gets the number of the failed attempt, from 1 up, and returns milliseconds. If it throws or returns
+   *   anything else, a `notice` reports it and the default delay is used.
+   *
+   * Lists and functions get no jitter.
    */
   readonly delay?: RetryDelay | readonly number[] | ((attempt: number) => number);
 }
 
-/** What a consumer holds at most. */
+/** The most that a consumer takes before it settles. */
 export interface PrefetchOptions {
   /**
-   * The most unsettled deliveries, those running and those waiting in memory. The engine takes what the handlers' rate
-   * asks for, from `concurrency` up to this; a higher concurrency is not reached. Default 500.
+   * The most unsettled deliveries, running and waiting in memory. The engine adapts to the rate of the handlers, from
+   * `concurrency` up to this; a higher concurrency is not reached. Default 500.
    */
   readonly messages?: number;
-  /** The most bytes of bodies of unsettled deliveries; a single larger one is taken alone. Default 64 MiB. */
+  /** The most bytes of their bodies; a single larger message is taken alone. Default 64 MiB. */
   readonly bytes?: number;
 }
 
-/** How messages that crash their consumers are told from those that were only redelivered. */
+/** How the engine finds messages that crash their consumers, among those that were only redelivered. */
 export interface QuarantineOptions {
   /**
-   * How long a consumer that ran a quarantined message may write nothing to the quarantine log before it is taken for
-   * crashed, in milliseconds, 100 at least. Longer than the event loop is ever blocked and a lost connection takes to come
-   * back: one that is silent for longer looks like one that crashed. A message that was in such hands waits for so long.
-   * Default 60,000.
+   * How long a consumer with a quarantined message may write nothing to the quarantine log before it counts as crashed.
+   * In milliseconds, 100 at least. Default 60,000. Choose more than the event loop is ever blocked, and more than
+   * a reconnect takes. A message of a silent consumer waits that long.
    */
   readonly silenceMs?: number;
 }
 
 /** The options of `consume`, and as `BrokerOptions.consume` the defaults for every consumer. */
 export interface ConsumeOptions<Body = unknown> {
-  /** How many handlers run at once, at most. Default 10. `Consumer.setConcurrency` changes it. */
+  /** The most handlers that run at once. Default 10. `Consumer.setConcurrency` changes it. */
   readonly concurrency?: number;
   readonly retry?: RetryPolicy;
   /**
-   * How long a handler may take, in milliseconds. Then its signal is aborted and the attempt has failed with `timeout`;
-   * a handler that ignores the signal goes on beside its retry and is counted in `ConsumerStatus.abandoned`. Default
-   * 300,000 (5 minutes).
+   * How long a handler may take, in milliseconds. Then its signal is aborted and the attempt fails with `timeout`. A
+   * handler that ignores the signal goes on beside its retry and counts in `ConsumerStatus.abandoned`. Default 300,000
+   * (5 minutes).
    */
   readonly timeoutMs?: number;
   readonly prefetch?: PrefetchOptions;
   /**
-   * The most deliveries that do not count in `prefetch`: those parked until their dead letter can be made, those that rest here
-   * because the broker refuses the copy for their retry, and those quarantined until they may start. Their bodies take
-   * `prefetch.bytes` at most, in addition to the prefetch. What is over either bound counts in the prefetch. Default 100.
+   * The most deliveries that do not count in `prefetch`: parked and quarantined ones, and blocking retries whose copy the
+   * broker refuses. Their bodies take `prefetch.bytes` at most, in addition to the prefetch. Deliveries over either bound
+   * count in the prefetch. Default 100.
    */
   readonly maxParked?: number;
   readonly quarantine?: QuarantineOptions;
@@ -82,77 +80,77 @@ export interface ConsumeOptions<Body = unknown> {
   readonly use?: readonly Middleware<Body>[];
 }
 
-/** The options of `subscribe`: those of a consumer, and what the subscription is. */
+/** The options of `subscribe`: those of a consumer and those of the subscription. */
 export interface SubscribeOptions<Body = unknown> extends ConsumeOptions<Body>, SubscriptionOptions {}
 
 /** The options of one `send`. */
 export interface SendOptions {
   /** The message's id. Default: a new UUIDv7. */
   readonly id?: string;
-  /** What order is kept by. Default: what the destination's `key` gives. */
+  /** The key that order is kept by. Default: by the destination's `key`. */
   readonly key?: string;
-  /** Own string values; names beginning with `anybroker-` are the library's. */
+  /** Texts by name. Names that begin with `anybroker-` are refused: the library uses them. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Deliver this many milliseconds from now, never earlier. Refused on ordered destinations. */
+  /** Delivers the message this many milliseconds from now, never earlier. Refused on ordered destinations. */
   readonly delayMs?: number;
-  /** Dead-letter instead of delivering after this many milliseconds. Default: the destination's. */
+  /** Milliseconds after which the message is dead-lettered instead of delivered. Default: the destination's. */
   readonly ttlMs?: number;
   /** From 0 (lowest) to the queue's `priorities - 1`. Default 0. */
   readonly priority?: number;
-  /** How long to try, in milliseconds. Default: the broker's `publish.timeoutMs`. */
+  /** How long the send may take, in milliseconds. Default: the broker's `publish.timeoutMs`. */
   readonly timeoutMs?: number;
 }
 
 /** The options of one `publish`. */
 export interface PublishOptions extends Omit<SendOptions, "priority"> {
-  /** What subscriptions filter by, as in `geo.us.ny`. Default: what the topic's `routingKey` gives. */
+  /** The key that subscriptions filter by, such as `geo.us.ny`. Default: by the topic's `routingKey`. */
   readonly routingKey?: string;
 }
 
-/** The bounds of a broker object's publish buffer, and how long sends may take. */
+/** The bounds of the publish buffer, and the time for sends. */
 export interface PublishingOptions {
   /** The most messages accepted and not yet confirmed. Default 10,000. */
   readonly maxMessages?: number;
-  /** The most bytes of them. Default 64 MiB. */
+  /** The most bytes of these messages. Default 64 MiB. */
   readonly maxBytes?: number;
-  /** When that much is waiting: `wait` for room, or `fail` at once with `overloaded`. Default `wait`. */
+  /** What a send does while the buffer is full: `wait` for room, or `fail` at once with `overloaded`. Default `wait`. */
   readonly whenFull?: "wait" | "fail";
   /**
-   * How long one send may take in all, in milliseconds, waiting for room and trying again included. Default 30,000.
-   * Then it rejects: `timeout` if the message was never handed to the broker, else `unconfirmed`.
+   * How long a send may take in all, in milliseconds, with waiting for room and further tries. Default 30,000. Then it
+   * rejects: with `timeout` if the message was never handed to the broker, else with `unconfirmed`.
    */
   readonly timeoutMs?: number;
 }
 
 /** The options of `createBroker`. */
 export interface BrokerOptions {
-  /** What is declared at start besides everything that is consumed from: what this process only sends to. */
+  /** Destinations to declare at start, besides those with consumers: usually those that this process only sends to. */
   readonly destinations?: readonly Destination[];
   /**
-   * What `start` may do to the broker: `create` what is missing, `verify` that everything is there as declared, or
-   * `none`. Default `create`.
+   * What `start` does about the topology: `create` what is missing, `verify` that everything exists as declared, or `none`.
+   * Default `create`.
    */
   readonly declare?: DeclareMode;
-  /** Capabilities without which `start` refuses, besides those that destinations ask for. */
+  /** Capabilities that `start` requires, besides those that destinations ask for. */
   readonly require?: readonly CapabilityName[];
   readonly publish?: PublishingOptions;
   /** Defaults for every consumer. */
   readonly consume?: ConsumeOptions;
   /** Wraps every handler. The first is the outermost. */
   readonly use?: readonly Middleware[];
-  /** Called with everything worth knowing. It must not throw; what it throws is ignored. */
+  /** Is called with each event. Errors that it throws are ignored. */
   readonly onEvent?: (event: BrokerEvent) => void;
-  /** Where the engine takes its time from. Default: the machine. */
+  /** The source of time. Default: the machine's clock. */
   readonly clock?: Clock;
-  /** Where the engine takes its randomness from. Default: the operating system. */
+  /** The source of randomness. Default: the operating system. */
   readonly random?: Random;
 }
 
 /** The options of a consumer's `pause`. */
 export interface PauseOptions {
   /**
-   * Gives back what waits in memory. It comes again, here or elsewhere, and no attempt is used up where the broker can
-   * tell it from a death. Default false.
+   * Requeues the messages that wait in memory. They are delivered again, here or elsewhere. This uses up no attempt where
+   * the broker can tell it from a crash. Default false.
    */
   readonly requeue?: boolean;
 }
@@ -160,18 +158,17 @@ export interface PauseOptions {
 /** The options of `start`. */
 export interface StartOptions {
   /**
-   * How long to try until the broker is there, in milliseconds, with growing pauses; a `notice` tells of each try in vain.
-   * Only what is `unreachable`, or answers too late, is tried again: no refused login, missing queue or conflict. A try
-   * that is under way is not cut short, and `stop` ends the waiting. Default 0: one try.
+   * How long to wait for a broker that cannot be reached, in milliseconds. Default 0: one try.
+   *
+   * The engine tries again after growing pauses, and a `notice` reports each failed try. Only `unreachable` and a late
+   * answer are tried again, and no refused login, missing queue or conflict. A running try is not cut short. `stop` ends
+   * the waiting.
    */
   readonly waitMs?: number;
 }
 
 /** The options of `stop`, of a broker or of a consumer. */
 export interface StopOptions {
-  /**
-   * How long running handlers may go on, in milliseconds. Then their signals are aborted and their messages are given
-   * back. Default 30,000.
-   */
+  /** How long handlers may go on, in milliseconds. Then they are aborted and their messages requeued. Default 30,000. */
   readonly timeoutMs?: number;
 }

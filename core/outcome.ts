@@ -23,8 +23,8 @@ export interface DeadLetterOutcome {
 }
 
 /**
- * Return it from a handler to have the message tried again, after `afterMs` milliseconds (never earlier) or, without it,
- * the delay of the retry policy. It counts as a failed attempt: after the policy's last one the message is dead-lettered.
+ * Return it from a handler to have the message tried again, `afterMs` milliseconds later and never earlier. Default: the
+ * delay of the retry policy. It counts as a failed attempt: after the policy's last one the message is dead-lettered.
  */
 export function retry(options: { readonly afterMs?: number } = {}): RetryOutcome {
   const { afterMs } = options;
@@ -33,10 +33,9 @@ export function retry(options: { readonly afterMs?: number } = {}): RetryOutcome
 }
 
 /**
- * Return it from a handler to have the message come again after `afterMs` milliseconds (1,000 unless given; never
- * earlier) as if it had not been tried: it is no failure and uses up no attempt, however often it is returned. For what
- * is not the message's fault, such as a dependency that is down. On an ordered destination its key waits; on any other
- * the message falls back behind others.
+ * Return it from a handler to have the message delivered again, `afterMs` milliseconds later and never earlier, without
+ * using up an attempt. Default 1,000. Use it when the message is not at fault, such as when a dependency is down. On an
+ * ordered destination its key waits; on others the message falls behind later ones.
  */
 export function postpone(options: { readonly afterMs?: number } = {}): PostponeOutcome {
   const { afterMs = DEFAULT_POSTPONE_MS } = options;
@@ -44,7 +43,7 @@ export function postpone(options: { readonly afterMs?: number } = {}): PostponeO
   return { [OUTCOME]: "postpone", afterMs };
 }
 
-/** Return it from a handler to have the message dead-lettered at once, with this reason. */
+/** Return it from a handler to dead-letter the message at once, with this reason. */
 export function deadLetter(reason: string): DeadLetterOutcome {
   if (typeof reason !== "string" || reason === "") {
     throw new MessagingError("invalid", "deadLetter(reason) takes a text that tells a person why");

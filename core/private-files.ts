@@ -4,15 +4,15 @@ import { type FileHandle, lstat, mkdir, open, rename, rm } from "node:fs/promise
 import { basename, dirname, join } from "node:path";
 
 const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = constants;
-/** What Windows does not have is 0 there. */
+/** Flags that Windows lacks are 0 there. */
 const { O_NOFOLLOW = 0, O_DIRECTORY = 0, O_NONBLOCK = 0 } = constants as Partial<typeof constants>;
 const OTHERS = 0o077;
 const OWN_FILE = 0o600;
 const OWN_FOLDER = 0o700;
 
 /**
- * Opens a file to read it and add to it, makes it if it is not there, and keeps all but its owner from it, also if it stood
- * there before. Follows no link. Rejects for what is no regular file, and for another's file that others may read.
+ * Opens a file for reading and appending, creates it if needed, and makes it private to its owner, also if it existed.
+ * Follows no link. Rejects for anything but a regular file, and for a file of another user that others may read.
  */
 export async function openToAppend(path: string): Promise<FileHandle> {
   const file = await regular(await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, OWN_FILE));
@@ -25,7 +25,7 @@ export async function openToAppend(path: string): Promise<FileHandle> {
   }
 }
 
-/** The text of a file. Follows no link, and rejects for what is no regular file. */
+/** Reads the text of a file. Follows no link, and rejects for anything but a regular file. */
 export async function readOwnText(path: string): Promise<string> {
   const file = await regular(await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   try {
@@ -35,17 +35,17 @@ export async function readOwnText(path: string): Promise<string> {
   }
 }
 
-/** How a file is replaced. */
+/** The options of {@link replaceFile}. */
 export interface Replacing {
-  /** The name of what is written first, beside the file; what stands there is removed. Default: a name of its own each time. */
+  /** The name of the temporary file in the same folder; an existing one is removed. Default: a new name each time. */
   readonly aside?: string;
-  /** Called before the new file takes the old one's place; if it rejects, the old one stays. */
+  /** Is called before the new file replaces the old one; if it rejects, the old one stays. */
   readonly ready?: () => Promise<void>;
 }
 
 /**
- * Writes a file anew, readable by its owner only and synced to the disk, in place of one that may be there. A reader sees the
- * old one or the new one. Rejects, and leaves what is there, for a link and for what is no regular file.
+ * Writes a new file that only its owner can read, syncs it to disk, and replaces an existing one. Readers see the old file
+ * or the new one. Rejects, and changes nothing, for a link and for anything but a regular file.
  */
 export async function replaceFile(path: string, text: string, { aside, ready }: Replacing = {}): Promise<void> {
   const there = await lstat(path).catch((error: unknown) => {
@@ -71,12 +71,12 @@ export async function replaceFile(path: string, text: string, { aside, ready }: 
 }
 
 /**
- * Makes a folder, and those above it that are not there, and keeps all but its owner from it, also if it stood there before.
- * Rejects for a link, and for another's folder that others may read.
+ * Creates a folder, with its parents, and makes it private to its owner, also if it existed. Rejects for a link, and for
+ * a folder of another user that others may read.
  */
 export async function makeOwnFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: OWN_FOLDER });
-  // Windows opens no folders, and has no such modes.
+  // Windows cannot open folders and has no such modes.
   if (O_DIRECTORY === 0) return;
   const folder = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   try {

@@ -13,7 +13,7 @@ export interface BackoffTimes {
 const MOST_DOUBLINGS = 30;
 
 /**
- * Milliseconds to wait after so many failures in a row. Half of it is certain and half is chance, so that many who failed
+ * The wait after a number of failures in a row, in milliseconds. Half of it is random, so that callers that failed
  * together do not come back together.
  */
 export function backoffMs(
@@ -31,17 +31,17 @@ const DEFAULT_FACTOR = 2;
 const DEFAULT_MAX_MS = 60_000;
 const DEFAULT_JITTER = 1;
 
-/** A retry policy with nothing left open. */
+/** A retry policy with all defaults filled in. */
 export interface Retry {
   readonly attempts: number;
   /** The delay after the given failed attempt, 1 for the first, in whole milliseconds. */
   delayMs(attempt: number): number;
 }
 
-/** What a retry policy is made with. */
+/** The surroundings of a retry policy. */
 interface RetryContext {
   readonly random: Random;
-  /** How many attempts there are if the policy does not say. Default 5. */
+  /** The attempts of a policy that sets none. Default 5. */
   readonly attempts?: number;
   /** Is called with what a delay function does wrong. */
   notice(error: MessagingError): void;
@@ -49,7 +49,7 @@ interface RetryContext {
 
 type DelayMs = Retry["delayMs"];
 
-/** Fills in the defaults; throws `invalid` for what makes no sense. */
+/** Fills in the defaults. Throws `invalid` for wrong options. */
 export function retryPolicy(where: string, policy: RetryPolicy, context: RetryContext): Retry {
   checkOptions(`${where} { retry }`, policy, ["attempts", "delay"]);
   const { delay = {} } = policy;
@@ -114,9 +114,9 @@ function byFunction(
 }
 
 /**
- * Exponential, with jitter on top. By default as much time as the delay itself is drawn at random, the spread of "full
- * jitter" (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). That draws from zero up; here the
- * delay is a promise, never cut short, and what is drawn comes on top.
+ * Exponential delays with jitter on top. The default jitter is up to the delay itself, the spread of "full jitter" (Marc
+ * Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). Full jitter draws from zero up; here it is
+ * added, because a delay is never cut short.
  */
 function exponential(where: string, delay: RetryDelay, random: Random): DelayMs {
   checkOptions(`${where} { retry.delay }`, delay, ["firstMs", "factor", "maxMs", "jitter"]);
@@ -136,7 +136,7 @@ function exponential(where: string, delay: RetryDelay, random: Random): DelayMs 
     throw new MessagingError("invalid", `${where} { retry.delay.jitter } takes a number from 0 to 1, not ${jitter}`);
   }
   return (attempt) => {
-    // The power is infinite one day, and zero times infinity is no number.
+    // The power may become infinite, and zero times infinity is NaN.
     const delayMs = firstMs === 0 ? 0 : Math.min(firstMs * factor ** (attempt - 1), maxMs);
     return Math.ceil(delayMs * (1 + jitter * random.fraction()));
   };

@@ -2,8 +2,8 @@
 const LONGEST_ROUTING_KEY_BYTES = 255;
 
 /**
- * Whether a routing key matches a filter: `*` stands for one word, `#` for any number, none included. A key of over 255 bytes,
- * which no exchange of AMQP could carry, matches only what matches everything. In at most words times pattern steps.
+ * Whether a routing key matches a filter: `*` is one word, `#` is any number of words, also none. A key over 255 bytes,
+ * which AMQP cannot carry, matches only filters that match everything. It takes words × parts steps at most.
  */
 export function routingMatches(filter: string, routingKey: string | undefined): boolean {
   const pattern = filter.split(".");
@@ -15,7 +15,7 @@ function isTooLong(routingKey: string): boolean {
   return routingKey.length > LONGEST_ROUTING_KEY_BYTES || Buffer.byteLength(routingKey) > LONGEST_ROUTING_KEY_BYTES;
 }
 
-/** What one `#` takes never needs to be looked at again once a later `#` is reached: only the last one is taken back. */
+/** Backtracks only to the last `#`: once a later `#` is reached, earlier ones never have to change. */
 function matches(pattern: readonly string[], words: readonly string[]): boolean {
   let at = 0;
   let word = 0;

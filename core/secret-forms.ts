@@ -1,14 +1,14 @@
-/** Passwords and tokens in the forms in which somebody may quote them. */
+/** Finds passwords and tokens in texts, in the forms in which errors may quote them. */
 
 const MASK = "***";
-/** Shorter ones stand in any text by chance. */
+/** Shorter texts occur anywhere by chance. */
 const SHORTEST = 4;
-/** So much of a longer one is masked on its own: a text that is cut may hold no more of it. */
+/** Pieces from this length on are masked too, because a text that was cut may have only a piece. */
 const SHORTEST_PIECE = 12;
 
 /**
- * A secret as it is, as JSON, in a URL, in hexadecimal digits and in base64, alone and behind anything else, as in HTTP's
- * Basic and SASL's PLAIN. Empty for a secret that is too short to be told from other text.
+ * The forms of a secret: as it is, in JSON, in a URL, in hexadecimal digits and in base64. Some are with the user before
+ * it, as in HTTP Basic and SASL PLAIN. Empty for a secret that is too short to be found reliably.
  */
 export function secretForms(secret: string, user?: string): readonly string[] {
   if (secret.length < SHORTEST) return [];
@@ -25,14 +25,14 @@ export function secretForms(secret: string, user?: string): readonly string[] {
   return [...new Set(forms)].filter((form) => form.length >= SHORTEST);
 }
 
-/** A text without any of these forms: the longest first, so that none leaves its end behind. */
+/** Masks these forms in a text, the longest first, so that no rest of one remains. */
 export function withoutForms(text: string, forms: Iterable<string>): string {
   return [...forms]
     .sort((one, other) => other.length - one.length)
     .reduce((left, form) => left.replaceAll(form, MASK), text);
 }
 
-/** As {@link withoutForms}, and without long pieces of them. For short texts: it takes time by both lengths. */
+/** As {@link withoutForms}, and masks long pieces of them too. Only for short texts: it is slow. */
 export function withoutPieces(given: string, forms: readonly string[]): string {
   const text = withoutForms(given, forms);
   const long = forms.filter((form) => form.length > SHORTEST_PIECE);
@@ -45,7 +45,7 @@ export function withoutPieces(given: string, forms: readonly string[]): string {
   return shown;
 }
 
-/** How many characters from here on are a piece of a form; 0 if too few are. */
+/** The length of the piece of a form at this index; 0 if it is too short. */
 function pieceAt(text: string, at: number, form: string): number {
   const start = text.slice(at, at + SHORTEST_PIECE);
   if (start.length < SHORTEST_PIECE) return 0;
@@ -60,7 +60,7 @@ function pieceAt(text: string, at: number, form: string): number {
   return length;
 }
 
-/** What of the base64 of a text is the same whatever stands before and behind it, for each place in a group of three bytes. */
+/** The base64 of a secret within a longer text, for each offset in a group of three bytes. */
 function insideBase64(secret: string): readonly string[] {
   return [0, 1, 2].flatMap((before) => {
     const whole = Buffer.concat([Buffer.alloc(before), Buffer.from(secret)]);

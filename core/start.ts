@@ -4,13 +4,17 @@ import { isMessagingError, MessagingError, type MessagingErrorCode } from "./err
 import type { StartOptions } from "./options.ts";
 import { backoffMs } from "./retry-policy.ts";
 
-/** What keeps a broker object from starting, as an error of ours. */
+const TIMES = { firstMs: 500, maxMs: 5_000 };
+/** The codes of a broker that is not there yet. A wrong password or a conflict does not go away. */
+const ABSENT: readonly MessagingErrorCode[] = ["unreachable", "timeout"];
+
+/** Makes a `MessagingError` of anything that kept a broker object from starting. */
 export function asProblem(error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError("unreachable", "the broker could not be started; see the cause", { cause: error });
 }
 
-/** Every problem in one error. `tried` says how often it was tried, if it was more than once. */
+/** Unites all problems in one error. `tried` says how many tries there were, if several. */
 export function startFailed(problems: readonly MessagingError[], tried = ""): MessagingError {
   const all = problems.flatMap((problem) => (problem.code === "start-failed" ? problem.problems : [problem]));
   // A limit that one consumer meets is met by each that comes after.
@@ -25,10 +29,6 @@ export function startFailed(problems: readonly MessagingError[], tried = ""): Me
     },
   );
 }
-
-const TIMES = { firstMs: 500, maxMs: 5_000 };
-/** What a broker is told by that is not there yet. A wrong password or a conflict is no better later. */
-const ABSENT: readonly MessagingErrorCode[] = ["unreachable", "timeout"];
 
 /** How long a start may wait for its broker. Throws `invalid` for wrong options. */
 export function startWait(options: StartOptions): number {

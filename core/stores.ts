@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
+import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
 import type { Clock } from "./clock.ts";
 import type { Delivery } from "./delivery.ts";
 import { MessagingError, type MessagingErrorCode } from "./errors.ts";
 
-/** What kind of failure it is, and what to do next. */
+/** The kind of a failure, and what to do next. */
 export interface FailureReason {
   readonly code: MessagingErrorCode;
   readonly advice: string;
@@ -14,16 +15,9 @@ export const LOGIN_REFUSED: FailureReason = {
   advice: "check the user and password of the connection",
 };
 
-/** What states of Postgres mean to every store. Keys are SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html */
-export const POSTGRES_REASONS: Readonly<Record<string, FailureReason>> = {
-  "28000": LOGIN_REFUSED,
-  "28P01": LOGIN_REFUSED,
-  "3F000": { code: "not-found", advice: "make the schema, or name the one that there is" },
-  "25006": { code: "unreachable", advice: "the server takes no writes: connect to the primary" },
-};
+const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call can be repeated" };
 
 const MOST_CAUSES = 8;
-const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause; the call may be made again" };
 
 /** What a socket says of where it did not come to; nothing of a login is in it. */
 interface NetworkError {
@@ -45,7 +39,7 @@ function unreachable(cause: unknown): FailureReason {
   const shown = host?.includes(":") ? `[${host}]` : host;
   const where = shown === undefined ? "" : ` ${shown}${typeof port === "number" ? `:${port}` : ""}`;
   const reach = where === "" ? "it cannot be reached" : `it cannot be reached at${where}`;
-  const advice = `${reach} (${code}): check host and port, and that it runs; the call may be made again`;
+  const advice = `${reach} (${code}): check host and port, and that it runs; the call can be repeated`;
   return { code: "unreachable", advice };
 }
 
@@ -61,32 +55,7 @@ function networkError(error: unknown, depth: number): NetworkError | undefined {
   return networkError(cause, depth + 1);
 }
 
-/** The code that a server gave an error, as its client keeps it, such as the SQLSTATE of Postgres; empty if there is none. */
-export function serverCode(error: unknown): string {
-  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
-}
-
-const STATE = /^(?=.*\d)[0-9A-Z]{5}$/;
-
-/** The SQLSTATE of an error, or of the first of its causes that has one; empty if there is none. */
-export function stateOf(error: unknown): string {
-  for (let one = error; one !== undefined && one !== null; one = (one as { readonly cause?: unknown }).cause) {
-    const code = serverCode(one);
-    if (STATE.test(code)) return code;
-  }
-  return "";
-}
-
-/** Whether Postgres refused a row for what is in it: data, constraints, and what triggers raise (classes 22, 23 and P0). */
-export function isOfTheRow(error: unknown): boolean {
-  const state = serverCode(error);
-  return STATE.test(state) && /^(22|23|P0)/.test(state);
-}
-
-/**
- * Says of a failed question to a store's server what went wrong; `unreachable` where the reason is not known. `store` is
- * what messages call it, as in `idempotency store`.
- */
+/** The error of a failed call to a store's server; `unreachable` without a reason. Messages name `store`, as `idempotency store`. */
 export function storeFailure(
   store: string,
   server: string,
@@ -99,40 +68,51 @@ export function storeFailure(
 }
 
 /** The answer of a store, or why there is none. */
-export type Answer<T> = { readonly value: T } | { readonly error: unknown };
+export type StoreAnswer<T> = { readonly value: T } | { readonly error: unknown };
+
+/** Asks a store, as {@link inTime}, and never rejects. */
+export async function ask<T>(
+  store: string,
+  clock: Clock,
+  timeoutMs: number,
+  call: () => Promise<T>,
+  late?: (value: T) => void,
+): Promise<StoreAnswer<T>> {
+  try {
+    return { value: await inTime(store, clock, timeoutMs, call, late) };
+  } catch (error) {
+    return { error };
+  }
+}
 
 /**
- * Asks a store, for so long. Never rejects. An answer that comes too late goes to `late`. `store` is what messages call
- * it, as in `idempotency store`.
+ * Settles as the call does, or rejects with `timeout` after `timeoutMs`. A value that arrives later goes to `late`. Messages
+ * name `store`, as `idempotency store`.
  */
-export function ask<T>(
+export function inTime<T>(
   store: string,
   clock: Clock,
   timeoutMs: number,
   call: () => Promise<T>,
   late: (value: T) => void = () => {},
-): Promise<Answer<T>> {
-  return new Promise((resolve) => {
+): Promise<T> {
+  return new Promise((resolve, reject) => {
     let waiting = true;
     const timer = clock.schedule(() => {
       waiting = false;
-      resolve({ error: new MessagingError("timeout", `the ${store} did not answer within ${timeoutMs} ms`) });
+      const what = `the ${store} did not answer within ${timeoutMs} ms`;
+      reject(new MessagingError("timeout", `${what}: check that the database is up, or raise the timeout`));
     }, timeoutMs);
-    const end = (answer: Answer<T>): void => {
-      if (!waiting) return;
+    const end = (settle: () => void): void => {
       clock.cancel(timer);
-      resolve(answer);
+      settle();
     };
-    called(call).then(
-      (value) => (waiting ? end({ value }) : late(value)),
-      (error: unknown) => end({ error }),
+    // `async` turns what the call throws into a rejection.
+    (async () => call())().then(
+      (value) => (waiting ? end(() => resolve(value)) : late(value)),
+      (error: unknown) => end(() => reject(error)),
     );
   });
-}
-
-/** What a call throws, it rejects with. */
-async function called<T>(call: () => Promise<T>): Promise<T> {
-  return call();
 }
 
 const LONGEST_VERBATIM = 256;
@@ -140,21 +120,65 @@ const VERBATIM = /^[\x20-\x7e]+$/;
 const HASHED = "sha256=";
 
 /**
- * A text as any store can keep it, told apart exactly from all others: as it is, or its hash if it is over 256 characters
- * or has others than printable ASCII. Ids and keys of other senders may be anything, and one that a store refuses would be
- * refused for ever.
+ * Turns any text into one that every store can keep, without collisions: printable ASCII of 256 characters or fewer stays,
+ * the rest is hashed. Ids and keys of other senders can be anything, and a store would refuse some of them for ever.
  */
 export function storableText(text: string): string {
   if (text.length <= LONGEST_VERBATIM && VERBATIM.test(text) && !text.startsWith(HASHED)) return text;
-  // By code units: texts that differ only in what UTF-8 cannot carry stay apart.
+  // UTF-16 keeps texts apart that differ only in lone surrogates, which UTF-8 cannot encode.
   return `${HASHED}${createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex")}`;
 }
 
-/** What is kept of the time that is left, to say what became of a message before the engine says that it took too long. */
-const KEPT = 1 / 5;
-const MOST_KEPT_MS = 500;
+/** The share of the remaining time that is reserved to apply the outcome before the engine's own timeout. */
+const RESERVED = 1 / 5;
+const MOST_RESERVED_MS = 500;
 
 /** For how long, in milliseconds, a store may be asked or waited for: until shortly before the handler's time is over. */
 export function spareMs({ remainingMs }: Delivery): number {
-  return Math.floor(remainingMs - Math.min(remainingMs * KEPT, MOST_KEPT_MS));
+  return Math.floor(remainingMs - Math.min(remainingMs * RESERVED, MOST_RESERVED_MS));
+}
+
+/** How a store is cleaned: at most `limit` records every `everyMs` milliseconds. */
+interface CleanSettings {
+  readonly everyMs: number;
+  readonly limit: number;
+}
+
+/** Checks the option `clean` and fills in the defaults; undefined for `false`. Throws `invalid`. */
+export function cleanSettings(
+  where: string,
+  given: Partial<CleanSettings> | false = {},
+  defaults: CleanSettings = { everyMs: 60_000, limit: 1_000 },
+): CleanSettings | undefined {
+  if (given === false) return undefined;
+  checkOptions(`${where} { clean }`, given, ["everyMs", "limit"]);
+  const { everyMs = defaults.everyMs, limit = defaults.limit } = given;
+  checkInteger(`${where} { clean: { everyMs } }`, everyMs, 1, LONGEST_MS);
+  checkInteger(`${where} { clean: { limit } }`, limit, 1);
+  return { everyMs, limit };
+}
+
+/** Cleans a store from time to time, beside the handlers, one cleaning at a time. */
+export class Cleaning {
+  readonly #clock: Clock;
+  readonly #settings: CleanSettings | undefined;
+  #running = false;
+  #dueAt: number;
+
+  constructor(clock: Clock, settings: CleanSettings | undefined) {
+    this.#clock = clock;
+    this.#settings = settings;
+    // Random, so that processes that start together do not clean together.
+    this.#dueAt = clock.monotonic() + (settings?.everyMs ?? 0) * Math.random();
+  }
+
+  /** Cleans if it is due. `remove` must not reject. A cleaning that reached its limit is followed by another. */
+  async runIfDue(remove: (limit: number) => Promise<number>): Promise<void> {
+    if (this.#settings === undefined || this.#running || this.#clock.monotonic() < this.#dueAt) return;
+    const { everyMs, limit } = this.#settings;
+    this.#running = true;
+    const removed = await remove(limit);
+    this.#dueAt = this.#clock.monotonic() + (removed >= limit ? 0 : everyMs);
+    this.#running = false;
+  }
 }

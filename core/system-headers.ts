@@ -1,26 +1,23 @@
 import type { MessageHeaders } from "./delivery.ts";
 import { idTime } from "./message-ids.ts";
 
-/** What the names of the engine's own headers begin with. */
+/** The prefix of the engine's own headers. */
 export const SYSTEM_PREFIX = "anybroker-";
 
-/**
- * The engine's own headers. They travel as ordinary headers beside the publisher's, so that every broker carries them
- * and every anybroker reads them; handlers do not see them.
- */
+/** The engine's own headers. They are ordinary headers on every broker; handlers do not see them. */
 export const HEADER = Object.freeze({
-  /** Milliseconds since 1970 of the first publishing; absent where the id tells it. */
+  /** Milliseconds since 1970 of the first publishing; absent where the id has the time. */
   publishedAt: "anybroker-published-at",
-  /** How many attempts were made on earlier copies of the message. */
+  /** The attempts on earlier copies of the message. */
   attempts: "anybroker-attempts",
   /** ISO time of the first failed attempt. */
   firstFailedAt: "anybroker-first-failed-at",
-  /** Milliseconds since 1970 before which the message is not to be handled; only on delays of several hops. */
+  /** Milliseconds since 1970 before which the message must not be handled; only on delays of several hops. */
   dueAt: "anybroker-due-at",
-  /** Milliseconds since 1970 after which the message is not to be handled. */
+  /** Milliseconds since 1970 after which the message must not be handled. */
   expiresAt: "anybroker-expires-at",
   deadReason: "anybroker-dead-reason",
-  /** Where it was to be handled, as in `queue "orders"`. */
+  /** The source of the message, such as `queue "orders"`. */
   deadOrigin: "anybroker-dead-origin",
   deadErrorClass: "anybroker-dead-error-class",
   /** The error's message, cut at 1,024 characters. */
@@ -28,17 +25,17 @@ export const HEADER = Object.freeze({
   deadAttempts: "anybroker-dead-attempts",
   /** ISO time of the first failed attempt. */
   deadFirstAt: "anybroker-dead-first-at",
-  /** ISO time of the failure that ended it. */
+  /** ISO time of the last failure. */
   deadLastAt: "anybroker-dead-last-at",
-  /** Where the message itself is stored, of a dead letter that only refers to it; as the adapter writes it. */
+  /** On a dead letter that only refers to its message: where that is stored. The adapter writes it. */
   deadReference: "anybroker-dead-reference",
-  /** What of the message was cut so that a copy could be made; it stays on copies of that copy. */
+  /** The parts of the message that were cut for a copy; it stays on copies of that copy. */
   cut: "anybroker-cut",
-  /** How often the message was sent back from the dead letters. */
+  /** How often the message was replayed from the dead letters. */
   replays: "anybroker-replays",
-  /** The run that sent it back last. */
+  /** The last run that replayed it. */
   replayRun: "anybroker-replay-run",
-  /** The id of the message that this is an edited copy of. */
+  /** The id of the message of which this is an edited copy. */
   editedFrom: "anybroker-edited-from",
   /** How often the message was moved from one broker to another. */
   moves: "anybroker-moves",
@@ -72,19 +69,19 @@ export function withHeaders(
 
 const COUNT = /^\d+$/;
 const WHOLE_NUMBER = /^-?\d{1,16}$/;
-/** The furthest that a `Date` can be from 1970, in milliseconds. */
+/** The latest time of a `Date`, in milliseconds since 1970. */
 const FURTHEST_TIME = 8_640_000_000_000_000;
 
 /**
- * The whole number from 0 up in a header, the fallback where there is none. A number that is larger than a time can be counts
- * as the largest: what counts must not begin anew because somebody counted too far.
+ * The whole number from 0 up in a header, or the fallback. A number above the latest time counts as that, because a
+ * counter must not start again from the fallback.
  */
 export function numberHeader(headers: MessageHeaders, name: string, fallback: number): number {
   const text = headers[name];
   return text === undefined || !COUNT.test(text) ? fallback : Math.min(Number(text), FURTHEST_TIME);
 }
 
-/** The time in a header, in milliseconds since 1970, negative before, that a `Date` can hold; undefined where there is none. */
+/** The time in a header, in milliseconds since 1970; undefined if there is none within the range of a `Date`. */
 export function timeHeader(headers: MessageHeaders, name: string): number | undefined {
   const text = headers[name];
   if (text === undefined || !WHOLE_NUMBER.test(text)) return undefined;
@@ -92,7 +89,7 @@ export function timeHeader(headers: MessageHeaders, name: string): number | unde
   return Math.abs(value) <= FURTHEST_TIME ? value : undefined;
 }
 
-/** When a message was first published, as its headers or its id tell; undefined where neither does. */
+/** When a message was first published, by its headers or its id; undefined if neither has the time. */
 export function publishedAt(headers: MessageHeaders, id: string): number | undefined {
   return timeHeader(headers, HEADER.publishedAt) ?? idTime(id);
 }

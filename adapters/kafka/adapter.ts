@@ -15,7 +15,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, CurrentSession } from "../../core/adapter-support.ts";
 import type {
   Address,
   DeadLettersAddress,
@@ -41,11 +41,11 @@ const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 2_000,
   maxBatchBytes: 1024 * 1024,
   maxBatchesInFlight: 5,
-  // The producer is idempotent, and what stands behind a failure in its partition is not sent.
+  // The producer is idempotent and sends nothing behind a failure in its partition.
   storesInOrder: true,
 });
 
-/** anybroker's side of Kafka. Made by {@link kafka}. */
+/** The Kafka adapter. Created by {@link kafka}. */
 export class KafkaAdapter implements Adapter<KafkaRecord> {
   readonly name = "kafka";
   readonly capabilities: Capabilities;
@@ -69,8 +69,8 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   /**
-   * kafkajs' own client for the same cluster with the same login, for what anybroker does not offer. Each call makes
-   * another, silent one; what is opened with it has nothing to do with this adapter, and is the caller's to close.
+   * Creates a silent kafkajs client for the same cluster and login, for what anybroker does not offer. The caller
+   * closes what it opens with it.
    */
   kafkajs(): Kafka {
     const { brokers, clientId, ssl } = this.#settings;
@@ -124,7 +124,7 @@ export class KafkaAdapter implements Adapter<KafkaRecord> {
   }
 
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
-    return standingAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
+    return addressesAmong(await this.#asking((cluster) => cluster.topicNames()), topicName);
   }
 
   /** How many servers the cluster has. Rejects if one of them cannot be reached where it is said to be. */

@@ -2,11 +2,11 @@ import type { Capabilities } from "../../core/capabilities.ts";
 import { LONGEST_MS } from "../../core/checks.ts";
 import type { Settings } from "./options.ts";
 
-/** Beside the engine's own. What Kafka has no limit for, a reader must have one for. */
-export const MOST_HEADERS = 64;
-export const MOST_HEADER_BYTES = 32 * 1024;
+/** For user headers, in addition to the engine's. Kafka has no limit, but readers need one. */
+export const MAX_HEADERS = 64;
+export const MAX_HEADER_BYTES = 32 * 1024;
 
-/** What Kafka can do, with the limits of one adapter. */
+/** The capabilities of Kafka, with the limits of one adapter. */
 export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): Capabilities {
   return Object.freeze<Capabilities>({
     order: { support: "native", note: "a key has one partition, and a partition one consumer" },
@@ -31,7 +31,7 @@ export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBy
     },
     durable: { support: "native", note: "acks=all; of three replicas two have what is confirmed" },
     maxMessageBytes,
-    maxHeaders: MOST_HEADERS,
-    maxHeaderBytes: MOST_HEADER_BYTES,
+    maxHeaders: MAX_HEADERS,
+    maxHeaderBytes: MAX_HEADER_BYTES,
   });
 }

@@ -17,42 +17,42 @@ import type {
 import { identityOf, proveTopics, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
 
 const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
 
-/** What one try came to: a result, or the error for which it is worth another. */
+/** The result of an attempt: a value, or an error that is worth another attempt. */
 type Try<Result> = { readonly result: Result } | { readonly again: MessagingError };
 
-/** A topic that exists, and which one of its name it is. */
+/** A topic that exists, with its identity. */
 export interface IdentifiedTopic extends TopicMetadata {
   readonly identity: TopicIdentity;
 }
 
-/** A question about a partition: of the topic of that id alone, where one is given. */
+/** A question about a partition. With a topic id, only about the topic of that id. */
 export type OfTopic<Question extends TopicPartition> = Question & { readonly topicId?: TopicId };
 
 /**
- * Questions to a cluster, each put to whoever answers for it: the leaders of partitions, the coordinator of a group.
- * They are asked again while leadership moves, until `requestTimeoutMs` are over; then they reject with the last error.
+ * Asks the cluster, each question at the right node: the leader of a partition or the coordinator of a group. While
+ * leadership moves it asks again for `requestTimeoutMs`, then rejects with the last error.
  */
 export class Cluster {
   readonly #connection: KafkaConnection;
   readonly #requestTimeoutMs: number;
   readonly #ended: AbortSignal;
 
-  /** When `ended` aborts, whatever is being asked rejects with `closed`. */
+  /** When `ended` aborts, pending questions reject with `closed`. */
   constructor(connection: KafkaConnection, requestTimeoutMs: number, ended: AbortSignal) {
     this.#connection = connection;
     this.#requestTimeoutMs = requestTimeoutMs;
     this.#ended = ended;
   }
 
-  /** The brokers, and topics with the errors that will not pass. */
+  /** The brokers, and the topics with their lasting errors. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata> {
     return this.#until(async () => {
       const found = await this.#connection.metadata(topics);
       const passing = found.topics.find(({ error }) => isPassing(error));
       if (passing !== undefined) return { again: leaderless(passing.topic) };
-      // One that has just started may not know the others yet, nor itself.
+      // A broker that has just started may not know the others yet, nor itself.
       return found.nodes.length === 0 ? { again: brokerless() } : { result: found };
     });
   }
@@ -80,7 +80,7 @@ export class Cluster {
     });
   }
 
-  /** As {@link topics}, of some that were just made: not every broker knows them at once. */
+  /** As {@link topics}, for topics that were just created: not every broker knows them at once. */
   newTopics(names: readonly string[]): Promise<readonly TopicMetadata[]> {
     return this.#until(async () => {
       const { topics } = await this.#connection.metadata(names);
@@ -92,7 +92,7 @@ export class Cluster {
     });
   }
 
-  /** The configurations of topics that exist, by topic; an error where they may not be seen. */
+  /** The configurations by topic, or an error for a topic that must not be seen. */
   async configurations(
     topics: readonly string[],
     names: readonly string[],
@@ -115,7 +115,7 @@ export class Cluster {
     return found;
   }
 
-  /** What became of each topic; those that exist already are no error here. */
+  /** The outcome of each topic. A topic that exists already is not an error. */
   async createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]> {
     const outcomes = new Map<string, TopicOutcome>();
     await this.#until(async () => {
@@ -166,7 +166,7 @@ export class Cluster {
         return some.map((one) => {
           const outcome = outcomes.find((other) => isSame(other, one));
           const error = outcome === undefined ? "REQUEST_TIMED_OUT" : outcome.error;
-          // Below what is left already.
+          // The log already begins behind that offset.
           if (error === undefined || error === "OFFSET_OUT_OF_RANGE") done.add(one);
           return error === "OFFSET_OUT_OF_RANGE" ? undefined : error;
         });
@@ -175,7 +175,7 @@ export class Cluster {
     );
   }
 
-  /** What a group has committed, in the order asked, for whatever topics had these names; offset -1 where nothing. */
+  /** The committed offsets of a group, in the order asked, for the topics that had these names; -1 for none. */
   committed(group: string, partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
     const what = `fetch the offsets of group "${group}"`;
     return this.#atCoordinator(group, what, async (node) => {
@@ -193,9 +193,7 @@ export class Cluster {
     });
   }
 
-  /**
-   * Commits for a group without members. Resolves with false if the group has members.
-   */
+  /** Commits for a group without members. Resolves with false if the group has members. */
   commitForEmptyGroup(
     group: string,
     offsets: readonly (PartitionOffset & { readonly metadata: string })[],
@@ -275,7 +273,7 @@ export class Cluster {
     });
   }
 
-  /** Asks a leader about what it has of the topics that are meant. */
+  /** Asks a leader, after it proved that it has the topics of the given ids. */
   async #askProven<Item extends OfTopic<TopicPartition>>(
     node: number,
     items: readonly Item[],
@@ -290,10 +288,10 @@ export class Cluster {
     return items.map((item) => errorOf(item) ?? answers[proven.indexOf(item)]);
   }
 
-  /** Tries until it has a result, fails for good, or the time is over. */
+  /** Tries until there is a result, a lasting error or a timeout. */
   async #until<Result>(attempt: () => Promise<Try<Result>>): Promise<Result> {
     const deadline = performance.now() + this.#requestTimeoutMs;
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (this.#ended.aborted) throw new MessagingError("closed", "the Kafka adapter was closed meanwhile");
       let end: Try<Result>;
       try {
@@ -316,7 +314,7 @@ const HAS_MEMBERS: readonly string[] = [
   "NON_EMPTY_GROUP",
 ];
 
-/** Whether nobody answered, so that another may. */
+/** Whether no node answered, so that another one may. */
 function isTransport(error: unknown): error is MessagingError {
   return isMessagingError(error, "unreachable") || isMessagingError(error, "timeout");
 }

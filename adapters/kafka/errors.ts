@@ -1,7 +1,8 @@
 import { DECLARE_IT, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import type { ErrorName } from "./port.ts";
 
-/** What a partition or a group answers while leadership moves or the cluster starts: asking again helps. */
+/** Errors of partitions and groups that pass when asked again, as during a leader change or a start. */
 const PASSING: ReadonlySet<string> = new Set([
   "LEADER_NOT_AVAILABLE",
   "NOT_LEADER_FOR_PARTITION",
@@ -27,10 +28,10 @@ const PASSING: ReadonlySet<string> = new Set([
   "THROTTLING_QUOTA_EXCEEDED",
 ]);
 
-/** How a controller refuses a new topic while no broker can hold it: one that starts or stops is fenced for that long. */
+/** A controller's refusal of a new topic while no broker can hold it, as during a start or stop. */
 const NO_BROKER_NOW = /brokers are currently fenced|only 0 broker\(s\) are registered/;
 
-/** Whether asking again, of whoever answers for it then, may go well. `said` is the server's own sentence, if there is one. */
+/** Whether asking again may succeed. `said` is the server's explanation, if there is one. */
 export function isPassing(error: ErrorName, said?: string | undefined): boolean {
   if (error === "INVALID_REPLICATION_FACTOR") return said !== undefined && NO_BROKER_NOW.test(said);
   return error !== undefined && PASSING.has(error);
@@ -39,21 +40,24 @@ export function isPassing(error: ErrorName, said?: string | undefined): boolean 
 const MISSING: ReadonlySet<string> = new Set([
   "UNKNOWN_TOPIC_OR_PARTITION",
   "UNKNOWN_TOPIC_ID",
-  // It has another topic by that name.
+  // The name belongs to another topic.
   "INCONSISTENT_TOPIC_ID",
 ]);
 
-/** Whether a topic or a partition is not there, or not yet known to the broker that was asked. */
+/** Whether the topic or partition does not exist, or is not yet known to that broker. */
 export function isMissing(error: ErrorName): boolean {
   return error !== undefined && MISSING.has(error);
 }
 
+/** Of what a server says in words. */
+const MAX_SENTENCE = 1_000;
+
 /**
- * Why Kafka did not do what it was asked. `what` completes "Kafka refused to …" and names topic or group; `next` is the
- * advice where the error itself has none.
+ * Converts a protocol error. `what` completes "Kafka refused to …" and names the topic or group. `next` is the advice
+ * for errors without one.
  */
 export function operationError(error: string, what: string, next: string, said?: string | undefined): MessagingError {
-  const reason = said === undefined || said === "" ? error : `${error}: ${said}`;
+  const reason = said === undefined || said === "" ? error : `${error}: ${oneLine(said, MAX_SENTENCE)}`;
   if (isMissing(error)) {
     return new MessagingError("not-found", `Kafka could not ${what}: it has no such topic (${error}); ${DECLARE_IT}`);
   }

@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { MessageHeaders } from "../../core/delivery.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
-import type { HeldRecord } from "./consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
 import type { TopicPartition } from "./port.ts";
 import type { RecordToSend } from "./producing/producer.ts";
 import type { HeaderList, HeaderToWrite, LogRecord, RecordToWrite } from "./records/contract.ts";
@@ -10,16 +10,16 @@ import { headerList, NULL_VALUE, ReadRecord, writtenValue } from "./records/read
 
 const NONE: HeaderList = Object.freeze({ names: [], values: [] });
 
-/** What another sender's record has beside what anybroker reads of it. */
+/** The properties of a foreign record that a message cannot express. */
 class KafkaProperties implements ForeignProperties {
   readonly bytes: number;
-  /** The bytes of the message's key, where they are no text. */
+  /** The bytes of the message's key, if they are not text. */
   readonly key: Buffer | undefined;
-  /** The body of a record without a value: one with this very body has none either. */
+  /** The body of a record without a value. A copy with this same object has no value either. */
   readonly #tombstone: Uint8Array | undefined;
-  /** The record of the sender's headers, where some are no texts, have no value, or share their names. */
+  /** The record of the headers, if some are not text, have no value or share a name. */
   readonly #record: LogRecord | undefined;
-  /** What handlers read of them. */
+  /** The headers as handlers see them. */
   readonly #texts: MessageHeaders;
 
   constructor(
@@ -36,7 +36,7 @@ class KafkaProperties implements ForeignProperties {
     const seen = new Set<string>();
     const { names, values } = this.#list();
     for (const [index, name] of names.entries()) {
-      // One of each name is counted with the headers.
+      // The first header of each name is counted with the headers.
       if (seen.has(name)) bytes += name.length + (values[index]?.length ?? 0);
       seen.add(name);
     }
@@ -47,7 +47,7 @@ class KafkaProperties implements ForeignProperties {
     return body === this.#tombstone;
   }
 
-  /** Writes headers: those of the sender as they were, where the copy has the texts that stand for them, and in their order. */
+  /** Writes headers. The sender's come first, in their order and with their bytes, unless a copy changed their text. */
   writeHeaders(wire: HeaderToWrite[], headers: MessageHeaders): void {
     const done = new Set<string>();
     const { names, values } = this.#list();
@@ -60,27 +60,24 @@ class KafkaProperties implements ForeignProperties {
     for (const name in headers) if (!done.has(name)) wire.push([name, headers[name] as string]);
   }
 
-  /** Each time anew: thousands of them may be in few bytes of a log. */
+  /** Not kept: a few bytes of a log may hold thousands of headers. */
   #list(): HeaderList {
     return this.#record === undefined ? NONE : headerList(this.#record);
   }
 }
 
-/**
- * What Kafka has no place for goes in headers of the adapter's own, which are part of no message's headers. No publisher's
- * header begins like them.
- */
+/** Headers of the adapter, for what a Kafka record has no field for. Publishers cannot set headers with this prefix. */
 export const WIRE_HEADER = Object.freeze({
   id: "anybroker-id",
   contentType: "anybroker-content-type",
   routingKey: "anybroker-routing-key",
-  /** The message's key, where the record's is another. */
+  /** The message's key, if the record's key differs. */
   key: "anybroker-key",
-  /** On a dead letter of a record without a value: one without would remove itself. */
+  /** On a dead letter of a record without a value: a dead letter without a value would delete itself. */
   tombstone: "anybroker-tombstone",
 });
 
-/** On a message whose headers were over the limits of a reader: why there are none. */
+/** Why a message has no headers: they exceeded the reader's limits. */
 const UNREAD_HEADERS = `${SYSTEM_PREFIX}headers-not-read`;
 
 const OWN_HEADERS: ReadonlySet<string> = new Set(Object.values(WIRE_HEADER));
@@ -89,19 +86,19 @@ const ROUTING_KEY = Buffer.from(WIRE_HEADER.routingKey);
 const JSON_TYPE = "application/json";
 const JSON_BYTES = Buffer.from(JSON_TYPE);
 
-/** A record as it stands in the log of a partition: what a handler finds as `delivery.native`. */
+/** A record in the log of a partition. Handlers see it as `delivery.native`. */
 export interface KafkaRecord extends TopicPartition {
   readonly offset: number;
-  /** Milliseconds since 1970: the broker's clock on topics made by anybroker, else as the topic says. */
+  /** Milliseconds since 1970, by the broker's clock on topics created by anybroker. */
   readonly timestamp: number;
   readonly key: Buffer | undefined;
   /** Undefined for a tombstone. */
   readonly value: Buffer | undefined;
-  /** Own values on an object without a prototype; of several with one name the last. */
+  /** Own properties of an object without a prototype. Of several headers with one name, the last. */
   readonly headers: Readonly<Record<string, Buffer>>;
 }
 
-/** A message as a record. Its key decides over its partition. */
+/** Encodes a message as a record. The key chooses the partition. */
 export function toRecord(message: OutgoingMessage): RecordToSend {
   const key = keyOf(message);
   return {
@@ -111,7 +108,7 @@ export function toRecord(message: OutgoingMessage): RecordToSend {
   };
 }
 
-/** A message as a record under another key, with a value in any case. */
+/** Encodes a message as a record under another key. The record always has a value. */
 export function toRecordUnder(key: Uint8Array, message: OutgoingMessage): RecordToWrite {
   const headers = wireHeaders(message);
   const own = keyOf(message);
@@ -128,7 +125,7 @@ function isTombstone(message: OutgoingMessage): boolean {
   return foreignOf(message)?.isTombstone(message.body) === true;
 }
 
-/** The bytes that were read, where the text stands for them. */
+/** The original bytes of the key, unless the message has another key. */
 function keyOf(message: OutgoingMessage): string | Buffer | undefined {
   const { key } = message;
   const bytes = foreignOf(message)?.key;
@@ -152,14 +149,14 @@ function wireHeaders(message: OutgoingMessage): HeaderToWrite[] {
   return wire;
 }
 
-/** A held record in anybroker's terms; it is its own token. */
-export function incoming(held: HeldRecord): IncomingMessage<KafkaRecord> {
-  return incomingRecord(held, held.record, held, held.crashes);
+/** Converts a delivered record to a message; the record is its token. */
+export function incoming(delivered: DeliveredRecord): IncomingMessage<KafkaRecord> {
+  return incomingRecord(delivered, delivered.record, delivered, delivered.crashes);
 }
 
 /**
- * A record in anybroker's terms. One that another sender wrote has the id `<topic>-<partition>-<offset>`, the same at each
- * delivery. Bytes that are no UTF-8, in its key or headers, become base64; a tombstone has an empty body.
+ * Converts a record to a message. A foreign record gets the id `<topic>-<partition>-<offset>`, which is the same in
+ * each delivery. Keys and headers that are not UTF-8 become base64. A tombstone has an empty body.
  */
 export function incomingRecord(
   { topic, partition }: TopicPartition,
@@ -193,16 +190,16 @@ export function incomingRecord(
   };
 }
 
-/** What subscriptions filter by. */
+/** The routing key that subscriptions filter by. */
 export function routingKeyOf(record: LogRecord): string | undefined {
   const { written } = record;
-  // Asked of every record that is fetched: nothing is made of the other headers.
+  // Runs for every fetched record, so it decodes no other header.
   if (written === undefined) return own(headerList(record), WIRE_HEADER.routingKey);
   const value = written.last(ROUTING_KEY);
   return value === undefined ? undefined : asText(value);
 }
 
-/** Undefined where key, body and headers say it all, as with anybroker's own. */
+/** Undefined if key, body and headers express the whole record, as for anybroker's own. */
 function foreignProperties(
   key: Buffer | undefined,
   tombstone: Buffer | undefined,
@@ -215,7 +212,7 @@ function foreignProperties(
   return new KafkaProperties(bytes, tombstone, isPlain ? undefined : record, headers);
 }
 
-/** Whether headers are texts, each under a name of its own. */
+/** Whether all headers are text with distinct names. */
 function arePlain({ names, values }: HeaderList): boolean {
   for (let index = 0; index < names.length; index++) {
     const value = values[index] as Buffer;
@@ -224,11 +221,11 @@ function arePlain({ names, values }: HeaderList): boolean {
   return names.length < 2 || new Set(names).size === names.length;
 }
 
-/** The furthest that a `Date` can be from 1970; records may have any time, also in other units than milliseconds. */
-const FURTHEST_MS = 8_640_000_000_000_000;
+/** The range of a `Date`. Foreign records may have any timestamp, even in other units. */
+const MAX_MS = 8_640_000_000_000_000;
 
 function timeOf(timestamp: number): number | undefined {
-  return timestamp >= 0 && timestamp <= FURTHEST_MS ? timestamp : undefined;
+  return timestamp >= 0 && timestamp <= MAX_MS ? timestamp : undefined;
 }
 
 function messageHeaders({ names, values }: HeaderList, problem: string | undefined): Readonly<Record<string, string>> {
@@ -243,7 +240,7 @@ function messageHeaders({ names, values }: HeaderList, problem: string | undefin
     headers ??= Object.create(null) as Record<string, string>;
     headers[UNREAD_HEADERS] = problem;
   }
-  // Most messages have none, and share the object that says so.
+  // Most messages have no headers and share one object.
   return headers ?? NO_HEADERS;
 }
 
@@ -252,7 +249,7 @@ function nativeRecord(topic: string, partition: number, record: LogRecord): Kafk
   return { topic, partition, offset, timestamp, key, value, headers };
 }
 
-/** The last of a name counts. */
+/** The last header of a name wins. */
 function bytesOf({ names, values }: HeaderList, name: string): Buffer | undefined {
   const index = names.lastIndexOf(name);
   return index < 0 ? undefined : values[index];

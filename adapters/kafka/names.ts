@@ -8,30 +8,34 @@ import {
   type TopicAddress,
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
+import type { TopicPartition } from "./port.ts";
 
-/** What can be sent to with a delay. */
+/** Addresses that accept delayed messages. */
 export type DelayableAddress = QueueAddress | SubscriptionAddress | TopicAddress;
 
 /** Kafka's limit. */
-const LONGEST_NAME = 249;
+const MAX_NAME = 249;
 const QUEUE_ENDING = ".queue";
 const DELAYS_ENDING = ".delays";
 const QUARANTINE_ENDING = ".quarantine";
-/** Endings of what is derived from a destination; a destination's own name must have none. */
+/** The endings of derived topics; destinations may not have them. */
 const DERIVED_ENDINGS = [".dlq", QUARANTINE_ENDING, DELAYS_ENDING];
 
 /**
- * The Kafka topic that stands for an address: `orders.queue`, `order.placed`, `order.placed..billing` (what belongs to
- * subscription `billing` of topic `order.placed` alone), and of either work its dead letters `orders.dlq`,
- * `order.placed..billing.dlq` and its quarantine log `orders.queue.quarantine`, `order.placed..billing.quarantine`. A queue
- * has an ending of its own, since queues and topics are both Kafka topics, and what is handled on a queue is deleted.
+ * The Kafka topic of an address.
+ *
+ * - Queue: `orders.queue`. The ending keeps queues apart from topics, since handled records of a queue are deleted.
+ * - Topic: `order.placed`.
+ * - Subscription: `order.placed..billing`, for what belongs to subscription `billing` alone.
+ * - Dead letters: `orders.dlq`, `order.placed..billing.dlq`.
+ * - Quarantine log: `orders.queue.quarantine`, `order.placed..billing.quarantine`.
  */
 export function topicName(address: Address): string {
   if (address.kind === "quarantine") return topicName(address.of) + QUARANTINE_ENDING;
   return address.kind === "queue" ? address.name + QUEUE_ENDING : addressName(address);
 }
 
-/** The topic in which messages for an address wait for their time. */
+/** The topic of an address's delayed messages. */
 export function delaysTopic(address: DelayableAddress): string {
   return topicName(address) + DELAYS_ENDING;
 }
@@ -41,7 +45,7 @@ export function groupName(source: Source): string {
   return topicName(source);
 }
 
-/** The consumer group of those who send delayed messages on. */
+/** The consumer group of an address's delay forwarders. */
 export function delaysGroup(address: DelayableAddress): string {
   return delaysTopic(address);
 }
@@ -52,8 +56,7 @@ export function topicsOf(source: Source): readonly string[] {
 }
 
 /**
- * The physical name, as in `topic order.placed`. Throws `invalid` for a name that is kept for queues or for what is derived
- * from destinations, or longer than Kafka's 249 characters.
+ * The physical name, such as `topic order.placed`. Throws `invalid` for reserved names and names over 249 characters.
  */
 export function physicalName(address: Address): string {
   const name = topicName(address);
@@ -66,16 +69,21 @@ export function physicalName(address: Address): string {
       `${describeAddress(address)} cannot be on Kafka: it would be the topic "${name}", and the ending "${reserved}" is anybroker's own; choose another name`,
     );
   }
-  if (name.length > LONGEST_NAME) {
+  if (name.length > MAX_NAME) {
     throw new MessagingError(
       "invalid",
-      `${describeAddress(address)} cannot be on Kafka: "${name}" is over ${LONGEST_NAME} characters; choose a shorter name`,
+      `${describeAddress(address)} cannot be on Kafka: "${name}" is over ${MAX_NAME} characters; choose a shorter name`,
     );
   }
   return `topic ${name}`;
 }
 
-/** Equal for two names that cannot both be topics: in the names of metrics Kafka takes `.` for `_`. */
+/** Equal for two names that cannot both exist: Kafka's metrics replace `.` by `_`. */
 export function collisionName(topic: string): string {
   return topic.replaceAll(".", "_");
+}
+
+/** The key of a partition in maps and sets. Topic names contain no slash. */
+export function partitionKey({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`;
 }

@@ -1,18 +1,15 @@
 /**
- * What the adapter needs of a Kafka client: requests of the protocol, one call each, with the outcome of every partition
- * told apart. Everything else (batches, sequences, membership, offsets, retries) is written above it, so that another
- * client can be put beneath.
+ * What the adapter needs of a Kafka client: single protocol requests with one outcome per partition. Batches,
+ * sequences, membership, offsets and retries are built on it, so another client can implement it.
  *
- * No call tries again by itself. Errors that Kafka answers with are data: their protocol name, as in
- * `NOT_LEADER_FOR_PARTITION`. A call rejects with a `MessagingError` if there is no answer: `unreachable` (no connection,
- * or it broke: what was asked may have been done), `timeout` (likewise), `unauthorized` (refused credentials),
- * `unsupported` (the server does not speak this request).
+ * No call retries. Errors in Kafka's answers are data, by their protocol names such as `NOT_LEADER_FOR_PARTITION`.
+ * Without an answer a call rejects with a `MessagingError`: `unreachable` or `timeout` (the request may have been
+ * carried out), `unauthorized` (refused credentials) or `unsupported` (the server does not know the request).
  */
 export interface KafkaClient {
   /**
-   * A way to the cluster. All connections of a client share its sockets, and none waits for what another asked that the
-   * node answers late: fetches are gathered into few for all, what is produced has a socket of its own, and so has each join
-   * and sync with a group while it is under way.
+   * Opens a connection. All connections of a client share its sockets, and a late answer delays no other request.
+   * Fetches are united for all; produce requests, and each join and sync of a group, have their own socket.
    */
   connection(): KafkaConnection;
 }
@@ -27,28 +24,27 @@ export interface TopicPartition {
 }
 
 /**
- * A topic's id as Kafka prints it (22 characters, base64url): a topic that is deleted and made again under its name has
+ * A topic's id as Kafka prints it (22 characters, base64url): a topic that is deleted and recreated under its name has
  * another. Empty where the cluster gives it none.
  */
 export type TopicId = string;
 
-/** A way to a cluster. Its sockets are opened as needed, and again after they broke. */
+/** A connection to a cluster. Sockets are opened as needed, also after they broke. */
 export interface KafkaConnection {
   /** Resolves when one broker answers. Rejects with `unreachable` or `unauthorized`. */
   connect(): Promise<void>;
   /**
-   * Requests under way reject; nobody else's do. With the last connection of its client every socket ends. With
-   * `distrusted`, for one that does not answer, nobody asks anything more on the sockets on which its requests were. A second
-   * call does nothing.
+   * Rejects the requests under way of this connection only. The last connection of a client closes all sockets. With
+   * `distrusted`, the sockets of its requests are not used again. A second call does nothing.
    */
   close(options?: { readonly distrusted?: boolean }): Promise<void>;
 
-  /** Asks the cluster anew. Topics that do not exist are in the answer with an error; none is ever created by asking. */
+  /** Asks the cluster, without a cache. Missing topics are in the answer with an error; they are never created. */
   metadata(topics: readonly string[]): Promise<ClusterMetadata>;
   /** The topics of the cluster that this user may see. */
   allTopics(): Promise<ClusterMetadata>;
   createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]>;
-  /** The values of the configurations asked for, of topics that exist. */
+  /** The values of these configurations, for existing topics. */
   topicConfigurations(topics: readonly string[], names: readonly string[]): Promise<readonly TopicConfiguration[]>;
 
   /** An identity for idempotent producing. */
@@ -56,16 +52,16 @@ export interface KafkaConnection {
   /** With acks=all. One record batch per partition. */
   produce(node: number, batches: readonly PartitionBatch[], timeoutMs: number): Promise<readonly ProduceOutcome[]>;
   /**
-   * In any order. Empty where the node slows the client down, by a quota: then it is asked on when it wants to be. A partition
-   * that is read at several offsets at once may be missing; it is to be asked for again.
+   * In any order. Empty if a quota delays the client: fetch again. A partition that is read at several offsets at once
+   * may be missing; fetch it again.
    */
   fetch(node: number, request: FetchRequest): Promise<readonly FetchedPartition[]>;
-  /** The first offset at or after a time, or of either end of the log. */
+  /** The first offset at or after a time, or one end of the log. */
   listOffsets(node: number, wanted: readonly WantedOffset[]): Promise<readonly ListedOffset[]>;
   /** Removes every record before an offset. */
   deleteRecords(node: number, before: readonly PartitionOffset[]): Promise<readonly PartitionOutcome[]>;
 
-  /** Everything that this user may do to the cluster as a whole. */
+  /** What this user may do to the cluster as a whole. */
   clusterRights(): Promise<ReadonlySet<ClusterRight>>;
 
   /** The groups that a node coordinates, as far as this user may see them. */
@@ -76,7 +72,7 @@ export interface KafkaConnection {
     groups: readonly string[],
     partitions: readonly TopicPartition[],
   ): Promise<readonly GroupOffsets[]>;
-  /** Up to where a share group has everything handled; offset -1 where it has not begun. */
+  /** The offset up to which a share group has handled everything; -1 before it has begun. */
   fetchShareGroupOffsets(node: number, group: string, partitions: readonly TopicPartition[]): Promise<GroupOffsets>;
 
   /** The node that coordinates a group. */
@@ -91,11 +87,11 @@ export interface KafkaConnection {
     group: string,
     partitions: readonly TopicPartition[],
   ): Promise<{ readonly error: ErrorName; readonly offsets: readonly CommittedOffset[] }>;
-  /** Looks at a group, whatever its protocol. */
+  /** Describes a group of any protocol. */
   describeGroup(node: number, group: string): Promise<GroupDescription>;
 }
 
-/** The brokers, and where the partitions of the topics asked for are led. */
+/** The brokers, and the leaders of the partitions of these topics. */
 export interface ClusterMetadata {
   /** Empty where it has none. */
   readonly clusterId: string;
@@ -130,7 +126,7 @@ export interface TopicSpecification {
 export interface TopicOutcome {
   readonly topic: string;
   readonly error: ErrorName;
-  /** What the server says about it. */
+  /** The server's explanation. */
   readonly message: string | undefined;
 }
 
@@ -148,7 +144,7 @@ export interface ProducerIdentity {
 
 /** An encoded record batch for a partition. */
 export interface PartitionBatch extends TopicPartition {
-  /** The topic that it is for, where the server can be told (Kafka 4.1); empty for whichever has the name. */
+  /** The topic's id, for servers that support it (Kafka 4.1); empty to address it by name. */
   readonly topicId: TopicId;
   readonly batch: Uint8Array;
 }
@@ -165,7 +161,10 @@ export interface PartitionOffset extends TopicPartition {
   readonly offset: number;
 }
 
-/** A long poll, which may take a second longer than it was to wait. Reads what was committed by transactions, and tells which were aborted. */
+/**
+ * A long poll, which may take a second longer than `maxWaitMs`. Reads committed records, and names aborted
+ * transactions.
+ */
 export interface FetchRequest {
   readonly maxWaitMs: number;
   readonly minBytes: number;
@@ -173,7 +172,7 @@ export interface FetchRequest {
   readonly partitions: readonly FetchedFrom[];
 }
 
-/** Read from the topic of this id, and no other of its name. */
+/** Reads only from the topic with this id. */
 export interface FetchedFrom extends PartitionOffset {
   readonly topicId: TopicId;
   readonly maxBytes: number;
@@ -181,7 +180,7 @@ export interface FetchedFrom extends PartitionOffset {
 
 export interface FetchedPartition extends PartitionOutcome {
   readonly highWatermark: number;
-  /** Where reading ends while a transaction is open. */
+  /** The end of what can be read while a transaction is open. */
   readonly lastStableOffset: number;
   readonly logStartOffset: number;
   readonly abortedTransactions: readonly { readonly producerId: bigint; readonly firstOffset: number }[];
@@ -190,12 +189,12 @@ export interface FetchedPartition extends PartitionOutcome {
 }
 
 export interface WantedOffset extends TopicPartition {
-  /** Milliseconds since 1970. `latest` is the offset that the next record gets. */
+  /** Milliseconds since 1970, or an end of the log. `latest` is the offset of the next record. */
   readonly at: "earliest" | "latest" | number;
 }
 
 export interface ListedOffset extends PartitionOutcome {
-  /** -1 where no record is as late as the time asked for. */
+  /** -1 if no record is as late as that time. */
   readonly offset: number;
 }
 
@@ -206,13 +205,13 @@ export interface Membership {
   readonly generation: number;
 }
 
-/** Something that may be done to a cluster; there are more, which nobody here asks for. */
+/** A right on the cluster; only the ones used here. */
 export type ClusterRight = "describe";
 
-/** A group, among others. */
+/** A group in a list of groups. */
 export interface ListedGroup {
   readonly group: string;
-  /** What its members are, or were: `consumer`, `connect`, `share`, …; empty where it never had any. */
+  /** The kind of its members: `consumer`, `connect`, `share`, …; empty if it never had any. */
   readonly protocolType: string;
 }
 
@@ -223,7 +222,7 @@ export interface GroupOffsets {
   readonly offsets: readonly CommittedOffset[];
 }
 
-/** A group and who is in it. */
+/** A group and its members. */
 export interface GroupDescription {
   readonly error: ErrorName;
   /** `Stable`, `Empty`, …; `Dead` if there is no such group. */
@@ -232,7 +231,7 @@ export interface GroupDescription {
   readonly protocol: "classic" | "consumer";
   /** As of {@link ListedGroup}. */
   readonly protocolType: string;
-  /** By what partitions are assigned; empty while that is open. */
+  /** How partitions are assigned; empty while that is open. */
   readonly assignor: string;
   /** How many members it has. */
   readonly members: number;
@@ -254,14 +253,14 @@ export interface JoinOutcome {
   readonly error: ErrorName;
   readonly generation: number;
   readonly leader: string;
-  /** With `MEMBER_ID_REQUIRED` the one to join with. */
+  /** With `MEMBER_ID_REQUIRED`, the id to join with. */
   readonly memberId: string;
-  /** For the leader: everybody. */
+  /** For the leader: all members. */
   readonly members: readonly { readonly memberId: string; readonly metadata: Buffer }[];
 }
 
 export interface SyncRequest extends Membership {
-  /** From the leader: what each member is assigned. */
+  /** From the leader: the assignment of each member. */
   readonly assignments: readonly { readonly memberId: string; readonly assignment: Buffer }[];
 }
 

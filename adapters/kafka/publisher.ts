@@ -2,29 +2,28 @@ import type { OutgoingMessage, SendReport } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import type { Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { deadLetterRecord } from "./dead-letters/index.ts";
-import { delayedRecord, dueAfter } from "./delays/index.ts";
+import { deadLetterRecord } from "./dead-letters/records.ts";
+import { delayedRecord, dueAfter } from "./delays/levels.ts";
 import { toRecord } from "./message-codec.ts";
 import { type DelayableAddress, delaysTopic, topicName } from "./names.ts";
 import type { Producer, RecordToSend } from "./producing/producer.ts";
 import { DEFAULT_LIMITS } from "./records/contract.ts";
 
-/** What a sender works with. */
-export interface SenderHost {
+export interface PublisherDependencies {
   readonly producer: Producer;
   readonly random: Random;
   /** Milliseconds since 1970. */
   now(): number;
-  /** A topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  /** Recreates a missing topic if that is allowed. Resolves with whether the topic exists. Never rejects. */
   restore(topic: string): Promise<boolean>;
 }
 
-/** Puts messages where they belong: at their address, or with those that wait for their time. */
-export class Sender {
-  readonly #host: SenderHost;
+/** Sends messages to the topic of their address, or to the delays topic if they are delayed. */
+export class KafkaPublisher {
+  readonly #dependencies: PublisherDependencies;
 
-  constructor(host: SenderHost) {
-    this.#host = host;
+  constructor(dependencies: PublisherDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** See `Adapter.send`. */
@@ -33,7 +32,7 @@ export class Sender {
       const error = new MessagingError("unsupported", `${describeAddress(to)} takes no messages`);
       for (const index of batch.keys()) report(index, { status: "rejected", error });
     } else if (to.kind === "dead-letters") {
-      const records = batch.map((message) => deadLetterRecord(message, this.#host.random));
+      const records = batch.map((message) => deadLetterRecord(message, this.#dependencies.random));
       this.#produce(topicName(to), records, report);
     } else if (batch.every(({ delayMs }) => delayMs === 0)) {
       this.#produce(topicName(to), batch.map(toRecord), report);
@@ -50,28 +49,28 @@ export class Sender {
     };
     const messages = (indexes: readonly number[]) => indexes.map((index) => batch[index] as OutgoingMessage);
     this.#produce(topicName(to), messages(now).map(toRecord), at(now));
-    const time = this.#host.now();
+    const time = this.#dependencies.now();
     const delayed = messages(later).map((message) =>
       delayedRecord(toRecord(message), dueAfter(time, message.delayMs), time),
     );
     this.#produce(delaysTopic(to), delayed, at(later));
   }
 
-  #produce(topic: string, all: readonly RecordToSend[], told: SendReport): void {
-    // Copies of other senders' records may go over what is read: they would come back without their headers.
+  #produce(topic: string, all: readonly RecordToSend[], send: SendReport): void {
+    // A record whose headers exceed the reader's limits would be read without them.
     const indexes: number[] = [];
     for (const [index, { headers }] of all.entries()) {
       if (areReadable(headers)) indexes.push(index);
-      else told(index, { status: "rejected", error: tooManyHeaders(topic) });
+      else send(index, { status: "rejected", error: tooManyHeaders(topic) });
     }
     if (indexes.length === 0) return;
     const records = indexes.length === all.length ? all : indexes.map((index) => all[index] as RecordToSend);
-    const report: SendReport = (index, result) => told(indexes[index] as number, result);
-    this.#host.producer.send(topic, records, (index, result) => {
+    const report: SendReport = (index, result) => send(indexes[index] as number, result);
+    this.#dependencies.producer.send(topic, records, (index, result) => {
       if (result.status === "rejected" && isMessagingError(result.error, "not-found")) {
-        void this.#host.restore(topic).then((stands) => {
-          // Where it stands again, sending once more under the same id will do.
-          report(index, stands ? { status: "unknown", cause: result.error } : result);
+        void this.#dependencies.restore(topic).then((exists) => {
+          // The topic exists again: the engine may send the message again under the same id.
+          report(index, exists ? { status: "unknown", cause: result.error } : result);
         });
       } else {
         report(index, result);
@@ -84,7 +83,7 @@ const { maxHeaders, maxHeaderBytes } = DEFAULT_LIMITS;
 /** The lengths of name and value. */
 const LENGTHS_BYTES = 10;
 
-/** Whether a record with these headers is read with them. */
+/** Whether a reader accepts so many headers of this size. */
 function areReadable(headers: RecordToSend["headers"]): boolean {
   if (headers.length > maxHeaders) return false;
   let bytes = 0;

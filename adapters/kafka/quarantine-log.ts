@@ -2,38 +2,39 @@ import type { QuarantineLog, SendResult } from "../../core/adapter.ts";
 import type { Clock } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
-import { type Log, PARTITION, readThrough } from "./dead-letters/index.ts";
+import type { Log } from "./dead-letters/partition-log.ts";
+import { PARTITION } from "./dead-letters/records.ts";
+import { readThrough } from "./dead-letters/references.ts";
 import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 
-/** What a quarantine log works with. */
-export interface QuarantineHost {
+export interface QuarantineLogDependencies {
   readonly cluster: Pick<Cluster, "listOffsets">;
   readonly producer: Producer;
   readonly clock: Clock;
-  /** Milliseconds that the confirmation of a record is waited for. */
+  /** Milliseconds to wait for the confirmation of a record. */
   readonly requestTimeoutMs: number;
   openLog(at: TopicPartition): Log;
-  /** The topic is gone: makes it again if that is allowed. Resolves with whether it stands. Never rejects. */
+  /** Recreates the missing topic if that is allowed. Resolves with whether it exists. Never rejects. */
   restore(): Promise<boolean>;
-  /** When it aborts, what is being read rejects with `closed`. */
+  /** When it aborts, a read under way rejects with `closed`. */
   readonly ended: AbortSignal;
 }
 
-/** A quarantine log as a topic of one partition, which is read through without a group. */
+/** A quarantine log in a topic with one partition, read from end to end without a group. */
 export class KafkaQuarantineLog implements QuarantineLog {
   readonly #at: TopicPartition;
-  readonly #host: QuarantineHost;
+  readonly #dependencies: QuarantineLogDependencies;
 
-  constructor(topic: string, host: QuarantineHost) {
+  constructor(topic: string, dependencies: QuarantineLogDependencies) {
     this.#at = { topic, partition: PARTITION };
-    this.#host = host;
+    this.#dependencies = dependencies;
   }
 
   async append(record: string): Promise<void> {
     const value = Buffer.from(record);
     let result = await this.#produce(value);
-    if (isGone(result) && (await this.#host.restore())) result = await this.#produce(value);
+    if (isGone(result) && (await this.#dependencies.restore())) result = await this.#produce(value);
     if (result.status === "rejected") throw result.error;
     if (result.status === "unknown") throw unconfirmed(this.#at, result.cause);
   }
@@ -42,9 +43,9 @@ export class KafkaQuarantineLog implements QuarantineLog {
     try {
       return await this.#readThrough();
     } catch (error) {
-      // Kafka may delete what is too old while it is read, and a topic that is gone may stand again.
+      // Kafka may delete old records during the read, and a missing topic may be recreated.
       const again = isMessagingError(error, "not-found")
-        ? await this.#host.restore()
+        ? await this.#dependencies.restore()
         : isMessagingError(error, "conflict");
       if (!again) throw error;
     }
@@ -53,10 +54,10 @@ export class KafkaQuarantineLog implements QuarantineLog {
 
   #produce(value: Uint8Array): Promise<SendResult> {
     const { topic, partition } = this.#at;
-    const { producer, clock, requestTimeoutMs } = this.#host;
+    const { producer, clock, requestTimeoutMs } = this.#dependencies;
     const record = { key: undefined, value, headers: [], partition };
     return new Promise((resolve) => {
-      // The producer goes on for longer, as for messages.
+      // The producer goes on for longer than this, as it does for messages.
       const timer = clock.schedule(() => resolve(overdue(requestTimeoutMs)), requestTimeoutMs);
       producer.send(topic, [record], (_, result) => {
         clock.cancel(timer);
@@ -66,8 +67,8 @@ export class KafkaQuarantineLog implements QuarantineLog {
   }
 
   async #readThrough(): Promise<readonly string[]> {
-    const { cluster, ended, openLog } = this.#host;
-    // A leader that has just become one may answer a fetch before it knows of all that is confirmed, but not this.
+    const { cluster, ended, openLog } = this.#dependencies;
+    // A new leader may answer a fetch before it knows all confirmed records, but not this request.
     const [end] = await cluster.listOffsets([{ ...this.#at, at: "latest" }]);
     const records: string[] = [];
     const log = openLog(this.#at);

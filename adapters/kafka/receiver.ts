@@ -10,40 +10,41 @@ import type {
 import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { oneLine } from "../../core/foreign.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/assigned-partition.ts";
 import { openConsumer } from "./consuming/consumer.ts";
 import type { RecordDecoder } from "./consuming/fetch-failures.ts";
-import type { HeldRecord } from "./consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
+import { type Log, PartitionLog } from "./dead-letters/partition-log.ts";
+import { receiveDeadLetters } from "./dead-letters/receiver.ts";
+import { PARTITION } from "./dead-letters/records.ts";
 import {
-  type Log,
   lowestReferences,
-  PARTITION,
-  PartitionLog,
   readReference,
-  receiveDeadLetters,
   referenceTo,
   referredRecords,
   referringLetter,
-} from "./dead-letters/index.ts";
-import { Notices } from "./delays/forwarder.ts";
-import { DelayForwarder, type ForwarderHost } from "./delays/index.ts";
-import type { GroupMember, MemberOwner } from "./group/coordinator.ts";
+} from "./dead-letters/references.ts";
+import { DelayForwarder, type ForwarderDependencies, RepeatedNotices } from "./delays/forwarder.ts";
+import type { GroupMember, RebalanceListener } from "./group/coordinator.ts";
 import { openMember } from "./group/member.ts";
 import { incoming, incomingRecord, type KafkaRecord, routingKeyOf } from "./message-codec.ts";
 import { type DelayableAddress, delaysGroup, delaysTopic, groupName, topicName, topicsOf } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
-import type { Sender } from "./publisher.ts";
+import type { KafkaPublisher } from "./publisher.ts";
 import type { LogRecord } from "./records/contract.ts";
 import { decodeRecords } from "./records/decode.ts";
 import type { Trimmer } from "./topology/trimmer.ts";
 
-/** How much longer than a consumer may drain its group waits for it: it has to commit as well. */
+/** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
+/** Of the id of a dead letter, which somebody else may have written, in an error. */
+const MAX_ID = 100;
 
 type FactorySettings = Pick<
   Settings,
@@ -55,7 +56,7 @@ type FactorySettings = Pick<
   | "maxInflatedBytes"
 >;
 
-/** Opens what reads. */
+/** Opens consumers, group members and logs. */
 export class ConsumerFactory {
   readonly #client: KafkaClient;
   readonly #settings: FactorySettings;
@@ -64,7 +65,7 @@ export class ConsumerFactory {
   readonly #trimmer: Trimmer | undefined;
   readonly #decode: RecordDecoder;
 
-  /** With a trimmer, what is handled is deleted where it is nobody else's. */
+  /** With a trimmer, handled records are deleted once no other group needs them. */
   constructor(
     client: KafkaClient,
     settings: FactorySettings,
@@ -81,7 +82,7 @@ export class ConsumerFactory {
     this.#decode = (bytes, options) => decodeRecords(bytes, { ...options, limits: { maxInflatedBytes } });
   }
 
-  /** With a `heartbeatMs` for its member, where others need not hear of it soon; see {@link MemberOptions}. */
+  /** Opens a consumer. `heartbeatMs` is for groups that need not react fast; see {@link MemberOptions}. */
   consumer(options: ConsumerOptions, sink: RecordSink, heartbeatMs?: number): Promise<RecordConsumer> {
     const { drainTimeoutMs, reconnectFirstMs, reconnectMaxMs, sessionTimeoutMs } = this.#settings;
     return openConsumer(
@@ -93,9 +94,9 @@ export class ConsumerFactory {
         retry: { firstMs: reconnectFirstMs, maxMs: reconnectMaxMs },
         drainMs: drainTimeoutMs,
         sessionTimeoutMs,
-        openMember: ({ group, topics }, owner) => this.member(group, topics, owner, heartbeatMs),
+        openMember: ({ group, topics }, listener) => this.member(group, topics, listener, heartbeatMs),
         progressed: (at) => {
-          // The topic of events is that of other subscriptions too.
+          // Other subscriptions read the event topic as well, so only the own topic is trimmed.
           if (at.topic === options.group) this.#trimmer?.progressed(options.group, at);
         },
       },
@@ -104,7 +105,7 @@ export class ConsumerFactory {
     );
   }
 
-  member(group: string, topics: readonly string[], owner: MemberOwner, heartbeatMs?: number): GroupMember {
+  member(group: string, topics: readonly string[], listener: RebalanceListener, heartbeatMs?: number): GroupMember {
     const { sessionTimeoutMs, drainTimeoutMs } = this.#settings;
     return openMember({
       client: this.#client,
@@ -113,18 +114,18 @@ export class ConsumerFactory {
       sessionTimeoutMs,
       rebalanceTimeoutMs: drainTimeoutMs + LAST_COMMIT_MS,
       ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
-      owner,
+      listener,
       clock: this.#clock,
       random: this.#random,
     });
   }
 
-  /** The one partition of a topic of dead letters. */
+  /** Opens the single partition of a dead-letters topic. */
   deadLetters(topic: string): Log {
     return this.log({ topic, partition: PARTITION });
   }
 
-  /** Reads a partition, whoever consumes from it. */
+  /** Opens a partition for reading without a group. */
   log(at: TopicPartition): Log {
     return new PartitionLog(at, {
       connection: this.#client.connection(),
@@ -135,7 +136,7 @@ export class ConsumerFactory {
   }
 }
 
-/** Whose delayed messages come out where a source is read from. */
+/** The destinations whose delayed messages this source receives. */
 function delayedFor(source: Source): readonly DelayableAddress[] {
   switch (source.kind) {
     case "queue":
@@ -152,16 +153,16 @@ interface Shared {
   count: number;
 }
 
-/** Those who send delayed messages on: one for each destination that this process receives from. */
-export class Forwarders {
-  readonly #host: ForwarderHost;
+/** Forwards delayed messages: one forwarder per destination that this process receives from. */
+export class DelayForwarders {
+  readonly #context: ForwarderDependencies;
   readonly #shared = new Map<string, Shared>();
 
-  constructor(host: ForwarderHost) {
-    this.#host = host;
+  constructor(context: ForwarderDependencies) {
+    this.#context = context;
   }
 
-  /** Sends on what is delayed for a source, until the function that it returns is called. */
+  /** Forwards the delayed messages of a source. The function returned ends that. */
   run(source: Source): () => Promise<void> {
     const names = delayedFor(source).map((address) => this.#begin(address));
     return async () => {
@@ -177,7 +178,7 @@ export class Forwarders {
       return delays;
     }
     const destination = { topic: topicName(address), delays, group: delaysGroup(address) };
-    this.#shared.set(delays, { forwarder: new DelayForwarder(this.#host, destination), count: 1 });
+    this.#shared.set(delays, { forwarder: new DelayForwarder(this.#context, destination), count: 1 });
     return delays;
   }
 
@@ -189,7 +190,7 @@ export class Forwarders {
   }
 }
 
-/** The messages that a dead letter refers to: one, or those of a batch that could not be read. */
+/** Reads the messages that a dead letter refers to: one, or those of an unreadable batch. */
 export async function resolveReference(
   factory: ConsumerFactory,
   { of }: DeadLettersAddress,
@@ -197,9 +198,12 @@ export async function resolveReference(
 ): Promise<readonly IncomingMessage<KafkaRecord>[]> {
   const isReference = letter.headers[HEADER.deadReference] !== undefined;
   const reference = isReference ? readReference(letter.body) : undefined;
-  // Others may write dead letters too: they cannot have records of other topics read.
+  // Foreign dead letters must not make the adapter read records of other topics.
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
-    throw new MessagingError("invalid", `dead letter ${letter.id} refers to nothing that belongs to it`);
+    throw new MessagingError(
+      "invalid",
+      `dead letter ${oneLine(letter.id, MAX_ID)} refers to nothing that belongs to it`,
+    );
   }
   const records = await referredRecords(factory.log(reference), reference);
   const { filter } = reference;
@@ -208,74 +212,75 @@ export async function resolveReference(
     .map((record) => incomingRecord(reference, record, undefined, 0));
 }
 
-/** What receiving takes of the adapter around it. */
-export interface ReceivingHost {
+/** The parts of the adapter that a receiver uses. */
+export interface ReceiverContext {
   readonly cluster: Cluster;
   readonly factory: ConsumerFactory;
-  readonly forwarders: Forwarders;
+  readonly forwarders: DelayForwarders;
   readonly producer: Producer;
-  readonly sender: Sender;
-  /** Whether a partition goes on behind what cannot be read, which is dead-lettered. */
+  readonly sender: KafkaPublisher;
+  /** Whether a partition continues behind an unreadable batch, which is dead-lettered. */
   readonly passesUnreadable: boolean;
   readonly clock: Clock;
   readonly random: Random;
   notice(error: MessagingError): void;
-  /** A topic is gone: makes it again if that is allowed. */
+  /** Recreates missing topics if that is allowed. */
   restore(): void;
   closed(receiver: Receiver): void;
 }
 
-/** Begins to take messages. Rejects if the first subscription fails. */
+/** Starts to receive messages. Rejects if the first subscription fails. */
 export async function openReceiver(
-  host: ReceivingHost,
+  context: ReceiverContext,
   from: Source,
   options: ReceiveOptions,
   sink: DeliverySink<KafkaRecord>,
 ): Promise<Receiver> {
-  const records = recordSink(host, sink);
-  // A membership begins in the background; a missing right is told now.
-  await host.cluster.committed(groupName(from), []);
+  const records = recordSink(context, sink);
+  // The member joins in the background; a missing right is reported now.
+  await context.cluster.committed(groupName(from), []);
   if (from.kind === "dead-letters") {
-    const { factory, producer, clock, random } = host;
+    const { factory, producer, clock, random } = context;
     const topic = topicName(from);
     const openLog = () => factory.deadLetters(topic);
     const join = factory.member.bind(factory, groupName(from), [topic]);
     const { prefetch, wanted } = options;
-    const isWanted = wanted === undefined ? {} : { wanted: (held: HeldRecord) => wanted(incoming(held)) };
+    const isWanted =
+      wanted === undefined ? {} : { wanted: (delivered: DeliveredRecord) => wanted(incoming(delivered)) };
     const parts = { producer, clock, random, openLog, join, ...isWanted };
-    return new OpenReceiver(host, await receiveDeadLetters(parts, prefetch, records));
+    return withEnd(context, await receiveDeadLetters(parts, prefetch, records));
   }
   const deadLetters = { kind: "dead-letters", of: from } as const;
-  const consumer = await host.factory.consumer(consumerOptions(host, from, deadLetters, options, sink), records);
+  const consumer = await context.factory.consumer(consumerOptions(context, from, deadLetters, options, sink), records);
   const filter = options.subscription?.filter;
   const moving: Receiver["deadLetter"] = (token, letter) =>
-    moveByReference(host.sender, consumer, deadLetters, token as HeldRecord, letter, filter);
-  return new OpenReceiver(host, consumer, host.forwarders.run(from), moving);
+    moveByReference(context.sender, consumer, deadLetters, token as DeliveredRecord, letter, filter);
+  return withEnd(context, consumer, context.forwarders.run(from), moving);
 }
 
-/** Writes a dead letter that refers to the record, which stays in its log, and then counts the record as finished. */
+/** Writes a dead letter that refers to the record in its log, then settles the record. */
 async function moveByReference(
-  sender: Sender,
+  sender: KafkaPublisher,
   consumer: RecordConsumer,
   to: DeadLettersAddress,
-  held: HeldRecord,
+  delivered: DeliveredRecord,
   letter: OutgoingMessage,
   filter: string | undefined,
 ): Promise<DeadLetterResult> {
-  const end = consumer.keep(held);
+  const end = consumer.keep(delivered);
   if (end === undefined) return { status: "fenced" };
-  const referring = referringLetter(letter, referenceTo(held, filter));
+  const referring = referringLetter(letter, referenceTo(delivered, filter));
   const result = await new Promise<SendResult>((resolve) => sender.send(to, [referring], (_, one) => resolve(one)));
   end();
   if (result.status === "rejected") return { status: "refused", error: result.error };
   if (result.status === "unknown") return result;
-  const [status = "fenced"] = await consumer.settle([{ token: held, action: "ack" }]);
+  const [status = "fenced"] = await consumer.settle([{ token: delivered, action: "ack" }]);
   return { status };
 }
 
-/** What stands in a subscription's own topic was sent to it alone, and is not filtered. */
+/** Messages in a subscription's own topic were sent to it alone and are not filtered. */
 function consumerOptions(
-  { factory, passesUnreadable }: ReceivingHost,
+  { factory, passesUnreadable }: ReceiverContext,
   from: Source,
   deadLetters: DeadLettersAddress,
   { prefetch, subscription }: ReceiveOptions,
@@ -300,19 +305,20 @@ function consumerOptions(
   return { ...every, wanted };
 }
 
-function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): RecordSink {
+function recordSink(context: ReceiverContext, sink: DeliverySink<KafkaRecord>): RecordSink {
   const restoreIfGone = (error: MessagingError): void => {
-    if (isMessagingError(error, "not-found")) host.restore();
+    if (isMessagingError(error, "not-found")) context.restore();
   };
-  const notices = new Notices(host.clock, (error) => host.notice(error));
-  const tellUnread = ({ topic, partition, record }: HeldRecord, cause: MessagingError): void => {
+  const notices = new RepeatedNotices(context.clock, (error) => context.notice(error));
+  const reportUnreadHeaders = ({ topic, partition, record }: DeliveredRecord, cause: MessagingError): void => {
     const where = `offset ${record.offset} of topic "${topic}", partition ${partition},`;
     const text = `${where} is delivered without its headers, which are over the limits: ${cause.message}`;
-    notices.tell(topic, new MessagingError(cause.code, text, { cause }));
+    notices.report(topic, new MessagingError(cause.code, text, { cause }));
   };
   return {
     deliver: (records) => {
-      for (const held of records) if (held.record.problem !== undefined) tellUnread(held, held.record.problem);
+      for (const delivered of records)
+        if (delivered.record.problem !== undefined) reportUnreadHeaders(delivered, delivered.record.problem);
       sink.deliver(records.map(incoming));
     },
     revoke: (records) => sink.revoke(records),
@@ -324,45 +330,28 @@ function recordSink(host: ReceivingHost, sink: DeliverySink<KafkaRecord>): Recor
     flowing: () => sink.flowing(),
     notice: (error) => {
       restoreIfGone(error);
-      host.notice(error);
+      context.notice(error);
     },
   };
 }
 
-/** A receiver, and what has to end with it. */
-class OpenReceiver implements Receiver {
-  readonly leaseMs = undefined;
-  readonly #host: Pick<ReceivingHost, "closed">;
-  readonly #inner: Receiver;
-  readonly #end: (() => Promise<void>) | undefined;
-  readonly deadLetter?: NonNullable<Receiver["deadLetter"]>;
-
-  constructor(
-    host: Pick<ReceivingHost, "closed">,
-    inner: Receiver,
-    end?: () => Promise<void>,
-    deadLetter?: Receiver["deadLetter"],
-  ) {
-    if (deadLetter !== undefined) this.deadLetter = deadLetter;
-    this.#host = host;
-    this.#inner = inner;
-    this.#end = end;
-  }
-
-  prefetch(count: number): void {
-    this.#inner.prefetch(count);
-  }
-
-  settle(batch: Parameters<Receiver["settle"]>[0]): ReturnType<Receiver["settle"]> {
-    return this.#inner.settle(batch);
-  }
-
-  extend(batch: Parameters<Receiver["extend"]>[0]): ReturnType<Receiver["extend"]> {
-    return this.#inner.extend(batch);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.#inner.close(), this.#end?.()]);
-    this.#host.closed(this);
-  }
+/** A receiver, with the forwarders that end with it. */
+function withEnd(
+  context: ReceiverContext,
+  inner: Receiver,
+  end?: () => Promise<void>,
+  deadLetter?: Receiver["deadLetter"],
+): Receiver {
+  const receiver: Receiver = {
+    leaseMs: undefined,
+    prefetch: (count) => inner.prefetch(count),
+    settle: (batch) => inner.settle(batch),
+    extend: (batch) => inner.extend(batch),
+    close: async () => {
+      await Promise.all([inner.close(), end?.()]);
+      context.closed(receiver);
+    },
+    ...(deadLetter === undefined ? {} : { deadLetter }),
+  };
+  return receiver;
 }

@@ -5,17 +5,17 @@ import { groupName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { planOf } from "./topology/plan.ts";
 
-/** Deletes the topics and consumer groups of a topology that stand. */
+/** Deletes the existing topics and consumer groups of a topology. */
 export async function removeAll(admin: Admin, topology: Topology, settings: Settings): Promise<void> {
   const topics = planOf(topology, settings).topics.map(({ name }) => name);
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
   const sources = work.flatMap((of) => [of, { kind: "dead-letters", of } as const]);
-  // The groups of those who send delayed messages on are named after their topics.
+  // The groups of delay forwarders have the names of their topics.
   const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
   try {
     await admin.connect();
-    const standing = new Set(await admin.listTopics());
-    const stale = topics.filter((topic) => standing.has(topic));
+    const existing = new Set(await admin.listTopics());
+    const stale = topics.filter((topic) => existing.has(topic));
     if (stale.length > 0) await admin.deleteTopics({ topics: stale });
     const known = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
     const left = known.filter((group) => groups.has(group));

@@ -24,24 +24,31 @@ import type {
 import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { Cluster } from "./cluster.ts";
-import { countDeadLetters } from "./dead-letters/index.ts";
+import { countDeadLetters } from "./dead-letters/references.ts";
 import type { KafkaRecord } from "./message-codec.ts";
 import { topicName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
-import { Sender } from "./publisher.ts";
+import { KafkaPublisher } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { ConsumerFactory, Forwarders, openReceiver, type ReceivingHost, resolveReference } from "./receiver.ts";
+import { ConsumerFactory, DelayForwarders, openReceiver, type ReceiverContext, resolveReference } from "./receiver.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
-import { otherGroups, ownGroup, slowGroupNotice, type TrimBound, Trimmer, type TrimPlace } from "./topology/trimmer.ts";
+import {
+  otherGroups,
+  ownGroup,
+  slowGroupNotice,
+  type TrimBound,
+  Trimmer,
+  type TrimTarget,
+} from "./topology/trimmer.ts";
 import { TopologyRecovery } from "./topology-recovery.ts";
 import { browseDeadLetters, watchLogs } from "./watching.ts";
 
-/** Each destination has a group that forwards, mostly with nothing to do: Kafka's own default will do for them. */
+/** Kafka's own default: the group of a forwarder seldom changes. */
 const FORWARDER_HEARTBEAT_MS = 3_000;
 
-/** Everything between one `open` and its `close`. */
+/** The state of the adapter between `open` and `close`. */
 export class Session {
   readonly #signals: AdapterSignals;
   readonly #ended = new AbortController();
@@ -49,12 +56,12 @@ export class Session {
   readonly #cluster: Cluster;
   readonly #producer: KafkaProducer;
   readonly #recovery: TopologyRecovery;
-  readonly #sender: Sender;
+  readonly #sender: KafkaPublisher;
   readonly #trimmer: Trimmer;
   readonly #requestTimeoutMs: number;
-  readonly #receiving: ReceivingHost;
+  readonly #receiving: ReceiverContext;
   readonly #receivers = new Set<Receiver>();
-  /** What ends those who watch. */
+  /** Each ends one watch. */
   readonly #watches = new Set<() => Promise<void>>();
   #closing: Promise<void> | undefined;
 
@@ -81,7 +88,7 @@ export class Session {
       signals: { up: () => this.#onRestored(), down: (cause) => this.#onLost(cause), notice },
     });
     this.#producer = producer;
-    this.#sender = new Sender({
+    this.#sender = new KafkaPublisher({
       producer,
       random,
       now: () => clock.now(),
@@ -90,7 +97,7 @@ export class Session {
     this.#receiving = {
       cluster: this.#cluster,
       factory,
-      forwarders: new Forwarders({
+      forwarders: new DelayForwarders({
         producer,
         clock,
         random,
@@ -108,15 +115,15 @@ export class Session {
     };
   }
 
-  /** All reasons to keep a record of a queue. */
+  /** Every reason to keep a record of a queue. */
   #trimBounds(connection: KafkaConnection, { trim }: Settings): readonly TrimBound[] {
     const own = ownGroup(this.#cluster);
     if (trim !== "shared") return [own];
-    const told = new Set<string>();
-    const slow = (place: TrimPlace, group: string): void => {
+    const reported = new Set<string>();
+    const slow = (place: TrimTarget, group: string): void => {
       const notice = slowGroupNotice(place, group);
-      if (!told.has(notice.message)) this.#notice(notice);
-      told.add(notice.message);
+      if (!reported.has(notice.message)) this.#notice(notice);
+      reported.add(notice.message);
     };
     return [own, otherGroups(new GroupPositions(connection), slow)];
   }
@@ -159,7 +166,7 @@ export class Session {
       case "topic":
       case "quarantine":
         await this.#cluster.topics([topicName(of)]);
-        // What a subscription has not handled is its own, and no message is in a quarantine log.
+        // Unhandled events count for their subscription, and a quarantine log holds no messages.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
         const ready = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
@@ -231,7 +238,7 @@ export class Session {
   #onRestored(): void {
     if (this.#closing !== undefined) return;
     this.#signals.up();
-    // Nobody waits for this: a topic that is missing shows itself, and is asked for again.
+    // Runs in the background: a topic that is still missing is reported when it is used.
     void this.#recovery.restoreAll();
   }
 }

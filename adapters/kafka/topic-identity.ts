@@ -2,16 +2,16 @@ import { createHash } from "node:crypto";
 import { MessagingError } from "../../core/errors.ts";
 import type { ClusterMetadata, ErrorName, KafkaConnection, TopicId, TopicMetadata, TopicPartition } from "./port.ts";
 
-/** Which topic it is that has a name: positions belong to one, and mean nothing in another. */
+/** Identifies a topic beyond its name. Offsets belong to one topic and mean nothing in another. */
 export interface TopicIdentity {
   readonly id: TopicId;
-  /** Of the name in its cluster: the same for a topic that was made again, another for a copy that a mirror keeps. */
+  /** A hash of cluster and name: a recreated topic has the same, a mirrored copy has another. */
   readonly place: string;
 }
 
 const PLACE_BYTES = 9;
 
-/** The identity of a topic that a cluster told about. */
+/** The identity of a topic in cluster metadata. */
 export function identityOf(
   { clusterId }: Pick<ClusterMetadata, "clusterId">,
   { topic, id }: Pick<TopicMetadata, "topic" | "id">,
@@ -20,7 +20,7 @@ export function identityOf(
   return { id, place: hash.subarray(0, PLACE_BYTES).toString("base64url") };
 }
 
-/** Why a topic without an id is not used. */
+/** A topic without an id is not used. */
 export function withoutId(topic: string): MessagingError {
   return new MessagingError(
     "unsupported",
@@ -28,7 +28,7 @@ export function withoutId(topic: string): MessagingError {
   );
 }
 
-/** A topic was replaced while something was asked about it. */
+/** A topic was replaced during a request about it. */
 export function replacedMeanwhile(topic: string): MessagingError {
   return new MessagingError(
     "conflict",
@@ -36,12 +36,12 @@ export function replacedMeanwhile(topic: string): MessagingError {
   );
 }
 
-/** Beyond every log: a node that has the log of the topic says so, and sends nothing of it. */
+/** Beyond every log: a node that has the topic answers out of range, and sends no records. */
 const BEYOND = Number.MAX_SAFE_INTEGER;
 
 /**
- * Whether a node has the logs of these very topics: an error or none for each, in order. What is asked by name right after
- * that is answered for them, and not for another topic whose name they have, or had.
+ * Proves that a node has the logs of the topics with these ids: an error or undefined for each, in order. Requests by
+ * name right after it concern these topics, not others of the same name.
  */
 export async function proveTopics(
   connection: Pick<KafkaConnection, "fetch">,

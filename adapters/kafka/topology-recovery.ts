@@ -7,26 +7,26 @@ import type { Settings } from "./options.ts";
 import { establish } from "./topology/establish.ts";
 import { type PlannedTopic, planOf } from "./topology/plan.ts";
 
-/** Many may miss something at once, and again before the whole cluster knows what was made. */
-const LEAST_PAUSE_MS = 1_000;
+/** Several callers may miss a topic at once, and again before the whole cluster knows the new one. */
+const MIN_PAUSE_MS = 1_000;
 
-/** A topology that is to be declared, and who waits for it. */
+/** A topology that waits to be declared. */
 interface Asked {
   readonly topology: Topology;
   readonly resolve: (problems: readonly MessagingError[]) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Declares topologies, and what was to be created once more when it is gone. */
+/** Declares topologies, and recreates declared topics that are gone. */
 export class TopologyRecovery {
   readonly #cluster: Cluster;
   readonly #settings: Settings;
   readonly #notice: (error: MessagingError) => void;
-  /** What was to be created and had no problem: it may be made again. */
+  /** What was declared with mode `create` and without problems: it may be recreated. */
   readonly #created = new DeclaredTopology();
-  /** The names of the topics of that. */
+  /** The names of these topics. */
   readonly #topics = new Set<string>();
-  /** The topics of everything that had no problem, by their names in metrics. */
+  /** All topics that were declared without problems, by {@link collisionName}. */
   readonly #planned = new Map<string, PlannedTopic>();
   #asked: Asked[] = [];
   #isDeclaring = false;
@@ -40,8 +40,7 @@ export class TopologyRecovery {
   }
 
   /**
-   * See `Adapter.declare`. What is asked for while the cluster is being asked is declared together, once each, and everybody
-   * is told of their own problems.
+   * See `Adapter.declare`. Declarations that arrive during another one are united; each caller gets its own problems.
    */
   declare(topology: Topology): Promise<readonly MessagingError[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly MessagingError[]>();
@@ -52,7 +51,7 @@ export class TopologyRecovery {
 
   async #declareAll(): Promise<void> {
     this.#isDeclaring = true;
-    // Many may come at once.
+    // Several callers may come in one turn.
     await Promise.resolve();
     for (let first = this.#asked[0]; first !== undefined; first = this.#asked[0]) {
       const { mode } = first.topology;
@@ -94,7 +93,10 @@ export class TopologyRecovery {
     }
   }
 
-  /** Makes a topic again that is gone, if it was declared so. Resolves with whether it stands. Never rejects. */
+  /**
+   * Recreates a missing topic if it was declared with mode `create`. Resolves with whether the topic exists. Never
+   * rejects.
+   */
   async restore(topic: string): Promise<boolean> {
     if (!this.#topics.has(topic)) return false;
     await this.restoreAll();
@@ -104,9 +106,9 @@ export class TopologyRecovery {
     );
   }
 
-  /** Declares everything again that was to be created, once for all who ask meanwhile. Never rejects. */
+  /** Recreates all missing topics, once for all concurrent callers. Never rejects. */
   restoreAll(): Promise<void> {
-    if (this.#running === undefined && performance.now() - this.#lastEnd < LEAST_PAUSE_MS) return Promise.resolve();
+    if (this.#running === undefined && performance.now() - this.#lastEnd < MIN_PAUSE_MS) return Promise.resolve();
     this.#running ??= this.#restoreAll().finally(() => {
       this.#running = undefined;
       this.#lastEnd = performance.now();

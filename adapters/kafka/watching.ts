@@ -1,14 +1,16 @@
 import type { IncomingMessage, Watcher } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
-import { DeadLettersScan, type Log, PARTITION } from "./dead-letters/index.ts";
+import type { Log } from "./dead-letters/partition-log.ts";
+import { PARTITION } from "./dead-letters/records.ts";
+import { DeadLettersScan } from "./dead-letters/references.ts";
 import { incomingRecord, type KafkaRecord } from "./message-codec.ts";
 import type { TopicPartition } from "./port.ts";
 
-const MOST_MESSAGES = 256;
-const MOST_BYTES = 1024 * 1024;
+const MAX_MESSAGES = 256;
+const MAX_BYTES = 1024 * 1024;
 
-/** The dead letters that stand in a log, in batches, whoever receives them meanwhile. Closes the log. */
+/** Reads the dead letters of a log in batches, without consuming them. Closes the log. */
 export async function* browseDeadLetters(
   log: Log,
 ): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
@@ -21,7 +23,7 @@ export async function* browseDeadLetters(
       const message = incomingRecord(at, record, undefined, 0);
       batch.push(message);
       bytes += message.body.length;
-      if (batch.length < MOST_MESSAGES && bytes < MOST_BYTES) continue;
+      if (batch.length < MAX_MESSAGES && bytes < MAX_BYTES) continue;
       yield batch;
       batch = [];
       bytes = 0;
@@ -34,7 +36,7 @@ export async function* browseDeadLetters(
 
 const WAIT_MS = 500;
 
-/** Shows what is written to a topic from now on, without a group: nothing of it is known to anybody else. */
+/** Shows new records of a topic. It uses no group, so it leaves no trace on the cluster. */
 export async function watchLogs(
   cluster: Cluster,
   topic: string,
@@ -48,7 +50,7 @@ export async function watchLogs(
   const ends = await cluster.listOffsets(partitions.map((at) => ({ ...at, at: "latest" })));
   const logs = partitions.map(openLog);
   let isOver = false;
-  // The partitions come one after another.
+  // One partition at a time.
   let last: Promise<void> = Promise.resolve();
   const reading = logs.map(async (log, index) => {
     for (let from = ends[index] ?? 0; !isOver; ) {
@@ -63,7 +65,7 @@ export async function watchLogs(
           await watcher.seen(records.map((record) => incomingRecord(log, record, undefined, 0)));
       });
       await last;
-      // What cannot be read cannot be shown.
+      // Unreadable batches are left out.
       from = unreadable === undefined ? nextOffset : (unreadable.resumeAt ?? nextOffset + 1);
     }
   });

@@ -1,4 +1,4 @@
-import { standingAmong } from "../../core/adapter-support.ts";
+import { addressesAmong } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,
@@ -117,7 +117,7 @@ export class MemorySpace {
   /** Its queues and subscriptions, and its topics. */
   list(): readonly (WorkAddress | TopicAddress)[] {
     const prefix = spaceName({ kind: "queue", name: "" });
-    const work = standingAmong([...this.#queues.keys()].map((name) => name.slice(prefix.length)));
+    const work = addressesAmong([...this.#queues.keys()].map((name) => name.slice(prefix.length)));
     const topics = [...this.#topics.keys()].map((name): TopicAddress => ({ kind: "topic", name }));
     return [...work.filter(({ kind }) => kind !== "topic"), ...topics];
   }

@@ -13,7 +13,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { CurrentSession, standingAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, CurrentSession } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { CAPABILITIES } from "./capabilities.ts";
@@ -122,7 +122,7 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
 
   /** Rejects with `unsupported` without `managementUrl`, since AMQP lists no queues. */
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
-    return standingAmong((await readQueues(this.#settings)).keys());
+    return addressesAmong((await readQueues(this.#settings)).keys());
   }
 
   /**

@@ -8,25 +8,6 @@ import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type 
 import type { ServerWords } from "./server-words.ts";
 import { guardHeaders } from "./unreadable-headers.ts";
 
-/** A version of RabbitMQ, as the server itself tells it. */
-export interface ServerVersion {
-  readonly text: string;
-  atLeast(major: number, minor: number): boolean;
-}
-
-/** No more of it is shown: a server may write anything there. */
-const VERSION = /^(\d{1,4})\.(\d{1,4})(?:\.\d{1,4})?(?:-(?:alpha|beta|rc)\.?\d{1,4})?/;
-
-/** Reads `4.3.0`, `3.10.8` or `4.1.0-rc.1`; what cannot be read is unknown, and counts as the oldest. */
-export function serverVersion(told: unknown): ServerVersion {
-  const [text = "unknown", major = "0", minor = "0"] = (typeof told === "string" ? VERSION.exec(told) : null) ?? [];
-  return {
-    text,
-    atLeast: (atLeastMajor, atLeastMinor) =>
-      Number(major) > atLeastMajor || (Number(major) === atLeastMajor && Number(minor) >= atLeastMinor),
-  };
-}
-
 /**
  * Settles as `work` does, or rejects with `timeout` after `ms` milliseconds. amqplib's promises never settle on a
  * connection that is half-open, so that none of them may be awaited bare. `work`'s later rejection is swallowed.
@@ -179,7 +160,29 @@ export async function openChannel(link: Connection, ms: number): Promise<Channel
     throw isUsedUp(error) ? usedUp(link, error) : error;
   });
   channel.on("error", () => {});
+  guardClosing(link, ms, channel);
   return channel;
+}
+
+/** The part of amqplib's channel that closes it after a frame that does not belong there. It is not in amqplib's types. */
+interface ClosesItself {
+  closeWithError?(...because: unknown[]): void;
+}
+
+/**
+ * A frame that does not belong to a channel has amqplib close it, and say so when the server has answered. Until then
+ * everything on the channel is silent: an answer that is owed for too long ends the connection.
+ */
+export function guardClosing(link: Connection, ms: number, channel: Channel): void {
+  const closing = channel as unknown as ClosesItself;
+  const { closeWithError } = closing;
+  if (typeof closeWithError !== "function") return;
+  closing.closeWithError = function (this: ClosesItself, ...because): void {
+    const timer = setTimeout(() => link.cut(), ms);
+    timer.unref();
+    channel.once("close", () => clearTimeout(timer));
+    closeWithError.apply(this, because);
+  };
 }
 
 /** Uses a channel of its own for something that may have it closed by the server. */
@@ -326,7 +329,8 @@ export class SupervisedConnection {
   }
 
   async #connectTo(place: Place): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, connectionName, vhost, tls, username, words } = this.#settings;
+    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, words } =
+      this.#settings;
     const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
     const cut = (): void => cutter.abort();
@@ -355,10 +359,14 @@ export class SupervisedConnection {
       link = { model, where: placeText(place), words, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
+        let closing: NodeJS.Timeout | undefined;
         model.on("error", (error) => {
-          cause = words.error(error);
+          cause ??= words.error(error);
+          // The end follows at once, unless amqplib waits for an answer to its own close.
+          closing ??= setTimeout(cut, requestTimeoutMs).unref();
         });
         model.on("close", (error) => {
+          clearTimeout(closing);
           renewal.stop();
           const lost = lostError(cause ?? words.error(error), place);
           reject(lost);

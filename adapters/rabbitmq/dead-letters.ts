@@ -2,9 +2,9 @@ import type { ConsumeMessage } from "amqplib";
 import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
 import { describeAddress, type WorkAddress } from "../../core/address.ts";
 import { HEADER, withHeaders } from "../../core/system-headers.ts";
-import type { ServerVersion } from "./connection.ts";
 import { incoming, timestampOf } from "./message-codec.ts";
 import { OWN_PREFIX } from "./names.ts";
+import type { ServerVersion } from "./server-version.ts";
 
 /**
  * How often a queue delivered a message before, in vain. Only quorum queues count, in the header `x-delivery-count`, and

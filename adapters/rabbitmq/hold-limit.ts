@@ -1,7 +1,7 @@
 import { MessagingError } from "../../core/errors.ts";
-import type { ServerVersion } from "./connection.ts";
 import { replyText } from "./errors.ts";
 import { DEFAULT_CONSUMER_TIMEOUT_MS } from "./names.ts";
+import type { ServerVersion } from "./server-version.ts";
 
 /** How long RabbitMQ lets a consumer hold a delivery. */
 export interface HoldLimit {

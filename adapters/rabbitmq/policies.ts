@@ -1,9 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import type { ServerVersion } from "./connection.ts";
 import { type NamePattern, namePattern } from "./name-pattern.ts";
 import { DEFAULT_CONSUMER_TIMEOUT_MS, OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
+import type { ServerVersion } from "./server-version.ts";
 import type { ServerWords } from "./server-words.ts";
 import type { ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 

@@ -2,113 +2,13 @@ import type { ConfirmChannel, Message, Options } from "amqplib";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { answered, type Connection } from "./connection.ts";
+import { answered, type Connection, guardClosing } from "./connection.ts";
 import { type DeclaredResources, missing, type Resource } from "./declared-resources.ts";
 import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
-import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
 import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions, TWIN_HEADER } from "./message-codec.ts";
 import { exchangeName, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import type { ServerWords } from "./server-words.ts";
-
-/** Milliseconds for which a refused right is believed to be still missing. */
-const REMEMBER_MS = 5_000;
-
-/** What is published where. */
-interface PublishPath {
-  readonly exchange: string;
-  readonly routingKey: string;
-}
-
-/** A right that is missing. */
-interface RefusedPath {
-  readonly exchange: string;
-  /** Only what is published with this one, where a permission is about topics. */
-  readonly routingKey: string | undefined;
-  readonly error: MessagingError;
-}
-
-/** What the end of a channel tells. */
-interface Learned {
-  /** The exchange that does not exist. */
-  readonly missing?: string | undefined;
-  readonly refused?: RefusedPath;
-}
-
-/**
- * What the server closed a publishing channel for, remembered so that the same message does not close the next channel
- * under everybody else's.
- */
-class Refusals {
-  /** By exchange, and by exchange and routing key where a permission is about topics. */
-  readonly #places = new Map<string, { readonly error: MessagingError; readonly until: number }>();
-  #mostBytes = Number.POSITIVE_INFINITY;
-
-  /** Learns from amqplib's error of a closed channel: from all that it says, of which less may be shown. */
-  learn(error: unknown, words: ServerWords): Learned {
-    const text = replyText(error);
-    const exchange = /exchange '([^']*)'/.exec(text)?.[1];
-    switch (replyCode(error)) {
-      case NOT_FOUND:
-        return { missing: exchange };
-      case ACCESS_REFUSED: {
-        if (exchange === undefined) return {};
-        const shown = words.error(error);
-        const refusal = new MessagingError(
-          "unauthorized",
-          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the right to write there`,
-          { cause: shown },
-        );
-        const name = exchange === "amq.default" ? "" : exchange;
-        const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];
-        const place = routingKey === undefined ? name : topicPlace(name, routingKey);
-        this.#places.set(place, { error: refusal, until: performance.now() + REMEMBER_MS });
-        return { refused: { exchange: name, routingKey, error: refusal } };
-      }
-      case PRECONDITION_FAILED: {
-        const most = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
-        if (most !== undefined) this.#mostBytes = Number(most);
-        return {};
-      }
-      default:
-        return {};
-    }
-  }
-
-  /** Why a message of this size must not go there now; undefined if nothing is known against it. */
-  of({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
-    if (bytes > this.#mostBytes) return this.ofSize(bytes);
-    if (this.#places.size === 0) return undefined;
-    return this.#ofPlace(exchange) ?? this.#ofPlace(topicPlace(exchange, routingKey));
-  }
-
-  #ofPlace(place: string): MessagingError | undefined {
-    const refusal = this.#places.get(place);
-    if (refusal === undefined) return undefined;
-    if (performance.now() < refusal.until) return refusal.error;
-    this.#places.delete(place);
-    return undefined;
-  }
-
-  /** Why a message of this size is refused, if it is. */
-  ofSize(bytes: number): MessagingError | undefined {
-    if (bytes <= this.#mostBytes) return undefined;
-    return new MessagingError(
-      "too-large",
-      `this RabbitMQ takes ${this.#mostBytes} bytes at most (its max_message_size), the message has ${bytes}; send a reference to the data instead`,
-    );
-  }
-
-  /** Forgets everything: another connection may be to a server with other settings. */
-  clear(): void {
-    this.#places.clear();
-    this.#mostBytes = Number.POSITIVE_INFINITY;
-  }
-}
-
-function topicPlace(exchange: string, routingKey: string): string {
-  return `${exchange} ${routingKey}`;
-}
+import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
 
 /** A message that the broker has not answered for yet. */
 interface Pending {
@@ -120,6 +20,9 @@ interface Pending {
   readonly size: number;
   readonly index: number;
   readonly report: SendReport;
+  readonly channel: ConfirmChannel;
+  /** When it was written, in milliseconds of the monotonic clock. */
+  readonly at: number;
   returned: boolean;
 }
 
@@ -140,11 +43,23 @@ const NOTHING: ReadonlyMap<Resource, MessagingError> = new Map();
 const MOST_PENDING = 65_536;
 const MOST_PENDING_BYTES = 64 * 1024 * 1024;
 
+/** A confirm is overdue after so many times the time for a request. */
+const OVERDUE = 2;
+/** How long what else is under way on a channel with an overdue confirm has to be confirmed there. */
+const RETIRING_MS = 5_000;
+
+/** The parts of amqplib's connection that tell whether the server reads. They are not in amqplib's types. */
+interface Written {
+  readonly blocked?: boolean;
+  readonly stream?: { readonly writableLength: number };
+}
+
 /** Publishes on one confirm channel, made again whenever the server closes it, and tells how each message ended. */
 export class Publisher {
   readonly #known: DeclaredResources;
   readonly #settings: PublisherSettings;
   readonly #delayed: () => void;
+  readonly #notice: (error: MessagingError) => void;
   readonly #refusals = new Refusals();
   readonly #pending = new Map<string, Pending>();
   /** Batches that wait until it is known that their destination stands, in order. */
@@ -158,30 +73,49 @@ export class Publisher {
   /** What the channel was closed for, before anything of it was answered for. */
   #refused: RefusedPath | undefined;
   #twins = 0;
+  #link: Connection | undefined;
+  #overdueCheck: NodeJS.Timeout | undefined;
+  /** When the server was last seen not to read what is written to it, in milliseconds of the monotonic clock. */
+  #unreadAt = 0;
+  /** Channels that are closed because of an overdue confirm. */
+  readonly #retired = new WeakSet<ConfirmChannel>();
 
-  /** `delayed` is told of each delayed message. */
-  constructor(known: DeclaredResources, settings: PublisherSettings, delayed: () => void) {
+  /** `delayed` is told of each delayed message, `notice` of confirms that are overdue. */
+  constructor(
+    known: DeclaredResources,
+    settings: PublisherSettings,
+    delayed: () => void,
+    notice: (error: MessagingError) => void,
+  ) {
     this.#known = known;
     this.#settings = settings;
     this.#delayed = delayed;
+    this.#notice = notice;
   }
 
   /** Opens the channel on a new connection. */
   prepare(link: Connection): Promise<void> {
     this.#refusals.clear();
+    this.#link = link;
     return this.#open(link);
   }
 
-  async #open(link: Connection): Promise<void> {
+  /** Opens a channel, and publishes on it from now on; instead of `replaced`, unless that ended meanwhile. */
+  async #open(link: Connection, replaced?: ConfirmChannel): Promise<void> {
     const channel = await answered(
       link,
       this.#settings.requestTimeoutMs,
       "open a channel for publishing",
       link.model.createConfirmChannel(),
     );
+    if (replaced !== undefined && this.#channel !== replaced) {
+      channel.close().catch(() => {});
+      return;
+    }
+    guardClosing(link, this.#settings.requestTimeoutMs, channel);
     channel.on("return", (message) => this.#onReturn(message));
     // Comes before `close`, and so before the end of every message pending on the channel.
-    channel.on("error", (error) => this.#onRefused(error));
+    channel.on("error", (error) => this.#onRefused(channel, error));
     channel.on("close", () => {
       if (this.#channel !== channel) return;
       this.#channel = undefined;
@@ -193,6 +127,54 @@ export class Publisher {
     const { frameMax = LONGEST_HEADER_FRAME } = link.model.connection as unknown as { readonly frameMax?: number };
     this.#frameMax = frameMax;
     this.#channel = channel;
+  }
+
+  /** Looks from time to time whether a confirm is overdue, for as long as any is owed. */
+  #watchConfirms(): void {
+    if (this.#overdueCheck !== undefined) return;
+    this.#overdueCheck = setTimeout(() => {
+      this.#overdueCheck = undefined;
+      this.#retireIfOverdue();
+      if (this.#pending.size > 0) this.#watchConfirms();
+    }, this.#settings.requestTimeoutMs / 2);
+    this.#overdueCheck.unref();
+  }
+
+  /**
+   * A queue that is not available, or a server that forgets, may never confirm. What waits for that is then unknown, so that
+   * the engine can let go of it, or send it again.
+   */
+  #retireIfOverdue(): void {
+    const [link, channel] = [this.#link, this.#channel];
+    if (link === undefined || channel === undefined) return;
+    const { blocked, stream } = link.model.connection as unknown as Written;
+    const now = performance.now();
+    // An alarm, or a slow network: there is nothing to confirm yet.
+    if (blocked === true || (stream?.writableLength ?? 0) > 0) this.#unreadAt = now;
+    const [oldest] = this.#pending.values();
+    if (oldest?.channel !== channel) return;
+    const owedMs = now - Math.max(oldest.at, this.#unreadAt);
+    if (owedMs < OVERDUE * this.#settings.requestTimeoutMs) return;
+    this.#notice(overdue(oldest.to, owedMs));
+    void this.#retire(link, channel);
+  }
+
+  async #retire(link: Connection, channel: ConfirmChannel): Promise<void> {
+    this.#retired.add(channel);
+    try {
+      await this.#open(link, channel);
+    } catch {
+      link.cut();
+      return;
+    }
+    const { requestTimeoutMs } = this.#settings;
+    setTimeout(
+      () => {
+        // It fails where the channel is gone already, which is what was wanted.
+        answered(link, requestTimeoutMs, "close a channel for publishing", channel.close()).catch(() => {});
+      },
+      Math.min(RETIRING_MS, requestTimeoutMs),
+    ).unref();
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
@@ -292,10 +274,12 @@ export class Publisher {
     const level = message.delayMs > 0 ? path.exchange : undefined;
     if (level !== undefined) this.#delayed();
     const size = message.body.length;
-    this.#write(channel, message, isTopic, { to, path, level, size, index, report, returned: false });
+    const at = performance.now();
+    this.#write(message, isTopic, { to, path, level, size, index, report, channel, at, returned: false });
   }
 
-  #write(channel: ConfirmChannel, message: OutgoingMessage, isTopic: boolean, pending: Pending): void {
+  #write(message: OutgoingMessage, isTopic: boolean, pending: Pending): void {
+    const { channel } = pending;
     let handle = message.id;
     try {
       const options = publishOptions(message, isTopic, this.#settings.username);
@@ -320,6 +304,7 @@ export class Publisher {
       });
       this.#pending.set(handle, pending);
       this.#pendingBytes += pending.size;
+      this.#watchConfirms();
     } catch (error) {
       pending.report(pending.index, unsendable(pending.to, error));
     }
@@ -329,6 +314,9 @@ export class Publisher {
     if (error === null || error === undefined) return CONFIRMED;
     const refusal = this.#refusals.ofSize(pending.size) ?? this.#refusedWith(pending);
     if (refusal !== undefined) return { status: "rejected", error: refusal };
+    if (this.#retired.has(pending.channel)) {
+      return { status: "unknown", cause: overdue(pending.to, performance.now() - pending.at) };
+    }
     // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
     // the message where another was full.
     return { status: "unknown", cause: this.#settings.words.error(error) };
@@ -370,11 +358,12 @@ export class Publisher {
       this.#known.forget(`queue ${queueName(pending.to)}`);
   }
 
-  #onRefused(error: unknown): void {
+  #onRefused(channel: ConfirmChannel, error: unknown): void {
     const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.words);
     if (exchange !== undefined) this.#known.forget(`exchange ${exchange}`);
     // A right that this channel once had may have been taken between two messages.
-    if (refused !== undefined && !this.#answered.has(refused.exchange)) this.#refused = refused;
+    if (refused === undefined || this.#channel !== channel) return;
+    if (!this.#answered.has(refused.exchange)) this.#refused = refused;
   }
 
   /** RabbitMQ asks for the right before it takes a message: where it took none, those that ended with the channel are not stored. */
@@ -402,6 +391,14 @@ function tooLate(to: Address, delayMs: number): MessagingError {
   return new MessagingError(
     "invalid",
     `a delay of ${delayMs} ms for ${where} is over ${LONGEST_DELAY_MS} ms; send it in several hops`,
+  );
+}
+
+/** The server took a message and does not say what became of it. */
+function overdue(to: Address, owedMs: number): MessagingError {
+  return new MessagingError(
+    "timeout",
+    `RabbitMQ has not confirmed a message for ${describeAddress(to)} in ${Math.round(owedMs / 1_000)} s, so what waits for a confirm is unknown, and is sent again within its deadline; see that the queues there have a leader and take messages`,
   );
 }
 

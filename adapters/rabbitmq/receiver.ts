@@ -10,16 +10,7 @@ import type {
 import { afterCurrentTurn } from "../../core/clock.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
-import {
-  answered,
-  type Connection,
-  type LinkEvents,
-  openChannel,
-  type ServerVersion,
-  SupervisedConnection,
-  serverVersion,
-  within,
-} from "./connection.ts";
+import { answered, type Connection, type LinkEvents, openChannel, SupervisedConnection, within } from "./connection.ts";
 import { DeliveryCount } from "./dead-letters.ts";
 import { isUnreadable, operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
 import {
@@ -32,6 +23,7 @@ import {
 } from "./hold-limit.ts";
 import type { Hosts, Settings } from "./options.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
+import { type ServerVersion, serverVersion } from "./server-version.ts";
 
 /**
  * The connection that a receiver consumes on: the one all share, until a message came in that amqplib cannot read and
@@ -332,8 +324,17 @@ export class QueueReceiver implements Receiver {
       // Where the connection itself is gone, `resume` follows.
       if (this.#link.current !== link) return;
       this.#host.notice(cause);
-      this.#retryLater();
+      if (cause.code === "not-found") void this.#declareAndRetry();
+      else this.#retryLater();
     });
+  }
+
+  /** The queue was deleted. Somebody may have made it again at once, without what is bound to it. */
+  async #declareAndRetry(): Promise<void> {
+    this.#subscribing = true;
+    await this.#host.restore();
+    this.#subscribing = false;
+    if (this.#channel === undefined) this.#retryLater();
   }
 
   #onUnreadable(cause: MessagingError): void {

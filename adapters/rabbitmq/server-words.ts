@@ -13,6 +13,12 @@ export const MOST_NAME = 64;
 /** A function may give another password to each connection and to the management API, and a new one before the old is over. */
 export const MOST_PASSWORDS = 8;
 
+/**
+ * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes as Erlang writes them. RabbitMQ's
+ * own texts name things between single quotes.
+ */
+const QUOTED_BODY = /(?:<<"|[{[]\s*(?:\\*"|[{[])).*$/s;
+
 /** An error whose text came from the server, or may have: with what may be shown of it, and nothing else. */
 export class ServerError extends Error {
   override readonly name: string;
@@ -27,7 +33,7 @@ export class ServerError extends Error {
 }
 
 /**
- * What a server says is foreign text: whoever answers may repeat the password, or write to the terminal. Everything of it
+ * What a server says is foreign text: whoever answers may repeat the password or a message, or write to the terminal. Everything of it
  * that is shown or kept passes here.
  */
 export class ServerWords {
@@ -48,10 +54,11 @@ export class ServerWords {
     this.#passwords = [[password, forms] as const, ...others].slice(0, MOST_PASSWORDS);
   }
 
-  /** On one line, without the passwords, of 400 characters at most. */
+  /** On one line, without the passwords and what looks like a body, of 400 characters at most. */
   text(said: unknown): string {
     const forms = this.#passwords.flatMap(([, all]) => all);
-    return oneLine(withoutPieces(thrownText(said).slice(0, MOST_READ), forms), MOST_TEXT);
+    const shown = thrownText(said).slice(0, MOST_READ).replace(QUOTED_BODY, "…");
+    return oneLine(withoutPieces(shown, forms), MOST_TEXT);
   }
 
   /** An error of the client library or the network, to be kept as a cause. Our own errors stay as they are. */

@@ -78,7 +78,12 @@ export class Session {
       tend: () => this.#tend(),
       notice: (error) => this.#signals.notice(error),
     });
-    this.#publisher = new Publisher(this.#known, settings, () => this.#watch.delayed());
+    this.#publisher = new Publisher(
+      this.#known,
+      settings,
+      () => this.#watch.delayed(),
+      (error) => this.#signals.notice(error),
+    );
     const events = {
       restored: () => void this.#onRestored(),
       refused: (error: MessagingError) => this.#signals.notice(error),

@@ -1,7 +1,6 @@
 import { QUARANTINE_KEPT_MS, type Topology } from "../../core/adapter.ts";
 import { describeAddress, type WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { ServerVersion } from "./connection.ts";
 import {
   belowLevel,
   DELIVERY_EXCHANGE,
@@ -17,6 +16,7 @@ import {
 import { LONGEST_TTL_MS } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
+import type { ServerVersion } from "./server-version.ts";
 
 export interface ExchangePlan {
   readonly name: string;

@@ -1,6 +1,6 @@
 import type { Topology } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { type Connection, serverVersion, withChannel } from "./connection.ts";
+import { type Connection, withChannel } from "./connection.ts";
 import type { DeclaredResources } from "./declared-resources.ts";
 import { problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
@@ -8,6 +8,7 @@ import { readAppliedPolicies, readPolicies } from "./management.ts";
 import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { judgePolicies, type PolicyFindings } from "./policies.ts";
+import { serverVersion } from "./server-version.ts";
 import { type BindingPlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
 import { declareExchange, declareQueue, leftBindings, verify } from "./verification.ts";
 

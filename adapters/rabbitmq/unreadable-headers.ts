@@ -28,11 +28,12 @@ const HAS_HEADERS = 0x2000;
 /** Deeper tables are left out, where amqplib could not decode the whole. */
 const DEEPEST = 32;
 
-const leftOut = new WeakMap<object, readonly string[]>();
+/** On the properties of a message: the names of the headers that are left out. Not enumerable. */
+const LEFT_OUT = Symbol("the headers that are left out");
 
 /** The names of the headers that are left out, by the properties of a message; undefined where all could be read. */
 export function unreadHeaders(properties: object): readonly string[] | undefined {
-  return leftOut.get(properties);
+  return (properties as { readonly [LEFT_OUT]?: readonly string[] })[LEFT_OUT];
 }
 
 /**
@@ -77,7 +78,7 @@ function decodedAnyway(reader: FrameReader, recvFrame: () => unknown, frame: Buf
     try {
       reader.rest = withHeaders(frame, headers, kept.readable);
       const decoded = recvFrame.call(reader) as { readonly fields: object };
-      leftOut.set(decoded.fields, kept.names);
+      Object.defineProperty(decoded.fields, LEFT_OUT, { value: kept.names });
       return decoded;
     } catch {
       // The next has fewer.

@@ -3,7 +3,8 @@ import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
 import { foundCredentials, providedCredentials } from "./credentials.ts";
 import type { Settings } from "./options.ts";
-import { boundClockOffset } from "./server-clock.ts";
+import { hideInEntries, hideInError, OwnSecrets } from "./own-secrets.ts";
+import { boundClockOffset, signedNow } from "./server-clock.ts";
 
 /** What an answer is checked for. */
 type Check = (output: Readonly<Record<string, unknown>>) => boolean;
@@ -54,20 +55,45 @@ export class AnswerShapeError extends Error {
   override readonly name = "AnswerShapeError";
 }
 
+/** AWS answers a signature that it does not take with 400 or 403, by the age of the service; none of the names is for all. */
+const DENIED = /signature|skew|expired|future|AuthFailure|AccessDenied|Forbidden/i;
+
+/** Whether a refusal may be that of a signature. */
+function isDenied(error: unknown): boolean {
+  const { name, $metadata } = (error ?? {}) as {
+    readonly name?: unknown;
+    readonly $metadata?: { readonly httpStatusCode?: number };
+  };
+  const status = $metadata?.httpStatusCode;
+  return status === 401 || status === 403 || (status === 400 && DENIED.test(String(name)));
+}
+
 /**
  * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
- * page that asks for a login is no confirmation. They count as no answer at all.
+ * page that asks for a login is no confirmation. They count as no answer at all. What a refusal repeats of the own credentials
+ * is taken out of it. What was refused for its signature is asked once more if the clock was wrong: nothing of it was done.
  */
-function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">): void {
+function checkAnswers(client: Pick<SQSClient, "middlewareStack" | "config">, secrets: OwnSecrets): void {
+  const { middlewareStack } = client;
   middlewareStack.add(
     (next, { commandName = "" }) =>
       async (parameters) => {
-        const result = await next(parameters);
+        const wasSkewed = signedNow(client);
+        const result = await next(parameters)
+          .catch((error: unknown) => {
+            if (!isDenied(error) || !wasSkewed()) throw error;
+            return next(parameters);
+          })
+          .catch((error: unknown) => {
+            hideInError(error, secrets, parameters.input);
+            throw error;
+          });
         const output: unknown = result.output;
         const none = `what answered ${commandName} is no SQS or SNS`;
         if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
           throw new AnswerShapeError(`${none}: its answer has another shape`);
         }
+        hideInEntries(output.Failed, secrets);
         const { MaxNumberOfMessages: most } = parameters.input as { readonly MaxNumberOfMessages?: number };
         const count = Array.isArray(output.Messages) ? output.Messages.length : 0;
         if (most === undefined || count <= most) return result;
@@ -77,8 +103,15 @@ function checkAnswers({ middlewareStack }: Pick<SQSClient, "middlewareStack">): 
   );
 }
 
+const MIB = 1024 * 1024;
 /** Room for ten messages of 1 MiB of which every character is escaped in JSON. */
-const MOST_BYTES = 64 * 1024 * 1024;
+const MOST_RECEIVED_BYTES = 64 * MIB;
+/** All else is short: the longest are a listing of 1,000 queues, and attributes with a policy. */
+const MOST_BYTES = MIB;
+/** The answer to a batch of events has some kilobytes. It is XML, which takes two seconds of each MiB to read. */
+const MOST_PUBLISHED_BYTES = MIB / 4;
+/** Ten messages have some hundred. Each costs memory and time that its few bytes do not tell. */
+const MOST_VALUES = 20_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 type Handle = SQSClient["config"]["requestHandler"]["handle"];
@@ -86,19 +119,25 @@ type Options = { readonly abortSignal?: AbortSignal };
 
 /**
  * Gives every request of a client one deadline, from its start to the last byte of its answer, and its answer a size. The
- * SDK's own deadline ends with the head of an answer: half an answer would never end, and an endless one fill the memory.
+ * SDK's own deadline ends with the head of an answer: half an answer would never end, and an endless one fill the memory. A
+ * long one of very many values would keep the process from everything else while it is read.
  * A request that is over its deadline fails as a `TimeoutError`, and one whose answer is too long as an
  * {@link AnswerShapeError}; its connection is closed.
  */
-function boundRequests({ config: { requestHandler } }: Pick<SQSClient, "config">, timeoutMs: number): void {
+function boundRequests(
+  { config: { requestHandler } }: Pick<SQSClient, "config">,
+  timeoutMs: number,
+  mostBytes: number,
+): void {
   const handle: Handle = requestHandler.handle.bind(requestHandler);
   const limitMs = Math.min(timeoutMs, LONGEST_TIMER_MS);
-  requestHandler.handle = (request, options) => bounded(handle, limitMs, request, options as Options);
+  requestHandler.handle = (request, options) =>
+    bounded(handle, { timeoutMs: limitMs, mostBytes }, request, options as Options);
 }
 
 async function bounded(
   handle: Handle,
-  timeoutMs: number,
+  { timeoutMs, mostBytes }: { readonly timeoutMs: number; readonly mostBytes: number },
   request: Parameters<Handle>[0],
   options: Options = {},
 ): ReturnType<Handle> {
@@ -115,7 +154,7 @@ async function bounded(
   given?.addEventListener("abort", aborted, { once: true });
   const answer = async (): ReturnType<Handle> => {
     const { response } = await handle(request, { ...options, abortSignal });
-    response.body = await wholeBody(response.body as Readable);
+    response.body = await wholeBody(response.body as Readable, limitOf(request, response.statusCode, mostBytes));
     return { response };
   };
   try {
@@ -126,20 +165,55 @@ async function bounded(
   }
 }
 
-function wholeBody(body: Readable): Promise<Uint8Array> {
+/** What an answer may be at most. */
+interface Limit {
+  readonly bytes: number;
+  readonly isXml: boolean;
+}
+
+/** A client of SQS names its action in a header, and is answered in JSON; one of SNS does neither. */
+function limitOf({ headers }: Parameters<Handle>[0], status: number, mostBytes: number): Limit {
+  const target = headers["x-amz-target"];
+  const isReceived = status < 300 && target?.endsWith(".ReceiveMessage") === true;
+  return { bytes: isReceived ? MOST_RECEIVED_BYTES : mostBytes, isXml: target === undefined };
+}
+
+function wholeBody(body: Readable, { bytes: most, isXml }: Limit): Promise<Uint8Array> {
   const parts: Buffer[] = [];
   let bytes = 0;
   return new Promise((resolve, reject) => {
     body.on("data", (part: Buffer) => {
       parts.push(part);
       bytes += part.length;
-      if (bytes <= MOST_BYTES) return;
+      if (bytes <= most) return;
       parts.length = 0;
-      body.destroy(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${MOST_BYTES} bytes`));
+      body.destroy(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${most} bytes`));
     });
     body.on("error", reject);
-    body.on("end", () => resolve(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)));
+    body.on("end", () => {
+      const whole = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+      if (whole.length <= MOST_VALUES || valuesOf(whole, isXml) <= MOST_VALUES) resolve(whole);
+      else reject(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${MOST_VALUES} values`));
+    });
   });
+}
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const COUNTED = new Uint8Array(256);
+// Of JSON; and what begins a tag, a text or a reference in XML.
+for (const character of "{[,:<&") COUNTED[character.charCodeAt(0)] = 1;
+
+/** About how many values an answer has, counted outside texts of JSON, without reading it. Stops when there are too many. */
+function valuesOf(answer: Buffer, isXml: boolean): number {
+  let values = 0;
+  for (let at = 0; at < answer.length && values <= MOST_VALUES; at++) {
+    const byte = answer[at] ?? 0;
+    if (byte === QUOTE && !isXml) {
+      at++;
+      while (at < answer.length && answer[at] !== QUOTE) at += answer[at] === BACKSLASH ? 2 : 1;
+    } else values += COUNTED[byte] ?? 0;
+  }
+  return values;
 }
 
 function named(name: string, message: string): Error {
@@ -186,12 +260,14 @@ export function makeClients(settings: Settings): Clients {
     requestHandler,
   });
   const at = (url: string | undefined) => (url === undefined ? {} : { endpoint: url });
+  const secrets = new OwnSecrets();
+  const learn = secrets.learn.bind(secrets);
   const control = new SQSClient({
-    ...make(providedCredentials(settings.credentials, requestTimeoutMs), handler(SOCKETS), false),
+    ...make(providedCredentials(settings.credentials, requestTimeoutMs, learn), handler(SOCKETS), false),
     ...at(endpoint),
   });
   if (settings.credentials === undefined) {
-    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs);
+    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs, learn);
   }
   // What the first one found, kept and renewed there, is good for all of them.
   const { credentials } = control.config;
@@ -210,10 +286,11 @@ export function makeClients(settings: Settings): Clients {
   for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
     middlewareStack.remove("loggerMiddleware");
   for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
+    const mostBytes = client === clients.sns ? MOST_PUBLISHED_BYTES : MOST_BYTES;
     const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
     // Of both services, whose types of requests differ.
-    checkAnswers(client as Pick<SQSClient, "middlewareStack">);
-    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs);
+    checkAnswers(client as Pick<SQSClient, "middlewareStack" | "config">, secrets);
+    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs, mostBytes);
     boundClockOffset(client as Pick<SQSClient, "config">);
   }
   return clients;

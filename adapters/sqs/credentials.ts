@@ -19,24 +19,31 @@ export function isCredentialsError(error: unknown): boolean {
  * A copy of credentials that are sound. The SDK keeps what it is given until the expiration: one that is no time, or a
  * token that no header can hold, would stay for ever, and every request fail.
  */
-export function soundCredentials<Given extends AwsCredentials>(where: string, given: Given, help: string): Given {
+function soundCredentials<Given extends AwsCredentials>(where: string, given: Given, help: string): Given {
   const copy = { ...given };
   const flaw = flawOf(copy);
   if (flaw !== undefined) throw new CredentialsError(`${where} ${flaw}; ${help}`);
   return copy.expiration === undefined ? copy : { ...copy, expiration: new Date(copy.expiration) };
 }
 
-export type Provider = NonNullable<SQSClient["config"]["credentials"]>;
+/** Is told which credentials are used. */
+type Learn = (credentials: AwsCredentials) => void;
+
+type Provider = NonNullable<SQSClient["config"]["credentials"]>;
 
 /**
  * What the SDK's own chain finds. Rejects with a {@link CredentialsError} once that has taken so long, since it may ask who
  * never answers, and for credentials that are none.
  */
-export function foundCredentials(chain: Provider, timeoutMs: number): Provider {
+export function foundCredentials(chain: Provider, timeoutMs: number, learn: Learn): Provider {
   const help = "give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine";
   const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; ${help}`;
-  const bounded: Provider = async (...told) =>
-    soundCredentials("the AWS SDK's own chain found", await within(timeoutMs, late, chain(...told)), help);
+  const bounded: Provider = async (...told) => {
+    const found = await within(timeoutMs, late, chain(...told));
+    const sound = soundCredentials("the AWS SDK's own chain found", found, help);
+    learn(sound);
+    return sound;
+  };
   // The SDK's notes of what was done to it already.
   return Object.assign(bounded, chain);
 }
@@ -48,8 +55,12 @@ export function foundCredentials(chain: Provider, timeoutMs: number): Provider {
 export function providedCredentials(
   credentials: SqsOptions["credentials"],
   timeoutMs: number,
+  learn: Learn,
 ): SqsOptions["credentials"] {
-  if (typeof credentials !== "function") return credentials;
+  if (typeof credentials !== "function") {
+    if (credentials !== undefined) learn(credentials);
+    return credentials;
+  }
   // Providers of the SDK are told which client asks.
   const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
   const late = `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`;
@@ -57,7 +68,9 @@ export function providedCredentials(
   return async (...told: readonly unknown[]) => {
     try {
       const given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
-      return soundCredentials("the function given as credentials returned", given, help);
+      const sound = soundCredentials("the function given as credentials returned", given, help);
+      learn(sound);
+      return sound;
     } catch (cause) {
       if (isCredentialsError(cause)) throw cause;
       const what = `the function given as credentials failed (${thrownClass(cause)})`;
@@ -67,7 +80,7 @@ export function providedCredentials(
 }
 
 /** Settles as `work` does, or rejects after `ms` milliseconds. What becomes of it later is nobody's then. */
-export function within<Result>(ms: number, late: string, work: Promise<Result>): Promise<Result> {
+function within<Result>(ms: number, late: string, work: Promise<Result>): Promise<Result> {
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
   const timer = setTimeout(() => reject(new CredentialsError(late)), ms);
   work.then(resolve, reject).finally(() => clearTimeout(timer));

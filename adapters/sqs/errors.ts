@@ -2,7 +2,8 @@ import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
 import { CredentialsError, isCredentialsError } from "./credentials.ts";
-import { shownCode, shownText } from "./message-codec.ts";
+import { shownCode, shownRequestId, shownText } from "./message-codec.ts";
+import { rememberSent, withoutSent } from "./own-secrets.ts";
 
 /** What is read of an error of the AWS SDK. */
 interface AwsError {
@@ -86,17 +87,27 @@ function statusOf(error: unknown): number | undefined {
 /** What the SDK hides in errors: the response as it came, with it the request, and in that the token, the signature, the bodies. */
 const RAW = ["$response", "$responseBodyText"];
 
+/** Whether a URL of the configuration is none. The error of Node holds the whole of it. */
+function isOfUrl(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null)?.code === "ERR_INVALID_URL";
+}
+
 /**
  * An error of the SDK as the cause of another. Of what a service said remain its name, the status, the id of the request
  * and of its message what may be shown. What other errors say, as those of the network do, is left as it is.
  */
 export function asCause(error: unknown): unknown {
+  if (isOfUrl(error)) return Object.assign(new TypeError("Invalid URL"), { code: "ERR_INVALID_URL" });
   const isOfService = isAnswer(error) || RAW.some((name) => Object.hasOwn(Object(error), name));
   if (!(error instanceof Error) || !isOfService) return error;
-  const { $metadata: { httpStatusCode, requestId } = {}, $retryable } = error as AwsError;
+  const { $metadata: { httpStatusCode, requestId: id } = {}, $retryable } = error as AwsError;
   // Made anew: the text stands in the stack, too.
-  const copy = Object.setPrototypeOf(new Error(shownText(error.message)), Object.getPrototypeOf(error));
-  const $metadata = { httpStatusCode, ...(typeof requestId === "string" ? { requestId: shownCode(requestId) } : {}) };
+  const copy = Object.setPrototypeOf(
+    new Error(withoutSent(error, shownText(error.message))),
+    Object.getPrototypeOf(error),
+  );
+  const requestId = shownRequestId(id);
+  const $metadata = { httpStatusCode, ...(requestId === undefined ? {} : { requestId }) };
   return Object.assign(copy, {
     name: errorName(error),
     $metadata,
@@ -141,6 +152,10 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
   if (/region is missing/i.test(text)) {
     return new MessagingError("invalid", `${what}: no region is set; give sqs({ region }), or set AWS_REGION`, options);
   }
+  if (isOfUrl(error)) {
+    const help = "check AWS_CONTAINER_CREDENTIALS_FULL_URI, and endpoint_url in the AWS SDK's shared configuration";
+    return new MessagingError("invalid", `${what}: a URL of the AWS SDK's configuration is none; ${help}`, options);
+  }
   if (!isAnswer(error)) {
     return new MessagingError("unreachable", `${what}: ${whyUnanswered(error)}`, options);
   }
@@ -168,9 +183,21 @@ export function requestResult(where: string, error: unknown, count: number): Sen
   return { status: "rejected", error: asMessagingError(where, error) };
 }
 
-/** What a failed entry of a batch says of its message. */
-export function entryResult(where: string, code: string, senderFault: boolean, message: string): SendResult {
-  const cause = entryError(code, senderFault, message);
+/** What AWS says of an entry of a batch that failed. */
+interface FailedEntry {
+  readonly Code?: string | undefined;
+  readonly SenderFault?: boolean | undefined;
+  readonly Message?: string | undefined;
+}
+
+/** What a failed entry of a batch says of its message; `sent` is what was sent of it. */
+export function entryResult(
+  where: string,
+  { Code = "", SenderFault = false, Message = "" }: FailedEntry,
+  sent: object,
+): SendResult {
+  const cause = entryError(Code, SenderFault, Message);
+  rememberSent(cause, sent);
   if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause: asCause(cause) };
   return { status: "rejected", error: asMessagingError(where, cause) };
 }

@@ -10,7 +10,6 @@ import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
 /** What a service said, as far as it may be shown: it is foreign text, and may repeat what was sent, with what is secret in it. */
 
 const MOST_TEXT = 300;
-const MOST_CODE = 100;
 /**
  * From here on a text repeats a request: the canonical form that a signature is made of, which holds the session's token,
  * its headers, a form, or a body in JSON or XML.
@@ -21,7 +20,6 @@ const REPEATS =
 const VALUE = /\bValue .* for parameter\b/;
 /** Too long for a word: a token, a receipt, a body in base64. The name of a resource is shown. */
 const LONG = /(?<!\S)(?!\(?(?:arn:|https?:))\S{40,}/g;
-const UNPRINTABLE = /[^\x20-\x7e]/g;
 
 /** The first line of a message, without what repeats the request, of 300 characters at most. */
 export function shownText(text: string): string {
@@ -36,9 +34,17 @@ export function shownText(text: string): string {
   return repeats >= 0 ? `${oneLine(own, MOST_TEXT).trimEnd()}…` : oneLine(own, MOST_TEXT);
 }
 
-/** A code or an id, printable, and of 100 characters at most. */
+const CODE = /^[A-Za-z][A-Za-z0-9.:#-]{0,99}$/;
+const REQUEST_ID = /^[A-Za-z0-9.:#-]{1,100}$/;
+
+/** A code, or nothing where a service gives as its code what does not look like one. */
 export function shownCode(code: string): string {
-  return code.slice(0, MOST_CODE).replaceAll(UNPRINTABLE, "?");
+  return CODE.test(code) ? code : "";
+}
+
+/** The id of a request, or nothing where it does not look like one. */
+export function shownRequestId(id: unknown): string | undefined {
+  return typeof id === "string" && REQUEST_ID.test(id) ? id : undefined;
 }
 
 const DATA_TYPE = /^(?:String|Number|Binary)(?:\.[\w.-]{1,240})?$/;
@@ -90,8 +96,8 @@ class SqsAttributes implements ForeignProperties {
     envelope: ForeignEnvelope | undefined,
     system: Readonly<Partial<Record<string, string>>> | undefined,
   ): SqsAttributes | undefined {
-    const trace = system?.[TRACE];
-    const group = system?.SequenceNumber === undefined ? system?.MessageGroupId : undefined;
+    const trace = systemText(system, TRACE);
+    const group = system?.SequenceNumber === undefined ? systemText(system, "MessageGroupId") : undefined;
     const isNothing = typed.size === 0 && envelope === undefined && trace === undefined && group === undefined;
     return isNothing ? undefined : new SqsAttributes(typed, envelope, group, trace);
   }
@@ -323,13 +329,19 @@ function idOf({ MessageId = "", Body = "" }: Message): string {
   return MessageId === "" ? `${DERIVED_ID}${digest(Body).slice(0, 40)}` : MessageId;
 }
 
+/** An attribute of SQS, where it is a text: what answers may be no SQS. */
+function systemText(system: Message["Attributes"], name: keyof NonNullable<Message["Attributes"]>): string | undefined {
+  const value: unknown = system?.[name];
+  return typeof value === "string" ? value : undefined;
+}
+
 type Content = Omit<IncomingMessage<Message>, "token" | "redeliveries" | "native">;
 
 function plainContentOf(message: Message): Content {
   const { Body = "", Attributes } = message;
   return {
     id: idOf(message),
-    key: Attributes?.MessageGroupId,
+    key: systemText(Attributes, "MessageGroupId"),
     routingKey: undefined,
     headers: Object.create(null),
     body: Buffer.from(Body),
@@ -366,7 +378,7 @@ function contentOf(message: Message): Content {
   const type = packed === undefined ? "" : (packed.type ?? JSON_TYPE);
   return {
     id: packed?.id || envelope?.id || idOf(message),
-    key: packed === undefined ? Attributes?.MessageGroupId : packed.key,
+    key: packed === undefined ? systemText(Attributes, "MessageGroupId") : packed.key,
     routingKey: attributes.get(ROUTING_KEY)?.text,
     headers,
     body,
@@ -410,7 +422,7 @@ function attributesOf({ MessageAttributes = {} }: Message): Map<string, Attribut
   const attributes = new Map<string, Attribute>();
   for (const name of Object.keys(MessageAttributes)) {
     const { StringValue, BinaryValue, DataType } = MessageAttributes[name] ?? {};
-    const text = StringValue ?? Buffer.from(BinaryValue ?? []).toString("base64");
+    const text = plainText(StringValue) ?? Buffer.from(BinaryValue ?? []).toString("base64");
     attributes.set(name, { text, dataType: DataType });
   }
   return attributes;

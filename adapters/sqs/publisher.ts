@@ -111,12 +111,10 @@ export class Sender {
     }
     const failures = new Map(answer.Failed?.map((failure) => [failure.Id, failure]));
     const stored = new Set(answer.Successful?.map(({ Id }) => Id));
-    for (const [position, { index }] of entries.entries()) {
+    for (const [position, { index, wire }] of entries.entries()) {
       const failure = failures.get(String(position));
-      if (failure !== undefined) {
-        const { Code = "", SenderFault = false, Message = "" } = failure;
-        report(index, entryResult(where, Code, SenderFault, Message));
-      } else if (stored.has(String(position))) report(index, { status: "confirmed" });
+      if (failure !== undefined) report(index, entryResult(where, failure, wire));
+      else if (stored.has(String(position))) report(index, { status: "confirmed" });
       else
         report(index, { status: "unknown", cause: new Error(`${where}: the service did not say what became of it`) });
     }

@@ -108,7 +108,7 @@ export class Redriving {
 function read(policy = "{}"): { readonly target: string | undefined; readonly maxReceives: number } {
   let value: { readonly deadLetterTargetArn?: unknown; readonly maxReceiveCount?: unknown } = {};
   try {
-    value = JSON.parse(policy);
+    value = JSON.parse(policy) ?? {};
   } catch {
     // What is no policy leads nowhere.
   }

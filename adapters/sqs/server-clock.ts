@@ -26,3 +26,17 @@ export function boundClockOffset({ config }: { readonly config: SQSClient["confi
     },
   });
 }
+
+/** A signature that is off by less is none that AWS refuses for its time. */
+const SKEW_MS = 60_000;
+
+/**
+ * What time a server would have read in a request that is signed now, to be asked later by how much it was wrong: as far as
+ * the answer, or another one meanwhile, told. The clock of a machine that slept is wrong until then, and so is a signature
+ * that slept with it.
+ */
+export function signedNow({ config }: { readonly config: SQSClient["config"] }): () => boolean {
+  const serverTime = (): number => Date.now() + (config.systemClockOffset ?? 0);
+  const signedAt = serverTime();
+  return () => Math.abs(serverTime() - signedAt) >= SKEW_MS;
+}

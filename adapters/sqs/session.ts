@@ -12,7 +12,7 @@ import type {
   Topology,
   Watcher,
 } from "../../core/adapter.ts";
-import { DeclaredTopology, standingAmong } from "../../core/adapter-support.ts";
+import { addressesAmong, DeclaredTopology } from "../../core/adapter-support.ts";
 import {
   type Address,
   addressName,
@@ -380,7 +380,7 @@ export class Session {
     } catch (error) {
       throw asMessagingError("listing the queues", error);
     }
-    return standingAmong(names);
+    return addressesAmong(names);
   }
 
   async #depthOf(of: Address, url: string): Promise<Depth> {

@@ -5,13 +5,12 @@ import {
   type BridgeStatus,
   bridge as makeBridge,
 } from "../../patterns/migration/index.ts";
-import { chooseBroker } from "../broker-choice.ts";
-import { standingCount } from "../broker-details.ts";
+import { standingCount } from "../broker-statistics.ts";
 import { CommandError, type ExitName, exitOf } from "../exit-codes.ts";
-import { chosenBroker, type Frame, type OpenBroker, withBroker } from "../frame.ts";
-import { type ProgressBar, progressBar } from "../progress.ts";
+import { chooseBroker, chosenBroker, type Frame, type OpenBroker, withBroker } from "../frame.ts";
 import { toldProblem } from "../standing.ts";
 import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
+import { type ProgressBar, progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 const CONTENTS = ["messages", "dead-letters"] as const satisfies readonly BridgeContent[];

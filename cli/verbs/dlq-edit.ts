@@ -2,13 +2,20 @@ import { systemRandom } from "../../core/clock.ts";
 import { jsonCodec } from "../../core/json-codec.ts";
 import { messageIds } from "../../core/message-ids.ts";
 import { encodeMessage } from "../../core/publish/encode-message.ts";
-import { entryId } from "../arguments.ts";
-import { bodyOf } from "../bodies.ts";
-import { bodyText, DLQ_EXITS, DLQ_JSON, type OpenDeadLetters, WHOSE, withDeadLetters } from "../dead-letters-of.ts";
+import {
+  bodyText,
+  DLQ_EXITS,
+  DLQ_JSON,
+  entryId,
+  type OpenDeadLetters,
+  WHOSE,
+  withDeadLetters,
+} from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readBytes } from "../files.ts";
 import type { Frame } from "../frame.ts";
-import { printableLines } from "../printable.ts";
+import { bodyOf } from "../sending.ts";
+import { printableLines } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 export const dlqEdit = verb({

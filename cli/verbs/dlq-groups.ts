@@ -16,11 +16,10 @@ import {
   withDeadLetters,
   withElsewhere,
 } from "../dead-letters-of.ts";
-import { namedWork, workOn } from "../discovery.ts";
-import { type Frame, withBroker } from "../frame.ts";
-import { preview } from "../printable.ts";
+import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
 import { toldProblem } from "../standing.ts";
 import { describeDestination, findTarget } from "../target.ts";
+import { preview } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 const LONGEST_ERROR = 80;

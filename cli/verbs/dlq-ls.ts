@@ -16,7 +16,7 @@ import {
   withElsewhere,
 } from "../dead-letters-of.ts";
 import type { Frame } from "../frame.ts";
-import { preview } from "../printable.ts";
+import { preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;

@@ -1,21 +1,22 @@
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Plan, PlannedRun, Ramp } from "../../patterns/dead-letters/index.ts";
-import { duration } from "../address-text.ts";
 import {
   DLQ_EXITS,
   DLQ_JSON,
+  EDIT_OPTIONS,
+  editOf,
+  editShown,
   FILTER,
   filterText,
   type OpenDeadLetters,
   WHOSE,
   withDeadLetters,
 } from "../dead-letters-of.ts";
-import { EDIT_OPTIONS, editOf, editShown } from "../edits.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
 import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
-import { destinationOf, findTarget } from "../target.ts";
+import { destinationOf, duration, findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 
 /** The options of commands that carry out a plan. */

@@ -7,9 +7,9 @@ import type { Context } from "../context.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
-import type { Paint } from "../paint.ts";
-import { preview } from "../printable.ts";
-import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../run-files.ts";
+import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../planned-run.ts";
+import type { Paint } from "../terminal.ts";
+import { preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;

@@ -1,9 +1,9 @@
 import type { DeadLetterEntry } from "../../patterns/dead-letters/index.ts";
-import { entryId } from "../arguments.ts";
 import {
   bodyText,
   DLQ_EXITS,
   DLQ_JSON,
+  entryId,
   LOOK_JSON,
   LOOK_PATIENCE_MS,
   unseenText,
@@ -12,8 +12,8 @@ import {
   withElsewhere,
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
-import type { Paint } from "../paint.ts";
-import { printable, printableLines } from "../printable.ts";
+import type { Paint } from "../terminal.ts";
+import { printable, printableLines } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const MOST_SHOWN = 20;

@@ -1,14 +1,11 @@
 import type { Destination } from "../../core/destination.ts";
 import { compareBrokers } from "../../patterns/migration/index.ts";
 import { aboutBroker, aboutDestination } from "../about-broker.ts";
-import { parseAddress } from "../address-text.ts";
-import { chooseBroker } from "../broker-choice.ts";
 import { examine, type Named } from "../examination.ts";
 import { CommandError } from "../exit-codes.ts";
-import { chosenBroker, type Frame, madeAdapter } from "../frame.ts";
-import { planText } from "../plan-text.ts";
-import { declarationsOf, toldProblem } from "../standing.ts";
-import { destinationOf, findWorkTarget } from "../target.ts";
+import { chooseBroker, chosenBroker, type Frame, madeAdapter } from "../frame.ts";
+import { declarationsOf, planText, toldProblem } from "../standing.ts";
+import { destinationOf, findWorkTarget, parseAddress } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
 export const doctor = verb({

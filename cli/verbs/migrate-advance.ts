@@ -1,8 +1,15 @@
 import type { DifferenceName } from "../../patterns/migration/index.ts";
 import { MIGRATION_STEPS, type MigrationStep } from "../../patterns/migration/index.ts";
-import { duration } from "../address-text.ts";
-import { CHANGE_EXITS, CHANGE_JSON, changeMigration } from "../changing.ts";
-import { changedBy, MIGRATE_EXITS, STATUS_JSON, withMigration } from "../migrations.ts";
+import {
+  CHANGE_EXITS,
+  CHANGE_JSON,
+  changedBy,
+  changeMigration,
+  MIGRATE_EXITS,
+  STATUS_JSON,
+  withMigration,
+} from "../migrations.ts";
+import { duration } from "../target.ts";
 import { verb } from "../verb.ts";
 
 export const migrateAdvance = verb({

@@ -1,7 +1,7 @@
 import type { ParityReport } from "../../patterns/migration/index.ts";
 import { columns } from "../columns.ts";
 import { MIGRATE_EXITS, withMigration } from "../migrations.ts";
-import type { Paint } from "../paint.ts";
+import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const MOST_IDS = 10;

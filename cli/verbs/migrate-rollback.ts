@@ -1,7 +1,14 @@
 import { MIGRATION_STEPS } from "../../patterns/migration/index.ts";
-import { duration } from "../address-text.ts";
-import { CHANGE_EXITS, CHANGE_JSON, changeMigration } from "../changing.ts";
-import { changedBy, MIGRATE_EXITS, STATUS_JSON, withMigration } from "../migrations.ts";
+import {
+  CHANGE_EXITS,
+  CHANGE_JSON,
+  changedBy,
+  changeMigration,
+  MIGRATE_EXITS,
+  STATUS_JSON,
+  withMigration,
+} from "../migrations.ts";
+import { duration } from "../target.ts";
 import { verb } from "../verb.ts";
 
 export const migrateRollback = verb({

@@ -1,7 +1,7 @@
 import { CommandError } from "../exit-codes.ts";
 import type { Frame } from "../frame.ts";
 import { type NamedOutbox, OUTBOX, OUTBOX_EXITS, oneOutbox, positionsOf, quarantinedRows } from "../outboxes.ts";
-import { progressBar } from "../progress.ts";
+import { progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 const CLEANED_AT_ONCE = 5_000;

@@ -2,7 +2,7 @@ import type { OutboxHealth, QuarantinedRow } from "../../patterns/outbox/index.t
 import { columns } from "../columns.ts";
 import type { Frame } from "../frame.ts";
 import { type NamedOutbox, OUTBOX, OUTBOX_EXITS, outboxesOf } from "../outboxes.ts";
-import { preview } from "../printable.ts";
+import { preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 80;

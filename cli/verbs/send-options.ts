@@ -1,6 +1,6 @@
 import type { SendOptions } from "../../core/options.ts";
-import { duration } from "../address-text.ts";
-import { type BodyForm, headersOf } from "../bodies.ts";
+import { type BodyForm, headersOf } from "../sending.ts";
+import { duration } from "../target.ts";
 
 /** The options that `send` and `publish` share. */
 export const SEND_OPTIONS = {

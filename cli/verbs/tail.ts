@@ -6,8 +6,8 @@ import { entryBody } from "../../patterns/dead-letters/entry.ts";
 import { bodyText } from "../dead-letters-of.ts";
 import { CommandError, isLibraryError } from "../exit-codes.ts";
 import type { Frame } from "../frame.ts";
-import { printable } from "../printable.ts";
 import { findTarget } from "../target.ts";
+import { printable } from "../terminal.ts";
 import { verb } from "../verb.ts";
 import { watch } from "../watching.ts";
 

@@ -1,12 +1,11 @@
 import { pause } from "../../core/clock.ts";
-import { duration } from "../address-text.ts";
-import { deadText, lookingBy } from "../broker-details.ts";
+import { deadText, lookingBy } from "../broker-statistics.ts";
 import { columns } from "../columns.ts";
 import { type Looked, lookAt, type Row } from "../depth-rows.ts";
-import { namedWork, workOn } from "../discovery.ts";
 import { CommandError } from "../exit-codes.ts";
-import { withBroker } from "../frame.ts";
-import type { Paint } from "../paint.ts";
+import { namedWork, withBroker, workOn } from "../frame.ts";
+import { duration } from "../target.ts";
+import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 export const top = verb({

@@ -1,8 +1,7 @@
 import { columns } from "../columns.ts";
-import { nearName } from "../discovery.ts";
-import { type Frame, placeOf, withBroker } from "../frame.ts";
-import type { Paint } from "../paint.ts";
+import { type Frame, nearName, placeOf, withBroker } from "../frame.ts";
 import { type Compared, compare, wantedDestinations } from "../standing.ts";
+import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 /** What a comparison is called, with its JSON. */

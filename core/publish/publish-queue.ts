@@ -17,6 +17,12 @@ export class Route {
   readonly ordered: boolean;
   /** Made for the first message of a connection; undefined without one. */
   batcher: Batcher | undefined = undefined;
+  /** What the publish buffer holds for this address. */
+  messages = 0;
+  bytes = 0;
+  /** Callers that wait for room in it. */
+  readonly waiting = new Fifo<PendingSend>();
+  waiters = 0;
 
   constructor(address: Address, ordered: boolean) {
     this.address = address;

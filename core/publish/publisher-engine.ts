@@ -1,22 +1,24 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, Conditions, type Random } from "../clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
-import { Fifo } from "../fifo.ts";
 import type { PublishingOptions } from "../options.ts";
 import { Batcher, PendingSend, Route } from "./publish-queue.ts";
 
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_SEND_MS = 30_000;
+/** An address holds at most this many times what is free, if there are other addresses: alone, eight ninths. */
+const SHARE = 8;
 /** How many answered sends may stay in the list of waiting ones. */
 const SPARE = 64;
 
 /**
  * The publisher engine: a buffer, bounded in messages and bytes, before one batcher per address. A message counts in it
- * until the adapter has reported on it, even if a deadline answered its caller before: so memory is bounded.
+ * until the adapter has reported on it, even if a deadline answered its caller before: so memory is bounded. One address
+ * never takes all of it from others: the dynamic threshold of Choudhury and Hahne (1998).
  */
 export class PublisherEngine {
   readonly #adapter: Adapter;
@@ -24,7 +26,10 @@ export class PublisherEngine {
   readonly #random: Random;
   readonly #deadlines: Deadlines;
   readonly #routes = new Map<string, Route>();
-  readonly #waiting = new Fifo<PendingSend>();
+  /** How many routes there are that callers send to. */
+  #destinations = 0;
+  /** Those with callers that wait for room, the first in turn first. */
+  #queueing = new Set<Route>();
   readonly #maxMessages: number;
   readonly #maxBytes: number;
   readonly #whenFull: "wait" | "fail";
@@ -35,9 +40,11 @@ export class PublisherEngine {
   #messages = 0;
   #bytes = 0;
   #waiters = 0;
+  /** Whether one that waits is too large for what is free, so that none may pass it. */
+  #isHeldUp = false;
   #connected = false;
   #blocked = false;
-  #idle: (() => void)[] = [];
+  readonly #conditions: Conditions;
   #life = 0;
 
   constructor(adapter: Adapter, options: PublishingOptions, clock: Clock, random: Random) {
@@ -45,6 +52,7 @@ export class PublisherEngine {
     this.#clock = clock;
     this.#random = random;
     this.#deadlines = new Deadlines(clock);
+    this.#conditions = new Conditions(clock);
     this.#maxMessages = options.maxMessages ?? DEFAULT_MAX_MESSAGES;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#whenFull = options.whenFull ?? "wait";
@@ -92,6 +100,8 @@ export class PublisherEngine {
     let route = this.#routes.get(name);
     if (route === undefined) {
       route = new Route(address, ordered);
+      // Nothing waits for room that goes to dead letters.
+      if (address.kind !== "dead-letters") this.#destinations++;
       this.#routes.set(name, route);
     }
     return route;
@@ -99,8 +109,9 @@ export class PublisherEngine {
 
   /** Sends for a caller. A full buffer makes it wait or rejects with `overloaded`, as the options say. */
   send(route: Route, message: OutgoingMessage, timeoutMs = this.timeoutMs): Promise<Receipt> {
-    const room = this.#waiters === 0 && this.#hasRoom(message.size);
-    if (!room && this.#whenFull === "fail") return Promise.reject(this.#overloaded(route.address));
+    const room =
+      route.waiters === 0 && !this.#isHeldUp && this.#hasRoom(message.size) && this.#hasShare(route, message.size);
+    if (!room && this.#whenFull === "fail") return Promise.reject(this.#overloaded(route));
     return this.#accept(route, message, timeoutMs, room);
   }
 
@@ -119,17 +130,27 @@ export class PublisherEngine {
       if (room) {
         this.#admit(send);
       } else {
-        this.#waiting.push(send);
-        this.#waiters++;
+        this.#wait(send);
       }
     });
   }
 
+  #wait(send: PendingSend): void {
+    const { route } = send;
+    route.waiting.push(send);
+    route.waiters++;
+    this.#waiters++;
+    this.#queueing.add(route);
+    this.#isHeldUp ||= !this.#hasRoom(send.message.size);
+  }
+
   #admit(send: PendingSend): void {
     send.admitted = true;
+    const { route, message } = send;
     this.#messages++;
-    this.#bytes += send.message.size;
-    const { route } = send;
+    this.#bytes += message.size;
+    route.messages++;
+    route.bytes += message.size;
     route.batcher ??= this.#batcher(route);
     route.batcher.push(send);
   }
@@ -148,64 +169,89 @@ export class PublisherEngine {
     return this.#messages < this.#maxMessages && this.#bytes + size <= this.#maxBytes;
   }
 
+  /**
+   * Whether a route may hold so much more. One whose broker does not confirm must not take the room of all others: where there
+   * are others, it has at most a multiple of what it leaves free.
+   */
+  #hasShare(route: Route, size: number): boolean {
+    if (route.messages === 0 || this.#destinations === 1) return true;
+    const freeMessages = this.#maxMessages - this.#messages;
+    const leftBytes = this.#maxBytes - this.#bytes - size;
+    return route.messages < SHARE * freeMessages && route.bytes + size <= SHARE * leftBytes;
+  }
+
   #release(send: PendingSend): void {
+    const { route, message } = send;
     this.#messages--;
-    this.#bytes -= send.message.size;
-    for (;;) {
-      const next = this.#waiting.peek();
-      if (next === undefined) break;
-      if (!next.answered) {
-        if (!this.#hasRoom(next.message.size)) break;
-        this.#waiters--;
-        this.#admit(next);
+    this.#bytes -= message.size;
+    route.messages--;
+    route.bytes -= message.size;
+    this.#admitWaiting();
+    this.#conditions.check();
+  }
+
+  /** In turns, one of each address; one that has its share is passed over, and one that is too large for now is not. */
+  #admitWaiting(): void {
+    this.#isHeldUp = false;
+    const passed = new Set<Route>();
+    for (const route of this.#queueing) {
+      this.#queueing.delete(route);
+      while (route.waiting.peek()?.answered) route.waiting.shift();
+      const next = route.waiting.peek();
+      if (next === undefined) continue;
+      if (!this.#hasRoom(next.message.size)) {
+        this.#isHeldUp = true;
+        passed.add(route);
+        break;
       }
-      this.#waiting.shift();
+      if (!this.#hasShare(route, next.message.size)) {
+        passed.add(route);
+        continue;
+      }
+      route.waiting.shift();
+      route.waiters--;
+      this.#waiters--;
+      // Behind all others: the loop comes by again.
+      this.#queueing.add(route);
+      this.#admit(next);
     }
-    this.#checkIdle();
+    // What was passed over is first again.
+    if (passed.size > 0) this.#queueing = new Set([...passed, ...this.#queueing]);
   }
 
   /** A send was answered while the adapter did not have it. */
   #abandoned = (send: PendingSend): void => {
+    const { route } = send;
     if (send.admitted) {
-      send.route.batcher?.prune();
+      route.batcher?.prune();
       this.#release(send);
       return;
     }
     this.#waiters--;
-    while (this.#waiting.peek()?.answered) this.#waiting.shift();
-    // Behind one with a long deadline, many expired ones must not pile up.
-    if (this.#waiting.size > 2 * this.#waiters + SPARE) {
-      const kept = [...this.#waiting].filter((other) => !other.answered);
-      this.#waiting.clear();
-      this.#waiting.putBack(kept);
+    route.waiters--;
+    while (route.waiting.peek()?.answered) route.waiting.shift();
+    // Behind one that waits long, many that gave up soon must not pile up.
+    if (route.waiting.size > 2 * route.waiters + SPARE) {
+      const kept = [...route.waiting].filter((other) => !other.answered);
+      route.waiting.clear();
+      route.waiting.putBack(kept);
     }
-    this.#checkIdle();
+    // It may have held up others.
+    this.#admitWaiting();
+    this.#conditions.check();
   };
 
-  #overloaded(address: Address): MessagingError {
+  #overloaded({ address, messages }: Route): MessagingError {
+    const full = `the publish buffer is full with ${this.#messages} messages of ${this.#bytes} bytes, ${messages} of them for it`;
     return new MessagingError(
       "overloaded",
-      `${describeAddress(address)}: the publish buffer is full with ${this.#messages} messages of ${this.#bytes} bytes. Send slower, raise publish.maxMessages or publish.maxBytes, or let sends wait with publish.whenFull "wait"`,
+      `${describeAddress(address)}: ${full}. Send slower, raise publish.maxMessages or publish.maxBytes, or let sends wait with publish.whenFull "wait"`,
     );
   }
 
-  #checkIdle(): void {
-    if (this.#messages > 0 || this.#waiters > 0) return;
-    const idle = this.#idle;
-    this.#idle = [];
-    for (const resolve of idle) resolve();
-  }
-
   /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
-  async drain(timeoutMs: number): Promise<void> {
-    if (this.#messages === 0 && this.#waiters === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(resolve, timeoutMs);
-      this.#idle.push(() => {
-        this.#clock.cancel(timer);
-        resolve();
-      });
-    });
+  drain(timeoutMs: number): Promise<void> {
+    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
   }
 
   /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
@@ -219,11 +265,16 @@ export class PublisherEngine {
     for (const route of this.#routes.values()) {
       route.batcher?.close();
       route.batcher = undefined;
+      route.messages = 0;
+      route.bytes = 0;
+      route.waiters = 0;
+      route.waiting.clear();
     }
-    this.#waiting.clear();
+    this.#queueing.clear();
+    this.#isHeldUp = false;
     this.#messages = 0;
     this.#bytes = 0;
     this.#waiters = 0;
-    this.#checkIdle();
+    this.#conditions.check();
   }
 }

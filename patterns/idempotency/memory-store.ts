@@ -6,11 +6,11 @@ import type { ClaimResult, IdempotencyStore } from "./store.ts";
 /** The options of {@link memoryIdempotencyStore}. */
 export interface MemoryIdempotencyStoreOptions {
   /**
-   * The most keys that are remembered as done. Over it the one that was done first is forgotten before its retention is
-   * over: a duplicate of it runs again. Default 100,000.
+   * The most keys that are kept as done. Above that the oldest is forgotten before its retention ends, and a duplicate of it
+   * runs again. Default 100,000.
    */
   readonly maxKeys?: number;
-  /** Where leases and retentions take their time from. Default: the machine. */
+  /** The clock for leases and retentions. Default: the machine's. */
   readonly clock?: Clock;
 }
 
@@ -22,8 +22,8 @@ interface Entry {
 const DEFAULT_MAX_KEYS = 100_000;
 
 /**
- * A store in the memory of this process: for tests, and where all consumers live in one process. What it knows is gone
- * with the process; a duplicate that comes after that runs again. Throws `invalid` for wrong options.
+ * A store in the memory of this process, for tests and for consumers in a single process. It forgets all keys when the
+ * process ends, and later duplicates run again. Throws `invalid` for wrong options.
  */
 export function memoryIdempotencyStore(options: MemoryIdempotencyStoreOptions = {}): IdempotencyStore {
   checkOptions("memoryIdempotencyStore", options, ["maxKeys", "clock"]);
@@ -38,9 +38,9 @@ class MemoryIdempotencyStore implements IdempotencyStore {
   readonly #maxKeys: number;
   readonly #clock: Clock;
   readonly #claims = new Map<string, Entry>();
-  /** In the order of their completion. */
+  /** In the order of completion. */
   readonly #done = new Map<string, Entry>();
-  /** Stands at the first that is done: a new one would have to pass the places of all that were forgotten before. */
+  /** Points to the first key that is done. A new iterator would scan the places of all forgotten keys. */
   #first: Iterator<string> | undefined = undefined;
 
   constructor(maxKeys: number, clock: Clock) {
@@ -83,7 +83,7 @@ class MemoryIdempotencyStore implements IdempotencyStore {
 
   async clean(limit: number): Promise<number> {
     const now = this.#clock.monotonic();
-    // One that stands still for long would keep what the map was before it.
+    // An old iterator keeps deleted entries of the map alive.
     this.#first = undefined;
     let left = limit;
     for (const entries of [this.#done, this.#claims]) {

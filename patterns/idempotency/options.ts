@@ -1,58 +1,59 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
+import { cleanSettings } from "../../core/stores.ts";
 
-/** The options of {@link idempotent}. `Body` is what the handler gets. */
+/** The options of {@link idempotent}. `Body` is the body that the handler gets. */
 export interface IdempotentOptions<Body> {
   /**
-   * What makes two messages the same: a text that is not empty, of any length. Default: the message's id. Two messages of
-   * one key count as one, whatever is in them: only the first is handled.
+   * Returns the key of a message: a text that is not empty, of any length. Default: the message's id. Of all messages with
+   * one key, only the first is handled, even if their contents differ.
    */
   readonly key?: (body: Body, delivery: Delivery) => string;
   /**
-   * For how long a claim is held, in milliseconds. It is renewed while the handler runs; after a crash it is how long the
-   * message waits before another consumer may run it. Default 30,000.
+   * How long a claim lasts without a renewal, in milliseconds. It is renewed while the handler runs. After a crash the
+   * message waits that long before another consumer may handle it. Default 30,000.
    */
   readonly leaseMs?: number;
   /**
-   * For how long a claim is renewed at most, in milliseconds, so that a handler that hangs does not hold its message for
-   * ever. Give it the consumer's `timeoutMs`, or more. Default 300,000.
+   * For how long a claim is renewed at most, in milliseconds, so that a hanging handler does not hold its message for ever.
+   * Use the consumer's `timeoutMs`, or more. Default 300,000.
    */
   readonly holdMs?: number;
   /**
-   * For how long what is done is remembered, in milliseconds. Longer than a duplicate may be late: the age of a replayed
-   * dead letter included. Default 604,800,000, seven days.
+   * For how long a key stays done, in milliseconds: longer than a duplicate may be late, including replays of dead letters.
+   * Default 604,800,000, seven days.
    */
   readonly retentionMs?: number;
   /**
-   * How long a message waits, in its handler's place, while another holds its key or the store does not answer, in
-   * milliseconds; then it is postponed. It is postponed earlier, with `storeTimeoutMs` cut short, where the consumer's
-   * `timeoutMs` is nearly over. Default 5,000.
+   * How long a message waits while another consumer holds its key or the store does not answer, in milliseconds. It occupies
+   * a place of the consumer's concurrency; then it is postponed. It is postponed earlier, with `storeTimeoutMs` cut short, if
+   * the consumer's `timeoutMs` is nearly over. Default 5,000.
    */
   readonly waitMs?: number;
-  /** How long a postponed message stays away at most, in milliseconds; at least half of it, by chance. Default 5,000. */
+  /** The longest delay of a postponed message, in milliseconds. The delay is random, at least half of it. Default 5,000. */
   readonly postponeMs?: number;
   /**
-   * How long the store may take to answer, in milliseconds, before it counts as down. At most a third of `leaseMs`.
-   * Default 5,000, or a third of `leaseMs` if that is less.
+   * How long the store may take to answer, in milliseconds, at most a third of `leaseMs`. Default 5,000, or a third of
+   * `leaseMs` if that is less.
    */
   readonly storeTimeoutMs?: number;
-  /** How the store is cleaned of what has ended, or `false` if somebody else does it. */
+  /** How expired records are removed, or `false` if another process does it. */
   readonly clean?: CleanOptions | false;
-  /** Told what happens. What it throws is ignored. */
+  /** Called for each event. Errors that it throws are ignored. */
   readonly onEvent?: (event: IdempotencyEvent) => void;
-  /** Where waiting and renewing take their time from; leases end by the store's. Default: the machine. */
+  /** The clock for waits and renewals; leases end by the store's clock. Default: the machine's. */
   readonly clock?: Clock;
 }
 
-/** How a store is cleaned: a little at a time, after a completion, beside the handlers. */
+/** How a store is cleaned: a few records at a time, after a completion, beside the handlers. */
 export interface CleanOptions {
-  /** Milliseconds between two cleanings; none if the last found as much as it might take. Default 60,000. */
+  /** Milliseconds between two cleanings; 0 after a cleaning that reached its limit. Default 60,000. */
   readonly everyMs?: number;
   /** The most records that one cleaning removes. Default 1,000. */
   readonly limit?: number;
 }
 
-/** The options with nothing left open. */
+/** The options with their defaults. */
 export interface Settings {
   readonly key: ((body: unknown, delivery: Delivery) => string) | undefined;
   readonly leaseMs: number;
@@ -69,7 +70,7 @@ export interface Settings {
 const TIMES = ["leaseMs", "holdMs", "retentionMs", "waitMs", "postponeMs", "storeTimeoutMs"] as const;
 const DEFAULT_STORE_TIMEOUT_MS = 5_000;
 
-/** Checks what was given and fills in the defaults. */
+/** Checks the options and fills in the defaults. */
 export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
   checkOptions("idempotent", options, [...TIMES, "key", "clean", "onEvent", "clock"]);
   const { leaseMs = 30_000, holdMs = 300_000, retentionMs = 7 * 24 * 60 * 60 * 1_000 } = options;
@@ -88,7 +89,7 @@ export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
     throw new MessagingError("invalid", `idempotent { ${name} } takes a function`);
   }
   return {
-    // A middleware wraps handlers of any body; whose bodies these are is the caller's word.
+    // A middleware wraps handlers of any body; the caller vouches for the type.
     key: options.key as Settings["key"],
     leaseMs,
     holdMs,
@@ -96,22 +97,13 @@ export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
     waitMs,
     postponeMs,
     storeTimeoutMs,
-    clean: cleanSettings(options.clean),
+    clean: cleanSettings("idempotent", options.clean),
     onEvent,
     clock,
   };
 }
 
-function cleanSettings(given: CleanOptions | false = {}): Required<CleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions("idempotent { clean }", given, ["everyMs", "limit"]);
-  const { everyMs = 60_000, limit = 1_000 } = given;
-  checkInteger("idempotent { clean: { everyMs } }", everyMs, 1, LONGEST_MS);
-  checkInteger("idempotent { clean: { limit } }", limit, 1);
-  return { everyMs, limit };
-}
-
-/** Which message of which consumer an event is about. */
+/** The message and consumer of an event. */
 export interface IdempotencyEventSource {
   /** The queue's name, or the topic's. */
   readonly destination: string;
@@ -122,16 +114,16 @@ export interface IdempotencyEventSource {
 }
 
 /**
- * What `idempotent { onEvent }` is told. Never holds a key, a body or a credential.
+ * An event of `idempotent { onEvent }`. It never has a key, a body or a credential.
  *
- * - `duplicate`: it was done before, and is acknowledged without the handler.
- * - `postponed`: it was not given to the handler, or the store lost its claim, and comes again after `afterMs`, without an
- *   attempt being counted; `because` its key is held by another, or the store did not answer, or the claim was lost.
- * - `claim-lost`: the claim was lost while the handler ran: another may run beside it. The handler's signal was aborted
- *   with the error.
- * - `unrecorded`: the handler succeeded, and that could not be recorded: a duplicate would run again.
- * - `store-failed`: a call to the store failed or was not answered in time. What follows from it has an event of its own;
- *   a failed `clean` is told beside the message after which it was tried.
+ * - `duplicate`: the key is done, and the message is acknowledged without the handler.
+ * - `postponed`: the message is redelivered after `afterMs`, without counting an attempt. `because`: another consumer holds
+ *   the key (`busy`), the store did not answer (`store`), or the store lost the claim (`lost`).
+ * - `claim-lost`: the claim was lost while the handler ran, and another consumer may handle the message too. The handler's
+ *   signal was aborted with the error.
+ * - `unrecorded`: the handler succeeded, and the store could not record it: a duplicate would run again.
+ * - `store-failed`: a call to the store failed or timed out. Its consequence has another event. A failed `clean` names the
+ *   message after which it ran.
  */
 export type IdempotencyEvent = IdempotencyEventSource &
   (

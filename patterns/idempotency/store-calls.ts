@@ -1,45 +1,17 @@
 import { observe } from "../../core/foreign.ts";
 import type { Delivery } from "../../core/index.ts";
-import { type Answer, ask } from "../../core/stores.ts";
+import { ask, type StoreAnswer } from "../../core/stores.ts";
 import type { IdempotencyEvent, Settings, StoreCall } from "./options.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
-/** Cleans a store now and then, beside the handlers: a bounded piece at a time, one at once. */
-export class Cleaning {
-  readonly #settings: Settings;
-  #cleaning = false;
-  #dueAt: number;
-
-  constructor(settings: Settings) {
-    this.#settings = settings;
-    // Processes that start together do not clean together.
-    this.#dueAt = settings.clock.monotonic() + (settings.clean?.everyMs ?? 0) * Math.random();
-  }
-
-  /** Something was completed: cleans if it is time to. */
-  completed(store: GuardedStore): void {
-    const { clean, clock } = this.#settings;
-    if (clean === undefined || this.#cleaning || clock.monotonic() < this.#dueAt) return;
-    void this.#clean(store, clean);
-  }
-
-  async #clean(store: GuardedStore, { everyMs, limit }: NonNullable<Settings["clean"]>): Promise<void> {
-    this.#cleaning = true;
-    const answer = await store.clean(limit);
-    const isMore = "value" in answer && answer.value >= limit;
-    this.#dueAt = this.#settings.clock.monotonic() + (isMore ? 0 : everyMs);
-    this.#cleaning = false;
-  }
-}
-
 type EventOf<Type extends IdempotencyEvent["type"]> = Extract<IdempotencyEvent, { readonly type: Type }>;
 
-/** What an event says besides its message. */
-type Happening = {
+/** The properties of an event besides its message. */
+type EventDetails = {
   [Type in IdempotencyEvent["type"]]: Omit<EventOf<Type>, "destination" | "subscription" | "id">;
 }[IdempotencyEvent["type"]];
 
-/** One key of a store on behalf of one message: no call rejects or takes longer than it may, and failures are told. */
+/** One key of a store, for one message. Calls never reject, end in time, and emit their failures. */
 export class GuardedStore {
   readonly #store: IdempotencyStore;
   readonly #key: string;
@@ -53,38 +25,39 @@ export class GuardedStore {
     this.#delivery = delivery;
   }
 
-  claim(withinMs: number): Promise<Answer<ClaimResult>> {
+  claim(withinMs: number): Promise<StoreAnswer<ClaimResult>> {
     const { leaseMs } = this.#settings;
-    // A claim that was given up is not to hold the message until its lease ends.
+    // A claim whose answer came too late would hold the message until its lease ends.
     const late = (result: ClaimResult): void => {
       if (result.status === "claimed") void this.release(result.token);
     };
     return this.#ask("claim", () => this.#store.claim(this.#key, leaseMs), withinMs, late);
   }
 
-  renew(token: string, withinMs: number): Promise<Answer<"renewed" | "lost">> {
+  renew(token: string, withinMs: number): Promise<StoreAnswer<"renewed" | "lost">> {
     const { leaseMs } = this.#settings;
     return this.#ask("renew", () => this.#store.renew(this.#key, token, leaseMs), withinMs);
   }
 
-  complete(token: string, withinMs: number): Promise<Answer<"completed" | "lost">> {
+  complete(token: string, withinMs: number): Promise<StoreAnswer<"completed" | "lost">> {
     const { retentionMs } = this.#settings;
     return this.#ask("complete", () => this.#store.complete(this.#key, token, retentionMs), withinMs);
   }
 
-  /** If it fails, the lease ends by itself. */
+  /** If it fails, the lease expires. */
   async release(token: string, withinMs?: number): Promise<void> {
     await this.#ask("release", () => this.#store.release(this.#key, token), withinMs);
   }
 
-  clean(limit: number): Promise<Answer<number>> {
-    return this.#ask("clean", () => this.#store.clean(limit));
+  async clean(limit: number): Promise<number> {
+    const answer = await this.#ask("clean", () => this.#store.clean(limit));
+    return "value" in answer ? answer.value : 0;
   }
 
-  tell(happening: Happening): void {
+  emit(details: EventDetails): void {
     const { onEvent } = this.#settings;
     const { destination, subscription, id } = this.#delivery;
-    observe(onEvent, { destination, subscription, id, ...happening } as IdempotencyEvent);
+    observe(onEvent, { destination, subscription, id, ...details } as IdempotencyEvent);
   }
 
   async #ask<T>(
@@ -92,10 +65,10 @@ export class GuardedStore {
     action: () => Promise<T>,
     withinMs = Number.POSITIVE_INFINITY,
     late?: (value: T) => void,
-  ): Promise<Answer<T>> {
+  ): Promise<StoreAnswer<T>> {
     const { clock, storeTimeoutMs } = this.#settings;
     const answer = await ask("idempotency store", clock, Math.floor(Math.min(storeTimeoutMs, withinMs)), action, late);
-    if ("error" in answer) this.tell({ type: "store-failed", call, error: answer.error });
+    if ("error" in answer) this.emit({ type: "store-failed", call, error: answer.error });
     return answer;
   }
 }

@@ -1,11 +1,11 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
-import { storableText } from "../../core/stores.ts";
+import { cleanSettings, storableText } from "../../core/stores.ts";
 import type { InboxMessage } from "./inbox-store.ts";
 
 /**
- * What stands for a message in an inbox. Names have no `/`, so no two consumers share one. An id that a store need not
- * carry (other characters than printable ASCII, or too many of them) is hashed.
+ * The key of a message in an inbox. Names contain no `/`, so no two consumers share one. Long ids, and ids with other
+ * characters than printable ASCII, are hashed.
  */
 export function inboxMessage({ destination, subscription, id }: Delivery): InboxMessage {
   return {
@@ -14,7 +14,7 @@ export function inboxMessage({ destination, subscription, id }: Delivery): Inbox
   };
 }
 
-/** Which message of which consumer an event is about. */
+/** The message and consumer of an event. */
 export interface InboxEventSource {
   /** The queue's name, or the topic's. */
   readonly destination: string;
@@ -25,15 +25,15 @@ export interface InboxEventSource {
 }
 
 /**
- * What `transactional { onEvent }` is told. Never holds a body or a credential.
+ * An event of `transactional { onEvent }`. It never has a body or a credential.
  *
- * - `duplicate`: it was handled before, and is acknowledged without the handler.
- * - `postponed`: it comes again after `afterMs`, without an attempt being counted; `because` another transaction holds it
- *   (`busy`), or the database could not be asked, or said that it goes down while the handler ran (`store`).
- * - `refused`: it goes to the dead letters: it is older than the inbox remembers (`age`), or its handler ended the
- *   transaction by itself (`transaction`).
- * - `store-failed`: a call to the store failed. What follows from it has an event of its own; a failed `clean` is told
- *   beside the message after which it was tried.
+ * - `duplicate`: the message was handled before, and is acknowledged without the handler.
+ * - `postponed`: the message is redelivered after `afterMs`, without counting an attempt. `because`: another transaction
+ *   holds it (`busy`), or the database could not be reached, or reported a shutdown while the handler ran (`store`).
+ * - `refused`: the message is dead-lettered. It is older than `retentionMs` (`age`), or its handler ended the transaction
+ *   (`transaction`).
+ * - `store-failed`: a call to the store failed. Its consequence has another event. A failed `clean` names the message after
+ *   which it ran.
  */
 export type InboxEvent = InboxEventSource &
   (
@@ -46,40 +46,40 @@ export type InboxEvent = InboxEventSource &
 /** The options of `transactional`. */
 export interface InboxOptions {
   /**
-   * For how long a handled message is remembered, in milliseconds: longer than the oldest message that may come again, the
-   * age of a replayed dead letter, of a rewound event and of a delayed message included. Default 604,800,000, seven days.
+   * For how long a handled message is remembered, in milliseconds: longer than the age of any redelivery, including replayed
+   * dead letters, rewound events and delayed messages. Default 604,800,000, seven days.
    */
   readonly retentionMs?: number;
   /**
-   * What becomes of a message that was first published longer ago than `retentionMs` and is not in the inbox: it cannot
-   * be told from a duplicate. `dead-letter` refuses it, with a reason that says so; `handle` handles it all the same, and
-   * its effect may come twice. Default `dead-letter`.
+   * What to do with a message that was first published longer than `retentionMs` ago and is not in the inbox: it may be a
+   * duplicate. `dead-letter` dead-letters it, with the reason. `handle` handles it, and its effect may come twice. Default
+   * `dead-letter`.
    */
   readonly olderThanRetention?: "dead-letter" | "handle";
   /**
-   * How long a message waits, in its handler's place, for another transaction that holds it, in milliseconds; then it is
-   * postponed. It takes its time from the consumer's `timeoutMs`, and ends shortly before that is over. Default 5,000.
+   * How long a message waits for another transaction that holds it, in milliseconds; then it is postponed. The wait occupies a
+   * place of the consumer's concurrency, and ends shortly before the consumer's `timeoutMs`. Default 5,000.
    */
   readonly waitMs?: number;
-  /** How long a postponed message stays away at most, in milliseconds; at least half of it, by chance. Default 5,000. */
+  /** The longest delay of a postponed message, in milliseconds. The delay is random, at least half of it. Default 5,000. */
   readonly postponeMs?: number;
-  /** How the inbox is cleaned of what it need not remember any more, or `false` if somebody else does it. */
+  /** How expired rows are removed, or `false` if another process does it. */
   readonly clean?: InboxCleanOptions | false;
-  /** Told what happens. What it throws is ignored. */
+  /** Called for each event. Errors that it throws are ignored. */
   readonly onEvent?: (event: InboxEvent) => void;
-  /** Where ages and waiting take their time from; rows end by the database's. Default: the machine. */
+  /** The clock for ages and waits; rows end by the database's clock. Default: the machine's. */
   readonly clock?: Clock;
 }
 
-/** How an inbox is cleaned: a little at a time, after a commit, beside the handlers. */
+/** How an inbox is cleaned: a few rows at a time, after a commit, beside the handlers. */
 export interface InboxCleanOptions {
-  /** Milliseconds between two cleanings; none if the last found as much as it might take. Default 60,000. */
+  /** Milliseconds between two cleanings; 0 after a cleaning that reached its limit. Default 60,000. */
   readonly everyMs?: number;
   /** The most rows that one cleaning removes. Default 1,000. */
   readonly limit?: number;
 }
 
-/** The options with nothing left open. */
+/** The options with their defaults. */
 export interface InboxSettings {
   readonly retentionMs: number;
   readonly refusesOlder: boolean;
@@ -92,7 +92,7 @@ export interface InboxSettings {
 
 const OPTIONS = ["retentionMs", "olderThanRetention", "waitMs", "postponeMs", "clean", "onEvent", "clock"];
 
-/** Checks what was given and fills in the defaults. */
+/** Checks the options and fills in the defaults. */
 export function inboxSettings(options: InboxOptions): InboxSettings {
   checkOptions("transactional", options, OPTIONS);
   const { retentionMs = 7 * 24 * 60 * 60 * 1_000, olderThanRetention = "dead-letter" } = options;
@@ -108,14 +108,13 @@ export function inboxSettings(options: InboxOptions): InboxSettings {
     throw new MessagingError("invalid", "transactional { onEvent } takes a function");
   }
   const refusesOlder = olderThanRetention === "dead-letter";
-  return { retentionMs, refusesOlder, waitMs, postponeMs, clean: cleanSettings(options.clean), onEvent, clock };
-}
-
-function cleanSettings(given: InboxCleanOptions | false = {}): Required<InboxCleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions("transactional { clean }", given, ["everyMs", "limit"]);
-  const { everyMs = 60_000, limit = 1_000 } = given;
-  checkInteger("transactional { clean: { everyMs } }", everyMs, 1, LONGEST_MS);
-  checkInteger("transactional { clean: { limit } }", limit, 1);
-  return { everyMs, limit };
+  return {
+    retentionMs,
+    refusesOlder,
+    waitMs,
+    postponeMs,
+    clean: cleanSettings("transactional", options.clean),
+    onEvent,
+    clock,
+  };
 }

@@ -1,43 +1,38 @@
 /**
- * Where an inbox keeps which messages it has handled: a table in the database of the handler's own writes, so that one
- * transaction holds both. `Transaction` is what the handler writes with. Implementable on any database with transactions
- * and unique keys.
+ * Stores which messages were handled, in the database that handlers write to, so that one transaction covers both.
+ * `Transaction` is the connection that handlers write with. Any database with transactions and unique keys can implement it.
  *
- * A row is the name of a consumer, the id of a message, and when it was handled. Calls may be made at any time, from many
- * processes. A call rejects with a `MessagingError`, in bounded time, if the database cannot be asked, and may be made
- * again later: the store mends its connections by itself. No error holds a credential.
+ * A row has the name of a consumer, the id of a message, and when it was handled. Calls may be concurrent, from many
+ * processes. A call rejects with a `MessagingError`, in bounded time, if the database cannot be reached, and can be repeated
+ * later: the store reconnects. No error has a credential.
  */
 export interface InboxStore<Transaction> {
-  /** What the store is, in lower case, as messages to people say it: `postgres`. */
+  /** The store's name in messages, in lower case: `postgres`. */
   readonly name: string;
 
   /**
-   * Opens a transaction, puts the row of the message into it, calls `work` with it, and commits if that resolves with
-   * true.
+   * Opens a transaction, inserts the row of the message, calls `work`, and commits if `work` resolves with true.
    *
-   * - `committed`: the row and what the work wrote are kept, as safely as the database keeps anything.
+   * - `committed`: the row and the work's writes are committed.
    * - `rolled-back`: the work resolved with false. Nothing is kept.
-   * - `duplicate`: the row was there. The work was not called.
-   * - `busy`: the row, or the lock that it takes to write it, was held by another transaction for longer than `waitMs`.
-   *   The work was not called.
+   * - `duplicate`: the row existed. The work was not called.
+   * - `busy`: another transaction held the row, or the lock to write it, for longer than `waitMs`. The work was not called.
    *
-   * A second call for one message waits for the first, and then is `duplicate` or, if the first rolled back, goes on.
+   * A second call for one message waits for the first. Then it is a `duplicate`, or continues if the first rolled back.
    *
-   * What the work throws, the call rejects with, after the rollback, unless the database was stopped or restarted
-   * meanwhile. Where the connection of the transaction has ended, closing it is the rollback, and what the work resolved
-   * or rejected with counts all the same. When `signal` is aborted before the work has ended, the call rejects with its
-   * reason without waiting for the work, the transaction is rolled back, and whatever the work still does with it fails.
-   * Otherwise the call rejects with a `MessagingError`:
+   * If the work throws, the call rejects with that error after the rollback, unless the database was stopped or restarted
+   * meanwhile. If the connection has ended, the database rolls back, and the result or error of the work still counts. If
+   * `signal` is aborted before the work has ended, the call rejects with its reason at once and rolls back, and later writes
+   * of the work fail. Otherwise the call rejects with a `MessagingError`:
    *
-   * - `refused`: nothing is kept, for a reason that may lie in what the work did: a constraint that was deferred, a failed
-   *   statement that it passed over, too long a transaction, a connection that was terminated. Before the work was called:
-   *   the database refuses the row of this very message.
-   * - `conflict`: the work ended the transaction by itself. What it wrote before is kept or not, as it chose.
-   * - `unconfirmed`: the commit was asked for, and there was no answer. The row and what the work wrote are kept or not,
-   *   both or neither: a further call is `duplicate` if they are.
-   * - any other code: it is certain that the work has no part in it. Before the work was called, the database could not be
-   *   asked. Afterwards, it said itself that it stops or was restarted; the row and what the work wrote are kept or not, both
-   *   or neither. Only this uses up no attempt of the message.
+   * - `refused`: nothing is kept, and the work may be the reason: a deferred constraint, a failed statement that it ignored, a
+   *   transaction that took too long, a terminated connection. Before the work: the database refuses the row of this message.
+   * - `conflict`: the work ended the transaction. Its earlier writes are kept if it committed them.
+   * - `unconfirmed`: the commit got no answer. The row and the work's writes are kept, both or neither; a later call is a
+   *   `duplicate` if they are.
+   * - any other code: the work is certainly not the reason. Before the work, the database could not be reached. After it, the
+   *   database reported that it stops or was restarted; the row and the work's writes are kept, both or neither. Only these
+   *   codes use no attempt of the message.
    */
   handle(
     message: InboxMessage,
@@ -46,28 +41,28 @@ export interface InboxStore<Transaction> {
   ): Promise<InboxEnd>;
 
   /**
-   * Removes at most `limit` rows of a consumer that were made more than `olderThanMs` milliseconds ago, oldest first, by
-   * the database's own clock. Resolves with how many it removed.
+   * Removes at most `limit` rows of a consumer that are older than `olderThanMs` milliseconds, oldest first, by the database's
+   * clock. Resolves with their number.
    */
   clean(consumer: string, olderThanMs: number, limit: number): Promise<number>;
 }
 
-/** Who handles which message: together the key of a row. */
+/** A consumer and a message: the key of a row. */
 export interface InboxMessage {
   /** `queue` or `topic/subscription`; at most {@link LONGEST_INBOX_TEXT} characters of printable ASCII. */
   readonly consumer: string;
-  /** At most {@link LONGEST_INBOX_TEXT} characters of printable ASCII, told apart exactly. */
+  /** At most {@link LONGEST_INBOX_TEXT} characters of printable ASCII, compared exactly. */
   readonly id: string;
 }
 
-/** How long one {@link InboxStore.handle} may take before its work begins, and what ends it. */
+/** The limits of one {@link InboxStore.handle}. */
 export interface InboxHandleOptions {
-  /** How long another transaction that holds the row is waited for, in milliseconds, from 0 up. */
+  /** How long to wait for another transaction that holds the row, in milliseconds; 0 or more. */
   readonly waitMs: number;
   readonly signal: AbortSignal;
 }
 
-/** How one {@link InboxStore.handle} ended. */
+/** The result of {@link InboxStore.handle}. */
 export type InboxEnd = "committed" | "rolled-back" | "duplicate" | "busy";
 
 /** The most characters of a consumer and of an id. */

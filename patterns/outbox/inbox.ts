@@ -1,6 +1,5 @@
 import { observe } from "../../core/foreign.ts";
 import {
-  type Clock,
   type Delivery,
   deadLetter,
   type Handler,
@@ -11,102 +10,23 @@ import {
   postpone,
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
-import { spareMs } from "../../core/stores.ts";
-import type { InboxEvent } from "./inbox-options.ts";
-import { type InboxOptions, type InboxSettings, inboxMessage, inboxSettings } from "./inbox-options.ts";
+import { Cleaning, spareMs } from "../../core/stores.ts";
+import {
+  type InboxEvent,
+  type InboxOptions,
+  type InboxSettings,
+  inboxMessage,
+  inboxSettings,
+} from "./inbox-options.ts";
 import type { InboxMessage, InboxStore } from "./inbox-store.ts";
 
-/**
- * How much longer than their retention rows are kept: what a message's age is counted from is the time of day of the
- * machine that published it, and the rows' is the database's.
- */
-const CLOCKS_DIFFER_MS = 60 * 60 * 1_000;
-
-/** Cleans an inbox now and then, beside the handlers: a bounded piece at a time, one at once. */
-class InboxCleaning {
-  readonly #store: Pick<InboxStore<unknown>, "clean">;
-  readonly #settings: InboxSettings;
-  #cleaning = false;
-  #dueAt: number;
-
-  constructor(store: Pick<InboxStore<unknown>, "clean">, settings: InboxSettings) {
-    this.#store = store;
-    this.#settings = settings;
-    // Processes that start together do not clean together.
-    this.#dueAt = settings.clock.monotonic() + (settings.clean?.everyMs ?? 0) * Math.random();
-  }
-
-  /** Something was committed: cleans if it is time to. Failures go to `failed`. */
-  committed(consumer: string, failed: (error: unknown) => void): void {
-    const { clean, clock } = this.#settings;
-    if (clean === undefined || this.#cleaning || clock.monotonic() < this.#dueAt) return;
-    this.#cleaning = true;
-    void this.#clean(consumer, clean).catch(failed);
-  }
-
-  async #clean(consumer: string, { everyMs, limit }: NonNullable<InboxSettings["clean"]>): Promise<void> {
-    const { retentionMs, clock } = this.#settings;
-    let pauseMs = everyMs;
-    try {
-      const removed = await this.#store.clean(consumer, retentionMs + CLOCKS_DIFFER_MS, limit);
-      if (removed >= limit) pauseMs = 0;
-    } finally {
-      this.#dueAt = clock.monotonic() + pauseMs;
-      this.#cleaning = false;
-    }
-  }
-}
+/** Rows are kept longer than their retention by this: the publisher's clock dates messages, and the database's clock rows. */
+const CLOCK_SKEW_MS = 60 * 60 * 1_000;
+const HOUR_MS = 60 * 60 * 1_000;
 
 /**
- * Settles as the promise does, or rejects with `timeout` after `ms` milliseconds. What comes too late goes to `late`.
- */
-export function within<T>(
-  clock: Clock,
-  ms: number,
-  what: string,
-  promise: Promise<T>,
-  late: (value: T) => void = () => {},
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    let waiting = true;
-    const timer = clock.schedule(() => {
-      waiting = false;
-      reject(new MessagingError("timeout", `${what} took longer than ${ms} ms`));
-    }, ms);
-    const settle = (action: () => void): void => {
-      clock.cancel(timer);
-      action();
-    };
-    promise.then(
-      (value) => (waiting ? settle(() => resolve(value)) : late(value)),
-      (error: unknown) => settle(() => reject(error)),
-    );
-  });
-}
-
-/** Settles as the promise does, or rejects with the signal's reason as soon as it is aborted. */
-export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort);
-    const over = (): void => signal.removeEventListener("abort", abort);
-    promise.then(
-      (value) => {
-        over();
-        resolve(value);
-      },
-      (error: unknown) => {
-        over();
-        reject(error);
-      },
-    );
-  });
-}
-
-/**
- * Handles one message inside of a database transaction: what it writes with `transaction`, and what it gives to
- * `outbox.send(transaction, …)`, is kept together with the note that the message was handled, or not at all.
+ * Handles one message in a database transaction. Its writes with `transaction`, its messages by `outbox.send(transaction, …)`
+ * and the row of the message are committed together, or not at all.
  */
 export type TransactionalHandler<Body, Transaction> = (
   body: Body,
@@ -115,25 +35,24 @@ export type TransactionalHandler<Body, Transaction> = (
 ) => HandlerResult | Promise<HandlerResult>;
 
 /**
- * A handler whose effects in one database come once per message, however often the message comes: in one transaction the
- * row that remembers the message, the handler's own writes and its outgoing messages; committed, and only then
- * acknowledged. Consumers are apart by queue, and by subscription of a topic.
+ * A handler whose effects in one database happen once per message, with any number of copies. One transaction has the row of
+ * the message, the handler's writes and its outgoing messages. The message is acknowledged after the commit. Consumers are
+ * separate by queue, and by subscription of a topic.
  *
  * - Handled before: acknowledged without the handler.
- * - Two copies at once: the second waits for the first's transaction, at most `waitMs`, and is then postponed, which uses
- *   up no attempt.
- * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: rolled back, then as if there were no inbox.
- * - The delivery's signal is aborted before the handler has ended: rolled back at once. Whatever a handler that does not
- *   heed it still tries to write fails.
- * - The database cannot be asked before the handler has begun, or it says itself that it was stopped or restarted
- *   meanwhile: the message is postponed. If it was committed, it is a duplicate when it comes again.
- * - Anything else that ends the transaction or its connection once the handler has begun (a statement or transaction that
- *   takes too long, a connection that is terminated or lost, a commit without an answer): nothing shows that it was not the
- *   handler's doing, so it is a failed attempt. After a commit without an answer the inbox is asked whether it was kept.
- * - Older than `retentionMs` and not in the inbox: to the dead letters, unless `olderThanRetention` says otherwise.
+ * - Two copies at once: the second waits for the first's transaction, for `waitMs` at most, and is then postponed, which uses
+ *   no attempt.
+ * - The handler throws, or returns `retry()`, `postpone()` or `deadLetter()`: rolled back, then as without an inbox.
+ * - The delivery's signal is aborted before the handler has ended: rolled back at once. Later writes of the handler fail.
+ * - The database cannot be reached before the handler begins, or reports that it was stopped or restarted meanwhile: the
+ *   message is postponed. If it was committed, the redelivery is a duplicate.
+ * - The transaction or its connection ends otherwise after the handler began (a timeout of the server, a lost or terminated
+ *   connection, a commit without an answer): the handler may be the reason, so the attempt fails. After a commit without an
+ *   answer the inbox checks whether it was kept.
+ * - Older than `retentionMs` and not in the inbox: dead-lettered, unless `olderThanRetention` is `handle`.
  *
- * The handler must not end the transaction, nor use it after it has returned; one that ended it has its message
- * dead-lettered, since nobody can say what was kept. Effects outside of the database are not covered.
+ * The handler must not end the transaction, nor use it after it has returned. If it ends the transaction, its message is
+ * dead-lettered, since it is unknown what was kept. Effects outside the database are not covered.
  *
  * Throws `invalid` for wrong options.
  */
@@ -143,14 +62,14 @@ export function transactional<Body, Transaction>(
   options: InboxOptions = {},
 ): Handler<Body> {
   const settings = inboxSettings(options);
-  const cleaning = new InboxCleaning(inbox, settings);
+  const cleaning = new Cleaning(settings.clock, settings.clean);
   return (body, delivery) => new Handling(inbox, handler, settings, cleaning, delivery).run(body);
 }
 
 type EventOf<Type extends InboxEvent["type"]> = Extract<InboxEvent, { readonly type: Type }>;
 
-/** What an event says besides its message. */
-type Happening = {
+/** The properties of an event besides its message. */
+type EventDetails = {
   [Type in InboxEvent["type"]]: Omit<EventOf<Type>, "destination" | "subscription" | "id">;
 }[InboxEvent["type"]];
 
@@ -158,9 +77,9 @@ class Handling<Body, Transaction> {
   readonly #inbox: InboxStore<Transaction>;
   readonly #handler: TransactionalHandler<Body, Transaction>;
   readonly #settings: InboxSettings;
-  readonly #cleaning: InboxCleaning;
+  readonly #cleaning: Cleaning;
   readonly #delivery: Delivery;
-  /** What the handler threw; nothing else is equal to what stands there before. */
+  /** The error that the handler threw. The initial object equals no error. */
   #thrown: { readonly error: unknown } = { error: {} };
   #outcome: Outcome | undefined = undefined;
   #begun = false;
@@ -169,7 +88,7 @@ class Handling<Body, Transaction> {
     inbox: InboxStore<Transaction>,
     handler: TransactionalHandler<Body, Transaction>,
     settings: InboxSettings,
-    cleaning: InboxCleaning,
+    cleaning: Cleaning,
     delivery: Delivery,
   ) {
     this.#inbox = inbox;
@@ -186,19 +105,28 @@ class Handling<Body, Transaction> {
     try {
       const end = await this.#inbox.handle(message, (transaction) => this.#work(body, transaction), { waitMs, signal });
       if (end === "busy") return this.#postponed("busy");
-      if (end === "duplicate") this.#tell({ type: "duplicate" });
+      if (end === "duplicate") this.#emit({ type: "duplicate" });
       if (end !== "committed") return this.#outcome;
-      this.#cleaning.committed(message.consumer, (error) => this.#failed("clean", error));
+      void this.#cleaning.runIfDue((limit) => this.#clean(message.consumer, limit));
       return undefined;
     } catch (error) {
       if (error === this.#thrown.error || (signal.aborted && error === signal.reason)) throw error;
       this.#failed("handle", error);
-      return this.#unhandled(message, error);
+      return this.#afterFailure(message, error);
     }
   }
 
-  /** What follows if the inbox failed: an attempt is used up unless it is certain that the handler has no part in it. */
-  async #unhandled(message: InboxMessage, error: unknown): Promise<HandlerResult> {
+  async #clean(consumer: string, limit: number): Promise<number> {
+    try {
+      return await this.#inbox.clean(consumer, this.#settings.retentionMs + CLOCK_SKEW_MS, limit);
+    } catch (error) {
+      this.#failed("clean", error);
+      return 0;
+    }
+  }
+
+  /** The result after a failure of the inbox. It uses an attempt unless the handler is certainly not the reason. */
+  async #afterFailure(message: InboxMessage, error: unknown): Promise<HandlerResult> {
     if (isMessagingError(error, "refused")) throw error;
     if (!this.#begun) return this.#postponed("store");
     if (isMessagingError(error, "conflict"))
@@ -211,7 +139,7 @@ class Handling<Body, Transaction> {
     throw error;
   }
 
-  /** Whether a commit without an answer is known to have been kept. */
+  /** Whether a commit without an answer was certainly kept. */
   async #isKept(message: InboxMessage): Promise<boolean> {
     const { signal } = this.#delivery;
     const waitMs = this.#waitMs;
@@ -242,8 +170,8 @@ class Handling<Body, Transaction> {
   }
 
   /**
-   * Asked with the row in the transaction: a row of an earlier handling was not there, and it cannot have been removed
-   * before the message was as old as that.
+   * The reason to refuse an old message. It runs after the insert of the row: there was no row of an earlier handling, and
+   * cleaning removes rows only at this age.
    */
   #ageRefusal(): string | undefined {
     const { retentionMs, refusesOlder, clock } = this.#settings;
@@ -251,25 +179,25 @@ class Handling<Body, Transaction> {
     if (!refusesOlder || ageMs < retentionMs) return undefined;
     return (
       `first published ${days(ageMs)} ago, and the inbox remembers ${days(retentionMs)} (retentionMs): ` +
-      "it cannot be told from a duplicate; " +
-      'raise retentionMs above the age of replays, let it pass with olderThanRetention: "handle", or send it anew'
+      "it may be a duplicate; " +
+      'raise retentionMs above the age of replays, handle it with olderThanRetention: "handle", or send it again'
     );
   }
 
-  /** Not so long that the attempt would be over first. */
+  /** The wait ends before the attempt's time. */
   get #waitMs(): number {
     return Math.min(this.#settings.waitMs, spareMs(this.#delivery));
   }
 
   #postponed(because: "busy" | "store"): Outcome {
-    // Those that were postponed together do not come back together.
+    // Random, so that messages that were postponed together do not return together.
     const afterMs = Math.ceil(this.#settings.postponeMs * (0.5 + Math.random() / 2));
-    this.#tell({ type: "postponed", because, afterMs });
+    this.#emit({ type: "postponed", because, afterMs });
     return postpone({ afterMs });
   }
 
   #refused(because: "age" | "transaction", reason: string): Outcome {
-    this.#tell({ type: "refused", because, reason });
+    this.#emit({ type: "refused", because, reason });
     return deadLetter(reason);
   }
 
@@ -279,20 +207,28 @@ class Handling<Body, Transaction> {
       : new MessagingError("unreachable", `the inbox in ${this.#inbox.name} failed to ${call}; see the cause`, {
           cause,
         });
-    this.#tell({ type: "store-failed", call, error });
+    this.#emit({ type: "store-failed", call, error });
   }
 
-  #tell(happening: Happening): void {
+  #emit(details: EventDetails): void {
     const { onEvent } = this.#settings;
     const { destination, subscription, id } = this.#delivery;
-    observe(onEvent, { destination, subscription, id, ...happening } as InboxEvent);
+    observe(onEvent, { destination, subscription, id, ...details } as InboxEvent);
   }
 }
 
-const HOUR_MS = 60 * 60 * 1_000;
-
-/** A duration as people say it. */
+/** A duration in words. */
 function days(ms: number): string {
   if (ms >= 48 * HOUR_MS) return `${Math.floor(ms / (24 * HOUR_MS))} days`;
   return ms >= HOUR_MS ? `${Math.floor(ms / HOUR_MS)} hours` : `${Math.floor(ms / 1_000)} seconds`;
+}
+
+/** Settles as the promise, or rejects with the signal's reason as soon as it is aborted. */
+export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+    promise.finally(() => signal.removeEventListener("abort", abort)).then(resolve, reject);
+  });
 }

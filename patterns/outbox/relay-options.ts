@@ -5,18 +5,19 @@ import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core
 import { observe } from "../../core/foreign.ts";
 import { MessagingError, type RetryPolicy } from "../../core/index.ts";
 import { type Retry, retryPolicy } from "../../core/retry-policy.ts";
+import { cleanSettings } from "../../core/stores.ts";
 import type { OutboxStore } from "./store.ts";
 
 /**
- * What keeps a relay from sending:
+ * Why a relay cannot send:
  * - `broker-closed`: the broker object is not started.
- * - `broker-down`: it has no connection.
- * - `broker-blocked`: the broker refuses to take messages for now.
- * - `store-down`: the store does not answer, or refuses to; `error` says which.
+ * - `broker-down`: the broker is not connected.
+ * - `broker-blocked`: the broker accepts no messages for now.
+ * - `store-down`: the store does not answer, or refuses the calls; `error` says which.
  */
 export type RelayStallCause = "broker-closed" | "broker-down" | "broker-blocked" | "store-down";
 
-/** Why a relay sends nothing for now, and since when. */
+/** Why a relay cannot send, and since when. */
 export interface RelayStall {
   readonly cause: RelayStallCause;
   /** For how long, in milliseconds. */
@@ -27,7 +28,7 @@ export interface RelayStall {
 /** The calls of an `OutboxStore` that a relay makes. */
 export type RelayStoreCall = "claim" | "renew" | "settle" | "clean" | "health" | "listen";
 
-/** Which row an event is about. */
+/** The row of an event. */
 export interface RelayRowEvent {
   /** The message's id. */
   readonly id: string;
@@ -36,17 +37,17 @@ export interface RelayRowEvent {
 }
 
 /**
- * What `createRelay { onEvent }` is told. Never holds a key, a header, a body or a credential.
+ * An event of `createRelay { onEvent }`. It never has a key, a header, a body or a credential.
  *
- * - `stalled`: nothing is sent for now, and why; told once, and again when the cause is another.
+ * - `stalled`: the relay cannot send, with the cause. Emitted once, and again for another cause.
  * - `flowing`: the stall is over.
- * - `failed`: the broker refused a row; it is tried again after `retryMs`, and until then nothing behind it in its key.
- * - `quarantined`: the broker refused a row for the last time, or it was sent and the database does not let it be removed
- *   (`conflict`); it stands in the store until somebody retries or discards it.
- * - `postponed`: nobody knows what became of a row, or it never left; it is tried again after `retryMs` under its id. That
- *   alone never quarantines it.
- * - `lost`: rows whose lease ended before they were marked: another relay sends them, under their ids.
- * - `store-failed`: a call to the store failed or was not answered in time; it is made again.
+ * - `failed`: the broker refused a row. The relay retries it after `retryMs`, and sends nothing behind it in its key before.
+ * - `quarantined`: the broker refused a row for the last time, or the database keeps a sent row from being removed
+ *   (`conflict`). The row stays in the store until somebody retries or discards it.
+ * - `postponed`: the result of a send is unknown, or it was not begun. The relay retries it after `retryMs` under its id.
+ *   This alone never quarantines a row.
+ * - `lost`: the lease of rows ended before their settlement: another relay sends them, under their ids.
+ * - `store-failed`: a call to the store failed or timed out. The relay repeats it.
  */
 export type RelayEvent =
   | { readonly type: "stalled"; readonly cause: RelayStallCause; readonly error: unknown }
@@ -64,63 +65,59 @@ export type RelayEvent =
 
 /** The options of {@link createRelay}. */
 export interface RelayOptions {
-  /** Where the rows are. */
+  /** The outbox to send from. */
   readonly store: OutboxStore;
-  /** Where they go: a broker object made by `createBroker`, which its owner starts and stops. */
+  /** The broker to send to: an object of `createBroker`. The relay neither starts nor stops it. */
   readonly broker: Broker;
-  /** What the claims of this relay are called in the store, for people to read. Default: the host and the process. */
+  /** The name of this relay's claims in the store, for people. Default: the host and the process. */
   readonly name?: string;
   /**
-   * The most rows that one claim takes. A relay holds four claims' worth at most, so that a key with many rows does not
-   * keep the others waiting. Default 1,000.
+   * The most rows per claim. A relay holds four times as many at most, so that a key with many rows does not delay the
+   * others. Default 1,000.
    */
   readonly batchSize?: number;
   /**
-   * About the most bytes of bodies and headers that a relay holds; a claim asks for fewer rows where they are large.
-   * Default 64 MiB.
+   * The most bytes of bodies and headers that a relay holds, approximately. Claims take fewer rows if rows are large. Default
+   * 64 MiB.
    */
   readonly maxBytes?: number;
   /**
-   * How often the store is asked for rows while it has none to send, in milliseconds, up to a fifth less so that relays do
-   * not ask together. As long as there are more, the next claim is made at once. Default 1,000.
+   * The milliseconds between claims while there are no rows, up to a fifth less, so that relays do not poll together. After a
+   * claim with rows the next follows at once. Default 1,000.
    */
   readonly pollMs?: number;
   /**
-   * How long claimed rows are this relay's without being renewed, in milliseconds. They are renewed three times as often,
-   * for as long as the process lives; after its death, others wait so long before they take them over. Default 30,000.
+   * How long a claim lasts without a renewal, in milliseconds. The relay renews it three times in that time. After the death
+   * of its process, other relays take the rows over when the lease ends. Default 30,000.
    */
   readonly leaseMs?: number;
   /**
-   * How often a row that the broker refuses is tried before it is quarantined, and when. Default: 10 attempts, or for a
-   * list of delays one more than it has, and the delays of `RetryPolicy`. An outage of the broker, or an unconfirmed send, uses up none.
+   * The attempts and delays before a refused row is quarantined. Default: 10 attempts, or one more than a list of delays has,
+   * with the delays of `RetryPolicy`. Broker outages and unconfirmed sends use no attempt.
    */
   readonly retry?: RetryPolicy;
   /**
-   * What a quarantined row does to those behind it in its key: `hold` them until somebody retries or discards it, or let
-   * them `pass`. Only rows of ordered destinations
-   * hold their key. Default `hold`.
+   * Whether rows behind a quarantined row of their key wait (`hold`) until somebody retries or discards it, or not (`pass`).
+   * Only rows of ordered destinations hold their key. Default `hold`.
    */
   readonly onQuarantine?: "hold" | "pass";
-  /**
-   * How rows that were sent are removed whose time of keeping is over (an option of the store), or `false` if somebody else
-   * does it.
-   */
+  /** How sent rows are removed that the store keeps (its `keepSentMs`), or `false` if another process does it. */
   readonly clean?: RelayCleanOptions | false;
   /** How long the store may take to answer, in milliseconds, at most a third of `leaseMs`. Default 10,000, or that third. */
   readonly storeTimeoutMs?: number;
-  /** Told what happens. What it throws is ignored. */
+  /** Called for each event. Errors that it throws are ignored. */
   readonly onEvent?: (event: RelayEvent) => void;
 }
 
-/** How a store is cleaned of rows that were sent: a bounded number at a time, beside the sending. */
+/** How sent rows are removed: a limited number per call, beside the sends. */
 export interface RelayCleanOptions {
-  /** Milliseconds between two cleanings; if one removed as much as it might, the next comes at once. Default 10,000. */
+  /** Milliseconds between two cleanings; 0 after a cleaning that reached its limit. Default 10,000. */
   readonly everyMs?: number;
   /** The most rows that one statement removes. Default 5,000. */
   readonly limit?: number;
 }
 
-/** The options with nothing left open. */
+/** The options with their defaults. */
 export interface RelaySettings {
   readonly store: OutboxStore;
   readonly broker: Broker;
@@ -135,7 +132,7 @@ export interface RelaySettings {
   readonly clean: Required<RelayCleanOptions> | undefined;
   readonly storeTimeoutMs: number;
   /** Never throws. */
-  readonly tell: (event: RelayEvent) => void;
+  readonly emit: (event: RelayEvent) => void;
 }
 
 const OPTIONS = [
@@ -156,7 +153,7 @@ const DEFAULT_ATTEMPTS = 10;
 const DEFAULT_STORE_TIMEOUT_MS = 10_000;
 const WHERE = "createRelay";
 
-/** Checks what was given and fills in the defaults. */
+/** Checks the options and fills in the defaults. */
 export function relaySettings(options: RelayOptions): RelaySettings {
   checkOptions(WHERE, options, OPTIONS);
   const { store, broker, onEvent, onQuarantine = "hold", retry = {} } = options;
@@ -196,17 +193,8 @@ export function relaySettings(options: RelayOptions): RelaySettings {
       notice: (error) => internals.emit({ type: "notice", error }),
     }),
     onQuarantine,
-    clean: cleanSettings(options.clean),
+    clean: cleanSettings(WHERE, options.clean, { everyMs: 10_000, limit: 5_000 }),
     storeTimeoutMs,
-    tell: (event) => observe(onEvent, event),
+    emit: (event) => observe(onEvent, event),
   };
-}
-
-function cleanSettings(given: RelayCleanOptions | false = {}): Required<RelayCleanOptions> | undefined {
-  if (given === false) return undefined;
-  checkOptions(`${WHERE} { clean }`, given, ["everyMs", "limit"]);
-  const { everyMs = 10_000, limit = 5_000 } = given;
-  checkInteger(`${WHERE} { clean.everyMs }`, everyMs, 1, LONGEST_MS);
-  checkInteger(`${WHERE} { clean.limit }`, limit, 1);
-  return { everyMs, limit };
 }

@@ -1,81 +1,81 @@
 import { checkInteger, checkOptions } from "../../core/checks.ts";
+import { pause } from "../../core/clock.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { MessagingError } from "../../core/index.ts";
-import { Alarm, type RelayCounts, RelayRun } from "./relay/run.ts";
-import type { RelayStall } from "./relay-options.ts";
-import { type RelayOptions, type RelaySettings, relaySettings } from "./relay-options.ts";
+import { unlessAborted } from "./inbox.ts";
+import { type RelayCounts, RelayRun } from "./relay/run.ts";
+import { type RelayOptions, type RelaySettings, type RelayStall, relaySettings } from "./relay-options.ts";
 import type { OutboxHealth } from "./store.ts";
 
 /** The options of {@link Relay.stop}. */
 export interface RelayStopOptions {
-  /** How long what is on its way to the broker may take, in milliseconds. Then it is given back. Default 30,000. */
+  /** How long rows in flight may take, in milliseconds. Then they are released. Default 30,000. */
   readonly timeoutMs?: number;
 }
 
 /** The options of {@link Relay.drain}. */
 export interface RelayDrainOptions {
-  /** Ends the waiting, not the relay: the promise rejects with the signal's reason. */
+  /** Ends the wait, not the relay: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** How a relay is; see {@link Relay.status}. */
+/** The status of a relay; see {@link Relay.status}. */
 export interface RelayStatus {
   readonly state: "stopped" | "started" | "stopping";
-  /** Why it sends nothing for now; undefined while it can. */
+  /** Why it cannot send; undefined while it can. */
   readonly stall: RelayStall | undefined;
-  /** Rows that it claimed and that are not settled. */
+  /** Claimed rows that are not settled. */
   readonly held: number;
-  /** Those of them that were handed to the broker and are not confirmed. */
+  /** Held rows that are sent to the broker and not confirmed. */
   readonly sending: number;
-  /** Bytes of bodies and headers that it holds. */
+  /** Bytes of bodies and headers of the held rows. */
   readonly bytes: number;
-  /** Since the relay was made: rows that the broker confirmed. */
+  /** Rows that the broker confirmed. This and the next numbers count from the relay's creation. */
   readonly sent: number;
   /** Refusals by the broker after which a row is tried again. */
   readonly failed: number;
-  /** Refusals after which a row stands in quarantine. */
+  /** Refusals after which a row is quarantined. */
   readonly quarantined: number;
-  /** Sends whose end is unknown, or that never left. */
+  /** Sends with an unknown result, or not begun. */
   readonly postponed: number;
-  /** Rows whose lease ended before they were begun. */
+  /** Rows whose lease ended before their send began. */
   readonly lost: number;
-  /** The whole outbox, as the store sees it; undefined if it did not answer. */
+  /** The health of the whole outbox; undefined if the store did not answer. */
   readonly outbox: OutboxHealth | undefined;
 }
 
 /**
- * Sends the rows of an outbox to a broker, each at least once and under its own id: a row is settled as sent only after
- * the broker's confirm. Of one key, a row is sent when the one before it was confirmed, also with several relays; keys do
- * not wait for each other.
+ * Sends the rows of an outbox to a broker, each at least once and under its id. A row is settled as sent only after the
+ * broker's confirm. Rows of one key follow each other's confirms, also with several relays; keys do not wait for each other.
  */
-export interface Relay {
+export interface Relay extends AsyncDisposable {
   /**
-   * Begins. Resolves at once: a store or a broker that is not there yet is waited for, and reported by `status()` and
-   * `onEvent`. A second call does nothing; after `stop` it begins again. Rejects with `closed` while it is stopping.
+   * Starts the relay, and resolves at once. The relay waits for an unavailable store or broker, which `status()` and `onEvent`
+   * report. A second call does nothing; after `stop` it starts again. Rejects with `closed` while it is stopping.
    */
   start(): Promise<void>;
   /**
-   * Claims no more, waits for what is on its way, gives back the rest, and leaves no timer or call behind. Stop it before
-   * the broker object. Never rejects; a second call waits for the first.
+   * Ends claiming, waits for rows in flight, releases the rest, and leaves no timer or call behind. Stop it before the broker
+   * object. Never rejects; a second call waits for the first.
    */
   stop(options?: RelayStopOptions): Promise<void>;
   /**
-   * Resolves when no row is left that is due, with this relay or with others. What is not due yet and what is quarantined is
-   * not waited for; rows behind a quarantined one of their key are, until the store reports that key as held. Rejects with
-   * `closed` when the relay is not started, or stopped meanwhile.
+   * Resolves when no due row is left, with this relay or with others. It does not wait for quarantined rows, nor for rows
+   * behind them once the store reports their key as held. Rejects with `closed` if the relay is not started, or stops
+   * meanwhile.
    */
   drain(options?: RelayDrainOptions): Promise<void>;
   /**
-   * How the relay is, and the whole outbox: the age of the oldest row that should have gone, how many are unsent and
-   * quarantined, and what holds them up. Asks the store, so call it every few seconds and not for each message. Never rejects.
+   * The status of the relay and the health of the whole outbox: the age of the oldest due row, the numbers of unsent and
+   * quarantined rows, and what blocks them. It asks the store: call it every few seconds, not per message. Never rejects.
    */
   status(): Promise<RelayStatus>;
 }
 
 /**
- * Makes a relay; nothing happens before `start()`. Any number may run on one store at once, in any processes. What a dead
- * one held is taken over when its lease ends. Time is the broker object's clock; leases and due times are the store's.
- * Throws `invalid` for wrong options.
+ * Creates a relay; call `start()`. Any number of relays can run on one store, in any processes. Others take over the rows of
+ * a dead relay when its lease ends. Time is the broker object's clock; leases and due times are the store's. Throws `invalid`
+ * for wrong options.
  */
 export function createRelay(options: RelayOptions): Relay {
   return new StoreRelay(relaySettings(options));
@@ -111,34 +111,30 @@ class StoreRelay implements Relay {
     return this.#stopped;
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
   async drain(options: RelayDrainOptions = {}): Promise<void> {
     checkOptions("relay.drain", options, ["signal"]);
     const { signal } = options;
     signal?.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    aborted.promise.catch(() => {});
-    const abort = (): void => aborted.reject(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    try {
-      await Promise.race([this.#drain(signal), aborted.promise]);
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    const drained = this.#drain(signal);
+    await (signal === undefined ? drained : unlessAborted(signal, drained));
   }
 
   async #drain(signal: AbortSignal | undefined): Promise<void> {
     const run = this.#run;
-    const alarm = new Alarm(this.#settings.internals.clock);
     while (run !== undefined && !run.stopping && signal?.aborted !== true) {
       const before = await run.calls.health();
-      // Nothing at all: then it need not be tried, also while the broker is away.
+      // An empty outbox needs no claim, also while the broker is down.
       if ("value" in before && before.value.unsent === 0 && run.held.rows === 0) return;
       await run.foundNothing();
       const answer = await run.calls.health();
       if (run.stopping) break;
       if ("value" in answer && isDrained(answer.value)) return;
-      // Others have it, and may die.
-      await alarm.sleep(this.#settings.pollMs);
+      // Other relays have the rest, and may die.
+      await pause(this.#settings.internals.clock, this.#settings.pollMs, signal);
     }
     throw new MessagingError("closed", "the outbox cannot be drained: the relay is not started");
   }
@@ -147,7 +143,7 @@ class StoreRelay implements Relay {
     const run = this.#run;
     const state = run === undefined ? "stopped" : run.stopping ? "stopping" : "started";
     const answer = run === undefined ? undefined : await run.calls.health();
-    run?.watch.look();
+    run?.watch.check();
     const { rows, sending, bytes } = run?.held ?? { rows: 0, sending: 0, bytes: 0 };
     return {
       state,
@@ -161,7 +157,7 @@ class StoreRelay implements Relay {
   }
 }
 
-/** Whether nothing is due, apart from what waits behind quarantined rows. */
+/** Whether no row is due, except behind quarantined rows. */
 function isDrained({ oldestUnsentMs, unsent, stalls }: OutboxHealth): boolean {
   return unsent === 0 || oldestUnsentMs === 0 || stalls.some(({ cause }) => cause === "held-key");
 }

@@ -1,6 +1,205 @@
 import { type MessageHeaders, MessagingError, type QueueAddress, type TopicAddress } from "../../core/index.ts";
 
-/** What a store read of a row. All but its place is to be checked: others may have written it, or changed it on its way. */
+/**
+ * Stores messages between the transaction that wrote them and the broker. `Transaction` is the caller's transaction, to write
+ * in; `OutboxStore` alone is any store, for a relay.
+ *
+ * **Nothing is lost.** A row exists from the commit of its insert until it is settled as `sent`, or discarded by its position.
+ * Relays read rows, never a cursor over ids: a row that commits after rows with higher positions is claimed like any other.
+ *
+ * **Order of a key.** A key is a destination with a key. Its rows are claimed by position, and at most one claim at a time
+ * has rows of a key, of any relay. An `ordered` row that failed, or was quarantined with `holdsKey`, keeps later rows of its
+ * key from being claimed until it is settled. Keys do not wait for each other, but a store may lock several keys together
+ * while one of them is in flight.
+ *
+ * **A lower row that commits late.** Concurrent transactions that write to one key are ordered by their commits only. If the
+ * higher position commits first and is claimed, it goes first; the lower one follows when it is visible and no claim holds
+ * the key. If both are visible, the position decides. Within one transaction the order is that of the calls. Transactions
+ * that exclude each other, for example by a lock taken before the first send, go in their order.
+ *
+ * **At least once.** A relay that dies, or is blocked for longer than its lease, leaves rows that it sent and did not settle:
+ * they are sent again under the same ids. A relay that wakes after its lease may send once more. The first copies of a key
+ * are in order all the same.
+ *
+ * Calls may be concurrent, from any number of processes. Time is the database's. A call rejects with a `MessagingError` in
+ * bounded time: `unreachable` if it can be repeated, `unauthorized`, `not-found`, `conflict`. Errors have no body, header or
+ * key.
+ */
+export interface OutboxStore<Transaction = never> {
+  /** The store's name in messages, in lower case: `postgres`. */
+  readonly name: string;
+
+  /**
+   * Writes rows in the caller's transaction, in order, in one statement if the database's limits allow. On a synchronous
+   * database they are written before it returns, and it throws errors. An empty list writes nothing.
+   */
+  insert(transaction: Transaction, rows: readonly NewOutboxRow[]): void | Promise<void>;
+
+  /**
+   * Claims due rows for `leaseMs` milliseconds: at most `limit`, possibly fewer than exist. Rows of one key come by position.
+   * Undefined if no row is due, or other claims have them.
+   */
+  claim(request: OutboxClaimRequest): Promise<OutboxClaim | undefined>;
+
+  /**
+   * Makes a claim end `leaseMs` from now. `lost` if another claim may have taken some of its rows: then the relay should begin
+   * no more sends of its rows.
+   */
+  renew(token: string, leaseMs: number): Promise<"renewed" | "lost">;
+
+  /**
+   * Settles rows of a claim: all of them, or some now and others later. A key is free for other claims once all of its rows in
+   * the claim are settled. The claim ends with its last row.
+   *
+   * `sent` counts also after the lease, since the broker has the message. Other outcomes count only while the claim holds the
+   * row. Settling a row again does nothing, so that a call without an answer can be repeated. Resolves with the positions that
+   * were not changed. If such a row is claimed again, the relay concludes that the database ignores the settlement.
+   */
+  settle(token: string, settlements: readonly OutboxSettlement[]): Promise<readonly number[]>;
+
+  /** The quarantined rows with positions after `after`, by position; at most `limit`. */
+  listQuarantined(request: { readonly limit: number; readonly after?: number }): Promise<readonly QuarantinedRow[]>;
+
+  /**
+   * Makes quarantined rows claimable at once, with zero attempts. An `ordered` row that let later rows of its key pass goes
+   * last, under a new position. Resolves with the positions that are no longer quarantined.
+   */
+  retryQuarantined(positions: readonly number[]): Promise<readonly number[]>;
+
+  /** Removes quarantined rows unsent; their keys continue. Resolves with the removed positions. */
+  discardQuarantined(positions: readonly number[]): Promise<readonly number[]>;
+
+  /**
+   * Removes at most `limit` sent rows whose retention has ended. Resolves with their number; always 0 for a store that keeps
+   * no sent rows.
+   */
+  clean(limit: number): Promise<number>;
+
+  /** The health of the outbox. */
+  health(): Promise<OutboxHealth>;
+
+  /**
+   * Calls `wake` when rows may have been committed, as a hint only: calls may be missing, late or too many. It reconnects.
+   * Resolves when it listens, or has begun to try. The result ends it; a second call of that does nothing. Undefined if the
+   * store cannot listen, or is configured not to.
+   */
+  readonly listen?: (wake: () => void) => Promise<() => Promise<void>>;
+}
+
+/** A message to write to an outbox. */
+export interface NewOutboxRow {
+  /** The message's id: a UUIDv7, or the caller's. Not unique: one id may go to several destinations. */
+  readonly id: string;
+  readonly to: QueueAddress | TopicAddress;
+  readonly key: string | undefined;
+  readonly routingKey: string | undefined;
+  /** The caller's headers, including the trace context, and the engine's, which begin with `anybroker-`. */
+  readonly headers: MessageHeaders;
+  readonly body: Uint8Array;
+  readonly contentType: string;
+  readonly priority: number;
+  /** Milliseconds until it is due; 0 for at once, and always if `ordered`. */
+  readonly delayMs: number;
+  /**
+   * Its expiry, in milliseconds since 1970, as in its headers. A relay sends expired messages with a time to live of 1 ms, so
+   * that they are dead-lettered and not lost.
+   */
+  readonly expiresAt: number | undefined;
+  /** Whether its destination is ordered and it has a key: then it holds its key when it fails. */
+  readonly ordered: boolean;
+  /** Whether a message without a matching subscription counts as sent. */
+  readonly discardUnroutable: boolean;
+}
+
+/** A message that a relay reads. */
+export interface OutboxRow extends Omit<NewOutboxRow, "delayMs"> {
+  /** Unique in the outbox. It ascends with inserts, not with commits. */
+  readonly position: number;
+  /** The number of settlements as `failed`. */
+  readonly attempts: number;
+  /** Milliseconds since 1970, by the database's clock. */
+  readonly createdAt: number;
+  /** Set if the row was changed: then it is quarantined and not sent, and its other properties are void. */
+  readonly unreadable?: MessagingError | undefined;
+}
+
+/** The request of a relay for rows. */
+export interface OutboxClaimRequest {
+  /** The name of the relay, for people. Not unique. */
+  readonly relay: string;
+  /** The most rows; at least 1. */
+  readonly limit: number;
+  /** The lease in milliseconds. After it, unless renewed, other relays may claim the rows. */
+  readonly leaseMs: number;
+}
+
+/** Rows that a relay holds until the lease ends. */
+export interface OutboxClaim {
+  /** Unique; proves the claim. */
+  readonly token: string;
+  /** At least one. */
+  readonly rows: readonly OutboxRow[];
+}
+
+/**
+ * The outcome of a claimed row:
+ * - `sent`: the broker confirmed it.
+ * - `released`: it was not tried. It is claimable at once, and no attempt counts.
+ * - `failed`: one more attempt, and not claimable for `retryInMs`. An `ordered` row holds its key until then.
+ * - `quarantined`: one more attempt, and not claimable until somebody retries it. With `holdsKey` an `ordered` row holds its
+ *   key.
+ */
+export type OutboxSettlement = { readonly position: number } & (
+  | { readonly outcome: "sent" }
+  | { readonly outcome: "released" }
+  | { readonly outcome: "failed"; readonly error: OutboxError; readonly retryInMs: number }
+  | { readonly outcome: "quarantined"; readonly error: OutboxError; readonly holdsKey: boolean }
+);
+
+/** Why a row could not be sent. It has no body, key or credential. */
+export interface OutboxError {
+  /** The code of the `MessagingError`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** A row that could not be sent. */
+export interface QuarantinedRow extends OutboxRow {
+  readonly error: OutboxError;
+  /** Milliseconds since 1970. */
+  readonly quarantinedAt: number;
+  readonly holdsKey: boolean;
+}
+
+/** The health of an outbox. */
+export interface OutboxHealth {
+  /** Unsent rows, including delayed rows and rows in flight, without quarantined rows. Counted up to 1,000,000. */
+  readonly unsent: number;
+  /** For how long the oldest due row has been due, in milliseconds; 0 without due rows. */
+  readonly oldestUnsentMs: number;
+  /** Counted up to 1,000,000. */
+  readonly quarantined: number;
+  /** Known problems that may block the outbox. */
+  readonly stalls: readonly OutboxStall[];
+}
+
+/**
+ * A problem that may block an outbox:
+ * - `open-transaction`: a transaction is open for long. Its rows are invisible, and the database cannot vacuum rows that were
+ *   removed since.
+ * - `held-key`: rows wait behind a quarantined row of their key.
+ * - `expired-claim`: a relay did not renew its claim, and no other relay took it over.
+ * - `unclaimable`: no claim takes these rows, since somebody changed them or the tables. Other rows continue.
+ */
+export interface OutboxStall {
+  readonly cause: "open-transaction" | "held-key" | "expired-claim" | "unclaimable";
+  /** Its age in milliseconds. */
+  readonly ageMs: number;
+  /** What it is and what to do, for people. It has no key, body or query. */
+  readonly message: string;
+}
+
+/** A row as a store read it. Other programs may have written or changed everything except the position. */
 interface ReadRow {
   readonly position: number;
   readonly attempts: number;
@@ -9,9 +208,9 @@ interface ReadRow {
   readonly destination: unknown;
   readonly key: unknown;
   readonly routingKey: unknown;
-  /** An object of texts; null for none. */
+  /** An object of texts, or null. */
   readonly headers: unknown;
-  /** Undefined where it is not what was written. */
+  /** Undefined if it was changed. */
   readonly body: Uint8Array | undefined;
   readonly contentType: unknown;
   readonly priority: unknown;
@@ -22,8 +221,8 @@ interface ReadRow {
 }
 
 /**
- * A row as a relay takes it. One that cannot be what was written is `unreadable`, for the reason `why`: it is quarantined, and
- * holds its key as far as that can be read.
+ * Makes the row that a relay gets. A row that was changed is `unreadable`, for the reason `why`. The relay quarantines it, and
+ * it holds its key if the key is readable.
  */
 export function outboxRowOf(row: ReadRow, why: string): OutboxRow {
   const { position, attempts, body } = row;
@@ -48,7 +247,10 @@ export function outboxRowOf(row: ReadRow, why: string): OutboxRow {
       expiresAt: undefined,
       discardUnroutable: false,
       createdAt: 0,
-      unreadable: new MessagingError("invalid", `${what}: ${why}. It was not sent; mend that, and retry the row`),
+      unreadable: new MessagingError(
+        "invalid",
+        `${what}: ${why}. It was not sent: repair the cause, and retry the row`,
+      ),
     };
   }
   return {
@@ -76,7 +278,7 @@ function isWhole({ id, kind, destination, key, routingKey, contentType, ...row }
   );
 }
 
-/** Undefined for what holds more than texts. */
+/** Undefined for values other than texts. */
 function headersOf(read: unknown): MessageHeaders | undefined {
   if (read !== null && (typeof read !== "object" || Array.isArray(read) || !Object.values(read).every(isText))) {
     return undefined;
@@ -86,206 +288,4 @@ function headersOf(read: unknown): MessageHeaders | undefined {
 
 function isText(value: unknown): value is string {
   return typeof value === "string";
-}
-
-/**
- * Where messages wait between the transaction that wrote them and the broker. `Transaction` is what a caller hands over
- * to write within its own transaction; `OutboxStore` alone is any store, as a relay takes it.
- *
- * **What is never lost.** A row is there from the commit of the transaction that inserted it until it is settled as
- * `sent`, or discarded by name. Relays look at rows, never at a cursor over ids: a row that commits after rows with higher
- * positions is claimed like any other.
- *
- * **Order of a key.** A key is told apart by destination and key. Its rows are claimed by position, and at most one
- * claim at a time holds rows of a key, whoever made it, this relay included. An `ordered` row that failed or was
- * quarantined with `holdsKey` keeps the later rows of its key from being claimed until it is settled. Keys do not wait for
- * each other, save that a store may lock several keys together while one of them is in flight.
- *
- * **A lower row that commits late.** Two transactions that write to one key at the same time have no order between them
- * but that of their commits. If the one with the higher position commits first and is claimed, it goes first; the lower
- * one follows when it can be seen and no claim holds the key. If both can be seen they go by position. Within one transaction
- * order is always that of the calls. Transactions that exclude each other, such as by a lock on the row that the
- * messages speak of, taken before the first send, go in their order.
- *
- * **At least once.** A relay that dies, or stands still for longer than its lease, leaves rows that it sent and did not
- * settle: they are sent again under the same id. Nothing can keep a relay that wakes after its lease from sending once more;
- * the first copies of a key are in order all the same.
- *
- * Calls may be made concurrently, from any number of processes. Time is the database's. A call rejects with a
- * `MessagingError`, within a bounded time: `unreachable` where it may be made again, `unauthorized`, `not-found`,
- * `conflict`. Errors hold no body, header or key.
- */
-export interface OutboxStore<Transaction = never> {
-  /** What the store is, in lower case, as messages to people say it: `postgres`. */
-  readonly name: string;
-
-  /**
-   * Writes rows within the caller's transaction, in order, in one statement as far as the database's limits allow. Where
-   * the database is synchronous they are written before this returns; what goes wrong then is thrown. None for an empty list.
-   */
-  insert(transaction: Transaction, rows: readonly NewOutboxRow[]): void | Promise<void>;
-
-  /**
-   * Claims rows that are due for `leaseMs` milliseconds: at most `limit`, possibly fewer than there are. Rows of one key
-   * come by position. Undefined if there is nothing to claim: nothing is due, or others hold it.
-   */
-  claim(request: OutboxClaimRequest): Promise<OutboxClaim | undefined>;
-
-  /**
-   * Lets a claim end `leaseMs` from now. `lost` if any of it may have been claimed by another since: then none of its rows
-   * should be sent any more that has not been handed to the broker.
-   */
-  renew(token: string, leaseMs: number): Promise<"renewed" | "lost">;
-
-  /**
-   * Says what became of rows of a claim: all of them, or some now and others later. A row is settled once; its key is free
-   * for others as soon as every row of it in the claim is settled. The claim is over with its last row.
-   *
-   * `sent` is honoured also when the lease is over, since the broker has the message. Everything else is done only if the
-   * claim still holds the row. Settling a row again does nothing, so that a call whose answer was lost can be made again.
-   * Resolves with the positions that were not changed. If such a row can be claimed again, its relay takes it that the
-   * database ignores the settlement.
-   */
-  settle(token: string, settlements: readonly OutboxSettlement[]): Promise<readonly number[]>;
-
-  /** The rows that were quarantined, by position, after `after`; at most `limit`. */
-  listQuarantined(request: { readonly limit: number; readonly after?: number }): Promise<readonly QuarantinedRow[]>;
-
-  /**
-   * Makes quarantined rows claimable at once, with no attempts counted. An `ordered` row that let the later rows of its key
-   * pass goes last, under a new position. Resolves with the positions that were quarantined and are no more.
-   */
-  retryQuarantined(positions: readonly number[]): Promise<readonly number[]>;
-
-  /** Removes quarantined rows for good, unsent; held keys go on. Resolves with the positions that it removed. */
-  discardQuarantined(positions: readonly number[]): Promise<readonly number[]>;
-
-  /**
-   * Removes at most `limit` sent rows whose time of keeping is over, and no other. Resolves with how many it removed; always
-   * 0 for a store that keeps none.
-   */
-  clean(limit: number): Promise<number>;
-
-  /** How the outbox is. */
-  health(): Promise<OutboxHealth>;
-
-  /**
-   * Calls `wake` when rows may have been committed, as a hint only: calls may be missing, late or too many. Reconnects by
-   * itself. Resolves when it listens, or has begun to try; the result ends it, and a second call of that does nothing.
-   * Undefined where the store cannot, or was not told to.
-   */
-  readonly listen?: (wake: () => void) => Promise<() => Promise<void>>;
-}
-
-/** A message as the outbox writes it. */
-export interface NewOutboxRow {
-  /** The message's id: a UUIDv7, or what the caller gave. Not unique: one id may go to several destinations. */
-  readonly id: string;
-  readonly to: QueueAddress | TopicAddress;
-  readonly key: string | undefined;
-  readonly routingKey: string | undefined;
-  /** The caller's, the trace context among them, and the engine's own, which begin with `anybroker-`. */
-  readonly headers: MessageHeaders;
-  readonly body: Uint8Array;
-  readonly contentType: string;
-  readonly priority: number;
-  /** Milliseconds until it is due; 0 is at once. Always 0 where `ordered`. */
-  readonly delayMs: number;
-  /**
-   * Milliseconds since 1970 after which it need not be delivered; its headers say the same. A relay sends what is too old
-   * too, with a time to live of 1, so that it ends in the dead letters and not in nothing.
-   */
-  readonly expiresAt: number | undefined;
-  /** Whether its destination is ordered, and it has a key: then it holds its key when it fails. */
-  readonly ordered: boolean;
-  /** Whether a topic without a matching subscription is as good as sent. */
-  readonly discardUnroutable: boolean;
-}
-
-/** A message as a relay gets it. */
-export interface OutboxRow extends Omit<NewOutboxRow, "delayMs"> {
-  /** Unique in the outbox and ascending with each insert, though not with each commit. */
-  readonly position: number;
-  /** How many claims of it ended as `failed`. */
-  readonly attempts: number;
-  /** Milliseconds since 1970, by the database. */
-  readonly createdAt: number;
-  /** Why the row is not what was written, if so: it is quarantined and not sent, and nothing else in it counts. */
-  readonly unreadable?: MessagingError | undefined;
-}
-
-/** What a relay asks for. */
-export interface OutboxClaimRequest {
-  /** Who asks, for people to read. Two relays may have the same. */
-  readonly relay: string;
-  /** The most rows; at least 1. */
-  readonly limit: number;
-  /** For how long, in milliseconds, unless renewed. Then others may claim the same rows. */
-  readonly leaseMs: number;
-}
-
-/** Rows that are the claimer's until the lease ends. */
-export interface OutboxClaim {
-  /** Unique; proves the claim. */
-  readonly token: string;
-  /** At least one. */
-  readonly rows: readonly OutboxRow[];
-}
-
-/**
- * What became of a claimed row:
- * - `sent`: the broker confirmed it.
- * - `released`: it was not tried: it can be claimed at once, and nothing is counted.
- * - `failed`: it was tried in vain: one attempt more, and not claimed for `retryInMs`. An `ordered` row holds its key
- *   until then.
- * - `quarantined`: one attempt more, and not claimed until somebody says so. With `holdsKey` an `ordered` row holds its key.
- */
-export type OutboxSettlement = { readonly position: number } & (
-  | { readonly outcome: "sent" }
-  | { readonly outcome: "released" }
-  | { readonly outcome: "failed"; readonly error: OutboxError; readonly retryInMs: number }
-  | { readonly outcome: "quarantined"; readonly error: OutboxError; readonly holdsKey: boolean }
-);
-
-/** Why a row could not be sent: never a body, a key or a credential. */
-export interface OutboxError {
-  /** The code of the `MessagingError`. */
-  readonly code: string;
-  readonly message: string;
-}
-
-/** A row that could not be sent. */
-export interface QuarantinedRow extends OutboxRow {
-  readonly error: OutboxError;
-  /** Milliseconds since 1970. */
-  readonly quarantinedAt: number;
-  readonly holdsKey: boolean;
-}
-
-/** How an outbox is. */
-export interface OutboxHealth {
-  /** Rows that are not sent, those not due and in flight included, quarantined ones not. Counted up to 1,000,000. */
-  readonly unsent: number;
-  /** For how long the oldest row that is due has been waiting since it was due, in milliseconds; 0 if none is. */
-  readonly oldestUnsentMs: number;
-  /** Counted up to 1,000,000. */
-  readonly quarantined: number;
-  /** What may keep the outbox from moving; empty if nothing is known. */
-  readonly stalls: readonly OutboxStall[];
-}
-
-/**
- * Something that may keep an outbox from moving:
- * - `open-transaction`: a transaction has been open for long: what it wrote cannot be seen yet, and the database cannot
- *   clear away what was removed since.
- * - `held-key`: rows wait behind a quarantined row of their key.
- * - `expired-claim`: a relay did not renew its claim and nobody has taken it over.
- * - `unclaimable`: rows that no claim takes, since somebody changed them or the tables; the others go on.
- */
-export interface OutboxStall {
-  readonly cause: "open-transaction" | "held-key" | "expired-claim" | "unclaimable";
-  /** For how long, in milliseconds. */
-  readonly ageMs: number;
-  /** What it is and what to do, for people; no key, body or query. */
-  readonly message: string;
 }

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Column, columns } from "../../cli/columns.ts";
-import { paintOf } from "../../cli/paint.ts";
+import { paintOf } from "../../cli/terminal.ts";
 
 const NAMES: readonly Column[] = [{ name: "ID", when: "whole" }, "ERROR", { name: "KEY", when: "cut" }];
 const ID = "Zx0fJ0oY5vZ5k8h1kq3b2A";

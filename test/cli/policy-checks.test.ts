@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { policyChecks } from "../../cli/broker-details.ts";
+import { policyChecks } from "../../cli/broker-statistics.ts";
 import type { Adapter } from "../../core/adapter.ts";
 import { MessagingError, queue } from "../../core/index.ts";
 

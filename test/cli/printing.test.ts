@@ -2,8 +2,8 @@ import { createBroker, deadLetter, MessagingError, queue } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { describe, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
-import { netted, preview, printable, printableLines } from "../../cli/printable.ts";
 import { maskUrl, redacted, redactedJson, Secrets } from "../../cli/secrets.ts";
+import { netted, preview, printable, printableLines } from "../../cli/terminal.ts";
 import { command, documented } from "./commands.ts";
 
 /** Red, a cleared screen, a window title, a carriage return, a C1 control, a mark of direction, a tag, a bell. */

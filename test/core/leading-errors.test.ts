@@ -22,14 +22,14 @@ describe("errors say where, why, and what to do next", () => {
     const error = storeFailure("outbox store", "Postgres", "tell its health", undefined, cause);
     expect(error.code).toBe("unreachable");
     expect(error.message).toContain(text);
-    expect(error.message).toContain("check host and port, and that it runs; the call may be made again");
+    expect(error.message).toContain("check host and port, and that it runs; the call can be repeated");
     expect(error.message).not.toContain("secret");
   });
 
   it("what else a store says is left to the cause", () => {
     const error = storeFailure("outbox store", "Postgres", "tell its health", undefined, new Error("odd"));
     expect(error.message).toBe(
-      "the outbox store's Postgres did not tell its health: see the cause; the call may be made again",
+      "the outbox store's Postgres did not tell its health: see the cause; the call can be repeated",
     );
   });
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { topicName } from "../../adapters/kafka/names.ts";
 import { awsName, FIFO, readName } from "../../adapters/sqs/names.ts";
-import { standingAmong, workAddressOf } from "../../core/adapter-support.ts";
+import { addressesAmong, parseWorkAddress } from "../../core/adapter-support.ts";
 import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
 
 const word = fc.stringMatching(/^[a-z][a-z0-9_-]{0,2}$/);
@@ -32,7 +32,7 @@ test("what stands is found among the names of each broker", () => {
         const expected = new Set(all.map(addressName));
         const found = (names: readonly string[], mainName?: (of: WorkAddress) => string) =>
           new Set(
-            standingAmong([...names, "foreign", "amq.gen", "nobody-here.dlq"], mainName).flatMap((of) =>
+            addressesAmong([...names, "foreign", "amq.gen", "nobody-here.dlq"], mainName).flatMap((of) =>
               of.kind === "topic" ? [] : [addressName(of)],
             ),
           );
@@ -48,12 +48,12 @@ test("what stands is found among the names of each broker", () => {
 });
 
 test("names that are none of ours are passed over", () => {
-  expect(standingAmong(["orders", "b.dlq", "a b", "a b.dlq", "a..b..c", "a..b..c.dlq", ".dlq", ""])).toEqual([]);
-  expect(standingAmong(["t..s", "t..s.dlq", "t"])).toEqual([
+  expect(addressesAmong(["orders", "b.dlq", "a b", "a b.dlq", "a..b..c", "a..b..c.dlq", ".dlq", ""])).toEqual([]);
+  expect(addressesAmong(["t..s", "t..s.dlq", "t"])).toEqual([
     { kind: "subscription", topic: "t", name: "s" },
     { kind: "topic", name: "t" },
   ]);
-  expect(workAddressOf("orders.dlq")).toBeUndefined();
+  expect(parseWorkAddress("orders.dlq")).toBeUndefined();
   expect([readName("shop_orders", "other"), readName("a_x", ""), readName("a_", "")]).toEqual([
     undefined,
     undefined,

@@ -65,6 +65,84 @@ describe("the publish buffer", () => {
     expect(adapter.handed).toHaveLength(3);
   });
 
+  it.each([{ maxMessages: 90 }, { maxBytes: 900 }])(
+    "leaves room to others, whatever one address takes (%o)",
+    async (limits) => {
+      const time = new VirtualTime();
+      const adapter = new RecordingAdapter(WIDE);
+      adapter.holds = true;
+      const publishing = new PublisherEngine(adapter, limits, new ProcessClock(time), new Prng("buffer"));
+      publishing.connected(true);
+      const [silent, other] = ["silent", "other"].map((name) => publishing.route({ kind: "queue", name }, false));
+      if (silent === undefined || other === undefined) throw new Error("two routes");
+      const message = (id: string) => outgoingMessage(id, { size: 10 });
+      const unanswered = Array.from({ length: 100 }, (_, index) =>
+        publishing.send(silent, message(`s${index}`), 100).catch(({ code }) => code),
+      );
+      await settled();
+      expect([publishing.messages, publishing.waiting]).toEqual([80, 20]);
+      // Past the deadline of the callers as well: the adapter has them still.
+      for (const until of [50, 150]) {
+        for (let round = 0; round < 30; round++) {
+          const id = `o${until}-${round}`;
+          const sent = publishing.send(other, message(id), 1_000);
+          await settled();
+          const { report } = adapter.handed.at(-1) as (typeof adapter.handed)[number];
+          expect(adapter.handed.at(-1)?.batch[0]?.id).toBe(id);
+          report(0, { status: "confirmed" });
+          await sent;
+        }
+        await time.until(() => time.now >= until, 1_000);
+      }
+      const codes = await Promise.all(unanswered);
+      expect([codes.filter((code) => code === "unconfirmed").length, publishing.waiting]).toEqual([80, 0]);
+      // What is reported at last makes room.
+      for (const { batch, report } of [...adapter.handed])
+        if (batch[0]?.id.startsWith("s")) report(0, { status: "unknown", cause: undefined });
+      await settled();
+      expect([publishing.messages, publishing.bytes]).toEqual([0, 0]);
+    },
+  );
+
+  it("is all for a destination that is the only one, dead letters beside it or not", async () => {
+    const adapter = new RecordingAdapter(WIDE);
+    adapter.holds = true;
+    const clock = new ProcessClock(new VirtualTime());
+    const publishing = new PublisherEngine(adapter, { maxMessages: 20 }, clock, new Prng("buffer"));
+    publishing.connected(true);
+    publishing.route({ kind: "dead-letters", of: ADDRESS }, false);
+    const route = publishing.route(ADDRESS, false);
+    for (let count = 0; count < 30; count++) void publishing.send(route, outgoingMessage(`${count}`));
+    await settled();
+    expect([publishing.messages, publishing.waiting]).toEqual([20, 10]);
+  });
+
+  it("lets those in that wait for room by turns of their addresses, and none pass one that is too large for now", async () => {
+    const adapter = new RecordingAdapter(WIDE);
+    adapter.holds = true;
+    const clock = new ProcessClock(new VirtualTime());
+    const publishing = new PublisherEngine(adapter, { maxMessages: 3, maxBytes: 100 }, clock, new Prng("buffer"));
+    publishing.connected(true);
+    const [one, two] = ["one", "two"].map((name) => publishing.route({ kind: "queue", name }, false));
+    if (one === undefined || two === undefined) throw new Error("two routes");
+    const send = (route: typeof one, id: string, size: number) =>
+      void publishing.send(route, outgoingMessage(id, { size }));
+    send(one, "1", 30);
+    send(two, "2", 30);
+    send(one, "large", 55);
+    send(two, "3", 10);
+    send(two, "4", 10);
+    const handed = () => adapter.handed.map(({ batch }) => batch[0]?.id);
+    await settled();
+    expect(handed()).toEqual(["1", "2"]);
+    adapter.handed[0]?.report(0, { status: "confirmed" });
+    await settled();
+    expect(handed()).toEqual(["1", "2", "large", "3"]);
+    adapter.handed[1]?.report(0, { status: "confirmed" });
+    await settled();
+    expect(handed()).toEqual(["1", "2", "large", "3", "4"]);
+  });
+
   it("times out what waits for room, and counts what the adapter still has", async () => {
     const time = new VirtualTime();
     const adapter = new RecordingAdapter(WIDE);

@@ -1,11 +1,11 @@
 import { memory } from "anybroker/memory";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseAddress } from "../../cli/address-text.ts";
-import { chooseBroker } from "../../cli/broker-choice.ts";
 import { type Configuration, defineConfig } from "../../cli/configuration.ts";
 import { CommandError } from "../../cli/exit-codes.ts";
+import { chooseBroker } from "../../cli/frame.ts";
 import { Secrets } from "../../cli/secrets.ts";
+import { parseAddress } from "../../cli/target.ts";
 import { queue } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
 import { command } from "../cli/commands.ts";

@@ -1,17 +1,18 @@
 // Members, leaders and tools that write into a group whatever they like.
+
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { decodeProgress, encodeProgress, trimmableTo } from "../../adapters/kafka/consuming/progress.ts";
-import { readReference } from "../../adapters/kafka/dead-letters/index.ts";
+import { readReference } from "../../adapters/kafka/dead-letters/references.ts";
 import { assign } from "../../adapters/kafka/group/assignor.ts";
 import {
   decodeAssignment,
   decodeSubscription,
   encodeAssignment,
   encodeSubscription,
-  keyOf,
 } from "../../adapters/kafka/group/protocol.ts";
 import { TopicWatch } from "../../adapters/kafka/group/topics.ts";
+import { partitionKey } from "../../adapters/kafka/names.ts";
 import type { TopicMetadata } from "../../adapters/kafka/port.ts";
 import { PausableClock } from "../kafka/group/pausable-clock.ts";
 import { identity, topicId } from "../kafka/topic-ids.ts";
@@ -27,7 +28,7 @@ const partitions = fc.array(fc.record({ topic, partition }), { maxLength: 6 });
 const subscription = fc
   .record({
     topics: fc.array(topic, { maxLength: 4 }),
-    wish: fc.integer(),
+    rejoins: fc.integer(),
     generation: fc.integer({ min: -1, max: 3 }),
     held: partitions,
     leaving: partitions,
@@ -81,7 +82,7 @@ test("whatever members say, the leader gives each partition to one of them at mo
           members.find(({ memberId }) => memberId === one.memberId)?.metadata ?? Buffer.alloc(0),
         );
         expect(index).toBeLessThan(members.length);
-        return decodeAssignment(one.assignment, topics).assigned.map(keyOf);
+        return decodeAssignment(one.assignment, topics).assigned.map(partitionKey);
       });
       expect(new Set(given).size).toBe(given.length);
     }),

@@ -75,7 +75,8 @@ test("clients are optional peers, and every dependency is used", () => {
   }
   for (const [name, range] of Object.entries(manifest.peerDependencies)) {
     expect(manifest.peerDependenciesMeta[name], name).toEqual({ optional: true });
-    expect(manifest.devDependencies[name], name).toBe(range);
+    // What is used of kafkajs' inside is tested with one version.
+    expect(manifest.devDependencies[name], name).toBe(name === "kafkajs" ? range.replace("~", "") : range);
   }
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Log, Piece } from "../../adapters/kafka/dead-letters/index.ts";
+import type { Log, Piece } from "../../adapters/kafka/dead-letters/partition-log.ts";
 import type { RecordToSend } from "../../adapters/kafka/producing/producer.ts";
 import { KafkaQuarantineLog } from "../../adapters/kafka/quarantine-log.ts";
 import type { LogRecord } from "../../adapters/kafka/records/contract.ts";

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import { createServer as createSilentServer } from "node:net";
+import { inspect } from "node:util";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type AwsCredentials, type SqsOptions, sqs } from "../../adapters/sqs/index.ts";
 import type { AdapterSignals } from "../../core/adapter.ts";
@@ -188,6 +189,22 @@ test("credentials are a copy: what becomes of the object that was returned chang
   revoke();
   expect(await send(adapter, [outgoing()])).toEqual([{ status: "confirmed" }]);
 });
+
+test.for(["canary-secret", "http://canary:99999/"])(
+  "an URL for credentials that is none is named, and quoted nowhere: %s",
+  async (url) => {
+    for (const name of ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"]) vi.stubEnv(name, undefined);
+    for (const name of ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]) vi.stubEnv(name, "/nonexistent/anybroker");
+    vi.stubEnv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    const adapter = sqs({ endpoint: "http://127.0.0.1:1", region: "eu-central-1" });
+    const error = await adapter.open(SILENT).catch((error: unknown) => error);
+    expect(error).toMatchObject({
+      code: "invalid",
+      message: expect.stringContaining("check AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    });
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain("canary");
+  },
+);
 
 describe("the endpoints of the environment", () => {
   test("are SQS's for every request, whatever host the URLs of queues name", async () => {

@@ -158,6 +158,14 @@ describe("create", () => {
     expect(changes()).toEqual([]);
   });
 
+  test("refuses a queue policy that is none", async () => {
+    const { declare, standing } = await made();
+    Object.assign(standing.queues.get("placed_-_-billing") ?? {}, { Policy: '{"Statement":[null]}' });
+    const problems = await declare("create");
+    expect(codes(problems)).toEqual(["conflict"]);
+    expect(said(problems)).toContain("a policy that does not name the topic");
+  });
+
   test.for([
     [true, "a standard queue", "a standard topic"],
     [false, "a FIFO queue", "a FIFO topic"],

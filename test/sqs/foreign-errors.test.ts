@@ -89,21 +89,64 @@ describe("an answer that repeats the request", () => {
   });
 });
 
-test("a code of any length and any characters is cut, and printable", async () => {
-  const { aws, adapter } = await opened();
-  const error = `Bad\u001b[31m${"x".repeat(1_000)}`;
-  aws.on("GetQueueAttributes", () => ({ error }));
-  const failure = (await adapter.depth(ORDERS).catch((error: unknown) => error)) as MessagingError;
-  expect(failure.message).toMatch(/as Bad\?\[31mx{92}; see the cause$/);
-  aws.on("SendMessageBatch", (input) => ({
-    output: { Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: error, SenderFault: true })) },
-  }));
-  const [result] = await send(adapter, [outgoing(), outgoing()]);
-  expect(result).toMatchObject({
-    status: "rejected",
-    error: { message: failure.message.replace(/.*: /, 'sending to queue "orders": ') },
-  });
-});
+test.for([`Bad\u001b[31m`, "x".repeat(101), "Bad code", "4111111111111111", "<html>"])(
+  "what does not look like a code is shown nowhere: %s",
+  async (error) => {
+    const { aws, adapter } = await opened();
+    aws.on("GetQueueAttributes", () => ({ raw: JSON.stringify({ __type: error, message: "no" }), status: 400 }));
+    const failure = (await adapter.depth(ORDERS).catch((error: unknown) => error)) as MessagingError;
+    expect(failure.message).toMatch(/what answered says status 400 and no reason; check the endpoint/);
+    expect(failure.cause).toMatchObject({ name: "" });
+    aws.on("SendMessageBatch", (input) => ({
+      output: { Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: error, SenderFault: true })) },
+    }));
+    const [result] = await send(adapter, [outgoing(), outgoing()]);
+    expect(result).toMatchObject({
+      status: "rejected",
+      error: { message: failure.message.replace(/.*: /, 'sending to queue "orders": ') },
+    });
+  },
+);
+
+/** What a server may repeat that looks like a code, an id or a word. */
+const REPEATED: readonly (readonly [what: string, text: string])[] = [
+  ["the session's token", TOKEN],
+  ["a piece of the token", TOKEN.slice(2, -1)],
+  ["the key id", CREDENTIALS.accessKeyId],
+  ["the body", "canary-plain"],
+  ["the token and the body", `${TOKEN} canary-plain`],
+];
+const PLACES: readonly (readonly [where: string, answer: (text: string) => { headers?: Headers; body: object }])[] = [
+  ["the code", (text) => ({ body: { __type: text, message: "no" } })],
+  ["the code, by its other name", (text) => ({ body: { code: text, message: "no" } })],
+  ["the type in the headers", (text) => ({ headers: { "x-amzn-errortype": text }, body: { message: "no" } })],
+  ["the code of old", (text) => ({ headers: { "x-amzn-query-error": `${text};Sender` }, body: { __type: "Weird" } })],
+  ["the message", (text) => ({ body: { __type: "Weird", message: `about ${text} it is` } })],
+  ["the id of the request", (text) => ({ headers: { "x-amzn-requestid": text }, body: { __type: "Weird" } })],
+];
+type Headers = Readonly<Record<string, string>>;
+
+test.for(PLACES.flatMap(([where, answer]) => REPEATED.map(([what, text]) => [where, what, answer, text] as const)))(
+  "%s of a refusal that repeats %s is shown without it",
+  async ([, , answer, text]) => {
+    const { aws, adapter } = await opened();
+    const { headers = {}, body } = answer(text);
+    aws.on("SendMessage", () => {
+      aws.headers = headers;
+      return { raw: JSON.stringify(body), status: 400 };
+    });
+    aws.on("SendMessageBatch", (input) => ({
+      output: {
+        Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: "Weird", SenderFault: true, Message: text, ...body })),
+      },
+    }));
+    const message = outgoing({ body: Buffer.from("canary-plain") });
+    const seen = [...(await send(adapter, [message])), ...(await send(adapter, [message, message]))];
+    expect(seen.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    expectNoSecret(seen);
+    for (const one of seen) expect(inspect(one, { depth: 9 })).not.toContain(TOKEN.slice(3, -2));
+  },
+);
 
 test.for<readonly [text: string, shown: string]>([
   [

@@ -238,6 +238,33 @@ test.for([
   expect(Buffer.from(decodeMessage({ Body, MessageAttributes }).body).toString()).toBe(Body);
 });
 
+test("attributes that are no texts, as no SQS gives them, are none or become texts", () => {
+  const Attributes = { MessageGroupId: 5, AWSTraceHeader: {}, SentTimestamp: 7 } as never;
+  const given = { StringValue: 5, DataType: "String" } as never;
+  const attributes = { own: given, "anybroker-routing-key": given, none: { StringValue: {}, DataType: 3 } as never };
+  for (const MessageAttributes of [undefined, attributes]) {
+    const read = decodeMessage({
+      MessageId: "m",
+      Body: "hello",
+      Attributes,
+      ...(MessageAttributes && { MessageAttributes }),
+    });
+    expect(read).toMatchObject({ id: "m", key: undefined, routingKey: MessageAttributes && "5" });
+    expect({ ...read.headers }).toEqual(MessageAttributes ? { own: "5", none: "" } : {});
+    expect(read.foreign).toBeUndefined();
+    expect(read.sentAt).toBeUndefined();
+  }
+  const plain = {
+    anybroker: {
+      get StringValue(): string {
+        throw new Error("cannot be read");
+      },
+      DataType: "String",
+    },
+  };
+  expect(decodeMessage({ Body: "a", Attributes, MessageAttributes: plain }).key).toBeUndefined();
+});
+
 describe("message groups and deduplication", () => {
   const GIVEN = /^[\w!"#$%&'()*+,\-./:;<=>?@[\\\]^`{|}~]{1,128}$/;
 

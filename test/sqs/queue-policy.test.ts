@@ -23,6 +23,14 @@ describe("a queue policy", () => {
     ["a refusal", statement({ ...source(topic), Effect: "Deny" })],
     ["the topic as a resource", statement({ Resource: topic })],
     ["nothing", "{}"],
+    ["null", "null"],
+    ["a statement that is null", '{"Statement":[null]}'],
+    ["no statement", '{"Statement":null}'],
+    ["a statement that is a text", '{"Statement":"Allow"}'],
+    [
+      "what is too deep to read",
+      statement({ Condition: "deep" }).replace('"deep"', "[".repeat(50_000) + "]".repeat(50_000)),
+    ],
     ["what is no JSON", topic],
   ])("does not by %s", ([, policy]) => {
     expect(allows(policy ?? "", topic)).toBe(false);

@@ -40,13 +40,13 @@ describe("polls", () => {
 
   test("that bring more than was asked for bring nothing, and say so", async () => {
     const { aws, adapter } = await opened();
-    aws.next("ReceiveMessage", brings(2_000), brings(3));
+    aws.next("ReceiveMessage", brings(1_000), brings(3));
     const { inbox } = await receiving(adapter, 3);
     await eventually(() => inbox.messages.length === 3);
     expect(inbox.causes).toMatchObject([
       {
         code: "unreachable",
-        message: expect.stringContaining("it brought 2000 messages where 3 were asked for; check the endpoint"),
+        message: expect.stringContaining("it brought 1000 messages where 3 were asked for; check the endpoint"),
       },
     ]);
     // What a server has given away comes back by itself.

@@ -50,6 +50,7 @@ test.for([
   ["no policy", { output: { Attributes: {} } }, "conflict", "there is none"],
   ["a policy to elsewhere", policy(20, "elsewhere"), "conflict", "elsewhere"],
   ["a policy that cannot be read", { output: { Attributes: { RedrivePolicy: "{" } } }, "conflict", "there is none"],
+  ["a policy that is null", { output: { Attributes: { RedrivePolicy: "null" } } }, "conflict", "there is none"],
   ["no right to look", { error: "AccessDenied", status: 403 }, "unauthorized", "AccessDenied"],
 ] as const)("%s: it is refused, and the delivery is as before", async ([, answer, code, text]) => {
   const { inbox, receiver, move } = await holding(answer);

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { readQuery, writeAnswer, writeError } from "./query-protocol.ts";
@@ -27,6 +27,8 @@ export class ScriptedAws {
   readonly #scripts = new Map<string, Script>();
   /** What every answer has among its headers from now on. */
   headers: Readonly<Record<string, string>> = {};
+  /** Sees the headers of each request, and may answer it before its script does. */
+  gate: (headers: IncomingHttpHeaders) => Answer | undefined = () => undefined;
   /** Every request, in order. */
   readonly requests: { readonly action: string; readonly input: Input }[] = [];
 
@@ -89,7 +91,8 @@ export class ScriptedAws {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { action, input, speaks } = await readRequest(request);
     this.requests.push({ action, input });
-    const answer = (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
+    const gated = this.gate(request.headers);
+    const answer = gated ?? (await this.#scripts.get(action)?.(input)) ?? { error: "InvalidAction" };
     for (const [name, value] of Object.entries(this.headers)) response.setHeader(name, value);
     if (answer === "cut") request.socket.destroy();
     else if ("output" in answer) speaks.output(response, answer.output, action);

@@ -1,7 +1,8 @@
 import { type BrokerOptions, createBroker, queue, topic } from "anybroker";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { SqsAdapter } from "../../adapters/sqs/index.ts";
-import { unopened } from "./opened.ts";
+import { wanted } from "./declared.ts";
+import { opened, unopened } from "./opened.ts";
 import { ScriptedAccount } from "./scripted-account.ts";
 import { entriesOf, type ScriptedAws } from "./scripted-aws.ts";
 
@@ -49,15 +50,15 @@ async function consuming(options: BrokerOptions = {}) {
   const { aws, adapter } = await unopened();
   const account = accountOf(aws);
   if (options.declare !== undefined) {
-    const maker = await unopened({ endpoint: aws.url });
-    const { broker } = await started(maker.adapter, (one) => one.subscribe(placed, "billing", () => {}));
-    await broker.stop();
+    const maker = await opened({ endpoint: aws.url });
+    const topology = { ...wanted(), queues: [], mode: "create" } as const;
+    expect(await maker.adapter.declare(topology)).toEqual([]);
   }
   let consumer: ReturnType<ReturnType<typeof createBroker>["subscribe"]> | undefined;
   const all = await started(
     adapter,
     (broker) => {
-      consumer = broker.subscribe(placed, "billing", () => {});
+      consumer = broker.subscribe(placed, "billing", () => {}, { filter: "geo.us" });
     },
     options,
   );

@@ -1,14 +1,15 @@
 import type { DeliveryToken, Receiver, SettleResult } from "../../../core/adapter.ts";
 import type { Clock } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
+import { partitionKey } from "../names.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { type HeldRecord, PartitionLedger } from "./partition-ledger.ts";
+import { type DeliveredRecord, PartitionLedger } from "./partition-ledger.ts";
 import { beginning, type Commit, decodeProgress, type Progress } from "./progress.ts";
 
-/** The answer to one `settle`: given when each of its settlements has a result. */
-export class SettleAnswer {
+/** Collects the results of one `settle` call; resolves when every settlement has one. */
+export class SettleResults {
   readonly results: Promise<readonly SettleResult[]>;
   readonly #results: SettleResult[];
   #left: number;
@@ -29,40 +30,40 @@ export class SettleAnswer {
   }
 }
 
-/** What was finished in a partition and waits for the commit that holds it. */
-class Settlements {
+/** Finished records of a partition that wait for a confirmed commit. */
+class PendingSettlements {
   // Two arrays instead of an object each: there is one entry per record.
-  #answers: SettleAnswer[] = [];
+  #answers: SettleResults[] = [];
   #indexes: number[] = [];
-  /** Of the commit under way. */
+  /** How many of them the commit under way covers. */
   #sent = 0;
 
   get size(): number {
     return this.#answers.length;
   }
 
-  add(answer: SettleAnswer, index: number): void {
+  add(answer: SettleResults, index: number): void {
     this.#answers.push(answer);
     this.#indexes.push(index);
   }
 
-  /** A commit with all of them is under way. */
+  /** A commit with all of them was sent. */
   send(): void {
     this.#sent = this.#answers.length;
   }
 
-  /** That commit is confirmed. */
+  /** The commit is confirmed. */
   confirm(): void {
     this.#answer(this.#sent, "settled");
     this.#sent = 0;
   }
 
-  /** That commit may not have come through. */
+  /** The commit failed, or its outcome is unknown. */
   fail(): void {
     this.#sent = 0;
   }
 
-  /** The partition is not ours. */
+  /** The partition is revoked or lost. */
   fence(): void {
     this.#answer(this.#answers.length, "fenced");
     this.#sent = 0;
@@ -78,73 +79,73 @@ class Settlements {
   }
 }
 
-/** How many records an idle consumer hands out without asking first. */
-const LEAST_AHEAD = 16;
+/** How far ahead an idle consumer commits the watermark. */
+const MIN_AHEAD = 16;
 
 /**
- * How far records may be handed out, which is what stands committed: if we die, everything unfinished before it counts as
- * having been in our hands. Kept so far ahead that handing out rarely waits, and no further.
+ * The delivered high watermark: records below it may be delivered, and it is committed first. After a crash, every
+ * unfinished record below it counts as delivered. It is just far enough ahead that delivery rarely waits for a commit.
  */
 class DeliveredWatermark {
-  /** What is committed at the least, and at the most: while a commit is under way, or after one without an answer, either. */
+  /** The lowest and highest committed value. They differ during a commit, and after one without an answer. */
   #low = Number.NEGATIVE_INFINITY;
   #high: number;
-  #ahead = LEAST_AHEAD;
-  #handedOut = 0;
-  #wanting = false;
+  #ahead = MIN_AHEAD;
+  #onDelivered = 0;
+  #isRequested = false;
 
-  /** With what another one committed: until we have committed ourselves nothing may be handed out. */
+  /** Starts with the watermark that another consumer committed. Nothing may be delivered before our first commit. */
   constructor(committed: number) {
     this.#high = committed;
   }
 
-  /** Whether a record may be handed out now. */
+  /** Whether a record may be delivered now. */
   allows(offset: number): boolean {
     return offset < this.#low;
   }
 
-  /** Whether certainly nothing at or above an offset would be blamed for our crash. */
+  /** Whether a crash now would certainly not blame a record at or above an offset. */
   endsBy(offset: number): boolean {
     return this.#high <= offset;
   }
 
-  /** Whether {@link want} was called since a commit was last asked for. */
-  get isWanted(): boolean {
-    return this.#wanting;
+  /** Whether {@link request} was called since the last commit. */
+  get isRequested(): boolean {
+    return this.#isRequested;
   }
 
-  handedOut(): void {
-    this.#handedOut++;
+  onDelivered(): void {
+    this.#onDelivered++;
   }
 
-  /** Something could be handed out, were it not for the watermark. */
-  want(): void {
-    this.#wanting = true;
+  /** A record waits for a higher watermark. */
+  request(): void {
+    this.#isRequested = true;
   }
 
-  /** How far to go ahead in the next commit, for so large a prefetch. Learns from what was handed out since the last. */
+  /** How far the next commit goes ahead, for this prefetch. Adapts to the deliveries since the last commit. */
   ahead(prefetch: number): number {
-    const since = this.#handedOut * 2;
-    this.#ahead = Math.max(since, this.#wanting ? this.#ahead * 4 : this.#ahead >> 1, LEAST_AHEAD);
+    const since = this.#onDelivered * 2;
+    this.#ahead = Math.max(since, this.#isRequested ? this.#ahead * 4 : this.#ahead >> 1, MIN_AHEAD);
     this.#ahead = Math.min(this.#ahead, Math.max(prefetch, 1));
-    this.#handedOut = 0;
+    this.#onDelivered = 0;
     return this.#ahead;
   }
 
-  /** Whether far more than a moment's worth would be blamed, with nothing handed out for a while. */
-  isIdle(handedOutTo: number): boolean {
-    return this.#handedOut === 0 && this.#high > handedOutTo + LEAST_AHEAD;
+  /** Whether a crash would blame many records although nothing was delivered for a while. */
+  isIdle(deliveredTo: number): boolean {
+    return this.#onDelivered === 0 && this.#high > deliveredTo + MIN_AHEAD;
   }
 
-  /** Goes ahead as little as can be, from the next commit on. */
-  rest(): void {
-    this.#ahead = LEAST_AHEAD;
+  /** Goes ahead as little as possible from the next commit on. */
+  reset(): void {
+    this.#ahead = MIN_AHEAD;
   }
 
   asked(watermark: number): void {
     this.#low = Math.min(this.#low, watermark);
     this.#high = Math.max(this.#high, watermark);
-    this.#wanting = false;
+    this.#isRequested = false;
   }
 
   confirmed(watermark: number): void {
@@ -153,84 +154,86 @@ class DeliveredWatermark {
   }
 }
 
-/** What a consumer reads, and how. */
+/** What a consumer reads and how. */
 export interface ConsumerOptions {
   readonly group: string;
-  /** Every topic that the group reads; all members must say the same. */
+  /** Every topic of the group; all members must use the same. */
   readonly topics: readonly string[];
-  /** The most unsettled records at first: of the consumer in all, or of each partition. */
+  /** The most unsettled records at first, of the consumer or of each partition. */
   readonly prefetch: number;
   readonly prefetchPer: "consumer" | "partition";
-  /** Records of a topic that are none of ours are passed over: they count as finished without being delivered. */
+  /** Whether a record is delivered. Others count as finished. */
   readonly wanted?: (record: LogRecord, topic: string) => boolean;
   /**
-   * Whether what cannot be read (see {@link LogRecord.unreadable}) is delivered, as one record, and the partition goes on
-   * behind it. Otherwise the partition stops there, which `stalled` explains. Default false.
+   * Whether unreadable records (see {@link LogRecord.unreadable}) are delivered as one record. Otherwise the partition
+   * stops there and reports `stalled`. Default false.
    */
   readonly deliversUnreadable?: boolean;
-  /** Which records dead letters refer to; undefined where they refer to none of these. */
+  /** Which records dead letters refer to; undefined if there are no such dead letters. */
   readonly references?: References;
 }
 
-/** Where a consumer puts what it reads. No call throws. */
+/** Receives what a consumer reads. No method throws. */
 export interface RecordSink {
-  deliver(records: readonly HeldRecord[]): void;
-  /** These are asked back: those not begun should be requeued soon, the others settled as they end. */
-  revoke(records: readonly HeldRecord[]): void;
-  /** No longer ours. */
-  lost(records: readonly HeldRecord[], cause: MessagingError): void;
+  deliver(records: readonly DeliveredRecord[]): void;
+  /** The broker wants these back. Requeue those not begun; settle the others when they end. */
+  revoke(records: readonly DeliveredRecord[]): void;
+  /** These belong to another consumer now. */
+  lost(records: readonly DeliveredRecord[], cause: MessagingError): void;
   stalled(cause: MessagingError): void;
-  /** What stalled is over. Not called where a delivery says so. */
+  /** The stall is over. Not called if a delivery shows that. */
   flowing?(): void;
-  /** Something that people should know: an offset out of range, a topic that is gone. */
+  /** Reports a condition that people should know, such as a missing topic. */
   notice(error: MessagingError): void;
 }
 
-/** Reads partitions as a member of a group. Tokens of `settle` and `extend` are the held records. */
+/** Reads partitions as a member of a group. A delivered record is its own token in `settle` and `extend`. */
 export interface RecordConsumer extends Receiver {
   /**
-   * Keeps a held record from being deleted once it is finished, for a dead letter that is about to refer to it. The result
-   * is to be called when writing that ended, in whatever way. Undefined if the record is not ours any more.
+   * Keeps a record in the log after it is finished, because a dead letter is about to refer to it. Call the result when
+   * writing the dead letter ended. Undefined if the record is no longer ours.
    */
   keep(token: DeliveryToken): (() => void) | undefined;
 }
 
-/** The lowest offset that dead letters refer to, by {@link partitionKey}. Reads all dead letters; rejects if it cannot. */
+/**
+ * Finds the lowest offset that dead letters refer to, by {@link partitionKey}. Reads all dead letters; rejects if it
+ * cannot.
+ */
 type References = () => Promise<ReadonlyMap<string, number>>;
 
-/** What reviewing takes. */
 interface ReviewParts {
   readonly clock: Clock;
   readonly partitions: AssignedPartitions;
   readonly references: References;
   readonly everyMs: number;
-  /** Less has to stay than before: worth a commit. */
+  /** Fewer records need to stay: worth a commit. */
   changed(): void;
 }
 
 /**
- * Finds out now and then which records still have to stay for the dead letters that refer to them. Reads nothing while
- * there are none.
+ * Checks from time to time which records must stay because dead letters refer to them. Reads nothing while there are
+ * none.
  */
-export class Reviews {
-  readonly #parts: ReviewParts;
+export class ReferenceReviews {
+  readonly #dependencies: ReviewParts;
   #lastAt: number;
   #isUnderWay = false;
 
-  constructor(parts: ReviewParts) {
-    this.#parts = parts;
-    this.#lastAt = parts.clock.monotonic();
+  constructor(dependencies: ReviewParts) {
+    this.#dependencies = dependencies;
+    this.#lastAt = dependencies.clock.monotonic();
   }
 
-  /** Begins one if it is time for it, and anything has to stay. */
+  /** Starts a review if one is due and any record is kept. */
   check(): void {
-    const { clock, partitions, everyMs } = this.#parts;
+    const { clock, partitions, everyMs } = this.#dependencies;
     if (this.#isUnderWay || clock.monotonic() - this.#lastAt < everyMs) return;
     const keeping = partitions.all.filter(({ ledger }) => ledger.kept.lowest !== undefined);
     if (keeping.length === 0) return;
     this.#isUnderWay = true;
     for (const { ledger } of keeping) ledger.kept.beginReview();
-    this.#parts.references().then(
+    this.#dependencies.references().then(
       (references) => this.#end(keeping, references),
       () => {
         for (const { ledger } of keeping) ledger.kept.failReview();
@@ -247,17 +250,13 @@ export class Reviews {
       hasChanged = true;
     }
     this.#over();
-    if (hasChanged) this.#parts.changed();
+    if (hasChanged) this.#dependencies.changed();
   }
 
   #over(): void {
     this.#isUnderWay = false;
-    this.#lastAt = this.#parts.clock.monotonic();
+    this.#lastAt = this.#dependencies.clock.monotonic();
   }
-}
-
-export function partitionKey({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }
 
 /** `partition 3 of topic "orders"`. */
@@ -265,86 +264,83 @@ export function describePartition({ topic, partition }: TopicPartition): string 
   return `partition ${partition} of topic "${topic}"`;
 }
 
-/** A commit as it stands. */
-export type Standing = Commit;
-
 /**
- * A partition from where it became ours to where it is not any more; if it comes back it is another. So it is if its topic
- * is another one.
+ * A partition from its assignment until it is revoked or lost. If it is assigned again, or its topic is recreated, a
+ * new object is created.
  */
 export class AssignedPartition implements TopicPartition {
   readonly topic: string;
   readonly partition: number;
   readonly ledger: PartitionLedger;
   readonly watermark: DeliveredWatermark;
-  readonly settlements = new Settlements();
-  /** Which topic it is of: where we are in it means nothing in another. Undefined until the cluster was asked. */
+  readonly settlements = new PendingSettlements();
+  /** The topic of its offsets; undefined until the cluster was asked. */
   identity: TopicIdentity | undefined;
-  /** Nothing more is handed out: others are to have it, or the consumer ends. */
+  /** Nothing more is delivered: it is being revoked, or the consumer closes. */
   closing = false;
-  /** It is not ours any more. */
+  /** It is revoked or lost. */
   gone = false;
-  /** Nothing is handed out or committed for now: whether its log is still the one we know is in doubt. */
+  /** Delivery and commits are suspended because the topic may have been recreated. */
   suspended = false;
-  /** The record that is to be handed out by itself, once the watermark says so exactly. */
+  /** The offset of the record to deliver alone, once the committed watermark covers exactly it. */
   single: number | undefined;
-  /** A commit is waited for. */
+  /** A commit is needed. */
   urgent = false;
-  /** What stands committed, as far as we know; undefined for nothing. */
-  standing: Standing | undefined;
-  /** Whether that is ours. */
-  committed = false;
-  /** Whether what stands committed leaves nothing in doubt, and nothing out. */
+  /** The last known commit; undefined for none. */
+  lastCommit: Commit | undefined;
+  /** Whether this consumer made it. */
+  isLastCommitOurs = false;
+  /** Whether that commit leaves nothing in flight or in doubt. */
   clean = false;
   commitFailures = 0;
-  /** No commit before then, after one that failed. */
+  /** No commit before this time, after a failed one. */
   commitNotBefore = Number.NEGATIVE_INFINITY;
 
-  /** Begins where the progress is; without a standing commit at an offset that is to be found out. */
-  constructor(at: TopicPartition, standing: Standing | undefined, progress: Progress, identity?: TopicIdentity) {
+  /** Starts at the given progress; without a commit, the fetcher finds the first offset. */
+  constructor(at: TopicPartition, lastCommit: Commit | undefined, progress: Progress, identity?: TopicIdentity) {
     this.topic = at.topic;
     this.partition = at.partition;
-    this.standing = standing;
+    this.lastCommit = lastCommit;
     this.identity = identity;
     this.ledger = new PartitionLedger(at, progress);
     this.watermark = new DeliveredWatermark(progress.watermark);
   }
 
-  /** Begins where a group's commit says, or at the beginning if there is none. */
+  /** Starts at a group's commit, or at the beginning if there is none. */
   static from(found: CommittedOffset): AssignedPartition {
     const { offset, metadata } = found;
     if (offset < 0) return new AssignedPartition(found, undefined, beginning(0));
     return new AssignedPartition(found, { offset, metadata }, decodeProgress({ offset, metadata }).progress);
   }
 
-  /** Whether something is finished that is not known to be committed. */
+  /** Whether finished records are not yet known to be committed. */
   get behind(): boolean {
-    return !this.committed || this.standing?.offset !== this.ledger.prefix;
+    return !this.isLastCommitOurs || this.lastCommit?.offset !== this.ledger.prefix;
   }
 
-  /** Whether its records may be handed out. */
-  get dealt(): boolean {
+  /** Whether its records may be delivered. */
+  get isDispatchable(): boolean {
     return !this.closing && !this.gone && !this.suspended && this.ledger.begun;
   }
 
-  /** What counts against the prefetch: handed out, and neither given back nor confirmed as finished. */
+  /** What counts against the prefetch: delivered, and neither requeued nor confirmed as finished. */
   get unsettled(): number {
-    return this.ledger.inHands + this.ledger.unconfirmed;
+    return this.ledger.inFlight + this.ledger.unconfirmed;
   }
 
-  /** Whether nothing that was handed out is in doubt, wherever a commit got to. */
+  /** Whether no delivered record is in doubt, even if the last commit got lost. */
   get exact(): boolean {
     return this.unsettled === 0 && this.watermark.endsBy(this.ledger.prefix);
   }
 }
 
-/** The partitions that are ours and that we know our way in. */
+/** The assigned partitions whose progress is known. */
 export class AssignedPartitions {
   readonly #byKey = new Map<string, AssignedPartition>();
   readonly #byLedger = new Map<PartitionLedger, AssignedPartition>();
   #all: readonly AssignedPartition[] = [];
 
-  /** In no order that matters; does not change under a caller. */
+  /** In any order. A caller's copy does not change. */
   get all(): readonly AssignedPartition[] {
     return this.#all;
   }
@@ -353,7 +349,7 @@ export class AssignedPartitions {
     return this.#byKey.get(partitionKey(at));
   }
 
-  /** The one whose ledger it is, as long as it is ours. */
+  /** The partition of a ledger while it is assigned. */
   of(ledger: PartitionLedger): AssignedPartition | undefined {
     return this.#byLedger.get(ledger);
   }

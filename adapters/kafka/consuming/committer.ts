@@ -4,47 +4,44 @@ import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommitOutcome, GroupMember } from "../group/coordinator.ts";
 import type { PartitionOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import type { AssignedPartition, AssignedPartitions, Standing } from "./assigned-partition.ts";
-import { encodeProgress } from "./progress.ts";
+import type { AssignedPartition, AssignedPartitions } from "./assigned-partition.ts";
+import { type Commit, encodeProgress } from "./progress.ts";
 
-/** What committing needs beside the partitions. */
-export interface CommitterHost {
-  /** How far records may be handed out after the next commit. */
+/** What a committer needs of its consumer. */
+export interface CommitterEvents {
+  /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number;
-  /** An answer came; whether anything was committed by it. */
+  /** A commit ended; `committed` tells whether anything was committed. */
   answered(committed: boolean): void;
-  /** Whether somebody waits for the next commit. */
+  /** Whether a delivery or settlement waits for the next commit. */
   isPressing(): boolean;
-  /** A partition is not ours, says the coordinator. */
+  /** The coordinator says that the partition is not ours. */
   fenced(partition: AssignedPartition): void;
-  /** So many commits in a row failed for a partition. */
+  /** A partition's commits failed this often in a row. */
   failing(partition: AssignedPartition, failures: number): void;
-  /** Everything before the offset is finished, and committed to be. */
+  /** Everything below the offset is finished and committed. */
   progressed(at: PartitionOffset): void;
 }
 
-/** How long what nobody waits for gathers, so that many small commits do not keep the broker busy. */
+/** How long commits that nothing waits for are gathered, so that small ones do not keep the broker busy. */
 const GATHERING_MS = 5;
 
 interface Sent {
   readonly partition: AssignedPartition;
-  readonly standing: Standing;
+  readonly lastCommit: Commit;
   readonly watermark: number;
   readonly finished: number;
   readonly clean: boolean;
 }
 
-/**
- * Commits progress: one commit under way, and the next takes everything that came meanwhile, so that their number follows
- * the round trip and their size the load.
- */
+/** Commits progress. One commit is under way at a time; the next takes everything that arrived meanwhile. */
 export class Committer {
   readonly #member: GroupMember;
   readonly #partitions: AssignedPartitions;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #retry: BackoffTimes;
-  readonly #host: CommitterHost;
+  readonly #events: CommitterEvents;
   #scheduled = false;
   #underWay = false;
   #begunAt = Number.NEGATIVE_INFINITY;
@@ -54,18 +51,18 @@ export class Committer {
   constructor(
     member: GroupMember,
     partitions: AssignedPartitions,
-    parts: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
-    host: CommitterHost,
+    dependencies: { readonly clock: Clock; readonly random: Random; readonly retry: BackoffTimes },
+    events: CommitterEvents,
   ) {
     this.#member = member;
     this.#partitions = partitions;
-    this.#clock = parts.clock;
-    this.#random = parts.random;
-    this.#retry = parts.retry;
-    this.#host = host;
+    this.#clock = dependencies.clock;
+    this.#random = dependencies.random;
+    this.#retry = dependencies.retry;
+    this.#events = events;
   }
 
-  /** Commits soon what is urgent, and everything else with it. */
+  /** Commits after this turn if any partition needs it, together with all others that are behind. */
   commit(): void {
     if (this.#scheduled || this.#underWay || this.#closed) return;
     this.#scheduled = true;
@@ -75,7 +72,7 @@ export class Committer {
     });
   }
 
-  /** No further commit. */
+  /** Ends committing. */
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
@@ -93,7 +90,7 @@ export class Committer {
       this.#commitLater(now);
       return;
     }
-    if (early > 0 && !this.#host.isPressing()) {
+    if (early > 0 && !this.#events.isPressing()) {
       this.#wakeIn(early);
       return;
     }
@@ -102,7 +99,7 @@ export class Committer {
     const chosen = ready.filter(({ urgent, behind }) => urgent || behind);
     const offsets: (PartitionOffset & { readonly metadata: string })[] = [];
     const sent = chosen.map((partition): Sent => {
-      const progress = partition.ledger.progress(this.#host.watermarkOf(partition));
+      const progress = partition.ledger.progress(this.#events.watermarkOf(partition));
       const { topic, partition: number, ledger, identity } = partition;
       const { offset, watermark } = progress;
       const metadata = encodeProgress(progress, identity as TopicIdentity);
@@ -110,43 +107,43 @@ export class Committer {
       partition.urgent = false;
       partition.settlements.send();
       partition.watermark.asked(watermark);
-      const clean = partition.closing && ledger.inHands === 0;
-      return { partition, standing: { offset, metadata }, watermark, finished: ledger.unconfirmed, clean };
+      const clean = partition.closing && ledger.inFlight === 0;
+      return { partition, lastCommit: { offset, metadata }, watermark, finished: ledger.unconfirmed, clean };
     });
     const outcomes = await this.#member.commit(offsets);
     this.#underWay = false;
     for (const [index, commit] of sent.entries()) this.#end(commit, outcomes[index] ?? "failed");
-    this.#host.answered(outcomes.includes("committed"));
+    this.#events.answered(outcomes.includes("committed"));
     this.commit();
   }
 
   #end(commit: Sent, outcome: CommitOutcome): void {
-    const { partition, standing, watermark, finished, clean } = commit;
+    const { partition, lastCommit, watermark, finished, clean } = commit;
     if (partition.gone) return;
     if (outcome === "fenced") {
-      this.#host.fenced(partition);
+      this.#events.fenced(partition);
     } else if (outcome === "failed") {
       partition.settlements.fail();
       partition.urgent = true;
       partition.commitFailures++;
       partition.commitNotBefore =
         this.#clock.monotonic() + backoffMs(partition.commitFailures, this.#retry, this.#random);
-      this.#host.failing(partition, partition.commitFailures);
+      this.#events.failing(partition, partition.commitFailures);
     } else {
       partition.commitFailures = 0;
       partition.ledger.confirm(finished);
       partition.watermark.confirmed(watermark);
       partition.clean = clean;
-      const { offset } = standing;
-      const progressed = partition.standing?.offset !== offset;
-      partition.standing = standing;
-      partition.committed = true;
+      const { offset } = lastCommit;
+      const progressed = partition.lastCommit?.offset !== offset;
+      partition.lastCommit = lastCommit;
+      partition.isLastCommitOurs = true;
       partition.settlements.confirm();
-      if (progressed) this.#host.progressed({ topic: partition.topic, partition: partition.partition, offset });
+      if (progressed) this.#events.progressed({ topic: partition.topic, partition: partition.partition, offset });
     }
   }
 
-  /** What is urgent and failed waits for its time. */
+  /** A failed commit waits for its retry time. */
   #commitLater(now: number): void {
     let due = Number.POSITIVE_INFINITY;
     for (const { urgent, suspended, ledger, commitNotBefore } of this.#partitions.all) {

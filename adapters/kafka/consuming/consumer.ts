@@ -2,7 +2,7 @@ import type { DeliveryToken, Settlement, SettleResult } from "../../../core/adap
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { DECLARE_IT, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
 import { firstAssignment } from "../group/coordinator.ts";
 import type { KafkaConnection } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
@@ -12,46 +12,44 @@ import {
   type ConsumerOptions,
   type RecordConsumer,
   type RecordSink,
-  Reviews,
-  SettleAnswer,
+  ReferenceReviews,
+  SettleResults,
 } from "./assigned-partition.ts";
 import { Committer } from "./committer.ts";
 import { commitError, uncommittedNotice } from "./fetch-failures.ts";
 import { Fetcher } from "./fetcher.ts";
 import { Health } from "./health.ts";
-import { type HeldRecord, InFlightRecord } from "./partition-ledger.ts";
-import { type ConsumerParts, RebalanceListener } from "./rebalances.ts";
+import { type DeliveredRecord, InFlightRecord } from "./partition-ledger.ts";
+import { type ConsumerDependencies, PartitionLifecycle } from "./partition-lifecycle.ts";
 
-/** What dealing needs beside the partitions. */
-interface DispatcherHost {
-  deliver(records: readonly HeldRecord[]): void;
-  /** A commit is waited for. */
+interface DispatcherEvents {
+  deliver(records: readonly DeliveredRecord[]): void;
+  /** A commit is needed. */
   commit(): void;
 }
 
 /**
- * Hands records out: never more than the prefetch, fair over the partitions, and none before the watermark that covers it is
- * committed. With a prefetch of one, what is handed out waits until nothing else is out, and until it is certain that nothing
- * else would be blamed if we died.
+ * Delivers records: no more than the prefetch, fairly over the partitions, and none above the committed watermark. With
+ * a prefetch of 1 a record waits until no other is in flight and a crash would blame no other.
  */
 class RecordDispatcher {
   readonly #partitions: AssignedPartitions;
   readonly #perPartition: boolean;
-  readonly #host: DispatcherHost;
+  readonly #events: DispatcherEvents;
   #prefetch: number;
   #turn = 0;
-  #dealing = false;
+  #isDispatching = false;
   #again = false;
 
   constructor(
     partitions: AssignedPartitions,
     { prefetch, prefetchPer }: Pick<ConsumerOptions, "prefetch" | "prefetchPer">,
-    host: DispatcherHost,
+    events: DispatcherEvents,
   ) {
     this.#partitions = partitions;
     this.#perPartition = prefetchPer === "partition";
     this.#prefetch = prefetch;
-    this.#host = host;
+    this.#events = events;
   }
 
   get prefetch(): number {
@@ -60,89 +58,91 @@ class RecordDispatcher {
 
   set prefetch(count: number) {
     this.#prefetch = count;
-    this.deal();
+    this.dispatch();
   }
 
-  /** Hands out what may be handed out by now, and asks for the commits that the rest waits for. */
-  deal(): void {
+  /** Delivers what is allowed now, and requests the commits that the rest waits for. */
+  dispatch(): void {
     this.#again = true;
-    if (this.#dealing) return;
-    this.#dealing = true;
+    if (this.#isDispatching) return;
+    this.#isDispatching = true;
     while (this.#again) {
       this.#again = false;
-      const batch: HeldRecord[] = [];
+      const batch: DeliveredRecord[] = [];
       this.#fill(batch);
-      if (batch.length > 0) this.#host.deliver(batch);
+      if (batch.length > 0) this.#events.deliver(batch);
     }
-    this.#dealing = false;
+    this.#isDispatching = false;
   }
 
-  /** Whether what is handed out next waits for what was finished, and not for the prefetch. */
+  /** Whether each delivery waits for the settlement before it. */
   get exact(): boolean {
     return this.#prefetch <= 1;
   }
 
-  /** Whether handing out waits for the next commit, or is about to. */
+  /** Whether delivery waits for the next commit, or soon will. */
   get isPressing(): boolean {
     if (this.exact) return true;
     let unsettled = 0;
     for (const partition of this.#partitions.all) {
-      if (partition.closing || partition.watermark.isWanted) return true;
+      if (partition.closing || partition.watermark.isRequested) return true;
       unsettled = this.#perPartition ? Math.max(unsettled, partition.unsettled) : unsettled + partition.unsettled;
     }
     return unsettled * 2 >= this.#prefetch;
   }
 
-  /** How far records may be handed out after the next commit. */
+  /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number {
     const { closing, ledger, single, watermark } = partition;
-    // In the end nothing is in our hands, and what we leave unfinished was not our crash.
+    // At the end nothing is in flight, and unfinished records are not blamed on a crash.
     if (closing) return ledger.exactWatermark();
     if (this.exact) return Math.max(ledger.exactWatermark(), single === undefined ? 0 : single + 1);
-    return ledger.handedOutTo + watermark.ahead(this.#prefetch);
+    return ledger.deliveredTo + watermark.ahead(this.#prefetch);
   }
 
-  #fill(batch: HeldRecord[]): void {
-    const open = this.#partitions.all.filter((partition) => partition.dealt && partition.ledger.next !== undefined);
+  #fill(batch: DeliveredRecord[]): void {
+    const open = this.#partitions.all.filter(
+      (partition) => partition.isDispatchable && partition.ledger.next !== undefined,
+    );
     if (this.#prefetch === 0 || open.length === 0) return;
-    if (this.#prefetch > 1) this.#dealMany(open, batch);
-    else if (this.#perPartition) for (const partition of open) this.#dealExactly(partition, [], batch);
-    else this.#dealOne(open, batch);
+    if (this.#prefetch > 1) this.#dispatchMany(open, batch);
+    else if (this.#perPartition) for (const partition of open) this.#dispatchExactly(partition, [], batch);
+    else this.#dispatchOne(open, batch);
   }
 
-  /** One of these, with nothing else out. */
-  #dealOne(candidates: readonly AssignedPartition[], batch: HeldRecord[]): void {
+  /** Delivers one record of these partitions if nothing else is in flight. */
+  #dispatchOne(candidates: readonly AssignedPartition[], batch: DeliveredRecord[]): void {
     const { all } = this.#partitions;
-    if (all.some(({ ledger }) => ledger.inHands > 0)) return;
+    if (all.some(({ ledger }) => ledger.inFlight > 0)) return;
     const chosen = candidates.find(isChosen) ?? candidates[this.#turn++ % candidates.length];
     if (chosen === undefined) return;
     const others = all.filter((other) => other !== chosen);
     for (const other of others) other.single = undefined;
-    this.#dealExactly(chosen, others, batch);
+    this.#dispatchExactly(chosen, others, batch);
   }
 
-  /** The next of a partition, once it is all that these partitions would be blamed for. */
-  #dealExactly(partition: AssignedPartition, others: readonly AssignedPartition[], batch: HeldRecord[]): void {
+  /** Delivers the next record of a partition once a crash would blame no other record of these partitions. */
+  #dispatchExactly(partition: AssignedPartition, others: readonly AssignedPartition[], batch: DeliveredRecord[]): void {
     const { ledger, watermark } = partition;
     const next = ledger.next;
-    if (next === undefined || ledger.inHands > 0) return;
+    if (next === undefined || ledger.inFlight > 0) return;
     const inexact = others.filter((other) => other.ledger.begun && !other.suspended && !other.exact);
     for (const other of inexact) other.urgent = true;
-    // The commit that confirms the one before goes as far as this one.
+    // The commit that confirms the previous record also covers this one.
     const ready = ledger.unconfirmed === 0 && watermark.allows(next.offset) && watermark.endsBy(next.offset + 1);
     if (!ready) {
       partition.single = next.offset;
       partition.urgent = true;
     }
     if (!ready || inexact.length > 0) {
-      this.#host.commit();
+      this.#events.commit();
       return;
     }
     partition.single = undefined;
     this.#take(partition, batch);
   }
 
-  #dealMany(open: readonly AssignedPartition[], batch: HeldRecord[]): void {
+  #dispatchMany(open: readonly AssignedPartition[], batch: DeliveredRecord[]): void {
     let room = Number.POSITIVE_INFINITY;
     if (!this.#perPartition) {
       room = this.#prefetch;
@@ -162,15 +162,15 @@ class RecordDispatcher {
     }
   }
 
-  #takeMany(partition: AssignedPartition, most: number, batch: HeldRecord[]): number {
+  #takeMany(partition: AssignedPartition, most: number, batch: DeliveredRecord[]): number {
     const { ledger, watermark } = partition;
     for (let taken = 0; taken < most; taken++) {
       const next = ledger.next;
       if (next === undefined) return taken;
       if (!watermark.allows(next.offset)) {
-        watermark.want();
+        watermark.request();
         partition.urgent = true;
-        this.#host.commit();
+        this.#events.commit();
         return taken;
       }
       this.#take(partition, batch);
@@ -178,10 +178,10 @@ class RecordDispatcher {
     return Math.max(most, 0);
   }
 
-  #take(partition: AssignedPartition, batch: HeldRecord[]): void {
+  #take(partition: AssignedPartition, batch: DeliveredRecord[]): void {
     const entry = partition.ledger.take();
     if (entry === undefined) return;
-    partition.watermark.handedOut();
+    partition.watermark.onDelivered();
     batch.push(entry);
   }
 }
@@ -190,32 +190,32 @@ function isChosen({ ledger, single }: AssignedPartition): boolean {
   return single !== undefined && single === ledger.next?.offset;
 }
 
-/** How often it looks after itself. */
+/** How often the consumer checks its state. */
 const CHECK_MS = 1_000;
-/** From so many failed commits in a row on it is told, at every doubling. */
-const TOLD_FROM_FAILURES = 4;
+/** Failed commits in a row are reported from this number on, at each doubling. */
+const REPORT_FROM_FAILURES = 4;
 
-/** Takes the records of its partitions, hands them out, and commits what was finished. */
+/** Reads its partitions, delivers their records and commits what is finished. */
 class PartitionConsumer implements RecordConsumer {
   readonly leaseMs = undefined;
   readonly fetcher: Fetcher;
-  readonly #parts: ConsumerParts;
+  readonly #dependencies: ConsumerDependencies;
   readonly #group: string;
   readonly #partitions = new AssignedPartitions();
-  readonly #rebalances: RebalanceListener;
+  readonly #rebalances: PartitionLifecycle;
   readonly #dispatcher: RecordDispatcher;
   readonly #health: Health;
-  readonly #reviews: Reviews | undefined;
+  readonly #reviews: ReferenceReviews | undefined;
   #committer: Committer | undefined;
   #member: GroupMember | undefined;
   #tick: Timer | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(parts: ConsumerParts, options: ConsumerOptions, sink: RecordSink) {
+  constructor(dependencies: ConsumerDependencies, options: ConsumerOptions, sink: RecordSink) {
     const { group, wanted, deliversUnreadable = false, references } = options;
-    this.#parts = parts;
+    this.#dependencies = dependencies;
     this.#group = group;
-    this.#health = new Health(parts.clock, sink);
+    this.#health = new Health(dependencies.clock, sink);
     this.#dispatcher = new RecordDispatcher(this.#partitions, options, {
       deliver: (records) => {
         this.#health.delivered();
@@ -223,21 +223,21 @@ class PartitionConsumer implements RecordConsumer {
       },
       commit: () => this.#committer?.commit(),
     });
-    this.#rebalances = new RebalanceListener(group, this.#partitions, parts, sink, {
+    this.#rebalances = new PartitionLifecycle(group, this.#partitions, dependencies, sink, {
       read: (partition) => {
         this.#health.answered();
         this.fetcher.add(partition);
       },
       unread: (partition) => this.fetcher.remove(partition),
       commit: () => this.#committer?.commit(),
-      deal: () => this.#deal(),
+      dispatch: () => this.#dispatch(),
       stalled: (cause, kind) => this.#health.stalled(cause, kind),
       failed: (cause) => this.#health.failed(cause),
     });
     this.fetcher = new Fetcher(
-      { ...parts, wanted, deliversUnreadable },
+      { ...dependencies, wanted, deliversUnreadable },
       {
-        fetched: () => this.#dispatcher.deal(),
+        fetched: () => this.#dispatcher.dispatch(),
         stalled: (cause, kind) => this.#health.stalled(cause, kind),
         notice: (error) => sink.notice(error),
         uncommitted: (partition, earliest) =>
@@ -249,30 +249,30 @@ class PartitionConsumer implements RecordConsumer {
     );
     if (references !== undefined) {
       const changed = (): void => this.#committer?.commit();
-      const { clock, reviewMs: everyMs } = parts;
-      this.#reviews = new Reviews({ clock, everyMs, partitions: this.#partitions, references, changed });
+      const { clock, reviewMs: everyMs } = dependencies;
+      this.#reviews = new ReferenceReviews({ clock, everyMs, partitions: this.#partitions, references, changed });
     }
   }
 
-  /** What the member of the group reports to. */
-  get owner(): MemberOwner {
+  /** Hears of assigned and revoked partitions. */
+  get listener(): RebalanceListener {
     return this.#rebalances;
   }
 
-  /** The membership is under way. */
+  /** The member exists and joins the group. */
   start(member: GroupMember): void {
     this.#member = member;
-    this.#committer = new Committer(member, this.#partitions, this.#parts, {
+    this.#committer = new Committer(member, this.#partitions, this.#dependencies, {
       watermarkOf: (partition) => this.#dispatcher.watermarkOf(partition),
       isPressing: () => this.#dispatcher.isPressing,
       answered: (committed) => {
         if (committed) this.#health.answered();
-        this.#deal();
+        this.#dispatch();
         this.#rebalances.check();
       },
       fenced: (partition) => this.#rebalances.fenced(partition),
       failing: (partition, failures) => this.#failing(partition, failures),
-      progressed: (at) => this.#parts.progressed?.(at),
+      progressed: (at) => this.#dependencies.progressed?.(at),
     });
     this.#rebalances.start(member);
     this.#checkLater();
@@ -284,11 +284,12 @@ class PartitionConsumer implements RecordConsumer {
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    const answer = new SettleAnswer(batch.length);
+    const answer = new SettleResults(batch.length);
     let requeued = false;
     for (let index = 0; index < batch.length; index++) {
       const { token, action } = batch[index] as Settlement;
-      const partition = token instanceof InFlightRecord && token.held ? this.#partitions.of(token.ledger) : undefined;
+      const partition =
+        token instanceof InFlightRecord && token.isUnsettled ? this.#partitions.of(token.ledger) : undefined;
       if (partition === undefined) {
         answer.set(index, "fenced");
       } else if (action === "requeue") {
@@ -302,19 +303,19 @@ class PartitionConsumer implements RecordConsumer {
       }
     }
     this.#committer?.commit();
-    if (requeued || this.#dispatcher.exact) this.#deal();
+    if (requeued || this.#dispatcher.exact) this.#dispatch();
     this.#rebalances.check();
     return answer.results;
   }
 
   keep(token: DeliveryToken): (() => void) | undefined {
-    if (!(token instanceof InFlightRecord) || !token.held || this.#partitions.of(token.ledger) === undefined)
+    if (!(token instanceof InFlightRecord) || !token.isUnsettled || this.#partitions.of(token.ledger) === undefined)
       return undefined;
     return token.ledger.kept.keep(token.record.offset);
   }
 
   extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
-    return Promise.resolve(batch.map((token) => token instanceof InFlightRecord && token.held));
+    return Promise.resolve(batch.map((token) => token instanceof InFlightRecord && token.isUnsettled));
   }
 
   close(): Promise<void> {
@@ -323,25 +324,25 @@ class PartitionConsumer implements RecordConsumer {
   }
 
   async #close(): Promise<void> {
-    if (this.#tick !== undefined) this.#parts.clock.cancel(this.#tick);
+    if (this.#tick !== undefined) this.#dependencies.clock.cancel(this.#tick);
     await this.#rebalances.close();
     this.#committer?.close();
     await this.#member?.close();
     await this.fetcher.close();
   }
 
-  #deal(): void {
-    this.#dispatcher.deal();
+  #dispatch(): void {
+    this.#dispatcher.dispatch();
     this.fetcher.pump();
   }
 
   #failing(partition: AssignedPartition, failures: number): void {
-    if (failures < TOLD_FROM_FAILURES || Math.log2(failures) % 1 !== 0) return;
+    if (failures < REPORT_FROM_FAILURES || Math.log2(failures) % 1 !== 0) return;
     this.#health.stalled(commitError(partition, this.#group, failures), `${failures} commits`);
   }
 
   #checkLater(): void {
-    this.#tick = this.#parts.clock.schedule(() => {
+    this.#tick = this.#dependencies.clock.schedule(() => {
       this.#check();
       this.#checkLater();
     }, CHECK_MS);
@@ -349,7 +350,7 @@ class PartitionConsumer implements RecordConsumer {
 
   #check(): void {
     this.fetcher.check();
-    for (const partition of this.#partitions.all) rest(partition);
+    for (const partition of this.#partitions.all) commitIdle(partition);
     this.#committer?.commit();
     this.#reviews?.check();
     const failing =
@@ -360,26 +361,26 @@ class PartitionConsumer implements RecordConsumer {
   }
 }
 
-/** Has committed what nobody waits for: what was passed over, and that little is in our watermark while nothing comes. */
-function rest(partition: AssignedPartition): void {
+/** Commits what nothing waits for: skipped records, and a lower watermark while nothing arrives. */
+function commitIdle(partition: AssignedPartition): void {
   const { ledger, watermark, behind } = partition;
-  const idle = watermark.isIdle(ledger.handedOutTo);
-  if (idle) watermark.rest();
+  const idle = watermark.isIdle(ledger.deliveredTo);
+  if (idle) watermark.reset();
   if (idle || behind) partition.urgent = true;
 }
 
-/** What a consumer is made of; see {@link ConsumerParts}. */
-interface OpenConsumerParts
-  extends Omit<ConsumerParts, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs" | "reviewMs"> {
-  /** Between attempts at whatever failed. Default: 100 ms, doubled up to 3 s. */
+/** {@link ConsumerDependencies} with defaults. */
+interface OpenConsumerDependencies
+  extends Omit<ConsumerDependencies, "retry" | "maxBufferBytes" | "drainMs" | "sessionTimeoutMs" | "reviewMs"> {
+  /** Between retries. Default: 100 ms, doubled up to 3 s. */
   readonly retry?: BackoffTimes | undefined;
-  /** The most bytes that are read ahead, in all, roughly. Default 64 MiB. */
+  /** About how many bytes are read ahead in all. Default 64 MiB. */
   readonly maxBufferBytes?: number | undefined;
-  /** Milliseconds that what is out may take to be settled when others are to have its partition. Default 60,000. */
+  /** Milliseconds that deliveries may take to settle when their partition is revoked. Default 60,000. */
   readonly drainMs?: number | undefined;
   /** The session timeout of the group's members, in milliseconds. Default 30,000. */
   readonly sessionTimeoutMs?: number | undefined;
-  /** See {@link ConsumerParts.reviewMs}. Default 600,000: each time all dead letters are read. */
+  /** See {@link ConsumerDependencies.reviewMs}. Default 600,000, since each review reads all dead letters. */
   readonly reviewMs?: number | undefined;
 }
 
@@ -388,30 +389,29 @@ const DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DRAIN_MS = 60_000;
 const DEFAULT_SESSION_MS = 30_000;
 const DEFAULT_REVIEW_MS = 600_000;
-/** A topic that was made just now may not be known everywhere. */
+/** Not every broker knows a new topic at once. */
 const ATTEMPTS_TO_FIND = 5;
 
 /**
- * Joins a group and consumes what it is assigned. Resolves when it has its share of the partitions, or if that
- * does not come about within 10 s, which `stalled` explains; rejects with `not-found` for
- * a topic that does not exist, `conflict` for a group with members of another protocol, `unauthorized`, `unsupported` for
- * a topic without an id, or `unreachable`.
+ * Joins a group and consumes its partitions. Resolves once the partitions are assigned, or after 10 s, when `stalled`
+ * says why. Rejects with `not-found` for a missing topic, `conflict` for members of another protocol, `unauthorized`,
+ * `unreachable`, or `unsupported` for a topic without an id.
  */
 export async function openConsumer(
-  parts: OpenConsumerParts,
+  dependencies: OpenConsumerDependencies,
   options: ConsumerOptions,
   sink: RecordSink,
 ): Promise<RecordConsumer> {
-  const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = parts;
-  const { sessionTimeoutMs = DEFAULT_SESSION_MS, reviewMs = DEFAULT_REVIEW_MS } = parts;
-  const all = { ...parts, retry, maxBufferBytes, drainMs, sessionTimeoutMs, reviewMs };
+  const { retry = DEFAULT_RETRY, maxBufferBytes = DEFAULT_BUFFER_BYTES, drainMs = DEFAULT_DRAIN_MS } = dependencies;
+  const { sessionTimeoutMs = DEFAULT_SESSION_MS, reviewMs = DEFAULT_REVIEW_MS } = dependencies;
+  const all = { ...dependencies, retry, maxBufferBytes, drainMs, sessionTimeoutMs, reviewMs };
   const consumer = new PartitionConsumer(all, options, sink);
   try {
-    await findTopics(consumer.fetcher.connection, options.topics, { ...parts, retry });
+    await findTopics(consumer.fetcher.connection, options.topics, { ...dependencies, retry });
     const { group, topics } = options;
-    const member = parts.openMember({ group, topics }, consumer.owner);
+    const member = dependencies.openMember({ group, topics }, consumer.listener);
     consumer.start(member);
-    await firstAssignment(parts.clock, member);
+    await firstAssignment(dependencies.clock, member);
   } catch (error) {
     await consumer.close();
     throw error;

@@ -2,6 +2,7 @@ import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { BackoffTimes } from "../../../core/retry-policy.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
+import { partitionKey } from "../names.ts";
 import type {
   ErrorName,
   FetchedPartition,
@@ -10,19 +11,20 @@ import type {
   ListedOffset,
   TopicPartition,
 } from "../port.ts";
+import { compressionsIn } from "../records/batch.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
-import { type AssignedPartition, type ConsumerOptions, describePartition, partitionKey } from "./assigned-partition.ts";
+import { type AssignedPartition, type ConsumerOptions, describePartition } from "./assigned-partition.ts";
 
-/** How long nothing may be heard of a partition that could be read. */
+/** After how long without an answer or progress a partition is reported. */
 const SILENT_MS = 30_000;
 
 /**
- * Why nothing comes from a partition, if nothing does for too long; `readable` tells whether something should. Connecting
- * anew may help, except where others keep a transaction open, or a quota is used up.
+ * Why a partition has given nothing for too long; undefined if it has. `readable`: whether it should give something.
+ * Reconnecting does not help against open transactions, used-up quotas or a codec that does not end.
  */
-export function silence(
-  cursor: Cursor,
+export function findSilence(
+  cursor: PartitionCursor,
   now: number,
   readable: boolean,
 ): { readonly cause: MessagingError; readonly kind: string; readonly reconnect: boolean } | undefined {
@@ -34,10 +36,13 @@ export function silence(
   const silentMs = now - cursor.heardAt;
   const stuckMs = now - cursor.movedAt;
   if (silentMs < SILENT_MS && (stuckMs < SILENT_MS || cursor.behind <= 0)) return undefined;
-  // Told again after as long a time.
+  // Reported again after the same time.
   cursor.heardAt = now;
   cursor.movedAt = now;
   const longest = Math.max(silentMs, stuckMs);
+  if (cursor.decoding !== undefined) {
+    return { cause: codecError(cursor.partition, longest, cursor.decoding), kind: "codec", reconnect: false };
+  }
   if (cursor.throttled) {
     return { cause: quotaError(cursor.partition, longest), kind: "quota", reconnect: false };
   }
@@ -48,23 +53,23 @@ export function silence(
   return { cause: silentError(cursor.partition, longest, cursor.behind), kind: "silent", reconnect: true };
 }
 
-/** Where the log of a partition begins and ends. `latest` is only looked for where a position may lie beyond it. */
-interface Place {
+/** The ends of a partition's log. `latest` is only asked for if the position may lie beyond it. */
+interface LogBounds {
   readonly error: ErrorName;
   readonly earliest: number;
   readonly latest: number;
 }
 
-/** Finds out where the logs of partitions begin and end. Rejects if the node does not answer. */
-export async function place(
+/** Finds the ends of the logs. Rejects if the node does not answer. */
+export async function findLogBounds(
   connection: KafkaConnection,
   node: number,
-  cursors: readonly Cursor[],
-): Promise<ReadonlyMap<Cursor, Place>> {
+  cursors: readonly PartitionCursor[],
+): Promise<ReadonlyMap<PartitionCursor, LogBounds>> {
   const earliest = await list(connection, node, cursors, "earliest");
   const ends = cursors.filter((cursor) => {
     const start = earliest.get(cursor);
-    if (cursor.placing === "uncommitted" || start === undefined) return false;
+    if (cursor.resetting === "uncommitted" || start === undefined) return false;
     return start.error === undefined && cursor.partition.ledger.position > start.offset;
   });
   const latest = ends.length === 0 ? new Map() : await list(connection, node, ends, "latest");
@@ -82,74 +87,78 @@ export async function place(
 async function list(
   connection: KafkaConnection,
   node: number,
-  cursors: readonly Cursor[],
+  cursors: readonly PartitionCursor[],
   at: "earliest" | "latest",
-): Promise<ReadonlyMap<Cursor, ListedOffset>> {
+): Promise<ReadonlyMap<PartitionCursor, ListedOffset>> {
   const wanted = cursors.map(({ partition: { topic, partition } }) => ({ topic, partition, at }));
   const listed = await connection.listOffsets(node, wanted);
   const byKey = new Map(listed.map((offset) => [partitionKey(offset as TopicPartition), offset]));
   return new Map(
-    cursors.flatMap((cursor): [Cursor, ListedOffset][] => {
+    cursors.flatMap((cursor): [PartitionCursor, ListedOffset][] => {
       const offset = byKey.get(partitionKey(cursor.partition));
       return offset === undefined ? [] : [[cursor, offset]];
     }),
   );
 }
 
-/** The first failures of a partition are nobody's business: leaders move, brokers restart. */
-const TOLD_FROM = 3;
-const TOLD_EVERY_MS = 30_000;
-/** Nor those of one that was never read yet: of a topic that was just made the leaders take their time to lead. */
+/** The first failures are not reported: leaders move and brokers restart. */
+const REPORT_FROM_FAILURES = 3;
+const REPORT_EVERY_MS = 30_000;
+/** Nor are those of a new partition: its leader may take a while. */
 const NEW_FOR_MS = 10_000;
-/** So many answers in a row must say that a log is shorter than it was: starting over does everything again. */
+/** After so many such answers in a row the log really is shorter. Starting over repeats everything. */
 const CERTAIN_AFTER = 5;
 
-/** What is done where a partition cannot be read: wait, ask for its leader again, and tell if it lasts. */
+/** Handles partitions that cannot be read: waits, asks for the leader again, and reports lasting failures. */
 export class FetchFailures {
-  readonly #parts: Pick<FetcherParts, "clock" | "random" | "retry">;
-  readonly #host: Pick<FetcherHost, "stalled" | "notice" | "vanished">;
-  /** The topics of which it was told that the cluster does not know them. */
+  readonly #dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">;
+  readonly #events: Pick<FetcherEvents, "stalled" | "notice" | "vanished">;
+  /** The topics reported as missing. */
   readonly #gone = new Set<string>();
 
   constructor(
-    parts: Pick<FetcherParts, "clock" | "random" | "retry">,
-    host: Pick<FetcherHost, "stalled" | "notice" | "vanished">,
+    dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">,
+    events: Pick<FetcherEvents, "stalled" | "notice" | "vanished">,
   ) {
-    this.#parts = parts;
-    this.#host = host;
+    this.#dependencies = dependencies;
+    this.#events = events;
   }
 
-  /** By an answer with an error. */
-  refused(cursor: Cursor, error: string): void {
+  /** The broker answered with an error. */
+  refused(cursor: PartitionCursor, error: string): void {
     const { partition } = cursor;
-    cursor.heardAt = this.#parts.clock.monotonic();
-    if (error === "OFFSET_OUT_OF_RANGE" && cursor.placing === undefined) {
-      cursor.placing = partition.standing === undefined ? "uncommitted" : "out-of-range";
+    cursor.heardAt = this.#dependencies.clock.monotonic();
+    if (error === "OFFSET_OUT_OF_RANGE" && cursor.resetting === undefined) {
+      cursor.resetting = partition.lastCommit === undefined ? "uncommitted" : "out-of-range";
       return;
     }
     const unauthorized = error === "TOPIC_AUTHORIZATION_FAILED";
     const cause = refusedError(error, partition, partition.ledger.position);
     this.failed(cursor, cause, unauthorized, `${error} ${partition.topic}`);
-    if (error !== "UNKNOWN_TOPIC_OR_PARTITION" || cursor.failures < TOLD_FROM || this.#gone.has(partition.topic))
+    if (
+      error !== "UNKNOWN_TOPIC_OR_PARTITION" ||
+      cursor.failures < REPORT_FROM_FAILURES ||
+      this.#gone.has(partition.topic)
+    )
       return;
     this.#gone.add(partition.topic);
-    this.#host.notice(goneNotice(partition));
+    this.#events.notice(goneNotice(partition));
   }
 
-  /** It was read, or its position was found out. */
-  over(cursor: Cursor): void {
-    cursor.succeeded(this.#parts.clock.monotonic());
+  /** The partition was read, or its position was found. */
+  over(cursor: PartitionCursor): void {
+    cursor.succeeded(this.#dependencies.clock.monotonic());
     this.#gone.delete(cursor.partition.topic);
   }
 
   /** The cluster does not know the partition. */
-  unknown(cursor: Cursor): void {
-    this.#host.vanished(cursor.partition);
+  unknown(cursor: PartitionCursor): void {
+    this.#events.vanished(cursor.partition);
     this.refused(cursor, "UNKNOWN_TOPIC_OR_PARTITION");
   }
 
-  /** The log ends before the position. True once it is certain: a broker that is behind may say so, too. */
-  beyond(cursor: Cursor): boolean {
+  /** The log ends before the position. True once that is certain: a broker that lags may say so too. */
+  beyond(cursor: PartitionCursor): boolean {
     if (++cursor.beyond >= CERTAIN_AFTER) return true;
     const { partition } = cursor;
     const cause = refusedError("OFFSET_OUT_OF_RANGE", partition, partition.ledger.position);
@@ -157,30 +166,30 @@ export class FetchFailures {
     return false;
   }
 
-  /** By no answer. */
-  unanswered(cursors: readonly Cursor[], error: unknown): void {
+  /** The broker did not answer. */
+  unanswered(cursors: readonly PartitionCursor[], error: unknown): void {
     const cause = asError(error);
     for (const cursor of cursors) {
-      const isTold = cause.code === "unauthorized";
-      this.failed(cursor, unreachableError(cause, cursor.partition), isTold, `unanswered ${cause.code}`);
+      const isReported = cause.code === "unauthorized";
+      this.failed(cursor, unreachableError(cause, cursor.partition), isReported, `unanswered ${cause.code}`);
     }
   }
 
-  /** `kind`: what other partitions may fail by as well, and is told once for all. */
-  failed(cursor: Cursor, cause: MessagingError, atOnce: boolean, kind?: string): void {
-    const { clock, random, retry } = this.#parts;
+  /** `kind` groups failures that several partitions share, so that they are reported once. */
+  failed(cursor: PartitionCursor, cause: MessagingError, atOnce: boolean, kind?: string): void {
+    const { clock, random, retry } = this.#dependencies;
     const now = clock.monotonic();
     cursor.failures++;
     cursor.throttled = false;
     cursor.leader = undefined;
-    // The next leader has to say by itself that the position is not in its log of that very topic.
-    cursor.placing = undefined;
+    // Only the next leader can say that its log of this very topic does not have the position.
+    cursor.resetting = undefined;
     cursor.notBefore = now + backoffMs(cursor.failures, retry, random);
     const isNew = !cursor.partition.ledger.begun && now - cursor.since < NEW_FOR_MS;
-    if (!atOnce && (isNew || cursor.failures < TOLD_FROM)) return;
-    if (now - cursor.toldAt < TOLD_EVERY_MS) return;
-    cursor.toldAt = now;
-    this.#host.stalled(cause, kind);
+    if (!atOnce && (isNew || cursor.failures < REPORT_FROM_FAILURES)) return;
+    if (now - cursor.reportedAt < REPORT_EVERY_MS) return;
+    cursor.reportedAt = now;
+    this.#events.stalled(cause, kind);
   }
 }
 
@@ -189,7 +198,7 @@ function asError(error: unknown): MessagingError {
   return new MessagingError("unreachable", "the client failed; see the cause", { cause: error });
 }
 
-/** Why a partition cannot be read, by the name of a protocol error. */
+/** Why a partition cannot be read, for a protocol error. */
 export function refusedError(error: string, at: TopicPartition, position: number): MessagingError {
   const what = `${describePartition(at)} cannot be read`;
   switch (error) {
@@ -214,7 +223,7 @@ function unreachableError(cause: MessagingError, at: TopicPartition): MessagingE
   return new MessagingError(cause.code, `${describePartition(at)} cannot be read for now: ${cause.message}`, { cause });
 }
 
-/** What stands at an offset cannot be read. */
+/** The records at an offset cannot be read. */
 export function unreadableError(cause: MessagingError, at: TopicPartition, offset: number): MessagingError {
   return new MessagingError(
     cause.code,
@@ -223,7 +232,7 @@ export function unreadableError(cause: MessagingError, at: TopicPartition, offse
   );
 }
 
-/** A topic that was read is not there any more. */
+/** A topic is missing that was read before. */
 function goneNotice(at: TopicPartition): MessagingError {
   return new MessagingError(
     "not-found",
@@ -239,7 +248,7 @@ export function missingNotice(at: TopicPartition, from: number, to: number): Mes
   );
 }
 
-/** There was no offset for a partition that already lost records. */
+/** There was no commit for a partition whose first records are deleted. */
 export function uncommittedNotice(at: TopicPartition, group: string, earliest: number): MessagingError {
   return new MessagingError(
     "conflict",
@@ -247,7 +256,7 @@ export function uncommittedNotice(at: TopicPartition, group: string, earliest: n
   );
 }
 
-/** The log ends before the offset that we were at. */
+/** The log ends before the position. */
 export function beyondNotice(at: TopicPartition, position: number, end: number, earliest: number): MessagingError {
   return new MessagingError(
     "conflict",
@@ -255,15 +264,15 @@ export function beyondNotice(at: TopicPartition, position: number, end: number, 
   );
 }
 
-/** A topic is another one than before. */
-export function madeAgainNotice({ topic }: TopicPartition, group: string): MessagingError {
+/** A topic was recreated. */
+export function recreatedNotice({ topic }: TopicPartition, group: string): MessagingError {
   return new MessagingError(
     "conflict",
     `topic "${topic}" is another one than group "${group}" was reading: it was deleted and made again. It is consumed from its beginning; what the group had not handled of the one before is gone with it. Find out who deleted it`,
   );
 }
 
-/** What stands committed was made in another cluster, or for a topic of another name. */
+/** The commit was made in another cluster, or for a topic of another name. */
 export function translatedNotice({ topic }: TopicPartition, group: string): MessagingError {
   return new MessagingError(
     "conflict",
@@ -271,7 +280,7 @@ export function translatedNotice({ topic }: TopicPartition, group: string): Mess
   );
 }
 
-/** Nothing came, though there is something. */
+/** Nothing arrived although there are records. */
 function silentError(at: TopicPartition, forMs: number, behind: number): MessagingError {
   const much = behind > 0 ? `, though there are ${behind} offsets to read` : "";
   return new MessagingError(
@@ -280,7 +289,7 @@ function silentError(at: TopicPartition, forMs: number, behind: number): Messagi
   );
 }
 
-/** Records are there, behind the beginning of a transaction that has not ended. */
+/** An open transaction holds back records. */
 function transactionError(at: TopicPartition, forMs: number, behind: number): MessagingError {
   return new MessagingError(
     "timeout",
@@ -288,7 +297,7 @@ function transactionError(at: TopicPartition, forMs: number, behind: number): Me
   );
 }
 
-/** The broker answers, and gives nothing for now. */
+/** The broker answers without records because of a quota. */
 function quotaError(at: TopicPartition, forMs: number): MessagingError {
   return new MessagingError(
     "timeout",
@@ -296,7 +305,17 @@ function quotaError(at: TopicPartition, forMs: number): MessagingError {
   );
 }
 
-/** Commits do not come through. */
+/** A codec does not end. */
+function codecError(at: TopicPartition, forMs: number, piece: Buffer): MessagingError {
+  const names = compressionsIn(piece);
+  const codec = names.length === 0 ? "its codec" : `its codec for ${names.join(" or ")}`;
+  return new MessagingError(
+    "timeout",
+    `nothing was read of ${describePartition(at)} for ${Math.round(forMs / 1000)} s, because ${codec} has not ended: see that what is registered with kafkajs settles; the partition is read on when it does`,
+  );
+}
+
+/** Commits fail. */
 export function commitError(at: TopicPartition, group: string, failures: number): MessagingError {
   return new MessagingError(
     "unreachable",
@@ -304,7 +323,7 @@ export function commitError(at: TopicPartition, group: string, failures: number)
   );
 }
 
-/** The committed metadata is in our form and cannot be read. */
+/** The committed metadata has our format and cannot be read. */
 export function metadataNotice(at: TopicPartition, group: string, offset: number): MessagingError {
   return new MessagingError(
     "invalid",
@@ -312,7 +331,7 @@ export function metadataNotice(at: TopicPartition, group: string, offset: number
   );
 }
 
-/** Reads a fetched piece of a log. Never throws or rejects: what cannot be read is in the result. */
+/** Decodes a fetched part of a log. Never throws or rejects: the result says what is unreadable. */
 export type RecordDecoder = (
   bytes: Buffer,
   options: TopicPartition & {
@@ -321,71 +340,72 @@ export type RecordDecoder = (
   },
 ) => DecodedRecords | Promise<DecodedRecords>;
 
-/** What fetching is made of. */
-export interface FetcherParts {
+export interface FetcherDependencies {
   readonly client: KafkaClient;
   readonly decode: RecordDecoder;
   readonly clock: Clock;
   readonly random: Random;
   readonly retry: BackoffTimes;
-  /** The most bytes that all buffers take, roughly. */
+  /** About how many bytes all buffers may take. */
   readonly maxBufferBytes: number;
   readonly wanted: ConsumerOptions["wanted"] | undefined;
   readonly deliversUnreadable: boolean;
-  /** After so many milliseconds without a sign of life the group takes a member for dead. */
+  /** Milliseconds without a heartbeat after which the group drops a member. */
   readonly sessionTimeoutMs: number;
 }
 
-/** What fetching tells. */
-export interface FetcherHost {
-  /** There may be more to hand out. */
+/** What a fetcher reports to its consumer. */
+export interface FetcherEvents {
+  /** More records may be delivered. */
   fetched(): void;
-  /** What several partitions may have in common is of one `kind`. */
+  /** `kind` groups causes that several partitions share. */
   stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
-  /** Nothing was committed for a partition whose log does not begin with its first record. */
+  /** There is no commit, and the first records of the log are deleted. */
   uncommitted(partition: AssignedPartition, earliest: number): void;
-  /** The cluster does not know a partition; told each time that it is asked. */
+  /** The cluster does not know the partition; called for each such answer. */
   vanished(partition: AssignedPartition): void;
-  /** Which topic it is that has the name now. A partition of another is not read on. */
+  /** The topic that has the name now. Partitions of another topic are not read on. */
   identified(partition: AssignedPartition, topic: TopicIdentity): void;
-  /** The log of a partition ends before the position: it is another log, or was cut. */
+  /** The log ends before the position: it is another log, or was cut. */
   beyond(partition: AssignedPartition, end: number, earliest: number): void;
 }
 
-/** Where and how a partition is read. */
-export class Cursor {
+/** The state of reading one partition. */
+export class PartitionCursor {
   readonly partition: AssignedPartition;
-  /** When it came to be read. */
+  /** When reading began. */
   readonly since: number;
-  /** The node that leads it, as far as we know. */
+  /** The last known leader. */
   leader: number | undefined;
-  /** The connection on which something about it is under way. */
+  /** The connection with a request about it under way. */
   busyOn: KafkaConnection | undefined;
-  /** Why its position is to be found out first; only right after its leader said that nothing is there. */
-  placing: "uncommitted" | "out-of-range" | undefined;
-  /** How often in a row its log ended before the position. */
+  /** Why the position must be found first. Set only right after the leader said that it is not in its log. */
+  resetting: "uncommitted" | "out-of-range" | undefined;
+  /** How often in a row the log ended before the position. */
   beyond = 0;
-  /** When it was last asked about, counted in questions: who waited longest is asked about first. */
+  /** The number of the last request about it: the longest wait is served first. */
   turn = 0;
-  /** A piece is to be so many times as large as others, because one did not hold a single batch. */
+  /** The factor of its fetch size, after a fetch did not hold one whole batch. */
   enlarged = 1;
   failures = 0;
   notBefore = Number.NEGATIVE_INFINITY;
-  /** When a failure was last told. */
-  toldAt = Number.NEGATIVE_INFINITY;
-  /** When it was last certain that its topic is still the same. */
+  /** When a failure was last reported. */
+  reportedAt = Number.NEGATIVE_INFINITY;
+  /** When its topic was last known to be the same. */
   identifiedAt: number;
-  /** When an answer about it came. */
+  /** When an answer about it last arrived. */
   heardAt: number;
-  /** When it last got on, or had nothing to get on with. */
+  /** When the position last moved, or was at the end. */
   movedAt: number;
-  /** How many offsets there were to read, and how many of them stood in no open transaction. */
+  /** How many offsets are ahead, and how many of them are not in an open transaction. */
   behind = 0;
   readable = 0;
-  /** Whether the last answer was that a quota is used up. */
+  /** Whether the last answer said that a quota is used up. */
   throttled = false;
-  /** Whether it was told that nothing is heard of it. */
+  /** The bytes that are being decoded over several turns. Nothing more is fetched meanwhile, on any connection. */
+  decoding: Buffer | undefined;
+  /** Whether its silence was reported. */
   silent = false;
 
   constructor(partition: AssignedPartition, now: number) {
@@ -400,7 +420,7 @@ export class Cursor {
     this.failures = 0;
     this.throttled = false;
     this.beyond = 0;
-    this.toldAt = Number.NEGATIVE_INFINITY;
+    this.reportedAt = Number.NEGATIVE_INFINITY;
     this.heardAt = now;
   }
 }

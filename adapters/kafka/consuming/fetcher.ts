@@ -1,114 +1,115 @@
 import { afterCurrentTurn, type Timer } from "../../../core/clock.ts";
+import { partitionKey } from "../names.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read.ts";
 import { identityOf } from "../topic-identity.ts";
-import { type AssignedPartition, partitionKey } from "./assigned-partition.ts";
+import type { AssignedPartition } from "./assigned-partition.ts";
 import {
-  Cursor,
-  type FetcherHost,
-  type FetcherParts,
+  type FetcherDependencies,
+  type FetcherEvents,
   FetchFailures,
+  findLogBounds,
+  findSilence,
   missingNotice,
-  place,
-  silence,
+  PartitionCursor,
   unreadableError,
 } from "./fetch-failures.ts";
 
-/** What there is to be asked, now. */
+/** The requests to make now. */
 interface PollPlan {
-  /** Those whose leader is to be found. */
-  readonly lost: readonly Cursor[];
-  /** By node, those whose position is to be found. */
-  readonly placing: ReadonlyMap<number, readonly Cursor[]>;
-  /** By node, those to be read. */
-  readonly polls: ReadonlyMap<number, readonly Cursor[]>;
-  /** When the first of those that wait has waited long enough. */
+  /** Without a known leader. */
+  readonly lost: readonly PartitionCursor[];
+  /** By node: those whose position must be found. */
+  readonly resetting: ReadonlyMap<number, readonly PartitionCursor[]>;
+  /** By node: those to read. */
+  readonly polls: ReadonlyMap<number, readonly PartitionCursor[]>;
+  /** When the first pause ends. */
   readonly wakeAt: number;
 }
 
 function planPolls(
-  cursors: Iterable<Cursor>,
+  cursors: Iterable<PartitionCursor>,
   now: number,
   connection: KafkaConnection,
-  hasRoom: (cursor: Cursor) => boolean,
+  hasRoom: (cursor: PartitionCursor) => boolean,
 ): PollPlan {
-  const lost: Cursor[] = [];
-  const placing = new Map<number, Cursor[]>();
-  const polls = new Map<number, Cursor[]>();
+  const lost: PartitionCursor[] = [];
+  const resetting = new Map<number, PartitionCursor[]>();
+  const polls = new Map<number, PartitionCursor[]>();
   let wakeAt = Number.POSITIVE_INFINITY;
   for (const cursor of cursors) {
     const { leader } = cursor;
     const waits = cursor.notBefore > now;
     if (waits) wakeAt = Math.min(wakeAt, cursor.notBefore);
-    const free = cursor.busyOn !== connection && !waits;
+    const free = cursor.busyOn !== connection && !waits && cursor.decoding === undefined;
     if (leader === undefined) {
       if (free) lost.push(cursor);
       continue;
     }
     if (!free) continue;
-    if (cursor.placing !== undefined) push(placing, leader, cursor);
+    if (cursor.resetting !== undefined) push(resetting, leader, cursor);
     else if (hasRoom(cursor)) push(polls, leader, cursor);
   }
-  return { lost, placing, polls, wakeAt };
+  return { lost, resetting, polls, wakeAt };
 }
 
-function push(byNode: Map<number, Cursor[]>, node: number, cursor: Cursor): void {
+function push(byNode: Map<number, PartitionCursor[]>, node: number, cursor: PartitionCursor): void {
   const those = byNode.get(node);
   if (those === undefined) byNode.set(node, [cursor]);
   else those.push(cursor);
 }
 
-/** The longest time between two signs of life, and what the clocks of brokers and consumers may differ by. */
-const LONGEST_SILENCE_MS = 2_000;
+/** The longest heartbeat interval and clock difference. */
+const MAX_SILENCE_MS = 2_000;
 const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
 const NO_LEADER = "LEADER_NOT_AVAILABLE";
-/** How long an empty answer may be held back, but for the first of a partition, which says where it ends. */
+/** How long an empty answer may be held back. A partition's first fetch is not held back: it tells the log's end. */
 const LONG_POLL_MS = 10_000;
 const MIB = 1024 * 1024;
-/** The most bytes of one answer. */
+/** The most bytes of an answer. */
 const ANSWER_BYTES = 8 * MIB;
-const MOST_PIECE_BYTES = MIB;
-const LEAST_PIECE_BYTES = MIB / 16;
-/** How often it is looked whether a topic is still the same of which nothing more is read for now. */
+const MAX_PIECE_BYTES = MIB;
+const MIN_PIECE_BYTES = MIB / 16;
+/** How often the topic is checked while nothing of it is read. */
 const IDENTIFY_EVERY_MS = 10_000;
-/** How often a piece that held no whole batch is doubled. */
-const MOST_ENLARGED = 128;
+/** The highest factor of a fetch that held no whole batch. */
+const MAX_ENLARGED = 128;
 
 /**
- * Reads ahead in every partition that is ours, as far as its buffer goes: by long polls about those that have room, which
- * begin when there is room, whatever the others wait for. What fails in one partition stays there.
+ * Reads ahead in every assigned partition, up to its buffer, by long polls for those with room. A failure in one
+ * partition does not affect the others.
  */
 export class Fetcher {
-  readonly #parts: FetcherParts;
-  readonly #host: FetcherHost;
+  readonly #dependencies: FetcherDependencies;
+  readonly #events: FetcherEvents;
   readonly #failures: FetchFailures;
-  readonly #cursors = new Map<AssignedPartition, Cursor>();
+  readonly #cursors = new Map<AssignedPartition, PartitionCursor>();
   #connection: KafkaConnection;
   #locating = false;
   #turn = 0;
   #wake: Timer | undefined;
   #closed = false;
 
-  constructor(parts: FetcherParts, host: FetcherHost) {
-    this.#parts = parts;
-    this.#host = host;
-    this.#failures = new FetchFailures(parts, host);
-    this.#connection = parts.client.connection();
+  constructor(dependencies: FetcherDependencies, events: FetcherEvents) {
+    this.#dependencies = dependencies;
+    this.#events = events;
+    this.#failures = new FetchFailures(dependencies, events);
+    this.#connection = dependencies.client.connection();
   }
 
   get connection(): KafkaConnection {
     return this.#connection;
   }
 
-  /** Begins to read a partition, one without a standing commit at the earliest record. */
+  /** Starts to read a partition; without a commit, at the earliest record. */
   add(partition: AssignedPartition): void {
-    this.#cursors.set(partition, new Cursor(partition, this.#parts.clock.monotonic()));
-    // Several come together, and are asked about together.
+    this.#cursors.set(partition, new PartitionCursor(partition, this.#dependencies.clock.monotonic()));
+    // Partitions arrive together and are asked about together.
     afterCurrentTurn(() => this.pump());
   }
 
-  /** Whether some partition cannot be read for now. */
+  /** Whether some partition cannot be read now. */
   get failing(): boolean {
     for (const { failures, silent } of this.#cursors.values()) if (failures > 0 || silent) return true;
     return false;
@@ -125,14 +126,14 @@ export class Fetcher {
     await this.#connection.close().catch(() => {});
   }
 
-  /** Asks for whatever there is room for. */
+  /** Starts a request for every partition with room. */
   pump(): void {
     if (this.#closed) return;
-    const now = this.#parts.clock.monotonic();
-    const hasRoom = (cursor: Cursor): boolean => this.#hasRoom(cursor);
-    const { lost, placing, polls, wakeAt } = planPolls(this.#cursors.values(), now, this.#connection, hasRoom);
+    const now = this.#dependencies.clock.monotonic();
+    const hasRoom = (cursor: PartitionCursor): boolean => this.#hasRoom(cursor);
+    const { lost, resetting, polls, wakeAt } = planPolls(this.#cursors.values(), now, this.#connection, hasRoom);
     if (lost.length > 0 && !this.#locating) void this.#locate(lost);
-    for (const [node, cursors] of placing) void this.#place(node, cursors);
+    for (const [node, cursors] of resetting) void this.#findBounds(node, cursors);
     for (const [node, cursors] of polls) {
       const byBegun = Map.groupBy(cursors, ({ partition }) => partition.ledger.begun);
       for (const [begun, some] of byBegun) void this.#poll(node, some, begun ? LONG_POLL_MS : 0);
@@ -140,9 +141,9 @@ export class Fetcher {
     this.#wakeAt(wakeAt, now);
   }
 
-  /** Tells of partitions that nothing is heard of, and connects anew if that may help. */
+  /** Reports silent partitions, and reconnects if that may help. */
   check(): void {
-    const now = this.#parts.clock.monotonic();
+    const now = this.#dependencies.clock.monotonic();
     let reconnect = false;
     let isAnyDue = false;
     for (const cursor of this.#cursors.values()) {
@@ -150,10 +151,10 @@ export class Fetcher {
         cursor.leader = undefined;
         isAnyDue = true;
       }
-      const found = silence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
+      const found = findSilence(cursor, now, cursor.failures === 0 && this.#hasRoom(cursor));
       if (found === undefined) continue;
       cursor.silent = true;
-      this.#host.stalled(found.cause, found.kind);
+      this.#events.stalled(found.cause, found.kind);
       reconnect ||= found.reconnect;
     }
     if (reconnect) this.#reconnect();
@@ -162,25 +163,25 @@ export class Fetcher {
 
   #reconnect(): void {
     const before = this.#connection;
-    this.#connection = this.#parts.client.connection();
+    this.#connection = this.#dependencies.client.connection();
     this.#locating = false;
     for (const cursor of this.#cursors.values()) cursor.leader = undefined;
     before.close({ distrusted: true }).catch(() => {});
     this.pump();
   }
 
-  /** How much may be buffered of each partition. */
+  /** The buffer of each partition, in bytes. */
   get #limit(): number {
-    const share = this.#parts.maxBufferBytes / Math.max(this.#cursors.size, 1);
-    return 2 * Math.min(Math.max(share / 2, LEAST_PIECE_BYTES), MOST_PIECE_BYTES);
+    const share = this.#dependencies.maxBufferBytes / Math.max(this.#cursors.size, 1);
+    return 2 * Math.min(Math.max(share / 2, MIN_PIECE_BYTES), MAX_PIECE_BYTES);
   }
 
-  /** While half of the buffer is left the next piece is under way. */
-  #hasRoom({ partition }: Cursor): boolean {
+  /** The next fetch starts while half of the buffer is left. */
+  #hasRoom({ partition }: PartitionCursor): boolean {
     return partition.ledger.bufferedBytes * 2 <= this.#limit;
   }
 
-  async #locate(lost: readonly Cursor[]): Promise<void> {
+  async #locate(lost: readonly PartitionCursor[]): Promise<void> {
     this.#locating = true;
     const connection = this.#begin(lost);
     try {
@@ -193,8 +194,8 @@ export class Fetcher {
         const error = found?.error ?? place?.error;
         if (found !== undefined && place !== undefined && place.leader >= 0) {
           cursor.leader = place.leader;
-          cursor.identifiedAt = this.#parts.clock.monotonic();
-          this.#host.identified(cursor.partition, identityOf(cluster, found));
+          cursor.identifiedAt = this.#dependencies.clock.monotonic();
+          this.#events.identified(cursor.partition, identityOf(cluster, found));
         } else if (place !== undefined || (error ?? UNKNOWN) !== UNKNOWN)
           this.#failures.refused(cursor, error ?? NO_LEADER);
         else this.#failures.unknown(cursor);
@@ -207,40 +208,40 @@ export class Fetcher {
     this.pump();
   }
 
-  async #place(node: number, cursors: readonly Cursor[]): Promise<void> {
+  async #findBounds(node: number, cursors: readonly PartitionCursor[]): Promise<void> {
     const connection = this.#begin(cursors);
     try {
-      const places = await place(connection, node, cursors);
+      const bounds = await findLogBounds(connection, node, cursors);
       for (const cursor of this.#end(connection, cursors)) {
-        const found = places.get(cursor);
+        const found = bounds.get(cursor);
         if (found?.error !== undefined) this.#failures.refused(cursor, found.error);
-        else if (found !== undefined) this.#placed(cursor, found.earliest, found.latest);
+        else if (found !== undefined) this.#onBounds(cursor, found.earliest, found.latest);
       }
     } catch (error) {
       this.#failures.unanswered(this.#end(connection, cursors), error);
     }
-    this.#host.fetched();
+    this.#events.fetched();
     this.pump();
   }
 
-  #placed(cursor: Cursor, earliest: number, latest: number): void {
-    const { partition, placing } = cursor;
+  #onBounds(cursor: PartitionCursor, earliest: number, latest: number): void {
+    const { partition, resetting } = cursor;
     const { position } = partition.ledger;
-    if (placing === "uncommitted") {
-      if (earliest > 0) this.#host.uncommitted(partition, earliest);
+    if (resetting === "uncommitted") {
+      if (earliest > 0) this.#events.uncommitted(partition, earliest);
       partition.ledger.skipTo(earliest);
     } else if (position < earliest) {
-      this.#host.notice(missingNotice(partition, position, earliest));
+      this.#events.notice(missingNotice(partition, position, earliest));
       partition.ledger.skipTo(earliest);
     } else if (position > latest) {
-      if (this.#failures.beyond(cursor)) this.#host.beyond(partition, latest, earliest);
+      if (this.#failures.beyond(cursor)) this.#events.beyond(partition, latest, earliest);
       return;
     }
-    cursor.placing = undefined;
+    cursor.resetting = undefined;
     this.#failures.over(cursor);
   }
 
-  async #poll(node: number, cursors: Cursor[], maxWaitMs: number): Promise<void> {
+  async #poll(node: number, cursors: PartitionCursor[], maxWaitMs: number): Promise<void> {
     const connection = this.#begin(cursors);
     cursors.sort((one, other) => one.turn - other.turn);
     const piece = this.#limit / 2;
@@ -250,7 +251,7 @@ export class Fetcher {
       const topicId = identity?.id ?? "";
       return { topic, topicId, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
     });
-    // The first of the request gets a batch that is larger than that, whatever its size.
+    // The first partition of a request gets its first batch whole, whatever its size.
     const maxBytes = Math.max(ANSWER_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
     try {
       const answer = await connection.fetch(node, { maxWaitMs, minBytes: 1, maxBytes, partitions });
@@ -265,35 +266,43 @@ export class Fetcher {
       this.#failures.unanswered(this.#end(connection, cursors), error);
     }
     if (connection !== this.#connection) return;
-    this.#host.fetched();
+    this.#events.fetched();
     this.pump();
   }
 
-  #begin(cursors: readonly Cursor[]): KafkaConnection {
+  #begin(cursors: readonly PartitionCursor[]): KafkaConnection {
     for (const cursor of cursors) cursor.busyOn = this.#connection;
     return this.#connection;
   }
 
-  /** Those that an answer still concerns. */
-  #end(connection: KafkaConnection, cursors: readonly Cursor[]): readonly Cursor[] {
+  /** The partitions that the answer still concerns. */
+  #end(connection: KafkaConnection, cursors: readonly PartitionCursor[]): readonly PartitionCursor[] {
     if (connection !== this.#connection || this.#closed) return [];
     for (const cursor of cursors) cursor.busyOn = undefined;
     return cursors.filter((cursor) => this.#cursors.get(cursor.partition) === cursor);
   }
 
-  #read(cursor: Cursor, fetched: FetchedPartition, connection: KafkaConnection): void {
+  #read(cursor: PartitionCursor, fetched: FetchedPartition, connection: KafkaConnection): void {
     const { topic, partition, ledger } = cursor.partition;
     const { abortedTransactions, records } = fetched;
-    const decoded = this.#parts.decode(records, { topic, partition, from: ledger.position, abortedTransactions });
+    const decoded = this.#dependencies.decode(records, {
+      topic,
+      partition,
+      from: ledger.position,
+      abortedTransactions,
+    });
     if (!(decoded instanceof Promise)) {
       this.#take(cursor, fetched, decoded);
       return;
     }
     this.#begin([cursor]);
+    cursor.decoding = records;
     const end = (use: () => void): void => {
-      if (this.#end(connection, [cursor]).length === 0) return;
-      use();
-      this.#host.fetched();
+      cursor.decoding = undefined;
+      if (this.#end(connection, [cursor]).length > 0) {
+        use();
+        this.#events.fetched();
+      }
       this.pump();
     };
     decoded.then(
@@ -302,19 +311,19 @@ export class Fetcher {
     );
   }
 
-  #take(cursor: Cursor, fetched: FetchedPartition, { records, nextOffset, unreadable }: DecodedRecords): void {
-    const now = this.#parts.clock.monotonic();
+  #take(cursor: PartitionCursor, fetched: FetchedPartition, { records, nextOffset, unreadable }: DecodedRecords): void {
+    const now = this.#dependencies.clock.monotonic();
     const { partition } = cursor;
     const { ledger } = partition;
     const { position } = ledger;
     const first = records[0]?.offset ?? nextOffset;
     if (fetched.logStartOffset > position && first >= fetched.logStartOffset) {
-      this.#host.notice(missingNotice(partition, position, fetched.logStartOffset));
+      this.#events.notice(missingNotice(partition, position, fetched.logStartOffset));
     }
-    const { clock, sessionTimeoutMs } = this.#parts;
-    // Whoever had it before gave its last sign of life at least a session timeout ago, and died until the next was due.
-    ledger.takeOver(fetched.highWatermark, clock.now() - sessionTimeoutMs + LONGEST_SILENCE_MS);
-    ledger.append(records, nextOffset, this.#parts.wanted);
+    const { clock, sessionTimeoutMs } = this.#dependencies;
+    // The previous consumer's last heartbeat is at least a session timeout old; it crashed before its next one was due.
+    ledger.takeOver(fetched.highWatermark, clock.now() - sessionTimeoutMs + MAX_SILENCE_MS);
+    ledger.append(records, nextOffset, this.#dependencies.wanted);
     cursor.heardAt = now;
     cursor.identifiedAt = now;
     cursor.behind = fetched.highWatermark - ledger.position;
@@ -327,30 +336,30 @@ export class Fetcher {
     if (moved) cursor.enlarged = 1;
     if (unreadable !== undefined && !moved) {
       const { error, extent, offset } = unreadable;
-      if (extent === undefined || !this.#parts.deliversUnreadable) {
+      if (extent === undefined || !this.#dependencies.deliversUnreadable) {
         this.#failures.failed(cursor, unreadableError(error, partition, offset), true);
         return;
       }
       ledger.append([unreadableRecord(offset, extent, error)], extent.lastOffset + 1);
       cursor.movedAt = now;
     }
-    // Cut off before the end of its first batch.
+    // The fetch ended within the first batch.
     if (ledger.position === position && fetched.records.length > 0)
-      cursor.enlarged = Math.min(cursor.enlarged * 2, MOST_ENLARGED);
+      cursor.enlarged = Math.min(cursor.enlarged * 2, MAX_ENLARGED);
     this.#failures.over(cursor);
   }
 
   #wakeAt(at: number, now: number): void {
     this.#cancelWake();
     if (at === Number.POSITIVE_INFINITY) return;
-    this.#wake = this.#parts.clock.schedule(() => {
+    this.#wake = this.#dependencies.clock.schedule(() => {
       this.#wake = undefined;
       this.pump();
     }, at - now);
   }
 
   #cancelWake(): void {
-    if (this.#wake !== undefined) this.#parts.clock.cancel(this.#wake);
+    if (this.#wake !== undefined) this.#dependencies.clock.cancel(this.#wake);
     this.#wake = undefined;
   }
 }

@@ -1,8 +1,8 @@
 import type { TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { add, KeptOffsets, MOST_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
+import { add, KeptOffsets, MAX_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
 
-/** What an object for a record takes beside its bytes, roughly. */
+/** About how many bytes the object of a record takes. */
 export const RECORD_BYTES = 200;
 
 export interface Piece {
@@ -10,10 +10,10 @@ export interface Piece {
   readonly bytesPerRecord: number;
 }
 
-/** Fetched records that wait to be handed out, in the order of their offsets. */
+/** Fetched records that wait for delivery, in the order of offsets. */
 export class RecordBuffer {
   #pieces: Piece[] = [];
-  /** Of the first piece. */
+  /** The index in the first piece. */
   #next = 0;
   #size = 0;
   #bytes = 0;
@@ -22,7 +22,7 @@ export class RecordBuffer {
     return this.#size;
   }
 
-  /** What they take in memory, roughly. */
+  /** About how many bytes they take. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -31,7 +31,7 @@ export class RecordBuffer {
     return this.#pieces[0]?.records[this.#next];
   }
 
-  /** Adds records whose offsets are above all that are here. */
+  /** Adds records with offsets above all others here. */
   push(records: readonly LogRecord[]): void {
     if (records.length === 0) return;
     let bytes = records.length * RECORD_BYTES;
@@ -59,15 +59,15 @@ export class RecordBuffer {
   }
 }
 
-/** A record that was handed out: the token of one delivery. */
-export class InFlightRecord implements HeldRecord {
+/** A delivered record: the token of one delivery. */
+export class InFlightRecord implements DeliveredRecord {
   readonly record: LogRecord;
   readonly crashes: number;
   readonly ledger: PartitionLedger;
-  /** Its place in the ledger. */
+  /** Its slot in the ledger. */
   readonly slot: number;
-  /** Whether it is still to be settled. */
-  held = true;
+  /** Whether it still must be settled. */
+  isUnsettled = true;
 
   constructor(record: LogRecord, crashes: number, ledger: PartitionLedger, slot: number) {
     this.record = record;
@@ -88,8 +88,8 @@ export class InFlightRecord implements HeldRecord {
 export const COMPACT_AFTER = 1024;
 
 /**
- * What is known of a partition while it is ours: what was fetched, handed out, given back and finished. Records are handed
- * out in the order of their offsets, one that was given back before all that follow it.
+ * The records of an assigned partition: fetched, in flight, requeued and finished. Records are delivered in the order
+ * of their offsets; requeued ones come first.
  */
 export class PartitionLedger {
   readonly topic: string;
@@ -98,41 +98,41 @@ export class PartitionLedger {
   readonly kept: KeptOffsets;
   readonly #buffer = new RecordBuffer();
   /**
-   * Everything handed out from the first unfinished on: its offset, and its latest delivery until it is finished. A slot
-   * is an index into both, counted from the very first.
+   * The delivered records from the first unfinished one on: offsets, and the latest delivery of each unfinished one. A
+   * slot is an index counted from the very first.
    */
   #offsets: number[] = [];
   #entries: (InFlightRecord | undefined)[] = [];
   #head = 0;
   #dropped = 0;
-  /** Given back, in descending order while `#requeuedInOrder`. */
+  /** Requeued records, in descending order if `#requeuedInOrder`. */
   #requeued: InFlightRecord[] = [];
   #requeuedInOrder = true;
   #position: number;
-  /** Behind the highest offset ever handed out. */
-  #handedOutTo: number;
-  #inHands = 0;
+  /** The offset after the highest one delivered. */
+  #deliveredTo: number;
+  #inFlight = 0;
   #unconfirmed = 0;
-  /** What others finished before it was ours. */
+  /** What was finished before the assignment. */
   #finishedBefore: OffsetSet;
   #crashes: readonly number[];
-  /** How far the hands of the one before us may have reached, until it is known how far the log went. */
+  /** How far the previous consumer may have delivered, until the log's end is known. */
   #inDoubtTo: number | undefined;
-  /** The crash that was counted last, until it is known what was appended after it. */
-  #inquest: { readonly reached: number; readonly diedBefore: number } | undefined;
+  /** The last counted crash, until the records after it are known. */
+  #lastCrash: { readonly reached: number; readonly diedBefore: number } | undefined;
 
   constructor(at: TopicPartition, progress: Progress) {
     this.topic = at.topic;
     this.partition = at.partition;
     this.#position = progress.offset;
-    this.#handedOutTo = progress.offset;
+    this.#deliveredTo = progress.offset;
     this.#finishedBefore = progress.finished;
     this.#crashes = progress.crashes;
     this.#inDoubtTo = progress.watermark;
     this.kept = new KeptOffsets(progress.kept);
   }
 
-  /** Where to fetch on. */
+  /** The next offset to fetch. */
   get position(): number {
     return this.#position;
   }
@@ -142,26 +142,26 @@ export class PartitionLedger {
     return this.#offsets[this.#head] ?? this.#buffer.first?.offset ?? this.#position;
   }
 
-  /** Nothing at or above it was ever handed out. */
-  get handedOutTo(): number {
-    return Math.max(this.#handedOutTo, this.prefix);
+  /** No record at or above it was delivered. */
+  get deliveredTo(): number {
+    return Math.max(this.#deliveredTo, this.prefix);
   }
 
   get buffered(): number {
     return this.#buffer.size;
   }
 
-  /** What is buffered takes so much memory, roughly. */
+  /** About how many bytes the buffer takes. */
   get bufferedBytes(): number {
     return this.#buffer.bytes;
   }
 
-  /** How many are to be settled yet. */
-  get inHands(): number {
-    return this.#inHands;
+  /** How many deliveries are unsettled. */
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
-  /** How many are finished without that being confirmed. */
+  /** How many finished records are not confirmed by a commit. */
   get unconfirmed(): number {
     return this.#unconfirmed;
   }
@@ -172,9 +172,9 @@ export class PartitionLedger {
   }
 
   /**
-   * Learns where the log ended after it became ours. If the one before us did not leave in order, everything that it may
-   * have held has one crash more; not what the broker appended later than `diedBefore` (milliseconds since 1970). A second
-   * call does nothing.
+   * Learns where the log ended after the assignment. If the previous consumer crashed, the crash counts for all records
+   * it may have had in flight, except those appended after `diedBefore` (milliseconds since 1970). A second call does
+   * nothing.
    */
   takeOver(logEnd: number, diedBefore = Number.POSITIVE_INFINITY): void {
     if (this.#inDoubtTo === undefined) return;
@@ -182,16 +182,16 @@ export class PartitionLedger {
     this.#inDoubtTo = undefined;
     if (reached <= this.prefix) return;
     this.#crashes = withCrash(this.#crashes, reached);
-    this.#inquest = { reached, diedBefore };
+    this.#lastCrash = { reached, diedBefore };
   }
 
-  /** Adds what was fetched at the position. What is finished, or not wanted, is passed over. */
+  /** Adds records fetched at the position, without finished and unwanted ones. */
   append(
     records: readonly LogRecord[],
     nextOffset: number,
     wanted?: (record: LogRecord, topic: string) => boolean,
   ): void {
-    if (this.#inquest !== undefined) this.#acquit(records, this.#inquest);
+    if (this.#lastCrash !== undefined) this.#excludeLater(records, this.#lastCrash);
     const finished = this.#finishedBefore;
     const first = records[0]?.offset ?? Number.POSITIVE_INFINITY;
     const all = wanted === undefined && first >= finished.end;
@@ -207,41 +207,41 @@ export class PartitionLedger {
     this.#position = Math.max(this.#position, nextOffset);
   }
 
-  /** What was appended when its consumer was dead already was not in its hands. */
-  #acquit(records: readonly LogRecord[], { reached, diedBefore }: { reached: number; diedBefore: number }): void {
+  /** Records appended after the crash were not in flight. */
+  #excludeLater(records: readonly LogRecord[], { reached, diedBefore }: { reached: number; diedBefore: number }): void {
     const later = records.find(
       ({ offset, appendTime, timestamp }) => offset >= reached || (appendTime === true && timestamp >= diedBefore),
     );
     if (later === undefined) return;
-    this.#inquest = undefined;
+    this.#lastCrash = undefined;
     if (later.offset >= reached) return;
     const index = this.#crashes.lastIndexOf(reached);
     const others = this.#crashes.filter((_, position) => position !== index);
     this.#crashes = later.offset > this.prefix ? withCrash(others, later.offset) : others;
   }
 
-  /** There is nothing from the position up to an offset. */
+  /** The log has no records from the position up to an offset. */
   skipTo(offset: number): void {
     this.#position = Math.max(this.#position, offset);
   }
 
-  /** The record to be handed out next; none while it is too far above the first unfinished one. */
+  /** The next record to deliver; undefined if it is too far above the first unfinished one. */
   get next(): LogRecord | undefined {
     const record = this.#peekRequeued()?.record ?? this.#buffer.first;
-    return record === undefined || record.offset - this.prefix >= MOST_AHEAD ? undefined : record;
+    return record === undefined || record.offset - this.prefix >= MAX_AHEAD ? undefined : record;
   }
 
-  /** How many consumers died while a record was, or may have been, in their hands. */
+  /** How many consumers crashed while the record was, or may have been, in flight. */
   #crashesOf(offset: number): number {
     let crashes = 0;
     for (const watermark of this.#crashes) if (watermark > offset) crashes++;
     return crashes;
   }
 
-  /** Hands out {@link next}. */
+  /** Delivers {@link next}. */
   take(): InFlightRecord | undefined {
     if (this.next === undefined) return undefined;
-    this.#inHands++;
+    this.#inFlight++;
     const requeued = this.#peekRequeued();
     if (requeued !== undefined) {
       this.#requeued.pop();
@@ -258,17 +258,17 @@ export class PartitionLedger {
     );
     this.#offsets.push(record.offset);
     this.#entries.push(entry);
-    this.#handedOutTo = record.offset + 1;
+    this.#deliveredTo = record.offset + 1;
     return entry;
   }
 
-  /** False if it is not in anybody's hands. */
+  /** False if it is not in flight. */
   finish(entry: InFlightRecord): boolean {
-    if (!entry.held) return false;
-    entry.held = false;
-    this.#inHands--;
+    if (!entry.isUnsettled) return false;
+    entry.isUnsettled = false;
+    this.#inFlight--;
     this.#unconfirmed++;
-    // The record is let go at once: those behind a slow one may be many.
+    // Drops the record at once: many may wait behind a slow one.
     this.#entries[entry.slot - this.#dropped] = undefined;
     while (this.#head < this.#entries.length && this.#entries[this.#head] === undefined) this.#head++;
     if (this.#head >= COMPACT_AFTER && this.#head * 2 >= this.#offsets.length) {
@@ -280,11 +280,11 @@ export class PartitionLedger {
     return true;
   }
 
-  /** Takes a record back, to be handed out again. False if it is not in anybody's hands. */
+  /** Takes a record back for another delivery. False if it is not in flight. */
   requeue(entry: InFlightRecord): boolean {
-    if (!entry.held) return false;
-    entry.held = false;
-    this.#inHands--;
+    if (!entry.isUnsettled) return false;
+    entry.isUnsettled = false;
+    this.#inFlight--;
     this.#requeued.push(entry);
     this.#requeuedInOrder = false;
     return true;
@@ -299,38 +299,38 @@ export class PartitionLedger {
     return this.#requeued[this.#requeued.length - 1];
   }
 
-  /** What is in somebody's hands, in the order of offsets. */
-  held(): InFlightRecord[] {
+  /** The records in flight, in the order of offsets. */
+  inFlightRecords(): InFlightRecord[] {
     const held: InFlightRecord[] = [];
     for (let index = this.#head; index < this.#entries.length; index++) {
       const entry = this.#entries[index];
-      if (entry?.held) held.push(entry);
+      if (entry?.isUnsettled) held.push(entry);
     }
     return held;
   }
 
-  /** Whatever is in somebody's hands cannot be settled any more; it stays unfinished. */
+  /** Ends all deliveries. Their records stay unfinished. */
   abandon(): InFlightRecord[] {
-    const held = this.held();
-    for (const entry of held) entry.held = false;
-    this.#inHands = 0;
+    const held = this.inFlightRecords();
+    for (const entry of held) entry.isUnsettled = false;
+    this.#inFlight = 0;
     return held;
   }
 
-  /** The lowest watermark that covers everything in somebody's hands. */
+  /** The lowest watermark that covers everything in flight. */
   exactWatermark(): number {
     for (let index = this.#entries.length - 1; index >= this.#head; index--) {
-      if (this.#entries[index]?.held) return (this.#offsets[index] as number) + 1;
+      if (this.#entries[index]?.isUnsettled) return (this.#offsets[index] as number) + 1;
     }
     return this.prefix;
   }
 
-  /** So many that were finished are confirmed to be. */
+  /** A commit confirmed so many finished records. */
   confirm(count: number): void {
     this.#unconfirmed -= count;
   }
 
-  /** The progress to commit. `watermark` must cover everything in somebody's hands. */
+  /** The progress to commit. `watermark` must cover everything in flight. */
   progress(watermark: number): Progress {
     const { prefix } = this;
     this.#crashes = this.#crashes.filter((reached) => reached > prefix);
@@ -341,20 +341,20 @@ export class PartitionLedger {
 
   #finished(prefix: number): OffsetSet {
     const restored = this.#finishedBefore;
-    const handedOut = Math.max(this.#handedOutTo - prefix, 0);
-    const bits = new Uint8Array(Math.ceil(Math.max(handedOut, restored.end - prefix, 0) / 8));
-    // Of what was handed out, everything that is not unfinished.
-    bits.fill(0xff, 0, handedOut >> 3);
-    for (let index = handedOut & ~7; index < handedOut; index++) add(bits, index);
+    const deliveredCount = Math.max(this.#deliveredTo - prefix, 0);
+    const bits = new Uint8Array(Math.ceil(Math.max(deliveredCount, restored.end - prefix, 0) / 8));
+    // Every delivered record except the unfinished ones.
+    bits.fill(0xff, 0, deliveredCount >> 3);
+    for (let index = deliveredCount & ~7; index < deliveredCount; index++) add(bits, index);
     for (let index = this.#head; index < this.#entries.length; index++) {
       const entry = this.#entries[index];
       if (entry === undefined) continue;
       const offset = this.#offsets[index] as number;
-      // Somebody else may be able to read what stands for several, and has to find each of them unfinished.
+      // Another reader may read the records of an unreadable batch, and must find each unfinished.
       const last = entry.record.unreadable?.lastOffset ?? offset;
       for (let one = offset; one <= last; one++) remove(bits, one - prefix);
     }
-    for (let offset = prefix + handedOut; offset < restored.end; offset++) {
+    for (let offset = prefix + deliveredCount; offset < restored.end; offset++) {
       if (restored.has(offset)) add(bits, offset - prefix);
     }
     return new OffsetSet(prefix, bits);
@@ -363,15 +363,15 @@ export class PartitionLedger {
 
 /** Whether all of these offsets are finished. */
 export function isFinished(first: number, last: number, finished: OffsetSet): boolean {
-  // The end is above all that are.
+  // No finished offset is at or above the end.
   if (last >= finished.end) return false;
   for (let offset = first; offset <= last; offset++) if (!finished.has(offset)) return false;
   return true;
 }
 
-/** A record that is ours until it is settled; it is its own delivery token. */
-export interface HeldRecord extends TopicPartition {
+/** A record that is delivered and not settled; it is its own token. */
+export interface DeliveredRecord extends TopicPartition {
   readonly record: LogRecord;
-  /** How many consumers died while it was, or may have been, in their hands. */
+  /** How many consumers crashed while it was, or may have been, in flight. */
   readonly crashes: number;
 }

@@ -1,12 +1,12 @@
 import type { CommittedOffset } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 
-/** Some of the offsets from a first one on, a bit each. */
+/** A set of offsets from a first one on, one bit each. */
 export class OffsetSet {
   readonly #first: number;
   readonly #bits: Uint8Array;
 
-  /** The lowest bit of the first byte stands for `first`. */
+  /** The lowest bit of the first byte is `first`. */
   constructor(first: number, bits: Uint8Array) {
     this.#first = first;
     this.#bits = bits;
@@ -29,7 +29,7 @@ export class OffsetSet {
     return index >= 0 && ((this.#bits[Math.floor(index / 8)] ?? 0) & (1 << (index % 8))) !== 0;
   }
 
-  /** The bits, without bytes that are zero at the end. */
+  /** The bits, without zero bytes at the end. */
   get bits(): Uint8Array {
     let length = this.#bits.length;
     while (length > 0 && this.#bits[length - 1] === 0) length--;
@@ -54,28 +54,27 @@ export function remove(bits: Uint8Array, index: number): void {
 }
 
 /**
- * From where on the records of a partition have to stay, finished or not, because dead letters refer to them. A reference
- * counts from before it is written. Whether it still stands is only known from the dead letters themselves, which are read
- * through now and then: a review.
+ * The lowest offset that must stay in the log because dead letters refer to it. A reference counts before it is
+ * written. Only a review, which reads all dead letters, finds out that one is gone.
  */
 export class KeptOffsets {
   #lowest: number | undefined;
   /** References that are being written. */
   readonly #underWay = new Map<number, number>();
-  /** References that a review which is under way may not see. */
+  /** References that the current review may miss. */
   #unseen: Set<number> | undefined;
 
-  /** With what was committed. */
+  /** Starts with the committed value. */
   constructor(lowest: number | undefined) {
     this.#lowest = lowest;
   }
 
-  /** Undefined where nothing has to stay. */
+  /** Undefined if nothing must stay. */
   get lowest(): number | undefined {
     return this.#lowest;
   }
 
-  /** A reference to an offset is about to be written; the result is to be called when that ended, in whatever way. */
+  /** A reference to an offset is about to be written. Call the result when that ended, with or without success. */
   keep(offset: number): () => void {
     this.#lowest = Math.min(this.#lowest ?? offset, offset);
     this.#unseen?.add(offset);
@@ -90,12 +89,12 @@ export class KeptOffsets {
     };
   }
 
-  /** The dead letters are about to be read through. */
+  /** A review starts. */
   beginReview(): void {
     this.#unseen = new Set(this.#underWay.keys());
   }
 
-  /** They were read through; `found` is the lowest offset that any refers to. Returns whether the lowest has changed. */
+  /** A review found the lowest referenced offset. Returns whether the lowest has changed. */
   endReview(found: number | undefined): boolean {
     if (this.#unseen === undefined) return false;
     const all = [...(found === undefined ? [] : [found]), ...this.#unseen];
@@ -105,79 +104,81 @@ export class KeptOffsets {
     return this.#lowest !== before;
   }
 
-  /** They could not be read through. */
+  /** A review failed. */
   failReview(): void {
     this.#unseen = undefined;
   }
 }
 
-/** How far a group is in a partition. */
+/** The progress of a group in a partition. */
 export interface Progress {
   /** Every record before it is finished. */
   readonly offset: number;
-  /** Nothing at or above it is in anybody's hands. Equal to `offset` where nothing at all is. */
+  /** No record at or above it is in flight. Equal to `offset` if none is. */
   readonly watermark: number;
   /**
-   * How far the hands reached of each consumer that died, ascending. What is not finished now was not finished then, and
-   * lies behind where each of them began: so a record has as many crashes as there are numbers here above its offset.
+   * For each crash, how far its deliveries reached, ascending. A record has as many crashes as there are numbers above
+   * its offset: unfinished records were unfinished then, too.
    */
   readonly crashes: readonly number[];
-  /** What is finished from `offset` on. */
+  /** Finished offsets from `offset` on. */
   readonly finished: OffsetSet;
-  /** Dead letters refer to records from here on, which are finished and must stay; undefined where none do. */
+  /** Dead letters refer to finished records from this offset on, which must stay; undefined for none. */
   readonly kept?: number | undefined;
 }
 
 /**
- * How far above the first unfinished record of a partition others are handed out. So what is finished out of order always
- * fits beside the committed offset: 1,250 bytes of bits, in base64 1,667 characters.
+ * How far above the first unfinished record others are delivered. The finished ones then fit into a commit: 1,250 bytes
+ * of bits, 1,667 characters in base64.
  */
-export const MOST_AHEAD = 10_000;
+export const MAX_AHEAD = 10_000;
 
-/** More crashes than anything outlives; the earliest are forgotten first. */
-export const MOST_CRASHES = 64;
+/** The most crashes that are counted; the earliest are dropped first. */
+export const MAX_CRASHES = 64;
 
-/** A commit as it stands. */
+/** A committed offset with its metadata. */
 export type Commit = Pick<CommittedOffset, "offset" | "metadata">;
 
-/** What a commit says. */
+/** The content of a commit. */
 export interface CommittedProgress {
   readonly progress: Progress;
-  /** The topic that it is about; undefined where it does not say. */
+  /** The topic of the commit; undefined if unknown. */
   readonly of: TopicIdentity | undefined;
 }
 
 export const MARK = "anybroker:2";
 
-/** Place and id of the topic, offset, and relative to that the watermark, the crashes, the bits, and what is kept. */
+/**
+ * Place and id of the topic, offset; relative to it the watermark, the crashes, the bits, and the lowest kept offset.
+ */
 export const FORMAT =
   /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
-/** Nothing finished above the offset, and nothing in doubt. */
+/** Nothing is finished above the offset, and nothing is in doubt. */
 export function beginning(offset: number): Progress {
   return { offset, watermark: offset, crashes: [], finished: new OffsetSet(offset, new Uint8Array(0)) };
 }
 
 /**
- * The metadata to commit beside the offset. At most 2,600 characters, whatever the progress: Kafka takes 4,096 bytes.
- * Offsets finished too far above the first unfinished one are left out; see {@link MOST_AHEAD}. It says for which offset
- * of which topic it counts: others (mirrors between clusters, tools) may put it beside another offset, or in another topic.
+ * Encodes the metadata of a commit, in at most 2,600 characters (Kafka takes 4,096 bytes). Finished offsets too far
+ * above the first unfinished one are left out; see {@link MAX_AHEAD}. It names its topic and offset, because mirrors
+ * and tools may copy it to another.
  */
 export function encodeProgress(
   { offset, watermark, crashes, finished, kept }: Progress,
   { place, id }: TopicIdentity,
 ): string {
   const above = (bound: number): string => (bound - offset).toString(36);
-  const bounds = crashes.slice(-MOST_CRASHES).map(above).join(",");
-  const { buffer, byteOffset, length } = finished.bits.subarray(0, MOST_AHEAD / 8);
+  const bounds = crashes.slice(-MAX_CRASHES).map(above).join(",");
+  const { buffer, byteOffset, length } = finished.bits.subarray(0, MAX_AHEAD / 8);
   const bits = Buffer.from(buffer, byteOffset, length).toString("base64url");
   const ending = kept === undefined ? [] : [above(kept)];
   return [MARK, place, id, offset.toString(36), above(watermark), bounds, bits, ...ending].join(":");
 }
 
 /**
- * Reads a committed offset with its metadata. Metadata that is not ours, cannot be read, or was written for another offset,
- * says nothing: then everything from the offset on is to be done, and nothing is in doubt. Never throws.
+ * Decodes a commit. Foreign, unreadable or copied metadata counts as none: everything from the offset on is unfinished,
+ * and nothing is in doubt. Never throws.
  */
 export function decodeProgress({ offset, metadata }: Commit): CommittedProgress {
   const nothing: CommittedProgress = { progress: beginning(offset), of: undefined };
@@ -210,9 +211,8 @@ export type Fields = readonly [
 ];
 
 /**
- * What a commit says about the topic that has the name now. Undefined if it says nothing of it: there is none, or it was made
- * for a topic that was there before. Of one that was made in another place (another cluster, another name) and brought here
- * the offset counts alone: who brought it has translated that.
+ * Reads the progress of a commit in the current topic of its name. Undefined if there is no commit, or if it belongs to
+ * an earlier topic. A commit that was mirrored from elsewhere counts with its offset only.
  */
 export function progressIn(topic: TopicIdentity, commit: Commit): Progress | undefined {
   if (commit.offset < 0) return undefined;
@@ -221,12 +221,12 @@ export function progressIn(topic: TopicIdentity, commit: Commit): Progress | und
   return of.place === topic.place ? undefined : beginning(commit.offset);
 }
 
-/** Everything before it may be deleted, as far as a group is concerned that committed this. */
+/** The offset below which the group needs no record. */
 export function trimmableTo({ offset, kept = offset }: Progress): number {
   return Math.min(offset, kept);
 }
 
-/** Whether metadata is in our own form, so that it ought to be readable. */
+/** Whether metadata has our format, and so should be readable. */
 export function isOurs(metadata: string): boolean {
   return metadata.startsWith("anybroker:");
 }
@@ -236,7 +236,7 @@ export function isReadable(metadata: string): boolean {
   return FORMAT.test(metadata);
 }
 
-/** Counts one crash more, which reached up to `watermark`. */
+/** Counts one more crash, whose deliveries reached up to `watermark`. */
 export function withCrash(crashes: readonly number[], watermark: number): readonly number[] {
-  return [...crashes, watermark].sort((one, other) => one - other).slice(-MOST_CRASHES);
+  return [...crashes, watermark].sort((one, other) => one - other).slice(-MAX_CRASHES);
 }

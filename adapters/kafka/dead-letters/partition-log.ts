@@ -1,127 +1,92 @@
-import type { Clock, Random, Timer } from "../../../core/clock.ts";
+import { type Clock, pause, type Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { RecordDecoder } from "../consuming/fetch-failures.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import { isMissing, isPassing, operationError } from "../errors.ts";
-import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
 import type { FetchedPartition, KafkaConnection, TopicId, TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
 import { proveTopics, withoutId } from "../topic-identity.ts";
 
-/** A stretch of a log. */
+/** A part of a log. */
 export interface Piece {
   readonly records: readonly LogRecord[];
-  /** Where to read on. */
+  /** The next offset to read. */
   readonly nextOffset: number;
-  /** Where reading ended when it was read: where the next record comes. */
+  /** The readable end of the log, where the next record comes. */
   readonly end: number;
-  /** What stands at `nextOffset`, if it cannot be read. */
+  /** What is at `nextOffset`, if it cannot be read. */
   readonly unreadable: UnreadableBatch | undefined;
 }
 
-/** The log of dead letters, over a connection of its own. */
+/** A partition's log, on its own connection. */
 export interface Log extends TopicPartition {
-  /** The topic that is read; undefined before that is known. */
+  /** The id of the topic read; undefined before it is known. */
   readonly topicId: TopicId | undefined;
-  /** The first offset that is kept, by the topic that has the name now. Rejects with `not-found` if there is none. */
+  /** The first offset of the current topic. Rejects with `not-found` if there is no topic. */
   first(): Promise<number>;
   /**
-   * What stands from an offset on, at most about a mebibyte; waits so long for something to come. Tries for a while, then
-   * rejects. `out-of-range` if the log begins later or ends before, or if the topic was deleted and made again since
-   * `first`, or the first reading.
+   * Reads from an offset, at most about one mebibyte; waits for records up to `maxWaitMs`. Retries for a while, then
+   * rejects. `out-of-range` if the offset is outside the log, or if the topic was recreated since the first call.
    */
   read(from: number, maxWaitMs: number): Promise<Piece | "out-of-range">;
-  /** What is under way rejects with `closed`. */
+  /** Pending calls reject with `closed`. */
   close(): Promise<void>;
 }
 
-/** What a receiver of dead letters works with. */
-export interface DeadLettersHost {
+/** What a receiver of dead letters needs. */
+export interface DeadLettersDependencies {
   readonly producer: Producer;
   readonly clock: Clock;
   readonly random: Random;
-  /** Opens the log once more. */
+  /** Opens another reader of the log. */
   openLog(): Log;
-  /** Joins the group in which one member at a time has the dead letters. */
-  join(owner: MemberOwner): GroupMember;
-  /** What it says no to is passed over, and stands as it is. */
-  readonly wanted?: (held: HeldRecord) => boolean;
+  /** Joins the group whose members take turns with the dead letters. */
+  join(owner: RebalanceListener): GroupMember;
+  /** Dead letters for which it is false are skipped and kept. */
+  readonly wanted?: (delivered: DeliveredRecord) => boolean;
 }
 
-/** Waits that end early when there is nothing to wait for any more. */
-export class Pauses {
-  readonly #clock: Clock;
-  readonly #open = new Map<Timer, () => void>();
-  #isEnded = false;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** Resolves after so many milliseconds, or at the end of all. */
-  async wait(ms: number): Promise<void> {
-    if (this.#isEnded) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.schedule(() => {
-        this.#open.delete(timer);
-        resolve();
-      }, ms);
-      this.#open.set(timer, resolve);
-    });
-  }
-
-  end(): void {
-    this.#isEnded = true;
-    for (const [timer, resolve] of this.#open) {
-      this.#clock.cancel(timer);
-      resolve();
-    }
-    this.#open.clear();
-  }
-}
-
-/** What reading a log takes. */
-export interface PartitionLogParts {
+/** What a partition log needs. */
+export interface PartitionLogDependencies {
   /** Closed with the log. */
   readonly connection: KafkaConnection;
   readonly decode: RecordDecoder;
   readonly clock: Clock;
-  /** For how many milliseconds a question is put again that nobody answered for. */
+  /** How long a request is retried, in milliseconds. */
   readonly patienceMs: number;
 }
 
 const PIECE_BYTES = 1024 * 1024;
 const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
 
-/** What was asked of the leader of the partition: an answer, or the error that Kafka answered with. */
+/** The answer of a leader, or the protocol error. */
 type Answer<Result> = { readonly result: Result } | { readonly error: string };
 
-/** Puts a question to a leader, about the topic that has the name. */
+/** Asks a leader about the current topic. */
 type Ask<Result> = (node: number, topicId: TopicId) => Promise<Answer<Result>>;
 
-/** Who leads the partition, of which topic. */
+/** The leader, and the topic that it leads. */
 interface Leader {
   readonly node: number;
   readonly topicId: TopicId;
 }
 
-/** Reads one partition, wherever it is led, of the topic that had the name when {@link first} was called. */
+/** Reads one partition from its current leader, of the topic that had the name at the first call. */
 export class PartitionLog implements Log {
   readonly topic: string;
   readonly partition: number;
-  readonly #parts: PartitionLogParts;
+  readonly #dependencies: PartitionLogDependencies;
   #topicId: TopicId | undefined;
   #leader: Leader | undefined;
-  #isClosed = false;
-  readonly #pauses: Pauses;
+  readonly #closed = new AbortController();
 
-  constructor({ topic, partition }: TopicPartition, parts: PartitionLogParts) {
+  constructor({ topic, partition }: TopicPartition, dependencies: PartitionLogDependencies) {
     this.topic = topic;
     this.partition = partition;
-    this.#parts = parts;
-    this.#pauses = new Pauses(parts.clock);
+    this.#dependencies = dependencies;
   }
 
   get topicId(): TopicId | undefined {
@@ -131,7 +96,7 @@ export class PartitionLog implements Log {
   async first(): Promise<number> {
     return this.#ask("find the beginning", async (node, topicId) => {
       const { topic, partition } = this;
-      const { connection } = this.#parts;
+      const { connection } = this.#dependencies;
       const [error] = await proveTopics(connection, node, [{ topic, topicId, partition }]);
       if (error !== undefined) return { error };
       const [listed] = await connection.listOffsets(node, [{ topic, partition, at: "earliest" }]);
@@ -146,13 +111,13 @@ export class PartitionLog implements Log {
     return this.#ask<Piece | "out-of-range">(`read offset ${from}`, async (node, current) => {
       const { topic, partition } = this;
       const topicId = this.#topicId ?? current;
-      // The log that was read is gone.
+      // The log was replaced.
       if (topicId !== current) return { result: "out-of-range" };
-      const { connection, decode } = this.#parts;
+      const { connection, decode } = this.#dependencies;
       const partitions = [{ topic, topicId, partition, offset: from, maxBytes: PIECE_BYTES }];
       const request = { maxWaitMs, minBytes: 1, maxBytes: PIECE_BYTES, partitions };
       let fetched: FetchedPartition | undefined;
-      // Nothing is said where a quota is used up: that takes its time, and is no failure.
+      // An empty answer means a used-up quota, which is no failure.
       do [fetched] = await connection.fetch(node, request);
       while (fetched === undefined);
       if (fetched.error === "OFFSET_OUT_OF_RANGE") return { result: "out-of-range" };
@@ -165,25 +130,25 @@ export class PartitionLog implements Log {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#pauses.end();
-    await this.#parts.connection.close();
+    this.#closed.abort();
+    await this.#dependencies.connection.close();
   }
 
   async #ask<Result>(what: string, ask: Ask<Result>): Promise<Result> {
-    const { clock, patienceMs } = this.#parts;
+    const { clock, patienceMs } = this.#dependencies;
     const begun = clock.monotonic();
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-      if (this.#isClosed) throw new MessagingError("closed", `the log of "${this.topic}" was closed meanwhile`);
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
+      if (this.#closed.signal.aborted)
+        throw new MessagingError("closed", `the log of "${this.topic}" was closed meanwhile`);
       const failure = await this.#try(what, ask);
       if (!isMessagingError(failure)) return failure.result;
       this.#leader = undefined;
       if (clock.monotonic() - begun + pauseMs > patienceMs) throw failure;
-      await this.#pauses.wait(pauseMs);
+      await pause(clock, pauseMs, this.#closed.signal);
     }
   }
 
-  /** Resolves with what is worth another try; rejects where that would not help. */
+  /** Resolves with an error that is worth a retry; rejects with others. */
   async #try<Result>(what: string, ask: Ask<Result>): Promise<{ readonly result: Result } | MessagingError> {
     const text = `${what} of "${this.topic}", partition ${this.partition}`;
     try {
@@ -191,7 +156,7 @@ export class PartitionLog implements Log {
       const answer = await ask(this.#leader.node, this.#leader.topicId);
       if ("result" in answer) return answer;
       const failure = operationError(answer.error, text, "try again");
-      // One that does not lead any more may know nothing of the topic; whether it exists is seen at the next try.
+      // A former leader may not know the topic; the next attempt finds out.
       if (isPassing(answer.error) || isMissing(answer.error)) return failure;
       throw failure;
     } catch (error) {
@@ -201,7 +166,7 @@ export class PartitionLog implements Log {
   }
 
   async #locate(): Promise<Leader> {
-    const { topics } = await this.#parts.connection.metadata([this.topic]);
+    const { topics } = await this.#dependencies.connection.metadata([this.topic]);
     const found = topics.find(({ topic }) => topic === this.topic);
     const place = found?.partitions.find(({ partition }) => partition === this.partition);
     if (found !== undefined && place !== undefined && place.leader >= 0) {

@@ -1,16 +1,16 @@
 import type { DeliveryToken, Receiver, SendResult, Settlement, SettleResult } from "../../../core/adapter.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RecordSink } from "../consuming/assigned-partition.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
-import { Notices, RETRY } from "../delays/forwarder.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
+import { RETRY, RepeatedNotices } from "../delays/forwarder.ts";
 import { firstAssignment, type GroupMember } from "../group/coordinator.ts";
 import type { TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { replacedMeanwhile } from "../topic-identity.ts";
-import { type DeadLettersHost, type Log, Pauses, type Piece } from "./partition-log.ts";
+import type { DeadLettersDependencies, Log, Piece } from "./partition-log.ts";
 import {
   asText,
   Entries,
@@ -30,40 +30,40 @@ interface Removal {
   failures: number;
 }
 
-/** What a remover works with. */
-export interface RemoverParts {
+/** What a remover needs. */
+export interface RemoverDependencies {
   readonly topic: string;
   readonly producer: Producer;
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
-  /** Some could not be removed, and are tried again. Told at most every 30 s. */
+  /** Some removals failed and are retried. Called at most every 30 s. */
   failed(cause: MessagingError): void;
 }
 
-/** Removes records by writing tombstones, each until it is confirmed. */
+/** Removes records by tombstones, each retried until it is confirmed. */
 export class Remover {
-  readonly #parts: RemoverParts;
+  readonly #dependencies: RemoverDependencies;
   readonly #timers = new Set<Timer>();
   readonly #open = new Set<Removal>();
-  readonly #notices: Notices;
+  readonly #notices: RepeatedNotices;
   #batch: Removal[] = [];
   #isEnded = false;
 
-  constructor(parts: RemoverParts) {
-    this.#parts = parts;
-    this.#notices = new Notices(parts.clock, (error) => parts.failed(error));
+  constructor(dependencies: RemoverDependencies) {
+    this.#dependencies = dependencies;
+    this.#notices = new RepeatedNotices(dependencies.clock, (error) => dependencies.failed(error));
   }
 
-  /** Resolves with true once all keys are removed; with false if that is not known when the remover ends. */
+  /** Resolves with true once all keys are removed; false if that is unknown at the end. */
   async remove(keys: readonly string[]): Promise<boolean> {
     const removed = await Promise.all(keys.map((key) => this.#remove(key)));
     return removed.every(Boolean);
   }
 
-  /** No further tries. One that is under way may still succeed. */
+  /** Ends retries. An attempt under way may still succeed. */
   end(): void {
     this.#isEnded = true;
-    for (const timer of this.#timers) this.#parts.clock.cancel(timer);
+    for (const timer of this.#timers) this.#dependencies.clock.cancel(timer);
     for (const removal of [...this.#open]) this.#finish(removal, false);
   }
 
@@ -76,7 +76,7 @@ export class Remover {
     });
   }
 
-  /** What is asked for within one turn goes in one batch. */
+  /** Removals of one turn are sent in one batch. */
   #write(removal: Removal): void {
     this.#batch.push(removal);
     if (this.#batch.length > 1) return;
@@ -84,7 +84,7 @@ export class Remover {
       const batch = this.#batch;
       this.#batch = [];
       if (this.#isEnded) return;
-      const { topic, producer } = this.#parts;
+      const { topic, producer } = this.#dependencies;
       const records = batch.map(({ key }) => tombstone(key));
       producer.send(topic, records, (index, result) => this.#written(batch[index] as Removal, result));
     });
@@ -96,7 +96,7 @@ export class Remover {
       this.#finish(removal, true);
       return;
     }
-    const { clock, random, topic } = this.#parts;
+    const { clock, random, topic } = this.#dependencies;
     const cause = result.status === "rejected" ? result.error : result.cause;
     const timer = clock.schedule(
       () => {
@@ -108,7 +108,7 @@ export class Remover {
     this.#timers.add(timer);
     const code = isMessagingError(cause) ? cause.code : "unconfirmed";
     const text = `entries of "${topic}" could not be removed; they stand there until they are, and it is tried again`;
-    this.#notices.tell("removing", new MessagingError(code, text, { cause }));
+    this.#notices.report("removing", new MessagingError(code, text, { cause }));
   }
 
   #finish(removal: Removal, removed: boolean): void {
@@ -117,51 +117,49 @@ export class Remover {
   }
 }
 
-/** What a session works with. */
-interface SessionParts {
-  /** Followed to its end and beyond. Closed with the session. */
+/** What a reading session needs. */
+interface ReadingSessionDependencies {
+  /** Read to its end and followed. Closed with the session. */
   readonly log: Log;
-  /** The same log, to look things up in while the other waits for more. Closed with the session. */
+  /** The same log, for reading bodies while `log` waits for records. Closed with the session. */
   readonly bodies: Log;
   readonly remover: Remover;
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
   readonly sink: RecordSink;
-  /** What it says no to stays in the hands of this session, without a place in the prefetch, and is not delivered. */
-  readonly wanted?: (held: HeldRecord) => boolean;
-  /** What was read is not to be trusted any more: ends this session and begins another. */
+  /** Dead letters for which it is false stay with this session, outside the prefetch, and are not delivered. */
+  readonly wanted?: (delivered: DeliveredRecord) => boolean;
+  /** The state is out of date: ends this session and starts another. */
   startOver(cause: MessagingError): void;
 }
 
 const LONG_POLL_MS = 5_000;
 
 /**
- * Has the dead letters of a topic for a while: reads the log once to its end to know what stands, then delivers that, and
- * what comes, under the prefetch.
+ * One session with the dead letters: reads the log to its end to know the current ones, then delivers these and new
+ * ones, up to the prefetch.
  */
 class ReadingSession {
-  readonly #parts: SessionParts;
+  readonly #dependencies: ReadingSessionDependencies;
   readonly #entries = new Entries();
-  readonly #held = new Map<HeldRecord, Entry>();
+  readonly #inFlight = new Map<DeliveredRecord, Entry>();
   readonly #bodies: BodyReader;
   #prefetch: number;
   #position: number | undefined;
-  /** When the position last was the end of the log, or began, by both clocks. */
+  /** When the position was last at the end of the log, by both clocks. */
   #fresh: { readonly at: number; readonly monotonic: number };
   #isAtEnd = false;
-  #isHanding = false;
+  #isDelivering = false;
   #removing = 0;
   #isPaused = false;
-  #isEnded = false;
-  readonly #pauses: Pauses;
+  readonly #ended = new AbortController();
   #closing: Promise<unknown> | undefined;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(parts: SessionParts, prefetch: number) {
-    this.#parts = parts;
+  constructor(dependencies: ReadingSessionDependencies, prefetch: number) {
+    this.#dependencies = dependencies;
     this.#prefetch = prefetch;
-    this.#bodies = new BodyReader(parts.bodies);
-    this.#pauses = new Pauses(parts.clock);
+    this.#bodies = new BodyReader(dependencies.bodies);
     this.#fresh = this.#now();
   }
 
@@ -171,67 +169,66 @@ class ReadingSession {
 
   prefetch(count: number): void {
     this.#prefetch = count;
-    void this.#hand();
+    void this.#deliver();
   }
 
   holds(token: unknown): boolean {
-    return this.#held.has(token as HeldRecord);
+    return this.#inFlight.has(token as DeliveredRecord);
   }
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const results = batch.map((settlement) => this.#settle(settlement));
-    void this.#hand();
+    void this.#deliver();
     return Promise.all(results);
   }
 
   #settle({ token, action }: Settlement): SettleResult | Promise<SettleResult> {
-    const held = token as HeldRecord;
-    const entry = this.#held.get(held);
+    const delivered = token as DeliveredRecord;
+    const entry = this.#inFlight.get(delivered);
     if (entry === undefined) return "fenced";
-    this.#held.delete(held);
+    this.#inFlight.delete(delivered);
     if (action === "ack") return this.#remove(entry);
-    this.#entries.giveBack(entry);
+    this.#entries.requeue(entry);
     this.#changed();
     return "settled";
   }
 
   async #remove(entry: Entry): Promise<SettleResult> {
     this.#removing++;
-    const isRemoved = await this.#parts.remover.remove(entry.copies.map(({ key }) => key));
+    const isRemoved = await this.#dependencies.remover.remove(entry.copies.map(({ key }) => key));
     this.#removing--;
     if (isRemoved) this.#entries.finish(entry);
     this.#changed();
-    void this.#hand();
+    void this.#deliver();
     return isRemoved ? "settled" : "fenced";
   }
 
-  /** Delivers nothing more and asks for what is held. Resolves when nothing is, or the session ended. */
+  /** Delivers no more and revokes what is in flight. Resolves when nothing is, or the session ended. */
   async drain(): Promise<void> {
     this.#isPaused = true;
-    if (this.#held.size > 0) this.#parts.sink.revoke([...this.#held.keys()]);
-    await this.#until(() => this.#held.size === 0 && this.#removing === 0);
+    if (this.#inFlight.size > 0) this.#dependencies.sink.revoke([...this.#inFlight.keys()]);
+    await this.#until(() => this.#inFlight.size === 0 && this.#removing === 0);
   }
 
-  /** Delivers nothing more. Resolves when no removal is under way, or the session ended. */
+  /** Delivers no more. Resolves when no removal is under way, or the session ended. */
   async stop(): Promise<void> {
     this.#isPaused = true;
     await this.#until(() => this.#removing === 0);
   }
 
-  /** Ends it, and closes the logs. Returns what was held. A second call finds nothing. */
-  end(): readonly HeldRecord[] {
-    const { log, bodies, remover } = this.#parts;
-    this.#isEnded = true;
+  /** Ends the session and closes the logs. Returns what was in flight. A second call returns nothing. */
+  end(): readonly DeliveredRecord[] {
+    const { log, bodies, remover } = this.#dependencies;
+    this.#ended.abort();
     remover.end();
     this.#closing ??= Promise.allSettled([log.close(), bodies.close()]);
-    this.#pauses.end();
     this.#changed();
-    const held = [...this.#held.keys()];
-    this.#held.clear();
-    return held;
+    const delivered = [...this.#inFlight.keys()];
+    this.#inFlight.clear();
+    return delivered;
   }
 
-  /** Resolves when the logs are closed that {@link end} closes. */
+  /** Resolves when {@link end} has closed the logs. */
   async closed(): Promise<void> {
     await this.#closing;
   }
@@ -241,16 +238,17 @@ class ReadingSession {
   }
 
   async #until(condition: () => boolean): Promise<void> {
-    while (!this.#isEnded && !condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (!this.#ended.signal.aborted && !condition())
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   async #follow(): Promise<void> {
-    const { log } = this.#parts;
-    for (let failures = 1; !this.#isEnded; ) {
+    const { log } = this.#dependencies;
+    for (let failures = 1; !this.#ended.signal.aborted; ) {
       try {
         const from: number = this.#position ?? (await this.#begin());
         const piece = await log.read(from, LONG_POLL_MS);
-        if (!this.#isEnded) this.#take(from, piece);
+        if (!this.#ended.signal.aborted) this.#take(from, piece);
         failures = 1;
       } catch (error) {
         await this.#failed(error, failures++);
@@ -258,16 +256,16 @@ class ReadingSession {
     }
   }
 
-  /** Both logs have to be of the same topic. */
+  /** Both logs must be of the same topic. */
   async #begin(): Promise<number> {
-    const { log, bodies } = this.#parts;
+    const { log, bodies } = this.#dependencies;
     const [from] = await Promise.all([log.first(), bodies.first()]);
     if (log.topicId !== bodies.topicId) throw replacedMeanwhile(log.topic);
     return from;
   }
 
   #take(from: number, piece: Piece | "out-of-range"): void {
-    const { log, sink, startOver } = this.#parts;
+    const { log, sink, startOver } = this.#dependencies;
     const now = this.#now();
     const silentMs = Math.max(now.at - this.#fresh.at, now.monotonic - this.#fresh.monotonic);
     if (piece === "out-of-range" || silentMs > STALE_AFTER_MS) {
@@ -291,19 +289,19 @@ class ReadingSession {
     if (records.length > 0) this.#bodies.offer(from, piece);
     if (!this.#isAtEnd) return;
     this.#fresh = now;
-    void this.#hand();
+    void this.#deliver();
   }
 
-  /** Delivers what the prefetch has room for. */
-  async #hand(): Promise<void> {
-    if (this.#isHanding) return;
-    this.#isHanding = true;
+  /** Delivers up to the prefetch. */
+  async #deliver(): Promise<void> {
+    if (this.#isDelivering) return;
+    this.#isDelivering = true;
     let failures = 1;
-    let batch: HeldRecord[] = [];
+    let batch: DeliveredRecord[] = [];
     const deliver = (): void => {
       const records = batch;
       batch = [];
-      if (records.length > 0) this.#parts.sink.deliver(records);
+      if (records.length > 0) this.#dependencies.sink.deliver(records);
     };
     while (this.#mayTake()) {
       const entry = this.#entries.take();
@@ -316,46 +314,51 @@ class ReadingSession {
           found = await this.#bodies.find(offset);
           failures = 1;
         }
-        if (this.#isEnded) break;
-        // Meanwhile asked back, or the record was removed.
-        if (this.#isPaused || lastOffset(entry) !== offset) this.#entries.giveBack(entry);
-        else if ("record" in found) batch.push(...this.#hold(entry, found.record));
+        if (this.#ended.signal.aborted) break;
+        // Revoked or removed meanwhile.
+        if (this.#isPaused || lastOffset(entry) !== offset) this.#entries.requeue(entry);
+        else if ("record" in found) batch.push(...this.#takeOut(entry, found.record));
         else {
-          if (found.gone !== undefined) this.#parts.sink.notice(found.gone);
-          // A tombstone follows, or somebody deleted it from the log.
+          if (found.gone !== undefined) this.#dependencies.sink.notice(found.gone);
+          // A tombstone follows, or the record was deleted.
           this.#entries.finish(entry);
         }
       } catch (error) {
-        this.#entries.giveBack(entry);
+        this.#entries.requeue(entry);
         await this.#failed(error, failures++);
       }
     }
-    this.#isHanding = false;
-    if (!this.#isEnded) deliver();
+    this.#isDelivering = false;
+    if (!this.#ended.signal.aborted) deliver();
   }
 
   #mayTake(): boolean {
-    return !this.#isEnded && !this.#isPaused && this.#isAtEnd && this.#held.size + this.#removing < this.#prefetch;
+    return (
+      !this.#ended.signal.aborted &&
+      !this.#isPaused &&
+      this.#isAtEnd &&
+      this.#inFlight.size + this.#removing < this.#prefetch
+    );
   }
 
-  #hold(entry: Entry, record: LogRecord): readonly HeldRecord[] {
-    const { topic, partition } = this.#parts.log;
-    const held: HeldRecord = { topic, partition, record: restoredRecord(record), crashes: 0 };
-    if (this.#parts.wanted?.(held) === false) return [];
-    this.#held.set(held, entry);
-    return [held];
+  #takeOut(entry: Entry, record: LogRecord): readonly DeliveredRecord[] {
+    const { topic, partition } = this.#dependencies.log;
+    const delivered: DeliveredRecord = { topic, partition, record: restoredRecord(record), crashes: 0 };
+    if (this.#dependencies.wanted?.(delivered) === false) return [];
+    this.#inFlight.set(delivered, entry);
+    return [delivered];
   }
 
   async #failed(error: unknown, failures: number): Promise<void> {
-    if (this.#isEnded) return;
-    const { random, sink, log } = this.#parts;
+    if (this.#ended.signal.aborted) return;
+    const { clock, random, sink, log } = this.#dependencies;
     const text = `the dead letters in "${log.topic}" cannot be read; it is tried again`;
     sink.stalled(isMessagingError(error) ? error : new MessagingError("unreachable", text, { cause: error }));
-    await this.#pauses.wait(backoffMs(failures, RETRY, random));
+    await pause(clock, backoffMs(failures, RETRY, random), this.#ended.signal);
   }
 
   #now(): { readonly at: number; readonly monotonic: number } {
-    const { clock } = this.#parts;
+    const { clock } = this.#dependencies;
     return { at: clock.now(), monotonic: clock.monotonic() };
   }
 }
@@ -367,21 +370,24 @@ function lastOffset({ copies }: Entry): number {
 const CLOSE_MS = 5_000;
 
 /**
- * Takes dead letters, in their order. One receiver at a time has them; others wait and take over. To acknowledge removes an
- * entry: it is gone once that is confirmed. What is requeued, or in the hands of a receiver that ends, stands as before.
- * Tokens are the held records.
+ * Receives dead letters in order. One receiver at a time has them; others wait and take over. An ack removes an entry,
+ * once that is confirmed. Requeued entries, and those of a receiver that ends, are kept. Records are their own tokens.
  *
- * Rejects with `not-found` if there is no such topic, with `conflict` if others have its group, and with why it cannot be
- * read.
+ * Rejects with `not-found` for a missing topic, `conflict` if other clients use its group, or the reason why it cannot
+ * be read.
  */
-export async function receiveDeadLetters(host: DeadLettersHost, prefetch: number, sink: RecordSink): Promise<Receiver> {
-  const log = host.openLog();
+export async function receiveDeadLetters(
+  dependencies: DeadLettersDependencies,
+  prefetch: number,
+  sink: RecordSink,
+): Promise<Receiver> {
+  const log = dependencies.openLog();
   try {
     await log.first();
   } finally {
     await log.close();
   }
-  const receiver = new DeadLettersReceiver(host, prefetch, sink);
+  const receiver = new DeadLettersReceiver(dependencies, prefetch, sink);
   try {
     await receiver.joined();
   } catch (error) {
@@ -393,18 +399,18 @@ export async function receiveDeadLetters(host: DeadLettersHost, prefetch: number
 
 class DeadLettersReceiver implements Receiver {
   readonly leaseMs = undefined;
-  readonly #host: DeadLettersHost;
+  readonly #dependencies: DeadLettersDependencies;
   readonly #sink: RecordSink;
   readonly #member: GroupMember;
   #prefetch: number;
   #session: ReadingSession | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(host: DeadLettersHost, prefetch: number, sink: RecordSink) {
-    this.#host = host;
+  constructor(dependencies: DeadLettersDependencies, prefetch: number, sink: RecordSink) {
+    this.#dependencies = dependencies;
     this.#prefetch = prefetch;
     this.#sink = sink;
-    this.#member = host.join({
+    this.#member = dependencies.join({
       assigned: (partitions) => {
         if (has(partitions) && this.#closing === undefined) this.#begin();
       },
@@ -416,9 +422,9 @@ class DeadLettersReceiver implements Receiver {
     });
   }
 
-  /** Resolves when the group has taken it in, or takes its time over it. */
+  /** Resolves at the first assignment, or after a timeout. */
   joined(): Promise<void> {
-    return firstAssignment(this.#host.clock, this.#member);
+    return firstAssignment(this.#dependencies.clock, this.#member);
   }
 
   prefetch(count: number): void {
@@ -440,15 +446,10 @@ class DeadLettersReceiver implements Receiver {
   }
 
   async #close(): Promise<void> {
-    const { clock } = this.#host;
+    const { clock } = this.#dependencies;
     const session = this.#session;
     if (session !== undefined) {
-      let timer: Timer | undefined;
-      const tooLong = new Promise<void>((resolve) => {
-        timer = clock.schedule(resolve, CLOSE_MS);
-      });
-      await Promise.race([session.stop(), tooLong]);
-      if (timer !== undefined) clock.cancel(timer);
+      await within(clock, CLOSE_MS, session.stop());
     }
     const last = this.#session;
     last?.end();
@@ -459,13 +460,13 @@ class DeadLettersReceiver implements Receiver {
 
   #begin(): void {
     this.#session?.end();
-    const { producer, clock, random, wanted } = this.#host;
+    const { producer, clock, random, wanted } = this.#dependencies;
     const failed = (cause: MessagingError): void => this.#sink.stalled(cause);
-    const log = this.#host.openLog();
+    const log = this.#dependencies.openLog();
     const session = new ReadingSession(
       {
         log,
-        bodies: this.#host.openLog(),
+        bodies: this.#dependencies.openLog(),
         remover: new Remover({ topic: log.topic, producer, clock, random, failed }),
         clock,
         random,
@@ -492,9 +493,9 @@ class DeadLettersReceiver implements Receiver {
   }
 
   #lose(cause: MessagingError): void {
-    const held = this.#session?.end() ?? [];
+    const delivered = this.#session?.end() ?? [];
     this.#session = undefined;
-    if (held.length > 0) this.#sink.lost(held, cause);
+    if (delivered.length > 0) this.#sink.lost(delivered, cause);
   }
 }
 

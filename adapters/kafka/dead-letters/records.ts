@@ -10,26 +10,25 @@ import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
 import { CopiedHeaders, headerList } from "../records/read.ts";
 
 /*
- * The key of a dead letter: `<message id>.<digest of the content>.<one of its own>`.
+ * The key of a dead letter is `<message id>.<digest of the content>.<unique part>`.
  *
- * Equal up to the last dot are copies of one message: what a crash between the copy and the settlement leaves twice.
- * Readers take them for one entry. Two messages that share an id and differ in anything else are two entries.
+ * Records with the same id and digest are copies of one message, as left by a crash between copy and settlement.
+ * Readers treat them as one entry. Messages that share an id but differ otherwise are different entries.
  *
- * The end is of each record its own, so that a tombstone removes exactly the records that its writer has seen. Under a
- * key of id and content alone, a message that was sent back to its queue and failed there again would come under the key
- * of the entry that is just being removed, and the tombstone behind it would remove it unseen.
+ * The unique part lets a tombstone remove exactly the records that its writer saw. Otherwise a message that was
+ * replayed and failed again could have the key of the entry being removed, and be removed unseen.
  */
 
 const DIGEST_BYTES = 16;
 const OWN_BYTES = 8;
-/** With the dot before it. */
+/** Including the dot before it. */
 const OWN_LENGTH = 12;
 const DIGEST_AND_OWN = /\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{11}$/;
 
-/** What tells messages apart. */
+/** The content that identifies a message. */
 type EntryContent = Pick<OutgoingMessage, "id" | "key" | "routingKey" | "headers" | "body" | "contentType">;
 
-/** A fresh key for a message. */
+/** A new key for a message. */
 export function entryKey(message: EntryContent, random: Pick<Random, "bytes">): string {
   const own = Buffer.from(random.bytes(OWN_BYTES)).toString("base64url");
   return `${asText(Buffer.from(message.id))}.${digest(message)}.${own}`;
@@ -37,7 +36,7 @@ export function entryKey(message: EntryContent, random: Pick<Random, "bytes">): 
 
 function digest({ id, key, routingKey, headers, body, contentType }: EntryContent): string {
   const hash = createHash("sha256");
-  // What the engine writes differs from one failure to the next.
+  // The engine's headers differ between failures.
   const given = Object.entries(userHeaders(headers)).sort(([one], [other]) => (one < other ? -1 : 1));
   hash.update(JSON.stringify([id, key ?? null, routingKey ?? null, contentType, given]));
   hash.update("\n");
@@ -45,42 +44,42 @@ function digest({ id, key, routingKey, headers, body, contentType }: EntryConten
   return hash.digest().subarray(0, DIGEST_BYTES).toString("base64url");
 }
 
-/** Whether anybroker made a key, so that it is no message's. */
+/** Whether anybroker made the key, so that it is not a message's key. */
 function isEntryKey(key: string): boolean {
   return DIGEST_AND_OWN.test(key);
 }
 
-/** What the keys of one message's copies have in common; of another sender's record its whole key. */
+/** The part of a key that copies share; for a foreign record, the whole key. */
 export function contentOf(key: string): string {
   return isEntryKey(key) ? key.slice(0, -OWN_LENGTH) : key;
 }
 
-/** A key as text: a character per byte, so that any key comes back as it was. */
+/** A key as text, one character per byte, so that any key survives. */
 export function asText(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
-/** The bytes of a key that is text from {@link asText}. */
+/** The bytes of a key from {@link asText}. */
 export function asBytes(key: string): Buffer {
   return Buffer.from(key, "latin1");
 }
 
-/** The one partition of a topic of dead letters. */
+/** The only partition of a dead-letters topic. */
 export const PARTITION = 0;
 
-/** A message as a dead letter, under a fresh key of its own; the message's key goes in a header. */
+/** A message as a dead letter with a new key; the message's key is in a header. */
 export function deadLetterRecord(message: OutgoingMessage, random: Pick<Random, "bytes">): RecordToSend {
   return { ...toRecordUnder(asBytes(entryKey(message, random)), message), partition: PARTITION };
 }
 
-/** What removes the record of a key. */
+/** A record that removes the record of a key. */
 export function tombstone(key: string): RecordToSend {
   return { key: asBytes(key), value: undefined, headers: [], partition: PARTITION };
 }
 
 /**
- * A dead letter as the record that its message was: without the entry's key. Its bytes are its own: those of a piece of a
- * log share its memory, so that a prefetch of such would hold a piece each.
+ * Restores the message's record from a dead letter, without the entry's key. Copies the bytes: otherwise each would
+ * keep a whole fetched part in memory.
  */
 export function restoredRecord(record: LogRecord): LogRecord {
   const written = new CopiedHeaders(headerList(record));
@@ -106,34 +105,36 @@ export interface Copy {
   readonly offset: number;
 }
 
-/** A dead letter that stands: a message, in one record or several. */
+/** A dead letter: a message in one or more records. */
 export interface Entry {
   readonly content: string;
-  /** In the order of offsets; the last is the one that is delivered. Empty once all were removed. */
+  /** In the order of offsets; the last one is delivered. Empty once all are removed. */
   copies: readonly Copy[];
 }
 
 /**
- * The dead letters of a topic that stand, told from its records: keys and offsets only, some 250 bytes each. They are
- * taken in the order of their last copies, and given back or finished with.
+ * The current dead letters of a topic: keys and offsets only, about 250 bytes each. Entries are taken in the order of
+ * their last copies, then requeued or finished.
  */
 export class Entries {
   /** In the order of their last copies. */
   readonly #waiting = new Map<string, Entry>();
   readonly #returned = new Map<string, Entry>();
   readonly #taken = new Map<string, Entry>();
-  /** Copies that came of messages while they were taken. They may be a second life of the message, and wait for its end. */
+  /**
+   * New copies of messages that are taken. They may be a later failure of the message, and wait until it is settled.
+   */
   readonly #later = new Map<string, readonly Copy[]>();
   #next: Iterator<Entry> | undefined;
 
-  /** How many stand. */
+  /** The number of entries. */
   get size(): number {
     let size = this.#waiting.size + this.#returned.size;
     for (const { content, copies } of this.#taken.values()) if (copies.length > 0 || this.#later.has(content)) size++;
     return size;
   }
 
-  /** A record with a body. Must be called in the order of offsets. */
+  /** Adds a record with a body. Call in the order of offsets. */
   put(key: string, offset: number): void {
     const content = contentOf(key);
     const copy = { key, offset };
@@ -147,12 +148,12 @@ export class Entries {
       return;
     }
     const before = this.#waiting.get(content);
-    // It goes to the end of the order.
+    // It moves to the end of the order.
     if (before !== undefined) this.#waiting.delete(content);
     this.#waiting.set(content, { content, copies: added(before?.copies ?? [], copy) });
   }
 
-  /** A tombstone. */
+  /** Applies a tombstone. */
   remove(key: string): void {
     const content = contentOf(key);
     const taken = this.#taken.get(content);
@@ -167,7 +168,7 @@ export class Entries {
     if (later !== undefined) this.#keepLater(content, without(later, key));
   }
 
-  /** The next that nobody has; those given back come first. */
+  /** Takes the next entry; requeued ones come first. */
   take(): Entry | undefined {
     const entry = this.#returned.values().next().value ?? this.#nextWaiting();
     if (entry === undefined) return undefined;
@@ -177,18 +178,18 @@ export class Entries {
     return entry;
   }
 
-  /** The one that a record of this key belongs to; for those who only look. */
+  /** The waiting entry that a key belongs to. */
   find(key: string): Entry | undefined {
     return this.#waiting.get(contentOf(key));
   }
 
-  /** All, in order; for those who only look. */
+  /** All waiting entries, in order. */
   *[Symbol.iterator](): Iterator<Entry> {
     yield* this.#waiting.values();
   }
 
-  /** It was not done with. */
-  giveBack(entry: Entry): void {
+  /** Makes a taken entry available again. */
+  requeue(entry: Entry): void {
     const { content } = entry;
     if (this.#taken.get(content) !== entry) return;
     this.#taken.delete(content);
@@ -197,7 +198,7 @@ export class Entries {
     if (entry.copies.length > 0) this.#returned.set(content, entry);
   }
 
-  /** It was removed. Copies that came meanwhile are an entry of their own from now on. */
+  /** Ends a taken entry after its removal. Copies that came meanwhile become a new entry. */
   finish(entry: Entry): void {
     const { content } = entry;
     if (this.#taken.get(content) !== entry) return;
@@ -212,7 +213,7 @@ export class Entries {
     else this.#later.delete(content);
   }
 
-  /** A new iterator would step over all that was deleted at the front, each time; one goes on behind it. */
+  /** Keeps the iterator: a new one would step over all deleted entries at the front each time. */
   #nextWaiting(): Entry | undefined {
     this.#next ??= this.#waiting.values();
     const { done, value } = this.#next.next();
@@ -231,30 +232,29 @@ function without(copies: readonly Copy[], key: string): readonly Copy[] {
 }
 
 /**
- * For how long Kafka must keep a tombstone, in milliseconds (`delete.retention.ms`): a day.
+ * How long Kafka must keep tombstones, in milliseconds (`delete.retention.ms`): a day.
  *
- * A reader that read a record and not yet its tombstone, when that is taken out of the log, would take the record for
- * standing. Kafka takes a tombstone out no sooner than this long after it took out the record; so a reader is safe that
- * gets from any record to the end of the log in less.
+ * A reader that saw a record but missed its tombstone would take the record as current. Kafka keeps a tombstone at
+ * least this long after it deleted the record, so readers must get from any record to the log's end in less.
  */
 export const TOMBSTONE_RETENTION_MS = 24 * 60 * 60 * 1000;
 
-/** A reader that did not come to the end of the log for so long begins anew. */
+/** A reader that has not reached the log's end for this long starts over. */
 export const STALE_AFTER_MS = TOMBSTONE_RETENTION_MS / 2;
 
-/** How a topic of dead letters has to be configured, and what of it must not be otherwise. */
+/** The configuration of a dead-letters topic. */
 export const DEAD_LETTERS_CONFIGURATION: Readonly<Record<string, string>> = Object.freeze({
-  /** Required, and alone: with `delete` in it Kafka would delete by age what nobody has seen. */
+  /** Required, without `delete`: Kafka would delete unseen entries by age. */
   "cleanup.policy": "compact",
-  /** Required to be as long or longer. */
+  /** The minimum. */
   "delete.retention.ms": String(TOMBSTONE_RETENTION_MS),
-  /** Bodies of removed entries go from the disk within a day or two, and readers need not read over them. */
+  /** Bodies of removed entries are deleted within a day or two, and readers need not read them. */
   "segment.ms": String(TOMBSTONE_RETENTION_MS),
   "max.compaction.lag.ms": String(TOMBSTONE_RETENTION_MS),
   "min.cleanable.dirty.ratio": "0.1",
 });
 
-/** Compacted topics refuse them; so this one is none. */
+/** Compacted topics refuse records without a key, so this one is not compacted. */
 export function keyless({ topic, partition }: TopicPartition, offset: number): MessagingError {
   return new MessagingError(
     "invalid",
@@ -262,7 +262,7 @@ export function keyless({ topic, partition }: TopicPartition, offset: number): M
   );
 }
 
-/** Dead letters may stand in it, and removals. */
+/** The batch may hold dead letters and tombstones. */
 export function unreadableEntries({ topic }: TopicPartition, { error }: UnreadableBatch): MessagingError {
   return new MessagingError(
     error.code,

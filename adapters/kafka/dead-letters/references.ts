@@ -1,8 +1,8 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
-import { partitionKey } from "../consuming/assigned-partition.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
+import { partitionKey } from "../names.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { replacedMeanwhile } from "../topic-identity.ts";
@@ -11,55 +11,55 @@ import { asText, type Copy, Entries, restoredRecord } from "./records.ts";
 
 const BODY_WAIT_MS = 500;
 
-/** A record, or why there is none: `gone` if it does not stand there any more. */
+/** A record, or `gone` if it does not exist any more. */
 type Found = { readonly record: LogRecord } | { readonly gone: MessagingError | undefined };
 
-/** Gets records by their offsets. It keeps pieces that were read, so that those in order are read once. */
+/** Reads records by offset. Keeps the last parts read, so that reads in order need few requests. */
 export class BodyReader {
   readonly #log: Log;
-  /** The topic that the offsets are of. */
+  /** The topic of the offsets. */
   #topicId: TopicId | undefined;
-  #offered: KeptPiece | undefined;
-  #read: KeptPiece | undefined;
+  #offered: CachedPiece | undefined;
+  #read: CachedPiece | undefined;
 
   constructor(log: Log) {
     this.#log = log;
   }
 
-  /** A piece that was read from an offset elsewhere; it takes the place of the last such. */
+  /** Takes over a part that was read elsewhere, in place of the previous one. */
   offer(from: number, piece: Piece): void {
-    this.#offered = new KeptPiece(from, piece);
+    this.#offered = new CachedPiece(from, piece);
   }
 
-  /** The record if it stands in what is kept; undefined if that says nothing about the offset. */
+  /** The record, if a kept part covers the offset. */
   kept(offset: number): Found | undefined {
     return this.#read?.find(offset) ?? this.#offered?.find(offset);
   }
 
-  /** As {@link kept}, and reads a piece if need be. Rejects if that fails. */
+  /** As {@link kept}, but reads if needed. Rejects if that fails. */
   async find(offset: number): Promise<Found> {
     const kept = this.kept(offset);
     if (kept !== undefined) return kept;
     const piece = await this.#log.read(offset, BODY_WAIT_MS);
     this.#checkTopic();
     if (piece === "out-of-range") {
-      // Deleted by somebody; else the broker that was asked does not have it yet, or any more.
+      // Deleted; otherwise the broker does not have it yet, or any more.
       const first = await this.#log.first();
       this.#checkTopic();
       if (offset < first) return { gone: undefined };
       throw notThere(this.#log, offset);
     }
-    this.#read = new KeptPiece(offset, piece);
+    this.#read = new CachedPiece(offset, piece);
     const found = this.#read.find(offset);
     if (found !== undefined) return found;
     const { unreadable } = piece;
-    // A broker answers with nothing, too, to one who asks for more than its quota allows.
+    // Brokers also answer with nothing if a quota is used up.
     if (unreadable === undefined) throw notThere(this.#log, offset);
     if (unreadable.resumeAt === undefined) throw unreadable.error;
     return { gone: unreadable.error };
   }
 
-  /** At the same offset of another topic is another record. */
+  /** An offset of another topic is another record. */
   #checkTopic(): void {
     const { topic, topicId } = this.#log;
     this.#topicId ??= topicId;
@@ -67,16 +67,16 @@ export class BodyReader {
   }
 }
 
-/** That there is something at an offset was known, and it was not in the answer. */
+/** A record exists, but was not in the answer. */
 function notThere({ topic, partition }: Log, offset: number): MessagingError {
   const text = `offset ${offset} of "${topic}", partition ${partition}, did not come; try again`;
   return new MessagingError("unreachable", text);
 }
 
-class KeptPiece {
+class CachedPiece {
   readonly #from: number;
   readonly #piece: Piece;
-  /** The index of the record that was last looked for. */
+  /** The index of the last record found. */
   #index = 0;
 
   constructor(from: number, piece: Piece) {
@@ -95,11 +95,11 @@ class KeptPiece {
 }
 
 const THROUGH_WAIT_MS = 500;
-const MOST_IDLE_READS = 20;
+const MAX_IDLE_READS = 20;
 
 /**
- * Reads a log once, from its beginning to an offset, or else to where its end is when it gets there. Batches that are
- * damaged are passed over; rejects for what another reader may be able to read.
+ * Reads a log once, up to an offset or its end. Skips damaged batches; rejects for those that another reader may be
+ * able to read.
  */
 export async function readThrough(log: Log, visit: (record: LogRecord) => void, to?: number): Promise<void> {
   let position = await log.first();
@@ -112,9 +112,9 @@ export async function readThrough(log: Log, visit: (record: LogRecord) => void, 
     const before = position;
     position = piece.unreadable === undefined ? piece.nextOffset : resumeAt(piece.unreadable);
     if (position >= (to ?? piece.end)) return;
-    // Nothing comes, too, to one who asks for more than its quota allows.
+    // Empty answers also mean a used-up quota.
     idle = position > before ? 0 : idle + 1;
-    if (idle > MOST_IDLE_READS) throw notThere(log, position);
+    if (idle > MAX_IDLE_READS) throw notThere(log, position);
   }
 }
 
@@ -124,50 +124,50 @@ function resumeAt({ resumeAt: position, error }: { resumeAt: number | undefined;
 }
 
 const WAIT_MS = 500;
-const MOST_IDLE = 20;
-const LONGEST_ID = 1_000;
+const MAX_IDLE = 20;
+const MAX_ID = 1_000;
 const TEXT = "application/json";
 
-/** Where the records are that a dead letter stands for. */
+/** The records that a dead letter refers to. */
 interface Reference extends TopicPartition {
   readonly offset: number;
-  /** The same for a single record. */
+  /** Equal to `offset` for a single record. */
   readonly lastOffset: number;
-  /** How many there are, as far as could be told. */
+  /** How many records, as far as known. */
   readonly records: number;
-  /** The time of the first of them, by which the same offset in another log is told from it. Milliseconds since 1970. */
+  /** The time of the first record, which tells it from the same offset of another log. Milliseconds since 1970. */
   readonly timestamp: number;
-  /** What of them the subscription asked for: a filter of routing keys. */
+  /** The subscription's filter of routing keys. */
   readonly filter?: string | undefined;
 }
 
-/** Where a held record is. */
-export function referenceTo({ topic, partition, record }: HeldRecord, filter: string | undefined): Reference {
+/** The reference to a delivered record. */
+export function referenceTo({ topic, partition, record }: DeliveredRecord, filter: string | undefined): Reference {
   const { offset, timestamp, unreadable } = record;
   const { lastOffset = offset, records = 1 } = unreadable ?? {};
   const of = { topic, partition, offset, lastOffset, records, timestamp };
   return filter === undefined || unreadable === undefined ? of : { ...of, filter };
 }
 
-/** The dead letter that refers to records instead of holding them; it has the headers of another one for them. */
+/** Makes a dead letter that refers to records instead of containing one. */
 export function referringLetter(letter: OutgoingMessage, reference: Reference): OutgoingMessage {
   const { topic, partition, offset, lastOffset } = reference;
   const place = `${topic}/${partition}/${offset}${lastOffset === offset ? "" : `-${lastOffset}`}`;
   const body = Buffer.from(JSON.stringify({ refersTo: reference }));
-  // What was cut of the letter is where it refers to.
+  // The referenced record is complete, so nothing is cut.
   const headers = withHeaders(letter.headers, { [HEADER.deadReference]: place, [HEADER.cut]: undefined });
-  // The id is a part of the entry's key, and other senders may write ids of any length.
-  const id = letter.id.length > LONGEST_ID ? `${topic}-${partition}-${offset}` : letter.id;
+  // The id is part of the entry's key, and foreign ids may have any length.
+  const id = letter.id.length > MAX_ID ? `${topic}-${partition}-${offset}` : letter.id;
   return { ...letter, id, headers, body, contentType: TEXT, size: body.length + headerBytes(headers) };
 }
 
-/** What the body of such a dead letter says; undefined if it says nothing of the kind. */
+/** Parses the body of such a dead letter; undefined for other bodies. */
 export function readReference(body: Uint8Array): Reference | undefined {
   try {
     const { refersTo } = JSON.parse(Buffer.from(body).toString()) as { readonly refersTo?: Partial<Reference> };
     const { topic, partition, offset, lastOffset, records, timestamp, filter } = refersTo ?? {};
     const numbers = [partition, offset, lastOffset, records].every(Number.isSafeInteger);
-    // Another sender's time may be in nanoseconds.
+    // A foreign timestamp may be in nanoseconds.
     const isTime = Number.isInteger(timestamp);
     const isReference =
       typeof topic === "string" && numbers && isTime && (filter === undefined || typeof filter === "string");
@@ -177,29 +177,31 @@ export function readReference(body: Uint8Array): Reference | undefined {
   }
 }
 
-/** The lowest offset that the dead letters in a log refer to, by partition. Reads all of it, and closes it. */
+/** The lowest referenced offset of each partition. Reads and closes the log. */
 export async function lowestReferences(log: Log): Promise<ReadonlyMap<string, number>> {
-  const standing = new Map<string, Reference>();
+  const references = new Map<string, Reference>();
   try {
     await readThrough(log, ({ key, value, headers }) => {
       if (key === undefined) return;
       const refers = value !== undefined && headers[HEADER.deadReference] !== undefined;
       const reference = refers ? readReference(value) : undefined;
-      if (reference === undefined) standing.delete(asText(key));
-      else standing.set(asText(key), reference);
+      if (reference === undefined) references.delete(asText(key));
+      else references.set(asText(key), reference);
     });
   } finally {
     await log.close();
   }
   const lowest = new Map<string, number>();
-  for (const reference of standing.values()) {
+  for (const reference of references.values()) {
     const place = partitionKey(reference);
     lowest.set(place, Math.min(lowest.get(place) ?? reference.offset, reference.offset));
   }
   return lowest;
 }
 
-/** The records that a dead letter refers to, in order. Rejects with `not-found` if they are gone. Closes the log. */
+/**
+ * Reads the records that a dead letter refers to, in order. Rejects with `not-found` if they are gone. Closes the log.
+ */
 export async function referredRecords(log: Log, reference: Reference): Promise<readonly LogRecord[]> {
   const { offset, lastOffset, timestamp } = reference;
   const found: LogRecord[] = [];
@@ -210,17 +212,31 @@ export async function referredRecords(log: Log, reference: Reference): Promise<r
       if (piece === "out-of-range") throw gone(reference);
       for (const record of piece.records) if (record.offset <= lastOffset) found.push(record);
       if (piece.unreadable !== undefined && piece.nextOffset <= lastOffset) throw piece.unreadable.error;
+      if (piece.end <= lastOffset && (await endsBefore(log, lastOffset))) throw beyond(reference);
       idle = piece.nextOffset > position ? 0 : idle + 1;
-      if (idle > MOST_IDLE) throw notThere(log, position);
+      if (idle > MAX_IDLE) throw notThere(log, position);
       position = piece.nextOffset;
     }
   } finally {
     await log.close();
   }
   const [first] = found;
-  // Where the topic was made again, others have their offsets.
+  // In a recreated topic, other records have these offsets.
   if (first === undefined || (first.offset === offset && first.timestamp !== timestamp)) throw gone(reference);
   return found;
+}
+
+/** Whether there is no such offset. A new leader that does not know yet how far its log is confirmed still has what is. */
+async function endsBefore(log: Log, offset: number): Promise<boolean> {
+  return (await log.read(Math.min(offset + 1, Number.MAX_SAFE_INTEGER), 0)) === "out-of-range";
+}
+
+/** Somebody else wrote the dead letter, or the log was cut. */
+function beyond({ topic, partition, lastOffset }: Reference): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `what a dead letter refers to is gone: "${topic}", partition ${partition}, ends before offset ${lastOffset}; discard the dead letter`,
+  );
 }
 
 function gone({ topic, partition, offset }: Reference): MessagingError {
@@ -230,19 +246,16 @@ function gone({ topic, partition, offset }: Reference): MessagingError {
   );
 }
 
-/** A dead letter that stands, looked at without taking it. */
+/** A dead letter found by a scan. */
 export interface DeadLetterEntry {
-  /** What names it, for {@link DeadLettersScan.keysOf}: of a message that comes here anew it is another. */
+  /** Its name for {@link DeadLettersScan.keysOf}. A message that is dead-lettered again has another. */
   readonly key: string;
-  /** Where it stands in the order of all; a page goes on behind it. */
+  /** Its position in the order; the next page starts behind it. */
   readonly offset: number;
   readonly record: LogRecord;
 }
 
-/**
- * What stood in the dead letters when it was read, whoever receives them meanwhile. Its memory holds keys and offsets, not
- * bodies.
- */
+/** Scans the dead letters without consuming them. Keeps keys and offsets in memory, not bodies. */
 export class DeadLettersScan {
   readonly #log: Log;
   readonly #entries: Entries;
@@ -252,7 +265,7 @@ export class DeadLettersScan {
     this.#entries = entries;
   }
 
-  /** Reads the log once, from its beginning to where its end is when it gets there. The log has to stay open. */
+  /** Reads the log once to its end. The log must stay open. */
   static async of(log: Log): Promise<DeadLettersScan> {
     const entries = new Entries();
     await readThrough(log, ({ key, value, offset }) => {
@@ -263,14 +276,12 @@ export class DeadLettersScan {
     return new DeadLettersScan(log, entries);
   }
 
-  /** How many stand. */
+  /** The number of entries. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /**
-   * The entries behind an offset, in order, as they are read. Those removed meanwhile are left out.
-   */
+  /** The entries behind an offset, in order. Entries removed meanwhile are left out. */
   async *entries(behind = -1): AsyncGenerator<DeadLetterEntry, void, undefined> {
     const bodies = new BodyReader(this.#log);
     for (const { copies } of this.#entries) {
@@ -282,17 +293,14 @@ export class DeadLettersScan {
     }
   }
 
-  /**
-   * All that has to be removed for an entry to be gone: the keys of its records up to the one named. Empty if it does not
-   * stand any more.
-   */
+  /** The keys to remove for an entry to be gone: its records up to the one named. Empty if it is gone. */
   keysOf(key: string): readonly string[] {
     const copies = this.#entries.find(key)?.copies ?? [];
     return copies.slice(0, copies.findIndex((copy) => copy.key === key) + 1).map((copy) => copy.key);
   }
 }
 
-/** How many dead letters stand, exactly, at one moment. Reads the whole log; closes it. */
+/** Counts the dead letters at one moment. Reads and closes the log. */
 export async function countDeadLetters(log: Log): Promise<number> {
   try {
     return (await DeadLettersScan.of(log)).size;

@@ -1,48 +1,48 @@
 import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts";
-import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { ConsumerOptions, RecordSink } from "../consuming/assigned-partition.ts";
-import type { HeldRecord } from "../consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../producing/producer.ts";
 import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
 
-/** Between tries at what a broker held up: seconds at most, so that it goes on soon when the broker is back. */
+/** Between retries after a broker failure: seconds at most, to continue soon after it. */
 export const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 3_000 });
-/** Between tries where trying again soon would hardly help. */
+/** Between retries that are unlikely to help soon. */
 const PATIENT_RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 30_000 });
 
-/** What a forwarder works with. */
-export interface ForwarderHost {
+/** What a forwarder needs. */
+export interface ForwarderDependencies {
   readonly producer: Producer;
-  /** Of the machine: `now` decides whether a message is due. */
+  /** The machine's clock: `now` decides whether a message is due. */
   readonly clock: Clock;
   readonly random: Pick<Random, "fraction">;
-  /** Begins to read. Rejects if the first try to subscribe fails. */
+  /** Starts to read. Rejects if the first subscription fails. */
   openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
   /**
-   * Something that people should know: messages that are due and cannot be sent on, once that lasted 10 s or at once if
-   * they were refused; each trouble every 30 s at most.
+   * Reports due messages that cannot be sent: after 10 s, or at once if they are refused; each problem at most every 30
+   * s.
    */
   notice(error: MessagingError): void;
 }
 
-/** Whose delays these are. */
+/** The destination of delayed messages. */
 export interface DelayedDestination {
-  /** Where messages come out. */
+  /** The topic for due messages. */
   readonly topic: string;
-  /** Where they wait: a topic with a partition per level. */
+  /** The topic of waiting messages, with a partition per level. */
   readonly delays: string;
   readonly group: string;
 }
 
-/** Something to be done at a time; `at` is on the monotonic clock and does not change while it is in a queue. */
-interface Appointment {
+/** An item of a timer queue. `at` is on the monotonic clock and must not change in the queue. */
+interface Timed {
   at: number;
 }
 
-/** Calls with what has come due, the earliest first; one timer, however much there is. */
-class TimerQueue<Item extends Appointment> {
+/** Calls `due` with the items whose time has come, earliest first, with one timer for all. */
+class TimerQueue<Item extends Timed> {
   readonly #clock: Clock;
   readonly #due: (items: readonly Item[]) => void;
   /** A binary heap, the earliest first. */
@@ -59,7 +59,7 @@ class TimerQueue<Item extends Appointment> {
     return this.#heap.length;
   }
 
-  /** Takes items in. {@link arm} has to follow. */
+  /** Adds an item. Call {@link arm} afterwards. */
   add(item: Item): void {
     const heap = this.#heap;
     let index = heap.push(item) - 1;
@@ -72,7 +72,7 @@ class TimerQueue<Item extends Appointment> {
     heap[index] = item;
   }
 
-  /** Sets the timer for the earliest. */
+  /** Sets the timer for the earliest item. */
   arm(): void {
     const at = this.#heap[0]?.at ?? Number.POSITIVE_INFINITY;
     if (at === this.#timerAt) return;
@@ -82,7 +82,7 @@ class TimerQueue<Item extends Appointment> {
     this.#timer = at === Number.POSITIVE_INFINITY ? undefined : this.#clock.schedule(() => this.#fire(), ms);
   }
 
-  /** Takes out what is not to stay. */
+  /** Removes the items for which `stays` is false. */
   retain(stays: (item: Item) => boolean): void {
     const staying = this.#heap.filter(stays);
     this.#heap = [];
@@ -119,13 +119,13 @@ class TimerQueue<Item extends Appointment> {
   }
 }
 
-const MOST_RECORDS = 2_048;
-const MOST_BYTES = 8 * 1024 * 1024;
+const MAX_RECORDS = 2_048;
+const MAX_BYTES = 8 * 1024 * 1024;
 
-/** How many waiting records of a level are held: enough to send them on in batches, few where they are large. */
+/** Chooses the prefetch per level by record size: enough to send in batches, few if they are large. */
 class ReadAhead {
   #averageBytes = 0;
-  #prefetch = MOST_RECORDS;
+  #prefetch = MAX_RECORDS;
 
   get prefetch(): number {
     return this.#prefetch;
@@ -133,97 +133,51 @@ class ReadAhead {
 
   /** Learns the size of a record. */
   arrived(bytes: number): void {
-    // What is larger counts at once, what is smaller over time.
+    // Larger sizes count at once, smaller ones over time.
     this.#averageBytes = Math.max(bytes, this.#averageBytes * 0.99 + bytes * 0.01);
-    const fitting = Math.max(1, MOST_BYTES / Math.max(this.#averageBytes, 1));
-    // A power of two, so that the consumer is not told a new one with every record.
-    this.#prefetch = Math.min(MOST_RECORDS, 2 ** Math.floor(Math.log2(fitting)));
+    const fitting = Math.max(1, MAX_BYTES / Math.max(this.#averageBytes, 1));
+    // A power of two, so that the prefetch seldom changes.
+    this.#prefetch = Math.min(MAX_RECORDS, 2 ** Math.floor(Math.log2(fitting)));
   }
 }
 
 const EVERY_MS = 30_000;
 
-interface Trouble {
+interface Problem {
   since: number;
-  toldAt: number;
+  reportedAt: number;
 }
 
-/** Tells people about troubles that repeat: each kind every 30 s at most, for as long as it lasts. */
-export class Notices {
+/** Reports repeating problems: each kind at most every 30 s while it lasts. */
+export class RepeatedNotices {
   readonly #clock: Clock;
   readonly #notice: (error: MessagingError) => void;
-  readonly #troubles = new Map<string, Trouble>();
+  readonly #problems = new Map<string, Problem>();
 
   constructor(clock: Clock, notice: (error: MessagingError) => void) {
     this.#clock = clock;
     this.#notice = notice;
   }
 
-  /** There is trouble. With patience it is told if it lasted for so many milliseconds. */
-  tell(kind: string, error: MessagingError, patienceMs = 0): void {
+  /** Reports a problem, if it has lasted for `patienceMs` milliseconds. */
+  report(kind: string, error: MessagingError, patienceMs = 0): void {
     const now = this.#clock.monotonic();
-    const trouble = this.#troubles.get(kind) ?? { since: now, toldAt: Number.NEGATIVE_INFINITY };
-    this.#troubles.set(kind, trouble);
-    trouble.since = Math.min(trouble.since, now);
-    if (now - trouble.since < patienceMs || now - trouble.toldAt < EVERY_MS) return;
-    trouble.toldAt = now;
+    const problem = this.#problems.get(kind) ?? { since: now, reportedAt: Number.NEGATIVE_INFINITY };
+    this.#problems.set(kind, problem);
+    problem.since = Math.min(problem.since, now);
+    if (now - problem.since < patienceMs || now - problem.reportedAt < EVERY_MS) return;
+    problem.reportedAt = now;
     this.#notice(error);
   }
 
-  /** That trouble is over; patience begins anew. */
+  /** The problem is over; its patience starts anew. */
   over(kind: string): void {
-    const trouble = this.#troubles.get(kind);
-    if (trouble !== undefined) trouble.since = Number.POSITIVE_INFINITY;
+    const problem = this.#problems.get(kind);
+    if (problem !== undefined) problem.since = Number.POSITIVE_INFINITY;
   }
 }
 
-/** Opens something, and tries until it can or is told to stop. */
-class Opening<Opened> {
-  /** Resolves with what was opened; undefined if it was stopped before. */
-  readonly opened: Promise<Opened | undefined>;
-  readonly #clock: Clock;
-  readonly #random: Pick<Random, "fraction">;
-  #isStopped = false;
-  #pause: { readonly timer: Timer; readonly end: () => void } | undefined;
-
-  constructor(
-    clock: Clock,
-    random: Pick<Random, "fraction">,
-    open: () => Promise<Opened>,
-    failed: (cause: unknown) => void,
-  ) {
-    this.#clock = clock;
-    this.#random = random;
-    this.opened = this.#try(open, failed);
-  }
-
-  /** No further try; one under way may still succeed. */
-  stop(): void {
-    this.#isStopped = true;
-    if (this.#pause === undefined) return;
-    this.#clock.cancel(this.#pause.timer);
-    this.#pause.end();
-  }
-
-  async #try(open: () => Promise<Opened>, failed: (cause: unknown) => void): Promise<Opened | undefined> {
-    for (let failures = 1; !this.#isStopped; failures++) {
-      try {
-        return await open();
-      } catch (cause) {
-        failed(cause);
-      }
-      if (this.#isStopped) break;
-      await new Promise<void>((end) => {
-        const timer = this.#clock.schedule(end, backoffMs(failures, RETRY, this.#random));
-        this.#pause = { timer, end };
-      });
-      this.#pause = undefined;
-    }
-    return undefined;
-  }
-}
-
-/** Gathers what is settled within one turn into one call. */
+/** Gathers the settlements of one turn into one call. */
 class Settling {
   #consumer: Receiver | undefined;
   #batch: Settlement[] = [];
@@ -236,7 +190,7 @@ class Settling {
     if (this.#batch.length > 0) this.#schedule();
   }
 
-  settle(token: HeldRecord, action: Settlement["action"]): void {
+  settle(token: DeliveredRecord, action: Settlement["action"]): void {
     this.#batch.push({ token, action });
     this.#schedule();
   }
@@ -248,7 +202,7 @@ class Settling {
     }
   }
 
-  /** Looks again whether a condition holds that somebody waits for. */
+  /** Checks the awaited condition again. */
   check(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
@@ -264,7 +218,7 @@ class Settling {
     const batch = this.#batch;
     this.#batch = [];
     this.#underWay++;
-    // What was not ours any more comes again elsewhere, and is sent twice; nothing can be done about it here.
+    // Deliveries that are no longer ours come again elsewhere, and their messages are sent twice.
     await this.#consumer?.settle(batch);
     this.#underWay--;
     this.check();
@@ -272,86 +226,89 @@ class Settling {
 }
 
 interface Waiting {
-  readonly held: HeldRecord;
-  /** Undefined for what somebody else wrote. */
+  readonly delivered: DeliveredRecord;
+  /** Undefined for a foreign record. */
   readonly delay: Delay | undefined;
-  /** That of the destination which it says, until there turns out to be none. */
+  /** The chosen partition of the destination, unless it does not exist. */
   partition: number | undefined;
-  /** When it leaves its level, as time of day. */
+  /** When it leaves its level, in milliseconds since 1970. */
   readonly leavesAt: number;
   failures: number;
-  /** On the monotonic clock: no further try before. */
+  /** When the next attempt may start, on the monotonic clock. */
   notBefore: number;
   at: number;
   isSending: boolean;
   isRevoked: boolean;
 }
 
-/** Timers run on another clock than the time of day, which may be set meanwhile: it is looked at this often. */
-const LONGEST_SLEEP_MS = 10_000;
+/** The wall clock may be set while a timer runs, so due times are checked this often. */
+const MAX_SLEEP_MS = 10_000;
 const CLOSE_MS = 5_000;
-/** What is over sooner is not told: a broker that restarts, a group that is formed. */
+/** Shorter failures are not reported, such as a restarting broker or a new group. */
 const PATIENCE_MS = 10_000;
 
 /**
- * Sends delayed messages on: to a lower level while a second or more remains, and when they are due to their destination.
- * Settled is only what was confirmed there, so that a crash may send a message twice and never loses one. A message that
- * cannot be sent on is tried again for as long as it takes, and reported.
+ * Forwards delayed messages: to their destination when they are due, or to a lower level while a second or more
+ * remains. Settles only confirmed messages: a crash may duplicate a message and never loses one. Retries without limit,
+ * and reports lasting failures.
  *
- * Never early by the clocks of the hosts: when it is due was said by the sender's, and it is compared with this one's. So
- * hosts have to keep the time (NTP); a message comes early by no more than their clocks differ.
+ * Never early by the hosts' clocks: the sender's clock set the due time, and this one is compared with it. Hosts must
+ * keep the time (NTP).
  */
 export class DelayForwarder {
-  readonly #host: ForwarderHost;
+  readonly #dependencies: ForwarderDependencies;
   readonly #of: DelayedDestination;
   readonly #timers: TimerQueue<Waiting>;
-  readonly #notices: Notices;
+  readonly #notices: RepeatedNotices;
   readonly #settling = new Settling();
   readonly #readAhead = new ReadAhead();
-  readonly #waiting = new Map<HeldRecord, Waiting>();
-  readonly #opening: Opening<Receiver>;
+  readonly #waiting = new Map<DeliveredRecord, Waiting>();
+  readonly #stopped = new AbortController();
   readonly #ready: Promise<void>;
   #consumer: Receiver | undefined;
   #prefetch: number;
   #closing: Promise<void> | undefined;
 
-  /** Begins to read, and tries until it can or is closed. */
-  constructor(host: ForwarderHost, of: DelayedDestination) {
-    this.#host = host;
+  /** Starts to read, with retries until it succeeds or is closed. */
+  constructor(dependencies: ForwarderDependencies, of: DelayedDestination) {
+    this.#dependencies = dependencies;
     this.#of = of;
-    this.#timers = new TimerQueue(host.clock, (items) => this.#onTime(items));
-    this.#notices = new Notices(host.clock, (error) => host.notice(error));
+    this.#timers = new TimerQueue(dependencies.clock, (items) => this.#onTime(items));
+    this.#notices = new RepeatedNotices(dependencies.clock, (error) => dependencies.notice(error));
     this.#prefetch = this.#readAhead.prefetch;
-    this.#opening = new Opening(
-      host.clock,
-      host.random,
-      () => this.#open(),
-      (cause) => this.#cannotRead(cause),
-    );
-    this.#ready = this.#opening.opened.then((consumer) => this.#opened(consumer));
+    this.#ready = this.#openWithRetries().then((consumer) => this.#opened(consumer));
   }
 
-  /** Stops reading. What is being sent on is waited for, 5 s at most; the rest waits on the broker. */
+  /** Stops reading. Waits up to 5 s for messages being sent; the others stay on the broker. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    const { clock } = this.#host;
-    this.#opening.stop();
+    this.#stopped.abort();
     this.#timers.retain(() => false);
     await this.#ready;
-    for (const [held, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(held);
+    for (const [delivered, waiting] of this.#waiting) if (!waiting.isSending) this.#waiting.delete(delivered);
     this.#consumer?.prefetch(0);
-    let timer: Timer | undefined;
-    const tooLong = new Promise<void>((resolve) => {
-      timer = clock.schedule(resolve, CLOSE_MS);
-    });
-    await Promise.race([this.#settling.idle(() => this.#waiting.size === 0), tooLong]);
-    if (timer !== undefined) clock.cancel(timer);
+    const idle = this.#settling.idle(() => this.#waiting.size === 0);
+    await within(this.#dependencies.clock, CLOSE_MS, idle);
     this.#waiting.clear();
     await this.#consumer?.close();
+  }
+
+  async #openWithRetries(): Promise<Receiver | undefined> {
+    const { clock, random } = this.#dependencies;
+    const { signal } = this.#stopped;
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        return await this.#open();
+      } catch (cause) {
+        this.#cannotRead(cause);
+      }
+      await pause(clock, backoffMs(failures, RETRY, random), signal);
+    }
+    return undefined;
   }
 
   #open(): Promise<Receiver> {
@@ -361,37 +318,37 @@ export class DelayForwarder {
       revoke: (records) => this.#revoke(records),
       lost: (records) => this.#lost(records),
       stalled: (cause) => this.#cannotRead(cause),
-      notice: (error) => this.#host.notice(error),
+      notice: (error) => this.#dependencies.notice(error),
     };
     const prefetch = this.#readAhead.prefetch;
     const options = { group, topics: [delays], prefetch, prefetchPer: "partition" } as const;
-    return this.#host.openConsumer(options, sink);
+    return this.#dependencies.openConsumer(options, sink);
   }
 
   #opened(consumer: Receiver | undefined): void {
     if (consumer === undefined) return;
     this.#consumer = consumer;
     this.#settling.open(consumer);
-    // Records may have come before.
+    // Records may have arrived before.
     consumer.prefetch(this.#closing === undefined ? this.#prefetch : 0);
   }
 
   #cannotRead(cause: unknown): void {
     const { topic, delays } = this.#of;
     const text = `delayed messages for "${topic}" wait longer than asked for: "${delays}" cannot be read; it is tried again`;
-    this.#notices.tell("reading", because(text, cause), PATIENCE_MS);
+    this.#notices.report("reading", because(text, cause), PATIENCE_MS);
   }
 
-  #deliver(records: readonly HeldRecord[]): void {
+  #deliver(records: readonly DeliveredRecord[]): void {
     if (this.#closing !== undefined) return;
     this.#notices.over("reading");
-    const receivedAt = this.#host.clock.now();
-    for (const held of records) {
-      const { record, partition } = held;
+    const receivedAt = this.#dependencies.clock.now();
+    for (const delivered of records) {
+      const { record, partition } = delivered;
       const delay = delayOf(record);
-      if (delay === undefined) this.#tellForeign(held);
+      if (delay === undefined) this.#reportForeign(delivered);
       const waiting: Waiting = {
-        held,
+        delivered,
         delay,
         partition: delay?.partition,
         leavesAt: delay === undefined ? 0 : leavesAt({ ...delay, level: partition, receivedAt }),
@@ -401,7 +358,7 @@ export class DelayForwarder {
         isSending: false,
         isRevoked: false,
       };
-      this.#waiting.set(held, waiting);
+      this.#waiting.set(delivered, waiting);
       this.#put(waiting);
       this.#readAhead.arrived((record.value?.length ?? 0) + (record.key?.length ?? 0));
     }
@@ -410,21 +367,21 @@ export class DelayForwarder {
     this.#prefetch = this.#readAhead.prefetch;
   }
 
-  #tellForeign({ record, partition }: HeldRecord): void {
+  #reportForeign({ record, partition }: DeliveredRecord): void {
     const { topic, delays } = this.#of;
     const text = `offset ${record.offset} of "${delays}", partition ${partition}, says no time at which it is due, so somebody else wrote it; it goes to "${topic}" at once`;
-    this.#notices.tell("foreign", new MessagingError("invalid", text, { cause: record.problem }));
+    this.#notices.report("foreign", new MessagingError("invalid", text, { cause: record.problem }));
   }
 
   #put(waiting: Waiting): void {
-    const { clock } = this.#host;
-    const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), LONGEST_SLEEP_MS);
+    const { clock } = this.#dependencies;
+    const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), MAX_SLEEP_MS);
     waiting.at = Math.max(waiting.notBefore, clock.monotonic() + sleepMs);
     this.#timers.add(waiting);
   }
 
   #onTime(items: readonly Waiting[]): void {
-    const now = this.#host.clock.now();
+    const now = this.#dependencies.clock.now();
     const due: Waiting[] = [];
     const further: Waiting[] = [];
     for (const waiting of items) {
@@ -432,11 +389,13 @@ export class DelayForwarder {
       else if (waiting.delay === undefined || waiting.delay.dueAt <= now) due.push(waiting);
       else further.push(waiting);
     }
-    due.sort((one, other) => one.leavesAt - other.leavesAt || one.held.record.offset - other.held.record.offset);
+    due.sort(
+      (one, other) => one.leavesAt - other.leavesAt || one.delivered.record.offset - other.delivered.record.offset,
+    );
     const { topic, delays } = this.#of;
-    this.#send(topic, due, ({ held, partition }) => undelayedRecord(held.record, partition));
-    this.#send(delays, further, ({ held, delay, partition }) => {
-      const record = undelayedRecord(held.record, partition);
+    this.#send(topic, due, ({ delivered, partition }) => undelayedRecord(delivered.record, partition));
+    this.#send(delays, further, ({ delivered, delay, partition }) => {
+      const record = undelayedRecord(delivered.record, partition);
       return delayedRecord(record, delay?.dueAt ?? now, now);
     });
   }
@@ -444,66 +403,66 @@ export class DelayForwarder {
   #send(topic: string, items: readonly Waiting[], make: (waiting: Waiting) => RecordToSend): void {
     if (items.length === 0) return;
     for (const waiting of items) waiting.isSending = true;
-    this.#host.producer.send(topic, items.map(make), (index, result) =>
+    this.#dependencies.producer.send(topic, items.map(make), (index, result) =>
       this.#sent(topic, items[index] as Waiting, result),
     );
   }
 
   #sent(topic: string, waiting: Waiting, result: SendResult): void {
-    const { held } = waiting;
+    const { delivered } = waiting;
     waiting.isSending = false;
-    // Lost meanwhile: whoever has it now sends it again.
-    if (this.#waiting.get(held) !== waiting) return;
+    // Lost meanwhile: its new owner sends it again.
+    if (this.#waiting.get(delivered) !== waiting) return;
     if (result.status === "confirmed") {
       this.#notices.over(topic);
-      this.#finish(held, "ack");
+      this.#finish(delivered, "ack");
       return;
     }
-    this.#tellUnsent(topic, result);
+    this.#reportUnsent(topic, result);
     if (this.#closing !== undefined || waiting.isRevoked) {
-      this.#finish(held, "requeue");
+      this.#finish(delivered, "requeue");
       return;
     }
-    // Its own partition may never have been there; it must not hold up those behind it for that.
+    // The chosen partition may not exist; without it the message does not hold up those behind it.
     if (result.status === "rejected" && isMessagingError(result.error, "not-found")) waiting.partition = undefined;
-    const { clock, random } = this.#host;
+    const { clock, random } = this.#dependencies;
     const times = result.status === "rejected" ? PATIENT_RETRY : RETRY;
     waiting.notBefore = clock.monotonic() + backoffMs(++waiting.failures, times, random);
     this.#put(waiting);
     this.#timers.arm();
   }
 
-  #tellUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
+  #reportUnsent(topic: string, result: Exclude<SendResult, { status: "confirmed" }>): void {
     const { topic: destination, delays } = this.#of;
     const stays = `it stays in "${delays}" and is tried again`;
     const what = `a delayed message for "${destination}" was`;
     if (result.status === "rejected") {
       const text = `${what} refused by "${topic}"; ${stays}`;
-      this.#notices.tell(`${topic} refuses`, because(text, result.error));
+      this.#notices.report(`${topic} refuses`, because(text, result.error));
     } else {
       const text = `${what} not confirmed by "${topic}"; ${stays}`;
-      this.#notices.tell(topic, because(text, result.cause), PATIENCE_MS);
+      this.#notices.report(topic, because(text, result.cause), PATIENCE_MS);
     }
   }
 
-  #finish(held: HeldRecord, action: "ack" | "requeue"): void {
-    this.#waiting.delete(held);
-    this.#settling.settle(held, action);
+  #finish(delivered: DeliveredRecord, action: "ack" | "requeue"): void {
+    this.#waiting.delete(delivered);
+    this.#settling.settle(delivered, action);
   }
 
-  #revoke(records: readonly HeldRecord[]): void {
-    for (const held of records) {
-      const waiting = this.#waiting.get(held);
+  #revoke(records: readonly DeliveredRecord[]): void {
+    for (const delivered of records) {
+      const waiting = this.#waiting.get(delivered);
       if (waiting === undefined) continue;
       waiting.isRevoked = true;
-      if (!waiting.isSending) this.#finish(held, "requeue");
+      if (!waiting.isSending) this.#finish(delivered, "requeue");
     }
-    this.#timers.retain(({ held }) => this.#waiting.has(held));
+    this.#timers.retain(({ delivered }) => this.#waiting.has(delivered));
   }
 
-  #lost(records: readonly HeldRecord[]): void {
-    for (const held of records) this.#waiting.delete(held);
-    this.#timers.retain(({ held }) => this.#waiting.has(held));
+  #lost(records: readonly DeliveredRecord[]): void {
+    for (const delivered of records) this.#waiting.delete(delivered);
+    this.#timers.retain(({ delivered }) => this.#waiting.has(delivered));
     this.#settling.check();
   }
 }

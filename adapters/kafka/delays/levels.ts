@@ -4,15 +4,15 @@ import type { HeaderToWrite, LogRecord } from "../records/contract.ts";
 import { headerList, writtenValue } from "../records/read.ts";
 
 /*
- * A message that waits stands in the partition of its level. Level 0 holds those that are due within a second, level 1
- * those that wait at least 1 s, level 2 at least 4 s, and so on to 4,096 s. At a level everybody waits equally long, so
- * nobody waits behind one with a longer delay; what then remains is less, and waits at a lower level or at the same
- * one. A longer delay than the highest level's goes round there.
+ * A delayed message waits in the partition of its level. Level 0 holds messages that are due within a second, level 1
+ * those with at least 1 s, level 2 at least 4 s, and so on to 4,096 s. All messages of a level wait equally long, so
+ * none waits behind a longer delay. Then less time remains, and the message moves to a lower level or the same one
+ * again.
  *
- * Of a delay D, at most 3 hops are made at each of the levels 1 to 6, D / 4,096 s at level 7, and one at level 0.
+ * A delay D takes at most 3 hops at each of the levels 1 to 6, D / 4,096 s at level 7, and one at level 0.
  */
 
-/** The number of levels: the partitions of a topic of delays. */
+/** The number of levels: the partitions of a delays topic. */
 export const LEVELS = 8;
 
 const FIRST_MS = 1_000;
@@ -23,56 +23,55 @@ export function levelMs(level: number): number {
   return level === 0 ? 0 : FIRST_MS * FACTOR ** (level - 1);
 }
 
-/** The highest level whose wait is no longer than what remains. */
+/** The highest level whose wait fits into the remaining time. */
 export function levelFor(remainingMs: number): number {
   let level = 0;
   while (level < LEVELS - 1 && levelMs(level + 1) <= remainingMs) level++;
   return level;
 }
 
-/** What decides how long a message stays at its level. Times of day, in milliseconds since 1970. */
+/** What decides how long a message stays at its level, in milliseconds since 1970. */
 interface Stay {
   readonly level: number;
   /** When the message is due. */
   readonly dueAt: number;
-  /** When it came to this level, by the clock of who sent it there. */
+  /** When it was sent to this level, by the sender's clock. */
   readonly since: number;
-  /** When this process had it from the broker, by its own clock. */
+  /** When this process received it, by its own clock. */
   readonly receivedAt: number;
 }
 
 /**
- * When a message goes on from its level: once it is due, or has been there for the level's time. A sender's clock that
- * goes fast would make it, and all behind it, stay longer; so nothing stays longer than the level's time since it was
- * received.
+ * When a message leaves its level: when it is due, or after the level's time. That time counts from its receipt at the
+ * latest, so that a sender's fast clock does not hold it up, nor those behind it.
  */
 export function leavesAt({ level, dueAt, since, receivedAt }: Stay): number {
   return level === 0 ? dueAt : Math.min(dueAt, Math.min(since, receivedAt) + levelMs(level));
 }
 
 /**
- * When a message is due that is to wait so long from now. The time of day is cut to milliseconds, so that one more makes
- * sure that it is never early.
+ * The due time of a message delayed from now on. Adds a millisecond, since times are truncated, so that it is never
+ * early.
  */
 export function dueAfter(now: number, delayMs: number): number {
   return now + delayMs + 1;
 }
 
-/** When a waiting record is due, since when it is at its level, and its partition where one was chosen. */
+/** The due time of a waiting record, when it reached its level, and its chosen partition. */
 export const DELAY_HEADER = `${SYSTEM_PREFIX}delay`;
 
 const DELAY = /^(\d{1,16}) (\d{1,16})(?: (\d{1,10}))?$/;
 
-/** What a waiting record says about its delay. Times of day, in milliseconds since 1970. */
+/** The delay of a waiting record, in milliseconds since 1970. */
 export interface Delay {
   readonly dueAt: number;
-  /** When it was sent to the level at which it stands. */
+  /** When it was sent to its level. */
   readonly since: number;
-  /** The partition of the destination, where it is not left to the key. */
+  /** The chosen partition of the destination; undefined to leave it to the key. */
   readonly partition: number | undefined;
 }
 
-/** The record as it goes to the topic of delays, to the level of what remains. Key, body and headers stay as they are. */
+/** A record for the delays topic, at the level of the remaining time. Key, body and headers stay the same. */
 export function delayedRecord(record: RecordToSend, dueAt: number, now: number): RecordToSend {
   const { key, value, headers, partition } = record;
   const words = partition === undefined ? [dueAt, now] : [dueAt, now, partition];
@@ -84,7 +83,7 @@ export function delayedRecord(record: RecordToSend, dueAt: number, now: number):
   };
 }
 
-/** What a record in the topic of delays says; undefined where somebody else wrote it. */
+/** The delay of a record in the delays topic; undefined for a foreign record. */
 export function delayOf(record: LogRecord): Delay | undefined {
   const [, dueAt, since, partition] = DELAY.exec(record.headers[DELAY_HEADER]?.toString() ?? "") ?? [];
   if (dueAt === undefined) return undefined;
@@ -95,7 +94,7 @@ export function delayOf(record: LogRecord): Delay | undefined {
   };
 }
 
-/** The record as it was before it was delayed. */
+/** The record as it was before the delay. */
 export function undelayedRecord(record: LogRecord, partition: number | undefined): RecordToSend {
   const headers: HeaderToWrite[] = [];
   const { names, values } = headerList(record);

@@ -1,20 +1,26 @@
 import { MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { GroupDescription, TopicPartition } from "../port.ts";
 import { type Assignment, PROTOCOL, type Subscription, type TopicView } from "./protocol.ts";
 
 const CONSUMERS = "consumer";
+/** What members of others say of themselves is shown with so many characters, and of so many clients. */
+const MAX_NAME = 100;
+const MAX_CLIENTS = 20;
 const ADVICE = "stop them, or let them use a group of another name";
 
 /**
- * Why a group cannot be joined: others are in it that share partitions in another way. Undefined if it can be, as far as is
- * known: while a group is dividing its partitions it does not say how.
+ * Why the group cannot be joined: its members share partitions by another protocol. Undefined if it can be, as far as
+ * known; during a rebalance a group does not name its assignor.
  */
 export function foreignMembers(group: string, found: GroupDescription): MessagingError | undefined {
   const { members, protocol, protocolType, assignor, clients } = found;
   if (members === 0) return undefined;
   const what = kindOf(protocol, protocolType, assignor);
   if (what === undefined) return undefined;
-  const names = clients.length === 0 ? "" : `, of the clients ${clients.map((client) => `"${client}"`).join(", ")}`;
+  const shown = clients.slice(0, MAX_CLIENTS).map(quoted).join(", ");
+  const more = clients.length > MAX_CLIENTS ? ` and ${clients.length - MAX_CLIENTS} more` : "";
+  const names = clients.length === 0 ? "" : `, of the clients ${shown}${more}`;
   return new MessagingError(
     "conflict",
     `group "${group}" on Kafka has ${members} members ${what}${names}: their partitions are not shared with anybroker; ${ADVICE}`,
@@ -23,11 +29,15 @@ export function foreignMembers(group: string, found: GroupDescription): Messagin
 
 function kindOf(protocol: GroupDescription["protocol"], protocolType: string, assignor: string): string | undefined {
   if (protocol === "consumer") return "of the new consumer protocol (group.protocol=consumer, KIP-848)";
-  if (protocolType !== CONSUMERS) return `of the protocol type "${protocolType}"`;
-  return assignor === "" || assignor === PROTOCOL ? undefined : `with the assignor "${assignor}"`;
+  if (protocolType !== CONSUMERS) return `of the protocol type ${quoted(protocolType)}`;
+  return assignor === "" || assignor === PROTOCOL ? undefined : `with the assignor ${quoted(assignor)}`;
 }
 
-/** Why the coordinator takes nobody of ours in; undefined for an answer that says something else. */
+function quoted(name: string): string {
+  return `"${oneLine(name, MAX_NAME)}"`;
+}
+
+/** Why the coordinator refuses our protocol; undefined for other answers. */
 export function foreignGroup(group: string, name: string): MessagingError | undefined {
   if (name !== "INCONSISTENT_GROUP_PROTOCOL") return undefined;
   return new MessagingError(
@@ -36,7 +46,7 @@ export function foreignGroup(group: string, name: string): MessagingError | unde
   );
 }
 
-/** The group gave us partitions by a protocol that is not ours. */
+/** The group's leader assigned partitions by another protocol. */
 export function unreadableAssignment(group: string, cause: unknown): MessagingError {
   return new MessagingError(
     "conflict",
@@ -50,29 +60,29 @@ export interface Claimant extends Subscription {
   readonly memberId: string;
 }
 
-/** What one member has, and is to have. */
+/** A member's partitions, now and next. */
 interface Share {
   readonly claimant: Claimant;
   readonly assigned: TopicPartition[];
   readonly taken: TopicPartition[];
-  /** How many partitions it is to have in the end. */
+  /** How many partitions it gets in the end. */
   total: number;
-  /** How many of them are still with others. */
+  /** How many of them other members still own. */
   awaited: number;
 }
 
 /** A member among the readers of a topic. */
 interface Place {
   readonly share: Share;
-  /** What it has of the topic, what it goes on with first. */
+  /** Its partitions of the topic; those it does not give up come first. */
   readonly kept: readonly number[];
-  /** How many moves it spares to give it one more than others. */
+  /** How many moves are saved if it gets one more than others. */
   readonly spared: number;
-  /** How many more it may have. */
+  /** How many more it may get. */
   room: number;
 }
 
-/** A partition in the hands of a member; of nobody whom it could stay with, if members contradict each other. */
+/** A member's claim to a partition; without a member if two claims contradict each other. */
 interface Claim {
   readonly by: Share | undefined;
   readonly generation: number;
@@ -80,10 +90,15 @@ interface Claim {
 }
 
 /**
- * Who gets what, for each member: every topic spread to within one partition over those who read it, and all together
- * likewise where all read the same. Whoever has a partition keeps it unless it has too many; what it has too many goes to
- * nobody for now, so that it can be given up first. What nobody has is given out at once. Each is told of the topics that it
- * reads. Takes little more time than it takes to write down who is in the group, what they read and the partitions.
+ * Divides the partitions among the members.
+ *
+ * - Each topic is spread over its readers to within one partition; so are all topics together if all members read the
+ * same.
+ * - Members keep what they own, except surplus partitions, which stay unassigned until they are given up.
+ * - Partitions without an owner are assigned at once.
+ * - Each member gets the state of its topics.
+ *
+ * Time is about linear in the size of the input.
  */
 export function assign(claimants: readonly Claimant[], topics: readonly TopicView[]): ReadonlyMap<string, Assignment> {
   const shares = claimants
@@ -102,13 +117,13 @@ export function assign(claimants: readonly Claimant[], topics: readonly TopicVie
   const views = new Map(topics.map((view) => [view.topic, view]));
   return new Map(
     shares.map(({ claimant, assigned, taken, awaited }) => {
-      const told = [...new Set(claimant.topics)].flatMap((topic) => views.get(topic) ?? []);
-      return [claimant.memberId, { assigned, taken, awaited, topics: told }];
+      const own = [...new Set(claimant.topics)].flatMap((topic) => views.get(topic) ?? []);
+      return [claimant.memberId, { assigned, taken, awaited, topics: own }];
     }),
   );
 }
 
-/** The list under a key, which is made where there is none. */
+/** The list of a key, created if needed. */
 function listIn<Key, Item>(lists: Map<Key, Item[]>, key: Key): Item[] {
   const list = lists.get(key) ?? [];
   if (list.length === 0) lists.set(key, list);
@@ -118,7 +133,10 @@ function listIn<Key, Item>(lists: Map<Key, Item[]>, key: Key): Item[] {
 /** Claims on the partitions of one topic. */
 type Claims = ReadonlyMap<number, Claim>;
 
-/** The one claim on each partition that holds. Two of one generation contradict each other: then neither does. */
+/**
+ * Finds the valid claim to each partition: the latest generation wins, and two claims of one generation are both
+ * invalid.
+ */
 function settleClaims(shares: readonly Share[], problems: ReadonlySet<string>): ReadonlyMap<string, Claims> {
   const settled = new Map<string, Map<number, Claim>>();
   for (const by of shares) {
@@ -163,8 +181,8 @@ function spread({ topic, partitions }: TopicView, readers: readonly Share[], cla
     const spared = goesOn.length > least ? 2 : kept.length > least ? 1 : 0;
     return { share, kept, spared, room: 0 };
   });
-  // One more than the others for those who are to have the least so far; of those for whom it spares a move; then for
-  // those who have the least now, and would need more anyway.
+  // Surplus partitions go first to members with the least in total, then where it saves a move, then to those who own
+  // the least.
   ranked.sort(
     (one, other) =>
       one.share.total - other.share.total ||
@@ -177,7 +195,7 @@ function spread({ topic, partitions }: TopicView, readers: readonly Share[], cla
     place.room = Math.max(quota - place.kept.length, 0);
     for (const partition of place.kept.slice(0, quota)) place.share.assigned.push({ topic, partition });
   }
-  // Always to whoever has the most room left; of those to the first.
+  // Free partitions go to the member with the most room.
   const takers = byRoom(ranked);
   for (const [index, partition] of free.slice(0, takers.length).entries()) {
     const taker = takers[index] as Place;
@@ -187,7 +205,7 @@ function spread({ topic, partitions }: TopicView, readers: readonly Share[], cla
   for (const { share, room } of ranked) share.awaited += room;
 }
 
-/** Each as often as it has room: first those with the most, then they with one less and those who have so much, and so on. */
+/** Each member as often as it has room, by decreasing room. */
 function byRoom(ranked: readonly Place[]): readonly Place[] {
   const levels: Place[][] = [];
   for (const place of ranked) {

@@ -1,4 +1,4 @@
-import type { Clock } from "../../../core/clock.ts";
+import { type Clock, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import type {
   ClusterMetadata,
@@ -9,51 +9,50 @@ import type {
   TopicPartition,
 } from "../port.ts";
 
-/** What a member tells of its partitions. No call throws. */
-export interface MemberOwner {
-  /** These are ours from now on, beside those that were. */
+/** Hears of assigned and revoked partitions. No method throws. */
+export interface RebalanceListener {
+  /** These partitions are assigned, in addition to earlier ones. */
   assigned(partitions: readonly TopicPartition[]): void;
   /**
-   * Others are to have these. Resolves when nothing of them is under way any more and what was finished is committed; only
-   * then the group hands them on. They are ours until then. Past the rebalance timeout they are lost. Called for others
-   * while it is under way for some. If the group changed its mind they come back by `assigned` right after it resolved.
+   * The group wants these back for other members. Resolves once they are drained and committed; until then they are
+   * ours. After the rebalance timeout they are lost. Calls may overlap. If the group changes its mind, `assigned`
+   * follows.
    */
   revoke(partitions: readonly TopicPartition[]): Promise<void>;
-  /** These are not ours any more, and others may have them already; also while they are being revoked. */
+  /** These partitions are lost, and others may have them already; possible during `revoke` too. */
   lost(partitions: readonly TopicPartition[], cause: MessagingError): void;
-  /** There is no membership for now, or a topic cannot be read, and why; it goes on trying. Called for each attempt. */
+  /** The membership or a topic is unavailable; the member keeps trying. Called for each failed attempt. */
   failed(cause: MessagingError): void;
 }
 
-/** What became of the commit for one partition: `fenced` if it is not ours; `failed` if it is worth trying again. */
+/** The outcome of a commit: `fenced` if the partition is not ours, `failed` if it may be tried again. */
 export type CommitOutcome = "committed" | "fenced" | "failed";
 
-/** A member of a consumer group, which stays one until it is closed: over rebalances, restarts and lost sessions. */
+/** A member of a consumer group until it is closed, over rebalances, restarts and lost sessions. */
 export interface GroupMember {
   /**
-   * Resolves when the group has given this member, for the first time, all that it is to have at present: others may have
-   * had to give it up first. Rejects with `conflict` if members of another protocol are in the group before that; this one
-   * goes on trying until it is closed. Stays open if neither comes about.
+   * Resolves when this member first owns all that the group has for it. Rejects with `conflict` if members of another
+   * protocol are in the group; the member keeps trying until it is closed.
    */
   readonly complete: Promise<void>;
   /**
-   * Commits for partitions that are ours, in one request; one outcome each, in order. Tries for up to 10 s, over
-   * rebalances. A commit of a partition is to wait for the one before it. Never rejects.
+   * Commits offsets in one request, with an outcome each, in order. Tries for up to 10 s, over rebalances. Commits of
+   * one partition must not overlap. Never rejects.
    */
   commit(offsets: readonly (PartitionOffset & { readonly metadata: string })[]): Promise<readonly CommitOutcome[]>;
   /**
-   * What stands committed, asked of the coordinator, in order and without errors; tries until it answers. Rejects with
-   * `closed` once the member is closed.
+   * Reads committed offsets, in order and without errors; tries until the coordinator answers. Rejects with `closed`
+   * once the member is closed.
    */
   committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]>;
-  /** The topics may have changed: a partition or a topic is missing, or there are more. Looks now instead of soon. */
+  /** The topics may have changed: checks them now. */
   refresh(): void;
-  /** Leaves the group at once, without asking its owner for anything. A second call waits for the first. */
+  /** Leaves the group at once, without `revoke`. A second call waits for the first. */
   close(): Promise<void>;
 }
 
-/** Settles as `work` does, or rejects with `timeout` after `ms` milliseconds; what `work` does later is of no interest. */
-export function within<Result>(clock: Clock, ms: number, what: string, work: Promise<Result>): Promise<Result> {
+/** Settles as `work` does, or rejects with `timeout` after `ms` milliseconds. */
+export function answerWithin<Result>(clock: Clock, ms: number, what: string, work: Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
     const timer = clock.schedule(() => {
       reject(new MessagingError("timeout", `Kafka gave no answer within ${ms} ms to: ${what}; trying again`));
@@ -62,10 +61,10 @@ export function within<Result>(clock: Clock, ms: number, what: string, work: Pro
   });
 }
 
-/** The group knows this member, or this generation of it, no more. */
+/** The group does not know this member or generation any more. */
 const FENCED: ReadonlySet<string> = new Set(["ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID"]);
 
-/** The same commit would be refused again, however often it is tried. */
+/** The same commit would be refused again. */
 const UNCOMMITTABLE: ReadonlySet<string> = new Set([
   "OFFSET_METADATA_TOO_LARGE",
   "INVALID_COMMIT_OFFSET_SIZE",
@@ -74,7 +73,7 @@ const UNCOMMITTABLE: ReadonlySet<string> = new Set([
   "UNKNOWN_TOPIC_OR_PARTITION",
 ]);
 
-/** What time alone does not mend: the code, and what to do. */
+/** Lasting refusals: the code and the advice. */
 const REFUSALS: Readonly<Record<string, readonly [MessagingErrorCode, string]>> = {
   GROUP_AUTHORIZATION_FAILED: ["unauthorized", "grant the right to read the group"],
   TOPIC_AUTHORIZATION_FAILED: ["unauthorized", "grant the right to read and describe the topic"],
@@ -90,67 +89,64 @@ const REFUSALS: Readonly<Record<string, readonly [MessagingErrorCode, string]>> 
   INVALID_COMMIT_OFFSET_SIZE: ["too-large", "raise the server's message.max.bytes for its offsets topic"],
 };
 
-/** Whether an answer says that the member is out of its group, or of the generation that it asked in. */
+/** Whether the member is out of its group or generation. */
 export function isFenced(name: string): boolean {
   return FENCED.has(name);
 }
 
-/** Whether an answer to a commit stays the same when it is tried again at once. */
+/** Whether the same commit would be refused again. */
 export function isUncommittable(name: string): boolean {
   return UNCOMMITTABLE.has(name);
 }
 
-/** Whether only people can mend it, so that trying again may be slow. */
+/** Whether only people can resolve it, so that retries may be slow. */
 export function isRefusal(error: MessagingError): boolean {
   return error.code !== "unreachable" && error.code !== "timeout";
 }
 
-/** An error that Kafka answered with. `what` completes "Kafka could not …". */
+/** Converts a protocol error. `what` completes "Kafka could not …". */
 export function answerError(name: string, what: string): MessagingError {
   const [code, next] = REFUSALS[name] ?? ["unreachable", "trying again"];
   return new MessagingError(code, `Kafka could not ${what} (${name}); ${next}`);
 }
 
-/** The coordinator repeats to a member something else than was said. `what` names it. */
-export function misled(group: string, what: string): MessagingError {
+/** The coordinator repeats something else than this member sent. `what` names it. */
+export function inconsistentCoordinator(group: string, what: string): MessagingError {
   return new MessagingError(
     "unreachable",
     `the coordinator of group ${group} does not repeat what ${what}: partitions may be with nobody; joining again. If it lasts, see what stands between this process and Kafka`,
   );
 }
 
-/** Whatever a request rejected with, as our own. */
+/** The error of a request as a `MessagingError`. */
 export function requestError(error: unknown, what: string): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError("unreachable", `Kafka could not be asked to ${what}; trying again`, { cause: error });
 }
 
-/** How long the first assignment is waited for; a group that begins deals out nothing for some seconds. */
+/** How long to wait for the first assignment. A new group assigns nothing for some seconds. */
 const FIRST_ASSIGNMENT_MS = 10_000;
 
-/** Resolves when a member has its share, or after 10 s. Rejects with `conflict` if the group is not one that it can join. */
+/** Resolves at a member's first assignment, or after 10 s. Rejects with `conflict` if it cannot join the group. */
 export function firstAssignment(clock: Clock, member: Pick<GroupMember, "complete">): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.schedule(resolve, FIRST_ASSIGNMENT_MS);
-    member.complete.then(resolve, reject).finally(() => clock.cancel(timer));
-  });
+  return within(clock, FIRST_ASSIGNMENT_MS, member.complete);
 }
 
-/** A request to the node that coordinates the group. */
+/** A request to the coordinator. */
 type Request<Result> = (connection: KafkaConnection, node: number) => Promise<Result>;
 
-/** A new group waits for its first members for 3 s by default. */
-const SHORTEST_JOIN_PATIENCE_MS = 5_000;
+/** A new group waits 3 s for its first members by default. */
+const MIN_JOIN_PATIENCE_MS = 5_000;
 
 /**
- * The ways to a group's coordinator. Two connections: a join is answered when everybody has joined, and holds up whatever
- * comes after it on its own.
+ * Sends requests to a group's coordinator, over two connections: a join is answered when all members have joined, and
+ * would hold up later requests.
  */
 export class CoordinatorLink {
   readonly #client: KafkaClient;
   readonly #group: string;
   readonly #clock: Clock;
-  /** How long an answer may take, in milliseconds, that need not wait for other members. */
+  /** How long an answer may take that does not wait for other members, in milliseconds. */
   readonly #patienceMs: number;
   readonly #connections: { joining: KafkaConnection; asking: KafkaConnection };
   #node: number | undefined;
@@ -166,14 +162,17 @@ export class CoordinatorLink {
   }
 
   /**
-   * A request that waits for other members. Rejects with a `MessagingError`: with `timeout` long before the others may be
-   * ready, since nothing else tells of a connection that is open on one side only. Asking again takes the place.
+   * Sends a request that waits for other members. Rejects with a `MessagingError`; with `timeout` early, since nothing
+   * else detects a half-open connection. Asking again keeps the member's place.
    */
   join<Result>(what: string, request: Request<Result>): Promise<Result> {
-    return this.#ask("joining", what, Math.max(this.#patienceMs, SHORTEST_JOIN_PATIENCE_MS), request);
+    return this.#ask("joining", what, Math.max(this.#patienceMs, MIN_JOIN_PATIENCE_MS), request);
   }
 
-  /** A request that is answered at once. Rejects with a `MessagingError`; it may be carried out all the same, and late. */
+  /**
+   * Sends a request that is answered at once. Rejects with a `MessagingError`; even so it may be carried out, possibly
+   * late.
+   */
   ask<Result>(what: string, request: Request<Result>): Promise<Result> {
     return this.#ask("asking", what, this.#patienceMs, request);
   }
@@ -182,7 +181,7 @@ export class CoordinatorLink {
     return this.#on("asking", "tell about topics", this.#patienceMs, (connection) => connection.metadata(topics));
   }
 
-  /** The coordinator is to be looked up anew. */
+  /** The coordinator must be found again. */
   forget(): void {
     this.#node = undefined;
   }
@@ -213,18 +212,18 @@ export class CoordinatorLink {
     if (this.#isClosed) throw new MessagingError("closed", `the member of group ${this.#group} is closed`);
     const connection = this.#connections[role];
     try {
-      return await within(this.#clock, ms, what, request(connection));
+      return await answerWithin(this.#clock, ms, what, request(connection));
     } catch (error) {
       if (this.#connections[role] === connection && isMessagingError(error, "timeout")) {
         this.#replace(role);
-        // Where what is answered at once has no answer, a join has none either.
+        // If even a quick request has no answer, a join has none either.
         if (role === "asking") this.#replace("joining");
       }
       throw requestError(error, what);
     }
   }
 
-  /** Once for all who ask meanwhile. */
+  /** One search for all callers. */
   #find(): Promise<number> {
     this.#finding ??= this.#lookUp().finally(() => {
       this.#finding = undefined;
@@ -251,7 +250,7 @@ export class CoordinatorLink {
   }
 }
 
-/** Lets one part wait for a word of another, and no longer than it wants to. */
+/** Lets callers wait for a notification, with a timeout. */
 export class WakeSignal {
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
@@ -260,12 +259,12 @@ export class WakeSignal {
     this.#clock = clock;
   }
 
-  /** Wakes everyone who waits now. */
-  ring(): void {
+  /** Wakes all waiting callers. */
+  notify(): void {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  /** Resolves at the next ring, or after `ms` milliseconds. */
+  /** Resolves at the next notification, or after `ms` milliseconds. */
   wait(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {

@@ -14,59 +14,62 @@ import { type Commit, Commits, GroupAssignment } from "./assignment.ts";
 import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
 import {
   answerError,
+  answerWithin,
   type CommitOutcome,
   CoordinatorLink,
   type GroupMember,
+  inconsistentCoordinator,
   isFenced,
   isRefusal,
-  type MemberOwner,
-  misled,
+  type RebalanceListener,
   requestError,
   WakeSignal,
-  within,
 } from "./coordinator.ts";
 import { type Assignment, decodeAssignment, encodeSubscription, PROTOCOL, type TopicView } from "./protocol.ts";
-import { Session } from "./session.ts";
+import { MemberSession } from "./session.ts";
 import { TopicWatch } from "./topics.ts";
 
-/** How to be a member of a group. */
+/** The options of a member. */
 interface MemberOptions {
   readonly client: KafkaClient;
   readonly group: string;
-  /** What to read. Members may differ in it for a while, as when a new version is rolled out. */
+  /** The topics to read. Members may differ for a while, as during a rollout. */
   readonly topics: readonly string[];
-  /** After so many milliseconds without a sign of life a member's partitions go to others. Default 30,000. */
+  /** Milliseconds without a heartbeat after which a member's partitions go to others. Default 30,000. */
   readonly sessionTimeoutMs?: number;
   /**
-   * How long its owner may take to let partitions go, in milliseconds, before they are lost. Others wait as long for a
-   * member to join again, and at least for its session timeout: a member that is out of the group has to know.
+   * Milliseconds that the listener may take to give up partitions, before they are lost. The group waits this long for
+   * members to join again, but at least the session timeout.
    */
   readonly rebalanceTimeoutMs: number;
-  /** Default 1,000, at most a third of the session timeout: others wait so long for us at each change. */
+  /**
+   * Milliseconds between heartbeats. Others wait this long for us at each change. Default 1,000, at most a third of the
+   * session timeout.
+   */
   readonly heartbeatMs?: number;
-  readonly owner: MemberOwner;
+  readonly listener: RebalanceListener;
   readonly clock: Clock;
   readonly random: Random;
 }
 
-/** Who wants to hear what the coordinator answers. */
+/** What heartbeats report. */
 interface HeartbeatEvents {
-  /** The group is to be joined again. */
+  /** The group rebalances: join again. */
   rebalancing(membership: Membership): void;
   fenced(membership: Membership, name: string): void;
 }
 
-/** Tells the coordinator by a timer that we live, whatever else is going on. */
+/** Sends heartbeats by a timer, independent of other work. */
 class Heartbeats {
   readonly #clock: Clock;
   readonly #everyMs: number;
   readonly #link: CoordinatorLink;
-  readonly #session: Session;
+  readonly #session: MemberSession;
   readonly #events: HeartbeatEvents;
   #timer: Timer | undefined;
   #isBeating = false;
 
-  constructor(clock: Clock, everyMs: number, link: CoordinatorLink, session: Session, events: HeartbeatEvents) {
+  constructor(clock: Clock, everyMs: number, link: CoordinatorLink, session: MemberSession, events: HeartbeatEvents) {
     this.#clock = clock;
     this.#everyMs = everyMs;
     this.#link = link;
@@ -75,7 +78,7 @@ class Heartbeats {
   }
 
   start(): void {
-    // All members of a process at one time, so that what they say goes out together.
+    // All members of a process at the same time, so that their requests go out together.
     const ms = this.#everyMs - (this.#clock.monotonic() % this.#everyMs);
     this.#timer = this.#clock.schedule(() => {
       this.start();
@@ -104,7 +107,7 @@ class Heartbeats {
       else if (error !== undefined && isFenced(error)) this.#events.fenced(membership, error);
       else if (error !== undefined) this.#link.forget();
     } catch {
-      // The next one looks for the coordinator anew; without any that is answered the session runs out.
+      // The next heartbeat finds the coordinator again; without any answer the session expires.
     } finally {
       this.#isBeating = false;
     }
@@ -114,10 +117,10 @@ class Heartbeats {
 const SESSION_TIMEOUT_MS = 30_000;
 const HEARTBEAT_MS = 1_000;
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
-const LONGEST_COMMIT_MS = 10_000;
+const MAX_COMMIT_MS = 10_000;
 const CLOSE_MS = 2_000;
 
-/** Begins to join a group, and stays in it until closed. Calls its owner only after it returned. */
+/** Joins a group and stays in it until closed. Calls the listener only after it returned. */
 export function openMember(options: MemberOptions): GroupMember {
   return new Member(options);
 }
@@ -127,21 +130,21 @@ class Member implements GroupMember {
   readonly #clock: Clock;
   readonly #sessionTimeoutMs: number;
   readonly #link: CoordinatorLink;
-  readonly #session: Session;
+  readonly #session: MemberSession;
   readonly #heartbeats: Heartbeats;
   readonly #assignment: GroupAssignment;
   readonly #commits: Commits;
   readonly #topics: TopicWatch;
-  /** Rung when commits may go on. */
+  /** Notified when commits may continue. */
   readonly #changed: WakeSignal;
-  /** Rung when the group is to be joined again. */
+  /** Notified when the group must be joined again. */
   readonly #wanted: WakeSignal;
   readonly #ended: WakeSignal;
-  /** From when a join is begun until one went well. */
+  /** From the start of a join to its success. */
   #isJoining = false;
   #isJoinWanted = true;
-  /** What was asked of the group in one generation may yet be done in it; only the next one rules that out. */
-  #wish = 0;
+  /** Requests of one generation may still be carried out in it; only a new generation rules that out. */
+  #rejoins = 0;
   readonly #complete = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
 
@@ -154,7 +157,7 @@ class Member implements GroupMember {
     this.#wanted = new WakeSignal(clock);
     this.#ended = new WakeSignal(clock);
     this.#link = new CoordinatorLink(client, group, clock, Math.ceil(sessionTimeoutMs / 3));
-    this.#session = new Session(group, clock, sessionTimeoutMs, () => this.#expired());
+    this.#session = new MemberSession(group, clock, sessionTimeoutMs, () => this.#expired());
     this.#heartbeats = new Heartbeats(
       clock,
       Math.min(options.heartbeatMs ?? HEARTBEAT_MS, sessionTimeoutMs / 3),
@@ -168,10 +171,10 @@ class Member implements GroupMember {
       },
     );
     this.#assignment = new GroupAssignment(
-      options.owner,
+      options.listener,
       {
         commitsEnded: () => this.#commits.ended(),
-        gaveUp: () => this.#joinAgain(),
+        revoked: () => this.#joinAgain(),
         complete: () => this.#complete.resolve(),
       },
       clock,
@@ -186,18 +189,18 @@ class Member implements GroupMember {
           this.#session.check();
           return this.#session.assigned;
         },
-        holdOf: (partition) => this.#assignment.of(partition),
+        ownedPartition: (partition) => this.#assignment.of(partition),
         fenced: (membership, name) => this.#fenced(membership, name),
         renewGeneration: () => {
           if (this.#isJoining) return;
-          this.#wish++;
+          this.#rejoins++;
           this.#joinAgain();
         },
         report: (cause) => this.#report(cause),
         backoffMs: (attempt) => this.#backoffMs(attempt),
       },
       clock,
-      Math.min(LONGEST_COMMIT_MS, sessionTimeoutMs),
+      Math.min(MAX_COMMIT_MS, sessionTimeoutMs),
       this.#changed,
     );
     this.#topics = new TopicWatch(clock, async (topics) => (await this.#link.metadata(topics)).topics, {
@@ -205,7 +208,7 @@ class Member implements GroupMember {
       unchanged: (topics) => this.#reportProblems(topics),
     });
     this.#heartbeats.start();
-    // Whoever waits hears of it.
+    // Callers of `complete` see the rejection.
     this.#complete.promise.catch(() => undefined);
     void this.#stay();
   }
@@ -237,15 +240,15 @@ class Member implements GroupMember {
     this.#session.end("nothing");
     this.#assignment.end();
     this.#topics.stop();
-    // Once `close` has returned, so that those who wake see it closed.
+    // After `close` returned, so that waiting code sees the member as closed.
     await Promise.resolve();
-    for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.ring();
-    if (memberId !== "") await this.#letGo(memberId);
-    await within(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
+    for (const wakeSignal of [this.#changed, this.#wanted, this.#ended]) wakeSignal.notify();
+    if (memberId !== "") await this.#leaveGroup(memberId);
+    await answerWithin(this.#clock, CLOSE_MS, "close connections", this.#link.close()).catch(() => {});
   }
 
   async #stay(): Promise<void> {
-    // Not before the caller has the member.
+    // The caller gets the member first.
     await Promise.resolve();
     for (let failures = 0; this.#closing === undefined; ) {
       this.#isJoining = true;
@@ -255,7 +258,7 @@ class Member implements GroupMember {
       if (result === "joined") {
         failures = 0;
         this.#isJoining = false;
-        this.#changed.ring();
+        this.#changed.notify();
         while (!this.#isJoinWanted && this.#closing === undefined) await this.#wanted.wait();
       } else if (result === "again") {
         await this.#ended.wait(this.#backoffMs(1));
@@ -266,34 +269,35 @@ class Member implements GroupMember {
     }
   }
 
-  /** Joins the group, and does what it says. */
+  /** Joins the group and applies its assignment. */
   async #join(): Promise<"joined" | "again" | MessagingError> {
     const session = this.#session;
     const { term } = session;
     if (session.memberId === "") {
       const foreign = await this.#foreign();
-      if (foreign !== undefined) return this.#unwelcome(foreign);
+      if (foreign !== undefined) return this.#cannotJoin(foreign);
       if (term !== session.term) return "again";
     }
     const joinAsked = session.moment();
     const invited = session.memberId !== "";
-    let said: Buffer = Buffer.alloc(0);
+    let sentMetadata: Buffer = Buffer.alloc(0);
     const joined = await this.#link.join(this.#what, (connection, node) => {
       const request = this.#joinRequest();
-      said = request.metadata;
+      sentMetadata = request.metadata;
       return connection.joinGroup(node, request);
     });
     if (term !== session.term) return "again";
     if (joined.error === "MEMBER_ID_REQUIRED") {
       session.invited(joined.memberId);
-      // Who is not told a name, or told another one, may ask on for ever.
+      // A coordinator that gives no member id, or another one, could repeat this for ever.
       return invited || joined.memberId === "" ? "again" : await this.#join();
     }
     if (joined.error !== undefined) return this.#refused(joined.error);
     session.joined(joined.memberId, joined.generation, joinAsked);
     const isLeader = joined.leader === joined.memberId;
-    // Of what a member is taken to have said depends what everybody gets; asked again, the coordinator says it again.
-    if (isLeader && !isAmong(joined, said)) return misled(this.#options.group, "its leader joined with");
+    // The leader divides by what the coordinator says each member sent; joining again repeats it.
+    if (isLeader && !isAmong(joined, sentMetadata))
+      return inconsistentCoordinator(this.#options.group, "its leader joined with");
     const assignments = isLeader ? await this.#topics.divide(joined) : [];
 
     const membership = session.membership;
@@ -314,24 +318,27 @@ class Member implements GroupMember {
       return this.#leave(unreadableAssignment(this.#options.group, error));
     }
     const wrong = this.#contradiction(assignment, synced.assignment, assignments);
-    // What was awaited may come yet.
+    // The partitions may still come.
     this.#adopt(wrong === undefined ? assignment : { ...assignment, awaited: 1 }, isLeader);
     if (wrong === undefined) return "joined";
-    // Only another generation brings another assignment.
-    this.#wish++;
+    // Only a new generation brings another assignment.
+    this.#rejoins++;
     return wrong;
   }
 
-  /** Why an assignment is not what a leader says that knows what this member joined with, or what it said as the leader. */
+  /** Why an assignment contradicts the topics that this member joined with, or what it assigned as the leader. */
   #contradiction({ topics }: Assignment, bytes: Buffer, given: SyncRequest["assignments"]): MessagingError | undefined {
     const { group, topics: read } = this.#options;
     const own = given.find(({ memberId }) => memberId === this.#session.memberId);
-    if (own !== undefined && !own.assignment.equals(bytes)) return misled(group, "its leader assigned");
-    const told = new Set(topics.map(({ topic }) => topic));
-    return read.every((topic) => told.has(topic)) ? undefined : misled(group, "this member joined with");
+    if (own !== undefined && !own.assignment.equals(bytes))
+      return inconsistentCoordinator(group, "its leader assigned");
+    const known = new Set(topics.map(({ topic }) => topic));
+    return read.every((topic) => known.has(topic))
+      ? undefined
+      : inconsistentCoordinator(group, "this member joined with");
   }
 
-  /** Who is in the group that it cannot be shared with. Rejects if that cannot be known. */
+  /** Finds members of another protocol. Rejects if that is unknown. */
   async #foreign(): Promise<MessagingError | undefined> {
     const { group } = this.#options;
     const what = `describe group ${group}`;
@@ -343,26 +350,26 @@ class Member implements GroupMember {
     return foreignMembers(group, found);
   }
 
-  #unwelcome(cause: MessagingError): MessagingError {
+  #cannotJoin(cause: MessagingError): MessagingError {
     this.#complete.reject(cause);
     return cause;
   }
 
-  /** Leaves what would never be read to those who can read it. */
+  /** Leaves the group to members that can read its assignments. */
   async #leave(cause: MessagingError): Promise<MessagingError> {
     const { memberId } = this.#session;
     this.#end("nothing", cause);
-    await this.#letGo(memberId);
-    return this.#unwelcome(cause);
+    await this.#leaveGroup(memberId);
+    return this.#cannotJoin(cause);
   }
 
-  /** Whoever cannot leave is missed when the session has run out. */
-  async #letGo(memberId: string): Promise<void> {
+  /** If leaving fails, the session expires. */
+  async #leaveGroup(memberId: string): Promise<void> {
     const { group } = this.#options;
     const leave = this.#link.ask("let a member go", (connection, node) =>
       connection.leaveGroup(node, { group, memberId }),
     );
-    await within(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
+    await answerWithin(this.#clock, CLOSE_MS, "let a member go", leave).catch(() => {});
   }
 
   get #what(): string {
@@ -380,7 +387,7 @@ class Member implements GroupMember {
       protocol: PROTOCOL,
       metadata: encodeSubscription({
         topics,
-        wish: this.#wish,
+        rejoins: this.#rejoins,
         generation: this.#session.assignedGeneration,
         held,
         leaving,
@@ -389,14 +396,14 @@ class Member implements GroupMember {
   }
 
   #failed(error: MessagingError): "again" | MessagingError {
-    // The group waits for others, or does not answer at all: heartbeats find out which.
+    // The group waits for others or does not answer; heartbeats find out which.
     return error.code === "timeout" && this.#session.membership !== undefined ? "again" : error;
   }
 
   #refused(name: string): "again" | MessagingError {
     if (name === "REBALANCE_IN_PROGRESS") return "again";
     const foreign = foreignGroup(this.#options.group, name);
-    if (foreign !== undefined) return this.#unwelcome(foreign);
+    if (foreign !== undefined) return this.#cannotJoin(foreign);
     const error = answerError(name, `take a member into group ${this.#options.group}`);
     if (isFenced(name)) this.#end(name === "ILLEGAL_GENERATION" ? "member-id" : "nothing", error);
     else this.#link.forget();
@@ -419,15 +426,15 @@ class Member implements GroupMember {
 
   #joinAgain(): void {
     this.#isJoinWanted = true;
-    this.#wanted.ring();
+    this.#wanted.notify();
   }
 
-  /** An answer of the coordinator to what was asked as `membership`. */
+  /** Handles a refusal of a request that was sent as `membership`. */
   #fenced(membership: Membership, name: string): void {
     const current = this.#session.membership;
     if (current === undefined || current.memberId !== membership.memberId) return;
     const illegal = name === "ILLEGAL_GENERATION";
-    // While we join, the group may be a generation ahead of what we know.
+    // During a join the group may be one generation ahead.
     if (illegal && (this.#isJoining || current.generation !== membership.generation)) return;
     this.#end(illegal ? "member-id" : "nothing", answerError(name, `keep a member of group ${this.#options.group}`));
   }
@@ -438,16 +445,16 @@ class Member implements GroupMember {
     this.#end("member-id", new MessagingError("timeout", text));
   }
 
-  /** Nothing is ours any more. */
+  /** Everything is lost. */
   #end(keep: "member-id" | "nothing", cause: MessagingError): void {
     this.#session.end(keep);
-    this.#wish++;
+    this.#rejoins++;
     this.#assignment.loseAll(cause);
     this.#joinAgain();
   }
 
   #report(cause: MessagingError): void {
-    if (this.#closing === undefined) this.#options.owner.failed(cause);
+    if (this.#closing === undefined) this.#options.listener.failed(cause);
   }
 
   #backoffMs(attempt: number): number {
@@ -455,7 +462,7 @@ class Member implements GroupMember {
   }
 }
 
-/** Whether the leader is among those whose partitions it divides, with what it said itself. */
-function isAmong({ members, memberId }: JoinOutcome, said: Buffer): boolean {
-  return members.some((member) => member.memberId === memberId && member.metadata.equals(said));
+/** Whether the coordinator lists the leader with the metadata that it sent. */
+function isAmong({ members, memberId }: JoinOutcome, sentMetadata: Buffer): boolean {
+  return members.some((member) => member.memberId === memberId && member.metadata.equals(sentMetadata));
 }

@@ -1,6 +1,8 @@
+import { oneLine } from "../../../core/foreign.ts";
+import { partitionKey } from "../names.ts";
 import type { TopicPartition } from "../port.ts";
 
-/** Writes what Kafka's embedded protocols are made of. */
+/** Writes the primitives of Kafka's embedded protocols. */
 export class Writer {
   readonly #parts: Buffer[] = [];
 
@@ -35,7 +37,7 @@ export class Writer {
     return this;
   }
 
-  /** Kafka's usual form: numbers by topic. */
+  /** Partitions grouped by topic. */
   partitions(partitions: readonly TopicPartition[]): this {
     const topics = Map.groupBy(partitions, ({ topic }) => topic);
     return this.array([...topics], ([topic, those]) => {
@@ -48,7 +50,7 @@ export class Writer {
   }
 }
 
-/** Reads the same. Throws a `RangeError` where it ends too early or a length is wrong. */
+/** Reads the same. Throws a `RangeError` for truncated data and wrong lengths. */
 class Reader {
   readonly #bytes: Buffer;
   #at = 0;
@@ -71,14 +73,14 @@ class Reader {
     return this.#take(this.int16()).toString();
   }
 
-  /** Nothing where it is null. */
+  /** Empty for null. */
   bytes(): Buffer {
     return this.#take(Math.max(this.int32(), 0));
   }
 
   array<Item>(read: () => Item): Item[] {
     const length = this.int32();
-    // No item is shorter than two bytes, so that a wrong length costs no memory.
+    // Each item takes at least two bytes, so a wrong length costs no memory.
     if (length * 2 > this.#bytes.length - this.#at) throw new RangeError("an array is longer than its message");
     return Array.from({ length: Math.max(length, 0) }, read);
   }
@@ -99,53 +101,54 @@ class Reader {
   }
 }
 
-/** A text that stands for a partition in maps and sets. No topic's name has a slash. */
-export function keyOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
-}
-
-/** The name that members agree on; a group with members of another is not joined. */
+/** The protocol name. Groups with members of another protocol are not joined. */
 export const PROTOCOL = "anybroker-cooperative";
 
-/** The version of Kafka's own envelope, which its tools read. */
+/** The version of Kafka's envelope, which its tools read. */
 const ENVELOPE = 0;
-/** The version of what is ours in it. Later ones may only add at the end. */
+/** The version of our part. Later versions may only append. */
 const CONTENT = 1;
 
-/** What a member says of itself when it joins. */
+/** What a member sends when it joins. */
 export interface Subscription {
   readonly topics: readonly string[];
-  /** Another one whenever a new generation is wanted: the same words again may be answered with the old one. */
-  readonly wish: number;
-  /** The last generation whose assignment the member had; of two who claim a partition the later is right. */
+  /** Increased to force a new generation: equal metadata may be answered with the old one. */
+  readonly rejoins: number;
+  /** The last generation whose assignment the member had. Of two claims to a partition, the later one is valid. */
   readonly generation: number;
-  /** What it goes on with, unless told otherwise. */
+  /** The partitions it keeps unless the assignment says otherwise. */
   readonly held: readonly TopicPartition[];
-  /** What it was told to give up, and still holds. */
+  /** The partitions it gives up and still owns. */
   readonly leaving: readonly TopicPartition[];
 }
 
-/** What the leader knows of a topic. */
+/** A topic as the leader knows it. */
 export interface TopicView {
   readonly topic: string;
-  /** 0 where there is a problem. */
+  /** 0 with a problem. */
   readonly partitions: number;
-  /** The name of the error; empty where there is none. */
+  /** The name of the error; empty for none. */
   readonly problem: string;
 }
 
-/** What a member is told. */
+/** What the leader assigns to a member. */
 export interface Assignment {
   readonly assigned: readonly TopicPartition[];
-  /** What it claims wrongly: another has it, or it is gone. */
+  /** Invalid claims: another member has the partition, or it is gone. */
   readonly taken: readonly TopicPartition[];
-  /** How many partitions it is to have yet, once others have given them up. */
+  /** How many partitions it gets once others have given them up. */
   readonly awaited: number;
   readonly topics: readonly TopicView[];
 }
 
-export function encodeSubscription({ topics, wish, generation, held, leaving }: Subscription): Buffer {
-  const content = new Writer().int16(CONTENT).int32(wish).int32(generation).partitions(held).partitions(leaving).end();
+export function encodeSubscription({ topics, rejoins, generation, held, leaving }: Subscription): Buffer {
+  const content = new Writer()
+    .int16(CONTENT)
+    .int32(rejoins)
+    .int32(generation)
+    .partitions(held)
+    .partitions(leaving)
+    .end();
   const writer = new Writer().int16(ENVELOPE);
   return writer
     .array(topics, (topic) => writer.string(topic))
@@ -153,7 +156,7 @@ export function encodeSubscription({ topics, wish, generation, held, leaving }: 
     .end();
 }
 
-/** Of what cannot be read nothing is known: such a member is given nothing. */
+/** A member with unreadable metadata gets no partitions. */
 export function decodeSubscription(metadata: Buffer): Subscription {
   try {
     const reader = new Reader(metadata);
@@ -161,11 +164,11 @@ export function decodeSubscription(metadata: Buffer): Subscription {
     const topics = reader.array(() => reader.string());
     const content = new Reader(reader.bytes());
     content.int16();
-    const [wish, generation] = [content.int32(), content.int32()];
-    return { topics, wish, generation, held: content.partitions(), leaving: content.partitions() };
+    const [rejoins, generation] = [content.int32(), content.int32()];
+    return { topics, rejoins, generation, held: content.partitions(), leaving: content.partitions() };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return { topics: [], wish: 0, generation: -1, held: [], leaving: [] };
+    return { topics: [], rejoins: 0, generation: -1, held: [], leaving: [] };
   }
 }
 
@@ -176,8 +179,8 @@ export function encodeAssignment({ assigned, taken, awaited, topics }: Assignmen
 }
 
 /**
- * What a member is told that reads these topics; one that the leader left out gets nothing at all. Throws a `RangeError` for
- * bytes of another protocol, and for partitions that cannot be meant: of other topics, negative, or the same twice.
+ * Decodes a member's assignment; empty if the leader left it out. Throws a `RangeError` for another protocol, and for
+ * partitions of other topics, negative ones and duplicates.
  */
 export function decodeAssignment(assignment: Buffer, readTopics: readonly string[]): Assignment {
   if (assignment.length === 0) return { assigned: [], taken: [], awaited: 0, topics: [] };
@@ -197,9 +200,13 @@ export function decodeAssignment(assignment: Buffer, readTopics: readonly string
   return { assigned, taken, awaited, topics };
 }
 
+/** What a foreign leader assigns may be called anything. */
+const MAX_TOPIC = 255;
+
 function checkAssigned(assigned: readonly TopicPartition[], topics: ReadonlySet<string>): void {
-  const keys = new Set(assigned.map(keyOf));
+  const keys = new Set(assigned.map(partitionKey));
   if (keys.size < assigned.length) throw new RangeError("a partition is assigned twice");
   const odd = assigned.find(({ topic, partition }) => partition < 0 || !topics.has(topic));
-  if (odd !== undefined) throw new RangeError(`partition ${odd.partition} of "${odd.topic}" is none that is read`);
+  if (odd !== undefined)
+    throw new RangeError(`partition ${odd.partition} of "${oneLine(odd.topic, MAX_TOPIC)}" is none that is read`);
 }

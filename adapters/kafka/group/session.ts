@@ -4,10 +4,10 @@ import type { Membership } from "../port.ts";
 const NO_GENERATION = -1;
 
 /**
- * Who we are in the group, and until when that is sure: the session lasts `timeoutMs` from when a request was sent to
- * which the coordinator answered that we are a member. It counts from its receipt, which is later.
+ * The membership and its expiry. A session lasts `timeoutMs` from sending the last request that the coordinator
+ * answered to a member; the coordinator counts from its receipt, which is later.
  */
-export class Session {
+export class MemberSession {
   readonly #group: string;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
@@ -26,28 +26,28 @@ export class Session {
     this.#expired = expired;
   }
 
-  /** Empty before the group gave one. */
+  /** Empty before the group assigned one. */
   get memberId(): string {
     return this.#memberId;
   }
 
-  /** The last generation whose assignment we have; -1 before the first. */
+  /** The last generation with a known assignment; -1 before the first. */
   get assignedGeneration(): number {
     return this.#assignedGeneration;
   }
 
-  /** Another one after each end: what was asked for in one term means nothing in the next. */
+  /** Changes when a session ends: answers to requests of an earlier term are ignored. */
   get term(): number {
     return this.#term;
   }
 
-  /** What to show the coordinator, if it took us in. */
+  /** The current membership; undefined before a join. */
   get membership(): Membership | undefined {
     if (this.#generation === NO_GENERATION) return undefined;
     return { group: this.#group, memberId: this.#memberId, generation: this.#generation };
   }
 
-  /** Likewise, once we have the assignment of this generation. */
+  /** The membership, if its assignment is known. */
   get assigned(): Membership | undefined {
     return this.#generation === this.#assignedGeneration ? this.membership : undefined;
   }
@@ -60,7 +60,7 @@ export class Session {
     this.#memberId = memberId;
   }
 
-  /** The coordinator took us in. A new member has nothing that it could lose meanwhile: its session begins now. */
+  /** The group accepted the member. A new member owns nothing yet, so its session starts now. */
   joined(memberId: string, generation: number, asked: Moment): void {
     const isNew = this.#generation === NO_GENERATION;
     this.#memberId = memberId;
@@ -73,20 +73,20 @@ export class Session {
     this.seen(asked);
   }
 
-  /** The coordinator answered to us as a member. `asked` is when the request was sent. */
+  /** The coordinator answered a member's request that was sent at `asked`. */
   seen(asked: Moment): void {
     if (asked.monotonic < this.#seen.monotonic) return;
     this.#seen = asked;
     this.#watch();
   }
 
-  /** Ends an overdue session, for moments at which its timer may be late. */
+  /** Ends an expired session if its timer is late. */
   check(): void {
     if (this.#generation === NO_GENERATION || this.#left() > 0) return;
     this.#expired();
   }
 
-  /** We are no member any more, or cannot know. */
+  /** The membership ended, or may have. */
   end(keep: "member-id" | "nothing"): void {
     if (keep === "nothing") this.#memberId = "";
     this.#generation = NO_GENERATION;
@@ -106,7 +106,7 @@ export class Session {
     else this.check();
   }
 
-  /** By the wall clock too: a monotonic one may stand still while the machine is suspended. */
+  /** Uses the wall clock too: the monotonic clock may stop while the machine is suspended. */
   #left(): number {
     const { monotonic, now } = this.#seen;
     return this.#timeoutMs - Math.max(this.#clock.monotonic() - monotonic, this.#clock.now() - now);
@@ -118,7 +118,7 @@ export class Session {
   }
 }
 
-/** A moment by both clocks. */
+/** A time by both clocks. */
 export interface Moment {
   readonly monotonic: number;
   readonly now: number;

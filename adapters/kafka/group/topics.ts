@@ -3,17 +3,17 @@ import type { JoinOutcome, SyncRequest, TopicMetadata } from "../port.ts";
 import { assign } from "./assignor.ts";
 import { decodeSubscription, encodeAssignment, type TopicView } from "./protocol.ts";
 
-/** A server that has just started may not know a topic yet: only one missing for so long is believed to be gone. */
+/** A broker that has just started may not know a topic: it counts as gone only after this time. */
 const GONE_AFTER_MS = 10_000;
 
-/** Members may say anything: of all topics together that are missing, no more partitions are believed in. */
-const MOST_BELIEVED = 200_000;
+/** The most partitions of missing topics that members' claims are trusted for. */
+const MAX_BELIEVED = 200_000;
 
-/** Asks the cluster about topics. */
+/** Asks the cluster for topic metadata. */
 type AskTopics = (topics: readonly string[]) => Promise<readonly TopicMetadata[]>;
 
-/** What is known of the topics of a group. */
-class TopicDirectory {
+/** The known topics of a group. */
+class TopicCache {
   readonly #clock: Clock;
   readonly #ask: AskTopics;
   readonly #known = new Map<string, number>();
@@ -24,21 +24,21 @@ class TopicDirectory {
     this.#ask = ask;
   }
 
-  /** Whether a topic is missing, or was when last asked. */
+  /** Whether a topic was missing at the last request. */
   get isUncertain(): boolean {
     return this.#missingSince.size > 0;
   }
 
-  /** That it has at least so many partitions is known from elsewhere. */
+  /** Learns from a claim that a topic has at least so many partitions. */
   learn(topic: string, partitions: number): void {
     if (partitions === 0 || this.#missingSince.has(topic)) return;
     this.#known.set(topic, Math.max(this.#known.get(topic) ?? 0, partitions));
   }
 
-  /** Asks the cluster. Rejects if it does not answer. */
-  async look(topics: readonly string[]): Promise<readonly TopicView[]> {
+  /** Asks the cluster. Rejects without an answer. */
+  async refresh(topics: readonly string[]): Promise<readonly TopicView[]> {
     const answers = new Map((await this.#ask(topics)).map((topic) => [topic.topic, topic]));
-    let believable = MOST_BELIEVED;
+    let believable = MAX_BELIEVED;
     return topics.map((topic) => {
       const answer = answers.get(topic);
       const view = this.#view(topic, answer, believable);
@@ -47,7 +47,7 @@ class TopicDirectory {
     });
   }
 
-  /** `most`: how many partitions are believed in that the cluster does not know. */
+  /** `most`: how many partitions may be trusted that the cluster does not know. */
   #view(topic: string, answer: TopicMetadata | undefined, most: number): TopicView {
     const partitions = answer?.partitions.length ?? 0;
     if (partitions > 0) {
@@ -66,55 +66,55 @@ class TopicDirectory {
   }
 }
 
-/** Who wants to hear what is found. */
+/** What a topic watch reports. */
 interface TopicWatchEvents {
-  /** The topics are not what the partitions were divided by. */
+  /** The topics changed since the partitions were divided. */
   changed(): void;
-  /** They are still what they were; some may be missing. */
+  /** The topics did not change; some may be missing. */
   unchanged(topics: readonly TopicView[]): void;
 }
 
-const EVERY_MS = 30_000;
-/** While a topic is missing. */
-const SOON_MS = 2_000;
-const SOONEST_MS = 1_000;
+const CHECK_EVERY_MS = 30_000;
+/** Milliseconds between checks while a topic is missing. */
+const WHILE_MISSING_MS = 2_000;
+const MIN_CHECK_INTERVAL_MS = 1_000;
 
-/** The leader's work: to divide the partitions of the topics, and to see when they have to be divided anew. */
+/** The leader's part: divides partitions, and checks whether they must be divided again. */
 export class TopicWatch {
   readonly #clock: Clock;
-  readonly #directory: TopicDirectory;
+  readonly #directory: TopicCache;
   readonly #events: TopicWatchEvents;
-  /** What the partitions were divided by. */
+  /** The topics as last divided. */
   #topics: readonly TopicView[] = [];
   #isLeader = false;
-  #looked = Number.NEGATIVE_INFINITY;
+  #checkedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
-  /** Runs until it may be looked again after somebody asked for it. */
-  #soon: Timer | undefined;
+  /** Runs until the next requested check. */
+  #pendingCheck: Timer | undefined;
   #isStopped = false;
 
   constructor(clock: Clock, ask: AskTopics, events: TopicWatchEvents) {
     this.#clock = clock;
-    this.#directory = new TopicDirectory(clock, ask);
+    this.#directory = new TopicCache(clock, ask);
     this.#events = events;
   }
 
-  /** Who gets what. Rejects if the cluster does not tell about the topics. */
+  /** Divides the partitions. Rejects without metadata. */
   async divide({ members, memberId: own }: JoinOutcome): Promise<SyncRequest["assignments"]> {
     const claimants = members.map(({ memberId, metadata }) => ({ memberId, ...decodeSubscription(metadata) }));
     for (const { held, leaving } of claimants) {
       for (const { topic, partition } of [...held, ...leaving]) this.#directory.learn(topic, partition + 1);
     }
     const topics = new Set(claimants.flatMap((claimant) => claimant.topics));
-    const views = await this.#look([...topics].sort());
+    const views = await this.#refresh([...topics].sort());
     return [...assign(claimants, views)].map(([memberId, assignment]) => {
-      // Whoever watches the topics has to know them all.
-      const told = memberId === own ? { ...assignment, topics: views } : assignment;
-      return { memberId, assignment: encodeAssignment(told) };
+      // This member watches all topics.
+      const complete = memberId === own ? { ...assignment, topics: views } : assignment;
+      return { memberId, assignment: encodeAssignment(complete) };
     });
   }
 
-  /** A generation has begun. Its leader looks from time to time. */
+  /** A generation began. Its leader checks the topics periodically. */
   begin(topics: readonly TopicView[], isLeader: boolean): void {
     this.#topics = topics;
     this.#isLeader = isLeader;
@@ -122,49 +122,49 @@ export class TopicWatch {
     this.#schedule();
   }
 
-  /** Looks now, or a second after it last looked. */
+  /** Checks now, or a second after the last check. */
   refresh(): void {
-    if (this.#isStopped || this.#soon !== undefined) return;
-    const ms = this.#looked + SOONEST_MS - this.#clock.monotonic();
+    if (this.#isStopped || this.#pendingCheck !== undefined) return;
+    const ms = this.#checkedAt + MIN_CHECK_INTERVAL_MS - this.#clock.monotonic();
     if (ms <= 0) void this.#compare();
-    else this.#soon = this.#clock.schedule(() => this.#lookSoon(), ms);
+    else this.#pendingCheck = this.#clock.schedule(() => this.#checkNow(), ms);
   }
 
-  #lookSoon(): void {
-    this.#soon = undefined;
+  #checkNow(): void {
+    this.#pendingCheck = undefined;
     void this.#compare();
   }
 
   stop(): void {
     this.#isStopped = true;
-    if (this.#soon !== undefined) this.#clock.cancel(this.#soon);
+    if (this.#pendingCheck !== undefined) this.#clock.cancel(this.#pendingCheck);
     this.#isLeader = false;
     this.#topics = [];
     this.#schedule();
   }
 
-  #look(topics: readonly string[]): Promise<readonly TopicView[]> {
-    this.#looked = this.#clock.monotonic();
-    return this.#directory.look(topics);
+  #refresh(topics: readonly string[]): Promise<readonly TopicView[]> {
+    this.#checkedAt = this.#clock.monotonic();
+    return this.#directory.refresh(topics);
   }
 
   async #compare(): Promise<void> {
     const before = this.#topics;
     try {
-      const now = await this.#look(before.map(({ topic }) => topic));
+      const now = await this.#refresh(before.map(({ topic }) => topic));
       if (before !== this.#topics) return;
-      // Of the same topics in the same order.
+      // The same topics in the same order.
       if (JSON.stringify(now) === JSON.stringify(before)) this.#events.unchanged(before);
       else this.#events.changed();
     } catch {
-      // That the cluster does not answer is told by others.
+      // Other parts report that the cluster does not answer.
     }
     if (before === this.#topics) this.#schedule();
   }
 
   #schedule(): void {
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
-    const ms = this.#directory.isUncertain ? SOON_MS : EVERY_MS;
+    const ms = this.#directory.isUncertain ? WHILE_MISSING_MS : CHECK_EVERY_MS;
     this.#timer = this.#isLeader ? this.#clock.schedule(() => void this.#compare(), ms) : undefined;
   }
 }

@@ -1,9 +1,8 @@
 import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import type { SASLOptions } from "kafkajs";
-import Connection, { type ApiVersions, type Logger } from "kafkajs/src/network/connection.js";
-import createSocketFactory from "kafkajs/src/network/socketFactory.js";
-import Encoder from "kafkajs/src/protocol/encoder.js";
+import type Connection from "kafkajs/src/network/connection.js";
+import type { ApiVersions } from "kafkajs/src/network/connection.js";
 import { MessagingError } from "../../../core/errors.ts";
 import type { ErrorName } from "../port.ts";
 import { apiVersions, metadata } from "./cluster-exchanges.ts";
@@ -12,18 +11,19 @@ import {
   addressAdvice,
   brokenError,
   connectError,
+  describeBroker,
   garbledError,
   loginError,
-  placeOf,
   unansweredError,
 } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
+import { internals, SILENT } from "./internals.ts";
 import { fetch } from "./log-exchanges.ts";
 import { credentials } from "./oauth-bearer.ts";
 
-/** How sockets are opened and how long anything may take. */
+/** How sockets are opened, and their timeouts. */
 export interface SocketSettings {
   readonly clientId: string;
   readonly tls: ConnectionOptions | undefined;
@@ -32,12 +32,11 @@ export interface SocketSettings {
   readonly requestTimeoutMs: number;
 }
 
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * One socket to one broker, from its opening to its end: kafkajs' connection for frames, TLS and SASL, with deadlines of
- * our own. Once it broke, or an answer did not come in time, it is of no more use; whatever was under way has been
- * rejected then.
+ * One socket to one broker: kafkajs' connection for frames, TLS and SASL, with our own timeouts. After a failure or
+ * timeout it is unusable, and its pending requests are rejected.
  */
 export class BrokerSocket {
   readonly #settings: SocketSettings;
@@ -47,28 +46,28 @@ export class BrokerSocket {
   readonly #onEnd: () => void;
   #isOpen = false;
   #isConnected = false;
-  /** Whether it has answered anything that it does not answer everybody. */
+  /** Whether the broker answered a request that not every client may send. */
   #isAnswered = false;
-  /** Whether the provider of a token was asked and has not answered. */
+  /** Whether a token provider was called and has not answered. */
   #isTokenAwaited = false;
-  /** What the server answered to the last step of a login. */
+  /** The server's error in the last login step. */
   #refusal: ErrorName;
-  #hearing: Promise<void> | undefined;
+  #refreshing: Promise<void> | undefined;
   #ended: MessagingError | undefined;
   #socket: Socket | undefined;
   #load = 0;
   #isRetired = false;
-  /** When the last answer came, on the clock of `performance`; undefined while it opens. */
+  /** When the last answer came, by `performance.now()`; undefined before it is open. */
   #idleSince: number | undefined;
-  /** Until when the server reads nothing of ours, as it said: a quota is used up. On the same clock. */
+  /** Until when the server ignores this socket because of a quota, by the same clock. */
   #mutedUntil = 0;
 
-  /** Opens it. `locate` says where; `onEnd` is called once, when it is of no more use. */
+  /** Opens the socket. `locate` finds the address. `onEnd` is called once, when it is unusable. */
   constructor(settings: SocketSettings, locate: () => Promise<Address>, onEnd: () => void) {
     this.#settings = settings;
     this.#onEnd = onEnd;
     this.#opened = this.#open(locate);
-    // Whoever waits hears of it.
+    // Callers of `opened` see the rejection.
     this.#opened.catch(() => undefined);
   }
 
@@ -76,49 +75,50 @@ export class BrokerSocket {
     return this.#isOpen && this.#ended === undefined;
   }
 
-  /** How many requests are under way. One that the server may hold back counts for many. */
+  /** The number of pending requests. A request that the server may hold back counts for many. */
   get load(): number {
     return this.#load;
   }
 
-  /** For how many milliseconds nothing was under way. */
+  /** For how many milliseconds no request was pending. */
   get idleMs(): number {
     return this.#load > 0 || this.#idleSince === undefined ? 0 : performance.now() - this.#idleSince;
   }
 
-  /** Whether it is not to be asked any more. */
+  /** Whether it accepts no more requests. */
   get isRetired(): boolean {
     return this.#isRetired;
   }
 
-  /** Is asked nothing more, and ends when the last answer has come. */
+  /** Accepts no more requests, and closes after the last answer. */
   retire(): void {
     this.#isRetired = true;
     if (this.#load === 0) this.#end(new MessagingError("unreachable", "this socket to Kafka was closed as needless"));
   }
 
-  /** Resolves when the broker has answered and let us in. */
+  /** Resolves when the broker has accepted the connection. */
   async opened(): Promise<void> {
     await this.#opened;
   }
 
-  /** Where it leads to, once it is open. */
+  /** The broker's address, once it is open. */
   async address(): Promise<Address> {
     return (await this.#opened).address;
   }
 
-  /** Asks and gives the answer, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
+  /** Sends a request, in the order of calls. Rejects with `unreachable`, `timeout`, `unauthorized` or `unsupported`. */
   async ask<Answer>(exchange: Exchange<Answer>): Promise<Answer> {
     const load = loadOf(exchange);
     this.#load += load;
     try {
       const opened = await this.#opened;
       const { later } = exchange;
-      // Before it is refused the server says it again: once it was a lie, and nothing went out until the socket broke.
-      if (!speaks(opened.versions, exchange) && !(later && speaks(opened.versions, later))) await this.#hear(opened);
+      // Asks for the versions again before it refuses: a wrong answer once must not block the socket for good.
+      if (!supports(opened.versions, exchange) && !(later && supports(opened.versions, later)))
+        await this.#refreshVersions(opened);
       const { address, connection, versions } = opened;
-      if (later !== undefined && speaks(versions, later)) return await this.#send(later, address, connection);
-      if (!speaks(versions, exchange)) throw unspoken(exchange, address, versions);
+      if (later !== undefined && supports(versions, later)) return await this.#send(later, address, connection);
+      if (!supports(versions, exchange)) throw unsupportedRequest(exchange, address, versions);
       return await this.#send(exchange, address, connection);
     } finally {
       this.#load -= load;
@@ -127,19 +127,21 @@ export class BrokerSocket {
     }
   }
 
-  /** Has the server say again what it speaks, once for all who wait for that. */
-  #hear(opened: Opened): Promise<void> {
-    this.#hearing ??= this.#send(apiVersions(), opened.address, opened.connection)
+  /** Asks for the server's versions again, once for all callers. */
+  #refreshVersions(opened: Opened): Promise<void> {
+    this.#refreshing ??= this.#send(apiVersions(), opened.address, opened.connection)
       .then(({ error, versions }) => {
         if (error === undefined) opened.versions = versions;
       })
       .finally(() => {
-        this.#hearing = undefined;
+        this.#refreshing = undefined;
       });
-    return this.#hearing;
+    return this.#refreshing;
   }
 
-  /** Ends it; what is under way rejects with `error`. Resolves when the socket is closed. A second call only waits. */
+  /**
+   * Closes the socket and rejects pending requests with `error`. Resolves when it is closed. A second call only waits.
+   */
   async end(error: MessagingError): Promise<void> {
     this.#end(error);
     await this.#closed.promise;
@@ -150,7 +152,7 @@ export class BrokerSocket {
     this.#ended = error;
     for (const reject of this.#underWay) reject(error);
     this.#underWay.clear();
-    // With an error kafkajs hears of it, and takes down its timer.
+    // Only with an error does kafkajs clear its timer.
     if (this.#socket === undefined) this.#closed.resolve();
     else this.#socket.destroy(new Error("closed by the client"));
     this.#onEnd();
@@ -159,7 +161,7 @@ export class BrokerSocket {
   async #open(locate: () => Promise<Address>): Promise<Opened> {
     try {
       const address = await this.#unlessEnded(locate());
-      const timer = setTimeout(() => this.#end(this.#late(address)), this.#settings.connectionTimeoutMs);
+      const timer = setTimeout(() => this.#end(this.#openingTimeout(address)), this.#settings.connectionTimeoutMs);
       try {
         return await this.#unlessEnded(this.#handshake(address));
       } finally {
@@ -172,8 +174,8 @@ export class BrokerSocket {
     }
   }
 
-  #late(address: Address): MessagingError {
-    const what = `${placeOf(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
+  #openingTimeout(address: Address): MessagingError {
+    const what = `${describeBroker(address)} did not let us in within ${this.#settings.connectionTimeoutMs} ms`;
     if (this.#isTokenAwaited) {
       const why = "the function given as oauthBearerProvider has given no token; see whether it can reach what it asks";
       return new MessagingError("unreachable", `${what}: ${why}`);
@@ -191,12 +193,12 @@ export class BrokerSocket {
     });
     this.#isConnected = true;
     const { error, versions } = await this.#send(apiVersions(), address, connection);
-    if (error !== undefined) throw unspoken(apiVersions(), address, {});
-    for (const needed of NEEDED) if (!speaks(versions, needed)) throw unspoken(needed, address, versions);
+    if (error !== undefined) throw unsupportedRequest(apiVersions(), address, {});
+    for (const needed of NEEDED) if (!supports(versions, needed)) throw unsupportedRequest(needed, address, versions);
     connection.setVersions(versions);
     if (sasl !== undefined) {
-      // Without it a login has no frames.
-      if (!speaks(versions, SASL_AUTHENTICATE)) throw unspoken(SASL_AUTHENTICATE, address, versions);
+      // A login needs it.
+      if (!supports(versions, SASL_AUTHENTICATE)) throw unsupportedRequest(SASL_AUTHENTICATE, address, versions);
       connection.setSupportAuthenticationProtocol(true);
       await connection.authenticate().catch((error: unknown) => {
         throw loginError(error, address, sasl, this.#refusal);
@@ -209,8 +211,8 @@ export class BrokerSocket {
 
   #connectionTo(address: Address): Connection {
     const { clientId, tls, sasl, connectionTimeoutMs, requestTimeoutMs } = this.#settings;
-    const openSocket = createSocketFactory();
-    const connection = new Connection({
+    const openSocket = internals.createSocketFactory();
+    const connection = new internals.Connection({
       host: address.host,
       port: address.port,
       clientId,
@@ -219,7 +221,7 @@ export class BrokerSocket {
       sasl: sasl && credentials(sasl, (isAsked) => (this.#isTokenAwaited = isAsked)),
       connectionTimeout: connectionTimeoutMs,
       requestTimeout: requestTimeoutMs,
-      // The deadlines are ours: kafkajs' leave the socket open, and report a login that is late as one that was refused.
+      // Our timeouts apply: kafkajs' keep the socket open, and report a late login as a refused one.
       enforceRequestTimeout: false,
       socketFactory: (request) => {
         const socket = openSocket(request);
@@ -236,8 +238,8 @@ export class BrokerSocket {
         return socket;
       },
     });
-    // Its timer is for requests that wait their turn. None does, as there is no limit to those in flight and the broker
-    // does the throttling; and with a negative time it makes Node print a warning.
+    // kafkajs' timer is for queued requests. None are queued: in-flight requests are not limited, and the broker
+    // throttles. With a negative time, the timer would make Node print a warning.
     connection.requestQueue.scheduleCheckPendingRequests = () => undefined;
     guard(connection, {
       isOpen: () => this.#isOpen,
@@ -250,17 +252,17 @@ export class BrokerSocket {
   #send<Answer>(exchange: Exchange<Answer>, address: Address, connection: Connection): Promise<Answer> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const { name, key, version, flexible = false, waitMs = 0, size } = exchange;
-    const body = new Encoder(size);
-    // What kafkajs writes before it is the header, but for its tags.
+    const body = new internals.Encoder(size);
+    // kafkajs writes the header without its tags.
     if (flexible) writeTags(body);
     exchange.write(body);
     const mutedMs = Math.max(0, Math.ceil(this.#mutedUntil - performance.now()));
-    const ms = Math.min(mutedMs + waitMs + this.#settings.requestTimeoutMs, LONGEST_TIMER_MS);
+    const ms = Math.min(mutedMs + waitMs + this.#settings.requestTimeoutMs, MAX_TIMER_MS);
     const timeout = (): void => {
       this.#end(
         new MessagingError(
           "timeout",
-          `${placeOf(address)} did not answer ${name} within ${ms} ms; it may have been done; the connection is made anew`,
+          `${describeBroker(address)} did not answer ${name} within ${ms} ms; it may have been done; the connection is made anew`,
         ),
       );
     };
@@ -284,14 +286,14 @@ export class BrokerSocket {
     );
     return this.#unlessEnded(read)
       .catch((error: unknown) => {
-        // An answer that cannot be read leaves nothing to go on with.
+        // After an unreadable answer the socket is unusable.
         this.#end(error instanceof MessagingError ? error : garbledError(address, error));
         throw this.#ended ?? error;
       })
       .finally(() => clearTimeout(timer));
   }
 
-  /** What follows in this turn goes out together: heartbeats of many groups, all at one time. */
+  /** Sends the requests of this turn together, such as the heartbeats of many groups. */
   #gather(): void {
     const socket = this.#socket;
     if (socket === undefined || socket.writableCorked > 0) return;
@@ -299,7 +301,7 @@ export class BrokerSocket {
     setImmediate(() => socket.uncork());
   }
 
-  /** Before a login, and where one is missing, a server closes without a word. */
+  /** Servers close without an answer before a login, and if a login is missing. */
   #broken(address: Address, reason: unknown): MessagingError {
     const { tls, sasl } = this.#settings;
     const isIn = this.#isOpen && sasl !== undefined;
@@ -307,7 +309,7 @@ export class BrokerSocket {
     return unansweredError(address, reason, { tls: tls !== undefined, sasl: sasl !== undefined });
   }
 
-  /** kafkajs logs in again before a session ends, within whatever request comes then. */
+  /** kafkajs logs in again before a session expires, within the next request. */
   #sendError(error: unknown, address: Address): MessagingError {
     const { sasl } = this.#settings;
     const isOfConnection = error instanceof Error && error.name.startsWith("KafkaJSConnection");
@@ -315,7 +317,7 @@ export class BrokerSocket {
     return loginError(error, address, sasl, this.#refusal);
   }
 
-  /** Settles as `work` does, or rejects as soon as the socket has ended. */
+  /** Settles as `work` does, or rejects when the socket ends. */
   #unlessEnded<Result>(work: Promise<Result>): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     if (this.#ended !== undefined) reject(this.#ended);
@@ -325,44 +327,40 @@ export class BrokerSocket {
   }
 }
 
-/** What an open socket goes on with. */
+/** The state of an open socket. */
 interface Opened {
   readonly address: Address;
   readonly connection: Connection;
   versions: ApiVersions;
 }
 
-// kafkajs' own logger takes its level from the environment.
-const SILENT: Logger = {
-  namespace: () => SILENT,
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-};
+/** How servers identify a request. */
+type RequestVersion = Pick<Exchange<unknown>, "name" | "key" | "version">;
 
-/** What a request is known by to servers. */
-type Spoken = Pick<Exchange<unknown>, "name" | "key" | "version">;
+/** Required requests: without topic ids, a position could be applied to another topic's log. */
+const NEEDED: readonly RequestVersion[] = [
+  metadata([]),
+  fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] }),
+];
 
-/**
- * Without these nothing is begun: topics are told from others of their names, so that no position is ever taken for one in
- * another log.
- */
-const NEEDED: readonly Spoken[] = [metadata([]), fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] })];
+const SASL_AUTHENTICATE: RequestVersion = { name: "SaslAuthenticate", key: 36, version: 0 };
 
 const API_VERSIONS = 18;
-const SASL_AUTHENTICATE: Spoken = { name: "SaslAuthenticate", key: 36, version: 0 };
 
-function speaks(versions: ApiVersions, { key, version }: Spoken): boolean {
+function supports(versions: ApiVersions, { key, version }: RequestVersion): boolean {
   const spoken = versions[key];
   return spoken !== undefined && version >= spoken.minVersion && version <= spoken.maxVersion;
 }
 
-function unspoken({ name, key, version }: Spoken, address: Address, versions: ApiVersions): MessagingError {
+function unsupportedRequest(
+  { name, key, version }: RequestVersion,
+  address: Address,
+  versions: ApiVersions,
+): MessagingError {
   const spoken = versions[key];
   const range = spoken === undefined ? "not at all" : `in versions ${spoken.minVersion} to ${spoken.maxVersion}`;
   return new MessagingError(
     "unsupported",
-    `${placeOf(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
+    `${describeBroker(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
   );
 }

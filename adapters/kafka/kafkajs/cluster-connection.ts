@@ -31,32 +31,31 @@ import type { BrokerSocket } from "./broker-socket.ts";
 import * as cluster from "./cluster-exchanges.ts";
 import type { Exchange } from "./exchange.ts";
 import * as groups from "./group-exchanges.ts";
-import * as views from "./group-exchanges.ts";
 import * as logs from "./log-exchanges.ts";
-import { type Asked, closedError, type SocketPool, type SocketRole } from "./socket-pool.ts";
+import { closedError, type OnSocket, type SocketPool, type SocketRole } from "./socket-pool.ts";
 
-/** The state of a group that the classic protocol knows nothing of. */
+/** The classic protocol's state of an unknown group. */
 const NO_CLASSIC_GROUP = "Dead";
 
-/** A question that has no answer yet. */
+/** A pending request. */
 interface Open {
   readonly role: SocketRole;
   socket: BrokerSocket | undefined;
   readonly reject: (error: MessagingError) => void;
 }
 
-/** {@link KafkaConnection} by the sockets of a client, which it shares with the others. */
+/** A {@link KafkaConnection} over the shared sockets of its client. */
 export class ClusterConnection implements KafkaConnection {
   readonly #pool: SocketPool;
   readonly #open = new Set<Open>();
   readonly #fetches = new Set<(distrusted?: MessagingError) => void>();
-  /** The longest that a member of ours may take to join again, and so the others may have to wait for their assignments. */
+  /** The longest rebalance timeout of our members: how long others may wait for their assignments. */
   #rebalanceTimeoutMs = 0;
   #closing: Promise<void> | undefined;
 
   constructor(pool: SocketPool) {
     this.#pool = pool;
-    pool.enter();
+    pool.acquire();
   }
 
   async connect(): Promise<void> {
@@ -72,12 +71,12 @@ export class ClusterConnection implements KafkaConnection {
     const error = closedError();
     for (const { role, socket, reject } of this.#open) {
       reject(error);
-      // Nobody else waits on the socket of a join.
+      // A join has its own socket.
       if (role === "membership") void socket?.end(error);
       else if (distrusted) socket?.retire();
     }
     for (const cancel of this.#fetches) cancel(distrusted ? error : undefined);
-    await this.#pool.leave();
+    await this.#pool.release();
   }
 
   metadata(topics: readonly string[]): Promise<ClusterMetadata> {
@@ -94,7 +93,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   async createTopics(topics: readonly TopicSpecification[]): Promise<readonly TopicOutcome[]> {
-    // Without ZooKeeper every broker passes it on to the controller; with it, only the controller takes it.
+    // Without ZooKeeper, every broker forwards it; with it, only the controller accepts it.
     const { controller } = await this.#askCluster([]);
     const request = cluster.createTopics(topics, this.#serverWaitMs());
     return controller < 0 ? this.#askAny(request) : this.#ask(controller, request);
@@ -167,13 +166,13 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   async describeGroup(node: number, group: string): Promise<GroupDescription> {
-    const classic = await this.#ask(node, views.describeClassicGroup(group));
+    const classic = await this.#ask(node, groups.describeClassicGroup(group));
     if (classic.error !== undefined || classic.state !== NO_CLASSIC_GROUP) return classic;
     try {
-      const consumers = await this.#ask(node, views.describeConsumerGroup(group));
+      const consumers = await this.#ask(node, groups.describeConsumerGroup(group));
       return consumers.error === "GROUP_ID_NOT_FOUND" ? classic : consumers;
     } catch (error) {
-      // Before Kafka 4.0 there are no others.
+      // Kafka before 4.0 has no other groups.
       if (isMessagingError(error, "unsupported")) return classic;
       throw error;
     }
@@ -184,7 +183,7 @@ export class ClusterConnection implements KafkaConnection {
   }
 
   listGroups(node: number): Promise<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }> {
-    return this.#ask(node, views.listGroups());
+    return this.#ask(node, groups.listGroups());
   }
 
   fetchGroupsOffsets(
@@ -192,14 +191,14 @@ export class ClusterConnection implements KafkaConnection {
     names: readonly string[],
     partitions: readonly TopicPartition[],
   ): Promise<readonly GroupOffsets[]> {
-    return this.#ask(node, views.fetchGroupsOffsets(names, partitions));
+    return this.#ask(node, groups.fetchGroupsOffsets(names, partitions));
   }
 
   fetchShareGroupOffsets(node: number, group: string, partitions: readonly TopicPartition[]): Promise<GroupOffsets> {
-    return this.#ask(node, views.fetchShareGroupOffsets(group, partitions));
+    return this.#ask(node, groups.fetchShareGroupOffsets(group, partitions));
   }
 
-  /** What a server may take for what it does not do at once, so that it answers before we give up. */
+  /** The server's timeout for slow requests, shorter than ours. */
   #serverWaitMs(): number {
     return Math.ceil(this.#pool.requestTimeoutMs / 2);
   }
@@ -212,13 +211,13 @@ export class ClusterConnection implements KafkaConnection {
     return this.#track("ordinary", (asked) => this.#pool.askAny(exchange, asked));
   }
 
-  /** Asks anew where the brokers are, beside what is asked. */
+  /** Refreshes the broker addresses together with the topics asked for. */
   #askCluster(topics: readonly string[] | "all"): Promise<cluster.Cluster> {
     return this.#track("ordinary", (asked) => this.#pool.askCluster(topics, asked));
   }
 
-  /** Settles as what is asked does, or rejects when this is closed. */
-  async #track<Answer>(role: SocketRole, ask: (asked: Asked) => Promise<Answer>): Promise<Answer> {
+  /** Settles as the request does, or rejects when this connection closes. */
+  async #track<Answer>(role: SocketRole, ask: (asked: OnSocket) => Promise<Answer>): Promise<Answer> {
     if (this.#closing !== undefined) throw closedError();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const open: Open = { role, socket: undefined, reject };

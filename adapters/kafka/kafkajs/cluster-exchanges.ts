@@ -22,16 +22,16 @@ import {
 } from "./exchange.ts";
 
 const TOPIC = 2;
-/** In requests by name. */
+/** For requests by topic name. */
 const NO_ID = Buffer.alloc(16).toString("base64url");
-/** The length of an array that is null. */
+/** The length of a null array. */
 const NULL_ARRAY = 0;
-/** No cluster has as many partitions; whoever counts up to it goes on. */
-const HIGHEST_PARTITION = 1_000_000;
-/** The number of a right. */
+/** More than any cluster has: a hostile number must not fill memory. */
+const MAX_PARTITION = 1_000_000;
+/** The number of the right to describe. */
 const DESCRIBE = 8;
 
-/** Which versions of which requests a server speaks. */
+/** The request versions that a server supports. */
 export function apiVersions(): Exchange<{ readonly error: ErrorName; readonly versions: ApiVersions }> {
   return {
     name: "ApiVersions",
@@ -61,7 +61,7 @@ export function metadata(topics: readonly string[] | "all"): Exchange<Cluster> {
   return {
     name: "Metadata",
     key: 3,
-    // The first that tells the ids of topics.
+    // The first version with topic ids.
     version: 10,
     flexible: true,
     write: (to) => {
@@ -81,7 +81,7 @@ export function metadata(topics: readonly string[] | "all"): Exchange<Cluster> {
       readThrottleTime(from);
       const brokers = readCompactArray(from, () => {
         const broker = { node: from.readInt32(), host: readCompactText(from), port: from.readInt32() };
-        readCompactText(from); // its rack
+        readCompactText(from); // rack
         skipTags(from);
         return broker;
       });
@@ -94,24 +94,24 @@ export function metadata(topics: readonly string[] | "all"): Exchange<Cluster> {
 
 function readTopic(from: Parameters<Exchange<unknown>["read"]>[0]): TopicMetadata {
   const [error, topic, id] = [errorName(from.readInt16()), readCompactText(from), readTopicId(from)];
-  from.readBoolean(); // whether it is Kafka's own
+  from.readBoolean(); // whether it is internal
   const nodes = (): number[] => readCompactArray(from, () => from.readInt32());
   const partitions = readCompactArray(from, () => {
     const led = { error: errorName(from.readInt16()), partition: from.readInt32(), leader: from.readInt32() };
-    from.readInt32(); // the epoch of its leader
+    from.readInt32(); // leader epoch
     const replicas = nodes().length;
-    nodes(); // those in sync
-    nodes(); // those off line
+    nodes(); // in-sync replicas
+    nodes(); // offline replicas
     skipTags(from);
-    if (led.partition < 0 || led.partition > HIGHEST_PARTITION) throw new RangeError(`no partition ${led.partition}`);
+    if (led.partition < 0 || led.partition > MAX_PARTITION) throw new RangeError(`no partition ${led.partition}`);
     return { ...led, replicas };
   });
-  from.readInt32(); // what this user may do to it
+  from.readInt32(); // authorized operations
   skipTags(from);
   return { topic, id, error, partitions };
 }
 
-/** Everything that this user may do to the cluster. */
+/** What this user may do to the cluster. */
 export function clusterRights(): Exchange<ReadonlySet<ClusterRight>> {
   return {
     name: "DescribeCluster",
@@ -126,14 +126,14 @@ export function clusterRights(): Exchange<ReadonlySet<ClusterRight>> {
     read: (from) => {
       readThrottleTime(from);
       const error = errorName(from.readInt16());
-      readCompactText(from); // the server's words for it
-      readCompactText(from); // the cluster
-      from.readInt32(); // its controller
+      readCompactText(from); // error message
+      readCompactText(from); // cluster id
+      from.readInt32(); // controller
       readCompactArray(from, () => {
-        from.readInt32(); // a broker
-        readCompactText(from); // where it is
+        from.readInt32(); // broker id
+        readCompactText(from); // host and port
         from.readInt32();
-        readCompactText(from); // its rack
+        readCompactText(from); // rack
         skipTags(from);
       });
       const bits = error === undefined ? from.readInt32() : 0;
@@ -191,14 +191,14 @@ export function topicConfigurations(
       readThrottleTime(from);
       return from.readArray(() => {
         const error = errorName(from.readInt16());
-        from.readString(); // the server's words for it
-        from.readInt8(); // the kind of resource
+        from.readString(); // error message
+        from.readInt8(); // resource type
         const topic = readText(from);
         const entries = from.readArray(() => {
           const entry = [readText(from), from.readString()] as const;
-          from.readBoolean(); // whether it can be changed
-          from.readInt8(); // where it was set
-          from.readBoolean(); // whether it is a secret; those have no value
+          from.readBoolean(); // whether it is read-only
+          from.readInt8(); // source
+          from.readBoolean(); // whether it is sensitive; then it has no value
           from.readArray(() => [from.readString(), from.readString(), from.readInt8()]); // synonyms
           return entry;
         });

@@ -1,38 +1,49 @@
 import type { SASLOptions } from "kafkajs";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { ErrorName } from "../port.ts";
 
-/** Where a broker listens. */
+/** The address of a broker. */
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** The broker that gave this address, where it is none of those that the user gave. */
+  /** The broker that named this address; undefined for addresses given by the user. */
   readonly namedBy?: string;
 }
 
-export function placeOf({ host, port }: Address): string {
-  return `Kafka at ${host.includes(":") ? `[${host}]` : host}:${port}`;
+export function describeBroker({ host, port }: Address): string {
+  const shown = oneLine(host, MAX_HOST);
+  return `Kafka at ${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
 }
 
-/** What to look at where a broker cannot be had at an address. */
+/** The longest host name. */
+const MAX_HOST = 255;
+
+/** Checks a host named by a broker; undefined if it may be valid. Node would quote it unchanged. */
+export function hostFault(address: Address): MessagingError | undefined {
+  if (address.host === oneLine(address.host, MAX_HOST)) return undefined;
+  return new MessagingError("unreachable", `${describeBroker(address)} is no address; ${addressAdvice(address)}`);
+}
+
+/** What to check if a broker is unreachable. */
 export function addressAdvice({ namedBy }: Address): string {
   if (namedBy === undefined) return "check host, port, TLS and that the broker runs";
   return `${namedBy} names it so in its metadata: check advertised.listeners there, and that this host reaches that address`;
 }
 
-/** Why a broker could not be connected to. */
+/** A failure to connect. */
 export function connectError(error: unknown, address: Address): MessagingError {
   if (isMessagingError(error)) return error;
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} cannot be reached (${reasonOf(error)}); ${addressAdvice(address)}`,
+    `${describeBroker(address)} cannot be reached (${reasonOf(error)}); ${addressAdvice(address)}`,
     { cause: error },
   );
 }
 
 /**
- * Why a broker did not let us in, with the name of the error that it answered, if it answered one. There is no cause: a
- * server may repeat what it was told, in whatever encoding, and what a token provider throws may hold anything.
+ * A refused login, with the server's error name if known. It has no cause: servers may repeat credentials in any
+ * encoding, and a token provider's error may hold anything.
  */
 export function loginError(
   error: unknown,
@@ -44,23 +55,20 @@ export function loginError(
   const unasked = ofKafkaJS ? "" : " (no credentials could be had: their provider failed)";
   return new MessagingError(
     "unauthorized",
-    `${placeOf(address)} did not take the SASL login by ${mechanism}` +
+    `${describeBroker(address)} did not take the SASL login by ${mechanism}` +
       `${refusal === undefined ? unasked : ` (${refusal})`}; ` +
       "check mechanism and credentials, and that this listener of the broker takes SASL",
   );
 }
 
-/**
- * Why a client of kafkajs' own could not do something; `text` says what. Of a login that failed nothing is kept, for the
- * reasons of {@link loginError}.
- */
+/** A failure of kafkajs' own client; `text` says what failed. A failed login has no cause; see {@link loginError}. */
 export function clientError(code: MessagingErrorCode, text: string, cause: unknown): MessagingError {
   const telling = chainOf(cause).every(({ name, type }) => TELLING.test(name) && !String(type).startsWith("SASL"));
   if (telling) return new MessagingError(code, `${text}; see the cause`, { cause });
   return new MessagingError("unauthorized", `${text}; check mechanism and credentials of the SASL login`);
 }
 
-/** Errors of kafkajs that hold no words of a login. */
+/** Errors of kafkajs that quote nothing of a login. */
 const TELLING = /^KafkaJS(?!SASL)/;
 
 interface Link {
@@ -75,16 +83,16 @@ function chainOf(error: unknown): readonly Link[] {
   return chain;
 }
 
-/** What becomes of whatever is under way on a connection that broke. */
+/** The error of pending requests on a broken connection. */
 export function brokenError(address: Address, reason: unknown): MessagingError {
   return new MessagingError(
     "unreachable",
-    `the connection to ${placeOf(address)} broke (${reasonOf(reason)}); what was asked may have been done`,
+    `the connection to ${describeBroker(address)} broke (${reasonOf(reason)}); what was asked may have been done`,
     { cause: reason },
   );
 }
 
-/** A connection ended before the broker had said anything: most often two do not speak of the same security. */
+/** The connection ended before any answer: client and listener mostly differ in TLS or SASL. */
 export function unansweredError(
   address: Address,
   reason: unknown,
@@ -93,24 +101,26 @@ export function unansweredError(
   const given = `this client speaks ${has.tls ? "TLS (ssl)" : "no TLS (ssl)"} and ${has.sasl ? "logs in (sasl)" : "does not log in (sasl)"}`;
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them; what was asked may have been done`,
+    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them; what was asked may have been done`,
     { cause: reason },
   );
 }
 
-/** What came is not what Kafka says: something else listens there, or speaks TLS where none is spoken. */
+/** The answer is not Kafka's protocol: something else listens there, or it expects TLS. */
 export function garbledError(address: Address, reason: unknown): MessagingError {
   const advice =
     address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
   return new MessagingError(
     "unreachable",
-    `${placeOf(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
+    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
     { cause: reason },
   );
 }
 
-/** The code of an error of the network, or its first words. */
+const MAX_REASON = 300;
+
+/** The code of a network error, or its message. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-  return typeof code === "string" ? code : String(message);
+  return oneLine(typeof code === "string" ? code : String(message), MAX_REASON);
 }

@@ -1,17 +1,17 @@
 import type Encoder from "kafkajs/src/protocol/encoder.js";
-import errors from "kafkajs/src/protocol/error.js";
 import type { ErrorName, TopicId, TopicPartition } from "../port.ts";
+import { internals } from "./internals.ts";
 
-/** Far more than any cluster has to say at once; each of them may become an object. */
-const MOST_ITEMS = 4_000_000;
+/** Far more than any answer has: each may become an object. */
+const MAX_ITEMS = 4_000_000;
 
 /**
- * Reads an answer, and never behind its end or backwards: throws a `RangeError` instead, whatever the bytes are. kafkajs'
- * own reader believes every length. Shares the memory of the answer.
+ * Reads an answer. Throws a `RangeError` for any invalid length, while kafkajs' reader trusts every length. Shares the
+ * memory of the answer.
  */
 export class AnswerReader {
   readonly buffer: Buffer;
-  /** For how many milliseconds the server says that it reads nothing more of this socket. */
+  /** For how many milliseconds the server ignores this socket. */
   throttledMs = 0;
   #at = 0;
   #items = 0;
@@ -48,17 +48,17 @@ export class AnswerReader {
     return this.#sized(this.readInt32());
   }
 
-  /** Nothing where it is null. */
+  /** Empty for null. */
   readArray<Item>(read: (from: this) => Item): Item[] {
     const length = this.readInt32();
     return length === -1 ? [] : this.readItems(length, read);
   }
 
-  /** So many items, each of a byte at the least. */
+  /** Reads items of at least one byte each. */
   readItems<Item>(length: number, read: (from: this) => Item): Item[] {
     this.#items += length;
-    // So a wrong length costs no memory.
-    if (length < 0 || length > this.buffer.length - this.#at || this.#items > MOST_ITEMS) {
+    // A wrong length costs no memory.
+    if (length < 0 || length > this.buffer.length - this.#at || this.#items > MAX_ITEMS) {
       throw new RangeError(`${length} items are more than the message can hold`);
     }
     return Array.from({ length }, () => read(this));
@@ -73,7 +73,7 @@ export class AnswerReader {
     return length === -1 ? null : this.take(length);
   }
 
-  /** Goes on by so many bytes, which must be there. Returns where they begin. */
+  /** Advances by so many bytes, which must exist. Returns where they begin. */
   #past(length: number): number {
     const start = this.#at;
     if (length < 0 || length > this.buffer.length - start) {
@@ -85,16 +85,15 @@ export class AnswerReader {
 }
 
 /*
- * What the flexible versions of requests are written in: lengths as varints of one more than they are (0 stands for
- * nothing), and fields with tags behind everything, of which none is written here and all are passed over. kafkajs' own
- * readers of it read a byte too many, and believe any length.
+ * The primitives of flexible request versions: lengths are varints plus one (0 means null), and tagged fields follow
+ * each structure. We write none and skip all. kafkajs' readers for them read a byte too many and trust every length.
  */
 
 const UUID_BYTES = 16;
-const MOST_VARINT_BYTES = 5;
+const MAX_VARINT_BYTES = 5;
 const ZERO_ID = Buffer.alloc(UUID_BYTES).toString("base64url");
 
-/** Writes that no fields with tags follow. */
+/** Writes an empty list of tagged fields. */
 export function writeTags(to: Encoder): void {
   to.writeUVarInt(0);
 }
@@ -104,14 +103,14 @@ export function writeCompactArray<Item>(to: Encoder, items: readonly Item[], wri
   for (const item of items) write(item);
 }
 
-/** Writes a topic's id. Throws for what is none. */
+/** Writes a topic id. Throws for an invalid one. */
 export function writeTopicId(to: Encoder, id: TopicId): void {
   const bytes = Buffer.from(id, "base64url");
   if (bytes.length !== UUID_BYTES) throw new RangeError(`"${id}" is no id of a topic`);
   to.writeBuffer(bytes);
 }
 
-/** Writes partitions by a property of their topics. Each may be there once, or answers could not be told apart. */
+/** Writes partitions grouped by topic. Throws for duplicates, since their answers could not be told apart. */
 export function writeCompactByTopic<Item extends { readonly partition: number }>(
   to: Encoder,
   items: readonly Item[],
@@ -129,7 +128,7 @@ export function writeCompactByTopic<Item extends { readonly partition: number }>
   });
 }
 
-/** Passes over fields with tags. */
+/** Skips tagged fields. */
 export function skipTags(from: AnswerReader): void {
   for (let left = readVarint(from); left > 0; left--) {
     readVarint(from);
@@ -141,12 +140,12 @@ export function readCompactText(from: AnswerReader): string {
   return readCompactBytes(from).toString("utf8");
 }
 
-/** Nothing where it is null. Shares the memory of the answer. */
+/** Empty for null. Shares the memory of the answer. */
 export function readCompactBytes(from: AnswerReader): Buffer {
   return from.take(Math.max(readVarint(from) - 1, 0));
 }
 
-/** Nothing where it is null. */
+/** Empty for null. */
 export function readCompactArray<Item>(from: AnswerReader, read: () => Item): Item[] {
   return from.readItems(Math.max(readVarint(from) - 1, 0), read);
 }
@@ -158,7 +157,7 @@ export function readTopicId(from: AnswerReader): TopicId {
 
 function readVarint(from: AnswerReader): number {
   let value = 0;
-  for (let index = 0; index < MOST_VARINT_BYTES; index++) {
+  for (let index = 0; index < MAX_VARINT_BYTES; index++) {
     const byte = from.readInt8() & 0xff;
     value += (byte & 0x7f) * 2 ** (index * 7);
     if (byte < 0x80) return value;
@@ -166,7 +165,7 @@ function readVarint(from: AnswerReader): number {
   throw new RangeError("a length is longer than 32 bits");
 }
 
-/** Some that came after kafkajs. */
+/** Error codes newer than kafkajs. */
 const LATER: readonly (readonly [code: number, name: string])[] = [
   [89, "THROTTLING_QUOTA_EXCEEDED"],
   [90, "PRODUCER_FENCED"],
@@ -175,49 +174,52 @@ const LATER: readonly (readonly [code: number, name: string])[] = [
 ];
 
 const NAMES: ReadonlyMap<number, string> = new Map([
-  ...errors.errorCodes.map(({ code, type }) => [code, type] as const),
+  ...internals.errorCodes.map(({ code, type }) => [code, type] as const),
   ...LATER,
 ]);
 
 /**
- * The name of an error code; undefined for 0, `UNKNOWN_<code>` for one that nobody here knows (most from 89 up).
+ * The name of an error code; undefined for 0, and `UNKNOWN_<code>` for unknown ones (most from 89 up).
  *
- * The names are kafkajs', which are the protocol's but for these, where it keeps an older one: `UNKNOWN` (-1, now
- * UNKNOWN_SERVER_ERROR), `NOT_LEADER_FOR_PARTITION` (6, now NOT_LEADER_OR_FOLLOWER), `GROUP_LOAD_IN_PROGRESS` (14, now COORDINATOR_LOAD_IN_PROGRESS),
- * `GROUP_COORDINATOR_NOT_AVAILABLE` (15, now COORDINATOR_NOT_AVAILABLE) and `NOT_COORDINATOR_FOR_GROUP` (16, now
- * NOT_COORDINATOR).
+ * The names are kafkajs', which keeps some older ones: `UNKNOWN` (-1, now UNKNOWN_SERVER_ERROR),
+ * `NOT_LEADER_FOR_PARTITION` (6, now NOT_LEADER_OR_FOLLOWER), `GROUP_LOAD_IN_PROGRESS` (14, now
+ * COORDINATOR_LOAD_IN_PROGRESS), `GROUP_COORDINATOR_NOT_AVAILABLE` (15, now COORDINATOR_NOT_AVAILABLE) and
+ * `NOT_COORDINATOR_FOR_GROUP` (16, now NOT_COORDINATOR).
  */
 export function errorName(code: number): ErrorName {
   return code === 0 ? undefined : (NAMES.get(code) ?? `UNKNOWN_${code}`);
 }
 
 /**
- * A request of the protocol and how its answer is read. Each is spoken in one version, which every Kafka from 3.1 to 4.3
- * speaks too, but for those that say otherwise.
+ * A protocol request and how to read its answer. Each uses one version, which every Kafka from 3.1 to 4.3 supports,
+ * unless noted.
  */
 export interface Exchange<Answer> {
   readonly name: string;
   readonly key: number;
   readonly version: number;
-  /** Whether that version is a flexible one, whose headers have fields with tags too. Default false. */
+  /** Whether the version is flexible: its header has tagged fields too. Default false. */
   readonly flexible?: boolean;
-  /** The same in a later version, for servers that speak it. */
+  /** The request in a later version, for servers that support it. */
   readonly later?: Exchange<Answer>;
   /**
-   * For how many milliseconds the server may hold the answer back, as asked for in the request. Whatever stands behind it on
-   * its socket waits as well. Default: it answers at once.
+   * For how many milliseconds the server may hold back the answer; later requests on the socket wait too. Default: it
+   * answers at once.
    */
   readonly waitMs?: number;
-  /** For how many of the quickest it counts, which take some tenths of a millisecond. Default 1. */
+  /** Its weight, compared to a quick request of some tenths of a millisecond. Default 1. */
   readonly load?: number;
-  /** About how many bytes are written. Default 511. */
+  /** About how many bytes it takes. Default 511. */
   readonly size?: number;
-  /** Throws before anything is sent if a value cannot be written. */
+  /** Throws if a value cannot be written; then nothing is sent. */
   write(to: Encoder): void;
   read(from: AnswerReader): Answer;
 }
 
-/** Writes partitions by their topics, as most requests have them. Each may be there once, or answers could not be told apart. */
+/**
+ * Writes partitions grouped by topic, for most requests. Throws for duplicates, since their answers could not be told
+ * apart.
+ */
 export function writeByTopic<Item extends TopicPartition>(
   to: Encoder,
   items: readonly Item[],
@@ -237,7 +239,7 @@ export function writeByTopic<Item extends TopicPartition>(
   }
 }
 
-/** Reads what {@link writeByTopic} writes, and answers alike. They come in any order. */
+/** Reads partitions as {@link writeByTopic} writes them, in any order. */
 export function readByTopic<Item>(
   from: AnswerReader,
   read: (topic: string, partition: number) => Item,
@@ -250,10 +252,7 @@ export function readByTopic<Item>(
     .flat();
 }
 
-/**
- * The outcomes in the order of what was asked. Throws if one is missing, so that nobody takes a partition of which nothing
- * was said for one where all went well.
- */
+/** Sorts outcomes into the order of the request. Throws if one is missing, so that it cannot count as a success. */
 export function inOrder<Outcome extends TopicPartition>(
   asked: readonly TopicPartition[],
   outcomes: readonly Outcome[],
@@ -266,7 +265,7 @@ export function inOrder<Outcome extends TopicPartition>(
   });
 }
 
-/** Writes an offset or a time. kafkajs would write 0 for what is no number. */
+/** Writes an offset or a time. kafkajs would write 0 for other values. */
 export function writeInteger(to: Encoder, value: number): void {
   if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is no offset and no time`);
   to.writeInt64(value);
@@ -280,8 +279,8 @@ export function readInteger(from: AnswerReader): number {
 }
 
 /**
- * Reads an offset that somebody committed: whoever may commit for a group may commit any. One that a number cannot hold is
- * far beyond the end of every log, and so is what it is read as.
+ * Reads a committed offset, which may have any value. Values beyond a safe integer are capped: they are beyond every
+ * log anyway.
  */
 export function readCommitted(from: AnswerReader): number {
   const value = Number(from.readInt64());
@@ -296,19 +295,19 @@ export function readBuffer(from: AnswerReader): Buffer {
   return from.readBytes() ?? Buffer.alloc(0);
 }
 
-/**
- * For how many milliseconds the server slows the client down, by a quota: it has answered at once, and reads nothing more of
- * the socket for so long.
- */
+/** A longer throttle is repeated by the server; a single wrong answer must not stop everything. */
+const MAX_THROTTLE_MS = 60_000;
+
+/** Reads for how many milliseconds the server throttles this client and ignores the socket; at most 60 s. */
 export function readThrottleTime(from: AnswerReader): number {
-  from.throttledMs = Math.max(0, from.readInt32());
+  from.throttledMs = Math.min(Math.max(0, from.readInt32()), MAX_THROTTLE_MS);
   return from.throttledMs;
 }
 
-/** For how many of the quickest questions one counts. What the node may hold back keeps all others off its socket. */
+/** The weight of a request. A request that the node holds back keeps others off its socket. */
 export function loadOf({ waitMs, load = 1 }: Pick<Exchange<unknown>, "waitMs" | "load">): number {
   return waitMs === undefined ? load : BUSY;
 }
 
-/** From so many requests under way on every socket on another one is opened, where some count for many. */
+/** With so much load on every socket another one is opened, if its role allows several. */
 export const BUSY = 512;

@@ -1,16 +1,16 @@
 const LENGTH_BYTES = 4;
-/** The number of the request that is answered. */
-const LEAST_BYTES = 4;
+/** The correlation id. */
+const MIN_BYTES = 4;
 
-/** Puts together what comes from a socket, and takes it apart into the frames of Kafka's protocol. */
+/** Splits the bytes of a socket into protocol frames. */
 export class Frames {
   #chunks: Buffer[] = [];
   #held = 0;
   #needed = LENGTH_BYTES;
 
   /**
-   * The frames that are complete with these bytes, without their lengths. Throws a `RangeError` at a length that no frame
-   * has: under four bytes, or over `mostBytes`.
+   * The frames that these bytes complete, without lengths. Throws a `RangeError` for a length under four bytes or over
+   * `mostBytes`.
    */
   *take(chunk: Buffer, mostBytes: () => number): Generator<Buffer, void, undefined> {
     this.#chunks.push(chunk);
@@ -20,7 +20,7 @@ export class Frames {
     this.#needed = LENGTH_BYTES;
     while (bytes.length >= LENGTH_BYTES) {
       const length = bytes.readInt32BE(0);
-      if (length < LEAST_BYTES || length > mostBytes()) throw new RangeError(`a length of ${length} bytes`);
+      if (length < MIN_BYTES || length > mostBytes()) throw new RangeError(`a length of ${length} bytes`);
       this.#needed = LENGTH_BYTES + length;
       if (bytes.length < this.#needed) break;
       yield bytes.subarray(LENGTH_BYTES, this.#needed);

@@ -34,7 +34,7 @@ import {
   writeTags,
 } from "./exchange.ts";
 
-/** The kind of group that Kafka's own tools show as consumers. */
+/** The protocol type of consumers. */
 export const CONSUMERS = "consumer";
 const GROUP = 0;
 
@@ -54,7 +54,7 @@ export function coordinator(group: string): Exchange<Coordinator> {
     read: (from) => {
       readThrottleTime(from);
       const error = errorName(from.readInt16());
-      from.readString(); // the server's words for it
+      from.readString(); // error message
       return { error, node: from.readInt32(), host: readText(from), port: from.readInt32() };
     },
   };
@@ -64,7 +64,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
   return {
     name: "JoinGroup",
     key: 11,
-    // Before version 4 a member's first id could be lost with the answer, and would hold up the group.
+    // Before version 4 a member's first id could get lost with the answer and hold up the group.
     version: 4,
     waitMs: request.rebalanceTimeoutMs,
     write: (to) => {
@@ -75,7 +75,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
     read: (from) => {
       readThrottleTime(from);
       const [error, generation] = [errorName(from.readInt16()), from.readInt32()];
-      from.readString(); // the protocol chosen, of one
+      from.readString(); // the chosen protocol, out of one
       return {
         error,
         generation,
@@ -87,7 +87,7 @@ export function joinGroup(request: JoinRequest): Exchange<JoinOutcome> {
   };
 }
 
-/** `waitMs`: for how long the leader may think. */
+/** `waitMs`: how long the leader may take. */
 export function syncGroup(
   request: SyncRequest,
   waitMs: number,
@@ -138,7 +138,7 @@ export function leaveGroup({ group, memberId }: Pick<Membership, "group" | "memb
 export function commitOffsets(commit: OffsetCommit): Exchange<readonly PartitionOutcome[]> {
   return {
     name: "OffsetCommit",
-    // It is answered when it is written and copied.
+    // Answered after replication.
     load: 256,
     key: 8,
     version: 5,
@@ -184,9 +184,9 @@ export function fetchOffsets(
   };
 }
 
-/* What is asked about groups by those who are not in them. */
+/* Requests about groups by non-members. */
 
-/** Groups of the classic protocol. Of one of another protocol it says what it says of none: `Dead`. */
+/** Describes a group of the classic protocol. A group of another protocol looks like a missing one: `Dead`. */
 export function describeClassicGroup(group: string): Exchange<GroupDescription> {
   return {
     name: "DescribeGroups",
@@ -197,15 +197,15 @@ export function describeClassicGroup(group: string): Exchange<GroupDescription> 
       readThrottleTime(from);
       const [described] = from.readArray(() => {
         const error = errorName(from.readInt16());
-        from.readString(); // the group
+        from.readString(); // group
         const state = readText(from);
         const [protocolType, assignor] = [readText(from), readText(from)];
         const clients = from.readArray(() => {
-          from.readString(); // the member
+          from.readString(); // member
           const client = readText(from);
-          from.readString(); // where it runs
-          from.readBytes(); // its metadata
-          from.readBytes(); // its assignment
+          from.readString(); // host
+          from.readBytes(); // metadata
+          from.readBytes(); // assignment
           return client;
         });
         return description(error, state, "classic", protocolType, assignor, clients);
@@ -216,7 +216,7 @@ export function describeClassicGroup(group: string): Exchange<GroupDescription> 
   };
 }
 
-/** Groups of the protocol of KIP-848. */
+/** Describes a group of the KIP-848 protocol. */
 export function describeConsumerGroup(group: string): Exchange<GroupDescription> {
   return {
     name: "ConsumerGroupDescribe",
@@ -233,27 +233,27 @@ export function describeConsumerGroup(group: string): Exchange<GroupDescription>
       readThrottleTime(from);
       const [described] = readCompactArray(from, () => {
         const error = errorName(from.readInt16());
-        readCompactText(from); // the server's words for it
-        readCompactText(from); // the group
+        readCompactText(from); // error message
+        readCompactText(from); // group
         const state = readCompactText(from);
-        from.readInt32(); // its epoch
-        from.readInt32(); // that of its assignment
+        from.readInt32(); // epoch
+        from.readInt32(); // assignment epoch
         const assignor = readCompactText(from);
         const clients = readCompactArray(from, () => {
-          readCompactText(from); // the member
-          readCompactText(from); // its instance
-          readCompactText(from); // its rack
-          from.readInt32(); // its epoch
+          readCompactText(from); // member
+          readCompactText(from); // instance
+          readCompactText(from); // rack
+          from.readInt32(); // epoch
           const client = readCompactText(from);
-          readCompactText(from); // where it runs
-          readCompactArray(from, () => readCompactText(from)); // its topics
-          readCompactText(from); // their pattern
+          readCompactText(from); // host
+          readCompactArray(from, () => readCompactText(from)); // topics
+          readCompactText(from); // topic pattern
           skipAssignment(from);
-          skipAssignment(from); // what it is to have in the end
+          skipAssignment(from); // target assignment
           skipTags(from);
           return client;
         });
-        from.readInt32(); // what this user may do to it
+        from.readInt32(); // authorized operations
         skipTags(from);
         return description(error, state, "consumer", CONSUMERS, assignor, clients);
       });
@@ -266,7 +266,7 @@ export function describeConsumerGroup(group: string): Exchange<GroupDescription>
 function skipAssignment(from: AnswerReader): void {
   readCompactArray(from, () => {
     readTopicId(from);
-    readCompactText(from); // its name
+    readCompactText(from); // name
     readCompactArray(from, () => from.readInt32()); // partitions
     skipTags(from);
   });
@@ -284,7 +284,7 @@ function description(
   return { error, state, protocol, protocolType, assignor, members: clients.length, clients: [...new Set(clients)] };
 }
 
-/** The groups that a node coordinates; without those that this user may not see. */
+/** The groups that a node coordinates and this user may see. */
 export function listGroups(): Exchange<{ readonly error: ErrorName; readonly groups: readonly ListedGroup[] }> {
   return {
     name: "ListGroups",
@@ -292,7 +292,7 @@ export function listGroups(): Exchange<{ readonly error: ErrorName; readonly gro
     version: 4,
     flexible: true,
     write: (to) => {
-      writeCompactArray(to, [], () => undefined); // in whatever state
+      writeCompactArray(to, [], () => undefined); // any state
       writeTags(to);
     },
     read: (from) => {
@@ -300,7 +300,7 @@ export function listGroups(): Exchange<{ readonly error: ErrorName; readonly gro
       const error = errorName(from.readInt16());
       const groups = readCompactArray(from, () => {
         const listed = { group: readCompactText(from), protocolType: readCompactText(from) };
-        readCompactText(from); // its state
+        readCompactText(from); // state
         skipTags(from);
         return listed;
       });
@@ -309,7 +309,7 @@ export function listGroups(): Exchange<{ readonly error: ErrorName; readonly gro
   };
 }
 
-/** As {@link fetchOffsets}, of several groups at once. */
+/** As {@link fetchOffsets}, for several groups. */
 export function fetchGroupsOffsets(
   groups: readonly string[],
   partitions: readonly TopicPartition[],
@@ -335,7 +335,7 @@ export function fetchGroupsOffsets(
         const group = readCompactText(from);
         const offsets = readCompactByName(from, (topic) => {
           const [partition, offset] = [from.readInt32(), readCommitted(from)];
-          from.readInt32(); // the epoch of its leader
+          from.readInt32(); // leader epoch
           const committed = { topic, partition, offset, metadata: readCompactText(from) };
           const error = errorName(from.readInt16());
           skipTags(from);
@@ -349,7 +349,7 @@ export function fetchGroupsOffsets(
   };
 }
 
-/** Only servers from Kafka 4.1 on speak it. */
+/** Requires Kafka 4.1. */
 export function fetchShareGroupOffsets(group: string, partitions: readonly TopicPartition[]): Exchange<GroupOffsets> {
   return {
     name: "DescribeShareGroupOffsets",
@@ -367,15 +367,15 @@ export function fetchShareGroupOffsets(group: string, partitions: readonly Topic
     read: (from) => {
       readThrottleTime(from);
       const [found] = readCompactArray(from, () => {
-        readCompactText(from); // the group
+        readCompactText(from); // group
         const offsets = readCompactArray(from, () => {
           const topic = readCompactText(from);
           readTopicId(from);
           const some = readCompactArray(from, () => {
             const [partition, offset] = [from.readInt32(), readCommitted(from)];
-            from.readInt32(); // the epoch of its leader
+            from.readInt32(); // leader epoch
             const error = errorName(from.readInt16());
-            readCompactText(from); // the server's words for it
+            readCompactText(from); // error message
             skipTags(from);
             return { topic, partition, offset, metadata: "", error };
           });
@@ -383,7 +383,7 @@ export function fetchShareGroupOffsets(group: string, partitions: readonly Topic
           return some;
         }).flat();
         const error = errorName(from.readInt16());
-        readCompactText(from); // the server's words for it
+        readCompactText(from); // error message
         skipTags(from);
         return { group, error, offsets };
       });

@@ -5,34 +5,34 @@ import { AnswerReader, errorName } from "./exchange.ts";
 import { Frames } from "./frames.ts";
 
 const MIB = 1024 * 1024;
-/** What a server says before it lets anybody in is short, and what is no Kafka's never is: text, read as a length. */
-const MOST_BEFORE_LOGIN_BYTES = MIB;
-/** Beyond the largest piece of a log that is asked for. */
-const MOST_BYTES = 256 * MIB;
+/** Answers before a login are short. Text of another protocol, read as a length, is longer. */
+const MAX_BEFORE_LOGIN_BYTES = MIB;
+/** More than the largest fetch. */
+const MAX_BYTES = 256 * MIB;
 const SASL_HANDSHAKE = 17;
 const SASL_AUTHENTICATE = 36;
-/** 60 times what Kafka's own tools allow. More would keep a thread busy that the whole process shares. */
-const MOST_ITERATIONS = 1_000_000;
+/** 60 times what Kafka's own tools allow. More would block a thread of the process's pool. */
+const MAX_ITERATIONS = 1_000_000;
 const ITERATIONS = /(?:^|,)i=(\d+)/;
 
-/** What guarding a connection takes. */
-export interface GuardHost {
-  /** Whether the broker has let us in. */
+/** What guarding a connection needs of its socket. */
+export interface GuardEvents {
+  /** Whether the login succeeded. */
   isOpen(): boolean;
-  /** What came is no Kafka's, and why not: the socket is of no more use. */
+  /** The bytes are not Kafka's protocol: the socket is unusable. */
   garbled(cause: unknown): void;
-  /** What a step of a login was answered. */
+  /** A login step was answered, with this error. */
   answered(refusal: ErrorName): void;
 }
 
 /**
- * Has a connection of kafkajs see nothing but whole answers to what was asked, of lengths that can be, and in a login none
- * that cannot be read: what it throws at others would end the process, or never end.
+ * Lets kafkajs' connection see only complete, expected answers of valid length, and only readable login answers.
+ * Otherwise its exceptions would end the process, or a login would never end.
  */
-export function guard(connection: Connection, host: GuardHost): void {
+export function guard(connection: Connection, events: GuardEvents): void {
   const frames = new Frames();
   const { requestQueue } = connection;
-  const mostBytes = (): number => (host.isOpen() ? MOST_BYTES : MOST_BEFORE_LOGIN_BYTES);
+  const mostBytes = (): number => (events.isOpen() ? MAX_BYTES : MAX_BEFORE_LOGIN_BYTES);
   connection.processData = (chunk) => {
     try {
       for (const frame of frames.take(chunk, mostBytes)) {
@@ -41,20 +41,20 @@ export function guard(connection: Connection, host: GuardHost): void {
         requestQueue.fulfillRequest({ correlationId, payload: frame.subarray(4), size: frame.length });
       }
     } catch (error) {
-      host.garbled(error);
+      events.garbled(error);
     }
   };
   const send = connection.send.bind(connection);
   connection.send = (protocol) => {
     const check = CHECKS.get(protocol.request.apiKey);
-    return send(check === undefined ? protocol : checked(protocol, check, host));
+    return send(check === undefined ? protocol : checked(protocol, check, events));
   };
 }
 
-/** Gives the error that an answer names. Throws for one that cannot be read. */
+/** Returns an answer's error. Throws if it cannot be read. */
 type Check = (from: AnswerReader, version: number) => ErrorName;
 
-/** Of what kafkajs asks by itself. */
+/** The requests that kafkajs sends by itself. */
 const CHECKS: ReadonlyMap<number, Check> = new Map<number, Check>([
   [SASL_HANDSHAKE, checkHandshake],
   [SASL_AUTHENTICATE, checkAuthenticate],
@@ -68,9 +68,9 @@ function checkHandshake(from: AnswerReader): ErrorName {
 
 function checkAuthenticate(from: AnswerReader, version: number): ErrorName {
   const error = errorName(from.readInt16());
-  from.readString(); // the server's words for it
+  from.readString(); // error message
   const [, iterations] = ITERATIONS.exec(from.readBytes()?.toString("latin1") ?? "") ?? [];
-  if (Number(iterations) > MOST_ITERATIONS) throw new RangeError(`${iterations} iterations of SCRAM`);
+  if (Number(iterations) > MAX_ITERATIONS) throw new RangeError(`${iterations} iterations of SCRAM`);
   if (version > 0 && from.readInt64() < 0n) throw new RangeError("a session that ends before it begins");
   return error;
 }
@@ -78,7 +78,7 @@ function checkAuthenticate(from: AnswerReader, version: number): ErrorName {
 function checked<Answer>(
   { request, response, ...rest }: ProtocolRequest<Answer>,
   check: Check,
-  { garbled, answered }: GuardHost,
+  { garbled, answered }: GuardEvents,
 ): ProtocolRequest<Answer> {
   const decode = (payload: Buffer): Answer => {
     try {

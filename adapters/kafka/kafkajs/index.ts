@@ -7,39 +7,39 @@ import { ClusterConnection } from "./cluster-connection.ts";
 import type { Address } from "./errors.ts";
 import { SocketPool } from "./socket-pool.ts";
 
-/** Where the brokers are and how to talk to them. */
+/** The brokers and how to connect to them. */
 export interface KafkaJsConfiguration {
-  /** Some of the brokers, as `host:port` or `[::1]:port`; asked in turn until one answers with all the others. */
+  /** Some of the brokers, as `host:port` or `[::1]:port`, tried in turn; the first to answer names all others. */
   readonly brokers: readonly string[];
-  /** What the brokers' logs and quotas know us by. */
+  /** Our name in the brokers' logs and quotas. */
   readonly clientId: string;
-  /** `true`, or what Node's `tls.connect` takes, to encrypt. */
+  /** `true` or options of Node's `tls.connect`, to encrypt. */
   readonly ssl?: boolean | ConnectionOptions;
-  /** Credentials, as kafkajs takes them. */
+  /** Credentials as kafkajs takes them. */
   readonly sasl?: SASLOptions;
-  /** Milliseconds that opening a socket may take, TLS and login included. */
+  /** Milliseconds for opening a socket, with TLS and login. */
   readonly connectionTimeoutMs: number;
-  /** Milliseconds that an answer may take, beside the time that the server was asked to wait. */
+  /** Milliseconds for an answer, in addition to the waiting time that was asked of the server. */
   readonly requestTimeoutMs: number;
 }
 
 const BROKER = /^(?:\[(?<literal>[0-9A-Fa-f:.]+)\]|(?<name>[A-Za-z0-9._-]+)):(?<port>\d{1,5})$/;
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Kafka by the connections of kafkajs. Throws `invalid`; nothing is opened yet. */
+/** Creates a client over kafkajs' connections. Throws `invalid`. Opens nothing yet. */
 export function kafkaJsClient(configuration: KafkaJsConfiguration): KafkaClient {
   const { brokers, clientId, ssl, sasl, connectionTimeoutMs, requestTimeoutMs } = configuration;
   if (!Array.isArray(brokers) || brokers.length === 0) throw invalid("takes one broker or more");
   const seeds = brokers.map(parseBroker);
   if (typeof clientId !== "string" || clientId.length > 1_000) throw invalid("takes a short text as clientId");
-  checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
+  checkInteger("Kafka { connectionTimeoutMs }", connectionTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger("Kafka { requestTimeoutMs }", requestTimeoutMs, 1, MAX_TIMEOUT_MS);
   const settings = { clientId, tls: secured(ssl), sasl, connectionTimeoutMs, requestTimeoutMs };
   const pool = new SocketPool(settings, seeds);
   return { connection: () => new ClusterConnection(pool) };
 }
 
-/** The error quotes nothing of it: whatever it is, it may hold a password. */
+/** The error does not quote the input, which may hold a password. */
 function parseBroker(broker: unknown, index: number): Address {
   const { literal, name, port } = (typeof broker === "string" ? BROKER.exec(broker)?.groups : undefined) ?? {};
   const host = literal ?? name;
@@ -49,14 +49,14 @@ function parseBroker(broker: unknown, index: number): Address {
   return { host, port: Number(port) };
 }
 
-/** Keys and certificates are read once, here, where it can be told that they are wrong. */
+/** Reads keys and certificates once, where errors can be reported. */
 function secured(ssl: boolean | ConnectionOptions | undefined): ConnectionOptions | undefined {
   if (ssl === undefined || ssl === false) return undefined;
   const options = ssl === true ? {} : ssl;
   try {
     return { ...options, secureContext: options.secureContext ?? createSecureContext(options) };
   } catch (error) {
-    // Not as the cause: Node quotes what it was given.
+    // Without a cause: Node quotes its input.
     const { code = "unknown" } = error as { readonly code?: string };
     throw invalid(
       `cannot use the TLS key, certificate or passphrase given (${code}); check that they are PEM and match`,

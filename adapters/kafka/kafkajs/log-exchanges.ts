@@ -40,7 +40,7 @@ const READ_COMMITTED = 1;
 const NO_EPOCH = -1;
 const WITHOUT_TRANSACTIONS = null;
 const TOPIC_ID = /^[A-Za-z0-9_-]{22}$/;
-/** Room for names and numbers around a batch. */
+/** Room for the names and numbers around a batch. */
 const FRAME_BYTES = 300;
 
 export function producerIdentity(): Exchange<ProducerIdentity> {
@@ -63,7 +63,7 @@ export function produce(batches: readonly PartitionBatch[], timeoutMs: number): 
   return {
     ...produceShape(batches, timeoutMs),
     version: 7,
-    // From Kafka 4.1 on nothing gets into the log of a topic that is just being replaced.
+    // From Kafka 4.1 on, the id keeps records out of a topic that was just recreated.
     ...(isNamedById ? { later: produceById(batches, timeoutMs) } : {}),
     write: (to) => {
       to.writeString(WITHOUT_TRANSACTIONS).writeInt16(ALL_REPLICAS).writeInt32(timeoutMs);
@@ -72,8 +72,8 @@ export function produce(batches: readonly PartitionBatch[], timeoutMs: number): 
     read: (from) => {
       const outcomes = readByTopic(from, (topic, partition) => {
         const outcome = { topic, partition, error: errorName(from.readInt16()), baseOffset: readInteger(from) };
-        from.readInt64(); // when it was appended
-        readInteger(from); // where the log starts
+        from.readInt64(); // append time
+        readInteger(from); // log start
         return outcome;
       });
       readThrottleTime(from);
@@ -106,14 +106,14 @@ function produceById(batches: readonly PartitionBatch[], timeoutMs: number): Exc
       const outcomes = readCompactByTopic(from, names, (topic) => {
         const partition = from.readInt32();
         const outcome = { topic, partition, error: errorName(from.readInt16()), baseOffset: readInteger(from) };
-        from.readInt64(); // when it was appended
-        readInteger(from); // where the log starts
+        from.readInt64(); // append time
+        readInteger(from); // log start
         readCompactArray(from, () => {
-          from.readInt32(); // a record that was refused
-          readCompactText(from); // and why
+          from.readInt32(); // index of a refused record
+          readCompactText(from); // reason
           skipTags(from);
         });
-        readCompactText(from); // the server's words for all of it
+        readCompactText(from); // error message
         skipTags(from);
         return outcome;
       });
@@ -128,37 +128,37 @@ function produceShape(batches: readonly PartitionBatch[], waitMs: number) {
   return { name: "Produce", key: 0, waitMs, size };
 }
 
-/** kafkajs would write another kind of array as its text. */
+/** kafkajs would write other typed arrays as text. */
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** A fetch as it is sent. */
+/** A fetch request as sent. */
 export interface WireFetch extends FetchRequest {
-  /** What the node remembers of earlier ones, of which this says the changes; default: nothing, and it is to remember nothing. */
+  /** The fetch session that this request changes. Default: no session. */
   readonly session?: {
     readonly id: number;
-    /** The number of the poll; 0 for one that says everything. */
+    /** The number of the request; 0 for a complete one. */
     readonly epoch: number;
     readonly forgotten: readonly FetchedFrom[];
-    /** Of all topics that the node remembers. */
+    /** The names of all topics in the session. */
     readonly names: ReadonlyMap<TopicId, string>;
   };
 }
 
-/** What a fetch came to. */
+/** The answer to a fetch. */
 export interface Fetched {
-  /** For how many milliseconds nothing more is to be asked for, because a quota is used up. */
+  /** For how many milliseconds a quota forbids further requests. */
   readonly throttledMs: number;
-  /** Of all of it: there are no partitions then. */
+  /** The error of the whole request; there are no partitions then. */
   readonly error: ErrorName;
-  /** Under which the node remembers it; 0 where it does not. */
+  /** The session; 0 for none. */
   readonly sessionId: number;
-  /** All that were asked for, or those with news where the node remembers; none where a quota was used up before. */
+  /** All requested partitions, or those with news in a session; none if a quota is used up. */
   readonly partitions: readonly FetchedPartition[];
 }
 
-/** Throws for what cannot be asked for. */
+/** Throws for a request that cannot be sent. */
 export function checkFetch(partitions: readonly FetchedFrom[]): void {
   for (const { offset, topicId } of partitions) {
     if (!Number.isSafeInteger(offset)) throw new RangeError(`${offset} is no offset`);
@@ -169,7 +169,7 @@ export function checkFetch(partitions: readonly FetchedFrom[]): void {
   }
 }
 
-/** By the ids of topics, and so from no other topic of a name that was deleted and made again. */
+/** Fetches by topic id, so never from another topic of the same name. */
 export function fetch(request: WireFetch): Exchange<Fetched> {
   const { id, epoch, forgotten, names } = request.session ?? {
     id: 0,
@@ -231,7 +231,7 @@ export function fetch(request: WireFetch): Exchange<Fetched> {
             return aborted;
           }),
         };
-        from.readInt32(); // the replica to read from, for those that name their rack
+        from.readInt32(); // preferred replica, for clients with a rack
         const records = readCompactBytes(from);
         skipTags(from);
         return { ...fetched, records };
@@ -242,14 +242,14 @@ export function fetch(request: WireFetch): Exchange<Fetched> {
   };
 }
 
-/** The names of topics by their ids. */
+/** Topic names by id. */
 function namesOf(
   asked: readonly { readonly topic: string; readonly topicId: TopicId }[],
 ): ReadonlyMap<TopicId, string> {
   return new Map(asked.map(({ topic, topicId }) => [topicId, topic]));
 }
 
-/** Reads what is said of partitions by the ids of their topics. */
+/** Reads partitions grouped by topic id. */
 function readCompactByTopic<Item>(
   from: AnswerReader,
   names: ReadonlyMap<TopicId, string>,
@@ -263,7 +263,7 @@ function readCompactByTopic<Item>(
   }).flat();
 }
 
-/** As if a partition were answered for with an error. */
+/** An answer for a partition with an error. */
 export function unfetched({ topic, partition }: TopicPartition, error: string): FetchedPartition {
   const [highWatermark, lastStableOffset, logStartOffset] = [-1, -1, -1];
   const nothing = { abortedTransactions: [], records: Buffer.alloc(0) };
@@ -283,7 +283,7 @@ export function listOffsets(wanted: readonly WantedOffset[]): Exchange<readonly 
       readThrottleTime(from);
       const outcomes = readByTopic(from, (topic, partition) => {
         const error = errorName(from.readInt16());
-        from.readInt64(); // the time of the record found, which may be any, also no date
+        from.readInt64(); // the record's time, which may be invalid as a date
         return { topic, partition, error, offset: readInteger(from) };
       });
       return inOrder(wanted, outcomes);
@@ -307,7 +307,7 @@ export function deleteRecords(
     read: (from) => {
       readThrottleTime(from);
       const outcomes = readByTopic(from, (topic, partition) => {
-        readInteger(from); // where the log starts now
+        readInteger(from); // log start
         return { topic, partition, error: errorName(from.readInt16()) };
       });
       return inOrder(before, outcomes);

@@ -1,10 +1,11 @@
 import type { SASLOptions } from "kafkajs";
-import createOAuthBearer, { type AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
+import type { AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
+import { internals } from "./internals.ts";
 
 /**
- * The credentials as a connection of kafkajs takes them; a copy, since it keeps things there. For OAUTHBEARER with a look at
- * what the server says: kafkajs takes a token as accepted if there is any answer, but a server refuses one by a challenge.
- * `asks` is told when the provider of the token is asked, and when it has answered.
+ * Copies the credentials for a kafkajs connection, which stores state in them. For OAUTHBEARER it also checks the
+ * server's answer: kafkajs accepts any answer, but a challenge means refusal. `asks` reports when the token provider is
+ * called and when it has answered.
  */
 export function credentials(
   sasl: SASLOptions,
@@ -17,7 +18,7 @@ export function credentials(
     asks(false);
     return token;
   };
-  const withoutLook = createOAuthBearer({ ...sasl, oauthBearerProvider });
+  const withoutLook = internals.createOAuthBearer({ ...sasl, oauthBearerProvider });
   const authenticationProvider: AuthenticationProvider = ({ saslAuthenticate, ...given }) =>
     withoutLook({
       ...given,
@@ -27,7 +28,7 @@ export function credentials(
   return { ...sasl, authenticationProvider };
 }
 
-/** kafkajs puts the length before what the server said. */
+/** kafkajs keeps the length prefix of the answer. */
 function refuseChallenge(answer: Buffer): void {
   if (answer.length > 4) throw new Error("the server refused the token");
 }

@@ -1,21 +1,22 @@
 import type { MessagingError } from "../../../core/errors.ts";
+import { partitionKey } from "../names.ts";
 import type { FetchedFrom, FetchedPartition, FetchRequest, TopicId, TopicPartition } from "../port.ts";
 import type { BrokerSocket } from "./broker-socket.ts";
 import { checkFetch, type Fetched, unfetched, type WireFetch } from "./log-exchanges.ts";
 
 const NO_SESSION = 0;
 const FIRST_EPOCH = 0;
-const HIGHEST_EPOCH = 2 ** 31 - 1;
+const MAX_EPOCH = 2 ** 31 - 1;
 
-/** A partition of the session: what the server was asked, and what it said of it last. */
+/** A partition in the session: the last request and answer. */
 interface Known {
   readonly wanted: FetchedFrom;
   last: FetchedPartition | undefined;
 }
 
 /**
- * What a node remembers of a long poll (KIP-227), so that neither side repeats it: of a poll only changes are sent, and of its
- * answer only what is new. Where the node has no room for it every poll says and gets everything.
+ * A fetch session of long polls (KIP-227): only changes are sent, and only news is answered. Without room on the node,
+ * every poll is complete.
  */
 class FetchSession {
   #id = NO_SESSION;
@@ -23,7 +24,7 @@ class FetchSession {
   #known = new Map<string, Known>();
   #names = new Map<TopicId, string>();
 
-  /** What to send so that these are asked about, each partition once. */
+  /** What to send to ask for these partitions, each once. */
   ask(wanted: readonly FetchedFrom[]): Pick<WireFetch, "partitions" | "session"> {
     if (this.#epoch === FIRST_EPOCH) {
       this.#known = new Map();
@@ -34,13 +35,13 @@ class FetchSession {
     const partitions: FetchedFrom[] = [];
     const forgotten: FetchedFrom[] = [];
     for (const one of wanted) {
-      const name = partitionName(one);
+      const name = partitionKey(one);
       const found = before.get(name);
       if (found !== undefined && isSame(found.wanted, one)) {
         known.set(name, found);
         continue;
       }
-      // The server tells partitions apart by the ids of their topics.
+      // Servers identify partitions by topic id.
       if (found !== undefined && found.wanted.topicId !== one.topicId) forgotten.push(found.wanted);
       partitions.push(one);
       known.set(name, { wanted: one, last: undefined });
@@ -51,28 +52,28 @@ class FetchSession {
     return { partitions, session: { id: this.#id, epoch: this.#epoch, forgotten, names: this.#names } };
   }
 
-  /** Takes an answer. */
+  /** Applies an answer. */
   answered({ sessionId, partitions }: Fetched): void {
     this.#id = sessionId;
     if (sessionId === NO_SESSION) this.#epoch = FIRST_EPOCH;
-    else this.#epoch = this.#epoch === HIGHEST_EPOCH ? 1 : this.#epoch + 1;
+    else this.#epoch = this.#epoch === MAX_EPOCH ? 1 : this.#epoch + 1;
     for (const fetched of partitions) {
-      const known = this.#known.get(partitionName(fetched));
+      const known = this.#known.get(partitionKey(fetched));
       if (known !== undefined) known.last = { ...fetched, records: NOTHING, abortedTransactions: [] };
     }
   }
 
-  /** What the node said last of a partition that it has no news of. */
+  /** The last answer about a partition without news. */
   lastOf(at: TopicPartition): FetchedPartition | undefined {
-    return this.#known.get(partitionName(at))?.last;
+    return this.#known.get(partitionKey(at))?.last;
   }
 
-  /** Whether the node was told everything in the last poll. */
+  /** Whether the last poll was complete. */
   get isNew(): boolean {
     return this.#epoch === FIRST_EPOCH;
   }
 
-  /** What the node remembers is not known: the next poll says everything. */
+  /** The node's state is unknown: the next poll is complete. */
   forget(): void {
     this.#epoch = FIRST_EPOCH;
   }
@@ -80,46 +81,45 @@ class FetchSession {
 
 const NOTHING = Buffer.alloc(0);
 
-function partitionName({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
-}
-
 function isSame(one: FetchedFrom, other: FetchedFrom): boolean {
   return one.offset === other.offset && one.maxBytes === other.maxBytes && one.topicId === other.topicId;
 }
 
-/** Sends a poll to the node; `asked` hears on which socket. */
+/** Sends a poll to the node; `asked` gets the socket. */
 type SendPoll = (role: "long" | "quick", request: WireFetch, asked: (socket: BrokerSocket) => void) => Promise<Fetched>;
 
-/** For how long the node holds back an empty answer about what stands idle, and about the rest. */
+/** How long the node may hold back an empty answer: for idle partitions, and for others. */
 const LONG_MS = 1_000;
 const BUSY_MS = 500;
-/** The same where those that come meanwhile, or were left out, would have to wait for it. */
+/** The same while other requests would wait for it. */
 const SHORT_MS = 50;
-/** What stands idle is what nothing came of for so long. */
+/** A partition without news for this long is idle. */
 const IDLE_AFTER_MS = 1_000;
-/** Quick ones at a time. */
-const MOST_QUICK = 2;
-/** The long one waits so long for a quick one, to take with it what has become idle. */
+/** How many quick polls run at a time. */
+const MAX_QUICK = 2;
+/** How long the long poll waits for a quick one, to include newly idle partitions. */
 const MOMENT_MS = 20;
-const MOST_BYTES = 8 * 1024 * 1024;
-/** Each partition of a poll costs both sides some microseconds: polls of very many are made less often. */
+const MAX_BYTES = 8 * 1024 * 1024;
+/** Each partition costs both sides some microseconds, so large polls are less frequent. */
 const PAUSE_MS_PER_PARTITION = 0.02;
-/** Less is not worth a timer. */
-const SHORTEST_PAUSE_MS = 2;
+/** Shorter pauses are skipped. */
+const MIN_PAUSE_MS = 2;
 
-/** What stood idle once and never came again is of no use. */
-const MOST_REMEMBERED = 100_000;
+/** While the node throttles, a request is answered empty after at least this time. */
+const PAUSED_ANSWER_MS = 1_000;
 
-/** A partition that somebody wants to read. */
+/** How many idle partitions are remembered. */
+const MAX_REMEMBERED = 100_000;
+
+/** A partition of a request. */
 interface Entry {
   readonly key: string;
   readonly wanted: FetchedFrom;
-  /** When it was last asked for, or came, counted: who waits longest goes first. */
+  /** The number of its last request: the longest wait goes first. */
   turn: number;
 }
 
-/** A question that has no answer yet. */
+/** A pending request. */
 interface Waiting {
   readonly entries: readonly Entry[];
   readonly since: number;
@@ -131,37 +131,36 @@ interface Waiting {
   poll: Poll | undefined;
 }
 
-/** What is under way to the node. */
+/** A poll under way. */
 interface Poll {
   readonly role: "long" | "quick";
   readonly waiting: readonly Waiting[];
   readonly included: ReadonlySet<Entry>;
-  /** When its answer comes at the latest, if all goes well. */
+  /** When its answer is due at the latest. */
   readonly endsAt: number;
   socket: BrokerSocket | undefined;
-  /** Its socket is not trusted any more. Those that wait are asked about again. */
+  /** Its socket is distrusted. Its requests are polled again. */
   isGivenUp: boolean;
 }
 
 /**
- * What everybody wants to read of one node, in as few requests as may be: one long poll about all partitions of which
- * nothing came for a while, and short ones about the others, so that neither those that just begin nor those that are busy
- * wait for the idle ones. An answer goes to those whom it concerns. Of readers of one partition at several offsets one is
- * served after the other.
+ * Unites all fetches from a node into few requests: one long poll for idle partitions, and short ones for the others,
+ * so that new and busy ones do not wait for idle ones. If several readers read a partition at different offsets, they
+ * take turns.
  */
 export class SharedFetch {
   readonly #send: SendPoll;
   readonly #waiting = new Set<Waiting>();
   readonly #polls = new Set<Poll>();
-  /** What stood idle when its question was answered with nothing: when it comes again it is idle still. */
+  /** Partitions whose last request was answered empty: the next request starts as idle. */
   readonly #idle = new Set<string>();
-  /** Of the long polls, which are about very many partitions that stay the same. */
+  /** The session of the long polls, which ask for many partitions that rarely change. */
   readonly #session = new FetchSession();
   #turn = 0;
   #pausedUntil = 0;
   readonly #notBefore = { long: 0, quick: 0 };
   #isDue = false;
-  /** The long poll is about to go out. */
+  /** The long poll is about to be sent. */
   #isLongDue = false;
   #timer: NodeJS.Timeout | undefined;
   #dueAt = Number.POSITIVE_INFINITY;
@@ -170,15 +169,15 @@ export class SharedFetch {
     this.#send = send;
   }
 
-  /** Whether nobody asks for anything. */
+  /** Whether no request is pending. */
   get isIdle(): boolean {
     return this.#waiting.size === 0 && this.#polls.size === 0;
   }
 
   /**
-   * Resolves when something came for one of the partitions, or after `maxWaitMs` at the least: with whatever is known of
-   * them by then; with nothing at all where a quota is used up. `cancel` ends it without an answer; if the node is not
-   * trusted any more, what was asked on that account is asked for others on another socket.
+   * Resolves with all that is known once something arrived for one of the partitions, or after at least `maxWaitMs`;
+   * with nothing if a quota is used up. `cancel` ends it without an answer. With an error, the socket is distrusted and
+   * other requests on it are sent again.
    */
   fetch(request: FetchRequest): {
     readonly answer: Promise<readonly FetchedPartition[]>;
@@ -197,7 +196,7 @@ export class SharedFetch {
     }
     const now = performance.now();
     const entries = request.partitions.map(
-      (wanted): Entry => ({ key: partitionName(wanted), wanted, turn: ++this.#turn }),
+      (wanted): Entry => ({ key: partitionKey(wanted), wanted, turn: ++this.#turn }),
     );
     const names = entries.map(nameOf);
     const isIdle = names.every((name) => this.#idle.has(name));
@@ -216,7 +215,12 @@ export class SharedFetch {
     return { answer, cancel };
   }
 
-  /** At the end of this turn, when everybody has been heard who asks on with what just came. */
+  /** Ends the wait for the end of a throttle; no request follows. */
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Pumps after this turn, once all readers have asked again. */
   #pumpSoon(): void {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -243,16 +247,31 @@ export class SharedFetch {
     const now = performance.now();
     if (this.#waiting.size === 0) return;
     if (this.#pausedUntil > now) {
-      this.#pumpAt(this.#pausedUntil);
+      this.#rest(now);
       return;
     }
     this.#pumpLong(now);
-    // What one poll leaves out goes with the next.
-    while (this.#of("quick").length < MOST_QUICK) {
-      // Who becomes idle while the long poll is under way is not left alone for that.
+    // Partitions that one poll leaves out go into the next.
+    while (this.#of("quick").length < MAX_QUICK) {
+      // Requests that become idle during a long poll stay in quick polls.
       const free = [...this.#waiting].filter(({ poll, isIdle }) => poll === undefined && !(isIdle && this.#isLongDue));
       if (free.length === 0 || !this.#poll("quick", free, now)) return;
     }
+  }
+
+  /** While the node throttles us, those whose time is over are answered with nothing, which tells them why nothing comes. */
+  #rest(now: number): void {
+    let next = this.#pausedUntil;
+    for (const waiting of this.#waiting) {
+      const until = Math.max(waiting.until, waiting.since + PAUSED_ANSWER_MS);
+      if (waiting.poll !== undefined) continue;
+      if (until > now) next = Math.min(next, until);
+      else {
+        this.#waiting.delete(waiting);
+        waiting.resolve([]);
+      }
+    }
+    this.#pumpAt(next);
   }
 
   #pumpLong(now: number): void {
@@ -270,10 +289,10 @@ export class SharedFetch {
     return [...this.#polls].filter((poll) => poll.role === role);
   }
 
-  /** Returns whether it was sent. */
+  /** Returns whether a poll was sent. */
   #poll(role: "long" | "quick", candidates: readonly Waiting[], now: number): boolean {
     const notBefore = this.#notBefore[role];
-    if (notBefore - now > SHORTEST_PAUSE_MS) {
+    if (notBefore - now > MIN_PAUSE_MS) {
       this.#pumpAt(notBefore);
       return false;
     }
@@ -286,8 +305,8 @@ export class SharedFetch {
     this.#polls.add(poll);
     const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
     this.#notBefore[role] = now + partitions.length * PAUSE_MS_PER_PARTITION;
-    // The first of the request gets a batch that is larger than that, whatever its size.
-    const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MOST_BYTES);
+    // The first partition of a request gets its first batch whole, whatever its size.
+    const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MAX_BYTES);
     const asked = (socket: BrokerSocket): void => {
       poll.socket = socket;
     };
@@ -301,15 +320,15 @@ export class SharedFetch {
 
   #waitOf(role: Poll["role"], waiting: readonly Waiting[], leavesOut: boolean, now: number): number {
     const soonest = waiting.reduce((least, { until }) => Math.min(least, until), Number.POSITIVE_INFINITY);
-    const isLastFree = role === "quick" && this.#of("quick").length === MOST_QUICK - 1;
+    const isLastFree = role === "quick" && this.#of("quick").length === MAX_QUICK - 1;
     const mostMs = leavesOut || isLastFree ? SHORT_MS : role === "long" ? LONG_MS : BUSY_MS;
-    // So that what is idle by then can go with the next long one.
+    // Ends with the long poll, so that newly idle partitions can join the next one.
     const long = role === "quick" ? this.#of("long")[0] : undefined;
     const meets = long === undefined || long.endsAt <= now ? Number.POSITIVE_INFINITY : long.endsAt + 1;
     return Math.max(0, Math.floor(Math.min(now + mostMs, soonest, meets) - now));
   }
 
-  /** Who waits longest goes first. A partition can be asked for once, with all who want the same of it. */
+  /** Chooses by waiting time. A partition is included once, with all requests at the same offset. */
   #choose(entries: readonly Entry[]): { readonly included: ReadonlySet<Entry>; readonly leavesOut: boolean } {
     const chosen = new Map<string, Entry>();
     const included = new Set<Entry>();
@@ -331,7 +350,7 @@ export class SharedFetch {
       const wasNew = this.#session.isNew;
       if (error === undefined) this.#session.answered(fetched);
       else this.#session.forget();
-      // The node has forgotten what it was told before.
+      // The node has lost the session.
       if (error !== undefined && !wasNew) {
         this.#pumpSoon();
         return;
@@ -354,7 +373,7 @@ export class SharedFetch {
         waiting.resolve(waiting.entries.flatMap((entry) => pieceOf(entry) ?? lastOf(entry) ?? []));
       } else if (now - waiting.since >= IDLE_AFTER_MS) waiting.isIdle = true;
     }
-    if (this.#idle.size > MOST_REMEMBERED) this.#idle.clear();
+    if (this.#idle.size > MAX_REMEMBERED) this.#idle.clear();
     this.#pumpSoon();
   }
 
@@ -363,7 +382,7 @@ export class SharedFetch {
       return new Map([...included].map(({ key, wanted }) => [key, unfetched(wanted, error)]));
     }
     const isShared = waiting.length > 1;
-    return new Map(partitions.map((one) => [partitionName(one), isShared ? standingAlone(one) : one]));
+    return new Map(partitions.map((one) => [partitionKey(one), isShared ? standingAlone(one) : one]));
   }
 
   #failed(poll: Poll, error: unknown): void {
@@ -383,7 +402,7 @@ export class SharedFetch {
     for (const waiting of poll.waiting) waiting.poll = undefined;
   }
 
-  /** Those of a poll who still wait. */
+  /** The requests of a poll that still wait. */
   #stillOf({ waiting }: Poll): readonly Waiting[] {
     return waiting.filter((one) => this.#waiting.has(one));
   }
@@ -393,7 +412,7 @@ function nameOf({ key, wanted }: Entry): string {
   return `${key} ${wanted.offset}`;
 }
 
-/** A piece that is kept for long must not keep the whole answer with it, in which there are those of others. */
+/** Copies the records: a part that is kept must not keep the whole answer in memory. */
 function standingAlone(fetched: FetchedPartition): FetchedPartition {
   return fetched.records.length === 0 ? fetched : { ...fetched, records: Buffer.from(fetched.records) };
 }

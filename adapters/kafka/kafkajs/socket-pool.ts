@@ -2,28 +2,28 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { ErrorName, FetchRequest } from "../port.ts";
 import { BrokerSocket, type SocketSettings } from "./broker-socket.ts";
 import { type Cluster, metadata } from "./cluster-exchanges.ts";
-import { type Address, placeOf } from "./errors.ts";
+import { type Address, describeBroker, hostFault } from "./errors.ts";
 import { BUSY, type Exchange, loadOf } from "./exchange.ts";
 import { coordinator } from "./group-exchanges.ts";
 import { fetch } from "./log-exchanges.ts";
 import { SharedFetch } from "./shared-fetch.ts";
 
-/** A node by its id, or an address at which some broker listens. */
-type Place = number | Address;
+/** A node id or a broker's address. */
+type SocketTarget = number | Address;
 
-/** Opens a socket; `onEnd` is called when it is of no more use. */
-type OpenSocket = (to: Place, onEnd: () => void) => BrokerSocket;
+/** Opens a socket; `onEnd` is called when it is unusable. */
+type OpenSocket = (to: SocketTarget, onEnd: () => void) => BrokerSocket;
 
-/** The sockets to one place that serve one purpose: one, and more while all of them are busy. */
-export class Line {
-  /** Where the next socket goes to. */
-  to: Place;
+/** The sockets to one target for one role: one, or more while all are busy. */
+export class SocketGroup {
+  /** The target of the next socket. */
+  to: SocketTarget;
   readonly #most: number;
   readonly #open: OpenSocket;
   readonly #sockets = new Set<BrokerSocket>();
 
-  /** Of `most` sockets at a time, beside those that only wait for their last answers. */
-  constructor(to: Place, most: number, open: OpenSocket) {
+  /** At most `most` sockets, not counting retired ones. */
+  constructor(to: SocketTarget, most: number, open: OpenSocket) {
     this.to = to;
     this.#most = most;
     this.#open = open;
@@ -38,8 +38,8 @@ export class Line {
   }
 
   /**
-   * The socket for a question that counts for so many: whatever is quick goes on the first that has room, so that the others
-   * fall idle, and what is slow on the one with the least under way. Another is opened where none has room.
+   * Picks the socket for a request of this load: for a quick one the first with room, so that others fall idle; for a
+   * slow one the least busy. Opens another if none has room.
    */
   pick(load: number): BrokerSocket {
     const serving = this.#serving;
@@ -51,14 +51,14 @@ export class Line {
     return socket;
   }
 
-  /** Closes those on which nothing was under way for so long, but for so many. */
-  spare(keep: number, idleMs: number): void {
+  /** Retires idle sockets, except `keep`. */
+  closeIdle(keep: number, idleMs: number): void {
     const serving = this.#serving;
     const idle = serving.filter((socket) => socket.idleMs >= idleMs);
     for (const socket of idle.slice(Math.max(0, keep - (serving.length - idle.length)))) socket.retire();
   }
 
-  /** Closes all. What is under way rejects with `error`. */
+  /** Closes all sockets; pending requests reject with `error`. */
   async end(error: MessagingError): Promise<void> {
     await Promise.all([...this.#sockets].map((socket) => socket.end(error)));
   }
@@ -72,10 +72,10 @@ function byLoad(sockets: readonly BrokerSocket[]): readonly BrokerSocket[] {
   return [...sockets].sort((one, other) => one.load - other.load);
 }
 
-/** For how long a socket that could be spared is kept with nothing under way on it. */
+/** How long an idle socket is kept. */
 const IDLE_MS = 10_000;
 const SWEEP_MS = 2_000;
-/** The lanes to a node, and how many sockets each may have; on one that is held up by a join no other waits. */
+/** How many sockets to a node each role may have. A join has its own socket, since it blocks it. */
 const ROLES = Object.freeze({
   ordinary: 8,
   commit: 8,
@@ -84,31 +84,29 @@ const ROLES = Object.freeze({
   long: 1,
   quick: 2,
 });
-/** Where one stays without anything under way: who produces wants it at once. */
+/** Roles that keep one idle socket: producers need it at once. */
 const KEPT: readonly string[] = ["ordinary", "produce"] satisfies SocketRole[];
 
 /**
- * Which of the sockets to a node a request takes. A broker answers the requests of one socket one after the other, so that
- * whatever it holds back (a long poll, a join until all have joined, a write or a commit until it is copied) stands in the
- * way of everything behind it.
+ * What a socket is for. A broker answers the requests of one socket in order, so a slow one (a long poll, a join, a
+ * write or commit until it is replicated) delays all behind it.
  */
 export type SocketRole = keyof typeof ROLES;
 
-/** Hears on which socket a question is put. */
-export type Asked = (socket: BrokerSocket) => void;
+/** Gets the socket of a request. */
+export type OnSocket = (socket: BrokerSocket) => void;
 
 /**
- * All sockets of a client, which its connections share: to each node one for whatever is answered at once, one to produce on
- * and one for long polls; while something happens also some for commits and for short polls, and one for each group that is
- * being joined. They are opened as needed, and closed where nobody needs them any more; all of them when the last connection
- * is closed.
+ * All sockets of a client, shared by its connections. To each node: one for quick requests, one to produce and one for
+ * long polls; when busy, also some for commits and short polls, and one per join. They are opened as needed and closed
+ * when idle, or with the last connection.
  */
 export class SocketPool {
   readonly #settings: SocketSettings;
   readonly #seeds: readonly Address[];
   readonly #nodes = new Map<number, Address>();
-  /** By what they are for; those to a seed by its address. */
-  readonly #lines = new Map<string, Line>();
+  /** By target and role. */
+  readonly #socketGroups = new Map<string, SocketGroup>();
   readonly #fetches = new Map<number, SharedFetch>();
   #users = 0;
   #sweep: NodeJS.Timeout | undefined;
@@ -122,19 +120,22 @@ export class SocketPool {
     return this.#settings.requestTimeoutMs;
   }
 
-  /** One more uses it. */
-  enter(): void {
+  /** A connection starts to use the pool. */
+  acquire(): void {
     this.#users++;
   }
 
-  /** One less does. Resolves when its sockets are closed, if it was the last. */
-  async leave(): Promise<void> {
+  /** A connection ends. The last one closes all sockets, and waits for that. */
+  async release(): Promise<void> {
     if (--this.#users > 0) return;
-    const lines = [...this.#lines.values()];
-    this.#lines.clear();
+    const groups = [...this.#socketGroups.values()];
+    this.#socketGroups.clear();
+    // The throttles of the nodes end with the session.
+    for (const shared of this.#fetches.values()) shared.close();
+    this.#fetches.clear();
     if (this.#sweep !== undefined) clearInterval(this.#sweep);
     this.#sweep = undefined;
-    await Promise.all(lines.map((line) => line.end(closedError())));
+    await Promise.all(groups.map((group) => group.end(closedError())));
   }
 
   /** Resolves when one broker answers. */
@@ -142,28 +143,28 @@ export class SocketPool {
     await this.#anySocket();
   }
 
-  /** Asks a node on a socket of a role. */
-  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  /** Asks a node, on a socket of a role. */
+  async ask<Answer>(node: number, role: SocketRole, exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#believing(
-      () => this.#lineTo(node, role).pick(loadOf(exchange)),
+      () => this.#socketsTo(node, role).pick(loadOf(exchange)),
       (socket) => this.#on(socket, exchange, asked),
     );
   }
 
-  /** Asks whichever node. */
-  async askAny<Answer>(exchange: Exchange<Answer>, asked?: Asked): Promise<Answer> {
+  /** Asks any node. */
+  async askAny<Answer>(exchange: Exchange<Answer>, asked?: OnSocket): Promise<Answer> {
     return this.#on(await this.#anySocket(), exchange, asked);
   }
 
-  /** Asks whichever node who coordinates a group. */
-  async coordinator(group: string, asked?: Asked): Promise<{ readonly error: ErrorName; readonly node: number }> {
+  /** Asks any node for a group's coordinator. */
+  async coordinator(group: string, asked?: OnSocket): Promise<{ readonly error: ErrorName; readonly node: number }> {
     const socket = await this.#anySocket();
     const { error, node, host, port } = await this.#on(socket, coordinator(group), asked);
     if (error === undefined) this.#learn(node, { host, port }, await socket.address());
     return { error, node };
   }
 
-  /** Reads from a node, together with all others. */
+  /** Fetches from a node, united with other fetches. */
   fetch(node: number, request: FetchRequest): ReturnType<SharedFetch["fetch"]> {
     let shared = this.#fetches.get(node);
     if (shared === undefined) {
@@ -173,8 +174,8 @@ export class SocketPool {
     return shared.fetch(request);
   }
 
-  /** Asks anew where the brokers are, beside what is asked. */
-  async askCluster(topics: readonly string[] | "all", asked?: Asked): Promise<Cluster> {
+  /** Asks for the topics, and refreshes the broker addresses. */
+  async askCluster(topics: readonly string[] | "all", asked?: OnSocket): Promise<Cluster> {
     const socket = await this.#anySocket();
     const answer = await this.#on(socket, metadata(topics), asked);
     const from = await socket.address();
@@ -184,26 +185,26 @@ export class SocketPool {
     return answer;
   }
 
-  /** A broker says where a node is. It is kept who said so, unless the user has given the address too. */
+  /** Stores a node's address, and which broker named it unless the user gave it. */
   #learn(node: number, { host, port }: Address, from: Address): void {
     const isGiven = this.#seeds.some((seed) => seed.host === host && seed.port === port);
-    // A broker that was found by another's word was named by that one.
-    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? placeOf(from) });
-    // What was opened to it as a seed is as good as any other.
-    const [seed, own] = [seedName({ host, port }), lineName(node, "ordinary")];
-    const line = this.#lines.get(seed);
-    if (line === undefined || this.#lines.has(own)) return;
-    this.#lines.delete(seed);
-    this.#lines.set(own, line);
-    line.to = node;
+    // Whoever named the first broker named this one too.
+    this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? describeBroker(from) });
+    // A socket to a seed becomes that of its node.
+    const [seed, own] = [seedKey({ host, port }), groupKey(node, "ordinary")];
+    const group = this.#socketGroups.get(seed);
+    if (group === undefined || this.#socketGroups.has(own)) return;
+    this.#socketGroups.delete(seed);
+    this.#socketGroups.set(own, group);
+    group.to = node;
   }
 
-  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: Asked | undefined): Promise<Answer> {
+  #on<Answer>(socket: BrokerSocket, exchange: Exchange<Answer>, asked: OnSocket | undefined): Promise<Answer> {
     asked?.(socket);
     return socket.ask(exchange);
   }
 
-  /** Uses a socket; another one where the first was given up at its opening for what the server said that it speaks. */
+  /** Uses a socket. Tries another one if the first failed to open because of the versions that the server named. */
   async #believing<Result>(pick: () => BrokerSocket, use: (socket: BrokerSocket) => Promise<Result>): Promise<Result> {
     const socket = pick();
     try {
@@ -214,13 +215,13 @@ export class SocketPool {
     return use(pick());
   }
 
-  /** An open socket, to whatever broker: one that is open already, or else the first that opens. */
+  /** An open socket to any broker, or the first one that opens. */
   async #anySocket(): Promise<BrokerSocket> {
-    const open = this.#openLine("ordinary") ?? this.#openLine(undefined);
+    const open = this.#openSockets("ordinary") ?? this.#openSockets(undefined);
     if (open !== undefined) return open.pick(1);
     const ways = [
-      ...[...this.#nodes.keys()].map((node) => () => this.#lineTo(node)),
-      ...this.#seeds.map((seed) => () => this.#lineTo(seed)),
+      ...[...this.#nodes.keys()].map((node) => () => this.#socketsTo(node)),
+      ...this.#seeds.map((seed) => () => this.#socketsTo(seed)),
     ];
     const failures: unknown[] = [];
     for (const way of ways) {
@@ -234,7 +235,7 @@ export class SocketPool {
           },
         );
       } catch (error) {
-        // All brokers know the same users, and are of one release but for a while.
+        // All brokers know the same users, and have one release except during an upgrade.
         if (isMessagingError(error, "unauthorized") || isMessagingError(error, "unsupported")) throw error;
         failures.push(error);
       }
@@ -247,27 +248,27 @@ export class SocketPool {
     );
   }
 
-  /** Any to a node, or to a seed where there is no role. */
-  #openLine(role: SocketRole | undefined): Line | undefined {
-    for (const [name, line] of this.#lines) if (roleOf(name) === role && line.isOpen) return line;
+  /** The open sockets of a role to any node; without a role, to a seed. */
+  #openSockets(role: SocketRole | undefined): SocketGroup | undefined {
+    for (const [name, group] of this.#socketGroups) if (roleOf(name) === role && group.isOpen) return group;
     return undefined;
   }
 
-  #lineTo(to: Place, role: SocketRole = "ordinary"): Line {
+  #socketsTo(to: SocketTarget, role: SocketRole = "ordinary"): SocketGroup {
     if (this.#users === 0) throw closedError();
-    const name = typeof to === "number" ? lineName(to, role) : seedName(to);
-    const known = this.#lines.get(name);
+    const name = typeof to === "number" ? groupKey(to, role) : seedKey(to);
+    const known = this.#socketGroups.get(name);
     if (known !== undefined) return known;
-    const line = new Line(to, ROLES[role], this.#open.bind(this));
-    this.#lines.set(name, line);
+    const group = new SocketGroup(to, ROLES[role], this.#open.bind(this));
+    this.#socketGroups.set(name, group);
     this.#sweep ??= setInterval(() => this.#closeIdle(), SWEEP_MS).unref();
-    return line;
+    return group;
   }
 
-  #open(to: Place, onEnd: () => void): BrokerSocket {
+  #open(to: SocketTarget, onEnd: () => void): BrokerSocket {
     if (typeof to !== "number") return new BrokerSocket(this.#settings, async () => to, onEnd);
     const socket = new BrokerSocket(this.#settings, () => this.#locate(to), onEnd);
-    // Where it was not let in it may be somewhere else by now.
+    // After a failed login the node may have another address.
     socket.opened().catch(() => this.#nodes.delete(to));
     return socket;
   }
@@ -275,32 +276,34 @@ export class SocketPool {
   async #locate(node: number): Promise<Address> {
     if (!this.#nodes.has(node)) await this.askCluster([]);
     const address = this.#nodes.get(node);
+    const fault = address && hostFault(address);
+    if (fault !== undefined) throw fault;
     if (address !== undefined) return address;
     throw new MessagingError("unreachable", `the Kafka cluster has no broker with the id ${node} at present`);
   }
 
   #closeIdle(): void {
-    for (const [name, line] of this.#lines) {
+    for (const [name, group] of this.#socketGroups) {
       const role = roleOf(name);
-      // A seed is needed while there is nothing else.
-      const isKept = role === undefined ? this.#openLine("ordinary") === undefined : KEPT.includes(role);
-      line.spare(isKept ? 1 : 0, IDLE_MS);
-      if (line.isEmpty) this.#lines.delete(name);
+      // A seed is needed while no node is known.
+      const isKept = role === undefined ? this.#openSockets("ordinary") === undefined : KEPT.includes(role);
+      group.closeIdle(isKept ? 1 : 0, IDLE_MS);
+      if (group.isEmpty) this.#socketGroups.delete(name);
     }
     for (const [node, shared] of this.#fetches) if (shared.isIdle) this.#fetches.delete(node);
   }
 }
 
-function lineName(node: number, role: SocketRole): string {
+function groupKey(node: number, role: SocketRole): string {
   return `${node} ${role}`;
 }
 
-/** The role of a line; undefined for one to a seed. */
+/** The role in a key; undefined for a seed. */
 function roleOf(name: string): string | undefined {
   return name.split(" ")[1];
 }
 
-function seedName({ host, port }: Address): string {
+function seedKey({ host, port }: Address): string {
   return `${host}:${port}`;
 }
 

@@ -13,12 +13,12 @@ import type { Compression } from "../records/contract.ts";
 import { encodeRecordBatch } from "../records/encode.ts";
 import type { PendingRecord, ProducerSettings } from "./producer.ts";
 
-/** The partition of a key, the same as Kafka's Java client and kafkajs choose. */
+/** The partition of a key, as Kafka's Java client and kafkajs choose it. */
 export function partitionOfKey(key: Uint8Array, partitions: number): number {
   return (murmur2(key) & 0x7fffffff) % partitions;
 }
 
-/** Deals out records without a key: run after run, in turn over the partitions that can take one best. */
+/** Chooses partitions for runs of records without a key: in turn over the partitions that can send soonest. */
 export class PartitionChooser {
   readonly #random: Random;
   #turn: number | undefined;
@@ -27,12 +27,9 @@ export class PartitionChooser {
     this.#random = random;
   }
 
-  /**
-   * The partition for the next run. `fitness` tells how well one can take it, at best 2; of the fittest, the one whose
-   * turn is next.
-   */
+  /** The partition for the next run: the one with the highest `fitness`, at best 2; among equals, the next in turn. */
   next(partitions: number, fitness: (partition: number) => number): number {
-    // Not the same for every process, or lone messages of many would meet in one partition.
+    // A random start, so that single messages of many processes do not all use one partition.
     this.#turn ??= Math.floor(this.#random.fraction() * partitions);
     let best = this.#turn % partitions;
     let bestFitness = Number.NEGATIVE_INFINITY;
@@ -54,7 +51,7 @@ const SEED = 0x9747b28c;
 const MULTIPLIER = 0x5bd1e995;
 const SHIFT = 24;
 
-/** The hash by which Kafka's own clients choose the partition of a key: murmur2, of 32 bits with a sign. */
+/** The hash of Kafka's own clients for keys: murmur2, 32 bits, signed. */
 export function murmur2(key: Uint8Array): number {
   const whole = key.length & ~3;
   let hash = SEED ^ key.length;
@@ -78,12 +75,12 @@ function byte(bytes: Uint8Array, at: number): number {
   return bytes[at] as number;
 }
 
-/** Sequence numbers begin anew behind the greatest of 31 bits. */
+/** Sequence numbers have 31 bits, then start over. */
 const SEQUENCES = 2 ** 31;
-/** Batches do not get smaller than this for a topic that takes no large ones. */
-const LEAST_BATCH_BYTES = 16 * 1024;
+/** Batches do not get smaller than this for a topic with a low limit. */
+const MIN_BATCH_BYTES = 16 * 1024;
 
-/** Records on their way together. */
+/** Records that are sent together. */
 interface Batch {
   readonly records: readonly PendingRecord[];
   readonly size: number;
@@ -91,41 +88,40 @@ interface Batch {
   readonly timestamp: number;
   encoded: Buffer | Promise<Buffer> | undefined;
   attempts: number;
-  /** Whether it may be stored. */
+  /** Whether an earlier attempt may have stored it. */
   isDoubtful: boolean;
-  /** Whether it goes compressed, whatever the producer's setting: as it is it was too large. */
-  isSqueezed: boolean;
+  /** Whether it is compressed even if the producer does not compress: uncompressed it was too large. */
+  isForceCompressed: boolean;
 }
 
-/** Records to go together, apart from all others. */
-interface Piece {
+/** A part of a refused batch, sent alone. */
+interface SubBatch {
   readonly records: readonly PendingRecord[];
   readonly isDoubtful: boolean;
 }
 
 /**
- * What is on its way to one partition: at most one batch at a time, the rest behind it. Sequence numbers are given to
- * another batch only if it is certain that nothing was stored under them, because the broker would take it for the first
- * one again and drop it.
+ * The queue of one partition: at most one batch in flight, the rest behind it. A sequence number is reused only if
+ * certainly nothing was stored under it; otherwise the broker would drop the new batch as a duplicate.
  */
 export class PartitionAccumulator implements TopicPartition {
   readonly topic: string;
   readonly partition: number;
-  /** Whether a request with its batch is under way. */
+  /** Whether a request with the batch is under way. */
   isInFlight = false;
-  /** Runs until it may be tried again. */
+  /** Runs until the next attempt. */
   pause: Timer | undefined;
-  /** How often it has rested over the same batch. */
-  rests = 0;
-  /** Whether the pause may end as soon as it is known where to go. */
+  /** How often the same batch had to wait. */
+  backoffs = 0;
+  /** Whether the pause ends early once the leader is known. */
   isLost = false;
-  /** The node that was last asked. */
+  /** The node of the last attempt. */
   node: number | undefined;
-  /** Why it is not stored yet. */
+  /** Why the batch is not stored yet. */
   cause: unknown;
   readonly #queue = new Fifo<PendingRecord>();
-  /** Parts of a batch that was refused, to go before the queue. */
-  #pieces: Piece[] = [];
+  /** Parts of a refused batch, sent before the queue. */
+  #subBatches: SubBatch[] = [];
   #batch: Batch | undefined;
   #mostBytes: number;
   #identity: ProducerIdentity | undefined;
@@ -142,16 +138,16 @@ export class PartitionAccumulator implements TopicPartition {
     this.#queue.push(record);
   }
 
-  /** Whether a record would go at once. */
+  /** Whether a new record would be sent at once. */
   get isIdle(): boolean {
-    return this.#batch === undefined && this.#queue.size === 0 && this.#pieces.length === 0;
+    return this.#batch === undefined && this.#queue.size === 0 && this.#subBatches.length === 0;
   }
 
   get size(): number {
     return this.#batch?.size ?? 0;
   }
 
-  /** How often the batch was tried. */
+  /** How often the batch was sent. */
   get attempts(): number {
     return this.#batch?.attempts ?? 0;
   }
@@ -160,15 +156,15 @@ export class PartitionAccumulator implements TopicPartition {
     return this.#batch?.isDoubtful === true;
   }
 
-  /** Until when the batch, or the record that is to be the first of it, is tried. */
+  /** The deadline of the batch, or of the record that starts the next one. */
   get deadline(): number {
     return (
-      (this.#batch?.records[0] ?? this.#pieces[0]?.records[0] ?? this.#queue.peek())?.deadline ??
+      (this.#batch?.records[0] ?? this.#subBatches[0]?.records[0] ?? this.#queue.peek())?.deadline ??
       Number.POSITIVE_INFINITY
     );
   }
 
-  /** The identity it had last; `needsIdentity` tells whether it goes on with it. */
+  /** The last producer identity; see `needsIdentity`. */
   get identity(): ProducerIdentity | undefined {
     return this.#identity;
   }
@@ -177,7 +173,7 @@ export class PartitionAccumulator implements TopicPartition {
     return this.#isIdentityInDoubt;
   }
 
-  /** Goes on under an identity that it never had before. */
+  /** Continues with an identity that this partition never used. */
   identify(identity: ProducerIdentity): void {
     this.#identity = identity;
     this.#isIdentityInDoubt = false;
@@ -185,10 +181,10 @@ export class PartitionAccumulator implements TopicPartition {
     if (this.#batch !== undefined) this.#batch.encoded = undefined;
   }
 
-  /** The bytes of the batch to send now: the same as before, unless the identity is another. */
+  /** The bytes of the batch. A retry has the same bytes, unless the identity changed. */
   encode(timestamp: number, compression: Compression): Buffer | Promise<Buffer> {
     this.#batch ??= this.#take(timestamp);
-    const { records, encoded, timestamp: since, isSqueezed } = this.#batch;
+    const { records, encoded, timestamp: since, isForceCompressed } = this.#batch;
     if (encoded !== undefined) return encoded;
     const { producerId, epoch } = this.#identity as ProducerIdentity;
     const bytes = encodeRecordBatch(
@@ -198,7 +194,7 @@ export class PartitionAccumulator implements TopicPartition {
         epoch,
         firstSequence: this.#sequence,
         timestamp: since,
-        compression: isSqueezed ? "gzip" : compression,
+        compression: isForceCompressed ? "gzip" : compression,
       },
     );
     this.#batch.encoded = bytes;
@@ -206,9 +202,9 @@ export class PartitionAccumulator implements TopicPartition {
   }
 
   #take(timestamp: number): Batch {
-    const { records, isDoubtful } = this.#pieces.shift() ?? { records: this.#takeFromQueue(), isDoubtful: false };
+    const { records, isDoubtful } = this.#subBatches.shift() ?? { records: this.#takeFromQueue(), isDoubtful: false };
     const size = records.reduce((sum, record) => sum + record.size, 0);
-    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful, isSqueezed: false };
+    return { records, size, timestamp, encoded: undefined, attempts: 0, isDoubtful, isForceCompressed: false };
   }
 
   #takeFromQueue(): PendingRecord[] {
@@ -223,7 +219,7 @@ export class PartitionAccumulator implements TopicPartition {
     return records;
   }
 
-  /** Counts a try that was not the last. */
+  /** Counts an attempt that was not the last. */
   tried(cause: unknown, isDoubtful: boolean): void {
     this.cause = cause;
     if (this.#batch === undefined) return;
@@ -231,12 +227,12 @@ export class PartitionAccumulator implements TopicPartition {
     this.#batch.isDoubtful ||= isDoubtful;
   }
 
-  /** The broker does not go on with this identity. */
+  /** The broker does not accept this identity any more. */
   forgetIdentity(): void {
     this.#isIdentityInDoubt = true;
   }
 
-  /** The batch is in the log; returns its records. */
+  /** The batch is stored; returns its records. */
   stored(): readonly PendingRecord[] {
     const records = this.#batch?.records ?? [];
     this.#sequence = sequenceAfter(this.#sequence, records.length);
@@ -244,35 +240,44 @@ export class PartitionAccumulator implements TopicPartition {
     return records;
   }
 
-  /** Cuts the batch in two, each to go alone; false if it is a single record. Later batches are smaller if it was too large. */
+  /**
+   * Splits the batch in two that are sent alone. False if it is a single record. If it was too large, later batches are
+   * smaller.
+   */
   divide(isTooLarge: boolean): boolean {
     const batch = this.#batch;
     if (batch === undefined || batch.records.length < 2) return false;
     const { records, isDoubtful } = batch;
     const middle = Math.ceil(records.length / 2);
-    this.#pieces.unshift(
+    this.#subBatches.unshift(
       { records: records.slice(0, middle), isDoubtful },
       { records: records.slice(middle), isDoubtful },
     );
-    if (isTooLarge) this.#mostBytes = Math.max(LEAST_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
-    this.drop();
+    if (isTooLarge) this.#mostBytes = Math.max(MIN_BATCH_BYTES, Math.min(this.#mostBytes, batch.size / 2));
+    // The same records go again: if the server stored them nevertheless, it confirms nothing else by that.
+    if (isDoubtful) this.forgetIdentity();
+    this.#forgetBatch();
     return true;
   }
 
-  /** Has the batch, which was too large as it is, go once more, compressed; false if it was compressed already. */
-  squeeze(compression: Compression): boolean {
+  /** Compresses a batch that is too large otherwise. False if it was compressed already. */
+  forceCompression(compression: Compression): boolean {
     const batch = this.#batch;
-    if (batch === undefined || batch.isSqueezed || compression !== "none") return false;
-    batch.isSqueezed = true;
-    // Other bytes under the same sequence number: what was too large is stored nowhere.
+    if (batch === undefined || batch.isForceCompressed || compression !== "none") return false;
+    batch.isForceCompressed = true;
+    // New bytes under the same sequence number are safe: a batch that is too large is not stored.
     batch.encoded = undefined;
     return true;
   }
 
-  /** Gives the batch up; returns its records. */
+  /**
+   * Drops the batch; returns its records. A server may have stored a refused batch. Under the same sequence numbers it
+   * would confirm the next one as a duplicate without storing it, so the next one gets another identity.
+   */
   drop(): readonly PendingRecord[] {
     const batch = this.#batch;
-    if (batch?.isDoubtful) this.forgetIdentity();
+    const wasSent = batch !== undefined && (batch.encoded !== undefined || batch.isForceCompressed || batch.isDoubtful);
+    if (wasSent) this.forgetIdentity();
     this.#forgetBatch();
     return batch?.records ?? [];
   }
@@ -280,39 +285,39 @@ export class PartitionAccumulator implements TopicPartition {
   #forgetBatch(): void {
     this.#batch = undefined;
     this.cause = undefined;
-    this.rests = 0;
+    this.backoffs = 0;
   }
 
-  /** Gives up everything behind the batch as well. */
+  /** Drops everything behind the batch; returns its records. */
   dropQueue(): readonly PendingRecord[] {
-    const records = [...this.#pieces.flatMap((piece) => piece.records), ...this.#queue];
-    this.#pieces = [];
+    const records = [...this.#subBatches.flatMap((piece) => piece.records), ...this.#queue];
+    this.#subBatches = [];
     this.#queue.clear();
     return records;
   }
 }
 
-/** The sequence number behind so many records. */
+/** The sequence number after these records. */
 export function sequenceAfter(sequence: number, records: number): number {
   return (sequence + records) % SEQUENCES;
 }
 
-/** So many records without a key go to one partition together; more of one call are spread. */
+/** So many records without a key go to one partition before the next is chosen. */
 const RUN = 100;
 
-/** The partitions of a topic, and what waits until they are known. */
+/** The accumulators of a topic, and the records that wait for its metadata. */
 export class TopicAccumulators {
   readonly topic: string;
   readonly accumulators = new Map<number, PartitionAccumulator>();
-  /** Since when the cluster says that there is no such topic, in monotonic milliseconds. */
+  /** Since when the topic is missing, in monotonic milliseconds. */
   missingSince: number | undefined;
-  /** Runs while something waits. */
+  /** Runs while records wait for metadata. */
   timer: Timer | undefined;
   readonly #mostBytes: number;
   readonly #chooser: PartitionChooser;
-  /** Which topic it is that has the name; empty until it is known. */
+  /** The id of the current topic; empty until it is known. */
   #topicId: TopicId = "";
-  /** By partition; -1 where there is no leader. Undefined until it is known. */
+  /** By partition; -1 for no leader. Undefined until metadata arrived. */
   #leaders: readonly number[] | undefined;
   #waiting: PendingRecord[] = [];
 
@@ -322,12 +327,12 @@ export class TopicAccumulators {
     this.#chooser = new PartitionChooser(random);
   }
 
-  /** Whether there are records whose partition is not known. */
+  /** Whether records wait for metadata. */
   get hasWaiting(): boolean {
     return this.#waiting.length > 0;
   }
 
-  /** Whether anything is to be sent. */
+  /** Whether anything is left to send. */
   get isBusy(): boolean {
     return this.hasWaiting || [...this.accumulators.values()].some((accumulator) => !accumulator.isIdle);
   }
@@ -338,7 +343,7 @@ export class TopicAccumulators {
     return waiting;
   }
 
-  /** Takes the waiting records whose time is over. */
+  /** Takes the waiting records whose deadline is over. */
   takeOverdue(now: number): readonly PendingRecord[] {
     const overdue = this.#waiting.filter(({ deadline }) => deadline <= now);
     if (overdue.length > 0) this.#waiting = this.#waiting.filter(({ deadline }) => deadline > now);
@@ -354,7 +359,7 @@ export class TopicAccumulators {
     return this.#topicId;
   }
 
-  /** Returns whether it is another topic than before. */
+  /** Applies metadata. Returns whether the topic was recreated. */
   learn({ id, partitions }: TopicMetadata): boolean {
     const isAnother = this.#topicId !== "" && id !== "" && id !== this.#topicId;
     if (id !== "") this.#topicId = id;
@@ -364,18 +369,19 @@ export class TopicAccumulators {
     return isAnother;
   }
 
-  /** Gives records to their partitions, in order; returns the accumulators that got some. The rest waits. */
+  /** Adds records to their partitions, in order; returns the accumulators used. Records of unknown partitions wait. */
   place(records: readonly PendingRecord[]): ReadonlySet<PartitionAccumulator> {
     const accumulators = new Set<PartitionAccumulator>();
     const partitions = this.#leaders?.length ?? 0;
-    let dealt = 0;
-    let dealtTo = 0;
+    let keyless = 0;
+    let runPartition = 0;
     for (const pending of records) {
       const { key, partition } = pending.record;
       let place = partition ?? 0;
       if (partition === undefined && partitions > 0) {
         if (key !== undefined) place = partitionOfKey(key, partitions);
-        else place = dealtTo = dealt++ % RUN === 0 ? this.#chooser.next(partitions, this.#fitness) : dealtTo;
+        else
+          place = runPartition = keyless++ % RUN === 0 ? this.#chooser.next(partitions, this.#fitness) : runPartition;
       }
       if (place >= partitions) {
         this.#waiting.push(pending);
@@ -404,10 +410,10 @@ export class TopicAccumulators {
   };
 }
 
-/** The most bytes of one request, as far as whole batches allow. */
-const MOST_REQUEST_BYTES = 8 * 1024 * 1024;
+/** The most bytes of a request, unless one batch is larger. */
+const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 
-/** An accumulator and the batch of it that goes out. */
+/** A batch to send, with its accumulator. */
 export interface Sending {
   readonly accumulator: PartitionAccumulator;
   readonly batch: PartitionBatch;
@@ -417,13 +423,13 @@ export function sendingOf(accumulator: PartitionAccumulator, topicId: TopicId, b
   return { accumulator, batch: { topic: accumulator.topic, topicId, partition: accumulator.partition, batch } };
 }
 
-/** What goes to one node, in as few requests as may be. */
-export function inRequests(sendings: readonly Sending[]): readonly (readonly Sending[])[] {
+/** Splits the batches for one node into few requests. */
+export function splitIntoRequests(sendings: readonly Sending[]): readonly (readonly Sending[])[] {
   const requests: Sending[][] = [];
   let size = Number.POSITIVE_INFINITY;
   for (const sending of sendings) {
     const { length } = sending.batch.batch;
-    if (size + length > MOST_REQUEST_BYTES) {
+    if (size + length > MAX_REQUEST_BYTES) {
       requests.push([]);
       size = 0;
     }
@@ -433,7 +439,7 @@ export function inRequests(sendings: readonly Sending[]): readonly (readonly Sen
   return requests;
 }
 
-/** What was said of an accumulator's batch; an error, if nothing was. */
+/** The answer for an accumulator's batch; an error if the server did not answer for it. */
 export function outcomeFor({ topic, partition }: PartitionAccumulator, outcomes: readonly ProduceOutcome[]): ErrorName {
   const outcome = outcomes.find((one) => one.partition === partition && one.topic === topic);
   return outcome === undefined ? "NO_ANSWER" : outcome.error;

@@ -9,7 +9,7 @@ import { TopicAccumulators } from "./accumulator.ts";
 import { ProduceSender } from "./produce-sender.ts";
 import {
   DeliveryReports,
-  Directory,
+  MetadataPoller,
   missingPartition,
   missingTopic,
   type PendingRecord,
@@ -22,25 +22,25 @@ import {
   topicRefusal,
 } from "./producer.ts";
 
-/** Milliseconds after which it is asked again about a topic that something waits for. */
+/** Milliseconds between requests for metadata that records wait for. */
 const ASK_AGAIN_MS = 150;
-/** Past this, what the cluster does not take is no longer piled up: a net under the engine's own bounds. */
-const MOST_HELD_BYTES = 64 * 1024 * 1024;
+/** The most bytes without an answer: a safety net behind the engine's own limits. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
-/** Gives records to the accumulators of their partitions, and holds those whose topic is not known yet. */
+/** Adds records to the accumulators of their partitions. Records of unknown topics wait for metadata. */
 class IdempotentProducer implements KafkaProducer {
   readonly #settings: ProducerSettings;
-  readonly #answers = new DeliveryReports();
+  readonly #reports = new DeliveryReports();
   readonly #topics = new Map<string, TopicAccumulators>();
-  readonly #directory: Directory;
+  readonly #metadata: MetadataPoller;
   readonly #sender: ProduceSender;
   #isOpen = false;
   #isClosed = false;
 
   constructor(settings: ProducerSettings) {
     this.#settings = settings;
-    this.#directory = new Directory(settings, {
-      learned: (topic) => this.#learned(topic),
+    this.#metadata = new MetadataPoller(settings, {
+      onMetadata: (topic) => this.#onMetadata(topic),
       up: () => {
         for (const { accumulators } of this.#topics.values())
           for (const accumulator of accumulators.values()) this.#sender.wake(accumulator);
@@ -48,37 +48,37 @@ class IdempotentProducer implements KafkaProducer {
       },
       down: (cause) => settings.signals.down(cause),
     });
-    this.#sender = new ProduceSender(settings, this.#answers, {
+    this.#sender = new ProduceSender(settings, this.#reports, {
       leaderOf: ({ topic, partition }) =>
-        this.#directory.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
+        this.#metadata.isDown ? undefined : this.#topics.get(topic)?.leaderOf(partition),
       topicIdOf: ({ topic }) => this.#topics.get(topic)?.topicId ?? "",
-      want: (topic) => this.#directory.want(topic),
+      requestUpdate: (topic) => this.#metadata.requestUpdate(topic),
     });
   }
 
   get isConnected(): boolean {
-    return this.#isOpen && !this.#isClosed && !this.#directory.isDown;
+    return this.#isOpen && !this.#isClosed && !this.#metadata.isDown;
   }
 
   async open(): Promise<void> {
     await this.#sender.open();
     if (this.#isClosed) return;
     this.#isOpen = true;
-    this.#directory.open();
+    this.#metadata.open();
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#directory.close();
+    this.#metadata.close();
     this.#sender.close();
     const cause = new MessagingError("closed", "the Kafka producer was closed before Kafka had answered");
     for (const topic of this.#topics.values()) {
       if (topic.timer !== undefined) this.#settings.clock.cancel(topic.timer);
-      this.#answers.unknown(topic.takeWaiting(), cause);
+      this.#reports.unknown(topic.takeWaiting(), cause);
       for (const accumulator of topic.accumulators.values()) this.#sender.giveUp(accumulator, cause);
     }
-    this.#answers.report();
+    this.#reports.report();
   }
 
   send(topic: string, records: readonly RecordToSend[], report: SendReport): void {
@@ -90,18 +90,18 @@ class IdempotentProducer implements KafkaProducer {
     const deadline = this.#settings.clock.monotonic() + this.#settings.deliveryTimeoutMs;
     const pending = records.map((record, index): PendingRecord => {
       const one = { record, size: recordSize(record, 0), index, report, deadline };
-      this.#answers.owe(one);
+      this.#reports.add(one);
       return one;
     });
     this.#place(this.#topic(topic), pending);
   }
 
-  /** Why nothing is taken now. */
+  /** Why the producer accepts nothing now. */
   #failure(): MessagingError | undefined {
     if (!this.isConnected) return new MessagingError("unreachable", "not connected to Kafka; connecting again");
-    const { heldBytes } = this.#answers;
-    if (heldBytes > MOST_HELD_BYTES) {
-      return new MessagingError("overloaded", `Kafka owes answers for ${heldBytes} bytes of messages already`);
+    const { pendingBytes } = this.#reports;
+    if (pendingBytes > MAX_HELD_BYTES) {
+      return new MessagingError("overloaded", `Kafka owes answers for ${pendingBytes} bytes of messages already`);
     }
     return undefined;
   }
@@ -116,34 +116,34 @@ class IdempotentProducer implements KafkaProducer {
 
   #place(topic: TopicAccumulators, records: readonly PendingRecord[]): void {
     for (const accumulator of topic.place(records)) this.#sender.ready(accumulator);
-    if (topic.hasWaiting) this.#askAbout(topic);
+    if (topic.hasWaiting) this.#requestMetadata(topic);
   }
 
-  /** Asks now, and again after a while as long as something waits. */
-  #askAbout(topic: TopicAccumulators): void {
+  /** Requests metadata now, and again while records wait for it. */
+  #requestMetadata(topic: TopicAccumulators): void {
     if (topic.timer !== undefined) return;
     const { clock } = this.#settings;
     topic.timer = clock.schedule(() => {
       topic.timer = undefined;
-      this.#answers.unknown(topic.takeOverdue(clock.monotonic()), unknownTopic(topic.topic));
-      this.#answers.report();
-      if (topic.hasWaiting) this.#askAbout(topic);
+      this.#reports.unknown(topic.takeOverdue(clock.monotonic()), unknownTopic(topic.topic));
+      this.#reports.report();
+      if (topic.hasWaiting) this.#requestMetadata(topic);
     }, ASK_AGAIN_MS);
-    this.#directory.want(topic.topic);
+    this.#metadata.requestUpdate(topic.topic);
   }
 
-  #learned(metadata: TopicMetadata): void {
+  #onMetadata(metadata: TopicMetadata): void {
     const topic = this.#topics.get(metadata.topic);
     if (topic === undefined) return;
     const { error } = metadata;
     if (error === undefined || (isPassing(error) && metadata.partitions.length > 0)) {
-      // Sequences go on: a new log takes any as the first, and knows by them what reaches it twice.
+      // Sequence numbers continue: a new log accepts any first one, and detects duplicates from there.
       if (topic.learn(metadata)) this.#settings.signals.notice(replacedTopic(topic.topic));
       for (const accumulator of topic.accumulators.values())
         this.#sender.found(accumulator, topic.leaderOf(accumulator.partition));
       this.#place(topic, topic.takeWaiting());
       if (this.#isMissingTooLong(topic, topic.hasWaiting)) {
-        this.#answers.rejected(topic.takeWaiting(), missingPartition(topic.topic));
+        this.#reports.rejected(topic.takeWaiting(), missingPartition(topic.topic));
       }
     } else if (isMissing(error)) {
       if (this.#isMissingTooLong(topic, topic.isBusy)) this.#refuse(topic, missingTopic(topic.topic));
@@ -153,7 +153,7 @@ class IdempotentProducer implements KafkaProducer {
     this.#sender.flush();
   }
 
-  /** Whether what something waits for has been missing for longer than it takes every broker to hear of a new topic. */
+  /** Whether the topic or partition is missing for longer than brokers take to learn of a new one. */
   #isMissingTooLong(topic: TopicAccumulators, isMissed: boolean): boolean {
     const now = this.#settings.clock.monotonic();
     topic.missingSince = isMissed ? (topic.missingSince ?? now) : undefined;
@@ -163,7 +163,7 @@ class IdempotentProducer implements KafkaProducer {
   }
 
   #refuse(topic: TopicAccumulators, error: MessagingError): void {
-    this.#answers.rejected(topic.takeWaiting(), error);
+    this.#reports.rejected(topic.takeWaiting(), error);
     for (const accumulator of topic.accumulators.values()) this.#sender.refuseAll(accumulator, error);
   }
 }
@@ -172,22 +172,24 @@ function unknownTopic(topic: string): MessagingError {
   return new MessagingError("unreachable", `Kafka does not say where the partitions of topic "${topic}" are`);
 }
 
-/** A producer and its life. */
+/** A producer with its connection. */
 export interface KafkaProducer extends Producer {
-  /** Whether any broker answers, as far as is known. While none does, `send` reports every record `unknown` at once. */
+  /** Whether any broker answers, as far as known. While none does, `send` reports every record as `unknown` at once. */
   readonly isConnected: boolean;
-  /** Prepares for sending. Rejects with `unreachable`, `timeout` or, if the login is refused, `unauthorized`. */
+  /** Gets ready to send. Rejects with `unreachable`, `timeout`, or `unauthorized` for a refused login. */
   open(): Promise<void>;
-  /** Ends at once: whatever is under way is reported `unknown`. A second call does nothing. */
+  /** Reports everything under way as `unknown`. A second call does nothing. */
   close(): void;
 }
 
 /**
- * A producer over a connection; not open yet. Throws `unsupported` if nothing here can compress as asked.
+ * Creates a producer over a connection; call `open` before `send`. Throws `unsupported` if the compression has no
+ * codec.
  *
- * A record is reported `confirmed` when it is in the log, `rejected` when it is certain that it is not and will not be,
- * and `unknown` otherwise: tried for `deliveryTimeoutMs` without a clear answer. What was sent to a partition behind an
- * `unknown` record is `unknown` as well and not sent, so that sending it again keeps the order.
+ * - `confirmed`: the record is in the log.
+ * - `rejected`: it is certainly not in the log, and will not be.
+ * - `unknown`: no clear answer within `deliveryTimeoutMs`. Later records of its partition are `unknown` too and not
+ * sent, so that sending them again keeps the order.
  */
 export function createProducer(options: ProducerOptions): KafkaProducer {
   const settings = {

@@ -3,11 +3,11 @@ import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import { operationError } from "../errors.ts";
 import type { ErrorName, ProducerIdentity, TopicId } from "../port.ts";
-import { inRequests, outcomeFor, type PartitionAccumulator, type Sending, sendingOf } from "./accumulator.ts";
+import { outcomeFor, type PartitionAccumulator, type Sending, sendingOf, splitIntoRequests } from "./accumulator.ts";
 import {
   type DeliveryReports,
-  doubt,
-  isOfSize,
+  doubtfulError,
+  isTooLarge,
   outcomeOf,
   type PendingRecord,
   type ProducerSettings,
@@ -17,33 +17,32 @@ import {
 
 const WHAT = "get an identity for producing";
 
-/** What waits for an identity. */
-interface IdentityOwner {
+interface IdentityEvents {
   identified(): void;
-  /** There is none, and trying on would not help. */
+  /** Retrying would not help. */
   refused(error: MessagingError): void;
 }
 
-/** Gets producer identities from the cluster: one for all partitions, and another for those that gave theirs up. */
-class Identities {
+/** Gets producer identities: one for all partitions, and a new one for those that lost theirs. */
+class ProducerIdentities {
   readonly #settings: ProducerSettings;
-  readonly #owner: IdentityOwner;
+  readonly #events: IdentityEvents;
   #current: ProducerIdentity | undefined;
   #isAsking = false;
-  /** That we may write nowhere, as Kafka answered last. */
+  /** The last refusal for lack of rights. */
   #forbidden: MessagingError | undefined;
   #failures = 0;
   #pause: Timer | undefined;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, owner: IdentityOwner) {
+  constructor(settings: ProducerSettings, events: IdentityEvents) {
     this.#settings = settings;
-    this.#owner = owner;
+    this.#events = events;
   }
 
   /**
-   * Gets the first. Rejects if there is none within the time of a request. Resolves without one where it is refused for
-   * lack of rights: who may write nowhere may still read, and hears of it when something is to be written.
+   * Gets the first identity. Rejects if none comes within the request timeout. Resolves without one if the user may not
+   * write: it may still read, and the refusal is reported when it sends.
    */
   async open(): Promise<void> {
     const { clock, requestTimeoutMs } = this.#settings;
@@ -58,7 +57,7 @@ class Identities {
     }
   }
 
-  /** The newest identity if it is not `last`; otherwise one is asked for, and undefined returned until then. */
+  /** The newest identity if it is not `last`. Otherwise requests one and returns undefined. */
   newerThan(last: ProducerIdentity | undefined): ProducerIdentity | undefined {
     if (this.#current !== last) return this.#current;
     void this.#obtain();
@@ -78,10 +77,10 @@ class Identities {
     if (this.#isClosed) return;
     if (error === undefined) {
       this.#failures = 0;
-      this.#owner.identified();
+      this.#events.identified();
       return;
     }
-    if (error.code === "unauthorized" || error.code === "unsupported") this.#owner.refused(error);
+    if (error.code === "unauthorized" || error.code === "unsupported") this.#events.refused(error);
     this.#pause = this.#settings.clock.schedule(
       () => {
         this.#pause = undefined;
@@ -106,36 +105,36 @@ class Identities {
   }
 }
 
-/** What is known of the cluster. */
+/** The producer's view of the cluster. */
 interface ClusterView {
-  /** The node to write to; undefined while there is none, or nobody answers. */
+  /** The leader; undefined if it is unknown or no broker answers. */
   leaderOf(accumulator: PartitionAccumulator): number | undefined;
-  /** The topic that has the name now; empty where it has no id. */
+  /** The id of the current topic; empty if it has none. */
   topicIdOf(accumulator: PartitionAccumulator): TopicId;
-  /** Asks anew about a topic. */
-  want(topic: string): void;
+  /** Requests new metadata of a topic. */
+  requestUpdate(topic: string): void;
 }
 
 /**
- * Sends what stands in accumulators: to each leader whatever is ready for it in one request, from each accumulator one batch at a time.
- * A batch whose fate is not clear goes again, until it is clear or the time is up.
+ * Sends batches: one request per leader with all batches that are ready, and one batch per partition at a time. A batch
+ * with an unclear outcome is sent again until the outcome is clear or its time is over.
  */
 export class ProduceSender {
   readonly #settings: ProducerSettings;
-  readonly #answers: DeliveryReports;
+  readonly #reports: DeliveryReports;
   readonly #view: ClusterView;
-  readonly #identities: Identities;
-  /** Lanes with something to send, as far as is known. */
+  readonly #identities: ProducerIdentities;
+  /** Accumulators that may have something to send. */
   readonly #ready = new Set<PartitionAccumulator>();
   readonly #unidentified = new Set<PartitionAccumulator>();
   #isFlushing = false;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, answers: DeliveryReports, view: ClusterView) {
+  constructor(settings: ProducerSettings, reports: DeliveryReports, view: ClusterView) {
     this.#settings = settings;
-    this.#answers = answers;
+    this.#reports = reports;
     this.#view = view;
-    this.#identities = new Identities(settings, {
+    this.#identities = new ProducerIdentities(settings, {
       identified: () => this.#identified(),
       refused: (error) => {
         for (const accumulator of this.#unidentified) this.refuseAll(accumulator, error);
@@ -145,7 +144,7 @@ export class ProduceSender {
     });
   }
 
-  /** Gets an identity, where there may be one. Rejects if nobody answers. */
+  /** Gets the first identity. Rejects if no broker answers. */
   open(): Promise<void> {
     return this.#identities.open();
   }
@@ -156,7 +155,7 @@ export class ProduceSender {
     this.#identities.close();
   }
 
-  /** Notes that an accumulator has something to send, to go at the end of this turn, when all callers have been heard. */
+  /** Marks an accumulator as ready; it is sent at the end of this turn, with all others. */
   ready(accumulator: PartitionAccumulator): void {
     this.#ready.add(accumulator);
     if (this.#isFlushing) return;
@@ -167,9 +166,9 @@ export class ProduceSender {
     });
   }
 
-  /** Ends an accumulator's pause, if the node to go to now is worth a try before its time. */
+  /** Ends the pause of an accumulator whose leader is known again, if an early attempt may succeed. */
   found(accumulator: PartitionAccumulator, node: number | undefined): void {
-    // The first failure is mostly of a leader that moved or a socket that broke, and over with a new answer.
+    // A first failure is mostly a moved leader or a broken socket, which new metadata resolves.
     if (accumulator.isLost && node !== undefined && (accumulator.attempts <= 1 || node !== accumulator.node))
       this.wake(accumulator);
   }
@@ -179,36 +178,36 @@ export class ProduceSender {
     if (this.#endPause(accumulator)) this.ready(accumulator);
   }
 
-  /** Sends what can go, and then tells what is to be told. */
+  /** Sends what is ready, then calls the delivery reports. */
   flush(): void {
     const byNode = Map.groupBy(this.#ready, (accumulator) => this.#nodeFor(accumulator));
     this.#ready.clear();
     for (const [node, accumulators] of byNode) if (node !== undefined) void this.#send(node, accumulators);
-    this.#answers.report();
+    this.#reports.report();
   }
 
-  /** Gives up everything in an accumulator for good, unless its batch is under way. */
+  /** Rejects everything in an accumulator, unless its batch is in flight. */
   refuseAll(accumulator: PartitionAccumulator, error: MessagingError): void {
     if (accumulator.isInFlight) return;
     this.#endPause(accumulator);
     this.#refuse(accumulator, error);
-    this.#answers.rejected(accumulator.dropQueue(), error);
+    this.#reports.rejected(accumulator.dropQueue(), error);
   }
 
-  /** Gives up everything in an accumulator without saying that it is not stored. */
+  /** Reports everything in an accumulator as `unknown`. */
   giveUp(accumulator: PartitionAccumulator, cause: unknown): void {
     this.#endPause(accumulator);
-    this.#answers.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
+    this.#reports.unknown([...accumulator.drop(), ...accumulator.dropQueue()], cause);
   }
 
-  /** Where the accumulator's next batch is to go now; undefined if nowhere for now. */
+  /** The node for the accumulator's next batch; undefined if it cannot be sent now. */
   #nodeFor(accumulator: PartitionAccumulator): number | undefined {
     if (accumulator.isInFlight || accumulator.pause !== undefined || accumulator.isIdle || this.#isClosed)
       return undefined;
     const node = this.#view.leaderOf(accumulator);
     if (node === undefined) {
       accumulator.cause ??= leaderless(accumulator);
-      this.#rest(accumulator, true);
+      this.#backOff(accumulator, true);
       return undefined;
     }
     if (!accumulator.needsIdentity) return node;
@@ -219,7 +218,7 @@ export class ProduceSender {
     }
     accumulator.cause ??= new MessagingError("unreachable", "Kafka has given no identity for producing yet");
     this.#unidentified.add(accumulator);
-    this.#rest(accumulator, false);
+    this.#backOff(accumulator, false);
     return undefined;
   }
 
@@ -234,14 +233,17 @@ export class ProduceSender {
       accumulator.node = node;
     }
     const encodings = accumulators.map((accumulator) => this.#encode(accumulator));
-    // Without a turn in between where nothing is compressed.
+    // Synchronous if nothing is compressed.
     const encoded = encodings.some((one) => one instanceof Promise) ? await Promise.all(encodings) : encodings;
     if (this.#isClosed) return;
     const sendings = (encoded as (Sending | undefined)[]).filter((sending) => sending !== undefined);
-    for (const request of inRequests(sendings)) void this.#request(node, request);
+    for (const request of splitIntoRequests(sendings)) void this.#request(node, request);
   }
 
-  /** The batch to go out, at once where nothing is compressed; undefined if it could not be made and was refused. */
+  /**
+   * Encodes the batch, synchronously if it is not compressed. Undefined if encoding failed, in which case it is
+   * refused.
+   */
   #encode(accumulator: PartitionAccumulator): Sending | Promise<Sending | undefined> | undefined {
     const { clock, compression } = this.#settings;
     const refuse = (error: unknown): undefined => {
@@ -283,52 +285,52 @@ export class ProduceSender {
       return;
     }
     accumulator.tried(error, true);
-    this.#rest(accumulator, true);
+    this.#backOff(accumulator, true);
   }
 
   #answered(accumulator: PartitionAccumulator, error: ErrorName): void {
     switch (outcomeOf(error)) {
       case "stored":
-        this.#answers.confirmed(accumulator.stored());
+        this.#reports.confirmed(accumulator.stored());
         return;
       case "unrecognised":
-        accumulator.tried(doubt(error as string, accumulator), false);
+        accumulator.tried(doubtfulError(error as string, accumulator), false);
         accumulator.forgetIdentity();
-        if (accumulator.attempts > 1) this.#rest(accumulator, false);
+        if (accumulator.attempts > 1) this.#backOff(accumulator, false);
         return;
       case "divisible":
-        if (accumulator.divide(isOfSize(error))) return;
-        if (isOfSize(error) && accumulator.squeeze(this.#settings.compression)) return;
+        if (accumulator.divide(isTooLarge(error))) return;
+        if (isTooLarge(error) && accumulator.forceCompression(this.#settings.compression)) return;
         this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "refused":
         this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "missing":
-        accumulator.tried(doubt(error as string, accumulator), false);
-        this.#rest(accumulator, true);
+        accumulator.tried(doubtfulError(error as string, accumulator), false);
+        this.#backOff(accumulator, true);
         return;
       case "doubtful":
-        accumulator.tried(doubt(error as string, accumulator), true);
-        this.#rest(accumulator, true);
+        accumulator.tried(doubtfulError(error as string, accumulator), true);
+        this.#backOff(accumulator, true);
     }
   }
 
-  /** Has an accumulator wait a little, and asks where to go meanwhile if it is `lost`; gives it up if its time is over. */
-  #rest(accumulator: PartitionAccumulator, isLost: boolean): void {
+  /** Pauses an accumulator. `isLost` requests metadata meanwhile. Gives up when the deadline is over. */
+  #backOff(accumulator: PartitionAccumulator, isLost: boolean): void {
     const { clock, random } = this.#settings;
     const left = accumulator.deadline - clock.monotonic();
     if (left <= 0) {
       this.giveUp(accumulator, accumulator.cause);
       return;
     }
-    const ms = Math.min(left, backoffMs(++accumulator.rests, RETRY, random));
+    const ms = Math.min(left, backoffMs(++accumulator.backoffs, RETRY, random));
     accumulator.isLost = isLost;
     accumulator.pause = clock.schedule(() => {
       accumulator.pause = undefined;
       this.ready(accumulator);
     }, ms);
-    if (isLost) this.#view.want(accumulator.topic);
+    if (isLost) this.#view.requestUpdate(accumulator.topic);
   }
 
   #endPause(accumulator: PartitionAccumulator): boolean {
@@ -338,12 +340,12 @@ export class ProduceSender {
     return true;
   }
 
-  /** Gives up the batch: `rejected` only if no earlier try may have stored it. */
+  /** Drops the batch: `rejected`, or `unknown` if an earlier attempt may have stored it. */
   #refuse(accumulator: PartitionAccumulator, error: MessagingError): void {
     const { isDoubtful } = accumulator;
     const records: readonly PendingRecord[] = accumulator.drop();
-    if (isDoubtful) this.#answers.unknown(records, error);
-    else this.#answers.rejected(records, error);
+    if (isDoubtful) this.#reports.unknown(records, error);
+    else this.#reports.rejected(records, error);
   }
 }
 

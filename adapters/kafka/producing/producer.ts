@@ -6,61 +6,61 @@ import { operationError } from "../errors.ts";
 import type { ErrorName, KafkaConnection, TopicMetadata, TopicPartition } from "../port.ts";
 import type { Compression, RecordToWrite } from "../records/contract.ts";
 
-/** A record and, where it is not left to the key, its partition. */
+/** A record, with a partition if the key does not choose it. */
 export interface RecordToSend extends RecordToWrite {
   readonly partition?: number;
 }
 
 /** Writes records to topics: acks=all, idempotent, in order per partition. */
 export interface Producer {
-  /** Hands records over, in order. `report` is called exactly once per index, also long after; see `Adapter.send`. */
+  /** Sends records in order. Calls `report` exactly once per index, possibly much later; see `Adapter.send`. */
   send(topic: string, records: readonly RecordToSend[], report: SendReport): void;
 }
 
-/** A record for which its sender has no answer yet. */
+/** A record without an answer. */
 export interface PendingRecord {
   readonly record: RecordToSend;
-  /** Bytes that it takes in a batch. */
+  /** Its bytes in a batch. */
   readonly size: number;
   readonly index: number;
   readonly report: SendReport;
-  /** Until when it is tried, in monotonic milliseconds. */
+  /** When its attempts end, in monotonic milliseconds. */
   readonly deadline: number;
 }
 
-/** Between tries at what brokers are asked to do. */
+/** Between retries of requests. */
 export const RETRY: BackoffTimes = Object.freeze({ firstMs: 50, maxMs: 1_000 });
 
-/** What a producer works with. */
+/** What a producer needs, and its options. */
 export interface ProducerOptions {
-  /** Sockets of its own. Whoever made them closes them, after the producer. */
+  /** Used by this producer only. The caller closes it after the producer. */
   readonly connection: KafkaConnection;
   readonly signals: ProducerSignals;
   /** Default `none`. */
   readonly compression?: Compression;
-  /** Milliseconds that an answer may take, as the connection has it; replicas may take half of it. Default 10,000. */
+  /** The request timeout of the connection, in milliseconds; replicas may take half of it. Default 10,000. */
   readonly requestTimeoutMs?: number;
-  /** Milliseconds for which a batch is tried; a try under way is waited for. Default 30,000. */
+  /** Milliseconds for the attempts of a batch; an attempt under way may end later. Default 30,000. */
   readonly deliveryTimeoutMs?: number;
   /** The most bytes of a batch before compression; a single larger record goes alone. Default 1,000,000. */
   readonly maxBatchBytes?: number;
-  /** Milliseconds between looks at the cluster, also while nothing is sent. Default 15,000. */
+  /** Milliseconds between metadata requests while nothing is sent. Default 15,000. */
   readonly refreshMs?: number;
-  /** Milliseconds for which a topic may be unknown to the cluster, as right after its creation. Default 1,500. */
+  /** Milliseconds that a topic may be missing, as right after its creation. Default 1,500. */
   readonly missingTopicGraceMs?: number;
-  /** Milliseconds between looks at a cluster of which nobody answers. Default: 50, doubled up to 1,000. */
+  /** Milliseconds between metadata requests while no broker answers. Default: 50, doubled up to 1,000. */
   readonly reconnect?: BackoffTimes;
   readonly clock?: Clock;
   readonly random?: Random;
 }
 
-/** What a producer tells of the cluster. */
+/** What a producer reports about the cluster. */
 interface ProducerSignals {
   /** A broker answers again. */
   up(): void;
-  /** None does. */
+  /** No broker answers. */
   down(cause: MessagingError): void;
-  /** Something that people should know: a topic that is another one. */
+  /** Reports a condition that people should know, such as a recreated topic. */
   notice(error: MessagingError): void;
 }
 
@@ -69,19 +69,19 @@ export type ProducerSettings = Required<ProducerOptions>;
 
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
-/** Keeps what senders are to be told until it is their turn: behind the next requests, which must not wait for them. */
+/** Collects results and reports them later, after the next requests were sent. */
 export class DeliveryReports {
-  #heldBytes = 0;
+  #pendingBytes = 0;
   #due: { readonly records: readonly PendingRecord[]; readonly result: SendResult }[] = [];
 
   /** Bytes of records without an answer. */
-  get heldBytes(): number {
-    return this.#heldBytes;
+  get pendingBytes(): number {
+    return this.#pendingBytes;
   }
 
-  /** Counts a record that is to be answered. */
-  owe(record: PendingRecord): void {
-    this.#heldBytes += record.size;
+  /** Counts a record without an answer. */
+  add(record: PendingRecord): void {
+    this.#pendingBytes += record.size;
   }
 
   confirmed(records: readonly PendingRecord[]): void {
@@ -96,7 +96,7 @@ export class DeliveryReports {
     this.#add(records, { status: "unknown", cause });
   }
 
-  /** Tells everybody. Who is told may send again meanwhile. */
+  /** Calls the reports. They may send again. */
   report(): void {
     const due = this.#due;
     this.#due = [];
@@ -105,19 +105,19 @@ export class DeliveryReports {
 
   #add(records: readonly PendingRecord[], result: SendResult): void {
     if (records.length === 0) return;
-    for (const { size } of records) this.#heldBytes -= size;
+    for (const { size } of records) this.#pendingBytes -= size;
     this.#due.push({ records, result });
   }
 }
 
 /**
- * What an answer says of a batch.
+ * The meaning of an answer for a batch.
  *
  * - `stored`: it is in the log, by this request or an earlier one.
- * - `doubtful`: it may or may not be; the same bytes must go again until an answer is clear.
- * - `missing`: the broker knows of no such partition, or by that name of another topic, and stored nothing.
- * - `unrecognised`: the broker does not go on with this producer identity; nothing was stored by this request.
- * - `divisible`: something in it was refused; nothing was stored.
+ * - `doubtful`: it may be in the log; the same bytes are sent again until an answer is clear.
+ * - `missing`: the broker has no such partition, or another topic of that name, and stored nothing.
+ * - `unrecognised`: the broker does not accept this producer identity any more; this request stored nothing.
+ * - `divisible`: a part of it was refused; nothing was stored.
  * - `refused`: it was refused as a whole; nothing was stored.
  */
 type ProduceOutcome = "stored" | "doubtful" | "missing" | "unrecognised" | "divisible" | "refused";
@@ -162,17 +162,17 @@ const REFUSALS: ReadonlyMap<string, readonly [code: MessagingErrorCode, what: st
   ],
 ]);
 
-/** Sorts the protocol's errors; those that nobody here knows leave it in doubt. */
+/** Classifies a protocol error. Unknown errors are doubtful. */
 export function outcomeOf(error: ErrorName): ProduceOutcome {
   return error === undefined ? "stored" : (OUTCOMES.get(error) ?? "doubtful");
 }
 
-/** Whether a smaller batch may be taken. */
-export function isOfSize(error: ErrorName): boolean {
+/** Whether a smaller batch may be accepted. */
+export function isTooLarge(error: ErrorName): boolean {
   return error === "MESSAGE_TOO_LARGE" || error === "RECORD_LIST_TOO_LARGE";
 }
 
-/** Why records were refused, for whoever sent them. */
+/** Why records were refused, for the sender. */
 export function refusal(error: string, { topic, partition }: TopicPartition): MessagingError {
   const where = `topic "${topic}", partition ${partition}`;
   if (error === "INVALID_TOPIC_EXCEPTION") return topicRefusal(error, topic);
@@ -181,12 +181,12 @@ export function refusal(error: string, { topic, partition }: TopicPartition): Me
   return new MessagingError(known[0], `Kafka refused a message for ${where} (${error}): ${known[1]}`);
 }
 
-/** Why it is not known what became of a batch. */
-export function doubt(error: string, { topic, partition }: TopicPartition): MessagingError {
+/** Why the outcome of a batch is unclear. */
+export function doubtfulError(error: string, { topic, partition }: TopicPartition): MessagingError {
   return operationError(error, `write to topic "${topic}", partition ${partition}`, "it is tried again");
 }
 
-/** Why nothing can be written to a topic at all. */
+/** Why nothing can be written to a topic. */
 export function topicRefusal(error: string, topic: string): MessagingError {
   if (error !== "INVALID_TOPIC_EXCEPTION") return operationError(error, `write to topic "${topic}"`, "try again");
   return new MessagingError("invalid", `Kafka takes no topic of the name "${topic}" (${error}); choose another`);
@@ -196,7 +196,7 @@ export function missingTopic(topic: string): MessagingError {
   return new MessagingError("not-found", `there is no topic "${topic}" on Kafka; ${DECLARE_IT}`);
 }
 
-/** A topic that was written to is another one. */
+/** The topic was recreated. */
 export function replacedTopic(topic: string): MessagingError {
   return new MessagingError(
     "conflict",
@@ -211,51 +211,51 @@ export function missingPartition(topic: string): MessagingError {
   );
 }
 
-/** Whom a directory tells what it learns. */
-interface DirectoryOwner {
-  learned(topic: TopicMetadata): void;
+/** What a metadata poller reports. */
+interface MetadataPollerEvents {
+  onMetadata(topic: TopicMetadata): void;
   up(): void;
   down(cause: MessagingError): void;
 }
 
 /**
- * Asks the cluster where topics are led: when somebody wants to know, and from time to time. One question at a time; as
- * long as nobody answers it asks on, and so finds out when the cluster is back.
+ * Polls metadata: on request and from time to time, one request at a time. While no broker answers it keeps asking, and
+ * so finds out when the cluster is back.
  */
-export class Directory {
+export class MetadataPoller {
   readonly #settings: ProducerSettings;
-  readonly #owner: DirectoryOwner;
+  readonly #events: MetadataPollerEvents;
   readonly #known = new Set<string>();
-  readonly #wanted = new Set<string>();
+  readonly #requested = new Set<string>();
   #timer: Timer | undefined;
   #isAsking = false;
-  #isWanted = false;
+  #isRequested = false;
   #failures = 0;
   #isDown = false;
   #isClosed = false;
 
-  constructor(settings: ProducerSettings, owner: DirectoryOwner) {
+  constructor(settings: ProducerSettings, events: MetadataPollerEvents) {
     this.#settings = settings;
-    this.#owner = owner;
+    this.#events = events;
   }
 
   get isDown(): boolean {
     return this.#isDown;
   }
 
-  /** Begins to ask from time to time. */
+  /** Starts periodic requests. */
   open(): void {
     this.#askIn(this.#settings.refreshMs);
   }
 
-  /** Asks about a topic, or about none: whether anybody answers. */
-  want(topic?: string): void {
+  /** Requests metadata of a topic; without one, checks whether any broker answers. */
+  requestUpdate(topic?: string): void {
     if (topic !== undefined) {
       this.#known.add(topic);
-      this.#wanted.add(topic);
+      this.#requested.add(topic);
     }
-    this.#isWanted = true;
-    // While nobody answers, there is a pause between the questions, whoever asks them.
+    this.#isRequested = true;
+    // While no broker answers, requests are paused.
     if (this.#failures === 0) void this.#ask();
   }
 
@@ -268,10 +268,10 @@ export class Directory {
     if (this.#isAsking || this.#isClosed) return;
     this.#isAsking = true;
     const { connection, refreshMs, reconnect, random } = this.#settings;
-    const asked = this.#failures === 0 && this.#wanted.size > 0 ? this.#wanted : this.#known;
+    const asked = this.#failures === 0 && this.#requested.size > 0 ? this.#requested : this.#known;
     const asking = connection.metadata([...asked]);
-    this.#wanted.clear();
-    this.#isWanted = false;
+    this.#requested.clear();
+    this.#isRequested = false;
     try {
       this.#answered((await asking).topics);
     } catch (error) {
@@ -279,7 +279,7 @@ export class Directory {
     }
     this.#isAsking = false;
     if (this.#isClosed) return;
-    if (this.#failures === 0 ? this.#isWanted : !this.#isDown) void this.#ask();
+    if (this.#failures === 0 ? this.#isRequested : !this.#isDown) void this.#ask();
     else this.#askIn(this.#failures === 0 ? refreshMs : backoffMs(this.#failures, reconnect, random));
   }
 
@@ -288,16 +288,16 @@ export class Directory {
     this.#failures = 0;
     const wasDown = this.#isDown;
     this.#isDown = false;
-    for (const topic of topics) this.#owner.learned(topic);
-    if (wasDown) this.#owner.up();
+    for (const topic of topics) this.#events.onMetadata(topic);
+    if (wasDown) this.#events.up();
   }
 
   #failed(error: unknown): void {
     this.#failures++;
-    // One socket that broke unseen is no news; that there is no other is.
+    // A single failure may be a broken socket; the second means that no broker answers.
     if (this.#isClosed || this.#isDown || this.#failures < 2) return;
     this.#isDown = true;
-    this.#owner.down(
+    this.#events.down(
       isMessagingError(error) ? error : new MessagingError("unreachable", "Kafka gave no answer", { cause: error }),
     );
   }

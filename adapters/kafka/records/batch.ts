@@ -1,7 +1,7 @@
 import { MessagingError } from "../../../core/errors.ts";
 import { type Compression, compressionOf } from "./contract.ts";
 
-/** Where the fields of a record batch of version 2 stand, in bytes from its beginning. */
+/** The offsets of the fields in a record batch of version 2, in bytes. */
 export const AT = Object.freeze({
   baseOffset: 0,
   length: 8,
@@ -19,11 +19,11 @@ export const AT = Object.freeze({
   records: 61,
 });
 
-/** The version of the format. It stands where older formats have theirs. */
+/** The version of the format, at the same place as in older formats. */
 export const MAGIC = 2;
-/** The length counts what follows it. */
+/** The length counts from here. */
 export const LENGTH_COVERS_FROM = AT.leaderEpoch;
-const LEAST_LENGTH = AT.records - LENGTH_COVERS_FROM;
+const MIN_LENGTH = AT.records - LENGTH_COVERS_FROM;
 
 /** Bits of the attributes. */
 export const COMPRESSION_BITS = 0x07;
@@ -37,7 +37,7 @@ const STEP = 16;
 const TABLES = makeTables();
 const IS_LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
 
-/** `STEP` tables of 256 in a row: table k tells what a byte does to the sum when k more bytes follow it. */
+/** `STEP` tables of 256 entries: table k gives the effect of a byte with k bytes behind it. */
 function makeTables(): Int32Array {
   const tables = new Int32Array(256 * STEP);
   for (let byte = 0; byte < 256; byte++) {
@@ -53,8 +53,8 @@ function makeTables(): Int32Array {
 }
 
 /**
- * The CRC-32C of `bytes` from `start` up to `end`. node:zlib has only the other CRC-32. Sixteen bytes a step, read as
- * words: five times as fast as byte by byte, which matters because every byte of every message comes by here.
+ * The CRC-32C of a range (node:zlib has another CRC-32). Takes 16 bytes per step, as words: five times as fast as
+ * single bytes, for every byte of every message.
  */
 export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length): number {
   const t = TABLES;
@@ -95,25 +95,25 @@ export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length): number
   return (sum ^ -1) >>> 0;
 }
 
-/** What stands before the records of a batch. */
+/** The header of a record batch. */
 export interface BatchHeader {
-  /** Where it begins in what was fetched, and the position behind it. */
+  /** Where the batch begins and ends in the fetched bytes. */
   readonly start: number;
   readonly end: number;
   readonly baseOffset: number;
   readonly lastOffset: number;
-  /** Undefined for a number that is none of Kafka's. */
+  /** Undefined for an unknown number. */
   readonly compression: Compression | undefined;
   readonly compressionNumber: number;
   readonly isControl: boolean;
   readonly isTransactional: boolean;
   readonly baseTimestamp: number;
-  /** The time of every record, if the broker gave it. */
+  /** The time of all records, if the broker set it. */
   readonly appendedAt: number | undefined;
   readonly count: number;
 }
 
-/** The position behind the batch that begins at one; undefined if it is cut off. Throws if it is none. */
+/** The end of the batch that starts here; undefined if it is cut off. Throws for another format. */
 export function batchEnd(bytes: Buffer, start: number): number | undefined {
   if (bytes.length - start <= AT.magic) return undefined;
   const magic = bytes.readInt8(start + AT.magic);
@@ -125,12 +125,29 @@ export function batchEnd(bytes: Buffer, start: number): number | undefined {
     );
   }
   const length = bytes.readInt32BE(start + AT.length);
-  if (length < LEAST_LENGTH) throw damaged(`its length is given as ${length}`);
+  if (length < MIN_LENGTH) throw damaged(`its length is given as ${length}`);
   const end = start + LENGTH_COVERS_FROM + length;
   return end <= bytes.length ? end : undefined;
 }
 
-/** Reads what stands before the records. Throws if its checksum is wrong, or what it says cannot be. */
+/** The compressions of the batches in a part of a log, in order, up to damaged data. */
+export function compressionsIn(bytes: Buffer): readonly Compression[] {
+  const found = new Set<Compression>();
+  try {
+    for (let start = 0; ; ) {
+      const end = batchEnd(bytes, start);
+      if (end === undefined) break;
+      const compression = compressionOf(bytes.readInt16BE(start + AT.attributes) & COMPRESSION_BITS);
+      if (compression !== undefined && compression !== "none") found.add(compression);
+      start = end;
+    }
+  } catch {
+    // The decoder reports damage.
+  }
+  return [...found];
+}
+
+/** Reads a batch header. Throws for a wrong checksum or impossible values. */
 export function readBatchHeader(bytes: Buffer, start: number, end: number): BatchHeader {
   if (crc32c(bytes, start + AT.attributes, end) !== bytes.readUInt32BE(start + AT.crc)) {
     throw damaged("its checksum is wrong");
@@ -164,7 +181,7 @@ export function producerOf(bytes: Buffer, batch: BatchHeader): bigint {
   return bytes.readBigInt64BE(batch.start + AT.producerId);
 }
 
-/** A whole number of 64 bits, exact up to 2^53. */
+/** A 64-bit integer, exact up to 2^53. */
 function readLong(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4);
 }

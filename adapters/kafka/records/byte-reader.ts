@@ -1,9 +1,9 @@
-/** How many bytes a length takes as a varint. */
+/** The size of a length as a varint. */
 export function sizeOfLength(length: number): number {
   return length < 0x40 ? 1 : length < 0x2000 ? 2 : length < 0x10_0000 ? 3 : length < 0x800_0000 ? 4 : 5;
 }
 
-/** Writes a length, count or offset as a zigzag varint; -1 stands for nothing. Returns the position behind it. */
+/** Writes a length, count or offset as a zigzag varint; -1 means null. Returns the position after it. */
 export function writeLength(bytes: Uint8Array, position: number, length: number): number {
   let at = position;
   let rest = ((length << 1) ^ (length >> 31)) >>> 0;
@@ -15,12 +15,12 @@ export function writeLength(bytes: Uint8Array, position: number, length: number)
   return at;
 }
 
-/** Bytes that are not what the format says. Never leaves this folder. */
+/** Bytes that violate the format. Never leaves this folder. */
 export class Malformed extends Error {
   override readonly name = "Malformed";
 }
 
-/** Reads what a record is made of, and never behind the end: throws {@link Malformed} instead. */
+/** Reads the primitives of records. Throws {@link Malformed} instead of reading beyond the end. */
 export class ByteReader {
   readonly bytes: Buffer;
   readonly end: number;
@@ -32,7 +32,7 @@ export class ByteReader {
     this.end = end;
   }
 
-  /** A whole number of 32 bits, written zigzag. */
+  /** A 32-bit zigzag varint. */
   varint(): number {
     const first = this.byte();
     if (first < 0x80) return (first >>> 1) ^ -(first & 1);
@@ -45,7 +45,7 @@ export class ByteReader {
     throw new Malformed("a number is longer than 32 bits");
   }
 
-  /** A whole number of 64 bits, written zigzag; exact up to 2^53. */
+  /** A 64-bit zigzag varint, exact up to 2^53. */
   varlong(): number {
     const first = this.byte();
     if (first < 0x80) return (first >>> 1) ^ -(first & 1);
@@ -63,14 +63,14 @@ export class ByteReader {
     return this.bytes[this.at++] as number;
   }
 
-  /** A length, and the position behind as many bytes from here; -1 for nothing. */
+  /** A length, checked against the remaining bytes; -1 for null. */
   length(): number {
     const length = this.varint();
     if (length < -1 || length > this.end - this.at) throw new Malformed("a length is wrong");
     return length;
   }
 
-  /** Bytes with their length before them. Shares the memory. */
+  /** Bytes with a length prefix. Shares the memory. */
   sized(): Buffer | undefined {
     const length = this.length();
     if (length < 0) return undefined;

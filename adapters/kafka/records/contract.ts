@@ -1,9 +1,10 @@
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import kafkajs from "kafkajs";
-import { MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { zstdFrames } from "./zstd-frames.ts";
 
-/** A record on its way into a log. */
+/** A record to write. */
 export interface RecordToWrite {
   readonly key: Uint8Array | undefined;
   /** Undefined for a tombstone. */
@@ -11,26 +12,26 @@ export interface RecordToWrite {
   readonly headers: readonly HeaderToWrite[];
 }
 
-/** A header on its way into a log; without a value where that is null. */
+/** A header to write; undefined for null. */
 export type HeaderToWrite = readonly [name: string, value: string | Uint8Array | undefined];
 
-/** A record as it stands in a log. */
+/** A record in a log. */
 export interface LogRecord {
   readonly offset: number;
-  /** Milliseconds since 1970: the producer's clock or the broker's, as the topic says. */
+  /** Milliseconds since 1970, by the producer's or the broker's clock, depending on the topic. */
   readonly timestamp: number;
-  /** Whether the time is the broker's own, taken as it appended the record. */
+  /** Whether the broker set the time when it appended the record. */
   readonly appendTime?: boolean;
   readonly key: Buffer | undefined;
   /** Undefined for a tombstone. */
   readonly value: Buffer | undefined;
-  /** Own values on an object without a prototype; of several with one name the last. */
+  /** Own properties of an object without a prototype. Of several headers with one name, the last. */
   readonly headers: Readonly<Record<string, Buffer>>;
-  /** The headers as they were written, where the record was read from a log: cheaper to go through than `headers`. */
+  /** The headers as written, if the record was read from a log: cheaper than `headers`. */
   readonly written?: HeaderSource | undefined;
-  /** Why its headers were not read, if they are over the limits; then there are none here. */
+  /** Why the headers were not read, if they exceed the limits. */
   readonly problem?: MessagingError | undefined;
-  /** Set on what takes the place of records that cannot be read, from its offset on; it has no content of its own. */
+  /** Set on a placeholder for unreadable records from its offset on. */
   readonly unreadable?: UnreadableRecords | undefined;
 }
 
@@ -39,63 +40,61 @@ interface UnreadableRecords extends BatchExtent {
   readonly error: MessagingError;
 }
 
-/**
- * Headers in the order in which they were written, the same name possibly several times. `NULL_VALUE` stands for a value
- * that is null.
- */
+/** Headers in their order, with duplicates. `NULL_VALUE` means null. */
 export interface HeaderList {
   readonly names: readonly string[];
   readonly values: readonly Buffer[];
 }
 
-/** Headers that become objects only when somebody asks, each time anew. */
+/** Headers that are decoded on demand, each time anew. */
 export interface HeaderSource {
-  /** How many bytes they take. */
+  /** Their bytes. */
   readonly size: number;
   list(): HeaderList;
-  /** The value of the last header of a name; shares the memory of the record. */
+  /** The value of the last header with this name. Shares the record's memory. */
   last(name: Buffer): Buffer | undefined;
 }
 
-/** What stands in a fetched piece of a log. */
+/** The content of a fetched part of a log. */
 export interface DecodedRecords {
-  /** In the order of offsets; without control records, those of aborted transactions, and those before the offset asked for. */
+  /** In the order of offsets, without control records, aborted transactions and earlier offsets. */
   readonly records: readonly LogRecord[];
   /**
-   * Where to read on: behind the last complete batch, also where none of its records is for the reader; before that only
-   * where a limit ended the reading, or where it cannot go on.
+   * The next offset to read: behind the last complete batch, or where a limit or an unreadable batch ended the reading.
    */
   readonly nextOffset: number;
-  /** What stands at `nextOffset`, if it cannot be read. */
+  /** What is at `nextOffset`, if it cannot be read. */
   readonly unreadable: UnreadableBatch | undefined;
 }
 
-/** A batch that cannot be read, or not to its end. */
+/** A batch that cannot be read completely. */
 export interface UnreadableBatch {
   readonly offset: number;
-  /** `invalid` if it is damaged, `too-large` if it inflates over the limit, `unsupported` for its format or compression. */
+  /**
+   * `invalid` if it is damaged, `too-large` if it inflates over the limit, `unsupported` for its format or compression.
+   */
   readonly error: MessagingError;
-  /** The offset behind it; undefined where it cannot be told, or where another reader, or another try, may read it. */
+  /** The offset behind it; undefined if unknown, or if another reader or attempt may read it. */
   readonly resumeAt: number | undefined;
-  /** What the batch says of itself, where its checksum is right; undefined where nothing of it is to be trusted. */
+  /** The batch's own extent, if its checksum is right. */
   readonly extent?: BatchExtent | undefined;
 }
 
-/** How far a batch goes that cannot be read, from the offset of {@link UnreadableBatch} on. */
+/** The extent of an unreadable batch from the offset of {@link UnreadableBatch} on. */
 export interface BatchExtent {
   readonly lastOffset: number;
   /** How many records there are. */
   readonly records: number;
-  /** The time of its first record, or of all of them if the broker gave it. Milliseconds since 1970. */
+  /** The time of its first record, or of all if the broker set it. Milliseconds since 1970. */
   readonly timestamp: number;
-  /** Whether the time is the broker's own. */
+  /** Whether the broker set the time. */
   readonly appendTime: boolean;
 }
 
-/** How the records of a batch are compressed. */
+/** The compression of a batch. */
 export type Compression = "none" | "gzip" | "snappy" | "lz4" | "zstd";
 
-/** A codec as users register it with kafkajs: `CompressionCodecs[CompressionTypes.Snappy] = () => codec`. */
+/** A codec registered with kafkajs: `CompressionCodecs[CompressionTypes.Snappy] = () => codec`. */
 interface RegisteredCodec {
   compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;
   decompress(bytes: Buffer): Promise<Buffer>;
@@ -103,41 +102,41 @@ interface RegisteredCodec {
 
 const TYPES = Object.freeze({ snappy: 2, lz4: 3, zstd: 4 });
 
-/** The codec that was registered with kafkajs for a compression; undefined if none was. */
+/** The codec registered with kafkajs; undefined for none. */
 function registeredCodec(compression: Exclude<Compression, "none" | "gzip">): RegisteredCodec | undefined {
   const codecs = kafkajs.CompressionCodecs as unknown as Readonly<Record<number, (() => unknown) | undefined>>;
   try {
     return codecs[TYPES[compression]]?.() as RegisteredCodec | undefined;
   } catch {
-    // What kafkajs has in the place of a codec that was never registered throws.
+    // kafkajs' placeholder for a missing codec throws.
     return undefined;
   }
 }
 
-/** Compressions by their number in a batch. */
+/** By their number in a batch. */
 const COMPRESSIONS: readonly Compression[] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 const gzip = promisify<Buffer, Buffer>(zlib.gzip);
 const gunzip = promisify<Buffer, zlib.ZlibOptions, Buffer>(zlib.gunzip);
 
-/** The number of a compression in the attributes of a batch. */
+/** The number of a compression in a batch's attributes. */
 export function compressionNumber(compression: Compression): number {
   return COMPRESSIONS.indexOf(compression);
 }
 
-/** The compression of a number; undefined if Kafka has none of it. */
+/** The compression of a number; undefined for an unknown one. */
 export function compressionOf(number: number): Compression | undefined {
   return COMPRESSIONS[number];
 }
 
-/** Throws `unsupported`, saying what to install, if nothing here can compress and inflate so. */
+/** Throws `unsupported`, with what to install, if there is no codec. */
 export function checkCompression(compression: Compression): void {
   if (compression === "none" || compression === "gzip") return;
   if (compression === "zstd" && zlib.zstdDecompress !== undefined) return;
   if (registeredCodec(compression) === undefined) throw noCodec(compression);
 }
 
-/** Compresses. Rejects with `unsupported` if nothing here can. */
+/** Compresses. Rejects with `unsupported` without a codec. */
 export async function compress(compression: Exclude<Compression, "none">, bytes: Buffer): Promise<Buffer> {
   if (compression === "gzip") return gzip(bytes);
   if (compression === "zstd" && zlib.zstdCompress !== undefined) {
@@ -149,8 +148,8 @@ export async function compress(compression: Exclude<Compression, "none">, bytes:
 }
 
 /**
- * Inflates. Rejects with `unsupported` if nothing here can, `too-large` if it comes to more than `mostBytes`, `invalid`
- * if it is damaged. A registered codec has no limit to give: what it inflates is measured when it is there.
+ * Inflates. Rejects with `unsupported` without a codec, `too-large` over `mostBytes`, or `invalid` for damaged data.
+ * Registered codecs have no limit: their result is checked afterwards.
  */
 export async function inflate(
   compression: Exclude<Compression, "none">,
@@ -160,8 +159,7 @@ export async function inflate(
   const limit = { maxOutputLength: mostBytes };
   if (compression === "gzip") return refusing(compression, mostBytes, gunzip(bytes, limit));
   if (compression === "zstd" && zlib.zstdDecompress !== undefined) {
-    const unzstd = promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
-    return refusing(compression, mostBytes, unzstd(bytes, limit));
+    return refusing(compression, mostBytes, unzstd(bytes, mostBytes));
   }
   const codec = registeredCodec(compression);
   if (codec === undefined) throw noCodec(compression);
@@ -170,10 +168,25 @@ export async function inflate(
   return inflated;
 }
 
+/** Inflates all frames: Node stops behind the first, and gives nothing of what follows. */
+async function unzstd(bytes: Buffer, mostBytes: number): Promise<Buffer> {
+  const inflateFrame = promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
+  const parts: Buffer[] = [];
+  let left = mostBytes;
+  for (const frame of zstdFrames(bytes)) {
+    const part = await inflateFrame(frame, { maxOutputLength: Math.max(left, 1) });
+    left -= part.length;
+    if (left < 0) throw tooLarge("zstd", mostBytes);
+    parts.push(part);
+  }
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+}
+
 async function refusing(compression: Compression, mostBytes: number, work: Promise<Buffer>): Promise<Buffer> {
   try {
     return await work;
   } catch (error) {
+    if (isMessagingError(error)) throw error;
     if ((error as NodeJS.ErrnoException | undefined)?.code === "ERR_BUFFER_TOO_LARGE") {
       throw tooLarge(compression, mostBytes, error);
     }
@@ -194,18 +207,18 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** What reading a log may take, whatever stands in it. */
+/** The limits of reading a log. */
 export interface DecodeLimits {
   /** The most headers of a record. Default 1,000. */
   readonly maxHeaders: number;
-  /** The most bytes of a record's headers, their lengths included. Default 256 KiB. */
+  /** The most bytes of a record's headers, with lengths. Default 256 KiB. */
   readonly maxHeaderBytes: number;
   /**
-   * The most bytes that a batch may inflate to; what one call inflates stays below twice as many. Default 64 MiB. Has no
-   * hold on codecs registered with kafkajs, except that a result over it is refused.
+   * The most bytes that a batch may inflate to; one call inflates less than twice as much. Registered codecs are
+   * checked afterwards. Default 64 MiB.
    */
   readonly maxInflatedBytes: number;
-  /** The most records of one call; the next goes on where it ended. Default 100,000. */
+  /** The most records of a call; the next call continues there. Default 100,000. */
   readonly maxRecords: number;
 }
 

@@ -18,9 +18,9 @@ type Aborted = FetchedPartition["abortedTransactions"];
 
 const ABORT = 0;
 
-/** Tells, going through a log in order, which batches belong to transactions that were aborted. */
+/** Finds the batches of aborted transactions, reading a log in order. */
 class AbortedTransactions {
-  /** By their first offsets, the latest first. */
+  /** By first offset, the latest first. */
   readonly #coming: { readonly producerId: bigint; readonly firstOffset: number }[];
   readonly #open = new Set<bigint>();
 
@@ -28,13 +28,13 @@ class AbortedTransactions {
     this.#coming = aborted.length === 0 ? [] : [...aborted].sort((a, b) => b.firstOffset - a.firstOffset);
   }
 
-  /** Whether there can be none from here on. */
+  /** Whether no more batches can be aborted. */
   get isEmpty(): boolean {
     return this.#coming.length === 0 && this.#open.size === 0;
   }
 
-  /** Goes on to a batch that ends with an offset. */
-  watermark(lastOffset: number): void {
+  /** Advances to a batch with this last offset. */
+  advanceTo(lastOffset: number): void {
     for (
       let next = this.#coming.at(-1);
       next !== undefined && next.firstOffset <= lastOffset;
@@ -45,21 +45,21 @@ class AbortedTransactions {
     }
   }
 
-  /** Whether transactional records of a producer are aborted here. */
+  /** Whether transactional records of the producer are aborted here. */
   has(producerId: bigint): boolean {
     return this.#open.has(producerId);
   }
 
-  /** Takes the key of a control record. */
+  /** Applies a control record. */
   end(producerId: bigint, key: Buffer | undefined): void {
     if (key === undefined || key.length < 4) throw new Malformed("a control record has no type");
     if (key.readInt16BE(2) === ABORT) this.#open.delete(producerId);
   }
 }
 
-/** Whose log it is, for errors to say, and what of it is wanted. */
+/** The partition, for errors, and what is wanted of it. */
 export interface DecodeOptions extends TopicPartition {
-  /** The offset asked for. */
+  /** The requested offset. */
   readonly from: number;
   readonly abortedTransactions: FetchedPartition["abortedTransactions"];
   readonly limits?: Partial<DecodeLimits>;
@@ -67,14 +67,13 @@ export interface DecodeOptions extends TopicPartition {
 
 type CompressedBatch = BatchHeader & { readonly compression: Exclude<Compression, "none"> };
 
-/** How many bytes are read in one turn of the event loop: some ten milliseconds' work. */
+/** The bytes read in one turn of the event loop: about ten milliseconds. */
 const BYTES_PER_TURN = 4 * 1024 * 1024;
 
 /**
- * Reads the record batches in a piece of a log, as a broker answers with: the first may begin before the offset asked
- * for, the last may be cut off. At once if none of them is compressed and they are small; what is long lets others have
- * their turns in between. Never throws or rejects: what cannot be read ends
- * the reading and is in the result. Keys, values and headers share the memory of `bytes`.
+ * Decodes the record batches of a fetch: the first may begin before the requested offset, the last may be cut off.
+ * Synchronous for small uncompressed data; otherwise yields to the event loop. Never throws or rejects: the result says
+ * what is unreadable. Keys, values and headers share the memory of `bytes`.
  */
 export function decodeRecords(bytes: Buffer, options: DecodeOptions): DecodedRecords | Promise<DecodedRecords> {
   const decoding = new Decoding(bytes, options);
@@ -90,7 +89,7 @@ async function goOn(decoding: Decoding, first: Wait): Promise<DecodedRecords> {
   return decoding.result;
 }
 
-/** What reading on waits for: the next turn of the event loop, or a batch that has to be inflated. */
+/** What decoding waits for: the next turn, or a batch to inflate. */
 type Wait = "turn" | CompressedBatch;
 
 class Decoding {
@@ -99,11 +98,11 @@ class Decoding {
   readonly #mostInflated: number;
   readonly #reader: RecordReader;
   readonly #aborted: AbortedTransactions;
-  /** Where the next batch begins in the bytes, and the least offset that it can have. */
+  /** Where the next batch begins, and its least offset. */
   #position = 0;
   #leastOffset = 0;
   #inflated = 0;
-  /** How many bytes may be gone through in this turn. */
+  /** The bytes left for this turn. */
   #left = 0;
   #isOver = false;
   #unreadable: UnreadableBatch | undefined;
@@ -122,7 +121,7 @@ class Decoding {
     return { records, nextOffset, unreadable: this.#unreadable };
   }
 
-  /** Reads on, for no longer than a turn; undefined when through. */
+  /** Continues for at most one turn; undefined when done. */
   advance(): Wait | undefined {
     this.#left = BYTES_PER_TURN;
     while (!this.#isOver && !this.#reader.isFull) {
@@ -140,7 +139,7 @@ class Decoding {
         return undefined;
       }
       if (isCompressed(batch)) {
-        // Enough memory for one call; the next call begins with this batch.
+        // Limits the memory of a call; the next call starts with this batch.
         if (this.#inflated >= this.#mostInflated) return undefined;
         return batch;
       }
@@ -149,7 +148,7 @@ class Decoding {
     return undefined;
   }
 
-  /** Inflates and begins a batch that {@link advance} returned. */
+  /** Inflates and starts a batch that {@link advance} returned. */
   async inflate(batch: CompressedBatch): Promise<void> {
     try {
       const records = this.#bytes.subarray(batch.start + AT.records, batch.end);
@@ -161,7 +160,7 @@ class Decoding {
     }
   }
 
-  /** The next batch that holds something for the reader; undefined if there is none. */
+  /** The next batch with records for the reader; undefined for none. */
   #next(): BatchHeader | "turn" | undefined {
     while (!this.#isOver) {
       if (this.#left <= 0) return "turn";
@@ -169,7 +168,7 @@ class Decoding {
       if (batch === undefined) return undefined;
       this.#position = batch.end;
       this.#leastOffset = batch.lastOffset + 1;
-      if (!this.#aborted.isEmpty) this.#aborted.watermark(batch.lastOffset);
+      if (!this.#aborted.isEmpty) this.#aborted.advanceTo(batch.lastOffset);
       if (batch.count > 0 && !this.#isPassed(batch)) return batch;
       this.#reader.pass(batch.lastOffset);
     }
@@ -185,7 +184,7 @@ class Decoding {
         if (start === 0) throw cutOff(this.#bytes.length);
         return undefined;
       }
-      // For the checksum.
+      // The checksum reads these bytes.
       this.#left -= end - start;
       const batch = readBatchHeader(this.#bytes, start, end);
       if (batch.baseOffset < this.#leastOffset) {
@@ -225,7 +224,7 @@ class Decoding {
     }
   }
 
-  /** Ends the reading. A batch is given if its checksum was right, so that its last offset is to be trusted. */
+  /** Ends the reading. `batch` is given if its checksum was right, so that its last offset is valid. */
   #stop(error: unknown, batch: BatchHeader | undefined): void {
     this.#isOver = true;
     const { topic, partition } = this.#options;
@@ -244,7 +243,7 @@ class Decoding {
   }
 }
 
-/** What is left of a batch of which so many records could be read. */
+/** What remains of a batch after so many records. */
 function extentOf(batch: BatchHeader, read: number): BatchExtent {
   const { lastOffset, count, appendedAt, baseTimestamp } = batch;
   return {
@@ -263,7 +262,7 @@ function isCompressed(batch: BatchHeader): batch is CompressedBatch {
   return batch.compression !== undefined && batch.compression !== "none";
 }
 
-/** Brokers answer with the first batch whole, however few bytes were asked for. */
+/** Brokers send the first batch whole, whatever size was asked for. */
 function cutOff(bytes: number): MessagingError {
   return new MessagingError("invalid", `only ${bytes} bytes of it came; fetch it again`);
 }

@@ -2,27 +2,27 @@ import { AT, crc32c, LENGTH_COVERS_FROM, MAGIC } from "./batch.ts";
 import { sizeOfLength, writeLength } from "./byte-reader.ts";
 import { type Compression, compress, compressionNumber, type HeaderToWrite, type RecordToWrite } from "./contract.ts";
 
-/** Attributes and the difference to the timestamp of the batch, both 0. */
+/** The attributes and the timestamp delta, both 0. */
 const FIXED_BYTES = 2;
-/** Up to here a loop is faster than a call into Node. */
+/** Up to this length a loop is faster than a call into Node. */
 const SHORT_TEXT = 48;
 const NOT_ASCII = -1;
-/** The length of what is null. */
+/** The length of null. */
 const NULL_BYTES = 1;
 
-/** How many bytes a record takes in a batch, its headers taken for ASCII. */
+/** The size of a record in a batch, if its headers are ASCII. */
 export function recordSize(record: RecordToWrite, offsetDelta: number): number {
   const body = bodySize(record, offsetDelta);
   return sizeOfLength(body) + body;
 }
 
-/** How many bytes a record takes in a batch, whatever its headers are. */
+/** The size of a record in a batch, for any headers. */
 function exactRecordSize(record: RecordToWrite, offsetDelta: number): number {
   const body = exactBodySize(record, offsetDelta);
   return sizeOfLength(body) + body;
 }
 
-/** Writes a record; there must be room for its `recordSize`. Returns the position behind it, or -1 if it is not ASCII. */
+/** Writes a record into at least `recordSize` bytes. Returns the position after it, or -1 if a header is not ASCII. */
 function writeAsciiRecord(bytes: Buffer, position: number, record: RecordToWrite, offsetDelta: number): number {
   let at = writePrefix(bytes, position, record, offsetDelta, bodySize(record, offsetDelta));
   const { headers } = record;
@@ -36,7 +36,7 @@ function writeAsciiRecord(bytes: Buffer, position: number, record: RecordToWrite
   return at;
 }
 
-/** Writes a record; there must be room for its `exactRecordSize`. Returns the position behind it. */
+/** Writes a record into at least `exactRecordSize` bytes. Returns the position after it. */
 function writeRecord(bytes: Buffer, position: number, record: RecordToWrite, offsetDelta: number): number {
   let at = writePrefix(bytes, position, record, offsetDelta, exactBodySize(record, offsetDelta));
   for (const [name, value] of record.headers) {
@@ -75,7 +75,7 @@ function sizeOfBytes(bytes: Uint8Array | undefined): number {
   return bytes === undefined ? NULL_BYTES : sizeOfLength(bytes.length) + bytes.length;
 }
 
-/** Everything before the headers themselves. */
+/** Everything before the headers. */
 function writePrefix(
   bytes: Buffer,
   position: number,
@@ -115,21 +115,21 @@ function writeAscii(bytes: Buffer, position: number, text: string): number {
   return at + length;
 }
 
-/** Who writes a batch, when and how. */
+/** The fields of a batch. */
 interface BatchOptions {
   readonly producerId: bigint;
   readonly epoch: number;
-  /** The sequence number of the first record; the others count on from it. */
+  /** The sequence number of the first record. */
   readonly firstSequence: number;
-  /** Milliseconds since 1970, of every record. */
+  /** Of every record. Milliseconds since 1970. */
   readonly timestamp: number;
   /** Default `none`. */
   readonly compression?: Compression;
 }
 
 /**
- * Encodes records, at least one, as one batch. At once if it is not compressed; otherwise resolves with it, or rejects
- * with `unsupported` if nothing here can compress so.
+ * Encodes at least one record as a batch. Synchronous without compression; otherwise resolves with it, or rejects with
+ * `unsupported` without a codec.
  */
 export function encodeRecordBatch(
   records: readonly RecordToWrite[],
@@ -153,7 +153,7 @@ async function compressed(
   return sealed(Buffer.concat([batch.subarray(0, AT.records), records]), count, options);
 }
 
-/** The records, behind room for what comes before them. */
+/** The records, behind room for the batch header. */
 function writeRecords(records: readonly RecordToWrite[]): Buffer {
   let size: number = AT.records;
   for (let index = 0; index < records.length; index++) size += recordSize(records[index] as RecordToWrite, index);
@@ -173,7 +173,7 @@ function writeRecords(records: readonly RecordToWrite[]): Buffer {
   return bytes.subarray(0, at);
 }
 
-/** The bytes themselves, or a longer copy of those used if there is too little room behind them. */
+/** The same bytes, or a longer copy if they have too little room. */
 function withRoom(bytes: Buffer, used: number, more: number): Buffer {
   if (used + more <= bytes.length) return bytes;
   const longer = Buffer.allocUnsafe(Math.max(bytes.length * 2, used + more));
@@ -181,7 +181,7 @@ function withRoom(bytes: Buffer, used: number, more: number): Buffer {
   return longer;
 }
 
-/** The batch itself, with everything before the records filled in. */
+/** Fills in the batch header. */
 function sealed(batch: Buffer, count: number, options: BatchOptions): Buffer {
   const { producerId, epoch, firstSequence, timestamp, compression = "none" } = options;
   batch.fill(0, AT.baseOffset, AT.length);

@@ -4,27 +4,27 @@ import type { BatchHeader } from "./batch.ts";
 import { ByteReader, Malformed } from "./byte-reader.ts";
 import type { BatchExtent, DecodeLimits, HeaderList, HeaderSource, LogRecord } from "./contract.ts";
 
-/** Stands for the value of a header that has none, and is told from an empty one by being this very object. */
+/** Identifies a null header value: compared by identity, not content. */
 export const NULL_VALUE: Buffer = Buffer.alloc(0);
 /** The lengths of name and value. */
 const LENGTHS_BYTES = 10;
 
-/** The headers of a record in the order in which they were written. */
+/** The headers of a record in their order. */
 export function headerList({ written, headers }: LogRecord): HeaderList {
   return written?.list() ?? { names: Object.keys(headers), values: Object.values(headers) };
 }
 
-/** As a record is written with it. */
+/** The value as it is written. */
 export function writtenValue(value: Buffer): Buffer | undefined {
   return value === NULL_VALUE ? undefined : value;
 }
 
-/** Headers that were copied out of a log. */
+/** Headers copied out of a log. */
 export class CopiedHeaders implements HeaderSource {
   readonly size: number;
   readonly #list: HeaderList;
 
-  /** Nothing of it shares the memory of what was read. */
+  /** Shares no memory with the source. */
   constructor({ names, values }: HeaderList) {
     const copies = values.map((value) => (value === NULL_VALUE ? NULL_VALUE : Buffer.from(value)));
     this.#list = { names, values: copies };
@@ -43,28 +43,25 @@ export class CopiedHeaders implements HeaderSource {
   }
 }
 
-/** Longer names are made anew each time. */
-const LONGEST_KNOWN = 64;
+/** Longer names are decoded each time. */
+const MAX_KNOWN = 64;
 
-/** Header names by their places in a record, which mostly are those of the record before. */
+/** Caches header names by their position: most records have the same ones. */
 class HeaderNames {
   readonly #known: { readonly bytes: Buffer; readonly name: string }[] = [];
 
-  /** The name that stands at `start`, up to `end`, as number `place` of its record. */
+  /** The name from `start` to `end`, the header number `place` of its record. */
   at(place: number, bytes: Buffer, start: number, end: number): string {
     const known = this.#known[place];
     if (known !== undefined && isSame(known.bytes, bytes, start, end)) return known.name;
     const name = bytes.toString("utf8", start, end);
-    // A copy, or it would keep everything that was fetched with it.
-    if (end - start <= LONGEST_KNOWN) this.#known[place] = { bytes: Buffer.from(bytes.subarray(start, end)), name };
+    // A copy, since a slice would keep the whole fetch in memory.
+    if (end - start <= MAX_KNOWN) this.#known[place] = { bytes: Buffer.from(bytes.subarray(start, end)), name };
     return name;
   }
 }
 
-/**
- * The headers of a record as they stand in the log. They were looked through once, and become objects only when somebody
- * asks, each time anew: of what is fetched at once millions may be headers.
- */
+/** The headers of a record in the log, validated once and decoded on demand: a fetch may hold millions. */
 class WrittenHeaders implements HeaderSource {
   readonly #bytes: Buffer;
   readonly #start: number;
@@ -72,7 +69,7 @@ class WrittenHeaders implements HeaderSource {
   readonly #count: number;
   readonly #names: HeaderNames;
 
-  /** Headers that {@link passHeaders} went through, from the first to the end of the last. */
+  /** Headers validated by {@link passHeaders}, from the first to the end of the last. */
   constructor(bytes: Buffer, start: number, end: number, count: number, names: HeaderNames) {
     this.#bytes = bytes;
     this.#start = start;
@@ -104,7 +101,7 @@ class WrittenHeaders implements HeaderSource {
     return found;
   }
 
-  /** `visit` is given where a name stands, and reads the value. */
+  /** `visit` gets the range of a name, and reads the value. */
   #each(visit: (reader: ByteReader, place: number, start: number, end: number) => void): void {
     const reader = new ByteReader(this.#bytes, this.#start, this.#end);
     for (let place = 0; place < this.#count; place++) {
@@ -116,7 +113,7 @@ class WrittenHeaders implements HeaderSource {
   }
 }
 
-/** Goes through so many headers, without making anything of them. Throws {@link Malformed} where they are none. */
+/** Validates headers without decoding them. Throws {@link Malformed}. */
 function passHeaders(reader: ByteReader, count: number): void {
   for (let index = 0; index < count; index++) {
     const length = reader.length();
@@ -141,7 +138,7 @@ function isSame(known: Buffer, bytes: Buffer, start: number, end: number): boole
 
 const NONE: HeaderList = Object.freeze({ names: [], values: [] });
 
-/** A record as it was read: its headers become an object only when somebody asks, which for most records nobody does. */
+/** A record from a log. Its headers become an object on demand, which most records never need. */
 export class ReadRecord implements LogRecord {
   readonly topic: string;
   readonly partition: number;
@@ -151,7 +148,7 @@ export class ReadRecord implements LogRecord {
   readonly key: Buffer | undefined;
   readonly value: Buffer | undefined;
   readonly written: HeaderSource | undefined;
-  /** What there is too much of for its headers to be read. */
+  /** The limit that its headers exceed. */
   readonly #excess: string | undefined;
   #problem: MessagingError | undefined = undefined;
   #headers: Readonly<Record<string, Buffer>> | undefined = undefined;
@@ -196,23 +193,23 @@ export class ReadRecord implements LogRecord {
   }
 }
 
-/** What takes the place of records that cannot be read. */
+/** A placeholder for unreadable records. */
 export function unreadableRecord(offset: number, extent: BatchExtent, error: MessagingError): LogRecord {
   const { timestamp, appendTime } = extent;
   const headers: Readonly<Record<string, Buffer>> = Object.freeze(Object.create(null));
   return { offset, timestamp, appendTime, key: undefined, value: undefined, headers, unreadable: { ...extent, error } };
 }
 
-/** A batch of which so many records were read. */
+/** A batch that is partly read. */
 interface Begun {
   readonly batch: BatchHeader;
   readonly reader: ByteReader;
   index: number;
-  /** The offset of the record before. */
+  /** The offset of the previous record. */
   previous: number;
 }
 
-/** Reads the records of batches, from an offset on, until there are as many as wanted. */
+/** Reads the records of batches, from an offset on, up to the limit. */
 export class RecordReader {
   readonly records: LogRecord[] = [];
   readonly #of: TopicPartition;
@@ -233,35 +230,35 @@ export class RecordReader {
     return this.records.length >= this.#limits.maxRecords;
   }
 
-  /** The batch that was begun and is not read to its end. */
+  /** The batch that is partly read. */
   get begun(): BatchHeader | undefined {
     return this.#begun?.batch;
   }
 
-  /** Where to read on: behind the last record read, or batch passed. */
+  /** The next offset: behind the last record read or batch skipped. */
   get nextOffset(): number {
     return this.#nextOffset;
   }
 
-  /** How many were read at or above an offset. */
+  /** The number of records read at or above an offset. */
   recordsAt(offset: number): number {
     const first = this.records.findIndex((record) => record.offset >= offset);
     return first < 0 ? 0 : this.records.length - first;
   }
 
-  /** Passes over a batch that ends with an offset. */
+  /** Skips a batch with this last offset. */
   pass(lastOffset: number): void {
     this.#nextOffset = Math.max(this.#nextOffset, lastOffset + 1);
   }
 
-  /** Begins with a batch, whose records stand in `bytes` from `start` to `end`. */
+  /** Starts a batch whose records are in `bytes` from `start` to `end`. */
   begin(batch: BatchHeader, bytes: Buffer, start: number, end: number): void {
     this.#begun = { batch, reader: new ByteReader(bytes, start, end), index: 0, previous: batch.baseOffset - 1 };
   }
 
   /**
-   * Reads on in the batch begun, over that many bytes or little more. Returns how many there were. Throws {@link Malformed}
-   * behind the last good record.
+   * Continues the batch over about so many bytes; returns how many were read. Throws {@link Malformed} behind the last
+   * good record.
    */
   readOn(bytes: number): number {
     const begun = this.#begun;
@@ -282,7 +279,7 @@ export class RecordReader {
     const length = reader.length();
     if (length < 0) throw new Malformed("a record has no length");
     const end = reader.at + length;
-    // The attributes, in which nothing is defined.
+    // The attributes, which have no meaning yet.
     reader.byte();
     const timestamp = batch.baseTimestamp + reader.varlong();
     const offset = batch.baseOffset + reader.varint();
@@ -312,7 +309,7 @@ export class RecordReader {
     return offset;
   }
 
-  /** What there is too much of. */
+  /** The limit that the headers exceed. */
   #excess(count: number, bytes: number): string | undefined {
     const { maxHeaders, maxHeaderBytes } = this.#limits;
     if (count > maxHeaders) return `${maxHeaders} headers`;
@@ -320,7 +317,7 @@ export class RecordReader {
   }
 }
 
-/** The key of the first record that stands there. */
+/** The key of the first record. */
 export function firstKey(bytes: Buffer, start: number, end: number): Buffer | undefined {
   const reader = new ByteReader(bytes, start, end);
   reader.length();

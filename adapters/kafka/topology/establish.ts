@@ -8,19 +8,19 @@ import type { Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
 import { INSPECTED, inspect, type Plan, type PlannedTopic, type Problem, planOf, specificationOf } from "./plan.ts";
-import { begin, mend } from "./positions.ts";
+import { initializePosition, repairPosition } from "./positions.ts";
 
-/** What {@link establish} tells beside problems. */
+/** What {@link establish} reports in addition to problems. */
 export interface EstablishEvents {
-  /** These were made. */
+  /** These topics were created. */
   made(topics: readonly string[]): void;
-  /** Something that people should know. */
+  /** Reports a condition that people should know. */
   notice(error: MessagingError): void;
 }
 
 /**
- * Makes or verifies everything, beside other topics that are known by their `collisionName`. Resolves with every problem
- * found; rejects if it could not look.
+ * Creates or verifies a topology. `others` are topics known from elsewhere, by `collisionName`. Resolves with all
+ * problems; rejects if the cluster does not answer.
  */
 export async function establish(
   cluster: Cluster,
@@ -30,21 +30,21 @@ export async function establish(
   others?: ReadonlyMap<string, PlannedTopic>,
 ): Promise<readonly Problem[]> {
   if (topology.mode === "none") return [];
-  const work = new Establishing(cluster, planOf(topology, settings, others), settings, events);
+  const work = new TopologySetup(cluster, planOf(topology, settings, others), settings, events);
   if (topology.mode === "create") await work.create();
   await work.verify();
   return work.problems;
 }
 
-class Establishing {
+class TopologySetup {
   readonly problems: Problem[];
   readonly #cluster: Cluster;
   readonly #plan: Plan;
   readonly #settings: Settings;
   readonly #events: EstablishEvents;
-  /** Topics made here, as they were seen by then: not every broker knows them at once. */
+  /** Topics created here, with their metadata: not every broker knows them at once. */
   readonly #made = new Map<string, TopicMetadata>();
-  /** Topics with a problem that says it all. */
+  /** Topics with a problem, which are not verified. */
   readonly #failed = new Set<string>();
 
   constructor(cluster: Cluster, plan: Plan, settings: Settings, events: EstablishEvents) {
@@ -56,8 +56,8 @@ class Establishing {
   }
 
   /**
-   * What a subscription has of its own is made after it was given its position: so where that stands and no position
-   * does, the position was lost, and nothing is passed over.
+   * A subscription's own topic is created after its position. So if that topic exists without a position, the position
+   * was lost, and the subscription starts at the earliest event.
    */
   async create(): Promise<void> {
     const { topics, subscriptions } = this.#plan;
@@ -81,31 +81,31 @@ class Establishing {
     );
   }
 
-  /** Looks at everything that has no problem yet. */
+  /** Inspects everything without a problem so far. */
   async verify(): Promise<void> {
     const topics = this.#plan.topics.filter(({ name }) => !this.#failed.has(name));
     const older = topics.filter(({ name }) => !this.#made.has(name));
     const { topics: found } = await this.#cluster.metadata(older.map(({ name }) => name));
     const byName = new Map(found.map((metadata) => [metadata.topic, metadata]));
-    const standing = new Map<PlannedTopic, TopicMetadata>();
+    const existing = new Map<PlannedTopic, TopicMetadata>();
     for (const planned of topics) {
       const metadata = this.#made.get(planned.name) ?? byName.get(planned.name);
       const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
       if (metadata !== undefined && error === undefined && metadata.id === "")
         this.#fail(planned.name, withoutId(planned.name));
-      else if (metadata !== undefined && error === undefined) standing.set(planned, metadata);
+      else if (metadata !== undefined && error === undefined) existing.set(planned, metadata);
       else this.#fail(planned.name, operationError(String(error), `look at ${describe(planned)}`, "try again"));
     }
-    const all = [...standing];
-    for (let from = 0; from < all.length; from += MOST_DESCRIBED) {
-      await this.#inspect(all.slice(from, from + MOST_DESCRIBED));
+    const all = [...existing];
+    for (let from = 0; from < all.length; from += MAX_DESCRIBED) {
+      await this.#inspect(all.slice(from, from + MAX_DESCRIBED));
     }
   }
 
-  async #inspect(standing: readonly (readonly [PlannedTopic, TopicMetadata])[]): Promise<void> {
-    const names = standing.map(([{ name }]) => name);
+  async #inspect(existing: readonly (readonly [PlannedTopic, TopicMetadata])[]): Promise<void> {
+    const names = existing.map(([{ name }]) => name);
     const configurations = await this.#cluster.configurations(names, INSPECTED);
-    for (const [planned, metadata] of standing) {
+    for (const [planned, metadata] of existing) {
       const configuration = configurations.get(planned.name);
       if (isMessagingError(configuration)) this.#fail(planned.name, configuration);
       else if (configuration !== undefined) {
@@ -116,8 +116,8 @@ class Establishing {
   }
 
   async #make(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
-    for (let from = 0; from < topics.length; from += MOST_IN_A_REQUEST) {
-      await this.#makeSome(topics.slice(from, from + MOST_IN_A_REQUEST), brokers);
+    for (let from = 0; from < topics.length; from += MAX_PER_REQUEST) {
+      await this.#makeSome(topics.slice(from, from + MAX_PER_REQUEST), brokers);
     }
   }
 
@@ -138,8 +138,9 @@ class Establishing {
 
   async #position({ address, from }: SubscriptionDeclaration, isNew: boolean): Promise<void> {
     try {
-      if (isNew) await begin(this.#cluster, address, from);
-      else if (await mend(this.#cluster, address)) this.#events.notice(positionLost(describeAddress(address)));
+      if (isNew) await initializePosition(this.#cluster, address, from);
+      else if (await repairPosition(this.#cluster, address))
+        this.#events.notice(positionLost(describeAddress(address)));
     } catch (error) {
       if (!isMessagingError(error) || UNANSWERED.includes(error.code)) throw error;
       this.#fail(topicName(address), error);
@@ -152,20 +153,20 @@ class Establishing {
   }
 }
 
-/** Nobody could look; everything else is the problem of one subscription. */
+/** Codes of an unreachable cluster; other errors are a problem of one subscription. */
 const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
-/** A server has to make them all before it answers. */
-const MOST_IN_A_REQUEST = 50;
-const MOST_DESCRIBED = 500;
-/** Requests of one connection wait for each other, and a position takes several. */
-const AT_ONCE = 8;
+/** A server creates them all before it answers. */
+const MAX_PER_REQUEST = 50;
+const MAX_DESCRIBED = 500;
+/** How many positions are set at a time: each takes several requests. */
+const CONCURRENCY = 8;
 
 async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {
   const queue = items.values();
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     for (const item of queue) await run(item);
   };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, items.length) }, worker));
 }
 
 function describe({ name, what }: PlannedTopic): string {

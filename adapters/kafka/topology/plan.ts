@@ -1,41 +1,42 @@
 import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/index.ts";
-import { LEVELS } from "../delays/index.ts";
+import { oneLine } from "../../../core/foreign.ts";
+import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
+import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
 import type { TopicMetadata, TopicSpecification } from "../port.ts";
 
 /**
- * What a topic is for, which decides how it is kept: `events` for a time, `entries` (dead letters) each until it is
- * removed, `work` until it is handled, `quarantine` (its log) for a day.
+ * The purpose of a topic, which decides its retention: `events` for a time, `entries` (dead letters) until removed,
+ * `work` until handled, `quarantine` (its log) for a day.
  */
 type TopicRole = "events" | "work" | "entries" | "quarantine";
 
-/** A topic that must stand on the cluster. */
+/** A topic that must exist. */
 export interface PlannedTopic {
   readonly name: string;
   readonly role: TopicRole;
-  /** What it is to people, as in `dead letters of queue "orders"`. */
+  /** Its description, such as `dead letters of queue "orders"`. */
   readonly what: string;
-  /** How many partitions it is made with. */
+  /** The number of partitions of a new topic. */
   readonly partitions: number;
-  /** How many an existing one must have. */
+  /** The least number of partitions of an existing topic. */
   readonly leastPartitions: number;
-  /** Whether it must have no more either. */
+  /** Whether an existing topic must not have more. */
   readonly exactly: boolean;
-  /** Whether what comes here came from elsewhere and got headers on the way, so that it may be larger than there. */
+  /** Whether its records come from another topic and got headers on the way, so that they may be larger. */
   readonly derived: boolean;
 }
 
-/** Something that is wrong, and the topics that it is about. */
+/** A problem and the topics that it concerns. */
 export interface Problem {
   readonly topics: readonly string[];
   readonly error: MessagingError;
 }
 
-/** Everything that must stand on the cluster, in Kafka's terms, and what of the topology cannot be. */
+/** The topics that must exist, and the problems of the topology. */
 export interface Plan {
   readonly topics: readonly PlannedTopic[];
   readonly subscriptions: readonly SubscriptionDeclaration[];
@@ -44,7 +45,7 @@ export interface Plan {
 
 type PlanSettings = Pick<Settings, "partitions" | "partitionsGiven">;
 
-/** Works out what must stand beside other topics, which are given by their {@link collisionName}; asks nobody. */
+/** Plans the topics of a topology, next to other topics given by {@link collisionName}. Makes no requests. */
 export function planOf(
   topology: Topology,
   settings: PlanSettings,
@@ -56,7 +57,7 @@ export function planOf(
   };
   const addEvents = (name: string): void => {
     const address = { kind: "topic", name } as const;
-    add(spread(address, "events", settings));
+    add(partitioned(address, "events", settings));
     add(delays(address));
   };
   for (const { address } of topology.topics) addEvents(address.name);
@@ -69,24 +70,24 @@ export function planOf(
   return { topics: kept, subscriptions: topology.subscriptions, problems };
 }
 
-/** What a queue or a subscription has of its own. */
+/** The topics of a queue or a subscription. */
 function family(of: WorkAddress, settings: PlanSettings): PlannedTopic[] {
   return [
-    spread(of, "work", settings),
+    partitioned(of, "work", settings),
     { ...single({ kind: "dead-letters", of }, "entries"), derived: true },
     single({ kind: "quarantine", of }, "quarantine"),
     delays(of),
   ];
 }
 
-function spread(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
+function partitioned(address: Address, role: TopicRole, { partitions, partitionsGiven }: PlanSettings): PlannedTopic {
   const leastPartitions = partitionsGiven ? partitions : 1;
   const [name, what] = [topicName(address), describeAddress(address)];
   const derived = address.kind === "subscription";
   return { name, role, what, partitions, leastPartitions, exactly: false, derived };
 }
 
-/** These are read from end to end. */
+/** Topics with one partition, read from end to end. */
 function single(address: Address, role: TopicRole): PlannedTopic {
   const [name, what] = [topicName(address), describeAddress(address)];
   return { name, role, what, partitions: 1, leastPartitions: 1, exactly: true, derived: false };
@@ -94,14 +95,14 @@ function single(address: Address, role: TopicRole): PlannedTopic {
 
 function delays(of: DelayableAddress): PlannedTopic {
   const [name, what] = [delaysTopic(of), `delayed messages for ${describeAddress(of)}`];
-  // As the destination: what fits here must fit there when it is due.
+  // As for the destination: a record must fit there when it is due.
   const derived = of.kind === "subscription";
   return { name, role: "work", what, partitions: LEVELS, leastPartitions: LEVELS, exactly: true, derived };
 }
 
 /**
- * Kafka would make the first that comes and refuse the other. Where destinations collide, what is derived from them does
- * so too, and need not be told.
+ * Kafka would create one of two colliding topics and refuse the other. Collisions of derived topics are not reported:
+ * their destinations collide too.
  */
 function withoutCollisions(
   topics: readonly PlannedTopic[],
@@ -133,47 +134,49 @@ type SpecificationSettings = Pick<
   "replicationFactor" | "retentionMs" | "topicConfiguration" | "maxMessageBytes"
 >;
 
-const USUAL_REPLICAS = 3;
-/** From this many replicas on, one may be away and two still have what is confirmed. */
+const DEFAULT_REPLICAS = 3;
+/** With this many replicas, one may be down and two still have a confirmed message. */
 const REPLICAS_FOR_TWO = 3;
-/** What Kafka takes unless told otherwise; never made less. */
-const USUAL_BATCH_BYTES = 1_048_588;
-/** The least that Kafka 4 allows for a segment. What is too old is deleted by segments; less than one more is read through. */
+/** Kafka's default, which is never lowered. */
+const DEFAULT_BATCH_BYTES = 1_048_588;
+/** Kafka 4's minimum. Old records are deleted by whole segments, and the rest is read. */
 const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
-/** For the headers that a record of another sender gets on its way into a derived topic, however large it is. */
+/** For headers that foreign records get on the way into a derived topic. */
 const HEADROOM_BYTES = 64 * 1024;
+/** Of what is wrong with a topic, which quotes what the cluster says of it. */
+const MAX_FAULT = 1_000;
 
-/** How a missing topic is made. */
+/** The specification of a missing topic. */
 export function specificationOf(
   { name, role, partitions, derived }: PlannedTopic,
   brokers: number,
   settings: SpecificationSettings,
 ): TopicSpecification {
-  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(USUAL_REPLICAS, brokers));
-  const batchBytes = Math.max(mostBatchBytes(settings), USUAL_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
+  const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(DEFAULT_REPLICAS, brokers));
+  const batchBytes = Math.max(mostBatchBytes(settings), DEFAULT_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
   const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : batchBytes;
   return {
     topic: name,
     partitions,
     replicationFactor,
     configuration: {
-      // One clock for all senders, for retention and for starts at a time; and nobody's wrong clock is refused.
+      // One clock for all senders, for retention and for start positions; a wrong clock is not refused.
       "message.timestamp.type": "LogAppendTime",
       ...settings.topicConfiguration,
-      ...keeping(role, settings.retentionMs),
+      ...retentionOf(role, settings.retentionMs),
       "max.message.bytes": String(mostBytes),
-      // Said in any case: a default of two would let nobody write to a single replica.
+      // Always set: with a server default of two, a topic with one replica would accept nothing.
       "min.insync.replicas": replicationFactor >= REPLICAS_FOR_TWO ? "2" : "1",
     },
   };
 }
 
-function keeping(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
+function retentionOf(role: TopicRole, retentionMs: number): Readonly<Record<string, string>> {
   switch (role) {
     case "events":
       return { "cleanup.policy": "delete", "retention.ms": String(retentionMs) };
     case "work":
-      // Kafka cannot tell what was handled; what was is deleted by offset.
+      // Kafka does not know what is handled; handled records are deleted by offset.
       return { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
     case "entries":
       return DEAD_LETTERS_CONFIGURATION;
@@ -183,13 +186,13 @@ function keeping(role: TopicRole, retentionMs: number): Readonly<Record<string, 
         "retention.ms": String(QUARANTINE_KEPT_MS),
         "retention.bytes": "-1",
         "segment.bytes": String(QUARANTINE_SEGMENT_BYTES),
-        // By a sender's wrong clock a record would be too old at once.
+        // With a sender's wrong clock a record could expire at once.
         "message.timestamp.type": "LogAppendTime",
       };
   }
 }
 
-/** The configurations on which the guarantees rest. */
+/** The configurations that the guarantees depend on. */
 export const INSPECTED = [
   "cleanup.policy",
   "retention.ms",
@@ -203,7 +206,7 @@ export const INSPECTED = [
 type InspectSettings = Pick<Settings, "maxMessageBytes" | "replicationFactor">;
 type Inspected = (typeof INSPECTED)[number];
 
-/** Everything about a topic that stands which would lose messages, or keep them from being sent. */
+/** Finds everything about an existing topic that could lose or refuse messages. */
 export function inspect(
   planned: PlannedTopic,
   { partitions }: Pick<TopicMetadata, "partitions">,
@@ -213,11 +216,13 @@ export function inspect(
   const replicas = Math.min(...partitions.map((partition) => partition.replicas));
   const faults = [
     ...partitionFaults(planned, partitions.length),
-    ...keepingFaults(planned, (name) => configuration.get(name)),
+    ...retentionFaults(planned, (name) => configuration.get(name)),
     ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
   ];
-  return faults.map((fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${fault}`));
+  return faults.map(
+    (fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, MAX_FAULT)}`),
+  );
 }
 
 function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: number): Iterable<string> {
@@ -228,7 +233,7 @@ function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: num
   }
 }
 
-function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
+function* retentionFaults({ role }: PlannedTopic, value: (name: Inspected) => string | undefined): Iterable<string> {
   const wanted = role === "entries" ? "compact" : "delete";
   const policy = value("cleanup.policy") ?? wanted;
   if (policy !== wanted) {
@@ -246,7 +251,7 @@ function* keepingFaults({ role }: PlannedTopic, value: (name: Inspected) => stri
   }
 }
 
-/** By the records of the last day it is told which messages make consumers crash. */
+/** The records of the last day tell which messages make consumers crash. */
 function* quarantineFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
   const [ms, bytes] = [value("retention.ms") ?? "-1", value("retention.bytes") ?? "-1"];
   if (ms !== "-1" && Number(ms) < QUARANTINE_KEPT_MS) {

@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Depth, StartPosition } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, type Progress, progressIn } from "../consuming/progress.ts";
 import { operationError } from "../errors.ts";
@@ -9,42 +10,49 @@ import { groupName, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 
-/** Consumers that are just leaving are waited for, so often and so long in between. */
-const LOOKS = 12;
-const LOOK_AGAIN_MS = 250;
+/** The longest group name that is quoted. */
+export const MAX_GROUP = 255;
 
-/** A position in a topic, and what is committed with it. */
+/** How often it is checked whether the last consumers have left. */
+const MEMBER_CHECKS = 12;
+const CHECK_PAUSE_MS = 250;
+
+/** A position in a partition, with the metadata to commit. */
 interface Position extends PartitionOffset {
   readonly metadata: string;
 }
 
-/** Positions in one topic. */
+/** The positions in a topic. */
 interface Positions {
   readonly topic: TopicIdentity;
   readonly offsets: readonly Position[];
 }
 
 /**
- * Gives a new subscription its position. Two processes may do so at once, and one may consume already: the ends of the
- * logs are asked for before it is looked whether a position stands, so that whoever comes second may set it earlier than
- * the first did, but never behind an event that was published after the first was done.
+ * Sets the position of a new subscription. Two processes may do so at once, and one may already consume. The log ends
+ * are read before the check for a position: the second process may set it earlier than the first did, but never behind
+ * an event published after the first was done.
  */
-export async function begin(cluster: Cluster, of: SubscriptionAddress, from: StartPosition): Promise<void> {
+export async function initializePosition(
+  cluster: Cluster,
+  of: SubscriptionAddress,
+  from: StartPosition,
+): Promise<void> {
   const group = groupName(of);
-  const missing = await without(cluster, group, await offsetsAt(cluster, of, from));
+  const missing = await withoutCommit(cluster, group, await offsetsAt(cluster, of, from));
   if (missing.length === 0 || (await cluster.commitForEmptyGroup(group, missing))) return;
-  // Somebody consumes already, and begins at the earliest event where there is no position.
+  // A consumer is active; without a position it starts at the earliest event.
 }
 
 /**
- * Gives a subscription that exists a position where it has none: at the earliest event kept, for nobody knows how far it
- * was. Neither has it one that belonged to a topic which was there before. Resolves with whether it had none at all, though
- * there are events.
+ * Sets a missing position of an existing subscription to the earliest event kept, since its progress is unknown. A
+ * position in an earlier topic of that name counts as missing. Resolves with whether the subscription had no position
+ * although there are events.
  */
-export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
+export async function repairPosition(cluster: Cluster, of: SubscriptionAddress): Promise<boolean> {
   const group = groupName(of);
   const earliest = await offsetsAt(cluster, of, "earliest");
-  const missing = await without(cluster, group, earliest);
+  const missing = await withoutCommit(cluster, group, earliest);
   if (missing.length === 0) return false;
   const committed = await cluster.commitForEmptyGroup(group, missing);
   const { offsets } = earliest;
@@ -53,7 +61,9 @@ export async function mend(cluster: Cluster, of: SubscriptionAddress): Promise<b
   return ends.some((end, index) => end > (offsets[index]?.offset ?? 0));
 }
 
-/** Moves a subscription that nobody consumes from. Rejects with `conflict` while somebody does, `not-found`, `invalid`. */
+/**
+ * Moves a subscription without consumers. Rejects with `conflict` while there are any, with `not-found` or `invalid`.
+ */
 export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: StartPosition): Promise<void> {
   const group = groupName(of);
   await cluster.topics([of.topic, topicName(of)]).catch((error: unknown) => {
@@ -61,8 +71,8 @@ export async function rewind(cluster: Cluster, of: SubscriptionAddress, to: Star
     throw new MessagingError("not-found", `Kafka has no ${describeAddress(of)}; ${DECLARE_IT}`, { cause: error });
   });
   let members = await cluster.members(group);
-  for (let looks = 1; members > 0 && looks < LOOKS; looks++) {
-    await pause(LOOK_AGAIN_MS);
+  for (let checks = 1; members > 0 && checks < MEMBER_CHECKS; checks++) {
+    await pause(CHECK_PAUSE_MS);
     members = await cluster.members(group);
   }
   if (members > 0) throw stillConsumed(of, `${members} consumers are`);
@@ -77,8 +87,12 @@ function stillConsumed(of: SubscriptionAddress, who: string): MessagingError {
   );
 }
 
-/** Those for which nothing is committed. */
-async function without(cluster: Cluster, group: string, { topic, offsets }: Positions): Promise<readonly Position[]> {
+/** The positions for which nothing is committed. */
+async function withoutCommit(
+  cluster: Cluster,
+  group: string,
+  { topic, offsets }: Positions,
+): Promise<readonly Position[]> {
   const committed = await cluster.committed(group, offsets);
   return offsets.filter((_, index) => {
     const commit = committed[index];
@@ -94,20 +108,20 @@ async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: St
   const partitions = found.partitions.map(({ partition }) => ({ topic, topicId, partition }));
   const list = (at: "earliest" | "latest" | number): Promise<readonly number[]> =>
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at })));
-  const place = (offsets: readonly number[]): Positions => ({
+  const positionsAt = (offsets: readonly number[]): Positions => ({
     topic: identity,
     offsets: partitions.map(({ partition }, index) => {
       const offset = offsets[index] as number;
       return { topic, partition, offset, metadata: encodeProgress(beginning(offset), identity) };
     }),
   });
-  if (position === "earliest") return place(await list("earliest"));
+  if (position === "earliest") return positionsAt(await list("earliest"));
   const ends = await list("latest");
-  if (position === "now") return place(ends);
+  if (position === "now") return positionsAt(ends);
   if (position instanceof Date) {
     const found = await list(position.getTime());
-    // Nothing is as late as that: what comes next is. The end as it was before, for some may have come meanwhile.
-    return place(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
+    // No event is as late: start at the end. The end was read before, so that no event in between is missed.
+    return positionsAt(found.map((offset, index) => (offset < 0 ? (ends[index] as number) : offset)));
   }
   const starts = await list("earliest");
   const offsets = [...starts];
@@ -120,7 +134,7 @@ async function offsetsAt(cluster: Cluster, of: SubscriptionAddress, position: St
     }
     offsets[index] = offset;
   }
-  return place(offsets);
+  return positionsAt(offsets);
 }
 
 function outside(of: SubscriptionAddress, why: string): MessagingError {
@@ -131,8 +145,8 @@ function outside(of: SubscriptionAddress, why: string): MessagingError {
 }
 
 /**
- * How far a group is behind the ends of its logs. What it delivered and did not settle yet counts as ready, and so does
- * what a filter will pass over. Rejects with `not-found`.
+ * Counts how far a group is behind the log ends. Includes unsettled deliveries and events that a filter skips. Rejects
+ * with `not-found`.
  */
 export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
   const topics = await cluster.topics(topicsOf(of));
@@ -143,12 +157,12 @@ export async function lag(cluster: Cluster, of: WorkAddress): Promise<Depth> {
     cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "earliest" }))),
     cluster.committed(groupName(of), partitions),
   ]);
-  // Asked for last, so that no commit lies beyond it but one that was never right.
+  // Read last, so that no valid commit lies beyond it.
   const ends = await cluster.listOffsets(partitions.map((partition) => ({ ...partition, at: "latest" })));
   let ready = 0;
   for (const [index, { identity }] of partitions.entries()) {
     const [start = 0, end = 0, commit] = [starts[index], ends[index], committed[index]];
-    // What was committed for a topic that was there before counts for nothing; nor does what the log does not reach.
+    // Commits of an earlier topic, and commits beyond the log, do not count.
     const said = commit === undefined || commit.offset > end ? undefined : progressIn(identity, commit);
     const progress = said ?? beginning(start);
     const from = Math.max(progress.offset, start);
@@ -168,15 +182,15 @@ type Connection = Pick<
   "metadata" | "clusterRights" | "listGroups" | "fetchGroupsOffsets" | "fetchShareGroupOffsets" | "coordinator"
 >;
 
-/** So many groups are asked about in one request. */
-const MOST_IN_A_REQUEST = 100;
+/** The most groups in a request. */
+const MAX_PER_REQUEST = 100;
 const SHARE = "share";
 const NO_GROUP = "GROUP_ID_NOT_FOUND";
 
-/** Finds out how far all the groups of a cluster are in some partitions, whoever they belong to. */
+/** Finds the committed offsets of all groups of a cluster. */
 export class GroupPositions {
   readonly #connection: Connection;
-  /** Those that were found to read there. While a group moves from one node to another neither may list it. */
+  /** Groups that were found to read there: while a group moves between nodes, neither may list it. */
   readonly #readers = new Map<string, ListedGroup>();
 
   constructor(connection: Connection) {
@@ -184,12 +198,12 @@ export class GroupPositions {
   }
 
   /**
-   * What every group has committed, of those that committed something there. Rejects with `unauthorized` unless all groups
-   * can be seen, and with `unreachable` if some cannot be asked just now.
+   * The offsets of every group with a commit in these partitions. Rejects with `unauthorized` unless all groups are
+   * visible, and with `unreachable` if some cannot be asked now.
    */
   async of(partitions: readonly TopicPartition[]): Promise<readonly GroupOffsets[]> {
     const rights = await this.#connection.clusterRights();
-    if (!rights.has("describe")) throw unseen();
+    if (!rights.has("describe")) throw notAllVisible();
     const { nodes } = await this.#connection.metadata([]);
     const found: GroupOffsets[] = [];
     const listed = new Set<string>();
@@ -211,7 +225,7 @@ export class GroupPositions {
   async #coordinator(group: string): Promise<number> {
     const { error, node } = await this.#connection.coordinator(group);
     if (error === undefined) return node;
-    throw operationError(error, `find the coordinator of group "${group}"`, "it is tried again");
+    throw operationError(error, `find the coordinator of group "${oneLine(group, MAX_GROUP)}"`, "it is tried again");
   }
 
   async #askAll(
@@ -221,8 +235,8 @@ export class GroupPositions {
   ): Promise<readonly GroupOffsets[]> {
     const found: GroupOffsets[] = [];
     const [sharing, committing] = [groups.filter(isSharing), groups.filter((one) => !isSharing(one))];
-    for (let from = 0; from < committing.length; from += MOST_IN_A_REQUEST) {
-      const names = committing.slice(from, from + MOST_IN_A_REQUEST).map(({ group }) => group);
+    for (let from = 0; from < committing.length; from += MAX_PER_REQUEST) {
+      const names = committing.slice(from, from + MAX_PER_REQUEST).map(({ group }) => group);
       found.push(...(await this.#connection.fetchGroupsOffsets(node, names, partitions)));
     }
     for (const { group } of sharing) {
@@ -247,10 +261,10 @@ function isSharing({ protocolType }: ListedGroup): boolean {
 }
 
 function unanswered(group: string, error: string): MessagingError {
-  return operationError(error, `see how far group "${group}" is`, "it is tried again");
+  return operationError(error, `see how far group "${oneLine(group, MAX_GROUP)}" is`, "it is tried again");
 }
 
-function unseen(): MessagingError {
+function notAllVisible(): MessagingError {
   return new MessagingError(
     "unauthorized",
     "not every group on Kafka can be seen: that takes the right to describe the cluster, and the groups",

@@ -1,121 +1,122 @@
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { decodeProgress, trimmableTo } from "../consuming/progress.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
-import type { GroupPositions } from "./positions.ts";
+import { type GroupPositions, MAX_GROUP } from "./positions.ts";
 
-/** A partition from which handled records are to be deleted. */
-export interface TrimPlace extends TopicPartition {
-  /** The topic that is meant, and no other of its name. */
+/** A partition from which handled records are deleted. */
+export interface TrimTarget extends TopicPartition {
+  /** The id of the topic: others of that name are not trimmed. */
   readonly topicId: TopicId;
-  /** Whose work the topic holds. */
+  /** The group that handles the topic. */
   readonly group: string;
 }
 
 /**
- * One reason to keep records: by place, in order, the offset from which on they are kept; undefined where it keeps none.
- * Rejects where it cannot tell: then nothing is deleted.
+ * A reason to keep records: for each target, the first offset to keep; undefined for none. If it rejects, nothing is
+ * deleted.
  */
-export type TrimBound = (places: readonly TrimPlace[]) => Promise<readonly (number | undefined)[]>;
+export type TrimBound = (targets: readonly TrimTarget[]) => Promise<readonly (number | undefined)[]>;
 
-/** The slowest position of each place, by all reasons to keep records. Trimming never passes it. Rejects if one cannot tell. */
+/** The lowest offset that any bound keeps, for each target. Rejects if a bound does. */
 export async function slowestPositions(
-  places: readonly TrimPlace[],
+  targets: readonly TrimTarget[],
   bounds: readonly TrimBound[],
 ): Promise<readonly number[]> {
-  const slowest = places.map(() => Number.POSITIVE_INFINITY);
+  const slowest = targets.map(() => Number.POSITIVE_INFINITY);
   for (const bound of bounds) {
-    const kept = await bound(places);
+    const kept = await bound(targets);
     for (const [index, offset = Number.POSITIVE_INFINITY] of kept.entries()) {
       slowest[index] = Math.min(slowest[index] as number, offset);
     }
     if (slowest.every((offset) => offset === 0)) break;
   }
-  // Without any reason to keep something nothing is known of it.
+  // Without any bound nothing may be deleted.
   return slowest.map((offset) => (offset === Number.POSITIVE_INFINITY ? 0 : offset));
 }
 
-/** What the own group has not handled, as it said of this very topic, and what dead letters refer to. */
+/** Keeps what the own group has not handled in this very topic, and what dead letters refer to. */
 export function ownGroup(cluster: Pick<Cluster, "committed">): TrimBound {
-  return async (places) => {
-    const positions = new Map<TrimPlace, number>();
-    for (const [group, own] of Map.groupBy(places, (place) => place.group)) {
+  return async (targets) => {
+    const positions = new Map<TrimTarget, number>();
+    for (const [group, own] of Map.groupBy(targets, (target) => target.group)) {
       const committed = await cluster.committed(group, own);
-      for (const [index, place] of own.entries()) positions.set(place, positionIn(place, committed[index]));
+      for (const [index, target] of own.entries()) positions.set(target, positionIn(target, committed[index]));
     }
-    return places.map((place) => positions.get(place));
+    return targets.map((target) => positions.get(target));
   };
 }
 
-/** Whatever others committed says nothing of what was handled here. */
-function positionIn({ topicId }: TrimPlace, commit: CommittedOffset | undefined): number {
+/** Foreign commits say nothing about handled messages. */
+function positionIn({ topicId }: TrimTarget, commit: CommittedOffset | undefined): number {
   if (commit === undefined || commit.offset < 0) return 0;
   const { progress, of } = decodeProgress(commit);
   return of?.id === topicId ? Math.max(trimmableTo(progress), 0) : 0;
 }
 
-/** What other groups have not read that commit offsets there. `slow` is told of each that is behind the own group by much. */
+/** Keeps what other groups with commits have not read. Calls `slow` for each group far behind the own one. */
 export function otherGroups(
   positions: Pick<GroupPositions, "of">,
-  slow: (place: TrimPlace, group: string) => void,
+  slow: (target: TrimTarget, group: string) => void,
 ): TrimBound {
-  return async (places) => {
-    const groups = await positions.of(places);
-    return places.map((place) => {
+  return async (targets) => {
+    const groups = await positions.of(targets);
+    return targets.map((target) => {
       let kept: number | undefined;
-      const own = offsetIn(groups.find(({ group }) => group === place.group)?.offsets, place);
+      const own = offsetIn(groups.find(({ group }) => group === target.group)?.offsets, target);
       for (const { group, offsets } of groups) {
-        const offset = group === place.group ? undefined : offsetIn(offsets, place);
+        const offset = group === target.group ? undefined : offsetIn(offsets, target);
         if (offset === undefined) continue;
         kept = Math.min(offset, kept ?? offset);
-        if (own !== undefined && own - offset >= MUCH) slow(place, group);
+        if (own !== undefined && own - offset >= SLOW_FROM_OFFSETS) slow(target, group);
       }
       return kept;
     });
   };
 }
 
-const MUCH = 10_000;
+const SLOW_FROM_OFFSETS = 10_000;
 
 function offsetIn(offsets: readonly CommittedOffset[] | undefined, at: TopicPartition): number | undefined {
   const found = offsets?.find(({ topic, partition }) => topic === at.topic && partition === at.partition);
   return found === undefined || found.offset < 0 ? undefined : found.offset;
 }
 
-/** Another group keeps much on the disk. */
-export function slowGroupNotice({ topic }: TrimPlace, group: string): MessagingError {
+/** Another group keeps many records on the disk. */
+export function slowGroupNotice({ topic }: TrimTarget, group: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `group "${group}" is ${MUCH} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
+    `group "${oneLine(group, MAX_GROUP)}" is ${SLOW_FROM_OFFSETS} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
   );
 }
 
-/** How often to trim. */
+/** When to trim. */
 interface TrimTimes {
-  /** Milliseconds that handled records stay at most. Default 60,000. */
+  /** The longest time that handled records stay, in milliseconds. Default 60,000. */
   readonly everyMs?: number;
-  /** So many handled records of one partition are not waited with. Default 10,000. */
+  /** So many handled records of a partition are deleted earlier. Default 10,000. */
   readonly many?: number;
 }
 
 const EVERY_MS = 60_000;
-const MANY = 10_000;
-/** However many are handled: every time all groups of the cluster may have to be asked. */
-const LEAST_PAUSE_MS = 5_000;
-/** Rights may be given meanwhile. */
+const DEFAULT_MANY = 10_000;
+/** The shortest pause: each time, all groups of the cluster may be asked. */
+const MIN_PAUSE_MS = 5_000;
+/** How long a missing right is not asked for again. */
 const REFUSED_FOR_MS = 10 * 60_000;
 
-const TOLD_AFTER_FAILURES = 10;
+const REPORT_AFTER_FAILURES = 10;
 
-interface Grown extends TopicPartition {
+interface TrimCandidate extends TopicPartition {
   readonly group: string;
-  /** Where it was trimmed last, or was when it was first heard of. */
+  /** Where it was trimmed last, or first seen. */
   readonly from: number;
 }
 
 /**
- * Deletes what is handled from the topics that hold work: everything before the slowest position that there is a reason to
- * keep. Each process does so for the partitions that it consumes; nobody waits for it, and it only ever lags behind.
+ * Deletes handled records of work topics, up to the lowest offset that a bound keeps. Each process trims the partitions
+ * that it consumes, in the background.
  */
 export class Trimmer {
   readonly #cluster: Cluster;
@@ -123,12 +124,12 @@ export class Trimmer {
   readonly #notice: (error: MessagingError) => void;
   readonly #everyMs: number;
   readonly #many: number;
-  /** By partition, where something was handled since. */
-  readonly #grown = new Map<string, Grown>();
-  /** Topics where a right is missing, since when. */
+  /** By partition, those with newly handled records. */
+  readonly #candidates = new Map<string, TrimCandidate>();
+  /** Topics with a missing right, since when. */
   readonly #refused = new Map<string, number>();
-  readonly #told = new Set<string>();
-  /** How often in a row it could not be found out what may be deleted. */
+  readonly #reported = new Set<string>();
+  /** How often in a row the bounds failed. */
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
   #trimmedAt = performance.now();
@@ -147,24 +148,24 @@ export class Trimmer {
     this.#bounds = bounds;
     this.#notice = notice;
     this.#everyMs = times.everyMs ?? EVERY_MS;
-    this.#many = times.many ?? MANY;
+    this.#many = times.many ?? DEFAULT_MANY;
   }
 
   /** Everything before this offset is handled and committed by the group. */
   progressed(group: string, { topic, partition, offset }: PartitionOffset): void {
     if (this.#isClosed || this.#isRefused(topic)) return;
-    const place = `${topic} ${partition}`;
-    const grown = this.#grown.get(place);
-    if (grown === undefined) {
-      this.#grown.set(place, { topic, partition, group, from: offset });
+    const target = `${topic} ${partition}`;
+    const candidate = this.#candidates.get(target);
+    if (candidate === undefined) {
+      this.#candidates.set(target, { topic, partition, group, from: offset });
       this.#schedule(this.#everyMs);
-    } else if (!this.#isHurried && offset - grown.from >= this.#many) {
+    } else if (!this.#isHurried && offset - candidate.from >= this.#many) {
       this.#isHurried = true;
-      this.#schedule(Math.max(0, this.#trimmedAt + LEAST_PAUSE_MS - performance.now()));
+      this.#schedule(Math.max(0, this.#trimmedAt + MIN_PAUSE_MS - performance.now()));
     }
   }
 
-  /** Ends it; a deletion under way is left to itself. A second call does nothing. */
+  /** Ends trimming, except a deletion under way. A second call does nothing. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -185,50 +186,50 @@ export class Trimmer {
     this.#timer = undefined;
     this.#isTrimming = true;
     this.#isHurried = false;
-    const byTopic = Map.groupBy(this.#grown.values(), ({ topic }) => topic);
-    this.#grown.clear();
-    const places: TrimPlace[] = [];
-    for (const [topic, some] of byTopic) places.push(...(await this.#identify(topic, some)));
-    if (places.length > 0) await this.#trim(places);
+    const byTopic = Map.groupBy(this.#candidates.values(), ({ topic }) => topic);
+    this.#candidates.clear();
+    const targets: TrimTarget[] = [];
+    for (const [topic, some] of byTopic) targets.push(...(await this.#identify(topic, some)));
+    if (targets.length > 0) await this.#trim(targets);
     this.#trimmedAt = performance.now();
     this.#isTrimming = false;
-    if (this.#grown.size > 0) this.#schedule(this.#everyMs);
+    if (this.#candidates.size > 0) this.#schedule(this.#everyMs);
   }
 
-  /** What is gone, or cannot be seen, is left alone. */
-  async #identify(topic: string, places: readonly Grown[]): Promise<readonly TrimPlace[]> {
+  /** Missing and invisible topics are left alone. */
+  async #identify(topic: string, targets: readonly TrimCandidate[]): Promise<readonly TrimTarget[]> {
     const [found] = await this.#cluster.topics([topic]).catch(() => []);
     if (found === undefined) return [];
-    return places.map(({ partition, group }) => ({ topic, topicId: found.id, partition, group }));
+    return targets.map(({ partition, group }) => ({ topic, topicId: found.id, partition, group }));
   }
 
-  async #trim(places: readonly TrimPlace[]): Promise<void> {
-    const topics = new Set(places.map(({ topic }) => topic));
+  async #trim(targets: readonly TrimTarget[]): Promise<void> {
+    const topics = new Set(targets.map(({ topic }) => topic));
     let slowest: readonly number[];
     try {
-      slowest = await slowestPositions(places, this.#bounds);
+      slowest = await slowestPositions(targets, this.#bounds);
       this.#failures = 0;
     } catch (error) {
-      // Anything else may go well when more is handled.
+      // Other failures may pass until the next time.
       if (isMessagingError(error, "unauthorized")) {
         for (const topic of topics) this.#refuse(topic, unseenNotice(topic, error));
-      } else if (++this.#failures === TOLD_AFTER_FAILURES && !this.#isClosed) {
+      } else if (++this.#failures === REPORT_AFTER_FAILURES && !this.#isClosed) {
         this.#notice(undecidedNotice([...topics], error));
       }
       return;
     }
-    const handled = places.map((place, index) => ({ ...place, offset: slowest[index] as number }));
-    for (const [topic, some] of Map.groupBy(handled, (place) => place.topic)) {
+    const handled = targets.map((target, index) => ({ ...target, offset: slowest[index] as number }));
+    for (const [topic, some] of Map.groupBy(handled, (target) => target.topic)) {
       const before = some.filter(({ offset }) => offset > 0);
       if (before.length > 0 && !this.#isClosed) await this.#delete(topic, before);
     }
   }
 
-  async #delete(topic: string, before: readonly (TrimPlace & PartitionOffset)[]): Promise<void> {
+  async #delete(topic: string, before: readonly (TrimTarget & PartitionOffset)[]): Promise<void> {
     try {
       await this.#cluster.deleteRecords(before);
       const [found] = await this.#cluster.topics([topic]);
-      // No request says which topic to delete from; it was this one right before.
+      // Deletion addresses topics by name, so check the id again.
       if (found?.id !== before[0]?.topicId) this.#notice(replacedNotice(topic, before));
     } catch (error) {
       if (isMessagingError(error, "unauthorized")) this.#refuse(topic, undeletedNotice(topic, error));
@@ -238,8 +239,8 @@ export class Trimmer {
   #refuse(topic: string, notice: MessagingError): void {
     if (this.#isClosed) return;
     this.#refused.set(topic, performance.now());
-    if (!this.#told.has(topic)) this.#notice(notice);
-    this.#told.add(topic);
+    if (!this.#reported.has(topic)) this.#notice(notice);
+    this.#reported.add(topic);
   }
 }
 
@@ -263,15 +264,15 @@ function undecidedNotice(topics: readonly string[], cause: unknown): MessagingEr
   const names = topics.map((topic) => `"${topic}"`).join(", ");
   return new MessagingError(
     "unreachable",
-    `what is handled stays in ${names} on Kafka, for it could not be found out ${TOLD_AFTER_FAILURES} times in a row up to where it may be deleted; see the cause; it is tried again`,
+    `what is handled stays in ${names} on Kafka, for it could not be found out ${REPORT_AFTER_FAILURES} times in a row up to where it may be deleted; see the cause; it is tried again`,
     { cause },
   );
 }
 
 function replacedNotice(topic: string, before: readonly PartitionOffset[]): MessagingError {
-  const places = before.map(({ partition, offset }) => `${offset} of partition ${partition}`).join(", ");
+  const targets = before.map(({ partition, offset }) => `${offset} of partition ${partition}`).join(", ");
   return new MessagingError(
     "conflict",
-    `topic "${topic}" on Kafka was deleted and made again just while handled records were deleted: in the new one everything before offset ${places} may be gone; find out who deleted the topic`,
+    `topic "${topic}" on Kafka was deleted and made again just while handled records were deleted: in the new one everything before offset ${targets} may be gone; find out who deleted the topic`,
   );
 }

@@ -77,27 +77,21 @@ export function queuePolicy(queue: string, topic: string): string {
 
 /** Whether a statement that allows something has the topic in its condition, by its ARN or by a pattern for it. */
 export function allows(policy: string, topic: string): boolean {
-  const statements = [parsed(policy)?.Statement ?? []].flat();
-  return statements.some(
-    ({ Effect, Condition }) => Effect === "Allow" && texts(Condition).some((text) => matches(text, topic)),
-  );
-}
-
-interface Policy {
-  readonly Statement?: Statement | readonly Statement[];
+  try {
+    const { Statement } = (JSON.parse(policy) ?? {}) as { readonly Statement?: unknown };
+    return [Statement].flat().some((one) => {
+      const { Effect, Condition } = (one ?? {}) as Statement;
+      return Effect === "Allow" && texts(Condition).some((text) => matches(text, topic));
+    });
+  } catch {
+    // What cannot be read, because it is no JSON or too deep, allows nothing.
+    return false;
+  }
 }
 
 interface Statement {
   readonly Effect?: unknown;
   readonly Condition?: unknown;
-}
-
-function parsed(policy: string): Policy | undefined {
-  try {
-    return JSON.parse(policy) as Policy;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Every text in a value, however deep. */

@@ -4,142 +4,20 @@ import { type Clock, MessagingError, systemClock } from "../../../core/index.ts"
 import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 
-/** What the store needs of `ioredis`: its `Redis` and its `Cluster` fit as they are. */
-export interface IoredisClient {
-  evalsha(sha1: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
-  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
-}
-
-/** What the store needs of `redis` (node-redis): its clients, pools and clusters fit as they are. */
-export interface NodeRedisClient {
-  evalSha(sha1: string, options: NodeRedisScriptOptions): Promise<unknown>;
-  eval(script: string, options: NodeRedisScriptOptions): Promise<unknown>;
-}
-
-/** What a script of `redis` works with. */
-export interface NodeRedisScriptOptions {
-  keys: string[];
-  arguments: string[];
-}
-
-/** Runs a script on one key, and resolves with its answer. */
-type RunScript = (script: Script, key: string, values: readonly string[]) => Promise<unknown>;
-
-/** A script and what the server knows it by. */
-interface Script {
-  readonly source: string;
-  readonly sha1: string;
-}
-
-/** The one way in which both clients run a script: by its hash, and in full where the server does not know it yet. */
-function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
-  const { byHash, inFull } = "evalSha" in client ? ofNodeRedis(client) : ofIoredis(client);
-  return async (script, key, values) => {
-    try {
-      return await byHash(script, key, values);
-    } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
-      return inFull(script, key, values);
-    }
-  };
-}
-
-interface BothWays {
-  readonly byHash: RunScript;
-  readonly inFull: RunScript;
-}
-
-function ofIoredis(client: IoredisClient): BothWays {
-  return {
-    byHash: ({ sha1 }, key, values) => client.evalsha(sha1, 1, key, ...values),
-    inFull: ({ source }, key, values) => client.eval(source, 1, key, ...values),
-  };
-}
-
-function ofNodeRedis(client: NodeRedisClient): BothWays {
-  return {
-    byHash: ({ sha1 }, key, values) => client.evalSha(sha1, { keys: [key], arguments: [...values] }),
-    inFull: ({ source }, key, values) => client.eval(source, { keys: [key], arguments: [...values] }),
-  };
-}
-
-/** By the first word of the server's error. */
-const REASONS: Readonly<Record<string, FailureReason>> = {
-  NOAUTH: LOGIN_REFUSED,
-  WRONGPASS: LOGIN_REFUSED,
-  NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
-  WRONGTYPE: { code: "refused", advice: "somebody else uses this very key; remove it, or choose another keyPrefix" },
-  READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
-  OOM: { code: "unreachable", advice: "the server has no memory left" },
-};
-
-/** Says of a failed question to the server what went wrong and what to do. */
-function failure(action: string, cause: unknown): MessagingError {
-  const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
-  return storeFailure("idempotency store", "Redis", action, REASONS[word], withoutLogin(cause));
-}
-
-/** ioredis fails what waits with the error of its login, which holds the password. */
-function withoutLogin(cause: unknown): unknown {
-  if (!(cause instanceof Error) || !("command" in cause)) return cause;
-  const { command } = cause as { readonly command?: { readonly name?: unknown } };
-  return /^eval/i.test(String(command?.name)) ? cause : new Error(cause.message);
-}
-
-// A record is a string that expires: `c` (claimed) or `d` (done), and the token. Time is the server's throughout: how
-// long is told to it, when that is over it decides. A client that lost the answer sends a command again by itself, so
-// each script answers a second call with the same token as it did the first.
-
-/** Answers -1 for claimed, -2 for done, or for how many milliseconds more somebody holds the key. */
-const CLAIM = script(`
-local held = redis.call('GET', KEYS[1])
-if held and held ~= 'c' .. ARGV[1] then
-  if string.sub(held, 1, 1) == 'd' then return -2 end
-  return math.max(redis.call('PTTL', KEYS[1]), 0)
-end
-redis.call('SET', KEYS[1], 'c' .. ARGV[1], 'PX', ARGV[2])
-return -1`);
-
-/** Answers 1, or 0 for lost. */
-const RENEW = script(`
-if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`);
-
-/** Answers 1, or 0 for lost. */
-const COMPLETE = script(`
-local held = redis.call('GET', KEYS[1])
-if held ~= 'c' .. ARGV[1] and held ~= 'd' .. ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], 'd' .. ARGV[1], 'PX', ARGV[2])
-return 1`);
-
-/** Answers 1, or 0 for lost. */
-const RELEASE = script(`
-if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`);
-
-function script(source: string): Script {
-  return { source, sha1: createHash("sha1").update(source).digest("hex") };
-}
-
-/** The options of {@link redisIdempotencyStore}. */
-export interface RedisIdempotencyStoreOptions {
-  /** What its keys on the server begin with. Default `anybroker:idempotency:`. */
-  readonly keyPrefix?: string;
-  /** Milliseconds after which a call that got no answer rejects with `unreachable`. Default 5,000. */
-  readonly timeoutMs?: number;
-}
+/** Its name in messages. */
+const STORE = "idempotency store";
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 const CLAIMED = -1;
 const DONE = -2;
 
 /**
- * A store in Redis or Valkey, by the `ioredis` or the `redis` client, with one script of one key to a call. Its time is
- * the server's, which also removes what has ended.
+ * A store in Redis or Valkey, with the `ioredis` or the `redis` client, and one script with one key per call. It uses the
+ * server's time, and the server removes ended records.
  *
- * It remembers as safely as the server does: what a crash or a failover takes with it runs again when a duplicate comes.
- * The client stays the caller's: connect it, listen to its `error` event and close it. A claim whose answer came too late
- * is released when it comes. Throws `invalid` for wrong options.
+ * It is as durable as the server: after a crash or a failover that loses a key, a duplicate runs again. The caller connects
+ * and closes the client, and listens to its `error` event. The store releases a claim whose answer came too late. Throws
+ * `invalid` for wrong options.
  */
 export function redisIdempotencyStore(
   client: IoredisClient | NodeRedisClient,
@@ -152,6 +30,32 @@ export function redisIdempotencyStore(
     throw new MessagingError("invalid", "redisIdempotencyStore { keyPrefix } takes a text that is not empty");
   }
   return new RedisStore(scriptRunner(client), keyPrefix, timeoutMs);
+}
+
+/** What the store needs of `ioredis`. Its `Redis` and `Cluster` fit. */
+export interface IoredisClient {
+  evalsha(sha1: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+}
+
+/** What the store needs of `redis` (node-redis). Its clients, pools and clusters fit. */
+export interface NodeRedisClient {
+  evalSha(sha1: string, options: NodeRedisScriptOptions): Promise<unknown>;
+  eval(script: string, options: NodeRedisScriptOptions): Promise<unknown>;
+}
+
+/** The keys and arguments of a script, for `redis`. */
+export interface NodeRedisScriptOptions {
+  keys: string[];
+  arguments: string[];
+}
+
+/** The options of {@link redisIdempotencyStore}. */
+export interface RedisIdempotencyStoreOptions {
+  /** The prefix of its keys on the server. Default `anybroker:idempotency:`. */
+  readonly keyPrefix?: string;
+  /** Milliseconds after which a call without an answer rejects with `unreachable`. Default 5,000. */
+  readonly timeoutMs?: number;
 }
 
 class RedisStore implements IdempotencyStore {
@@ -172,7 +76,7 @@ class RedisStore implements IdempotencyStore {
     const late = (answer: number): void => {
       if (answer === CLAIMED) this.release(key, token).catch(() => undefined);
     };
-    const answer = await this.#ask("take a claim", CLAIM, key, [token, milliseconds(leaseMs)], late);
+    const answer = await this.#ask("claim a key", CLAIM, key, [token, milliseconds(leaseMs)], late);
     if (answer === CLAIMED) return { status: "claimed", token };
     return answer === DONE ? { status: "done" } : { status: "busy", remainingMs: answer };
   }
@@ -183,12 +87,12 @@ class RedisStore implements IdempotencyStore {
   }
 
   async complete(key: string, token: string, retentionMs: number): Promise<"completed" | "lost"> {
-    const answer = await this.#ask("take a completion", COMPLETE, key, [token, milliseconds(retentionMs)]);
+    const answer = await this.#ask("complete a claim", COMPLETE, key, [token, milliseconds(retentionMs)]);
     return answer === 1 ? "completed" : "lost";
   }
 
   async release(key: string, token: string): Promise<"released" | "lost"> {
-    return (await this.#ask("take a release", RELEASE, key, [token])) === 1 ? "released" : "lost";
+    return (await this.#ask("release a claim", RELEASE, key, [token])) === 1 ? "released" : "lost";
   }
 
   async clean(): Promise<number> {
@@ -203,13 +107,106 @@ class RedisStore implements IdempotencyStore {
     late?: (answer: number) => void,
   ): Promise<number> {
     const call = async () => Number(await this.#run(script, `${this.#keyPrefix}${key}`, values));
-    const answer = await ask("idempotency store", this.#clock, this.#timeoutMs, call, late);
+    const answer = await ask(STORE, this.#clock, this.#timeoutMs, call, late);
     if ("value" in answer) return answer.value;
     throw failure(action, answer.error);
   }
 }
 
-/** The server takes whole milliseconds, and no lease is to end early. */
+/** Rounds up to whole milliseconds, which the server needs: no lease ends early. */
 function milliseconds(value: number): string {
   return String(Math.max(Math.ceil(value), 1));
+}
+
+// A record is a string that expires: `c` (claimed) or `d` (done), and the token. All times are the server's. Clients resend
+// a command whose answer was lost, so each script answers a second call with the same token as the first.
+
+/** Returns -1 for claimed, -2 for done, or the milliseconds for which another claim holds the key. */
+const CLAIM = script(`
+local held = redis.call('GET', KEYS[1])
+if held and held ~= 'c' .. ARGV[1] then
+  if string.sub(held, 1, 1) == 'd' then return -2 end
+  return math.max(redis.call('PTTL', KEYS[1]), 0)
+end
+redis.call('SET', KEYS[1], 'c' .. ARGV[1], 'PX', ARGV[2])
+return -1`);
+
+/** Returns 1, or 0 for lost. */
+const RENEW = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`);
+
+/** Returns 1, or 0 for lost. */
+const COMPLETE = script(`
+local held = redis.call('GET', KEYS[1])
+if held ~= 'c' .. ARGV[1] and held ~= 'd' .. ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'd' .. ARGV[1], 'PX', ARGV[2])
+return 1`);
+
+/** Returns 1, or 0 for lost. */
+const RELEASE = script(`
+if redis.call('GET', KEYS[1]) ~= 'c' .. ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`);
+
+function script(source: string): Script {
+  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+}
+
+/** Runs a script on one key, and resolves with its answer. */
+type RunScript = (script: Script, key: string, values: readonly string[]) => Promise<unknown>;
+
+/** A script and its hash. */
+interface Script {
+  readonly source: string;
+  readonly sha1: string;
+}
+
+/** Runs scripts with either client: by the hash, and in full if the server does not know the script. */
+function scriptRunner(client: IoredisClient | NodeRedisClient): RunScript {
+  const { byHash, inFull } = "evalSha" in client ? withNodeRedis(client) : withIoredis(client);
+  return async (script, key, values) => {
+    try {
+      return await byHash(script, key, values);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
+      return inFull(script, key, values);
+    }
+  };
+}
+
+function withIoredis(client: IoredisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalsha(sha1, 1, key, ...values),
+    inFull: ({ source }, key, values) => client.eval(source, 1, key, ...values),
+  };
+}
+
+function withNodeRedis(client: NodeRedisClient): { readonly byHash: RunScript; readonly inFull: RunScript } {
+  return {
+    byHash: ({ sha1 }, key, values) => client.evalSha(sha1, { keys: [key], arguments: [...values] }),
+    inFull: ({ source }, key, values) => client.eval(source, { keys: [key], arguments: [...values] }),
+  };
+}
+
+/** By the first word of the server's error. */
+const REASONS: Readonly<Record<string, FailureReason>> = {
+  NOAUTH: LOGIN_REFUSED,
+  WRONGPASS: LOGIN_REFUSED,
+  NOPERM: { code: "unauthorized", advice: "give the user the rights that the documentation lists" },
+  WRONGTYPE: { code: "refused", advice: "another program uses this key: remove it, or choose another keyPrefix" },
+  READONLY: { code: "unreachable", advice: "the server is a replica: connect to the primary" },
+  OOM: { code: "unreachable", advice: "the server has no memory left" },
+};
+
+/** Translates an error of the server. */
+function failure(action: string, cause: unknown): MessagingError {
+  const [word = ""] = cause instanceof Error ? cause.message.split(" ", 1) : [];
+  return storeFailure(STORE, "Redis", action, REASONS[word], withoutLogin(cause));
+}
+
+/** ioredis rejects waiting calls with the error of its login, which has the password. */
+function withoutLogin(cause: unknown): unknown {
+  if (!(cause instanceof Error) || !("command" in cause)) return cause;
+  const { command } = cause as { readonly command?: { readonly name?: unknown } };
+  return /^eval/i.test(String(command?.name)) ? cause : new Error(cause.message);
 }

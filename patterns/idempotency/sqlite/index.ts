@@ -1,2 +1,2 @@
-export type { SqliteDatabase, SqliteStatement } from "./store.ts";
+export type { SqliteDatabase, SqliteStatement, SqliteValue } from "../../../sql/sqlite.ts";
 export { type SqliteIdempotencyStoreOptions, sqliteIdempotencyStore } from "./store.ts";

@@ -1,44 +1,35 @@
 import { randomUUID } from "node:crypto";
 import { checkOptions } from "../../../core/checks.ts";
 import { MessagingError } from "../../../core/index.ts";
-import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
-import { checkTableName } from "../../../sql/tables.ts";
+import { checkTableName } from "../../../sql/schema.ts";
+import {
+  SQLITE_NOW as NOW,
+  runSqlite,
+  type SqliteDatabase,
+  SqliteQueries,
+  type SqliteStatement,
+} from "../../../sql/sqlite.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
-
-/** What the store needs of a database: the `DatabaseSync` of `node:sqlite` fits as it is. */
-export interface SqliteDatabase {
-  exec(sql: string): unknown;
-  prepare(sql: string): SqliteStatement;
-  /** Whether a transaction is open. */
-  readonly isTransaction?: boolean;
-}
-
-/** A prepared statement. */
-export interface SqliteStatement {
-  get(...values: (string | number)[]): unknown;
-  run(...values: (string | number)[]): { readonly changes: number | bigint };
-}
 
 /** The options of {@link sqliteIdempotencyStore}. */
 export interface SqliteIdempotencyStoreOptions {
   /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_idempotency`. */
   readonly table?: string;
-  /** Whether to make the table if it is not there. Default true. */
+  /** Whether to create a missing table. Default true. */
   readonly create?: boolean;
 }
 
-/** What messages call it. */
+/** Its name in messages. */
 const STORE = "idempotency store";
-/** SQLite's own time of day, in milliseconds; the same all through one statement. */
-const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /**
- * A store in a SQLite database, for the processes of one machine. Its time is the machine's.
+ * A store in a SQLite database, for the processes of one machine. It uses the machine's time.
  *
- * Give it a connection of its own, in WAL mode and with a short `timeout`: a call waits that long for the lock of another
- * process, and the event loop with it, but one call at a time: others reject with `unreachable` meanwhile. Inside of an open transaction a call rejects with `conflict`: a rollback would take
- * back the claim. The store never closes the connection. Throws `invalid` for wrong options, and `not-found` without a
- * table where it is not to make one.
+ * Give it its own connection, in WAL mode and with a short `timeout`. A call waits that long for the lock of another process
+ * and blocks the event loop; meanwhile other calls reject with `unreachable`. In an open transaction a call rejects with
+ * `conflict`, because a rollback would undo the claim. The store never closes the connection.
+ *
+ * Throws `invalid` for wrong options, and `not-found` for a missing table with `create: false`.
  */
 export function sqliteIdempotencyStore(
   database: SqliteDatabase,
@@ -47,47 +38,34 @@ export function sqliteIdempotencyStore(
   checkOptions("sqliteIdempotencyStore", options, ["table", "create"]);
   const { table = "anybroker_idempotency", create = true } = options;
   checkTableName("sqliteIdempotencyStore { table }", table);
-  if (create) makeTable(database, table);
-  return new SqliteIdempotencyStore(database, table);
+  return new SqliteIdempotencyStore(database, table, create);
 }
 
-function makeTable(database: SqliteDatabase, table: string): void {
-  askSqlite(STORE, "make the table", () => {
-    database.exec(`
-      CREATE TABLE IF NOT EXISTS "${table}" (
-        key TEXT NOT NULL PRIMARY KEY,
-        token TEXT NOT NULL,
-        done INTEGER NOT NULL,
-        ends_at INTEGER NOT NULL
-      ) STRICT, WITHOUT ROWID;
-      CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);
-    `);
-  });
-}
-
-interface Standing {
+/** A record that exists. */
+interface StoredRecord {
   readonly done: number;
   readonly remaining: number;
 }
 
 class SqliteIdempotencyStore implements IdempotencyStore {
   readonly name = "sqlite";
-  readonly #own: OwnSqlite;
+  readonly #queries: SqliteQueries;
   readonly #claim: SqliteStatement;
-  readonly #look: SqliteStatement;
+  readonly #find: SqliteStatement;
   readonly #renew: SqliteStatement;
   readonly #complete: SqliteStatement;
   readonly #release: SqliteStatement;
   readonly #clean: SqliteStatement;
 
-  constructor(database: SqliteDatabase, table: string) {
-    this.#own = new OwnSqlite(STORE, database);
+  constructor(database: SqliteDatabase, table: string, create: boolean) {
+    this.#queries = new SqliteQueries(STORE, database);
+    if (create) runSqlite(STORE, "create the table", () => database.exec(tableSql(table)));
     const prepare = (sql: string): SqliteStatement => prepared(database, table, sql);
     this.#claim = prepare(`
       INSERT INTO "${table}" AS t (key, token, done, ends_at) VALUES (?, ?, 0, ${NOW} + ?)
       ON CONFLICT (key) DO UPDATE SET token = excluded.token, done = 0, ends_at = excluded.ends_at
       WHERE t.ends_at < ${NOW}`);
-    this.#look = prepare(`SELECT done, ends_at - ${NOW} AS remaining FROM "${table}" WHERE key = ?`);
+    this.#find = prepare(`SELECT done, ends_at - ${NOW} AS remaining FROM "${table}" WHERE key = ?`);
     this.#renew = prepare(`UPDATE "${table}" SET ends_at = ${NOW} + ? WHERE key = ? AND token = ? AND done = 0`);
     this.#complete = prepare(`UPDATE "${table}" SET done = 1, ends_at = ${NOW} + ? WHERE key = ? AND token = ?`);
     this.#release = prepare(`DELETE FROM "${table}" WHERE key = ? AND token = ? AND done = 0`);
@@ -98,37 +76,44 @@ class SqliteIdempotencyStore implements IdempotencyStore {
   async claim(key: string, leaseMs: number): Promise<ClaimResult> {
     const token = randomUUID();
     for (;;) {
-      if (this.#change(this.#claim, key, token, leaseMs) > 0) return { status: "claimed", token };
-      const found = this.#ask(() => this.#look.get(key)) as Standing | undefined;
-      // Gone or over since the claim: the next one may get it.
+      if (this.#change("claim a key", this.#claim, key, token, leaseMs) > 0) return { status: "claimed", token };
+      const found = this.#queries.run("read a key", () => this.#find.get(key)) as StoredRecord | undefined;
+      // The record ended since the claim, so the next claim may get it.
       if (found === undefined || found.remaining < 0) continue;
       return found.done === 1 ? { status: "done" } : { status: "busy", remainingMs: found.remaining };
     }
   }
 
   async renew(key: string, token: string, leaseMs: number): Promise<"renewed" | "lost"> {
-    return this.#change(this.#renew, leaseMs, key, token) > 0 ? "renewed" : "lost";
+    return this.#change("renew a claim", this.#renew, leaseMs, key, token) > 0 ? "renewed" : "lost";
   }
 
   async complete(key: string, token: string, retentionMs: number): Promise<"completed" | "lost"> {
-    return this.#change(this.#complete, retentionMs, key, token) > 0 ? "completed" : "lost";
+    return this.#change("complete a claim", this.#complete, retentionMs, key, token) > 0 ? "completed" : "lost";
   }
 
   async release(key: string, token: string): Promise<"released" | "lost"> {
-    return this.#change(this.#release, key, token) > 0 ? "released" : "lost";
+    return this.#change("release a claim", this.#release, key, token) > 0 ? "released" : "lost";
   }
 
   async clean(limit: number): Promise<number> {
-    return this.#change(this.#clean, limit);
+    return this.#change("clean up", this.#clean, limit);
   }
 
-  #change(statement: SqliteStatement, ...values: (string | number)[]): number {
-    return this.#ask(() => Number(statement.run(...values).changes));
+  #change(action: string, statement: SqliteStatement, ...values: (string | number)[]): number {
+    return this.#queries.run(action, () => Number(statement.run(...values).changes));
   }
+}
 
-  #ask<T>(action: () => T): T {
-    return this.#own.ask(action);
-  }
+function tableSql(table: string): string {
+  return `
+CREATE TABLE IF NOT EXISTS "${table}" (
+  key TEXT NOT NULL PRIMARY KEY,
+  token TEXT NOT NULL,
+  done INTEGER NOT NULL,
+  ends_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);`;
 }
 
 function prepared(database: SqliteDatabase, table: string, sql: string): SqliteStatement {
@@ -137,7 +122,7 @@ function prepared(database: SqliteDatabase, table: string, sql: string): SqliteS
   } catch (cause) {
     throw new MessagingError(
       "not-found",
-      `the idempotency store's table "${table}" is not there or is another; leave out create: false, or make it as the documentation says`,
+      `the ${STORE}'s table "${table}" is not there or is another: remove create: false, or create it as the documentation says`,
       { cause },
     );
   }

@@ -81,7 +81,7 @@ export class FileLock {
         if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
         if (performance.now() > until) {
           const what = "another process holds the lock of the migration's files";
-          throw new MessagingError("unreachable", `${what}; the call may be made again`, { cause });
+          throw new MessagingError("unreachable", `${what}; the call can be repeated`, { cause });
         }
       }
       await this.#breakStale();

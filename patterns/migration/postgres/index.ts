@@ -1,4 +1,4 @@
-export type { PostgresDatabase } from "./store.ts";
+export type { PostgresDatabase } from "../../../sql/postgres.ts";
 export {
   type PostgresMigrationStore,
   type PostgresMigrationStoreOptions,

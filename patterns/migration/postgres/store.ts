@@ -1,8 +1,6 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, type MessagingError, systemClock } from "../../../core/index.ts";
-import { ask, type FailureReason, POSTGRES_REASONS, serverCode, storeFailure } from "../../../core/stores.ts";
-import { asTexts, rowOf, wholeNumber } from "../../../sql/postgres.ts";
-import { quotedNames, unlessThere } from "../../../sql/tables.ts";
+import { asTexts, fromNow, type PostgresDatabase, PostgresQueries, rowOf, wholeNumber } from "../../../sql/postgres.ts";
+import { quotedNames, unlessExists } from "../../../sql/schema.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
   BarrierAck,
@@ -14,31 +12,6 @@ import type {
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
-
-/**
- * What the store needs of a database: the `Pool` of `pg` fits as it is, and an executor of two lines for other clients.
- * Each call is a transaction of its own, at the isolation level `READ COMMITTED`.
- */
-export interface PostgresDatabase {
-  /** Runs one statement, with values for `$1`, `$2` and so on; resolves with its rows, their columns by name. */
-  query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>;
-}
-
-/** By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const REASONS: Readonly<Record<string, FailureReason>> = {
-  ...POSTGRES_REASONS,
-  "42501": {
-    code: "unauthorized",
-    advice: "grant the role USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on the tables; to migrate, CREATE",
-  },
-  "42P01": { code: "not-found", advice: "make its tables with migrate(), or name those that there are" },
-  "42703": { code: "conflict", advice: "its tables are others; give the store tables of its own" },
-};
-
-/** Says of a failed question to the database what went wrong and what to do. The cause keeps the client's own error. */
-function failure(action: string, cause: unknown): MessagingError {
-  return storeFailure("migration state store", "Postgres", action, REASONS[serverCode(cause)], cause);
-}
 
 /** Where the state is. */
 export interface PostgresMigrationTableOptions {
@@ -118,10 +91,9 @@ function tableSql({ states, instances, barrierAcks, journal, folded }: Tables): 
 
 /** One statement that makes the tables unless they are there; of several at once the later ones find them. */
 function migrationOf(tables: Tables): string {
-  return unlessThere("anybroker_migration", tables.folded, tableSql(tables));
+  return unlessExists("anybroker_migration", tables.folded, tableSql(tables));
 }
 
-const later = (ms: string): string => `clock_timestamp() + ${ms}::float8 * interval '1 millisecond'`;
 const epochMs = (at: string): string => `(extract(epoch FROM ${at}) * 1000)::float8`;
 
 /** Of the column `marks`. */
@@ -130,29 +102,11 @@ function inClass(which: JournalClass): string {
   return `marks & ${mask} = ${value}`;
 }
 
-/** The statements of the store. */
-interface Statements {
-  readonly beat: string;
-  readonly read: string;
-  readonly leave: string;
-  readonly clearInstances: string;
-  readonly begin: string;
-  readonly change: string;
-  readonly acknowledgeBarrier: string;
-  readonly barrierAcks: string;
-  readonly clearBarrierAcks: string;
-  readonly mark: string;
-  readonly counts: string;
-  readonly list: Readonly<Record<JournalClass, string>>;
-  readonly fold: string;
-  readonly forget: string;
-}
-
-function statements({ states, instances, barrierAcks, journal, folded }: Tables): Statements {
+function statements({ states, instances, barrierAcks, journal, folded }: Tables) {
   const list = (which: JournalClass): string =>
     `SELECT id FROM ${journal} WHERE migration = $1 AND source = $2 AND ($3::text IS NULL OR id > $3) AND ${inClass(which)} ORDER BY id LIMIT $4`;
   return {
-    beat: `INSERT INTO ${instances} AS known (migration, instance, acting, report, ends_at) VALUES ($1, $2, $3, $4, ${later("$5")})
+    beat: `INSERT INTO ${instances} AS known (migration, instance, acting, report, ends_at) VALUES ($1, $2, $3, $4, ${fromNow("$5")})
 ON CONFLICT (migration, instance) DO UPDATE SET acting = excluded.acting, report = excluded.report, ends_at = excluded.ends_at`,
     // State and instances by one snapshot, and by one that is newer than a beat before.
     read: asTexts(`SELECT state.revision::float8 AS revision, state.document, ${epochMs("clock_timestamp()")} AS now, coalesce((
@@ -251,73 +205,73 @@ interface StateRow {
 
 class PostgresStore implements PostgresMigrationStore {
   readonly name = "postgres";
-  readonly #database: PostgresDatabase;
+  readonly #queries: PostgresQueries;
   readonly #tables: Tables;
-  readonly #statements: Statements;
-  readonly #timeoutMs: number;
-  readonly #clock: Clock = systemClock();
+  readonly #statements: ReturnType<typeof statements>;
 
   constructor(database: PostgresDatabase, tables: Tables, timeoutMs: number) {
-    this.#database = database;
+    this.#queries = new PostgresQueries(database, "migration state store", timeoutMs);
     this.#tables = tables;
     this.#statements = statements(tables);
-    this.#timeoutMs = timeoutMs;
   }
 
   async migrate(): Promise<void> {
-    await this.#ask("make the tables", migrationOf(this.#tables));
+    await this.#queries.rows("create the tables", migrationOf(this.#tables));
   }
 
   async read(migration: string): Promise<StoredMigration> {
-    const [row] = await this.#ask("read the state", this.#statements.read, [migration]);
+    const [row] = await this.#queries.rows("read the state", this.#statements.read, [migration]);
     const { revision, document, now, instances } = rowOf<StateRow>(row);
     return { revision: revision ?? 0, document: document ?? undefined, now, instances };
   }
 
   async beat(migration: string, { instance, acting, report, leaseMs }: InstanceBeat): Promise<StoredMigration> {
-    await this.#ask("take a beat", this.#statements.beat, [migration, instance, acting, report, leaseMs]);
+    await this.#queries.rows("take a beat", this.#statements.beat, [migration, instance, acting, report, leaseMs]);
     return this.read(migration);
   }
 
   async leave(migration: string, instance: string): Promise<void> {
-    await this.#ask("forget an instance", this.#statements.leave, [migration, instance]);
+    await this.#queries.rows("forget an instance", this.#statements.leave, [migration, instance]);
   }
 
   async change(migration: string, expected: number, document: string): Promise<"changed" | "conflict"> {
     const { begin, change, clearInstances } = this.#statements;
     const rows =
       expected === 0
-        ? await this.#ask("take a change", begin, [migration, document])
-        : await this.#ask("take a change", change, [migration, expected, document]);
+        ? await this.#queries.rows("take a change", begin, [migration, document])
+        : await this.#queries.rows("take a change", change, [migration, expected, document]);
     if (rows.length === 0) return "conflict";
-    await this.#ask("clean up", clearInstances, [migration]).catch(() => undefined);
+    await this.#queries.rows("clean up", clearInstances, [migration]).catch(() => undefined);
     return "changed";
   }
 
   async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
     const values = [migration, barrierAcks.map(({ scope }) => scope), barrierAcks.map(({ epoch }) => epoch)];
-    await this.#ask("store barrier acknowledgements", this.#statements.acknowledgeBarrier, values);
+    await this.#queries.rows("store barrier acknowledgements", this.#statements.acknowledgeBarrier, values);
   }
 
   async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
-    const rows = await this.#ask("read barrier acknowledgements", this.#statements.barrierAcks, [migration, scopes]);
+    const rows = await this.#queries.rows("read barrier acknowledgements", this.#statements.barrierAcks, [
+      migration,
+      scopes,
+    ]);
     const epochs = new Map(rows.map((row) => rowOf<BarrierAck>(row)).map(({ scope, epoch }) => [scope, epoch]));
     return scopes.map((scope) => epochs.get(scope) ?? 0);
   }
 
   async clearBarrierAcks(migration: string): Promise<void> {
-    await this.#ask("remove barrier acknowledgements", this.#statements.clearBarrierAcks, [migration]);
+    await this.#queries.rows("remove barrier acknowledgements", this.#statements.clearBarrierAcks, [migration]);
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
     const sources = marks.map(({ source }) => source);
     const ids = marks.map(({ id }) => id);
     const bits = marks.map(({ mark }) => MARK[mark]);
-    await this.#ask("take marks", this.#statements.mark, [migration, sources, ids, bits]);
+    await this.#queries.rows("take marks", this.#statements.mark, [migration, sources, ids, bits]);
   }
 
   async counts(migration: string): Promise<readonly JournalCounts[]> {
-    const rows = await this.#ask("count", this.#statements.counts, [migration]);
+    const rows = await this.#queries.rows("count", this.#statements.counts, [migration]);
     return rows.map((row) => rowOf<JournalCounts>(row));
   }
 
@@ -329,23 +283,16 @@ class PostgresStore implements PostgresMigrationStore {
     limit: number,
   ): Promise<readonly string[]> {
     const values = [migration, source, after ?? null, limit];
-    const rows = await this.#ask("list ids", this.#statements.list[which], values);
+    const rows = await this.#queries.rows("list ids", this.#statements.list[which], values);
     return (rows as readonly { readonly id: string }[]).map(({ id }) => id);
   }
 
   async fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
-    const [row] = await this.#ask("fold", this.#statements.fold, [migration, olderThanMs, limit]);
+    const [row] = await this.#queries.rows("fold", this.#statements.fold, [migration, olderThanMs, limit]);
     return wholeNumber((row as { readonly folded: unknown }).folded);
   }
 
   async forget(migration: string): Promise<void> {
-    await this.#ask("forget", this.#statements.forget, [migration]);
-  }
-
-  async #ask(action: string, text: string, values?: unknown[]): Promise<readonly unknown[]> {
-    const call = async () => (await this.#database.query(text, values)).rows;
-    const answer = await ask("migration state store", this.#clock, this.#timeoutMs, call);
-    if ("value" in answer) return answer.value;
-    throw failure(action, answer.error);
+    await this.#queries.rows("forget", this.#statements.forget, [migration]);
   }
 }

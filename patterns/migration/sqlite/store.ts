@@ -1,6 +1,12 @@
 import { checkOptions } from "../../../core/checks.ts";
-import { askSqlite, OwnSqlite } from "../../../sql/sqlite.ts";
-import { checkTableName } from "../../../sql/tables.ts";
+import { checkTableName } from "../../../sql/schema.ts";
+import {
+  SQLITE_NOW as NOW,
+  runSqlite,
+  type SqliteDatabase,
+  SqliteQueries,
+  type SqliteStatement,
+} from "../../../sql/sqlite.ts";
 import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
   BarrierAck,
@@ -12,24 +18,6 @@ import type {
   StoredInstance,
   StoredMigration,
 } from "../store.ts";
-
-/** What the store needs of a database: the `DatabaseSync` of `node:sqlite` fits as it is. */
-export interface SqliteDatabase {
-  exec(sql: string): unknown;
-  prepare(sql: string): SqliteStatement;
-  /** Whether a transaction is open. */
-  readonly isTransaction?: boolean;
-}
-
-/** A prepared statement. */
-export interface SqliteStatement {
-  get(...values: (string | number | null)[]): unknown;
-  all(...values: (string | number | null)[]): unknown[];
-  run(...values: (string | number | null)[]): { readonly changes: number | bigint };
-}
-
-/** SQLite's own time of day, in milliseconds; the same all through one statement. */
-const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 function inClass(which: JournalClass): string {
   const { mask, value } = CLASS[which];
@@ -106,14 +94,14 @@ ON CONFLICT (migration, source) DO UPDATE SET messages = known.messages + 1`,
   };
 }
 
+/** Its name in messages. */
+const STORE = "migration state store";
+
 /** The options of {@link sqliteMigrationStore}. */
 export interface SqliteMigrationStoreOptions {
   /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
   readonly table?: string;
 }
-
-/** What messages call it. */
-const STORE = "migration state store";
 
 /**
  * A state store in a SQLite database, for the processes of one machine. Its time is the machine's. Makes its tables if they
@@ -130,29 +118,26 @@ export function sqliteMigrationStore(
   checkOptions("sqliteMigrationStore", options, ["table"]);
   const { table = "anybroker_migration" } = options;
   checkTableName("sqliteMigrationStore { table }", table);
-  return new SqliteMigrationStore(
-    database,
-    askSqlite(STORE, "make the tables", () => {
-      database.exec(schemaOf(table));
-      return prepareAll(database, table);
-    }),
-  );
+  return new SqliteMigrationStore(database, table);
 }
 
 class SqliteMigrationStore implements MigrationStore {
   readonly name = "sqlite";
   readonly #database: SqliteDatabase;
-  readonly #own: OwnSqlite;
+  readonly #queries: SqliteQueries;
   readonly #statements: Statements;
 
-  constructor(database: SqliteDatabase, statements: Statements) {
+  constructor(database: SqliteDatabase, table: string) {
     this.#database = database;
-    this.#own = new OwnSqlite(STORE, database);
-    this.#statements = statements;
+    this.#queries = new SqliteQueries(STORE, database);
+    this.#statements = runSqlite(STORE, "create the tables", () => {
+      database.exec(schemaOf(table));
+      return prepareAll(database, table);
+    });
   }
 
   async read(migration: string): Promise<StoredMigration> {
-    return this.#ask(() => this.#read(migration));
+    return this.#ask("read the state", () => this.#read(migration));
   }
 
   #read(migration: string): StoredMigration {
@@ -167,19 +152,19 @@ class SqliteMigrationStore implements MigrationStore {
   }
 
   async beat(migration: string, { instance, acting, report, leaseMs }: InstanceBeat): Promise<StoredMigration> {
-    return this.#ask(() => {
+    return this.#ask("take a beat", () => {
       this.#statements.beat.run(migration, instance, acting, report, leaseMs);
       return this.#read(migration);
     });
   }
 
   async leave(migration: string, instance: string): Promise<void> {
-    this.#ask(() => this.#statements.leave.run(migration, instance));
+    this.#ask("forget an instance", () => this.#statements.leave.run(migration, instance));
   }
 
   async change(migration: string, expected: number, document: string): Promise<"changed" | "conflict"> {
     const { begin, change, clearInstances } = this.#statements;
-    return this.#ask(() => {
+    return this.#ask("take a change", () => {
       const { changes } = expected === 0 ? begin.run(migration, document) : change.run(document, migration, expected);
       if (Number(changes) === 0) return "conflict";
       clearInstances.run(migration);
@@ -188,30 +173,30 @@ class SqliteMigrationStore implements MigrationStore {
   }
 
   async acknowledgeBarrier(migration: string, barrierAcks: readonly BarrierAck[]): Promise<void> {
-    this.#ask(() => {
+    this.#ask("store barrier acknowledgements", () => {
       for (const { scope, epoch } of barrierAcks) this.#statements.acknowledgeBarrier.run(migration, scope, epoch);
     });
   }
 
   async barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
     const { acknowledged } = this.#statements;
-    return this.#ask(() =>
+    return this.#ask("read barrier acknowledgements", () =>
       scopes.map((scope) => (acknowledged.get(migration, scope) as { readonly epoch: number } | undefined)?.epoch ?? 0),
     );
   }
 
   async clearBarrierAcks(migration: string): Promise<void> {
-    this.#ask(() => this.#statements.clearBarrierAcks.run(migration));
+    this.#ask("remove barrier acknowledgements", () => this.#statements.clearBarrierAcks.run(migration));
   }
 
   async mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
-    this.#ask(() => {
+    this.#ask("take marks", () => {
       for (const { source, id, mark } of marks) this.#statements.mark.run(migration, source, id, MARK[mark]);
     });
   }
 
   async counts(migration: string): Promise<readonly JournalCounts[]> {
-    return this.#ask(() => {
+    return this.#ask("count", () => {
       const counts = this.#statements.counts.all(migration) as unknown as readonly JournalCounts[];
       const folded = this.#statements.folded.all(migration) as { readonly source: string; readonly messages: number }[];
       const only = folded.filter(({ source }) => !counts.some((each) => each.source === source));
@@ -237,7 +222,7 @@ class SqliteMigrationStore implements MigrationStore {
     after: string | undefined,
     limit: number,
   ): Promise<readonly string[]> {
-    return this.#ask(() => {
+    return this.#ask("list ids", () => {
       const rows = this.#statements[which].all(migration, source, after ?? "", limit) as { readonly id: string }[];
       return rows.map(({ id }) => id);
     });
@@ -245,7 +230,7 @@ class SqliteMigrationStore implements MigrationStore {
 
   async fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
     const { foldable, unmark, count } = this.#statements;
-    return this.#ask(() => {
+    return this.#ask("fold", () => {
       const rows = foldable.all(migration, olderThanMs, limit) as { readonly source: string; readonly id: string }[];
       for (const { source, id } of rows) {
         unmark.run(migration, source, id);
@@ -257,19 +242,19 @@ class SqliteMigrationStore implements MigrationStore {
 
   async forget(migration: string): Promise<void> {
     const { forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded } = this.#statements;
-    this.#ask(() => {
+    this.#ask("forget", () => {
       for (const each of [forgetState, forgetInstances, clearBarrierAcks, forgetJournal, forgetFolded])
         each.run(migration);
     });
   }
 
   /** In one transaction that locks first, so that what is read is what is changed. */
-  #ask<T>(action: () => T): T {
+  #ask<T>(action: string, call: () => T): T {
     const database = this.#database;
-    return this.#own.ask(() => {
+    return this.#queries.run(action, () => {
       database.exec("BEGIN IMMEDIATE");
       try {
-        const result = action();
+        const result = call();
         database.exec("COMMIT");
         return result;
       } catch (error) {

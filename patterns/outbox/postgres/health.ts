@@ -1,12 +1,11 @@
 import { asTexts } from "../../../sql/postgres.ts";
 import type { OutboxHealth, OutboxStall } from "../store.ts";
-import { rowShards } from "./shards.ts";
-import type { Tables } from "./statements.ts";
+import { type OutboxTables, rowShards } from "./schema.ts";
 
 const MOST_COUNTED = 1_000_000;
 const MAX = Number.MAX_SAFE_INTEGER;
 
-/** What the statement of {@link healthStatement} tells. */
+/** The result of {@link healthStatement}. */
 export interface StoredHealth {
   readonly unsent: number;
   readonly quarantined: number;
@@ -16,16 +15,16 @@ export interface StoredHealth {
   readonly held_ms: number | null;
   readonly expired_shards: number;
   readonly expired_ms: number | null;
-  /** Shards that have rows and are not there. */
+  /** Shards that have rows and are missing. */
   readonly lost_shards: number;
   readonly lost_ms: number | null;
-  /** Rows at positions that cannot be told apart. */
+  /** Rows at positions that JavaScript cannot tell apart. */
   readonly far: number;
   readonly far_ms: number | null;
 }
 
-/** One statement for all that is known. The oldest of each shard is the first of its index. */
-export function healthStatement({ outbox, shards }: Tables): string {
+/** One statement for the whole health. The oldest row of each shard is the first of its index. */
+export function healthStatement({ outbox, shards }: OutboxTables): string {
   const age = (time: string): string => `(extract(epoch FROM statement_timestamp() - ${time}) * 1000)::float8`;
   const first = (column: string, condition: string, order: string): string =>
     `(SELECT o.${column} FROM ${outbox} o WHERE o.shard = l.shard AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.shard, o.${order} LIMIT 1)`;
@@ -57,7 +56,7 @@ FROM
     SELECT created_at FROM ${outbox} WHERE position > ${MAX} OR position < -${MAX} LIMIT ${MOST_COUNTED}) counted) far`);
 }
 
-/** An open transaction or an expired claim is no stall until it is `stallAfterMs` old. */
+/** Open transactions and expired claims are stalls once they are `stallAfterMs` old. */
 export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHealth {
   const { transaction_ms: transaction, held_ms: held, expired_ms: expired } = stored;
   const candidates: readonly (readonly [
@@ -70,31 +69,31 @@ export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHeal
       "open-transaction",
       transaction,
       stallAfterMs,
-      "a transaction of this database is open: what it wrote cannot be sent, and what was removed since cannot be cleared away. Find it in pg_stat_activity by xact_start, and end it",
+      "a transaction of this database is open: the rows it wrote are invisible, and vacuum cannot remove rows deleted since. Find it in pg_stat_activity by xact_start, and end it",
     ],
     [
       "held-key",
       held,
       0,
-      `${stored.held_keys} quarantined rows hold others of their keys: retry or discard them, see listQuarantined`,
+      `${stored.held_keys} quarantined rows block others of their keys: retry or discard them, see listQuarantined`,
     ],
     [
       "expired-claim",
       expired,
       stallAfterMs,
-      `the claims of ${stored.expired_shards} shards have ended and nobody took them over: start a relay`,
+      `the claims of ${stored.expired_shards} shards have expired and no relay took them over: start a relay`,
     ],
     [
       "unclaimable",
       stored.lost_shards > 0 ? (stored.lost_ms ?? 0) : null,
       0,
-      `${stored.lost_shards} shards have rows and are missing in the table that ends with _shards, so no claim takes those rows: a relay makes them again if its role may INSERT there, and migrate() those of the store`,
+      `${stored.lost_shards} shards have rows and are missing in the table that ends with _shards, so no claim takes those rows: a relay restores them if its role may INSERT there, and migrate() restores the store's own`,
     ],
     [
       "unclaimable",
       stored.far > 0 ? (stored.far_ms ?? 0) : null,
       0,
-      `${stored.far} rows have a position beyond ${MAX}, and no claim or list takes them: give them others, UPDATE … SET position = DEFAULT WHERE position > ${MAX} OR position < -${MAX}`,
+      `${stored.far} rows have a position beyond ${MAX}, and no claim or list takes them: give them new positions, UPDATE … SET position = DEFAULT WHERE position > ${MAX} OR position < -${MAX}`,
     ],
   ];
   return {

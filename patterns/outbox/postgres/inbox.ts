@@ -1,33 +1,43 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
-import { wholeNumber } from "../../../sql/postgres.ts";
-import { unlessAborted, within } from "../inbox.ts";
+import { type Clock, isMessagingError, MessagingError, systemClock } from "../../../core/index.ts";
+import { inTime } from "../../../core/stores.ts";
+import { stateOf, wholeNumber } from "../../../sql/postgres.ts";
+import { PostgresSchema, quotedNames } from "../../../sql/schema.ts";
+import { unlessAborted } from "../inbox.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
-import {
-  type CallbackPool,
-  type InboxTables,
-  inboxFailure,
-  inboxTables,
-  inboxVersions,
-  isDown,
-  type PostgresInboxClient,
-  type PostgresInboxPool,
-  type PostgresInboxTableOptions,
-} from "./inbox-table.ts";
-import { PostgresInboxTransaction } from "./inbox-transaction.ts";
+import { inboxFailure, type PostgresInboxClient, PostgresInboxTransaction } from "./inbox-transaction.ts";
+
+/** What the inbox needs of a pool of connections. The `Pool` of `pg` fits. */
+export interface PostgresInboxPool<Client extends PostgresInboxClient> {
+  /** Lends a connection. */
+  connect(): Promise<Client>;
+}
+
+/** A pool that also lends connections to callbacks, as that of `pg`. TypeScript infers the type of a connection from it. */
+export interface CallbackPool<Client extends PostgresInboxClient> extends PostgresInboxPool<Client> {
+  connect(): Promise<Client>;
+  connect(callback: (error: never, client: Client | undefined, done: never) => void): void;
+}
+
+/** Where the rows of handled messages are stored. */
+export interface PostgresInboxTableOptions {
+  /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_inbox`. */
+  readonly table?: string;
+  /** The schema's name, of the same form, 63 at most. Default: by the connection's `search_path`. */
+  readonly schema?: string;
+}
 
 /** The options of {@link postgresInbox}. */
 export interface PostgresInboxOptions extends PostgresInboxTableOptions {
-  /** Milliseconds after which a question to the server, or to the pool, counts as not answered. Default 5,000. */
+  /** Milliseconds that the server, or the pool, may take to answer. Default 5,000. */
   readonly timeoutMs?: number;
 }
 
-/** An inbox in a Postgres database. `Client` is what handlers write with. */
+/** An inbox in a Postgres database. `Client` is the connection that handlers write with. */
 export interface PostgresInbox<Client> extends InboxStore<Client> {
   /**
-   * Makes the table, or brings an older one up to date, unless it is so already; also if many do at once. Only where there
-   * is something to do it needs the right to create in the schema. Rejects like the other calls, and with `not-found` if
-   * there is no such schema.
+   * Creates the table, or brings an older one up to date. Concurrent calls are safe. It needs the right to create in the
+   * schema only if something changes. Rejects like the other calls, and with `not-found` for a missing schema.
    */
   migrate(): Promise<void>;
 }
@@ -36,13 +46,13 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 const SERVER_STARTED = "extract(epoch FROM pg_postmaster_start_time())::text AS started";
 
 /**
- * An inbox in a Postgres database, for `transactional`. A handler gets a connection of the pool with the transaction open.
+ * An inbox in a Postgres database, for `transactional`. A handler gets a connection of the pool with an open transaction.
  *
- * Each message that is being handled takes a connection, one that waits for another copy too: give the pool at least as
- * many as the consumers' concurrency together, and other work a pool of its own. The inbox never ends the pool.
+ * Each message in progress uses a connection, also while it waits for another copy. Give the pool at least as many
+ * connections as all consumers' concurrency, and other work its own pool. The inbox never ends the pool.
  *
- * The transaction is READ COMMITTED unless the connection's default is another: on a higher level a copy that comes at
- * the same time is postponed instead of known at once. Throws `invalid` for wrong options.
+ * The transaction is READ COMMITTED unless the connection's default is another. On a higher level a concurrent copy is
+ * postponed, and not recognised at once. Throws `invalid` for wrong options.
  */
 export function postgresInbox<Client extends PostgresInboxClient>(
   pool: CallbackPool<Client>,
@@ -62,6 +72,47 @@ export function postgresInbox<Client extends PostgresInboxClient>(
   return new PostgresInboxStore(pool, inboxTables("postgresInbox", options), timeoutMs);
 }
 
+/** The options of {@link postgresInboxSql}. */
+export interface PostgresInboxSqlOptions extends PostgresInboxTableOptions {
+  /** The version that the table has now. Default 0, for no table. */
+  readonly from?: number;
+}
+
+/**
+ * The statements that create the table, for your own migration tool. Run each once, in order, with a role that may create in
+ * the schema. The inbox's `migrate` runs the same, and both note the versions. A released version never changes; the change
+ * log announces new ones. Throws `invalid` for wrong options.
+ */
+export function postgresInboxSql(options: PostgresInboxSqlOptions = {}): readonly string[] {
+  checkOptions("postgresInboxSql", options, ["table", "schema", "from"]);
+  return inboxSchema(inboxTables("postgresInboxSql", options)).from("postgresInboxSql", options.from);
+}
+
+/** The quoted names of the tables. */
+interface InboxTables {
+  readonly inbox: string;
+  readonly versions: string;
+}
+
+/** Checks and quotes the names. Throws `invalid`. */
+function inboxTables(where: string, { schema, table = "anybroker_inbox" }: PostgresInboxTableOptions): InboxTables {
+  const named = quotedNames(where, schema, table);
+  return { inbox: named(""), versions: named("_versions") };
+}
+
+function inboxSchema({ inbox, versions }: InboxTables): PostgresSchema {
+  const version1 = [
+    `CREATE TABLE ${inbox} (
+  consumer text COLLATE "C" NOT NULL,
+  message_id text COLLATE "C" NOT NULL,
+  handled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (consumer, message_id)
+)`,
+    `CREATE INDEX ON ${inbox} (consumer, handled_at)`,
+  ];
+  return new PostgresSchema(versions, [version1]);
+}
+
 class PostgresInboxStore<Client extends PostgresInboxClient> implements PostgresInbox<Client> {
   readonly name = "postgres";
   readonly #pool: PostgresInboxPool<Client>;
@@ -76,11 +127,11 @@ class PostgresInboxStore<Client extends PostgresInboxClient> implements Postgres
     this.#tables = tables;
     const { inbox: table } = tables;
     this.#timeoutMs = timeoutMs;
-    // What is returned is computed when the waiting is over: the handler's own waits are its own affair.
+    // RETURNING runs after the wait for the row, and resets the lock timeout for the handler's own statements.
     this.#insert = `
 INSERT INTO ${table} (consumer, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 RETURNING pg_current_xact_id()::text AS xid, ${SERVER_STARTED}, set_config('lock_timeout', $3, true)`;
-    // An array, so that the choice is made once. Rows that another cleaner holds are left to it.
+    // The array makes Postgres choose the rows once. Rows that another cleaner locked are skipped.
     this.#remove = `
 WITH removed AS (
   DELETE FROM ${table} WHERE consumer = $1 AND message_id = ANY (ARRAY(
@@ -93,7 +144,7 @@ SELECT count(*)::text AS removed FROM removed`;
   }
 
   async migrate(): Promise<void> {
-    await this.#ask("make the table", inboxVersions(this.#tables).migration());
+    await this.#query("create the table", inboxSchema(this.#tables).migration());
   }
 
   async handle(
@@ -110,11 +161,11 @@ SELECT count(*)::text AS removed FROM removed`;
         await transaction.rollback();
         return claim;
       }
-      if (await unlessAborted(signal, this.#worked(transaction, client, work, signal))) {
+      if (await unlessAborted(signal, this.#work(transaction, client, work, signal))) {
         await this.#commit(transaction);
         return "committed";
       }
-      // Where the connection has ended the server rolls back by itself.
+      // If the connection has ended, the server rolls back.
       await transaction.rollback();
       return "rolled-back";
     } finally {
@@ -123,12 +174,12 @@ SELECT count(*)::text AS removed FROM removed`;
   }
 
   async clean(consumer: string, olderThanMs: number, limit: number): Promise<number> {
-    const result = await this.#ask("clean up", this.#remove, [consumer, olderThanMs, limit]);
-    return wholeNumber((result as { readonly rows: readonly { readonly removed: unknown }[] }).rows[0]?.removed);
+    const [row] = await this.#query("clean up", this.#remove, [consumer, olderThanMs, limit]);
+    return wholeNumber((row as { readonly removed: unknown } | undefined)?.removed);
   }
 
-  /** What the work throws goes on after the rollback, unless the server went down meanwhile. */
-  async #worked(
+  /** If the work throws, rolls back and passes the error on, unless the server went down meanwhile. */
+  async #work(
     transaction: PostgresInboxTransaction,
     client: Client,
     work: (transaction: Client) => Promise<boolean>,
@@ -138,7 +189,7 @@ SELECT count(*)::text AS removed FROM removed`;
       return await work(client);
     } catch (error) {
       if (signal.aborted || (await transaction.rollback(error))) throw error;
-      throw (await this.#wentDown(transaction, error)) ?? transaction.failureOf(error);
+      throw (await this.#serverDown(transaction, error)) ?? transaction.failureOf(error);
     }
   }
 
@@ -146,17 +197,17 @@ SELECT count(*)::text AS removed FROM removed`;
     try {
       await transaction.commit();
     } catch (error) {
-      throw (await this.#wentDown(transaction, error)) ?? error;
+      throw (await this.#serverDown(transaction, error)) ?? error;
     }
   }
 
   /**
-   * Looks for the proof that it was the server that ended a connection, for everybody, and not what the handler did: the
-   * server says so, or it says that it ends this connection and then takes none, or has begun to run anew.
+   * The error if it is proven that the server went down, and the handler did not end the connection. Proof: the server said
+   * so, or it said that it ends this connection and then takes no others, or has restarted.
    */
-  async #wentDown(transaction: PostgresInboxTransaction, cause: unknown): Promise<MessagingError | undefined> {
+  async #serverDown(transaction: PostgresInboxTransaction, cause: unknown): Promise<MessagingError | undefined> {
     const end = transaction.endOf(cause);
-    if (end === "unknown" || (end === "terminated" && !(await this.#isDown(transaction)))) return undefined;
+    if (end === "unknown" || (end === "terminated" && !(await this.#isDownOrRestarted(transaction)))) return undefined;
     return new MessagingError(
       "unreachable",
       "the inbox's Postgres was stopped or restarted while the handler ran: the message is handled again unless its commit was kept; see the cause",
@@ -164,15 +215,12 @@ SELECT count(*)::text AS removed FROM removed`;
     );
   }
 
-  async #isDown(transaction: PostgresInboxTransaction): Promise<boolean> {
-    // Its place in the pool is free for the question.
+  async #isDownOrRestarted(transaction: PostgresInboxTransaction): Promise<boolean> {
+    // Frees its place in the pool for the query.
     transaction.close();
     try {
-      const result = await this.#ask("say since when it runs", `SELECT ${SERVER_STARTED}`);
-      return (
-        (result as { readonly rows: readonly { readonly started: string }[] }).rows[0]?.started !==
-        transaction.serverStarted
-      );
+      const [row] = await this.#query("read its start time", `SELECT ${SERVER_STARTED}`);
+      return (row as { readonly started: string } | undefined)?.started !== transaction.serverStarted;
     } catch (error) {
       return isDown(error);
     }
@@ -181,24 +229,36 @@ SELECT count(*)::text AS removed FROM removed`;
   async #connect(): Promise<Client> {
     const late = (client: Client): void => client.release();
     try {
-      return await within(this.#clock, this.#timeoutMs, "a connection of the inbox's pool", this.#pool.connect(), late);
+      return await inTime("inbox's pool", this.#clock, this.#timeoutMs, () => this.#pool.connect(), late);
     } catch (error) {
       throw inboxFailure("give a connection", error);
     }
   }
 
-  async #ask(action: string, text: string, values?: unknown[]): Promise<unknown> {
+  async #query(action: string, text: string, values?: unknown[]): Promise<readonly unknown[]> {
     const client = await this.#connect();
     const ignore = (): void => {};
     client.on("error", ignore);
     try {
-      const result = await within(this.#clock, this.#timeoutMs, "the inbox's Postgres", client.query(text, values));
+      const call = () => client.query(text, values);
+      const result = await inTime("inbox's Postgres", this.#clock, this.#timeoutMs, call);
       client.off("error", ignore);
       client.release();
-      return result;
+      return (result as { readonly rows?: readonly unknown[] } | undefined)?.rows ?? [];
     } catch (error) {
       client.release(true);
       throw inboxFailure(action, error);
     }
   }
+}
+
+/**
+ * Whether a failed query shows that the server takes no connections: it said so, or the connection was refused or closed. A
+ * timeout shows nothing: a pool without a free connection causes it too.
+ */
+function isDown(error: unknown): boolean {
+  const state = stateOf(error);
+  if (state !== "") return state.startsWith("57P");
+  const cause = isMessagingError(error) && error.cause !== undefined ? error.cause : error;
+  return cause instanceof Error && !isMessagingError(cause) && !/timeout/i.test(cause.message);
 }

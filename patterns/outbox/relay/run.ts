@@ -1,92 +1,300 @@
-import type { Clock, Timer } from "../../../core/clock.ts";
+import { type Clock, Conditions, pause, type Timer } from "../../../core/clock.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxClaim, OutboxSettlement } from "../store.ts";
-import { HeldClaim, type SendCounts, Sender, Turns, UnchangedRows } from "./sender.ts";
-import { Settler, StoreCalls } from "./settler.ts";
+import { RelayClaim } from "./claim.ts";
+import { type SendCounts, Sender } from "./sender.ts";
+import { SettlementBatcher, StoreCalls, Turns, UnchangedRows } from "./settlements.ts";
 import { StallWatch } from "./stall-watch.ts";
 
-/** What one loop sleeps on. A ring while nobody sleeps is kept for the next sleep, so that no reason to wake is missed. */
-export class Alarm {
-  readonly #clock: Clock;
-  #rung = false;
-  #wake: (() => void) | undefined;
+/** Concurrent settling calls. Meanwhile the next batches grow. */
+const CONCURRENT_SETTLEMENTS = 2;
+/** A lease is renewed this often before it ends. */
+const RENEWALS = 3;
+const CLAIM_BACKOFF = { firstMs: 100, maxMs: 10_000 };
+/** A relay holds at most this many times `batchSize` rows. */
+const CLAIMS_HELD = 4;
+/** The most claims at once, however small: each has its own renewals and settlements. */
+const MOST_CLAIMS = 64;
+/** Polls are earlier by a random share up to this. */
+const POLL_SPREAD = 0.2;
 
-  constructor(clock: Clock) {
-    this.#clock = clock;
+/** Counters since the relay was created. */
+export interface RelayCounts extends SendCounts {
+  lost: number;
+}
+
+/** The claimed rows of a relay. */
+interface Held {
+  readonly claims: number;
+  readonly rows: number;
+  readonly sending: number;
+  readonly bytes: number;
+}
+
+/** A relay from a start to the next stop. */
+export class RelayRun {
+  readonly calls: StoreCalls;
+  readonly watch: StallWatch;
+  readonly #settings: RelaySettings;
+  readonly #counts: RelayCounts;
+  readonly #claims = new Map<RelayClaim, SettlementBatcher>();
+  readonly #claiming: Claiming;
+  readonly #sender: Sender;
+  readonly #leases: Leases;
+  readonly #conditions: Conditions;
+  readonly #unchanged: UnchangedRows;
+  readonly #turns = new Turns(CONCURRENT_SETTLEMENTS);
+  readonly #loops: Promise<unknown>;
+  readonly #stop = new AbortController();
+  readonly #unlisten: Promise<(() => Promise<void>) | undefined>;
+
+  constructor(settings: RelaySettings, counts: RelayCounts) {
+    this.#settings = settings;
+    this.#counts = counts;
+    const { clock, random } = settings.internals;
+    this.#conditions = new Conditions(clock);
+    this.calls = new StoreCalls(settings, () => this.watch.check());
+    this.watch = new StallWatch(settings, () => this.calls.failure);
+    this.#unchanged = new UnchangedRows(clock, random);
+    this.#sender = new Sender(settings, this.watch, counts, this.#unchanged, (claim, settlement) =>
+      this.#settle(claim, settlement),
+    );
+    this.#claiming = new Claiming(
+      settings,
+      this.calls,
+      this.watch,
+      () => this.held,
+      (claim, requestedAt) => this.#claimed(claim, requestedAt),
+    );
+    this.#leases = new Leases(
+      settings,
+      this.calls,
+      () => this.#claims.keys(),
+      (claim, count) => this.#lost(claim, count),
+    );
+    this.#leases.start();
+    this.#unlisten = this.#listen();
+    this.#loops = Promise.all([this.#claiming.run(), cleanUntil(this.#stop.signal, settings, this.calls)]);
   }
 
-  /** Ends the sleep, or the next one before it begins. */
-  ring(): void {
-    this.#rung = true;
-    this.#wake?.();
-  }
-
-  /** Resolves after so many milliseconds, or at a ring; without a time at a ring alone. One sleeper at a time. */
-  async sleep(ms?: number): Promise<void> {
-    if (!this.#rung) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = ms === undefined ? undefined : this.#clock.schedule(resolve, ms);
-      this.#wake = resolve;
-      await promise;
-      this.#wake = undefined;
-      if (timer !== undefined) this.#clock.cancel(timer);
+  get held(): Held {
+    let rows = 0;
+    let sending = 0;
+    let bytes = 0;
+    for (const claim of this.#claims.keys()) {
+      rows += claim.size;
+      sending += claim.sending;
+      bytes += claim.bytes;
     }
-    this.#rung = false;
+    return { claims: this.#claims.size, rows, sending, bytes };
+  }
+
+  get stopping(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** Resolves when a claim found nothing while the relay held nothing, or at the stop. */
+  foundNothing(): Promise<void> {
+    return this.#claiming.foundNothing();
+  }
+
+  /** Waits for the rows in flight, for `timeoutMs` at most, and releases the rest. */
+  async stop(timeoutMs: number): Promise<void> {
+    const { clock } = this.#settings.internals;
+    this.#stop.abort();
+    this.#claiming.stop();
+    this.#sender.stop(this.#claims.keys());
+    await Promise.all([this.#loops, this.#endListening()]);
+    const deadline = clock.monotonic() + timeoutMs;
+    await this.#until(deadline, () => this.held.sending === 0);
+    this.#sender.abandon(this.#claims.keys());
+    // After the lease, other relays send the rows that are not settled.
+    await this.#until(
+      Math.max(deadline, clock.monotonic() + this.#settings.storeTimeoutMs),
+      () => this.held.rows === 0,
+    );
+    this.#leases.stop();
+    for (const batcher of this.#claims.values()) batcher.close();
+    this.#claims.clear();
+  }
+
+  async #until(deadline: number, condition: () => boolean): Promise<void> {
+    const leftMs = deadline - this.#settings.internals.clock.monotonic();
+    if (leftMs > 0) await this.#conditions.until(condition, leftMs);
+  }
+
+  /** Returns whether there was anything to do. */
+  #claimed(outboxClaim: OutboxClaim, requestedAt: number): boolean {
+    const claim = new RelayClaim(outboxClaim, requestedAt + this.#settings.leaseMs);
+    const settled = (): void => this.#progress(claim);
+    const batcher = new SettlementBatcher(claim, this.calls, this.#settings, this.#turns, this.#unchanged, settled);
+    this.#claims.set(claim, batcher);
+    this.#claiming.learn(claim.size, claim.bytes);
+    if (this.stopping) this.#sender.stop([claim]);
+    else this.#sender.send(claim);
+    return !claim.isFruitless;
+  }
+
+  #settle(claim: RelayClaim, settlement: OutboxSettlement): void {
+    this.#claims.get(claim)?.settle(settlement);
+    if (this.stopping) this.#conditions.check();
+  }
+
+  #progress(claim: RelayClaim): void {
+    if (claim.size === 0) {
+      this.#claims.get(claim)?.close();
+      this.#claims.delete(claim);
+    }
+    this.#conditions.check();
+    // There is room, and keys are free; but not after a claim whose rows were all skipped.
+    if (claim.size === 0 && !claim.isFruitless) this.#claiming.wake();
+  }
+
+  #lost(claim: RelayClaim, count: number): void {
+    this.#counts.lost += count;
+    if (count > 0) this.#settings.emit({ type: "lost", count });
+    this.#progress(claim);
+  }
+
+  async #listen(): Promise<(() => Promise<void>) | undefined> {
+    try {
+      return await this.#settings.store.listen?.(() => this.#claiming.wake());
+    } catch (error) {
+      // The relay polls all the same; notifications only make it faster.
+      this.#settings.emit({ type: "store-failed", call: "listen", error });
+      return undefined;
+    }
+  }
+
+  async #endListening(): Promise<void> {
+    const end = await this.#unlisten;
+    await end?.().catch(() => {});
   }
 }
 
-/** Removes rows that were sent and whose time of keeping is over: a bounded number at a time, beside the sending. */
-class Cleaning {
+/**
+ * Claims rows while there is room for them and the broker accepts messages. After a claim with rows the next follows at once,
+ * otherwise after a poll's time or a wake-up.
+ */
+class Claiming {
   readonly #settings: RelaySettings;
   readonly #calls: StoreCalls;
-  readonly #alarm: Alarm;
+  readonly #watch: StallWatch;
+  readonly #held: () => Held;
+  readonly #claimed: (claim: OutboxClaim, requestedAt: number) => boolean;
+  readonly #sleeper: Sleeper;
+  #emptyWaiters: (() => void)[] = [];
+  #failures = 0;
   #stopped = false;
+  /** The average size of the rows, recent claims first. */
+  #rowBytes = 0;
 
-  constructor(settings: RelaySettings, calls: StoreCalls) {
+  /** `claimed` returns whether there was anything to do. */
+  constructor(
+    settings: RelaySettings,
+    calls: StoreCalls,
+    watch: StallWatch,
+    held: () => Held,
+    claimed: (claim: OutboxClaim, requestedAt: number) => boolean,
+  ) {
     this.#settings = settings;
     this.#calls = calls;
-    this.#alarm = new Alarm(settings.internals.clock);
+    this.#watch = watch;
+    this.#held = held;
+    this.#claimed = claimed;
+    this.#sleeper = new Sleeper(settings.internals.clock);
+  }
+
+  /** There may be rows, or room. */
+  wake(): void {
+    this.#sleeper.wake();
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#alarm.ring();
+    this.#sleeper.wake();
+    for (const resolve of this.#emptyWaiters.splice(0)) resolve();
   }
 
-  /** Resolves at the stop. */
+  /** Resolves when a claim that starts from now on finds nothing while the relay holds nothing, or at the stop. */
+  foundNothing(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#emptyWaiters.push(resolve);
+    this.#sleeper.wake();
+    return promise;
+  }
+
+  /** Resolves after the stop and the last claim. */
   async run(): Promise<void> {
-    const { clean, internals } = this.#settings;
-    if (clean === undefined) return;
-    // Relays that start together do not clean together.
-    let restMs = clean.everyMs * internals.random.fraction();
     while (!this.#stopped) {
-      await this.#alarm.sleep(restMs);
-      if (this.#stopped) return;
-      const answer = await this.#calls.clean(clean.limit);
-      restMs = "value" in answer && answer.value >= clean.limit ? 0 : clean.everyMs;
+      this.#watch.check();
+      const limit = this.#watch.brokerAccepts ? this.#room() : 0;
+      const sleepMs = limit === 0 ? this.#pollMs() : await this.#claim(limit);
+      if (sleepMs > 0 && !this.#stopped) await this.#sleeper.sleep(sleepMs);
     }
+  }
+
+  /** Adds the rows of a claim to the average size. */
+  learn(rows: number, bytes: number): void {
+    const mean = bytes / rows;
+    this.#rowBytes = this.#rowBytes === 0 ? mean : (this.#rowBytes + mean) / 2;
+  }
+
+  /** The number of rows that fit now. */
+  #room(): number {
+    const { batchSize, maxBytes } = this.#settings;
+    const { claims, rows, bytes } = this.#held();
+    if (rows === 0) return this.#fitting(batchSize, maxBytes);
+    if (rows > (CLAIMS_HELD - 1) * batchSize || claims >= MOST_CLAIMS) return 0;
+    return bytes >= maxBytes ? 0 : this.#fitting(batchSize, maxBytes - bytes);
+  }
+
+  #fitting(rows: number, bytes: number): number {
+    if (this.#rowBytes === 0) return rows;
+    return Math.max(Math.min(rows, Math.floor(bytes / this.#rowBytes)), 1);
+  }
+
+  /** Resolves with the time to sleep. */
+  async #claim(limit: number): Promise<number> {
+    const { clock, random } = this.#settings.internals;
+    const requestedAt = clock.monotonic();
+    const waiters = this.#emptyWaiters.splice(0);
+    const answer = await this.#calls.claim(limit);
+    if ("error" in answer) {
+      this.#emptyWaiters.unshift(...waiters);
+      return backoffMs(++this.#failures, CLAIM_BACKOFF, random);
+    }
+    this.#failures = 0;
+    const claim = answer.value;
+    if (claim === undefined && this.#held().rows === 0) for (const resolve of waiters) resolve();
+    else this.#emptyWaiters.unshift(...waiters);
+    // After a claim there may be more rows.
+    return claim !== undefined && this.#claimed(claim, requestedAt) ? 0 : this.#pollMs();
+  }
+
+  #pollMs(): number {
+    const { pollMs, internals } = this.#settings;
+    return pollMs * (1 - POLL_SPREAD * internals.random.fraction());
   }
 }
 
-/** Leases are renewed three times before they end. */
-const RENEWALS = 3;
-
-/** Renews the leases of all claims for as long as they are held; what is lost all the same is let go. */
+/** Renews the leases of all claims, and gives up lost ones. */
 class Leases {
   readonly #settings: RelaySettings;
   readonly #calls: StoreCalls;
-  readonly #claims: () => Iterable<HeldClaim>;
-  readonly #lost: (claim: HeldClaim, count: number) => void;
-  readonly #renewing = new Set<HeldClaim>();
+  readonly #claims: () => Iterable<RelayClaim>;
+  readonly #lost: (claim: RelayClaim, count: number) => void;
+  readonly #renewing = new Set<RelayClaim>();
   #timer: Timer | undefined;
 
-  /** `lost` is told of each lost claim, with how many of its rows will not be sent by us. */
+  /** `lost` is called for each lost claim, with the number of its rows that are not sent. */
   constructor(
     settings: RelaySettings,
     calls: StoreCalls,
-    claims: () => Iterable<HeldClaim>,
-    lost: (claim: HeldClaim, count: number) => void,
+    claims: () => Iterable<RelayClaim>,
+    lost: (claim: RelayClaim, count: number) => void,
   ) {
     this.#settings = settings;
     this.#calls = calls;
@@ -106,306 +314,69 @@ class Leases {
     this.#timer = undefined;
   }
 
-  async #keep(claim: HeldClaim): Promise<void> {
+  async #keep(claim: RelayClaim): Promise<void> {
     const { clock } = this.#settings.internals;
-    if (clock.monotonic() >= claim.heldUntil) this.#letGo(claim);
-    if (claim.lost) this.#letGo(claim);
+    if (claim.lost || clock.monotonic() >= claim.heldUntil) this.#giveUp(claim);
     if (claim.lost || this.#renewing.has(claim)) return;
     this.#renewing.add(claim);
-    // The lease begins while the call is under way, not before it.
+    // The store starts the lease during the call, not before it.
     const begun = clock.monotonic();
     const answer = await this.#calls.renew(claim.token);
     this.#renewing.delete(claim);
     if ("error" in answer) return;
     if (answer.value === "renewed") claim.heldUntil = begun + this.#settings.leaseMs;
-    else if (claim.size > 0) this.#letGo(claim);
+    else if (claim.size > 0) this.#giveUp(claim);
   }
 
-  #letGo(claim: HeldClaim): void {
+  #giveUp(claim: RelayClaim): void {
     claim.lost = true;
     const rows = claim.takeWaiting();
-    // Nobody has to be told: they come again by themselves.
+    // They need no settlement: other relays claim them.
     for (const { row } of rows) claim.settled(row.position);
     this.#lost(claim, rows.length);
   }
 }
 
-const BACKOFF = { firstMs: 100, maxMs: 10_000 };
-/** How many claims' worth of rows are held at most. */
-const CLAIMS_HELD = 4;
-/** Polls are up to so much earlier, by chance, as a share. */
-const SPREAD = 0.2;
-
-/** The most claims at once, however small: each is renewed and settled by itself. */
-const MOST_CLAIMS = 64;
-
-/** How much a relay holds. */
-interface Held {
-  readonly claims: number;
-  readonly rows: number;
-  readonly bytes: number;
-}
-
-/**
- * Claims rows while there is room for them and the broker takes messages. As long as claims find any the next is made at
- * once; otherwise after the time of a poll, or when somebody rings.
- */
-class Claiming {
-  readonly #settings: RelaySettings;
-  readonly #calls: StoreCalls;
-  readonly #watch: StallWatch;
-  readonly #held: () => Held;
-  readonly #claimed: (claim: OutboxClaim, askedAt: number) => boolean;
-  readonly #alarm: Alarm;
-  #emptyWaiters: (() => void)[] = [];
-  #failures = 0;
-  #stopped = false;
-  /** The middle size of the rows claimed so far. */
-  #rowBytes = 0;
-
-  /** `claimed` tells whether there was anything to do. */
-  constructor(
-    settings: RelaySettings,
-    calls: StoreCalls,
-    watch: StallWatch,
-    held: () => Held,
-    claimed: (claim: OutboxClaim, askedAt: number) => boolean,
-  ) {
-    this.#settings = settings;
-    this.#calls = calls;
-    this.#watch = watch;
-    this.#held = held;
-    this.#claimed = claimed;
-    this.#alarm = new Alarm(settings.internals.clock);
-  }
-
-  /** There may be rows, or room. */
-  ring(): void {
-    this.#alarm.ring();
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    this.#alarm.ring();
-    for (const resolve of this.#emptyWaiters.splice(0)) resolve();
-  }
-
-  /** Resolves when a claim that is made from now on finds nothing while nothing is held, or at the stop. */
-  foundNothing(): Promise<void> {
-    if (this.#stopped) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#emptyWaiters.push(resolve);
-    this.#alarm.ring();
-    return promise;
-  }
-
-  /** Resolves at the stop, when no claim is under way any more. */
-  async run(): Promise<void> {
-    while (!this.#stopped) {
-      this.#watch.look();
-      const limit = this.#watch.brokerTakes ? this.#room() : 0;
-      const restMs = limit === 0 ? this.#pollMs() : await this.#claim(limit);
-      if (restMs > 0 && !this.#stopped) await this.#alarm.sleep(restMs);
-    }
-  }
-
-  /** How many rows may be asked for now. */
-  #room(): number {
-    const { batchSize, maxBytes } = this.#settings;
-    const { claims, rows, bytes } = this.#held();
-    if (rows === 0) return this.#within(batchSize, maxBytes);
-    if (rows > (CLAIMS_HELD - 1) * batchSize || claims >= MOST_CLAIMS) return 0;
-    return bytes >= maxBytes ? 0 : this.#within(batchSize, maxBytes - bytes);
-  }
-
-  #within(rows: number, bytes: number): number {
-    if (this.#rowBytes === 0) return rows;
-    return Math.max(Math.min(rows, Math.floor(bytes / this.#rowBytes)), 1);
-  }
-
-  /** Resolves with how long to rest. */
-  async #claim(limit: number): Promise<number> {
-    const { clock, random } = this.#settings.internals;
-    const askedAt = clock.monotonic();
-    const waiters = this.#emptyWaiters.splice(0);
-    const answer = await this.#calls.claim(limit);
-    if ("error" in answer) {
-      this.#emptyWaiters.unshift(...waiters);
-      return backoffMs(++this.#failures, BACKOFF, random);
-    }
-    this.#failures = 0;
-    const claim = answer.value;
-    if (claim === undefined && this.#held().rows === 0) for (const resolve of waiters) resolve();
-    else this.#emptyWaiters.unshift(...waiters);
-    if (claim === undefined) return this.#pollMs();
-    // It may have been fewer than there are.
-    return this.#claimed(claim, askedAt) ? 0 : this.#pollMs();
-  }
-
-  /** What was just claimed, for the size of the next claim. */
-  learn(rows: number, bytes: number): void {
-    const mean = bytes / rows;
-    this.#rowBytes = this.#rowBytes === 0 ? mean : (this.#rowBytes + mean) / 2;
-  }
-
-  #pollMs(): number {
-    const { pollMs, internals } = this.#settings;
-    return pollMs * (1 - SPREAD * internals.random.fraction());
+/** Removes sent rows whose retention has ended, a limited number per call, until the signal is aborted. */
+async function cleanUntil(signal: AbortSignal, settings: RelaySettings, calls: StoreCalls): Promise<void> {
+  const { clean, internals } = settings;
+  if (clean === undefined) return;
+  // Random, so that relays that start together do not clean together.
+  let sleepMs = clean.everyMs * internals.random.fraction();
+  for (;;) {
+    await pause(internals.clock, sleepMs, signal);
+    if (signal.aborted) return;
+    const answer = await calls.clean(clean.limit);
+    sleepMs = "value" in answer && answer.value >= clean.limit ? 0 : clean.everyMs;
   }
 }
 
-/** How many calls that settle are under way at once: while they are, more gathers for the next. */
-const SETTLING_AT_ONCE = 2;
+/** Lets one loop sleep. A wake-up before the sleep ends it at once, so that none is missed. */
+class Sleeper {
+  readonly #clock: Clock;
+  #woken = false;
+  #resolve: (() => void) | undefined;
 
-/** What a relay counted since it was made. */
-export interface RelayCounts extends SendCounts {
-  lost: number;
-}
-
-/** A relay from a start to the next stop. */
-export class RelayRun {
-  readonly calls: StoreCalls;
-  readonly watch: StallWatch;
-  readonly #settings: RelaySettings;
-  readonly #counts: RelayCounts;
-  readonly #claims = new Map<HeldClaim, Settler>();
-  readonly #claiming: Claiming;
-  readonly #sender: Sender;
-  readonly #leases: Leases;
-  readonly #cleaning: Cleaning;
-  readonly #changed: Alarm;
-  readonly #unchanged: UnchangedRows;
-  readonly #turns = new Turns(SETTLING_AT_ONCE);
-  readonly #loops: Promise<unknown>;
-  #unlisten: Promise<(() => Promise<void>) | undefined> | undefined;
-  #stopping = false;
-
-  constructor(settings: RelaySettings, counts: RelayCounts) {
-    this.#settings = settings;
-    this.#counts = counts;
-    this.#changed = new Alarm(settings.internals.clock);
-    this.calls = new StoreCalls(settings, () => this.watch.look());
-    this.watch = new StallWatch(settings, () => this.calls.failure);
-    const { clock, random } = settings.internals;
-    this.#unchanged = new UnchangedRows(clock, random);
-    this.#sender = new Sender(settings, this.watch, counts, this.#unchanged, (claim, settlement) =>
-      this.#settle(claim, settlement),
-    );
-    this.#claiming = new Claiming(
-      settings,
-      this.calls,
-      this.watch,
-      () => this.held,
-      (claim, askedAt) => this.#claimed(claim, askedAt),
-    );
-    this.#leases = new Leases(
-      settings,
-      this.calls,
-      () => this.#claims.keys(),
-      (claim, count) => this.#lost(claim, count),
-    );
-    this.#cleaning = new Cleaning(settings, this.calls);
-    this.#leases.start();
-    this.#unlisten = this.#listen();
-    this.#loops = Promise.all([this.#claiming.run(), this.#cleaning.run()]);
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
 
-  get held(): { readonly claims: number; readonly rows: number; readonly sending: number; readonly bytes: number } {
-    let rows = 0;
-    let sending = 0;
-    let bytes = 0;
-    for (const claim of this.#claims.keys()) {
-      rows += claim.size;
-      sending += claim.sending;
-      bytes += claim.bytes;
+  /** Ends the sleep, or else the next one. */
+  wake(): void {
+    this.#woken = true;
+    this.#resolve?.();
+  }
+
+  /** Resolves after `ms` milliseconds, or at a wake-up. */
+  async sleep(ms: number): Promise<void> {
+    if (!this.#woken) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = this.#clock.schedule(resolve, ms);
+      this.#resolve = resolve;
+      await promise;
+      this.#resolve = undefined;
+      this.#clock.cancel(timer);
     }
-    return { claims: this.#claims.size, rows, sending, bytes };
-  }
-
-  get stopping(): boolean {
-    return this.#stopping;
-  }
-
-  /** Resolves when a claim found nothing while nothing was held, or at the stop. */
-  async foundNothing(): Promise<void> {
-    await this.#claiming.foundNothing();
-  }
-
-  /** Lets what is on its way come to its end, for so long; gives back the rest. */
-  async stop(timeoutMs: number): Promise<void> {
-    const { clock } = this.#settings.internals;
-    this.#stopping = true;
-    this.#claiming.stop();
-    this.#cleaning.stop();
-    this.#sender.stop(this.#claims.keys());
-    await Promise.all([this.#loops, this.#endListening()]);
-    const deadline = clock.monotonic() + timeoutMs;
-    await this.#until(deadline, () => this.held.sending === 0);
-    this.#sender.abandon(this.#claims.keys());
-    // Whatever the store cannot be told is sent again once the lease is over.
-    await this.#until(
-      Math.max(deadline, clock.monotonic() + this.#settings.storeTimeoutMs),
-      () => this.held.rows === 0,
-    );
-    this.#leases.stop();
-    for (const settler of this.#claims.values()) settler.close();
-    this.#claims.clear();
-  }
-
-  async #until(deadline: number, condition: () => boolean): Promise<void> {
-    const { clock } = this.#settings.internals;
-    for (;;) {
-      const leftMs = deadline - clock.monotonic();
-      if (condition() || leftMs <= 0) return;
-      await this.#changed.sleep(leftMs);
-    }
-  }
-
-  /** Whether there was anything to do. */
-  #claimed(claim: OutboxClaim, askedAt: number): boolean {
-    const held = new HeldClaim(claim, askedAt + this.#settings.leaseMs);
-    const settled = (): void => this.#progress(held);
-    this.#claims.set(held, new Settler(held, this.calls, this.#settings, this.#turns, this.#unchanged, settled));
-    this.#claiming.learn(held.size, held.bytes);
-    if (this.#stopping) this.#sender.stop([held]);
-    else this.#sender.send(held);
-    return !held.isFruitless;
-  }
-
-  #settle(claim: HeldClaim, settlement: OutboxSettlement): void {
-    this.#claims.get(claim)?.settle(settlement);
-    if (this.#stopping) this.#changed.ring();
-  }
-
-  #progress(claim: HeldClaim): void {
-    if (claim.size === 0) {
-      this.#claims.get(claim)?.close();
-      this.#claims.delete(claim);
-    }
-    this.#changed.ring();
-    // There is room, and keys are free; not so where they were only looked at.
-    if (claim.size === 0 && !claim.isFruitless) this.#claiming.ring();
-  }
-
-  #lost(claim: HeldClaim, count: number): void {
-    this.#counts.lost += count;
-    if (count > 0) this.#settings.tell({ type: "lost", count });
-    this.#progress(claim);
-  }
-
-  async #listen(): Promise<(() => Promise<void>) | undefined> {
-    try {
-      return await this.#settings.store.listen?.(() => this.#claiming.ring());
-    } catch (error) {
-      // Polling is always on; wake-ups only make it faster.
-      this.#settings.tell({ type: "store-failed", call: "listen", error });
-      return undefined;
-    }
-  }
-
-  async #endListening(): Promise<void> {
-    const end = await this.#unlisten;
-    this.#unlisten = undefined;
-    await end?.().catch(() => {});
+    this.#woken = false;
   }
 }

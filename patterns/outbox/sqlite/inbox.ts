@@ -1,42 +1,48 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { MessagingError, systemClock } from "../../../core/index.ts";
-import { checkTableName } from "../../../sql/tables.ts";
+import { MessagingError } from "../../../core/index.ts";
+import { checkTableName } from "../../../sql/schema.ts";
+import {
+  isBreakdown,
+  isConstraint,
+  SQLITE_NOW as NOW,
+  type OwnedSqliteDatabase,
+  sqliteFailure,
+  sqliteRefusal,
+} from "../../../sql/sqlite.ts";
+import { SqliteConnection } from "../../../sql/sqlite-connection.ts";
 import { unlessAborted } from "../inbox.ts";
 import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
-import type { SqliteDatabase } from "./connection.ts";
-import { isBreakdown, isConstraint, SqliteConnection, sqliteFailure } from "./connection.ts";
-import { DEFAULT_INBOX_TABLE, INBOX_VERSIONS, migrate } from "./schema.ts";
+import { DEFAULT_INBOX_TABLE, inboxSchema } from "./schema.ts";
 
 /** The options of {@link sqliteInbox}. */
 export interface SqliteInboxOptions {
   /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_inbox`. */
   readonly table?: string;
-  /** Milliseconds that cleaning and migrating wait for the locks of others. Default 5,000. */
+  /** Milliseconds that cleaning and migrating wait for a lock. Default 5,000. */
   readonly timeoutMs?: number;
 }
 
-/** An inbox in a SQLite database. `Database` is what handlers write with. */
-export interface SqliteInbox<Database> extends InboxStore<Database> {
-  /** Makes the table, or brings an older one up to date, unless it is so already; also if many processes do at once. */
+/** An inbox in a SQLite database. `Database` is the connection that handlers write with. */
+export interface SqliteInbox<Database> extends InboxStore<Database>, AsyncDisposable {
+  /** Creates the table, or brings an older one up to date. Concurrent calls are safe. */
   migrate(): Promise<void>;
-  /** Closes the connection, after the transactions that run. A second call does nothing. */
+  /** Closes the connection, after the running transactions. A second call does nothing. */
   close(): Promise<void>;
 }
 
+/** Its name in messages. */
+const STORE = "inbox";
 const DEFAULT_TIMEOUT_MS = 5_000;
-/** SQLite's own time of day, in milliseconds. */
-const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /**
- * An inbox in a SQLite database, for `transactional`, for the processes of one machine. `open` opens a connection to it,
- * in WAL mode, with whatever settings handlers need: each of them gets it with the transaction open.
+ * An inbox in a SQLite database, for `transactional` and the processes of one machine. `open` opens a connection in WAL
+ * mode, with the settings that handlers need. Handlers get it with an open transaction.
  *
- * One transaction at a time writes to a SQLite database: handlers go one after another, and a message whose turn does not
- * come within `waitMs` is postponed. The connection is opened when it is needed, is the inbox's own, and is closed and
- * opened anew when a handler was aborted. Its `timeout` is set to 0: the inbox waits for the locks of others itself,
- * without standing in the way of the event loop. Throws `invalid` for wrong options.
+ * A SQLite database has one writer at a time. Handlers run one after another, and a message that waits longer than `waitMs`
+ * is postponed. The inbox opens the connection on demand, and replaces it after a handler was aborted. It sets `timeout` to
+ * 0 and waits for locks itself, without blocking the event loop. Throws `invalid` for wrong options.
  */
-export function sqliteInbox<Database extends SqliteDatabase>(
+export function sqliteInbox<Database extends OwnedSqliteDatabase>(
   open: () => Database,
   options: SqliteInboxOptions = {},
 ): SqliteInbox<Database> {
@@ -50,20 +56,20 @@ export function sqliteInbox<Database extends SqliteDatabase>(
   return new SqliteInboxStore(open, table, timeoutMs);
 }
 
-class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<Database> {
+class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteInbox<Database> {
   readonly name = "sqlite";
   readonly #connection: SqliteConnection<Database>;
   readonly #table: string;
   readonly #timeoutMs: number;
 
   constructor(open: () => Database, table: string, timeoutMs: number) {
-    this.#connection = new SqliteConnection(open, systemClock());
+    this.#connection = new SqliteConnection(STORE, open);
     this.#table = table;
     this.#timeoutMs = timeoutMs;
   }
 
   async migrate(): Promise<void> {
-    await migrate(this.#connection, this.#timeoutMs, this.#table, INBOX_VERSIONS);
+    await inboxSchema().migrate(this.#connection, this.#timeoutMs, this.#table);
   }
 
   async handle(
@@ -72,8 +78,8 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
     { waitMs, signal }: InboxHandleOptions,
   ): Promise<InboxEnd> {
     signal.throwIfAborted();
-    const begun = (database: Database): Promise<InboxEnd> => this.#begun(database, message, work, signal);
-    const end = await this.#connection.hold("begin a transaction", waitMs, begun, signal);
+    const run = (database: Database): Promise<InboxEnd> => this.#handle(database, message, work, signal);
+    const end = await this.#connection.transaction("begin a transaction", waitMs, run, signal);
     if (end !== undefined) return end;
     signal.throwIfAborted();
     return "busy";
@@ -93,7 +99,11 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
     return this.#connection.close();
   }
 
-  async #begun(
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #handle(
     database: Database,
     message: InboxMessage,
     work: (transaction: Database) => Promise<boolean>,
@@ -102,14 +112,14 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
     let isOver = false;
     try {
       const isNew = this.#insert(database, message);
-      const wanted = isNew && (await unlessAborted(signal, this.#worked(database, work, signal)));
+      const wanted = isNew && (await unlessAborted(signal, this.#work(database, work, signal)));
       if (wanted) this.#commit(database);
       else this.#rollback(database);
       isOver = !isClosed(database) && !database.isTransaction;
       if (!isNew) return "duplicate";
       return wanted ? "committed" : "rolled-back";
     } finally {
-      // Whoever still holds it is not to get into the next transaction.
+      // A handler that still has the connection must not write into the next transaction.
       if (!isOver || signal.aborted) this.#connection.discard();
     }
   }
@@ -121,17 +131,13 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
       );
       return Number(insert.run(consumer, id).changes) > 0;
     } catch (error) {
-      if (!isConstraint(error)) throw sqliteFailure("take the row of a message", error);
-      throw new MessagingError(
-        "refused",
-        "the SQLite database refused the row of this message: look for a constraint or trigger of your own on the inbox's table; see the cause",
-        { cause: error },
-      );
+      if (isConstraint(error)) throw sqliteRefusal(STORE, error);
+      throw sqliteFailure(STORE, "insert the row of a message", error);
     }
   }
 
-  /** What the work throws goes on after the rollback. */
-  async #worked(
+  /** Rolls back if the work throws, and passes the error on. */
+  async #work(
     database: Database,
     work: (transaction: Database) => Promise<boolean>,
     signal: AbortSignal,
@@ -146,26 +152,26 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
 
   #commit(database: Database): void {
     if (isClosed(database)) throw notKept("the handler closed its connection", undefined);
-    if (!inTransaction(database)) throw ended();
+    if (!inTransaction(database)) throw endedEarly();
     try {
       database.exec("COMMIT");
     } catch (error) {
-      if (isConstraint(error)) throw notKept("a constraint that was deferred fails; see the cause", error);
+      if (isConstraint(error)) throw notKept("a deferred constraint failed; see the cause", error);
       throw new MessagingError(
         "unconfirmed",
-        "the SQLite database failed to commit what the handler wrote, and it is kept or not: the next copy of the message finds out; see the cause",
+        "the inbox's SQLite database failed to commit what the handler wrote, and may have kept it: the next copy of the message shows; see the cause",
         { cause: error },
       );
     }
   }
 
-  /** Where the connection is closed, or fails to roll back and is closed then, nothing is kept either. */
+  /** Rolls back. A closed connection has rolled back, and one that cannot is closed. */
   #rollback(database: Database, cause?: unknown): void {
     if (isClosed(database)) return;
     if (!inTransaction(database)) {
-      // Done by SQLite itself, at a failure or by ON CONFLICT ROLLBACK.
+      // SQLite rolled back by itself, at a failure or by ON CONFLICT ROLLBACK.
       if (causes(cause).some((one) => isBreakdown(one) || isConstraint(one))) return;
-      throw ended(cause);
+      throw endedEarly(cause);
     }
     try {
       database.exec("ROLLBACK");
@@ -175,13 +181,8 @@ class SqliteInboxStore<Database extends SqliteDatabase> implements SqliteInbox<D
   }
 }
 
-function notKept(why: string, cause: unknown): MessagingError {
-  const what = "the SQLite database did not commit what the handler wrote, and nothing is kept";
-  return new MessagingError("refused", `${what}: ${why}`, { cause });
-}
-
-/** Of a closed connection `node:sqlite` does not say whether a transaction is open. */
-function isClosed(database: SqliteDatabase): boolean {
+/** On a closed connection, `isTransaction` of `node:sqlite` throws or is undefined. */
+function isClosed(database: OwnedSqliteDatabase): boolean {
   try {
     return database.isTransaction === undefined;
   } catch {
@@ -189,7 +190,7 @@ function isClosed(database: SqliteDatabase): boolean {
   }
 }
 
-function inTransaction(database: SqliteDatabase): boolean {
+function inTransaction(database: OwnedSqliteDatabase): boolean {
   return !isClosed(database) && database.isTransaction;
 }
 
@@ -198,10 +199,15 @@ function causes(error: unknown): readonly unknown[] {
   return error instanceof Error ? [error, ...causes(error.cause)] : [error];
 }
 
-function ended(cause?: unknown): MessagingError {
+function notKept(why: string, cause: unknown): MessagingError {
+  const what = "the inbox's SQLite database did not commit what the handler wrote, and kept nothing";
+  return new MessagingError("refused", `${what}: ${why}`, { cause });
+}
+
+function endedEarly(cause?: unknown): MessagingError {
   return new MessagingError(
     "conflict",
-    "the inbox's transaction was ended before its time, and what the handler wrote then may be kept: leave BEGIN, COMMIT and ROLLBACK to the inbox, and do not pass over errors by which SQLite rolls back itself, such as a full disk",
+    "the inbox's transaction ended before the handler, and later writes may be kept: leave BEGIN, COMMIT and ROLLBACK to the inbox, and do not ignore errors after which SQLite rolls back, such as a full disk",
     { cause },
   );
 }

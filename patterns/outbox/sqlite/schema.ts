@@ -1,13 +1,11 @@
-import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { MessagingError } from "../../../core/index.ts";
-import { checkTableName } from "../../../sql/tables.ts";
-import type { SqliteConnection, SqliteDatabase } from "./connection.ts";
+import { checkOptions } from "../../../core/checks.ts";
+import { checkTableName, SqliteSchema } from "../../../sql/schema.ts";
 
-/** What a row is doing. Rows that are due stand apart from those that are not, so that a claim need not pass the latter. */
+/** The states of a row. Due rows have their own state, so that a claim need not scan the others. */
 export const STATE = Object.freeze({
-  /** Due, and nobody's. */
+  /** Due and unclaimed. */
   ready: 0,
-  /** In somebody's claim. */
+  /** In a claim. */
   claimed: 1,
   /** Not due yet: sent with a delay, or failed. */
   waiting: 2,
@@ -26,33 +24,40 @@ export const DEFAULT_INBOX_TABLE = "anybroker_inbox";
 export interface SqliteSqlOptions {
   /** The table's name: letters, digits and `_`, no digit first, 50 at most. Default as that of the store. */
   readonly table?: string;
-  /** The version that the table has already; 0, the default, is none. */
+  /** The version that the table has now. Default 0, for no table. */
   readonly from?: number;
 }
 
 /**
- * The statements that make the outbox's table, for a team's own migration tool: each to run once, in order. The store's
- * `migrate` runs the same, and knows of both which versions were reached. A version that was released is never changed; a
- * new one comes with an entry in the change log. Throws `invalid` for wrong options.
+ * The statements that create the outbox's table, for your own migration tool. Run each once, in order. The store's `migrate`
+ * runs the same, and both note the versions. A released version never changes; the change log announces new ones. Throws
+ * `invalid` for wrong options.
  */
 export function sqliteOutboxSql(options: SqliteSqlOptions = {}): readonly string[] {
-  return sql("sqliteOutboxSql", DEFAULT_OUTBOX_TABLE, OUTBOX_VERSIONS, options);
+  return sql("sqliteOutboxSql", DEFAULT_OUTBOX_TABLE, outboxSchema(), options);
 }
 
-/** As {@link sqliteOutboxSql}, for the inbox's table. */
+/** The statements that create the inbox's table, as {@link sqliteOutboxSql}. */
 export function sqliteInboxSql(options: SqliteSqlOptions = {}): readonly string[] {
-  return sql("sqliteInboxSql", DEFAULT_INBOX_TABLE, INBOX_VERSIONS, options);
+  return sql("sqliteInboxSql", DEFAULT_INBOX_TABLE, inboxSchema(), options);
 }
 
-function sql(where: string, standard: string, versions: Versions, options: SqliteSqlOptions): readonly string[] {
+function sql(where: string, defaultTable: string, schema: SqliteSchema, options: SqliteSqlOptions): readonly string[] {
   checkOptions(where, options, ["table", "from"]);
-  const { table = standard, from = 0 } = options;
+  const { table = defaultTable, from } = options;
   checkTableName(`${where} { table }`, table);
-  checkInteger(`${where} { from }`, from, 0, versions.length);
-  return versionsSql(table, versions, from);
+  return schema.from(where, table, from);
 }
 
-function inboxFirst(table: string): readonly string[] {
+export function inboxSchema(): SqliteSchema {
+  return new SqliteSchema([inboxVersion1]);
+}
+
+export function outboxSchema(): SqliteSchema {
+  return new SqliteSchema([outboxVersion1]);
+}
+
+function inboxVersion1(table: string): readonly string[] {
   return [
     `CREATE TABLE "${table}" (
   consumer TEXT NOT NULL,
@@ -64,7 +69,7 @@ function inboxFirst(table: string): readonly string[] {
   ];
 }
 
-function outboxFirst(table: string): readonly string[] {
+function outboxVersion1(table: string): readonly string[] {
   return [
     `CREATE TABLE "${table}" (
   position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -91,73 +96,10 @@ function outboxFirst(table: string): readonly string[] {
 ) STRICT`,
     `CREATE INDEX "${table}_state" ON "${table}" (state)`,
     `CREATE INDEX "${table}_waiting" ON "${table}" (due_at) WHERE state = ${STATE.waiting}`,
-    // What may keep the other rows of a key from being claimed.
+    // Finds rows that block the other rows of their key.
     `CREATE INDEX "${table}_key" ON "${table}" (destination, key, kind)
 WHERE key IS NOT NULL AND state IN (${STATE.claimed}, ${STATE.waiting}, ${STATE.holding})`,
     `CREATE INDEX "${table}_token" ON "${table}" (token) WHERE token IS NOT NULL`,
     `CREATE INDEX "${table}_sent" ON "${table}" (ends_at) WHERE state = ${STATE.sent}`,
   ];
-}
-
-/** The versions of the inbox's table. */
-export const INBOX_VERSIONS: Versions = [inboxFirst];
-
-/** The versions of the outbox's table. */
-export const OUTBOX_VERSIONS: Versions = [outboxFirst];
-
-/** The statements of each version, for a table's name; the first is of version 1. None of them ever changes. */
-type Versions = readonly ((table: string) => readonly string[])[];
-
-/** The statements of the versions after one, each version with the note that it is reached. */
-function versionsSql(table: string, versions: Versions, from: number): readonly string[] {
-  const steps = versions.map((statements, index) => [
-    ...statements(table),
-    `INSERT INTO "${table}_versions" (version) VALUES (${index + 1})`,
-  ]);
-  return [versionsTable(table), ...steps.flat()].slice(from === 0 ? 0 : 1 + steps.slice(0, from).flat().length);
-}
-
-function versionsTable(table: string): string {
-  return `CREATE TABLE "${table}_versions" (
-  version INTEGER PRIMARY KEY,
-  reached_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-) STRICT`;
-}
-
-/** Brings the database to the last version. Of several at once the later ones find it done. */
-export async function migrate(
-  connection: SqliteConnection<SqliteDatabase>,
-  timeoutMs: number,
-  table: string,
-  versions: Versions,
-): Promise<void> {
-  const reached = (database: SqliteDatabase): number => versionOf(database, table, versions.length);
-  // Most often there is nothing to do, and no lock to wait for.
-  if ((await connection.read("migrate", timeoutMs, reached)) === versions.length) return;
-  await connection.write("migrate", timeoutMs, (database) => {
-    const from = reached(database);
-    if (from === versions.length) return;
-    for (const statement of versionsSql(table, versions, from)) database.exec(statement);
-  });
-}
-
-function versionOf(database: SqliteDatabase, table: string, last: number): number {
-  const known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?");
-  const isThere = (name: string): boolean => known.get(name) !== undefined;
-  if (!isThere(`${table}_versions`)) return isThere(table) ? unversioned(table) : 0;
-  const newest = database.prepare(`SELECT coalesce(max(version), 0) AS version FROM "${table}_versions"`).get();
-  const { version } = newest as { readonly version: number };
-  if (version === 0) unversioned(table);
-  if (version <= last) return version;
-  throw new MessagingError(
-    "conflict",
-    `the SQLite table "${table}" is of version ${version}, made by a newer anybroker, and this one knows ${last}: install the newer one here`,
-  );
-}
-
-function unversioned(table: string): never {
-  throw new MessagingError(
-    "conflict",
-    `the SQLite database has a table "${table}" or "${table}_versions", and no version is noted: somebody emptied or dropped the latter. Note the version that the table has, as INSERT INTO "${table}_versions" (version) VALUES (1), or drop both, and migrate again`,
-  );
 }

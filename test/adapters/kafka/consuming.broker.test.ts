@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { ConsumerOptions } from "../../../adapters/kafka/consuming/assigned-partition.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { CommittedOffset, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
@@ -86,7 +86,7 @@ describeKafka("consuming from Kafka", (broker) => {
     return offsets;
   }
 
-  function came(consuming: Consuming, count: number): Promise<readonly HeldRecord[]> {
+  function came(consuming: Consuming, count: number): Promise<readonly DeliveredRecord[]> {
     return until(`${count} records`, WAIT_MS, () => {
       if (consuming.held.length < count) throw new Error(`${consuming.held.length} came: ${consuming.values()}`);
       return consuming.held;
@@ -123,7 +123,7 @@ describeKafka("consuming from Kafka", (broker) => {
     const consuming = await consume();
     await produce(0, ...values("a", 300));
     await produce(1, ...values("b", 300));
-    const done = new Set<HeldRecord>();
+    const done = new Set<DeliveredRecord>();
     await until("all but the slow one", WAIT_MS, async () => {
       const open = consuming.held.filter((held) => !done.has(held) && textOf(held) !== "a0");
       for (const held of open) done.add(held);

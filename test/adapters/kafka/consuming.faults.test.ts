@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
@@ -64,13 +64,13 @@ describeKafka("consuming from a Kafka that fails", (broker) => {
     let isOver = false;
     const run = async (): Promise<void> => {
       for (let next = 0; !isOver; ) {
-        const batch: readonly HeldRecord[] = consuming.held.slice(next, next + 10);
+        const batch: readonly DeliveredRecord[] = consuming.held.slice(next, next + 10);
         next += batch.length;
         again.push(...batch.map(textOf).filter((value) => settled.has(value)));
         for (const held of batch) handled.add(textOf(held));
         const results = await consuming.settle(batch);
         for (const [index, result] of results.entries()) {
-          if (result === "settled") settled.add(textOf(batch[index] as HeldRecord));
+          if (result === "settled") settled.add(textOf(batch[index] as DeliveredRecord));
         }
         await new Promise((resolve) => setTimeout(resolve, 2));
       }

@@ -1,6 +1,7 @@
 import kafkajs from "kafkajs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
+
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { controlsOrNotRun, describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
@@ -79,7 +80,7 @@ describeKafka("groups on Kafka", (broker) => {
     const seen = (groups[0]?.members ?? []).map(({ memberAssignment, memberMetadata }) => {
       expect(kafkajs.AssignerProtocol.MemberMetadata.decode(memberMetadata)?.topics).toEqual([topic]);
       const { assignment = {} } = kafkajs.AssignerProtocol.MemberAssignment.decode(memberAssignment) ?? {};
-      return (assignment[topic] ?? []).map((partition) => keyOf({ topic, partition })).sort();
+      return (assignment[topic] ?? []).map((partition) => partitionKey({ topic, partition })).sort();
     });
     expect(seen.sort()).toEqual(members.open.map(({ held }) => [...held].sort()).sort());
   });
@@ -93,7 +94,7 @@ describeKafka("groups on Kafka", (broker) => {
     expect(await two.member.commit([offset])).toEqual(["fenced"]);
     await one.kill();
     await balanced(1);
-    expect(two.held).toContain(keyOf(offset));
+    expect(two.held).toContain(partitionKey(offset));
     expect(await two.member.committed([offset])).toMatchObject([offset]);
     expect(two.lost).toEqual([]);
   });

@@ -1,6 +1,6 @@
 import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
 import type { KafkaClient, KafkaConnection, PartitionOffset } from "../../../adapters/kafka/port.ts";
@@ -21,9 +21,9 @@ export async function openConsuming(
   const client = new MortalClient(
     kafkaJsClient({ brokers, clientId: "consuming-test", connectionTimeoutMs: 10_000, requestTimeoutMs: 10_000 }),
   );
-  const held: HeldRecord[] = [];
-  const revoked: HeldRecord[] = [];
-  const lost: HeldRecord[] = [];
+  const held: DeliveredRecord[] = [];
+  const revoked: DeliveredRecord[] = [];
+  const lost: DeliveredRecord[] = [];
   const stalls: MessagingError[] = [];
   const notices: MessagingError[] = [];
   const progressed: PartitionOffset[] = [];
@@ -47,12 +47,12 @@ export async function openConsuming(
     progressed: (at: PartitionOffset) => void progressed.push(at),
     openMember: (
       subscription: Pick<ConsumerOptions, "group" | "topics">,
-      owner: Parameters<typeof openMember>[0]["owner"],
+      listener: Parameters<typeof openMember>[0]["listener"],
     ) =>
       openMember({
         client,
         ...subscription,
-        owner,
+        listener,
         clock,
         random,
         sessionTimeoutMs: SESSION_MS,
@@ -72,14 +72,14 @@ export async function openConsuming(
     heard,
     values: () => held.map(textOf),
     /** Settles, and resolves with the results. */
-    settle: (records: readonly HeldRecord[], action: "ack" | "requeue" = "ack") =>
+    settle: (records: readonly DeliveredRecord[], action: "ack" | "requeue" = "ack") =>
       consumer.settle(records.map((token) => ({ token, action }))),
     /** As if its process were killed: nothing goes out any more, not even a good-bye. */
     kill: () => client.kill(),
   };
 }
 
-export function textOf({ record }: HeldRecord): string {
+export function textOf({ record }: DeliveredRecord): string {
   return String(record.value);
 }
 

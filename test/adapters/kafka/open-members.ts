@@ -1,7 +1,7 @@
 import type { GroupMember } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
 import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
 import type { KafkaClient, KafkaConnection, TopicPartition } from "../../../adapters/kafka/port.ts";
 import { type MessagingError, systemClock, systemRandom } from "../../../core/index.ts";
 
@@ -50,7 +50,7 @@ export class OpenMembers {
     const client = remembering(brokers, connections, this.#through);
     let isDead = false;
     const drop = (partitions: readonly TopicPartition[]): void => {
-      for (const partition of partitions) held.delete(keyOf(partition));
+      for (const partition of partitions) held.delete(partitionKey(partition));
     };
     const member = openMember({
       client,
@@ -59,20 +59,20 @@ export class OpenMembers {
       heartbeatMs: 500,
       clock: systemClock(),
       random: systemRandom(),
-      owner: {
+      listener: {
         assigned: (partitions) => {
-          for (const key of partitions.map(keyOf)) {
+          for (const key of partitions.map(partitionKey)) {
             const others = this.open.filter((other) => other !== opened && other.held.has(key));
             if (others.length > 0) this.collisions.push(key);
             held.add(key);
           }
         },
         revoke: async (partitions) => {
-          revoked.push(...partitions.map(keyOf));
+          revoked.push(...partitions.map(partitionKey));
           drop(partitions);
         },
         lost: (partitions) => {
-          lost.push(...partitions.map(keyOf));
+          lost.push(...partitions.map(partitionKey));
           drop(partitions);
         },
         failed: (cause) => void failures.push(cause),

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
 import { type RunningRabbitMQ, startRabbitMQ } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";

@@ -1,7 +1,7 @@
 import { connect } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

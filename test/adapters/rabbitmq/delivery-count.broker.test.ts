@@ -1,8 +1,8 @@
 import { type Channel, type ChannelModel, type ConsumeMessage, connect, type GetMessage } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { DeliveryCount } from "../../../adapters/rabbitmq/dead-letters.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { createBroker, queue } from "../../../core/index.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
 import { MessagingError } from "../../../core/errors.ts";
@@ -186,7 +186,7 @@ test("of very many policies those of the highest priorities are looked at, and t
   expect(notices).toEqual([expect.stringMatching(/^RabbitMQ has 129001 more policies/)]);
   const alike = await judged(many);
   expect(alike.notices.length).toBeLessThan(110);
-  expect(alike.notices).toContainEqual(expect.stringMatching(/do \d+ more such resources/));
+  expect(alike.notices).toContainEqual(expect.stringMatching(/do \d+ more such things/));
 });
 
 test("an error shows the beginning of what is long", async () => {

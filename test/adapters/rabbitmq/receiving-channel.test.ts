@@ -2,10 +2,10 @@ import { EventEmitter } from "node:events";
 import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { DeliveryCount } from "../../../adapters/rabbitmq/dead-letters.ts";
 import { incoming } from "../../../adapters/rabbitmq/message-codec.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import type { IncomingMessage } from "../../../core/adapter.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 

@@ -2,11 +2,11 @@ import { EventEmitter } from "node:events";
 import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { DeliveryCount } from "../../../adapters/rabbitmq/dead-letters.ts";
 import { holdLimit, toldByServer } from "../../../adapters/rabbitmq/hold-limit.ts";
 import { incoming } from "../../../adapters/rabbitmq/message-codec.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import type { DeliveryToken, IncomingMessage } from "../../../core/adapter.ts";
 
 const LIMIT_MS = 10_000;

@@ -1,8 +1,9 @@
 // A server that says what it should not: the password, in any form, and what a terminal obeys.
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
-import { serverVersion } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { createBroker, queue } from "../../../core/index.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";
 
@@ -62,6 +63,25 @@ test.each<[string, Script]>([
   for (const form of FORMS) expect(shown).not.toContain(form(CANARY));
   // `inspect` writes controls as escapes, but for marks of direction.
   expect(shown).not.toMatch(/\\x1B|\\r|\p{Cf}/u);
+});
+
+test.each([
+  ['PRECONDITION_FAILED - {"card":"4711"} is odd', "PRECONDITION_FAILED - …"],
+  ['got [ {"card":"4711"} ]', "got …"],
+  ['got ["4711"]', "got …"],
+  ['got {\\"card\\":\\"4711\\"}', "got …"],
+  ['{amqp_error,internal_error,<<"4711">>,none}', "{amqp_error,internal_error,…"],
+])("a message that a server repeats is not shown: %s", (text, shown) => {
+  expect(new ServerWords("ada").text(new Error(text))).toBe(shown);
+});
+
+test.each([
+  "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'orders' in vhost '/': received none but current is the value '5' of type 'signedint'",
+  "NOT_FOUND - no queue 'orders' in vhost '/'",
+  "connect ECONNREFUSED [::1]:5672",
+  "Channel closed by server: 404 (NOT-FOUND) with message \"NOT_FOUND - no exchange 'placed' in vhost '/'\"",
+])("what RabbitMQ says of itself is shown: %s", (text) => {
+  expect(new ServerWords("ada").text(new Error(text))).toBe(text);
 });
 
 test("of a version only its numbers are read", () => {

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { beginning, decodeProgress, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { FetchedPartition } from "../../../adapters/kafka/port.ts";
+import type { DecodedRecords } from "../../../adapters/kafka/records/contract.ts";
 import { MessagingError } from "../../../core/index.ts";
+import { record, stored } from "../records/batches.ts";
 import { identity } from "../topic-ids.ts";
 import { openScripted } from "./open-scripted.ts";
 
@@ -258,6 +260,36 @@ describe("reading partitions", () => {
     expect(scripted.counts.connections).toBe(connections);
     scripted.script.tamper = (_, answer) => answer;
     expect(await scripted.until(() => scripted.held.length === 12)).toBe(true);
+  });
+
+  it("names a codec that does not end, calls it once, and reads on when it ends", async () => {
+    const bytes = stored({ records: [record("a")], attributes: 2 });
+    let isFoul = true;
+    let calls = 0;
+    const codec = Promise.withResolvers<void>();
+    const scripted = await openScripted({
+      partitions: 2,
+      records: 5,
+      decode: (piece, at) => {
+        const read = (): DecodedRecords => scripted.cluster.pieces.decode(piece, at.from);
+        if (at.partition === 1) return read();
+        if (!isFoul) return read();
+        calls++;
+        return codec.promise.then(() => ({ records: [], nextOffset: at.from, unreadable: undefined }));
+      },
+    });
+    scripted.script.tamper = (_, answer) =>
+      answer.map((piece) => (isFoul && piece.partition === 0 ? { ...piece, records: bytes } : piece));
+    expect(await scripted.until(() => scripted.stalls.length > 0, 60_000)).toBe(true);
+    expect(scripted.stalls[0]).toMatchObject({ code: "timeout", message: expect.stringContaining("codec for snappy") });
+    const { connections } = scripted.counts;
+    await scripted.pass(120_000);
+    // Also on another connection, for whatever reason there is one.
+    expect([calls, scripted.counts.connections]).toEqual([1, connections]);
+    expect(scripted.offsets(1)).toHaveLength(5);
+    isFoul = false;
+    codec.resolve();
+    expect(await scripted.until(() => scripted.offsets(0).length === 5)).toBe(true);
   });
 
   it("tells nothing of partitions that are not led yet, and once of all where it lasts", async () => {

@@ -1,7 +1,9 @@
 import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { RecordDecoder } from "../../../adapters/kafka/consuming/fetch-failures.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
 import type {
   CommittedOffset,
   FetchedPartition,
@@ -16,7 +18,7 @@ import type { MessagingError } from "../../../core/index.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { SimulatedCluster } from "./simulation/simulated-cluster.ts";
-import { keyOf, SimulatedLog } from "./simulation/simulated-log.ts";
+import { SimulatedLog } from "./simulation/simulated-log.ts";
 
 export type Scripted = Awaited<ReturnType<typeof openScripted>>;
 
@@ -35,16 +37,18 @@ export interface Script {
   readonly committed?: ReadonlyMap<number, Pick<CommittedOffset, "offset" | "metadata">>;
   readonly options?: Partial<ConsumerOptions>;
   readonly maxBufferBytes?: number;
+  /** How pieces are read, where they are not of the simulated logs. */
+  readonly decode?: RecordDecoder;
 }
 
 /** A consumer with all partitions of a topic to itself, in virtual time, with a broker that does as it is told. */
-export async function openScripted({ partitions, records, committed, options = {}, maxBufferBytes }: Script) {
+export async function openScripted({ partitions, records, committed, options = {}, maxBufferBytes, decode }: Script) {
   const time = new VirtualTime();
   const prng = new Prng("scripted");
   const cluster = new SimulatedCluster(time, prng);
   const logs = Array.from({ length: partitions }, (_, partition) => new SimulatedLog("orders", partition, 1));
   for (const log of logs) {
-    cluster.logs.set(keyOf(log), log);
+    cluster.logs.set(partitionKey(log), log);
     for (let count = 0; count < records; count++) log.append(plain);
   }
   const script: {
@@ -77,27 +81,33 @@ export async function openScripted({ partitions, records, committed, options = {
       return connect(cluster.client(() => false).connection());
     },
   };
-  let owner: MemberOwner | undefined;
+  let owner: RebalanceListener | undefined;
   const member: GroupMember = {
     complete: Promise.resolve(),
     commit: async (offsets) => {
       counts.commits++;
       await new Promise<void>((resolve) => time.schedule(resolve, 1));
       return offsets.map((commit) => {
-        const outcome = script.commit(keyOf(commit));
-        if (outcome === "committed") stored.set(keyOf(commit), commit);
+        const outcome = script.commit(partitionKey(commit));
+        if (outcome === "committed") stored.set(partitionKey(commit), commit);
         return outcome;
       });
     },
     committed: async (wanted) => {
       await new Promise<void>((resolve) => time.schedule(resolve, 1));
-      return wanted.map((at) => ({ ...at, error: undefined, offset: -1, metadata: "", ...stored.get(keyOf(at)) }));
+      return wanted.map((at) => ({
+        ...at,
+        error: undefined,
+        offset: -1,
+        metadata: "",
+        ...stored.get(partitionKey(at)),
+      }));
     },
     refresh: () => void counts.refreshed++,
     close: async () => {},
   };
-  const held: HeldRecord[] = [];
-  const lost: HeldRecord[] = [];
+  const held: DeliveredRecord[] = [];
+  const lost: DeliveredRecord[] = [];
   const stalls: MessagingError[] = [];
   const notices: MessagingError[] = [];
   const sink: RecordSink = {
@@ -115,7 +125,7 @@ export async function openScripted({ partitions, records, committed, options = {
       random: prng,
       drainMs: 1_000,
       maxBufferBytes,
-      decode: (bytes, at) => script.misread(cluster.pieces.decode(bytes, at.from), at),
+      decode: decode ?? ((bytes, at) => script.misread(cluster.pieces.decode(bytes, at.from), at)),
       openMember: (_, given) => {
         owner = given;
         return member;
@@ -143,7 +153,7 @@ export async function openScripted({ partitions, records, committed, options = {
     stalls,
     notices,
     consumer,
-    owner: owner as MemberOwner,
+    owner: owner as RebalanceListener,
     offsets: (partition = 0) => held.filter((one) => one.partition === partition).map(({ record }) => record.offset),
     /** Lets time pass until a condition holds, at most so long. Resolves with whether it does. */
     until: (condition: () => boolean, withinMs = 300_000) => time.until(condition, time.now + withinMs),
@@ -156,7 +166,7 @@ export async function openScripted({ partitions, records, committed, options = {
       }, ms);
       await time.until(() => isOver, end);
     },
-    settle: (batch: readonly HeldRecord[]) =>
+    settle: (batch: readonly DeliveredRecord[]) =>
       consumer.settle(batch.map((token) => ({ token, action: "ack" as const }))),
   };
 }

@@ -6,7 +6,7 @@ import {
   beginning,
   decodeProgress,
   encodeProgress,
-  MOST_AHEAD,
+  MAX_AHEAD,
   type Progress,
 } from "../../../adapters/kafka/consuming/progress.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
@@ -45,19 +45,19 @@ describe("a partition's ledger", () => {
     expect(ledger.requeue(first)).toBe(false);
     expect(ledger.finish(first)).toBe(false);
     expect(offsetsOf(takeAll(ledger))).toEqual([0, 1, 2, 3]);
-    expect(ledger.inHands).toBe(4);
+    expect(ledger.inFlight).toBe(4);
   });
 
   it("stops handing out too far above what is not finished", () => {
-    const offsets = Array.from({ length: MOST_AHEAD + 2 }, (_, offset) => offset);
+    const offsets = Array.from({ length: MAX_AHEAD + 2 }, (_, offset) => offset);
     const ledger = ledgerOf(beginning(0), ...offsets);
     const taken = takeAll(ledger);
-    expect(taken).toHaveLength(MOST_AHEAD);
+    expect(taken).toHaveLength(MAX_AHEAD);
     for (const entry of taken.slice(1)) ledger.finish(entry);
     expect(ledger.take()).toBeUndefined();
     expect(encodeProgress(ledger.progress(0), identity("orders")).length).toBeLessThan(4096);
     ledger.finish(taken[0] as InFlightRecord);
-    expect(offsetsOf(takeAll(ledger))).toEqual([MOST_AHEAD, MOST_AHEAD + 1]);
+    expect(offsetsOf(takeAll(ledger))).toEqual([MAX_AHEAD, MAX_AHEAD + 1]);
   });
 
   it("is not held up by offsets that do not exist", () => {
@@ -125,7 +125,7 @@ describe("a partition's ledger", () => {
     const ledger = ledgerOf(beginning(0), ...Array.from({ length: 5_000 }, (_, offset) => offset));
     const taken = takeAll(ledger);
     for (const entry of taken.slice(1)) ledger.finish(entry);
-    expect(offsetsOf(ledger.held())).toEqual([0]);
+    expect(offsetsOf(ledger.inFlightRecords())).toEqual([0]);
     expect(ledger.exactWatermark()).toBe(1);
   });
 
@@ -244,8 +244,8 @@ class Model {
   #compare(): void {
     const unfinished = this.#log.filter((offset) => !this.#finished.has(offset));
     expect(this.#ledger.prefix).toBe(unfinished[0] ?? this.#end);
-    expect(this.#ledger.inHands).toBe(this.#held.length);
-    expect(this.#ledger.held()).toHaveLength(this.#held.length);
+    expect(this.#ledger.inFlight).toBe(this.#held.length);
+    expect(this.#ledger.inFlightRecords()).toHaveLength(this.#held.length);
     const highest = Math.max(-1, ...offsetsOf(this.#held));
     expect(this.#ledger.exactWatermark()).toBe(highest < 0 ? this.#ledger.prefix : highest + 1);
   }

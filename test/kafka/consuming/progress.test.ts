@@ -6,7 +6,7 @@ import {
   encodeProgress,
   isOurs,
   isReadable,
-  MOST_AHEAD,
+  MAX_AHEAD,
   OffsetSet,
   type Progress,
   progressIn,
@@ -17,14 +17,14 @@ import { identity, topicId } from "../topic-ids.ts";
 
 const ORDERS = identity("orders");
 /** What Kafka takes unless told otherwise (`offset.metadata.max.bytes`). */
-const MOST_BYTES = 4096;
+const MAX_BYTES = 4096;
 
 const progresses = fc
   .record({
     offset: fc.oneof(fc.nat(20_000), fc.integer({ min: 2 ** 31 - 5_000, max: 2 ** 40 })),
     watermark: fc.nat(20_000),
     crashes: fc.array(fc.nat(30_000), { maxLength: 64 }),
-    finished: fc.array(fc.nat(MOST_AHEAD - 1), { maxLength: 300 }),
+    finished: fc.array(fc.nat(MAX_AHEAD - 1), { maxLength: 300 }),
     kept: fc.option(fc.nat(2 ** 31 - 1), { nil: undefined }),
   })
   .map(({ offset, watermark, crashes, finished, kept }): Progress => {
@@ -73,7 +73,7 @@ describe("progress beside a committed offset", () => {
 
   it("fits what Kafka takes, however much there is of it", () => {
     const offset = Number.MAX_SAFE_INTEGER - 2 ** 50;
-    const every = Array.from({ length: 3 * MOST_AHEAD }, (_, index) => offset + index);
+    const every = Array.from({ length: 3 * MAX_AHEAD }, (_, index) => offset + index);
     const progress: Progress = {
       offset,
       watermark: offset + 2 ** 49,
@@ -82,10 +82,10 @@ describe("progress beside a committed offset", () => {
       kept: 0,
     };
     const metadata = encodeProgress(progress, ORDERS);
-    expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MOST_BYTES);
+    expect(Buffer.byteLength(metadata)).toBeLessThanOrEqual(MAX_BYTES);
     const read = decodeProgress({ offset, metadata }).progress;
     expect(read.crashes).toEqual(progress.crashes.slice(-64));
-    expect([...read.finished]).toEqual(every.slice(0, MOST_AHEAD));
+    expect([...read.finished]).toEqual(every.slice(0, MAX_AHEAD));
   });
 
   it("says nothing where it was written by others, or is damaged", () => {

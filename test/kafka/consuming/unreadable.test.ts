@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { beginning, decodeProgress, encodeProgress, trimmableTo } from "../../../adapters/kafka/consuming/progress.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
@@ -33,7 +33,7 @@ async function opened(given: Partial<Parameters<typeof openScripted>[0]> = {}) {
 }
 
 /** Settles all of these. */
-async function settled(scripted: Scripted, held: readonly HeldRecord[]): Promise<void> {
+async function settled(scripted: Scripted, held: readonly DeliveredRecord[]): Promise<void> {
   let results: readonly SettleResult[] | undefined;
   scripted.settle(held).then((all) => {
     results = all;
@@ -43,7 +43,7 @@ async function settled(scripted: Scripted, held: readonly HeldRecord[]): Promise
 }
 
 const standing = ({ stored }: Scripted) => stored.get("orders/0");
-const at = (held: readonly HeldRecord[], offset: number): HeldRecord => {
+const at = (held: readonly DeliveredRecord[], offset: number): DeliveredRecord => {
   const found = held.find(({ record }) => record.offset === offset);
   if (found === undefined) throw new Error(`offset ${offset} was not delivered`);
   return found;

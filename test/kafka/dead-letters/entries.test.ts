@@ -67,7 +67,7 @@ test("what comes of a message while it is taken belongs to it when that is given
   entries.put(key("a", "2"), 2);
   entries.put(key("a", "3"), 3);
   entries.remove(key("a", "3"));
-  entries.giveBack(entry);
+  entries.requeue(entry);
   expect(entries.size).toBe(2);
   entries.put(key("a", "4"), 4);
   expect(taken(entries)).toEqual(["0+2+4", "1"]);
@@ -80,7 +80,7 @@ test("what others removed while it was taken does not come back", () => {
   if (entry === undefined) throw new Error("nothing stands");
   entries.remove(key("a", "1"));
   expect(entries.size).toBe(0);
-  entries.giveBack(entry);
+  entries.requeue(entry);
   expect(entries.take()).toBeUndefined();
 });
 
@@ -89,8 +89,8 @@ test("what was given back can be removed", () => {
   entries.put(key("a", "1"), 0);
   const entry = entries.take();
   if (entry === undefined) throw new Error("nothing stands");
-  entries.giveBack(entry);
-  entries.giveBack(entry);
+  entries.requeue(entry);
+  entries.requeue(entry);
   expect(entries.size).toBe(1);
   entries.remove(key("a", "1"));
   expect(entries.take()).toBeUndefined();

@@ -1,5 +1,5 @@
-import type { DeadLettersHost, Log, Piece } from "../../../adapters/kafka/dead-letters/index.ts";
-import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { DeadLettersDependencies, Log, Piece } from "../../../adapters/kafka/dead-letters/partition-log.ts";
+import type { GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
 import type { SendResult } from "../../../core/adapter.ts";
@@ -9,7 +9,7 @@ import type { VirtualTime } from "../../simulation/virtual-time.ts";
 import { topicId } from "../topic-ids.ts";
 
 export const TOPIC = "orders.dlq";
-const MOST_AT_ONCE = 3;
+const MAX_AT_ONCE = 3;
 const PARTITIONS = [{ topic: TOPIC, partition: 0 }];
 
 /** A compacted topic of one partition, and the group of those who receive from it. */
@@ -140,9 +140,9 @@ export class FakeDeadLetters {
 
   #piece(from: number): Piece {
     const { unreadable, end } = this;
-    const records = this.records.filter(({ offset }) => offset >= from).slice(0, MOST_AT_ONCE);
+    const records = this.records.filter(({ offset }) => offset >= from).slice(0, MAX_AT_ONCE);
     const last = records.at(-1);
-    const nextOffset = records.length < MOST_AT_ONCE || last === undefined ? end : last.offset + 1;
+    const nextOffset = records.length < MAX_AT_ONCE || last === undefined ? end : last.offset + 1;
     this.recordsRead += records.length;
     if (unreadable === undefined || unreadable.offset < from || unreadable.offset >= nextOffset) {
       return { records, nextOffset, end, unreadable: undefined };
@@ -151,7 +151,7 @@ export class FakeDeadLetters {
     return { records: before, nextOffset: unreadable.offset, end, unreadable };
   }
 
-  host(clock: Clock, random: Random): DeadLettersHost {
+  host(clock: Clock, random: Random): DeadLettersDependencies {
     return {
       producer: this.producer,
       clock,
@@ -208,11 +208,11 @@ export class FakeDeadLetters {
 
 export class FakeMember implements GroupMember {
   readonly complete = Promise.resolve();
-  readonly owner: MemberOwner;
+  readonly owner: RebalanceListener;
   readonly #group: FakeDeadLetters;
   isOwner = false;
 
-  constructor(group: FakeDeadLetters, owner: MemberOwner) {
+  constructor(group: FakeDeadLetters, owner: RebalanceListener) {
     this.#group = group;
     this.owner = owner;
   }

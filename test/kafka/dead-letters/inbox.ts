@@ -1,30 +1,30 @@
 import type { RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 
 /** Keeps what comes. */
 export class Inbox implements RecordSink {
-  readonly held: HeldRecord[] = [];
-  readonly delivered: HeldRecord[] = [];
-  readonly revoked: HeldRecord[] = [];
+  readonly held: DeliveredRecord[] = [];
+  readonly delivered: DeliveredRecord[] = [];
+  readonly revoked: DeliveredRecord[] = [];
   readonly stalls: MessagingError[] = [];
   readonly notices: MessagingError[] = [];
-  readonly lostOnes: HeldRecord[] = [];
-  onRecall: (records: readonly HeldRecord[]) => void = () => {};
+  readonly lostOnes: DeliveredRecord[] = [];
+  onRecall: (records: readonly DeliveredRecord[]) => void = () => {};
   most = 0;
 
-  deliver(records: readonly HeldRecord[]): void {
+  deliver(records: readonly DeliveredRecord[]): void {
     this.held.push(...records);
     this.delivered.push(...records);
     this.most = Math.max(this.most, this.held.length);
   }
 
-  revoke(records: readonly HeldRecord[]): void {
+  revoke(records: readonly DeliveredRecord[]): void {
     this.revoked.push(...records);
     this.onRecall(records);
   }
 
-  lost(records: readonly HeldRecord[]): void {
+  lost(records: readonly DeliveredRecord[]): void {
     this.lostOnes.push(...records);
     for (const record of records) this.drop(record);
   }
@@ -38,13 +38,13 @@ export class Inbox implements RecordSink {
   }
 
   /** Takes one out, to settle it. */
-  drop(record: HeldRecord): HeldRecord {
+  drop(record: DeliveredRecord): DeliveredRecord {
     const index = this.held.indexOf(record);
     if (index >= 0) this.held.splice(index, 1);
     return record;
   }
 }
 
-export function bodyOf({ record }: HeldRecord): string {
+export function bodyOf({ record }: DeliveredRecord): string {
   return (record.value ?? Buffer.alloc(0)).toString();
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PartitionLog } from "../../../adapters/kafka/dead-letters/index.ts";
+import { PartitionLog } from "../../../adapters/kafka/dead-letters/partition-log.ts";
 import type { FetchedFrom, FetchedPartition, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";

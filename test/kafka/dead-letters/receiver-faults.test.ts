@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { TOMBSTONE_RETENTION_MS } from "../../../adapters/kafka/dead-letters/index.ts";
+import { TOMBSTONE_RETENTION_MS } from "../../../adapters/kafka/dead-letters/records.ts";
 import type { SettleResult } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { bodies, world } from "./world.ts";

@@ -1,15 +1,14 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { Log, Piece } from "../../../adapters/kafka/dead-letters/partition-log.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import {
-  type Log,
   lowestReferences,
-  type Piece,
   readReference,
   referenceTo,
   referredRecords,
   referringLetter,
-} from "../../../adapters/kafka/dead-letters/index.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+} from "../../../adapters/kafka/dead-letters/references.ts";
 import type { ConsumerFactory } from "../../../adapters/kafka/receiver.ts";
 import { resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
@@ -43,7 +42,7 @@ function record(offset: number, timestamp = 5_000, given: Partial<LogRecord> = {
   return { offset, timestamp, key: undefined, value: Buffer.from(`"${offset}"`), headers: {}, ...given };
 }
 
-const held = (one: LogRecord, topic = "orders", partition = 2): HeldRecord => ({
+const held = (one: LogRecord, topic = "orders", partition = 2): DeliveredRecord => ({
   topic,
   partition,
   record: one,
@@ -87,7 +86,7 @@ function world() {
   const broker = new FakeDeadLetters(time);
   const clock = new ProcessClock(time);
   const put = (message: OutgoingMessage): LogRecord => broker.append(deadLetterRecord(message, prng));
-  const refer = (to: HeldRecord): LogRecord => put(referringLetter(letter("m"), referenceTo(to, undefined)));
+  const refer = (to: DeliveredRecord): LogRecord => put(referringLetter(letter("m"), referenceTo(to, undefined)));
   async function lowest(): Promise<Record<string, number>> {
     let isOver = false;
     const read = lowestReferences(broker.openLog(clock)).finally(() => {
@@ -178,6 +177,33 @@ test("what is deleted, or of another log by now, is gone; what cannot be read is
   expect(await codes(logOf(records.filter(({ offset }) => offset !== 7)))).toBe("not-found");
   const unread = logOf(records.slice(0, 6), { unreadable: { offset: 7, error: ERROR, resumeAt: undefined } });
   expect(await codes(unread, { ...one, offset: 6, lastOffset: 7 })).toBe("unsupported");
+});
+
+test("a range that ends beyond the log is gone at once, and one that a new leader does not confirm yet is waited for", async () => {
+  const one = referenceTo(held(record(7)), undefined);
+  const counted = (log: Log) => {
+    const reads: number[] = [];
+    const read: Log["read"] = (from, maxWaitMs) => {
+      reads.push(from);
+      return log.read(from, maxWaitMs);
+    };
+    return { reads, log: { ...log, read } };
+  };
+  for (const lastOffset of [20, 1_000, Number.MAX_SAFE_INTEGER]) {
+    const { reads, log } = counted(logOf(records));
+    await expect(referredRecords(log, { ...one, lastOffset })).rejects.toMatchObject({ code: "not-found" });
+    expect(reads).toHaveLength(2);
+  }
+  const { reads, log } = counted(logOf(records));
+  const behind: Log = {
+    ...log,
+    read: async (from, maxWaitMs) => {
+      const piece = await log.read(from, maxWaitMs);
+      if (piece === "out-of-range" || reads.length > 6) return piece;
+      return { ...piece, records: [], nextOffset: from, end: 5 };
+    },
+  };
+  expect(offsets(await referredRecords(behind, { ...one, lastOffset: 19 }))).toHaveLength(13);
 });
 
 test("a dead letter has records of its own destination read, and of no other", async () => {

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
+import { Remover } from "../../../adapters/kafka/dead-letters/receiver.ts";
+import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
 import {
   countDeadLetters,
   type DeadLetterEntry,
   DeadLettersScan,
-  Remover,
-} from "../../../adapters/kafka/dead-letters/index.ts";
-import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+} from "../../../adapters/kafka/dead-letters/references.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+import { countDeadLetters } from "../../../adapters/kafka/dead-letters/references.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
@@ -69,11 +70,15 @@ class World {
     this.processes.push(process);
   }
 
-  #check(held: HeldRecord): void {
+  #check(held: DeliveredRecord): void {
     if (held.record.offset <= (this.settled.get(bodyOf(held)) ?? -1)) this.cameBack.push(bodyOf(held));
   }
 
-  async settle({ receiver, inbox }: Process, tokens: readonly HeldRecord[], action: "ack" | "requeue"): Promise<void> {
+  async settle(
+    { receiver, inbox }: Process,
+    tokens: readonly DeliveredRecord[],
+    action: "ack" | "requeue",
+  ): Promise<void> {
     for (const token of tokens) {
       inbox.drop(token);
       if (action === "ack") raise(this.acknowledged, token);
@@ -156,7 +161,7 @@ class World {
   }
 }
 
-function raise(offsets: Map<string, number>, held: HeldRecord): void {
+function raise(offsets: Map<string, number>, held: DeliveredRecord): void {
   const body = bodyOf(held);
   offsets.set(body, Math.max(offsets.get(body) ?? -1, held.record.offset));
 }

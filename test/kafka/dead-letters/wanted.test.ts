@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { browseDeadLetters } from "../../../adapters/kafka/watching.ts";
 import { ProcessClock } from "../../simulation/virtual-time.ts";
 import { bodyOf, Inbox } from "./inbox.ts";
@@ -10,7 +10,7 @@ test("what is not wanted is passed over, takes no place in the prefetch, and sta
   const { put, broker, prng, time, run, settle, until, count, receive } = world();
   for (let index = 0; index < 30; index++) put(`m-${index}`);
   const asked: string[] = [];
-  const wanted = (held: HeldRecord): boolean => {
+  const wanted = (held: DeliveredRecord): boolean => {
     asked.push(bodyOf(held));
     return /[79]$/.test(bodyOf(held));
   };

@@ -1,6 +1,7 @@
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { countDeadLetters, receiveDeadLetters } from "../../../adapters/kafka/dead-letters/index.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import { receiveDeadLetters } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { deadLetterRecord } from "../../../adapters/kafka/dead-letters/records.ts";
+import { countDeadLetters } from "../../../adapters/kafka/dead-letters/references.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type { Receiver } from "../../../core/adapter.ts";
 import { Prng } from "../../simulation/prng.ts";
@@ -45,7 +46,7 @@ export function world(seed = "dead letters") {
     return promise;
   }
 
-  async function settle(receiver: Receiver, tokens: readonly HeldRecord[], action: "ack" | "requeue" = "ack") {
+  async function settle(receiver: Receiver, tokens: readonly DeliveredRecord[], action: "ack" | "requeue" = "ack") {
     return run(receiver.settle(tokens.map((token) => ({ token, action }))));
   }
 
@@ -62,4 +63,4 @@ export function world(seed = "dead letters") {
   return { time, prng, broker, put, receive, run, settle, pass, count, until };
 }
 
-export const bodies = (records: readonly HeldRecord[]): string[] => records.map(bodyOf);
+export const bodies = (records: readonly DeliveredRecord[]): string[] => records.map(bodyOf);

@@ -1,5 +1,5 @@
 import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
-import type { HeldRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
 import type {
@@ -86,7 +86,7 @@ export class Progress {
 /** A consumer of one topic that reads in order, under a prefetch for each partition. */
 export class FakeConsumer implements Receiver {
   readonly leaseMs = undefined;
-  readonly held = new Set<HeldRecord>();
+  readonly held = new Set<DeliveredRecord>();
   readonly settled: Settlement[] = [];
   readonly windows: number[] = [];
   readonly options: ConsumerOptions;
@@ -120,7 +120,7 @@ export class FakeConsumer implements Receiver {
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.settled.push(...batch);
     const results = batch.map(({ token, action }): SettleResult => {
-      const held = token as HeldRecord;
+      const held = token as DeliveredRecord;
       if (!this.held.delete(held)) return "fenced";
       if (action === "ack") this.#progress.acknowledged.add(held.record);
       else this.#taken.delete(held.record);

@@ -1,12 +1,6 @@
 import { expect, test } from "vitest";
-import {
-  DELAY_HEADER,
-  DelayForwarder,
-  delayedRecord,
-  dueAfter,
-  type ForwarderHost,
-} from "../../../adapters/kafka/delays/index.ts";
-import { undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
+import { DelayForwarder, type ForwarderDependencies } from "../../../adapters/kafka/delays/forwarder.ts";
+import { DELAY_HEADER, delayedRecord, dueAfter, undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError } from "../../../core/errors.ts";
@@ -27,7 +21,7 @@ function world(seed = "delays") {
   const sender = new ProcessClock(time);
 
   /** A process that forwards. */
-  function forward(overrides: Partial<ForwarderHost> = {}) {
+  function forward(overrides: Partial<ForwarderDependencies> = {}) {
     const clock = new ProcessClock(time);
     const consumers: FakeConsumer[] = [];
     const forwarder = new DelayForwarder(

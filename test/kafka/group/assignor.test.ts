@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { assign, type Claimant } from "../../../adapters/kafka/group/assignor.ts";
 import type { Assignment, TopicView } from "../../../adapters/kafka/group/protocol.ts";
-import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
+
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 
 type Result = ReadonlyMap<string, Assignment>;
@@ -12,7 +13,7 @@ function view(counts: Readonly<Record<string, number>>): TopicView[] {
 }
 
 function claimant(memberId: string, topics: readonly string[], more: Partial<Claimant> = {}): Claimant {
-  return { memberId, topics, wish: 0, generation: 1, held: [], leaving: [], ...more };
+  return { memberId, topics, rejoins: 0, generation: 1, held: [], leaving: [], ...more };
 }
 
 function part(key: string): TopicPartition {
@@ -21,7 +22,7 @@ function part(key: string): TopicPartition {
 }
 
 function keys(result: Result, memberId: string): string[] {
-  return (result.get(memberId)?.assigned ?? []).map(keyOf).sort();
+  return (result.get(memberId)?.assigned ?? []).map(partitionKey).sort();
 }
 
 /** The members as they join again, with what they were given. */
@@ -63,7 +64,7 @@ test("every partition has one member, and none has two more than another, of eac
       const first = settle(members(0, before, topics), view(counts));
       const left = first.slice(Math.min(leaving, before - 1));
       const last = settle([...left, ...members(before, joining, topics)], view(counts));
-      const all = last.flatMap(({ held }) => held.map(keyOf));
+      const all = last.flatMap(({ held }) => held.map(partitionKey));
       expect(new Set(all).size).toBe(all.length);
       expect(all.length).toBe(Object.values(counts).reduce((one, other) => one + other, 0));
       expect(spread(last.map(({ held }) => held.length))).toBeLessThanOrEqual(1);
@@ -79,7 +80,7 @@ test("what is balanced stays as it is", () => {
     fc.property(groups, ({ counts, before }) => {
       const settled = settle(members(0, before, Object.keys(counts)), view(counts));
       const again = assign(settled, view(counts));
-      for (const { memberId, held } of settled) expect(keys(again, memberId)).toEqual(held.map(keyOf).sort());
+      for (const { memberId, held } of settled) expect(keys(again, memberId)).toEqual(held.map(partitionKey).sort());
     }),
   );
 });
@@ -92,12 +93,12 @@ test("of one topic, leaving moves nothing between those who stay, and joining mo
       const left = first.slice(Math.min(leaving, before - 1));
       const alone = assign(left, topics);
       for (const { memberId, held } of left)
-        expect(keys(alone, memberId)).toEqual(expect.arrayContaining(held.map(keyOf)));
+        expect(keys(alone, memberId)).toEqual(expect.arrayContaining(held.map(partitionKey)));
       const settled = settle(left, topics);
       const joined = settle([...settled, ...members(before, joining, ["orders"])], topics);
       for (const { memberId, held } of settled) {
         const now = joined.find((one) => one.memberId === memberId)?.held ?? [];
-        expect(held.map(keyOf)).toEqual(expect.arrayContaining(now.map(keyOf)));
+        expect(held.map(partitionKey)).toEqual(expect.arrayContaining(now.map(partitionKey)));
       }
     }),
   );
@@ -109,9 +110,9 @@ test("nobody is given what another still holds", () => {
       const topics = Object.keys(counts);
       const settled = settle(members(0, before, topics), view(counts));
       const round = assign([...settled, ...members(before, joining, topics)], view(counts));
-      const owners = new Map(settled.flatMap(({ memberId, held }) => held.map((one) => [keyOf(one), memberId])));
+      const owners = new Map(settled.flatMap(({ memberId, held }) => held.map((one) => [partitionKey(one), memberId])));
       for (const [memberId, { assigned }] of round) {
-        for (const one of assigned) expect(owners.get(keyOf(one)) ?? memberId).toBe(memberId);
+        for (const one of assigned) expect(owners.get(partitionKey(one)) ?? memberId).toBe(memberId);
       }
     }),
   );

@@ -15,7 +15,7 @@ async function divided(topics: readonly string[], held: readonly TopicPartition[
     unchanged: () => undefined,
   });
   const said = (claimed: readonly TopicPartition[]): Buffer =>
-    encodeSubscription({ topics, wish: 0, generation: 1, held: claimed, leaving: [] });
+    encodeSubscription({ topics, rejoins: 0, generation: 1, held: claimed, leaving: [] });
   const members = [
     { memberId: "leader", metadata: said([]) },
     { memberId: "other", metadata: said(held) },

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { Hold } from "../../../adapters/kafka/group/assignment.ts";
-import { Commits, type CommitsHost } from "../../../adapters/kafka/group/assignment.ts";
+import type { OwnedPartition } from "../../../adapters/kafka/group/assignment.ts";
+import { Commits, type CommitsContext } from "../../../adapters/kafka/group/assignment.ts";
 import { CoordinatorLink, WakeSignal } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";
@@ -12,7 +12,7 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
   const clock = systemClock();
   const sent: OffsetCommit[] = [];
   const fenced: string[] = [];
-  const state = { hold: hold() as Hold | undefined, generation: 1, renewals: 0 };
+  const state = { hold: hold() as OwnedPartition | undefined, generation: 1, renewals: 0 };
   const connection = {
     coordinator: async () => ({ error: undefined, node: 1 }),
     commitOffsets: async (_node: number, commit: OffsetCommit) => {
@@ -23,10 +23,10 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
     close: async () => undefined,
   };
   const client: KafkaClient = { connection: () => connection as unknown as KafkaConnection };
-  const host: CommitsHost = {
+  const host: CommitsContext = {
     isClosed: () => false,
     membership: () => ({ group: "orders", memberId: "member-1", generation: state.generation }),
-    holdOf: () => state.hold,
+    ownedPartition: () => state.hold,
     fenced: (_membership, name) => {
       fenced.push(name);
       state.hold = undefined;
@@ -43,7 +43,7 @@ function open(answer: (commit: OffsetCommit, attempt: number) => Partial<Partiti
   return { commits, sent, fenced, state };
 }
 
-function hold(): Hold {
+function hold(): OwnedPartition {
   return { topic: "orders", partition: 0, leaving: false };
 }
 

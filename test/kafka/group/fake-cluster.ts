@@ -19,7 +19,7 @@ import { CLUSTER_ID, topicId } from "../topic-ids.ts";
 import type { FakeCoordinator, FetchedOffsets, SyncOutcome } from "./fake-coordinator.ts";
 
 /** The way between a process and the cluster. */
-export interface Line {
+export interface SocketGroup {
   /** `silent`: bytes wait, in both directions, and nobody is told. `refused`: no connection can be made. */
   weather: "good" | "silent" | "refused";
   /** How long a request, or its answer, takes on the way. */
@@ -34,7 +34,7 @@ export interface Line {
 }
 
 /** Makes a line that is good. */
-export function goodLine(random: Prng, process: (run: () => void) => void = (run) => run()): Line {
+export function goodLine(random: Prng, process: (run: () => void) => void = (run) => run()): SocketGroup {
   return {
     weather: "good",
     latencyMs: () => random.between(1, 15),
@@ -46,7 +46,7 @@ export function goodLine(random: Prng, process: (run: () => void) => void = (run
 }
 
 /** What was held back in silence goes on. Of two connections a server may read the younger first. */
-export function restore(line: Line): void {
+export function restore(line: SocketGroup): void {
   line.weather = "good";
   const held = [...line.held.values()].reverse();
   line.held.clear();
@@ -54,12 +54,12 @@ export function restore(line: Line): void {
 }
 
 /** Breaks every connection of a line. */
-export function cut(line: Line): void {
+export function cut(line: SocketGroup): void {
   for (const connection of [...line.connections]) connection.break("the connection broke");
 }
 
 /** Every connection of a line is open on this side only from now on, without a sign of it; new ones are good. */
-export function deaden(line: Line): void {
+export function deaden(line: SocketGroup): void {
   for (const connection of line.connections) connection.isDead = true;
 }
 
@@ -75,7 +75,7 @@ export class FakeCluster {
   readonly coordinator: FakeCoordinator;
   /** Partitions by topic. */
   readonly topics: Map<string, number>;
-  readonly lines = new Set<Line>();
+  readonly lines = new Set<SocketGroup>();
   /** Errors to answer with instead, by the name of a request. */
   readonly errors = new Map<string, string>();
   readonly lies: Lies = {};
@@ -93,7 +93,7 @@ export class FakeCluster {
     this.topics = new Map(Object.entries(topics));
   }
 
-  client(line: Line): KafkaClient {
+  client(line: SocketGroup): KafkaClient {
     this.lines.add(line);
     return { connection: () => new FakeConnection(this, line) as unknown as KafkaConnection };
   }
@@ -149,13 +149,13 @@ type Answer = { readonly error: ErrorName };
 /** Answers what a member of a group asks, one request after the other. */
 export class FakeConnection {
   readonly #cluster: FakeCluster;
-  readonly #line: Line;
+  readonly #line: SocketGroup;
   readonly #waiting = new Set<(error: MessagingError) => void>();
   #queue: Promise<unknown> = Promise.resolve();
   #isClosed = false;
   isDead = false;
 
-  constructor(cluster: FakeCluster, line: Line) {
+  constructor(cluster: FakeCluster, line: SocketGroup) {
     this.#cluster = cluster;
     this.#line = line;
     line.connections.add(this);

@@ -1,11 +1,12 @@
-import type { GroupMember, MemberOwner } from "../../../adapters/kafka/group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
+
 import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { Prng } from "../../simulation/prng.ts";
-import type { FakeCluster, Line } from "./fake-cluster.ts";
+import type { FakeCluster, SocketGroup } from "./fake-cluster.ts";
 import { cut, goodLine } from "./fake-cluster.ts";
 import { PausableClock } from "./pausable-clock.ts";
 
@@ -31,9 +32,9 @@ export interface ConsumerEvents {
 }
 
 /** A process with a member of the group, which goes forward in its partitions and commits. */
-export class FakeConsumer implements MemberOwner {
+export class FakeConsumer implements RebalanceListener {
   readonly name: string;
-  readonly line: Line;
+  readonly line: SocketGroup;
   readonly clock: PausableClock;
   readonly member: GroupMember;
   /** What it believes to have. */
@@ -70,7 +71,7 @@ export class FakeConsumer implements MemberOwner {
       topics,
       sessionTimeoutMs: times.sessionTimeoutMs,
       rebalanceTimeoutMs: times.rebalanceTimeoutMs,
-      owner: this,
+      listener: this,
       clock: this.clock,
       random: random.fork("member"),
     });
@@ -99,11 +100,11 @@ export class FakeConsumer implements MemberOwner {
 
   assigned(partitions: readonly TopicPartition[]): void {
     this.#count();
-    const keys = partitions.map(keyOf);
+    const keys = partitions.map(partitionKey);
     this.#events.log(`${this.name} took ${keys.join(" ")}`);
     for (const partition of partitions) {
       const work: Work = { ...partition, position: undefined, isRevoked: false };
-      this.works.set(keyOf(partition), work);
+      this.works.set(partitionKey(partition), work);
       void this.#begin(work);
     }
     this.#events.took(this, keys);
@@ -111,7 +112,7 @@ export class FakeConsumer implements MemberOwner {
 
   async revoke(partitions: readonly TopicPartition[]): Promise<void> {
     this.#count();
-    const keys = partitions.map(keyOf);
+    const keys = partitions.map(partitionKey);
     this.#events.log(`${this.name} is to let go ${keys.join(" ")}`);
     this.revokedKeys.push(...keys);
     const works = keys.flatMap((key) => this.works.get(key) ?? []);
@@ -120,14 +121,14 @@ export class FakeConsumer implements MemberOwner {
     if (drainMs === "never") await new Promise(() => undefined);
     else await new Promise<void>((resolve) => void this.clock.schedule(resolve, drainMs * this.#random.fraction()));
     await this.#committing;
-    await this.#commit(works.filter((work) => this.works.get(keyOf(work)) === work));
+    await this.#commit(works.filter((work) => this.works.get(partitionKey(work)) === work));
     this.#events.log(`${this.name} let go ${keys.join(" ")}`);
-    for (const work of works) if (this.works.get(keyOf(work)) === work) this.works.delete(keyOf(work));
+    for (const work of works) if (this.works.get(partitionKey(work)) === work) this.works.delete(partitionKey(work));
   }
 
   lost(partitions: readonly TopicPartition[], cause: MessagingError): void {
     this.#count();
-    const keys = partitions.map(keyOf);
+    const keys = partitions.map(partitionKey);
     this.#events.log(`${this.name} lost ${keys.join(" ")} (${cause.message})`);
     this.lostKeys.push(...keys);
     for (const key of keys) this.works.delete(key);

@@ -58,6 +58,17 @@ test.each<[string, Partial<GroupDescription>, string | undefined]>([
   }
 });
 
+test("what foreign members say of themselves is shown on one line, and not at any length", () => {
+  const foul = `\u001b[2J\n\u202e${"x".repeat(30_000)}`;
+  const clients = Array.from({ length: 1_000 }, (_, index) => `${index}${foul}`);
+  for (const given of [{ assignor: foul }, { protocolType: foul }]) {
+    const { message = "" } = foreignMembers("orders", { ...OURS, ...given, clients }) ?? {};
+    expect(message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(message.length).toBeLessThan(4_000);
+    expect(message).toContain("and 980 more");
+  }
+});
+
 test("a group with members of another protocol is not joined until they are gone", async () => {
   const world = new World("foreign", { orders: 4 });
   world.coordinator.others = { description: NEW, assignment: ASSIGNED };

@@ -9,7 +9,7 @@ import {
 
 const SUBSCRIPTION = {
   topics: ["order.placed", "order.placed..billing"],
-  wish: 3,
+  rejoins: 3,
   generation: 12,
   held: [
     { topic: "order.placed", partition: 0 },

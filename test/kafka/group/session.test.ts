@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Session } from "../../../adapters/kafka/group/session.ts";
+import { MemberSession } from "../../../adapters/kafka/group/session.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 
@@ -14,7 +14,7 @@ function open(clock?: Partial<Clock>) {
     cancel: (timer) => own.cancel(timer),
     ...clock,
   };
-  const session = new Session("orders", merged, 10_000, () => {
+  const session = new MemberSession("orders", merged, 10_000, () => {
     ends.push(time.now);
     session.end("member-id");
   });

@@ -1,4 +1,4 @@
-import { keyOf } from "../../../adapters/kafka/group/protocol.ts";
+import { partitionKey } from "../../../adapters/kafka/names.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { VirtualTime } from "../../simulation/virtual-time.ts";
 import { FakeCluster } from "./fake-cluster.ts";
@@ -104,7 +104,7 @@ export class World {
   }
 
   #onCommitted(memberId: string, offset: { topic: string; partition: number; offset: number; metadata: string }): void {
-    const key = keyOf(offset);
+    const key = partitionKey(offset);
     const before = this.coordinator.offsets.get(key);
     if (before !== undefined && before.offset > offset.offset) {
       this.#violated(`${key} was committed from ${before.offset} back to ${offset.offset} by ${memberId}`);

@@ -257,6 +257,23 @@ describe("fetches of a node", () => {
     expect(came).toHaveLength(2);
   });
 
+  it("are answered with nothing once their time is over, while the node throttles", async () => {
+    const { shared, came, last } = scripted();
+    const slowed = shared.fetch(ask([from("a", 0)]));
+    // It may throttle and answer at once.
+    (await last(1)).answer({ throttledMs: 60_000, partitions: [piece(from("a", 0), "a")] });
+    expect(textsOf(await slowed.answer)).toEqual(["a"]);
+    const begun = performance.now();
+    const soon = shared.fetch(ask([from("a", 0)], 0));
+    const later = shared.fetch(ask([from("b", 0)], 30_000));
+    expect(await soon.answer).toEqual([]);
+    // Whoever asks again at once must not spin.
+    expect(performance.now() - begun).toBeGreaterThan(900);
+    expect(await isSettled(later.answer)).toBe(false);
+    expect(came).toHaveLength(1);
+    shared.close();
+  });
+
   it("are refused each where all of it is refused", async () => {
     const { shared, last } = scripted();
     const one = shared.fetch(ask([from("a", 0)]));

@@ -28,7 +28,7 @@ export interface Harness {
 }
 
 const LONG_MS = 600_000;
-const MOST_LOOKS = 500;
+const MAX_LOOKS = 500;
 const LOOK_AGAIN_MS = 10;
 
 /** What a test wants otherwise. */
@@ -92,7 +92,7 @@ export async function openHarness(options: HarnessOptions = {}, seed = "seed"): 
     },
     async settled(values) {
       const isSettled = () => values.every((value) => results.has(value));
-      for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      for (let looks = 0; looks < MAX_LOOKS; looks++) {
         if (await time.until(isSettled, time.now + LONG_MS)) return;
         // What compresses takes time of this machine.
         await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));

@@ -7,12 +7,12 @@ import {
   ownGroup,
   slowestPositions,
   type TrimBound,
-  type TrimPlace,
+  type TrimTarget,
 } from "../../../adapters/kafka/topology/trimmer.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { CLUSTER_ID, identity, topicId } from "../topic-ids.ts";
 
-const at = (partition: number): TrimPlace => {
+const at = (partition: number): TrimTarget => {
   return { topic: "orders", topicId: topicId("orders"), partition, group: "orders" };
 };
 const PLACES = [at(0), at(1)];

@@ -215,8 +215,8 @@ describe("a message that is older than the inbox remembers", () => {
     const { inbox, state, events, handle, at } = world({ retentionMs });
     expect(await handle(sent("m-1", at(retentionMs)))).toEqual(
       deadLetter(
-        "first published 7 days ago, and the inbox remembers 7 days (retentionMs): it cannot be told from a duplicate; " +
-          'raise retentionMs above the age of replays, let it pass with olderThanRetention: "handle", or send it anew',
+        "first published 7 days ago, and the inbox remembers 7 days (retentionMs): it may be a duplicate; " +
+          'raise retentionMs above the age of replays, handle it with olderThanRetention: "handle", or send it again',
       ),
     );
     expect(state.runs).toBe(0);

@@ -7,7 +7,7 @@ import {
   postgresOutbox,
   postgresOutboxSql,
 } from "../../../patterns/outbox/postgres/index.ts";
-import { shardOf } from "../../../patterns/outbox/postgres/shards.ts";
+import { shardOf } from "../../../patterns/outbox/postgres/schema.ts";
 import { row } from "../../conformance/outbox/outbox-place.ts";
 
 const silent: PostgresOutboxDatabase = { query: () => new Promise(() => {}) };

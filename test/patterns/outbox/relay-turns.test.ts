@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Turns } from "../../../patterns/outbox/relay/sender.ts";
+import { Turns } from "../../../patterns/outbox/relay/settlements.ts";
 import { settled } from "../../core/recording-adapter.ts";
 
 /** Somebody whose turns last until the test ends them. */

@@ -245,7 +245,7 @@ describe("a member of a group whose coordinator answers garbage", () => {
       topics: ["t"],
       sessionTimeoutMs: 10_000,
       rebalanceTimeoutMs: 10_000,
-      owner: {
+      listener: {
         assigned: (partitions) => void taken.push(...partitions),
         revoke: async () => undefined,
         lost: () => undefined,

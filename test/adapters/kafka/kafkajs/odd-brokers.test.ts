@@ -1,7 +1,11 @@
 import type { SASLOptions } from "kafkajs";
+import Encoder from "kafkajs/src/protocol/encoder.js";
 import { describe, expect, test } from "vitest";
 import { KafkaAdapter } from "../../../../adapters/kafka/adapter.ts";
+import { AnswerReader } from "../../../../adapters/kafka/kafkajs/exchange.ts";
+import { heartbeat } from "../../../../adapters/kafka/kafkajs/group-exchanges.ts";
 import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
+import { fetch } from "../../../../adapters/kafka/kafkajs/log-exchanges.ts";
 import { freePort } from "../../../brokers/free-port.ts";
 import { until } from "../../../brokers/until.ts";
 import { API, cluster, type Reply, type Script, scriptedBroker, versions } from "./scripted-broker.ts";
@@ -98,6 +102,21 @@ describe("brokers that answer in odd ways", () => {
     await connection.close();
   });
 
+  test("an address that is none is not tried, and is shown on one line and not at any length", async () => {
+    const foul = `\u001b[2J\n\u202e${"x".repeat(20_000)}`;
+    const { port } = await scriptedBroker(({ key }) =>
+      key === API.metadata ? (to) => cluster(to, foul, 9092) : undefined,
+    );
+    const connection = connectionTo([`127.0.0.1:${port}`], SHORT);
+    const error = await refusal(connection.produce(1, [batchOf("t", 0, "x")], 100));
+    expect([error.code, error.cause]).toEqual(["unreachable", undefined]);
+    expect(error.message).toMatch(
+      /^Kafka at \?\[2J\?\?x{248}…:9092 is no address; Kafka at 127\.0\.0\.1:\d+ names it so/,
+    );
+    expect(error.message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    await connection.close();
+  });
+
   test("requests leave in the order in which they were made, whatever their size", async () => {
     const { port, asked } = await scriptedBroker(({ key }) => (key === API.produce ? produced(0, 0n) : undefined));
     const connection = connectionTo([`127.0.0.1:${port}`]);
@@ -170,6 +189,43 @@ describe("brokers that answer in odd ways", () => {
     expect(await Promise.race([second.catch(() => "given up"), patient])).toBe("waits");
     await connection.close();
     expect(await refusal(second)).toMatchObject({ code: "unreachable" });
+  });
+
+  /** The answer to a poll that says nothing but how long to wait. */
+  const throttled =
+    (ms: number) =>
+    (to: Encoder): void => {
+      to.writeUVarInt(0).writeInt32(ms).writeInt16(0).writeInt32(0).writeUVarInt(1).writeUVarInt(0);
+    };
+
+  test("a throttle of 24 days is believed for 60 s, whichever request it answers", async () => {
+    const polled = new Encoder();
+    throttled(2 ** 31 - 1)(polled);
+    const ofPoll = new AnswerReader(polled.buffer.subarray(1));
+    expect(fetch({ maxWaitMs: 0, minBytes: 0, maxBytes: 0, partitions: [] }).read(ofPoll).throttledMs).toBe(60_000);
+    const beat = new Encoder().writeInt32(2 ** 31 - 1).writeInt16(0);
+    const ofBeat = new AnswerReader(beat.buffer);
+    heartbeat({ group: "g", memberId: "m", generation: 1 }).read(ofBeat);
+    expect(ofBeat.throttledMs).toBe(60_000);
+  });
+
+  test("a throttle ends with the session in which it was said", async () => {
+    const { port, asked } = await scriptedBroker(({ key }) => (key === API.fetch ? throttled(60_000) : undefined));
+    const client = kafkaJsClient({ brokers: [`127.0.0.1:${port}`], clientId: "wire-test", ...SHORT });
+    const topicId = Buffer.alloc(16, 1).toString("base64url");
+    const partitions = [{ topic: "t", topicId, partition: 0, offset: 0, maxBytes: 100 }];
+    const request = { maxWaitMs: 0, minBytes: 1, maxBytes: 100, partitions };
+    const polls = () => asked.filter(({ key }) => key === API.fetch).length;
+    const first = client.connection();
+    expect(await first.fetch(1, request)).toEqual([]);
+    void first.fetch(1, request).catch(() => undefined);
+    await new Promise(setImmediate);
+    await first.close();
+    expect(polls()).toBe(1);
+    const second = client.connection();
+    expect(await second.fetch(1, request)).toEqual([]);
+    expect(polls()).toBe(2);
+    await second.close();
   });
 
   test("one that slows us down says nothing of what is to be read, and is asked again when it said", async () => {

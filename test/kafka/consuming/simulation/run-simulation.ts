@@ -1,10 +1,11 @@
 import { type Commit, decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import { Prng } from "../../../simulation/prng.ts";
 import { VirtualTime } from "../../../simulation/virtual-time.ts";
 import { Judge } from "./judge.ts";
 import { SimulatedCluster } from "./simulated-cluster.ts";
 import { SimulatedGroup } from "./simulated-group.ts";
-import { keyOf, lifeOf, SimulatedLog } from "./simulated-log.ts";
+import { lifeOf, SimulatedLog } from "./simulated-log.ts";
 import { type ProcessOptions, SimulatedProcess } from "./simulated-process.ts";
 
 export interface Report {
@@ -29,7 +30,7 @@ export async function runSimulation(seed: number): Promise<Report> {
   const partitions = prng.between(1, 4);
   for (let partition = 0; partition < partitions; partition++) {
     const log = new SimulatedLog(prng.pick(["orders", "orders.own"]), partition, prng.between(1, 2));
-    cluster.logs.set(keyOf(log), log);
+    cluster.logs.set(partitionKey(log), log);
   }
   const logs = [...cluster.logs.values()];
   const options: ProcessOptions = {
@@ -88,8 +89,8 @@ export async function runSimulation(seed: number): Promise<Report> {
     recreated++;
   };
   const forget = (log: SimulatedLog): void => {
-    const stored = group.stored.get(keyOf(log));
-    if (stored !== undefined && decodeProgress(stored).of?.id !== log.topicId) group.stored.delete(keyOf(log));
+    const stored = group.stored.get(partitionKey(log));
+    if (stored !== undefined && decodeProgress(stored).of?.id !== log.topicId) group.stored.delete(partitionKey(log));
   };
   const storm = (): void => {
     if (time.now > STORM_MS) {
@@ -119,11 +120,13 @@ export async function runSimulation(seed: number): Promise<Report> {
   storm();
   // That what is committed was handled is looked at with each commit.
   const atRest = (): boolean =>
-    judge.violations.length > 0 || (cluster.calm && logs.every((log) => isDone(log, group.stored.get(keyOf(log)))));
+    judge.violations.length > 0 ||
+    (cluster.calm && logs.every((log) => isDone(log, group.stored.get(partitionKey(log)))));
   const rested = await time.until(atRest, STORM_MS + CALM_MS);
   if (!rested) {
     const left = logs.map(
-      (log) => `${keyOf(log)} ends at ${log.end}, committed ${JSON.stringify(group.stored.get(keyOf(log)))}`,
+      (log) =>
+        `${partitionKey(log)} ends at ${log.end}, committed ${JSON.stringify(group.stored.get(partitionKey(log)))}`,
     );
     judge.violate(`not everything was done: ${left.join("; ")}`);
   }

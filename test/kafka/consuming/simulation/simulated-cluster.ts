@@ -1,3 +1,4 @@
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type {
   ClusterMetadata,
   FetchedPartition,
@@ -12,9 +13,9 @@ import { MessagingError } from "../../../../core/index.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import type { VirtualTime } from "../../../simulation/virtual-time.ts";
 import { CLUSTER_ID } from "../../topic-ids.ts";
-import { keyOf, Pieces, type SimulatedLog } from "./simulated-log.ts";
+import { Pieces, type SimulatedLog } from "./simulated-log.ts";
 
-const LONGEST_HANG_MS = 60_000;
+const MAX_HANG_MS = 60_000;
 
 /** How often things go wrong. */
 export interface Faults {
@@ -83,7 +84,7 @@ export class SimulatedCluster {
         };
         const { unanswered, hangs } = this.faults;
         if (this.prng.chance(hangs)) {
-          this.time.schedule(() => end(() => reject(new MessagingError("timeout", "no answer"))), LONGEST_HANG_MS);
+          this.time.schedule(() => end(() => reject(new MessagingError("timeout", "no answer"))), MAX_HANG_MS);
           return;
         }
         const fails = this.prng.chance(unanswered);
@@ -140,7 +141,7 @@ export class SimulatedCluster {
     const until = this.time.now + maxWaitMs;
     const look = (): readonly FetchedPartition[] =>
       partitions.map(({ topic, topicId, partition, offset, maxBytes }) => {
-        const log = this.logs.get(keyOf({ topic, partition }));
+        const log = this.logs.get(partitionKey({ topic, partition }));
         const error = this.#refusal(node, log, topicId);
         if (log !== undefined && error === undefined) return log.fetch(offset, maxBytes, this.pieces, this.prng);
         const nothing = { highWatermark: -1, lastStableOffset: -1, logStartOffset: -1, abortedTransactions: [] };
@@ -158,7 +159,7 @@ export class SimulatedCluster {
   }
 
   #list(node: number, { topic, partition, at }: WantedOffset): ListedOffset {
-    const log = this.logs.get(keyOf({ topic, partition }));
+    const log = this.logs.get(partitionKey({ topic, partition }));
     const error = this.#refusal(node, log);
     const offset = (at === "earliest" ? log?.start : log?.end) ?? -1;
     return { topic, partition, error, offset: error === undefined ? offset : -1 };

@@ -1,9 +1,10 @@
-import type { CommitOutcome, GroupMember, MemberOwner } from "../../../../adapters/kafka/group/coordinator.ts";
+import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../../adapters/kafka/group/coordinator.ts";
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type { CommittedOffset, PartitionOffset, TopicPartition } from "../../../../adapters/kafka/port.ts";
 import { MessagingError } from "../../../../core/index.ts";
 import type { Judge } from "./judge.ts";
 import type { SimulatedCluster } from "./simulated-cluster.ts";
-import { keyOf, type SimulatedLog } from "./simulated-log.ts";
+import type { SimulatedLog } from "./simulated-log.ts";
 import type { SimulatedProcess } from "./simulated-process.ts";
 
 type Commit = PartitionOffset & { readonly metadata: string };
@@ -14,7 +15,7 @@ const SESSION_MS = 2_000;
 const REVOKE_MS = 20_000;
 
 /** A partition in somebody's hands, from assignment to the end of it. */
-interface Hold {
+interface OwnedPartition {
   readonly key: string;
   readonly log: SimulatedLog;
   readonly member: SimulatedMember;
@@ -27,14 +28,14 @@ export class SimulatedGroup {
   readonly judge: Judge;
   readonly stored = new Map<string, Pick<CommittedOffset, "offset" | "metadata">>();
   readonly #members = new Set<SimulatedMember>();
-  readonly #holds = new Map<string, Hold>();
+  readonly #holds = new Map<string, OwnedPartition>();
 
   constructor(cluster: SimulatedCluster, judge: Judge) {
     this.cluster = cluster;
     this.judge = judge;
   }
 
-  join(process: SimulatedProcess, owner: MemberOwner): GroupMember {
+  join(process: SimulatedProcess, owner: RebalanceListener): GroupMember {
     const member = new SimulatedMember(this, process, owner);
     this.cluster.time.schedule(
       () => {
@@ -47,11 +48,11 @@ export class SimulatedGroup {
     return member;
   }
 
-  holds(member: SimulatedMember): readonly Hold[] {
+  holds(member: SimulatedMember): readonly OwnedPartition[] {
     return [...this.#holds.values()].filter((hold) => hold.member === member);
   }
 
-  hold(key: string): Hold | undefined {
+  hold(key: string): OwnedPartition | undefined {
     return this.#holds.get(key);
   }
 
@@ -64,8 +65,8 @@ export class SimulatedGroup {
   }
 
   #give(log: SimulatedLog, member: SimulatedMember): void {
-    const key = keyOf(log);
-    const hold: Hold = { key, log, member, leaving: false };
+    const key = partitionKey(log);
+    const hold: OwnedPartition = { key, log, member, leaving: false };
     this.#holds.set(key, hold);
     const stored = this.stored.get(key);
     if (stored !== undefined) this.judge.takenOver(log, stored);
@@ -137,13 +138,13 @@ export class SimulatedGroup {
     this.divide();
   }
 
-  #end({ key }: Hold): void {
+  #end({ key }: OwnedPartition): void {
     this.#holds.delete(key);
   }
 
   /** A commit arrives. */
-  apply(commit: Commit, hold: Hold | undefined): CommitOutcome {
-    const key = keyOf(commit);
+  apply(commit: Commit, hold: OwnedPartition | undefined): CommitOutcome {
+    const key = partitionKey(commit);
     if (hold === undefined || this.#holds.get(key) !== hold) return "fenced";
     this.judge.committed(commit, this.stored.get(key), hold.log);
     this.stored.set(key, { offset: commit.offset, metadata: commit.metadata });
@@ -156,10 +157,10 @@ export class SimulatedMember implements GroupMember {
   readonly complete = Promise.resolve();
   readonly process: SimulatedProcess;
   readonly #group: SimulatedGroup;
-  readonly #owner: MemberOwner;
+  readonly #owner: RebalanceListener;
   closed = false;
 
-  constructor(group: SimulatedGroup, process: SimulatedProcess, owner: MemberOwner) {
+  constructor(group: SimulatedGroup, process: SimulatedProcess, owner: RebalanceListener) {
     this.#group = group;
     this.process = process;
     this.#owner = owner;
@@ -171,7 +172,7 @@ export class SimulatedMember implements GroupMember {
   }
 
   assigned(log: SimulatedLog): void {
-    this.process.begins(keyOf(log));
+    this.process.begins(partitionKey(log));
     this.#owner.assigned([log]);
   }
 
@@ -179,7 +180,7 @@ export class SimulatedMember implements GroupMember {
     return this.#owner.revoke([log]);
   }
 
-  lost(holds: readonly Hold[], why: string): void {
+  lost(holds: readonly OwnedPartition[], why: string): void {
     this.#owner.lost(
       holds.map(({ log }) => log),
       new MessagingError("unreachable", why),
@@ -191,7 +192,7 @@ export class SimulatedMember implements GroupMember {
     const { prng, time } = cluster;
     // As it is when it is asked for: another one in between may have got further.
     const holds = offsets.map((commit) => {
-      const hold = this.#group.hold(keyOf(commit));
+      const hold = this.#group.hold(partitionKey(commit));
       return hold?.member === this ? hold : undefined;
     });
     return new Promise((resolve) => {
@@ -227,8 +228,8 @@ export class SimulatedMember implements GroupMember {
             return;
           }
           const found = partitions.map((at): CommittedOffset => {
-            this.process.begins(keyOf(at));
-            const stored = this.#group.stored.get(keyOf(at));
+            this.process.begins(partitionKey(at));
+            const stored = this.#group.stored.get(partitionKey(at));
             return { ...at, error: undefined, offset: stored?.offset ?? -1, metadata: stored?.metadata ?? "" };
           });
           time.schedule(

@@ -1,14 +1,15 @@
 import type { RecordConsumer, RecordSink } from "../../../../adapters/kafka/consuming/assigned-partition.ts";
 import { openConsumer } from "../../../../adapters/kafka/consuming/consumer.ts";
-import type { HeldRecord } from "../../../../adapters/kafka/consuming/partition-ledger.ts";
+import type { DeliveredRecord } from "../../../../adapters/kafka/consuming/partition-ledger.ts";
 import { decodeProgress } from "../../../../adapters/kafka/consuming/progress.ts";
+import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type { Settlement, SettleResult } from "../../../../core/adapter.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import { ProcessClock } from "../../../simulation/virtual-time.ts";
 import { topicId } from "../../topic-ids.ts";
 import type { Fate, Judge } from "./judge.ts";
 import type { SimulatedGroup, SimulatedMember } from "./simulated-group.ts";
-import { keyOf, lifeOf } from "./simulated-log.ts";
+import { lifeOf } from "./simulated-log.ts";
 
 export interface ProcessOptions {
   readonly prefetch: number;
@@ -16,7 +17,7 @@ export interface ProcessOptions {
 }
 
 interface Out {
-  readonly held: HeldRecord;
+  readonly held: DeliveredRecord;
   readonly key: string;
   /** As the key, of one topic among all of its name. */
   readonly life: string;
@@ -38,7 +39,7 @@ export class SimulatedProcess {
   readonly #prng: Prng;
   readonly #options: ProcessOptions;
   readonly #onKilled: (process: SimulatedProcess) => void;
-  readonly #out = new Map<HeldRecord, Out>();
+  readonly #out = new Map<DeliveredRecord, Out>();
   readonly #highest = new Map<string, number>();
   readonly #released = new Set<string>();
   #prefetch: number;
@@ -133,10 +134,10 @@ export class SimulatedProcess {
     for (const out of this.#out.values()) if (out.key === key && !out.fate.settled) out.fate.crashes++;
   }
 
-  #deliver(records: readonly HeldRecord[]): void {
+  #deliver(records: readonly DeliveredRecord[]): void {
     if (this.dead) return;
     for (const held of records) {
-      const key = keyOf(held);
+      const key = partitionKey(held);
       const { offset, timestamp } = held.record;
       const id = topicId(held.topic, timestamp);
       const life = lifeOf(held, id);
@@ -154,7 +155,7 @@ export class SimulatedProcess {
     }
     // Those that were settled just before are told so in the same turn.
     const prefetch = this.#prefetch;
-    const keys = new Set(records.map(keyOf));
+    const keys = new Set(records.map(partitionKey));
     this.#group.cluster.time.schedule(() => this.#checkWindow(prefetch, keys), 0);
   }
 
@@ -186,7 +187,7 @@ export class SimulatedProcess {
     }
   }
 
-  #begin(held: HeldRecord, fate: Fate): void {
+  #begin(held: DeliveredRecord, fate: Fate): void {
     const prng = this.#prng;
     if (fate.poisonous && held.crashes < PUT_AWAY_FROM) {
       this.clock.schedule(
@@ -202,7 +203,7 @@ export class SimulatedProcess {
     this.clock.schedule(() => this.#end(held), never ? 60_000 : prng.between(0, slow));
   }
 
-  #end(held: HeldRecord): void {
+  #end(held: DeliveredRecord): void {
     const out = this.#out.get(held);
     const action = this.#prng.chance(0.1) ? "requeue" : "ack";
     if (action === "ack" && out !== undefined && !out.settling) out.fate.acked = true;
@@ -211,7 +212,7 @@ export class SimulatedProcess {
     if (this.#prng.chance(0.02)) this.#settle(held, this.#prng.pick(["ack", "requeue"]));
   }
 
-  #settle(held: HeldRecord, action: Settlement["action"]): void {
+  #settle(held: DeliveredRecord, action: Settlement["action"]): void {
     if (this.#settling.length === 0) queueMicrotask(() => this.#flush());
     this.#settling.push({ token: held, action });
   }
@@ -220,7 +221,7 @@ export class SimulatedProcess {
     const batch = this.#settling;
     this.#settling = [];
     const first = batch.map(({ token, action }) => {
-      const out = this.#out.get(token as HeldRecord);
+      const out = this.#out.get(token as DeliveredRecord);
       if (out === undefined || out.settling) return undefined;
       out.settling = true;
       if (action === "requeue") {
@@ -244,11 +245,11 @@ export class SimulatedProcess {
     }
   }
 
-  #revoke(records: readonly HeldRecord[]): void {
+  #revoke(records: readonly DeliveredRecord[]): void {
     for (const held of records) if (this.#out.has(held) && this.#prng.chance(0.6)) this.#settle(held, "requeue");
   }
 
-  #lost(records: readonly HeldRecord[]): void {
+  #lost(records: readonly DeliveredRecord[]): void {
     for (const held of records) this.#out.delete(held);
   }
 }

@@ -1,5 +1,5 @@
-// The parts of kafkajs 2.2 that its own types leave out, as far as they are used here. Nothing that is shipped refers to
-// this file: no exported signature outside of this folder may name these types.
+// Types for the parts of kafkajs 2.2 that its own types leave out. Not shipped: no exported signature outside this
+// folder may use these types.
 
 declare module "kafkajs/src/protocol/encoder.js" {
   export default class Encoder {
@@ -99,11 +99,11 @@ declare module "kafkajs/src/network/connection.js" {
     constructor(settings: ConnectionSettings);
     readonly requestQueue: {
       scheduleCheckPendingRequests: () => void;
-      /** By the numbers of requests. */
+      /** By correlation id. */
       readonly inflight: ReadonlyMap<number, unknown>;
       fulfillRequest(answer: { correlationId: number; payload: Buffer; size: number }): void;
     };
-    /** Takes what comes from the socket. */
+    /** Takes bytes from the socket. */
     processData: (chunk: Buffer) => void;
     connect(): Promise<boolean>;
     authenticate(): Promise<void>;

@@ -22,7 +22,7 @@ describe("KeyQueues", () => {
   it("runs a key one at a time and in order, lets others pass, and forgets nothing", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const lanes = new KeyQueues();
+        const queues = new KeyQueues();
         const waiting: InFlightDelivery[] = [];
         const occupying: InFlightDelivery[] = [];
         const again = new Set<InFlightDelivery>();
@@ -41,10 +41,10 @@ describe("KeyQueues", () => {
           if (step.kind === "push") {
             const one = held(sequence++, step.key);
             waiting.push(one);
-            lanes.push(one);
+            queues.push(one);
           } else if (step.kind === "take") {
             const may = startable();
-            const taken = lanes.take();
+            const taken = queues.take();
             if (may.length === 0) expect(taken).toBeUndefined();
             else expect(may).toContain(taken);
             if (taken === undefined) continue;
@@ -58,7 +58,7 @@ describe("KeyQueues", () => {
             occupying.splice(occupying.indexOf(one), 1);
             again.delete(one);
             one.state = "settled";
-            lanes.leave(one);
+            queues.leave(one);
           } else if (step.kind === "again") {
             const one = choose(
               occupying.filter((other) => !again.has(other)),
@@ -67,15 +67,15 @@ describe("KeyQueues", () => {
             if (one === undefined) continue;
             one.state = "waiting";
             again.add(one);
-            lanes.again(one);
+            queues.again(one);
           } else if (step.kind === "lose") {
             const one = choose(waiting, step.which);
             if (one === undefined) continue;
             one.state = "settled";
             waiting.splice(waiting.indexOf(one), 1);
-            lanes.leave(one);
+            queues.leave(one);
           } else {
-            const drained = lanes.drain().filter(({ state }) => state === "waiting");
+            const drained = queues.drain().filter(({ state }) => state === "waiting");
             expect(drained).toEqual([...waiting, ...again].sort((one, other) => one.sequence - other.sequence));
             waiting.length = 0;
             for (const one of again) occupying.splice(occupying.indexOf(one), 1);
@@ -83,11 +83,11 @@ describe("KeyQueues", () => {
           }
         }
         // Once everything leaves, everything else comes, each key in its order.
-        for (const one of occupying) lanes.leave(one);
+        for (const one of occupying) queues.leave(one);
         const rest: InFlightDelivery[] = [];
-        for (let one = lanes.take(); one !== undefined; one = lanes.take()) {
+        for (let one = queues.take(); one !== undefined; one = queues.take()) {
           rest.push(one);
-          lanes.leave(one);
+          queues.leave(one);
         }
         expect(new Set(rest)).toEqual(new Set([...waiting, ...again]));
         for (const name of ["a", "b", "c"]) {
@@ -100,28 +100,28 @@ describe("KeyQueues", () => {
   });
 
   it("frees a lane once, though everything that waited there was lost", () => {
-    const lanes = new KeyQueues();
+    const queues = new KeyQueues();
     const [lost, one, two] = [held(0, "a"), held(1, "a"), held(2, "a")];
-    lanes.push(lost);
+    queues.push(lost);
     lost.state = "settled";
-    expect(lanes.take()).toBeUndefined();
-    lanes.push(one);
-    lanes.push(two);
-    expect(lanes.take()).toBe(one);
-    expect(lanes.take()).toBeUndefined();
+    expect(queues.take()).toBeUndefined();
+    queues.push(one);
+    queues.push(two);
+    expect(queues.take()).toBe(one);
+    expect(queues.take()).toBeUndefined();
   });
 });
 
 describe("UnorderedQueue", () => {
   it("is first come, first served, what starts again before all others", () => {
-    const lanes = new UnorderedQueue();
+    const queues = new UnorderedQueue();
     const [one, two, three] = [held(1, "a"), held(2, "a"), held(3, undefined)];
-    lanes.push(one);
-    lanes.push(two);
-    lanes.push(three);
-    expect(lanes.take()).toBe(one);
-    lanes.again(one);
+    queues.push(one);
+    queues.push(two);
+    queues.push(three);
+    expect(queues.take()).toBe(one);
+    queues.again(one);
     two.state = "settled";
-    expect([lanes.take(), lanes.take(), lanes.take()]).toEqual([one, three, undefined]);
+    expect([queues.take(), queues.take(), queues.take()]).toEqual([one, three, undefined]);
   });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Forwarders } from "../../adapters/kafka/receiver.ts";
+import { DelayForwarders } from "../../adapters/kafka/receiver.ts";
 import type { Source } from "../../core/address.ts";
 import { systemClock, systemRandom } from "../../core/clock.ts";
 
@@ -7,10 +7,10 @@ const ORDERS: Source = { kind: "queue", name: "orders" };
 const BILLING: Source = { kind: "subscription", topic: "placed", name: "billing" };
 const MAIL: Source = { kind: "subscription", topic: "placed", name: "mail" };
 
-/** Forwarders over consumers that read nothing, and which of their topics are open. */
+/** DelayForwarders over consumers that read nothing, and which of their topics are open. */
 function forwarders() {
   const open: string[] = [];
-  const subject = new Forwarders({
+  const subject = new DelayForwarders({
     producer: { send: () => {} },
     clock: systemClock(),
     random: systemRandom(),

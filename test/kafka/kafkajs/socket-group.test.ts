@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { BrokerSocket } from "../../../adapters/kafka/kafkajs/broker-socket.ts";
 import { loadOf } from "../../../adapters/kafka/kafkajs/exchange.ts";
-import { Line } from "../../../adapters/kafka/kafkajs/socket-pool.ts";
+import { SocketGroup } from "../../../adapters/kafka/kafkajs/socket-pool.ts";
 
 /** A socket as a line sees it. */
 class FakeSocket {
@@ -29,7 +29,7 @@ class FakeSocket {
 
 function lineOf(most: number) {
   const opened: FakeSocket[] = [];
-  const line = new Line(1, most, (_, onEnd) => {
+  const line = new SocketGroup(1, most, (_, onEnd) => {
     const socket = new FakeSocket(onEnd);
     opened.push(socket);
     return socket as unknown as BrokerSocket;
@@ -83,12 +83,12 @@ describe("the sockets of one purpose", () => {
     for (let asked = 0; asked < 2_000; asked++) ask(QUICK);
     const [busy, ...others] = opened as [FakeSocket, ...FakeSocket[]];
     for (const socket of others) Object.assign(socket, { load: 0, idleMs: 20_000 });
-    line.spare(1, 10_000);
+    line.closeIdle(1, 10_000);
     expect([busy.isRetired, ...others.map(({ isRetired }) => isRetired)]).toEqual([false, true, true, true]);
     Object.assign(busy, { load: 0, idleMs: 20_000 });
-    line.spare(1, 10_000);
+    line.closeIdle(1, 10_000);
     expect(line.isEmpty).toBe(false);
-    line.spare(0, 10_000);
+    line.closeIdle(0, 10_000);
     expect(line.isEmpty).toBe(true);
   });
 

@@ -43,16 +43,16 @@ describe("AckBatcher", () => {
           },
         };
         const ends = new Map<unknown, string[]>();
-        const settler = new AckBatcher(receiver, ({ incoming: { token } }, action, result) => {
+        const batcher = new AckBatcher(receiver, ({ incoming: { token } }, action, result) => {
           ends.set(token, [...(ends.get(token) ?? []), `${action} ${result}`]);
         });
         for (const [index, { at, action }] of list.entries()) {
-          const held = new InFlightDelivery(incoming(`${index}`), index, 0, () => {});
-          time.schedule(() => settler.settle(held, action), at);
+          const delivery = new InFlightDelivery(incoming(`${index}`), index, 0, () => {});
+          time.schedule(() => batcher.settle(delivery, action), at);
         }
-        for (const { at } of extensions) time.schedule(() => void settler.extend([]), at);
+        for (const { at } of extensions) time.schedule(() => void batcher.extend([]), at);
         let idle = false;
-        time.schedule(() => void settler.idle().then(() => (idle = true)), 101);
+        time.schedule(() => void batcher.idle().then(() => (idle = true)), 101);
         await time.until(() => false, 100_000);
         for (const [index, { action, result }] of list.entries())
           expect(ends.get(`${index}`)).toEqual([`${action} ${result}`]);

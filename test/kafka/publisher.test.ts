@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { DELAY_HEADER } from "../../adapters/kafka/delays/index.ts";
+import { DELAY_HEADER } from "../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../adapters/kafka/producing/producer.ts";
-import { Sender } from "../../adapters/kafka/publisher.ts";
+import { KafkaPublisher } from "../../adapters/kafka/publisher.ts";
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import type { Address } from "../../core/address.ts";
 import { systemRandom } from "../../core/clock.ts";
@@ -32,7 +32,7 @@ function sender(restorable: readonly string[] = []) {
       return Promise.resolve(restorable.includes(topic));
     },
   };
-  const subject = new Sender(host);
+  const subject = new KafkaPublisher(host);
   const results: (SendResult | undefined)[] = [];
   const send = (to: Address, ...messages: OutgoingMessage[]): void =>
     subject.send(to, messages, (index, result) => {

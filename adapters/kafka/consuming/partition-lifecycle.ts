@@ -1,57 +1,60 @@
 import { type Clock, Conditions, type Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
-import type { GroupMember, MemberOwner } from "../group/coordinator.ts";
+import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
+import { partitionKey } from "../names.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
 import type { TopicIdentity } from "../topic-identity.ts";
 import {
   AssignedPartition,
   type AssignedPartitions,
   describePartition,
-  partitionKey,
   type RecordSink,
 } from "./assigned-partition.ts";
 import {
   beyondNotice,
-  type FetcherParts,
-  madeAgainNotice,
+  type FetcherDependencies,
   metadataNotice,
+  recreatedNotice,
   refusedError,
   translatedNotice,
 } from "./fetch-failures.ts";
-import type { HeldRecord } from "./partition-ledger.ts";
+import type { DeliveredRecord } from "./partition-ledger.ts";
 import { beginning, decodeProgress, isOurs, isReadable, type Progress, progressIn } from "./progress.ts";
 
-/** What is done with a partition whose progress is known. */
-interface AssignmentsHost {
+interface ProgressLoaderEvents {
   begin(partition: AssignedPartition): void;
-  /** What several partitions may have in common is of one `kind`. */
+  /** `kind` groups causes that several partitions share. */
   stalled(cause: MessagingError, kind?: string): void;
   notice(error: MessagingError): void;
 }
 
-/** One time that a partition became ours. */
+/** One assignment of a partition. */
 interface Assignment extends TopicPartition {
   failures: number;
 }
 
-/** How long the member has to take away a partition that a commit said is not ours. */
+/** How long the member may take to notice that a partition is not ours. */
 const AGAIN_AFTER_MS = 2_000;
 
-/** The partitions that the member has, and the way from there to knowing how far each one is. */
-class Assignments {
+/** Reads the committed progress of assigned partitions. */
+class ProgressLoader {
   readonly #group: string;
-  readonly #parts: Pick<FetcherParts, "clock" | "random" | "retry">;
-  readonly #host: AssignmentsHost;
+  readonly #dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">;
+  readonly #events: ProgressLoaderEvents;
   readonly #assigned = new Map<string, Assignment>();
   readonly #timers = new Set<Timer>();
   #member: GroupMember | undefined;
   #closed = false;
 
-  constructor(group: string, parts: Pick<FetcherParts, "clock" | "random" | "retry">, host: AssignmentsHost) {
+  constructor(
+    group: string,
+    dependencies: Pick<FetcherDependencies, "clock" | "random" | "retry">,
+    events: ProgressLoaderEvents,
+  ) {
     this.#group = group;
-    this.#parts = parts;
-    this.#host = host;
+    this.#dependencies = dependencies;
+    this.#events = events;
   }
 
   start(member: GroupMember): void {
@@ -69,13 +72,13 @@ class Assignments {
     for (const at of partitions) this.#assigned.delete(partitionKey(at));
   }
 
-  /** Whether any waits for its progress. */
+  /** Whether some partition's progress cannot be read. */
   get failing(): boolean {
     for (const { failures } of this.#assigned.values()) if (failures > 0) return true;
     return false;
   }
 
-  /** Begins with a partition again, unless it is taken away by then. */
+  /** Loads a partition again later, if it is still assigned. */
   again(at: TopicPartition): void {
     const assignment = this.#assigned.get(partitionKey(at));
     if (assignment !== undefined) this.#askLater(assignment, AGAIN_AFTER_MS);
@@ -84,35 +87,35 @@ class Assignments {
   close(): void {
     this.#closed = true;
     this.#assigned.clear();
-    for (const timer of this.#timers) this.#parts.clock.cancel(timer);
+    for (const timer of this.#timers) this.#dependencies.clock.cancel(timer);
     this.#timers.clear();
   }
 
   #ask(assignments: readonly Assignment[]): void {
-    const wanted = assignments.filter((assignment) => this.#stands(assignment));
+    const wanted = assignments.filter((assignment) => this.#isCurrent(assignment));
     if (this.#member === undefined || wanted.length === 0) return;
     this.#member.committed(wanted.map(({ topic, partition }) => ({ topic, partition }))).then(
       (committed) => this.#answer(wanted, committed),
       (error: unknown) => {
         if (this.#closed) return;
-        this.#host.stalled(asError(error, this.#group));
+        this.#events.stalled(asError(error, this.#group));
         for (const assignment of wanted) this.#retry(assignment);
       },
     );
   }
 
-  #stands(assignment: Assignment): boolean {
+  #isCurrent(assignment: Assignment): boolean {
     return this.#assigned.get(partitionKey(assignment)) === assignment;
   }
 
   #answer(wanted: readonly Assignment[], committed: readonly CommittedOffset[]): void {
     const byKey = new Map(committed.map((offset) => [partitionKey(offset), offset]));
     for (const assignment of wanted) {
-      if (!this.#stands(assignment)) continue;
+      if (!this.#isCurrent(assignment)) continue;
       const found = byKey.get(partitionKey(assignment));
       const error = found === undefined ? "UNSTABLE_OFFSET_COMMIT" : found.error;
       if (found === undefined || error !== undefined) {
-        this.#host.stalled(refusedError(error ?? "", assignment, 0), `offsets ${error}`);
+        this.#events.stalled(refusedError(error ?? "", assignment, 0), `offsets ${error}`);
         this.#retry(assignment);
       } else {
         assignment.failures = 0;
@@ -124,19 +127,19 @@ class Assignments {
   #begin(found: CommittedOffset): void {
     const { offset, metadata } = found;
     if (offset >= 0 && isOurs(metadata) && !isReadable(metadata)) {
-      this.#host.notice(metadataNotice(found, this.#group, offset));
+      this.#events.notice(metadataNotice(found, this.#group, offset));
     }
-    this.#host.begin(AssignedPartition.from(found));
+    this.#events.begin(AssignedPartition.from(found));
   }
 
   #retry(assignment: Assignment): void {
-    const { retry, random } = this.#parts;
+    const { retry, random } = this.#dependencies;
     this.#askLater(assignment, backoffMs(++assignment.failures, retry, random));
   }
 
   #askLater(assignment: Assignment, ms: number): void {
     if (this.#closed) return;
-    const timer = this.#parts.clock.schedule(() => {
+    const timer = this.#dependencies.clock.schedule(() => {
       this.#timers.delete(timer);
       this.#ask([assignment]);
     }, ms);
@@ -151,80 +154,79 @@ function asError(error: unknown, group: string): MessagingError {
   });
 }
 
-/** How long the last commit for a partition may take that others are to have, and at the end. */
+/** How long the last commit may take, on revocation and on close. */
 const LAST_COMMIT_MS = 8_000;
 const CLOSING_COMMIT_MS = 5_000;
 
-/** What owning partitions needs of the consumer. */
-interface RebalanceHost {
-  /** Reads a partition from now on, or no more. */
+/** What the partition lifecycle needs of the consumer. */
+interface PartitionLifecycleEvents {
+  /** Starts or stops to read a partition. */
   read(partition: AssignedPartition): void;
   unread(partition: AssignedPartition): void;
-  /** Commits soon what is urgent. */
+  /** Commits what is urgent. */
   commit(): void;
-  /** Hands out what may be handed out now. */
-  deal(): void;
+  /** Delivers what may be delivered now. */
+  dispatch(): void;
   stalled(cause: MessagingError, kind?: string): void;
-  /** The membership, or what stands committed, cannot be had for now. */
+  /** The group or the committed progress cannot be reached. */
   failed(cause: MessagingError): void;
 }
 
-/** How partitions come to be ours, and how they cease to be. */
-export class RebalanceListener implements MemberOwner {
+/** Takes assigned partitions in, and drains and drops revoked and lost ones. */
+export class PartitionLifecycle implements RebalanceListener {
   readonly #group: string;
   readonly #partitions: AssignedPartitions;
   readonly #drainMs: number;
   readonly #sink: RecordSink;
-  readonly #host: RebalanceHost;
-  readonly #assignments: Assignments;
-  readonly #quiet: Conditions;
-  /** What was told of topics that are others than they were. */
+  readonly #events: PartitionLifecycleEvents;
+  readonly #progressLoader: ProgressLoader;
+  readonly #conditions: Conditions;
   /** The ids of the topics that were read. */
   readonly #topics = new Map<string, TopicId>();
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   #member: GroupMember | undefined;
   #closing = false;
 
   constructor(
     group: string,
     partitions: AssignedPartitions,
-    parts: Pick<ConsumerParts, "clock" | "random" | "retry" | "drainMs"> & { readonly clock: Clock },
+    dependencies: Pick<ConsumerDependencies, "clock" | "random" | "retry" | "drainMs"> & { readonly clock: Clock },
     sink: RecordSink,
-    host: RebalanceHost,
+    events: PartitionLifecycleEvents,
   ) {
     this.#group = group;
     this.#partitions = partitions;
-    this.#drainMs = parts.drainMs;
+    this.#drainMs = dependencies.drainMs;
     this.#sink = sink;
-    this.#host = host;
-    this.#quiet = new Conditions(parts.clock);
-    this.#assignments = new Assignments(group, parts, {
+    this.#events = events;
+    this.#conditions = new Conditions(dependencies.clock);
+    this.#progressLoader = new ProgressLoader(group, dependencies, {
       begin: (partition) => this.#begin(partition),
-      stalled: (cause, kind) => host.stalled(cause, kind),
+      stalled: (cause, kind) => events.stalled(cause, kind),
       notice: (error) => sink.notice(error),
     });
   }
 
-  /** The membership stands. What was assigned before waits for this. */
+  /** The member exists. Earlier assignments wait for this. */
   start(member: GroupMember): void {
     this.#member = member;
-    this.#assignments.start(member);
+    this.#progressLoader.start(member);
   }
 
-  /** Whether there are partitions whose progress cannot be had. */
+  /** Whether some partition's progress cannot be read. */
   get failing(): boolean {
-    return this.#assignments.failing;
+    return this.#progressLoader.failing;
   }
 
-  /** Something was settled or committed. */
+  /** A delivery was settled, or a commit ended. */
   check(): void {
-    this.#quiet.check();
+    this.#conditions.check();
   }
 
-  /** Gives everything up: what is out counts as never handed out, what was finished is committed if it can be. */
+  /** Drops all partitions. Deliveries in flight count as not delivered; finished records are committed if possible. */
   async close(): Promise<void> {
     this.#closing = true;
-    this.#assignments.close();
+    this.#progressLoader.close();
     const { all } = this.#partitions;
     for (const partition of all) {
       this.#retire(partition);
@@ -234,110 +236,110 @@ export class RebalanceListener implements MemberOwner {
     for (const partition of this.#partitions.all) this.#drop(partition);
   }
 
-  // What the member says.
+  // From the group member.
 
   assigned(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return;
-    // If one was ours already, its former life has ended.
+    // A partition that was ours already was lost in between.
     for (const partition of this.#owned(partitions)) this.#lose(partition, this.#notOurs(partition));
-    this.#assignments.add(partitions);
+    this.#progressLoader.add(partitions);
   }
 
   async revoke(partitions: readonly TopicPartition[]): Promise<void> {
-    this.#assignments.remove(partitions);
+    this.#progressLoader.remove(partitions);
     const revoked = this.#owned(partitions);
     for (const partition of revoked) this.#retire(partition);
-    const held = revoked.flatMap(({ ledger }) => ledger.held());
+    const held = revoked.flatMap(({ ledger }) => ledger.inFlightRecords());
     if (held.length > 0) this.#sink.revoke(held);
-    const isDone = ({ gone, ledger }: AssignedPartition): boolean => gone || ledger.inHands === 0;
-    await this.#quiet.until(() => revoked.every(isDone), this.#drainMs);
+    const isDone = ({ gone, ledger }: AssignedPartition): boolean => gone || ledger.inFlight === 0;
+    await this.#conditions.until(() => revoked.every(isDone), this.#drainMs);
     const left = revoked.flatMap(({ ledger }) => ledger.abandon());
     if (left.length > 0) this.#sink.lost(left, this.#overdue(left));
     await this.#commitLast(revoked, LAST_COMMIT_MS);
     for (const partition of revoked) this.#drop(partition);
-    // What is handed out one at a time may have waited for these.
-    this.#host.deal();
+    // Records delivered one at a time may have waited for these.
+    this.#events.dispatch();
   }
 
   lost(partitions: readonly TopicPartition[], cause: MessagingError): void {
-    this.#assignments.remove(partitions);
+    this.#progressLoader.remove(partitions);
     for (const partition of this.#owned(partitions)) this.#lose(partition, cause);
-    this.#host.deal();
+    this.#events.dispatch();
   }
 
   failed(cause: MessagingError): void {
-    if (!this.#closing) this.#host.failed(cause);
+    if (!this.#closing) this.#events.failed(cause);
   }
 
-  // What else ends the life of a partition.
+  // From the committer and the fetcher.
 
-  /** A commit was refused. The member may not know yet, or be told otherwise by now: what it keeps begins anew. */
+  /** A commit was refused. If the member keeps the partition, it starts anew. */
   fenced(partition: AssignedPartition): void {
     this.#lose(partition, this.#notOurs(partition));
-    this.#assignments.again(partition);
+    this.#progressLoader.again(partition);
   }
 
-  /** The cluster does not know it: for all we know its log is gone. */
+  /** The cluster does not know the partition: its log may be gone. */
   vanished(partition: AssignedPartition): void {
     partition.suspended = true;
     this.#member?.refresh();
-    this.#quiet.check();
+    this.#conditions.check();
   }
 
-  /** The cluster says which topic it is that has the name. What is known of another one's log means nothing in it. */
+  /** The cluster named the current topic of this name. Offsets of another topic mean nothing in it. */
   identified(partition: AssignedPartition, topic: TopicIdentity): void {
-    const { identity, standing } = partition;
-    const known = identity ?? (standing === undefined ? topic : (decodeProgress(standing).of ?? topic));
+    const { identity, lastCommit } = partition;
+    const known = identity ?? (lastCommit === undefined ? topic : (decodeProgress(lastCommit).of ?? topic));
     if (known.id !== topic.id) {
-      const progress = identity === undefined && standing !== undefined ? progressIn(topic, standing) : undefined;
-      if (progress === undefined) this.#madeAgain(partition, topic);
+      const progress = identity === undefined && lastCommit !== undefined ? progressIn(topic, lastCommit) : undefined;
+      if (progress === undefined) this.#recreated(partition, topic);
       else this.#translated(partition, topic, progress);
       return;
     }
-    // It was gone for so long that the group forgot it, and its offsets went with it.
+    // The topic was gone for so long that the group forgot its offsets.
     const before = this.#topics.get(partition.topic) ?? topic.id;
     this.#topics.set(partition.topic, topic.id);
-    if (before !== topic.id) this.#tell(madeAgainNotice(partition, this.#group), topic);
+    if (before !== topic.id) this.#report(recreatedNotice(partition, this.#group), topic);
     partition.identity = topic;
     if (!partition.suspended) return;
     partition.suspended = false;
-    this.#host.commit();
-    this.#host.deal();
+    this.#events.commit();
+    this.#events.dispatch();
   }
 
-  #madeAgain(partition: AssignedPartition, topic: TopicIdentity): void {
-    const cause = madeAgainNotice(partition, this.#group);
-    this.#replace(partition, cause, new AssignedPartition(partition, partition.standing, beginning(0), topic));
-    // It may have other partitions.
+  #recreated(partition: AssignedPartition, topic: TopicIdentity): void {
+    const cause = recreatedNotice(partition, this.#group);
+    this.#replace(partition, cause, new AssignedPartition(partition, partition.lastCommit, beginning(0), topic));
+    // The new topic may have other partitions.
     this.#member?.refresh();
   }
 
-  /** The commit was brought from another cluster, or for another name. */
+  /** The commit came from another cluster, or from a topic of another name. */
   #translated(partition: AssignedPartition, topic: TopicIdentity, progress: Progress): void {
     const cause = translatedNotice(partition, this.#group);
-    this.#replace(partition, cause, new AssignedPartition(partition, partition.standing, progress, topic));
+    this.#replace(partition, cause, new AssignedPartition(partition, partition.lastCommit, progress, topic));
   }
 
-  /** Tells it once of all partitions of the topic. */
+  /** Reports it once for all partitions of the topic. */
   #replace(partition: AssignedPartition, cause: MessagingError, by: AssignedPartition): void {
-    this.#tell(cause, by.identity);
+    this.#report(cause, by.identity);
     if (by.identity !== undefined) this.#topics.set(by.topic, by.identity.id);
     this.#lose(partition, cause);
     this.#begin(by);
   }
 
-  #tell(cause: MessagingError, topic: TopicIdentity | undefined): void {
-    const told = `${topic?.id} ${cause.message}`;
-    if (!this.#told.has(told)) this.#sink.notice(cause);
-    this.#told.add(told);
+  #report(cause: MessagingError, topic: TopicIdentity | undefined): void {
+    const text = `${topic?.id} ${cause.message}`;
+    if (!this.#reported.has(text)) this.#sink.notice(cause);
+    this.#reported.add(text);
   }
 
-  /** Its log ends before where we are. */
+  /** The log ends before the position. */
   beyond(partition: AssignedPartition, end: number, earliest: number): void {
     const cause = beyondNotice(partition, partition.ledger.position, end, earliest);
     this.#sink.notice(cause);
     this.#lose(partition, cause);
-    this.#begin(new AssignedPartition(partition, partition.standing, beginning(earliest), partition.identity));
+    this.#begin(new AssignedPartition(partition, partition.lastCommit, beginning(earliest), partition.identity));
   }
 
   #owned(partitions: readonly TopicPartition[]): readonly AssignedPartition[] {
@@ -346,14 +348,14 @@ export class RebalanceListener implements MemberOwner {
 
   #begin(partition: AssignedPartition): void {
     this.#partitions.add(partition);
-    this.#host.read(partition);
+    this.#events.read(partition);
   }
 
-  /** Nothing more of it is read or handed out. */
+  /** Reads and delivers no more of it. */
   #retire(partition: AssignedPartition): void {
     partition.closing = true;
     partition.clean = false;
-    this.#host.unread(partition);
+    this.#events.unread(partition);
   }
 
   async #commitLast(partitions: readonly AssignedPartition[], withinMs: number): Promise<void> {
@@ -361,11 +363,11 @@ export class RebalanceListener implements MemberOwner {
       partition.urgent = true;
       partition.commitNotBefore = Number.NEGATIVE_INFINITY;
     }
-    this.#host.commit();
-    // Where nothing was read yet nothing was touched either: what is committed still stands.
+    this.#events.commit();
+    // Before the first fetch nothing was delivered, so the commit is still right.
     const isOver = ({ gone, clean, suspended, ledger }: AssignedPartition): boolean =>
       gone || clean || suspended || !ledger.begun;
-    await this.#quiet.until(() => partitions.every(isOver), withinMs);
+    await this.#conditions.until(() => partitions.every(isOver), withinMs);
   }
 
   #lose(partition: AssignedPartition, cause: MessagingError): void {
@@ -377,10 +379,10 @@ export class RebalanceListener implements MemberOwner {
   #drop(partition: AssignedPartition): void {
     if (partition.gone) return;
     partition.gone = true;
-    this.#host.unread(partition);
+    this.#events.unread(partition);
     this.#partitions.remove(partition);
     partition.settlements.fence();
-    this.#quiet.check();
+    this.#conditions.check();
   }
 
   #notOurs(partition: AssignedPartition): MessagingError {
@@ -388,8 +390,8 @@ export class RebalanceListener implements MemberOwner {
     return new MessagingError("unreachable", `${what}; what was out is delivered again`);
   }
 
-  #overdue(left: readonly HeldRecord[]): MessagingError {
-    const where = describePartition(left[0] as HeldRecord);
+  #overdue(left: readonly DeliveredRecord[]): MessagingError {
+    const where = describePartition(left[0] as DeliveredRecord);
     return new MessagingError(
       "timeout",
       `${left.length} records, the first of them of ${where}, were not done within ${this.#drainMs} ms, when others were to have their partitions; they are delivered there again`,
@@ -397,19 +399,19 @@ export class RebalanceListener implements MemberOwner {
   }
 }
 
-/** Begins to join a group, as a member that reads these topics. */
+/** Joins a group as a member that reads these topics. */
 export type OpenMember = (
   subscription: { readonly group: string; readonly topics: readonly string[] },
-  owner: MemberOwner,
+  listener: RebalanceListener,
 ) => GroupMember;
 
 /** What a consumer is made of. */
-export interface ConsumerParts extends Omit<FetcherParts, "wanted" | "deliversUnreadable"> {
+export interface ConsumerDependencies extends Omit<FetcherDependencies, "wanted" | "deliversUnreadable"> {
   readonly openMember: OpenMember;
-  /** Milliseconds that what is out may take to be settled when others are to have its partition. */
+  /** Milliseconds that deliveries may take to settle when their partition is revoked. */
   readonly drainMs: number;
-  /** Everything before the offset is finished and committed to be: it may be deleted. */
+  /** Everything below the offset is finished and committed: it may be deleted. */
   readonly progressed?: ((at: PartitionOffset) => void) | undefined;
-  /** How often it is looked which records have to stay for dead letters, in milliseconds. */
+  /** Milliseconds between reviews of the records that dead letters refer to. */
   readonly reviewMs: number;
 }

@@ -1,0 +1,57 @@
+// A frame that belongs to nothing, from a server that never answers the close that follows.
+import { expect, onTestFinished, test } from "vitest";
+import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
+import { delivered, type Say, scriptedServer } from "./scripted-server.ts";
+
+const NOTHING = { id: "stray", headers: Buffer.alloc(0), body: "{}" };
+/** The properties and the body of a delivery, without the method that says so. */
+const stray = (say: Say, channel: number): void => {
+  const bytes = delivered(channel, { tag: 1, ...NOTHING });
+  say("Raw", channel, { bytes: bytes.subarray(8 + bytes.readUInt32BE(3)) });
+};
+
+test.each<[string, string, (say: Say, channel: number) => void]>([
+  ["a consumer's channel", "BasicConsume", stray],
+  ["a publisher's channel", "BasicPublish", stray],
+  ["no channel", "BasicConsume", (say) => stray(say, 77)],
+  ["the connection itself", "BasicPublish", (say) => say("QueueBindOk", 0)],
+])("a stray frame for %s has the connection made anew, and all goes on", async (_what, at, send) => {
+  let sent = 0;
+  let connections = 0;
+  let published = 0;
+  const server = await scriptedServer((method, channel, say) => {
+    if (method === "ConnectionOpen") connections++;
+    if (method === at && sent++ === 0) {
+      // Behind the answer.
+      setTimeout(() => send(say, channel), 20);
+    } else if (method === "BasicPublish") say("BasicAck", channel, { deliveryTag: ++published, multiple: false });
+    if (method === "BasicConsume" && (at !== method || sent > 1)) {
+      say("BasicConsumeOk", channel, { consumerTag: "one" });
+      say("Raw", channel, { bytes: delivered(channel, { tag: 1, ...NOTHING }) });
+      return true;
+    }
+    return connections < 3 && (method === "ChannelClose" || method === "ConnectionClose");
+  });
+  onTestFinished(() => server.close());
+  const events: BrokerEvent[] = [];
+  const broker = createBroker(
+    rabbitmq({
+      url: `amqp://ada:secret@127.0.0.1:${server.port}`,
+      requestTimeoutMs: 2_000,
+      reconnect: { firstMs: 20 },
+    }),
+    { onEvent: (event) => void events.push(event) },
+  );
+  onTestFinished(() => broker.stop({ timeoutMs: 100 }));
+  const orders = queue("orders");
+  let handled = 0;
+  broker.consume(orders, () => void handled++);
+  await broker.start();
+  await broker.send(orders, {});
+  await expect.poll(() => handled, { timeout: 60_000 }).toBeGreaterThan(0);
+  await expect
+    .poll(() => events.map(({ type }) => type), { timeout: 60_000 })
+    .toEqual(expect.arrayContaining(["down", "up"]));
+  expect(connections).toBeGreaterThanOrEqual(3);
+});
