@@ -160,7 +160,7 @@ ORDER BY o.position`),
 WITH "#mine" AS MATERIALIZED (
   SELECT shard FROM ${shards} WHERE token = $1::uuid FOR NO KEY UPDATE
 ), ${gone}, "#failed" AS (
-  UPDATE ${outbox} o SET attempts = o.attempts + 1, error_code = f.code, error = f.message,
+  UPDATE ${outbox} o SET attempts = least(o.attempts, 2147483646) + 1, error_code = f.code, error = f.message,
     due_at = CASE WHEN f.quarantined THEN NULL ELSE ${later("f.retry_ms")} END,
     quarantined_at = CASE WHEN f.quarantined THEN clock_timestamp() END,
     holds = o.ordered AND f.holds

@@ -265,7 +265,8 @@ function statements(name: string) {
   const table = `"${name}"`;
   const { ready, claimed, waiting, holding, quarantined, sent } = STATE;
   const mine = `WHERE position = ? AND token = ? AND state = ${claimed}`;
-  const failed = "attempts = attempts + 1, token = NULL, error_code = ?, error_message = ?";
+  // Beyond the largest integer SQLite makes a real number, which the column refuses.
+  const failed = `attempts = min(attempts, ${SAFE}) + 1, token = NULL, error_code = ?, error_message = ?`;
   const copied = `message_id, kind, destination, key, routing_key, headers, body, content_type, priority, ordered,
     discard_unroutable, created_at, expires_at`;
   // A number that JavaScript cannot hold would fail the whole statement, so it is read as a text.
@@ -274,8 +275,8 @@ function statements(name: string) {
   // JavaScript cannot settle rows with positions beyond.
   const near = `position BETWEEN -${SAFE} AND ${SAFE}`;
   const whole = (value: string): string => `max(-${SAFE}, min(${SAFE}, ${value}))`;
-  const read = `position, message_id, kind, destination, key, routing_key, headers, body, content_type, ordered,
-    discard_unroutable, ${["priority", "created_at", "expires_at", "attempts"].map(number).join(", ")}`;
+  const read = `position, message_id, kind, destination, key, routing_key, headers, body, content_type,
+    ${["ordered", "discard_unroutable", "priority", "created_at", "expires_at", "attempts"].map(number).join(", ")}`;
   // This reads the ends of two indexes.
   const odd = `position < -${SAFE} OR position > ${SAFE} OR state < ${ready} OR state > ${sent}`;
   return {
@@ -349,8 +350,8 @@ interface SqliteRow {
   readonly body: Uint8Array;
   readonly content_type: string;
   readonly priority: number | string;
-  readonly ordered: number;
-  readonly discard_unroutable: number;
+  readonly ordered: number | string;
+  readonly discard_unroutable: number | string;
   readonly created_at: number | string;
   readonly expires_at: number | string | null;
   readonly attempts: number | string;
@@ -395,12 +396,17 @@ function outboxRow(row: SqliteRow): OutboxRow {
       contentType: row.content_type,
       priority,
       expiresAt: row.expires_at,
-      ordered: row.ordered === 1,
-      discardUnroutable: row.discard_unroutable === 1,
+      ordered: flagOf(row.ordered),
+      discardUnroutable: flagOf(row.discard_unroutable),
       createdAt: row.created_at,
     },
     "another program wrote it",
   );
+}
+
+/** Undefined for anything but 0 and 1. */
+function flagOf(value: number | string): boolean | undefined {
+  return value === 1 || (value === 0 ? false : undefined);
 }
 
 /** Undefined for invalid JSON. */

@@ -41,6 +41,19 @@ describePostgres("an outbox on Postgres whose tables somebody changed", (broker)
     expect(stepsOf(await claimSome(store))).toEqual([{ key: "a", step: 1 }]);
   });
 
+  it("settles a row whose attempts are as many as the column holds", async () => {
+    const table = "many_attempts";
+    const { store, outbox } = await openOutbox(pool(), { table });
+    await writeSteps(pool(), outbox, [{ key: "a", step: 1 }]);
+    await pool().query(`UPDATE ${table} SET attempts = 2147483647`);
+    const claim = await claimSome(store);
+    const [row] = claim?.rows ?? [];
+    const error = { code: "not-found", message: "no" };
+    const settlement = { position: row?.position ?? 0, outcome: "quarantined", error, holdsKey: false } as const;
+    expect(await store.settle(claim?.token ?? "", [settlement])).toEqual([]);
+    expect(await store.health()).toMatchObject({ quarantined: 1 });
+  });
+
   it("says so where its role may not make the shards", async () => {
     const table = "not_ours";
     const { store } = await openOutbox(pool(), { table });

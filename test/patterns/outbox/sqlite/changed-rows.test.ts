@@ -16,6 +16,10 @@ const CHANGES = [
   `priority = -1`,
   `priority = 32`,
   `priority = 8640000000000000`,
+  `ordered = 9223372036854775807`,
+  `ordered = 7`,
+  `discard_unroutable = 9223372036854775807`,
+  `priority = -1, attempts = 9223372036854775807`,
   `expires_at = -9223372036854775808`,
   `created_at = 9223372036854775807`,
 ];
