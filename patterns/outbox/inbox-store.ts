@@ -16,6 +16,8 @@ export interface InboxStore<Transaction> {
    * - `committed`: the row and the work's writes are committed.
    * - `rolled-back`: the work resolved with false. Nothing is kept.
    * - `duplicate`: the row existed. The work was not called.
+   * - `ended-early`: the row existed because the work of an earlier call, which was aborted or failed, had ended the
+   *   transaction by itself and kept it. The work was not called. A store tells it once, where it can.
    * - `busy`: another transaction held the row, or the lock to write it, for longer than `waitMs`. The work was not called.
    *
    * A second call for one message waits for the first. Then it is a `duplicate`, or continues if the first rolled back.
@@ -63,7 +65,36 @@ export interface InboxHandleOptions {
 }
 
 /** The result of {@link InboxStore.handle}. */
-export type InboxEnd = "committed" | "rolled-back" | "duplicate" | "busy";
+export type InboxEnd = "committed" | "rolled-back" | "duplicate" | "ended-early" | "busy";
 
 /** The most characters of a consumer and of an id. */
 export const LONGEST_INBOX_TEXT = 256;
+
+const MOST_UNSETTLED = 10_000;
+
+/**
+ * Messages whose work was aborted, or failed together with its connection, before the store could see whether the work had
+ * ended the transaction by itself. Their rows are no proof that they were handled.
+ */
+export class UnsettledMessages<Detail> {
+  readonly #details = new Map<string, Detail>();
+
+  add(message: InboxMessage, detail: Detail): void {
+    this.#details.set(keyOf(message), detail);
+    if (this.#details.size <= MOST_UNSETTLED) return;
+    for (const oldest of this.#details.keys()) return void this.#details.delete(oldest);
+  }
+
+  /** Returns what was added for a message, and forgets it. */
+  take(message: InboxMessage): Detail | undefined {
+    if (this.#details.size === 0) return undefined;
+    const key = keyOf(message);
+    const detail = this.#details.get(key);
+    this.#details.delete(key);
+    return detail;
+  }
+}
+
+function keyOf({ consumer, id }: InboxMessage): string {
+  return `${consumer} ${id}`;
+}

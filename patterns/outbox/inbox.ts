@@ -66,6 +66,9 @@ export function transactional<Body, Transaction>(
   return (body, delivery) => new Handling(inbox, handler, settings, cleaning, delivery).run(body);
 }
 
+const ENDED_EARLIER =
+  "an earlier attempt ended the inbox's transaction and did not come to its end: leave BEGIN, COMMIT and ROLLBACK to the inbox; look at what it wrote";
+
 type EventOf<Type extends InboxEvent["type"]> = Extract<InboxEvent, { readonly type: Type }>;
 
 /** The properties of an event besides its message. */
@@ -105,6 +108,7 @@ class Handling<Body, Transaction> {
     try {
       const end = await this.#inbox.handle(message, (transaction) => this.#work(body, transaction), { waitMs, signal });
       if (end === "busy") return this.#postponed("busy");
+      if (end === "ended-early") return this.#refused("transaction", ENDED_EARLIER);
       if (end === "duplicate") this.#emit({ type: "duplicate" });
       if (end !== "committed") return this.#outcome;
       void this.#cleaning.runIfDue((limit) => this.#clean(message.consumer, limit));

@@ -30,6 +30,24 @@ const ADMIN_SHUTDOWN = "57P01";
 /** A process of the server crashed, and the server ended all others. */
 const CRASH_SHUTDOWN = "57P02";
 
+const FAILED_TRANSACTION = "25P02";
+const OWN_XID = "SELECT pg_current_xact_id_if_assigned()::text AS xid";
+
+/** What became of a transaction. */
+export interface TransactionStatus {
+  readonly status: string | null;
+}
+
+/** Asks for the {@link TransactionStatus} of a transaction, given its checked id. */
+export function statusOf(xid: string): string {
+  return `pg_xact_status('${xid}'::xid8) AS status`;
+}
+
+/** Whether a transaction was kept, or may be: one that is prepared is in progress. */
+export function isKept(found: TransactionStatus | undefined): boolean {
+  return found?.status !== "aborted";
+}
+
 interface Opened {
   readonly xid: string;
   readonly started: string;
@@ -63,6 +81,21 @@ export class PostgresInboxTransaction {
   /** The start time of the server; known once the row was claimed. */
   get serverStarted(): string {
     return this.#started;
+  }
+
+  /** The id of the transaction, if {@link hasXid}. */
+  get xid(): string {
+    return this.#xid;
+  }
+
+  /** Whether the row was claimed, and the server said by which transaction. */
+  get hasXid(): boolean {
+    return /^\d+$/.test(this.#xid);
+  }
+
+  /** Whether its end is known. */
+  get isOver(): boolean {
+    return this.#ended;
   }
 
   /** Begins, and inserts the row. Waits for another transaction that holds it. */
@@ -101,7 +134,7 @@ export class PostgresInboxTransaction {
     let results: unknown;
     try {
       // The SELECT fails after a failed statement. A COMMIT alone would roll back and report success.
-      results = await this.#query("SELECT pg_current_xact_id_if_assigned()::text AS xid; COMMIT");
+      results = await this.#query(`${OWN_XID}; COMMIT`);
     } catch (error) {
       if (isRefusal(error)) throw this.#tooLong(error) ?? notKept(error);
       // A connection that was broken before never got the commit.
@@ -121,15 +154,30 @@ export class PostgresInboxTransaction {
    * if the work ended the transaction.
    */
   async rollback(cause?: unknown): Promise<boolean> {
+    let isOther = false;
     try {
-      await this.#query("ROLLBACK");
+      if (this.hasXid) isOther = await this.#rolledBackOther();
+      else await this.#query("ROLLBACK");
     } catch (error) {
       this.#connectionError ??= error;
       return false;
     }
-    if (this.#notice === NO_TRANSACTION) throw this.#endedByHandler(cause);
+    if (isOther || this.#notice === NO_TRANSACTION) throw this.#endedByHandler(cause);
     this.#end(false);
     return true;
+  }
+
+  /** Rolls back what is open. Resolves with whether that was another transaction than the inbox began, or its own was kept. */
+  async #rolledBackOther(): Promise<boolean> {
+    const rollback = `ROLLBACK; SELECT ${statusOf(this.#xid)}`;
+    try {
+      const results = await this.#query(`${OWN_XID}; ${rollback}`);
+      return firstRow<Opened>(results, 0)?.xid !== this.#xid || isKept(firstRow<TransactionStatus>(results, 2));
+    } catch (error) {
+      // After a failed statement only ROLLBACK is taken.
+      if (ownStateOf(error) !== FAILED_TRANSACTION) throw error;
+      return isKept(firstRow<TransactionStatus>(await this.#query(rollback), 1));
+    }
   }
 
   /** The error of the call, after the work threw and the connection ended. */

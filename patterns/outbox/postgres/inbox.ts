@@ -4,8 +4,20 @@ import { inTime } from "../../../core/stores.ts";
 import { stateOf, wholeNumber } from "../../../sql/postgres.ts";
 import { PostgresSchema, quotedNames } from "../../../sql/schema.ts";
 import { unlessAborted } from "../inbox.ts";
-import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
-import { inboxFailure, type PostgresInboxClient, PostgresInboxTransaction } from "./inbox-transaction.ts";
+import {
+  type InboxEnd,
+  type InboxHandleOptions,
+  type InboxMessage,
+  type InboxStore,
+  UnsettledMessages,
+} from "../inbox-store.ts";
+import {
+  inboxFailure,
+  type PostgresInboxClient,
+  PostgresInboxTransaction,
+  statusOf,
+  type TransactionStatus,
+} from "./inbox-transaction.ts";
 
 /** What the inbox needs of a pool of connections. The `Pool` of `pg` fits. */
 export interface PostgresInboxPool<Client extends PostgresInboxClient> {
@@ -121,6 +133,7 @@ class PostgresInboxStore<Client extends PostgresInboxClient> implements Postgres
   readonly #remove: string;
   readonly #timeoutMs: number;
   readonly #clock: Clock = systemClock();
+  readonly #unsettled = new UnsettledMessages<string>();
 
   constructor(pool: PostgresInboxPool<Client>, tables: InboxTables, timeoutMs: number) {
     this.#pool = pool;
@@ -159,9 +172,10 @@ SELECT count(*)::text AS removed FROM removed`;
       const claim = await unlessAborted(signal, transaction.claim(this.#insert, message, waitMs));
       if (claim !== "claimed") {
         await transaction.rollback();
-        return claim;
+        return claim === "duplicate" && (await this.#wasEndedEarly(message)) ? "ended-early" : claim;
       }
-      if (await unlessAborted(signal, this.#work(transaction, client, work, signal))) {
+      this.#unsettled.take(message);
+      if (await this.#settled(message, transaction, this.#work(transaction, client, work, signal), signal)) {
         await this.#commit(transaction);
         return "committed";
       }
@@ -176,6 +190,35 @@ SELECT count(*)::text AS removed FROM removed`;
   async clean(consumer: string, olderThanMs: number, limit: number): Promise<number> {
     const [row] = await this.#query("clean up", this.#remove, [consumer, olderThanMs, limit]);
     return wholeNumber((row as { readonly removed: unknown } | undefined)?.removed);
+  }
+
+  /** The work's result. Keeps the message in mind if it is aborted, or if its failure leaves open what was kept. */
+  async #settled(
+    message: InboxMessage,
+    transaction: PostgresInboxTransaction,
+    work: Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    try {
+      return await unlessAborted(signal, work);
+    } catch (error) {
+      const isOpen = signal.aborted || !(transaction.isOver || isMessagingError(error, "conflict"));
+      if (isOpen && transaction.hasXid) this.#unsettled.add(message, transaction.xid);
+      throw error;
+    }
+  }
+
+  /** Whether the row of a message was kept by work that did not come to its end. */
+  async #wasEndedEarly(message: InboxMessage): Promise<boolean> {
+    const xid = this.#unsettled.take(message);
+    if (xid === undefined) return false;
+    try {
+      const [found] = await this.#query("read the state of a transaction", `SELECT ${statusOf(xid)}`);
+      return (found as TransactionStatus | undefined)?.status === "committed";
+    } catch (error) {
+      this.#unsettled.add(message, xid);
+      throw error;
+    }
   }
 
   /** If the work throws, rolls back and passes the error on, unless the server went down meanwhile. */

@@ -11,7 +11,13 @@ import {
 } from "../../../sql/sqlite.ts";
 import { SqliteConnection } from "../../../sql/sqlite-connection.ts";
 import { unlessAborted } from "../inbox.ts";
-import type { InboxEnd, InboxHandleOptions, InboxMessage, InboxStore } from "../inbox-store.ts";
+import {
+  type InboxEnd,
+  type InboxHandleOptions,
+  type InboxMessage,
+  type InboxStore,
+  UnsettledMessages,
+} from "../inbox-store.ts";
 import { DEFAULT_INBOX_TABLE, inboxSchema } from "./schema.ts";
 
 /** The options of {@link sqliteInbox}. */
@@ -33,6 +39,8 @@ export interface SqliteInbox<Database> extends InboxStore<Database>, AsyncDispos
 /** Its name in messages. */
 const STORE = "inbox";
 const DEFAULT_TIMEOUT_MS = 5_000;
+/** It is gone with the transaction in which it was set, so that another transaction is told from it. */
+const SAVEPOINT = "anybroker_inbox";
 
 /**
  * An inbox in a SQLite database, for `transactional` and the processes of one machine. `open` opens a connection in WAL
@@ -61,6 +69,7 @@ class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteIn
   readonly #connection: SqliteConnection<Database>;
   readonly #table: string;
   readonly #timeoutMs: number;
+  readonly #unsettled = new UnsettledMessages<true>();
 
   constructor(open: () => Database, table: string, timeoutMs: number) {
     this.#connection = new SqliteConnection(STORE, open);
@@ -112,12 +121,17 @@ class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteIn
     let isOver = false;
     try {
       const isNew = this.#insert(database, message);
+      const wasEnded = this.#unsettled.take(message) !== undefined;
       const wanted = isNew && (await unlessAborted(signal, this.#work(database, work, signal)));
       if (wanted) this.#commit(database);
-      else this.#rollback(database);
+      else this.#rollback(database, isNew);
       isOver = !isClosed(database) && !database.isTransaction;
-      if (!isNew) return "duplicate";
+      if (!isNew) return wasEnded ? "ended-early" : "duplicate";
       return wanted ? "committed" : "rolled-back";
+    } catch (error) {
+      // What the handler committed stays, and the next copy of the message finds its row.
+      if (signal.aborted && !isClosed(database) && !isInboxTransaction(database)) this.#unsettled.add(message, true);
+      throw error;
     } finally {
       // A handler that still has the connection must not write into the next transaction.
       if (!isOver || signal.aborted) this.#connection.discard();
@@ -129,7 +143,9 @@ class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteIn
       const insert = database.prepare(
         `INSERT INTO "${this.#table}" (consumer, message_id, handled_at) VALUES (?, ?, ${NOW}) ON CONFLICT DO NOTHING`,
       );
-      return Number(insert.run(consumer, id).changes) > 0;
+      const isNew = Number(insert.run(consumer, id).changes) > 0;
+      if (isNew) database.exec(`SAVEPOINT ${SAVEPOINT}`);
+      return isNew;
     } catch (error) {
       if (isConstraint(error)) throw sqliteRefusal(STORE, error);
       throw sqliteFailure(STORE, "insert the row of a message", error);
@@ -145,14 +161,17 @@ class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteIn
     try {
       return await work(database);
     } catch (error) {
-      if (!signal.aborted) this.#rollback(database, error);
+      if (!signal.aborted) this.#rollback(database, true, error);
       throw error;
     }
   }
 
   #commit(database: Database): void {
     if (isClosed(database)) throw notKept("the handler closed its connection", undefined);
-    if (!inTransaction(database)) throw endedEarly();
+    if (!isInboxTransaction(database)) {
+      if (inTransaction(database)) database.exec("ROLLBACK");
+      throw endedEarly();
+    }
     try {
       database.exec("COMMIT");
     } catch (error) {
@@ -166,18 +185,31 @@ class SqliteInboxStore<Database extends OwnedSqliteDatabase> implements SqliteIn
   }
 
   /** Rolls back. A closed connection has rolled back, and one that cannot is closed. */
-  #rollback(database: Database, cause?: unknown): void {
+  #rollback(database: Database, isNew: boolean, cause?: unknown): void {
     if (isClosed(database)) return;
     if (!inTransaction(database)) {
       // SQLite rolled back by itself, at a failure or by ON CONFLICT ROLLBACK.
       if (causes(cause).some((one) => isBreakdown(one) || isConstraint(one))) return;
       throw endedEarly(cause);
     }
+    const isOther = isNew && !isInboxTransaction(database);
     try {
       database.exec("ROLLBACK");
     } catch {
       this.#connection.discard();
     }
+    if (isOther) throw endedEarly(cause);
+  }
+}
+
+/** Whether the open transaction is the one that the inbox began. Takes back nothing of it. */
+function isInboxTransaction(database: OwnedSqliteDatabase): boolean {
+  if (!inTransaction(database)) return false;
+  try {
+    database.exec(`RELEASE ${SAVEPOINT}`);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && error.message.includes("no such savepoint"));
   }
 }
 

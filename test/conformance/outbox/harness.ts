@@ -64,6 +64,8 @@ export interface InboxHarness<Transaction = unknown> extends AnyHarness {
   place(): Promise<InboxPlace<Transaction>>;
   /** Ends a transaction in a handler's stead, keeping what was written. */
   commitFromWithin(transaction: Transaction): Promise<void>;
+  /** Begins another transaction in a handler's stead, where a connection can. */
+  beginFromWithin?(transaction: Transaction): Promise<void>;
   /** Has a statement fail within the transaction, and passes over it; where that dooms the transaction. */
   doom?(transaction: Transaction): Promise<void>;
   /** Why no failed statement dooms a transaction. */

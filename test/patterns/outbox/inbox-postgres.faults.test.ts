@@ -40,6 +40,9 @@ describePostgres("the Postgres inbox", (broker) => {
       commitFromWithin: async (transaction) => {
         await transaction.query("COMMIT");
       },
+      beginFromWithin: async (transaction) => {
+        await transaction.query("BEGIN");
+      },
       doom: async (transaction) => {
         await transaction.query("SELECT 1 / 0").catch(() => undefined);
       },

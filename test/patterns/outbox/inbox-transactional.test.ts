@@ -196,6 +196,14 @@ describe("transactional", () => {
     expect(events.at(-1)).toMatchObject({ type: "refused", because: "transaction" });
   });
 
+  it("dead-letters a message whose earlier handler ended the transaction and did not come to its end", async () => {
+    const { inbox, state, handle, events } = world();
+    inbox.before = "ended-early";
+    expect(await handle()).toMatchObject({ reason: expect.stringContaining("an earlier attempt ended") });
+    expect(state.runs).toBe(0);
+    expect(events.at(-1)).toMatchObject({ type: "refused", because: "transaction" });
+  });
+
   it("ends with the reason of a signal that was aborted", async () => {
     const { state, handle, events, at } = world();
     const message = sent("m-1", at());

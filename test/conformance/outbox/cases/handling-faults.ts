@@ -23,6 +23,11 @@ export const handlingFaults: readonly StoreCase<InboxHarness>[] = [
     title: "a work whose connection ends is no outage: it ends as it says, and nothing is kept",
     run: broken,
   },
+  {
+    number: "N17",
+    title: "a work that was aborted after it ended the transaction is not taken for done by the next copy",
+    run: endedAndAborted,
+  },
 ];
 
 async function aborts(context: StoreContext<InboxHarness>): Promise<void> {
@@ -92,15 +97,37 @@ async function endedFromWithin(context: StoreContext<InboxHarness>): Promise<voi
     async () => false,
     () => Promise.reject(new Error("no")),
   ];
-  for (const [n, end] of ends.entries()) {
-    const afterwards = async (transaction: unknown): Promise<boolean> => {
-      await harness.commitFromWithin(transaction);
-      return end();
-    };
-    const error = await handle(inbox, message(`m-${n}`), { afterwards }).catch((failure: unknown) => failure);
-    assert.ok(isMessagingError(error, "conflict"), `a work that ended its transaction by itself: ${error}`);
+  for (const begin of [undefined, harness.beginFromWithin]) {
+    for (const [n, end] of ends.entries()) {
+      const afterwards = async (transaction: unknown): Promise<boolean> => {
+        await harness.commitFromWithin(transaction);
+        await begin?.(transaction);
+        return end();
+      };
+      const id = `m-${n}${begin === undefined ? "" : "-begun"}`;
+      const error = await handle(inbox, message(id), { afterwards }).catch((failure: unknown) => failure);
+      assert.ok(isMessagingError(error, "conflict"), `a work that ended its transaction by itself (${id}): ${error}`);
+    }
   }
   assert.equal(await handle(inbox, message("next")), "committed");
+}
+
+async function endedAndAborted(context: StoreContext<InboxHarness>): Promise<void> {
+  const inbox = await (await Inboxes.make(context)).open();
+  const controller = new AbortController();
+  const afterwards = async (transaction: unknown): Promise<boolean> => {
+    await context.harness.commitFromWithin(transaction);
+    controller.abort(new Error("it took too long"));
+    return new Promise(() => {});
+  };
+  const handled = handle(inbox, message("m-1"), { afterwards, signal: controller.signal });
+  const end = await context.inTime(
+    "an aborted call",
+    handled.catch((error: unknown) => error),
+  );
+  assert.equal(end, controller.signal.reason);
+  const next = await context.inTime("the next copy", handle(inbox, message("m-1"), {}, "next"));
+  assert.equal(next, "ended-early", "what a work kept that did not come to its end counts as handled");
 }
 
 async function doomed(context: StoreContext<InboxHarness>): Promise<void> {

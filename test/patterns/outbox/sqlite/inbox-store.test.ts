@@ -28,6 +28,7 @@ inboxConformance(
       };
     },
     commitFromWithin: async (transaction) => transaction.exec("COMMIT"),
+    beginFromWithin: async (transaction) => transaction.exec("BEGIN IMMEDIATE"),
     breakFromWithin: async (transaction) => transaction.close(),
     withoutDoom: "a statement that fails takes back only itself",
     outage: {
