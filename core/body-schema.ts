@@ -1,6 +1,6 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from "@standard-schema/spec";
 import type { BodyIssue } from "./errors.ts";
-import { isThenable } from "./foreign.ts";
+import { ignoreRejection, isThenable } from "./foreign.ts";
 
 const MOST_PARTS = 12;
 const LONGEST_PART = 60;
@@ -113,6 +113,7 @@ function checkedResult(result: unknown): Result {
   const isResult = typeof result === "object" && result !== null && ("value" in result || "issues" in result);
   const { issues } = (isResult ? result : {}) as { readonly issues?: unknown };
   if (!isResult || (issues !== undefined && !Array.isArray(issues))) {
+    ignoreRejection(issues);
     throw new TypeError("the schema's validate() must return { value } or { issues: [...] }");
   }
   return result as Result;
@@ -131,6 +132,7 @@ export function refused(
   rawIssues: readonly StandardSchemaV1.Issue[],
   body: unknown,
 ): Refused {
+  for (const issue of rawIssues) ignorePromisesIn(issue);
   const names = schema === undefined ? undefined : namesOf(schema);
   const quotes = quotesOf(body, names);
   const issues = rawIssues.slice(0, MOST_ISSUES).map((issue) => bodyIssue(issue, names, quotes));
@@ -140,6 +142,26 @@ export function refused(
     places: `${places.join(", ")}${more > 0 ? `, and ${more} more` : ""}`,
     details: { issues, rawIssues },
   };
+}
+
+/** An asynchronous message of an issue, which nothing awaits, must not end the process. */
+function ignorePromisesIn(issue: StandardSchemaV1.Issue): void {
+  try {
+    const { path, message, code, type } = issue as {
+      readonly path?: unknown;
+      readonly message?: unknown;
+      readonly code?: unknown;
+      readonly type?: unknown;
+    };
+    for (const each of [issue, path, message, code, type]) ignoreRejection(each);
+    if (!Array.isArray(path)) return;
+    for (const part of path as readonly unknown[]) {
+      ignoreRejection(part);
+      ignoreRejection((part as { readonly key?: unknown } | null)?.key);
+    }
+  } catch {
+    // What a getter throws is passed over where the issue is described.
+  }
 }
 
 function placeOf(path: BodyIssue["path"]): string {
@@ -161,7 +183,9 @@ function bodyIssue(
 
 function pathOf(issue: StandardSchemaV1.Issue, names: ReadonlySet<string> | undefined): BodyIssue["path"] {
   try {
-    const parts = [...(issue.path ?? [])];
+    const { path } = issue;
+    ignoreRejection(path);
+    const parts = [...(path ?? [])];
     return shownPath(
       parts.map((part) => (typeof part === "object" ? part.key : part)),
       names,
@@ -175,6 +199,7 @@ function pathOf(issue: StandardSchemaV1.Issue, names: ReadonlySet<string> | unde
 function codeOf(issue: StandardSchemaV1.Issue): string | undefined {
   try {
     const { code, type } = issue as { readonly code?: unknown; readonly type?: unknown };
+    for (const each of [code, type]) ignoreRejection(each);
     return [code, type].find((each): each is string => typeof each === "string" && CODE.test(each));
   } catch {
     return undefined;
@@ -184,6 +209,7 @@ function codeOf(issue: StandardSchemaV1.Issue): string | undefined {
 function messageOf(issue: StandardSchemaV1.Issue, quotes: (text: string) => boolean): string | undefined {
   try {
     const { message } = issue;
+    ignoreRejection(message);
     if (typeof message !== "string" || message.length > LONGEST_MESSAGE || quotes(message)) return undefined;
     return message;
   } catch {

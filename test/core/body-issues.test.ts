@@ -83,6 +83,42 @@ describe("what is wrong with a body", () => {
     expect(issues).toEqual([{ path: ["total"], code: undefined, message: undefined }]);
   });
 
+  it.each<[string, () => object]>([
+    ["issues", () => ({ issues: Promise.reject(new Error(CANARY)) })],
+    ["an issue", () => ({ issues: [Promise.reject(new Error(CANARY))] })],
+    ["a path", () => ({ issues: [{ message: "no", path: Promise.reject(new Error(CANARY)) }] })],
+    ["a part of a path", () => ({ issues: [{ message: "no", path: [Promise.reject(new Error(CANARY))] }] })],
+    ["a key", () => ({ issues: [{ message: "no", path: [{ key: Promise.reject(new Error(CANARY)) }] }] })],
+    ["a message", () => ({ issues: [{ message: Promise.reject(new Error(CANARY)) }] })],
+    ["the last of many", () => ({ issues: [...Array(99).fill({}), { message: Promise.reject(new Error(CANARY)) }] })],
+    [
+      "a message of a getter",
+      () => ({
+        issues: [
+          {
+            get message() {
+              return Promise.reject(new Error(CANARY));
+            },
+          },
+        ],
+      }),
+    ],
+    ["a code", () => ({ issues: [{ code: Promise.reject(new Error(CANARY)) }] })],
+  ])("is told where a schema gives a promise that is rejected for %s", async (_, result) => {
+    const unhandled: unknown[] = [];
+    const listener = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", listener);
+    try {
+      const validate = result as StandardSchemaV1["~standard"]["validate"];
+      const error = await refusalOf({ "~standard": { version: 1, vendor: "test", validate } }, { total: 1 });
+      expect(error.message).not.toContain(CANARY);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    } finally {
+      process.off("unhandledRejection", listener);
+    }
+    expect(unhandled).toEqual([]);
+  });
+
   it("is told of the first fifty, and by paths that hold no data", async () => {
     const { issues, message } = await refusalOf(z.record(z.string(), z.string()), {
       ...Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`${index}@example.com`, 1])),
