@@ -19,7 +19,7 @@ import type {
 import { reportOf } from "./instance-report.ts";
 import { Plan } from "./plan.ts";
 import { parityReport } from "./report.ts";
-import { type MigrationState, refuseOthers, type Side, shareOf, usedBrokers } from "./state.ts";
+import { type MigrationState, refuseOthers, type Side, shareOf, stateIn, usedBrokers } from "./state.ts";
 import { MIGRATION_STEPS } from "./steps.ts";
 import { isBack, Stepping, stepBack, stepForward } from "./steps-forward.ts";
 
@@ -38,8 +38,7 @@ export function migrationControl(options: MigrationControlOptions): MigrationCon
     plan,
     clockOf("migrationControl { broker.clock }", broker.clock),
     async (side, what) => {
-      const { document } = await plan.state.read(plan.name);
-      const accepted = document === undefined ? [] : (JSON.parse(document) as { accepted: string[] }).accepted;
+      const { accepted } = stateIn(await plan.state.read(plan.name), []);
       await pair.start(side, accepted);
       return pair.require(side, what);
     },

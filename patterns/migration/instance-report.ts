@@ -13,7 +13,8 @@ export interface InstanceReport {
 /** Reads it; empty where it cannot be read. */
 export function reportOf(text: string): InstanceReport {
   try {
-    return JSON.parse(text) as InstanceReport;
+    const report: unknown = JSON.parse(text);
+    return typeof report === "object" && report !== null ? report : {};
   } catch {
     return {};
   }

@@ -67,12 +67,40 @@ export function firstState(destinations: readonly string[]): MigrationState {
   };
 }
 
-/** The state in a store. Throws `conflict` for one of another format. */
+/** The state in a store. Throws `conflict` for one of another format, and for what is no state. */
 export function stateIn({ document }: StoredMigration, destinations: readonly string[]): MigrationState {
   if (document === undefined) return firstState(destinations);
-  const state = JSON.parse(document) as MigrationState;
-  if (state.format === 1 && MIGRATION_STEPS.includes(state.step)) return state;
-  throw new MessagingError("conflict", "the migration's state was written by another version; use that one");
+  let state: Partial<MigrationState> | null;
+  try {
+    state = JSON.parse(document) as Partial<MigrationState> | null;
+  } catch {
+    state = null;
+  }
+  if (typeof state !== "object" || state === null || !("format" in state)) throw unreadable();
+  if (state.format !== 1 || !MIGRATION_STEPS.includes(state.step as MigrationStep)) {
+    throw new MessagingError("conflict", "the migration's state was written by another version; use that one");
+  }
+  if (isState(state)) return state;
+  throw unreadable();
+}
+
+function isState(state: Partial<MigrationState>): state is MigrationState {
+  const { destinations, shares, accepted, history, drained } = state;
+  return (
+    [destinations, shares, accepted, history].every(Array.isArray) &&
+    shares !== undefined &&
+    shares.length > 0 &&
+    shares.every(Number.isFinite) &&
+    typeof drained === "object" &&
+    drained !== null
+  );
+}
+
+function unreadable(): MessagingError {
+  return new MessagingError(
+    "conflict",
+    "the migration's state in the state store is not what was written there: something else changed it. Restore it; until then no step is taken",
+  );
 }
 
 /** Throws `conflict` if another list of destinations is agreed on. */

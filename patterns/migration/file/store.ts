@@ -445,7 +445,7 @@ async function contentOf(path: string): Promise<Content> {
     if ((error as { code?: unknown }).code !== "ENOENT") throw error;
     return { revision: 0, document: undefined, instances: Object.create(null), barrierAcks: Object.create(null) };
   }
-  const { revision, document, instances, barrierAcks } = JSON.parse(text) as Content;
+  const { revision, document, instances, barrierAcks } = contentIn(text, path);
   // Names are other people's words: none of them is special.
   return {
     revision,
@@ -453,6 +453,32 @@ async function contentOf(path: string): Promise<Content> {
     instances: Object.assign(Object.create(null), instances),
     barrierAcks: Object.assign(Object.create(null), barrierAcks),
   };
+}
+
+/** Throws `conflict` for what no store wrote: waiting does not mend it. */
+function contentIn(text: string, path: string): Content {
+  let content: Partial<Content> | null;
+  try {
+    content = JSON.parse(text) as Partial<Content> | null;
+  } catch {
+    content = null;
+  }
+  if (isContent(content)) return content;
+  throw new MessagingError(
+    "conflict",
+    `${path} is not what the migration's state store wrote: something else changed it, or a disk lost it. Restore it from a copy`,
+  );
+}
+
+function isContent(content: Partial<Content> | null): content is Content {
+  if (typeof content !== "object" || content === null) return false;
+  const { revision, document, instances, barrierAcks } = content;
+  return (
+    Number.isSafeInteger(revision) &&
+    (document === undefined || typeof document === "string") &&
+    [instances, barrierAcks].every((each) => typeof each === "object" && each !== null) &&
+    Object.values(instances ?? {}).every((one: unknown) => typeof one === "object" && one !== null)
+  );
 }
 
 async function asking<T>(what: string, action: () => Promise<T>): Promise<T> {

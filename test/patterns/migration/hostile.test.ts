@@ -1,6 +1,10 @@
-import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { queue } from "anybroker";
+import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
+import { memory } from "anybroker/memory";
+import { migration } from "anybroker/migration";
 import { fileMigrationStore } from "anybroker/migration/file";
 import { expect, onTestFinished, test } from "vitest";
 import { EPOCH_HEADER } from "../../../patterns/migration/barrier.ts";
@@ -61,3 +65,41 @@ test("lines of the journal that nobody here wrote are passed over", async () => 
     { source: "orders", published: 1, handled: 0, missing: 1, dead: 0, unexpected: 0 },
   ]);
 });
+
+test.each<[string, (state: { document: string; instances: object }) => string]>([
+  ["nothing", () => ""],
+  ["null", () => "null"],
+  ["half of it", (state) => JSON.stringify(state).slice(0, 50)],
+  ["a document that is null", (state) => JSON.stringify({ ...state, document: "null" })],
+  ["a document that is no JSON", (state) => JSON.stringify({ ...state, document: "[".repeat(500_000) })],
+  ["a document without shares", (state) => JSON.stringify({ ...state, document: without(state.document, "shares") })],
+  ["a document without history", (state) => JSON.stringify({ ...state, document: without(state.document, "history") })],
+  ["an instance that is null", (state) => JSON.stringify({ ...state, instances: { other: null } })],
+])("a start on a state file with %s is a conflict that says what to do", async (_, change) => {
+  const folder = await mkdtemp(join(tmpdir(), "state-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const made = () =>
+    migration({
+      from: memory(),
+      to: memory(),
+      destinations: [queue("orders")],
+      state: fileMigrationStore(folder),
+      idempotency: idempotent(memoryIdempotencyStore()),
+    });
+  const first = made();
+  await first.start();
+  await first.control.advance({ accept: first.control.compare().lost });
+  await first.stop();
+  const file = join(folder, "migration", "state.json");
+  await writeFile(file, change(JSON.parse(await readFile(file, "utf8"))));
+  const broker = made();
+  await expect(broker.start()).rejects.toMatchObject({
+    code: "conflict",
+    message: expect.stringMatching(/Restore it/),
+  });
+  await broker.stop();
+});
+
+function without(document: string, name: string): string {
+  return JSON.stringify({ ...JSON.parse(document), [name]: undefined });
+}
