@@ -98,6 +98,7 @@ class PostgresStore implements PostgresOutbox {
     this.#writer = new Writer(tables, settings.notify);
     if (settings.notify && database.connect !== undefined) {
       this.listen = async (wake) => {
+        if (mostConnections(database) === 1) throw noConnectionLeft();
         const listener = new NotificationListener(database, tables.channel, wake);
         await listener.begin();
         return () => listener.end();
@@ -268,4 +269,17 @@ function checkTransaction(transaction: Connection): void {
       "the outbox got a client without an open transaction: await BEGIN first. Nothing was written",
     );
   }
+}
+
+/** How many connections a pool has at most, where it tells, as that of `pg`. */
+function mostConnections(database: PostgresOutboxDatabase): unknown {
+  const { options } = database as { readonly options?: { readonly max?: unknown } | null };
+  return options?.max;
+}
+
+function noConnectionLeft(): MessagingError {
+  return new MessagingError(
+    "invalid",
+    "the pool of the outbox has one connection, and listening for notifications would keep it: the relay polls. Give the pool at least two, or leave out notify",
+  );
 }

@@ -26,6 +26,21 @@ test("wrong options are refused", () => {
   expect(() => postgresOutboxSql({ from: 2 })).toThrow("{ from }");
 });
 
+test("the only connection of a pool is not kept for listening", async () => {
+  let connects = 0;
+  const connect = (): Promise<never> => {
+    connects++;
+    return Promise.reject(new Error("no connection"));
+  };
+  const listening = (max: number) =>
+    postgresOutbox({ ...silent, connect, options: { max } } as never, { notify: true });
+  const refusal = { code: "invalid", message: expect.stringContaining("at least two") };
+  await expect(listening(1).listen?.(() => {})).rejects.toMatchObject(refusal);
+  expect(connects).toBe(0);
+  await (await listening(2).listen?.(() => {}))?.();
+  expect(connects).toBe(1);
+});
+
 test("names are quoted, and versions that are reached left out", () => {
   const statements = postgresOutboxSql({ schema: "Order", table: "Select" });
   expect(statements.join()).toContain('CREATE TABLE "Order"."Select_shards"');
