@@ -1,4 +1,4 @@
-import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { type Clock, checkedRandom, type Random, systemClock, systemRandom } from "./clock.ts";
 import { MessagingError } from "./errors.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/;
@@ -97,10 +97,22 @@ export function clockOf(option: string, given: Clock | undefined): Clock {
   throw new MessagingError("invalid", `${option} takes a clock: an object with now, monotonic, schedule and cancel`);
 }
 
-/** Returns the given randomness, or the machine's. Throws `invalid`, with the name of the option, for anything else. */
-export function randomOf(option: string, given: Random | undefined): Random {
+const USUAL_RANDOM =
+  "The machine's randomness is used in place of each such answer; fraction() gives a number from 0 up to 1, without 1";
+
+/**
+ * The randomness that an option gives; the machine's where it gives none, and in the place of wrong answers, the first of
+ * which is told to `wrong`. Throws `invalid`, with the option, for what is none.
+ */
+export function randomOf(
+  option: string,
+  given: Random | undefined,
+  wrong: (error: MessagingError) => void = () => {},
+): Random {
   if (given === undefined) return systemRandom();
-  if (hasFunctions(given, ["fraction", "bytes"])) return given;
+  if (hasFunctions(given, ["fraction", "bytes"])) {
+    return checkedRandom(given, (what) => wrong(new MessagingError("invalid", `${option}: ${what}. ${USUAL_RANDOM}`)));
+  }
   throw new MessagingError("invalid", `${option} takes an object with fraction and bytes, as systemRandom() makes it`);
 }
 

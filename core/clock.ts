@@ -17,6 +17,8 @@ export interface Clock {
   schedule(run: () => void, ms: number): Timer;
   /** Cancels a timer. Does nothing for one that has fired or was cancelled. */
   cancel(timer: Timer): void;
+  /** Whether `monotonic` goes on by itself, so that work that goes on for long is told by it. Default: by its calls. */
+  readonly isRealTime?: boolean;
   /**
    * Calls `run` once when the event loop has turned: work that goes on for long lets timers and I/O have their turn. A
    * virtual clock that must not move meanwhile knows by it. Default: `setImmediate`.
@@ -38,6 +40,7 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 /** The machine's clock. Timers use the monotonic clock, so that corrections of the wall clock do not affect them. */
 export function systemClock(): Clock {
   return {
+    isRealTime: true,
     now: Date.now,
     monotonic: () => performance.now(),
     schedule(run, ms) {
@@ -76,6 +79,41 @@ export function systemRandom(): Random {
   };
 }
 
+/**
+ * A randomness of somebody else's, with the machine's in its place where it gives no number from 0 up to 1, or not the
+ * bytes asked for: a wait of NaN milliseconds never ends. The first wrong answer is told to `wrong`.
+ */
+export function checkedRandom(given: Random, wrong: (what: string) => void): Random {
+  const usual = systemRandom();
+  let isTold = false;
+  const tell = (what: string): void => {
+    if (!isTold) wrong(what);
+    isTold = true;
+  };
+  return {
+    fraction() {
+      try {
+        const fraction: unknown = given.fraction();
+        if (typeof fraction === "number" && fraction >= 0 && fraction < 1) return fraction;
+        tell(`fraction() returned ${typeof fraction === "number" ? fraction : `a value of type ${typeof fraction}`}`);
+      } catch {
+        tell("fraction() threw");
+      }
+      return usual.fraction();
+    },
+    bytes(count) {
+      try {
+        const bytes: unknown = given.bytes(count);
+        if (bytes instanceof Uint8Array && bytes.length === count) return bytes;
+        tell(`bytes(${count}) did not return an Uint8Array of so many bytes`);
+      } catch {
+        tell(`bytes(${count}) threw`);
+      }
+      return usual.bytes(count);
+    },
+  };
+}
+
 const READY = Promise.resolve();
 
 /**
@@ -86,10 +124,12 @@ export function afterCurrentTurn(run: () => void): void {
   void READY.then(run);
 }
 
-/** After so long, promise jobs that follow one another let the event loop turn. */
-const LONGEST_TURN_MS = 8;
+/** After so long, promise jobs that follow one another let the event loop turn; a few of them may take longer. */
+const LONG_TURN_MS = 8;
+const FEW_CALLS = 100;
+const LONGEST_TURN_MS = 40;
 /** The same by count, for clocks that stand still meanwhile. */
-const MOST_CALLS_PER_TURN = 10_000;
+const MOST_CALLS = 10_000;
 
 /**
  * Lets timers, I/O and signals have their turn. Promise jobs that follow one another run before any of these, however
@@ -108,14 +148,20 @@ export class EventLoopTurn {
   /** Whether the current turn of the event loop has taken long enough. Each look counts. */
   get isLong(): boolean {
     if (this.#startedAt === undefined) {
-      this.#startedAt = this.#clock.monotonic();
+      this.#startedAt = this.#passed();
       setImmediate(this.#turned);
     } else if (!this.#isLong) {
       this.#calls++;
-      const took = this.#clock.monotonic() - this.#startedAt;
-      this.#isLong = took >= LONGEST_TURN_MS || this.#calls >= MOST_CALLS_PER_TURN;
+      const took = this.#passed() - this.#startedAt;
+      const longest = this.#calls < FEW_CALLS ? LONGEST_TURN_MS : LONG_TURN_MS;
+      this.#isLong = took >= longest || this.#calls >= MOST_CALLS;
     }
     return this.#isLong;
+  }
+
+  /** Virtual time moves between turns alone, and what it measures within one is not work. */
+  #passed(): number {
+    return this.#clock.isRealTime === true ? this.#clock.monotonic() : 0;
   }
 
   readonly #turned = (): void => {

@@ -3,8 +3,8 @@ import { addressName, type WorkAddress } from "./address.ts";
 import type { BatchEntry, Broker, BrokerStatus, Receipt } from "./broker.ts";
 import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
 import { CONSUME_OPTIONS, checkBrokerOptions, consumerOptions } from "./broker-options.ts";
-import { checkInteger, checkName, checkOptions } from "./checks.ts";
-import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { checkInteger, checkName, checkOptions, randomOf } from "./checks.ts";
+import { type Clock, type Random, systemClock } from "./clock.ts";
 import { ConsumerEngine, DEFAULT_STOP_MS, keepStarting } from "./consume/consumer.ts";
 import type { ConsumerContext } from "./consume/consumer-context.ts";
 import { ExclusiveTurn } from "./consume/exclusive-turn.ts";
@@ -83,7 +83,9 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#adapter = adapter;
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
-    this.#random = options.random ?? systemRandom();
+    this.#random = randomOf("createBroker { random }", options.random, (error) =>
+      this.#emit({ type: "notice", error }),
+    );
     this.#makeId = messageIds(this.#clock, this.#random);
     this.#publishing = new PublisherEngine(adapter, options.publish ?? {}, this.#clock, this.#random);
     this.#sending = new DestinationPublisher(adapter, this.#publishing, this.#clock, this.#random, this.#json);

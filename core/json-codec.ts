@@ -3,6 +3,7 @@ import secureJson from "secure-json-parse";
 import { shownPath } from "./body-schema.ts";
 import type { Codec } from "./codec.ts";
 import { MessagingError } from "./errors.ts";
+import { inexactNumbers } from "./exact-numbers.ts";
 import { thrownClass, unawaited } from "./foreign.ts";
 
 /** Whether JSON keeps a body unchanged; `alike`: it leaves out undefined properties only. */
@@ -43,9 +44,10 @@ function unlikeness(value: unknown, levels: number): number {
   let found = 0;
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length && found < OTHER; index++) found |= unlikeness(value[index], levels - 1);
-    return found;
+    // It may have properties beside its items, which JSON drops.
+    return found < OTHER && Object.keys(value).length !== value.length ? OTHER : found;
   }
-  if (!isPlain(value)) return OTHER;
+  if (!isPlain(value) || (Object.getPrototypeOf(value) === null && isRawJson(value))) return OTHER;
   for (const name of Object.keys(value)) {
     const each = (value as Readonly<Record<string, unknown>>)[name];
     found |= each === undefined ? UNDEFINED : unlikeness(each, levels - 1);
@@ -110,8 +112,16 @@ function carriedObject(value: object | null, original: unknown, name: string, wa
     if (types.isDate(original)) throw lost(walk, "a Date that is no date");
     return null;
   }
-  if (types.isBoxedPrimitive(value)) return carried(value.valueOf(), name, walk);
-  if (isRawJson(value)) return value;
+  if (types.isBoxedPrimitive(value)) {
+    const boxed: unknown = value.valueOf();
+    const places = typeof boxed === "string" ? boxed.length : 0;
+    if (Object.keys(value).length > places) throw lost(walk, `properties of an instance of ${kindOf(value)}`);
+    return carried(boxed, name, walk);
+  }
+  if (isRawJson(value)) {
+    if (inexactNumbers(JSON.stringify(value)).length === 0) return value;
+    throw lost(walk, "raw JSON of a number that JSON.parse rounds; send it as a text");
+  }
   if (walk.above.includes(value)) throw lost(walk, "a cycle");
   if (walk.above.length === walk.maxDepth) {
     throw new MessagingError("invalid", `the JSON is nested deeper than ${walk.maxDepth}`);
@@ -131,6 +141,7 @@ function carriedItems(items: readonly unknown[], walk: Walk): unknown[] {
     made.push(item);
     walk.path.pop();
   }
+  if (Object.keys(items).length > items.length) throw lost(walk, "properties of an array beside its items");
   return made;
 }
 
@@ -170,11 +181,27 @@ function asToldByItself(value: unknown, name: string, walk: Walk): unknown {
 /** Whether it may have content besides its own properties: a Map, an Error, private fields. */
 function hasHiddenContent(value: object, names: readonly string[]): boolean {
   if (types.isMap(value) || types.isSet(value) || types.isNativeError(value)) return true;
-  return names.length === 0 && !isPlain(value);
+  if (isPlain(value)) return false;
+  return names.length === 0 || isBuiltIn(value);
 }
 
-/** Whether `JSON.rawJSON` made it, where the JavaScript engine has that. */
-function isRawJson(value: unknown): boolean {
+/** Whether it is an instance of a class of JavaScript's own, such as a RegExp or a Promise, or of one made from it. */
+function isBuiltIn(value: object): boolean {
+  let prototype = Object.getPrototypeOf(value) as object | null;
+  while (prototype !== null) {
+    const above = Object.getPrototypeOf(prototype) as object | null;
+    const made: unknown = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
+    if (above !== null && typeof made === "function" && NATIVE.test(Function.prototype.toString.call(made)))
+      return true;
+    prototype = above;
+  }
+  return false;
+}
+
+const NATIVE = /\{\s*\[native code\]\s*\}$/;
+
+/** What `JSON.rawJSON` made, where the engine has it. */
+function isRawJson(value: object): boolean {
   const { isRawJSON } = JSON as { readonly isRawJSON?: (value: unknown) => boolean };
   return isRawJSON?.(value) === true;
 }

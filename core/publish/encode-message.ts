@@ -330,11 +330,26 @@ function encodeBody({ where, schema, codec }: BodyForm, body: unknown): Uint8Arr
     throw new MessagingError("invalid", `${where}: ${what}. Nothing was sent${next}`, { cause, ...details });
   }
   // Copied, because the caller or the codec may reuse its buffer before the broker has the message.
-  if (bytes instanceof Uint8Array) return Buffer.from(bytes);
+  if (bytes instanceof Uint8Array && isAttached(bytes)) return Buffer.from(bytes);
   // The promise of an async codec must not be sent as an empty body.
   ignoreRejection(bytes);
-  const what = isThenable(bytes) ? "a promise, and a codec must not be asynchronous" : "no Uint8Array";
+  const what = isThenable(bytes)
+    ? "a promise, and a codec must not be asynchronous"
+    : bytes instanceof Uint8Array
+      ? "bytes whose buffer was transferred or made shorter, so that they are gone"
+      : "no Uint8Array";
   throw new MessagingError("invalid", `${where}: encode() of the codec returned ${what}. Nothing was sent`);
+}
+
+/** A view on a buffer that is gone has a length of 0, as empty bytes have. */
+function isAttached(bytes: Uint8Array): boolean {
+  if (bytes.byteLength > 0) return true;
+  try {
+    Uint8Array.prototype.values.call(bytes);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Decodes a copy of the bytes, because a handler may change it and other attempts and subscriptions share the original. */

@@ -20,6 +20,24 @@ test("a caller that uses its buffer again changes nothing that was sent", async 
   await expect.poll(() => got, { timeout: 240_000 }).toEqual(["first", "SECON"]);
 });
 
+test("bytes whose buffer is gone are refused, and empty bytes are sent", async () => {
+  const blobs = queue<Uint8Array>("blobs", { codec: bytesCodec });
+  const broker = createBroker(memory(), { destinations: [blobs] });
+  onTestFinished(() => broker.stop());
+  await broker.start();
+  const transferred = new Uint8Array(10);
+  structuredClone(transferred.buffer, { transfer: [transferred.buffer] });
+  const buffer = new ArrayBuffer(10, { maxByteLength: 20 });
+  const beyond = new Uint8Array(buffer, 5, 5);
+  buffer.resize(2);
+  for (const gone of [transferred, beyond]) {
+    const refusal = { code: "invalid", message: expect.stringContaining("are gone") };
+    await expect(broker.send(blobs, gone)).rejects.toMatchObject(refusal);
+  }
+  await broker.send(blobs, new Uint8Array());
+  expect(await broker.depth(blobs)).toMatchObject({ ready: 1 });
+});
+
 test("a codec that encodes into one buffer changes nothing that was sent", async () => {
   const buffer = new Uint8Array(1);
   const codec: Codec = {

@@ -13,6 +13,11 @@ function thrownBy(run: () => unknown): Error {
   throw new Error("nothing was thrown");
 }
 
+/** `JSON.rawJSON`, which the types do not know. */
+function rawJson(text: string): unknown {
+  return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(text);
+}
+
 describe("jsonCodec", () => {
   const codec = jsonCodec();
 
@@ -131,6 +136,13 @@ describe("jsonCodec", () => {
     ["an Error", { cause: Object.assign(new Error(CANARY), { code: CANARY }) }, ["cause"]],
     ["a RegExp", { pattern: /canary/ }, ["pattern"]],
     ["a promise", { later: Promise.resolve(CANARY) }, ["later"]],
+    ["a RegExp with properties of its own", { pattern: Object.assign(/canary/, { a: 1 }) }, ["pattern"]],
+    ["a promise with properties of its own", { later: Object.assign(Promise.resolve(), { a: CANARY }) }, ["later"]],
+    ["a WeakMap with properties of its own", Object.assign(new WeakMap(), { a: 1 }), []],
+    ["properties of an array", { items: Object.assign([1, 2], { total: CANARY }) }, ["items"]],
+    ["properties of a list", Object.assign([], { total: 3 }), []],
+    ["properties of a wrapper", { total: Object.assign(Object(1), { a: CANARY }) }, ["total"]],
+    ["raw JSON that is read as something else", { id: rawJson("12345678901234567890") }, ["id"]],
     ["an instance that hides all it holds", { token: new Hidden() }, ["token"]],
     ["undefined in an array", { items: [1, undefined] }, ["items", 1]],
     // biome-ignore lint/suspicious/noSparseArray: it is what is sent
@@ -160,6 +172,7 @@ describe("jsonCodec", () => {
       { negative: -0, text: "\ud800", at: new Date(0) },
       Object.assign(Object.create(null), { at: new Date(0) }),
       new Date(0),
+      { price: rawJson("1.50"), text: rawJson('"9007199254740993"') },
       "text",
       null,
     ];
@@ -170,7 +183,7 @@ describe("jsonCodec", () => {
     for (const body of [{ id: "o-1", lines: [{ price: 1.5, note: null, paid: true }] }, [], "text", 1, null]) {
       expect(codec.keeps?.(body)).toBe(true);
     }
-    for (const body of [{ note: undefined }, { at: new Date(0) }, new Plain(), { boxed: Object(1) }]) {
+    for (const body of [{ note: undefined }, { at: new Date(0) }, new Plain(), { boxed: Object(1) }, rawJson("1")]) {
       expect(codec.keeps?.(body)).toBe(false);
     }
     expect(bytesCodec.keeps?.(new Uint8Array(1))).toBe(true);
