@@ -18,7 +18,7 @@ import {
 import { heldAt } from "./broker-statistics.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
-import { readJson } from "./files.ts";
+import { jsonOf, readJson } from "./files.ts";
 import { type Frame, missingText, type OpenBroker, withBroker } from "./frame.ts";
 import { refuseNoFile } from "./load-configuration.ts";
 import { addressOf, destinationOf, findWorkTarget, type Target } from "./target.ts";
@@ -214,12 +214,9 @@ export async function editOf(
 }
 
 function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
-    throw new CommandError("data", `--patch is no JSON: write a list of operations such as ${example}, or name a file`);
-  }
+  const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
+  const otherwise = `write a list of operations such as ${example}, or name a file`;
+  return jsonOf(text, "--patch", otherwise, "give --script, and a codec that keeps it");
 }
 
 async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {

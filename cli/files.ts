@@ -3,6 +3,7 @@ import { stat, writeFile } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
 import { addAbortSignal, Readable } from "node:stream";
+import { inexactNumbers } from "../core/exact-numbers.ts";
 import { replaceFile } from "../core/private-files.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
@@ -90,11 +91,8 @@ function tooLong(what: string): Error {
 /** JSON of a file. Rejects with a `CommandError`, which holds nothing of the file. */
 export async function readJson(file: string, place: Place, signal: AbortSignal): Promise<unknown> {
   const bytes = await readBytes(file, place, signal);
-  try {
-    return JSON.parse(Buffer.from(bytes).toString("utf8"));
-  } catch {
-    throw new CommandError("data", `${file} holds no JSON`);
-  }
+  const text = Buffer.from(bytes).toString("utf8");
+  return jsonOf(text, file, "see what wrote it", "give --script, and a codec that keeps it");
 }
 
 /** Writes JSON to a file that only its owner reads, in place of what is there; a link is refused. Rejects with a `CommandError`. */
@@ -151,4 +149,22 @@ const NEXT: Readonly<Record<string, string>> = {
 function reason(cause: unknown): string {
   const { code, message = cause } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
   return String(code ?? message);
+}
+
+/**
+ * The value of a JSON text. Throws a `CommandError` that holds nothing of it, with what to do about a text that is no
+ * JSON, and about a number in it that JavaScript would change.
+ */
+export function jsonOf(text: string, where: string, otherwise: string, withNumbers: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new CommandError("data", `${where} is no JSON: ${otherwise}`);
+  }
+  if (inexactNumbers(text).length === 0) return value;
+  throw new CommandError(
+    "data",
+    `${where} holds a number that JavaScript would change, such as an integer beyond 2^53: ${withNumbers}`,
+  );
 }

@@ -9,7 +9,7 @@ import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { encodeMessage } from "../core/publish/encode-message.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
-import { readBytes, readLines } from "./files.ts";
+import { jsonOf, readBytes, readLines } from "./files.ts";
 import { chosenBroker, type Frame, withBroker } from "./frame.ts";
 import { destinationOf, type Target } from "./target.ts";
 import { progressBar } from "./terminal.ts";
@@ -29,14 +29,12 @@ export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string
   if (raw) return bytes;
   const decoded = Buffer.from(bytes).toString("utf8");
   if (text) return decoded;
-  try {
-    return JSON.parse(decoded);
-  } catch {
-    throw new CommandError(
-      "data",
-      `${where} is no JSON: quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
-    );
-  }
+  return jsonOf(
+    decoded,
+    where,
+    `quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
+    "give --raw with --content-type application/json, which sends the bytes as they are",
+  );
 }
 
 /** A destination that takes bytes as they are, and no schema: for `--raw`. */

@@ -12,7 +12,7 @@ import type { Source, Target } from "./dead-letter.ts";
 import { DeadLetter, isBeyondReading } from "./dead-letter.ts";
 import { type DeadLetterEntry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
-import { patched } from "./plan.ts";
+import { patched, refuseRounded } from "./plan.ts";
 
 /**
  * What became of a dead letter: `done`, so that it can be removed; `left`, because nobody wanted more; or why not. `sent` is
@@ -161,6 +161,7 @@ export class ReplayAction implements Action {
     const { schema, codec, name } = this.#target;
     const where = `edit for ${name}`;
     const body = await encodeChecked({ where, schema, codec }, changed, (bytes) => bytes);
+    refuseRounded(letter.message.body, body);
     const { maxMessageBytes } = this.#internals.adapter.capabilities;
     if (body.length > maxMessageBytes) {
       const text = `the edited body has ${body.length} bytes, and ${this.#internals.adapter.name} takes ${maxMessageBytes}`;

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { Codec } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { roundedNumber } from "../../core/exact-numbers.ts";
 import { encodeChecked } from "../../core/publish/encode-message.ts";
 import type { DeadLetter, Source } from "./dead-letter.ts";
 import { isTargetAddress, normalisedError, type Target, type TargetAddress } from "./dead-letter.ts";
@@ -161,7 +162,9 @@ function whyNotPatched(
     isMessagingError(error) ? error.message : "the patch cannot be applied to its body";
   try {
     const form = { where: `edit for ${name}`, schema, codec };
-    const encoded = encodeChecked(form, patched(read, message.body, patch), () => undefined);
+    const encoded = encodeChecked(form, patched(read, message.body, patch), (body) =>
+      refuseRounded(message.body, body),
+    );
     return encoded instanceof Promise ? encoded.catch(why) : undefined;
   } catch (error) {
     return why(error);
@@ -179,6 +182,28 @@ export function patched(codec: Codec, body: Uint8Array, patch: JsonPatch): unkno
     throw new MessagingError("invalid", text, { cause });
   }
   return applyJsonPatch(decoded, patch);
+}
+
+/**
+ * Throws `invalid` where JSON that was read and written again lost digits of a number, which nobody asked for: an id of 64
+ * bits is another one then.
+ */
+export function refuseRounded(before: Uint8Array, after: Uint8Array): undefined {
+  const [from, to] = [jsonText(before), jsonText(after)];
+  if (from === undefined || to === undefined || roundedNumber(from, to) === undefined) return;
+  const text =
+    "its body holds a number that JavaScript cannot keep, such as an integer beyond 2^53, and the edited copy would hold another one. Give the destination a codec that keeps it, or have the edit write that value anew";
+  throw new MessagingError("invalid", text);
+}
+
+function jsonText(bytes: Uint8Array): string | undefined {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    JSON.parse(text);
+    return text;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Of a batch each message is handled by itself, and those that are not valid come back by themselves. */

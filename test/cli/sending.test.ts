@@ -51,6 +51,21 @@ test("a message may come from stdin or a file, as text or as bytes", async () =>
   expect(taken).toEqual(["hello", "from a file", "raw"]);
 });
 
+test("a number that JavaScript would change is refused, and can be sent as it is", async () => {
+  const space = memorySpace();
+  const numbers = queue<unknown>("numbers");
+  const configuration = { broker: () => memory({ space }), destinations: [numbers] };
+  await command(["topology", "create"], { configuration });
+  const refused = await command(["send", "numbers", "12345678901234567890", "--json"], { configuration });
+  expect(refused.code).not.toBe(0);
+  expect(errorOf(refused)).toMatchObject({ message: expect.stringContaining("JavaScript would change") });
+  const raw = ["send", "numbers", "12345678901234567890", "--raw", "--content-type", "application/json"];
+  expect((await command(raw, { configuration })).code).toBe(0);
+  const patch = '[{"op":"add","path":"/id","value":12345678901234567890}]';
+  const edited = await command(["dlq", "replay", "numbers", "all", "--patch", patch, "--json"], { configuration });
+  expect(errorOf(edited)).toMatchObject({ message: expect.stringContaining("--patch holds a number") });
+});
+
 test("lines are sent one by one, and those that are wrong are named", async () => {
   const { configuration, stock, takeOrders } = shop();
   await stock();

@@ -72,10 +72,13 @@ export function shop(more: Partial<Configuration> = {}): Shop {
     async takeOrders() {
       const broker = made();
       const taken: { id: string; total: number }[] = [];
-      const consumer = broker.consume(orders, (order) => void taken.push(order));
+      broker.consume(orders, (order) => void taken.push(order));
       await broker.start();
-      const { ready } = await broker.depth(orders);
-      while (consumer.status().succeeded < ready) await new Promise((resolve) => setImmediate(resolve));
+      for (;;) {
+        const { ready, unsettled } = await broker.depth(orders);
+        if (ready === 0 && unsettled === 0) break;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       await broker.stop();
       return taken;
     },
