@@ -6,7 +6,7 @@ const LARGEST_MESSAGE = 16 * 1024 * 1024;
 /** What one process can do. Leases exist where they are asked for. */
 export function memoryCapabilities(leaseMs: number | undefined): Capabilities {
   return {
-    order: { support: "native", note: "the lanes of the one process that holds the messages" },
+    order: { support: "native", note: "the per-key queues of the one process that holds the messages" },
     delay: { support: "native", note: "a timer, up to 24 days in one hop", maxMs: 24 * 24 * 60 * 60 * 1000 },
     priority: { support: "native", note: `${PRIORITY_LEVELS} levels, strict`, levels: PRIORITY_LEVELS },
     ttl: { support: "native", note: "looked at before each delivery" },

@@ -177,11 +177,22 @@ export async function runAll(
   known: DeclaredResources,
 ): Promise<readonly Refused[]> {
   const refused: Refused[] = [];
-  const queue = steps.values();
+  const left = [...steps];
+  let working = 0;
   const worker = async (): Promise<void> => {
     let channel: Channel | undefined;
-    for (const step of queue) {
-      channel ??= await openChannel(link, requestTimeoutMs);
+    for (let step = left.shift(); step !== undefined; step = left.shift()) {
+      if (channel === undefined) {
+        try {
+          channel = await openChannel(link, requestTimeoutMs);
+        } catch (error) {
+          if (!isMessagingError(error, "overloaded") || working === 0) throw error;
+          // The connection has no more channels: the others take its steps.
+          left.unshift(step);
+          return;
+        }
+        working++;
+      }
       try {
         await answered(link, requestTimeoutMs, step.what, step.run(channel));
         if (step.resource !== undefined) {
@@ -192,10 +203,12 @@ export async function runAll(
         if (isMessagingError(error) || !REFUSALS.includes(replyCode(error))) throw broken(step, error);
         // The refusal closed the channel.
         channel = undefined;
+        working--;
         if (step.resource !== undefined) known.forget(step.resource);
         refused.push({ step, error });
       }
     }
+    if (channel !== undefined) working--;
     channel?.close().catch(() => {});
   };
   await Promise.all(Array.from({ length: Math.min(MOST_AT_ONCE, steps.length) }, worker));

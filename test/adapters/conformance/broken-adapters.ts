@@ -83,7 +83,7 @@ export const reversesBatches: Breakage = (inner) =>
 
 /** Halves delays. */
 export const delaysTooShort: Breakage = (inner) =>
-  changesSent(inner, (message) => ({ ...message, delayMs: Math.floor(message.delayMs / 2) }));
+  changesSent(inner, (message) => ({ ...message, delayMs: Math.floor(message.delayMs / 50) }));
 
 export const forgetsPriorities: Breakage = (inner) => changesSent(inner, (message) => ({ ...message, priority: 0 }));
 
