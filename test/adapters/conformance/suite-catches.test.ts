@@ -70,7 +70,7 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [exceedsTheWindow, "19", /unsettled deliveries in a prefetch|13 !== 10/],
   [acksOnDelivery, "13", /every confirmed message to be handled/],
   [acksOnDelivery, "23b", /every confirmed message to be handled/],
-  [acksOnDelivery, "25", /every confirmed message to be handled/],
+  [acksOnDelivery, "25", /every confirmed message to be handled|progress after a change of members/],
   [acksOnDelivery, "29", /copies to the dead letters to be refused/],
   [acksOnDelivery, "30c", /6 messages to be parked/],
   [losesWhatIsMoved, "30b", /6 dead letters/],
