@@ -91,7 +91,7 @@ export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
 }
 
 /** What is seen of a queue or subscription besides its depth; null where the broker does not tell. */
-export interface Sight {
+export interface BrokerStatistics {
   /** In all processes. */
   readonly consumers: number | null;
   /** How many messages ever came, retries included. */
@@ -101,19 +101,19 @@ export interface Sight {
 }
 
 /** Sees what only a broker's own client can ask for. */
-export interface Looking {
-  at(of: WorkAddress): Promise<Sight>;
+export interface StatisticsReader {
+  at(of: WorkAddress): Promise<BrokerStatistics>;
   close(): Promise<void>;
 }
 
-const NOTHING: Sight = { consumers: null, written: null, oldestAgeMs: null };
+const NOTHING: BrokerStatistics = { consumers: null, written: null, oldestAgeMs: null };
 
-const BLIND: Looking = { at: async () => NOTHING, close: async () => {} };
+const BLIND: StatisticsReader = { at: async () => NOTHING, close: async () => {} };
 
 /** Looks by the client of an open adapter; where that cannot be done nothing is seen. */
-export async function lookingBy(adapter: Adapter): Promise<Looking> {
+export async function statisticsBy(adapter: Adapter): Promise<StatisticsReader> {
   if (adapter.name === "rabbitmq") {
-    return { ...BLIND, at: (of) => rabbitMQSight(adapter as RabbitMQAdapter, of) };
+    return { ...BLIND, at: (of) => rabbitMQStatistics(adapter as RabbitMQAdapter, of) };
   }
   if (adapter.name !== "kafka") return BLIND;
   const admin: KafkaAdmin = (adapter as KafkaAdapter).kafkajs().admin();
@@ -122,10 +122,10 @@ export async function lookingBy(adapter: Adapter): Promise<Looking> {
   } catch {
     return BLIND;
   }
-  return { at: (of) => kafkaSight(admin, of), close: () => admin.disconnect() };
+  return { at: (of) => kafkaStatistics(admin, of), close: () => admin.disconnect() };
 }
 
-async function rabbitMQSight({ connections }: RabbitMQAdapter, of: WorkAddress): Promise<Sight> {
+async function rabbitMQStatistics({ connections }: RabbitMQAdapter, of: WorkAddress): Promise<BrokerStatistics> {
   const channel = await connections.consuming?.createChannel();
   if (channel === undefined) return NOTHING;
   // Closed by the server where there is no such queue: the question rejects.
@@ -195,7 +195,7 @@ const LONGEST_AGE_MS = 30 * 24 * 60 * 60 * 1_000;
 const PRECISION = 0.05;
 
 /** What Kafka tells of a queue or subscription: by its group, the ends of its logs, and the times in them. */
-async function kafkaSight(admin: KafkaAdmin, of: WorkAddress): Promise<Sight> {
+async function kafkaStatistics(admin: KafkaAdmin, of: WorkAddress): Promise<BrokerStatistics> {
   const topics = topicsOf(of);
   const group = groupName(of);
   const [{ groups }, committed, ends] = await Promise.all([

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import Table from "cli-table3";
-import type { Paint } from "./terminal.ts";
-import { printable } from "./terminal.ts";
+import { type Paint, printable } from "./terminal.ts";
 
 const NO_LINES = {
   top: "",

@@ -2,7 +2,7 @@ import type { Adapter, Depth } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { deadCountOf, type Looking, type Sight, standingCount } from "./broker-statistics.ts";
+import { type BrokerStatistics, deadCountOf, type StatisticsReader, standingCount } from "./broker-statistics.ts";
 import { missingText } from "./frame.ts";
 import { addressOf, describeDestination, findTarget } from "./target.ts";
 
@@ -32,9 +32,9 @@ export interface Looked {
 }
 
 /** What is looked by. */
-export interface Eyes {
+interface StatisticsSource {
   readonly adapter: Adapter;
-  readonly looking: Looking;
+  readonly looking: StatisticsReader;
   /** What else may have been meant by a name that is not there. */
   readonly known: readonly Destination[];
 }
@@ -48,7 +48,7 @@ interface Last {
 
 /** Looks at queues and subscriptions, and how they changed since the look before. */
 export async function lookAt(
-  eyes: Eyes,
+  source: StatisticsSource,
   wanted: readonly Destination[],
   at: number,
   before: Looked | undefined,
@@ -56,8 +56,8 @@ export async function lookAt(
   const seen = await Promise.all(
     wanted.map((destination, index) => {
       const row = before?.rows[index];
-      if (before === undefined || row === undefined) return seenOf(eyes, destination, undefined);
-      return seenOf(eyes, destination, {
+      if (before === undefined || row === undefined) return seenOf(source, destination, undefined);
+      return seenOf(source, destination, {
         row,
         written: before.written[index] ?? null,
         seconds: (at - before.at) / 1_000,
@@ -68,7 +68,7 @@ export async function lookAt(
 }
 
 async function seenOf(
-  { adapter, looking, known }: Eyes,
+  { adapter, looking, known }: StatisticsSource,
   destination: Destination,
   last: Last | undefined,
 ): Promise<{ readonly row: Row; readonly written: number | null }> {
@@ -94,7 +94,7 @@ async function seenOf(
   }
 }
 
-const UNSEEN: Sight = { consumers: null, written: null, oldestAgeMs: null };
+const UNSEEN: BrokerStatistics = { consumers: null, written: null, oldestAgeMs: null };
 const NO_RATES = { changePerSecond: null, arrivalPerSecond: null, drainPerSecond: null, emptyInSeconds: null };
 const UNKNOWN = {
   ...{ ready: null, unsettled: null, exact: false, ...NO_RATES },

@@ -128,7 +128,7 @@ export async function missingText(adapter: Adapter, of: WorkAddress, known: read
 }
 
 /**
- * What may have been meant by the name of something that is not there, of what is known and what stands on the broker, as far
+ * What may have been meant by the name of something that is not there, of what is known and what exists on the broker, as far
  * as that lists it: as it is written on a command line. Undefined where nothing is like it.
  */
 export async function nearName(

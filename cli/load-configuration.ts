@@ -3,14 +3,13 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
-import type { Context } from "./context.ts";
-import { unlessAborted, unlessLate } from "./context.ts";
+import { type Context, unlessAborted, unlessLate } from "./context.ts";
 import { CommandError, isLibraryError } from "./exit-codes.ts";
 
 const LOADING_MS = 60_000;
 
 /** In this order, in the current folder and in no other: what is found there is run. */
-export const CONFIGURATION_FILES: readonly string[] = [
+const CONFIGURATION_FILES: readonly string[] = [
   "anybroker.config.ts",
   "anybroker.config.mts",
   "anybroker.config.js",

@@ -8,12 +8,12 @@ import { GROUPS, VERBS } from "./verbs/index.ts";
 
 /** The id of a dead letter that begins as an option does. No option is so long. */
 const LIKE_AN_OPTION = /^-[A-Za-z0-9_-]{21}$/;
-/** In front of a word that is no option, whatever it begins with. No word of a command line holds it. */
+/** In front of a word that is no option, also if it begins as one. No word of a command line holds it. */
 const LITERAL = "\0";
 
 /**
  * The words of a command line, with what would be misread written otherwise: an id of a dead letter that looks like an
- * option, behind `id:`; and stdin, `-`, together with the option that it is for. What stands behind `--` is
+ * option, behind `id:`; and stdin, `-`, together with the option that it is for. What follows `--` is
  * marked as no option, for {@link asWritten}: yargs would drop it where it begins with `-`.
  */
 function asArguments(words: readonly string[]): string[] {

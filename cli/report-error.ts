@@ -56,7 +56,7 @@ function messageOf(error: unknown): string {
 function textOf(error: unknown, problems: readonly LibraryError[]): string {
   if (problems.length === 0) return messageOf(error);
   if (problems.length === 1) return problems.map(({ message }) => message).join("");
-  // What stands in the way of all is told once.
+  // A problem that all share is shown once.
   const lines = [...Map.groupBy(problems, ({ message }) => message)].map(
     ([message, { length }]) => `  - ${message}${length === 1 ? "" : ` (${length} times)`}`,
   );

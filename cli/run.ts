@@ -1,6 +1,5 @@
 import type { Configuration } from "./configuration.ts";
-import type { Context } from "./context.ts";
-import { Interruption, unlessLate } from "./context.ts";
+import { type Context, Interruption, unlessLate } from "./context.ts";
 import { CommandError, EXIT, type ExitName } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
 import { loadConfiguration } from "./load-configuration.ts";

@@ -17,15 +17,15 @@ export interface Ended {
 /** The options that a command has, by name, as yargs takes them. */
 export type VerbOptions = Readonly<Record<string, Options>>;
 /** The positional arguments that a command has, in order, by name, as yargs takes them. */
-export type VerbPositionals = Readonly<Record<string, PositionalOptions>>;
+type VerbPositionals = Readonly<Record<string, PositionalOptions>>;
 
 /** What a command is given. */
-export type Arguments<P extends VerbPositionals, O extends VerbOptions> = Readonly<
+type Arguments<P extends VerbPositionals, O extends VerbOptions> = Readonly<
   InferredOptionTypes<{ [Name in keyof P]: P[Name] }> & InferredOptionTypes<{ [Name in keyof O]: O[Name] }>
 >;
 
 /** A command: everything that its help, its documentation and its tests say of it, and what it does. */
-export interface VerbDefinition<P extends VerbPositionals, O extends VerbOptions> {
+interface VerbDefinition<P extends VerbPositionals, O extends VerbOptions> {
   /** As it is typed: `dlq replay`. */
   readonly name: string;
   /** One line, for the list of commands. */

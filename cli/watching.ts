@@ -6,7 +6,7 @@ import { CommandError } from "./exit-codes.ts";
 import { type Frame, nearNameFirst, withBroker } from "./frame.ts";
 
 /** What is watched, and what is done with what is seen. */
-export interface Watching {
+interface Watching {
   readonly of: QueueAddress | TopicAddress;
   /** Told when it begins: what is sent from then on is seen. */
   begun(): void;

@@ -102,7 +102,7 @@ const USUAL_RANDOM =
 
 /**
  * The randomness that an option gives; the machine's where it gives none, and in the place of wrong answers, the first of
- * which is told to `wrong`. Throws `invalid`, with the option, for what is none.
+ * which `wrong` gets. Throws `invalid`, with the option, for what is none.
  */
 export function randomOf(
   option: string,

@@ -17,7 +17,7 @@ export interface Clock {
   schedule(run: () => void, ms: number): Timer;
   /** Cancels a timer. Does nothing for one that has fired or was cancelled. */
   cancel(timer: Timer): void;
-  /** Whether `monotonic` goes on by itself, so that work that goes on for long is told by it. Default: by its calls. */
+  /** Whether `monotonic` advances by itself, so that it measures long work. Default false: long work is measured by its calls. */
   readonly isRealTime?: boolean;
   /**
    * Calls `run` once when the event loop has turned: work that goes on for long lets timers and I/O have their turn. A
@@ -81,7 +81,7 @@ export function systemRandom(): Random {
 
 /**
  * A randomness of somebody else's, with the machine's in its place where it gives no number from 0 up to 1, or not the
- * bytes asked for: a wait of NaN milliseconds never ends. The first wrong answer is told to `wrong`.
+ * bytes asked for: a wait of NaN milliseconds never ends. `wrong` gets the first wrong answer.
  */
 export function checkedRandom(given: Random, wrong: (what: string) => void): Random {
   const usual = systemRandom();

@@ -36,7 +36,7 @@ export async function readOwnText(path: string): Promise<string> {
 }
 
 /** The options of {@link replaceFile}. */
-export interface Replacing {
+interface Replacing {
   /** The name of the temporary file in the same folder; an existing one is removed. Default: a new name each time. */
   readonly aside?: string;
   /** Is called before the new file replaces the old one; if it rejects, the old one stays. */

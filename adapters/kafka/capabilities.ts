@@ -3,8 +3,8 @@ import { LONGEST_MS } from "../../core/checks.ts";
 import type { Settings } from "./options.ts";
 
 /** For user headers, in addition to the engine's. Kafka has no limit, but readers need one. */
-export const MAX_HEADERS = 64;
-export const MAX_HEADER_BYTES = 32 * 1024;
+const MAX_HEADERS = 64;
+const MAX_HEADER_BYTES = 32 * 1024;
 
 /** The capabilities of Kafka, with the limits of one adapter. */
 export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): Capabilities {

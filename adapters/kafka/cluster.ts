@@ -23,12 +23,12 @@ const MAX_PAUSE_MS = 1_000;
 type Try<Result> = { readonly result: Result } | { readonly again: MessagingError };
 
 /** A topic that exists, with its identity. */
-export interface IdentifiedTopic extends TopicMetadata {
+interface IdentifiedTopic extends TopicMetadata {
   readonly identity: TopicIdentity;
 }
 
 /** A question about a partition. With a topic id, only about the topic of that id. */
-export type OfTopic<Question extends TopicPartition> = Question & { readonly topicId?: TopicId };
+type OfTopic<Question extends TopicPartition> = Question & { readonly topicId?: TopicId };
 
 /**
  * Asks the cluster, each question at the right node: the leader of a partition or the coordinator of a group. While

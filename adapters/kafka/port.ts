@@ -108,7 +108,7 @@ export interface TopicMetadata {
   readonly partitions: readonly PartitionMetadata[];
 }
 
-export interface PartitionMetadata {
+interface PartitionMetadata {
   readonly partition: number;
   readonly error: ErrorName;
   /** -1 while there is none. */

@@ -9,7 +9,7 @@ import { type DelayableAddress, delaysTopic, topicName } from "./names.ts";
 import type { Producer, RecordToSend } from "./producing/producer.ts";
 import { DEFAULT_LIMITS } from "./records/contract.ts";
 
-export interface PublisherDependencies {
+interface PublisherDependencies {
   readonly producer: Producer;
   readonly random: Random;
   /** Milliseconds since 1970. */

@@ -8,7 +8,7 @@ import { readThrough } from "./dead-letters/references.ts";
 import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 
-export interface QuarantineLogDependencies {
+interface QuarantineLogDependencies {
   readonly cluster: Pick<Cluster, "listOffsets">;
   readonly producer: Producer;
   readonly clock: Clock;

@@ -2,12 +2,12 @@ import type { Capabilities } from "../../core/capabilities.ts";
 import { LONGEST_DELAY_MS } from "./delay-levels.ts";
 
 /** RabbitMQ's and amqplib's limit on one message; operators may set a lower one, which is then reported as `too-large`. */
-export const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
+const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** amqplib encodes all headers into 64 KiB; half of it is left to the engine's own. */
-export const MOST_HEADER_BYTES = 32 * 1024;
-export const MOST_HEADERS = 64;
+const MOST_HEADER_BYTES = 32 * 1024;
+const MOST_HEADERS = 64;
 /** RabbitMQ has 0 to 31, and a message that says nothing is one of 4: that is ours of 0, and below are others' only. */
-export const MOST_PRIORITIES = 28;
+const MOST_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "single active consumer; order per key over all consumers" },

@@ -79,7 +79,7 @@ export function topicBinding(exchange: string, filter: string): string {
   return `${"*.".repeat(LEVELS)}t.${word(exchange)}.${filter}`;
 }
 
-export const BITS = new RegExp(`^(?:[01]\\.){${LEVELS}}([qt])\\.[^.]+(?:\\.(.*))?$`);
+const BITS = new RegExp(`^(?:[01]\\.){${LEVELS}}([qt])\\.[^.]+(?:\\.(.*))?$`);
 
 /** The routing key that an event had before it was delayed; undefined for what was delayed for a queue. */
 export function routingKeyBeforeDelay(routingKey: string): string | undefined {
@@ -87,10 +87,10 @@ export function routingKeyBeforeDelay(routingKey: string): string | undefined {
   return kind === "t" ? rest : undefined;
 }
 
-export const LONGEST_WORD = 150;
+const LONGEST_WORD = 150;
 
 /** A name as one word: no name holds `/`. Names too long for a routing key stand as their SHA-256. */
-export function word(name: string): string {
+function word(name: string): string {
   if (name.length > LONGEST_WORD) return `~${createHash("sha256").update(name).digest("hex")}`;
   return name.replaceAll(".", "/");
 }

@@ -80,7 +80,7 @@ export class Publisher {
   /** Channels that are closed because of an overdue confirm. */
   readonly #retired = new WeakSet<ConfirmChannel>();
 
-  /** `delayed` is told of each delayed message, `notice` of confirms that are overdue. */
+  /** `delayed` gets each delayed message, `notice` gets confirms that are overdue. */
   constructor(
     known: DeclaredResources,
     settings: PublisherSettings,

@@ -3,14 +3,13 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import type { OutgoingMessage, QuarantineLog, SendReport } from "../../core/adapter.ts";
 import { describeAddress, type QuarantineAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { Connection } from "./connection.ts";
-import { answered, openChannel, within } from "./connection.ts";
+import { answered, type Connection, openChannel, within } from "./connection.ts";
 import { missing } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
 import { queueName } from "./names.ts";
 
 /** What a log needs of the adapter around it. */
-export interface LogHost {
+interface LogHost {
   readonly requestTimeoutMs: number;
   /** The connection to read on. Throws `unreachable` while there is none. */
   link(): Connection;

@@ -5,7 +5,7 @@ export interface ServerVersion {
 }
 
 /** No more of it is shown: a server may write anything there. */
-export const VERSION = /^(\d{1,4})\.(\d{1,4})(?:\.\d{1,4})?(?:-(?:alpha|beta|rc)\.?\d{1,4})?/;
+const VERSION = /^(\d{1,4})\.(\d{1,4})(?:\.\d{1,4})?(?:-(?:alpha|beta|rc)\.?\d{1,4})?/;
 
 /** Reads `4.3.0`, `3.10.8` or `4.1.0-rc.1`; what cannot be read is unknown, and counts as the oldest. */
 export function serverVersion(told: unknown): ServerVersion {

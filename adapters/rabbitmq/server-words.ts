@@ -3,15 +3,15 @@ import { oneLine, thrownClass, thrownText } from "../../core/foreign.ts";
 import { secretForms, withoutPieces } from "../../core/secret-forms.ts";
 
 /** AMQP's own texts have 255 bytes at most, and amqplib says before them what happened. */
-export const MOST_TEXT = 400;
+const MOST_TEXT = 400;
 
 /** What is looked at: what is masked becomes shorter. */
-export const MOST_READ = 4_096;
+const MOST_READ = 4_096;
 
-export const MOST_NAME = 64;
+const MOST_NAME = 64;
 
 /** A function may give another password to each connection and to the management API, and a new one before the old is over. */
-export const MOST_PASSWORDS = 8;
+const MOST_PASSWORDS = 8;
 
 /**
  * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes as Erlang writes them. RabbitMQ's
@@ -20,7 +20,7 @@ export const MOST_PASSWORDS = 8;
 const QUOTED_BODY = /(?:<<"|[{[]\s*(?:\\*"|[{[])).*$/s;
 
 /** An error whose text came from the server, or may have: with what may be shown of it, and nothing else. */
-export class ServerError extends Error {
+class ServerError extends Error {
   override readonly name: string;
   /** AMQP's reply code, or Node's own code. */
   readonly code: number | string | undefined;

@@ -11,8 +11,14 @@ import type {
   Watcher,
 } from "../../core/adapter.ts";
 import { DeclaredTopology } from "../../core/adapter-support.ts";
-import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
-import { describeAddress } from "../../core/address.ts";
+import {
+  type Address,
+  describeAddress,
+  type QueueAddress,
+  type Source,
+  type TopicAddress,
+  type WorkAddress,
+} from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type Connection, SupervisedConnection, withChannel } from "./connection.ts";
 import { incomingDeadLetter } from "./dead-letters.ts";
@@ -22,8 +28,7 @@ import type { LearnedLimit } from "./hold-limit.ts";
 import { readUnderWay } from "./management.ts";
 import { incomingWork } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
-import type { Settings } from "./options.ts";
-import { Hosts, placesText } from "./options.ts";
+import { Hosts, placesText, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
 import { QueueLog } from "./quarantine.ts";

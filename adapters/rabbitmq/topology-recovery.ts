@@ -89,7 +89,7 @@ export async function removedWaitQueues(link: Connection, requestTimeoutMs: numb
   return still.gone.length === missing.length ? missing : [];
 }
 
-/** What people are told of resources that were gone and stand again. */
+/** The notices for resources that were gone and exist again. */
 export function madeAgain(resources: readonly Resource[]): readonly MessagingError[] {
   const [first, ...others] = [...WAIT_QUEUES]
     .filter((resource) => resources.includes(resource))

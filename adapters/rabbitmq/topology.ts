@@ -1,8 +1,7 @@
 import type { Topology } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { type Connection, withChannel } from "./connection.ts";
-import type { DeclaredResources } from "./declared-resources.ts";
-import { problemsOf, runAll, type Step } from "./declared-resources.ts";
+import { type DeclaredResources, problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
 import { readAppliedPolicies, readPolicies } from "./management.ts";
 import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from "./names.ts";

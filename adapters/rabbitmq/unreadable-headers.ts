@@ -152,7 +152,7 @@ const SIZES: ReadonlyMap<number, number> = new Map(
 );
 const [TEXT, BYTES, TABLE, LIST] = [..."SxFA"].map((tag) => tag.charCodeAt(0));
 
-/** Where the value ends whose type is told there; undefined if the type is unknown, or the value is cut off. */
+/** The end of the value with this type tag; undefined for an unknown type or a value that is cut off. */
 function valueEnd(bytes: Buffer, tagAt: number): number | undefined {
   if (tagAt >= bytes.length) return undefined;
   const tag = bytes[tagAt] as number;

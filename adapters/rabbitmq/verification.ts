@@ -1,8 +1,7 @@
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Connection } from "./connection.ts";
-import type { DeclaredResources, Resource } from "./declared-resources.ts";
-import { inOne, problemsOf, runAll, type Step } from "./declared-resources.ts";
+import { type DeclaredResources, inOne, problemsOf, type Resource, runAll, type Step } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
 import { type ExistingBinding, type ExistingResource, type ExistingTopology, readTopology } from "./management.ts";
@@ -11,7 +10,7 @@ import type { Settings } from "./options.ts";
 import type { BindingPlan, ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
 /** What came of comparing what stands with what is declared. */
-export interface Verification {
+interface Verification {
   readonly problems: readonly MessagingError[];
   /** What could not be compared, and what would let it be. */
   readonly unverified: readonly MessagingError[];
@@ -39,7 +38,7 @@ interface Conflict {
 }
 
 /**
- * Looks whether everything stands, and with the properties that are declared. Makes nothing, but for a resource that somebody
+ * Checks that everything exists with the declared properties. Makes nothing, except a resource that somebody
  * removes in the moment between the look and the comparison. Rejects if the connection went away or did not answer.
  */
 export async function verify(

@@ -1,8 +1,7 @@
 import type { ConsumeMessage } from "amqplib";
 import type { Watcher } from "../../core/adapter.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { Connection } from "./connection.ts";
-import { openChannel } from "./connection.ts";
+import { type Connection, openChannel } from "./connection.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { isOverPrefetch, operationError } from "./errors.ts";
 import { incoming } from "./message-codec.ts";

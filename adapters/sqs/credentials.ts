@@ -8,7 +8,7 @@ export class CredentialsError extends Error {
   override readonly name = "CredentialsProviderError";
 }
 
-export const NAMES = /^(Credentials|Token)ProviderError$/;
+const NAMES = /^(Credentials|Token)ProviderError$/;
 
 /** Whether no credentials could be had, so that AWS was not asked. */
 export function isCredentialsError(error: unknown): boolean {

@@ -2,13 +2,13 @@ import { routingMatches } from "../../core/routing.ts";
 import { ROUTING_KEY } from "./message-codec.ts";
 
 /** What SNS can see of a filter: the routing keys that are this, or begin so. Undefined if every key may match. */
-export interface Visible {
+interface Visible {
   readonly exact: readonly string[];
   readonly prefix: string | undefined;
 }
 
 /** SNS cannot say "any one word": it sees a filter up to its first wildcard. */
-export function visibleOf(filter: string | undefined): Visible | undefined {
+function visibleOf(filter: string | undefined): Visible | undefined {
   if (filter === undefined || filter === "#") return undefined;
   const words = filter.split(".");
   const wild = words.findIndex((word) => word === "*" || word === "#");

@@ -34,7 +34,7 @@ interface Answer {
 const ALONE: Answer = Object.freeze({ Successful: [{ Id: "0" }] });
 
 /** What a sender tells of its requests. */
-export interface SenderEvents {
+interface SenderEvents {
   /** AWS gave no answer. */
   unanswered(cause: unknown): void;
   /** What was sent to is gone. Resolves with whether it stands again. */

@@ -19,7 +19,7 @@ const MOST_READ = 1_000;
 const MOST_REMEMBERED = 10_000;
 
 /** What a quarantine log needs of its queue. */
-export interface QuarantineLogParts {
+interface QuarantineLogParts {
   /** Names it in messages to people. */
   readonly where: string;
   readonly clients: Pick<Clients, "sqs" | "polling" | "control">;

@@ -14,8 +14,7 @@ import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage, receivesOf } from "./message-codec.ts";
 import { MOST_ENTRIES } from "./publisher.ts";
 import type { Redriving } from "./redriving.ts";
-import type { Change, ChangeTarget } from "./settling.ts";
-import { type Changed, Settling } from "./settling.ts";
+import { type Change, type Changed, type ChangeTarget, Settling } from "./settling.ts";
 
 /** Short beside what a network takes now and then: where polls do not wait, messages are to come soon all the same. */
 const PAUSE: BackoffTimes = Object.freeze({ firstMs: 10, maxMs: 250 });
@@ -396,9 +395,9 @@ export class SqsReceiver implements Receiver {
     const { redriving } = this.#parts;
     const held = token as Held;
     if (redriving === undefined || held.settled) return { status: "fenced" };
-    const obstacle = await redriving.obstacle();
+    const precheck = await redriving.precheck();
     if (held.settled) return { status: "fenced" };
-    if (obstacle !== undefined) return obstacle;
+    if (precheck !== undefined) return precheck;
     redriving.add(held.messageId);
     held.settled = true;
     // An extension that arrived after this would only have it come later.

@@ -80,7 +80,7 @@ export class Redriving {
   }
 
   /** Why SQS does not move messages of this queue to its dead letters; undefined if it does. Never rejects. */
-  async obstacle(): Promise<Exclude<DeadLetterResult, { status: "settled" | "fenced" }> | undefined> {
+  async precheck(): Promise<Exclude<DeadLetterResult, { status: "settled" | "fenced" }> | undefined> {
     if (performance.now() - this.#readAt < BELIEVED_MS) return undefined;
     const { client, url, where, deadLetters } = this.#parts;
     try {

@@ -93,7 +93,7 @@ export class Registry {
     if (other !== undefined) {
       throw new MessagingError(
         "conflict",
-        `${describeAddress(address)} stands twice, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
+        `${describeAddress(address)} exists twice, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
       );
     }
     if (place === undefined) throw this.notFound(address);

@@ -88,7 +88,7 @@ export class Session {
     this.#subscriptions = new SubscriptionWatch({
       consumed: () =>
         this.#down ? [] : [...this.#receivers.values()].flatMap((from) => (from.kind === "subscription" ? from : [])),
-      stands: (address) => this.#keeper.isSubscribed(address),
+      exists: (address) => this.#keeper.isSubscribed(address),
       restore: (address) => this.#resubscribe(address),
       cutOff: (address, cause) => {
         const name = describeAddress(address);
@@ -272,7 +272,7 @@ export class Session {
     return this.#declareAgain(topology);
   }
 
-  /** Whether a topic stands again that this process only publishes to. */
+  /** Whether a topic exists again that this process only publishes to. */
   #isBack(topic: Address): Promise<boolean> {
     const name = describeAddress(topic);
     const seeking = this.#sought.get(name) ?? this.#seek(topic).finally(() => this.#sought.delete(name));
@@ -285,7 +285,7 @@ export class Session {
     if (this.#closed) return false;
     const gone = `${describeAddress(topic)} was gone from AWS, with all of its subscriptions`;
     const why =
-      "SNS would confirm events to a new one, and nobody would get them. So it is not made here, and events are refused";
+      "SNS would confirm events to a new one, and no subscription would get them. So it is not made here, and events are refused";
     const next = "its consumers declare it again within about a minute, or start one of them";
     this.#signals.notice(new MessagingError("not-found", `${gone}. ${why}; ${next}`));
     return false;
@@ -413,7 +413,7 @@ function wantedBy(filter: string): (message: IncomingMessage<Message>) => boolea
 
 /**
  * What may be made again in the middle of work. A topic without the subscriptions that it had is none of it: SNS confirms
- * every event to it, for nobody. Here it is made again for a subscription of this process alone.
+ * every event to it, without a subscription. Here it is made again for a subscription of this process alone.
  */
 function restorable(topology: Topology): Topology {
   const subscribed = new Set(topology.subscriptions.map(({ address }) => address.topic));

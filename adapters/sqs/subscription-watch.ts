@@ -20,7 +20,7 @@ interface WatchHost {
   /** Every subscription that is consumed, once for each consumer. */
   consumed(): readonly SubscriptionAddress[];
   /** Whether SNS has the subscription. Rejects if it could not look. */
-  stands(address: SubscriptionAddress): Promise<boolean>;
+  exists(address: SubscriptionAddress): Promise<boolean>;
   /** Makes it again if this process may. Never rejects. */
   restore(address: SubscriptionAddress): Promise<void>;
   /** SNS brings nothing to the consumers of a subscription, and why; undefined when SNS does. */
@@ -68,17 +68,17 @@ export class SubscriptionWatch {
   }
 
   async #lookFor(name: string, address: SubscriptionAddress): Promise<void> {
-    const look = (): Promise<boolean> => this.#host.stands(address);
+    const look = (): Promise<boolean> => this.#host.exists(address);
     const isOver = (): boolean => this.#isOver;
     try {
-      let stands = (await look()) || (await reappears(look, isOver));
-      if (!stands && !this.#isOver) {
+      let exists = (await look()) || (await reappears(look, isOver));
+      if (!exists && !this.#isOver) {
         await this.#host.restore(address);
-        stands = await look();
+        exists = await look();
       }
-      if (!this.#isOver) this.#host.cutOff(address, stands ? undefined : gone(address));
+      if (!this.#isOver) this.#host.cutOff(address, exists ? undefined : gone(address));
     } catch (error) {
-      // What else stands against a look passes, or the polls tell.
+      // Other failures of a look pass, or the polls report them.
       if (!isMessagingError(error, "unauthorized") || this.#isOver) return;
       this.#refused.add(name);
       this.#host.refused(address, error);

@@ -26,7 +26,7 @@ const RETENTION_SECONDS = "300";
 const MOST_FAILURES = 5;
 
 /** What is watched, and for whom. */
-export interface SqsWatch {
+interface SqsWatch {
   readonly topic: string;
   readonly place: Place;
   /** What the name of the queue begins with. */

@@ -8,8 +8,7 @@ import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
 import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../planned-run.ts";
-import type { Paint } from "../terminal.ts";
-import { preview } from "../terminal.ts";
+import { type Paint, preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;

@@ -12,8 +12,7 @@ import {
   withElsewhere,
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
-import type { Paint } from "../terminal.ts";
-import { printable, printableLines } from "../terminal.ts";
+import { type Paint, printable, printableLines } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const MOST_SHOWN = 20;

@@ -1,5 +1,4 @@
-import type { DifferenceName } from "../../patterns/migration/index.ts";
-import { MIGRATION_STEPS, type MigrationStep } from "../../patterns/migration/index.ts";
+import { type DifferenceName, MIGRATION_STEPS, type MigrationStep } from "../../patterns/migration/index.ts";
 import {
   CHANGE_EXITS,
   CHANGE_JSON,

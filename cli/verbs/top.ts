@@ -1,5 +1,5 @@
 import { pause } from "../../core/clock.ts";
-import { deadText, lookingBy } from "../broker-statistics.ts";
+import { deadText, statisticsBy } from "../broker-statistics.ts";
 import { columns } from "../columns.ts";
 import { type Looked, lookAt, type Row } from "../depth-rows.ts";
 import { CommandError } from "../exit-codes.ts";
@@ -49,7 +49,7 @@ A broker tells little to those who look from outside. Kafka tells what comes and
       const live = terminal.isLive && looks > 1;
       if (live) await terminal.clear();
       const wanted = named ?? (await workOn(adapter));
-      const looking = await lookingBy(adapter);
+      const looking = await statisticsBy(adapter);
       const { destinations: known = [] } = frame.configuration;
       let before: Looked | undefined;
       try {

@@ -12,7 +12,7 @@ export interface StartNote {
 }
 
 /** The crashes of consumers that ran a message, by the log. */
-export interface FoundCrashes {
+interface FoundCrashes {
   /** Consumers that crashed while a handler ran on it. */
   readonly crashes: number;
   /** Those of them that ran nothing else. */

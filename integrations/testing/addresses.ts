@@ -1,6 +1,6 @@
 import type { Address, TopicAddress, Topology, WorkAddress } from "../../core/index.ts";
 
-export type Rename = <Kind extends Address>(address: Kind) => Kind;
+type Rename = <Kind extends Address>(address: Kind) => Kind;
 
 /** Puts a prefix before the names of addresses. */
 export function renaming(prefix: string): Rename {

@@ -49,7 +49,7 @@ export interface PlannedFailure {
 }
 
 /** A planned failure and how often it is still to come. */
-export class Plan<Options> implements PlannedFailure {
+class Plan<Options> implements PlannedFailure {
   readonly options: Options;
   #left: number;
 
@@ -121,17 +121,17 @@ export function errorOf({ with: chosen = "refused" }: SendFailure, to: Address):
   return new MessagingError(chosen, `the message to ${describeAddress(to)} failed because failNext() asked for it`);
 }
 
-export function planned<Options>(plans: Plan<Options>[], options: Options, times: number): PlannedFailure {
+function planned<Options>(plans: Plan<Options>[], options: Options, times: number): PlannedFailure {
   const plan = new Plan(options, times);
   plans.push(plan);
   return plan;
 }
 
-export function next<Options>(plans: Plan<Options>[], fits: (options: Options) => boolean): Options | undefined {
+function next<Options>(plans: Plan<Options>[], fits: (options: Options) => boolean): Options | undefined {
   return plans.find((plan) => plan.left > 0 && fits(plan.options))?.take();
 }
 
-export function checkDestination(where: string, destination: { readonly kind: string } | undefined): void {
+function checkDestination(where: string, destination: { readonly kind: string } | undefined): void {
   if (destination?.kind === "queue" || destination?.kind === "topic") return;
   throw new MessagingError("invalid", `${where} takes a queue or a topic, made by queue() or topic()`);
 }

@@ -37,7 +37,7 @@ export interface Recording {
 }
 
 /** A queue or subscription that somebody consumes from. */
-export interface Consumed {
+interface Consumed {
   readonly work: WorkAddress;
   depth(): Promise<Depth>;
 }

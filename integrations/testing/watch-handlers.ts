@@ -3,7 +3,7 @@ import { outcomeKind } from "../../core/outcome.ts";
 import type { Failures } from "./failures.ts";
 
 /** A handler that has begun and not ended. */
-export interface RunningHandler {
+interface RunningHandler {
   readonly source: string;
   readonly id: string;
   readonly attempt: number;

@@ -7,7 +7,7 @@ import { checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
 
 /** What a URL says, its query not looked at yet. */
-export interface UrlParts {
+interface UrlParts {
   /** In lower case, without the colon. */
   readonly scheme: string;
   readonly username: string | undefined;
@@ -129,7 +129,7 @@ export type Parameter =
   | { readonly kind: "elsewhere"; readonly where: string };
 
 /** Where each option of an adapter is said. Exhaustive: a new option does not compile without its place. */
-export type Parameters<Options> = Readonly<Record<keyof Options, Parameter>>;
+type Parameters<Options> = Readonly<Record<keyof Options, Parameter>>;
 
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -229,7 +229,7 @@ const OPTION = /^[A-Za-z][A-Za-z0-9._-]{0,60}$/;
  * The options in a query. Throws a refusal of what is unknown, malformed or given twice, with all problems at once; it
  * quotes names of options, and no values.
  */
-export function readQuery(
+function readQuery(
   query: string,
   parameters: Readonly<Record<string, Parameter>>,
   refuse: Refuse,
@@ -351,7 +351,7 @@ export interface UrlOptions {
 }
 
 /** How the URLs of one broker are written and read. */
-export interface BrokerUrlDefinition<Options extends object> {
+interface BrokerUrlDefinition<Options extends object> {
   /** What its options are called among those of `fromUrl`. */
   readonly name: keyof UrlOptions;
   /** The schemes that it is known by; the first one is shown. */

@@ -11,8 +11,7 @@ import {
 } from "../../core/index.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
-import type { Intake, IntakeControl } from "./control-intake.ts";
-import { IntakeGroup } from "./control-intake.ts";
+import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkFunction, checkShare } from "./options.ts";
 
 /** `closed`: messages flow. `open`: none is started. `half-open`: one at a time, to see. */
@@ -49,7 +48,7 @@ export interface CircuitBreakerOptions {
   readonly windowMs?: number;
   /**
    * Opens after so many failures in a row, whatever the share. Choose no more than the consumer's `retry.attempts`: then
-   * a message that is alone on its queue, or in its lane, is not dead-lettered before it opens. Default 5, as there.
+   * a message that is alone on its queue, or with its key, is not dead-lettered before it opens. Default 5, as there.
    */
   readonly consecutiveFailures?: number;
   /**

@@ -1,8 +1,7 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Broker, Clock, Middleware } from "../../core/index.ts";
 import { askDepth, checkLimits, DepthGauge, type DepthLimit, type DepthSource } from "./admit-by-depth.ts";
-import type { Intake, IntakeControl } from "./control-intake.ts";
-import { IntakeGroup } from "./control-intake.ts";
+import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 
 const DEFAULT_POLL_MS = 500;
 

@@ -49,7 +49,7 @@ export interface RateLimitOptions {
  *
  * A token that is near is waited for by a handler that has its turn, one second at most; before one that is further away
  * the intake is held, so that messages wait where they do not count against a deadline, keep their leases and their
- * order, and hold up no stop. Ordered keys wait in their lanes. No attempt is used up. Throws `invalid` for wrong options.
+ * order, and hold up no stop. Ordered keys wait in the queues of their keys. No attempt is used up. Throws `invalid` for wrong options.
  */
 export function rateLimit(options: RateLimitOptions): IntakeControl {
   checkOptions("rateLimit", options, ["perSecond", "burst", "clock"]);

@@ -146,7 +146,7 @@ export interface DeadLetters {
   readonly source: string;
   /** A page of entries. Each page goes over all entries once; to go over all of them use {@link DeadLetters.entries}. */
   list(options?: ListOptions): Promise<Page>;
-  /** Every entry, in no particular order, in one go. Where they are held to be scanned at, that ends with the iteration. */
+  /** Every entry, in no particular order, in one go. Where they are held for the scan, that ends with the iteration. */
   entries(options?: ReadOptions): AsyncIterable<DeadLetterEntry>;
   /** How many are selected. Without a filter the broker is asked, which is as exact as its own counting. */
   count(filter?: FilterOrText): Promise<Count>;

@@ -54,7 +54,7 @@ export function fingerprint(destination: string, errorClass: string | undefined,
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
-/** A message in the dead letters, with what its headers say of it. What is scanned up seldom is worked out when asked for. */
+/** A message in the dead letters, with what its headers say of it. What is rarely needed is worked out when asked for. */
 export class DeadLetter {
   readonly message: IncomingMessage;
   /** Where it was to be handled: `orders`, `order.placed..billing`. */
@@ -69,7 +69,7 @@ export class DeadLetter {
   }
 
   /**
-   * Names this entry: a digest of everything about it, so that it is the same whenever and however it is scanned at, and on
+   * Names this entry: a digest of everything about it, so that it is the same for every scan, and on
    * every broker. The same message, dead-lettered once more, is another entry; copies that are equal in everything are one.
    */
   get id(): string {

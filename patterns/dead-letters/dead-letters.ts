@@ -21,8 +21,7 @@ import type {
   ReplayOptions,
   ResumeOptions,
 } from "./contract.ts";
-import type { DeadLetter } from "./dead-letter.ts";
-import { type Source, sourceOf } from "./dead-letter.ts";
+import { type DeadLetter, type Source, sourceOf } from "./dead-letter.ts";
 import { type DeadLetterEntry, entryOf } from "./entry.ts";
 import type { DeadLetterFilter } from "./filter.ts";
 import { filterOf, matcher } from "./filter-match.ts";
@@ -30,8 +29,7 @@ import { comparePlaces, FirstOf, Grouping, parsePlace, placeOf, printPlace } fro
 import type { JsonPatch } from "./json-patch.ts";
 import type { Plan } from "./plan.ts";
 import { Planner } from "./planner.ts";
-import type { MissingReason } from "./run-result.ts";
-import { Auditor } from "./run-result.ts";
+import { Auditor, type MissingReason } from "./run-result.ts";
 import { type DeadLetterScan, look, scanAll } from "./scan.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;
@@ -42,7 +40,7 @@ const DEFAULT_GROUPS = 1_000;
 const READ_OPTIONS = ["filter", "bodyBytes", "patienceMs", "signal"];
 
 /**
- * The dead letters of a queue, or of one subscription of a topic, to be scanned at, sent back, edited and discarded; see
+ * The dead letters of a queue, or of one subscription of a topic, to scan, send back, edit and discard; see
  * {@link DeadLetters}. The broker object must have been made by `createBroker` and be started; its `destinations` should
  * have the queue or subscription unless that is consumed from. Throws `invalid` for wrong options.
  */

@@ -2,8 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { readBody } from "../../core/consume/run-handler.ts";
 import { userHeaders } from "../../core/system-headers.ts";
-import type { DeadLetter, Source } from "./dead-letter.ts";
-import { isBeyondReading } from "./dead-letter.ts";
+import { type DeadLetter, isBeyondReading, type Source } from "./dead-letter.ts";
 
 /** A body in JSON. */
 export interface DeadLetterBody {
@@ -19,7 +18,7 @@ export interface DeadLetterBody {
  * A message in the dead letters. Plain JSON, the same on every broker; what is not known is null. Times are ISO 8601 in UTC.
  */
 export interface DeadLetterEntry extends DeadLetterBody {
-  /** Names this one entry, for filters: stable however often it is scanned at, and another when the message fails again. */
+  /** Names this one entry, for filters: the same in every scan, and another when the message fails again. */
   readonly id: string;
   /** The message's own id. */
   readonly messageId: string;
@@ -153,7 +152,7 @@ function isoTime(milliseconds: number | undefined): string | null {
 }
 
 /** What a terminal might obey, or show as something else than it is: controls, line separators, marks of direction. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is scanned for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is searched for
 const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const ESCAPED = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 

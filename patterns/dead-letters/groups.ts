@@ -1,5 +1,4 @@
-import type { DeadLetter, Source } from "./dead-letter.ts";
-import { normalisedError } from "./dead-letter.ts";
+import { type DeadLetter, normalisedError, type Source } from "./dead-letter.ts";
 import { type DeadLetterEntry, entryOf } from "./entry.ts";
 
 const PLACE = /^(\d{1,16})\.([A-Za-z0-9_-]{22})$/;

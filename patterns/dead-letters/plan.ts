@@ -3,8 +3,14 @@ import type { Codec } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { roundedNumber } from "../../core/exact-numbers.ts";
 import { encodeChecked } from "../../core/publish/encode-message.ts";
-import type { DeadLetter, Source } from "./dead-letter.ts";
-import { isTargetAddress, normalisedError, type Target, type TargetAddress } from "./dead-letter.ts";
+import {
+  type DeadLetter,
+  isTargetAddress,
+  normalisedError,
+  type Source,
+  type Target,
+  type TargetAddress,
+} from "./dead-letter.ts";
 import { isValid, type Validity } from "./entry.ts";
 import { comparePlaces, type Place, placeOf } from "./groups.ts";
 import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
@@ -20,7 +26,7 @@ export interface Refused {
 }
 
 /**
- * What a run is going to do: plain JSON, to be scanned at, and to be kept (`JSON.stringify`) so that the run can be taken up
+ * What a run is going to do: plain JSON, to be read, and to be kept (`JSON.stringify`) so that the run can be taken up
  * again after a crash. It names every entry, by some 100 bytes each: what is dead-lettered later is in no plan.
  */
 export interface Plan extends DeadLetterScan, Pace {
@@ -120,7 +126,7 @@ export class Selection {
 }
 
 /** What keeps dead letters from being sent back. */
-export interface ReplayGuards {
+interface ReplayGuards {
   readonly maxReplays: number;
   /** What makes the body that is sent; a function is not asked before it is sent. */
   readonly edit: JsonPatch | "function" | null;
@@ -185,7 +191,7 @@ export function patched(codec: Codec, body: Uint8Array, patch: JsonPatch): unkno
 }
 
 /**
- * Throws `invalid` where JSON that was read and written again lost digits of a number, which nobody asked for: an id of 64
+ * Throws `invalid` where JSON that was read and written again lost digits of a number, which is no part of the edit: an id of 64
  * bits is another one then.
  */
 export function refuseRounded(before: Uint8Array, after: Uint8Array): undefined {

@@ -1,14 +1,18 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { Action } from "./actions.ts";
-import { DiscardAction, type Edit, ReplayAction } from "./actions.ts";
+import { type Action, DiscardAction, type Edit, ReplayAction } from "./actions.ts";
 import type { Archive } from "./archive.ts";
 import type { DiscardOptions, PlannedRun, ReplayOptions, ResumeOptions } from "./contract.ts";
-import type { DeadLetter, Source } from "./dead-letter.ts";
-import { requireTarget, type Target, type TargetAddress, targetOf } from "./dead-letter.ts";
-import type { DeadLetterFilter } from "./filter.ts";
-import { printFilter } from "./filter.ts";
+import {
+  type DeadLetter,
+  requireTarget,
+  type Source,
+  type Target,
+  type TargetAddress,
+  targetOf,
+} from "./dead-letter.ts";
+import { type DeadLetterFilter, printFilter } from "./filter.ts";
 import { matcher } from "./filter-match.ts";
 import { type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { type Plan, planOf, Selection, whyNotReplayed } from "./plan.ts";

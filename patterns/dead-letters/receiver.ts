@@ -23,7 +23,7 @@ class OpenReceiver {
   widenings = 0;
   #receiver: Receiver | undefined;
   #clock: Clock | undefined;
-  /** Delivered and not scanned at yet. */
+  /** Delivered and not scanned yet. */
   #waiting = new Map<DeliveryToken, IncomingMessage>();
   /** Looked at, and in work. */
   readonly #working = new Set<DeliveryToken>();
@@ -184,7 +184,7 @@ const MOST_PREFETCH = 1_000;
 const LEAST_PREFETCH = 4;
 /** So often a receiver's prefetch is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
 const MOST_WIDENINGS = 8;
-/** The most bytes of bodies that are on their way or wait to be scanned at. */
+/** The most bytes of bodies that are on their way or wait to be scanned. */
 const MOST_BYTES = 32 * 1024 * 1024;
 
 /** What a holder asks about what it comes by. Neither may throw. */
@@ -196,7 +196,7 @@ interface HolderQuestions {
 }
 
 /**
- * Takes dead letters, and keeps them from everybody else until its end. What was scanned at and stays is kept as a token,
+ * Takes dead letters, and keeps them from everybody else until its end. What was scanned and stays is kept as a token,
  * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
  * wider prefetch, or a further receiver, whenever a prefetch is full of what stays: so the bodies in memory are bounded, and
  * what is held is not.

@@ -12,7 +12,7 @@ export interface ReportedPart {
 }
 
 /** How often each outcome is the last one of a message; `came-back` counts besides. */
-export type OutcomeCounts = Readonly<Record<JournaledOutcome, number>>;
+type OutcomeCounts = Readonly<Record<JournaledOutcome, number>>;
 
 /** What became of the dead letters that failed in one way. */
 export interface ReportedGroup extends OutcomeCounts {

@@ -1,8 +1,7 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
 import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import type { Source } from "./dead-letter.ts";
-import { DeadLetter } from "./dead-letter.ts";
+import { DeadLetter, type Source } from "./dead-letter.ts";
 import { Holder } from "./receiver.ts";
 
 /** How long nothing has to come before the broker is asked, and how often it has to say that nothing is left. */
@@ -72,7 +71,7 @@ export class DrainDetection {
   }
 
   /**
-   * `all`: nothing is left, and nobody else is known to hold any. `others`: others hold what is left, or it cannot be taken for now, and patience is over.
+   * `all`: nothing is left, and no other process is known to hold any. `others`: others hold what is left, or it cannot be taken for now, and patience is over.
    * `untold`: as `all`, where the broker does not say what others hold, and some are `missing` that were there before.
    */
   async reached(missing = false): Promise<"no" | "all" | "others" | "untold"> {
@@ -101,11 +100,11 @@ export class DrainDetection {
   }
 }
 
-/** How dead letters were scanned at. */
+/** How dead letters were scanned. */
 export interface DeadLetterScan {
   /**
-   * Whether they were taken and given back to be scanned at, because the broker cannot be read otherwise: meanwhile nobody
-   * else could see them, and the broker counts a delivery of each.
+   * Whether they were taken and requeued for the scan, because the broker cannot be read otherwise: meanwhile no other process
+   * could see them, and the broker counts a delivery of each.
    */
   readonly held: boolean;
   /**
@@ -129,7 +128,7 @@ interface ScanOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Every dead letter that stands, in batches, a batch of bodies in memory at a time; then how they were scanned at. */
+/** Every dead letter in batches, one batch of bodies in memory at a time; then how they were scanned. */
 export async function* look(
   internals: BrokerInternals,
   source: Source,

@@ -1,16 +1,16 @@
 import { createHash } from "node:crypto";
 import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
-import { Gathering } from "./bridge-receiver.ts";
+import { Gathering } from "./gathering.ts";
 import type { Side } from "./state.ts";
 import type { BarrierAck, MigrationStore } from "./store.ts";
 
-export const MOST_AT_ONCE = 500;
+const MOST_AT_ONCE = 500;
 
 /** So many keys are remembered; others are asked for again. */
-export const MOST_KNOWN = 20_000;
+const MOST_KNOWN = 20_000;
 
-export const LOOK_EVERY_MS = 100;
+const LOOK_EVERY_MS = 100;
 
 /** Names a key at one side of one source. */
 export function ackScope(side: Side, source: string, key: string): string {
@@ -19,7 +19,7 @@ export function ackScope(side: Side, source: string, key: string): string {
 }
 
 /** What is asked of the store of acknowledgements, and how. */
-export interface BarrierAcksParts {
+interface BarrierAcksParts {
   readonly store: MigrationStore;
   readonly migration: string;
   readonly clock: Clock;

@@ -104,7 +104,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
 }
 
 /** What the old broker tells of a message of another sender, and the new one could not. */
-export function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
+function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
   const known: Record<string, string> = {};
   if (sentAt !== undefined && publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(sentAt);
   if (expiresAt !== undefined && timeHeader(headers, HEADER.expiresAt) === undefined) {
@@ -113,7 +113,7 @@ export function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Reco
   return known;
 }
 
-export function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
+function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: BrokerInternals): void {
   const { maxMessageBytes, maxHeaders, maxHeaderBytes } = adapter.capabilities;
   const own = userHeaders(headers);
   const count = Object.keys(own).length;

@@ -1,5 +1,4 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { afterCurrentTurn } from "../../core/clock.ts";
 import type {
   DeliverySink,
   DeliveryToken,
@@ -10,12 +9,13 @@ import type {
   Timer,
 } from "../../core/index.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
+import { Gathering } from "./gathering.ts";
 
 /** Leases are renewed three times before they end. */
-export const RENEWALS = 3;
+const RENEWALS = 3;
 
 /** What an intake tells its bridge. */
-export interface BridgeReceiverOwner {
+interface BridgeReceiverOwner {
   deliver(batch: readonly IncomingMessage[]): void;
   lost(tokens: readonly DeliveryToken[] | "all"): void;
   revoke(tokens: readonly DeliveryToken[]): void;
@@ -105,62 +105,5 @@ export class BridgeReceiver {
     const kept = await this.#receiver.extend(tokens);
     const lost = tokens.filter((_, index) => kept[index] === false);
     if (lost.length > 0) this.#owner.lost(lost);
-  }
-}
-
-export const MOST_IN_FLIGHT = 4;
-
-export interface Waiting<Item, Result> {
-  readonly item: Item;
-  readonly resolve: (result: Result) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Gathers single calls into batched ones, without a timer: what waits goes at once while few batches are in flight. */
-export class Gathering<Item, Result> {
-  readonly #call: (batch: readonly Item[]) => Promise<readonly Result[]>;
-  readonly #most: number;
-  #waiting: Waiting<Item, Result>[] = [];
-  #inFlight = 0;
-  #scheduled = false;
-
-  /** `call` answers with a result for each item, in order. */
-  constructor(most: number, call: (batch: readonly Item[]) => Promise<readonly Result[]>) {
-    this.#most = most;
-    this.#call = call;
-  }
-
-  add(item: Item): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject });
-      if (this.#scheduled) return;
-      this.#scheduled = true;
-      afterCurrentTurn(() => {
-        this.#scheduled = false;
-        this.#flush();
-      });
-    });
-  }
-
-  #flush(): void {
-    while (this.#waiting.length > 0 && this.#inFlight < MOST_IN_FLIGHT) {
-      const batch = this.#waiting.splice(0, this.#most);
-      this.#inFlight++;
-      this.#call(batch.map(({ item }) => item)).then(
-        (results) => {
-          for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
-          this.#next();
-        },
-        (error: unknown) => {
-          for (const { reject } of batch) reject(error);
-          this.#next();
-        },
-      );
-    }
-  }
-
-  #next(): void {
-    this.#inFlight--;
-    this.#flush();
   }
 }

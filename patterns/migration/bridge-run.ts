@@ -153,7 +153,7 @@ class BridgeKeyQueues {
     else this.#ready.push(next);
   }
 
-  /** Empties the lanes of what waits. */
+  /** Empties the queues of what waits. */
   clear(): void {
     this.#ready.clear();
     this.#busy.clear();
@@ -198,7 +198,7 @@ interface RunParts {
 /** Takes, sends, and acknowledges, from one opening of the source to its closing. */
 export class BridgeRun {
   readonly #parts: RunParts;
-  readonly #lanes: BridgeKeyQueues;
+  readonly #queues: BridgeKeyQueues;
   readonly #originals: BridgeOriginals;
   readonly #held = new Map<DeliveryToken, InHand>();
   readonly #timers = new Set<Timer>();
@@ -212,7 +212,7 @@ export class BridgeRun {
 
   constructor(parts: RunParts) {
     this.#parts = parts;
-    this.#lanes = new BridgeKeyQueues(parts.ends.ordered);
+    this.#queues = new BridgeKeyQueues(parts.ends.ordered);
     this.#originals = new BridgeOriginals(parts.from);
   }
 
@@ -255,19 +255,19 @@ export class BridgeRun {
   /** Sends what may be sent. What is delivered before the intake is there waits for it: it could not be acknowledged. */
   pump(): void {
     while (!this.#paused && !this.#closing && this.#intake !== undefined) {
-      const held = this.#lanes.take();
+      const held = this.#queues.take();
       if (held === undefined) return;
       if (held.lost) {
         this.#over(held);
         continue;
       }
-      const stuck = this.#lanes.stuck(held);
+      const stuck = this.#queues.stuck(held);
       if (stuck !== undefined) {
         this.#leave(held, stuck);
       } else if (this.#parts.pacer.pass()) {
         this.#send(held);
       } else {
-        this.#lanes.putBack(held);
+        this.#queues.putBack(held);
         return;
       }
     }
@@ -279,7 +279,7 @@ export class BridgeRun {
       const held: InHand = { message, state: "waiting", lost: false, failures: 0 };
       this.#held.set(message.token, held);
       this.#parts.prefetch.arrived(message.body.length);
-      this.#lanes.push(held);
+      this.#queues.push(held);
     }
     this.#applyPrefetch();
     this.#parts.moved();
@@ -349,7 +349,7 @@ export class BridgeRun {
       const timer = from.clock.schedule(
         () => {
           this.#timers.delete(timer);
-          this.#lanes.putBack(held);
+          this.#queues.putBack(held);
           this.pump();
         },
         backoffMs(held.failures, AGAIN),
@@ -364,7 +364,7 @@ export class BridgeRun {
     held.state = "left";
     this.#left++;
     this.#parts.tally.leave(held.message.id, error);
-    this.#lanes.leave(held, error);
+    this.#queues.leave(held, error);
     this.#applyPrefetch();
     if (this.#left > MOST_LEFT) this.#parts.failed(error);
     this.#check();
@@ -373,7 +373,7 @@ export class BridgeRun {
 
   #over(held: InHand): void {
     if (this.#held.get(held.message.token) === held) this.#held.delete(held.message.token);
-    this.#lanes.leave(held);
+    this.#queues.leave(held);
     this.#check();
     this.pump();
   }
@@ -437,7 +437,7 @@ export class BridgeRun {
     await within(clock, SETTLE_MS, this.#until(acknowledged));
     const rest = [...this.#held.keys()];
     this.#held.clear();
-    this.#lanes.clear();
+    this.#queues.clear();
     this.#parts.pacer.stop();
     if (this.#intake !== undefined) await within(clock, SETTLE_MS, this.#intake.requeue(rest));
     await this.#intake?.close();

@@ -3,8 +3,16 @@ import { checkInteger, checkOptions, LONGEST_MS } from "../../core/checks.ts";
 import { pause } from "../../core/clock.ts";
 import { observe } from "../../core/foreign.ts";
 import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
-import type { Bridge, BridgeOptions, BridgeResult, BridgeStatus } from "./bridge-ends.ts";
-import { type BridgeEnds, checkContent, endsOf, refuseItself } from "./bridge-ends.ts";
+import {
+  type Bridge,
+  type BridgeEnds,
+  type BridgeOptions,
+  type BridgeResult,
+  type BridgeStatus,
+  checkContent,
+  endsOf,
+  refuseItself,
+} from "./bridge-ends.ts";
 import { BridgePrefetch, BridgeRun, BridgeTally } from "./bridge-run.ts";
 import { Emptiness } from "./emptiness.ts";
 import { type Pace, Pacer } from "./pacer.ts";

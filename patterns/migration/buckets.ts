@@ -1,9 +1,9 @@
 /** Keys are divided into so many buckets: a hundredth of a percent each. */
 export const BUCKETS = 10_000;
 
-export const OFFSET = 0x811c9dc5;
+const OFFSET = 0x811c9dc5;
 
-export const PRIME = 0x01000193;
+const PRIME = 0x01000193;
 
 /**
  * The bucket of a key: FNV-1a over its UTF-16 units, mixed by the finalizer of MurmurHash3. The same in every process and

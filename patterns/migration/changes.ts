@@ -2,7 +2,7 @@ import { pause } from "../../core/clock.ts";
 import { type Clock, isMessagingError, MessagingError } from "../../core/index.ts";
 import type { MigrationProgress } from "./contract.ts";
 import { settledChange } from "./follower.ts";
-import { type Announced, epochOf, type MigrationState, shareOf, stateIn, withHistory } from "./state.ts";
+import { type Announced, type MigrationState, shareOf, stateIn, withHistory } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
 
 const LOOK_EVERY_MS = 100;
@@ -136,9 +136,4 @@ export function waitingFor({ state, stored }: Read): readonly string[] {
 
 function ignoreConflict(error: unknown): void {
   if (!isMessagingError(error, "conflict")) throw error;
-}
-
-/** Whether everything is published to one side, and nothing is on its way to change that. */
-export function allGoesTo(state: MigrationState, share: 0 | 100): boolean {
-  return state.pending === null && shareOf(state) === share && epochOf(state) >= 0;
 }

@@ -11,9 +11,9 @@ export interface Reading {
   readonly whole: boolean;
 }
 
-export const TOLD_LATE_READINGS = 3;
+const TOLD_LATE_READINGS = 3;
 
-export const LEASED_READINGS = 4;
+const LEASED_READINGS = 4;
 
 /**
  * Tells whether nothing stands at an address. A broker that counts exactly is believed at once; one that counts late, such as

@@ -12,7 +12,7 @@ const HASTE = 5;
 const LONGEST_PROBLEM = 1024;
 
 /** What a follower follows, and whom it tells. */
-export interface FollowerParts {
+interface FollowerParts {
   readonly store: MigrationStore;
   readonly migration: string;
   readonly instance: string;

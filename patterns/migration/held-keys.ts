@@ -3,7 +3,7 @@ import { type Clock, MessagingError, type Receipt, type Timer } from "../../core
 import type { Side } from "./state.ts";
 
 /** A send that is under way. */
-export interface Flying {
+interface Flying {
   readonly side: Side;
   readonly bucket: number;
 }
@@ -44,9 +44,9 @@ export class InFlight {
 }
 
 /** A send that may have to wait for its key. */
-export interface KeyedSend {
+interface KeyedSend {
   /** Destination and key: what is kept in order. */
-  readonly lane: string;
+  readonly queueName: string;
   readonly where: string;
   readonly timeoutMs: number;
   /** Where it may go now; undefined while it has to wait. */
@@ -56,9 +56,9 @@ export interface KeyedSend {
 }
 
 /** What waits is looked at again without an event, too: a barrier may have been lost. */
-export const LOOK_EVERY_MS = 500;
+const LOOK_EVERY_MS = 500;
 
-export interface Held {
+interface Held {
   readonly send: KeyedSend;
   readonly since: number;
   readonly resolve: (receipt: Promise<Receipt>) => void;
@@ -71,7 +71,7 @@ export interface Held {
 export class HeldKeys {
   readonly #clock: Clock;
   readonly #most: number;
-  readonly #lanes = new Map<string, Fifo<Held>>();
+  readonly #queues = new Map<string, Fifo<Held>>();
   #count = 0;
   #timer: Timer | undefined;
 
@@ -87,7 +87,7 @@ export class HeldKeys {
 
   /** Sends now, or when the key may go and those before it went. */
   send(send: KeyedSend): Promise<Receipt> {
-    const waiting = this.#lanes.get(send.lane);
+    const waiting = this.#queues.get(send.queueName);
     const side = waiting === undefined ? send.side() : undefined;
     if (side !== undefined) return send.send(side, send.timeoutMs);
     if (this.#count >= this.#most) {
@@ -108,17 +108,17 @@ export class HeldKeys {
       this.#lookLater();
       if (waiting !== undefined) waiting.push(held);
       else {
-        const lane = new Fifo<Held>();
-        lane.push(held);
-        this.#lanes.set(send.lane, lane);
+        const queue = new Fifo<Held>();
+        queue.push(held);
+        this.#queues.set(send.queueName, queue);
       }
     });
   }
 
-  /** Something changed: looks at a lane, or at all of them. */
-  retry(lane?: string): void {
-    const lanes = lane === undefined ? [...this.#lanes.keys()] : [lane];
-    for (const name of lanes) this.#retry(name);
+  /** Something changed: looks at a queue, or at all of them. */
+  retry(queueName?: string): void {
+    const names = queueName === undefined ? [...this.#queues.keys()] : [queueName];
+    for (const name of names) this.#retry(name);
   }
 
   #lookLater(): void {
@@ -131,9 +131,9 @@ export class HeldKeys {
   }
 
   #retry(name: string): void {
-    const lane = this.#lanes.get(name);
-    if (lane === undefined) return;
-    for (let held = lane.peek(); held !== undefined; held = lane.peek()) {
+    const queue = this.#queues.get(name);
+    if (queue === undefined) return;
+    for (let held = queue.peek(); held !== undefined; held = queue.peek()) {
       if (!held.over) {
         const side = held.send.side();
         if (side === undefined) return;
@@ -141,9 +141,9 @@ export class HeldKeys {
         const waited = this.#clock.monotonic() - held.since;
         held.resolve(held.send.send(side, Math.max(Math.ceil(held.send.timeoutMs - waited), 1)));
       }
-      lane.shift();
+      queue.shift();
     }
-    this.#lanes.delete(name);
+    this.#queues.delete(name);
   }
 
   #end(held: Held): void {
@@ -157,20 +157,20 @@ export class HeldKeys {
     this.#end(held);
     const what = `${held.send.where}: its deadline passed while its key was moving to the other broker`;
     held.reject(new MessagingError("timeout", `${what}; it was not sent. Send it again`));
-    this.#retry(held.send.lane);
+    this.#retry(held.send.queueName);
   }
 
   /** Refuses all that wait. */
   close(): void {
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
     this.#timer = undefined;
-    for (const lane of this.#lanes.values()) {
-      for (const held of lane) {
+    for (const queue of this.#queues.values()) {
+      for (const held of queue) {
         if (held.over) continue;
         this.#end(held);
         held.reject(new MessagingError("closed", `${held.send.where}: the broker was stopped; it was not sent`));
       }
     }
-    this.#lanes.clear();
+    this.#queues.clear();
   }
 }

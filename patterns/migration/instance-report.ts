@@ -1,7 +1,7 @@
 import type { Side } from "./state.ts";
 
 /** What an instance said of itself. */
-export interface InstanceReport {
+interface InstanceReport {
   readonly problem?: string;
   readonly journaled?: boolean;
   /** How many unsettled deliveries it has of each side. */

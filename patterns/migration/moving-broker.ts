@@ -47,7 +47,7 @@ import { Router, type Target } from "./router.ts";
 import { type MigrationState, type Side, usedBrokers } from "./state.ts";
 
 /** What a moving broker is made of, checked. */
-export interface MovingParts {
+interface MovingParts {
   readonly plan: Plan;
   readonly idempotency: Middleware | undefined;
   readonly broker: Omit<BrokerOptions, "destinations">;

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../core/index.ts";
 import { ask, storableText } from "../../core/stores.ts";
-import { Gathering } from "./bridge-receiver.ts";
+import { Gathering } from "./gathering.ts";
 import type { JournalMark, MigrationStore } from "./store.ts";
 
 /** So many marks that the store did not take are kept until it does. */

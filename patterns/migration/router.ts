@@ -33,7 +33,7 @@ export interface Routed {
 }
 
 /** What a router works with. */
-export interface RouterParts {
+interface RouterParts {
   readonly plan: Plan;
   readonly clock: Clock;
   readonly follower: () => Follower;
@@ -72,7 +72,7 @@ export class Router {
       return this.#send(message, sideAt(state.shares, epochOf(state), bucket), bucket, undefined, message.timeoutMs);
     }
     return this.#held.send({
-      lane: `${to.kind} ${to.name} ${key}`,
+      queueName: `${to.kind} ${to.name} ${key}`,
       where,
       timeoutMs: message.timeoutMs,
       side: () => (follower.isFresh ? this.#sideFor(message, key, bucket) : undefined),
@@ -113,8 +113,8 @@ export class Router {
     const scopes = plan.takers(message.to, message.routingKey).map((source) => ackScope("to", source, key));
     const open = scopes.filter((scope) => !barrierAcks.has(scope, came));
     if (open.length === 0) return true;
-    const lane = `${message.to.kind} ${message.to.name} ${key}`;
-    for (const scope of open) barrierAcks.want(scope, came, () => this.#held.retry(lane));
+    const queueName = `${message.to.kind} ${message.to.name} ${key}`;
+    for (const scope of open) barrierAcks.want(scope, came, () => this.#held.retry(queueName));
     if (!this.#parts.follower().isQuiet("to"))
       this.mark("to", message.to, key, message.routingKey, `${open.join()} ${came}`);
     return false;

@@ -36,7 +36,7 @@ export interface MigrationState {
   /** Order was given up for those that go back with this epoch, and with those before. */
   readonly unordered: number;
   /**
-   * The side that comes to rest: no new barriers are sent there, and what waits for one goes on waiting. Over by itself, at a
+   * The side that drains: no new barriers are sent there, and what waits for one goes on waiting. Over by itself, at a
    * time of the store's clock, should whoever asked for it be gone.
    */
   readonly quiet: { readonly side: Side; readonly until: number } | null;
@@ -51,7 +51,7 @@ export interface MigrationState {
 
 const LONGEST_HISTORY = 50;
 
-export function firstState(destinations: readonly string[]): MigrationState {
+function firstState(destinations: readonly string[]): MigrationState {
   return {
     format: 1,
     destinations,

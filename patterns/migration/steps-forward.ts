@@ -56,7 +56,7 @@ export class Stepping {
   }
 
   /**
-   * Waits while no new barriers are sent to a side, so that it comes to rest; what waits for one goes on waiting meanwhile.
+   * Waits while no new barriers are sent to a side, so that it drains; what waits for one goes on waiting meanwhile.
    * The change that follows ends it.
    */
   async quietly(side: Side, wait: () => Promise<void>): Promise<void> {

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { SendResult } from "../../core/index.ts";
-import { MessagingError } from "../../core/index.ts";
+import { MessagingError, type SendResult } from "../../core/index.ts";
 import { PublisherEngine } from "../../core/publish/publisher-engine.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";

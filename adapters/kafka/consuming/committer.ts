@@ -1,5 +1,4 @@
-import type { Clock, Random, Timer } from "../../../core/clock.ts";
-import { afterCurrentTurn } from "../../../core/clock.ts";
+import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommitOutcome, GroupMember } from "../group/coordinator.ts";
 import type { PartitionOffset } from "../port.ts";
@@ -8,7 +7,7 @@ import type { AssignedPartition, AssignedPartitions } from "./assigned-partition
 import { type Commit, encodeProgress } from "./progress.ts";
 
 /** What a committer needs of its consumer. */
-export interface CommitterEvents {
+interface CommitterEvents {
   /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number;
   /** A commit ended; `committed` tells whether anything was committed. */

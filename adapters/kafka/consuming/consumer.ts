@@ -2,8 +2,7 @@ import type { DeliveryToken, Settlement, SettleResult } from "../../../core/adap
 import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { DECLARE_IT, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
-import { firstAssignment } from "../group/coordinator.ts";
+import { firstAssignment, type GroupMember, type RebalanceListener } from "../group/coordinator.ts";
 import type { KafkaConnection } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
 import {

@@ -1,7 +1,6 @@
 import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
-import type { BackoffTimes } from "../../../core/retry-policy.ts";
-import { backoffMs } from "../../../core/retry-policy.ts";
+import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import { partitionKey } from "../names.ts";
 import type {
   ErrorName,

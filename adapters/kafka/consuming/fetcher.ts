@@ -251,7 +251,7 @@ export class Fetcher {
       const topicId = identity?.id ?? "";
       return { topic, topicId, partition, offset: ledger.position, maxBytes: piece * cursor.enlarged };
     });
-    // The first partition of a request gets its first batch whole, whatever its size.
+    // The first partition of a request gets its first batch whole, of any size.
     const maxBytes = Math.max(ANSWER_BYTES, ...partitions.map((wanted) => wanted.maxBytes));
     try {
       const answer = await connection.fetch(node, { maxWaitMs, minBytes: 1, maxBytes, partitions });

@@ -3,9 +3,9 @@ import type { LogRecord } from "../records/contract.ts";
 import { add, KeptOffsets, MAX_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
 
 /** About how many bytes the object of a record takes. */
-export const RECORD_BYTES = 200;
+const RECORD_BYTES = 200;
 
-export interface Piece {
+interface Piece {
   readonly records: readonly LogRecord[];
   readonly bytesPerRecord: number;
 }
@@ -85,7 +85,7 @@ export class InFlightRecord implements DeliveredRecord {
   }
 }
 
-export const COMPACT_AFTER = 1024;
+const COMPACT_AFTER = 1024;
 
 /**
  * The records of an assigned partition: fetched, in flight, requeued and finished. Records are delivered in the order
@@ -362,7 +362,7 @@ export class PartitionLedger {
 }
 
 /** Whether all of these offsets are finished. */
-export function isFinished(first: number, last: number, finished: OffsetSet): boolean {
+function isFinished(first: number, last: number, finished: OffsetSet): boolean {
   // No finished offset is at or above the end.
   if (last >= finished.end) return false;
   for (let offset = first; offset <= last; offset++) if (!finished.has(offset)) return false;

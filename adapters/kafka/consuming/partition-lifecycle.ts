@@ -400,7 +400,7 @@ export class PartitionLifecycle implements RebalanceListener {
 }
 
 /** Joins a group as a member that reads these topics. */
-export type OpenMember = (
+type OpenMember = (
   subscription: { readonly group: string; readonly topics: readonly string[] },
   listener: RebalanceListener,
 ) => GroupMember;

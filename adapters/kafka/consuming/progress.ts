@@ -134,24 +134,24 @@ export interface Progress {
 export const MAX_AHEAD = 10_000;
 
 /** The most crashes that are counted; the earliest are dropped first. */
-export const MAX_CRASHES = 64;
+const MAX_CRASHES = 64;
 
 /** A committed offset with its metadata. */
 export type Commit = Pick<CommittedOffset, "offset" | "metadata">;
 
 /** The content of a commit. */
-export interface CommittedProgress {
+interface CommittedProgress {
   readonly progress: Progress;
   /** The topic of the commit; undefined if unknown. */
   readonly of: TopicIdentity | undefined;
 }
 
-export const MARK = "anybroker:2";
+const MARK = "anybroker:2";
 
 /**
  * Place and id of the topic, offset; relative to it the watermark, the crashes, the bits, and the lowest kept offset.
  */
-export const FORMAT =
+const FORMAT =
   /^anybroker:2:([A-Za-z0-9_-]{12}):([A-Za-z0-9_-]{22}):([0-9a-z]{1,11}):([0-9a-z]{1,11}):((?:[0-9a-z]{1,11}(?:,[0-9a-z]{1,11}){0,63})?):([A-Za-z0-9_-]{0,1667})(?::(-?[0-9a-z]{1,11}))?$/;
 
 /** Nothing is finished above the offset, and nothing is in doubt. */
@@ -199,7 +199,7 @@ export function decodeProgress({ offset, metadata }: Commit): CommittedProgress 
   return { progress, of: { place, id } };
 }
 
-export type Fields = readonly [
+type Fields = readonly [
   whole: string,
   place: string,
   id: string,

@@ -49,7 +49,7 @@ export interface DeadLettersDependencies {
 }
 
 /** What a partition log needs. */
-export interface PartitionLogDependencies {
+interface PartitionLogDependencies {
   /** Closed with the log. */
   readonly connection: KafkaConnection;
   readonly decode: RecordDecoder;

@@ -31,7 +31,7 @@ interface Removal {
 }
 
 /** What a remover needs. */
-export interface RemoverDependencies {
+interface RemoverDependencies {
   readonly topic: string;
   readonly producer: Producer;
   readonly clock: Clock;

@@ -28,7 +28,7 @@ export interface ForwarderDependencies {
 }
 
 /** The destination of delayed messages. */
-export interface DelayedDestination {
+interface DelayedDestination {
   /** The topic for due messages. */
   readonly topic: string;
   /** The topic of waiting messages, with a partition per level. */

@@ -2,7 +2,6 @@ import type { Clock, Timer } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { partitionKey } from "../names.ts";
 import type { CommittedOffset, Membership, PartitionOffset, TopicPartition } from "../port.ts";
-import type { WakeSignal } from "./coordinator.ts";
 import {
   answerError,
   type CommitOutcome,
@@ -11,6 +10,7 @@ import {
   isUncommittable,
   type RebalanceListener,
   requestError,
+  type WakeSignal,
 } from "./coordinator.ts";
 import type { Assignment } from "./protocol.ts";
 

@@ -119,7 +119,7 @@ export class MemberSession {
 }
 
 /** A time by both clocks. */
-export interface Moment {
+interface Moment {
   readonly monotonic: number;
   readonly now: number;
 }

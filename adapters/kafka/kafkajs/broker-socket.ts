@@ -16,8 +16,7 @@ import {
   loginError,
   unansweredError,
 } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
-import { AnswerReader, loadOf, skipTags, writeTags } from "./exchange.ts";
+import { AnswerReader, type Exchange, loadOf, skipTags, writeTags } from "./exchange.ts";
 import { guard } from "./guarded-connection.ts";
 import { internals, SILENT } from "./internals.ts";
 import { fetch } from "./log-exchanges.ts";

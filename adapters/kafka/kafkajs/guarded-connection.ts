@@ -16,7 +16,7 @@ const MAX_ITERATIONS = 1_000_000;
 const ITERATIONS = /(?:^|,)i=(\d+)/;
 
 /** What guarding a connection needs of its socket. */
-export interface GuardEvents {
+interface GuardEvents {
   /** Whether the login succeeded. */
   isOpen(): boolean;
   /** The bytes are not Kafka's protocol: the socket is unusable. */

@@ -13,8 +13,8 @@ import type {
   TopicPartition,
   WantedOffset,
 } from "../port.ts";
-import type { AnswerReader } from "./exchange.ts";
 import {
+  type AnswerReader,
   type Exchange,
   errorName,
   inOrder,

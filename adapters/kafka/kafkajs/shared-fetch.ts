@@ -305,7 +305,7 @@ export class SharedFetch {
     this.#polls.add(poll);
     const partitions = [...new Map([...included].map(({ key, wanted }) => [key, wanted])).values()];
     this.#notBefore[role] = now + partitions.length * PAUSE_MS_PER_PARTITION;
-    // The first partition of a request gets its first batch whole, whatever its size.
+    // The first partition of a request gets its first batch whole, of any size.
     const maxBytes = partitions.reduce((most, wanted) => Math.max(most, wanted.maxBytes), MAX_BYTES);
     const asked = (socket: BrokerSocket): void => {
       poll.socket = socket;

@@ -262,7 +262,7 @@ function isCompressed(batch: BatchHeader): batch is CompressedBatch {
   return batch.compression !== undefined && batch.compression !== "none";
 }
 
-/** Brokers send the first batch whole, whatever size was asked for. */
+/** Brokers send the first batch whole, also over the requested size. */
 function cutOff(bytes: number): MessagingError {
   return new MessagingError("invalid", `only ${bytes} bytes of it came; fetch it again`);
 }

@@ -11,7 +11,7 @@ import { INSPECTED, inspect, type Plan, type PlannedTopic, type Problem, planOf,
 import { initializePosition, repairPosition } from "./positions.ts";
 
 /** What {@link establish} reports in addition to problems. */
-export interface EstablishEvents {
+interface EstablishEvents {
   /** These topics were created. */
   made(topics: readonly string[]): void;
   /** Reports a condition that people should know. */

@@ -14,8 +14,7 @@ import { asMessagingError, isMissing } from "../errors.ts";
 import { filterPolicy, isReadOn } from "../filter-policy.ts";
 import { FIFO } from "../names.ts";
 import type { Settings } from "../options.ts";
-import type { Place, Registry } from "../registry.ts";
-import { pagesOf } from "../registry.ts";
+import { type Place, pagesOf, type Registry } from "../registry.ts";
 import { allowTopic, Problems, Queues, WorkQueues } from "./queues.ts";
 
 /** Makes topics, or looks whether they stand. */
@@ -118,7 +117,7 @@ class Subscriptions {
     await problems.collect(this.#declare(where, declaration, topic.locator, queue.arn, create, problems));
   }
 
-  /** Whether a queue that stands is subscribed to its topic. Rejects if it could not look, or if the queue is gone. */
+  /** Whether an existing queue is subscribed to its topic. Rejects if it could not look, or if the queue is gone. */
   async isSubscribed(address: SubscriptionAddress): Promise<boolean> {
     const where = `looking for ${describeAddress(address)}`;
     const topic: TopicAddress = { kind: "topic", name: address.topic };

@@ -44,7 +44,7 @@ export function statusOf(xid: string): string {
 }
 
 /** Whether a transaction was kept, or may be: one that is prepared is in progress. */
-export function isKept(found: TransactionStatus | undefined): boolean {
+function isKept(found: TransactionStatus | undefined): boolean {
   return found?.status !== "aborted";
 }
 
@@ -57,7 +57,7 @@ interface Opened {
  * Why the connection of a transaction ended. `server`: the server said that it goes down. `terminated`: the server said that
  * it ends this connection, for the handler or for a shutdown. `unknown`: anything else.
  */
-export type ConnectionEnd = "server" | "terminated" | "unknown";
+type ConnectionEnd = "server" | "terminated" | "unknown";
 
 /** One transaction on one connection, from its begin to its end. Its creator has to end it. */
 export class PostgresInboxTransaction {

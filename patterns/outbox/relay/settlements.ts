@@ -166,7 +166,7 @@ export class SettlementBatcher implements Waiter {
 }
 
 /** Something that wants a turn. */
-export interface Waiter {
+interface Waiter {
   /** How much a turn would do. */
   readonly size: number;
   /** Takes a turn. Resolves at its end, and never rejects. */

@@ -39,7 +39,7 @@ export interface SqliteInbox<Database> extends InboxStore<Database>, AsyncDispos
 /** Its name in messages. */
 const STORE = "inbox";
 const DEFAULT_TIMEOUT_MS = 5_000;
-/** It is gone with the transaction in which it was set, so that another transaction is told from it. */
+/** It ends with the transaction that set it, which tells another transaction apart. */
 const SAVEPOINT = "anybroker_inbox";
 
 /**

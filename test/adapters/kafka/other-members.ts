@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BrokerSocket } from "../../../adapters/kafka/kafkajs/broker-socket.ts";
-import type { Exchange } from "../../../adapters/kafka/kafkajs/exchange.ts";
 import {
+  type Exchange,
   errorName,
   readCompactArray,
   readCompactText,

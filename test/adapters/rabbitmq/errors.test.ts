@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
-import { openChannel } from "../../../adapters/rabbitmq/connection.ts";
+import { type Connection, openChannel } from "../../../adapters/rabbitmq/connection.ts";
 import { operationError } from "../../../adapters/rabbitmq/errors.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 

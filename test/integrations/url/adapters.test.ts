@@ -7,8 +7,7 @@ import { fromUrl, type UrlOptions } from "anybroker/url";
 import { describe, expect, test } from "vitest";
 import { isMessagingError } from "../../../core/errors.ts";
 import { BROKERS } from "../../../integrations/url/from-url.ts";
-import type { Parameter } from "../../../integrations/url/query.ts";
-import { notLoaded } from "../../../integrations/url/query.ts";
+import { notLoaded, type Parameter } from "../../../integrations/url/query.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { InFlightRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import { type InFlightRecord, PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import {
   beginning,
   decodeProgress,

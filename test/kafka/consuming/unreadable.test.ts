@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
-import { PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
+import { type DeliveredRecord, PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { beginning, decodeProgress, encodeProgress, trimmableTo } from "../../../adapters/kafka/consuming/progress.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError, type SettleResult } from "../../../core/index.ts";

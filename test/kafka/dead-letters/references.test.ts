@@ -9,8 +9,7 @@ import {
   referredRecords,
   referringLetter,
 } from "../../../adapters/kafka/dead-letters/references.ts";
-import type { ConsumerFactory } from "../../../adapters/kafka/receiver.ts";
-import { resolveReference } from "../../../adapters/kafka/receiver.ts";
+import { type ConsumerFactory, resolveReference } from "../../../adapters/kafka/receiver.ts";
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
 import type { IncomingMessage, OutgoingMessage } from "../../../core/adapter.ts";

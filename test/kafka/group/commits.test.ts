@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { OwnedPartition } from "../../../adapters/kafka/group/assignment.ts";
-import { Commits, type CommitsContext } from "../../../adapters/kafka/group/assignment.ts";
+import { Commits, type CommitsContext, type OwnedPartition } from "../../../adapters/kafka/group/assignment.ts";
 import { CoordinatorLink, WakeSignal } from "../../../adapters/kafka/group/coordinator.ts";
 import type { KafkaClient, KafkaConnection, OffsetCommit, PartitionOutcome } from "../../../adapters/kafka/port.ts";
 import { systemClock } from "../../../core/clock.ts";

@@ -6,8 +6,7 @@ import type { TopicPartition } from "../../../adapters/kafka/port.ts";
 import type { Timer } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
 import type { Prng } from "../../simulation/prng.ts";
-import type { FakeCluster, SocketGroup } from "./fake-cluster.ts";
-import { cut, goodLine } from "./fake-cluster.ts";
+import { cut, type FakeCluster, goodLine, type SocketGroup } from "./fake-cluster.ts";
 import { PausableClock } from "./pausable-clock.ts";
 
 /** What a consumer does with a partition while it has it. */

@@ -1,8 +1,7 @@
 import type { Pool, PoolClient } from "pg";
 import { memory } from "../../../adapters/memory/index.ts";
 import { createBroker, queue } from "../../../core/index.ts";
-import type { Outbox } from "../../../patterns/outbox/create-outbox.ts";
-import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
+import { createOutbox, type Outbox } from "../../../patterns/outbox/create-outbox.ts";
 import {
   type PostgresOutbox,
   type PostgresOutboxOptions,

@@ -10,8 +10,7 @@ import {
   queue,
   topic,
 } from "../../../core/index.ts";
-import type { Outbox } from "../../../patterns/outbox/create-outbox.ts";
-import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
+import { createOutbox, type Outbox } from "../../../patterns/outbox/create-outbox.ts";
 import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
 import type { RunningPostgres } from "../../brokers/postgres.ts";
 import { controlsOrNotRun } from "../../brokers/suite.ts";

@@ -1,5 +1,4 @@
-import type { Clock } from "../../../core/index.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { type Clock, MessagingError } from "../../../core/index.ts";
 import type {
   NewOutboxRow,
   OutboxClaim,
