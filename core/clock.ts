@@ -205,6 +205,17 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   }
 }
 
+/**
+ * Settles as `work` does, or rejects with the error of `late` after `ms` milliseconds of the machine's timer. A later
+ * rejection of `work` is swallowed.
+ */
+export function settleWithin<Result>(ms: number, late: () => Error, work: Promise<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(late()), ms);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
 /** Waits for conditions, which `check` evaluates again after each change. */
 export class Conditions {
   readonly #clock: Clock;

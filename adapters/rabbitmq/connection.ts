@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { type Channel, type ChannelModel, connect, type Options, type SocketOptions } from "amqplib";
+import { settleWithin } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
@@ -13,12 +14,9 @@ import { guardHeaders } from "./unreadable-headers.ts";
  * connection that is half-open, so that none of them may be awaited bare. `work`'s later rejection is swallowed.
  */
 export function within<Result>(ms: number, what: string, work: Promise<Result>): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new MessagingError("timeout", `RabbitMQ gave no answer within ${ms} ms to: ${what}`));
-    }, ms);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+  const late = (): MessagingError =>
+    new MessagingError("timeout", `RabbitMQ gave no answer within ${ms} ms to: ${what}`);
+  return settleWithin(ms, late, work);
 }
 
 /** A password or token, and until when it can be used. */

@@ -1,4 +1,5 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
+import { settleWithin } from "../../core/clock.ts";
 import { thrownClass } from "../../core/foreign.ts";
 import { type AwsCredentials, flawOf, KEYS, type SqsOptions } from "./options.ts";
 
@@ -37,9 +38,10 @@ type Provider = NonNullable<SQSClient["config"]["credentials"]>;
  */
 export function foundCredentials(chain: Provider, timeoutMs: number, learn: Learn): Provider {
   const help = "give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine";
-  const late = `the AWS SDK's own chain found no credentials within ${timeoutMs} ms; ${help}`;
+  const late = (): CredentialsError =>
+    new CredentialsError(`the AWS SDK's own chain found no credentials within ${timeoutMs} ms; ${help}`);
   const bounded: Provider = async (...told) => {
-    const found = await within(timeoutMs, late, chain(...told));
+    const found = await settleWithin(timeoutMs, late, chain(...told));
     const sound = soundCredentials("the AWS SDK's own chain found", found, help);
     learn(sound);
     return sound;
@@ -63,11 +65,14 @@ export function providedCredentials(
   }
   // Providers of the SDK are told which client asks.
   const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
-  const late = `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`;
+  const late = (): CredentialsError =>
+    new CredentialsError(
+      `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`,
+    );
   const help = `make it return ${KEYS}, with sessionToken and expiration where they have one`;
   return async (...told: readonly unknown[]) => {
     try {
-      const given = await within(timeoutMs, late, Promise.resolve(ask(...told)));
+      const given = await settleWithin(timeoutMs, late, Promise.resolve(ask(...told)));
       const sound = soundCredentials("the function given as credentials returned", given, help);
       learn(sound);
       return sound;
@@ -77,12 +82,4 @@ export function providedCredentials(
       throw new CredentialsError(`${what}; see the cause, and whether it can reach what it asks`, { cause });
     }
   };
-}
-
-/** Settles as `work` does, or rejects after `ms` milliseconds. What becomes of it later is nobody's then. */
-function within<Result>(ms: number, late: string, work: Promise<Result>): Promise<Result> {
-  const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  const timer = setTimeout(() => reject(new CredentialsError(late)), ms);
-  work.then(resolve, reject).finally(() => clearTimeout(timer));
-  return promise;
 }

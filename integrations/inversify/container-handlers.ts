@@ -1,6 +1,7 @@
 import * as timers from "node:timers";
 import { Container, type ContainerModule, type Newable } from "inversify";
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
+import { settleWithin } from "../../core/clock.ts";
 import {
   type Broker,
   type ConsumeOptions,
@@ -225,8 +226,8 @@ class HandlerTrials {
     const made: MessageHandler<never>[] = [];
     const look = (each: MessageHandler<never>): void => void made.push(each);
     try {
-      const injected = await within(TRIAL_MS, scope.construct(delivery, look));
-      const again = await within(TRIAL_MS, scope.construct(delivery, look));
+      const injected = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, look));
+      const again = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, look));
       if (again < injected) this.#captive.set(handler, captive(title));
     } catch (cause) {
       const what = `${title}, could not be made and released as for a message`;
@@ -240,16 +241,7 @@ class HandlerTrials {
   }
 }
 
-/** Rejects when the time is up; what is waited for goes on. */
-async function within<Result>(ms: number, wanted: Promise<Result>): Promise<Result> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new MessagingError("timeout", `it took longer than ${ms} ms`)), ms);
-  try {
-    return await Promise.race([wanted, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
+const tookTooLong = (): MessagingError => new MessagingError("timeout", `it took longer than ${TRIAL_MS} ms`);
 
 function captive(title: string): MessagingError {
   const what = `${title}: a singleton on the way to it injects the delivery`;
