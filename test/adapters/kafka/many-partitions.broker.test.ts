@@ -21,6 +21,8 @@ describeKafka("very many partitions", (server) => {
     const work = queue<number>(`${place.namePrefix}work`);
     const told: string[] = [];
     broker = createBroker(kafka({ brokers: server.brokers, partitions: PARTITIONS }), {
+      // 800 logs take their time to be made on a busy machine.
+      publish: { timeoutMs: WAIT_MS },
       onEvent: (event) => {
         if (event.type === "stalled" || event.type === "notice") told.push(event.error.message);
       },
