@@ -17,31 +17,31 @@ import {
 } from "../../core/index.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
 
-/** How much may wait at a queue, or at one subscription of a topic. */
+/** The limit of a queue, or of one subscription of a topic. */
 export interface DepthLimit {
   readonly destination: Queue<never, unknown> | Topic<never, unknown>;
-  /** For a topic: whose copies are counted. */
+  /** Required for a topic: the subscription whose messages are counted. */
   readonly subscription?: string;
-  /** The high mark: with so many messages it is full. */
+  /** The high mark in messages. At this depth the destination is full. */
   readonly maxDepth: number;
-  /** The low mark: once full, it stays full until there are so few. Default: three quarters of `maxDepth`. */
+  /** The low mark. A full destination stays full until its depth falls to this. Default: three quarters of `maxDepth`. */
   readonly resumeAt?: number;
 }
 
-/** Where depths come from: a broker object. */
+/** Reports depths: a broker object. */
 export type DepthSource = Pick<Broker, "depth">;
 
-/** A limit with nothing left open. */
+/** A limit with its defaults. */
 interface CheckedLimit {
   readonly destination: DepthLimit["destination"];
   readonly subscription: string | undefined;
-  /** As people read it: `queue "orders"`. */
+  /** For messages and status, as in `queue "orders"`. */
   readonly name: string;
   readonly maxDepth: number;
   readonly resumeAt: number;
 }
 
-/** Fills in the defaults; throws `invalid` for what makes no sense. */
+/** Fills in the defaults. Throws `invalid`. */
 export function checkLimits(where: string, limits: readonly DepthLimit[]): CheckedLimit[] {
   if (!Array.isArray(limits) || limits.length === 0) {
     throw new MessagingError("invalid", `${where} { limits } takes a list of at least one { destination, maxDepth }`);
@@ -59,7 +59,7 @@ function checkLimit(where: string, limit: DepthLimit): CheckedLimit {
   return { destination, subscription, name, maxDepth, resumeAt };
 }
 
-/** The name of a queue or of a subscription, as people read it; throws `invalid` for anything else. */
+/** Names a queue or subscription for messages. Throws `invalid` for anything else. */
 export function sourceName(
   where: string,
   destination: DepthLimit["destination"],
@@ -73,7 +73,7 @@ export function sourceName(
   throw new MessagingError("invalid", `${where} takes a queue, or a topic with the name of a subscription`);
 }
 
-/** Asks for the depth of what the limit is about. */
+/** Asks the broker for the depth of a limit's destination. */
 export function askDepth(
   source: DepthSource,
   { destination, subscription }: Pick<CheckedLimit, "destination" | "subscription">,
@@ -81,17 +81,17 @@ export function askDepth(
   return destination.kind === "queue" ? source.depth(destination) : source.depth(destination, subscription as string);
 }
 
-/** How long an answer is waited for. */
-const ASK_MS = 5_000;
-/** How long the last depth known is believed while no newer one can be had. */
-const BELIEVED_MS = 10_000;
-/** What does not mend itself within a moment: there is nothing to believe in. */
-const FINAL = ["closed", "not-found", "unauthorized", "unsupported", "invalid"] as const;
+/** The timeout of one depth request. */
+const REQUEST_TIMEOUT_MS = 5_000;
+/** For how long the last depth is used while no newer one arrives. `pollMs` is added. */
+const MAX_AGE_MS = 10_000;
+/** Errors that do not pass by themselves. After one, the last depth is not used any more. */
+const PERMANENT = ["closed", "not-found", "unauthorized", "unsupported", "invalid"] as const;
 
 /**
- * What is known of a depth: the last answer, and what this process added since, so that the limit holds between two
- * answers too. It is asked for at a bounded rate, whoever wants to know. Credits as in Reactive Streams: the room below
- * the limit is what may be taken, and an answer grants anew what was handled.
+ * The estimated depth of one destination: the last depth from the broker, plus the messages this process added since.
+ * Requests are shared and at least `pollMs` apart. Works like credits in Reactive Streams: the room below the limit is
+ * the credit, and each answer grants credit for handled messages.
  */
 export class DepthGauge {
   readonly limit: CheckedLimit;
@@ -102,9 +102,9 @@ export class DepthGauge {
   #knownAt = Number.NEGATIVE_INFINITY;
   #askedAt = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | undefined;
-  /** Taken and not yet settled: it may not be in the depth yet. */
+  /** Taken and not settled. The next answer may not include them. */
   #pending = 0;
-  /** What may have come on top of the depth. */
+  /** Messages to add to the last depth. */
   #since = 0;
   #full = false;
 
@@ -115,75 +115,75 @@ export class DepthGauge {
     this.#pollMs = pollMs;
   }
 
-  /** The last depth told, and what was added since; undefined while it is not known. */
+  /** The estimated depth; undefined while it is unknown. */
   get level(): number | undefined {
     return this.known ? (this.#depth as number) + this.#since : undefined;
   }
 
-  /** Whether anything is known about the depth at present. */
+  /** Whether the last depth is recent enough to use. */
   get known(): boolean {
-    return this.#depth !== undefined && this.#clock.monotonic() - this.#knownAt <= BELIEVED_MS + this.#pollMs;
+    return this.#depth !== undefined && this.#clock.monotonic() - this.#knownAt <= MAX_AGE_MS + this.#pollMs;
   }
 
-  /** Whether it is known to be full: it was at the high mark, and not at the low mark since. */
+  /** Whether it reached the high mark and did not fall to the low mark since. False while the depth is unknown. */
   get full(): boolean {
     return this.#full && this.known;
   }
 
-  /** Whether an answer is old enough to ask again. */
+  /** Whether a new request is due. */
   get stale(): boolean {
     return this.#asking === undefined && this.#clock.monotonic() - this.#askedAt >= this.#pollMs;
   }
 
-  /** Uses up so much of the room; `settled` says when it is in the depth or will never be. */
+  /** Uses `count` messages of the room. Call `settled` when they are in the broker's depth, or never will be. */
   take(count: number): void {
     this.#pending += count;
     this.#since += count;
-    this.#judge();
+    this.#updateFull();
   }
 
   settled(count: number): void {
     this.#pending -= count;
   }
 
-  /** Asks, unless that was done a moment ago; a call meanwhile shares it. Never rejects, and resolves in bounded time. */
+  /** Requests the depth if a request is due; concurrent calls share one. Never rejects; resolves in bounded time. */
   refresh(): Promise<void> {
     if (this.#asking !== undefined) return this.#asking;
     if (!this.stale) return Promise.resolve();
     this.#askedAt = this.#clock.monotonic();
     const before = this.#since;
     const pending = this.#pending;
-    this.#asking = this.#answer().then((depth) => {
+    this.#asking = this.#request().then((depth) => {
       this.#asking = undefined;
       if (depth === undefined) return;
       this.#depth = depth;
       this.#knownAt = this.#clock.monotonic();
       this.#since = this.#since - before + pending;
-      this.#judge();
+      this.#updateFull();
     });
     return this.#asking;
   }
 
-  /** The depth; undefined if it could not be had in time. */
-  #answer(): Promise<number | undefined> {
+  /** The depth; undefined after an error or a timeout. */
+  #request(): Promise<number | undefined> {
     return new Promise((resolve) => {
-      const timer = this.#clock.schedule(() => resolve(undefined), ASK_MS);
-      const told = (depth: number | undefined): void => {
+      const timer = this.#clock.schedule(() => resolve(undefined), REQUEST_TIMEOUT_MS);
+      const answered = (depth: number | undefined): void => {
         this.#clock.cancel(timer);
         resolve(depth);
       };
-      const asked = async (): Promise<number | undefined> => {
+      const ask = async (): Promise<number | undefined> => {
         const depth: Partial<Depth> | undefined = await this.#ask();
         return Number.isFinite(depth?.ready) ? depth?.ready : undefined;
       };
-      asked().then(told, (error: unknown) => {
-        if (FINAL.some((code) => isMessagingError(error, code))) this.#depth = undefined;
-        told(undefined);
+      ask().then(answered, (error: unknown) => {
+        if (PERMANENT.some((code) => isMessagingError(error, code))) this.#depth = undefined;
+        answered(undefined);
       });
     });
   }
 
-  #judge(): void {
+  #updateFull(): void {
     if (this.#depth === undefined) return;
     const level = this.#depth + this.#since;
     if (level >= this.limit.maxDepth) this.#full = true;
@@ -191,10 +191,10 @@ export class DepthGauge {
   }
 }
 
-/** Sends, within so many milliseconds if there is a number. */
+/** Sends; a number replaces the send's timeout in milliseconds. */
 type Send = (timeoutMs: number | undefined) => Promise<Receipt>;
 
-/** So many answered callers may stay in the list beyond those that wait. */
+/** How many answered callers may stay in the list beyond those that wait. */
 const SPARE = 64;
 
 interface Waiting {
@@ -205,7 +205,7 @@ interface Waiting {
   answered: boolean;
 }
 
-/** Lets sends to one destination pass, in the order of their calls, while it is not full. */
+/** Lets sends to one destination pass in call order while it is not full. */
 class AdmissionGate {
   readonly gauges: readonly DepthGauge[];
   readonly #clock: Clock;
@@ -213,7 +213,7 @@ class AdmissionGate {
   readonly #whenFull: "wait" | "fail";
   readonly #waiters = new Fifo<Waiting>();
   #waiting = 0;
-  /** Whether the first answer, or the lack of one, has been seen. */
+  /** Whether the first depth request has ended. */
   #asked = false;
   #timer: Timer | undefined;
 
@@ -224,7 +224,7 @@ class AdmissionGate {
     this.#whenFull = whenFull;
   }
 
-  /** Callers waiting. */
+  /** Sends that wait. */
   get waiting(): number {
     return this.#waiting;
   }
@@ -272,7 +272,7 @@ class AdmissionGate {
     this.#clock.cancel(waiting.timer);
     this.#waiting--;
     while (this.#waiters.peek()?.answered) this.#waiters.shift();
-    // Behind one that waits long, many that gave up soon must not pile up.
+    // Callers with short timeouts must not pile up behind one with a long timeout.
     if (this.#waiters.size > 2 * this.#waiting + SPARE) {
       const kept = [...this.#waiters].filter((other) => !other.answered);
       this.#waiters.clear();
@@ -289,7 +289,7 @@ class AdmissionGate {
     });
   }
 
-  /** One after another, as long as there is room: each takes some of it. */
+  /** Sends one after another while there is room. Each uses some of it. */
   #letPass(): void {
     for (let next = this.#waiters.peek(); next !== undefined; next = this.#waiters.peek()) {
       const full = this.#full;
@@ -304,7 +304,7 @@ class AdmissionGate {
     this.#keepAsking();
   }
 
-  /** While anybody waits, and no longer. */
+  /** Polls only while a send waits. */
   #keepAsking(): void {
     if (this.#waiting === 0) {
       if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
@@ -323,7 +323,7 @@ class AdmissionGate {
     return Promise.reject(
       new MessagingError(
         "timeout",
-        `the message waited ${timeoutMs} ms for ${what}, and was not sent. Send it again later, add consumers, or raise maxDepth`,
+        `the message waited ${timeoutMs} ms for ${what} and was not sent. Send it again later, add consumers, or raise maxDepth`,
       ),
     );
   }
@@ -332,7 +332,7 @@ class AdmissionGate {
 function overloaded({ limit, level }: DepthGauge): MessagingError {
   return new MessagingError(
     "overloaded",
-    `${limit.name} is full: ${level} messages of ${limit.maxDepth}; it takes more from ${limit.resumeAt} down. Nothing was sent: send it again later, or let sends wait with whenFull "wait"`,
+    `${limit.name} is full: ${level} messages of ${limit.maxDepth}. It accepts messages again from ${limit.resumeAt} down. Nothing was sent: send it again later, or use whenFull "wait"`,
   );
 }
 
@@ -341,48 +341,48 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 
 /** The options of {@link admitByDepth}. */
 export interface AdmissionOptions {
-  /** What is limited. Several subscriptions of one topic may be: an event then waits for the fullest. */
+  /** The limits. For several subscriptions of one topic, an event waits for the fullest. */
   readonly limits: readonly DepthLimit[];
-  /** When it is full: `wait` for room, or `fail` at once with `overloaded`. Default `wait`. */
+  /** What a send to a full destination does: `wait` for room, or `fail` at once with `overloaded`. Default `wait`. */
   readonly whenFull?: "wait" | "fail";
-  /** The least time between two questions for one depth, in milliseconds. Default 500. */
+  /** The least time between two depth requests for one destination, in milliseconds. Default 500. */
   readonly pollMs?: number;
-  /** How long a send without a `timeoutMs` of its own waits, in milliseconds. Default 30,000. */
+  /** How long a send without its own `timeoutMs` waits, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
 }
 
-/** What is known of one limit. */
+/** The state of one limit. */
 export interface AdmissionStatus {
   /** As in `queue "orders"`. */
   readonly destination: string;
-  /** The last depth told, and what this publisher added since; undefined while it is not known. */
+  /** The last depth from the broker, plus what this publisher added since; undefined while it is unknown. */
   readonly depth: number | undefined;
   readonly full: boolean;
   /** Sends that wait for room. */
   readonly waiting: number;
 }
 
-/** A publisher that sends only what there is room for; made by {@link admitByDepth}. */
+/** A publisher with admission; made by {@link admitByDepth}. */
 export interface AdmittingPublisher extends Publisher {
   status(): readonly AdmissionStatus[];
 }
 
 /**
- * A publisher that keeps queues from growing without end: with `maxDepth` messages waiting on a destination, sends to it
- * wait until there are `resumeAt`, in the order of the calls, or are refused with `overloaded`. What it is not told to
- * limit passes through. A send that has waited has what is left of its time; one that waited in vain is refused with
- * `timeout`, and was not sent.
+ * Limits how deep queues may grow: sends to a full destination wait, or fail with `overloaded`.
  *
- * The depth is asked for when it is used, at most every `pollMs`, once for all callers; in between, what this publisher
- * sends is added. So the limit holds to the message for one publisher; of several, each may add what it sends between
- * two answers. Choose `maxDepth` larger than what is to pass in `pollMs`. Messages sent with a delay count when they are
- * due.
+ * - A destination is full from `maxDepth` messages until it is down to `resumeAt`. Destinations without a limit pass.
+ * - Waiting sends go in call order. The time they waited is taken off their timeout. A send that waited too long fails
+ *   with `timeout` and is not sent.
+ * - The broker is asked for the depth at most every `pollMs`. Between two answers, what this publisher sends is added.
+ * - The limit is exact for one publisher. Each further publisher may exceed it by what it sends between two answers.
+ *   Choose `maxDepth` larger than what is sent in `pollMs`.
+ * - Messages sent with a delay count when they are due.
+ * - While the depth is unavailable, the last one is used for about ten seconds. After that, messages pass into the
+ *   publish buffer, which has its own limit.
  *
- * While the depth cannot be had (the broker is away), the last one is believed for about ten seconds, what is sent added;
- * after that messages pass: into the publish buffer, which is bounded and answers truthfully. So nobody waits for ever,
- * and nothing is taken that is not sent. Throws `invalid` for wrong options.
+ * Throws `invalid` for wrong options.
  */
 export function admitByDepth(broker: Publisher & DepthSource, options: AdmissionOptions): AdmittingPublisher {
   const where = "admitByDepth";
@@ -463,7 +463,7 @@ class Admission implements AdmittingPublisher {
     const gate = destination === undefined ? undefined : this.#gates.get(`${destination.kind} ${destination.name}`);
     if (gate === undefined) return send(options);
     const own = options?.timeoutMs;
-    // What is wrong is the publisher's to refuse.
+    // The publisher refuses a wrong timeout.
     const waitMs = typeof own === "number" && own > 0 ? own : this.#timeoutMs;
     return gate.pass(
       (leftMs) => send(leftMs === undefined ? options : ({ ...options, timeoutMs: leftMs } as Options)),

@@ -1,4 +1,5 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
+import { pause } from "../../core/clock.ts";
 import { unawaited } from "../../core/foreign.ts";
 import {
   addressName,
@@ -13,37 +14,36 @@ import {
 import { askDepth, type DepthLimit, sourceName } from "./admit-by-depth.ts";
 import { HandlingMeter } from "./handling-meter.ts";
 import { checkFunction } from "./options.ts";
-import { pause } from "./pause.ts";
 
-/** The options of `backlog`. */
+/** The options of {@link backlog}. */
 export interface BacklogOptions {
-  /** For a topic: the subscription. */
+  /** Required for a topic: the subscription. */
   readonly subscription?: string;
-  /** How long a message may wait: what the recommended number of consumers is for, in milliseconds. Default 10,000. */
+  /** How long a message may wait, in milliseconds. `consumersRecommended` aims at it. Default 10,000. */
   readonly targetDelayMs?: number;
-  /** The least and the most consumers recommended. Default 1, and no most. */
+  /** The bounds of `consumersRecommended`. Default: 1, and no maximum. */
   readonly minConsumers?: number;
   readonly maxConsumers?: number;
   /**
-   * How many processes like this one consume at present, for example what the scheduler says. What this one measures is
+   * Returns how many processes like this one consume now, for example from the scheduler. Rates measured here are
    * multiplied by it. Default: 1.
    */
   readonly consumers?: () => number;
-  /** How long `for await` waits between two readings, in milliseconds. Default 5,000. */
+  /** The time between two readings of `for await`, in milliseconds. Default 5,000. */
   readonly intervalMs?: number;
-  /** Rates are those of the last so many milliseconds. Default 60,000. */
+  /** The period that rates are measured over, in milliseconds. Default 60,000. */
   readonly windowMs?: number;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
 }
 
 /** What a backlog is read from: a broker object. */
 export type BacklogSource = Pick<Broker, "depth" | "status">;
 
-/** Options with nothing left open. */
+/** The options with their defaults. */
 type BacklogSettings = Required<Omit<BacklogOptions, "subscription">>;
 
-/** Fills in the defaults; throws `invalid` for what makes no sense. */
+/** Fills in the defaults. Throws `invalid`. */
 function backlogSettings(options: BacklogOptions): BacklogSettings {
   const where = "backlog";
   checkOptions(where, options, [
@@ -76,64 +76,66 @@ function backlogSettings(options: BacklogOptions): BacklogSettings {
   return settings;
 }
 
-/** What a backlog was at one moment. What is not known is undefined, never a guess. */
+/** The backlog at one moment. Unknown values are undefined. */
 export interface BacklogReading {
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
   readonly at: Date;
   /**
-   * Messages that could be delivered, as the broker tells: `Depth.ready`. On Kafka this is the lag, which includes what
-   * is delivered and not yet settled; on SQS it is approximate. Undefined while the broker cannot be asked.
+   * Messages ready for delivery (`Depth.ready`). On Kafka this is the lag, which includes messages in flight; on SQS it
+   * is approximate. Undefined while the broker is unreachable.
    */
   readonly depth: number | undefined;
-  /** Messages delivered and not yet settled, where the broker tells. */
+  /** Messages in flight, if the broker reports them. */
   readonly unsettled: number | undefined;
-  /** Whether both are exact. */
+  /** Whether both numbers are exact. */
   readonly exact: boolean;
   /**
-   * How old the oldest waiting message is at most, in milliseconds since its first publishing: 0 with nothing waiting;
-   * otherwise the age at which first attempts were started since the last reading, the oldest of them; and if none was,
-   * the age by now of the message started last, since what waits came after it. Measured by `middleware`, alike on every
-   * broker; undefined until it has seen a message. Delays asked for at sending are part of it, retries are not.
+   * An upper bound for the age of the oldest waiting message, in milliseconds since its first publishing:
+   * - 0 if nothing waits;
+   * - otherwise the greatest age at a first attempt since the last reading;
+   * - without such an attempt, the present age of the message that was started last.
+   *
+   * Measured by `middleware`; undefined until it handled a message. Includes delays of sends, not of retries.
    */
   readonly oldestAgeMs: number | undefined;
-  /** Messages that handlers of this process have finished since the meter was made. */
+  /** Messages that handlers of this process finished since the meter was made. */
   readonly handled: number;
-  /** Messages that this process has dead-lettered since then. */
+  /** Messages that this process dead-lettered since then. */
   readonly deadLettered: number;
-  /** Messages handled or dead-lettered per second over the window, of all processes as far as `consumers` tells. */
+  /** Messages handled or dead-lettered per second over the window: this process's rate times `consumers`. */
   readonly drainPerSecond: number | undefined;
-  /** Messages that came per second over the window: what was handled or dead-lettered, and what the depth grew by. */
+  /** Messages that arrived per second over the window: the drain rate plus the growth of the depth. */
   readonly arrivalPerSecond: number | undefined;
-  /** How long a handler takes on average over the window, in milliseconds. Measured by `middleware`. */
+  /** The average duration of a handler over the window, in milliseconds. Measured by `middleware`. */
   readonly handlingMs: number | undefined;
   /**
-   * How many processes like this one keep up with what comes, and work off what waits within the target delay:
-   * `(arrival + depth / target) / (concurrency / handling time)`, rounded up. Undefined until all of it is known.
+   * How many processes like this one handle the arrivals and reduce the backlog to the target delay:
+   * `(arrival + depth / target) / (concurrency / handling time)`, rounded up. Undefined while one of them is unknown.
    */
   readonly consumersRecommended: number | undefined;
 }
 
-/** What was counted up to one moment. All but the depth only grow. */
+/** Counters at one moment. All except the depth only grow. */
 interface BacklogSample {
   readonly at: number;
-  /** Undefined while the broker could not be asked. */
-  readonly standing: number | undefined;
-  /** Handled or dead-lettered, as the consumers counted. */
+  /** Ready and in flight; undefined while the broker is unreachable. */
+  readonly total: number | undefined;
+  /** Handled or dead-lettered, as counted by the consumers. */
   readonly drained: number;
-  /** Handlers that ended, as the middleware counted. */
+  /** Handlers that ended, as counted by the middleware. */
   readonly handled: number;
   readonly busyMs: number;
 }
 
-/** Per second, over the time between two samples. */
+/** Rates between two samples. */
 interface BacklogRates {
   readonly drainPerSecond: number;
   readonly depthPerSecond: number | undefined;
   readonly handlingMs: number | undefined;
 }
 
-/** The samples of the last so many milliseconds, and one that is older, for the rates between them. */
+/** The samples of the last `windowMs`, and one older sample. */
 class BacklogHistory {
   readonly #windowMs: number;
   readonly #samples: BacklogSample[] = [];
@@ -148,7 +150,7 @@ class BacklogHistory {
     while ((this.#samples[1]?.at ?? Number.POSITIVE_INFINITY) <= from) this.#samples.shift();
   }
 
-  /** The rates from the oldest sample to the newest; undefined until there are two. */
+  /** The rates between the oldest sample and the newest; undefined with fewer than two. */
   rates(): BacklogRates | undefined {
     const first = this.#samples[0];
     const last = this.#samples.at(-1);
@@ -161,48 +163,48 @@ class BacklogHistory {
     };
   }
 
-  /** How fast the depth grows, between the first and the last time that it was known. */
+  /** The growth of the depth per second, between the first and the last known depth. */
   #growth(): number | undefined {
-    const known = ({ standing }: BacklogSample): boolean => standing !== undefined;
+    const known = ({ total }: BacklogSample): boolean => total !== undefined;
     const first = this.#samples.find(known);
     const last = this.#samples.findLast(known);
-    if (first?.standing === undefined || last?.standing === undefined || last.at <= first.at) return undefined;
-    return ((last.standing - first.standing) * 1_000) / (last.at - first.at);
+    if (first?.total === undefined || last?.total === undefined || last.at <= first.at) return undefined;
+    return ((last.total - first.total) * 1_000) / (last.at - first.at);
   }
 }
 
-/** However often it is read, the broker is asked no more often than this. */
+/** The least time between two depth requests. */
 const LEAST_MS = 1_000;
 
 /** The options of {@link Backlog.readings}. */
 export interface ReadingsOptions {
-  /** Ends the readings. */
+  /** Ends the iteration. */
   readonly signal?: AbortSignal;
 }
 
 /** Measures the backlog of one queue or subscription; made by {@link backlog}. */
 export interface Backlog extends AsyncIterable<BacklogReading> {
-  /** Goes into `use` of the consumers of the queue. Without it age, handling time and recommendation are not known. */
+  /** Goes into `use` of the consumers. Without it, age, handling time and recommendation are undefined. */
   readonly middleware: Middleware;
   /**
-   * The backlog now; the last reading again if it is less than a second old. Does not reject while the broker is away:
-   * the depth is undefined then.
+   * Reads the backlog. Calls within one second share a reading. While the broker is unreachable, the depth is undefined.
+   * Rejects with `not-found` and `unauthorized`, and with `invalid` if `consumers` returns no number.
    */
   read(): Promise<BacklogReading>;
-  /** One reading at once and one every `intervalMs`, until the loop is left or the signal aborted. */
+  /** Yields a reading at once and then every `intervalMs`, until the loop ends or the signal is aborted. */
   readings(options?: ReadingsOptions): AsyncIterableIterator<BacklogReading>;
 }
 
 /**
- * Measures how much waits on a queue or subscription, how old it is, how fast it comes and goes, and how many consumers
- * it takes: what an autoscaler reads, in process by `for await`, or as text by {@link prometheusText}.
+ * Measures how much waits on a queue or subscription: depth, age, arrival and drain rates, and the consumers needed. An
+ * autoscaler reads it by `for await`, or as text by {@link prometheusText}.
  *
  *     const meter = backlog(broker, orders, { targetDelayMs: 5_000 });
  *     broker.consume(orders, handle, { use: [meter.middleware] });
  *     for await (const { depth, consumersRecommended } of meter) scale(consumersRecommended);
  *
- * Brokers tell the depth and little else; the rest is measured where messages are handled, by Little's law, so that it
- * means the same on each of them. Any number of readers share one measurement. Throws `invalid` for wrong options.
+ * The depth comes from the broker. The rest is measured in the consumers and means the same on every broker. Readers
+ * share one measurement. Throws `invalid` for wrong options.
  */
 export function backlog(
   broker: BacklogSource,
@@ -224,7 +226,7 @@ class BacklogMeter implements Backlog {
   readonly #settings: BacklogSettings;
   readonly #meter: HandlingMeter;
   readonly #history: BacklogHistory;
-  /** What the consumers had counted when they were asked last. */
+  /** The counters of the consumers at the last reading. */
   #counted = { handled: 0, deadLettered: 0 };
   #handled = 0;
   #deadLettered = 0;
@@ -254,7 +256,7 @@ class BacklogMeter implements Backlog {
     const { clock, intervalMs } = this.#settings;
     while (!signal.aborted) {
       yield await this.read();
-      if (!(await pause(clock, intervalMs, signal))) return;
+      await pause(clock, intervalMs, signal);
     }
   }
 
@@ -269,8 +271,8 @@ class BacklogMeter implements Backlog {
     const waiting = this.#meter.takeOldestMs();
     const { handled: measured, busyMs } = this.#meter;
     const [handled, deadLettered] = [this.#handled, this.#deadLettered];
-    const standing = depth === undefined ? undefined : depth.ready + (depth.unsettled ?? 0);
-    this.#history.add({ at: clock.monotonic(), standing, drained: handled + deadLettered, handled: measured, busyMs });
+    const total = depth === undefined ? undefined : depth.ready + (depth.unsettled ?? 0);
+    this.#history.add({ at: clock.monotonic(), total, drained: handled + deadLettered, handled: measured, busyMs });
     const { drainPerSecond, arrivalPerSecond, handlingMs } = this.#rates();
     return {
       source: this.#name,
@@ -292,29 +294,29 @@ class BacklogMeter implements Backlog {
     try {
       return await this.#ask();
     } catch (error) {
-      // Somebody else's mistake, and for good, is not to be taken for a broker that is away.
+      // These do not pass by themselves, unlike an unreachable broker.
       if (isMessagingError(error, "not-found") || isMessagingError(error, "unauthorized")) throw error;
       return undefined;
     }
   }
 
-  /** Counts what was done since, and returns how many handlers this process may run at once. */
+  /** Updates the counters, and returns the concurrency of this process. */
   #consuming(): number {
     const own = this.#broker.status().consumers.filter(({ source }) => source === this.#name);
     const handled = own.reduce((sum, { succeeded }) => sum + succeeded, 0);
     const deadLettered = own.reduce((sum, one) => sum + one.deadLettered, 0);
-    // Less than before means that a consumer is gone.
+    // A smaller sum means that a consumer was removed.
     this.#handled += Math.max(handled - this.#counted.handled, 0);
     this.#deadLettered += Math.max(deadLettered - this.#counted.deadLettered, 0);
     this.#counted = { handled, deadLettered };
     return own.reduce((sum, { concurrency }) => sum + concurrency, 0);
   }
 
-  /** How many processes consume, as the option says. */
+  /** The answer of the option `consumers`. */
   #processes(): number {
-    const told: unknown = unawaited(this.#settings.consumers());
-    if (typeof told === "number" && Number.isFinite(told)) return Math.max(told, 1);
-    throw new MessagingError("invalid", "backlog { consumers } has to return a number, at once");
+    const count: unknown = unawaited(this.#settings.consumers());
+    if (typeof count === "number" && Number.isFinite(count)) return Math.max(count, 1);
+    throw new MessagingError("invalid", "backlog { consumers } returned no number. Return a number, not a promise");
   }
 
   #rates(): Pick<BacklogReading, "drainPerSecond" | "arrivalPerSecond" | "handlingMs"> {
@@ -324,7 +326,7 @@ class BacklogMeter implements Backlog {
     }
     const drainPerSecond = rates.drainPerSecond * this.#processes();
     const { depthPerSecond, handlingMs } = rates;
-    // Numbers taken one after the other, some of them approximate, may come out a little below nothing.
+    // Counters are not read at the same instant, and some are approximate: the sum may be slightly negative.
     const arrivalPerSecond = depthPerSecond === undefined ? undefined : Math.max(drainPerSecond + depthPerSecond, 0);
     return { drainPerSecond, arrivalPerSecond, handlingMs };
   }
@@ -339,7 +341,7 @@ class BacklogMeter implements Backlog {
     if (concurrency === 0) return undefined;
     const { targetDelayMs, minConsumers, maxConsumers } = this.#settings;
     const neededPerSecond = arrivalPerSecond + (depth * 1_000) / targetDelayMs;
-    // Little's law: with so many handlers at once, each so long, so much gets done.
+    // Little's law.
     const consumers = Math.ceil((neededPerSecond * handlingMs) / 1_000 / concurrency);
     return Math.min(Math.max(consumers, minConsumers), maxConsumers);
   }

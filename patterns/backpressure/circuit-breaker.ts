@@ -14,7 +14,7 @@ import { backoffMs } from "../../core/retry-policy.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkFunction, checkShare } from "./options.ts";
 
-/** `closed`: messages flow. `open`: none is started. `half-open`: one at a time, to see. */
+/** `closed`: messages flow. `open`: no handler starts. `half-open`: one message at a time is tried. */
 export type CircuitState = "closed" | "open" | "half-open";
 
 /** A change of a circuit breaker's state, for {@link CircuitBreakerOptions.onChange}. */
@@ -22,53 +22,53 @@ export interface CircuitChange {
   readonly from: CircuitState;
   readonly to: CircuitState;
   readonly at: Date;
-  /** The calls that were counted when it changed, and how many of them had failed. */
+  /** The counted calls at the change, and how many of them failed. */
   readonly calls: number;
   readonly failures: number;
-  /** When it is tried again, after a change to `open`. */
+  /** When the next probe starts; only for a change to `open`. */
   readonly probeAt: Date | undefined;
 }
 
-/** The options of `circuitBreaker`. */
+/** The options of {@link circuitBreaker}. */
 export interface CircuitBreakerOptions {
   /**
-   * Whether a failure speaks of the dependency, and not of the message: refused connections, timeouts, answers such as
-   * 503. Given what the handler threw, the `retry()` it returned, or, for a handler that overran the consumer's
-   * `timeoutMs`, a `MessagingError` of code `timeout`. Everything else is left to the consumer's retry policy. Must not
-   * throw; if it does, the failure does not count.
+   * Returns whether a failure comes from the dependency, not from the message: refused connections, timeouts, status 503.
+   * Its argument is the thrown error, the returned `retry()`, or, for a handler that overran the consumer's `timeoutMs`,
+   * a `MessagingError` with code `timeout`. Other failures are left to the consumer's retry policy. If it throws, the
+   * failure does not count.
    */
   readonly isOutage: (failure: unknown) => boolean;
-  /** Opens at this share of failures, above 0 and up to 1. Default 0.5. */
+  /** The share of failures that opens the circuit, above 0 and up to 1. Default 0.5. */
   readonly failureRate?: number;
-  /** How many calls must have been counted before the share means anything. Default 10. */
+  /** The least number of counted calls before `failureRate` applies. Default 10. */
   readonly minimumCalls?: number;
-  /** The share is that of the last so many calls. Default 50. */
+  /** How many of the last calls are counted. Default 50. */
   readonly windowCalls?: number;
-  /** Calls older than so many milliseconds do not count. Default 60,000. */
+  /** Calls older than this do not count, in milliseconds. Default 60,000. */
   readonly windowMs?: number;
   /**
-   * Opens after so many failures in a row, whatever the share. Choose no more than the consumer's `retry.attempts`: then
-   * a message that is alone on its queue, or with its key, is not dead-lettered before it opens. Default 5, as there.
+   * Failures in a row that open the circuit, whatever the rate. Use no more than the consumer's `retry.attempts`: then a
+   * message that is alone on its queue, or with its key, is not dead-lettered before the circuit opens. Default 5.
    */
   readonly consecutiveFailures?: number;
   /**
-   * How long it stays open the first time, in milliseconds; doubled with each probe that fails. Half of the time is
-   * certain and half is chance, so that processes do not all probe together. Default 5,000.
+   * How long the circuit first stays open, in milliseconds; doubled after each failed probe. Half of the time is random,
+   * so that processes do not probe together. Default 5,000.
    */
   readonly openMs?: number;
-  /** The longest it stays open before the next probe, in milliseconds. Default 60,000. */
+  /** The longest time before the next probe, in milliseconds. Default 60,000. */
   readonly maxOpenMs?: number;
-  /** How many probes in a row must succeed to close it. Default 3. */
+  /** Successful probes in a row that close the circuit. Default 3. */
   readonly probes?: number;
-  /** Told of every change. What it throws is ignored. */
+  /** Called at every change. What it throws is ignored. */
   readonly onChange?: (change: CircuitChange) => void;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
-  /** Default: the operating system's. */
+  /** Default: the operating system's random numbers. */
   readonly random?: Random;
 }
 
-/** Options with nothing left open. */
+/** The options with their defaults. */
 type CircuitSettings = Required<CircuitBreakerOptions>;
 
 const NAMES = [
@@ -86,7 +86,7 @@ const NAMES = [
   "random",
 ];
 
-/** Fills in the defaults; throws `invalid` for what makes no sense. */
+/** Fills in the defaults. Throws `invalid`. */
 function circuitSettings(options: CircuitBreakerOptions): CircuitSettings {
   checkOptions("circuitBreaker", options, NAMES);
   const settings: CircuitSettings = {
@@ -116,7 +116,7 @@ function circuitSettings(options: CircuitBreakerOptions): CircuitSettings {
   return settings;
 }
 
-/** What the calls of late came to. */
+/** The counted calls and their failures. */
 interface FailureCount {
   readonly calls: number;
   readonly failures: number;
@@ -127,11 +127,11 @@ interface Call {
   readonly failed: boolean;
 }
 
-/** The last calls, so many at most and none older than `maxAgeMs`: the count-based sliding window of Resilience4j, aged. */
+/** The last calls, limited by number and age: Resilience4j's count-based sliding window with an age limit. */
 class FailureWindow {
   readonly #most: number;
   readonly #maxAgeMs: number;
-  /** A ring: the oldest stands at `#first`. */
+  /** A ring buffer. The oldest call is at `#first`. */
   readonly #calls: Call[] = [];
   #first = 0;
   #size = 0;
@@ -166,20 +166,20 @@ class FailureWindow {
   }
 }
 
-/** How long a message waits that came while another was the probe. */
+/** The delay of a message that arrives while another one is the probe. */
 const BESIDE_PROBE_MS = 1_000;
 
 /** A snapshot of a circuit breaker. */
 export interface CircuitStatus {
   readonly state: CircuitState;
-  /** Since when. */
+  /** When this state began. */
   readonly since: Date;
-  /** Calls of late that counted, and how many of them failed. */
+  /** The counted calls, and how many of them failed. */
   readonly calls: number;
   readonly failures: number;
-  /** How often it has opened since it was made, failed probes included. */
+  /** How often it opened since it was made, failed probes included. */
   readonly openings: number;
-  /** When it is tried again; undefined unless it is open. */
+  /** When the next probe starts; undefined unless it is open. */
   readonly probeAt: Date | undefined;
 }
 
@@ -189,19 +189,20 @@ export interface CircuitBreaker extends IntakeControl {
 }
 
 /**
- * Stops taking messages while what the handler depends on is down, instead of burning their retries; see
- * {@link controlIntake}. Share one object among all consumers of this process that use the same dependency.
+ * Stops intake while a dependency of the handler fails, so that messages do not use up their attempts. Use it with
+ * {@link controlIntake}, and share one object among all consumers of this process that use the dependency.
  *
- * Closed, it counts how calls end. At `failureRate`, or after `consecutiveFailures`, it opens: intake is held. After
- * `openMs` it is half-open: one message at a time is started, over all its consumers, to see. `probes` successes in a row
- * close it; one failure opens it again, for twice as long. After the states of M. Nygard, "Release It!" (2007), and the
- * sliding window of Resilience4j.
+ * - `closed`: counts results. Opens at `failureRate`, or after `consecutiveFailures`.
+ * - `open`: no handler starts for `openMs`.
+ * - `half-open`: one message at a time is the probe, over all consumers. `probes` successes in a row close the circuit.
+ *   A failed probe opens it for twice as long.
  *
- * A failure that counts uses up an attempt only while the circuit stays closed. The one that opens it, those of handlers
- * that were running then, and failed probes are postponed: however long the outage, no message is dead-lettered for it. So
- * `isOutage` must not hold for what is wrong with a message itself: such a message would come again for ever.
- * Handlers that overrun the consumer's `timeoutMs` are counted here, but their attempt has failed: give calls to the
- * dependency a shorter timeout of their own. Throws `invalid` for wrong options.
+ * An outage uses up attempts only while the circuit is closed. The message that opens it, messages in handlers at that
+ * time, and failed probes are postponed. So no outage dead-letters a message, however long it lasts. `isOutage` must
+ * therefore be false for failures of the message itself: such a message would return for ever.
+ *
+ * A handler that overruns the consumer's `timeoutMs` counts as a failure, but uses up its attempt: give calls to the
+ * dependency a shorter timeout. States as in M. Nygard, "Release It!". Throws `invalid` for wrong options.
  */
 export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   return new Circuit(circuitSettings(options));
@@ -213,14 +214,14 @@ class Circuit implements CircuitBreaker {
   readonly #group: IntakeGroup;
   #state: CircuitState = "closed";
   #since: number;
-  /** When an open circuit is to be tried, in monotonic milliseconds. */
+  /** When the next probe starts, in monotonic milliseconds. */
   #openUntil = 0;
   #inARow = 0;
   #openings = 0;
-  /** Openings since it was last closed. */
+  /** Openings since the circuit was last closed. */
   #failedRounds = 0;
   #goodProbes = 0;
-  /** The probe under way. */
+  /** The probe in progress. */
   #probe: object | undefined;
 
   constructor(settings: CircuitSettings) {
@@ -257,7 +258,7 @@ class Circuit implements CircuitBreaker {
     if (this.#state === "closed") return this.#call(next, body, delivery, undefined);
     if (this.#state === "open") {
       const openForMs = this.#openForMs();
-      // It was started beside the one that opened it, or its consumer was stopped and started again.
+      // A handler that started before the circuit opened, or a consumer that was restarted.
       if (openForMs > 0) {
         this.#hold();
         return postpone({ afterMs: openForMs });
@@ -299,7 +300,7 @@ class Circuit implements CircuitBreaker {
       this.#failed(probe);
       return this.#state === "closed" ? result : this.#postponed();
     }
-    // An outcome that is no outage says nothing about the dependency.
+    // Other outcomes say nothing about the dependency.
     if (kind === undefined) this.#succeeded(probe);
     else this.#unknown(probe);
     return result;
@@ -309,7 +310,7 @@ class Circuit implements CircuitBreaker {
     return postpone({ afterMs: this.#openForMs() });
   }
 
-  /** The handler's work is not wanted any more: its deadline has passed, or its delivery is gone, or there is a stop. */
+  /** The deadline passed, the delivery was lost, or the consumer stops. */
   #aborted(reason: unknown, probe: object | undefined): void {
     if (this.#isOutage(reason)) this.#failed(probe);
     else this.#unknown(probe);
@@ -348,12 +349,12 @@ class Circuit implements CircuitBreaker {
     }
   }
 
-  /** It ended in a way that tells nothing: the next one is the probe. */
+  /** The call says nothing about the dependency. The next one becomes the probe. */
   #unknown(probe: object | undefined): void {
     if (this.#takeProbe(probe)) this.#group.allow(1);
   }
 
-  /** Whether this was the probe under way, which is over now. */
+  /** Whether this call is the probe. Ends the probe. */
   #takeProbe(probe: object | undefined): boolean {
     if (probe === undefined || this.#probe !== probe) return false;
     this.#probe = undefined;

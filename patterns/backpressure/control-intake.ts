@@ -10,47 +10,47 @@ import {
   type Timer,
 } from "../../core/index.ts";
 
-/** The intake of one consumer, as a control sees it. */
+/** The intake of one consumer, for a control. */
 export interface Intake {
   /**
-   * Sets how many handlers this control lets run at once: 0 starts none, undefined leaves it to the others. Of all
-   * controls' numbers, and the consumer's own concurrency, the least holds.
+   * Sets how many handlers this control allows at once: 0 allows none, undefined sets no limit. The least of all
+   * controls' limits and the consumer's concurrency applies.
    */
   allow(handlers: number | undefined): void;
-  /** Gives back what waits in memory, if handlers are held: for a hold that lasts. */
+  /** Requeues the buffered deliveries if intake is held. For long holds. */
   requeue(): void;
-  /** Whether its deliveries have leases, which the engine renews. */
+  /** Whether its deliveries have leases. The engine renews them. */
   readonly leased: boolean;
-  /** Whether it takes messages, or will: false from when the consumer, or its broker, begins to stop. */
+  /** Whether the consumer takes messages or will. False as soon as it, or its broker, begins to stop. */
   readonly live: boolean;
-  /** Whether the consumer was stopped by itself: it does not start again. */
+  /** Whether `stop` of this consumer was called: it does not start again. */
   readonly ended: boolean;
 }
 
 /**
- * Something that decides when a consumer takes messages: a rate limit, a circuit breaker, a downstream that is full.
- * One object may control several consumers, which then share its limit.
+ * Decides when a consumer takes messages, as a rate limit or a circuit breaker does. Consumers under one object share its
+ * limit.
  */
 export interface IntakeControl {
-  /** Takes an intake under control; what it returns wraps the consumer's handler, so that it sees every start and end. */
+  /** Takes an intake under control. The returned middleware wraps the handler and observes every start and end. */
   control(intake: Intake): Middleware;
 }
 
-/** How often a held intake is looked at, to let go of the timer when its consumer stops. */
-const LOOK_MS = 500;
+/** How often a hold checks whether its consumers still run. */
+const CHECK_MS = 500;
 
 /**
- * How long messages may wait in memory behind a hold before they are given back. RabbitMQ takes deliveries away after half
- * an hour, and SQS renews no lease beyond twelve hours; both then count the death of a consumer. Not much sooner, since
- * some brokers count what is given back as well.
+ * How long deliveries may be buffered during a hold before they are requeued. RabbitMQ takes deliveries back after 30
+ * minutes, SQS renews leases for 12 hours at most, and both then count a crash. Not sooner than needed, since some
+ * brokers count requeues too.
  */
 const LONGEST_HOLD_MS = 25 * 60_000;
 const LONGEST_LEASED_HOLD_MS = 11 * 3_600_000;
 
 /**
- * The intakes that share one control. All are allowed the same. A hold with an end has a timer, which is let go of when
- * no consumer of the group lives any more; a stopped one is left free, so that it is not held for ever if it starts
- * again: the control sees its first message and decides anew.
+ * The intakes under one control, all with the same limit. A hold ends its timer when no consumer of the group runs. A
+ * stopped consumer is set free, so that it is not held for ever if it starts again: its first message lets the control
+ * decide anew.
  */
 export class IntakeGroup {
   readonly #clock: Clock;
@@ -58,9 +58,9 @@ export class IntakeGroup {
   #handlers: number | undefined;
   #revision = 0;
   #timer: Timer | undefined;
-  /** Since when what is in memory may have waited; a hold that is interrupted for a moment goes on. */
+  /** Since when deliveries may be buffered. A short interruption does not reset it. */
   #heldSince = Number.NEGATIVE_INFINITY;
-  readonly #releasedAt = new WeakMap<Intake, number>();
+  readonly #requeuedAt = new WeakMap<Intake, number>();
   #freeSince = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock) {
@@ -73,17 +73,17 @@ export class IntakeGroup {
     intake.allow(this.#handlers);
   }
 
-  /** How many handlers may run at once in each, until told otherwise. */
+  /** Sets the limit of each consumer, and ends a hold. */
   allow(handlers: number | undefined): void {
     this.#cancel();
     this.#set(handlers);
   }
 
-  /** Starts nothing until `at`, in monotonic milliseconds; then calls `wake`, which says what holds from then on. */
+  /** Starts no handler until `at`, in monotonic milliseconds. Then calls `wake`, which sets the next limit. */
   holdUntil(at: number, wake: () => void): void {
     this.#cancel();
     const now = this.#clock.monotonic();
-    if (this.#handlers === undefined && now - this.#freeSince > LOOK_MS) this.#heldSince = now;
+    if (this.#handlers === undefined && now - this.#freeSince > CHECK_MS) this.#heldSince = now;
     this.#set(0);
     this.#wait(at, wake);
   }
@@ -93,27 +93,27 @@ export class IntakeGroup {
     this.#timer = this.#clock.schedule(
       () => {
         this.#timer = undefined;
-        this.#releaseInTime();
+        this.#requeueInTime();
         if (!this.#freeStopped()) this.#handlers = undefined;
         else if (this.#clock.monotonic() >= at) wake();
         else this.#wait(at, wake);
       },
-      Math.max(Math.min(left, LOOK_MS), 0),
+      Math.max(Math.min(left, CHECK_MS), 0),
     );
   }
 
-  #releaseInTime(): void {
+  #requeueInTime(): void {
     const now = this.#clock.monotonic();
     for (const intake of this.#intakes) {
       const longest = intake.leased ? LONGEST_LEASED_HOLD_MS : LONGEST_HOLD_MS;
-      const since = Math.max(this.#releasedAt.get(intake) ?? this.#heldSince, this.#heldSince);
+      const since = Math.max(this.#requeuedAt.get(intake) ?? this.#heldSince, this.#heldSince);
       if (now - since < longest) continue;
-      this.#releasedAt.set(intake, now);
+      this.#requeuedAt.set(intake, now);
       intake.requeue();
     }
   }
 
-  /** Frees the intakes of consumers that stop; returns whether any lives. */
+  /** Frees the intakes of stopping consumers. Returns whether any consumer runs. */
   #freeStopped(): boolean {
     let live = false;
     for (const intake of this.#intakes) {
@@ -130,7 +130,7 @@ export class IntakeGroup {
     const revision = ++this.#revision;
     for (const intake of this.#intakes) {
       intake.allow(handlers);
-      // To allow may start a handler at once, and what it means to the control holds from then on.
+      // `allow` may start a handler at once, and the control may set another limit then.
       if (this.#revision !== revision) return;
     }
   }
@@ -142,15 +142,17 @@ export class IntakeGroup {
 }
 
 /**
- * Puts a consumer under controls. `consume` makes it, with the middleware it is given:
+ * Puts a consumer under controls. `consume` makes the consumer with the given middleware:
  *
  *     const consumer = controlIntake([rateLimit({ perSecond: 50 })], (use) => broker.consume(orders, handle, { use }));
  *
- * What is returned is the consumer to work with: it takes messages while no control holds it and it is not paused, and
- * runs as many handlers at once as all of them allow. A held consumer keeps its connection, its membership and, renewed,
- * the leases of what waits in memory, which it gives back before the broker would take it (after 25 minutes, where there
- * are leases after 11 hours); what runs goes on; a stop waits for nothing held. The first control is the
- * outermost. Throws `invalid` for what is no control, and whatever `consume` throws.
+ * Use the returned consumer. It takes messages while no control holds it and it is not paused. Its concurrency is the
+ * least that all controls allow.
+ *
+ * A held consumer keeps its connection and its group membership. Buffered deliveries keep their leases, and are requeued
+ * after 25 minutes, or after 11 hours on brokers with leases. Running handlers continue, and `stop` does not wait for
+ * held deliveries. The first control is the outermost. Throws `invalid` for a wrong list of controls, and what `consume`
+ * throws.
  */
 export function controlIntake(
   controls: readonly IntakeControl[],
@@ -159,7 +161,7 @@ export function controlIntake(
   if (!Array.isArray(controls) || !controls.every((control) => typeof control?.control === "function")) {
     throw new MessagingError(
       "invalid",
-      "controlIntake takes a list of controls, such as rateLimit(), and a function that makes the consumer",
+      "controlIntake takes a list of controls, such as [rateLimit({ perSecond: 50 })], and a function that makes the consumer",
     );
   }
   const controlled = new ControlledConsumer();
@@ -168,18 +170,18 @@ export function controlIntake(
   return controlled;
 }
 
-/** A consumer that starts handlers only as its controls allow. */
+/** A consumer that starts handlers as its controls allow. */
 class ControlledConsumer implements Consumer {
   #inner: Consumer | undefined;
   readonly #limits = new Map<Intake, number>();
   #concurrency = 1;
-  /** What the consumer was told last. */
+  /** The concurrency that was set last. */
   #applied = 1;
   #held = false;
   #paused = false;
   #ended = false;
 
-  /** A way for one more control. */
+  /** Makes the intake of one more control. */
   intake(): Intake {
     const isLive = (): boolean => this.#live;
     const isEnded = (): boolean => this.#ended;
@@ -238,7 +240,8 @@ class ControlledConsumer implements Consumer {
   }
 
   get #consumer(): Consumer {
-    if (this.#inner === undefined) throw new MessagingError("closed", "the consumer is not made yet");
+    if (this.#inner === undefined)
+      throw new MessagingError("closed", "the consumer does not exist yet: call this later");
     return this.#inner;
   }
 
@@ -260,8 +263,8 @@ class ControlledConsumer implements Consumer {
   }
 
   /**
-   * Tells the consumer what holds now. Each call may start handlers at once, whose controls come back to here: so what
-   * holds is asked for anew before each.
+   * Applies pause and limits to the consumer. Each call may start handlers, and their controls may change the limits:
+   * so the state is computed again before each call.
    */
   #apply(): void {
     const inner = this.#inner;

@@ -7,29 +7,29 @@ const DEFAULT_POLL_MS = 500;
 
 /** The options of {@link followDownstream}. */
 export interface FollowOptions {
-  /** Where the handler sends to, and how much may wait there. */
+  /** The destinations that the handler sends to, and their limits. */
   readonly limits: readonly DepthLimit[];
-  /** How many messages a handler sends to each, at most, for one that it handles. Default 1. */
+  /** The most messages that a handler sends to each destination for one message. Default 1. */
   readonly perMessage?: number;
-  /** The least time between two questions for one depth, in milliseconds. Default 500. */
+  /** The least time between two depth requests for one destination, in milliseconds. Default 500. */
   readonly pollMs?: number;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
 }
 
 /**
- * Links a consumer to what it feeds: it takes messages only while there is room downstream, so that a slow last stage
- * slows every stage before it, up to the first, whose own queue then grows or whose publishers wait. Nothing is refused
- * and nothing is lost: what is not taken waits on the broker. See {@link controlIntake}.
+ * Links a consumer to the queues it feeds: it takes messages only while there is room downstream. A slow last stage so
+ * slows down every stage before it. Use it with {@link controlIntake}. No message is refused; messages wait on the broker.
  *
- * By credits, as in Reactive Streams: each handler that starts uses up `perMessage` of the room below `maxDepth`, and an
- * answer of the broker gives back what was handled there. With none left intake is held until the depth is down at
- * `resumeAt`. It is held, too, while the downstream broker is away or refuses messages, or while sends wait for room in
- * its publish buffer: handlers would only run into their deadlines. While the depth cannot be had for another reason, one
- * message at a time is handled: that neither floods nor stands still.
+ * - Each started handler uses up `perMessage` of the room below `maxDepth`. Answers of the broker free the room again.
+ *   Without room, intake is held until the depth is down to `resumeAt`.
+ * - Intake is also held while the downstream broker is unreachable or blocked, and while sends wait for room in its
+ *   publish buffer.
+ * - While the depth is unavailable for another reason, one message at a time is handled.
+ * - The limit holds for consumers that share this object. Other processes may exceed it by what they send between two
+ *   answers.
  *
- * The bound holds for what goes through consumers that share this object; other processes add what they send between two
- * answers. Throws `invalid` for wrong options.
+ * Throws `invalid` for wrong options.
  */
 export function followDownstream(broker: DepthSource & Pick<Broker, "status">, options: FollowOptions): IntakeControl {
   const where = "followDownstream";
@@ -51,8 +51,8 @@ class Following implements IntakeControl {
   readonly #pollMs: number;
   readonly #clock: Clock;
   readonly #group: IntakeGroup;
-  /** Whether what a handler sends would only wait, when it was looked at last. */
-  #refuses = false;
+  /** Whether sends would wait, as of the last check. */
+  #blocked = false;
 
   constructor(
     broker: Pick<Broker, "status">,
@@ -74,7 +74,7 @@ class Following implements IntakeControl {
     return (next) => async (body, delivery) => {
       for (const gauge of this.#gauges) gauge.take(this.#perMessage);
       if (this.#gauges.some((gauge) => gauge.stale)) this.#ask();
-      this.#look();
+      this.#update();
       try {
         return await next(body, delivery);
       } finally {
@@ -85,12 +85,12 @@ class Following implements IntakeControl {
 
   #ask(): void {
     const { state, connected, blocked, publishing } = this.#broker.status();
-    this.#refuses = state === "started" && (!connected || blocked !== undefined || publishing.waiting > 0);
-    Promise.all(this.#gauges.map((gauge) => gauge.refresh())).then(() => this.#look());
+    this.#blocked = state === "started" && (!connected || blocked !== undefined || publishing.waiting > 0);
+    Promise.all(this.#gauges.map((gauge) => gauge.refresh())).then(() => this.#update());
   }
 
-  #look(): void {
-    if (this.#refuses || this.#gauges.some((gauge) => gauge.full)) {
+  #update(): void {
+    if (this.#blocked || this.#gauges.some((gauge) => gauge.full)) {
       this.#group.holdUntil(this.#clock.monotonic() + this.#pollMs, () => this.#ask());
     } else {
       this.#group.allow(this.#gauges.every((gauge) => gauge.known) ? undefined : 1);

@@ -2,11 +2,11 @@ import type { Clock, Delivery, Handler, HandlerResult, Middleware } from "../../
 
 const SLICES = 10;
 
-/** A sum of what was added in the last `windowMs`, kept in ten slices, so that memory does not grow with the rate. */
+/** The sum of the amounts of the last `windowMs`, kept in ten slices: memory does not grow with the rate. */
 export class WindowedSum {
   readonly #sliceMs: number;
   readonly #slices: number[] = new Array<number>(SLICES).fill(0);
-  /** The number of the slice that is added to, counted from time zero. */
+  /** The index of the current slice, counted from time zero. */
   #current = 0;
 
   constructor(windowMs: number) {
@@ -37,7 +37,7 @@ export class WindowedSum {
   }
 }
 
-/** Watches handlers: how long they take, and how old messages are when they are first started. */
+/** Measures how long handlers run, and how old messages are at their first attempt. */
 export class HandlingMeter {
   readonly middleware: Middleware;
   readonly #clock: Clock;
@@ -56,12 +56,12 @@ export class HandlingMeter {
     return this.#handled;
   }
 
-  /** How long all of them took together. */
+  /** The total duration of all of them. */
   get busyMs(): number {
     return this.#busyMs;
   }
 
-  /** The greatest age at a first start since the last call; without one, the age that the last one has by now. */
+  /** The greatest age at a first attempt since the last call; without one, the present age of the last started message. */
   takeOldestMs(): number | undefined {
     const oldest = this.#oldestMs;
     this.#oldestMs = undefined;
@@ -72,7 +72,7 @@ export class HandlingMeter {
   #run(next: Handler<unknown>, body: unknown, delivery: Delivery): HandlerResult | Promise<HandlerResult> {
     if (delivery.attempt === 1) this.#started(delivery.firstPublishedAt.getTime());
     const from = this.#clock.monotonic();
-    const over = (): void => {
+    const ended = (): void => {
       this.#handled++;
       this.#busyMs += this.#clock.monotonic() - from;
     };
@@ -80,18 +80,18 @@ export class HandlingMeter {
     try {
       result = next(body, delivery);
     } catch (error) {
-      over();
+      ended();
       throw error;
     }
     if (!(result instanceof Promise)) {
-      over();
+      ended();
       return result;
     }
-    return result.finally(over);
+    return result.finally(ended);
   }
 
   #started(publishedAt: number): void {
-    // Clocks of other machines may go ahead of this one.
+    // The publisher's clock may be ahead.
     const ageMs = Math.max(this.#clock.now() - publishedAt, 0);
     this.#oldestMs = Math.max(this.#oldestMs ?? 0, ageMs);
     this.#lastPublishedAt = publishedAt;

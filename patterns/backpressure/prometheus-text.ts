@@ -1,6 +1,6 @@
 import type { BacklogReading } from "./backlog.ts";
 
-/** What an HTTP endpoint answers with; see {@link prometheusText}. */
+/** The response of an HTTP endpoint; see {@link prometheusText}. */
 export interface PrometheusText {
   /** The value of the header `Content-Type`. */
   readonly contentType: string;
@@ -22,31 +22,31 @@ const METRICS: readonly Metric[] = [
   {
     name: "anybroker_backlog_depth",
     type: "gauge",
-    help: "Messages that could be delivered, as the broker tells.",
+    help: "Messages ready for delivery, as reported by the broker.",
     value: ({ depth }) => depth,
   },
   {
     name: "anybroker_backlog_unsettled",
     type: "gauge",
-    help: "Messages delivered and not yet settled, where the broker tells.",
+    help: "Messages delivered and not settled, if the broker reports them.",
     value: ({ unsettled }) => unsettled,
   },
   {
     name: "anybroker_backlog_oldest_age_seconds",
     type: "gauge",
-    help: "How old the oldest waiting message is at most.",
+    help: "Upper bound for the age of the oldest waiting message.",
     value: ({ oldestAgeMs }) => seconds(oldestAgeMs),
   },
   {
     name: "anybroker_backlog_handled_total",
     type: "counter",
-    help: "Messages that handlers of this process have finished.",
+    help: "Messages that handlers of this process finished.",
     value: ({ handled }) => handled,
   },
   {
     name: "anybroker_backlog_dead_lettered_total",
     type: "counter",
-    help: "Messages that this process has dead-lettered.",
+    help: "Messages that this process dead-lettered.",
     value: ({ deadLettered }) => deadLettered,
   },
   {
@@ -58,29 +58,29 @@ const METRICS: readonly Metric[] = [
   {
     name: "anybroker_backlog_arrival_per_second",
     type: "gauge",
-    help: "Messages that came per second.",
+    help: "Messages that arrived per second.",
     value: ({ arrivalPerSecond }) => arrivalPerSecond,
   },
   {
     name: "anybroker_backlog_handling_seconds",
     type: "gauge",
-    help: "How long a handler takes on average.",
+    help: "Average duration of a handler.",
     value: ({ handlingMs }) => seconds(handlingMs),
   },
   {
     name: "anybroker_backlog_consumers_recommended",
     type: "gauge",
-    help: "Processes like this one that keep up and hold the target delay.",
+    help: "Processes like this one that are needed to hold the target delay.",
     value: ({ consumersRecommended }) => consumersRecommended,
   },
 ];
 
 /**
- * Readings in the text format of Prometheus, version 0.0.4, for an endpoint of your own HTTP server:
+ * Formats readings in the text format of Prometheus, version 0.0.4, for an endpoint of your HTTP server:
  *
  *     const { contentType, body } = prometheusText(await Promise.all(meters.map((meter) => meter.read())));
  *
- * One sample per metric and source, label `source`; what is not known is left out. Give one reading per source.
+ * One sample per metric and label `source`. Unknown values are left out. Pass one reading per source.
  */
 export function prometheusText(readings: readonly BacklogReading[]): PrometheusText {
   const blocks = METRICS.map((metric) => block(metric, readings)).filter((text) => text !== "");
@@ -96,12 +96,12 @@ function block({ name, type, help, value }: Metric, readings: readonly BacklogRe
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join("")}`;
 }
 
-/** Backslash, double quote and line feed are the three characters that a label's value escapes. */
+/** Escapes the three characters that the format requires. */
 function escapeLabel(text: string): string {
   return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }
 
-/** As Go's `ParseFloat` reads it. */
+/** Formats a number for Go's `ParseFloat`. */
 function formatNumber(value: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (value === Number.POSITIVE_INFINITY) return "+Inf";

@@ -1,13 +1,12 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
+import { pause } from "../../core/clock.ts";
 import { type Clock, type Handler, type Middleware, postpone } from "../../core/index.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkPositive } from "./options.ts";
-import { pause } from "./pause.ts";
 
 /**
- * A token bucket: `burst` tokens at most, refilled evenly with `perSecond`. Kept as the time at which the bucket is full
- * again (the generic cell rate algorithm, ITU-T I.371 and ATM Forum TM 4.0, in its virtual scheduling form), so that it
- * needs no timer, and a token may be taken ahead of its time by whoever then waits for it.
+ * A token bucket: at most `burst` tokens, refilled at `perSecond`. Kept as the time at which the bucket is full again
+ * (GCRA, ITU-T I.371), so it needs no timer, and a token may be taken ahead of its time.
  */
 export class TokenBucket {
   readonly #intervalMs: number;
@@ -19,37 +18,37 @@ export class TokenBucket {
     this.#toleranceMs = this.#intervalMs * (burst - 1);
   }
 
-  /** How many milliseconds the next token is away: 0 if there is one. */
+  /** Milliseconds until the next token; 0 if there is one. */
   waitMs(now: number): number {
     return Math.max(this.#fullAt - this.#toleranceMs - now, 0);
   }
 
-  /** Takes the next token, be it there or not. */
+  /** Takes the next token, also ahead of its time. */
   take(now: number): void {
     this.#fullAt = Math.max(this.#fullAt, now) + this.#intervalMs;
   }
 }
 
-/** The longest that a handler which has its turn waits for its token; so long a stop may be held up. */
+/** The longest that a started handler waits for its token. A stop may take that much longer. */
 const LONGEST_WAIT_MS = 1_000;
 
 /** The options of {@link rateLimit}. */
 export interface RateLimitOptions {
-  /** How many handlers are started per second, on average at most. Fractions are fine: 0.1 is one in ten seconds. */
+  /** Handler starts per second. Fractions are allowed: 0.1 is one in ten seconds. */
   readonly perSecond: number;
-  /** How many may be started at once after a quiet time. Default 1: evenly spaced. */
+  /** How many handlers may start at once after an idle time. Default 1: evenly spaced. */
   readonly burst?: number;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
 }
 
 /**
- * Limits how often handlers are started, retries included: in any time of `t` seconds, `burst + perSecond * t` times at
- * most, over all consumers of this process that share the object. See {@link controlIntake}.
+ * Limits how often handlers start, retries included: in `t` seconds at most `burst + perSecond * t` times, over all
+ * consumers of this process that share the object. Use it with {@link controlIntake}.
  *
- * A token that is near is waited for by a handler that has its turn, one second at most; before one that is further away
- * the intake is held, so that messages wait where they do not count against a deadline, keep their leases and their
- * order, and hold up no stop. Ordered keys wait in the queues of their keys. No attempt is used up. Throws `invalid` for wrong options.
+ * A handler waits at most one second for its token. If the next token is further away, intake is held: messages wait
+ * without a deadline, keep their leases and their order, and do not delay a stop. No attempt is used up. Throws `invalid`
+ * for wrong options.
  */
 export function rateLimit(options: RateLimitOptions): IntakeControl {
   checkOptions("rateLimit", options, ["perSecond", "burst", "clock"]);
@@ -77,23 +76,24 @@ class RateLimit implements IntakeControl {
       const now = this.#clock.monotonic();
       const waitMs = this.#bucket.waitMs(now);
       if (waitMs <= LONGEST_WAIT_MS) this.#bucket.take(now);
-      this.#look(now);
-      // Several were started before the first of them was seen: a schema takes its time.
+      this.#holdIfFar(now);
+      // Several handlers may start before the first one gets here, for example behind an asynchronous schema.
       if (waitMs > LONGEST_WAIT_MS) return postpone({ afterMs: waitMs });
       return waitMs === 0 ? next(body, delivery) : this.#later(waitMs, next, body, delivery);
     };
   }
 
-  /** Holds the intake while the next token is far. */
-  #look(now: number): void {
+  /** Holds the intake while the next token is far away. */
+  #holdIfFar(now: number): void {
     const aheadMs = this.#bucket.waitMs(now);
     if (aheadMs > LONGEST_WAIT_MS) this.#group.holdUntil(now + aheadMs, () => this.#group.allow(undefined));
   }
 
   async #later(waitMs: number, next: Handler<unknown>, ...call: Parameters<Handler<unknown>>) {
     const { signal } = call[1];
-    // An attempt that is aborted by a stop, or lost, is no failure, whatever is thrown.
-    if (!(await pause(this.#clock, waitMs, signal))) throw signal.reason;
+    await pause(this.#clock, waitMs, signal);
+    // An attempt that is aborted by a stop or by a lost delivery does not count as a failure.
+    if (signal.aborted) throw signal.reason;
     return next(...call);
   }
 }

@@ -3,50 +3,49 @@ import { type Clock, type Middleware, postpone, type Random } from "../../core/i
 import { WindowedSum } from "./handling-meter.ts";
 import { checkPositive, checkShare } from "./options.ts";
 
-/** Ten tenths are a little less than one, in floating point. */
+/** Ten times 0.1 is slightly less than 1 in floating point. */
 const ALMOST_ONE = 1 - 1e-9;
 
 /** The options of {@link retryBudget}. */
 export interface RetryBudgetOptions {
-  /** How many retries each first attempt of late pays for, from 0 to 10. Default 0.2: one for five. */
+  /** How many retries each first attempt in the window allows, from 0 to 10. Default 0.2: one for five. */
   readonly ratio?: number;
-  /** How many retries per second are allowed besides, so that quiet consumers retry too; above 0. Default 1. */
+  /** Additional retries per second, so that consumers with little traffic retry too; above 0. Default 1. */
   readonly minPerSecond?: number;
-  /** How long a first attempt pays for retries, in milliseconds. Default 10,000. */
+  /** How long a first attempt counts, in milliseconds. Default 10,000. */
   readonly windowMs?: number;
-  /** The longest a retry is postponed at a time, in milliseconds. Default 60,000. */
+  /** The longest postponement of a retry, in milliseconds. Default 60,000. */
   readonly maxWaitMs?: number;
-  /** Default: the machine's. */
+  /** Default: the system clock. */
   readonly clock?: Clock;
-  /** Default: the operating system's. */
+  /** Default: the operating system's random numbers. */
   readonly random?: Random;
 }
 
 /** A snapshot of a retry budget. */
 export interface RetryBudgetStatus {
-  /** Retries that would be let through now. */
+  /** How many retries would be allowed now. */
   readonly balance: number;
-  /** First attempts, and retries let through, since it was made. */
+  /** First attempts and allowed retries since it was made. */
   readonly firstAttempts: number;
   readonly retries: number;
-  /** How often a retry was postponed. */
+  /** Postponed retries. */
   readonly postponed: number;
 }
 
 /** A retry budget; made by {@link retryBudget}. */
 export interface RetryBudget {
-  /** Goes into `use`, of one consumer or of several that share the budget. */
+  /** Goes into `use` of one consumer, or of several that share the budget. */
   readonly middleware: Middleware;
   status(): RetryBudgetStatus;
 }
 
 /**
- * Keeps retries from becoming most of the work: in any `windowMs` at most `ratio` retries per first attempt, and
- * `minPerSecond` besides (the retry budget of Finagle: `RetryBudget` with `ttl`, `minRetriesPerSec` and
- * `percentCanRetry`). Where Finagle gives up, the message is postponed: it waits longer and loses no attempt. Postponed
- * ones come back spread over time, at `minPerSecond`. On an ordered destination the key waits.
+ * Limits retries: in any `windowMs` at most `ratio` retries per first attempt, plus `minPerSecond`. This is Finagle's
+ * `RetryBudget`, except that a retry over the budget is postponed. It uses up no attempt. Postponed messages return at
+ * about `minPerSecond`. On an ordered destination the key waits.
  *
- * Any attempt after the first counts as a retry, also of a message whose worker died. Each process has its own budget.
+ * Every attempt after the first counts as a retry, also after a crash of a consumer. Each process has its own budget.
  * Throws `invalid` for wrong options.
  */
 export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
@@ -64,10 +63,10 @@ export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
 class Budget implements RetryBudget {
   readonly middleware: Middleware;
   readonly #settings: Required<RetryBudgetOptions>;
-  /** Deposits of first attempts, less what retries took. */
+  /** First attempts add to it, retries subtract. */
   readonly #account: WindowedSum;
   readonly #reserve: number;
-  /** When the last postponed retry is to come back, in monotonic milliseconds. */
+  /** When the last postponed retry is due, in monotonic milliseconds. */
   #lastDue = Number.NEGATIVE_INFINITY;
   #firstAttempts = 0;
   #retries = 0;
@@ -76,7 +75,7 @@ class Budget implements RetryBudget {
   constructor(settings: Required<RetryBudgetOptions>) {
     this.#settings = settings;
     this.#account = new WindowedSum(settings.windowMs);
-    // Less than one whole retry would never let any through.
+    // A reserve below 1 would never allow a retry.
     this.#reserve = Math.max((settings.minPerSecond * settings.windowMs) / 1_000, 1);
     this.middleware = (next) => (body, delivery) => {
       const waitMs = this.#admit(delivery.attempt);
@@ -98,7 +97,7 @@ class Budget implements RetryBudget {
     return this.#reserve + this.#account.sum(now);
   }
 
-  /** 0 to go on; otherwise how many milliseconds the message is to wait. */
+  /** 0 to run the handler; otherwise the postponement in milliseconds. */
   #admit(attempt: number): number {
     const now = this.#settings.clock.monotonic();
     if (attempt <= 1) {
@@ -115,7 +114,7 @@ class Budget implements RetryBudget {
     return this.#waitMs(now);
   }
 
-  /** Each a little after the one before, so that they come back as the budget grows; a random time where that is far. */
+  /** Spaces postponed retries evenly, with jitter; beyond `maxWaitMs` the time is random. */
   #waitMs(now: number): number {
     const { minPerSecond, maxWaitMs, random } = this.#settings;
     const due = Math.max(this.#lastDue, now) + (1_000 / minPerSecond) * (0.5 + random.fraction());

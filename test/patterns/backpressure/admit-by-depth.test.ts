@@ -81,7 +81,7 @@ describe("admitByDepth", () => {
         () => "sent",
         (error: MessagingError) => `${error.code}: ${error.message}`,
       );
-    expect(await refused()).toMatch(/^overloaded: queue "orders" is full: 10 messages of 10; .*from 4 down/);
+    expect(await refused()).toMatch(/^overloaded: queue "orders" is full: 10 messages of 10\. .*from 4 down/);
     depth.ready = 5;
     await pass(2_000);
     expect(await refused()).toMatch(/^overloaded/);

@@ -71,7 +71,7 @@ describe("prometheusText", () => {
     expect(metrics.get("anybroker_backlog_handled_total")?.type).toBe("counter");
     expect(metrics.get("anybroker_backlog_depth")).toMatchObject({
       type: "gauge",
-      help: "Messages that could be delivered, as the broker tells.",
+      help: "Messages ready for delivery, as reported by the broker.",
     });
   });
 
@@ -81,13 +81,13 @@ describe("prometheusText", () => {
       { ...known, drainPerSecond: undefined, arrivalPerSecond: undefined, consumersRecommended: undefined },
     ]);
     expect(body).toBe(
-      `# HELP anybroker_backlog_depth Messages that could be delivered, as the broker tells.
+      `# HELP anybroker_backlog_depth Messages ready for delivery, as reported by the broker.
 # TYPE anybroker_backlog_depth gauge
 anybroker_backlog_depth{source="orders"} 42
-# HELP anybroker_backlog_handled_total Messages that handlers of this process have finished.
+# HELP anybroker_backlog_handled_total Messages that handlers of this process finished.
 # TYPE anybroker_backlog_handled_total counter
 anybroker_backlog_handled_total{source="orders"} 1000000
-# HELP anybroker_backlog_dead_lettered_total Messages that this process has dead-lettered.
+# HELP anybroker_backlog_dead_lettered_total Messages that this process dead-lettered.
 # TYPE anybroker_backlog_dead_lettered_total counter
 anybroker_backlog_dead_lettered_total{source="orders"} 12
 `,
