@@ -8,33 +8,33 @@ import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/system-headers.ts";
 import type { Archive, ArchivedEntry } from "./archive.ts";
-import { DeadLetter, isBeyondReading, type Source, type Target } from "./dead-letter.ts";
+import { DeadLetter, isUnreadable, type Source, type Target } from "./dead-letter.ts";
 import { type DeadLetterEntry, entryOf, entryWith } from "./entry.ts";
 import type { JsonPatch } from "./json-patch.ts";
 import { patched, refuseRounded } from "./plan.ts";
 
 /**
- * What became of a dead letter: `done`, so that it can be removed; `left`, because nobody wanted more; or why not. `sent` is
- * the id under which it was sent, if that is another than its own.
+ * The result for one dead letter. `done`: it can be removed; `sent` is the id of its copy, if that is another id. `left`:
+ * the edit returned undefined.
  */
 export type Outcome =
   | { readonly kind: "done"; readonly sent?: string }
   | { readonly kind: "left" }
   | { readonly kind: "failed"; readonly error: MessagingError };
 
-/** What a run does to dead letters before it removes them. */
+/** What a run does with dead letters before it removes them. */
 export interface Action {
-  /** How many are given to one call. */
+  /** The most dead letters per call. */
   readonly batch: number;
-  /** How many calls may be under way. */
+  /** The most concurrent calls. */
   readonly concurrency: number;
-  /** The ids of messages that were begun with, where those are others than the dead letters' own. */
+  /** The ids of referenced messages whose sends began. */
   readonly begun?: ReadonlySet<string>;
-  /** What dead letters have in common of which one is enough to be made safe. */
-  sameness(letter: DeadLetter): string;
+  /** The key that dead letters share of which one copy is enough. */
+  copyKey(letter: DeadLetter): string;
   /**
-   * Makes them safe elsewhere. Resolves with what became of each, in order; `done` only for what the broker or the archive
-   * has confirmed. Never rejects.
+   * Sends or archives them. Resolves with one outcome each, in order; `done` only after a confirm of the broker or the
+   * archive. Never rejects.
    */
   perform(letters: readonly DeadLetter[]): Promise<readonly Outcome[]>;
 }
@@ -42,7 +42,7 @@ export interface Action {
 export const DONE: Outcome = Object.freeze({ kind: "done" });
 const LEFT: Outcome = Object.freeze({ kind: "left" });
 
-/** What is about one message only; any other failure would meet the next one too, and ends the run. */
+/** Failures of one message. Every other failure would hit the next messages too, and ends the run. */
 const OF_ONE_MESSAGE: readonly MessagingErrorCode[] = ["invalid", "too-large", "refused"];
 
 export function endsRun({ code }: MessagingError): boolean {
@@ -50,12 +50,12 @@ export function endsRun({ code }: MessagingError): boolean {
 }
 
 /**
- * Makes another body of a dead letter's: of what its codec read, not yet parsed by the schema, or undefined where the codec
- * could not read it. Undefined leaves the message where it is.
+ * Makes the new body of a dead letter from the decoded one, which the schema has not parsed. The body is undefined if the
+ * codec cannot decode it. A result of undefined leaves the message where it is.
  */
 export type Edit = (body: unknown, entry: DeadLetterEntry) => unknown | Promise<unknown>;
 
-/** Sends dead letters back, each as a confirmed copy under its own id. */
+/** Replays dead letters, each as a confirmed copy under its own id. */
 export class ReplayAction implements Action {
   readonly batch = 1;
   readonly concurrency = 1_000;
@@ -67,7 +67,7 @@ export class ReplayAction implements Action {
   readonly #run: string;
   readonly #edit: Edit | JsonPatch | undefined;
 
-  /** Those whose ids are made of their content, each for itself. */
+  /** Numbers of dead letters whose ids are derived from their content. */
   readonly #derived = new WeakMap<DeadLetter, number>();
   #numbers = 0;
 
@@ -86,10 +86,10 @@ export class ReplayAction implements Action {
   }
 
   /**
-   * Copies of one message, which a crash between copy and ack leaves, are sent once. Where the id is made of the content,
-   * nobody knows whether equal ones are copies or several messages: each is sent.
+   * Copies of one message, left by a crash between copy and ack, are sent once. For ids derived from the content, equal
+   * dead letters may be copies or several messages: each is sent.
    */
-  sameness(letter: DeadLetter): string {
+  copyKey(letter: DeadLetter): string {
     if (!letter.message.id.startsWith(DERIVED_ID)) return letter.content;
     const number = this.#derived.get(letter) ?? this.#numbers++;
     this.#derived.set(letter, number);
@@ -102,14 +102,14 @@ export class ReplayAction implements Action {
 
   async #replay(letter: DeadLetter): Promise<Outcome> {
     try {
-      // Without an edit the message is handed over in this turn, so that the order of the calls is kept.
+      // Without an edit, the send starts in this turn: this keeps the order of the calls.
       return letter.reference === undefined ? await this.#send(letter) : await this.#sendReferred(letter);
     } catch (error) {
       return { kind: "failed", error: asMessagingError(error) };
     }
   }
 
-  /** What a dead letter refers to: the message, or those of a batch. */
+  /** Sends the referenced message, or all messages of the referenced batch. */
   async #sendReferred(letter: DeadLetter): Promise<Outcome> {
     let isRead = false;
     try {
@@ -118,9 +118,9 @@ export class ReplayAction implements Action {
         return this.#sendAll(letter, messages);
       });
     } catch (error) {
-      if (isRead || !isBeyondReading(error)) throw error;
-      // It is about this message only.
-      const text = `what entry ${letter.id} refers to, ${letter.reference}, cannot be read; see the cause`;
+      if (isRead || !isUnreadable(error)) throw error;
+      // A failure of one message: it does not end the run.
+      const text = `${letter.reference}, which dead letter ${letter.id} refers to, cannot be read; see the cause`;
       throw new MessagingError("invalid", text, { cause: error });
     }
   }
@@ -138,7 +138,7 @@ export class ReplayAction implements Action {
     return outcomes.length === 1 ? (outcomes[0] as Outcome) : DONE;
   }
 
-  /** `entry` is what an edit is shown of it, if that is another dead letter: the one that refers to it. */
+  /** Sends `letter`. `entry` is the dead letter that an edit gets: another one if that refers to `letter`. */
   async #send(letter: DeadLetter, entry = letter): Promise<Outcome> {
     const { address, ordered } = this.#target;
     const edit = this.#edit;
@@ -179,16 +179,16 @@ export class ReplayAction implements Action {
 }
 
 function severalEdited({ reference }: DeadLetter, count: number): MessagingError {
-  const text = `${reference} is a batch of ${count} messages, and an edit is of one; send them back, and edit what fails`;
+  const text = `${reference} is a batch of ${count} messages, and an edit changes one message; replay the batch without an edit, and edit what fails`;
   return new MessagingError("invalid", text);
 }
 
 function asMessagingError(cause: unknown): MessagingError {
   if (isMessagingError(cause)) return cause;
-  return new MessagingError("invalid", "the edit threw, or what it made cannot be encoded; see the cause", { cause });
+  return new MessagingError("invalid", "the edit threw, or its result cannot be encoded; see the cause", { cause });
 }
 
-/** What is of the dead message's last life, and not of the message. */
+/** Headers of the message's last failure, which a copy does not keep. */
 const LAST_LIFE: Readonly<Record<string, undefined>> = Object.freeze({
   [HEADER.attempts]: undefined,
   [HEADER.firstFailedAt]: undefined,
@@ -204,7 +204,7 @@ const LAST_LIFE: Readonly<Record<string, undefined>> = Object.freeze({
   [HEADER.deadReference]: undefined,
 });
 
-/** The message as it was, with attempts and time to live beginning anew. */
+/** The message as it was published. Attempts and time to live start again. */
 function copyOf({ message, replays }: DeadLetter, run: string): OutgoingMessage {
   const headers = withHeaders(message.headers, {
     ...LAST_LIFE,
@@ -242,8 +242,8 @@ function sizeOf(body: Uint8Array, headers: MessageHeaders): number {
 }
 
 /**
- * The id of an edited copy: a UUID of version 8 (RFC 9562) made of the entry and the new body, so that the same edit, made
- * again after a crash, is a duplicate and no other message.
+ * The id of an edited copy: a UUID of version 8 (RFC 9562) derived from the entry and the new body. The same edit, made
+ * again after a crash, so is a duplicate.
  */
 function editedId({ id }: DeadLetter, body: Uint8Array): string {
   const bytes = createHash("sha256").update(`${id}\n`).update(body).digest().subarray(0, 16);
@@ -253,7 +253,7 @@ function editedId({ id }: DeadLetter, body: Uint8Array): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** What a discard writes into the archive beside the message. */
+/** What the archive gets beside the message. */
 interface DiscardedBy {
   readonly run: string;
   readonly by: string | undefined;
@@ -275,8 +275,8 @@ export class DiscardAction implements Action {
     this.#clock = clock;
   }
 
-  /** Each failure is archived, also of one message. */
-  sameness({ id }: DeadLetter): string {
+  /** Every failure is archived, also several of one message. */
+  copyKey({ id }: DeadLetter): string {
     return id;
   }
 
@@ -285,7 +285,7 @@ export class DiscardAction implements Action {
     const outcome = together.length === 0 ? DONE : await this.#archive(together);
     const outcomes: Outcome[] = [];
     for (const letter of letters) {
-      // What is stored elsewhere was too large for here: one of those is in memory at a time.
+      // Referenced messages are large: only one of them is in memory at a time.
       outcomes.push(letter.reference === undefined ? outcome : await this.#archive([letter]));
     }
     return outcomes;
@@ -296,14 +296,14 @@ export class DiscardAction implements Action {
     try {
       archived = await Promise.all(letters.map((letter) => this.#archived(letter)));
     } catch (cause) {
-      return failed("what a dead letter refers to could not be read for the archive, and it was not removed", cause);
+      return failed("a message for the archive could not be read, and was not removed", cause);
     }
     try {
       await this.#to.append(archived);
       return DONE;
     } catch (cause) {
       const why = isMessagingError(cause) ? `: ${cause.message}` : "";
-      return failed(`the archive did not take what was to be discarded, and nothing of it was removed${why}`, cause);
+      return failed(`the archive did not accept the entries, and none of them was removed${why}`, cause);
     }
   }
 
@@ -323,7 +323,7 @@ export class DiscardAction implements Action {
 }
 
 function failed(what: string, cause: unknown): Outcome {
-  // Not `refused`, which would be about one message.
+  // Not `refused`: that code is for one message.
   const code = isMessagingError(cause) && cause.code !== "refused" ? cause.code : "unconfirmed";
   return { kind: "failed", error: new MessagingError(code, `${what}; see the cause`, { cause }) };
 }

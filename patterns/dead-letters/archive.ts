@@ -6,34 +6,34 @@ import { thrownText } from "../../core/foreign.ts";
 import { openToAppend } from "../../core/private-files.ts";
 import { type DeadLetterEntry, stringifyEntry } from "./entry.ts";
 
-/** A dead letter that was discarded, with everything that makes the message again. Plain JSON. */
+/** A discarded dead letter. It has all that is needed to make the message again. Plain JSON. */
 export interface ArchivedEntry extends DeadLetterEntry {
   /** ISO time. */
   readonly archivedAt: string;
   readonly run: string;
-  /** Who discarded it, as far as it was told. */
+  /** Who discarded it, if `by` was given. */
   readonly by: string | null;
   /** The engine's own headers. */
   readonly systemHeaders: Readonly<Record<string, string>>;
 }
 
-/** Where discarded dead letters are kept. */
+/** Stores discarded dead letters. */
 export interface Archive {
   /**
-   * Keeps entries. Resolves only when all of them are as safe as they are going to be; they are removed from the broker
-   * then. After a crash some come again: an archive may leave out those whose `id` it has. Called one call at a time by
-   * each run; a rejection ends the run, and nothing is removed.
+   * Stores entries, and resolves when all of them are durable. Then they are removed from the broker. After a crash some
+   * are given again: an archive may skip entries whose `id` it has. Each run makes one call at a time. A rejection ends the
+   * run, and nothing of the call is removed.
    */
   append(entries: readonly ArchivedEntry[]): Promise<void>;
 }
 
 /** An archive in memory, for tests. */
 export interface MemoryArchive extends Archive {
-  /** What was kept, in order. */
+  /** The stored entries, in order. */
   readonly entries: readonly ArchivedEntry[];
 }
 
-/** Makes an archive in memory, which is gone with the process. */
+/** Makes an archive in memory. */
 export function memoryArchive(): MemoryArchive {
   const entries = new Map<string, ArchivedEntry>();
   return {
@@ -48,17 +48,17 @@ export function memoryArchive(): MemoryArchive {
 
 const NEWLINE = 0x0a;
 
-/** A file of JSON lines that is only added to. */
+/** An append-only file of JSON lines. */
 export interface JsonLines {
   /** Resolves when the lines are on the disk. Rejects with `refused`. */
   append(lines: readonly object[]): Promise<void>;
-  /** What stands there, line by line; what is no JSON is passed over. Rejects with `refused`. */
+  /** Yields the file's lines; skips lines that are no JSON. Rejects with `refused`. */
   read(): AsyncGenerator<unknown, void, undefined>;
-  /** Closes the file; it is opened again by the next call. A second call does nothing. */
+  /** Closes the file. The next call opens it again. A second call does nothing. */
   close(): Promise<void>;
 }
 
-/** `problem` is what a rejection says. The file is made by the first `append`, or `read`. */
+/** Opens a file of JSON lines at its first use, and creates it if needed. `problem` is the text of rejections. */
 export function jsonLines(path: string, problem: string): JsonLines {
   return new Lines(path, problem);
 }
@@ -92,12 +92,12 @@ class Lines implements JsonLines {
       const text = lines.map((line) => `${stringifyEntry(line)}\n`).join("");
       if (text !== "") {
         const whole = file.torn ? `\n${text}` : text;
-        // Until it is known how much of it was written.
+        // A write that fails may leave half a line.
         file.torn = true;
         await file.handle.appendFile(whole);
         file.torn = false;
       }
-      // What stood there already may have been written by a process that died before its fsync.
+      // Lines that were there before may be by a process that crashed before its fsync.
       await file.handle.sync();
     } catch (cause) {
       throw this.#refused(cause);
@@ -153,7 +153,7 @@ async function openFile(path: string): Promise<OpenFile> {
   }
 }
 
-/** So that a file that was just made is found again after a power cut. */
+/** Syncs the folder of a new file, so that the file survives a power failure. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
   try {
@@ -167,28 +167,28 @@ function parsedLine(line: string): unknown {
   try {
     return JSON.parse(line) as unknown;
   } catch {
-    // Half a line, left by a crash.
+    // A crash left half a line.
     return undefined;
   }
 }
 
 function reasonOf(cause: unknown): string {
   const { code } = (cause ?? {}) as { readonly code?: unknown };
-  if (code === "ENOENT") return "ENOENT: make its folder first";
+  if (code === "ENOENT") return "ENOENT: create its folder first";
   return typeof code === "string" ? code : thrownText(cause);
 }
 
 /** An archive in a file; made by {@link fileArchive}. */
 export interface FileArchive extends Archive {
-  /** Closes the file; it is opened again by the next `append`. A second call does nothing. */
+  /** Closes the file. The next `append` opens it again. A second call does nothing. */
   close(): Promise<void>;
 }
 
 /**
- * An archive in a file of JSON lines, one for each entry, which is made if need be, kept from all but its owner, and added
- * to; no link is followed. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is kept as a line that is
- * no JSON. Entries that stand in the file already are not written again; for that its ids are read once, and kept in
- * memory. Several archives may add to one file, and may then hold an entry twice. Rejections have the code `refused`.
+ * Makes an archive in a file of JSON lines, one per entry. The file is created if needed, only for its owner, and appended
+ * to; symbolic links are not followed. `append` resolves after `fsync`. Half a line that a crash left stays, and is no JSON.
+ * Entries whose ids are in the file are not written again: the ids are read once and kept in memory. Several archives may
+ * append to one file; it may then hold an entry twice. Rejects with `refused`.
  */
 export function fileArchive(path: string): FileArchive {
   return new ArchiveFile(path);
@@ -196,12 +196,12 @@ export function fileArchive(path: string): FileArchive {
 
 class ArchiveFile implements FileArchive {
   readonly #lines: JsonLines;
-  /** What stands in the file. */
+  /** The ids in the file. */
   #ids: Set<string> | undefined;
   #last: Promise<void> = Promise.resolve();
 
   constructor(path: string) {
-    this.#lines = jsonLines(path, `the archive ${path} cannot be written, and nothing of it was removed`);
+    this.#lines = jsonLines(path, `the archive ${path} cannot be written, and nothing was removed`);
   }
 
   append(entries: readonly ArchivedEntry[]): Promise<void> {

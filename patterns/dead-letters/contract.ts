@@ -12,24 +12,24 @@ import type { DeadLetterScan } from "./scan.ts";
 
 /** The options of {@link deadLetters}. */
 export interface DeadLettersOptions {
-  /** Who works on them, for the audit. */
+  /** Who works on them; written to the audit and the journal. */
   readonly by?: string;
-  /** Written to before anything is touched and when it ended. Default: only the broker object's `onEvent` is told. */
+  /** Called before anything is changed, and at the end. Default: only the broker object's `onEvent` gets the events. */
   readonly audit?: Audit;
-  /** How long to wait for what others hold, such as another run, in milliseconds. Default 30,000. */
+  /** How long to wait for dead letters that others hold, such as another run, in milliseconds. Default 30,000. */
   readonly patienceMs?: number;
 }
 
-/** A filter, or its text, as in `reason = attempts and age > 1h`. */
+/** A filter, or its text: `reason = attempts and age > 1h`. */
 export type FilterOrText = DeadLetterFilter | string;
 
-/** The options of `entries`, and those that `list` and `groups` share with it. */
+/** The options of `entries`. `list` and `groups` have them too. */
 export interface ReadOptions {
-  /** Default: all. */
+  /** Default: every entry. */
   readonly filter?: FilterOrText;
-  /** The most bytes of a body that are shown. Default 65,536. */
+  /** The most bytes of a body in an entry. Default 65,536. */
   readonly bodyBytes?: number;
-  /** How long to wait for what others hold, such as a run, in milliseconds. Default: that of `deadLetters`. */
+  /** How long to wait for dead letters that others hold, in milliseconds. Default: that of {@link deadLetters}. */
   readonly patienceMs?: number;
   /** Rejects with the signal's reason when it is aborted. */
   readonly signal?: AbortSignal;
@@ -37,80 +37,83 @@ export interface ReadOptions {
 
 /** The options of `list`. */
 export interface ListOptions extends ReadOptions {
-  /** The most entries on the page, 1,000 at most. Default 50. */
+  /** The most entries of the page, at most 1,000. Default 50. */
   readonly limit?: number;
-  /** Where the page before ended: its `next`. */
+  /** The `next` of the page before. */
   readonly cursor?: string;
 }
 
 /** The options of `groups`. */
 export interface GroupOptions extends ReadOptions {
-  /** The most groups that are told apart; what belongs to no such group is counted as `others`. Default 1,000. */
+  /** The most groups. Entries of further groups are counted in `others`. Default 1,000. */
   readonly limit?: number;
 }
 
-/** A page of entries: those that failed first before the others, by their ids where the times are equal. */
+/** A page of entries, ordered by the time of their last failure, then by id. */
 export interface Page extends DeadLetterScan {
   readonly entries: readonly DeadLetterEntry[];
   /** The cursor of the next page; null on the last. */
   readonly next: string | null;
 }
 
-/** How many there are. */
+/** A number of entries. */
 export interface Count extends DeadLetterScan {
   readonly count: number;
 }
 
-/** Dead letters by how they failed, the largest group first. */
+/** Dead letters grouped by failure, the largest group first. */
 export interface Groups extends DeadLetterScan {
   readonly groups: readonly DeadLetterGroup[];
-  /** How many belong to none of them; see {@link GroupOptions.limit}. */
+  /** Entries of further groups; see {@link GroupOptions.limit}. */
   readonly others: number;
 }
 
 /** The options of `replay`. */
 export interface ReplayOptions extends PaceOptions {
-  /** The most entries that are sent back: those that failed first. Default: all that are selected. */
+  /** The most entries to send back, the oldest failures first. Default: all that are selected. */
   readonly limit?: number;
-  /** Another destination than the one they were dead-lettered from. A subscription's own is its address, and no event. */
+  /**
+   * Another destination than the one they were dead-lettered from. A dead letter of a subscription goes to that
+   * subscription by default, not to the topic.
+   */
   readonly to?: Destination;
-  /** A message that was sent back so often is left alone. Default 3. */
+  /** A message that was replayed this often is refused. Default 3. */
   readonly maxReplays?: number;
   /**
-   * Sends an edited copy of each under an id of its own in the message's place: by a JSON patch (RFC 6902), which the plan
-   * keeps, and which is tried on each body when it is planned; or by a function.
+   * Sends an edited copy of each message, under a new id. Either a JSON patch (RFC 6902), which the plan stores and tries
+   * on each body; or a function.
    */
   readonly edit?: Edit | JsonPatch;
-  /** Sends those back too that lost headers on their way to the dead letters (`Entry.cut`). Default false. */
+  /** Whether to send messages that lost headers too (`DeadLetterEntry.cut`). Default false. */
   readonly incomplete?: boolean;
-  /** Breaks the planning off; the run has a signal of its own. */
+  /** Cancels the planning. For the run, see {@link RunOptions.signal}. */
   readonly signal?: AbortSignal;
 }
 
 /** The options of `discard`. */
 export interface DiscardOptions extends Pick<PaceOptions, "rate"> {
   readonly archive: Archive;
-  /** The most entries that are discarded: those that failed first. Default: all that are selected. */
+  /** The most entries to discard, the oldest failures first. Default: all that are selected. */
   readonly limit?: number;
-  /** Breaks the planning off; the run has a signal of its own. */
+  /** Cancels the planning. For the run, see {@link RunOptions.signal}. */
   readonly signal?: AbortSignal;
 }
 
-/** What has to be given again to take a run up, because a plan cannot keep it; and what is to be otherwise from now on. */
+/** The options of `resume`: what a plan cannot store, and changes of its pace. */
 export interface ResumeOptions extends PaceOptions {
-  /** The function, for a replay that had one. */
+  /** Required for a replay that edits by a function. */
   readonly edit?: Edit;
-  /** For a discard. */
+  /** Required for a discard. */
   readonly archive?: Archive;
 }
 
-/** A plan that was made, and nothing done yet. */
+/** A plan that can be run. Nothing is done yet. */
 export interface PlannedRun {
   readonly plan: Plan;
   /**
-   * Does it. Resolves when it ended, whatever the reason: `stopped` in the result says why it did not go through. May be
-   * called again, for what is left; rejects with `conflict` while one is under way, with `closed` while the broker object is
-   * not started, and as the audit does.
+   * Executes the plan. Resolves at its end; `stopped` says why a run ended early. A second call does what is left. Rejects
+   * with `conflict` while a run is in progress, with `closed` while the broker object is not started, and if the audit or
+   * the first write of the journal rejects.
    */
   run(options?: RunOptions): Promise<RunResult>;
 }
@@ -119,54 +122,55 @@ export interface PlannedRun {
 export interface EditOptions {
   /** Another destination than the one it was dead-lettered from. */
   readonly to?: Destination;
-  /** Default 3. */
+  /** The most replays; see {@link ReplayOptions.maxReplays}. Default 3. */
   readonly maxReplays?: number;
-  /** As {@link ReplayOptions.incomplete}. Default false. */
+  /** See {@link ReplayOptions.incomplete}. Default false. */
   readonly incomplete?: boolean;
 }
 
-/** What became of one edited message. */
+/** An edited message. */
 export interface Edited {
   /** The id of the copy. */
   readonly id: string;
-  /** The id of the message that it is a copy of. */
+  /** The id of the original message. */
   readonly editedFrom: string;
 }
 
 /**
- * The dead letters of one queue or subscription. Every method rejects with `closed` while the broker object is not started
- * and with `not-found` if there is no such destination; `invalid` is thrown for wrong options. All may be called at once,
- * by several processes. What is read is the state while it was read: others may add and remove meanwhile.
+ * The dead letters of one queue or subscription. Every method rejects with `closed` while the broker object is not started,
+ * with `not-found` if the destination does not exist, and with `invalid` for wrong options. Methods may be called
+ * concurrently, also by several processes. A read may miss concurrent changes.
  *
- * Memory is bounded by what is asked for (a page, the groups) and about 100 bytes for each entry that a plan selects or, on
- * brokers that cannot be read otherwise, that is held.
+ * Memory is bounded by the page or the groups, plus about 100 bytes per entry of a plan, and per held entry on brokers
+ * that cannot browse.
  */
 export interface DeadLetters {
-  /** Whose they are: `orders`, `order.placed..billing`. */
+  /** The queue or subscription: `orders`, `order.placed..billing`. */
   readonly source: string;
-  /** A page of entries. Each page goes over all entries once; to go over all of them use {@link DeadLetters.entries}. */
+  /** Returns a page of entries. Each page reads all entries once; to read all, use {@link DeadLetters.entries}. */
   list(options?: ListOptions): Promise<Page>;
-  /** Every entry, in no particular order, in one go. Where they are held for the scan, that ends with the iteration. */
+  /** Yields every entry once, unordered. On brokers that cannot browse, entries are held until the iteration ends. */
   entries(options?: ReadOptions): AsyncIterable<DeadLetterEntry>;
-  /** How many are selected. Without a filter the broker is asked, which is as exact as its own counting. */
+  /** Counts the selected entries. Without a filter, this is the broker's own count. */
   count(filter?: FilterOrText): Promise<Count>;
-  /** What failed in the same way, counted. */
+  /** Groups entries by failure. */
   groups(options?: GroupOptions): Promise<Groups>;
   /**
-   * Plans to send dead letters back to where they came from: under their own ids, with attempts beginning anew and one more
-   * replay counted. Nothing is sent before `run` is called. Each entry of the plan is sent at most once in a run, and
-   * nothing else is; copies of one message are sent once and all removed. A crash may send one a second time, under the
-   * same id, and loses none. Two runs never have one entry at a time.
+   * Plans to send dead letters back to their destination, under their own ids, with new attempts and one more replay
+   * counted. Nothing is sent before `run` is called.
+   *
+   * A run sends each entry of its plan at most once, and nothing else. Copies of one message are sent once, and all are
+   * removed. A crash may cause a duplicate under the same id, but no loss. Two runs never hold the same entry.
    */
   replay(filter: FilterOrText, options?: ReplayOptions): Promise<PlannedRun>;
-  /** Plans to remove dead letters that are kept in an archive first. Nothing is removed before `run` is called. */
+  /** Plans to archive and then remove dead letters. Nothing is removed before `run` is called. */
   discard(filter: FilterOrText, options: DiscardOptions): Promise<PlannedRun>;
-  /** Takes up a plan that was kept as JSON, for what is left of it. */
+  /** Resumes a stored plan with the entries that are left. */
   resume(plan: Plan, options?: ResumeOptions): Promise<PlannedRun>;
   /**
-   * Sends an edited copy of one entry, under an id of its own that the same edit always gets, and removes the entry. `id` is
-   * the entry's or the message's. Rejects with `not-found` if there is no such entry, `conflict` if there are several, and
-   * `invalid` or `too-large` if the new body cannot be sent; the entry then stands as before.
+   * Sends an edited copy of one entry and removes the entry. The same edit of an entry always gets the same new id. `id` is
+   * the id of the entry or of the message. Rejects with `not-found` if there is no such entry, with `conflict` if there are
+   * several, and with `invalid` or `too-large` if the new body cannot be sent; the entry then stays.
    */
   edit(id: string, edit: Edit | JsonPatch, options?: EditOptions): Promise<Edited>;
 }

@@ -18,8 +18,8 @@ const LENGTH = 12;
 const LONGEST = 1_024;
 
 /**
- * What differs between two failures of one kind, in the order in which it is taken out. As error trackers do it (Sentry's
- * parameterization, Honeybadger's fingerprints): what is a value becomes the name of its kind.
+ * Patterns of values that differ between failures of one kind, applied in order. Each value is replaced by the name of its
+ * kind, as in the fingerprints of Sentry and Honeybadger.
  */
 const VALUES: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/"(?:[^"\\]|\\.)*"|`[^`]*`|(?<![\p{L}\p{N}])'[^']*'(?![\p{L}\p{N}])/gu, "<text>"],
@@ -35,7 +35,7 @@ const VALUES: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/(?:(?<!\w)[+-])?\d+(?:[.,_]\d+)*(?:e[+-]?\d+)?/gi, "<n>"],
 ];
 
-/** An error's message without what differs from one failure to the next; spaces run together, 1,024 characters at most. */
+/** Replaces values in an error's message by the names of their kinds, and joins white space; reads 1,024 characters. */
 export function normalisedError(message: string): string {
   let text = message.slice(0, LONGEST);
   for (const [pattern, kind] of VALUES) text = text.replace(pattern, kind);
@@ -43,8 +43,8 @@ export function normalisedError(message: string): string {
 }
 
 /**
- * Names a kind of failure: the first 12 hexadecimal digits of the SHA-256 of destination, error class and normalised
- * message. Stable over processes, brokers and runs.
+ * Returns the fingerprint of a failure: the first 12 hexadecimal digits of the SHA-256 of destination, error class and
+ * normalised message. It is the same in every process and on every broker.
  */
 export function fingerprint(destination: string, errorClass: string | undefined, error: string | undefined): string {
   const parts = [destination, errorClass ?? "", normalisedError(error ?? "")];
@@ -54,10 +54,10 @@ export function fingerprint(destination: string, errorClass: string | undefined,
 const DIGEST_BYTES = 16;
 const FIELD_END = "\n";
 
-/** A message in the dead letters, with what its headers say of it. What is rarely needed is worked out when asked for. */
+/** A message in the dead letters, with the data of its headers. Ids are computed at first use. */
 export class DeadLetter {
   readonly message: IncomingMessage;
-  /** Where it was to be handled: `orders`, `order.placed..billing`. */
+  /** The destination that handled it: `orders`, `order.placed..billing`. */
   readonly destination: string;
   #id: string | undefined;
   #content: string | undefined;
@@ -69,15 +69,15 @@ export class DeadLetter {
   }
 
   /**
-   * Names this entry: a digest of everything about it, so that it is the same for every scan, and on
-   * every broker. The same message, dead-lettered once more, is another entry; copies that are equal in everything are one.
+   * The id of this entry: a digest of the whole message, the same in every scan and on every broker. A message that is
+   * dead-lettered again gets another id. Equal copies have the same id.
    */
   get id(): string {
     this.#id ??= digestOf(this.message, this.message.headers);
     return this.#id;
   }
 
-  /** What copies of one message have in common: its id, body and the publisher's headers. */
+  /** A digest of what copies of one message share: id, body and the publisher's headers. */
   get content(): string {
     this.#content ??= digestOf(this.message, userHeaders(this.message.headers));
     return this.#content;
@@ -105,7 +105,7 @@ export class DeadLetter {
     return this.#number(HEADER.deadAttempts) ?? this.#number(HEADER.attempts);
   }
 
-  /** How often it was sent back from the dead letters before. */
+  /** How often it was replayed. */
   get replays(): number {
     return numberHeader(this.message.headers, HEADER.replays, 0);
   }
@@ -118,12 +118,12 @@ export class DeadLetter {
     return this.#header(HEADER.editedFrom);
   }
 
-  /** Where the message is stored that this one refers to; undefined where it is the message itself. */
+  /** The location of the message that this one refers to; undefined if it is the message itself. */
   get reference(): string | undefined {
     return this.#header(HEADER.deadReference);
   }
 
-  /** What the message lost on its way here, in words. */
+  /** Names what the message lost before it got here. */
   get cut(): string | undefined {
     return this.#header(HEADER.cut) ?? this.#header(HEADERS_NOT_READ);
   }
@@ -138,12 +138,12 @@ export class DeadLetter {
     return this.#time(HEADER.deadLastAt);
   }
 
-  /** Milliseconds since 1970; undefined where nothing tells. */
+  /** Milliseconds since 1970; undefined if unknown. */
   get firstPublishedAt(): number | undefined {
     return publishedAt(this.message.headers, this.message.id) ?? this.message.sentAt;
   }
 
-  /** What entries are put in order by: when it failed last, else when it was published. */
+  /** What entries are ordered by: the time of the last failure, or else of the publishing. */
   get time(): number {
     return this.lastFailedAt ?? this.firstPublishedAt ?? 0;
   }
@@ -175,16 +175,16 @@ function digestOf(message: IncomingMessage, headers: Readonly<Record<string, str
   return hash.digest().subarray(0, DIGEST_BYTES).toString("base64url");
 }
 
-/** With its length before it, so that two fields never run into one. */
+/** Writes the length before the field, so that adjacent fields stay distinct. */
 function update(hash: Hash, field: string | undefined): void {
   hash.update(field === undefined ? "-" : `${field.length}:${field}`);
 }
 
-const BEYOND_READING: readonly MessagingErrorCode[] = ["not-found", "invalid", "unsupported", "too-large"];
+const UNREADABLE: readonly MessagingErrorCode[] = ["not-found", "invalid", "unsupported", "too-large"];
 
 /**
- * The messages that dead letters stand for: mostly themselves. Some only refer to messages, which are too large for copies:
- * those are read one after another, so that one is in memory at a time.
+ * Reads the messages that dead letters refer to: messages that were too large to copy. It reads them one after another,
+ * so that one is in memory at a time.
  */
 export class Originals {
   readonly #internals: Pick<BrokerInternals, "adapter">;
@@ -197,8 +197,8 @@ export class Originals {
   }
 
   /**
-   * Calls with the messages that a dead letter refers to; nothing of them is to be kept. Rejects if they are gone, or cannot
-   * be read, and as the call does.
+   * Calls `use` with the messages that a dead letter refers to. `use` must not keep them. Rejects if they are gone or
+   * cannot be read, and as `use` does.
    */
   use<Result>(
     letter: DeadLetter,
@@ -217,26 +217,26 @@ export class Originals {
   }
 }
 
-/** Whether what could not be read cannot be read by another try either. */
-export function isBeyondReading(error: unknown): boolean {
-  return isMessagingError(error) && BEYOND_READING.includes(error.code);
+/** Whether another try would fail too. */
+export function isUnreadable(error: unknown): boolean {
+  return isMessagingError(error) && UNREADABLE.includes(error.code);
 }
 
-/** A queue or a subscription whose dead letters are worked on. */
+/** The queue or subscription whose dead letters are processed. */
 export interface Source {
   readonly address: WorkAddress;
   readonly deadLetters: DeadLettersAddress;
-  /** As people read it: `orders`, `order.placed..billing`. */
+  /** For messages: `orders`, `order.placed..billing`. */
   readonly name: string;
   readonly ordered: boolean;
   readonly schema: Queue<unknown>["schema"];
   readonly codec: Codec;
   readonly tombstones?: Tombstones | undefined;
-  /** What those stand for that only refer to messages. */
+  /** Reads what dead letters refer to. */
   readonly originals: Originals;
 }
 
-/** Throws `invalid` for what is neither a queue nor a topic with the name of a subscription. */
+/** Throws `invalid` unless it is a queue, or a topic with a subscription. */
 export function sourceOf(
   internals: BrokerInternals,
   destination: Queue<never, unknown> | Topic<never, unknown>,
@@ -267,17 +267,17 @@ function addressOf(
   }
   throw new MessagingError(
     "invalid",
-    "deadLetters(broker, …) takes a queue, or a topic and the name of its subscription: each has dead letters of its own",
+    "deadLetters(broker, …) takes a queue, or a topic and the name of its subscription",
   );
 }
 
-/** Where a replay sends to: plain JSON. */
+/** The destination of a replay. Plain JSON. */
 export interface TargetAddress {
   readonly address: WorkAddress | TopicAddress;
   readonly ordered: boolean;
 }
 
-/** A target, with what reads and writes its bodies where that is known. */
+/** A target with its schema and codec. */
 export interface Target extends TargetAddress {
   readonly name: string;
   readonly schema: Queue<unknown>["schema"];
@@ -285,7 +285,7 @@ export interface Target extends TargetAddress {
   readonly tombstones?: Tombstones | undefined;
 }
 
-/** The source itself, or another destination. Throws `invalid` for what is none. */
+/** The source itself, or another destination. Throws `invalid`. */
 export function targetOf(internals: BrokerInternals, source: Source, to: Destination | undefined): Target {
   if (to === undefined) return source;
   const of: Queue<never, unknown> | Topic<never, unknown> = to?.kind === "subscription" ? to.topic : to;
@@ -308,13 +308,13 @@ function targetAddressOf(to: Destination): WorkAddress | TopicAddress {
   return { kind: to.kind, name: to.name };
 }
 
-/** Rejects with `not-found` for a queue or subscription that does not stand on the broker. */
+/** Rejects with `not-found` if the queue or subscription does not exist on the broker. */
 export async function requireTarget({ adapter }: BrokerInternals, { address }: TargetAddress): Promise<void> {
-  // Not every broker counts the messages of a topic, where none ever stay; sending to one that is not there is refused.
+  // Topics store no messages, and not every broker has a depth for them. A send to a missing topic fails anyway.
   if (address.kind !== "topic") await adapter.depth(address);
 }
 
-/** Whether it is one, with names as destinations have them. */
+/** Whether a stored value is a target address with valid names. */
 export function isTargetAddress(given: unknown): given is TargetAddress {
   const { address, ordered } = (given ?? {}) as Partial<TargetAddress>;
   const { kind, name, topic } = (address ?? {}) as Partial<Record<keyof Address | "name" | "topic", unknown>>;

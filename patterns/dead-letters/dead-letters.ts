@@ -30,7 +30,7 @@ import type { JsonPatch } from "./json-patch.ts";
 import type { Plan } from "./plan.ts";
 import { Planner } from "./planner.ts";
 import { Auditor, type MissingReason } from "./run-result.ts";
-import { type DeadLetterScan, look, scanAll } from "./scan.ts";
+import { type DeadLetterScan, scan, scanAll } from "./scan.ts";
 
 const DEFAULT_PATIENCE_MS = 30_000;
 const DEFAULT_BODY_BYTES = 64 * 1024;
@@ -40,9 +40,9 @@ const DEFAULT_GROUPS = 1_000;
 const READ_OPTIONS = ["filter", "bodyBytes", "patienceMs", "signal"];
 
 /**
- * The dead letters of a queue, or of one subscription of a topic, to scan, send back, edit and discard; see
- * {@link DeadLetters}. The broker object must have been made by `createBroker` and be started; its `destinations` should
- * have the queue or subscription unless that is consumed from. Throws `invalid` for wrong options.
+ * Reads, replays, edits and discards the dead letters of a queue, or of one subscription of a topic; see
+ * {@link DeadLetters}. The broker object must be made by `createBroker` and be started. List the destination in its
+ * `destinations` unless it is consumed. Throws `invalid` for wrong options.
  */
 export function deadLetters(broker: Broker, queue: Queue<never, unknown>, options?: DeadLettersOptions): DeadLetters;
 export function deadLetters(
@@ -64,7 +64,7 @@ export function deadLetters(
   const { by, audit, patienceMs = DEFAULT_PATIENCE_MS } = options;
   checkInteger("deadLetters { patienceMs }", patienceMs, 0);
   if (by !== undefined && typeof by !== "string")
-    throw new MessagingError("invalid", "deadLetters { by } takes a text");
+    throw new MessagingError("invalid", "deadLetters { by } takes a string");
   if (audit !== undefined && typeof audit !== "function") {
     throw new MessagingError("invalid", "deadLetters { audit } takes a function");
   }
@@ -104,7 +104,7 @@ class SourceDeadLetters implements DeadLetters {
       throw new MessagingError("invalid", `${where} { cursor } takes the \`next\` of the page before`);
     }
     const first = new FirstOf<DeadLetterEntry | Promise<DeadLetterEntry>>(limit);
-    const scanned = await this.#look(where, options, (letter) => {
+    const scanned = await this.#scan(where, options, (letter) => {
       const place = placeOf(letter);
       if (behind !== undefined && comparePlaces(place, behind) <= 0) return;
       first.offer(place, () => entryOf(letter, this.#source, bodyBytes));
@@ -119,7 +119,7 @@ class SourceDeadLetters implements DeadLetters {
     checkOptions(where, options, READ_OPTIONS);
     const bodyBytes = bodyBytesOf(where, options);
     const matches = this.#matcher(where, options.filter);
-    for await (const batch of look(this.#internals, this.#source, this.#lookOptions(options))) {
+    for await (const batch of scan(this.#internals, this.#source, this.#scanOptions(options))) {
       for (const letter of batch) if (matches(letter)) yield entryOf(letter, this.#source, bodyBytes);
     }
   }
@@ -138,7 +138,7 @@ class SourceDeadLetters implements DeadLetters {
       return { count: ready + unsettled, held: false, complete: exact, elsewhere: consumers > 0 ? null : 0 };
     }
     let count = 0;
-    const scanned = await this.#look(where, { filter: conditions }, () => void count++);
+    const scanned = await this.#scan(where, { filter: conditions }, () => void count++);
     return { count, ...scanned };
   }
 
@@ -148,7 +148,7 @@ class SourceDeadLetters implements DeadLetters {
     const { limit = DEFAULT_GROUPS } = options;
     checkInteger(`${where} { limit }`, limit, 1);
     const grouping = new Grouping(this.#source, bodyBytesOf(where, options), limit);
-    const scanned = await this.#look(where, options, (letter) => grouping.add(letter));
+    const scanned = await this.#scan(where, options, (letter) => grouping.add(letter));
     return { groups: await grouping.groups(), others: grouping.others, ...scanned };
   }
 
@@ -171,16 +171,19 @@ class SourceDeadLetters implements DeadLetters {
     checkOptions(where, options, ["to", "maxReplays", "incomplete"]);
     if (typeof id !== "string" || id === "") throw new MessagingError("invalid", `${where} takes the id of an entry`);
     if (typeof edit !== "function" && !Array.isArray(edit)) {
-      throw new MessagingError("invalid", `${where} takes a function of the body, or a JSON patch`);
+      throw new MessagingError("invalid", `${where} takes a function, or a JSON patch`);
     }
     const filter: DeadLetterFilter = [{ field: "id", is: "=", value: id }];
     const planned = await this.#planner.replay(where, filter, { ...options, edit }, "edit");
     const { count, refused } = planned.plan;
     if (count > 1) {
-      throw new MessagingError("conflict", `${where}: ${count} entries are of message "${id}"; name one by its own id`);
+      throw new MessagingError(
+        "conflict",
+        `${where}: ${count} entries have message id "${id}"; pass the id of one entry`,
+      );
     }
     if (refused[0] !== undefined)
-      throw new MessagingError("invalid", `${where}: entry "${id}" is left alone: ${refused[0].why}`);
+      throw new MessagingError("invalid", `${where}: entry "${id}" is refused: ${refused[0].why}`);
     if (count === 0) throw new MessagingError("not-found", `${where}: there is no entry "${id}"`);
     const { edited, failures, error, missed } = await planned.run();
     const [copy] = edited;
@@ -188,7 +191,7 @@ class SourceDeadLetters implements DeadLetters {
     const failure = error ?? failures[0]?.error;
     if (failure !== undefined) throw failure;
     const [gone] = missed;
-    const why = gone === undefined ? "the edit left it as it was" : GONE[gone.why];
+    const why = gone === undefined ? "the edit returned undefined" : GONE[gone.why];
     throw new MessagingError("not-found", `${where}: entry "${id}" was not edited: ${why}`);
   }
 
@@ -205,7 +208,7 @@ class SourceDeadLetters implements DeadLetters {
     return matcher(this.#filter(where, filter), this.#internals.clock.now());
   }
 
-  #lookOptions({ signal, patienceMs }: ReadOptions) {
+  #scanOptions({ signal, patienceMs }: ReadOptions) {
     if (patienceMs !== undefined) checkInteger(`${this.source} { patienceMs }`, patienceMs, 0);
     return {
       patienceMs: this.#patienceMs,
@@ -214,19 +217,19 @@ class SourceDeadLetters implements DeadLetters {
     };
   }
 
-  #look(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<DeadLetterScan> {
+  #scan(where: string, options: ReadOptions, visit: (letter: DeadLetter) => void): Promise<DeadLetterScan> {
     const matches = this.#matcher(where, options.filter);
-    return scanAll(this.#internals, this.#source, this.#lookOptions(options), (letter) => {
+    return scanAll(this.#internals, this.#source, this.#scanOptions(options), (letter) => {
       if (matches(letter)) visit(letter);
     });
   }
 }
 
 const GONE: Readonly<Record<MissingReason, string>> = Object.freeze({
-  handled: "it was sent back meanwhile",
-  "dead-again": "it was sent back meanwhile, and is dead again as another entry",
-  removed: "it was removed meanwhile",
-  unknown: "it was removed meanwhile, or is in the hands of somebody else",
+  handled: "it was sent back before",
+  "dead-again": "it was sent back and dead-lettered again, as another entry",
+  removed: "it was removed in the meantime",
+  unknown: "it was removed in the meantime, or another process holds it",
 });
 
 function bodyBytesOf(where: string, { bodyBytes = DEFAULT_BODY_BYTES }: ReadOptions): number {

@@ -2,75 +2,79 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "../../core/adapter.ts";
 import { readBody } from "../../core/consume/run-handler.ts";
 import { userHeaders } from "../../core/system-headers.ts";
-import { type DeadLetter, isBeyondReading, type Source } from "./dead-letter.ts";
+import { type DeadLetter, isUnreadable, type Source } from "./dead-letter.ts";
 
 /** A body in JSON. */
 export interface DeadLetterBody {
-  /** The text itself, or its bytes in base64; see {@link DeadLetterBody.bodyEncoding}. */
+  /** The text, or its bytes in base64; see {@link DeadLetterBody.bodyEncoding}. */
   readonly body: string;
-  /** `text` for UTF-8 without control characters (other than tab and line ends), else `base64`. */
+  /** `text` for UTF-8 without control characters (except tab and line ends), else `base64`. */
   readonly bodyEncoding: "text" | "base64";
-  /** Whether only the beginning of the body is here. */
+  /** Whether the body is truncated. */
   readonly bodyCut: boolean;
 }
 
 /**
- * A message in the dead letters. Plain JSON, the same on every broker; what is not known is null. Times are ISO 8601 in UTC.
+ * A message in the dead letters. Plain JSON, the same on every broker. Unknown values are null. Times are ISO 8601 in UTC.
  */
 export interface DeadLetterEntry extends DeadLetterBody {
-  /** Names this one entry, for filters: the same in every scan, and another when the message fails again. */
+  /** The id of this entry, for filters. It is the same in every scan; a message that fails again gets another one. */
   readonly id: string;
   /** The message's own id. */
   readonly messageId: string;
-  /** Where it was to be handled: `orders`, `order.placed..billing`. */
+  /** The destination that handled it: `orders`, `order.placed..billing`. */
   readonly destination: string;
   readonly key: string | null;
   readonly routingKey: string | null;
   /**
-   * `attempts` (the handler failed as often as it may), `invalid` (it did not decode, or the schema refused it), `rejected`
-   * (the handler said so), `crashed` (those who held it died), `expired`; `unknown` for what another sender put here.
+   * - `attempts`: the last attempt failed.
+   * - `invalid`: the codec or the schema refused the body.
+   * - `rejected`: the handler returned `deadLetter()`.
+   * - `crashed`: its consumers crashed.
+   * - `expired`: its time to live passed.
+   * - `unknown`: a foreign sender put it here.
    */
   readonly reason: string;
   readonly errorClass: string | null;
   readonly error: string | null;
-  /** How often a handler was started on it since it was sent, or sent back. */
+  /** How often a handler started on it since it was sent, or replayed. */
   readonly attempts: number | null;
   readonly firstFailedAt: string | null;
   readonly lastFailedAt: string | null;
   readonly firstPublishedAt: string | null;
-  /** How often it was sent back from the dead letters before. */
+  /** How often it was replayed. */
   readonly replays: number;
-  /** The run that sent it back last. */
+  /** The run that replayed it last. */
   readonly replayRun: string | null;
-  /** The id of the message that this is an edited copy of. */
+  /** The id of the original, if this is an edited copy. */
   readonly editedFrom: string | null;
-  /** What the message lost on its way here, as headers that were over the limits; null if nothing. */
+  /** What the message lost before it got here, such as headers over the limits; null if nothing. */
   readonly cut: string | null;
   /**
-   * Where the message is stored, if this is only a reference to it; null where it is the message itself. Where a single one
-   * can be read there, its headers and its body are in this entry; else the body says what it refers to.
+   * The location of the message, if this entry is only a reference; otherwise null. If it refers to one readable message,
+   * this entry has its headers and body. Otherwise the body describes the reference.
    */
   readonly reference: string | null;
-  /** The fingerprint of its failure, as `groups` has it. */
+  /** The fingerprint of its failure, for a filter: `group = …`. */
   readonly group: string;
   /** The publisher's headers. */
   readonly headers: Readonly<Record<string, string>>;
   readonly contentType: string | null;
-  /** Bytes of the body. */
+  /** The size of the body in bytes. */
   readonly size: number;
   /**
-   * Whether the destination's codec and schema take the body today; `unknown` where the codec does and no schema is at
-   * hand.
+   * Whether the destination's codec and schema accept the body now; `unknown` if the codec decodes it and there is no
+   * schema.
    */
   readonly valid: Validity;
 }
 
-/** Whether a body is taken; `unknown` where the codec reads it, and there is no schema to ask. */
+/** Whether a body is accepted; `unknown` if the codec decodes it and there is no schema. */
 export type Validity = boolean | "unknown";
 
 /**
- * An entry with so much of its body. A promise only where the schema is asynchronous, or the message is elsewhere. That one
- * rejects if `mustRead`, and the message could be read by another try; else what cannot be read is left out.
+ * Makes an entry with at most `bodyBytes` of its body. Returns a promise only if the schema is asynchronous or the entry is a
+ * reference. A reference that cannot be read now is left unresolved, or, with `mustRead`, rejects.
  */
 export function entryOf(
   letter: DeadLetter,
@@ -85,12 +89,12 @@ export function entryOf(
     return message === undefined || more.length > 0 ? itself() : entryWith(letter, message, source, bodyBytes);
   });
   return read.catch((error: unknown) => {
-    if (mustRead && !isBeyondReading(error)) throw error;
+    if (mustRead && !isUnreadable(error)) throw error;
     return itself();
   });
 }
 
-/** The same with the content of a message that is at hand: the dead letter's own, or the one that it refers to. */
+/** Makes an entry with the given message: the dead letter's own, or the one that it refers to. */
 export function entryWith(
   letter: DeadLetter,
   message: IncomingMessage,
@@ -129,7 +133,7 @@ function known(letter: DeadLetter, message: IncomingMessage, bodyBytes: number):
   };
 }
 
-/** Whether the destination takes the body today. A promise only where the schema is asynchronous. */
+/** Whether the destination accepts the body now. A promise only if the schema is asynchronous. */
 export function isValid(
   { message }: Pick<DeadLetter, "message">,
   reading: Pick<Source, "codec" | "schema" | "tombstones">,
@@ -151,12 +155,12 @@ function isoTime(milliseconds: number | undefined): string | null {
   return milliseconds === undefined ? null : new Date(milliseconds).toISOString();
 }
 
-/** What a terminal might obey, or show as something else than it is: controls, line separators, marks of direction. */
+/** Characters that terminals may interpret: controls, line separators, marks of direction. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is searched for
 const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const ESCAPED = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
-/** A body as text where it is plain text, else as base64; at most so many bytes of it. */
+/** Returns a body as text if it is plain text, else as base64; at most `mostBytes` of it. */
 export function entryBody(body: Uint8Array, mostBytes: number): DeadLetterBody {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const isText = isUtf8(bytes);
@@ -169,7 +173,7 @@ export function entryBody(body: Uint8Array, mostBytes: number): DeadLetterBody {
   return { body: shown.toString("base64"), bodyEncoding: "base64", bodyCut };
 }
 
-/** The last end of a character at or before a place in UTF-8. */
+/** The last start of a character at or before an offset in UTF-8. */
 function characterEnd(bytes: Buffer, at: number): number {
   let end = at;
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
@@ -177,8 +181,8 @@ function characterEnd(bytes: Buffer, at: number): number {
 }
 
 /**
- * JSON on one line that is safe to print: what a terminal might obey is escaped, also in headers and errors. `JSON.parse`
- * gives back the same.
+ * Serialises as JSON on one line that is safe to print: characters that terminals may interpret are escaped, also in
+ * headers and errors. `JSON.parse` returns the same value.
  */
 export function stringifyEntry(entry: object): string {
   return JSON.stringify(entry).replace(

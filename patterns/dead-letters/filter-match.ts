@@ -13,8 +13,8 @@ import {
 } from "./filter.ts";
 
 /**
- * A filter from what a caller gave: conditions, or their text, for the dead letters of a source. Throws `invalid`, also for a
- * value that none of them can have.
+ * Makes a filter from conditions or their text. With `source`, conditions are checked against it. Throws `invalid`, also for
+ * a value that no entry can have.
  */
 export function filterOf(where: string, given: DeadLetterFilter | string, source?: string): DeadLetterFilter {
   const filter = typeof given === "string" ? parseFilter(given) : checked(where, given);
@@ -31,22 +31,25 @@ function checked(where: string, given: unknown): DeadLetterFilter {
   );
 }
 
-/** What a reason can be; what another sender put there is `unknown`. */
+/** The reasons; a foreign dead letter has `unknown`. */
 const REASONS = ["attempts", "invalid", "rejected", "crashed", "expired", "unknown"] as const;
 const GROUP = /^[0-9a-f]{12}$/;
 const PART_OF_GROUP = /^[0-9a-f]{0,12}$/i;
 
-/** A value that no entry can have selects nothing, or with a `!` everything: neither is what was meant. */
+/** Refuses a value that no entry can have: it would select nothing, or with a `!` everything. */
 function refuseImpossible(where: string, { field, is, value }: Condition, source: string | undefined): void {
   const isPart = is === "~" || is === "!~";
   for (const one of typeof value === "object" ? value : [String(value)]) {
     const instead = impossible(field, one, isPart, source);
     if (instead === undefined) continue;
-    throw new MessagingError("invalid", `${where}: ${field} ${is} ${JSON.stringify(one)} is no question: ${instead}`);
+    throw new MessagingError(
+      "invalid",
+      `${where}: ${field} ${is} ${JSON.stringify(one)} can match nothing: ${instead}`,
+    );
   }
 }
 
-/** What a value would have to be; undefined if it can be. */
+/** The values that are possible; undefined if the value is one of them. */
 function impossible(
   field: Condition["field"],
   value: string,
@@ -60,7 +63,7 @@ function impossible(
       return `a reason is one of ${REASONS.join(", ")}`;
     case "group":
       if ((isPart ? PART_OF_GROUP : GROUP).test(value)) return undefined;
-      return "a group is named by 12 hexadecimal digits, as dlq groups shows them";
+      return "a group is 12 hexadecimal digits, as shown by dlq groups";
     case "destination":
       if (source === undefined || (isPart ? source.toLowerCase().includes(part) : source === value)) return undefined;
       return `these are the dead letters of ${source}`;
@@ -78,16 +81,16 @@ function checkCondition(where: string, given: unknown): Condition {
   const oneOf = (operators: readonly string[]): void => {
     if (!operators.includes(is as string)) refuse(`takes ${operators.join(", ")}, not ${String(is)}`);
   };
-  if (field === "header" && (typeof name !== "string" || name === "")) refuse("on a header names it");
+  if (field === "header" && (typeof name !== "string" || name === "")) refuse("on a header takes a name");
   switch (field) {
     case "attempts":
     case "replays":
       oneOf(NUMBER_OPERATORS);
-      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes a whole number from 0 up");
+      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes an integer from 0 up");
       break;
     case "age":
       oneOf(TIME_OPERATORS);
-      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes whole milliseconds from 0 up");
+      if (!Number.isSafeInteger(value) || (value as number) < 0) refuse("takes integer milliseconds from 0 up");
       break;
     case "time":
       oneOf(TIME_OPERATORS);
@@ -96,19 +99,19 @@ function checkCondition(where: string, given: unknown): Condition {
     default:
       if (field !== "header" && !TEXT_FIELDS.includes(field as TextField)) {
         refuse(
-          `has no field ${String(field)}: there are ${[...TEXT_FIELDS, "header", "attempts", "replays", "time", "age"].join(", ")}`,
+          `has no field ${String(field)}; the fields are ${[...TEXT_FIELDS, "header", "attempts", "replays", "time", "age"].join(", ")}`,
         );
       }
       oneOf([...TEXT_OPERATORS, "in"]);
       if (is === "in") {
         const texts = Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string");
-        if (!texts) refuse("takes a list of texts");
-      } else if (typeof value !== "string") refuse("takes a text");
+        if (!texts) refuse("takes a list of strings");
+      } else if (typeof value !== "string") refuse("takes a string");
   }
   return condition as Condition;
 }
 
-/** Tells whether a dead letter is selected; ages are counted up to `now`, in milliseconds since 1970. */
+/** Makes the test of a filter. Ages are computed up to `now`, in milliseconds since 1970. */
 export function matcher(filter: DeadLetterFilter, now: number): (letter: DeadLetter) => boolean {
   const tests = filter.map((condition) => conditionTest(condition, now));
   return (letter) => tests.every((test) => test(letter));
@@ -157,16 +160,16 @@ function textTest(texts: Texts, is: TextOperator | "in", value: string | readonl
   }
   const part = value.toLowerCase();
   const equals: Test = (letter) => texts(letter).includes(value);
-  const holds: Test = (letter) => texts(letter).some((text) => text?.toLowerCase().includes(part));
+  const contains: Test = (letter) => texts(letter).some((text) => text?.toLowerCase().includes(part));
   switch (is) {
     case "=":
       return equals;
     case "!=":
       return (letter) => !equals(letter);
     case "~":
-      return holds;
+      return contains;
     default:
-      return (letter) => !holds(letter);
+      return (letter) => !contains(letter);
   }
 }
 

@@ -1,38 +1,38 @@
 import { MessagingError } from "../../core/errors.ts";
 
-/** `=` and `!=` compare all of a text, `~` and `!~` look for a part of it, whatever its case. */
+/** `=` and `!=` compare the whole text. `~` and `!~` search for a part, ignoring case. */
 export type TextOperator = "=" | "!=" | "~" | "!~";
 
-/** How numbers and ages are compared. */
+/** Compares numbers. */
 export type NumberOperator = "=" | "!=" | "<" | "<=" | ">" | ">=";
 
-/** How times are compared. */
+/** Compares times and ages. */
 export type TimeOperator = "<" | "<=" | ">" | ">=";
 
 /**
  * A text of an entry:
- * - `id`: the entry's own id, or the message's.
+ * - `id`: the id of the entry, or of the message.
  * - `destination`, `reason`, `key`, `group` (the fingerprint): as in the entry.
- * - `error`: the class of the error, or its message; a `!` asks it of both.
+ * - `error`: the class of the error, or its message. `!=` and `!~` test both.
  */
 export type TextField = "id" | "destination" | "reason" | "key" | "group" | "error";
 
-/** One thing that is asked of an entry. What an entry does not have is equal to nothing and holds no part. */
+/** One condition on an entry. A missing value equals nothing and contains nothing. */
 export type Condition =
   | { readonly field: TextField; readonly is: TextOperator; readonly value: string }
-  /** One of these. */
+  /** Equal to one of the values. */
   | { readonly field: TextField; readonly is: "in"; readonly value: readonly string[] }
   | { readonly field: "header"; readonly name: string; readonly is: TextOperator; readonly value: string }
   | { readonly field: "header"; readonly name: string; readonly is: "in"; readonly value: readonly string[] }
   | { readonly field: "attempts" | "replays"; readonly is: NumberOperator; readonly value: number }
-  /** When it failed last: an ISO 8601 time. */
+  /** The time of the last failure: an ISO 8601 time. */
   | { readonly field: "time"; readonly is: TimeOperator; readonly value: string }
-  /** How long ago it failed last, in milliseconds. */
+  /** The time since the last failure, in milliseconds. */
   | { readonly field: "age"; readonly is: TimeOperator; readonly value: number };
 
 /**
- * What entries are chosen by, the same for `list`, `count`, `groups`, `replay` and `discard`: all of the conditions have to
- * hold. None selects every entry.
+ * Selects entries for `list`, `count`, `groups`, `replay` and `discard`: those for which all conditions hold. Without
+ * conditions it selects every entry.
  */
 export type DeadLetterFilter = readonly Condition[];
 
@@ -43,14 +43,14 @@ export const TIME_OPERATORS: readonly TimeOperator[] = ["<", "<=", ">", ">="];
 
 const UNITS = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
 
-/** Milliseconds of a text such as `90s`, `1h` or `500ms`; undefined if it is none. */
+/** Parses a duration such as `90s`, `1h` or `500ms`, in milliseconds; undefined if it is none. */
 export function parseDuration(text: string): number | undefined {
   const [, digits = "", unit = ""] = /^(\d+)(ms|[smhdw])$/.exec(text.toLowerCase()) ?? [];
   const milliseconds = Number(digits) * (UNITS[unit as keyof typeof UNITS] ?? Number.NaN);
   return digits !== "" && Number.isSafeInteger(milliseconds) ? milliseconds : undefined;
 }
 
-/** The shortest text for so many milliseconds. */
+/** Formats milliseconds as the shortest duration. */
 export function formatDuration(milliseconds: number): string {
   for (const [unit, size] of Object.entries(UNITS)) {
     if (milliseconds > 0 && milliseconds % size === 0) return `${milliseconds / size}${unit}`;
@@ -64,21 +64,21 @@ const TOKEN = /\s*(?:(?<quoted>"(?:[^"\\]|\\.)*")|(?<sign>!=|!~|<=|>=|[=~<>(),])
 interface Token {
   readonly at: number;
   readonly kind: "quoted" | "sign" | "word";
-  /** Of a quoted one what stands between the quotes. */
+  /** For a quoted token: the text between the quotes. */
   readonly text: string;
-  /** Whether nothing stands between it and the one before. */
+  /** Whether it follows the token before without white space. */
   readonly joined: boolean;
 }
 
-/** The words and signs of a filter, taken one by one. */
+/** The tokens of a filter, taken one by one. */
 class FilterTokens {
   readonly #text: string;
   readonly #tokens: readonly Token[];
   #next = 0;
 
-  /** Throws `invalid` for what can be no part of a filter. */
+  /** Throws `invalid` for characters that no token has. */
   constructor(text: string) {
-    if (text.length > LONGEST) throw new MessagingError("invalid", `a filter has ${LONGEST} characters at most`);
+    if (text.length > LONGEST) throw new MessagingError("invalid", `a filter has at most ${LONGEST} characters`);
     this.#text = text;
     this.#tokens = split(text);
   }
@@ -87,7 +87,7 @@ class FilterTokens {
     return this.#next === this.#tokens.length;
   }
 
-  /** Takes a keyword if it comes next. */
+  /** Takes a keyword if it is next. */
   takeWord(keyword: string): boolean {
     const token = this.#tokens[this.#next];
     if (token?.kind !== "word" || token.text.toLowerCase() !== keyword) return false;
@@ -95,7 +95,7 @@ class FilterTokens {
     return true;
   }
 
-  /** Takes `header.<name>` if it comes next. */
+  /** Takes `header.<name>` if it is next. */
   takeHeader(): string | undefined {
     const token = this.#tokens[this.#next];
     if (token?.kind !== "word" || !/^header\./i.test(token.text)) return undefined;
@@ -115,7 +115,7 @@ class FilterTokens {
     return token.text;
   }
 
-  /** `or` is what else could stand there. */
+  /** `or` names another token that is possible here, for the error. */
   operator(operators: readonly string[], or?: string): string {
     const token = this.#tokens[this.#next];
     if (token?.kind !== "sign" || !operators.includes(token.text)) {
@@ -125,7 +125,7 @@ class FilterTokens {
     return token.text;
   }
 
-  /** A word or a quoted text that `read` can make something of. */
+  /** Takes a word or a quoted text that `read` accepts. */
   value<Value>(expected: string, read: (text: string) => Value | undefined): Value {
     const token = this.#tokens[this.#next];
     const value = token === undefined || token.kind === "sign" ? undefined : read(token.text);
@@ -134,7 +134,7 @@ class FilterTokens {
     return value;
   }
 
-  /** `(a, b, …)` */
+  /** Takes `(a, b, …)`. */
   list(): readonly string[] {
     this.operator(["("]);
     const values = [this.value("a text", (text) => text)];
@@ -146,7 +146,7 @@ class FilterTokens {
     throw expectation(expected, this.#tokens[this.#next]?.at ?? this.#text.length, this.#text);
   }
 
-  /** As {@link refuse}, for what was taken last. */
+  /** As {@link refuse}, for the token that was taken last. */
   refuseLast(expected: string): never {
     throw expectation(expected, this.#tokens[this.#next - 1]?.at ?? 0, this.#text);
   }
@@ -159,7 +159,7 @@ function split(text: string): readonly Token[] {
     TOKEN.lastIndex = from;
     const match = TOKEN.exec(text);
     const blank = /^\s*/.exec(text.slice(from))?.[0].length ?? 0;
-    if (match === null) throw expectation("a word, a sign, or a text between two quotes", from + blank, text);
+    if (match === null) throw expectation("a word, an operator, or a text in double quotes", from + blank, text);
     const { quoted, sign, word } = match.groups ?? {};
     const at = from + blank;
     const joined = blank === 0 && from > 0;
@@ -187,29 +187,29 @@ function expectation(expected: string, at: number, text: string): MessagingError
   );
 }
 
-/** What selects every entry, said aloud. */
+/** The text of a filter without conditions. */
 const ALL = "all";
 const BARE = /^[\p{L}\p{N}_.:@/+*%-]+$/u;
 const FIELDS =
   "id, destination, reason, key, group, error, header.<name>, attempts, replays, time, age, since or until";
 
 /**
- * Reads the text form of a filter: conditions with `and` between them, or `all`.
+ * Parses the text of a filter: conditions joined by `and`, or `all`.
  *
  * ```text
  * reason = attempts and error ~ "timeout" and age > 1h and header.tenant = acme
  * id in (a, b) and attempts >= 3 and since 2026-11-01T00:00:00Z and until 2026-11-02
  * ```
  *
- * A text with spaces or signs in it stands in double quotes, escaped as in JSON. Ages are numbers with `ms`, `s`, `m`, `h`,
- * `d` or `w`; `since` and `until` are `time >=` and `time <`. Throws `invalid`, with the place and what was expected there.
+ * Put a text with spaces or operators into double quotes, escaped as in JSON. Ages have the units `ms`, `s`, `m`, `h`, `d`
+ * and `w`. `since` and `until` mean `time >=` and `time <`. Throws `invalid` with the position and what was expected.
  */
 export function parseFilter(text: string): DeadLetterFilter {
   const tokens = new FilterTokens(text);
   if (tokens.end)
-    throw new MessagingError("invalid", `an empty filter selects nothing by itself: say "${ALL}" for every entry`);
+    throw new MessagingError("invalid", `an empty filter is not allowed: use "${ALL}" to select every entry`);
   if (tokens.takeWord(ALL)) {
-    if (!tokens.end) tokens.refuse("nothing behind it");
+    if (!tokens.end) tokens.refuse("the end");
     return [];
   }
   const conditions = [condition(tokens)];
@@ -229,7 +229,7 @@ function condition(tokens: FilterTokens): Condition {
     case "attempts":
     case "replays": {
       const is = tokens.operator(NUMBER_OPERATORS) as NumberOperator;
-      return { field, is, value: tokens.value("a whole number", wholeNumber) };
+      return { field, is, value: tokens.value("an integer from 0 up", wholeNumber) };
     }
     case "age": {
       const is = tokens.operator(TIME_OPERATORS) as TimeOperator;
@@ -266,7 +266,7 @@ function time(tokens: FilterTokens): string {
   });
 }
 
-/** Writes a filter as text that {@link parseFilter} reads as the same. */
+/** Formats a filter as text. {@link parseFilter} reads it as the same filter. */
 export function printFilter(filter: DeadLetterFilter): string {
   return filter.length === 0 ? ALL : filter.map(printCondition).join(" and ");
 }

@@ -3,7 +3,7 @@ import { type DeadLetterEntry, entryOf } from "./entry.ts";
 
 const PLACE = /^(\d{1,16})\.([A-Za-z0-9_-]{22})$/;
 
-/** Where an entry stands in the order of all: by the time of its failure, then by its id. The same on every broker. */
+/** The position of an entry: the time of its failure, then its id. The same on every broker. */
 export interface Place {
   readonly time: number;
   readonly id: string;
@@ -13,12 +13,12 @@ export function placeOf({ time, id }: DeadLetter): Place {
   return { time, id };
 }
 
-/** A place as text, for a cursor. */
+/** Formats a position as a cursor. */
 export function printPlace({ time, id }: Place): string {
   return `${time}.${id}`;
 }
 
-/** Undefined for what is no cursor. */
+/** Parses a cursor; undefined if it is none. */
 export function parsePlace(cursor: string): Place | undefined {
   const [, time, id] = PLACE.exec(cursor) ?? [];
   return time === undefined || id === undefined ? undefined : { time: Number(time), id };
@@ -29,7 +29,7 @@ export function comparePlaces(one: Place, other: Place): number {
   return one.id < other.id ? -1 : one.id > other.id ? 1 : 0;
 }
 
-/** Keeps the first so many of all that are offered, in order. Memory is bounded by that number. */
+/** Keeps the first `most` of all offered items, ordered by place. */
 export class FirstOf<Item> {
   readonly #most: number;
   readonly #kept: { readonly place: Place; readonly item: Item }[] = [];
@@ -39,17 +39,17 @@ export class FirstOf<Item> {
     this.#most = most;
   }
 
-  /** Whether any had to be left out. */
+  /** Whether an item was dropped. */
   get more(): boolean {
     return this.#more;
   }
 
-  /** In order. */
+  /** The items, ordered by place. */
   get kept(): readonly { readonly place: Place; readonly item: Item }[] {
     return this.#kept;
   }
 
-  /** `make` is called only for what is kept for now. One that is there already is not taken twice. */
+  /** Calls `make` only for an item that is kept for now. Skips a place that is kept already. */
   offer(place: Place, make: () => Item): void {
     const kept = this.#kept;
     let low = 0;
@@ -59,8 +59,8 @@ export class FirstOf<Item> {
       if (comparePlaces((kept[middle] as { place: Place }).place, place) < 0) low = middle + 1;
       else high = middle;
     }
-    const there = kept[low];
-    if (there !== undefined && comparePlaces(there.place, place) === 0) return;
+    const present = kept[low];
+    if (present !== undefined && comparePlaces(present.place, place) === 0) return;
     if (low === this.#most) {
       this.#more = true;
       return;
@@ -72,19 +72,19 @@ export class FirstOf<Item> {
   }
 }
 
-/** Dead letters that failed in the same way. Plain JSON, the same on every broker. */
+/** Dead letters with the same failure. Plain JSON, the same on every broker. */
 export interface DeadLetterGroup {
   /** The fingerprint of destination, error class and normalised message; for a filter: `group = …`. */
   readonly group: string;
   readonly destination: string;
   readonly errorClass: string | null;
-  /** The error's message with what differs from one to the next taken out. */
+  /** The normalised message: values are replaced by the names of their kinds. */
   readonly error: string;
   readonly count: number;
-  /** ISO times of the first failure and of the last one in it. */
+  /** ISO times of the first and the last failure in the group. */
   readonly firstFailedAt: string | null;
   readonly lastFailedAt: string | null;
-  /** The entry that failed first, with the beginning of its body. */
+  /** The entry with the oldest last failure, with the beginning of its body. */
   readonly example: DeadLetterEntry;
 }
 
@@ -98,7 +98,7 @@ interface Counted {
   example: DeadLetterEntry | Promise<DeadLetterEntry>;
 }
 
-/** Counts dead letters by their fingerprints. Memory is bounded by the number of groups that are kept. */
+/** Counts dead letters by fingerprint. Memory is bounded by the number of groups. */
 export class Grouping {
   readonly #source: Source;
   readonly #bodyBytes: number;
@@ -112,7 +112,7 @@ export class Grouping {
     this.#most = most;
   }
 
-  /** How many belong to none of the groups that are kept. */
+  /** Entries of further groups. */
   get others(): number {
     return this.#others;
   }
@@ -140,7 +140,7 @@ export class Grouping {
     return { count: 1, first: firstFailedAt, last: lastFailedAt, time, errorClass, error: normalised, example };
   }
 
-  /** The largest first. */
+  /** The groups, the largest first. */
   async groups(): Promise<readonly DeadLetterGroup[]> {
     const groups = await Promise.all(
       [...this.#groups].map(async ([group, { count, first, last, errorClass, error, example }]) => {

@@ -2,54 +2,53 @@ import { type JsonLines, jsonLines } from "./archive.ts";
 import type { DeadLetter } from "./dead-letter.ts";
 
 /**
- * What became of a message of a plan:
- * - `replayed`, `edited`, `discarded`: it is safe there, and was removed here.
- * - `failed`: it stands as before; `detail` says why.
- * - `left`: an edit left it as it was.
- * - `missing`: it was not there any more; `detail` says why.
- * - `came-back`: what was sent back is dead again, under the entry id in `detail`.
+ * The result for one message of a plan:
+ * - `replayed`, `edited`, `discarded`: it was sent or archived, and removed.
+ * - `failed`: it stays; `detail` has the error.
+ * - `left`: the edit returned undefined; it stays.
+ * - `missing`: it was not found; `detail` has the reason.
+ * - `came-back`: a replayed message was dead-lettered again; `detail` has the new entry id.
  */
 export type JournaledOutcome = "replayed" | "edited" | "discarded" | "failed" | "left" | "missing" | "came-back";
 
-/** A line of a journal: plain JSON. Never holds a body or a header. */
+/** A line of a journal. Plain JSON, without bodies and headers. */
 export interface JournalLine {
   readonly run: string;
-  /** `begun` and `ended` are about the run, or the part of it that was resumed; everything else is about one message. */
+  /** `begun` and `ended` are about the run, or its resumed part. All others are about one message. */
   readonly what: "begun" | "ended" | JournaledOutcome;
   /** ISO time. */
   readonly at: string;
-  /** Who did it, as far as it was told. */
+  /** Who ran it, if `by` was given. */
   readonly by: string | null;
-  /** The id of the entry, as the plan has it. Null on `begun` and `ended`. */
+  /** The id of the entry in the plan. Null on `begun` and `ended`. */
   readonly id: string | null;
   readonly messageId: string | null;
-  /** The fingerprint of its failure; null on `begun` and `ended`, and for what was not there any more. */
+  /** The fingerprint of its failure. Null on `begun`, `ended` and `missing`. */
   readonly group: string | null;
-  /** More in words: the id of an edited copy, an error, why a run stopped. */
+  /** Details: the id of an edited copy, an error, why a run stopped. */
   readonly detail: string | null;
 }
 
-/** Where it is written down what became of each message of a run. */
+/** Records what became of each message of a run. */
 export interface Journal {
   /**
-   * Keeps lines. Called one call at a time by each run. Where the first of a run rejects nothing is done; where a later one
-   * does the run ends with `error`.
+   * Stores lines. Each run makes one call at a time. If the first call of a run rejects, the run does not start. If a later
+   * call rejects, the run ends with `error`.
    */
   append(lines: readonly JournalLine[]): Promise<void>;
-  /** Every line that was kept, in order, of other runs too. Of a run that is resumed it tells what was done before. */
+  /** Yields every stored line in order, also of other runs. A resumed run reads from it what was done before. */
   read(): AsyncIterable<JournalLine>;
 }
 
 /** A journal in a file; made by {@link fileJournal}. */
 export interface FileJournal extends Journal {
-  /** Closes the file; it is opened again by the next `append`. A second call does nothing. */
+  /** Closes the file. The next `append` opens it again. A second call does nothing. */
   close(): Promise<void>;
 }
 
 /**
- * A journal in a file of JSON lines, which is made if need be, kept from all but its owner, and added to; no link is
- * followed. `append` resolves when the lines are on the disk (`fsync`). What a crash left half written is passed over when
- * it is read. Rejections have the code `refused`.
+ * Makes a journal in a file of JSON lines. The file is created if needed, only for its owner, and appended to; symbolic
+ * links are not followed. `append` resolves after `fsync`. Half a line that a crash left is skipped. Rejects with `refused`.
  */
 export function fileJournal(path: string): FileJournal {
   const lines: JsonLines = jsonLines(path, `the journal ${path} cannot be written`);
@@ -67,7 +66,7 @@ export interface MemoryJournal extends Journal {
   readonly lines: readonly JournalLine[];
 }
 
-/** Makes a journal in memory, which is gone with the process. */
+/** Makes a journal in memory. */
 export function memoryJournal(): MemoryJournal {
   const lines: JournalLine[] = [];
   return {
@@ -96,15 +95,15 @@ function isJournalLine(given: unknown): given is JournalLine {
   );
 }
 
-/** What earlier parts of a run did, and saw. */
+/** What earlier parts of a resumed run did. */
 export interface Earlier {
-  /** The ids of entries that were sent back or discarded. */
+  /** The ids of entries that were replayed, edited or discarded. */
   readonly done: ReadonlySet<string>;
-  /** The ids of the entries that came back. */
+  /** The entry ids of messages that came back. */
   readonly cameBack: ReadonlySet<string>;
 }
 
-/** Writes the lines of one run, and gathers those that come while others are being written. */
+/** Writes the lines of one run, and batches lines while a write is in progress. */
 export class JournalWriter {
   readonly #journal: Journal | undefined;
   readonly #base: { readonly run: string; readonly by: string | null };
@@ -123,7 +122,7 @@ export class JournalWriter {
     this.#now = now;
   }
 
-  /** What earlier parts of the run did, and saw. */
+  /** Reads what earlier parts of the run did. */
   async earlier(): Promise<Earlier> {
     const earlier = { done: new Set<string>(), cameBack: new Set<string>() };
     if (this.#journal === undefined) return earlier;
@@ -135,13 +134,13 @@ export class JournalWriter {
     return earlier;
   }
 
-  /** Resolves when it is written; rejects as the journal does. */
+  /** Writes a line about a message. Rejects as the journal does. */
   about(letter: DeadLetter, what: JournaledOutcome, detail: string | null = null): Promise<void> {
     const { id, message, group } = letter;
     return this.note({ what, id, messageId: message.id, group, detail });
   }
 
-  /** Resolves when it is written; rejects as the journal does. */
+  /** Writes a line. Rejects as the journal does. */
   note(line: Pick<JournalLine, "what"> & Partial<JournalLine>): Promise<void> {
     if (this.#journal === undefined) return Promise.resolve();
     const at = new Date(this.#now()).toISOString();

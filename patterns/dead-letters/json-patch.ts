@@ -7,16 +7,13 @@ export type JsonPatchOperation =
   | { readonly op: "remove"; readonly path: string }
   | { readonly op: "move" | "copy"; readonly path: string; readonly from: string };
 
-/** A JSON Patch (RFC 6902): its operations, done one after the other, all or none. */
+/** A JSON Patch (RFC 6902): operations that are applied in order, all or none. */
 export type JsonPatch = readonly JsonPatchOperation[];
 
-/** Checks a patch, as somebody wrote it. Throws `invalid`, with the operation that is wrong. */
+/** Checks a patch. Throws `invalid` and names the wrong operation. */
 export function jsonPatchOf(where: string, given: unknown): JsonPatch {
   if (!Array.isArray(given) || given.length === 0) {
-    throw new MessagingError(
-      "invalid",
-      `${where} takes a JSON patch: a list of operations (RFC 6902), and not an empty one`,
-    );
+    throw new MessagingError("invalid", `${where} takes a JSON patch: a list of at least one operation (RFC 6902)`);
   }
   for (const [index, operation] of (given as readonly unknown[]).entries()) {
     const problem = problemOf(operation);
@@ -50,7 +47,7 @@ function isPointer(given: unknown): boolean {
   return typeof given === "string" && /^(?:\/(?:[^~]|~[01])*)*$/.test(given);
 }
 
-/** The value after the patch; the given one is not changed. Throws `invalid`, with the operation and the path that do not fit. */
+/** Returns the patched value; the given one does not change. Throws `invalid` and names the operation and path that fail. */
 export function applyJsonPatch(value: unknown, patch: JsonPatch): unknown {
   const root = { "": structuredClone(value) as unknown };
   for (const [index, operation] of patch.entries()) {
@@ -61,7 +58,7 @@ export function applyJsonPatch(value: unknown, patch: JsonPatch): unknown {
   return root[""];
 }
 
-/** What keeps an operation from being done; undefined if it was. */
+/** Applies an operation; returns the problem if it cannot be applied. */
 function apply(root: object, operation: JsonPatchOperation): string | undefined {
   const { op, path } = operation;
   switch (op) {
@@ -93,7 +90,7 @@ function nothingAt(path: string): string {
   return `there is nothing at ${path === "" ? "the root" : path}`;
 }
 
-/** The names on the way from the holder of the root. */
+/** The names of a path, from the holder of the root. */
 function namesOf(path: string): readonly string[] {
   return path.split("/").map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
@@ -102,7 +99,7 @@ function isHolder(value: unknown): value is Record<string, unknown> | unknown[] 
   return typeof value === "object" && value !== null;
 }
 
-/** The place of a path: what holds it, and its last name. */
+/** The container and the last name of a path. */
 function placeOf(
   root: object,
   path: string,
@@ -116,7 +113,7 @@ function placeOf(
   return isHolder(holder) ? { holder, name } : undefined;
 }
 
-/** An own value: what stands on a prototype is none of the message. */
+/** An own value. Values of a prototype are not part of the message. */
 function own(holder: Record<string, unknown> | unknown[], name: string): { readonly value: unknown } | undefined {
   if (Array.isArray(holder)) {
     const index = indexOf(name, holder.length - 1);
@@ -135,7 +132,7 @@ function find(root: object, path: string): { readonly value: unknown } | undefin
   return place === undefined ? undefined : own(place.holder, place.name);
 }
 
-/** Also for `__proto__`, which an assignment would take for something else. */
+/** Defines `__proto__` too, which an assignment would take as the prototype. */
 function define(holder: Record<string, unknown>, name: string, value: unknown): void {
   Object.defineProperty(holder, name, { value, writable: true, enumerable: true, configurable: true });
 }
@@ -149,7 +146,7 @@ function add(root: object, path: string, value: unknown): string | undefined {
     return undefined;
   }
   const index = name === "-" ? holder.length : indexOf(name, holder.length);
-  if (index === undefined) return `${path} is no place of that list`;
+  if (index === undefined) return `${path} is no index of that list`;
   holder.splice(index, 0, value);
   return undefined;
 }

@@ -17,48 +17,48 @@ import { applyJsonPatch, type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { isPace, type Pace } from "./run-options.ts";
 import type { DeadLetterScan } from "./scan.ts";
 
-/** Entries that were asked for and are not in a plan. */
+/** Selected entries that a plan refuses. */
 export interface Refused {
   readonly why: string;
   readonly count: number;
-  /** The id of one of them. */
+  /** The id of one such entry. */
   readonly example: string;
 }
 
 /**
- * What a run is going to do: plain JSON, to be read, and to be kept (`JSON.stringify`) so that the run can be taken up
- * again after a crash. It names every entry, by some 100 bytes each: what is dead-lettered later is in no plan.
+ * What a run will do. Plain JSON: store it (`JSON.stringify`) to resume the run after a crash. It lists every entry, about
+ * 100 bytes each. Messages that are dead-lettered later are not part of it.
  */
 export interface Plan extends DeadLetterScan, Pace {
-  /** Names the run; it stands in a header of every message that the run sends back. */
+  /** The id of the run. Every replayed message has it in a header. */
   readonly run: string;
   readonly action: "replay" | "discard";
-  /** Whose dead letters: `orders`, `order.placed..billing`. */
+  /** The queue or subscription: `orders`, `order.placed..billing`. */
   readonly source: string;
-  /** What was asked for, as text. */
+  /** The filter as text. */
   readonly filter: string;
-  /** ISO time; ages in the filter are counted up to it. */
+  /** ISO time. Ages in the filter are computed up to it. */
   readonly plannedAt: string;
-  /** Who planned it, as far as it was told. */
+  /** Who planned it, if `by` was given. */
   readonly by: string | null;
-  /** How many entries are going to be sent back or discarded. */
+  /** The number of entries to replay or discard. */
   readonly count: number;
-  /** Where to, and how many; for a discard where from. */
+  /** The destinations with their numbers of messages; for a discard, the source. */
   readonly destinations: readonly { readonly destination: string; readonly count: number }[];
-  /** What was asked for and is left alone, and why. */
+  /** Selected entries that are refused, and why. */
   readonly refused: readonly Refused[];
-  /** How many more were asked for than `limit` allows; they were dead-lettered last. */
+  /** How many selected entries are over `limit`. They failed last. */
   readonly beyondLimit: number;
-  /** For a replay: where it sends to. */
+  /** The target of a replay; null for a discard. */
   readonly to: TargetAddress | null;
   /**
-   * For a replay that edits: the JSON patch, or `function` for what a plan cannot keep and a resume has to be given again.
-   * Null where messages are sent back as they were.
+   * The JSON patch of a replay; `function` for a function, which a plan cannot store and a resume needs again; null without
+   * an edit.
    */
   readonly edit: JsonPatch | "function" | null;
-  /** How the selected failed, the largest group first: 100 groups at most. */
+  /** The failures of the selected entries, the largest group first, at most 100 groups. */
   readonly groups: readonly PlannedGroup[];
-  /** The entries, those that failed first before the others. */
+  /** The entries, the oldest failures first. */
   readonly entries: readonly PlannedEntry[];
 }
 
@@ -69,12 +69,12 @@ export interface PlannedEntry {
   readonly messageId: string;
 }
 
-/** What failed in one way among the entries of a plan. */
+/** Entries of a plan with the same failure. */
 export interface PlannedGroup {
   /** The fingerprint, as `groups` has it. */
   readonly group: string;
   readonly errorClass: string | null;
-  /** The error's message with what differs from one to the next taken out. */
+  /** The normalised message: values are replaced by the names of their kinds. */
   readonly error: string;
   readonly count: number;
 }
@@ -86,7 +86,7 @@ interface Selected extends Place {
   readonly group: string;
 }
 
-/** Gathers what a run selects. */
+/** Collects what a plan selects. */
 export class Selection {
   readonly #selected = new Map<string, Selected>();
   readonly #groups = new Map<string, Omit<PlannedGroup, "count">>();
@@ -95,7 +95,7 @@ export class Selection {
   add(letter: DeadLetter): void {
     const { group, errorClass = null, error = "", message } = letter;
     if (!this.#groups.has(group)) this.#groups.set(group, { group, errorClass, error: normalisedError(error) });
-    // One text for all of a group.
+    // All entries of a group share one string, to save memory.
     const same = this.#groups.get(group)?.group ?? group;
     this.#selected.set(letter.id, { ...placeOf(letter), messageId: message.id, group: same });
   }
@@ -110,7 +110,7 @@ export class Selection {
     return [...this.#refused].map(([why, { count, example }]) => ({ why, count, example }));
   }
 
-  /** The first so many, and how they failed. */
+  /** The first `limit` entries, and their groups. */
   first(limit: number): Pick<Plan, "entries" | "groups" | "beyondLimit"> {
     const all = [...this.#selected.values()].sort(comparePlaces);
     const first = all.slice(0, limit);
@@ -125,18 +125,18 @@ export class Selection {
   }
 }
 
-/** What keeps dead letters from being sent back. */
+/** The rules that a replay obeys. */
 interface ReplayGuards {
   readonly maxReplays: number;
-  /** What makes the body that is sent; a function is not asked before it is sent. */
+  /** A patch is tried while planning, a function only when the message is sent. */
   readonly edit: JsonPatch | "function" | null;
-  /** Whether those are sent back too that lost some of their headers. */
+  /** Whether to send messages that lost headers too. */
   readonly incomplete: boolean;
 }
 
 /**
- * Why a dead letter is not to be sent back; undefined if nothing is against it. A promise only where the schema is
- * asynchronous, or the message is stored elsewhere.
+ * Why a dead letter is not replayed; undefined if it can be. A promise only if the schema is asynchronous or the dead letter
+ * is a reference.
  */
 export function whyNotReplayed(
   letter: DeadLetter,
@@ -146,9 +146,9 @@ export function whyNotReplayed(
 ): string | undefined | Promise<string | undefined> {
   if (letter.replays >= maxReplays) return `sent back ${maxReplays} times already (maxReplays)`;
   if (letter.cut !== undefined && !incomplete) {
-    return "headers were cut, or were over the limits and not read; sent back, it would go without them (incomplete)";
+    return "headers were cut, or were over the limits and not read; set incomplete to send it without them";
   }
-  // What a function makes of the body is checked when it is made.
+  // The body that a function makes is checked when it is sent.
   if (edit === "function") return undefined;
   if (edit !== null && letter.reference === undefined) return whyNotPatched(letter, source, target, edit);
   if (edit !== null) return undefined;
@@ -177,28 +177,27 @@ function whyNotPatched(
   }
 }
 
-/** The body after a patch. Throws `invalid` where it cannot be read, or the patch does not fit. */
+/** Returns the patched body. Throws `invalid` if it cannot be decoded, or if the patch does not fit. */
 export function patched(codec: Codec, body: Uint8Array, patch: JsonPatch): unknown {
   let decoded: unknown;
   try {
     decoded = codec.decode(body);
   } catch (cause) {
     const text =
-      "its body cannot be read by the codec, and a patch is of what can; edit it by a function, or one by one";
+      "its body cannot be read by the codec, so a patch cannot be applied; edit it with a function, or edit single entries";
     throw new MessagingError("invalid", text, { cause });
   }
   return applyJsonPatch(decoded, patch);
 }
 
 /**
- * Throws `invalid` where JSON that was read and written again lost digits of a number, which is no part of the edit: an id of 64
- * bits is another one then.
+ * Throws `invalid` if a number of the JSON lost digits by parsing and formatting it: a 64-bit id would change unnoticed.
  */
 export function refuseRounded(before: Uint8Array, after: Uint8Array): undefined {
   const [from, to] = [jsonText(before), jsonText(after)];
   if (from === undefined || to === undefined || roundedNumber(from, to) === undefined) return;
   const text =
-    "its body holds a number that JavaScript cannot keep, such as an integer beyond 2^53, and the edited copy would hold another one. Give the destination a codec that keeps it, or have the edit write that value anew";
+    "its body has a number that JavaScript cannot keep exactly, such as an integer beyond 2^53, and the edited copy would have another one. Use a codec that keeps it, or set that value in the edit";
   throw new MessagingError("invalid", text);
 }
 
@@ -212,7 +211,7 @@ function jsonText(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Of a batch each message is handled by itself, and those that are not valid come back by themselves. */
+/** Invalid messages of a batch fail by themselves, so a batch is not checked here. */
 function whyNoneReplayed(
   messages: readonly IncomingMessage[],
   target: Target,
@@ -237,25 +236,25 @@ function whyUnread(error: unknown): string {
   return `the message that it refers to cannot be read (${code})`;
 }
 
-/** As runs are named: it travels in a header, and names a file. */
+/** Ids of runs. They are header values and file names. */
 const RUN = /^[\w-]{1,100}$/;
 
-/** A plan that was kept, read back. Throws `invalid` for what is none, or is another source's. */
+/** Checks a stored plan. Throws `invalid` if it is none, or if it is for another source. */
 export function planOf(given: unknown, source: string): Plan {
   const plan = planFrom(given);
   if (plan.source === source) return plan;
   throw new MessagingError(
     "invalid",
-    `the plan is for the dead letters of ${plan.source}, and these are those of ${source}: resume it on ${plan.source}, or plan anew for ${source}`,
+    `the plan is for the dead letters of ${plan.source}, not of ${source}: resume it on ${plan.source}, or plan anew for ${source}`,
   );
 }
 
-/** A plan that was kept in JSON, of any source. Throws `invalid` for what is none. */
+/** Checks a stored plan of any source. Throws `invalid` if it is none. */
 export function planFrom(given: unknown): Plan {
   if (isPlan(given)) return given;
   throw new MessagingError(
     "invalid",
-    "what was given is no plan of a replay or a discard: give one as it was kept in JSON, such as a file of anybroker-runs, or plan anew",
+    "this is no plan of a replay or a discard: pass one that was stored as JSON, such as a file of anybroker-runs, or plan anew",
   );
 }
 

@@ -24,7 +24,7 @@ import { scanAll } from "./scan.ts";
 const DEFAULT_MAX_REPLAYS = 3;
 const PACE = ["rate", "ramp"];
 
-/** Makes plans, and what carries them out. */
+/** Makes plans and their runs. */
 export class Planner {
   readonly #internals: BrokerInternals;
   readonly #source: Source;
@@ -46,7 +46,7 @@ export class Planner {
     this.#patienceMs = patienceMs;
   }
 
-  /** `name` is what the audit calls it. */
+  /** `name` is the action in the audit. */
   async replay(where: string, filter: DeadLetterFilter, options: ReplayOptions, name = "replay"): Promise<PlannedRun> {
     checkOptions(where, options, [...PACE, "limit", "to", "maxReplays", "edit", "incomplete", "signal"]);
     const { to, maxReplays = DEFAULT_MAX_REPLAYS, incomplete = false } = options;
@@ -86,7 +86,7 @@ export class Planner {
       return this.#planned(plan, this.#discarding(plan, checkArchive(where, options.archive)), "discard");
     const { source } = plan;
     const to = plan.to as NonNullable<Plan["to"]>;
-    // The codec of another destination is not in the plan; an edit then writes as this one.
+    // The plan does not store the codec of another destination. An edit is encoded with the source's codec.
     const target: Target = {
       ...to,
       name: plan.destinations[0]?.destination ?? source,
@@ -156,7 +156,7 @@ export class Planner {
       plan,
       async run(options = {}) {
         internals.requireStarted(where);
-        if (running) throw new MessagingError("conflict", `${where} is under way already; wait for its end`);
+        if (running) throw new MessagingError("conflict", `${where} is in progress already; wait for its end`);
         const run = new Run({ internals, source, plan, action, by, patienceMs }, options);
         running = true;
         try {
@@ -173,7 +173,7 @@ export class Planner {
   }
 }
 
-/** What fails there comes to the dead letters there, where nobody looks. */
+/** Failures at another destination go to the dead letters of that destination, which this run does not observe. */
 function refuseRampElsewhere(
   where: string,
   action: Plan["action"],
@@ -183,11 +183,11 @@ function refuseRampElsewhere(
 ): void {
   if (ramp === null) return;
   if (action === "discard")
-    throw new MessagingError("invalid", `${where} { ramp }: what is discarded does not come back`);
+    throw new MessagingError("invalid", `${where} { ramp } is for replays: discarded messages do not come back`);
   if (JSON.stringify(to?.address) === JSON.stringify(source.address)) return;
   throw new MessagingError(
     "invalid",
-    `${where} { ramp }: what fails at another destination comes to the dead letters there, where it would not be seen; use limit and rate`,
+    `${where} { ramp }: failures at another destination go to its own dead letters and would not be noticed; use limit and rate`,
   );
 }
 
@@ -196,7 +196,7 @@ function checkArchive(where: string, archive: Archive | undefined): Archive {
   throw new MessagingError("invalid", `${where} takes { archive }, such as fileArchive("discarded.jsonl")`);
 }
 
-/** What a plan keeps of an edit, and what makes the bodies. Throws `invalid` for what is neither a function nor a patch. */
+/** Returns what the plan stores of an edit, and the edit. Throws `invalid` unless it is a function or a patch. */
 function editOf(
   where: string,
   given: Edit | JsonPatch | undefined,
@@ -207,19 +207,19 @@ function editOf(
   return { kept: patch, edit: patch };
 }
 
-/** The edit of a plan that is taken up: without it the messages would go as they were. */
+/** The edit of a resumed plan. */
 function editAgain(where: string, { edit: kept }: Plan, given: Edit | undefined): Edit | JsonPatch | undefined {
   if (given !== undefined && typeof given !== "function") {
-    throw new MessagingError("invalid", `${where} { edit } takes a function; a patch is in its plan`);
+    throw new MessagingError("invalid", `${where} { edit } takes a function; the plan has the patch`);
   }
   if (kept === "function") {
     if (given !== undefined) return given;
     throw new MessagingError(
       "invalid",
-      `${where}: the plan edits what it sends by a function; give the same as { edit }`,
+      `${where}: the plan edits messages with a function; pass the same function as { edit }`,
     );
   }
   if (given === undefined) return kept ?? undefined;
-  const plan = kept === null ? "sends messages as they were" : "has a patch of its own";
-  throw new MessagingError("invalid", `${where} { edit }: the plan ${plan}; plan anew to edit otherwise`);
+  const plan = kept === null ? "sends messages unchanged" : "has a patch";
+  throw new MessagingError("invalid", `${where} { edit }: the plan ${plan}; make a new plan for another edit`);
 }

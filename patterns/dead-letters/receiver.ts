@@ -5,29 +5,29 @@ import { afterCurrentTurn, type Clock, pause, type Timer, within } from "../../c
 import type { MessagingError } from "../../core/errors.ts";
 
 const SETTLED_AT_ONCE = 1_000;
-/** Leases are renewed three times before they end. */
+/** How many times a lease is renewed before it would end. */
 const RENEWALS = 3;
-/** How long a close waits for what it gives back. */
+/** How long a close waits for requeues. */
 const RELEASE_MS = 5_000;
 
-/** A dead letter in our hands: nobody else has it until it is removed, given back or lost. */
+/** A dead letter that this process holds. No other process gets it until it is removed, requeued or lost. */
 export interface Taken {
   readonly message: IncomingMessage;
   readonly from: OpenReceiver;
 }
 
-/** One receiver of a holder, and what it has. */
+/** One receiver of a holder, with its deliveries. */
 class OpenReceiver {
   prefetch: number;
-  /** How often the prefetch was widened. */
+  /** How often the prefetch was increased. */
   widenings = 0;
   #receiver: Receiver | undefined;
   #clock: Clock | undefined;
-  /** Delivered and not scanned yet. */
+  /** Delivered, and not taken yet. */
   #waiting = new Map<DeliveryToken, IncomingMessage>();
-  /** Looked at, and in work. */
+  /** Taken, and in progress. */
   readonly #working = new Set<DeliveryToken>();
-  /** Looked at, and to be given back. */
+  /** Taken, and held until the close. */
   readonly #kept = new Set<DeliveryToken>();
   #removals: { readonly token: DeliveryToken; readonly done: (removed: boolean) => void }[] = [];
   #stopRenewing: (() => Promise<void>) | undefined;
@@ -56,12 +56,11 @@ class OpenReceiver {
     return this.#waiting.size > 0;
   }
 
-  /** Whether nothing more comes because of what is kept. */
+  /** Whether kept deliveries fill the prefetch. */
   get isFull(): boolean {
     return this.held >= this.prefetch && this.#kept.size > 0;
   }
 
-  /** By so many. */
   widen(by: number): void {
     if (by <= 0) return;
     this.widenings++;
@@ -81,7 +80,7 @@ class OpenReceiver {
     }
   }
 
-  /** Others are to have these: what is not in work goes back. */
+  /** Other consumers need these: requeues all that are not in progress. */
   revoke(tokens: readonly DeliveryToken[]): void {
     const idle = tokens.filter((token) => this.#waiting.delete(token) || this.#kept.delete(token));
     void this.#requeue(idle);
@@ -109,7 +108,7 @@ class OpenReceiver {
     if (this.#working.delete(token)) void this.#requeue([token]);
   }
 
-  /** What is removed within one turn is settled in one batch. */
+  /** Removes within one turn are settled in one batch. */
   remove(token: DeliveryToken): Promise<boolean> {
     return new Promise((done) => {
       this.#removals.push({ token, done });
@@ -150,17 +149,17 @@ class OpenReceiver {
 
   async close(): Promise<void> {
     this.#receiver?.prefetch(0);
-    // A lease that is renewed behind the requeue would keep the message from everybody.
+    // A lease that is renewed after the requeue would hide the message from all consumers.
     await this.#stopRenewing?.();
     const held = [...this.#waiting.keys(), ...this.#working, ...this.#kept];
     this.lost("all");
-    // The broker may refuse it for now.
+    // The broker may refuse the requeue for now.
     if (this.#clock !== undefined) await within(this.#clock, RELEASE_MS, this.#requeue(held));
     await this.#receiver?.close();
   }
 }
 
-/** Calls again and again until it is stopped; resolves the stop when no call is under way. */
+/** Calls `renew` periodically. The returned function stops it, and resolves when no call is in progress. */
 function renewing(clock: Clock, everyMs: number, renew: () => Promise<void>): () => Promise<void> {
   let timer: Timer;
   let stopped = false;
@@ -178,34 +177,33 @@ function renewing(clock: Clock, everyMs: number, renew: () => Promise<void>): ()
   };
 }
 
-/** The first prefetch of a receiver, until something is known of the sizes of bodies. */
+/** The prefetch of a receiver until body sizes are known. */
 const FIRST_PREFETCH = 32;
 const MOST_PREFETCH = 1_000;
 const LEAST_PREFETCH = 4;
-/** So often a receiver's prefetch is widened for what stays, before another is opened: RabbitMQ makes a consumer of each. */
+/** After this many increases a new receiver is opened: RabbitMQ makes a consumer for each increase. */
 const MOST_WIDENINGS = 8;
-/** The most bytes of bodies that are on their way or wait to be scanned. */
+/** The most bytes of bodies that are prefetched. */
 const MOST_BYTES = 32 * 1024 * 1024;
 
-/** What a holder asks about what it comes by. Neither may throw. */
+/** Callbacks of a holder for each delivery. They must not throw. */
 interface HolderQuestions {
-  /** Whether it is worth taking. Asked where the broker can pass over what is not; elsewhere everything is taken. */
+  /** Whether to take it. Called if the broker can skip deliveries; otherwise every delivery is taken. */
   wanted(message: IncomingMessage): boolean;
-  /** Told of everything that is taken, when it comes. */
-  seen(message: IncomingMessage): void;
+  /** Called for every delivery when it arrives. */
+  arrived(message: IncomingMessage): void;
 }
 
 /**
- * Takes dead letters, and keeps them from everybody else until its end. What was scanned and stays is kept as a token,
- * without its body. Where the broker can pass over what is not wanted only that is taken; elsewhere everything is, with a
- * wider prefetch, or a further receiver, whenever a prefetch is full of what stays: so the bodies in memory are bounded, and
- * what is held is not.
+ * Takes dead letters, and holds them until it is closed. If the broker can browse, only wanted dead letters are taken.
+ * Otherwise all are: a kept one is held as a token without its body. When kept ones fill a prefetch, it is increased, or
+ * another receiver is opened. So the bodies in memory are bounded; the number of held deliveries is not.
  */
 export class Holder {
   readonly #internals: BrokerInternals;
   readonly #address: DeadLettersAddress;
   readonly #questions: HolderQuestions | undefined;
-  readonly #passesOver: boolean;
+  readonly #canSkip: boolean;
   readonly #receivers: OpenReceiver[] = [];
   #messages = 0;
   #bytes = 0;
@@ -217,10 +215,10 @@ export class Holder {
     this.#internals = internals;
     this.#address = address;
     this.#questions = questions;
-    this.#passesOver = questions !== undefined && internals.adapter.browse !== undefined;
+    this.#canSkip = questions !== undefined && internals.adapter.browse !== undefined;
   }
 
-  /** Rejects as `Adapter.receive` does. Without questions everything is taken. */
+  /** Opens a holder; without callbacks it takes everything. Rejects as `Adapter.receive` does. */
   static async open(
     internals: BrokerInternals,
     address: DeadLettersAddress,
@@ -231,36 +229,36 @@ export class Holder {
     return holder;
   }
 
-  /** How many are in our hands. */
+  /** How many deliveries it holds. */
   get held(): number {
     let held = 0;
     for (const receiver of this.#receivers) held += receiver.held;
     return held;
   }
 
-  /** How many consumers of the broker's that is, at most: a wider prefetch may be one more. */
+  /** The most broker consumers that it may have: an increased prefetch may be one more. */
   get consumers(): number {
     let consumers = 0;
     for (const { widenings } of this.#receivers) consumers += 1 + widenings;
     return consumers;
   }
 
-  /** Whether deliveries have leases, as on brokers that tell little about what stands. */
+  /** Whether deliveries have leases. Such brokers report depths inexactly. */
   get leased(): boolean {
     return this.#receivers.some(({ leased }) => leased);
   }
 
-  /** Whether any were lost, as with a connection: they come again, also those that were kept. */
+  /** Whether deliveries were lost, for example with a connection. They are delivered again. */
   get hasLost(): boolean {
     return this.#hasLost;
   }
 
-  /** Why nothing comes, as far as the broker says. */
+  /** Why nothing arrives, if the broker reports it. */
   get stalled(): MessagingError | undefined {
     return this.#stalled;
   }
 
-  /** What came, all of it that waits here; nothing after so many milliseconds without any, or an abort. */
+  /** Takes all that arrived. Returns nothing after `waitMs` without an arrival, or when the signal is aborted. */
   async take(waitMs: number, signal?: AbortSignal): Promise<readonly Taken[]> {
     if (!this.#receivers.some((receiver) => receiver.hasWaiting)) {
       await this.#makeRoom();
@@ -269,29 +267,29 @@ export class Holder {
     return this.#receivers.flatMap((receiver) => receiver.takeWaiting());
   }
 
-  /** Whether nothing is on its way to us of what the broker had handed out before; false as well where that is not known. */
+  /** Whether every message that the broker handed out has arrived; false if that is unknown. */
   async caughtUp(): Promise<boolean> {
     const all = await Promise.all(this.#receivers.map((receiver) => receiver.caughtUp()));
     return all.every(Boolean) && !this.#receivers.some(({ hasWaiting }) => hasWaiting);
   }
 
-  /** Whether it is in our hands, as far as we were told. */
+  /** Whether it still holds the delivery. */
   has({ message, from }: Taken): boolean {
     return from.has(message.token);
   }
 
-  /** It stays: it is kept in our hands until the end, without its body, or passed over from now on as not wanted. */
+  /** Leaves it in the dead letters: holds it until the close without its body, or requeues it if the broker can skip it. */
   keep({ message, from }: Taken): void {
-    if (this.#passesOver) from.giveBack(message.token);
+    if (this.#canSkip) from.giveBack(message.token);
     else from.keep(message.token);
   }
 
-  /** Removes it for good. Resolves with whether it is gone; false if it was lost before, and will come again. */
+  /** Removes it. Resolves with false if it was lost before, and will be delivered again. */
   remove(taken: Taken): Promise<boolean> {
     return taken.from.remove(taken.message.token);
   }
 
-  /** Gives back everything. A second call does nothing. */
+  /** Requeues everything. A second call does nothing. */
   async close(): Promise<void> {
     await Promise.all(this.#receivers.splice(0).map((receiver) => receiver.close()));
   }
@@ -312,10 +310,10 @@ export class Holder {
         this.#messages += batch.length;
         for (const message of batch) {
           this.#bytes += message.body.length;
-          this.#questions?.seen(message);
+          this.#questions?.arrived(message);
         }
         receiver.deliver(batch);
-        // Now that something is known of them.
+        // Now sizes of bodies are known.
         if (receiver.prefetch === FIRST_PREFETCH) receiver.widen(this.#prefetch() - FIRST_PREFETCH);
         this.#arrived?.();
       },
@@ -332,7 +330,7 @@ export class Holder {
       },
       filtered: () => {},
     };
-    const questions = this.#passesOver ? this.#questions : undefined;
+    const questions = this.#canSkip ? this.#questions : undefined;
     const wanted = questions === undefined ? {} : { wanted: (message: IncomingMessage) => questions.wanted(message) };
     const options = { prefetch: receiver.prefetch, ordered: false, ...wanted };
     receiver.opened(await adapter.receive(this.#address, options, sink), clock);

@@ -1,57 +1,57 @@
 import type { JournaledOutcome, JournalLine } from "./journal.ts";
 import type { Plan } from "./plan.ts";
 
-/** What somebody did of a run, from its beginning to its end. */
+/** One part of a run, from its start or resume to its end. */
 export interface ReportedPart {
   readonly by: string | null;
   readonly begunAt: string;
-  /** Null for one that is under way, or died. */
+  /** Null if it is in progress, or crashed. */
   readonly endedAt: string | null;
-  /** Why it ended before the plan was done; null if it went through, or did not end. */
+  /** Why it ended early; null if it was completed, or did not end. */
   readonly stopped: string | null;
 }
 
-/** How often each outcome is the last one of a message; `came-back` counts besides. */
+/** How many messages have each final outcome. `came-back` is counted in addition. */
 type OutcomeCounts = Readonly<Record<JournaledOutcome, number>>;
 
-/** What became of the dead letters that failed in one way. */
+/** The results for dead letters with the same failure. */
 export interface ReportedGroup extends OutcomeCounts {
-  /** The fingerprint; null for what was not there any more. */
+  /** The fingerprint; null for missing messages. */
   readonly group: string | null;
   readonly errorClass: string | null;
   readonly error: string | null;
   readonly planned: number;
 }
 
-/** What became of one message. */
+/** The result for one message. */
 export interface ReportedMessage {
   readonly id: string;
   readonly messageId: string;
   readonly group: string | null;
-  /** Null for one that nothing was done about yet. */
+  /** Null if it was not processed yet. */
   readonly outcome: Exclude<JournaledOutcome, "came-back"> | null;
   /** ISO time. */
   readonly at: string | null;
   readonly by: string | null;
   readonly detail: string | null;
-  /** Whether it was seen dead again afterwards. */
+  /** Whether it was dead-lettered again. */
   readonly cameBack: boolean;
 }
 
-/** What a run did, by its plan and its journal: plain JSON. */
+/** The report of a run, made of its plan and its journal. Plain JSON. */
 export interface RunReport
   extends Pick<Plan, "run" | "action" | "source" | "filter" | "plannedAt" | "count" | "rate" | "ramp"> {
   readonly plannedBy: string | null;
   readonly edited: "patch" | "function" | null;
-  /** Where to, or for a discard where from. */
+  /** The destinations; for a discard, the source. */
   readonly destinations: Plan["destinations"];
   readonly refused: Plan["refused"];
   readonly parts: readonly ReportedPart[];
   readonly outcomes: OutcomeCounts;
-  /** How many of the plan nothing was done about yet. */
+  /** How many messages were not processed yet. */
   readonly open: number;
   readonly groups: readonly ReportedGroup[];
-  /** In the order of the plan. */
+  /** The messages, in the order of the plan. */
   readonly messages: readonly ReportedMessage[];
 }
 
@@ -66,8 +66,8 @@ const NONE: OutcomeCounts = Object.freeze({
 });
 
 /**
- * Puts together what a run did, from its plan and the lines of its journal. Of several lines about one message the last one
- * counts, but for one that was done: what is done is not undone. Lines of other runs are passed over.
+ * Makes the report of a run from its plan and the lines of its journal. The last line about a message counts, except that a
+ * completed message stays completed. Lines of other runs are skipped.
  */
 export function runReport(plan: Plan, lines: Iterable<JournalLine>): RunReport {
   const parts: { by: string | null; begunAt: string; endedAt: string | null; stopped: string | null }[] = [];
@@ -115,7 +115,7 @@ function countsOf(messages: readonly ReportedMessage[]): OutcomeCounts {
 function groupsOf({ groups }: Plan, messages: readonly ReportedMessage[]): readonly ReportedGroup[] {
   const byGroup = new Map<string | null, ReportedMessage[]>(groups.map(({ group }) => [group, []]));
   for (const message of messages) {
-    // Of what nothing was written the group is not known by message.
+    // Without a journal line, the group of a message is unknown.
     if (message.outcome === null) continue;
     const known = byGroup.get(message.group);
     if (known === undefined) byGroup.set(message.group, [message]);

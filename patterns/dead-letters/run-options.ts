@@ -2,61 +2,59 @@ import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { Journal } from "./journal.ts";
 
-/** How a replay goes up from few to many. */
+/** Sends few messages first and increases step by step. */
 export interface Ramp {
-  /** How many are sent back first. Default 1. */
+  /** The size of the first step. Default 1. */
   readonly first?: number;
-  /** What each step is multiplied by for the next: 1, 10, 100 … Default 10. */
+  /** The growth factor of the steps: 1, 10, 100 … Default 10. */
   readonly factor?: number;
   /**
-   * How long to watch, after each step, whether what was sent back comes to the dead letters again, in milliseconds: longer
-   * than the consumer's retries take in all. It begins when what was sent is handled, as far as the broker tells. Default
-   * 30,000.
+   * How long to watch for messages that come back after each step, in milliseconds. Make it longer than all retries of the
+   * consumer together. It starts when what was sent is handled, as far as the broker reports that. Default 30,000.
    */
   readonly observeMs?: number;
   /**
-   * How long to wait, after each step, until what was sent is handled behind what waited before it, in milliseconds; then
-   * the run stops with `unhandled`. Default 600,000.
+   * How long to wait after each step until what was sent is handled, in milliseconds. Then the run stops with `unhandled`.
+   * Default 600,000.
    */
   readonly backlogMs?: number;
-  /** How many may come back before the run stops, also in the midst of a step where that is seen. Default 0. */
+  /** How many messages may come back. With one more the run stops, also within a step if it notices that. Default 0. */
   readonly tolerate?: number;
 }
 
-/** Where a run stands. */
+/** The progress of a run. */
 export interface Progress {
   readonly run: string;
   readonly action: "replay" | "discard";
-  /** How many the plan has. */
+  /** The number of entries in the plan. */
   readonly selected: number;
-  /** How many were sent back, or archived, and removed. */
+  /** How many were sent or archived, and removed. */
   readonly done: number;
-  /** How many failed, and stand as before. */
+  /** How many failed. They stay. */
   readonly failed: number;
   /** How many the edit left as they were. */
   readonly left: number;
-  /** How many of those that this run sent back were seen in the dead letters again. */
+  /** How many messages that this run sent were dead-lettered again. */
   readonly cameBack: number;
-  /** The step of the ramp, from 1 up. */
+  /** The step of the ramp, from 1. */
   readonly step: number;
   /**
-   * What a ramp waits for: `backlog`, until what it sent is handled behind what waited before; `returns`, whether it comes
-   * back. Null while it sends.
+   * What a ramp waits for. `backlog`: that what it sent is handled. `returns`: that messages come back. Null while it sends.
    */
   readonly waitsFor: "backlog" | "returns" | null;
 }
 
-/** How fast a plan is carried out. It belongs to the plan, and is kept with it. */
+/** The pace of a run. The plan stores it. */
 export interface PaceOptions {
-  /** How many are begun per second, at most. Default: as many as the broker takes. */
+  /** The most messages per second. Default: no limit. */
   readonly rate?: number;
-  /** Send back few first, and more when they do not come back. `true` is the default ramp. Default: all at once. */
+  /** Sends few messages first, and more if they do not come back. `true` is the default ramp. Default: all at once. */
   readonly ramp?: boolean | Ramp;
 }
 
-/** How fast a plan is carried out, as the plan has it: plain JSON. */
+/** The pace in a plan. Plain JSON. */
 export interface Pace {
-  /** How many are begun per second, at most; null for as many as the broker takes. */
+  /** The most messages per second; null for no limit. */
   readonly rate: number | null;
   /** Null for all at once. */
   readonly ramp: Required<Ramp> | null;
@@ -64,9 +62,9 @@ export interface Pace {
 
 /** The options of a run. */
 export interface RunOptions {
-  /** Ends the run when what is under way is finished. */
+  /** Cancels the run. Messages in progress are finished. */
   readonly signal?: AbortSignal;
-  /** Told what becomes of each message; see {@link Journal}. Default: nothing is written. */
+  /** Records what becomes of each message; see {@link Journal}. Default: no journal. */
   readonly journal?: Journal;
   /** Called after each removal. What it throws is ignored. */
   readonly onProgress?: (progress: Progress) => void;
@@ -98,10 +96,10 @@ export function checkRunOptions(where: string, options: RunOptions): void {
   }
 }
 
-/** The pace asked for, with its defaults, over the one that is left where nothing is said. Throws `invalid` for wrong options. */
+/** Checks a pace, and fills it in from the stored one. Throws `invalid`. */
 export function paceOf(where: string, { rate, ramp }: PaceOptions, kept: Pace = { rate: null, ramp: null }): Pace {
   if (rate !== undefined && !isRate(rate)) {
-    throw new MessagingError("invalid", `${where} { rate } takes a number above 0, of messages per second`);
+    throw new MessagingError("invalid", `${where} { rate } takes a number of messages per second, above 0`);
   }
   return {
     rate: rate ?? kept.rate,
@@ -113,7 +111,7 @@ function isRate(rate: unknown): boolean {
   return typeof rate === "number" && rate > 0 && Number.isFinite(rate);
 }
 
-/** What is not said of a ramp is as it was. */
+/** Options that are not given keep their stored values. */
 function rampOf(where: string, ramp: boolean | Ramp, kept: Required<Ramp>): Required<Ramp> | null {
   if (ramp === false) return null;
   if (ramp === true) return kept;
@@ -127,7 +125,7 @@ function rampOf(where: string, ramp: boolean | Ramp, kept: Required<Ramp>): Requ
   return { first, factor, observeMs, backlogMs, tolerate };
 }
 
-/** Whether a plan that was kept has a pace that can be used. */
+/** Whether a stored pace is valid. */
 export function isPace({ rate, ramp }: { readonly rate?: unknown; readonly ramp?: unknown }): boolean {
   try {
     return (rate === null || isRate(rate)) && (ramp === null || rampOf("plan", ramp as Ramp, DEFAULT_RAMP) !== null);

@@ -7,7 +7,7 @@ import type { Progress } from "./run-options.ts";
 
 const MOST_LISTED = 100;
 
-/** Something that did not go through, and stands as before. */
+/** An entry that failed. It stays. */
 export interface Failure {
   /** The id of the entry. */
   readonly id: string;
@@ -18,63 +18,62 @@ export interface Failure {
 /**
  * Why a run ended before its plan was done:
  * - `cancelled`: its signal was aborted.
- * - `failed-again`: more of what it sent back came to the dead letters again than the ramp tolerates.
- * - `unhandled`: nobody handled what it sent within the ramp's `backlogMs`, or the broker does not tell that it was: to send
- *   more would be blind.
- * - `held`: what is left is in the hands of somebody else, such as another run.
- * - `error`: something that would have met every message; see {@link RunResult.error}.
+ * - `failed-again`: more messages came back than the ramp tolerates.
+ * - `unhandled`: consumers did not handle what was sent within the ramp's `backlogMs`, or the broker did not report it.
+ * - `held`: others hold what is left, such as another run.
+ * - `error`: a failure that would hit every message; see {@link RunResult.error}.
  */
 export type Stopped = "cancelled" | "failed-again" | "unhandled" | "held" | "error";
 
 /**
- * Why an entry of a plan was not there any more:
- * - `handled`: an earlier part of this run sent it back or discarded it, as its journal says.
- * - `dead-again`: its message is among the dead letters under a new entry id: somebody sent it back, and it failed again.
- * - `removed`: somebody else sent it back, discarded or purged it.
- * - `unknown`: it is gone, or in the hands of others, which the broker does not tell.
+ * Why an entry of a plan was not found:
+ * - `handled`: an earlier part of this run sent or discarded it, according to its journal.
+ * - `dead-again`: its message was replayed and dead-lettered again, under a new entry id.
+ * - `removed`: something else replayed, discarded or purged it, such as another run.
+ * - `unknown`: it is gone, or others hold it; the broker does not report which.
  */
 export type MissingReason = "handled" | "dead-again" | "removed" | "unknown";
 
-/** An entry of a plan that was not there any more. */
+/** An entry of a plan that was not found. */
 export interface Missing {
   /** The id of the entry. */
   readonly id: string;
   readonly messageId: string;
   readonly why: MissingReason;
-  /** For `dead-again`: the id of the entry that its message is now. */
+  /** For `dead-again`: the new entry id of its message. */
   readonly now: string | null;
 }
 
 /** How a run ended. */
 export interface RunResult extends Omit<Progress, "step" | "waitsFor"> {
-  /** How many of the plan were not there any more, or did not come. */
+  /** How many entries of the plan were not found, or did not arrive. */
   readonly missing: number;
-  /** The same by why. */
+  /** The same number by reason. */
   readonly missingWhy: Readonly<Record<MissingReason, number>>;
-  /** The first 100 of them. */
+  /** The first 100 missing entries. */
   readonly missed: readonly Missing[];
   /**
-   * After how many steps of a ramp it was not known whether consumers had handled what was sent, because the broker does not
-   * tell what they hold: the ramp's `observeMs` was then all the time they had.
+   * How many steps of a ramp ended without proof that consumers handled what was sent, because the broker does not report
+   * what they hold. In these steps consumers had only `observeMs`.
    */
   readonly unproven: number;
   /** The first 100 failures. */
   readonly failures: readonly Failure[];
-  /** The first 100 edited copies: the id of the message, and that of its copy. */
+  /** The first 100 edited copies: `from` is the id of the message, `id` that of its copy. */
   readonly edited: readonly { readonly from: string; readonly id: string }[];
   /** Undefined if the plan was done. */
   readonly stopped: Stopped | undefined;
-  /** For `error`: what it was. */
+  /** The error, if `stopped` is `error`. */
   readonly error: MessagingError | undefined;
 }
 
-/** Counts what becomes of a plan. */
+/** Counts the results of a run. */
 export class Tally {
   readonly #plan: Plan;
   readonly #failures: Failure[] = [];
   readonly #edited: { readonly from: string; readonly id: string }[] = [];
   readonly #cameBack = new Set<string>();
-  readonly #seen = new Set<string>();
+  readonly #returned = new Set<string>();
   done = 0;
   failed = 0;
   left = 0;
@@ -94,11 +93,11 @@ export class Tally {
     return this.#cameBack.size;
   }
 
-  /** Whether it was not seen before. Counts only what this part of the run sent. */
-  sawAgain({ id }: DeadLetter, isOfThisPart: boolean): boolean {
-    const seen = this.#seen.size;
-    if (isOfThisPart) this.#cameBack.add(id);
-    return this.#seen.add(id).size > seen;
+  /** Counts a message that came back; `ofThisPart` if this part of the run sent it. Returns whether it is new. */
+  addReturn({ id }: DeadLetter, ofThisPart: boolean): boolean {
+    const before = this.#returned.size;
+    if (ofThisPart) this.#cameBack.add(id);
+    return this.#returned.add(id).size > before;
   }
 
   failure({ id, message }: DeadLetter, error: MessagingError): void {
@@ -115,7 +114,7 @@ export class Tally {
     if (this.#missed.length < MOST_LISTED) this.#missed.push(missing);
   }
 
-  /** The first reason counts. */
+  /** The first reason stays. */
   stop(why: Stopped, error?: MessagingError): void {
     if (this.stopped !== undefined) return;
     this.stopped = why;
@@ -138,15 +137,15 @@ export class Tally {
   }
 }
 
-/** Who does what to which dead letters, and when. Never holds a body or a header. */
+/** Who did what with which dead letters, and when. Without bodies and headers. */
 export type AuditEvent = Extract<BrokerEvent, { readonly type: "audit" }>;
 
 /**
- * Writes audit events down. The first of a run is waited for before anything is touched: where it rejects nothing is done.
+ * Records audit events. A run waits for the first call before it changes anything, and does not start if it rejects.
  */
 export type Audit = (event: AuditEvent) => void | Promise<void>;
 
-/** Tells what is done, to the broker object's `onEvent` and to the audit. */
+/** Reports to the broker object's `onEvent` and to the audit. */
 export class Auditor {
   readonly #internals: BrokerInternals;
   readonly #by: string | undefined;
@@ -160,13 +159,13 @@ export class Auditor {
 
   /** Rejects as the audit does. */
   begun(plan: Plan, action: string): Promise<void> {
-    return this.#tell({ ...this.#event(plan, action), phase: "begun", count: plan.count });
+    return this.#report({ ...this.#event(plan, action), phase: "begun", count: plan.count });
   }
 
   /** Rejects as the audit does. */
   ended(plan: Plan, action: string, { done, stopped }: RunResult): Promise<void> {
     const why = stopped === undefined ? {} : { stopped };
-    return this.#tell({ ...this.#event(plan, action), phase: "ended", count: done, ...why });
+    return this.#report({ ...this.#event(plan, action), phase: "ended", count: done, ...why });
   }
 
   #event({ run, source, filter }: Plan, action: string) {
@@ -174,7 +173,7 @@ export class Auditor {
     return { type: "audit", action, run, source, by: this.#by, at, filter } as const;
   }
 
-  async #tell(event: AuditEvent): Promise<void> {
+  async #report(event: AuditEvent): Promise<void> {
     this.#internals.emit(event);
     await this.#audit?.(event);
   }

@@ -13,17 +13,17 @@ import { checkRunOptions, type Ramp, type RunOptions } from "./run-options.ts";
 import { type MissingReason, type RunResult, Tally } from "./run-result.ts";
 import { DrainDetection, Remaining } from "./scan.ts";
 
-/** Between two looks. */
-const FIRST_LOOK_MS = 100;
-const LONGEST_LOOK_MS = 2_000;
-/** How often a broker that does not count exactly has to say that nothing is left. */
-const LOOKS_WHERE_INEXACT = 3;
-/** What another look would meet as well. */
-const NEVER_TOLD: readonly MessagingErrorCode[] = ["unauthorized", "not-found", "unsupported"];
+/** The time between two requests. */
+const FIRST_POLL_MS = 100;
+const LONGEST_POLL_MS = 2_000;
+/** How often a broker with inexact counts must report that nothing is left. */
+const INEXACT_REPORTS = 3;
+/** Errors that another request would meet too. */
+const PERMANENT: readonly MessagingErrorCode[] = ["unauthorized", "not-found", "unsupported"];
 
 /**
- * Tells when everything is handled that stands at an address when it is made: nothing stands there any more, or as much has
- * gone since. That is known where messages go in the order in which they came, as far as the broker counts.
+ * Detects that consumers handled what waits at an address when this is made: nothing waits any more, or as many messages
+ * are gone since. Exact only if messages are handled in order and the broker counts exactly.
  */
 class Backlog {
   readonly #internals: BrokerInternals;
@@ -32,25 +32,22 @@ class Backlog {
   #last = 0;
   #gone = 0;
   #empty = 0;
-  #everyMs = FIRST_LOOK_MS;
-  #nextLook: number;
+  #pollMs = FIRST_POLL_MS;
+  #nextPoll: number;
 
   constructor(internals: BrokerInternals, of: WorkAddress) {
     this.#internals = internals;
     this.#of = of;
-    this.#nextLook = internals.clock.monotonic();
+    this.#nextPoll = internals.clock.monotonic();
   }
 
-  /**
-   * Looks, unless it did a moment ago. `untold`: the broker does not tell what consumers hold, or may not be asked: more is not
-   * going to be known.
-   */
-  async look(): Promise<"waits" | "handled" | "untold"> {
+  /** Asks the broker, unless it did a moment ago. `unreported`: the broker does not report what consumers hold. */
+  async check(): Promise<"waits" | "handled" | "unreported"> {
     const { adapter, clock } = this.#internals;
     const now = clock.monotonic();
-    if (now < this.#nextLook) return "waits";
-    this.#nextLook = now + this.#everyMs;
-    this.#everyMs = Math.min(this.#everyMs * 2, LONGEST_LOOK_MS);
+    if (now < this.#nextPoll) return "waits";
+    this.#nextPoll = now + this.#pollMs;
+    this.#pollMs = Math.min(this.#pollMs * 2, LONGEST_POLL_MS);
     try {
       const { ready, unsettled = 0, consumers = 0, exact } = await adapter.depth(this.#of);
       const remaining = ready + unsettled;
@@ -59,47 +56,47 @@ class Backlog {
       this.#last = remaining;
       this.#empty = remaining === 0 ? this.#empty + 1 : 0;
       const passed = this.#atFirst > 0 && this.#gone >= this.#atFirst;
-      if (!passed && this.#empty < (exact ? 1 : LOOKS_WHERE_INEXACT)) return "waits";
-      return consumers > 0 ? "untold" : "handled";
+      if (!passed && this.#empty < (exact ? 1 : INEXACT_REPORTS)) return "waits";
+      return consumers > 0 ? "unreported" : "handled";
     } catch (error) {
       if (!isMessagingError(error)) throw error;
-      return NEVER_TOLD.includes(error.code) ? "untold" : "waits";
+      return PERMANENT.includes(error.code) ? "unreported" : "waits";
     }
   }
 }
 
 const MOST_LATE_MS = 20;
 
-/** Lets so many pass per second, evenly. */
+/** Spaces calls evenly. */
 export class Pacer {
   readonly #clock: Clock;
   readonly #everyMs: number;
   #next: number | undefined;
 
-  /** Without a rate everything passes at once. */
+  /** Without a rate there is no delay. */
   constructor(clock: Clock, perSecond: number | undefined) {
     this.#clock = clock;
     this.#everyMs = perSecond === undefined ? 0 : 1_000 / perSecond;
   }
 
-  /** Resolves when the next may pass, or the signal is aborted. Must not be called again before. */
+  /** Resolves when the next call may start, or the signal is aborted. One call at a time. */
   async pass(signal: AbortSignal | undefined): Promise<void> {
     if (this.#everyMs === 0) return;
     const now = this.#clock.monotonic();
-    // A timer that fires late is made up for, what was not used while there was nothing to do is not.
+    // A late timer is caught up; idle time is not.
     const at = Math.max(this.#next ?? now, now - MOST_LATE_MS);
     this.#next = at + this.#everyMs;
     await pause(this.#clock, at - now, signal);
   }
 }
 
-/** What a run works with. */
+/** The parts of a run. */
 interface RunParts {
   readonly internals: BrokerInternals;
   readonly source: Source;
   readonly plan: Plan;
   readonly action: Action;
-  /** Who carries it out. */
+  /** Who runs it. */
   readonly by: string | undefined;
   /** How long to wait for what others hold, in milliseconds. */
   readonly patienceMs: number;
@@ -110,14 +107,14 @@ interface Work {
   readonly letter: DeadLetter;
 }
 
-/** How long to watch at a time. */
-const GLANCE_MS = 250;
-/** How long a run that is over waits for what the broker refuses to remove. */
+/** The longest single wait of a loop. */
+const POLL_MS = 250;
+/** How long a stopped run waits for removals that the broker refuses. */
 const END_MS = 5_000;
 
 /**
- * Does what a plan says: takes each entry into its own hands, so that nobody else has it, makes it safe elsewhere, and
- * removes it then. A crash in between leaves the entry where it is, to be done again under the same id.
+ * Executes a plan: takes each entry, sends or archives it, and then removes it. A crash in between leaves the entry, and
+ * the action is repeated under the same id.
  */
 export class Run {
   readonly #parts: RunParts;
@@ -126,28 +123,28 @@ export class Run {
   readonly #ramp: Required<Ramp> | null;
   readonly #pacer: Pacer;
   readonly #journal: JournalWriter;
-  /** What the journal says of earlier parts of this run. */
+  /** What earlier parts of this run did, from the journal. */
   #earlier: Earlier = { done: new Set(), cameBack: new Set() };
-  /** The entries of the plan by their messages. */
+  /** Entry ids of the plan by message id. */
   readonly #planned = new Map<string, string>();
-  /** What stands of messages of the plan under another entry id. */
+  /** New entry ids of messages of the plan that were dead-lettered again, by message id. */
   readonly #again = new Map<string, string>();
-  /** The entries that were written into the journal as done. */
+  /** Entries that the journal has as done. */
   readonly #written = new Set<string>();
   readonly #tally: Tally;
   readonly #selected: ReadonlySet<string>;
-  /** What is left of the plan: the ids of entries, and of their messages. */
+  /** What is left of the plan: entry ids to message ids. */
   readonly #pending = new Map<string, string>();
-  /** How many more may be begun in this step. */
+  /** How many more entries this step may begin. */
   #quota = Number.POSITIVE_INFINITY;
-  /** The ids of messages that were begun with: known before they can come back. */
+  /** The ids of messages whose sends began. Set before they can come back. */
   readonly #begun = new Set<string>();
-  /** What is safe elsewhere, by the action's sameness: further copies are only removed. */
-  readonly #safe = new Set<string>();
-  /** What is being made safe. */
-  readonly #making = new Map<string, Promise<Outcome>>();
+  /** Keys of what was sent or archived. Further copies are only removed. */
+  readonly #performed = new Set<string>();
+  /** What is being sent or archived, by key. */
+  readonly #performing = new Map<string, Promise<Outcome>>();
   readonly #underWay = new Set<Promise<void>>();
-  /** Since when the broker says that nothing can be taken or removed. */
+  /** Since when the broker lets nothing be taken or removed. */
   #stalledSince: number | undefined;
 
   /** Throws `invalid` for wrong options. */
@@ -165,13 +162,13 @@ export class Run {
     for (const { id, messageId } of plan.entries) this.#planned.set(messageId, id);
   }
 
-  /** Begins the journal. Rejects as that does; nothing was touched then. */
+  /** Begins the journal. Rejects as the journal does, before anything was changed. */
   async begin(): Promise<void> {
     this.#earlier = await this.#journal.earlier();
     await this.#journal.note({ what: "begun" });
   }
 
-  /** Never rejects for what the broker or the archive does: that is in the result. */
+  /** Runs the plan. Errors of the broker and the archive are in the result. */
   async execute(): Promise<RunResult> {
     for (const { id, messageId } of this.#parts.plan.entries) this.#pending.set(id, messageId);
     try {
@@ -193,14 +190,14 @@ export class Run {
     return this.#tally.stopped !== undefined || this.#signal?.aborted === true;
   }
 
-  /** With a holder of its own: what an earlier step passed over is wanted now. */
+  /** Runs one step with a new holder: it takes entries that earlier steps skipped. */
   async #step(): Promise<void> {
     const { internals, source } = this.#parts;
     const letter = (message: IncomingMessage): DeadLetter => new DeadLetter(message, source.name);
     const doneBefore = this.#tally.done;
     const holder = await Holder.open(internals, source.deadLetters, {
       wanted: (message) => this.#isWanted(letter(message)),
-      seen: (message) => this.#watch(letter(message)),
+      arrived: (message) => this.#watch(letter(message)),
     });
     try {
       await this.#work(holder);
@@ -213,7 +210,7 @@ export class Run {
     }
   }
 
-  /** Resolves when nothing is under way, or, of a run that is over, only what the broker refuses. */
+  /** Waits for all work in progress. A stopped run does not wait for what the broker refuses. */
   async #finished(holder: Holder): Promise<void> {
     const endMs = Math.min(END_MS, this.#parts.patienceMs);
     while (this.#underWay.size > 0 && !(this.#isOver && this.#stalledMs(holder) >= endMs)) {
@@ -221,14 +218,14 @@ export class Run {
     }
   }
 
-  /** Waits for some of what is under way, and stops a run that the broker lets do nothing. */
+  /** Waits for some of the work in progress. Stops a run that the broker blocks. */
   async #someFinished(holder: Holder): Promise<void> {
     const { internals, patienceMs } = this.#parts;
-    await within(internals.clock, GLANCE_MS, Promise.race(this.#underWay));
+    await within(internals.clock, POLL_MS, Promise.race(this.#underWay));
     if (!this.#isOver && this.#stalledMs(holder) >= patienceMs) this.#tally.stop("error", holder.stalled);
   }
 
-  /** For how long the broker has said that it does nothing; -1 if it does. */
+  /** For how long the broker has blocked the run; -1 if it does not. */
   #stalledMs({ stalled }: Holder): number {
     const now = this.#parts.internals.clock.monotonic();
     this.#stalledSince = stalled === undefined ? undefined : (this.#stalledSince ?? now);
@@ -237,19 +234,19 @@ export class Run {
 
   #isWanted(letter: DeadLetter): boolean {
     this.#watch(letter);
-    // It was sent back by this run, and failed again: not once more.
+    // This run sent it, and it failed again: it is not sent twice.
     if (letter.replayRun === this.#parts.plan.run) return false;
-    if (this.#safe.has(this.#parts.action.sameness(letter))) return this.#selected.has(letter.id);
+    if (this.#performed.has(this.#parts.action.copyKey(letter))) return this.#selected.has(letter.id);
     return this.#quota > 0 && this.#pending.has(letter.id);
   }
 
-  /** Notes what came back, and stops a run that is to look out for it. */
+  /** Records what came back, and stops the run if the ramp does not tolerate it. */
   #watch(letter: DeadLetter): void {
     const id = letter.editedFrom ?? letter.message.id;
     const planned = this.#planned.get(id);
     if (planned !== undefined && !this.#selected.has(letter.id)) this.#again.set(id, letter.id);
     if (letter.replayRun !== this.#parts.plan.run) return;
-    if (!this.#tally.sawAgain(letter, this.#isBegun(id))) return;
+    if (!this.#tally.addReturn(letter, this.#isBegun(id))) return;
     if (!this.#earlier.cameBack.has(letter.id)) {
       const line = {
         what: "came-back",
@@ -263,17 +260,17 @@ export class Run {
     if (this.#ramp !== null && this.#tally.cameBack > this.#ramp.tolerate) this.#tally.stop("failed-again");
   }
 
-  /** What came back to an earlier part of the run, which was resumed since, says nothing of what is sent now. */
+  /** Returns of messages that an earlier part sent do not count against this part. */
   #isBegun(id: string): boolean {
     return this.#begun.has(id) || this.#parts.action.begun?.has(id) === true;
   }
 
-  /** A journal that takes no more ends the run. */
+  /** A journal that fails ends the run. */
   async #write(written: Promise<void>): Promise<void> {
     try {
       await written;
     } catch (cause) {
-      const text = "the journal does not take what became of a message; see the cause";
+      const text = "the journal could not store what became of a message; see the cause";
       this.#tally.stop("error", isMessagingError(cause) ? cause : new MessagingError("refused", text, { cause }));
     }
   }
@@ -285,8 +282,8 @@ export class Run {
     while (this.#pending.size > 0 && this.#quota > 0 && !this.#isOver) {
       const batch = await holder.take(remaining.waitMs ?? drain.waitMs, this.#signal);
       if (batch.length > 0) {
-        drain.disturbed();
-        remaining.disturbed();
+        drain.restart();
+        remaining.restart();
         await this.#begin(holder, batch);
       } else if (this.#underWay.size > 0) {
         await this.#someFinished(holder);
@@ -296,7 +293,7 @@ export class Run {
     }
   }
 
-  /** Begins with what is wanted of a batch; the rest stays. */
+  /** Begins the wanted entries of a batch. The others stay. */
   async #begin(holder: Holder, batch: readonly Taken[]): Promise<void> {
     const { action, source } = this.#parts;
     let gathered: Work[] = [];
@@ -315,7 +312,7 @@ export class Run {
         continue;
       }
       await this.#pacer.pass(this.#signal);
-      // One that was lost while it waited may be with another run by now; else it comes again.
+      // Another run may have it by now. Otherwise it is delivered again.
       if (!holder.has(taken)) continue;
       if (this.#isOver) {
         holder.keep(taken);
@@ -329,33 +326,33 @@ export class Run {
     await begin();
   }
 
-  /** Makes each safe elsewhere, once for all copies of a message, and removes it. */
+  /** Sends or archives each, once for all copies of a message, and removes it. */
   async #do(holder: Holder, work: readonly Work[]): Promise<void> {
-    const outcomes = await this.#makeSafe(work);
+    const outcomes = await this.#perform(work);
     await Promise.all(work.map((each, index) => this.#finish(holder, each, outcomes[index] as Outcome)));
-    this.#tell();
+    this.#reportProgress();
   }
 
-  #makeSafe(work: readonly Work[]): Promise<readonly Outcome[]> {
+  #perform(work: readonly Work[]): Promise<readonly Outcome[]> {
     const { action } = this.#parts;
     const first = new Map<string, DeadLetter>();
     for (const { letter } of work) {
-      const same = action.sameness(letter);
-      if (!this.#safe.has(same) && !this.#making.has(same) && !first.has(same)) first.set(same, letter);
+      const key = action.copyKey(letter);
+      if (!this.#performed.has(key) && !this.#performing.has(key) && !first.has(key)) first.set(key, letter);
     }
     if (first.size > 0) {
       const performed = action.perform([...first.values()]);
-      for (const [index, same] of [...first.keys()].entries()) {
-        const made = performed.then((outcomes) => {
+      for (const [index, key] of [...first.keys()].entries()) {
+        const result = performed.then((outcomes) => {
           const outcome = outcomes[index] as Outcome;
-          this.#making.delete(same);
-          if (outcome.kind === "done") this.#safe.add(same);
+          this.#performing.delete(key);
+          if (outcome.kind === "done") this.#performed.add(key);
           return outcome;
         });
-        this.#making.set(same, made);
+        this.#performing.set(key, result);
       }
     }
-    return Promise.all(work.map(({ letter }) => this.#making.get(action.sameness(letter)) ?? DONE));
+    return Promise.all(work.map(({ letter }) => this.#performing.get(action.copyKey(letter)) ?? DONE));
   }
 
   async #finish(holder: Holder, { taken, letter }: Work, outcome: Outcome): Promise<void> {
@@ -365,10 +362,10 @@ export class Run {
       if (this.#pending.has(letter.id) && !this.#written.has(letter.id)) {
         this.#written.add(letter.id);
         const what = plan.action === "discard" ? "discarded" : outcome.sent === undefined ? "replayed" : "edited";
-        // It is safe elsewhere: whatever the journal does, it is not to be sent again.
+        // It is sent or archived: even if the journal fails, it must not be sent again.
         await this.#write(this.#journal.about(letter, what, outcome.sent ?? null));
       }
-      // One that was lost meanwhile comes again, and is only removed then.
+      // A lost delivery comes again, and is only removed then.
       if (!(await holder.remove(taken))) return;
       if (this.#pending.delete(letter.id)) tally.done++;
       if (outcome.sent !== undefined) tally.edit(letter, outcome.sent);
@@ -384,18 +381,18 @@ export class Run {
     if (outcome.kind === "failed" && endsRun(outcome.error)) tally.stop("error", outcome.error);
   }
 
-  #tell(): void {
+  #reportProgress(): void {
     observe(this.#onProgress, this.#tally.progress());
   }
 
-  /** Whether this step is at its end. */
+  /** Whether this step is over. */
   async #nothingComes(drain: DrainDetection, remaining: Remaining): Promise<boolean> {
-    if (remaining.canLook) {
-      const end = await remaining.look(this.#pending.keys(), (id) => this.#miss(id, "removed"));
+    if (remaining.canBrowse) {
+      const end = await remaining.scan(this.#pending.keys(), (id) => this.#miss(id, "removed"));
       if (end === "held") this.#tally.stop("held");
       return end === "held";
     }
-    const end = await drain.reached(true);
+    const end = await drain.check(true);
     if (end === "others") this.#tally.stop("held");
     if (end === "no" || end === "others") return false;
     const why = end === "all" && drain.elsewhere === 0 ? "removed" : "unknown";
@@ -403,49 +400,49 @@ export class Run {
     return true;
   }
 
-  /** It is not there; `else` is why, if nothing better is known. */
+  /** Counts a missing entry. `otherwise` is the reason if no better one is known. */
   #miss(id: string, otherwise: MissingReason): void {
     const messageId = this.#pending.get(id) ?? "";
     this.#pending.delete(id);
     const now = this.#again.get(messageId) ?? null;
     const why = now !== null ? "dead-again" : this.#earlier.done.has(id) ? "handled" : otherwise;
     this.#tally.miss({ id, messageId, why, now });
-    // The journal has it already as what it is.
+    // The journal has the outcome already.
     if (this.#earlier.done.has(id)) return;
     const detail = now === null ? why : `${why}: ${now}`;
     void this.#write(this.#journal.note({ what: "missing", id, messageId, detail }));
   }
 
-  /** Waits until what was sent is handled, and watches then for what comes back. */
+  /** Waits until what was sent is handled, then watches for messages that come back. */
   async #observe(holder: Holder, { observeMs, backlogMs }: Required<Ramp>): Promise<void> {
     const { internals, source } = this.#parts;
     const tally = this.#tally;
     const backlog = new Backlog(internals, source.address);
-    let isUntold = false;
+    let isUnreported = false;
     const isHandled = async (): Promise<boolean> => {
-      const told = await backlog.look();
-      isUntold = told === "untold";
-      // Whatever came back was handled.
-      return told !== "waits" || tally.cameBack >= tally.done;
+      const state = await backlog.check();
+      isUnreported = state === "unreported";
+      // A message that came back was handled.
+      return state !== "waits" || tally.cameBack >= tally.done;
     };
     tally.waitsFor = "backlog";
-    this.#tell();
-    if (!(await this.#glances(holder, backlogMs, isHandled)) && !this.#isOver) tally.stop("unhandled");
-    if (isUntold) tally.unproven++;
+    this.#reportProgress();
+    if (!(await this.#watchUntil(holder, backlogMs, isHandled)) && !this.#isOver) tally.stop("unhandled");
+    if (isUnreported) tally.unproven++;
     tally.waitsFor = "returns";
-    this.#tell();
-    await this.#glances(holder, observeMs, async () => false);
+    this.#reportProgress();
+    await this.#watchUntil(holder, observeMs, async () => false);
     tally.waitsFor = null;
-    this.#tell();
+    this.#reportProgress();
   }
 
-  /** Looks at what comes, until the time is over, the run is, or something holds. Resolves with whether that held. */
-  async #glances(holder: Holder, forMs: number, until: () => Promise<boolean>): Promise<boolean> {
+  /** Takes and keeps arrivals until the time or the run is over, or `until` holds. Resolves with whether it held. */
+  async #watchUntil(holder: Holder, forMs: number, until: () => Promise<boolean>): Promise<boolean> {
     const { clock } = this.#parts.internals;
     const end = clock.monotonic() + forMs;
     for (let left = forMs; left > 0 && !this.#isOver; left = end - clock.monotonic()) {
       if (await until()) return true;
-      for (const taken of await holder.take(Math.min(left, GLANCE_MS), this.#signal)) holder.keep(taken);
+      for (const taken of await holder.take(Math.min(left, POLL_MS), this.#signal)) holder.keep(taken);
     }
     return false;
   }

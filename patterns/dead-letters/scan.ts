@@ -4,25 +4,24 @@ import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { DeadLetter, type Source } from "./dead-letter.ts";
 import { Holder } from "./receiver.ts";
 
-/** How long nothing has to come before the broker is asked, and how often it has to say that nothing is left. */
+/** How long nothing must arrive before the depth is requested, and how often that must be 0. */
 interface Proof {
   readonly waitMs: number;
   readonly times: number;
 }
 
 const EXACT: Proof = { waitMs: 20, times: 1 };
-const TOLD_LATE: Proof = { waitMs: 100, times: 3 };
-/** Brokers with leases answer from one of many places, and may hand out nothing though something stands there. */
+const INEXACT: Proof = { waitMs: 100, times: 3 };
+/** Brokers with leases are distributed, and may deliver nothing although messages are stored. */
 const APPROXIMATE: Proof = { waitMs: 500, times: 4 };
-/** For so long is waited for what others may hold where the broker says nothing of it. */
-const UNTOLD_MS = 2_000;
-/** For so long a consumer that has left may be counted. */
+/** How long to wait for deliveries that others may hold, if the broker does not report them. */
+const UNREPORTED_MS = 2_000;
+/** How long the broker may count a consumer that has left. */
 const LEAVING_MS = 1_000;
 
 /**
- * Tells when nothing more will come to a holder: nothing came for a while, and the broker says, as often as its word asks
- * for, that nothing is left to hand out. What others hold is waited for within the patience, and so is what a receiver that
- * is stalled may still be given.
+ * Detects that a holder gets no more messages: nothing arrived for a while, and the broker reported a depth of 0 often
+ * enough. Waits within `patienceMs` for what others hold, and for a stalled receiver.
  */
 export class DrainDetection {
   readonly #internals: BrokerInternals;
@@ -32,10 +31,10 @@ export class DrainDetection {
   readonly #othersMs: number;
   #elsewhere: number | null = 0;
   #since: number;
-  #said = 0;
+  #emptyReports = 0;
   #proof: Proof | undefined;
 
-  /** `othersMs` is the patience with what others hold. */
+  /** `othersMs` is how long to wait for what others hold. */
   constructor(
     internals: BrokerInternals,
     address: DeadLettersAddress,
@@ -51,85 +50,85 @@ export class DrainDetection {
     this.#since = internals.clock.monotonic();
   }
 
-  /** For how long to wait for something before {@link reached} is asked. */
+  /** How long to wait for a message before each {@link check}. */
   get waitMs(): number {
     return (this.#proof ?? (this.#holder.leased ? APPROXIMATE : EXACT)).waitMs;
   }
 
   /**
-   * How many others held when the broker was asked last; null where others are there and the broker does not tell how many
+   * How many messages others held at the last check; null if other consumers exist and the broker does not report how many
    * they hold.
    */
   get elsewhere(): number | null {
     return this.#elsewhere;
   }
 
-  /** Something came. */
-  disturbed(): void {
+  /** A message arrived: starts over. */
+  restart(): void {
     this.#since = this.#internals.clock.monotonic();
-    this.#said = 0;
+    this.#emptyReports = 0;
   }
 
   /**
-   * `all`: nothing is left, and no other process is known to hold any. `others`: others hold what is left, or it cannot be taken for now, and patience is over.
-   * `untold`: as `all`, where the broker does not say what others hold, and some are `missing` that were there before.
+   * Asks the broker once.
+   * - `all`: nothing is left, and no other process is known to hold any.
+   * - `others`: others hold what is left, or it cannot be delivered now, and the time to wait has passed.
+   * - `unreported`: as `all`, with entries `missing` on a broker that does not report what others hold.
    */
-  async reached(missing = false): Promise<"no" | "all" | "others" | "untold"> {
+  async check(missing = false): Promise<"no" | "all" | "others" | "unreported"> {
     const { adapter, clock } = this.#internals;
     const { ready, unsettled, consumers, exact } = await adapter.depth(this.#address);
-    this.#proof = exact ? EXACT : this.#holder.leased ? APPROXIMATE : TOLD_LATE;
-    if (ready > 0) this.#said = 0;
-    else this.#said++;
+    this.#proof = exact ? EXACT : this.#holder.leased ? APPROXIMATE : INEXACT;
+    if (ready > 0) this.#emptyReports = 0;
+    else this.#emptyReports++;
     const silentMs = clock.monotonic() - this.#since;
     const elsewhere = unsettled !== undefined && unsettled > this.#holder.held;
     const othersConsume = consumers !== undefined && consumers > this.#holder.consumers;
     if (unsettled !== undefined) this.#elsewhere = Math.max(unsettled - this.#holder.held, 0);
     else this.#elsewhere = othersConsume ? null : 0;
-    // What a receiver cannot be given is neither ready nor here, and comes again.
+    // What a stalled receiver cannot get is neither ready nor in flight, and is delivered later.
     const isStalled = this.#holder.stalled !== undefined;
-    if (ready === 0 && !elsewhere && !isStalled && this.#said >= this.#proof.times) {
-      // Where the broker does not say what others hold, what is missing may be with them for a while yet.
-      const untold = missing && unsettled === undefined;
-      const waitMs = untold ? UNTOLD_MS : othersConsume ? LEAVING_MS : 0;
+    if (ready === 0 && !elsewhere && !isStalled && this.#emptyReports >= this.#proof.times) {
+      // Other consumers may still hold what is missing.
+      const unreported = missing && unsettled === undefined;
+      const waitMs = unreported ? UNREPORTED_MS : othersConsume ? LEAVING_MS : 0;
       if (silentMs >= Math.min(waitMs, this.#patienceMs)) {
-        if (await this.#holder.caughtUp()) return untold ? "untold" : "all";
+        if (await this.#holder.caughtUp()) return unreported ? "unreported" : "all";
       }
     }
-    const onlyOthers = ready === 0 && elsewhere && this.#said >= this.#proof.times;
+    const onlyOthers = ready === 0 && elsewhere && this.#emptyReports >= this.#proof.times;
     return silentMs >= (onlyOthers ? this.#othersMs : this.#patienceMs) ? "others" : "no";
   }
 }
 
-/** How dead letters were scanned. */
+/** How a scan went. */
 export interface DeadLetterScan {
   /**
-   * Whether they were taken and requeued for the scan, because the broker cannot be read otherwise: meanwhile no other process
-   * could see them, and the broker counts a delivery of each.
+   * Whether the scan took and requeued the dead letters, because the broker cannot browse. During such a scan no other
+   * process gets them, and the broker counts a delivery of each.
    */
   readonly held: boolean;
   /**
-   * Whether everything that stands was seen, and once, as far as the broker tells; false while others hold some, and where
-   * a connection or lease was lost on the way.
+   * Whether every dead letter was read exactly once, as far as the broker reports. False while others hold some, and after
+   * a lost connection or lease.
    */
   readonly complete: boolean;
   /**
-   * How many others hold that could not be seen, such as a run; null where others may hold some, and the broker does not
-   * tell how many.
+   * How many dead letters others hold, such as a run; null if others may hold some and the broker does not report how many.
    */
   readonly elsewhere: number | null;
 }
 
-/** How to look. */
 interface ScanOptions {
-  /** How long to wait for what is slow to come, in milliseconds. */
+  /** How long to wait for slow deliveries, in milliseconds. */
   readonly patienceMs: number;
-  /** How long to wait for what others hold, in milliseconds. Default: as long. */
+  /** How long to wait for what others hold, in milliseconds. Default: `patienceMs`. */
   readonly othersMs?: number;
   readonly signal?: AbortSignal;
 }
 
-/** Every dead letter in batches, one batch of bodies in memory at a time; then how they were scanned. */
-export async function* look(
+/** Yields every dead letter in batches, with one batch in memory at a time. Returns how the scan went. */
+export async function* scan(
   internals: BrokerInternals,
   source: Source,
   options: ScanOptions,
@@ -160,13 +159,13 @@ async function* scanByReceiving(
       const batch = await holder.take(drain.waitMs, signal);
       signal?.throwIfAborted();
       if (batch.length > 0) {
-        drain.disturbed();
+        drain.restart();
         yield letters(batch.map(({ message }) => message));
         for (const taken of batch) holder.keep(taken);
         continue;
       }
-      const end = await drain.reached();
-      // What was lost comes again, and may have been seen twice.
+      const end = await drain.check();
+      // Lost deliveries are delivered again, and may have been read twice.
       const { elsewhere } = drain;
       if (end !== "no") return { held: true, complete: end === "all" && elsewhere === 0 && !holder.hasLost, elsewhere };
     }
@@ -175,17 +174,17 @@ async function* scanByReceiving(
   }
 }
 
-/** Looks at all, one after another. */
+/** Visits every dead letter, one after another. */
 export async function scanAll(
   internals: BrokerInternals,
   source: Source,
   options: ScanOptions,
   visit: (letter: DeadLetter) => void | Promise<void>,
 ): Promise<DeadLetterScan> {
-  const looking = look(internals, source, options);
+  const scanning = scan(internals, source, options);
   try {
     for (;;) {
-      const { done, value } = await looking.next();
+      const { done, value } = await scanning.next();
       if (done) return value;
       for (const letter of value) {
         const visited = visit(letter);
@@ -193,22 +192,22 @@ export async function scanAll(
       }
     }
   } finally {
-    // Where the visit threw, what is held is given back.
-    await looking.return({ held: false, complete: false, elsewhere: null });
+    // Requeues what is held if the visit threw.
+    await scanning.return({ held: false, complete: false, elsewhere: null });
   }
 }
 
-/** Between two looks. */
-const FIRST_LOOK_MS = 250;
-const LONGEST_LOOK_MS = 5_000;
+/** The time between two scans. */
+const FIRST_SCAN_MS = 250;
+const LONGEST_SCAN_MS = 5_000;
 
-/** Where the broker can be read: what of the plan still stands. */
+/** Finds out which entries of a plan are left, on a broker that can browse. */
 export class Remaining {
   readonly #internals: BrokerInternals;
   readonly #source: Source;
   readonly #patienceMs: number;
   readonly #signal: AbortSignal | undefined;
-  #waitMs = FIRST_LOOK_MS;
+  #waitMs = FIRST_SCAN_MS;
   #since: number;
 
   constructor(internals: BrokerInternals, source: Source, patienceMs: number, signal: AbortSignal | undefined) {
@@ -219,21 +218,21 @@ export class Remaining {
     this.#since = internals.clock.monotonic();
   }
 
-  get canLook(): boolean {
+  get canBrowse(): boolean {
     return this.#internals.adapter.browse !== undefined;
   }
 
   get waitMs(): number | undefined {
-    return this.canLook ? this.#waitMs : undefined;
+    return this.canBrowse ? this.#waitMs : undefined;
   }
 
-  disturbed(): void {
+  restart(): void {
     this.#since = this.#internals.clock.monotonic();
-    this.#waitMs = FIRST_LOOK_MS;
+    this.#waitMs = FIRST_SCAN_MS;
   }
 
-  /** Tells which do not stand any more; `held` when the others have not come for too long. */
-  async look(pending: Iterable<string>, gone: (id: string) => void): Promise<"held" | "wait"> {
+  /** Calls `gone` for each entry that is not found. Returns `held` if the others were not delivered for `patienceMs`. */
+  async scan(pending: Iterable<string>, gone: (id: string) => void): Promise<"held" | "wait"> {
     const patienceMs = this.#patienceMs;
     const left = new Set(pending);
     const options = { patienceMs, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
@@ -244,7 +243,7 @@ export class Remaining {
       throw error;
     }
     for (const id of left) gone(id);
-    this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_LOOK_MS);
+    this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_SCAN_MS);
     return this.#internals.clock.monotonic() - this.#since > patienceMs ? "held" : "wait";
   }
 }

@@ -48,7 +48,7 @@ test("a filter that is printed is read as the same", () => {
 
 test("a value that no entry can have is refused, with what there is", () => {
   for (const [given, problem] of [
-    ["reason = atempts", 'reason = "atempts" is no question: a reason is one of attempts, invalid,'],
+    ["reason = atempts", 'reason = "atempts" can match nothing: a reason is one of attempts, invalid,'],
     ["reason != Attempts", "a reason is one of"],
     ["reason in (attempts, expried)", '"expried"'],
     ["reason ~ xyz", "a reason is one of"],
@@ -123,22 +123,22 @@ test("the text form", () => {
 });
 
 test.for([
-  ["", 'say "all"'],
+  ["", 'use "all"'],
   ["all and id = a", "character 5"],
   ["reason", "character 7, its end: expected = != ~ !~ in"],
   ["reason attempts", 'character 8, "attempts": expected = != ~ !~ in'],
   ["reson = attempts", 'character 1, "reson = attempts": expected id, destination'],
   ["age > soon", 'character 7, "soon": expected an age such as'],
   ["age = 1h", "expected < <= > >="],
-  ["attempts > 1.5", "expected a whole number"],
+  ["attempts > 1.5", "expected an integer from 0 up"],
   ["time > yesterday", "expected an ISO 8601 time"],
   ["id in ()", "expected a text"],
   ["id in (a b)", "expected , )"],
   ["id = a id = b", 'character 8, "id = b": expected and'],
-  ['id = "a', "expected a word, a sign, or a text between two quotes"],
+  ['id = "a', "expected a word, an operator, or a text in double quotes"],
   ['id = "\\x"', "escaped as in JSON"],
   ["header. = a", "the name of a header"],
-  ["a".repeat(10_001), "10000 characters at most"],
+  ["a".repeat(10_001), "at most 10000 characters"],
 ] as const)("%s is refused with what was expected", ([given, expected]) => {
   expect(() => parseFilter(given)).toThrow(expected);
 });
@@ -146,12 +146,12 @@ test.for([
 test.for([
   [[{ field: "colour", is: "=", value: "blue" }], "has no field colour"],
   [[{ field: "reason", is: "like", value: "x" }], "takes =, !=, ~, !~, in"],
-  [[{ field: "reason", is: "=", value: 3 }], "takes a text"],
-  [[{ field: "reason", is: "in", value: [] }], "takes a list of texts"],
-  [[{ field: "header", is: "=", value: "x" }], "names it"],
+  [[{ field: "reason", is: "=", value: 3 }], "takes a string"],
+  [[{ field: "reason", is: "in", value: [] }], "takes a list of strings"],
+  [[{ field: "header", is: "=", value: "x" }], "takes a name"],
   [[{ field: "attempts", is: "~", value: 3 }], "takes ="],
-  [[{ field: "attempts", is: "=", value: -1 }], "a whole number"],
-  [[{ field: "age", is: ">", value: "1h" }], "whole milliseconds"],
+  [[{ field: "attempts", is: "=", value: -1 }], "an integer from 0 up"],
+  [[{ field: "age", is: ">", value: "1h" }], "integer milliseconds"],
   [[{ field: "time", is: ">", value: "soon" }], "ISO 8601"],
   [[null], "has no field undefined"],
   [{ reason: "attempts" }, "takes a filter"],

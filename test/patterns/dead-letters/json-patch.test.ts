@@ -59,12 +59,12 @@ describe("a JSON patch (RFC 6902, appendix A)", () => {
     ["A.9", { baz: "qux" }, { op: "test", path: "/baz", value: "bar" }, "/baz has another value"],
     ["A.12", { foo: "bar" }, { op: "add", path: "/baz/bat", value: "qux" }, "nothing that could hold /baz/bat"],
     ["A.15", { "~1": 10 }, { op: "test", path: "/~01", value: "10" }, "another value"],
-    ["a place beyond", { foo: [1] }, { op: "add", path: "/foo/2", value: 1 }, "no place of that list"],
+    ["a place beyond", { foo: [1] }, { op: "add", path: "/foo/2", value: 1 }, "no index of that list"],
     ["a leading zero", { foo: [1, 2] }, { op: "remove", path: "/foo/01" }, "nothing at /foo/01"],
     ["into itself", { a: {} }, { op: "move", from: "/a", path: "/a/b" }, "into itself"],
     ["nothing there", {}, { op: "replace", path: "/a", value: 1 }, "nothing at /a"],
     ["a prototype", {}, { op: "add", path: "/__proto__/polluted", value: 1 }, "nothing that could hold"],
-    ["a list's own", [], { op: "add", path: "/length", value: 9 }, "no place of that list"],
+    ["a list's own", [], { op: "add", path: "/length", value: 9 }, "no index of that list"],
     ["an undefined body", undefined, { op: "add", path: "/a", value: 1 }, "nothing that could hold"],
   ])("does not fit: %s", ([, before, operation, problem]) => {
     expect(() => applyJsonPatch(before, patch(operation))).toThrow(problem);
@@ -73,7 +73,7 @@ describe("a JSON patch (RFC 6902, appendix A)", () => {
 
   test("is refused where it is none, with the operation", () => {
     for (const [given, problem] of [
-      [[], "not an empty one"],
+      [[], "at least one operation"],
       ["x", "a list of operations"],
       [[{ op: "add", path: "/a" }], "operation 0 (add) has no value"],
       [

@@ -38,7 +38,7 @@ describe("its verbs refuse", () => {
     ["list", (dead) => dead.list({ filter: "reason is bad" }), "the filter cannot be read"],
     ["count", (dead) => dead.count("nonsense"), "the filter cannot be read"],
     ["groups", (dead) => dead.groups({ limit: 0 }), "limit"],
-    ["replay", (dead) => dead.replay("", {}), 'say "all"'],
+    ["replay", (dead) => dead.replay("", {}), 'use "all"'],
     ["replay", (dead) => dead.replay("all", sloppy({ dryRun: true })), 'no option "dryRun"'],
     ["replay", (dead) => dead.replay("all", { limit: 0 }), "limit"],
     ["replay", (dead) => dead.replay("all", { maxReplays: 0 }), "maxReplays"],
@@ -48,10 +48,10 @@ describe("its verbs refuse", () => {
     [
       "resume",
       (dead) => dead.resume(sloppy({ run: "r" })),
-      "is no plan of a replay or a discard: give one as it was kept in JSON",
+      "is no plan of a replay or a discard: pass one that was stored as JSON",
     ],
     ["edit", (dead) => dead.edit("", () => 1), "the id of an entry"],
-    ["edit", (dead) => dead.edit("x", sloppy({ n: 1 })), "a function of the body"],
+    ["edit", (dead) => dead.edit("x", sloppy({ n: 1 })), "takes a function, or a JSON patch"],
   ])("%s", async ([, call, message]) => {
     const yard = await Graveyard.open({ name: "memory", adapter: () => memory() });
     await expect(call(yard.dead)).rejects.toMatchObject({ code: "invalid", message: expect.stringContaining(message) });

@@ -62,7 +62,7 @@ export function editCases(grounds: () => Grounds): void {
     expect(plan.edit).toBe("function");
     await expect(yard.dead.resume(plan)).rejects.toMatchObject({
       code: "invalid",
-      message: expect.stringContaining("give the same as { edit }"),
+      message: expect.stringContaining("pass the same function as { edit }"),
     });
     await expect((await yard.dead.resume(plan, { edit })).run()).resolves.toMatchObject({ done: 2 });
     await yard.stop();
